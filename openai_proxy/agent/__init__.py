@@ -1,0 +1,1 @@
+"""Ask, run our tools, ask again: one honest answer."""

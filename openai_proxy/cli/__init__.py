@@ -1,0 +1,1 @@
+"""The commands of `openai-proxy`: one file each, imported when it is called."""

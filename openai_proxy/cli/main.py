@@ -1,0 +1,78 @@
+"""The command line: a click group whose commands are imported only when they are called.
+
+`openai-proxy --help` must not pay for aiohttp, nor `keys hash` for pydantic.
+"""
+
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+import click
+
+from openai_proxy.errors import ProxyError
+from openai_proxy.version import __version__
+
+COMMANDS = {
+    "serve": ("openai_proxy.cli.serve", "Run the daemon (also what happens with no command)."),
+}
+"""Command name -> (module that holds a click command called `command`, one line of help)."""
+
+EXIT_REFUSED = 1  # the configuration or the request is wrong
+EXIT_CRASH = 70  # EX_SOFTWARE of sysexits.h
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is asked for it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # `openai-proxy --port 9000` is `openai-proxy serve --port 9000`.
+        if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h", "--version")):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="openai-proxy")
+def cli() -> None:
+    """The LLM proxy for a home server: any OpenAI client on one side, any provider on the other."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; errors are one line on stderr."""
+    try:
+        result = cli.main(args=list(arguments), prog_name="openai-proxy", standalone_mode=False)
+    except click.exceptions.Abort:
+        return 130
+    except click.UsageError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except ProxyError as error:
+        click.echo(f"openai-proxy: {error.message}", err=True)
+        return EXIT_REFUSED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return EXIT_REFUSED
+    except Exception as error:
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
+            logging.getLogger(__name__).exception("crash")
+        click.echo(f"openai-proxy: internal error: {type(error).__name__}: {error}", err=True)
+        return EXIT_CRASH
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,1 @@
+"""The language of conf/: files and environment in, one checked and frozen snapshot out, problems with places."""

@@ -1,0 +1,171 @@
+"""Every error the proxy itself can answer with, as one family.
+
+    ProxyError                    400 … 504   has a status, a type, a code and a speakable message
+    ├── BadRequest                400         the request cannot be understood
+    ├── Unauthorized              401         no key, or an unknown one
+    ├── Forbidden                 403         a peer, origin, admin call or command that is refused
+    ├── NotFound                  404         unknown path or model (a forbidden model looks the same)
+    ├── TooLarge                  413         a body over the limit
+    ├── Misdirected               421         a Host name that is not served
+    ├── RateLimited               429         one of the proxy's own limits
+    ├── Overloaded                503         too many requests, or draining
+    └── UpstreamError             502, 504    the provider is the one that failed
+        ├── UpstreamUnreachable   502         DNS, refused or reset while connecting
+        ├── UpstreamTimeout       504         connect, first byte, idle or total limit passed
+        ├── UpstreamTLSError      502         certificate or handshake
+        ├── UpstreamDisconnected  502         closed or reset before a whole head had come
+        ├── UpstreamInvalid       502         not HTTP, bad framing, headers out of bounds
+        ├── UpstreamRedirect      502         a 3xx with a Location
+        ├── UpstreamAuthError     502         it refused *our* key
+        ├── UpstreamTruncated     502         broke off in mid-answer
+        └── UpstreamIncomplete    502         ended cleanly but without an end of its message
+
+Messages are short and may be read aloud by a voice assistant: they may name a connection, but never an address, a
+path or a key. The wire shape is OpenAI's: https://platform.openai.com/docs/guides/error-codes/api-errors
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import orjson
+
+
+class ProxyError(Exception):
+    """An error of our own, ready to be sent.
+
+    `message` is what the caller reads; `code` goes into the body and the `x-proxy-error` header; `param` names the
+    offending member; `headers` are added to the response.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "proxy_error"
+    default_code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.param = param
+        self.headers: dict[str, str] = dict(headers or {})
+        if status is not None:
+            self.status = status  # type: ignore[misc]  # one instance may be more precise than its class
+
+    def payload(self) -> dict[str, dict[str, str | None]]:
+        """The error object of the OpenAI API."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+    def body(self) -> bytes:
+        """`payload` as JSON bytes."""
+        return orjson.dumps(self.payload())
+
+
+class InternalError(ProxyError):
+    """A defect of the proxy: the caller learns nothing but that it happened."""
+
+
+class BadRequest(ProxyError):
+    status = 400
+    type = "invalid_request_error"
+    default_code = "invalid_request"
+
+
+class Unauthorized(ProxyError):
+    status = 401
+    type = "invalid_request_error"
+    default_code = "invalid_api_key"
+
+
+class Forbidden(ProxyError):
+    status = 403
+    type = "permission_error"
+    default_code = "forbidden"
+
+
+class NotFound(ProxyError):
+    status = 404
+    type = "invalid_request_error"
+    default_code = "not_found"
+
+
+class TooLarge(ProxyError):
+    status = 413
+    type = "invalid_request_error"
+    default_code = "request_too_large"
+
+
+class Misdirected(ProxyError):
+    status = 421
+    type = "invalid_request_error"
+    default_code = "host_not_allowed"
+
+
+class RateLimited(ProxyError):
+    status = 429
+    type = "rate_limit_error"
+    default_code = "rate_limit_exceeded"
+
+
+class Overloaded(ProxyError):
+    status = 503
+    type = "server_error"
+    default_code = "overloaded"
+
+
+class UpstreamError(ProxyError):
+    status = 502
+    type = "upstream_error"
+    default_code = "upstream_error"
+
+
+class UpstreamUnreachable(UpstreamError):
+    default_code = "upstream_unreachable"
+
+
+class UpstreamTimeout(UpstreamError):
+    status = 504
+    default_code = "upstream_timeout"
+
+
+class UpstreamTLSError(UpstreamError):
+    default_code = "upstream_tls_error"
+
+
+class UpstreamDisconnected(UpstreamError):
+    default_code = "upstream_disconnected"
+
+
+class UpstreamInvalid(UpstreamError):
+    default_code = "upstream_invalid_response"
+
+
+class UpstreamRedirect(UpstreamError):
+    default_code = "upstream_redirect"
+
+
+class UpstreamAuthError(UpstreamError):
+    default_code = "upstream_auth"
+
+
+class UpstreamTruncated(UpstreamError):
+    default_code = "upstream_truncated"
+
+
+class UpstreamIncomplete(UpstreamError):
+    default_code = "upstream_incomplete"
+
+
+def unknown_model(model: str) -> NotFound:
+    """The 404 for a model that does not exist, or that this caller may not use: both look the same."""
+    return NotFound(
+        f"The model '{model[:200]}' does not exist or you do not have access to it.",
+        code="model_not_found",
+        param="model",
+    )

@@ -1,0 +1,137 @@
+"""What travels between the stations with one request. No behaviour beyond trivial accessors, no I/O.
+
+Stations (auth, routing, transforms, prompt, tools, upstream, records) never import each other; what one hands to
+the next is defined here.
+"""
+
+import time
+from collections.abc import AsyncIterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""Header fields as they stood on the wire: case and order kept, values without outer whitespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is asking.
+
+    `group` is None for an anonymous caller; `key_id` is the first 12 hex digits of the key's SHA-256 (safe to log);
+    `key_digest` the whole of it (what state is bound to); `remote` the peer's address after `trusted_proxies`.
+    """
+
+    remote: str
+    group: str | None = None
+    key_id: str | None = None
+    key_digest: bytes | None = None
+    admin: bool = False
+
+    @property
+    def identity(self) -> str:
+        """What state of this caller (sessions, pending tool turns) is bound to: key digest, else peer address."""
+        return self.key_digest.hex() if self.key_digest is not None else self.remote
+
+
+class Outcome(StrEnum):
+    """How an exchange ended; the `finish` of its log record."""
+
+    DONE = "done"
+    ERROR = "error"
+    CLIENT_CLOSED = "client_closed"
+    CANCELLED = "cancelled"
+    SHUTDOWN = "shutdown"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One place a request may be sent to: a connection and the model's name there (None: the body's own, untouched)."""
+
+    connection: str
+    model: str | None = None
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try at one target: what `x-proxy-attempts`, the log and live events tell."""
+
+    target: Target
+    key_id: str | None = None
+    status: int | None = None
+    error: str | None = None
+    duration: float = 0.0
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request from the door to the record.
+
+    Times are `time.monotonic()` seconds except `created_at` (wall clock, for records only).
+    """
+
+    id: str
+    caller: Caller
+    method: str
+    path: str  # below the API root, without query: "/chat/completions"
+    model: str | None = None  # as asked for
+    stream: bool = False
+    session_id: str | None = None  # the X-Session-ID header, echoed on the response
+    connection: str | None = None  # where it went, once decided
+    upstream_model: str | None = None
+    state: str = "accepted"  # accepted, waiting, streaming, tools: what /admin/status shows
+    attempts: list[Attempt] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    created_at: float = field(default_factory=time.time)
+    first_byte: float | None = None
+    ended: float | None = None
+    status: int | None = None
+    outcome: Outcome | None = None
+    error_code: str | None = None
+
+
+Body = bytes | AsyncIterable[bytes] | None
+
+
+@dataclass(slots=True)
+class UpstreamRequest:
+    """What is to be asked of a provider.
+
+    `path` is below the API root ("/chat/completions"), `query` raw and without "?". `headers` are the client's,
+    already free of hop-by-hop fields, Host, cookies, forwarding fields and client credentials; the provider adds its
+    own key and Content-Length. A `body` that is an iterable can be sent only once, so it is never retried.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Headers = ()
+    body: Body = None
+    client_authorization: bytes | None = None  # the caller's own bearer, used only with forward_auth
+
+
+class UpstreamResponse(Protocol):
+    """A provider's answer: status and headers have come, the body streams.
+
+    Whoever holds one calls `close` in the end, in every case; closing before the clean end drops the connection,
+    so that the provider stops generating.
+    """
+
+    status: int
+    reason: str
+    headers: Headers
+
+    async def chunk(self) -> bytes:
+        """The next body bytes as they came (transfer coding removed, content coding left); b"" at a clean end.
+
+        Raises UpstreamTruncated, UpstreamTimeout or UpstreamInvalid where the body does not end cleanly.
+        """
+        ...
+
+    async def read(self, limit: int) -> bytes:
+        """The whole rest of the body. Raises UpstreamInvalid (code `upstream_too_large`) past `limit` bytes."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the answer. Idempotent."""
+        ...

@@ -1,0 +1,1 @@
+"""Wire formats, both directions in one file each, no I/O."""

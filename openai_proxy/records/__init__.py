@@ -1,0 +1,1 @@
+"""What is written down: chat logs, loggers, metrics, live events."""

@@ -1,0 +1,1 @@
+"""What a model name means: patterns, router, catalog."""

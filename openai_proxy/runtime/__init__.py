@@ -1,0 +1,1 @@
+"""One configuration brought to life, and the next one after it."""

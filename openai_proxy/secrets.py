@@ -1,0 +1,51 @@
+"""The one place that knows every secret of the process, and takes them out of text.
+
+It knows nobody. Whoever reads a secret from a file or the environment tells the vault; whoever writes text for a
+log, an error or a status page asks `scrub` first. Redaction of prompts, which must also find *encodings* of these
+secrets in megabytes of text, is a station of its own (transforms/redaction) that reads `known()`.
+"""
+
+import re
+from collections.abc import Iterable
+
+MARK = "[REDACTED]"
+MIN_LENGTH = 6  # a shorter "secret" would blacken ordinary words
+
+
+class Vault:
+    """Every secret known to this process. Thread-safe: readers see one immutable state at a time."""
+
+    def __init__(self) -> None:
+        self._known: frozenset[str] = frozenset()
+        self._pattern: re.Pattern[str] | None = None
+        self.version = 0
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Add `secrets`. What was once a secret stays one until the process ends: logs outlive an edit."""
+        fresh = {s for s in secrets if len(s) >= MIN_LENGTH} - self._known
+        if not fresh:
+            return
+        known = self._known | fresh
+        # Longest first, so that a secret that contains another is taken out whole.
+        ordered = sorted(known, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, ordered)))
+        self._known = frozenset(known)
+        self.version += 1
+
+    def known(self) -> frozenset[str]:
+        """Every secret learnt so far."""
+        return self._known
+
+    def scrub(self, text: str) -> str:
+        """`text` with every known secret replaced by a short mark."""
+        pattern = self._pattern
+        return pattern.sub(MARK, text) if pattern is not None else text
+
+    def found_in(self, text: str) -> bool:
+        """True if `text` holds a known secret."""
+        pattern = self._pattern
+        return pattern is not None and pattern.search(text) is not None
+
+
+vault = Vault()
+"""The process's vault. A module global on purpose: a secret must be known to whoever logs, however deep."""

@@ -1,0 +1,1 @@
+"""What the model may do: built-in, custom and MCP tools behind one shape."""

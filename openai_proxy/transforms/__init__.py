@@ -1,0 +1,1 @@
+"""Request in, request out: members, parameters, in-chat commands, redaction."""
