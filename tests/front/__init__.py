@@ -1,0 +1,1 @@
+"""The front door, tested over real sockets through the contract alone."""

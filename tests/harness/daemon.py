@@ -1,0 +1,280 @@
+"""The real daemon as a child process, started the way its owner starts it and stopped the way systemd stops it."""
+
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+from ruamel.yaml import YAML
+
+from tests.harness.waiting import PATIENCE, eventually
+from tests.harness.wire import Answer, Wire
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CANARY = "sk-canary-7f3e9a1c5b8d2046upstream"
+"""The upstream key of every test daemon: must come out nowhere but in the requests to the upstream."""
+
+COMPLAINTS = ("Traceback (most recent call last)", "was never awaited", "Task was destroyed", "never retrieved")
+"""What a healthy daemon never writes to stderr, whatever is done to it."""
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 nobody uses at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Daemon:
+    """One daemon with its own `conf/`, `logs/`, `state/` and `.env` below `root`.
+
+    `conf` is `proxy.yaml`, as a mapping or as text; `files` are more files below `conf/`; `dotenv` is the `.env`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        conf: Mapping[str, Any] | str = "",
+        *,
+        files: Mapping[str, str] | None = None,
+        flags: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        dotenv: str = "",
+        open_files: int | None = None,
+    ) -> None:
+        self.root = root
+        self.conf_dir, self.logs_dir, self.state_dir = root / "conf", root / "logs", root / "state"
+        for folder in (self.conf_dir, self.logs_dir, self.state_dir, root / "tmp"):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.flags = list(flags)
+        self._env = dict(env or {})
+        self._open_files = open_files
+        self._process: subprocess.Popen[bytes] | None = None
+        self._wires: list[Wire] = []
+        self.port = 0
+        self.status: list[str] = []
+        (root / ".env").write_text(dotenv)
+        for name, text in (files or {}).items():
+            self.write(name, text)
+        if conf:
+            self.write("proxy.yaml", conf)
+
+    # Files
+
+    def write(self, name: str, content: Mapping[str, Any] | str) -> None:
+        """A file below `conf/`, replaced in one step, as careful editors do."""
+        path = self.conf_dir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}.new")
+        with new.open("w") as out:
+            if isinstance(content, str):
+                out.write(content)
+            else:
+                yaml = YAML(typ="safe", pure=True)
+                yaml.default_flow_style = False
+                yaml.dump(dict(content), out)
+        new.replace(path)
+
+    def edit_conf(self, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change `proxy.yaml` in place of its owner and wait until the daemon has taken it."""
+        before = self.generation()
+        path = self.conf_dir / "proxy.yaml"
+        conf = YAML(typ="safe", pure=True).load(path.read_text())
+        change(conf)
+        self.write("proxy.yaml", conf)
+        eventually(lambda: self.generation() > before, "the edit is in effect")
+
+    def generation(self) -> int:
+        """The number of the configuration in force."""
+        with self.wire() as wire:
+            return int(wire.request("GET", "/admin/status").answer(method="GET").json()["config"]["generation"])
+
+    @property
+    def stderr(self) -> str:
+        """Everything written to stderr so far."""
+        return (self.root / "stderr").read_text(errors="replace")
+
+    def log_lines(self) -> Iterator[dict[str, Any]]:
+        """Every record of every chat log, file by file."""
+        for path in sorted(self.logs_dir.rglob("*.jsonl")):
+            for line in path.read_text().splitlines():
+                yield json.loads(line)
+
+    # Life
+
+    def start(self, *, timeout: float = 20.0) -> "Daemon":
+        """Run it and wait until it says READY=1 to its notify socket, or answers connections."""
+        self.port = free_port()
+        notify_path = self.root / "notify"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify_path.unlink(missing_ok=True)
+            notify.bind(str(notify_path))
+            notify.setblocking(False)
+            self.launch({"NOTIFY_SOCKET": str(notify_path)})
+            self._await_ready(notify, timeout)
+        return self
+
+    def command(self) -> list[str]:
+        """The command line."""
+        return [
+            *(sys.executable, "-m", "openai_proxy", "serve", "--host", "127.0.0.1", "--port", str(self.port)),
+            *("--config-dir", str(self.conf_dir), "--logs-dir", str(self.logs_dir)),
+            *("--state-dir", str(self.state_dir), "--env-file", str(self.root / ".env")),
+            *self.flags,
+        ]
+
+    def launch(self, more_env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
+        """Run it without waiting for anything. Nothing of our own environment but PATH is handed down."""
+        environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.root),
+            "TMPDIR": str(self.root / "tmp"),
+            "PYTHONPATH": str(REPOSITORY),
+            **self._env,
+            **(more_env or {}),
+        }
+        limit = self._open_files
+
+        def confine() -> None:
+            if limit is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+        with (self.root / "stderr").open("ab") as stderr:
+            self._process = subprocess.Popen(
+                self.command(),
+                cwd=self.root,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=stderr,
+                stderr=stderr,
+                preexec_fn=confine,
+            )
+        return self._process
+
+    def _await_ready(self, notify: socket.socket, timeout: float) -> None:
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            readable, _, _ = select.select([notify], [], [], 0.05)
+            if readable:
+                self.status += notify.recv(4096).decode().split("\n")
+                if "READY=1" in self.status:
+                    return
+            assert self.process.poll() is None, f"the daemon ended with {self.process.returncode}: {self.stderr}"
+        raise AssertionError(f"not ready within {timeout} s: {self.stderr}")
+
+    def running(self) -> bool:
+        """Started, and not ended yet."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def process(self) -> "subprocess.Popen[bytes]":
+        """The child."""
+        assert self._process is not None, "not started"
+        return self._process
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def stop(self, *, timeout: float = 20.0) -> None:
+        """SIGTERM; it must leave with 0, take its children along, and have nothing to complain about."""
+        children = psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
+        self.close_wires()
+        self.signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait(5)
+            raise AssertionError(f"did not stop within {timeout} s: {self.stderr[-4000:]}") from None
+        assert code == 0, f"exit code {code}: {self.stderr[-4000:]}"
+        _, alive = psutil.wait_procs(children, timeout=5)
+        assert not alive, f"left behind: {alive}"
+        self.assert_quiet()
+
+    def kill(self) -> None:
+        """End it by force if it still runs; for teardown after a failure."""
+        self.close_wires()
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(PATIENCE)
+
+    def assert_quiet(self) -> None:
+        """No traceback, no lost task, no key in anything it wrote."""
+        text = self.stderr
+        for complaint in COMPLAINTS:
+            assert complaint not in text, text[-6000:]
+        for path in (p for p in self.root.rglob("*") if p.is_file() and p.name not in {"proxy.yaml", ".env"}):
+            assert CANARY.encode() not in path.read_bytes(), f"the upstream key stands in {path}"
+
+    # Talking
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        return "127.0.0.1", self.port
+
+    @property
+    def url(self) -> str:
+        """The API's root."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def wire(self, *, timeout: float = PATIENCE, receive_buffer: int = 0) -> Wire:
+        """A new connection, closed at the latest when the daemon stops."""
+        wire = Wire(self.address, timeout=timeout, receive_buffer=receive_buffer).watch_for(CANARY.encode())
+        self._wires.append(wire)
+        return wire
+
+    def get(self, target: str, **options: Any) -> Answer:
+        """One GET on a connection of its own."""
+        with self.wire() as wire:
+            return wire.request("GET", target, **options).answer(method="GET")
+
+    def chat(self, model: str, **options: Any) -> Answer:
+        """One small chat on a connection of its own."""
+        with self.wire() as wire:
+            return wire.chat(model, **options).answer()
+
+    def post(self, target: str, body: bytes, **options: Any) -> Answer:
+        """One POST on a connection of its own."""
+        with self.wire() as wire:
+            return wire.request("POST", target, body=body, **options).answer()
+
+    def close_wires(self) -> None:
+        """Close every client connection."""
+        while self._wires:
+            self._wires.pop().close()
+
+    # Looking
+
+    def rss(self) -> int:
+        """Resident bytes."""
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
+    def clients(self) -> int:
+        """Client connections the daemon still holds, as the kernel sees them."""
+        connections = psutil.Process(self.process.pid).net_connections("tcp")
+        return sum(c.laddr.port == self.port and c.status != psutil.CONN_LISTEN for c in connections)
+
+    def open_fds(self) -> int:
+        """How many files and sockets it holds."""
+        return sum(1 for _ in Path(f"/proc/{self.process.pid}/fd").iterdir())
+
+    def children(self) -> list[psutil.Process]:
+        """Its child processes."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def assert_nothing_leaked(self) -> None:
+        """After every client has left: no connection of theirs, no child."""
+        self.close_wires()
+        eventually(lambda: self.clients() == 0, "client connections are closed")
+        assert self.children() == []
