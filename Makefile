@@ -1,0 +1,102 @@
+# openai_proxy: everything a user or a developer does, one word each. `make` or `make help` lists the words.
+#
+# Needs only Python 3.11+ (Debian and Ubuntu: with python3-venv). All that is downloaded is pinned with hashes, in
+# requirements.lock (to run) and tests/requirements.lock (to run and to develop; same versions).
+
+PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,\
+	$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
+VENV := .venv
+BIN := $(VENV)/bin
+# The index of a home or a CI may hiccup: let pip try again rather than fail.
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input --retries 10 --timeout 60
+ARGS ?=
+
+# Where `make install` puts things. DESTDIR stages it all under another root, for packagers.
+DESTDIR ?=
+PREFIX ?= /usr/local
+LIBDIR := $(PREFIX)/lib/openai-proxy
+UNITDIR := $(PREFIX)/lib/systemd/system
+CONFDIR := /etc/openai-proxy
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check fix bench venv lock install uninstall clean
+
+help:  ## list these words
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run  ## serve on http://localhost:8000 (ARGS="--port 9000" adds flags)
+	$(BIN)/openai-proxy serve $(ARGS)
+
+test: $(VENV)/.dev  ## run the whole test suite (ARGS="tests/config -x" narrows it)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev  ## lint, format, types, who may import whom, and that the locks are current
+	$(BIN)/ruff check openai_proxy tests
+	$(BIN)/ruff format --check openai_proxy tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest tests/ops/test_lock.py
+
+fix: $(VENV)/.dev  ## let the tools repair what they can
+	$(BIN)/ruff check --fix openai_proxy tests
+	$(BIN)/ruff format openai_proxy tests
+
+bench: $(VENV)/.dev  ## measure against nginx and a plain aiohttp proxy (ARGS="--quick", "--peers", "--help")
+	$(BIN)/python -m tests.bench $(ARGS)
+
+venv: $(VENV)/.dev  ## make .venv with everything for development
+
+lock:  ## write both lock files anew from pyproject.toml (needs uv; UPGRADE=1 also moves to new versions)
+	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
+	echo 'setuptools>=77' | $(UV_COMPILE) --extra redis pyproject.toml - -o requirements.lock
+	echo 'setuptools>=77' | $(UV_COMPILE) --extra redis --extra dev -c requirements.lock pyproject.toml - -o tests/requirements.lock
+
+UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock" --no-annotate $(if $(UPGRADE),--upgrade)
+
+# The package itself is installed editable, without build isolation: the build tool is in the lock too, so nothing
+# unpinned is ever fetched.
+$(VENV)/.run: requirements.lock pyproject.toml | $(BIN)/python
+	$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements.lock
+	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+$(VENV)/.dev: tests/requirements.lock pyproject.toml | $(BIN)/python
+	$(BIN)/python $(PIP_INSTALL) --require-hashes -r tests/requirements.lock
+	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --no-index --editable .
+	@touch $@ $(VENV)/.run
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "openai_proxy needs Python 3.11 or newer; set PYTHON=/path/to/it" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+# The installed venv is used only as LIBDIR/bin/python, which finds its packages beside itself, so it works from any
+# root; pip's own scripts would name the staging directory and are left out.
+install:  ## put it on this machine: PREFIX, /etc/openai-proxy and systemd units (DESTDIR=… stages it)
+	@test -n "$(PYTHON)" || { echo "openai_proxy needs Python 3.11 or newer; set PYTHON=/path/to/it" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(DESTDIR)$(LIBDIR)
+	$(DESTDIR)$(LIBDIR)/bin/python $(PIP_INSTALL) --no-compile --require-hashes -r requirements.lock
+	$(DESTDIR)$(LIBDIR)/bin/python $(PIP_INSTALL) --no-compile --no-deps --no-build-isolation --no-index .
+	find $(DESTDIR)$(LIBDIR)/bin -type f -delete
+	$(DESTDIR)$(LIBDIR)/bin/python -m compileall -q -s '$(DESTDIR)' $(DESTDIR)$(LIBDIR)/lib
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR) $(DESTDIR)$(CONFDIR)
+	sed 's|@PYTHON@|$(LIBDIR)/bin/python|; s|@CONFDIR@|$(CONFDIR)|' systemd/openai-proxy.sh > $(DESTDIR)$(PREFIX)/bin/openai-proxy
+	chmod 755 $(DESTDIR)$(PREFIX)/bin/openai-proxy
+	for unit in openai-proxy.service openai-proxy.socket; do \
+		sed 's|/usr/local/lib/openai-proxy|$(LIBDIR)|g' systemd/$$unit > $(DESTDIR)$(UNITDIR)/$$unit && \
+		chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
+	install -D -m 644 systemd/mcp-node.conf $(DESTDIR)$(UNITDIR)/openai-proxy.service.d/mcp-node.conf.example
+	test -e $(DESTDIR)$(CONFDIR)/openai-proxy.env || install -m 600 .env.example $(DESTDIR)$(CONFDIR)/openai-proxy.env
+	test -e $(DESTDIR)$(CONFDIR)/proxy.yaml || cp -R conf/. $(DESTDIR)$(CONFDIR)/
+	@test -n "$(DESTDIR)" || { command -v systemctl >/dev/null && systemctl daemon-reload; } || true
+	@echo "Installed. Keys go into $(CONFDIR)/openai-proxy.env, then: systemctl enable --now openai-proxy.socket openai-proxy.service"
+
+uninstall:  ## take it off again; the configuration in /etc/openai-proxy and the logs stay
+	@test -n "$(DESTDIR)" || { command -v systemctl >/dev/null && systemctl disable --now openai-proxy.socket openai-proxy.service; } || true
+	rm -rf $(DESTDIR)$(LIBDIR)
+	rm -f $(DESTDIR)$(PREFIX)/bin/openai-proxy $(DESTDIR)$(UNITDIR)/openai-proxy.service $(DESTDIR)$(UNITDIR)/openai-proxy.socket
+	rm -rf $(DESTDIR)$(UNITDIR)/openai-proxy.service.d
+	@test -n "$(DESTDIR)" || { command -v systemctl >/dev/null && systemctl daemon-reload; } || true
+
+clean:  ## remove .venv and everything that was generated
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .bench
