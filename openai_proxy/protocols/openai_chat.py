@@ -1,0 +1,273 @@
+"""Chat completions: chunks folded into messages, and chunks and completions built.
+
+Shapes: https://platform.openai.com/docs/api-reference/chat-streaming. The fold takes whatever providers really send
+(usage in any chunk, a finish repeated or missing, content in lists, reasoning under three names, odd tool calls) and
+keeps every member it does not know.
+"""
+
+import time
+import uuid
+from typing import Any, Final
+
+from openai_proxy.protocols.openai_deltas import CallFold, merge, new_call_id, settle
+from openai_proxy.protocols.think import ThinkSplitter, split_think
+
+__all__ = [
+    "REASONING", "MessageFold", "ThinkSplitter", "chunk", "completion", "new_call_id", "new_id", "text_of",
+    "usage_chunk",
+]  # fmt: skip
+
+REASONING: Final = ("reasoning_content", "reasoning", "reasoning_details")
+"""Members that hold a model's reasoning: DeepSeek and most servers, OpenRouter and Groq, OpenRouter in detail."""
+
+_KNOWN: Final = frozenset({"id", "object", "created", "model", "choices", "usage"})
+
+
+class _ChoiceFold:
+    __slots__ = ("calls", "finish_reason", "lists", "logprobs", "members", "pieces", "role")
+
+    def __init__(self) -> None:
+        self.role = "assistant"
+        self.pieces: list[Any] = []  # content as it came: strings, and where a provider does that, lists of parts
+        self.lists = False
+        self.members: dict[str, Any] = {}  # every member but role, content and tool_calls
+        self.calls: CallFold | None = None
+        self.finish_reason: str | None = None
+        self.logprobs: dict[str, Any] | None = None
+
+    def add(self, delta: dict[str, Any]) -> None:
+        for key, value in delta.items():
+            if value is None:
+                continue
+            if key == "content":
+                if isinstance(value, str | list):
+                    self.pieces.append(value)
+                    self.lists = self.lists or isinstance(value, list)
+            elif key == "tool_calls":
+                if isinstance(value, list):
+                    if self.calls is None:
+                        self.calls = CallFold()
+                    for entry in value:
+                        if isinstance(entry, dict):
+                            self.calls.feed(entry)
+            elif key == "role":
+                self.role = value
+            else:
+                merge(self.members, {key: value})
+
+    def content(self) -> tuple[str, str]:
+        """(text, reasoning) of the content, `<think>` not looked at."""
+        if not self.lists:
+            return "".join(self.pieces), ""
+        texts, thoughts = zip(*(text_of(piece) for piece in self.pieces), strict=True)
+        return "".join(texts), "".join(thoughts)
+
+    def parts(self) -> list[Any]:
+        """The content as a list of parts, for a provider that speaks in parts; neighbours of one kind are joined."""
+        parts: list[dict[str, Any]] = []
+        for piece in self.pieces:
+            entries: list[Any] = [{"type": "text", "text": piece}] if isinstance(piece, str) else piece
+            for part in entries:
+                if not isinstance(part, dict):
+                    continue
+                kind = part.get("type")
+                if parts and kind in ("text", "thinking") and parts[-1].get("type") == kind:
+                    merge(parts[-1], part)
+                else:
+                    parts.append(merge({}, part))
+        for part in parts:
+            # Thinking parts hold a list of text parts, one per delta: one text is what a whole answer has.
+            thinking = settle(part.get("thinking"))
+            if isinstance(thinking, list):
+                part["thinking"] = [{"type": "text", "text": text_of(thinking)[0]}]
+        return [settle(part) for part in parts]
+
+
+class MessageFold:
+    """Folds the chunks of one stream (or one whole completion: `message` counts as a delta) into messages.
+
+    `usage` is the last one seen, `error` the error object of an in-band failure. Never raises on odd shapes: what is
+    not understood is left out.
+    """
+
+    def __init__(self) -> None:
+        self.id: str | None = None
+        self.model: str | None = None
+        self.usage: dict[str, Any] | None = None
+        self.error: Any = None
+        self.extras: dict[str, Any] = {}  # members of the envelope that OpenAI's shape has no name for, and newer ones
+        self._choices: dict[int, _ChoiceFold] = {}
+
+    def feed(self, chunk: dict[str, Any]) -> None:
+        """Add one chunk."""
+        choices = chunk.get("choices")
+        if choices and isinstance(choices, list):
+            for choice in choices:
+                if isinstance(choice, dict):
+                    self._choice(choice)
+        usage = chunk.get("usage")
+        if usage and isinstance(usage, dict):
+            self.usage = usage
+        if self.id is None or not chunk.keys() <= _KNOWN:
+            self._envelope(chunk)
+
+    def _choice(self, choice: dict[str, Any]) -> None:
+        index = choice.get("index", 0)
+        if type(index) is not int:
+            index = 0
+        fold = self._choices.get(index)
+        if fold is None:
+            fold = self._choices[index] = _ChoiceFold()
+        delta = choice.get("delta") or choice.get("message")
+        if delta and isinstance(delta, dict):
+            content = delta.get("content")
+            if type(content) is str and (len(delta) == 1 or (len(delta) == 2 and "role" in delta)):
+                fold.pieces.append(content)  # nearly every chunk
+            else:
+                fold.add(delta)
+        reason = choice.get("finish_reason")
+        if reason is not None:
+            fold.finish_reason = reason
+        logprobs = choice.get("logprobs")
+        if logprobs and isinstance(logprobs, dict):
+            fold.logprobs = merge(fold.logprobs or {}, logprobs)
+
+    def _envelope(self, chunk: dict[str, Any]) -> None:
+        if chunk.get("error"):
+            self.error = chunk["error"]
+        if self.id is None and isinstance(chunk.get("id"), str):
+            self.id = chunk["id"] or None
+        if self.model is None and isinstance(chunk.get("model"), str):
+            self.model = chunk["model"] or None
+        for key, value in chunk.items():
+            if key not in _KNOWN and key != "error" and value is not None:
+                self.extras[key] = value
+
+    @property
+    def indices(self) -> list[int]:
+        """The indices of the choices seen, in order."""
+        return sorted(self._choices)
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why choice 0 ended; None while it has not."""
+        return self.finish_of(0)
+
+    def finish_of(self, index: int) -> str | None:
+        """Why choice `index` ended; None while it has not."""
+        fold = self._choices.get(index)
+        return fold.finish_reason if fold is not None else None
+
+    def calls(self, index: int = 0) -> CallFold | None:
+        """The tool calls of a choice, also while they come; None before the first."""
+        fold = self._choices.get(index)
+        return fold.calls if fold is not None else None
+
+    def message(self, index: int = 0) -> dict[str, Any]:
+        """The message as a client should read it: text in `content`, `<think>` and thinking parts as reasoning."""
+        fold = self._choices.get(index) or _ChoiceFold()
+        content, thoughts = fold.content()
+        if "<think>" in content:
+            content, more = split_think(content)
+            thoughts += more
+        message = self._message(fold, content)
+        if thoughts:
+            message["reasoning_content"] = (message.get("reasoning_content") or "") + thoughts
+        return message
+
+    def turn(self, index: int = 0) -> dict[str, Any]:
+        """The message as the provider said it, to be sent back in the next request: nothing moved, nothing lost."""
+        fold = self._choices.get(index) or _ChoiceFold()
+        return self._message(fold, fold.parts() if fold.lists else "".join(fold.pieces))
+
+    def _message(self, fold: _ChoiceFold, content: Any) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": fold.role, "content": content if content or not fold.calls else None}
+        message.update(settle(fold.members))
+        if fold.calls:
+            message["tool_calls"] = fold.calls.calls()
+        return message
+
+    def completion(self) -> dict[str, Any]:
+        """The whole as a `chat.completion`."""
+        choices = [
+            {
+                "index": index,
+                "message": self.message(index),
+                "logprobs": settle(self._choices[index].logprobs),
+                "finish_reason": self._choices[index].finish_reason,
+            }
+            for index in self.indices
+        ]
+        return completion(self.id or new_id(), self.model or "", choices, usage=self.usage, **self.extras)
+
+
+def text_of(content: Any) -> tuple[str, str]:
+    """(text, reasoning) of a `content`: a string, or a list of parts as Mistral's thinking models send it."""
+    if isinstance(content, str):
+        return content, ""
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for part in content if isinstance(content, list) else ():
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict):
+            if isinstance(part.get("text"), str):
+                texts.append(part["text"])
+            thinking = part.get("thinking")
+            if thinking:
+                thoughts.append(text_of(thinking)[0])
+    return "".join(texts), "".join(thoughts)
+
+
+def new_id() -> str:
+    """An id for a completion."""
+    return f"chatcmpl-{uuid.uuid4().hex}"
+
+
+def chunk(
+    id: str,  # noqa: A002  # the member's name
+    model: str,
+    delta: dict[str, Any],
+    *,
+    created: int | None = None,
+    finish_reason: str | None = None,
+    index: int = 0,
+    **extras: Any,
+) -> dict[str, Any]:
+    """One `chat.completion.chunk` with one choice; `extras` become members of the envelope."""
+    return {
+        "id": id,
+        "object": "chat.completion.chunk",
+        "created": int(time.time()) if created is None else created,
+        "model": model,
+        **extras,
+        "choices": [{"index": index, "delta": delta, "finish_reason": finish_reason}],
+    }
+
+
+def usage_chunk(id: str, model: str, usage: dict[str, Any], *, created: int | None = None) -> dict[str, Any]:  # noqa: A002  # the member's name
+    """The chunk without choices that tells the usage, for clients that asked with `stream_options`."""
+    return {**chunk(id, model, {}, created=created), "choices": [], "usage": usage}
+
+
+def completion(
+    id: str,  # noqa: A002  # the member's name
+    model: str,
+    choices: list[dict[str, Any]],
+    *,
+    created: int | None = None,
+    usage: dict[str, Any] | None = None,
+    **extras: Any,
+) -> dict[str, Any]:
+    """One `chat.completion`; each of `choices` has `index`, `message`, `logprobs` and `finish_reason`."""
+    whole = {
+        "id": id,
+        "object": "chat.completion",
+        "created": int(time.time()) if created is None else created,
+        "model": model,
+        **extras,
+        "choices": choices,
+    }
+    if usage is not None:
+        whole["usage"] = usage
+    return whole

@@ -1,0 +1,93 @@
+"""The event splitter against the standard's grammar, the oddities of providers, and every way to cut."""
+
+import itertools
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_proxy.errors import UpstreamInvalid
+from openai_proxy.protocols.sse import Event, EventSplitter, encode
+
+
+def split(stream: bytes, *cuts: int) -> list[Event]:
+    splitter = EventSplitter()
+    edges = [0, *sorted(cuts), len(stream)]
+    events = [e for a, b in itertools.pairwise(edges) for e in splitter.feed(stream[a:b])]
+    return events + splitter.flush()
+
+
+STREAMS = {
+    "plain": (b"data: a\n\ndata: b\n\n", [b"a", b"b"]),
+    "crlf": (b"data: a\r\n\r\ndata: b\r\n\r\n", [b"a", b"b"]),
+    "cr": (b"data: a\r\rdata: b\r\r", [b"a", b"b"]),
+    "mixed line ends": (b"data: a\r\n\ndata: b\n\r\ndata: c\r\r\n", [b"a", b"b", b"c"]),
+    "no space": (b"data:a\n\ndata:  b\n\n", [b"a", b" b"]),
+    "comments": (b": OPENROUTER PROCESSING\n\n:\ndata: a\n: between\n\n", [b"a"]),
+    "several data lines": (b"data: a\ndata\ndata: b\n\n", [b"a\n\nb"]),
+    "byte order mark": (b"\xef\xbb\xbfdata: a\n\n", [b"a"]),
+    "no blank line at the end": (b"data: a\n\ndata: b", [b"a", b"b"]),
+    "unknown fields": (b"retry: 3\nfoo: bar\ndata: a\nbaz\n\n", [b"a"]),
+    "an event without data": (b"event: ping\n\ndata: a\n\n", [b"a"]),
+    "utf-8 line separators are no line ends": ("data: a\u2028b\x85\x0c\n\n".encode(), ["a\u2028b\x85\x0c".encode()]),
+    "empty data": (b"data:\n\n", [b""]),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_reads_every_form_whole_and_cut_at_every_byte(name: str) -> None:
+    stream, expected = STREAMS[name]
+    assert [e.data for e in split(stream)] == expected
+    for cut in range(len(stream)):
+        assert [e.data for e in split(stream, cut)] == expected, cut
+    assert [e.data for e in split(stream, *range(len(stream)))] == expected
+
+
+def test_names_belong_to_one_event_and_ids_stay() -> None:
+    events = split(b"event: error\nid: 7\ndata: a\n\ndata: b\n\nevent: lost\n\ndata: c\n\n")
+    assert events == [Event(b"a", "error", "7"), Event(b"b", "", "7"), Event(b"c", "", "7")]
+
+
+@given(st.lists(st.text(st.characters(blacklist_characters="\r\n", codec="utf-8")), max_size=5), st.data())
+def test_what_is_encoded_comes_back_under_any_cuts(texts: list[str], data: st.DataObject) -> None:
+    stream = b"".join(encode(t.encode()) for t in texts)
+    cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=6))
+    assert [e.data for e in split(stream, *cuts)] == [t.encode() for t in texts]
+
+
+@given(st.binary(max_size=80), st.data())
+def test_any_bytes_give_the_same_events_under_any_cuts(stream: bytes, data: st.DataObject) -> None:
+    cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=6))
+    assert split(stream, *cuts) == split(stream)
+
+
+@pytest.mark.parametrize("stream", [b"data: " + b"x" * 200, b"data: xxxxxxxx\n" * 20, b":" + b"x" * 200])
+def test_an_endless_event_is_refused_by_name(stream: bytes) -> None:
+    splitter = EventSplitter(max_event=100)
+
+    def feed_all() -> None:
+        for at in range(len(stream)):
+            splitter.feed(stream[at : at + 1])
+
+    with pytest.raises(UpstreamInvalid, match="more than 100 bytes") as caught:
+        feed_all()
+    assert caught.value.code == "upstream_event_too_large"
+
+
+def test_many_small_events_are_not_one_large_one() -> None:
+    splitter = EventSplitter(max_event=100)
+    assert len(splitter.feed(b"data: 0123456789\n\n" * 100)) == 100
+
+
+def test_time_is_linear_even_one_byte_at_a_time() -> None:
+    def cost(size: int) -> float:
+        splitter = EventSplitter()
+        started = time.process_time()
+        for _ in range(size):
+            splitter.feed(b"x")
+        return time.process_time() - started
+
+    cost(10_000)
+    small, large = cost(50_000), cost(400_000)
+    assert large < small * 8 * 5  # eight times the bytes; quadratic would be 64 times the time
