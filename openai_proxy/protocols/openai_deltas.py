@@ -165,7 +165,7 @@ class CallFold:
             return False  # some vLLM versions send a fresh id with each fragment: an id alone begins nothing
         known = self._calls[at].get("id")
         if call_id is not None and known is not None:
-            return call_id != known
+            return str(known) != call_id
         return bool(self.name(at)) and is_object(self.arguments(at))
 
     def _add(self, call: dict[str, Any], entry: dict[str, Any], function: dict[str, Any], name: str | None) -> None:
@@ -199,4 +199,4 @@ def _whole(index: Any) -> int | None:
         number = int(float(index))
     except (TypeError, ValueError, OverflowError):
         return None
-    return number if number >= 0 and str(float(index)) == str(float(number)) else None
+    return number if number >= 0 and number == float(index) else None
