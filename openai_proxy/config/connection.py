@@ -1,0 +1,134 @@
+"""`connections:` of proxy.yaml: one upstream each."""
+
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+
+from openai_proxy.config.fields import (
+    DottedPath,
+    Flag,
+    Headers,
+    Key,
+    Natural,
+    Seconds,
+    Strict,
+    http_url,
+    one_or_many,
+    wrong,
+)
+
+ApiType = Literal["openai", "anthropic", "google", "local", "echo"]
+API_TYPE_ALIASES = {"open_ai": "openai", "google_ai_studio": "google"}
+DEFAULT_BASES: dict[str, str] = {
+    "openai": "https://api.openai.com/v1",
+    "anthropic": "https://api.anthropic.com",
+    "google": "https://generativelanguage.googleapis.com/v1beta/openai",
+}
+CONNECTION_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}\Z")
+"""A dot would end the name in a route's `connection.model`, a colon in `connection:model`."""
+
+
+def _split_names(value: Any) -> Any:
+    return tuple(one_or_many(value)) if isinstance(value, str) else value
+
+
+class ParamsConfig(Strict):
+    """What is done to the parameters of a chat-shaped request: first `drop`, then `default`, then `override`.
+
+    Members of objects are named with dots (`stream_options.include_usage`).
+    """
+
+    default: dict[str, Any] = Field(default={}, description="Set where the request does not say.")
+    override: dict[str, Any] = Field(default={}, description="Set whatever the request says.")
+    drop: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_split_names),
+        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+    ] = Field(default=(), description="Taken out of the request.")
+
+
+class TimeoutConfig(Strict):
+    """Seconds; null is no limit."""
+
+    connect: Seconds | None = Field(default=10, description="To open a connection.")
+    first_byte: Seconds | None = Field(default=300, description="From the request's end to the answer's first byte.")
+    idle: Seconds | None = Field(default=120, description="Between two pieces of an answer.")
+    total: Seconds | None = Field(default=None, description="For the whole exchange.")
+
+
+def _timeout(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value = float(value)  # from a variable
+        except ValueError:
+            raise wrong("seconds are wanted, or {connect, first_byte, idle, total}") from None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return {"first_byte": value, "idle": value}
+    return value
+
+
+def full_base(url: str) -> str:
+    """A base URL as everyone may rely on it: http(s), with a path ("/v1" unless it has one), no trailing slash."""
+    url = http_url(url)
+    parts = urlsplit(url)
+    if parts.query or parts.fragment or url.endswith(("?", "#")):
+        raise wrong("a base URL has no ? or # part")
+    base = url.rstrip("/")
+    return base if parts.path.strip("/") else f"{base}/v1"
+
+
+class ConnectionConfig(Strict):
+    """One upstream. `api_key` is folded into `api_keys`; `api_base` is filled in and made whole."""
+
+    api_type: ApiType = Field(default="openai", description="The language the upstream speaks.")
+    api_base: str = Field(default="", description="Its base URL; without a path of its own it gets /v1.")
+    api_key: Key | None = Field(default=None, repr=False, description="Its key; or several in api_keys.")
+    api_keys: tuple[Key, ...] = Field(default=(), repr=False, description="Keys to rotate.")
+    model: str = Field(default="", description="If set, overrides the model of every request on this connection.")
+    forward_auth: Flag = Field(default=False, description="Send the caller's own bearer token upstream.")
+    organization: str | None = Field(default=None, description="The OpenAI-Organization header.")
+    project: str | None = Field(default=None, description="The OpenAI-Project header.")
+    headers: Headers = Field(default={}, repr=False, description="Headers added to every request.")
+    timeout: Annotated[
+        TimeoutConfig,
+        BeforeValidator(_timeout),
+        Field(json_schema_extra={"x-shorthand": {"type": "number", "exclusiveMinimum": 0}}),
+    ] = Field(default=TimeoutConfig(), description="Seconds. One number sets first_byte and idle.")
+    max_retries: Annotated[Natural, Field(le=20)] = Field(default=2, description="Retries before the first byte.")
+    params: ParamsConfig = Field(default=ParamsConfig(), description="Parameters of requests on this connection.")
+    path: str | None = Field(default=None, description="local: the directory of a transformers model.")
+    callable: DottedPath | None = Field(default=None, description="local: module.function, in conf/ or on sys.path.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normalise(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        api_type = data.get("api_type", "openai")
+        if isinstance(api_type, str):
+            api_type = data["api_type"] = API_TYPE_ALIASES.get(api_type, api_type)
+        for empty in ("api_base", "api_key", "api_keys"):
+            if data.get(empty, 0) is None:
+                del data[empty]
+        if data.get("model", 0) is None:
+            data["model"] = ""
+        return data
+
+    @model_validator(mode="after")
+    def _whole(self) -> "ConnectionConfig":
+        if self.api_key and self.api_keys:
+            raise wrong("api_key or api_keys, not both")
+        keys = (self.api_key,) if self.api_key else tuple(key for key in self.api_keys if key)
+        if len(set(keys)) != len(keys):
+            raise wrong("a key stands twice in api_keys")
+        # The one place where a frozen model is finished: shorthand becomes what everyone reads.
+        values = self.__dict__
+        values["api_key"], values["api_keys"] = None, keys
+        if self.api_type in DEFAULT_BASES:
+            values["api_base"] = full_base(self.api_base or DEFAULT_BASES[self.api_type])
+        if self.api_type == "local" and (self.path is None) == (self.callable is None):
+            raise wrong("a local connection has either path (a model directory) or callable (module.function)")
+        return self

@@ -1,0 +1,263 @@
+"""The environment variables that are settings, as one table, and the `.env` file.
+
+Each variable lies over the file and under a flag. Some are a setting of proxy.yaml (`PORT` is `port`), some belong
+to a provider: those make its connection where the file has no `connections:`, and else override the key and base of
+the connection of that name. The process's own environment wins over `.env`.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from openai_proxy.config.connection import full_base
+from openai_proxy.config.fields import client_or_upstream_key
+from openai_proxy.config.problems import ENVIRONMENT, Problem
+from openai_proxy.config.yaml_text import MAX_BYTES
+from openai_proxy.secrets import vault
+
+BASE_URL_DEFAULT = "https://openrouter.ai/api/v1"
+NUMBERED = 20
+PROVIDERS = ("default", "openai", "openrouter", "gemini", "anthropic")
+"""Connections the environment can make; the first one made is the default connection."""
+
+_TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
+
+
+def _flag(text: str) -> bool:
+    if text.strip().lower() not in _TRUTH:
+        raise ValueError("true or false is wanted")
+    return _TRUTH[text.strip().lower()]
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\s*[0-9]{1,9}\s*", text) or not low <= int(text) <= high:
+            raise ValueError(f"a whole number from {low} to {high} is wanted")
+        return int(text)
+
+    return parse
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"\s*[0-9]{1,9}(?:\.[0-9]{1,9})?\s*", text) or float(text) <= 0:
+        raise ValueError("seconds, more than 0, are wanted")
+    return float(text)
+
+
+def _text(text: str) -> str:
+    return text.strip()
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[^\s/]{1,253}", text.strip()):
+        raise ValueError("an address or host name is wanted")
+    return text.strip()
+
+
+def _prefix(text: str) -> str:
+    if not re.fullmatch(r"\S{1,16}", text):
+        raise ValueError("one to sixteen characters without spaces are wanted")
+    return text
+
+
+def _key(text: str) -> str:
+    return client_or_upstream_key(text)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError("a JSON object is wanted")
+    return value
+
+
+def _list(text: str) -> list[str]:
+    """Commas, or a JSON list."""
+    if text.lstrip().startswith("["):
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise ValueError("a JSON list of texts, or texts with commas between them, are wanted")
+    else:
+        value = text.split(",")
+    return [item.strip() for item in value if item.strip()]
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One row: `name` is parsed by `parse` and laid over `setting` of proxy.yaml, or of the connection `provider`.
+
+    With `makes`, it brings its provider's connection into being where the file has none.
+    """
+
+    name: str
+    parse: Callable[[str], Any]
+    setting: tuple[str, ...] = ()
+    provider: str | None = None
+    makes: bool = False
+
+
+VARIABLES: tuple[Variable, ...] = (
+    Variable("BASE_URL", full_base, ("api_base",), "default", makes=True),
+    Variable("API_KEY", _key, ("api_key",), "default", makes=True),
+    Variable("HOST", _host, ("host",)),
+    Variable("PORT", _whole(0, 65_535), ("port",)),
+    Variable("MODELS_CONFIG_DIR", _text),
+    Variable("REQUEST_TIMEOUT", _seconds),
+    Variable("OPENAI_API_KEY", _key, ("api_key",), "openai", makes=True),
+    Variable("OPENAI_BASE_URL", full_base, ("api_base",), "openai", makes=True),
+    Variable("OPENAI_TIMEOUT", _seconds, ("timeout",), "openai"),
+    Variable("OPENAI_MAX_RETRIES", _whole(0, 20), ("max_retries",), "openai"),
+    Variable("OPENAI_ORGANIZATION", _text, ("organization",), "openai"),
+    Variable("OPENAI_PROJECT", _text, ("project",), "openai"),
+    Variable("PROXY_REQUIRE_API_KEY", _flag, ("require_api_key",)),
+    Variable("PROXY_API_KEYS", _list, ("groups", "default", "api_keys")),
+    Variable("PROXY_FORWARD_AUTH_HEADER", _flag),
+    Variable("ALLOW_UNAUTHENTICATED_HEALTH", _flag, ("allow_unauthenticated_health",)),
+    Variable("ENABLE_TOOL_EXECUTION", _flag, ("execute_tools",)),
+    Variable("OPENAI_PARAM_DEFAULTS", _object, ("params", "default")),
+    Variable("OPENAI_PARAM_OVERRIDES", _object, ("params", "override")),
+    Variable("OPENAI_PARAM_DROP", _list, ("params", "drop")),
+    Variable("OPENROUTER_API_KEY", _key, ("api_key",), "openrouter", makes=True),
+    *(
+        Variable(f"OPENROUTER_API_KEY_{n}", _key, ("api_keys",), "openrouter", makes=True)
+        for n in range(1, NUMBERED + 1)
+    ),
+    Variable("GEMINI_API_KEY", _key, ("api_key",), "gemini", makes=True),
+    *(Variable(f"GEMINI_API_KEY_{n}", _key, ("api_keys",), "gemini", makes=True) for n in range(1, NUMBERED + 1)),
+    Variable("ANTHROPIC_API_KEY", _key, ("api_key",), "anthropic", makes=True),
+    Variable("LLM_BACKEND", _text, ("default_connection",)),
+    Variable("COMMAND_PREFIX", _prefix, ("commands", "prefix")),
+    Variable("INTERACTIVE_MODE", _flag, ("commands", "interactive")),
+    Variable("REDACT_API_KEYS_IN_PROMPTS", _flag, ("redact_api_keys_in_prompts",)),
+)
+"""Every variable of the contract. A set but empty one is as if it were not set (`.env.example` lists them so)."""
+
+BUILT: Mapping[str, Mapping[str, Any]] = {
+    "default": {"api_type": "openai", "api_base": BASE_URL_DEFAULT},
+    "openai": {"api_type": "openai"},
+    "openrouter": {"api_type": "openai", "api_base": BASE_URL_DEFAULT},
+    "gemini": {"api_type": "google"},
+    "anthropic": {"api_type": "anthropic"},
+}
+"""What a connection made by the environment starts from."""
+
+FLAGS: Mapping[str, tuple[str, ...]] = {
+    "host": ("host",),
+    "port": ("port",),
+    "default_connection": ("default_connection",),
+    "command_prefix": ("commands", "prefix"),
+    "interactive": ("commands", "interactive"),
+    "redact_api_keys_in_prompts": ("redact_api_keys_in_prompts",),
+}
+"""Name of a flag in `load(flags=...)` -> the setting it overrides. A value of None is a flag not given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What there is to take from: all variables for `${NAME}`, and those that are settings, parsed."""
+
+    variables: Mapping[str, str]
+    settings: Mapping[str, Any]
+    places: Mapping[str, tuple[str, int, int]]
+    problems: tuple[Problem, ...]
+    raw: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The text of every setting that was sound: what a broken one falls back to at the next load."""
+
+    def place(self, name: str) -> tuple[str, int, int]:
+        """Where a variable was set."""
+        return self.places.get(name, (ENVIRONMENT, 1, 1))
+
+
+def read_environment(
+    env_file: Path | None, environ: Mapping[str, str], previous: Environment | None = None
+) -> Environment:
+    """The environment with `.env` under it. Values of variables that are named like secrets go to the vault.
+
+    A setting that cannot be read is a problem, and keeps what it was in `previous`.
+    """
+    problems: list[Problem] = []
+    variables: dict[str, str] = {}
+    places: dict[str, tuple[str, int, int]] = {}
+    for name, value, line in _dotenv(env_file, problems):
+        variables[name] = value
+        places[name] = (str(env_file), line, 1)
+    for name, value in environ.items():
+        variables[name] = value
+        places.pop(name, None)
+    vault.learn(value.strip() for name, value in variables.items() if _SECRET_NAME.search(name) and _may_be_key(value))
+    vault.learn(key for key in _keys_in(variables.get("PROXY_API_KEYS", "")))
+
+    settings: dict[str, Any] = {}
+    raw: dict[str, str] = {}
+    for row in VARIABLES:
+        text = variables.get(row.name, "")
+        if not text.strip():
+            continue
+        try:
+            settings[row.name] = row.parse(text)
+            raw[row.name] = text
+        except ValueError as error:
+            place = places.get(row.name, (ENVIRONMENT, 1, 1))
+            problems.append(Problem(*place, f"{row.name}: {error}"))
+            if previous is not None and row.name in previous.raw:
+                settings[row.name] = previous.settings[row.name]
+                raw[row.name] = previous.raw[row.name]
+    return Environment(variables, settings, places, tuple(problems), raw)
+
+
+def _may_be_key(value: str) -> bool:
+    """A truth value in `PROXY_REQUIRE_API_KEY` or a path in `SSH_KEY_FILE` is no secret: taken out of text, it
+    would blacken half of every log."""
+    return value.strip().lower() not in _TRUTH and not value.startswith(("/", "./", "~"))
+
+
+def _keys_in(text: str) -> list[str]:
+    try:
+        return [key for key in _list(text) if not key.startswith("sha256:")]
+    except ValueError:
+        return []
+
+
+def _dotenv(env_file: Path | None, problems: list[Problem]) -> list[tuple[str, str, int]]:
+    """(name, value, line) of every sound line, by python-dotenv's grammar but without its own expansion."""
+    if env_file is None:
+        return []
+    try:
+        data = env_file.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        problems.append(Problem(str(env_file), 1, 1, f"cannot be read: {(error.strerror or 'error').lower()}"))
+        return []
+    if len(data) > MAX_BYTES:
+        problems.append(Problem(str(env_file), 1, 1, "the file is larger than 1 MiB"))
+        return []
+    # Imported here: most houses start without a .env file.
+    import io
+
+    from dotenv.parser import parse_stream
+
+    result: list[tuple[str, str, int]] = []
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        problems.append(Problem(str(env_file), 1, 1, "this is not UTF-8 text"))
+        return []
+    for binding in parse_stream(io.StringIO(text)):
+        before = binding.original.string
+        line = binding.original.line + before[: len(before) - len(before.lstrip())].count("\n")
+        if binding.error:
+            problems.append(Problem(str(env_file), line, 1, "this line is not NAME=value"))
+        elif binding.key is not None and binding.value is not None:
+            result.append((binding.key, binding.value, line))
+    return result

@@ -1,0 +1,170 @@
+"""The words every file of conf/ is made of: the base model, and fields that say plainly what they want.
+
+Values may come from the environment as text (`port: ${PORT}`), so numbers and truth values are taken from text too;
+but no number is taken for a truth value or the other way round, and nothing but text for text.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+MAX_GLOB_STARS = 8  # fnmatch is safe, but each star multiplies its work
+MAX_NAME = 256
+
+
+class Strict(BaseModel):
+    """Frozen, and only with the keys it names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+
+def wrong(message: str) -> PydanticCustomError:
+    """An error whose words are `message`: they are shown to the owner as they are."""
+    # The template language of pydantic_core would read braces.
+    return PydanticCustomError("wrong", "{words}", {"words": message})
+
+
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise wrong("a number is wanted here, not true or false")
+    return value
+
+
+def _no_number(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise wrong("true or false is wanted here, not a number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_truth)]
+"""An integer."""
+Positive = Annotated[Whole, Field(ge=1)]
+Natural = Annotated[Whole, Field(ge=0)]
+Number = Annotated[float, BeforeValidator(_no_truth)]
+Seconds = Annotated[Number, Field(gt=0, le=86_400 * 365)]
+"""A duration in seconds, more than nothing."""
+Flag = Annotated[bool, BeforeValidator(_no_number)]
+Port = Annotated[Whole, Field(ge=0, le=65_535)]
+
+
+def one_or_many(value: Any) -> Any:
+    """A single text as a list of one; a comma text as its parts."""
+    if isinstance(value, str):
+        return [part for part in (piece.strip() for piece in value.split(",")) if part]
+    return value
+
+
+_TEXT_OR_LIST = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
+
+Names = tuple[str, ...]
+TextOrNames = Annotated[tuple[str, ...], BeforeValidator(one_or_many), _TEXT_OR_LIST]
+"""A list of texts, or one text with commas between them."""
+
+
+def glob_trouble(pattern: str) -> str | None:
+    """What is wrong with a glob, or None."""
+    if not pattern:
+        return "an empty pattern matches nothing"
+    if len(pattern) > MAX_NAME:
+        return f"a pattern of more than {MAX_NAME} characters"
+    if pattern.count("*") > MAX_GLOB_STARS:
+        return f"a pattern with more than {MAX_GLOB_STARS} stars"
+    if pattern.count("[") != pattern.count("]"):
+        return f'the pattern "{pattern}" has a bracket without its partner'
+    return None
+
+
+def _globs(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern in patterns:
+        if (trouble := glob_trouble(pattern)) is not None:
+            raise wrong(trouble)
+    return patterns
+
+
+Globs = Annotated[tuple[str, ...], BeforeValidator(one_or_many), AfterValidator(_globs), _TEXT_OR_LIST]
+"""Globs (`*`, `?`, `[...]`), as a list or as one text with commas between them."""
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")  # RFC 9110 section 5.6.2
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*\Z")
+
+
+def _headers(headers: dict[str, str]) -> dict[str, str]:
+    seen: set[str] = set()
+    for name, value in headers.items():
+        if not _TOKEN.match(name):
+            raise wrong(f'"{name[:60]}" cannot be the name of an HTTP header')
+        if name.lower() in seen:
+            raise wrong(f'the header "{name}" stands twice')
+        if not _FIELD_VALUE.match(value):
+            raise wrong(f'the value of the header "{name}" holds a line break or control character')
+        seen.add(name.lower())
+    return headers
+
+
+def source_text(value: Any) -> Any:
+    """A number or truth value as the text one would write: for what is text by nature (headers, variables)."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else value
+
+
+def texts(value: Any) -> Any:
+    """`source_text` for every member."""
+    if isinstance(value, dict):
+        return {key: source_text(member) for key, member in value.items()}
+    return [source_text(member) for member in value] if isinstance(value, list) else value
+
+
+_TEXT_MAP = WithJsonSchema({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}})
+TextMap = Annotated[dict[str, str], BeforeValidator(texts), _TEXT_MAP]
+Headers = Annotated[dict[str, str], BeforeValidator(texts), AfterValidator(_headers), _TEXT_MAP]
+"""HTTP headers to add."""
+
+_KEY = re.compile(r"[\x21-\x7e]+\Z")
+
+
+def client_or_upstream_key(key: str) -> str:
+    """`key` without outer whitespace (a secret file ends with a newline); raises for what no header can carry."""
+    key = key.strip()
+    if key and not _KEY.match(key):
+        raise wrong("a key is printable ASCII without spaces")
+    return key
+
+
+Key = Annotated[str, AfterValidator(client_or_upstream_key)]
+
+
+def http_url(url: str) -> str:
+    """`url` without outer whitespace; raises unless it is http or https with a host and no password."""
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        port_is_wrong = parts.port == 0
+    except ValueError:
+        raise wrong("this is not a URL") from None
+    if parts.scheme not in ("http", "https"):
+        raise wrong("a URL that begins with http:// or https:// is wanted")
+    if not parts.hostname or port_is_wrong or re.search(r"[\s\x00-\x1f\x7f\\]", url):
+        raise wrong("this is not a URL with a host")
+    if parts.username is not None or parts.password is not None:
+        raise wrong("a name or password cannot stand in the URL: use a key or a header")
+    return url
+
+
+def dotted_path(value: str) -> str:
+    """`value` if it can name something in a Python module (`module.function`)."""
+    if not re.fullmatch(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+", value):
+        raise wrong("a dotted path is wanted, such as module.function")
+    return value
+
+
+DottedPath = Annotated[str, AfterValidator(dotted_path)]
+
+
+def shorthand(make: Callable[[Any], Any]) -> BeforeValidator:
+    """A validator that lets `make` turn a shorthand form into the full one."""
+    return BeforeValidator(make)

@@ -1,0 +1,267 @@
+"""conf/proxy.yaml: the settings of the house."""
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from openai_proxy.config.connection import CONNECTION_NAME, ConnectionConfig, ParamsConfig
+from openai_proxy.config.fields import (
+    DottedPath,
+    Flag,
+    Globs,
+    Key,
+    Number,
+    Port,
+    Positive,
+    Seconds,
+    Strict,
+    TextOrNames,
+    glob_trouble,
+    one_or_many,
+    wrong,
+)
+
+HASHED_KEY = re.compile(r"sha256:[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRule:
+    """Where a name goes: targets as `connection.model` (`*`: the name as asked), tried by `policy`."""
+
+    targets: tuple[str, ...]
+    policy: Literal["ordered", "round_robin"] = "ordered"
+
+
+_TARGETS_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "description": "connection.model; * is the name as asked"},
+        {"type": "array", "items": {"type": "string"}, "minItems": 1, "description": "in turn, until one answers"},
+    ]
+}
+_ROUTE_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        *_TARGETS_SCHEMA["anyOf"],
+        {
+            "type": "object",
+            "properties": {"targets": _TARGETS_SCHEMA, "policy": {"enum": ["ordered", "round_robin"]}},
+            "required": ["targets"],
+            "additionalProperties": False,
+        },
+    ]
+}
+
+
+def _route(value: Any) -> Any:
+    if isinstance(value, RouteRule):
+        return value
+    policy: Any = "ordered"
+    targets = value
+    if isinstance(value, dict):
+        unknown = [key for key in value if key not in ("targets", "policy")]
+        if unknown:
+            raise wrong(f'a route has only targets and policy, not "{unknown[0]}"')
+        targets, policy = value.get("targets"), value.get("policy", "ordered")
+    if policy not in ("ordered", "round_robin"):
+        raise wrong("policy is ordered or round_robin")
+    if isinstance(targets, str):
+        targets = one_or_many(targets)
+    if not isinstance(targets, list | tuple) or not targets or not all(isinstance(t, str) for t in targets):
+        raise wrong('a route goes to "connection.model", to a list of these, or is {targets: [...], policy: ...}')
+    for target in targets:
+        connection, dot, model = target.partition(".")
+        if not dot or not connection or not model:
+            raise wrong(f'"{target[:80]}" is no target: write connection.model, or connection.* for the name as asked')
+    return RouteRule(tuple(targets), policy)
+
+
+Route = Annotated[RouteRule, BeforeValidator(_route), WithJsonSchema(_ROUTE_SCHEMA)]
+
+
+class GroupLimits(Strict):
+    """What each key of a group may use; null is no limit."""
+
+    requests_per_minute: Positive | None = None
+    requests_per_day: Positive | None = None
+    tokens_per_minute: Positive | None = None
+    tokens_per_day: Positive | None = None
+    concurrent_requests: Positive | None = None
+
+
+def _client_key(key: str) -> str:
+    if not key:
+        raise wrong("an empty key")
+    if key.lower().startswith("sha256:"):
+        key = key.lower()
+        if not HASHED_KEY.match(key):
+            raise wrong("sha256: is followed by 64 hex digits (openai-proxy keys hash makes them)")
+    return key
+
+
+ClientKey = Annotated[Key, AfterValidator(_client_key)]
+"""A client's key: plain, or `sha256:` and the hex digest of it."""
+
+
+class GroupConfig(Strict):
+    """Clients who may do the same."""
+
+    api_keys: tuple[ClientKey, ...] = Field(default=(), repr=False, description="Plain, or sha256: and 64 hex digits.")
+    allowed_connections: TextOrNames = Field(default=("*",), description='Names, or "*".')
+    allowed_models: Globs = Field(default=("*",), description="Names or globs.")
+    limits: GroupLimits = Field(default=GroupLimits(), description="For each key of the group.")
+    commands: Flag = Field(default=True, description="May these clients use in-chat commands?")
+
+
+class CommandsConfig(Strict):
+    """In-chat commands."""
+
+    enabled: Flag = True
+    prefix: Annotated[str, Field(min_length=1, max_length=16, pattern=r"^\S+$")] = "!/"
+    interactive: Flag = Field(default=False, description="Confirm in the answer what a command did.")
+
+
+def _auto_or_many(value: Any) -> Any:
+    return value if value == "auto" else one_or_many(value)
+
+
+AutoOrNames = Annotated[
+    Literal["auto"] | tuple[str, ...],
+    BeforeValidator(_auto_or_many),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}], "default": "auto"}),
+]
+
+
+def _origins(value: Any) -> Any:
+    for origin in () if value == "auto" else value:
+        if origin not in ("*", "null") and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s]+", origin):
+            raise wrong(f'"{origin[:80]}" is no origin: write scheme://host[:port], without a path')
+    return value
+
+
+class CorsConfig(Strict):
+    """Which web pages may ask."""
+
+    origins: Annotated[AutoOrNames, AfterValidator(_origins)] = Field(
+        default="auto", description='auto, a list or "*".'
+    )
+
+
+def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    result = []
+    for text in value:
+        try:
+            result.append(str(ip_network(text.strip(), strict=False)))
+        except ValueError:
+            raise wrong(f'"{text[:60]}" is no network: write an address or a network such as 10.0.0.0/8') from None
+    return tuple(result)
+
+
+def _storage(value: str) -> str:
+    if value != "memory" and not value.startswith(("redis://", "rediss://", "redis+unix://", "unix://")):
+        raise wrong("storage is memory or a redis:// URL")
+    return value
+
+
+class LimitsConfig(Strict):
+    """Bounds of the whole daemon."""
+
+    max_body_mb: Annotated[Number, Field(gt=0, le=1_000_000)] = Field(default=100, description="Of a request.")
+    max_concurrent_requests: Positive = 1000
+    storage: Annotated[str, AfterValidator(_storage)] = Field(
+        default="memory", repr=False, description="redis://... shares the counters of groups between daemons."
+    )
+    header_seconds: Seconds = Field(default=20, description="For a client to send the head of a request.")
+    body_idle_seconds: Seconds = Field(default=15, description="Between two pieces of a request's body.")
+    write_seconds: Seconds = Field(default=60, description="For a client to take what it is sent.")
+    drain_seconds: Annotated[Number, Field(ge=0, le=86_400)] = Field(default=30, description="For requests at stop.")
+
+
+class PriceConfig(Strict):
+    """Per million tokens."""
+
+    input: Annotated[Number, Field(ge=0)] = 0
+    cached_input: Annotated[Number, Field(ge=0)] | None = Field(default=None, description="Default: as input.")
+    output: Annotated[Number, Field(ge=0)] = 0
+
+
+class LoggerConfig(Strict):
+    """One more logger."""
+
+    class_: DottedPath = Field(alias="class", description="openai_proxy.loggers.JsonLogger or a class of your own.")
+    file_name: str | None = Field(default=None, description="In the logs directory unless absolute.")
+    entry: dict[str, str] = Field(default={}, description="Column: path into the record (request.model, group, ...).")
+
+
+def _named(pattern: re.Pattern[str], what: str) -> AfterValidator:
+    def check(value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if not pattern.match(name):
+                raise wrong(f'"{name[:60]}" cannot be the name of a {what}: letters, digits, - and _ (at most 64)')
+        return value
+
+    return AfterValidator(check)
+
+
+def _glob_keys(value: dict[str, Any]) -> dict[str, Any]:
+    for pattern in value:
+        if (trouble := glob_trouble(pattern)) is not None:
+            raise wrong(trouble)
+    return value
+
+
+def _or_none(value: Any) -> Any:
+    return None if value == "" else value
+
+
+def _empty_maps(value: Any) -> Any:
+    return {} if value is None else value
+
+
+Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\s/]+$")]
+_MAP = BeforeValidator(_empty_maps)  # `connections:` with every line below it commented out
+
+
+class ProxyConfig(Strict):
+    """All of proxy.yaml, with the environment and flags laid over it."""
+
+    host: Host = Field(default="0.0.0.0", description="Address to listen on.")  # noqa: S104 - a house is a network
+    port: Port = Field(default=8000, description="Port to listen on.")
+    connections: Annotated[dict[str, ConnectionConfig], _MAP, _named(CONNECTION_NAME, "connection")] = Field(
+        default={}, description="One upstream each."
+    )
+    default_connection: Annotated[str | None, BeforeValidator(_or_none)] = Field(
+        default=None, description="For what no rule matches; the only connection if there is one."
+    )
+    routing: Annotated[dict[str, Route], _MAP, AfterValidator(_glob_keys)] = Field(
+        default={}, description="Asked-for names or globs and where they go; the first match wins."
+    )
+    model_listing_mode: Literal["as_is", "ignore_wildcards", "expand_wildcards"] = "expand_wildcards"
+    model_listing_prefix: Flag = Field(default=False, description="List ids as connection:model.")
+    groups: Annotated[dict[str, GroupConfig], _MAP] = Field(default={}, description="Clients and what they may do.")
+    check_api_key: Annotated[DottedPath | None, BeforeValidator(_or_none)] = Field(
+        default=None, description="callable(key) -> group name or None, in conf/ or on sys.path."
+    )
+    require_api_key: Flag = False
+    allow_unauthenticated_health: Flag = True
+    admin_api_keys: tuple[ClientKey, ...] = Field(
+        default=(), repr=False, description="For /admin and the status page; empty: only from this machine."
+    )
+    params: Annotated[ParamsConfig, _MAP] = Field(default=ParamsConfig(), description="Parameters of every request.")
+    execute_tools: Flag = Field(default=False, description="Also run a plain model's calls to tools we have.")
+    redact_api_keys_in_prompts: Flag = True
+    commands: Annotated[CommandsConfig, _MAP] = Field(default=CommandsConfig(), description="In-chat commands.")
+    session_ttl: Seconds = Field(default=3600, description="Seconds a silent session is remembered.")
+    cors: Annotated[CorsConfig, _MAP] = Field(default=CorsConfig(), description="Which web pages may ask.")
+    allowed_hosts: AutoOrNames = Field(default="auto", description="Host names served when no keys are required.")
+    allow_public_unauthenticated: Flag = Field(default=False, description="Serve anyone, also from the internet.")
+    trusted_proxies: Annotated[TextOrNames, AfterValidator(_networks)] = Field(
+        default=(), description="Networks whose X-Forwarded-For is believed."
+    )
+    limits: Annotated[LimitsConfig, _MAP] = Field(default=LimitsConfig(), description="Bounds of the daemon.")
+    prices: Annotated[dict[str, PriceConfig], _MAP, AfterValidator(_glob_keys)] = Field(
+        default={}, description="Per million tokens, by model name or glob."
+    )
+    log_retention_days: Positive | None = Field(default=30, description="null: for ever.")
+    loggers: tuple[LoggerConfig, ...] = Field(default=(), description="Besides the chat logs.")

@@ -1,0 +1,123 @@
+"""conf/proxy.yaml with the environment and flags over it, as one checked ProxyConfig."""
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from openai_proxy.config.connection import ConnectionConfig
+from openai_proxy.config.environment import VARIABLES, Environment
+from openai_proxy.config.interpolate import expand_all
+from openai_proxy.config.overlay import Overlay, overlay, put_in, take_out
+from openai_proxy.config.problems import Problem
+from openai_proxy.config.proxy import ProxyConfig
+from openai_proxy.config.validate import Path, Place, validate
+from openai_proxy.config.yaml_text import Node
+
+ENTRY_DEPTH = {"connections": 2, "routing": 2, "groups": 2, "prices": 2, "loggers": 2}
+"""How much a missing variable takes with it: that connection, route, group, ...; else the whole setting."""
+
+GUARDS = frozenset({"groups", "check_api_key", "require_api_key"})
+"""Settings that keep strangers out: where one is lost, keys are required all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyFile:
+    """`config` is None where syntax, keys or types are wrong; then `problems` say why.
+
+    `dropped` are the (section, name) that a missing variable has cost.
+    """
+
+    config: ProxyConfig | None
+    problems: tuple[Problem, ...]
+    dropped: frozenset[Path] = frozenset()
+    overlaid: Mapping[Path, Place] | None = None
+
+
+def read_proxy(node: Node, file: str, environment: Environment, flags: Mapping[str, object]) -> ProxyFile:
+    """Check the content of proxy.yaml (`node`; an empty one is fine) with `environment` and `flags` over it."""
+    if node.entries is None and node.value is not None:
+        return ProxyFile(None, (Problem(file, node.line, node.column, "a mapping (key: value) is wanted here"),))
+    original = node.value or {}
+    data = _copy(original)
+    over = overlay(original, environment, flags)
+    for path in over.remove:
+        take_out(data, path)
+    data, missing = expand_all(data, environment.variables, lambda path: False)
+    problems, dropped = _drop(data, missing, node, file)
+    for path, value in over.put.items():
+        if path[:2] not in dropped:
+            put_in(data, path, value)
+    problems += over.problems
+    traps = {path: trapped.trap.words for path, trapped in node.traps() if trapped.trap and not _under(path, over)}
+
+    def locate(path: Path, key: bool) -> Place:
+        for length in range(len(path), 0, -1):
+            if path[:length] in over.places:
+                return over.places[path[:length]]
+        return file, *node.find(path, key=key)
+
+    config, wrong = validate(ProxyConfig, data, locate, traps=traps)
+    if config is None:
+        return ProxyFile(None, (*wrong, *problems))
+    return ProxyFile(_finish(config, original, environment, over), tuple(problems), dropped, over.places)
+
+
+def _under(path: Path, over: Overlay) -> bool:
+    return any(path[: len(gone)] == gone for gone in over.remove)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(member) for key, member in value.items()}
+    return [_copy(member) for member in value] if isinstance(value, list) else value
+
+
+def _drop(
+    data: dict[str, Any], missing: list[tuple[Path, str]], node: Node, file: str
+) -> tuple[list[Problem], frozenset[Path]]:
+    """Take out each entry with a missing variable; what guards the door is left shut, not open."""
+    problems: list[Problem] = []
+    dropped: set[Path] = set()
+    lists: set[Path] = set()
+    for path, name in missing:
+        section = str(path[0])
+        entry = path[: ENTRY_DEPTH.get(section, 1)]
+        what = ".".join(map(str, entry))
+        problems.append(
+            Problem(file, *node.find(path), f"the environment variable {name} is not set, so {what} is left out")
+        )
+        if section == "admin_api_keys" and len(path) > 1:
+            # Without any key the whole machine would be admin: a key that nobody has keeps the door shut.
+            data[section][path[1]] = "sha256:" + hashlib.sha256(secrets.token_bytes(32)).hexdigest()
+            continue
+        if isinstance(entry[-1], int):
+            lists.add(entry)
+        else:
+            take_out(data, entry)
+        dropped.add(entry)
+        if section in GUARDS:
+            data["require_api_key"] = True
+    for entry in sorted(lists, key=str, reverse=True):
+        del data[str(entry[0])][entry[1]]
+    return problems, frozenset(dropped)
+
+
+def _finish(config: ProxyConfig, original: Mapping[str, Any], environment: Environment, over: Overlay) -> ProxyConfig:
+    """Fill in what follows from the rest: the offline echo of an empty house, the default of a single connection."""
+    if not config.connections and not original.get("connections") and not _anything_set(environment):
+        echo = ConnectionConfig(api_type="echo")
+        return config.model_copy(update={"connections": {"echo": echo}, "default_connection": "echo"})
+    if config.default_connection is None and len(config.connections) == 1 and len(_declared(original)) <= 1:
+        return config.model_copy(update={"default_connection": next(iter(config.connections))})
+    return config
+
+
+def _declared(original: Mapping[str, Any]) -> Any:
+    return original.get("connections") or ()
+
+
+def _anything_set(environment: Environment) -> bool:
+    """True if a variable that makes a connection was set, however wrongly: echo never hides a mistake."""
+    return any(row.makes and environment.variables.get(row.name, "").strip() for row in VARIABLES)

@@ -1,0 +1,206 @@
+"""From plain data to a model, with every error in words and at its place."""
+
+from collections.abc import Callable, Iterator, Mapping
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from openai_proxy.config.problems import Problem, did_you_mean
+from openai_proxy.secrets import vault
+
+Path = tuple[str | int, ...]
+Place = tuple[str, int, int]
+Locate = Callable[[Path, bool], Place]
+"""(path, whether the key is meant rather than its value) -> file, line, column."""
+
+M = TypeVar("M", bound=BaseModel)
+
+KNOWN_BY = {
+    "base_url": "api_base",
+    "api_url": "api_base",
+    "url": "api_base",
+    "endpoint": "api_base",
+    "key": "api_key",
+    "token": "api_key",
+    "type": "api_type",
+    "provider": "api_type",
+    "backend": "default_connection",
+    "default_backend": "default_connection",
+    "routes": "routing",
+    "backends": "connections",
+    "providers": "connections",
+    "upstreams": "connections",
+    "prompt": "system_prompt",
+    "instructions": "system_prompt",
+    "model": "upstream_model",
+    "backend_model": "upstream_model",
+    "mcp": "mcp_servers",
+    "mcpServers": "mcp_servers",
+    "environment": "env",
+    "working_dir": "cwd",
+    "transport": "type",
+    "allow": "whitelist",
+    "allowed_tools": "whitelist",
+    "include": "whitelist",
+    "deny": "blacklist",
+    "exclude": "blacklist",
+    "disabled": "enabled",
+}
+"""What other programs of this kind call our keys."""
+
+_WANTED = {
+    "string_type": "text is wanted here",
+    "int_type": "a whole number is wanted here",
+    "int_parsing": "a whole number is wanted here",
+    "int_from_float": "a whole number is wanted here",
+    "float_type": "a number is wanted here",
+    "float_parsing": "a number is wanted here",
+    "finite_number": "a finite number is wanted here",
+    "bool_type": "true or false is wanted here",
+    "bool_parsing": "true or false is wanted here",
+    "dict_type": "a mapping (key: value) is wanted here",
+    "model_type": "a mapping (key: value) is wanted here",
+    "model_attributes_type": "a mapping (key: value) is wanted here",
+    "tuple_type": "a list is wanted here",
+    "list_type": "a list is wanted here",
+    "missing": "is missing",
+}
+
+
+def validate(
+    model: type[M], data: Any, locate: Locate, *, traps: Mapping[Path, str] | None = None, base: Path = ()
+) -> tuple[M | None, list[Problem]]:
+    """An instance of `model`, or None and what is wrong.
+
+    `base` is put before every path that is given to `locate`. `traps` are words for scalars that are read in two
+    ways (see yaml_text.trap): each is a problem, told instead of what the model itself says about that place.
+    """
+    problems: list[Problem] = []
+    instance: M | None = None
+    told = dict(traps or {})
+    try:
+        instance = model.model_validate(data)
+    except ValidationError as error:
+        seen: set[tuple[Path, str]] = set()
+        for detail in error.errors(include_url=False, include_context=True, include_input=True):
+            path = _real_path(detail["loc"], data)
+            if base + path in told:
+                continue
+            words, at_key = _words(model, detail, path)
+            if (path, words) not in seen:
+                seen.add((path, words))
+                problems.append(Problem(*locate(base + path, at_key), vault.scrub(words)))
+    problems.extend(Problem(*locate(path, False), words) for path, words in told.items())
+    problems.sort(key=lambda p: (p.line, p.column))
+    return (None if problems else instance), problems
+
+
+def _real_path(loc: tuple[str | int, ...], data: Any) -> Path:
+    """`loc` without what pydantic adds for its own unions and functions; a last key that is missing stays."""
+    path: list[str | int] = []
+    for index, step in enumerate(loc):
+        last = index + 1 == len(loc)
+        if isinstance(data, dict):
+            if step in data:
+                data = data[step]
+            elif not (last and isinstance(step, str) and step.isidentifier()):
+                continue
+        elif isinstance(data, list | tuple) and isinstance(step, int) and step < len(data):
+            data = data[step]
+        else:
+            continue
+        path.append(step)
+    return tuple(path)
+
+
+def _words(model: type[BaseModel], detail: ErrorDetails, path: Path) -> tuple[str, bool]:
+    """What to say, and whether it is about the key."""
+    kind = detail["type"]
+    context = detail.get("ctx", {})
+    name = _dotted(path)
+    if kind == "extra_forbidden":
+        wrong_key = str(path[-1]) if path else "?"
+        keys = list(_keys_at(model, path[:-1]))
+        nearest = KNOWN_BY.get(wrong_key)
+        hint = f' (did you mean "{nearest}"?)' if nearest in keys else did_you_mean(wrong_key, keys)
+        if not hint and keys:
+            hint = f" (there are: {', '.join(keys)})" if len(keys) <= 12 else ""
+        where = f" in {_dotted(path[:-1])}" if len(path) > 1 else ""
+        return f'unknown key "{wrong_key[:80]}"{where}{hint}', True
+    if kind == "wrong":
+        return (f"{name}: " if name else "") + str(context["words"]), False
+    if kind == "missing":
+        return f'"{path[-1]}" is missing' if path else "empty", False
+    if kind in ("literal_error", "enum"):
+        given = detail.get("input")
+        expected = str(context.get("expected", ""))
+        hint = (
+            did_you_mean(given, expected.replace("'", "").replace(" or ", ", ").split(", ")) if _is_text(given) else ""
+        )
+        return f"{name}: {expected.replace(chr(39), '')} is wanted here{hint}", False
+    if kind in _WANTED:
+        return f"{name or 'here'}: {_WANTED[kind]}{_instead(detail.get('input'), kind)}", False
+    message = detail["msg"]
+    return f"{name}: {message[:1].lower()}{message[1:]}", False
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) < 200
+
+
+def _instead(given: Any, kind: str) -> str:
+    """What stands there instead, without its value: that may be a secret."""
+    if given is None:
+        return ", not nothing"
+    if isinstance(given, bool):
+        return f", not {str(given).lower()}" + (" (put it in quotes if it is text)" if kind == "string_type" else "")
+    if isinstance(given, int | float):
+        return ", not a number" + (" (put it in quotes if it is text)" if kind == "string_type" else "")
+    if isinstance(given, dict):
+        return ", not a mapping"
+    return ", not a list" if isinstance(given, list | tuple) else ", not text"
+
+
+def _dotted(path: Path) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")[:200]
+
+
+def _keys_at(model: type[BaseModel], path: Path) -> Iterator[str]:
+    """The keys a mapping at `path` may have."""
+    annotation: Any = model
+    for step in path:
+        if (container := _container(annotation)) is not None:
+            annotation = next((a for a in reversed(get_args(container)) if _model_in(a) is not None), None)
+        elif (found := _model_in(annotation)) is not None:
+            annotation = _field(found, str(step))
+    found = _model_in(annotation)
+    if found is not None:
+        yield from (info.alias or key for key, info in found.model_fields.items())
+
+
+def _field(model: type[BaseModel], key: str) -> Any:
+    for name, info in model.model_fields.items():
+        if key in (name, info.alias):
+            return info.annotation
+    return None
+
+
+def _container(annotation: Any) -> Any:
+    """The dict or tuple an annotation is, or holds as an optional."""
+    if get_origin(annotation) in (dict, tuple):
+        return annotation
+    if get_origin(annotation) in (Union, UnionType, Annotated):
+        return next((found for a in get_args(annotation) if (found := _container(a)) is not None), None)
+    return None
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model an annotation is or holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in get_args(annotation):
+        if (found := _model_in(argument)) is not None:
+            return found
+    return None

@@ -1,0 +1,61 @@
+"""conf/proxy.yaml: defaults, shorthands, normal forms."""
+
+import pytest
+
+from openai_proxy.config.problems import ConfigError
+from openai_proxy.config.proxy import RouteRule
+from tests.config.conftest import House
+
+
+def test_nothing_configured_offers_only_echo(house: House) -> None:
+    proxy = house.load().proxy
+    assert {name: c.api_type for name, c in proxy.connections.items()} == {"echo": "echo"}
+    assert proxy.default_connection == "echo"
+    assert (proxy.host, proxy.port) == ("0.0.0.0", 8000)
+
+
+def test_a_broken_connection_is_never_hidden_by_echo(house: House) -> None:
+    house.write("proxy.yaml", "connections:\n  a: {api_key: '${NOT_SET}'}\n")
+    snapshot = house.load()
+    assert snapshot.proxy.connections == {}
+    assert [str(p).split("conf/")[1] for p in snapshot.problems] == [
+        "proxy.yaml:2:16: the environment variable NOT_SET is not set, so connections.a is left out"
+    ]
+
+
+def test_a_connection_is_made_whole(house: House) -> None:
+    house.write(
+        "proxy.yaml",
+        "connections:\n"
+        "  a: {api_type: open_ai, api_base: 'http://box:8080/', api_key: ' k-1\n\n  ', timeout: 7}\n"
+        "  b: {api_type: google_ai_studio, api_keys: [x1, x2]}\n",
+    )
+    connections = house.load().proxy.connections
+    a, b = connections["a"], connections["b"]
+    assert (a.api_type, a.api_base, a.api_keys, a.api_key) == ("openai", "http://box:8080/v1", ("k-1",), None)
+    assert (a.timeout.connect, a.timeout.first_byte, a.timeout.idle, a.timeout.total) == (10, 7, 7, None)
+    assert (b.api_type, b.api_base) == ("google", "https://generativelanguage.googleapis.com/v1beta/openai")
+    assert b.api_keys == ("x1", "x2")
+
+
+@pytest.mark.parametrize(
+    ("written", "rule"),
+    [
+        ("a.*", RouteRule(("a.*",))),
+        ("[a.x/y.z, b.*]", RouteRule(("a.x/y.z", "b.*"))),
+        ("{targets: b.*, policy: round_robin}", RouteRule(("b.*",), "round_robin")),
+    ],
+)
+def test_a_route_has_three_forms(house: House, written: str, rule: RouteRule) -> None:
+    house.write("proxy.yaml", f"connections: {{a: {{api_key: k}}, b: {{api_key: k}}}}\nrouting:\n  gpt*: {written}\n")
+    assert house.load().proxy.routing == {"gpt*": rule}
+
+
+def test_an_unknown_key_is_told_with_its_place_and_the_nearest_right_one(house: House) -> None:
+    house.write("proxy.yaml", "connections:\n  a:\n    api_bsae: http://x\nprot: 1\n")
+    with pytest.raises(ConfigError) as error:
+        house.load()
+    assert [(p.line, p.column, p.message) for p in error.value.problems] == [
+        (3, 5, 'unknown key "api_bsae" in connections.a (did you mean "api_base"?)'),
+        (4, 1, 'unknown key "prot" (did you mean "port"?)'),
+    ]
