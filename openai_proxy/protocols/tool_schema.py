@@ -1,0 +1,276 @@
+"""Function tools as the providers' dialects take them: names and JSON Schemas, cleaned on a copy.
+
+One bad tool makes a provider refuse the whole request, and tools come from servers that change overnight. So what
+goes upstream is made safe here, while arguments are still checked against the original schema. Pure functions, no
+I/O. Rules and the complaints they come from:
+
+* names `[a-zA-Z0-9_-]{1,64}` (https://platform.openai.com/docs/api-reference/chat/create)
+* no combinator at the root for OpenAI and Anthropic (https://github.com/langchain-ai/langchain/issues/39271)
+* Gemini knows a subset of OpenAPI (https://ai.google.dev/api/caching#Schema;
+  https://github.com/promptfoo/promptfoo/issues/6902)
+"""
+
+import hashlib
+import re
+from collections.abc import Container, Iterator, Mapping
+from typing import Any, Final, Literal
+
+Dialect = Literal["openai", "anthropic", "gemini"]
+
+MAX_DEPTH: Final = 24  # levels of nested schemas that are sent; below, anything is allowed
+MAX_NODES: Final = 3000  # schemas in one tool after references are written out
+MAX_DESCRIPTION: Final = 4096
+NAME_LENGTH: Final = 64
+
+_BAD_NAME_CHARACTER: Final = re.compile(r"[^a-zA-Z0-9_-]")
+
+_ONE: Final = frozenset(
+    {"items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames", "additionalItems",
+     "unevaluatedItems", "unevaluatedProperties"}
+)  # fmt: skip
+_MANY: Final = frozenset({"allOf", "anyOf", "oneOf", "prefixItems", "items"})
+_NAMED: Final = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+
+_COMBINATORS: Final = ("oneOf", "anyOf", "allOf")
+_META: Final = frozenset({"$schema", "$id", "$comment", "$anchor", "$dynamicAnchor", "$vocabulary", "id"})
+
+# What Gemini's function declarations take (Schema object of the API).
+_GEMINI_KEYS: Final = frozenset(
+    {"type", "format", "title", "description", "nullable", "enum", "maxItems", "minItems", "properties", "required",
+     "minProperties", "maxProperties", "minLength", "maxLength", "pattern", "anyOf", "items", "minimum", "maximum"}
+)  # fmt: skip
+_GEMINI_FORMATS: Final = {
+    "string": frozenset({"enum", "date-time"}),
+    "integer": frozenset({"int32", "int64"}),
+    "number": frozenset({"float", "double"}),
+}
+
+
+def clean_name(wanted: str, identity: str | None = None, taken: Container[str] = ()) -> str:
+    """A name every provider takes, as like `wanted` as can be, and not in `taken`.
+
+    Where anything had to change, `_` and 8 hex digits of the SHA-256 of `identity` (what the tool really is, e.g.
+    "server\\0tool"; default: `wanted`) make it stable and unique. The middle is cut, since the tail is what
+    distinguishes tools.
+    """
+    name = _BAD_NAME_CHARACTER.sub("_", wanted)
+    if name == wanted and 0 < len(name) <= NAME_LENGTH and name not in taken:
+        return name
+    source = wanted if identity is None else identity
+    for attempt in range(1000):
+        salted = source if attempt == 0 else f"{source}\0{attempt}"
+        digest = hashlib.sha256(salted.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        room = NAME_LENGTH - 9
+        stem = name if len(name) <= room else f"{name[: room - 20]}{name[-20:]}"
+        candidate = f"{stem}_{digest}" if stem else f"tool_{digest}"
+        if candidate not in taken:
+            return candidate
+    raise ValueError("a thousand tools of one name")
+
+
+def tool_for(definition: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
+    """A copy of the function tool `definition` whose name stays and whose schema the dialect takes.
+
+    `strict` is dropped: it asks for things no foreign schema promises.
+    """
+    function = dict(definition.get("function") or {})
+    parameters, note = schema_for(function.get("parameters"), dialect)
+    description = str(function.get("description") or "")
+    if note:
+        description = f"{description}\n{note}".strip()
+    cleaned: dict[str, Any] = {"name": function.get("name"), "parameters": parameters}
+    if description:
+        cleaned["description"] = description[:MAX_DESCRIPTION]
+    return {"type": "function", "function": cleaned}
+
+
+def schema_for(schema: object, dialect: Dialect) -> tuple[dict[str, Any], str]:
+    """(a copy of the root `schema` that the dialect takes, a sentence on what it can no longer say or "")."""
+    root: dict[str, Any] = dict(schema) if isinstance(schema, Mapping) else {}
+    copier = _Copier(root, dialect)
+    copied = copier.schema(root, 0, ())
+    result = copied if isinstance(copied, dict) else {}
+    note = _fold_root(result)
+    result["type"] = "object"
+    if not isinstance(result.get("properties"), dict):
+        result["properties"] = {}
+    if dialect == "gemini" and not result["properties"]:
+        del result["properties"]  # Gemini refuses an object with an empty map of properties
+    _repair_required(result)
+    if dialect == "openai":
+        for keyword in ("enum", "not", "const"):
+            result.pop(keyword, None)
+    return result, note
+
+
+def subschemas(schema: Mapping[str, Any]) -> Iterator[Any]:
+    """The schemas directly inside `schema`, only where JSON Schema has a schema (not inside enum, default …)."""
+    for key, value in schema.items():
+        if key in _NAMED and isinstance(value, Mapping):
+            yield from value.values()
+        elif key in _MANY and isinstance(value, list):
+            yield from value
+        elif key in _ONE and isinstance(value, Mapping):
+            yield value
+
+
+def resolve_local(root: Mapping[str, Any], reference: object) -> Any:
+    """What the local JSON pointer `reference` ("#/$defs/x") names in `root`; None if nothing, or not local."""
+    if reference == "#":
+        return root
+    if not isinstance(reference, str) or not reference.startswith("#/"):
+        return None
+    node: Any = root
+    for part in reference[2:].split("/")[:64]:
+        part = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, Mapping) and part in node:
+            node = node[part]
+        elif isinstance(node, list) and part.isascii() and part.isdigit() and len(part) < 6 and int(part) < len(node):
+            node = node[int(part)]
+        else:
+            return None
+    return node
+
+
+class _Copier:
+    """Copies one tool's schema with references written out, within MAX_DEPTH and MAX_NODES."""
+
+    def __init__(self, root: Mapping[str, Any], dialect: Dialect) -> None:
+        self._root = root
+        self._gemini = dialect == "gemini"
+        self._nodes = 0
+
+    def schema(self, schema: Any, depth: int, open_refs: tuple[str, ...]) -> Any:
+        """`schema` copied; what is too deep, too much or refers to itself becomes "anything"."""
+        self._nodes += 1
+        if isinstance(schema, bool):
+            return {} if self._gemini else schema
+        if not isinstance(schema, Mapping) or depth > MAX_DEPTH or self._nodes > MAX_NODES:
+            return {"type": "string"} if self._gemini and depth else {}
+        if "$ref" in schema:
+            return self._reference(schema, depth, open_refs)
+        copied: dict[str, Any] = {}
+        for key, value in schema.items():
+            if key in _META or key in ("$defs", "definitions", "$dynamicRef") or not isinstance(key, str):
+                continue
+            if key in _NAMED and isinstance(value, Mapping):
+                copied[key] = {str(k): self.schema(v, depth + 1, open_refs) for k, v in value.items()}
+            elif key in _MANY and isinstance(value, list):
+                copied[key] = [self.schema(v, depth + 1, open_refs) for v in value]
+            elif key in _ONE and isinstance(value, Mapping):
+                copied[key] = self.schema(value, depth + 1, open_refs)
+            else:
+                copied[key] = value
+        _repair_required(copied)
+        return _gemini(copied) if self._gemini else copied
+
+    def _reference(self, schema: Mapping[str, Any], depth: int, open_refs: tuple[str, ...]) -> Any:
+        reference = str(schema["$ref"])
+        target = None if reference in open_refs else resolve_local(self._root, reference)
+        beside = {k: v for k, v in schema.items() if k != "$ref"}
+        if not isinstance(target, Mapping):
+            kept = {"description": beside["description"]} if "description" in beside else {}
+            return {"type": "object", **kept} if self._gemini else kept
+        return self.schema({**target, **beside}, depth + 1, (*open_refs, reference))
+
+
+def _repair_required(schema: dict[str, Any]) -> None:
+    """`required` as a list of property names, or not at all (draft 3 had a boolean there)."""
+    required = schema.get("required")
+    if required is None and "required" not in schema:
+        return
+    properties = schema.get("properties")
+    known = properties if isinstance(properties, dict) else {}
+    names = [n for n in required if isinstance(n, str) and n in known] if isinstance(required, list) else []
+    if names:
+        schema["required"] = list(dict.fromkeys(names))
+    else:
+        del schema["required"]
+
+
+def _fold_root(schema: dict[str, Any]) -> str:
+    """Take combinators off the root: their branches' properties move up. The sentence that says what was lost."""
+    found = [c for c in _COMBINATORS if isinstance(schema.get(c), list)]
+    lost = [k for k in ("if", "then", "else", "dependentSchemas") if k in schema]
+    for keyword in lost:
+        del schema[keyword]
+    if not found:
+        return ""
+    properties: dict[str, Any] = dict(schema.get("properties") or {})
+    required: list[str] = list(schema.get("required") or [])
+    alternatives: list[str] = []
+    for combinator in found:
+        for branch in schema.pop(combinator):
+            if not isinstance(branch, dict):
+                continue
+            for name, value in (branch.get("properties") or {}).items():
+                properties.setdefault(name, value)
+            names = [n for n in branch.get("required") or [] if isinstance(n, str)]
+            if combinator == "allOf":
+                required += names
+            elif names:
+                alternatives.append(", ".join(names))
+    schema["properties"] = properties
+    schema["required"] = required
+    return f"Needs one of these sets of arguments: {' | '.join(alternatives[:8])}." if alternatives else ""
+
+
+def _gemini(schema: dict[str, Any]) -> dict[str, Any]:
+    """`schema` in Gemini's subset of OpenAPI 3."""
+    kinds = schema.get("type")
+    if isinstance(kinds, list):
+        real = [k for k in kinds if k != "null"]
+        if "null" in kinds:
+            schema["nullable"] = True
+        schema["type"] = real[0] if real else "string"
+    if "const" in schema:
+        schema["enum"] = [schema["const"]]
+    for exclusive, inclusive in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(bound := schema.get(exclusive), int | float) and not isinstance(bound, bool):
+            schema.setdefault(inclusive, bound)
+    if isinstance(schema.get("oneOf"), list) and "anyOf" not in schema:
+        schema["anyOf"] = schema["oneOf"]
+    if isinstance(branches := schema.pop("allOf", None), list):
+        for branch in branches:
+            if isinstance(branch, dict):
+                _merge(schema, branch)
+    if isinstance(branches := schema.get("anyOf"), list):
+        _nullable_union(schema, branches)
+    if isinstance(values := schema.get("enum"), list):
+        schema["enum"] = [str(v) for v in values if isinstance(v, str | int | float) and str(v)]
+        if schema["enum"]:
+            schema["type"] = "string"  # Gemini has enums of strings only
+        else:
+            del schema["enum"]
+    allowed = _GEMINI_FORMATS.get(str(schema.get("type")), frozenset())
+    if schema.get("format") not in allowed:
+        schema.pop("format", None)
+    if schema.get("type") == "array" and not isinstance(schema.get("items"), dict):
+        schema["items"] = {"type": "string"}  # required there
+    if schema.get("type") == "object" and schema.get("properties") == {}:
+        del schema["properties"]
+    return {key: value for key, value in schema.items() if key in _GEMINI_KEYS}
+
+
+def _merge(schema: dict[str, Any], branch: dict[str, Any]) -> None:
+    for key, value in branch.items():
+        if key == "properties" and isinstance(value, dict):
+            schema["properties"] = {**value, **(schema.get("properties") or {})}
+        elif key == "required" and isinstance(value, list):
+            schema["required"] = list(dict.fromkeys([*(schema.get("required") or []), *value]))
+        else:
+            schema.setdefault(key, value)
+
+
+def _nullable_union(schema: dict[str, Any], branches: list[Any]) -> None:
+    """anyOf [X, null] as X, nullable: how every Python server writes Optional[X]."""
+    real = [b for b in branches if isinstance(b, dict) and b.get("type") != "null"]
+    if len(real) < len(branches):
+        schema["nullable"] = True
+    if len(real) == 1:
+        del schema["anyOf"]
+        _merge(schema, real[0])
+    elif real:
+        schema["anyOf"] = real
+    else:
+        del schema["anyOf"]

@@ -1,0 +1,144 @@
+"""A handler: Python code that runs a tool, whatever form its author gave it; and the tool made of it.
+
+Whatever the code does (raise, hang, call sys.exit, recurse without end, swallow cancellation, return a set), the
+model gets a result and the daemon goes on.
+"""
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from openai_proxy import tasks
+from openai_proxy.secrets import vault
+from openai_proxy.tools.base import CallContext, ToolResult
+from openai_proxy.tools.result import failure, success
+from openai_proxy.tools.workers import DeadlinePassed, Workers, WorkersExhausted
+
+log = logging.getLogger(__name__)
+
+DEFAULT_TIMEOUT: Final = 60.0
+_GRACE: Final = 0.1  # seconds a cancelled coroutine gets to clean up before nobody waits for it any more
+
+Run = Callable[[dict[str, Any]], object]
+"""The code of a handler: arguments in, anything out; a coroutine function's coroutine is awaited on the loop."""
+
+
+class ToolFailure(Exception):
+    """Raised by a handler: its text is meant for the model and is passed on as it is (scrubbed)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """One named piece of code. `definition` is the function tool the model reads unless a model file says else."""
+
+    name: str
+    definition: dict[str, Any]
+    run: Run
+    is_async: bool
+    origin: str = "built in"  # the file's name, for messages about name clashes
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerTool:
+    """A `Tool` that runs a handler. Immutable; the workers live as long as the process."""
+
+    handler: Handler
+    workers: Workers
+    definition: dict[str, Any]
+    timeout: float = DEFAULT_TIMEOUT
+
+    @property
+    def name(self) -> str:
+        """The name the model sees."""
+        return self.handler.name
+
+    async def call(self, arguments: dict[str, Any], context: CallContext) -> ToolResult:
+        """Run the handler within `timeout` seconds. Raises nothing but our own cancellation."""
+        name = self.name
+        try:
+            value = await self._value(arguments)
+        except DeadlinePassed:
+            log.warning("tool %s gave no answer within %g s", name, self.timeout)
+            return failure(f"{name} gave no answer within {self.timeout:g} seconds.")
+        except WorkersExhausted:
+            log.error("tool %s was not run: too many earlier calls still hang", name)
+            return failure(f"{name} cannot run now: too many earlier tool calls still hang.")
+        except ToolFailure as error:
+            return failure(str(error))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return failure(f"{name} was cancelled from within.")
+        except BaseException as error:  # SystemExit and KeyboardInterrupt of a handler must not end the daemon
+            log.warning("tool %s failed: %s", name, vault.scrub(describe(error)))
+            return failure(f"{name} failed: {describe(error)}")
+        if isinstance(value, ToolResult):
+            return failure(value.text) if value.is_error else success(value.text)
+        return success(value)
+
+    async def _value(self, arguments: dict[str, Any]) -> object:
+        ends = time.monotonic() + self.timeout
+        run = self.handler.run
+        if self.handler.is_async:
+            value = run(arguments)
+        else:
+            value = await self.workers.run(lambda: run(arguments), timeout=self.timeout, name=self.name)
+        if inspect.isawaitable(value):
+            value = await _awaited(value, max(0.0, ends - time.monotonic()), self.name)
+        return value
+
+
+def handler_tool(
+    handler: Handler, workers: Workers, *, definition: Mapping[str, Any] | None = None, timeout: float = DEFAULT_TIMEOUT
+) -> HandlerTool:
+    """The tool of `handler`; `definition` replaces what the handler says of itself."""
+    return HandlerTool(handler, workers, dict(definition) if definition is not None else handler.definition, timeout)
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line: its own words with its kind, or only its kind where it says nothing."""
+    try:
+        text = str(error).strip()
+    except Exception:  # a __str__ that raises is no reason to lose the rest
+        text = ""
+    kind = type(error).__name__
+    if isinstance(error, RecursionError):
+        return "it called itself without end"
+    if isinstance(error, SystemExit):
+        return "it tried to end the process"
+    return f"{kind}: {text}" if text else kind
+
+
+async def _awaited(value: Awaitable[object], timeout: float, name: str) -> object:
+    """What `value` gives within `timeout` seconds, also where it swallows its cancellation.
+
+    It runs in a task of its own, because a coroutine that ignores CancelledError would otherwise hold the request
+    for ever; and behind a guard, because SystemExit in a task is raised again out of the event loop.
+    """
+    task = tasks.spawn(_guarded(value), name=f"tool {name}")
+    try:
+        done, _ = await asyncio.wait({task}, timeout=timeout)
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+    if not done:
+        task.cancel()
+        await asyncio.wait({task}, timeout=_GRACE)
+        raise DeadlinePassed
+    fine, outcome = task.result()
+    if fine:
+        return outcome
+    assert isinstance(outcome, BaseException)
+    raise outcome
+
+
+async def _guarded(value: Awaitable[object]) -> tuple[bool, object]:
+    try:
+        return True, await value
+    except BaseException as error:  # handed to whoever waits; see _awaited
+        return False, error

@@ -1,0 +1,210 @@
+"""The tools of one augmented model: found by table, in one stable order, called safely.
+
+A `Toolset` lives as long as its generation; a `Toolbox` is what one request sees of it, fixed, so that a server that
+changes its tools in mid-conversation changes the next request's list and not this one's.
+"""
+
+import asyncio
+import difflib
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from openai_proxy.tools.base import CallContext, Tool, ToolResult
+from openai_proxy.tools.handler import DEFAULT_TIMEOUT, Handler, describe, handler_tool
+from openai_proxy.tools.result import failure, success
+from openai_proxy.tools.schema import ArgumentCheck, definition_fault
+from openai_proxy.tools.workers import Workers
+
+log = logging.getLogger(__name__)
+
+Live = Callable[[], Sequence[Tool]]
+"""Tools that may change while the generation lives: those of MCP servers."""
+
+MAX_ARGUMENT_BYTES: Final = 4 * 1024 * 1024
+
+
+class Toolbox:
+    """The tools of one request, by name. Immutable but for its cache of schema checks."""
+
+    __slots__ = ("_checks", "_definitions", "_tools")
+
+    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+        """Of two tools with one name the first stays."""
+        table: dict[str, Tool] = {}
+        for tool in tools:
+            if table.setdefault(tool.name, tool) is not tool:
+                log.warning("two tools are called %s; the first one stays", tool.name)
+        # By name, always: a list in another order is another prompt prefix, and misses the provider's cache.
+        self._tools: dict[str, Tool] = dict(sorted(table.items()))
+        self._definitions: list[dict[str, Any]] = [tool.definition for tool in self._tools.values()]
+        self._checks: dict[str, ArgumentCheck] = {}
+
+    def __len__(self) -> int:
+        return len(self._tools)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tools
+
+    def names(self) -> tuple[str, ...]:
+        """The names, sorted."""
+        return tuple(self._tools)
+
+    def definitions(self) -> list[dict[str, Any]]:
+        """The function tools, sorted by name; a new list of shared dicts, which nobody may change."""
+        return list(self._definitions)
+
+    def get(self, name: str) -> Tool | None:
+        """The tool called exactly `name`."""
+        return self._tools.get(name)
+
+    async def run(
+        self,
+        name: str,
+        arguments: str | Mapping[str, Any] | None,
+        context: CallContext | None = None,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> ToolResult:
+        """One call as the model made it, from the text of its arguments to a result fit for the model.
+
+        Unknown tool, arguments that are no JSON object or break the schema, failure and `timeout` (seconds) are all
+        results with `is_error`; only cancellation is raised.
+        """
+        tool = self._tools.get(name)
+        if tool is None:
+            return failure(f"There is no tool {name[:64]!r}.{suggest(name, self._tools)}")
+        try:
+            given = parse_arguments(arguments)
+        except ValueError as error:
+            return failure(str(error))
+        if (wrong := self._check(tool)(given)) is not None:
+            return failure(f"Wrong arguments for {name}: {wrong}")
+        scope = asyncio.timeout(timeout)
+        try:
+            async with scope:
+                result = await tool.call(given, context or CallContext())
+        except TimeoutError as error:
+            if scope.expired():
+                return failure(f"{name} gave no answer within {timeout:g} seconds.")
+            return failure(f"{name} failed: {describe(error)}")
+        except Exception as error:
+            log.exception("tool %s broke its promise not to raise", name)
+            return failure(f"{name} failed: {describe(error)}")
+        return failure(result.text) if result.is_error else success(result.text)
+
+    def _check(self, tool: Tool) -> ArgumentCheck:
+        check = self._checks.get(tool.name)
+        if check is None:
+            function = tool.definition.get("function") or {}
+            check = self._checks[tool.name] = ArgumentCheck(function.get("parameters"))
+        return check
+
+
+class Toolset:
+    """What a model file offers, for the life of a generation: handlers' tools and a view of its MCP servers."""
+
+    def __init__(self, tools: Sequence[Tool] = (), live: Live | None = None) -> None:
+        self._fixed = tuple(tools)
+        self._live = live
+        self._seen: tuple[Tool, ...] | None = None
+        self._toolbox = Toolbox(self._fixed)
+
+    def toolbox(self) -> Toolbox:
+        """The tools as they are now; the same object until a server's tools change."""
+        if self._live is None:
+            return self._toolbox
+        now = tuple(self._live())
+        seen = self._seen
+        if seen is None or len(now) != len(seen) or any(a is not b for a, b in zip(now, seen, strict=True)):
+            # Ours first: a server cannot take the name of a tool of the house.
+            self._toolbox = Toolbox((*self._fixed, *now))
+            self._seen = now
+        return self._toolbox
+
+
+Report = Callable[[int, str], None]
+"""Called with (index in `tools:`, what is wrong); the caller knows the file and the place."""
+
+
+def offered(
+    entries: Sequence[str | Mapping[str, Any]],
+    handlers: Mapping[str, Handler],
+    workers: Workers,
+    *,
+    report: Report,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> list[Tool]:
+    """The tools of a model file's `tools:`, each a handler's name or a full definition that its handler runs.
+
+    What is wrong is reported and left out; the rest serves.
+    """
+    tools: list[Tool] = []
+    seen: set[str] = set()
+    for index, entry in enumerate(entries):
+        definition: Mapping[str, Any] | None = None
+        if isinstance(entry, str):
+            name = entry
+        else:
+            definition = normalised(entry)
+            if (fault := definition_fault(definition)) is not None:
+                report(index, fault)
+                continue
+            name = definition["function"]["name"]
+        handler = handlers.get(name)
+        if handler is None:
+            report(index, f"no tool handler is called {name!r}{suggest(name, handlers, '; did you mean {}?')}")
+        elif name in seen:
+            report(index, f"the tool {name!r} is listed twice")
+        else:
+            seen.add(name)
+            tools.append(handler_tool(handler, workers, definition=definition, timeout=timeout))
+    return tools
+
+
+def house(handlers: Mapping[str, Handler], workers: Workers, live: Live | None = None) -> Toolset:
+    """Every handler and every MCP tool, for templates and `execute_tools`."""
+    return Toolset([handler_tool(h, workers) for h in handlers.values()], live)
+
+
+def normalised(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A full definition in OpenAI's shape; a bare function ({"name": …, "parameters": …}) gets its envelope."""
+    if "function" not in entry and "name" in entry:
+        function = {k: v for k, v in entry.items() if k != "type"}
+        if "input_schema" in function:  # Anthropic's word for it
+            function["parameters"] = function.pop("input_schema")
+        return {"type": "function", "function": function}
+    return {"type": "function", **entry}
+
+
+def parse_arguments(arguments: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    """The arguments of a call as a dict. Raises ValueError with words for the model.
+
+    Nothing and "" mean none (https://platform.openai.com/docs/guides/function-calling); bad JSON is never taken for
+    an empty object, since a tool that runs with defaults nobody chose may do the wrong thing.
+    """
+    if arguments is None:
+        return {}
+    if isinstance(arguments, Mapping):
+        return dict(arguments)
+    if not arguments.strip():
+        return {}
+    if len(arguments) > MAX_ARGUMENT_BYTES:
+        raise ValueError("The arguments are too large.")
+    try:
+        value = orjson.loads(arguments)
+    except (ValueError, RecursionError):
+        raise ValueError("The arguments are not valid JSON; send one JSON object.") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError("The arguments must be a JSON object.")
+    return value
+
+
+def suggest(name: str, known: Iterable[str], form: str = " Did you mean {}?") -> str:
+    """`form` with the known name nearest to `name`, or "" if none is near."""
+    near = difflib.get_close_matches(name[:64], list(known)[:2000], n=1, cutoff=0.6)
+    return form.format(near[0]) if near else ""

@@ -1,0 +1,90 @@
+import asyncio
+import threading
+
+import pytest
+
+from openai_proxy.tools.workers import DeadlinePassed, Workers, WorkersExhausted
+
+
+async def all_ended(workers: Workers) -> None:
+    for _ in range(1000):
+        if not workers.abandoned:
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("an abandoned thread has not ended")
+
+
+async def test_a_function_runs_in_another_thread_and_its_value_comes_back():
+    assert await Workers().run(threading.get_ident, timeout=5) != threading.get_ident()
+
+
+async def test_what_a_function_raises_is_raised():
+    def leave() -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        await Workers().run(leave, timeout=5)
+
+
+async def test_a_hanging_function_is_given_up_and_counted_until_it_ends():
+    workers, release = Workers(), threading.Event()
+    with pytest.raises(DeadlinePassed):
+        await workers.run(release.wait, timeout=0.02)
+    assert (workers.running, workers.abandoned) == (0, 1)
+    release.set()
+    await all_ended(workers)
+
+
+async def test_hanging_functions_do_not_starve_others_and_their_number_is_bounded():
+    workers, release = Workers(running=1, abandoned=2), threading.Event()
+    for _ in range(2):
+        with pytest.raises(DeadlinePassed):
+            await workers.run(release.wait, timeout=0.02)
+    with pytest.raises(WorkersExhausted):
+        await workers.run(release.wait, timeout=0.02)
+    release.set()
+    await all_ended(workers)
+    assert await workers.run(lambda: 7, timeout=5) == 7
+
+
+async def test_only_so_many_run_at_once_and_the_rest_wait_their_turn():
+    workers, lock, now, most = Workers(running=3), threading.Lock(), 0, 0
+    gate = threading.Event()
+
+    def work() -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        gate.wait(5)
+        with lock:
+            now -= 1
+
+    calls = [asyncio.ensure_future(workers.run(work, timeout=10)) for _ in range(9)]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(*calls)
+    assert most <= 3
+    assert workers.running == 0
+
+
+async def test_a_cancelled_wait_for_a_place_leaves_no_trace():
+    workers, release = Workers(running=1), threading.Event()
+    first = asyncio.ensure_future(workers.run(release.wait, timeout=10))
+    await asyncio.sleep(0)
+    second = asyncio.ensure_future(workers.run(lambda: 1, timeout=10))
+    await asyncio.sleep(0)
+    second.cancel()
+    release.set()
+    assert await first
+    assert await workers.run(lambda: 2, timeout=5) == 2
+    assert workers.running == 0
+
+
+async def test_a_timeout_error_of_the_function_is_its_own():
+    def late() -> None:
+        raise TimeoutError("the server at the other end")
+
+    with pytest.raises(TimeoutError) as error:
+        await Workers().run(late, timeout=5)
+    assert not isinstance(error.value, DeadlinePassed)
