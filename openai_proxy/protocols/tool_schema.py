@@ -188,6 +188,10 @@ def _repair_required(schema: dict[str, Any]) -> None:
         del schema["required"]
 
 
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
 def _fold_root(schema: dict[str, Any]) -> str:
     """Take combinators off the root: their branches' properties move up. The sentence that says what was lost."""
     found = [c for c in _COMBINATORS if isinstance(schema.get(c), list)]
@@ -196,14 +200,14 @@ def _fold_root(schema: dict[str, Any]) -> str:
         del schema[keyword]
     if not found:
         return ""
-    properties: dict[str, Any] = dict(schema.get("properties") or {})
+    properties: dict[str, Any] = dict(_mapping(schema.get("properties")))
     required: list[str] = list(schema.get("required") or [])
     alternatives: list[str] = []
     for combinator in found:
         for branch in schema.pop(combinator):
             if not isinstance(branch, dict):
                 continue
-            for name, value in (branch.get("properties") or {}).items():
+            for name, value in _mapping(branch.get("properties")).items():
                 properties.setdefault(name, value)
             names = [n for n in branch.get("required") or [] if isinstance(n, str)]
             if combinator == "allOf":
@@ -255,7 +259,7 @@ def _gemini(schema: dict[str, Any]) -> dict[str, Any]:
 def _merge(schema: dict[str, Any], branch: dict[str, Any]) -> None:
     for key, value in branch.items():
         if key == "properties" and isinstance(value, dict):
-            schema["properties"] = {**value, **(schema.get("properties") or {})}
+            schema["properties"] = {**value, **_mapping(schema.get("properties"))}
         elif key == "required" and isinstance(value, list):
             schema["required"] = list(dict.fromkeys([*(schema.get("required") or []), *value]))
         else:

@@ -6,12 +6,15 @@ multiply (`a: allOf [b, b], b: allOf [c, c] …`), and quadratic `uniqueItems`. 
 """
 
 import contextvars
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
 from openai_proxy.protocols.tool_schema import NAME_LENGTH, resolve_local, subschemas
+
+log = logging.getLogger(__name__)
 
 MAX_NODES: Final = 5000  # schemas in one definition
 MAX_DEPTH: Final = 32
@@ -163,6 +166,9 @@ class ArgumentCheck:
             return None  # a reference we do not follow: the tool itself will judge
         except (_TooMuch, RecursionError):
             return "they are too complex to be checked."
+        except Exception as error:  # a keyword of a kind the library does not expect: the tool itself will judge
+            log.debug("a tool's schema cannot be applied: %s", error)
+            return None
         return "; ".join(dict.fromkeys(_words(e) for e in errors)) or None
 
     def _trivial(self) -> bool:
@@ -188,7 +194,7 @@ def _validator(schema: Mapping[str, Any]) -> Any:
     from jsonschema import Draft202012Validator, validators
     from referencing import Registry
 
-    if schema_fault({k: v for k, v in schema.items() if k != "type"}) is not None:
+    if schema_fault(schema) is not None:
         return _NO_CHECK  # a server's nonsense: its own business
     counted = {key: _counted(check) for key, check in Draft202012Validator.VALIDATORS.items()}
     counted["pattern"] = _counted(_short_pattern(Draft202012Validator.VALIDATORS["pattern"]))

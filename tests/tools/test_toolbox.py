@@ -1,0 +1,135 @@
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from openai_proxy.tools.base import ToolResult
+from openai_proxy.tools.builtin import BUILTIN
+from openai_proxy.tools.toolbox import Toolbox, Toolset, house, normalised, offered, parse_arguments
+from openai_proxy.tools.workers import Workers
+
+
+@dataclass
+class Fake:
+    name: str
+    result: Any = "fine"
+    parameters: dict[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+    calls: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def definition(self):
+        return {"type": "function", "function": {"name": self.name, "parameters": self.parameters}}
+
+    async def call(self, arguments, context):
+        self.calls.append(arguments)
+        if isinstance(self.result, BaseException):
+            raise self.result
+        if self.result is None:
+            await asyncio.Event().wait()
+        return ToolResult(self.result)
+
+
+def test_definitions_are_sorted_by_name_whatever_order_they_came_in():
+    names = [d["function"]["name"] for d in Toolbox([Fake("b"), Fake("c"), Fake("a")]).definitions()]
+    assert names == ["a", "b", "c"]
+
+
+def test_a_tool_is_found_by_its_whole_name_only():
+    box = Toolbox([Fake("mcp_a_b"), Fake("mcp_a")])
+    assert box.get("mcp_a_b").name == "mcp_a_b"
+    assert box.get("mcp_a_b_c") is None
+    assert "mcp_a" in box
+    assert len(box) == 2
+
+
+def test_of_two_tools_with_one_name_ours_stays():
+    ours, theirs = Fake("calculator"), Fake("calculator")
+    assert Toolset([ours], lambda: [theirs]).toolbox().get("calculator") is ours
+
+
+def test_a_request_keeps_its_view_while_a_server_changes_its_tools():
+    live = [Fake("x")]
+    tools = Toolset([Fake("ours")], lambda: list(live))
+    before = tools.toolbox()
+    assert tools.toolbox() is before
+    live[:] = [Fake("y")]
+    assert before.names() == ("ours", "x")
+    assert tools.toolbox().names() == ("ours", "y")
+
+
+async def test_a_call_runs_from_text_to_text():
+    tool = Fake("t", parameters={"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
+    assert await Toolbox([tool]).run("t", '{"n": 3}') == ToolResult("fine")
+    assert tool.calls == [{"n": 3}]
+
+
+@pytest.mark.parametrize(
+    "arguments", ['{"n": ', "[1]", '"x"', "{'n': 3}", "{}", '{"n": "3"}', "[" * 100_000, '{"n": NaN}']
+)
+async def test_arguments_that_are_wrong_are_told_and_nothing_runs(arguments):
+    tool = Fake("t", parameters={"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
+    result = await Toolbox([tool]).run("t", arguments)
+    assert result.is_error
+    assert tool.calls == []
+
+
+async def test_an_unknown_tool_is_told_with_the_nearest_name():
+    result = await Toolbox([Fake("calculator")]).run("calculater", "{}")
+    assert result.is_error
+    assert "Did you mean calculator?" in result.text
+
+
+async def test_a_tool_that_hangs_or_breaks_its_promise_is_an_error():
+    box = Toolbox([Fake("hang", None), Fake("bad", ValueError("at /etc/x"))])
+    assert "no answer within 0.05" in (await box.run("hang", "", timeout=0.05)).text
+    result = await box.run("bad", "")
+    assert result.is_error
+    assert "/etc" not in result.text
+
+
+async def test_a_long_result_is_bounded():
+    assert len((await Toolbox([Fake("t", "x" * 1_000_000)]).run("t", "")).text) <= 100_000
+
+
+@pytest.mark.parametrize("text", ["", "  ", "null", None, "{}"])
+def test_no_arguments_in_any_spelling(text):
+    assert parse_arguments(text) == {}
+
+
+def test_a_model_file_names_handlers_or_defines_them():
+    own = {"type": "function", "function": {"name": "get_current_time", "description": "mine"}}
+    problems: list[tuple[int, str]] = []
+    tools = offered(["calculator", own], BUILTIN, Workers(), report=lambda i, m: problems.append((i, m)))
+    assert problems == []
+    assert [t.name for t in tools] == ["calculator", "get_current_time"]
+    assert tools[1].definition["function"]["description"] == "mine"
+
+
+def test_what_is_wrong_in_a_model_file_is_reported_with_its_place_and_the_rest_serves():
+    problems: dict[int, str] = {}
+    tools = offered(
+        ["calculater", "calculator", "calculator", {"name": "a b"}, {"function": {"name": "x", "parameters": 3}}, {}],
+        BUILTIN,
+        Workers(),
+        report=problems.__setitem__,
+    )
+    assert [t.name for t in tools] == ["calculator"]
+    assert "did you mean calculator?" in problems[0]
+    assert "twice" in problems[2]
+    assert set(problems) == {0, 2, 3, 4, 5}
+
+
+def test_a_bare_definition_gets_its_envelope():
+    assert normalised({"name": "x", "input_schema": {"type": "object"}}) == {
+        "type": "function",
+        "function": {"name": "x", "parameters": {"type": "object"}},
+    }
+
+
+def test_the_house_has_all_handlers_and_all_servers_tools():
+    assert house(BUILTIN, Workers(), lambda: [Fake("mcp_x_y")]).toolbox().names() == (
+        "calculator",
+        "get_current_time",
+        "mcp_x_y",
+    )
