@@ -1,0 +1,138 @@
+"""Which conversation a request belongs to.
+
+In this order: the `X-Session-ID` header, `metadata.session_id`, `user`; else the caller with the conversation's first
+user message and first answer. A request without an assistant message starts a new conversation; the answer it gets
+is remembered, and the follow-up that quotes that answer is the same conversation.
+
+A caller that starts more than BULK conversations within a minute is a batch job, not a person: the rest of that
+minute shares one, so that it fills a file and not a directory.
+"""
+
+import random
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+from openai_proxy.exchange import Exchange
+
+LIMIT = 20_000  # openings remembered, about 200 bytes each
+BULK = 100  # new conversations a minute and caller
+_MAX_ID = 200  # characters of an id a client chose
+_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
+
+
+def _bounded(text: str) -> str:
+    """An id of bearable length; longer ones end in a hash, so that two of them never meet."""
+    if len(text) <= _MAX_ID:
+        return text
+    return f"{text[: _MAX_ID - 21]}-{_mark(text).hex()}"
+
+
+def chosen(exchange: Exchange, body: dict[str, Any]) -> str | None:
+    """The id the client itself gave its session, if it did."""
+    if exchange.session_id:
+        return _bounded(exchange.session_id)
+    metadata = body.get("metadata")
+    if isinstance(metadata, dict):
+        found = metadata.get("session_id") or metadata.get("user_id")  # user_id: Anthropic's name for `user`
+        if found and isinstance(found, str | int):
+            return _bounded(str(found))
+    user = body.get("user")
+    return _bounded(user) if user and isinstance(user, str) else None
+
+
+def plain(content: Any) -> str:
+    """What is compared of a message's content: its text, without what clients leave out when they quote it."""
+    if isinstance(content, list):
+        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    if not isinstance(content, str):
+        return ""
+    text = _THOUGHTS.sub("", content) if "<think>" in content else content
+    return text.strip()
+
+
+def call_names(calls: Any) -> str:
+    """What is compared of an answer that holds only tool calls: their names (ids do not survive every client)."""
+    names: list[str] = []
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            names.append(str(function.get("name")))
+    return "\x1f".join(names)
+
+
+def _mark(*parts: str) -> bytes:
+    return blake2b("\x1e".join(parts).encode("utf-8", "surrogatepass"), digest_size=10).digest()
+
+
+class Conversations:
+    """The openings lately seen, least recently used first."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, limit: int = LIMIT) -> None:
+        self._known: OrderedDict[bytes, str] = OrderedDict()
+        self._clock = clock
+        self._limit = limit
+        self._minutes: OrderedDict[str, tuple[int, int, str]] = OrderedDict()
+
+    def identify(self, exchange: Exchange, body: dict[str, Any], messages: Any) -> tuple[str, str | None]:
+        """The conversation's id, and the opening to call `answered` with (None: the answer need not be told)."""
+        given = chosen(exchange, body)
+        if given is not None:
+            return given, None
+        previous = body.get("previous_response_id")
+        if previous and isinstance(previous, str):
+            known = self._known.get(_mark("response", previous))
+            if known is not None:
+                return known, ""
+        first = answer = None
+        for message in messages if isinstance(messages, list) else ():
+            if not isinstance(message, dict):
+                continue
+            role = message.get("role")
+            if first is None and role == "user":
+                first = plain(message.get("content"))
+            elif role == "assistant":
+                answer = plain(message.get("content")) or call_names(message.get("tool_calls"))
+                break
+        identity = exchange.caller.identity
+        opening = f"{identity}\x1e{first or ''}"
+        if answer is None:
+            return self._new(exchange, identity), opening
+        mark = _mark(opening, answer)
+        found = self._known.get(mark)
+        if found is None:
+            # Begun before the last start, or long ago: the same opening always gives the same name.
+            found = f"c-{mark.hex()}"
+            self._remember(mark, found)
+        else:
+            self._known.move_to_end(mark)
+        return found, ""
+
+    def answered(self, opening: str, conversation: str, text: str, calls: Any, response_id: str | None) -> None:
+        """Remember the first answer of `conversation`, and the id of any answer a later request may name."""
+        if opening:
+            self._remember(_mark(opening, plain(text) or call_names(calls)), conversation)
+        if response_id is not None and response_id.startswith("resp"):
+            self._remember(_mark("response", response_id), conversation)
+
+    def _remember(self, mark: bytes, conversation: str) -> None:
+        known = self._known
+        known[mark] = conversation
+        if len(known) > self._limit:
+            known.popitem(last=False)
+
+    def _new(self, exchange: Exchange, identity: str) -> str:
+        minute = int(self._clock() // 60)
+        since, count, last = self._minutes.get(identity, (minute, 0, ""))
+        if since != minute:
+            count = 0
+        if count < BULK or not last:
+            stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(exchange.created_at))
+            last = f"{stamp}-{random.getrandbits(32):08x}"
+        self._minutes[identity] = (minute, count + 1, last)
+        if len(self._minutes) > 1000:
+            self._minutes.popitem(last=False)
+        return last

@@ -1,0 +1,194 @@
+"""Append-only files of lines in one directory, whatever happens to the disk under them.
+
+One `os.write` for the lines at hand; a short write is taken back to the last whole line; a full, read-only or
+broken disk costs lines (counted), never an exception, and is tried again after REST seconds; a file or directory
+that was renamed or deleted is opened anew. Used by one thread at a time.
+
+Measured (Linux 6, RLIMIT_FSIZE): the first write past the limit is short, the second is EFBIG.
+"""
+
+import errno
+import os
+import stat
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+REST = 30.0  # seconds until a disk that refused is asked again
+MAX_OPEN = 64  # file descriptors
+RECHECK = 0.05  # seconds between two looks whether an open file still has its name
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_WHOLE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOTDIR}
+
+
+class _Open:
+    """An open file: its descriptor, its identity, and when that was last compared with its name."""
+
+    __slots__ = ("checked", "fd", "identity", "torn")
+
+    def __init__(self, fd: int, identity: tuple[int, int], torn: bool, checked: float) -> None:
+        self.fd = fd
+        self.identity = identity
+        self.torn = torn  # it does not end in a newline: a crash, or a write that could not be taken back
+        self.checked = checked
+
+
+class LineFiles:
+    """The files of one directory. `written` and `lost` count lines; `degraded` names the last fault or is None."""
+
+    def __init__(self, directory: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.directory = directory
+        self.written = 0
+        self.lost = 0
+        self.degraded: str | None = None
+        self._clock = clock
+        self._directory_fd: int | None = None
+        self._directory_checked = 0.0
+        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._resting: dict[str, float] = {}  # file name, or "" for all of them -> asked again at
+
+    def append(self, name: str, data: bytes, count: int = 1) -> bool:
+        """Append `data`, which is `count` whole lines, to `name`; False if any of them was lost."""
+        now = self._clock()
+        if self._resting and (self._rests("", now) or self._rests(name, now)):
+            self.lost += count
+            return False
+        try:
+            done = self._write(self._file(name, now), data, count)
+        except OSError as error:
+            self._fault(name, error, now)
+            done = 0
+        else:
+            if done < count:
+                self.degraded = os.strerror(errno.ENOSPC)
+                self._resting[name] = now + REST
+            elif not self._resting:
+                self.degraded = None
+        self.written += done
+        self.lost += count - done
+        return done == count
+
+    def close(self) -> None:
+        """Close every descriptor. The files may be appended to again afterwards."""
+        while self._open:
+            os.close(self._open.popitem()[1].fd)
+        if self._directory_fd is not None:
+            os.close(self._directory_fd)
+            self._directory_fd = None
+
+    def remove_older(self, seconds: float, keep: frozenset[str] = frozenset()) -> Iterator[int]:
+        """Delete `model_conversation.jsonl` files not written for `seconds`, a few per step; yields how many."""
+        limit = time.time() - seconds
+        try:
+            entries = os.scandir(self.directory)
+        except OSError:
+            return
+        with entries:
+            for number, entry in enumerate(entries):
+                gone = 0
+                try:
+                    if (
+                        entry.name.endswith(".jsonl")
+                        and "_" in entry.name
+                        and entry.name not in keep
+                        and entry.is_file(follow_symlinks=False)
+                        and entry.stat(follow_symlinks=False).st_mtime < limit
+                    ):
+                        os.unlink(entry.path)  # noqa: PTH108 (a scandir entry, not a Path)
+                        gone = 1
+                except OSError:
+                    gone = 0
+                if gone or number % 50 == 49:
+                    yield gone
+
+    def _rests(self, name: str, now: float) -> bool:
+        until = self._resting.get(name)
+        if until is None:
+            return False
+        if now < until:
+            return True
+        del self._resting[name]
+        return False
+
+    def _fault(self, name: str, error: OSError, now: float) -> None:
+        code = error.errno or 0
+        self.degraded = os.strerror(code)
+        self._drop(name)
+        if code in _WHOLE_DISK:
+            self._resting[""] = now + REST
+        else:
+            if len(self._resting) > 1000:
+                self._resting.clear()
+            self._resting[name] = now + REST
+
+    def _file(self, name: str, now: float) -> _Open:
+        if self._directory_fd is None or now - self._directory_checked > RECHECK:
+            self._check_directory(now)
+        file = self._open.get(name)
+        if file is not None and now - file.checked > RECHECK:
+            file.checked = now
+            if not self._still_there(name, file):
+                self._drop(name)
+                file = None
+        if file is None:
+            file = self._open_file(name, now)
+            self._open[name] = file
+            if len(self._open) > MAX_OPEN:
+                os.close(self._open.popitem(last=False)[1].fd)
+        else:
+            self._open.move_to_end(name)
+        return file
+
+    def _check_directory(self, now: float) -> None:
+        self._directory_checked = now
+        if self._directory_fd is not None:
+            try:
+                named, held = self.directory.stat(), os.fstat(self._directory_fd)
+            except OSError:
+                self.close()
+            else:
+                if (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino):
+                    return
+                self.close()
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def _still_there(self, name: str, file: _Open) -> bool:
+        try:
+            found = os.stat(name, dir_fd=self._directory_fd, follow_symlinks=False)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == file.identity
+
+    def _open_file(self, name: str, now: float) -> _Open:
+        fd = os.open(name, _FLAGS, 0o600, dir_fd=self._directory_fd)
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
+            torn = found.st_size > 0 and os.pread(fd, 1, found.st_size - 1) != b"\n"
+        except OSError:
+            os.close(fd)
+            raise
+        return _Open(fd, (found.st_dev, found.st_ino), torn, now)
+
+    def _drop(self, name: str) -> None:
+        file = self._open.pop(name, None)
+        if file is not None:
+            os.close(file.fd)
+
+    def _write(self, file: _Open, data: bytes, count: int) -> int:
+        """Write `data` in one call; the number of its lines that are whole in the file afterwards."""
+        if file.torn:
+            data = b"\n" + data
+        wrote = os.write(file.fd, data)
+        if wrote == len(data):
+            file.torn = False
+            return count
+        # Short: the lines that came whole stay, the torn one is taken back.
+        whole = data.rfind(b"\n", 0, wrote) + 1
+        os.ftruncate(file.fd, os.fstat(file.fd).st_size - (wrote - whole))
+        done = data.count(b"\n", 0, whole) - (1 if file.torn and whole else 0)
+        file.torn = file.torn and whole == 0
+        return done

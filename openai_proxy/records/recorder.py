@@ -1,0 +1,249 @@
+"""The hot side of the records: what a request costs the event loop while it is being written down.
+
+A relay that streams at 12 µs a chunk can spare a tenth of one. So `Entry.data` appends to a list and adds to a
+number, opening and closing an entry fill a few slots, and everything else (framing, inflating, JSON, folding,
+scrubbing, writing) is done by one thread of the recorder (`scribe.py`), which
+
+- is woken once for many items: a wake-up is a futex and a switch of the interpreter lock, dearer than the work;
+- works in slices with pauses between them, because what it computes the loop cannot: a chunk may wait for one slice;
+- gets longer slices when it falls behind, and past BACKLOG bytes is given nothing more: those lines are lost and
+  counted, and no request waits.
+
+All entries of one recorder are used from one thread (that of the event loop).
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from typing import Any
+
+from openai_proxy.exchange import Exchange, Headers, Outcome
+from openai_proxy.records.scribe import BEGIN, CLOSE, DATA, FLUSH, TOOL, Item, Scribe, Work
+
+log = logging.getLogger(__name__)
+
+SPILL = 8 * 1024  # bytes an entry holds before the thread folds them: 5,000 held streams, 4 KiB each on average
+BACKLOG = 64 * 1024 * 1024  # bytes waiting for the thread, past which lines are lost
+LINGER = 0.02  # seconds the thread waits after a wake-up for more to come
+PAUSE = 0.00005  # seconds between two slices; a sleep of zero would take the lock back before the loop wakes
+SLICE = 0.0001  # seconds of one slice with little to do
+_OVERHEAD = 300  # bytes an item weighs besides its payload
+
+
+class Entry:
+    """One request being recorded. Every method is cheap, none raises, none blocks."""
+
+    __slots__ = (
+        "_headers",
+        "_recorder",
+        "body",
+        "closed",
+        "error_code",
+        "exchange",
+        "framing",
+        "headers",
+        "lost",
+        "message",
+        "parts",
+        "resolved",
+        "size",
+        "status",
+        "wanted",
+        "work",
+    )
+
+    def __init__(self, recorder: "Recorder", exchange: Exchange, resolved: bool, wanted: bool) -> None:
+        self._recorder = recorder
+        self.exchange = exchange
+        self.resolved = resolved
+        self.wanted = wanted
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.body: bytes | None = None
+        self.status = 0
+        self.headers: Headers = ()
+        self.framing = "plain"
+        self.closed = False
+        self.lost = False
+        self.error_code: str | None = None
+        self.message: str | None = None
+        self.work: Work | None = None  # the thread's; nobody else looks at it
+
+    def request(self, body: bytes | None) -> None:
+        """The request's body as it came (JSON bytes; anything else is not read)."""
+        self.body = body
+
+    def response(self, status: int, headers: Headers, framing: str = "plain") -> None:
+        """The answer has begun. `framing`: "chunked" if `data` will hold chunk framing, else anything."""
+        self.status = status
+        self.headers = headers
+        self.framing = framing
+        exchange = self.exchange
+        if exchange.first_byte is None:
+            exchange.first_byte = time.monotonic()
+        self._recorder.offer(BEGIN, self, None, len(self.body) if self.body is not None else 0)
+
+    def data(self, data: bytes) -> None:
+        """Bytes of the answer as they went over the wire. The hot path: a list append and an addition."""
+        self.parts.append(data)
+        self.size += len(data)
+        if self.size > SPILL:
+            self.spill()
+
+    def spill(self) -> None:
+        """Hand what is held to the thread."""
+        parts, size = self.parts, self.size
+        self.parts = []
+        self.size = 0
+        if self.wanted and not self.lost:
+            self._recorder.offer(DATA, self, parts, size)
+
+    def tool_call(
+        self, tool: str, arguments: Any, result: str, duration_ms: float, status: str = "ok", call_id: str | None = None
+    ) -> None:
+        """One call of a tool of ours. `arguments` must not be changed afterwards; `status`: ok, error, cancelled …"""
+        payload = {
+            "tool": tool,
+            "arguments": arguments,
+            "result": result,
+            "duration_ms": round(duration_ms, 1),
+            "status": status,
+        }
+        if call_id is not None:
+            payload["tool_call_id"] = call_id
+        self._recorder.offer(TOOL, self, (time.time(), payload), len(result))
+
+    def close(self, outcome: Outcome, error_code: str | None = None, message: str | None = None) -> None:
+        """The exchange is over; idempotent. `error_code` and `message` are those of an error of our own."""
+        if self.closed:
+            return
+        self.closed = True
+        exchange = self.exchange
+        exchange.outcome = outcome
+        if exchange.ended is None:
+            exchange.ended = time.monotonic()
+        self.error_code = error_code or exchange.error_code
+        self.message = message
+        recorder = self._recorder
+        recorder.ended += 1
+        recorder.offer(CLOSE, self, None, self.size)
+
+
+class Recorder:
+    """Everything that is written down, for the life of the process. See `Scribe` for what becomes of an entry."""
+
+    def __init__(self, scribe: Scribe, *, backlog: int = BACKLOG) -> None:
+        self.scribe = scribe
+        self.metrics = scribe.metrics
+        self.started = 0  # entries opened …
+        self.ended = 0  # … and closed
+        self.lost = 0  # lines that were never queued
+        self._queue: deque[Item] = deque()
+        self._offered = 0  # bytes, counted by the loop …
+        self._handled = 0  # … and by the thread: two counters need no lock
+        self._bound = backlog
+        self._asleep = False
+        self._stopping = False
+        self._wake = threading.Event()
+        self._hurry = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+        scribe.metrics.active = self.active
+        scribe.metrics.lost_lines = self.lost_lines
+
+    def open(self, exchange: Exchange, *, resolved: bool = True) -> Entry:
+        """Begin to record `exchange`. `resolved`: its model name is one we know, so it may name a file."""
+        self.started += 1
+        return Entry(self, exchange, resolved, exchange.path in self.scribe.readable)
+
+    def active(self) -> int:
+        """Entries that are open."""
+        return self.started - self.ended
+
+    def lost_lines(self) -> int:
+        """Lines that were lost, to a full backlog or a full disk."""
+        return self.lost + self.scribe.lost
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait for the thread."""
+        return self._offered - self._handled
+
+    def offer(self, kind: int, entry: Entry, payload: Any, size: int) -> None:
+        """Queue one item for the thread, or count it as lost."""
+        size += _OVERHEAD
+        waiting = self._offered - self._handled
+        if waiting > self._bound:
+            if not entry.lost:
+                entry.lost = True
+                entry.parts = []
+                self.lost += 2 if entry.work is None else 1
+            if kind != CLOSE or waiting > 2 * self._bound:
+                return
+            size = _OVERHEAD
+        self._offered += size
+        self._queue.append((kind, entry, payload, size))
+        if self._asleep:
+            self._asleep = False
+            self._wake.set()
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until all that was offered so far is on disk; from another thread than the loop's. False: timed out."""
+        if not self._thread.is_alive():
+            return False
+        done = threading.Event()
+        self._queue.append((FLUSH, None, done, 0))
+        self._hurry.set()
+        self._wake.set()
+        return done.wait(timeout)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what is left and stop the thread; at most `timeout` seconds. Blocks: not for the loop's thread."""
+        self._stopping = True
+        self._hurry.set()
+        self._wake.set()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            log.warning("chat logs: %d items were not written in time", len(self._queue))
+
+    def _run(self) -> None:
+        scribe, queue = self.scribe, self._queue
+        while True:
+            if not queue:
+                self._asleep = True
+                if queue:
+                    self._asleep = False
+                elif self._stopping:
+                    break
+                else:
+                    self._wake.wait(scribe.idle())
+                    self._asleep = False
+                self._wake.clear()
+                if not self._stopping:
+                    self._hurry.wait(LINGER)
+                    self._hurry.clear()
+            self._slice()
+        scribe.close()
+
+    def _slice(self) -> None:
+        queue, handle = self._queue, self.scribe.handle
+        waiting = self.backlog
+        # Behind by a little, by much: the slice grows until the thread keeps up, which slows the loop and so the load.
+        budget = SLICE if waiting < 1_000_000 else 0.001 if waiting < self._bound // 4 else 0.005
+        until = time.perf_counter() + budget
+        while queue:
+            kind, entry, payload, size = queue.popleft()
+            try:
+                handle(kind, entry, payload)
+            except Exception:
+                self.scribe.failed += 1
+                log.exception("a record could not be written")
+            self._handled += size
+            if time.perf_counter() > until:
+                break
+        if not queue:
+            self.scribe.settle()
+        elif not self._stopping:
+            self.scribe.settle_some()
+            time.sleep(PAUSE)

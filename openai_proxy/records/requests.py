@@ -1,0 +1,78 @@
+"""What a record keeps of a request: its messages, in one shape for every API, without what only fills the disk."""
+
+from typing import Any
+
+MIN_BLOB = 4096  # bytes of base64 from which on a data: URL is replaced by its size
+MAX_STRING = 256 * 1024  # characters of one string of a message
+_MARKER = b";base64,"
+
+
+def without_blobs(body: bytes) -> bytes:
+    """`body` with the data of long data: URLs replaced by a note.
+
+    Done on bytes, before parsing, because a picture of 20 MB need not become a string of 20 MB: base64 holds
+    neither quote nor backslash, so it ends at the next quote.
+    """
+    if len(body) < MIN_BLOB:
+        return body
+    out: list[bytes] = []
+    position = 0
+    while True:
+        start = body.find(_MARKER, position)
+        if start < 0:
+            break
+        start += len(_MARKER)
+        end = body.find(b'"', start)
+        if end < 0:
+            break
+        if end - start >= MIN_BLOB and body.find(b"\\", start, end) < 0:
+            out.append(body[position:start])
+            out.append(b"[%d bytes left out]" % (end - start))
+        else:
+            out.append(body[position:end])
+        position = end
+    if not out:
+        return body
+    out.append(body[position:])
+    return b"".join(out)
+
+
+def bounded(value: Any, depth: int = 0) -> Any:
+    """`value` with strings past MAX_STRING cut; for bodies so large that one may be there."""
+    if isinstance(value, str):
+        return value if len(value) <= MAX_STRING else f"{value[:1000]}… [{len(value) - 1000} characters left out]"
+    if depth > 20:
+        return value
+    if isinstance(value, list):
+        return [bounded(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {key: bounded(item, depth + 1) for key, item in value.items()}
+    return value
+
+
+def messages_of(path: str, body: dict[str, Any]) -> Any:
+    """The messages of a chat-shaped request, as it would have sent them to /chat/completions."""
+    if path == "/completions":
+        prompt = body.get("prompt")
+        return [{"role": "user", "content": prompt if isinstance(prompt, str) else str(prompt)}]
+    if path == "/responses":
+        items = body.get("input")
+        turns = items if isinstance(items, list) else [{"role": "user", "content": items}]
+        instructions = body.get("instructions")
+        return [{"role": "system", "content": instructions}, *turns] if instructions else turns
+    messages = body.get("messages")
+    if path == "/messages" and body.get("system") and isinstance(messages, list):
+        return [{"role": "system", "content": body["system"]}, *messages]
+    return messages if isinstance(messages, list) else []
+
+
+def tool_names(body: dict[str, Any]) -> list[str]:
+    """The names of the tools a request offers; their definitions would only be repeated in every line."""
+    names: list[str] = []
+    tools = body.get("tools")
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(tool, dict):
+            function = tool.get("function")
+            name = function.get("name") if isinstance(function, dict) else tool.get("name") or tool.get("type")
+            names.append(str(name))
+    return names

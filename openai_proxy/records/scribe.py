@@ -1,0 +1,200 @@
+"""The thread's side of the records: what becomes of an entry.
+
+Per entry: read the request, decide its conversation, fold the answer, then tell every sink: the chat log, usage,
+metrics, the loggers. One `Scribe` is used by one thread; only plain counters are read by others.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from openai_proxy.exchange import Exchange
+from openai_proxy.records import chatlog, textjson
+from openai_proxy.records.answer import Answer
+from openai_proxy.records.body import BodyReader, media_type
+from openai_proxy.records.conversation import Conversations
+from openai_proxy.records.dialects import DIALECTS, METERED
+from openai_proxy.records.metrics import Metrics
+from openai_proxy.records.requests import bounded, messages_of, without_blobs
+from openai_proxy.records.scrub import Scrubber
+from openai_proxy.records.tokens import Tokens, tokens_of
+from openai_proxy.secrets import vault
+
+if TYPE_CHECKING:
+    from openai_proxy.records.recorder import Entry
+
+log = logging.getLogger(__name__)
+
+BEGIN, DATA, TOOL, CLOSE, FLUSH = range(5)
+Item: TypeAlias = "tuple[int, Entry | None, Any, int]"
+
+METERED_PATHS = frozenset(
+    {"/embeddings", "/images/generations", "/images/edits", "/audio/transcriptions", "/audio/translations", "/rerank"}
+)
+"""Paths whose JSON answers tell usage; the bytes of any other path are not looked at."""
+
+_LARGE = 256 * 1024  # bytes of a request from which on single strings are looked at
+
+
+class Work:
+    """What the thread knows of one entry."""
+
+    __slots__ = ("answer", "conversation", "messages_size", "opening", "reader", "request")
+
+    def __init__(self) -> None:
+        self.request: dict[str, Any] | None = None
+        self.conversation = ""
+        self.opening: str | None = None
+        self.answer = Answer()
+        self.reader: BodyReader | None = None
+        self.messages_size = 0
+
+
+class Finished(NamedTuple):
+    """A whole exchange, for those sinks that want it all at once."""
+
+    exchange: Exchange
+    status: int
+    work: Work
+    tokens: Tokens
+    error_code: str | None
+    message: str | None
+
+
+Sink = Callable[[Finished], None]
+
+
+class Scribe:
+    """Reads entries and tells the sinks."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        scrub: Callable[[str], str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.scrubber = Scrubber(vault, scrub)
+        self.chat_log = chatlog.ChatLog(directory, self.scrubber, clock=clock)
+        self.conversations = Conversations(clock=clock)
+        self.metrics = Metrics()
+        self.readable = frozenset(DIALECTS) | METERED_PATHS
+        self.failed = 0  # items that raised: defects of ours
+        self.sinks: tuple[Sink, ...] = ()  # usage, loggers, limits: replaced whole, never changed in place
+        self.chores: tuple[Callable[[bool], float | None], ...] = ()
+        self._clock = clock
+
+    @property
+    def lost(self) -> int:
+        """Lines a disk did not take."""
+        return self.chat_log.files.lost
+
+    def handle(self, kind: int, entry: "Entry | None", payload: Any) -> None:
+        """Do one item."""
+        if entry is None:
+            self.settle()
+            if isinstance(payload, threading.Event):
+                self._chores(True)
+                payload.set()
+            return
+        if entry.lost:
+            if kind == CLOSE:
+                self.metrics.finished(entry.exchange, entry.status, Tokens(), entry.error_code)
+            return
+        work = entry.work
+        if work is None:
+            work = entry.work = Work()
+            self._begin(entry, work)
+        if kind == DATA:
+            self._read(entry, work, payload)
+        elif kind == TOOL:
+            if work.conversation:
+                self.chat_log.tool_call(entry.exchange, work.conversation, *payload)
+        elif kind == CLOSE:
+            self._close(entry, work)
+
+    def settle(self) -> None:
+        """Nothing is waiting: put everything on disk."""
+        self.chat_log.flush()
+
+    def settle_some(self) -> None:
+        """Much is waiting: write only what has become much itself."""
+        if self.chat_log.held > 256 * 1024:
+            self.chat_log.flush()
+
+    def idle(self) -> float | None:
+        """Do what has waited for a quiet moment; seconds until there may be more, None if nothing is due."""
+        return self._chores(False)
+
+    def close(self) -> None:
+        """The end: everything on disk, everything closed."""
+        self.settle()
+        self._chores(True)
+        self.chat_log.close()
+
+    def _chores(self, now: bool) -> float | None:
+        soonest: float | None = None
+        for chore in self.chores:
+            try:
+                due = chore(now)
+            except Exception:
+                self.failed += 1
+                log.exception("a chore of the recorder failed")
+                continue
+            if due is not None and (soonest is None or due < soonest):
+                soonest = due
+        return soonest
+
+    def _begin(self, entry: "Entry", work: Work) -> None:
+        exchange = entry.exchange
+        dialect = DIALECTS.get(exchange.path)
+        body, entry.body = entry.body, None
+        if not body or (dialect is None and not self.sinks):
+            return
+        body = without_blobs(body)
+        parsed = textjson.tolerant(body) if body.lstrip()[:1] == b"{" else None
+        if not isinstance(parsed, dict):
+            return
+        if len(body) > _LARGE:
+            parsed = bounded(parsed)
+        work.request = parsed
+        if dialect is None or exchange.method != "POST":
+            return
+        messages = messages_of(exchange.path, parsed)
+        work.messages_size = len(body)
+        if entry.resolved:
+            work.conversation, work.opening = self.conversations.identify(exchange, parsed, messages)
+            self.chat_log.request(exchange, work.conversation, messages, parsed)
+
+    def _read(self, entry: "Entry", work: Work, parts: list[bytes]) -> None:
+        reader = work.reader
+        if reader is None:
+            kind, coding = media_type(entry.headers)
+            dialect = DIALECTS.get(entry.exchange.path, METERED)
+            reader = work.reader = BodyReader(work.answer, dialect, kind, coding, entry.framing)
+            entry.headers = ()
+        reader.feed(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def _close(self, entry: "Entry", work: Work) -> None:
+        parts, entry.parts = entry.parts, []
+        if parts and entry.wanted:
+            self._read(entry, work, parts)
+        if work.reader is not None:
+            work.reader.finish()
+        exchange, answer = entry.exchange, work.answer
+        if work.opening is not None:
+            self.conversations.answered(work.opening, work.conversation, answer.content, answer.tool_calls, answer.id)
+        tokens = tokens_of(answer, entry.status, work.messages_size)
+        finished = Finished(exchange, entry.status, work, tokens, entry.error_code, entry.message)
+        if work.conversation:
+            self.chat_log.finished(finished)
+        self.metrics.finished(exchange, entry.status, tokens, entry.error_code)
+        for sink in self.sinks:
+            try:
+                sink(finished)
+            except Exception:
+                self.failed += 1
+                log.exception("a sink of the recorder failed")

@@ -1,0 +1,60 @@
+"""No secret goes into a line: the last thing that happens to it before it is written.
+
+The vault's own pattern costs 8 ns a byte with fifty secrets; nearly no line holds any. So lines are first searched
+for the first six bytes of each secret (`in` on bytes, 0.1-0.5 ns a byte), and only a hit is worth the pattern.
+"""
+
+from collections.abc import Callable
+
+import orjson
+
+from openai_proxy.secrets import MARK, MIN_LENGTH, Vault
+
+_FEW = 16  # heads up to which searching one by one is cheaper than the pattern
+
+
+class Scrubber:
+    """Takes secrets out of lines. `replace` is what does it once one may be there."""
+
+    def __init__(self, vault: Vault, replace: Callable[[str], str] | None = None) -> None:
+        self._vault = vault
+        self._replace = replace or vault.scrub
+        self._always = replace is not None  # somebody else's rule: its hits need not look like our secrets
+        self._version = -1
+        self._heads: list[bytes] = []
+        self._escaped: list[str] = []
+
+    def data(self, data: bytes) -> bytes:
+        """`data`, lines of JSON, without secrets."""
+        if not self._suspect(data):
+            return data
+        text = data.decode("utf-8", "replace")
+        clean = self.text(text)
+        return data if clean == text else clean.encode("utf-8", "replace")
+
+    def text(self, text: str) -> str:
+        """`text` without secrets, plain or as they stand in JSON."""
+        clean = self._replace(text)
+        for secret in self._escaped:
+            if secret in clean:
+                clean = clean.replace(secret, MARK)
+        return clean
+
+    def _suspect(self, data: bytes) -> bool:
+        vault = self._vault
+        if vault.version != self._version:
+            self._version = vault.version
+            heads: set[bytes] = set()
+            escaped: list[str] = []
+            for secret in vault.known():
+                raw = secret.encode("utf-8", "surrogatepass")
+                heads.add(raw[:MIN_LENGTH])
+                quoted = orjson.dumps(secret.encode("utf-8", "replace").decode())[1:-1]
+                if quoted != raw:
+                    escaped.append(quoted.decode())
+                    heads.add(quoted[:MIN_LENGTH])
+            self._heads = list(heads)
+            self._escaped = sorted(escaped, key=len, reverse=True)
+        if self._always or len(self._heads) > _FEW:
+            return True
+        return any(head in data for head in self._heads)  # noqa: S105, RUF100 (a head of a secret is compared, not kept)

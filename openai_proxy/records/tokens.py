@@ -1,0 +1,65 @@
+"""What an answer cost in tokens, in one shape for every API.
+
+OpenAI chat: prompt_tokens, completion_tokens with *_details; OpenAI responses: input_tokens, output_tokens with
+*_details; Anthropic: input_tokens without what came from or went into the cache, which stand beside it
+(https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching#tracking-cache-performance).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from openai_proxy.records.answer import Answer
+
+BYTES_A_TOKEN = 4  # of English text and JSON; only for answers whose upstream told nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """`input` includes `cached`, `output` includes `reasoning`. `cost` is what the upstream itself said, in dollars."""
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    reasoning: int = 0
+    estimated: bool = False
+    cost: float | None = None
+
+    @property
+    def total(self) -> int:
+        """Input and output together."""
+        return self.input + self.output
+
+
+NONE = Tokens()
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 40 else 0
+
+
+def read_usage(usage: dict[str, Any]) -> Tokens:
+    """The tokens of a usage object of any of the APIs."""
+    given = _count(usage.get("prompt_tokens")) or _count(usage.get("input_tokens"))
+    made = _count(usage.get("completion_tokens")) or _count(usage.get("output_tokens"))
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else 0
+    beside = _count(usage.get("cache_read_input_tokens"))
+    if beside or usage.get("cache_creation_input_tokens"):
+        if "prompt_tokens" not in usage:
+            given += beside + _count(usage.get("cache_creation_input_tokens"))
+        cached = cached or beside
+    details = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
+    thought = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else 0
+    cost = usage.get("cost")
+    return Tokens(
+        given, made, cached, thought, cost=float(cost) if isinstance(cost, int | float) and cost >= 0 else None
+    )
+
+
+def tokens_of(answer: Answer, status: int, request_size: int) -> Tokens:
+    """What the upstream said, else an estimate (marked) where it did answer."""
+    if answer.usage is not None:
+        return read_usage(answer.usage)
+    if not 200 <= status < 300 or not request_size or not answer.size:
+        return NONE
+    return Tokens(request_size // BYTES_A_TOKEN, -(-answer.size // BYTES_A_TOKEN), estimated=True)

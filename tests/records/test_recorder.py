@@ -1,0 +1,149 @@
+"""One exchange after the other through the whole recorder, and what is then on disk."""
+
+import json
+from pathlib import Path
+
+from openai_proxy.exchange import Caller, Outcome
+from openai_proxy.records.recorder import Recorder
+from openai_proxy.records.scribe import Scribe
+from openai_proxy.secrets import vault
+from tests.records.conftest import DONE, JSON, SSE, Desk, chunked, event, exchange
+
+ANSWER = json.dumps(
+    {
+        "id": "c1",
+        "model": "m",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6},
+    }
+).encode()
+
+
+def test_a_plain_answer_is_a_request_line_and_a_response_line(desk: Desk) -> None:
+    asked = desk.ask(ANSWER, session_id="s1")
+    request, response = desk.lines()
+    assert [p.name for p in desk.files()] == ["gpt-4o_s1.jsonl"]
+    assert (request["type"], response["type"]) == ("request", "response")
+    assert request["messages"] == [{"role": "user", "content": "hi"}]
+    for record in (request, response):
+        assert record["request_id"] == asked.id
+        assert record["conversation_id"] == "s1"
+        assert record["model"] == "gpt-4o"
+        assert record["ts"].endswith("Z")
+    assert response["content"] == "hello"
+    assert response["tool_calls"] == []
+    assert response["finish_reason"] == "stop"
+    assert response["usage"] == {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
+    assert response["duration_ms"] >= response["ttft_ms"] >= 0
+    assert response["finish"] == "done"
+    assert desk.files()[0].stat().st_mode & 0o777 == 0o600
+
+
+def test_a_long_stream_is_folded_as_it_comes(desk: Desk) -> None:
+    words = [f"word{n} " for n in range(2000)]
+    stream = chunked(*map(event, words), event(finish="stop"), event(usage={"prompt_tokens": 3}, choices=[]), DONE)
+    desk.ask(stream, headers=SSE, framing="chunked", cut=1000)
+    response = desk.response()
+    assert response["content"] == "".join(words)
+    assert response["finish_reason"] == "stop"
+    assert response["usage"] == {"prompt_tokens": 3}
+
+
+def test_what_a_client_heard_before_it_left_is_kept(desk: Desk) -> None:
+    desk.ask(event("half an ") + event("ans"), headers=SSE, outcome=Outcome.CLIENT_CLOSED)
+    response = desk.response()
+    assert (response["content"], response["finish"]) == ("half an ans", "client_closed")
+    assert response["finish_reason"] is None
+
+
+def test_an_upstream_error_is_an_error_line(desk: Desk) -> None:
+    desk.ask(b'{"error": {"message": "slow down", "code": "rate"}}', status=429)
+    request, error = desk.lines()
+    assert (request["type"], error["type"], error["status"]) == ("request", "error", 429)
+    assert error["error"]["message"] == "slow down"
+
+
+def test_an_error_of_our_own_needs_no_response(desk: Desk) -> None:
+    entry = desk.recorder.open(exchange())
+    entry.request(b'{"messages": [{"role": "user", "content": "hi"}]}')
+    entry.close(Outcome.ERROR, "upstream_timeout", "The provider is too slow.")
+    entry.close(Outcome.DONE)
+    _, error = desk.lines()
+    assert (error["type"], error["code"], error["finish"]) == ("error", "upstream_timeout", "error")
+    assert error["message"] == "The provider is too slow."
+
+
+def test_a_stream_that_breaks_has_its_text_and_its_error(desk: Desk) -> None:
+    about = exchange()
+    entry = desk.recorder.open(about)
+    entry.request(b'{"messages": []}')
+    entry.response(200, SSE, "plain")
+    entry.data(event("so far"))
+    entry.close(Outcome.ERROR, "upstream_truncated")
+    kinds = {record["type"]: record for record in desk.lines()}
+    assert kinds["response"]["content"] == "so far"
+    assert kinds["response"]["finish"] == "error"
+    assert kinds["error"]["code"] == "upstream_truncated"
+
+
+def test_a_tool_call_of_ours_is_a_line(desk: Desk) -> None:
+    entry = desk.recorder.open(exchange())
+    entry.request(b'{"messages": [{"role": "user", "content": "time?"}]}')
+    entry.tool_call("get_current_time", {"timezone": "UTC"}, "12:00", 3.21, "ok", "call_1")
+    entry.response(200, JSON)
+    entry.data(ANSWER)
+    entry.close(Outcome.DONE)
+    (call,) = [record for record in desk.lines() if record["type"] == "tool_call"]
+    assert call["tool"] == "get_current_time"
+    assert call["arguments"] == {"timezone": "UTC"}
+    assert (call["result"], call["duration_ms"], call["status"]) == ("12:00", 3.2, "ok")
+
+
+def test_an_unknown_model_names_no_file(desk: Desk) -> None:
+    entry = desk.recorder.open(exchange(model="../../etc/passwd"), resolved=False)
+    entry.request(b'{"messages": []}')
+    entry.close(Outcome.ERROR, "model_not_found")
+    assert desk.lines() == []
+    assert desk.files() == []
+
+
+def test_embeddings_are_no_conversation(desk: Desk) -> None:
+    desk.ask(b'{"data": [{"embedding": [1, 2]}], "usage": {"prompt_tokens": 7}}', path="/embeddings")
+    assert desk.lines() == []
+    assert desk.recorder.metrics.tokens == {("gpt-4o", "openrouter", "input"): 7}
+
+
+def test_a_known_secret_is_written_nowhere(desk: Desk) -> None:
+    secrets = ['sk-canary-"quoted\\8461', "sk-canary-plain-5521"]
+    vault.learn(secrets)
+    for secret in secrets:
+        desk.ask(
+            event(f"your key is {secret}"),
+            [{"role": "user", "content": f"my key is {secret}"}],
+            headers=SSE,
+            about=exchange(session_id=secret, model=f"m-{secret}", caller=Caller("::1", key_id="ab")),
+        )
+    lines = desk.lines()
+    assert len(lines) == 4
+    for path in desk.files():
+        for secret in secrets:
+            assert secret not in path.name
+            assert secret.encode() not in path.read_bytes()
+            assert json.dumps(secret)[1:-1].encode() not in path.read_bytes()
+        assert b"REDACTED" in path.read_bytes()
+
+
+def test_a_full_backlog_loses_lines_and_counts_them(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "logs")
+    desk.recorder.close()
+    stopped = Recorder(Scribe(tmp_path / "logs"), backlog=100_000)
+    stopped.close()  # nobody takes anything from the queue any more
+    for _ in range(200):
+        entry = stopped.open(exchange())
+        entry.request(b"{}" + b" " * 1000)
+        entry.response(200, SSE)
+        entry.data(b"x" * 10_000)
+        entry.close(Outcome.DONE)
+    assert stopped.backlog < 250_000
+    assert stopped.lost_lines() > 300
+    assert stopped.active() == 0
