@@ -1,0 +1,118 @@
+import copy
+
+import pytest
+
+from openai_proxy.errors import BadRequest
+from openai_proxy.prompt.assembly import assemble
+
+LINE = "Current time is 12:34:56. Today's date is 2026-08-22."
+
+
+def user(text):
+    return {"role": "user", "content": text}
+
+
+def test_ours_then_skills_then_the_clients_in_one_message():
+    messages = [{"role": "system", "content": "client"}, user("hi"), {"role": "developer", "content": "more"}]
+    assert assemble(messages, ours="ours\n", skills="skills") == [
+        {"role": "system", "content": "ours\n\nskills\n\nclient\n\nmore"},
+        user("hi"),
+    ]
+
+
+def test_nothing_of_ours_and_nothing_of_the_clients_makes_no_system_message():
+    assert assemble([user("hi")]) == [user("hi")]
+    assert assemble([{"role": "system", "content": ""}, user("hi")]) == [user("hi")]
+
+
+def test_content_may_be_text_or_parts_or_missing():
+    messages = [
+        {"role": "system", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+        {"role": "system"},
+        {"role": "system", "content": None},
+        user([{"type": "text", "text": "hi"}]),
+    ]
+    assert assemble(messages, ours="o")[0] == {"role": "system", "content": "o\n\na\n\nb"}
+
+
+def test_a_part_that_is_no_text_is_kept():
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    (first, _) = assemble([{"role": "system", "content": [{"type": "text", "text": "a"}, image]}, user("x")], ours="o")
+    assert first["content"] == [{"type": "text", "text": "o\n\na"}, image]
+
+
+def test_the_line_that_changes_on_every_turn_moves_behind_the_newest_user_message():
+    prompt = f"You are a voice assistant.\n{LINE}"
+    turn = [
+        {"role": "system", "content": prompt},
+        user("light on"),
+        {"role": "assistant", "content": "done"},
+        user("off"),
+    ]
+    system, first, _, newest = assemble(turn, ours="ours")
+    assert system["content"] == "ours\n\nYou are a voice assistant."
+    assert first == user("light on")
+    assert newest["content"] == f"off\n\n{LINE}"
+
+
+def test_it_stays_there_while_tools_answer():
+    turn = [
+        {"role": "system", "content": f"x\n{LINE}\ny"},
+        user([{"type": "text", "text": "on"}]),
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function"}]},
+        {"role": "tool", "tool_call_id": "1", "content": "ok"},
+    ]
+    result = assemble(turn)
+    assert result[0]["content"] == "x\ny"
+    assert result[1]["content"] == [{"type": "text", "text": "on"}, {"type": "text", "text": LINE}]
+    assert result[2:] == turn[2:]
+
+
+def test_without_a_user_message_it_is_the_last_line_of_the_prompt():
+    assert assemble([{"role": "system", "content": f"a\n{LINE}\nb"}], ours="o")[0]["content"] == f"o\n\na\nb\n\n{LINE}"
+
+
+@pytest.mark.parametrize("text", ["Current time is noon.", f"He said: {LINE}", f"{LINE} And more.", LINE.lower()])
+def test_what_only_resembles_it_stays(text):
+    assert assemble([{"role": "system", "content": text}, user("x")])[0]["content"] == text
+
+
+def test_the_beginning_stays_the_same_from_turn_to_turn():
+    def turn(time, *messages):
+        return assemble(
+            [{"role": "system", "content": f"HA\nCurrent time is {time}. Today's date is 2026-08-22."}, *messages]
+        )
+
+    first = turn("12:00:00", user("on"))
+    second = turn("12:00:09", user("on"), {"role": "assistant", "content": "ok"}, user("off"))
+    assert first[0] == second[0]
+    assert first[1]["content"].startswith(second[1]["content"])
+
+
+def test_half_written_messages_are_made_whole_and_ours_taken_out():
+    messages = [
+        {"role": "assistant", "proxy_status": {"x": 1}, "reasoning_content": "hm"},
+        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+        {"role": "tool", "tool_call_id": "injected_content"},
+    ]
+    assert assemble(messages) == [
+        {"role": "assistant", "content": "", "reasoning_content": "hm"},
+        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+        {"role": "tool", "tool_call_id": "injected_content", "content": ""},
+    ]
+
+
+def test_the_clients_messages_are_never_changed():
+    messages = [
+        {"role": "system", "content": f"a\n{LINE}"},
+        user([{"type": "text", "text": "x"}]),
+        {"role": "assistant"},
+    ]
+    before = copy.deepcopy(messages)
+    assemble(messages, ours="o", skills="s")
+    assert messages == before
+
+
+def test_a_message_that_is_no_object_is_a_bad_request():
+    with pytest.raises(BadRequest):
+        assemble(["hello"])
