@@ -31,9 +31,7 @@ class ChunkWriter:
         self.id = id or new_id()
         self.model = model
         self.created = int(time.time()) if created is None else created
-        head = orjson.dumps(
-            {"id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": model}
-        )
+        head = orjson.dumps({"id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": model})
         self._head = b"data: " + head[:-1]
         self._delta = self._head + b',"choices":[{"index":0,"delta":'
         self._tail = _NO_FINISH + (b',"usage":null' if usage_null else b"") + _END
@@ -69,9 +67,7 @@ class ChunkWriter:
     def finish(self, reason: str, extra: dict[str, Any] | None = None) -> bytes:
         """The chunk that ends the message; `extra` members go beside `choices`."""
         more = b"," + orjson.dumps(extra)[1:-1] if extra else b""
-        return (
-            self._delta + b'{},"finish_reason":' + orjson.dumps(reason) + b"}]" + more + self._usage_null + _END
-        )
+        return self._delta + b'{},"finish_reason":' + orjson.dumps(reason) + b"}]" + more + self._usage_null + _END
 
     def usage(self, usage: dict[str, Any]) -> bytes:
         """The last chunk, without choices."""
