@@ -29,7 +29,7 @@ class ServerConfig(Strict):
 
     name: str = Field(default="", exclude=True, description="Its key in servers.yaml.")
     type: Literal["stdio", "sse", "streamablehttp"] = Field(
-        description="How to speak to it; default: by command or url."
+        default="stdio", description="How to speak to it; default: by command or url."
     )
     command: str | None = None
     args: Annotated[
