@@ -1,6 +1,196 @@
-"""The life of the process: start, signals, drain, stop."""
+"""The life of the process: start, signals, drain, stop.
+
+start   read conf/ → open sockets → bring the configuration to life → tell the service manager READY
+HUP     reload; READY again, also after a refused one
+TERM    STOPPING, close the sockets, /health says draining, wait `drain_seconds` for what runs; then each live
+        stream gets an error event, and we leave with 0. A second TERM or INT: now.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import resource
+import signal
+
+from openai_proxy.api.server import Listener, Server, ready_line
+from openai_proxy.config.problems import ConfigError
+from openai_proxy.config.proxy import ProxyConfig
+from openai_proxy.errors import ProxyError
+from openai_proxy.runtime.reload import adopt, read_snapshot, reload
+from openai_proxy.runtime.state import Settings, State
+from openai_proxy.runtime.systemd import ServiceManager
+from openai_proxy.tasks import cancel, spawn
+
+log = logging.getLogger(__name__)
+
+SWEEP = 5.0  # seconds between two looks at idle upstream sockets
+LAST_WORDS = 2.0  # seconds for error events and records once the drain is over
+CONTROL = "control.sock"
 
 
-def serve() -> int:
-    """Run until a signal asks to stop; returns the exit code."""
-    return 0
+def serve(settings: Settings) -> int:
+    """Run until a signal asks to stop; returns the exit code. Raises ConfigError where conf/ cannot be served."""
+    raise_file_limit()
+    snapshot = read_snapshot(settings, None)
+    for problem in snapshot.problems:
+        log.warning("%s", problem)
+    loop = _new_loop()
+    try:
+        with contextlib.closing(loop):
+            asyncio.set_event_loop(loop)
+            return loop.run_until_complete(_Daemon(settings, loop).run(snapshot))
+    finally:
+        asyncio.set_event_loop(None)
+
+
+def raise_file_limit() -> None:
+    """Every client and every upstream connection is a descriptor: take as many as we may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # not on Windows
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+class _Daemon:
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+        self._settings = settings
+        self._loop = loop
+        self._manager = ServiceManager.take(os.environ)
+        self._stop = asyncio.Event()
+        self._now = asyncio.Event()
+        self._reloads = asyncio.Event()
+        self._report = _LimitedReports()
+        loop.set_exception_handler(self._report)
+
+    async def run(self, snapshot: object) -> int:
+        state = State(self._settings, self._loop)
+        try:
+            adopt(state, snapshot)  # type: ignore[arg-type]  # a Snapshot; typed in reload
+            config = state.generation.config
+            main = Listener(Server(state, config.limits))
+            control = Listener(Server(state, config.limits, local=True))
+            await self._listen(main, control, config)
+            self._signals()
+            helpers = [
+                spawn(self._manager.feed_watchdog(lambda: not state.draining), name="watchdog"),
+                spawn(self._reload_on_hup(state), name="reload on SIGHUP"),
+                spawn(self._sweep(state), name="sweep"),
+            ]
+            gc.collect()
+            gc.freeze()  # what the configuration made stays: no need to look at it in every full collection
+            log.info("%s", ready_line(config.host, main.port))
+            self._manager.ready(self._line(state))
+            await self._stop.wait()
+            await self._drain(state, main)
+            await cancel(*helpers)
+            control.close()
+            await control.shutdown(0.1)
+        finally:
+            await state.aclose()
+        return 0
+
+    async def _listen(self, main: Listener, control: Listener, config: ProxyConfig) -> None:
+        sockets = self._manager.sockets()
+        if sockets:
+            await main.adopt(sockets)
+        else:
+            await main.open(config.host, config.port)
+        try:
+            await control.open_unix(self._settings.state_dir / CONTROL)
+        except OSError as error:
+            log.warning("no control socket: %s; status and reload from the shell will not work", error.strerror)
+
+    def _line(self, state: State) -> str:
+        generation = state.generation
+        problems = len(generation.snapshot.problems)
+        return f"serving configuration {generation.number}" + (f", {problems} problems" if problems else "")
+
+    # -- signals ----------------------------------------------------------------------------------------------------
+
+    def _signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._asked_to_stop)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reloads.set)
+
+    def _asked_to_stop(self) -> None:
+        if self._stop.is_set():
+            self._now.set()
+        self._stop.set()
+
+    async def _reload_on_hup(self, state: State) -> None:
+        while True:
+            await self._reloads.wait()
+            self._reloads.clear()
+            self._manager.reloading()
+            try:
+                await reload(state)
+            except ConfigError as error:
+                for problem in error.problems:
+                    log.error("%s", problem)
+            except ProxyError as error:
+                log.error("reload: %s", error)
+            finally:
+                self._manager.ready(self._line(state))
+
+    async def _sweep(self, state: State) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            await state.sweep()
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    async def _drain(self, state: State, main: Listener) -> None:
+        seconds = state.generation.config.limits.drain_seconds
+        state.draining = True
+        self._manager.stopping(within=seconds + LAST_WORDS + 1)
+        main.close()
+        log.info("stopping: %d requests run, %g seconds for them", len(state.running), seconds)
+        deadline = self._loop.time() + seconds
+        state.close_idle()
+        over = spawn(state.empty(deadline - self._loop.time()), name="drain")
+        now = spawn(self._now.wait(), name="second signal")
+        await asyncio.wait([over, now], return_when=asyncio.FIRST_COMPLETED)
+        await cancel(over, now)
+        if state.running:
+            log.warning("%d requests are cut off", len(state.running))
+            state.cut_off()
+            last = self._loop.time() + (0.2 if self._now.is_set() else LAST_WORDS)
+            await state.empty(last - self._loop.time())
+        await main.shutdown(0.2)
+
+
+class _LimitedReports:
+    """The loop's exception handler: each kind of trouble is logged once in ten seconds, the rest counted.
+
+    Under fd exhaustion a naive handler wrote 45 MB of log in eight seconds.
+    """
+
+    EVERY = 10.0
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[float, int]] = {}
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        message = str(context.get("message", ""))[:80]
+        now = loop.time()
+        then, suppressed = self._last.get(message, (-self.EVERY, 0))
+        if now - then < self.EVERY:
+            self._last[message] = (then, suppressed + 1)
+            return
+        if len(self._last) > 256:
+            self._last.clear()
+        self._last[message] = (now, 0)
+        error = context.get("exception")
+        more = f" ({suppressed} more like it)" if suppressed else ""
+        trace = isinstance(error, Exception) and not isinstance(error, OSError)
+        log.error("%s%s: %s", message, more, error, exc_info=error if trace else None)  # type: ignore[arg-type]

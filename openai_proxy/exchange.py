@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from openai_proxy.errors import ProxyError
+
 Headers = Sequence[tuple[bytes, bytes]]
 """Header fields as they stood on the wire: case and order kept, values without outer whitespace."""
 
@@ -88,6 +90,7 @@ class Exchange:
     status: int | None = None
     outcome: Outcome | None = None
     error_code: str | None = None
+    cut: ProxyError | None = None  # why it is being ended before its time: an admin's cancel, the shutdown
 
 
 Body = bytes | AsyncIterable[bytes] | None
@@ -99,7 +102,8 @@ class UpstreamRequest:
 
     `path` is below the API root ("/chat/completions"), `query` raw and without "?". `headers` are the client's,
     already free of hop-by-hop fields, Host, cookies, forwarding fields and client credentials; the provider adds its
-    own key and Content-Length. A `body` that is an iterable can be sent only once, so it is never retried.
+    own key and Content-Length. A `body` that is an iterable can be sent only once, so it is never retried; `length`
+    is its size in bytes where it is known.
     """
 
     method: str
@@ -107,6 +111,7 @@ class UpstreamRequest:
     query: str = ""
     headers: Headers = ()
     body: Body = None
+    length: int | None = None
     client_authorization: bytes | None = None  # the caller's own bearer, used only with forward_auth
 
 
@@ -117,9 +122,20 @@ class UpstreamResponse(Protocol):
     so that the provider stops generating.
     """
 
-    status: int
-    reason: str
-    headers: Headers
+    @property
+    def status(self) -> int:
+        """The status code."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """The reason phrase."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """All header fields."""
+        ...
 
     async def chunk(self) -> bytes:
         """The next body bytes as they came (transfer coding removed, content coding left); b"" at a clean end.

@@ -15,6 +15,8 @@ from openai_proxy.version import __version__
 
 COMMANDS = {
     "serve": ("openai_proxy.cli.serve", "Run the daemon (also what happens with no command)."),
+    "status": ("openai_proxy.cli.status", "Show what the running daemon is doing."),
+    "reload": ("openai_proxy.cli.reload", "Make the running daemon read conf/ now."),
 }
 """Command name -> (module that holds a click command called `command`, one line of help)."""
 

@@ -1,11 +1,54 @@
 """`openai-proxy serve`: run the daemon."""
 
+from pathlib import Path
+from typing import Any
+
 import click
+
+from openai_proxy.cli.options import config_dir, default_state_dir
 
 
 @click.command("serve")
-def command() -> int:
-    """Run the daemon."""
+@config_dir
+@click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables; may be missing.")
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on.")
+@click.option("--logs-dir", type=click.Path(path_type=Path), default=Path("logs"), help="Where chat logs go.")
+@click.option("--state-dir", type=click.Path(path_type=Path), help="Where state is kept (default: beside conf/).")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text")
+@click.option("--backend", help="Default connection.")
+@click.option("--command-prefix", help="What in-chat commands begin with.")
+@click.option("--interactive/--no-interactive", default=None, help="Confirm in-chat commands in the answer.")
+@click.option("--disable-redact-api-keys-in-prompts", is_flag=True, help="Send prompts on as they are.")
+@click.option("--splice/--no-splice", default=True, help="Copy pass-through bytes from socket to socket.")
+def command(
+    config_dir: Path,
+    env_file: Path,
+    logs_dir: Path,
+    state_dir: Path | None,
+    log_level: str,
+    log_format: str,
+    splice: bool,
+    **flags: Any,
+) -> int:
+    """Run the daemon until SIGTERM."""
     from openai_proxy.daemon import serve
+    from openai_proxy.records.stderr import configure
+    from openai_proxy.runtime.state import Settings
 
-    return serve()
+    configure(log_level, log_format)
+    if not flags.pop("disable_redact_api_keys_in_prompts"):
+        redact: bool | None = None
+    else:
+        redact = False
+    flags["redact_api_keys_in_prompts"] = redact
+    settings = Settings(
+        config_dir=config_dir,
+        env_file=env_file,
+        logs_dir=logs_dir,
+        state_dir=state_dir or default_state_dir(config_dir),
+        flags=flags,
+        splice=splice,
+    )
+    return serve(settings)

@@ -1,0 +1,157 @@
+"""The proxy's own pages: health, status, reload, cancel, metrics."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from aiohttp.web import BaseRequest
+
+from openai_proxy.api.reply import Reply
+from openai_proxy.api.status_page import PAGE
+from openai_proxy.errors import BadRequest, NotFound, Overloaded
+from openai_proxy.runtime.reload import reload
+from openai_proxy.runtime.state import State
+from openai_proxy.version import __version__
+
+HEALTH = frozenset({"/health", "/v1/health"})
+Serve = Callable[[State, BaseRequest, Reply, str, str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page. `guarded` pages are for admins."""
+
+    methods: tuple[str, ...]
+    serve_page: Serve
+    guarded: bool = True
+
+    async def serve(self, state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
+        """Answer, or raise ProxyError."""
+        if request.method not in self.methods:
+            raise BadRequest(
+                "This method is not served here.", status=405, code="method_not_allowed",
+                headers={"Allow": ", ".join(self.methods)},
+            )  # fmt: skip
+        await self.serve_page(state, request, reply, path, query)
+
+
+def page_for(path: str) -> Page | None:
+    """The page at a raw path, or None for a path that is not ours."""
+    page = _PAGES.get(path)
+    if page is None and path.startswith("/admin"):
+        if path.startswith("/admin/requests/") and path.endswith("/cancel"):
+            return _CANCEL
+        return _NOTHING
+    return page
+
+
+def iso(seconds: float) -> str:
+    """A wall-clock time as ISO 8601, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+async def _health(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
+    generation = state.generation
+    problems: Any = len(generation.snapshot.problems)
+    if generation.gate.is_admin(request.remote or "", request.headers):
+        problems = [problem_object(p) for p in generation.snapshot.problems]
+    body = {
+        "status": "draining" if state.draining else "ok",
+        "version": __version__,
+        "config": {"generation": generation.number, "loaded_at": iso(generation.loaded_at), "problems": problems},
+        "degraded": state.degraded(),
+    }
+    await reply.send(503 if state.draining else 200, orjson.dumps(body))
+
+
+def problem_object(problem: Any) -> dict[str, Any]:
+    """A configuration problem as the API shows it."""
+    return {"file": problem.file, "line": problem.line, "column": problem.column, "message": problem.message}
+
+
+def status_of(state: State) -> dict[str, Any]:
+    """What `GET /admin/status` answers (contract §3)."""
+    generation = state.generation
+    config = generation.config
+    now = asyncio.get_running_loop().time()
+    return {
+        "version": __version__,
+        "started_at": iso(state.started_at),
+        "pid": os.getpid(),
+        "config": {
+            "generation": generation.number,
+            "loaded_at": iso(generation.loaded_at),
+            "problems": [problem_object(p) for p in generation.snapshot.problems],
+        },
+        "connections": [
+            {
+                "name": name,
+                "api_type": connection.api_type,
+                "state": "ready" if state.catalog.error(name) is None else "failing",
+                "last_error": state.catalog.error(name),
+                "models": len(state.catalog.known().get(name, ())),
+            }
+            for name, connection in config.connections.items()
+        ],
+        "mcp_servers": [],
+        "requests": [
+            {
+                "id": x.id,
+                "model": x.model,
+                "state": x.state,
+                "since": iso(x.created_at),
+                "path": x.path,
+                "connection": x.connection,
+                "group": x.caller.group,
+                "key_id": x.caller.key_id,
+                "remote": x.caller.remote,
+                "seconds": round(now - x.started, 3),
+            }
+            for x in (running.exchange for running in tuple(state.running.values()))
+        ],
+    }
+
+
+async def _status(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
+    await reply.send(200, orjson.dumps(status_of(state)))
+
+
+async def _reload(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
+    result = await reload(state)
+    await reply.send(422 if result["problems"] else 200, orjson.dumps(result))
+
+
+async def _cancel(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
+    running = state.running.get(path[len("/admin/requests/") : -len("/cancel")])
+    if running is None:
+        raise NotFound("No such request is running.", code="request_not_found")
+    running.cut(Overloaded("The request was cancelled.", code="cancelled"))
+    await reply.send(200, orjson.dumps({"cancelled": running.exchange.id}))
+
+
+async def _page(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
+    await reply.send(
+        200, PAGE, "text/html; charset=utf-8",
+        ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+         "connect-src 'self'; frame-ancestors 'none'"),
+        ("X-Content-Type-Options", "nosniff"),
+    )  # fmt: skip
+
+
+async def _nothing(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
+    raise NotFound("There is nothing at this path.")
+
+
+_NOTHING = Page(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"), _nothing)
+_CANCEL = Page(("POST",), _cancel)
+_PAGES: dict[str, Page] = {
+    "/": Page(("GET", "HEAD"), _page),
+    "/health": Page(("GET", "HEAD"), _health, guarded=False),
+    "/v1/health": Page(("GET", "HEAD"), _health, guarded=False),
+    "/admin/status": Page(("GET", "HEAD"), _status),
+    "/admin/reload": Page(("POST",), _reload),
+}

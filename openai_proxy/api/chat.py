@@ -1,0 +1,146 @@
+"""The order of things for every request to the API, on one page.
+
+    identify    api.door: the gate admits the caller
+    read        the body, as far as the route needs it
+    limit       what the caller's group may use
+    command     in-chat commands act on the session
+    route       the asked-for name becomes targets
+    shape       the body as each target is to see it
+    answer      pass through, or run the agent
+    record      records.recorder, from a copy
+
+What passes through byte for byte takes the same steps in `api.lane`, in one callback.
+"""
+
+from collections.abc import Callable
+
+import orjson
+
+from openai_proxy.api import multipart
+from openai_proxy.api.body import decoded
+from openai_proxy.api.headers import upstream_fields
+from openai_proxy.api.passthrough import relay
+from openai_proxy.api.visit import Visit
+from openai_proxy.errors import BadRequest, NotFound, unknown_model
+from openai_proxy.exchange import Target, UpstreamRequest
+from openai_proxy.protocols.json_members import edit, parse_object
+from openai_proxy.routing.router import Route
+from openai_proxy.upstream.failover import open_first
+
+MakeRequest = Callable[[Target], UpstreamRequest]
+
+JSON_PATHS = frozenset(
+    {"/chat/completions", "/completions", "/embeddings", "/responses", "/messages", "/moderations", "/rerank"}
+)
+"""Endpoints whose body is JSON whatever its Content-Type says: curl's -d calls it a form."""
+
+
+async def serve(visit: Visit) -> None:
+    """Answer one API request. Raises ProxyError before anything was sent."""
+    content_type = visit.request.headers.get("Content-Type", "").lower()
+    if not visit.body.present:
+        await _pass(visit, resolve(visit, None), lambda target: _request(visit, None))
+    elif content_type.startswith("multipart/"):
+        await _serve_multipart(visit)
+    elif visit.path in JSON_PATHS or content_type.partition(";")[0].rstrip().endswith("json"):
+        await _serve_json(visit)
+    else:
+        await _pass(visit, resolve(visit, None), lambda target: _streamed(visit))
+
+
+async def _serve_json(visit: Visit) -> None:
+    raw = await visit.body.whole()
+    coding = visit.request.headers.get("Content-Encoding", "")
+    plain = decoded(raw, coding, visit.body.limit) if coding else raw
+    document = visit.document = parse_object(plain)
+    model = asked_model(document)
+    visit.exchange.model = model
+    visit.exchange.stream = document.get("stream") is True
+    route = resolve(visit, model)
+    visit.entry.request(plain)
+
+    def make(target: Target) -> UpstreamRequest:
+        if target.model is None:
+            return _request(visit, raw)
+        return _request(visit, edit(plain, {"model": orjson.dumps(target.model)}), recoded=bool(coding))
+
+    await _pass(visit, route, make)
+
+
+async def _serve_multipart(visit: Visit) -> None:
+    boundary = multipart.boundary_of(visit.request.headers["Content-Type"])
+    upload = multipart.ModelField(boundary, visit.body.pieces())
+    try:
+        model = await upload.find()
+        visit.exchange.model = model
+        route = resolve(visit, model)
+
+        def make(target: Target) -> UpstreamRequest:
+            request = _request(visit, upload.replay(target.model))
+            if visit.body.length is not None:
+                request.length = visit.body.length + upload.growth(target.model)
+            return request
+
+        await _pass(visit, route, make)
+    finally:
+        upload.close()
+
+
+def asked_model(document: dict[str, object]) -> str | None:
+    """The `model` member. Raises BadRequest if it is there and no string."""
+    model = document.get("model")
+    if model is None or isinstance(model, str):
+        return model or None
+    raise BadRequest("The model must be a string.", param="model")
+
+
+def resolve(visit: Visit, model: str | None) -> Route:
+    """Where the request goes, for this caller. Raises NotFound; a forbidden model looks like an unknown one."""
+    generation, caller = visit.generation, visit.exchange.caller
+    name = model
+    if model is not None:
+        if not generation.access.may_use(caller, model):
+            raise unknown_model(model)
+        augmented = generation.snapshot.models.get(model)
+        if augmented is not None:
+            name = augmented.upstream_model
+    route = generation.router.resolve(name)
+    targets = generation.access.reachable(caller, route.targets) if route is not None else ()
+    if route is None or not targets:
+        if model is None:
+            raise NotFound("No connection is configured for this request.", code="no_connection")
+        raise unknown_model(model)
+    if name != model:  # the body's own name is never what an augmented model is called upstream
+        targets = tuple(Target(t.connection, t.model or name) for t in targets)
+    if model is None and visit.path in JSON_PATHS and targets[0].model is None:
+        raise BadRequest("The request names no model.", param="model", code="model_required")
+    return Route(targets, route.policy, route.rule)
+
+
+async def _pass(visit: Visit, route: Route, make: MakeRequest) -> None:
+    generation = visit.generation
+    opened = await open_first(
+        route.targets, make, generation.providers, generation.retries, generation.keys, visit.exchange, visit.first
+    )
+    connection = generation.config.connections[opened.target.connection]
+    await relay(opened, visit.reply, visit.exchange, visit.entry, forward_auth=connection.forward_auth)
+
+
+def _request(visit: Visit, body: object, *, recoded: bool = False) -> UpstreamRequest:
+    fields = upstream_fields(visit.request.raw_headers)
+    if recoded:
+        fields = [field for field in fields if field[0].lower() != b"content-encoding"]
+    return UpstreamRequest(
+        visit.exchange.method,
+        visit.path,
+        visit.query,
+        fields,
+        body,  # type: ignore[arg-type]  # bytes, an iterable of bytes, or None
+        client_authorization=visit.client_authorization,
+    )
+
+
+def _streamed(visit: Visit) -> UpstreamRequest:
+    request = _request(visit, visit.body.pieces())
+    request.length = visit.body.length
+    return request

@@ -1,0 +1,194 @@
+"""One handler around every door: ids, identity, drain, errors as the API writes them, and the record's end."""
+
+import asyncio
+import logging
+import random
+from typing import cast
+
+from aiohttp.web import BaseRequest, StreamResponse
+
+from openai_proxy.api import admin, chat, models, realtime
+from openai_proxy.api.body import RequestBody
+from openai_proxy.api.headers import clean
+from openai_proxy.api.paths import endpoint, split_target
+from openai_proxy.api.reply import ClientGone, Reply, Written
+from openai_proxy.api.visit import Visit
+from openai_proxy.auth.cors import OriginRule
+from openai_proxy.auth.gate import bearer
+from openai_proxy.auth.peers import host_name
+from openai_proxy.errors import BadRequest, InternalError, Overloaded, ProxyError
+from openai_proxy.exchange import Caller, Exchange, Outcome
+from openai_proxy.runtime.generation import Generation
+from openai_proxy.runtime.state import Running, State
+
+log = logging.getLogger(__name__)
+
+
+def new_id() -> str:
+    """A request id. Not a secret, so the fast generator does."""
+    return f"req_{random.getrandbits(96):024x}"
+
+
+class Door:
+    """The handler of the low-level aiohttp server. `local` doors (the control socket) serve admins without a key."""
+
+    def __init__(self, state: State, *, local: bool = False) -> None:
+        self._state = state
+        self._local = local
+
+    async def __call__(self, request: BaseRequest) -> StreamResponse:
+        generation = self._state.generation
+        reply = Reply(request, generation.config.limits.write_seconds)
+        try:
+            await self._serve(generation, request, reply)
+        except ClientGone:
+            reply.abort()
+        except ProxyError as error:
+            await _refuse(reply, error)
+        except asyncio.CancelledError:
+            reply.abort()
+            raise
+        except Exception:
+            log.exception("request failed")
+            await _refuse(reply, InternalError("Something went wrong in the proxy."))
+        if not request._payload.is_eof() and reply.keep_alive:
+            reply.keep_alive = False  # what was not read would be taken for the next request
+        return cast(StreamResponse, Written(reply))
+
+    async def _serve(self, generation: Generation, request: BaseRequest, reply: Reply) -> None:
+        path, query = split_target(request.raw_path)
+        headers = request.headers
+        if (session := headers.get("X-Session-ID")) is not None:
+            reply.extra.append(("X-Session-ID", session[:256]))
+        _check_host(request)
+        gate = generation.gate
+        peer = request.remote or ""
+        origin = headers.get("Origin")
+        if origin is not None and gate.origins.allows(origin, headers.get("Host")):
+            if request.method == "OPTIONS" and "Access-Control-Request-Method" in headers:
+                requested = headers.get("Access-Control-Request-Headers")
+                reply.begin(204, b"No Content", _lines(OriginRule.preflight(origin, requested)), 0)
+                await reply.end()
+                return
+            reply.extra += OriginRule.grant(origin)
+        if self._state.draining and not self._local:
+            reply.keep_alive = False
+            if path not in admin.HEALTH:
+                raise Overloaded("The proxy is shutting down.", code="draining", headers={"Retry-After": "5"})
+        page = admin.page_for(path)
+        if page is not None:
+            reply.extra.append(("x-request-id", new_id()))
+            if page.guarded and not self._local:
+                gate.admit_admin(peer, headers)
+            elif path in admin.HEALTH and not generation.config.allow_unauthenticated_health:
+                gate.admit(peer, headers)
+            await page.serve(self._state, request, reply, path, query)
+            return
+        below = endpoint(path)
+        caller = Caller("local", admin=True) if self._local else gate.admit(peer, headers)
+        await self._serve_api(generation, request, reply, caller, below, query)
+
+    async def _serve_api(
+        self, generation: Generation, request: BaseRequest, reply: Reply, caller: Caller, path: str, query: str
+    ) -> None:
+        state = self._state
+        exchange = Exchange(new_id(), caller, request.method, path, session_id=request.headers.get("X-Session-ID"))
+        if len(state.running) >= generation.config.limits.max_concurrent_requests:
+            raise Overloaded("The proxy is busy. Try again in a moment.", headers={"Retry-After": "1"})
+        entry = state.recorder.open(exchange)
+        task = asyncio.current_task()
+        assert task is not None
+        state.enter(Running(exchange, generation, task.cancel))
+        try:
+            if request.method == "GET" and (path == "/models" or path.startswith("/models/")):
+                reply.extra.append(("x-request-id", exchange.id))
+                if path == "/models":
+                    await models.list_models(state, generation, caller, reply)
+                else:
+                    await models.show_model(state, generation, caller, reply, path[len("/models/") :])
+            else:
+                limits = generation.config.limits
+                body = RequestBody(request, reply, int(limits.max_body_mb * 2**20), limits.body_idle_seconds)
+                visit = Visit(state, generation, request, reply, exchange, body, path, query, entry)
+                visit.client_authorization = _own_bearer(generation, request)
+                await (realtime.serve(visit) if realtime.is_upgrade(request) else chat.serve(visit))
+            exchange.outcome = exchange.outcome or Outcome.DONE
+        except ClientGone:
+            exchange.outcome = Outcome.CLIENT_CLOSED
+            raise
+        except asyncio.CancelledError:
+            if reply.gone or exchange.cut is None or reply.started:
+                exchange.outcome = Outcome.CLIENT_CLOSED
+                raise
+            task.uncancel()
+            exchange.outcome = Outcome.CANCELLED
+            exchange.error_code = exchange.cut.code
+            _trace(reply, exchange)
+            raise exchange.cut from None
+        except ProxyError as error:
+            exchange.outcome = Outcome.ERROR
+            exchange.error_code = error.code
+            _trace(reply, exchange)
+            raise
+        except Exception:
+            exchange.outcome = Outcome.ERROR
+            exchange.error_code = "internal_error"
+            _trace(reply, exchange)
+            raise
+        finally:
+            exchange.status = reply.status or exchange.status
+            state.leave(exchange)
+            entry.close(exchange.outcome or Outcome.ERROR, exchange.error_code)
+
+
+def _trace(reply: Reply, exchange: Exchange) -> None:
+    if reply.started:
+        return
+    if all(name != "x-request-id" for name, _ in reply.extra):
+        reply.extra.append(("x-request-id", exchange.id))
+    if len(exchange.attempts) > 1:
+        reply.extra.append(("x-proxy-attempts", str(len(exchange.attempts))))
+        reply.extra.append(("x-should-retry", "false"))
+
+
+async def _refuse(reply: Reply, error: ProxyError) -> None:
+    if reply.started:  # too late for words: never let it look whole
+        reply.abort()
+        return
+    if all(name != "x-request-id" for name, _ in reply.extra):
+        reply.extra.append(("x-request-id", new_id()))
+    if error.status in (401, 403, 408, 413, 421):
+        reply.keep_alive = False
+    try:
+        await reply.send_error(error)
+    except ClientGone:
+        reply.abort()
+
+
+def _check_host(request: BaseRequest) -> None:
+    """A malformed Host is refused whoever asks, and so is an absolute target that names another one."""
+    host = request.headers.get("Host")
+    if host is not None and host_name(host) is None:
+        raise BadRequest("The Host header is malformed.", code="invalid_host")
+    target = request.raw_path
+    if not target.startswith("/"):
+        authority = target.partition("://")[2].partition("/")[0].partition("?")[0]
+        if host is None or authority.lower() != host.lower():
+            raise BadRequest("The request target and the Host header do not agree.", code="invalid_host")
+
+
+def _own_bearer(generation: Generation, request: BaseRequest) -> bytes | None:
+    """The caller's own Authorization for the provider, unless that is the key to this proxy."""
+    if not generation.gate.forwarding:
+        return None
+    authorization = request.headers.get("Authorization")
+    if authorization is None:
+        return None
+    token = bearer(authorization)
+    if generation.gate.keys_required and token is not None and generation.gate.credential(request.headers) == token:
+        return None
+    return authorization.encode("utf-8", "surrogateescape")
+
+
+def _lines(fields: list[tuple[str, str]]) -> bytes:
+    return "".join(f"{name}: {clean(value)}\r\n" for name, value in fields).encode("latin-1", "replace")

@@ -1,0 +1,46 @@
+"""`GET /v1/models` and `/v1/models/{id}`: what this caller may ask for, from memory."""
+
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+
+from openai_proxy.api.reply import Reply
+from openai_proxy.errors import unknown_model
+from openai_proxy.exchange import Caller
+from openai_proxy.routing.listing import listed_models, model_object
+from openai_proxy.runtime.generation import Generation
+from openai_proxy.runtime.state import State
+
+
+async def visible_models(state: State, generation: Generation, caller: Caller) -> list[dict[str, Any]]:
+    """Augmented models first, then what the routing rules and connections offer, as far as `caller` may use them."""
+    config = generation.config
+    augmented = [
+        model_object(
+            model.name,
+            {"owned_by": model.owned_by, **({"description": model.description} if model.description else {})},
+        )
+        for model in generation.snapshot.models.values()
+    ]
+    offered = await state.catalog.models()
+    listed = listed_models(generation.router, offered, config.model_listing_mode, prefixed=config.model_listing_prefix)
+    names = {model["id"] for model in augmented}
+    models = augmented + [model for model in listed if model["id"] not in names]
+    return [model for model in models if generation.access.may_use(caller, model["id"])]
+
+
+async def list_models(state: State, generation: Generation, caller: Caller, reply: Reply) -> None:
+    """The list."""
+    models = await visible_models(state, generation, caller)
+    await reply.send(200, orjson.dumps({"object": "list", "data": models}))
+
+
+async def show_model(state: State, generation: Generation, caller: Caller, reply: Reply, raw_id: str) -> None:
+    """One model; ids contain slashes. Raises NotFound for what the list does not have."""
+    wanted = unquote(raw_id)
+    for model in await visible_models(state, generation, caller):
+        if model["id"] == wanted:
+            await reply.send(200, orjson.dumps(model))
+            return
+    raise unknown_model(wanted)

@@ -1,0 +1,169 @@
+"""Handing a provider's answer on: same status, same bytes as they come, same headers but those that stop at a proxy.
+
+This is the ordinary way, over aiohttp's request handler; `api.lane` splices what needs no look. Both obey one rule
+above all: no truncated answer is presented as complete.
+"""
+
+import asyncio
+import time
+import zlib
+from typing import Any
+
+import orjson
+
+from openai_proxy.api.headers import downstream_fields, wire_lines
+from openai_proxy.api.reply import Reply
+from openai_proxy.errors import ProxyError, UpstreamAuthError, UpstreamError, UpstreamRedirect
+from openai_proxy.exchange import Exchange, Headers, Outcome, UpstreamResponse
+from openai_proxy.upstream.failover import Opened
+
+MAX_ERROR_BODY = 64 * 1024
+"""An error body up to this size is read whole and searched for our key (contract §3)."""
+
+Tap = Any  # records.recorder entry; see api.recording
+
+
+def field(headers: Headers, name: bytes) -> bytes | None:
+    """The first value of a header field (lower-case name)."""
+    return next((value for found, value in headers if found.lower() == name), None)
+
+
+async def relay(opened: Opened, reply: Reply, exchange: Exchange, tap: Tap, *, forward_auth: bool) -> None:
+    """Send `opened`'s answer to the client to its end, or show that it broke.
+
+    Raises the UpstreamError family before anything was sent; ClientGone when the client left.
+    """
+    response = opened.response
+    try:
+        read = await _checked(opened, forward_auth=forward_auth)
+        headers = response.headers
+        length = _announced(headers, bodiless=response.status in (204, 304) or exchange.method == "HEAD")
+        head = wire_lines(downstream_fields(headers))
+        if exchange.method == "HEAD" and (announced := field(headers, b"content-length")) is not None:
+            head += b"Content-Length: " + announced + b"\r\n"
+        add_trace(reply, exchange, upstream_id=field(headers, b"x-request-id") is not None)
+        exchange.state = "streaming"
+        exchange.status = response.status
+        reply.begin(response.status, response.reason.encode("latin-1"), head, length)
+        tap.response(response.status, headers, "plain")
+        await _body(response, read, reply, exchange, tap)
+    finally:
+        response.close()
+
+
+async def _body(response: UpstreamResponse, read: list[bytes], reply: Reply, exchange: Exchange, tap: Tap) -> None:
+    """Send the body: first what was `read` already, then the rest as it comes."""
+    last = b""
+    try:
+        while piece := read.pop(0) if read else await response.chunk():
+            if exchange.first_byte is None:
+                exchange.first_byte = time.monotonic()
+            await reply.write(piece)
+            tap.data(piece)
+            last = piece if len(piece) >= 4 else (last + piece)[-4:]
+    except (UpstreamError, asyncio.CancelledError) as caught:
+        error = came_to_an_end(caught, reply, exchange)
+        if not await end_with_error(error, reply, exchange, response.headers, last):
+            reply.abort()
+        return
+    await reply.end()
+
+
+def came_to_an_end(caught: UpstreamError | asyncio.CancelledError, reply: Reply, exchange: Exchange) -> ProxyError:
+    """What to tell the client whose answer `caught` ended. Raises it again where there is nobody to tell."""
+    if isinstance(caught, UpstreamError):
+        exchange.outcome = Outcome.ERROR
+        exchange.error_code = caught.code
+        return caught
+    task = asyncio.current_task()
+    if exchange.cut is None or reply.gone or task is None:
+        raise caught
+    task.uncancel()  # cut by an admin or the shutdown: the client is still there and hears why
+    exchange.outcome = Outcome.SHUTDOWN if exchange.cut.code == "server_shutting_down" else Outcome.CANCELLED
+    exchange.error_code = exchange.cut.code
+    return exchange.cut
+
+
+async def end_with_error(error: ProxyError, reply: Reply, exchange: Exchange, headers: Headers, last: bytes) -> bool:
+    """End a broken event stream with an error event, where one can stand; True if it did."""
+    if reply.http10 or reply.announced_length or not is_event_stream(headers) or not at_boundary(last):
+        return False
+    await reply.write(error_event(error, exchange.path))
+    await reply.end()
+    return True
+
+
+def is_event_stream(headers: Headers) -> bool:
+    """True for an uncompressed stream of server-sent events."""
+    kind = field(headers, b"content-type") or b""
+    return kind.lower().startswith(b"text/event-stream") and field(headers, b"content-encoding") is None
+
+
+def at_boundary(last: bytes) -> bool:
+    """True if the bytes so far end between two events."""
+    return not last or last.endswith((b"\n\n", b"\r\r", b"\r\n\r\n", b"\n\r\n"))
+
+
+def error_event(error: ProxyError, path: str) -> bytes:
+    """An error as the endpoint's own kind of event: named for messages and responses, a data line for the rest."""
+    if path.startswith("/messages"):
+        payload = {"type": "error", "error": {"type": error.type, "message": error.message}}
+        return b"event: error\ndata: " + orjson.dumps(payload) + b"\n\n"
+    if path.startswith("/responses"):
+        flat = {"type": "error", "code": error.code, "message": error.message, "param": None}
+        return b"event: error\ndata: " + orjson.dumps(flat) + b"\n\n"
+    return b"data: " + error.body() + b"\n\n"
+
+
+def add_trace(reply: Reply, exchange: Exchange, *, upstream_id: bool) -> None:
+    """Our fields on an upstream's answer: a request id where it has none, and what was tried."""
+    if not upstream_id:
+        reply.extra.append(("x-request-id", exchange.id))
+    if len(exchange.attempts) > 1:
+        reply.extra.append(("x-proxy-attempts", str(len(exchange.attempts))))
+        if exchange.attempts[-1].status is None or exchange.attempts[-1].status >= 400:
+            reply.extra.append(("x-should-retry", "false"))
+
+
+async def _checked(opened: Opened, *, forward_auth: bool) -> list[bytes]:
+    """Look at what must not reach a client: redirects, refusals of our key, error bodies that hold it.
+
+    Returns what of the body was read for this.
+    """
+    response = opened.response
+    status = response.status
+    if status < 300:
+        return []
+    who = f"The connection '{opened.provider.name}'"
+    if status < 400:
+        if field(response.headers, b"location") is not None:
+            raise UpstreamRedirect(f"{who} redirects elsewhere; its address is probably wrong.")
+        return []
+    if opened.key is None or forward_auth:
+        return []
+    if status in (401, 403):
+        raise UpstreamAuthError(f"{who} refused its API key.")
+    read: list[bytes] = []
+    size = 0
+    while size <= MAX_ERROR_BODY and (piece := await response.chunk()):
+        read.append(piece)
+        size += len(piece)
+    if size <= MAX_ERROR_BODY and _holds(b"".join(read), opened.key, response.headers):
+        raise UpstreamAuthError(f"{who} answered with an error that holds its API key.")
+    return read
+
+
+def _holds(body: bytes, key: str, headers: Headers) -> bool:
+    if field(headers, b"content-encoding") is not None:
+        try:
+            body = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, 16 * MAX_ERROR_BODY)
+        except zlib.error:
+            return False
+    return key.encode() in body
+
+
+def _announced(headers: Headers, *, bodiless: bool) -> int | None:
+    value = field(headers, b"content-length")
+    if bodiless:
+        return 0
+    return int(value) if value is not None and value.isdigit() else None

@@ -1,0 +1,114 @@
+"""WebSocket upgrades (`/v1/realtime?model=…`): the handshake is routed, then bytes flow both ways untouched."""
+
+import asyncio
+from urllib.parse import parse_qsl, urlencode
+
+from aiohttp.web import BaseRequest
+
+from openai_proxy.api.chat import resolve
+from openai_proxy.api.headers import downstream_fields, upstream_fields, wire_lines
+from openai_proxy.api.passthrough import add_trace, relay
+from openai_proxy.api.visit import Visit
+from openai_proxy.errors import BadRequest, ProxyError
+from openai_proxy.exchange import Target, UpstreamRequest
+from openai_proxy.protocols.http1 import ResponseHead
+from openai_proxy.tasks import cancel, spawn
+from openai_proxy.upstream.connection import HttpConnection
+from openai_proxy.upstream.failover import open_first
+from openai_proxy.upstream.response import StreamedResponse
+
+
+def is_upgrade(request: BaseRequest) -> bool:
+    """True for a WebSocket handshake (RFC 6455 §4.1)."""
+    return request.method == "GET" and request.headers.get("Upgrade", "").lower() == "websocket"
+
+
+async def serve(visit: Visit) -> None:
+    """Pass a WebSocket through. Raises ProxyError before the upgrade."""
+    fields = parse_qsl(visit.query, keep_blank_values=True)
+    names = [value for name, value in fields if name == "model"]
+    if len(names) > 1:
+        raise BadRequest("The model stands more than once in the query.", param="model")
+    model = visit.exchange.model = names[0] if names else None
+    route = resolve(visit, model)
+
+    def make(target: Target) -> UpstreamRequest:
+        query = visit.query
+        if target.model is not None:
+            query = urlencode([(name, target.model if name == "model" else value) for name, value in fields])
+        headers = upstream_fields(visit.request.raw_headers)
+        headers += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+        return UpstreamRequest("GET", visit.path, query, headers, client_authorization=visit.client_authorization)
+
+    generation = visit.generation
+    opened = await open_first(
+        route.targets, make, generation.providers, generation.retries, generation.keys, visit.exchange
+    )
+    response = opened.response
+    connection = response.connection if isinstance(response, StreamedResponse) else None
+    if response.status != 101 or connection is None:
+        forward = generation.config.connections[opened.target.connection].forward_auth
+        await relay(opened, visit.reply, visit.exchange, visit.entry, forward_auth=forward)
+        return
+    assert isinstance(response, StreamedResponse)
+    await _tunnel(visit, response, connection)
+
+
+async def _tunnel(visit: Visit, response: StreamedResponse, connection: HttpConnection) -> None:
+    reply, exchange = visit.reply, visit.exchange
+    head = response.wire_head
+    add_trace(reply, exchange, upstream_id=head.get(b"x-request-id") is not None)
+    exchange.state = "streaming"
+    lines = wire_lines(downstream_fields(head.items())) + _accepted(head)
+    client = visit.request.protocol
+    inbound = _ClientBytes(connection, visit.request.transport)
+    client.set_parser(inbound)  # type: ignore[arg-type]  # what aiohttp calls a parser is anything with feed_data
+    reply.begin_upgrade(lines)
+    outbound = spawn(_to_client(visit, response), name="websocket to client")
+    try:
+        await asyncio.wait([outbound, inbound.ended], return_when=asyncio.FIRST_COMPLETED)
+        if outbound.done() and (error := outbound.exception()) is not None and not isinstance(error, ProxyError):
+            raise error
+    finally:
+        await cancel(outbound)
+        response.close()
+        connection.abort()
+        reply.abort()
+
+
+async def _to_client(visit: Visit, response: StreamedResponse) -> None:
+    while piece := await response.chunk():
+        await visit.reply.write_raw(piece)
+
+
+def _accepted(head: ResponseHead) -> bytes:
+    return b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+
+
+class _ClientBytes:
+    """Takes the client's bytes from aiohttp and writes them to the provider, no faster than it takes them."""
+
+    def __init__(self, connection: HttpConnection, transport: asyncio.Transport | None) -> None:
+        self._connection = connection
+        self._transport = transport
+        self._held: asyncio.Task[None] | None = None
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """aiohttp: more bytes from the client."""
+        self._connection.write(data)
+        if self._connection.write_paused and self._held is None and self._transport is not None:
+            self._transport.pause_reading()
+            self._held = spawn(self._resume(), name="websocket waits for the provider")
+        return False, b""
+
+    async def _resume(self) -> None:
+        await self._connection.drain()
+        self._held = None
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def feed_eof(self) -> None:
+        """aiohttp: the client left."""
+        if not self.ended.done():
+            self.ended.set_result(None)

@@ -1,0 +1,32 @@
+"""One request at the door: everything a handler needs, in one place."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp.web import BaseRequest
+
+from openai_proxy.api.body import RequestBody
+from openai_proxy.api.reply import Reply
+from openai_proxy.exchange import Exchange
+from openai_proxy.records.recorder import Entry
+from openai_proxy.runtime.generation import Generation
+from openai_proxy.runtime.state import State
+from openai_proxy.upstream.failover import Opened
+
+
+@dataclass(slots=True)
+class Visit:
+    """A request being served by the ordinary way. `path` and `query` are raw, `path` below the API root."""
+
+    state: State
+    generation: Generation
+    request: BaseRequest
+    reply: Reply
+    exchange: Exchange
+    body: RequestBody
+    path: str
+    query: str
+    entry: Entry
+    first: Opened | None = None  # an answer the lane has opened already
+    document: dict[str, Any] | None = None  # the JSON body, once read
+    client_authorization: bytes | None = None

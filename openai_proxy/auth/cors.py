@@ -1,0 +1,58 @@
+"""Which web pages may ask (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from openai_proxy.auth.peers import host_name, is_house_name, is_private
+
+METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
+MAX_AGE = "600"  # seconds; Chromium caps it at 7200
+
+
+class OriginRule:
+    """The setting `cors.origins` applied: which Origin values are of the house."""
+
+    def __init__(self, origins: str | Iterable[str], *, keys_required: bool) -> None:
+        self._any = origins == "*" or (origins == "auto" and keys_required)
+        self._auto = origins == "auto"
+        self._listed = frozenset() if isinstance(origins, str) else frozenset(o.rstrip("/").lower() for o in origins)
+
+    def allows(self, origin: str, host: str | None) -> bool:
+        """True if a page of `origin` may read our answers; pages we served ourselves always may."""
+        if self._any:
+            return True
+        url = urlsplit(origin)
+        if url.scheme not in ("http", "https") or not url.netloc:
+            return False
+        if host is not None and url.netloc.lower() == host.lower() and (name := host_name(host)) is not None:
+            return is_house_name(name) or origin.lower() in self._listed
+        if origin.lower() in self._listed:
+            return True
+        if not self._auto:
+            return False
+        name = host_name(url.netloc)
+        # A literal public address is a page of the internet, whatever its form.
+        return name is not None and (is_private(name) or (is_house_name(name) and not _literal(name)))
+
+    @staticmethod
+    def preflight(origin: str, requested_headers: str | None) -> list[tuple[str, str]]:
+        """Header fields that answer a preflight of an allowed origin."""
+        return [
+            *OriginRule.grant(origin),
+            ("Access-Control-Allow-Methods", METHODS),
+            ("Access-Control-Allow-Headers", requested_headers or "Authorization, Content-Type, x-api-key"),
+            ("Access-Control-Max-Age", MAX_AGE),
+        ]
+
+    @staticmethod
+    def grant(origin: str) -> list[tuple[str, str]]:
+        """Header fields that let a page of an allowed origin read the answer."""
+        return [
+            ("Access-Control-Allow-Origin", origin),
+            ("Access-Control-Expose-Headers", "x-request-id, x-proxy-error, x-proxy-attempts, X-Session-ID"),
+            ("Vary", "Origin"),
+        ]
+
+
+def _literal(name: str) -> bool:
+    return ":" in name or name.replace(".", "").isdigit()

@@ -1,0 +1,43 @@
+"""Client keys: looked up by their SHA-256, never compared as text."""
+
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+
+from openai_proxy.exchange import Caller
+
+PREFIX = "sha256:"
+
+
+def digest_of(configured: str) -> bytes:
+    """The digest of a key as configured: `sha256:<64 hex>` or the key itself."""
+    if configured.startswith(PREFIX):
+        return bytes.fromhex(configured[len(PREFIX) :])
+    return sha256(configured.encode()).digest()
+
+
+class KeyRing:
+    """Every client key of one configuration. The dictionary look-up leaks no timing about the key's text."""
+
+    def __init__(self, groups: Mapping[str, Iterable[str]], admin_keys: Iterable[str]) -> None:
+        self._groups: dict[bytes, str] = {digest_of(key): name for name, keys in groups.items() for key in keys}
+        self._admins = frozenset(digest_of(key) for key in admin_keys)
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
+    def find(self, key: str, remote: str) -> Caller | None:
+        """The caller this key belongs to, or None."""
+        digest = sha256(key.encode("utf-8", "surrogateescape")).digest()
+        group = self._groups.get(digest)
+        if group is None:
+            return None
+        return Caller(remote, group, digest.hex()[:12], digest)
+
+    def is_admin(self, key: str) -> bool:
+        """True for one of `admin_api_keys`."""
+        return sha256(key.encode("utf-8", "surrogateescape")).digest() in self._admins
+
+    @property
+    def has_admins(self) -> bool:
+        """True if admin keys are configured."""
+        return bool(self._admins)

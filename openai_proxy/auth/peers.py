@@ -1,0 +1,111 @@
+"""Which addresses and Host names belong to the house.
+
+Without client keys the proxy is open to the house and closed to the internet, to web pages in the house's browsers,
+and to rebound DNS (Ollama's CVE-2024-28224 is what happens without the Host rule).
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+Network = IPv4Network | IPv6Network
+
+_PRIVATE: tuple[Network, ...] = tuple(
+    ip_network(text)
+    for text in (
+        "127.0.0.0/8", "::1/128",
+        "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",  # RFC 1918
+        "169.254.0.0/16", "fe80::/10",  # link-local
+        "100.64.0.0/10",  # RFC 6598: Tailscale and other overlay networks
+        "fc00::/7",  # RFC 4193
+    )
+)  # fmt: skip
+_SAFE_SUFFIXES = (".local", ".lan", ".home.arpa", ".internal", ".localhost")
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{1,5}))?\Z")
+
+
+def _parse(address: str) -> object | None:
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return mapped or parsed
+
+
+@lru_cache(maxsize=4096)
+def is_private(address: str) -> bool:
+    """True for loopback, RFC 1918, link-local, 100.64/10 and fc00::/7 addresses (IPv4-mapped ones too)."""
+    parsed = _parse(address)
+    return parsed is not None and any(parsed in network for network in _PRIVATE)
+
+
+@lru_cache(maxsize=1024)
+def is_loopback(address: str) -> bool:
+    """True for 127/8 and ::1."""
+    parsed = _parse(address)
+    return parsed is not None and bool(getattr(parsed, "is_loopback", False))
+
+
+@lru_cache(maxsize=4096)
+def host_name(host: str) -> str | None:
+    """The name or address of a Host header without its port, lower case; None if it is malformed.
+
+    RFC 9110 §7.2 allows only uri-host and port: user parts, paths and spaces have been used to fool proxies.
+    """
+    match = _HOST.match(host)
+    if match is None or (match[3] is not None and int(match[3]) > 65535):
+        return None
+    if match[1] is not None:
+        return match[1].lower() if _parse(match[1]) is not None else None
+    return str(match[2]).lower().rstrip(".") or None
+
+
+@lru_cache(maxsize=4096)
+def is_house_name(name: str) -> bool:
+    """True for IP literals, one-label names and the suffixes no public DNS answers for (RFC 6762, 8375)."""
+    if _parse(name) is not None:
+        return True
+    if re.fullmatch(r"[0-9.]+", name):  # "127.1": not an address we can judge
+        return False
+    return "." not in name or name.endswith(_SAFE_SUFFIXES)
+
+
+def is_loopback_name(name: str) -> bool:
+    """True for localhost and loopback literals."""
+    return name == "localhost" or name.endswith(".localhost") or is_loopback(name)
+
+
+def host_rule(allowed: str | Iterable[str]) -> Callable[[str], bool]:
+    """A judge of host names for the setting `allowed_hosts`: "auto", or names and globs."""
+    if allowed == "auto":
+        return is_house_name
+    patterns = tuple(entry.lower() for entry in ([allowed] if isinstance(allowed, str) else allowed))
+    return lambda name: any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def remote_address(peer: str, headers: Mapping[str, str], trusted: tuple[Network, ...]) -> str:
+    """The caller's address: the peer, or the last hop of X-Forwarded-For that is not one of our trusted proxies."""
+    if not trusted or not _within(peer, trusted):
+        return peer
+    remote = peer
+    for hop in reversed(headers.get("X-Forwarded-For", "").split(",")):
+        hop = hop.strip()
+        if not hop or _parse(hop) is None:
+            break
+        remote = hop
+        if not _within(hop, trusted):
+            break
+    return remote
+
+
+def _within(address: str, networks: tuple[Network, ...]) -> bool:
+    parsed = _parse(address)
+    return parsed is not None and any(parsed in network for network in networks)
+
+
+def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Networks from the setting `trusted_proxies` (already validated)."""
+    return tuple(ip_network(text, strict=False) for text in texts)

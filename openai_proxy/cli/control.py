@@ -1,0 +1,47 @@
+"""Talking to the running daemon over its control socket, without a key."""
+
+import http.client
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from openai_proxy.errors import ProxyError
+
+CONTROL = "control.sock"
+TIMEOUT = 60.0  # seconds: a reload may wait for an MCP server
+
+
+class NotRunning(ProxyError):
+    """No daemon listens there."""
+
+    default_code = "not_running"
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def ask(state_dir: Path, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    """Status and JSON answer of one request to the daemon of `state_dir`. Raises NotRunning."""
+    connection = _Connection(state_dir / CONTROL)
+    try:
+        payload = json.dumps(body) if body is not None else None
+        connection.request(method, path, payload, {"Content-Type": "application/json"} if payload else {})
+        response = connection.getresponse()
+        return response.status, json.loads(response.read() or b"null")
+    except (FileNotFoundError, ConnectionError):
+        raise NotRunning(
+            f"no daemon answers at {state_dir / CONTROL}; is it running, and is this its --state-dir?"
+        ) from None
+    except TimeoutError:
+        raise NotRunning("the daemon does not answer in time") from None
+    finally:
+        connection.close()

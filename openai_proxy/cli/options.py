@@ -1,0 +1,35 @@
+"""Options that several commands share."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def config_dir(command: F) -> F:
+    """`--config-dir DIR`: every command that reads or writes conf/ takes it."""
+    return click.option(
+        "--config-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=lambda: Path(os.environ.get("MODELS_CONFIG_DIR") or "conf"),
+        help="Where proxy.yaml, models/, mcp/, skills/ and tools/ are (default: conf).",
+    )(command)
+
+
+def default_state_dir(config: Path) -> Path:
+    """Where state is kept if nobody says: systemd's directory, else `.state` beside conf/."""
+    from_systemd = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(from_systemd) if from_systemd else config.absolute().parent / ".state"
+
+
+def state_dir(command: F) -> F:
+    """`--state-dir DIR`: where the running daemon's control socket is."""
+    return click.option(
+        "--state-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="The daemon's state directory (default: $STATE_DIRECTORY, else .state beside conf/).",
+    )(command)

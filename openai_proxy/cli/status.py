@@ -1,0 +1,49 @@
+"""`openai-proxy status`: what the running daemon is doing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from openai_proxy.cli.control import ask
+from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+
+
+@click.command("status")
+@config_dir
+@state_dir
+@click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as it is.")
+def command(config_dir: Path, state_dir: Path | None, as_json: bool) -> int:
+    """Show the running daemon: configuration, connections, MCP servers, requests."""
+    _, status = ask(state_dir or default_state_dir(config_dir), "GET", "/admin/status")
+    if as_json:
+        print(json.dumps(status, indent=2))
+        return 0
+    for line in _lines(status):
+        print(line)
+    return 0
+
+
+def _lines(status: dict[str, Any]) -> list[str]:
+    config = status["config"]
+    lines = [
+        f"openai-proxy {status['version']}, up since {status['started_at']}",
+        f"configuration {config['generation']}, loaded {config['loaded_at']}",
+    ]
+    lines += [f"  problem: {p['file']}:{p['line']}:{p['column']}: {p['message']}" for p in config["problems"]]
+    lines.append("connections:")
+    lines += [
+        f"  {c['name']} ({c['api_type']}): {c['state']}" + (f", {c['last_error']}" if c.get("last_error") else "")
+        for c in status["connections"]
+    ]
+    if status["mcp_servers"]:
+        lines.append("MCP servers:")
+        lines += [
+            f"  {m['name']} ({m['type']}): {m['state']}, {len(m['tools'])} tools"
+            + (f", {m['last_error']}" if m.get("last_error") else "")
+            for m in status["mcp_servers"]
+        ]
+    lines.append(f"requests: {len(status['requests'])} running")
+    lines += [f"  {r['id']} {r['model']}: {r['state']}, since {r['since']}" for r in status["requests"]]
+    return lines

@@ -1,0 +1,275 @@
+"""HTTP/1.1 responses as they stand on the wire: heads and body framing, without a socket.
+
+A pass-through answer is spliced: its head loses the fields that stop at a proxy, its body goes on in the very bytes
+and chunk framing it came in. So nothing here decodes more than it must, and everything malformed is refused
+(RFC 9112; the strictness follows aiohttp's llhttp settings, whose leniency CVE list is long).
+"""
+
+import re
+from enum import IntEnum
+
+MAX_HEAD = 64 * 1024
+"""Bytes of a response head: nginx allows 4-8 KiB a buffer, HAProxy 16 KiB; providers' CSP fields need more."""
+MAX_FIELDS = 256
+MAX_TRAILERS = 16 * 1024
+MAX_CHUNK_LINE = 4096
+
+_HEAD = re.compile(
+    rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\r\n\0]*))?\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\r\n)*)\Z"
+)
+_INTERESTING = re.compile(
+    rb"^(connection|content-encoding|content-length|content-type|location|retry-after|transfer-encoding|"
+    rb"x-request-id|keep-alive):[ \t]*([^\r\n]*?)[ \t]*\r$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_STOPS_HERE = re.compile(
+    rb"^(?:connection|keep-alive|proxy-authenticate|proxy-authorization|proxy-connection|te|trailer|upgrade|"
+    rb"set-cookie2?|access-control-[^:\r\n]*|alt-svc):[^\r\n]*\r\n",
+    re.IGNORECASE | re.MULTILINE,
+)
+_FIELD = re.compile(rb"^([^:\r\n]+):[ \t]*([^\r\n]*?)[ \t]*\r$", re.MULTILINE)
+
+
+class Malformed(ValueError):
+    """The peer does not speak HTTP/1.1 as the RFC has it; the text says where."""
+
+
+class ResponseHead:
+    """One response head, validated; fields are read only as far as somebody asks."""
+
+    __slots__ = ("chunked", "fields", "http10", "keep_alive", "length", "reason", "status")
+
+    def __init__(self, head: bytes) -> None:
+        """`head` is the status line and fields, each line with its CRLF, without the final empty line."""
+        match = _HEAD.match(head)
+        if match is None:
+            raise Malformed("response head")
+        minor, status, reason, self.fields = match.groups()
+        self.status = int(status)
+        self.reason = reason or b""
+        self.http10 = minor == b"0"
+        self.keep_alive = not self.http10
+        self.length: int | None = None
+        self.chunked = False
+        if self.fields.count(b"\r\n") > MAX_FIELDS:
+            raise Malformed("too many header fields")
+        for name, value in _INTERESTING.findall(self.fields):
+            kind = name.lower()
+            if kind == b"content-length":
+                if self.length is not None or not value.isdigit() or len(value) > 18:
+                    raise Malformed("Content-Length")
+                self.length = int(value)
+            elif kind == b"transfer-encoding":
+                if self.chunked or value.lower() != b"chunked":
+                    raise Malformed("Transfer-Encoding")
+                self.chunked = True
+            elif kind == b"connection":
+                tokens = value.lower()
+                if b"close" in tokens:
+                    self.keep_alive = False
+                elif self.http10 and b"keep-alive" in tokens:
+                    self.keep_alive = True
+        if self.chunked and self.length is not None:
+            raise Malformed("both Content-Length and Transfer-Encoding")
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first value of one of the interesting fields (lower-case name), or None."""
+        for found, value in _INTERESTING.findall(self.fields):
+            if found.lower() == name:
+                return bytes(value)
+        return None
+
+    def items(self) -> list[tuple[bytes, bytes]]:
+        """Every field in order, case kept."""
+        return _FIELD.findall(self.fields)
+
+    def forwarded(self) -> bytes:
+        """The field lines that may go on to a client: without what RFC 9110 §7.6.1 says stops at a proxy, and
+        without cookies, CORS grants and Alt-Svc, which the upstream means for its own clients.
+
+        Transfer-Encoding and Content-Length stay: the framing is spliced verbatim.
+        """
+        kept = _STOPS_HERE.sub(b"", self.fields)
+        named = self.connection_options()
+        if named:
+            for name in named:
+                kept = re.sub(rb"(?im)^" + re.escape(name) + rb":[^\r\n]*\r\n", b"", kept)
+        return kept
+
+    def connection_options(self) -> set[bytes]:
+        """Field names that Connection declares to be for this hop alone, beyond the usual ones."""
+        named: set[bytes] = set()
+        for found, value in _INTERESTING.findall(self.fields):
+            if found.lower() == b"connection":
+                named.update(token.strip().lower() for token in value.split(b","))
+        return named - {b"", b"close", b"keep-alive", b"upgrade", b"transfer-encoding", b"content-length"}
+
+
+class State(IntEnum):
+    """Where a framing stands."""
+
+    OPEN = 0
+    DONE = 1
+    BROKEN = 2
+
+
+class LengthFraming:
+    """A body of Content-Length bytes."""
+
+    __slots__ = ("extra", "left", "state")
+    chunked = False
+
+    def __init__(self, length: int) -> None:
+        self.left = length
+        self.state = State.OPEN if length else State.DONE
+        self.extra = False
+
+    def feed(self, data: bytes, payload: list[bytes] | None = None) -> bytes:
+        """Take wire bytes; returns those that belong to the body. See ChunkedFraming.feed."""
+        size = len(data)
+        if size > self.left:
+            self.extra = True
+            data = data[: self.left]
+            size = self.left
+        self.left -= size
+        if not self.left:
+            self.state = State.DONE
+        if payload is not None and data:
+            payload.append(data)
+        return data
+
+    def at_event_boundary(self) -> bool:
+        """A length-framed body cannot take an event more."""
+        return False
+
+
+class CloseFraming:
+    """A body that ends with the connection (RFC 9112 §6.3 rule 8)."""
+
+    __slots__ = ()
+    chunked = False
+    state = State.OPEN
+    extra = False
+
+    def feed(self, data: bytes, payload: list[bytes] | None = None) -> bytes:
+        """Take wire bytes; all belong to the body."""
+        if payload is not None:
+            payload.append(data)
+        return data
+
+    def at_event_boundary(self) -> bool:
+        """The end of such a body is its clean end: it never breaks off in a way one could see."""
+        return False
+
+
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n\0]*)?\r\n")
+_SIZE_BEGUN = re.compile(rb"[0-9A-Fa-f]{0,15}[ \t]*(?:;[^\r\n\0]*)?\r?\Z")
+
+
+class ChunkedFraming:
+    """Follows chunked transfer coding (RFC 9112 §7.1) without taking it off.
+
+    What `feed` returns always ends either inside a chunk's payload or exactly between two chunks: an unfinished size
+    line is held back until it is whole, so that whoever passes the bytes on can, when the upstream breaks, still put
+    a chunk of its own behind them. Trailers are swallowed.
+    """
+
+    __slots__ = ("_held", "_left", "_tail", "extra", "state")
+    chunked = True
+
+    def __init__(self) -> None:
+        self._left = 0  # payload bytes to come in this chunk, plus 2 for its CRLF
+        self._held = b""
+        self._tail = b""  # the last payload bytes: is this the end of an event?
+        self.state = State.OPEN
+        self.extra = False
+
+    def feed(self, data: bytes, payload: list[bytes] | None = None) -> bytes:
+        """Take wire bytes; returns those to pass on (nearly always `data` itself).
+
+        With `payload`, the decoded pieces are appended to it. Sets `state`: DONE at the end of the body (`extra` if
+        more bytes came), BROKEN at the first malformed byte (everything before it is still returned).
+        """
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        end = len(data)
+        position = 0
+        left = self._left
+        while True:
+            if left:
+                stop = position + left
+                last = stop - 2  # where this chunk's payload ends
+                if stop > end:
+                    if end > last and left > 1 and data[end - 1] != 0x0D:
+                        return self._broken(data, position, left)
+                    self._take(data, position, min(last, end), payload)
+                    self._left = stop - end
+                    return data
+                if data[stop - 1] != 0x0A or (left > 1 and data[last] != 0x0D):
+                    return self._broken(data, position, left)
+                self._take(data, position, last, payload)
+                position = stop
+                left = self._left = 0
+            if position == end:
+                return data
+            match = _SIZE.match(data, position)
+            if match is None:
+                if end - position <= MAX_CHUNK_LINE and _SIZE_BEGUN.match(data, position):
+                    self._held = data[position:]
+                    return data[:position]
+                return self._broken(data, position)
+            size = int(match[1], 16)
+            if size == 0:
+                return self._last_chunk(data, position, match.end())
+            left = size + 2
+            position = match.end()
+
+    def _take(self, data: bytes, start: int, stop: int, payload: list[bytes] | None) -> None:
+        size = stop - start
+        if size >= 4:
+            self._tail = data[stop - 4 : stop]
+        elif size > 0:
+            self._tail = (self._tail + data[start:stop])[-4:]
+        else:
+            return
+        if payload is not None:
+            payload.append(data[start:stop])
+
+    def _broken(self, data: bytes, position: int, left: int = 0) -> bytes:
+        self.state = State.BROKEN
+        self._left = left  # not zero: what goes on ends inside a chunk
+        return data[:position]
+
+    def _last_chunk(self, data: bytes, start: int, after: int) -> bytes:
+        """The zero chunk stands at `start`, its trailers begin at `after`."""
+        if data.startswith(b"\r\n", after):
+            self.state = State.DONE
+            self.extra = len(data) > after + 2
+            return data[: after + 2] if self.extra else data
+        if (blank := data.find(b"\r\n\r\n", after)) >= 0:
+            self.state = State.DONE
+            self.extra = len(data) > blank + 4
+            return data[:start] + b"0\r\n\r\n"
+        if len(data) - after > MAX_TRAILERS:
+            return self._broken(data, start)
+        self._held = data[start:]
+        return data[:start]
+
+    def at_event_boundary(self) -> bool:
+        """True if what was returned so far ends between two chunks and between two server-sent events."""
+        return not self._left and (not self._tail or self._tail.endswith((b"\n\n", b"\r\r", b"\r\n\r\n", b"\n\r\n")))
+
+
+Framing = LengthFraming | ChunkedFraming | CloseFraming
+
+
+def framing_for(head: ResponseHead, method: str) -> Framing:
+    """How the body after `head` is delimited (RFC 9112 §6.3)."""
+    if method == "HEAD" or head.status in (204, 304) or head.status < 200:
+        return LengthFraming(0)
+    if head.chunked:
+        return ChunkedFraming()
+    if head.length is not None:
+        return LengthFraming(head.length)
+    return CloseFraming()

@@ -1,0 +1,158 @@
+"""Reading and editing the top-level members of a JSON object without touching any other byte.
+
+A pass-through proxy promises that a request body goes up byte for byte; where a rule changes a member, only that
+member changes. It must also read the body exactly as the provider will: RFC 8259 §4 leaves duplicate names open
+(Python takes the last, others the first, Go matches case-insensitively), so a duplicate or case-variant control
+member would let a caller show one model to our checks and another to the provider. Such bodies are refused.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from openai_proxy.errors import BadRequest
+
+CONTROL = frozenset(
+    {
+        "model", "messages", "stream", "stream_options", "tools", "tool_choice", "functions", "function_call",
+        "n", "max_tokens", "max_completion_tokens", "user", "metadata", "input", "prompt", "system", "instructions",
+    }
+)  # fmt: skip
+"""Members a rule of the proxy may read or write."""
+
+_QUOTED = {name: b'"' + name.encode() + b'"' for name in CONTROL}
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]', re.DOTALL)
+
+
+class Member(NamedTuple):
+    """One top-level member: its name and where its key begins, its value begins and its value ends."""
+
+    name: str
+    key_start: int
+    value_start: int
+    value_end: int
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """`body` as a JSON object.
+
+    Raises BadRequest (`invalid_json`) for anything else: no object, not UTF-8, NaN or infinite numbers, nesting
+    beyond 1024 levels, and duplicate or case-variant control members.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise BadRequest("The request body is not valid JSON.", code="invalid_json") from None
+    if type(document) is not dict:
+        raise BadRequest("The request body must be a JSON object.", code="invalid_json")
+    for name in document:
+        if name not in CONTROL:
+            if not name.islower() and name.lower() in CONTROL:
+                raise _ambiguous(name)
+        elif body.count(_QUOTED[name]) > 1:
+            return _checked(body, document)
+    if b"\\u00" in body:  # a name may hide behind escapes: "\u006dodel"
+        return _checked(body, document)
+    return document
+
+
+def _checked(body: bytes, document: dict[str, Any]) -> dict[str, Any]:
+    seen: set[str] = set()
+    for member in scan(body):
+        if member.name in CONTROL:
+            if member.name in seen:
+                raise _ambiguous(member.name)
+            seen.add(member.name)
+    return document
+
+
+def _ambiguous(name: str) -> BadRequest:
+    return BadRequest(
+        f"The member '{name[:60]}' stands more than once in the request, or in another case.", code="invalid_json"
+    )
+
+
+def scan(body: bytes) -> list[Member]:
+    """The top-level members of `body` in order, duplicates included. `body` must be a valid JSON object."""
+    members: list[Member] = []
+    depth = 0
+    name = ""
+    key_start = value_start = -1
+    in_value = False
+    for token in _TOKEN.finditer(body):
+        start = token.start()
+        first = body[start]
+        if first == 0x22:  # a string: at depth 1 before the colon, it is a key
+            if depth == 1 and not in_value:
+                name = orjson.loads(token.group())
+                key_start = start
+        elif first in b"{[":
+            depth += 1
+        elif first in b"}]":
+            depth -= 1
+            if depth == 0 and in_value:
+                members.append(Member(name, key_start, value_start, _value_end(body, start)))
+                break
+        elif depth == 1:
+            if first == 0x3A:  # ":"
+                in_value = True
+                value_start = _value_begin(body, start + 1)
+            elif in_value:  # ","
+                members.append(Member(name, key_start, value_start, _value_end(body, start)))
+                in_value = False
+    return members
+
+
+_SPACE = b" \t\r\n"
+
+
+def _value_begin(body: bytes, position: int) -> int:
+    while body[position] in _SPACE:
+        position += 1
+    return position
+
+
+def _value_end(body: bytes, position: int) -> int:
+    while body[position - 1] in _SPACE:
+        position -= 1
+    return position
+
+
+def edit(body: bytes, replace: Mapping[str, bytes], remove: Iterable[str] = ()) -> bytes:
+    """`body` with the top-level members of `replace` set to the given JSON and those of `remove` taken out.
+
+    Order and spacing of all other members stay; a member that is not there yet is added last. `body` must be a
+    valid JSON object without duplicates of the touched names.
+    """
+    removed = frozenset(remove)
+    members = scan(body)
+    kept = [member for member in members if member.name not in removed]
+    present = {member.name for member in kept}
+    fresh = [orjson.dumps(name) + b":" + value for name, value in replace.items() if name not in present]
+    if len(kept) == len(members):
+        pieces: list[bytes] = []
+        position = 0
+        for member in kept:
+            if (value := replace.get(member.name)) is not None:
+                pieces += (body[position : member.value_start], value)
+                position = member.value_end
+        if fresh:
+            end = members[-1].value_end if members else body.index(b"{") + 1
+            pieces += (body[position:end], b"," if members else b"", b",".join(fresh))
+            position = end
+        pieces.append(body[position:])
+        return b"".join(pieces)
+    # Something goes: rebuild between the braces, each kept member with the space that stood before it.
+    opening = body.index(b"{") + 1
+    closing = body.rindex(b"}")
+    begin = opening
+    texts: list[bytes] = []
+    for member in members:
+        if member.name not in removed:
+            value = replace.get(member.name, body[member.value_start : member.value_end])
+            texts.append(body[begin : member.value_start] + value)
+        begin = body.find(b",", member.value_end) + 1
+    trailing = body[members[-1].value_end : closing]
+    return body[:opening] + b",".join(texts + fresh) + trailing + body[closing:]

@@ -1,0 +1,148 @@
+"""What models each connection offers: asked in the background, answered from memory.
+
+A client that lists models (Home Assistant does at every start, with ten seconds of patience) is answered at once,
+also while an upstream is down: the last good list stays, over restarts too.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from openai_proxy.errors import ProxyError
+from openai_proxy.tasks import cancel, spawn
+
+log = logging.getLogger(__name__)
+
+REFRESH = 300.0  # seconds between two looks at a connection that answered
+RETRY = 30.0  # and after one that did not
+FETCH_TIMEOUT = 10.0
+FIRST_WAIT = 1.0  # a client waits this long for a list that has never been there
+
+Fetch = Callable[[], Awaitable[list[dict[str, Any]]]]
+
+
+class _Listing:
+    __slots__ = ("answered", "due", "error", "fetch", "models", "task")
+
+    def __init__(self, fetch: Fetch) -> None:
+        self.fetch = fetch
+        self.models: list[dict[str, Any]] = []
+        self.answered = asyncio.Event()
+        self.due = 0.0
+        self.error: str | None = None
+        self.task: asyncio.Task[None] | None = None
+
+
+class Catalog:
+    """Model lists by connection. Lives as long as the process; `follow` tells it the present connections."""
+
+    def __init__(self, saved: Path | None = None) -> None:
+        self._saved = saved
+        self._listings: dict[str, _Listing] = {}
+        self._remembered: dict[str, list[dict[str, Any]]] = self._load()
+        self._keeper: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+
+    def follow(self, fetchers: Mapping[str, Fetch], changed: frozenset[str] = frozenset()) -> None:
+        """From now on list these connections; those in `changed` are asked anew."""
+        for name in self._listings.keys() - fetchers.keys():
+            self._drop(name)
+        for name, fetch in fetchers.items():
+            listing = self._listings.get(name)
+            if listing is None:
+                listing = self._listings[name] = _Listing(fetch)
+                listing.models = self._remembered.get(name, [])
+            elif name in changed:
+                listing.due = 0.0
+            listing.fetch = fetch
+        if self._keeper is None:
+            self._keeper = spawn(self._keep(), name="model catalog")
+        self._wake.set()
+
+    def _drop(self, name: str) -> None:
+        listing = self._listings.pop(name)
+        if listing.task is not None:
+            listing.task.cancel()
+
+    async def models(self) -> dict[str, list[dict[str, Any]]]:
+        """The models of each connection. Waits (a second at most) only for lists that have never been there."""
+        missing = [x.answered.wait() for x in self._listings.values() if not x.models and not x.answered.is_set()]
+        if missing:
+            waits = [spawn(wait, name="first model list") for wait in missing]
+            await asyncio.wait(waits, timeout=FIRST_WAIT)
+            await cancel(*waits)
+        return self.known()
+
+    def known(self) -> dict[str, list[dict[str, Any]]]:
+        """The models of each connection as far as they are known now."""
+        return {name: listing.models for name, listing in self._listings.items()}
+
+    def find(self, connection: str, model: str) -> dict[str, Any] | None:
+        """What a connection says about one of its models, if it was listed."""
+        listing = self._listings.get(connection)
+        return next((m for m in listing.models if m.get("id") == model), None) if listing is not None else None
+
+    def error(self, connection: str) -> str | None:
+        """Why the last look at a connection failed, or None."""
+        listing = self._listings.get(connection)
+        return listing.error if listing is not None else None
+
+    async def _keep(self) -> None:
+        while True:
+            now = time.monotonic()
+            for name, listing in self._listings.items():
+                if listing.due <= now and (listing.task is None or listing.task.done()):
+                    listing.due = now + RETRY
+                    listing.task = spawn(self._refresh(name, listing), name=f"model list of {name}")
+            self._wake.clear()
+            delay = min((x.due for x in self._listings.values()), default=now + REFRESH) - now
+            try:
+                async with asyncio.timeout(max(delay, 0.05)):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _refresh(self, name: str, listing: _Listing) -> None:
+        try:
+            async with asyncio.timeout(FETCH_TIMEOUT):
+                models = await listing.fetch()
+        except (ProxyError, TimeoutError) as error:
+            listing.error = str(error) or "no answer in time"
+            log.info("model list of '%s' not refreshed: %s", name, listing.error)
+        else:
+            listing.error = None
+            listing.due = time.monotonic() + REFRESH
+            if models != listing.models:
+                listing.models = models
+                await asyncio.get_running_loop().run_in_executor(None, self._store)
+        finally:
+            listing.answered.set()
+
+    def _load(self) -> dict[str, list[dict[str, Any]]]:
+        if self._saved is None:
+            return {}
+        try:
+            document = orjson.loads(self._saved.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return document if isinstance(document, dict) else {}
+
+    def _store(self) -> None:
+        if self._saved is None:
+            return
+        try:
+            temporary = self._saved.with_suffix(".new")
+            temporary.write_bytes(orjson.dumps(self.known()))
+            temporary.replace(self._saved)
+        except OSError as error:
+            log.warning("model lists not saved: %s", error.strerror)
+
+    async def aclose(self) -> None:
+        """Stop asking."""
+        await cancel(self._keeper, *(listing.task for listing in self._listings.values()))
+        self._keeper = None

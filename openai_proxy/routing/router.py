@@ -1,0 +1,100 @@
+"""What a model name means: which connections are asked, under which name, and which rule decided.
+
+In order: `connection:model` (only where the part before the first colon is a connection's name), then the routing
+rules from top to bottom, then the default connection.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from openai_proxy.config.connection import ConnectionConfig
+from openai_proxy.config.proxy import ProxyConfig, RouteRule
+from openai_proxy.exchange import Target
+
+_CACHE_SIZE = 4096
+WILDCARDS = frozenset("*?[")
+
+
+def is_pattern(text: str) -> bool:
+    """True for a glob."""
+    return not WILDCARDS.isdisjoint(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a request goes. `rule` is for people: which rule decided."""
+
+    targets: tuple[Target, ...]
+    policy: str
+    rule: str
+
+
+class Router:
+    """The routing of one configuration, compiled; answers are remembered per name."""
+
+    def __init__(self, config: ProxyConfig) -> None:
+        self._connections = config.connections
+        self._default = config.default_connection
+        if self._default is None and len(config.connections) == 1:
+            self._default = next(iter(config.connections))
+        self._rules = tuple((pattern, is_pattern(pattern), rule) for pattern, rule in config.routing.items())
+        self._known: dict[str | None, Route | None] = {}
+
+    @property
+    def default_connection(self) -> str | None:
+        """The connection for what no rule matches, or None."""
+        return self._default
+
+    @property
+    def rules(self) -> Iterable[tuple[str, RouteRule]]:
+        """The rules in order."""
+        return ((pattern, rule) for pattern, _, rule in self._rules)
+
+    def resolve(self, model: str | None) -> Route | None:
+        """The route for `model` (None: the request names none); None if nothing serves it."""
+        try:
+            return self._known[model]
+        except KeyError:
+            if len(self._known) >= _CACHE_SIZE:  # names come from clients: bounded
+                self._known.clear()
+            route = self._known[model] = self._resolve(model)
+            return route
+
+    def _resolve(self, model: str | None) -> Route | None:
+        if model is None:
+            return self._to_default(None)
+        head, colon, rest = model.partition(":")
+        if colon and rest and head in self._connections:
+            return Route((self._target(head, rest, model),), "ordered", f"named connection '{head}'")
+        for pattern, glob, rule in self._rules:
+            if fnmatchcase(model, pattern) if glob else model == pattern:
+                targets = tuple(t for text in rule.targets if (t := self._parse(text, model)) is not None)
+                if targets:
+                    return Route(targets, rule.policy, f"rule '{pattern}'")
+        return self._to_default(model)
+
+    def _to_default(self, model: str | None) -> Route | None:
+        if self._default is None or self._default not in self._connections:
+            return None
+        return Route((self._target(self._default, model, model),), "ordered", "default connection")
+
+    def _parse(self, text: str, asked: str) -> Target | None:
+        """`connection.model`, `*` in the model standing for the name as asked; None for an unknown connection."""
+        connection = connection_of(text, self._connections)
+        if connection is None:
+            return None
+        return self._target(connection, text[len(connection) + 1 :].replace("*", asked), asked)
+
+    def _target(self, connection: str, model: str | None, asked: str | None) -> Target:
+        name = self._connections[connection].model or model
+        return Target(connection, None if name == asked else name)
+
+
+def connection_of(target: str, connections: Iterable[str] | dict[str, ConnectionConfig]) -> str | None:
+    """The connection a target text names: the longest known name before a dot."""
+    position = len(target)
+    while (position := target.rfind(".", 0, position)) > 0:
+        if target[:position] in connections:
+            return target[:position]
+    return None

@@ -1,0 +1,322 @@
+"""One TCP or TLS connection to a provider, as a plain asyncio protocol.
+
+It knows one exchange at a time and tells whoever holds it (the sink) what comes: the head once, then body bytes, then
+one end, clean or not. Two sinks exist: `upstream.response.StreamedResponse` for whoever reads at leisure, and the
+splice of `api.lane`, which writes the same bytes on to the client in the callback they came in.
+"""
+
+import asyncio
+from typing import Protocol, cast
+
+from openai_proxy.config.connection import TimeoutConfig
+from openai_proxy.errors import (
+    UpstreamDisconnected,
+    UpstreamError,
+    UpstreamInvalid,
+    UpstreamTimeout,
+    UpstreamTruncated,
+)
+from openai_proxy.protocols.http1 import MAX_HEAD, CloseFraming, Framing, Malformed, ResponseHead, State, framing_for
+from openai_proxy.upstream.watch import Watch
+
+MAX_INTERIM = 1000  # 1xx responses before the real one: nobody sends that many in good faith
+
+
+class Sink(Protocol):
+    """Who is told what comes. Called from the event loop, never after `done` or `failed`."""
+
+    def head(self, head: ResponseHead) -> list[bytes] | None:
+        """The final response head. Return a list to get payload pieces, or None to get the raw wire bytes."""
+        ...
+
+    def data(self, data: bytes) -> None:
+        """Body bytes: decoded payload or raw wire bytes, as `head` chose."""
+        ...
+
+    def done(self) -> None:
+        """The body ended cleanly. The connection is already back in its pool, or closed."""
+        ...
+
+    def failed(self, error: UpstreamError) -> None:
+        """It broke: before the head, or in the middle of the body. The connection is closed."""
+        ...
+
+
+class Owner(Protocol):
+    """The pool a connection goes back to."""
+
+    name: str
+    watch: Watch
+
+    def give_back(self, connection: "HttpConnection") -> None:
+        """Take an idle, reusable connection."""
+        ...
+
+    def forget(self, connection: "HttpConnection") -> None:
+        """The connection is gone."""
+        ...
+
+
+class HttpConnection(asyncio.Protocol):
+    """See the module. Created by a pool; `begin`, then `write`, then the sink hears."""
+
+    __slots__ = (
+        "_buffer", "_drain", "_interim", "_limits", "_loop", "_method", "_out", "_owner", "_quiet_since", "_started",
+        "_stirred", "framing", "head", "held", "idle_since", "keep_alive_for", "served", "sink", "transport",
+        "uploading", "write_paused",
+    )  # fmt: skip
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner) -> None:
+        self._loop = loop
+        self._owner = owner
+        self.transport: asyncio.Transport | None = None
+        self.sink: Sink | None = None
+        self.head: ResponseHead | None = None
+        self.framing: Framing | None = None
+        self.served = 0  # exchanges finished on this connection: more than 0 means it may be stale
+        self.idle_since = 0.0
+        self.keep_alive_for: float | None = None  # the server's own Keep-Alive: timeout=
+        self.held = False  # reading is paused because the client is slow: not the provider's silence
+        self.uploading = False  # the request's own body is still being sent
+        self.write_paused = False
+        self._drain: asyncio.Future[None] | None = None
+        self._buffer = b""
+        self._interim = 0
+        self._out: list[bytes] | None = None
+        self._method = "GET"
+        self._limits: TimeoutConfig | None = None
+        self._started = self._quiet_since = 0.0
+        self._stirred = False
+
+    # -- for whoever holds it ---------------------------------------------------------------------------------------
+
+    def begin(self, sink: Sink, method: str, limits: TimeoutConfig) -> None:
+        """Start one exchange; call before writing its request. Limits count from now."""
+        self.sink = sink
+        self.head = self.framing = None
+        self._method = method
+        self._limits = limits
+        self._started = self._quiet_since = self._loop.time()
+        self._stirred = False
+        self._owner.watch.add(self)
+
+    def write(self, data: bytes) -> None:
+        """Send request bytes; the socket buffers what it cannot take (see `drain`)."""
+        if self.transport is not None:
+            self.transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the socket takes more. Returns at once, too, when the connection is gone."""
+        while self.write_paused and self.transport is not None:
+            if self._drain is None:
+                self._drain = self._loop.create_future()
+            await self._drain
+
+    def touch(self) -> None:
+        """The client is still sending its body: the provider's first-byte limit has not begun."""
+        self._quiet_since = self._loop.time()
+
+    def pause(self) -> None:
+        """Stop reading: the client does not keep up."""
+        if not self.held and self.transport is not None:
+            self.held = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self.held and self.transport is not None:
+            self.held = False
+            self._quiet_since = self._loop.time()
+            self.transport.resume_reading()
+
+    def abort(self) -> None:
+        """Drop the exchange and the connection at once; the sink hears nothing more."""
+        self.sink = None
+        self._owner.watch.discard(self)
+        if self.transport is not None:
+            self.transport.abort()
+
+    @property
+    def usable(self) -> bool:
+        """True while idle and open."""
+        return self.sink is None and self.transport is not None and not self.transport.is_closing()
+
+    # -- limits -----------------------------------------------------------------------------------------------------
+
+    def check(self, now: float) -> None:
+        """Watched: end the exchange if a limit has passed."""
+        limits = self._limits
+        if limits is None or self.sink is None:
+            return
+        if limits.total is not None and now - self._started >= limits.total:
+            self._fail(UpstreamTimeout(f"{self._name} took too long to answer."))
+            return
+        if self._stirred or self.held:
+            self._stirred = False
+            self._quiet_since = now
+            return
+        quiet = now - self._quiet_since
+        if self.head is None:
+            if limits.first_byte is not None and quiet >= limits.first_byte:
+                self._fail(UpstreamTimeout(f"{self._name} did not answer in time."))
+        elif limits.idle is not None and quiet >= limits.idle:
+            self._fail(
+                UpstreamTimeout(f"{self._name} stopped in the middle of its answer.", code="upstream_idle_timeout")
+            )
+
+    @property
+    def _name(self) -> str:
+        return f"The connection '{self._owner.name}'"
+
+    # -- asyncio.Protocol -------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        sink = self.sink
+        if sink is None:  # idle, and the server speaks: it is out of step
+            if self.transport is not None:
+                self.transport.abort()
+            return
+        framing = self.framing
+        if framing is None:
+            self._read_head(data)
+            return
+        self._stirred = True
+        out = self._out
+        data = framing.feed(data, out)
+        if out is not None:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
+        if data:
+            sink.data(data)
+        if framing.state:
+            self._body_ended(framing)
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        self._wake_drain()
+
+    def eof_received(self) -> bool:
+        return False  # close our side too; connection_lost tells the sink
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        self._owner.forget(self)
+        self._wake_drain()
+        if self.sink is None:
+            self._owner.watch.discard(self)
+            return
+        if self.head is None:
+            self._fail(UpstreamDisconnected(f"{self._name} closed without an answer."))
+        elif exc is None and type(self.framing) is CloseFraming:
+            self._finish(reusable=False)
+        else:
+            self._fail(UpstreamTruncated(f"{self._name} broke off in the middle of its answer."))
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _wake_drain(self) -> None:
+        waiter, self._drain = self._drain, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _read_head(self, data: bytes) -> None:
+        data = self._buffer + data if self._buffer else data
+        while True:
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                # A head must begin like one, so that garbage is refused now and not at the first-byte limit.
+                if len(data) > MAX_HEAD or data[:5] != b"HTTP/"[: len(data)]:
+                    self._fail(UpstreamInvalid(f"{self._name} did not answer in HTTP."))
+                else:
+                    self._buffer = data
+                return
+            try:
+                if end > MAX_HEAD:
+                    raise Malformed("head too long")
+                head = ResponseHead(data[: end + 2])
+            except Malformed:
+                self._fail(UpstreamInvalid(f"{self._name} gave an answer that is not valid HTTP."))
+                return
+            data = data[end + 4 :]
+            if head.status >= 200 or head.status == 101:
+                break
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                self._fail(UpstreamInvalid(f"{self._name} did not come to an answer."))
+                return
+            self._buffer = b""
+            if not data:
+                return
+        self._buffer = b""
+        self._interim = 0
+        self._stirred = True
+        self.head = head
+        sink = self.sink
+        assert sink is not None
+        if head.status == 101:  # from here on bytes of another protocol, to the end of the connection
+            self._owner.watch.discard(self)
+            self.framing = CloseFraming()
+            self._out = sink.head(head)
+            if data:
+                self.data_received(data)
+            return
+        framing = self.framing = framing_for(head, self._method)
+        self._out = sink.head(head)
+        if self.sink is not sink:  # it let go of us in the callback
+            return
+        if data and not framing.state:
+            self.data_received(data)
+        elif framing.state:
+            framing.extra = bool(data)
+            self._body_ended(framing)
+
+    def _body_ended(self, framing: Framing) -> None:
+        if framing.state == State.BROKEN:
+            self._fail(UpstreamTruncated(f"{self._name} broke off in the middle of its answer."))
+        else:
+            assert self.head is not None
+            # Bytes past the end are not ours to keep: the next exchange would read them as its answer.
+            self._finish(reusable=self.head.keep_alive and not framing.extra and not self.uploading)
+
+    def _finish(self, *, reusable: bool) -> None:
+        sink, self.sink = self.sink, None
+        self._owner.watch.discard(self)
+        self.served += 1
+        if self.held and self.transport is not None:
+            self.held = False
+            self.transport.resume_reading()
+        if reusable and self.transport is not None:
+            if self.keep_alive_for is None and self.head is not None:
+                self.keep_alive_for = _keep_alive_timeout(self.head)
+            self._owner.give_back(self)
+        elif self.transport is not None:
+            self.transport.close()
+        assert sink is not None
+        sink.done()
+
+    def _fail(self, error: UpstreamError) -> None:
+        sink, self.sink = self.sink, None
+        self._owner.watch.discard(self)
+        self._buffer = b""
+        if self.transport is not None:
+            self.transport.abort()
+        if sink is not None:
+            sink.failed(error)
+
+
+def _keep_alive_timeout(head: ResponseHead) -> float | None:
+    """Seconds the server says it keeps an idle connection (RFC 2068 §19.7.1 Keep-Alive: timeout=N), or None."""
+    value = head.get(b"keep-alive")
+    if value is None:
+        return None
+    for part in value.lower().split(b","):
+        name, _, number = part.strip().partition(b"=")
+        if name == b"timeout" and number.isdigit() and len(number) < 7:
+            return float(number)
+    return None

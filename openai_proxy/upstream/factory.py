@@ -1,0 +1,82 @@
+"""Configured connections brought to life, and what of them outlives an edit."""
+
+import asyncio
+from collections.abc import Mapping
+
+from openai_proxy.config.connection import ConnectionConfig
+from openai_proxy.upstream.openai import OpenAIProvider
+from openai_proxy.upstream.origin import Origin
+from openai_proxy.upstream.pool import Pool
+from openai_proxy.upstream.provider import Provider
+from openai_proxy.upstream.watch import Watch
+
+Key = tuple[str, Origin]
+
+
+class Providers:
+    """Makes providers for each configuration; HTTP pools and unchanged providers are the same objects in the next.
+
+    Lives as long as the process.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.watch = Watch(loop)
+        self._pools: dict[Key, Pool] = {}
+        self._present: dict[str, tuple[ConnectionConfig, Provider]] = {}
+
+    def build(self, connections: Mapping[str, ConnectionConfig]) -> dict[str, Provider]:
+        """Providers for `connections`; those whose configuration did not change are handed on as they are."""
+        built: dict[str, Provider] = {}
+        for name, config in connections.items():
+            present = self._present.get(name)
+            built[name] = present[1] if present is not None and present[0] == config else self._make(name, config)
+        return built
+
+    def adopt(self, connections: Mapping[str, ConnectionConfig], built: Mapping[str, Provider]) -> list[Provider]:
+        """`built` is now in service. Returns the providers that no longer are; close them when their users are gone.
+
+        Pools nobody needs any more take no new exchange; running ones end as they would have.
+        """
+        retired = [provider for name, (_, provider) in self._present.items() if built.get(name) is not provider]
+        self._present = {name: (connections[name], provider) for name, provider in built.items()}
+        wanted = {_pool_key(name, config) for name, config in connections.items() if config.api_base}
+        for key in self._pools.keys() - wanted:
+            self._pools.pop(key).retire()
+        return retired
+
+    def changed(self, built: Mapping[str, Provider]) -> set[str]:
+        """Names in `built` that are not the provider in service."""
+        present = self._present
+        return {name for name, p in built.items() if name not in present or present[name][1] is not p}
+
+    def sweep(self) -> None:
+        """Close idle sockets past their time."""
+        for pool in self._pools.values():
+            pool.sweep()
+
+    async def aclose(self) -> None:
+        """Close everything."""
+        for _, provider in self._present.values():
+            await provider.aclose()
+        for pool in self._pools.values():
+            pool.close()
+        self.watch.close()
+
+    def _pool(self, name: str, config: ConnectionConfig) -> Pool:
+        key = _pool_key(name, config)
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = Pool(name, key[1], self.watch, self._loop)
+        return pool
+
+    def _make(self, name: str, config: ConnectionConfig) -> Provider:
+        if config.api_type == "echo":
+            from openai_proxy.upstream.echo import EchoProvider
+
+            return EchoProvider(name)
+        return OpenAIProvider(config, self._pool(name, config))
+
+
+def _pool_key(name: str, config: ConnectionConfig) -> Key:
+    return name, Origin.parse(config.api_base or "")

@@ -1,0 +1,77 @@
+"""Sending one HTTP request over a pool and getting a streamed answer."""
+
+import asyncio
+from collections.abc import AsyncIterable
+
+from openai_proxy.config.connection import TimeoutConfig
+from openai_proxy.errors import UpstreamDisconnected, UpstreamError
+from openai_proxy.exchange import Body
+from openai_proxy.tasks import spawn
+from openai_proxy.upstream.connection import HttpConnection
+from openai_proxy.upstream.pool import Pool
+from openai_proxy.upstream.response import StreamedResponse
+
+_REPLAYABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})  # RFC 9110 §9.2.2
+
+
+async def send(
+    pool: Pool, method: str, head: bytes, body: Body, limits: TimeoutConfig, *, chunked: bool, replay: bool = False
+) -> StreamedResponse:
+    """Send `head` and `body`; returns when the response head has come.
+
+    `head` is whole, empty line included; a streamed body is framed as chunks where `chunked`. A kept connection that
+    turns out to have been closed by the server before one byte of an answer is replaced by a fresh one, once, where
+    the method is idempotent or `replay` says that a second delivery does no harm. Raises the UpstreamError family.
+    """
+    loop = asyncio.get_running_loop()
+    whole = body is None or isinstance(body, bytes)
+    replay = whole and (replay or method in _REPLAYABLE)
+    while True:
+        connection = pool.take()
+        reused = connection is not None
+        if connection is None:
+            connection = await pool.connect(limits.connect)
+        response = StreamedResponse(loop, connection)
+        upload: asyncio.Task[None] | None = None
+        try:
+            connection.begin(response, method, limits)
+            if body is None or isinstance(body, bytes):
+                connection.write(head + body if body else head)
+            else:
+                connection.write(head)
+                connection.uploading = True
+                upload = spawn(_upload(connection, response, body, chunked), name=f"upload to {pool.name}")
+                response.on_close = upload.cancel
+            await response.ready()
+        except UpstreamDisconnected:
+            if reused and replay:
+                continue
+            raise
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+
+async def _upload(
+    connection: HttpConnection, response: StreamedResponse, body: AsyncIterable[bytes], chunked: bool
+) -> None:
+    """Send a streamed body; the provider may answer before its end (and then the rest is not sent)."""
+    try:
+        async for piece in body:
+            if response.answered or connection.transport is None:
+                return
+            if piece:
+                connection.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                connection.touch()
+                await connection.drain()
+        if chunked:
+            connection.write(b"0\r\n\r\n")
+        connection.touch()
+        connection.uploading = False
+    except UpstreamError:
+        raise
+    except Exception as error:
+        # The body's source failed (the client left, or its body is too large): the provider must not take what it
+        # has for the whole, and whoever waits for the answer gets the reason.
+        response.abandon(error)

@@ -1,0 +1,110 @@
+"""A connection to any provider that speaks the OpenAI API: OpenAI, OpenRouter, Ollama, llama.cpp, vLLM, LM Studio …"""
+
+from typing import Any
+
+import orjson
+
+from openai_proxy.config.connection import ConnectionConfig
+from openai_proxy.errors import UpstreamAuthError, UpstreamInvalid
+from openai_proxy.exchange import UpstreamRequest
+from openai_proxy.upstream import http_client
+from openai_proxy.upstream.pool import Pool
+from openai_proxy.upstream.response import StreamedResponse
+
+MAX_MODEL_LIST = 16 * 1024 * 1024  # OpenRouter's list is 0.5 MB
+REPLAYABLE_PATHS = frozenset({"/chat/completions", "/completions", "/embeddings"})
+
+
+class OpenAIProvider:
+    """See provider.Provider."""
+
+    api_type = "openai"
+
+    def __init__(self, config: ConnectionConfig, pool: Pool) -> None:
+        self.name = pool.name
+        self.config = config
+        self.pool = pool
+        self.limits = config.timeout
+        origin = pool.origin
+        extra = {name.lower(): value for name, value in config.headers.items()}
+        own: list[tuple[str, str]] = list(config.headers.items())
+        if config.organization:
+            own.append(("OpenAI-Organization", config.organization))
+            extra["openai-organization"] = config.organization
+        if config.project:
+            own.append(("OpenAI-Project", config.project))
+            extra["openai-project"] = config.project
+        self.replaced = frozenset(name.encode() for name in extra)
+        """Lower-case names of client header fields that ours replace."""
+        self._prefix = origin.prefix.encode()
+        self._host_line = b"Host: " + origin.authority.encode() + b"\r\n"
+        self._own_lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in own)
+        self._own_sets_authorization = "authorization" in extra
+
+    def start_of_head(self, method: bytes, path: bytes, key: str | None, client_authorization: bytes | None) -> bytes:
+        """Request line, Host, credentials and the connection's own header lines."""
+        authorization: bytes | None = None
+        if self.config.forward_auth and client_authorization is not None:
+            authorization = client_authorization
+        elif key is not None and not self._own_sets_authorization:
+            authorization = b"Bearer " + key.encode()
+        line = b"%b %b%b HTTP/1.1\r\n%b" % (method, self._prefix, path, self._host_line)
+        if authorization is not None:
+            line += b"Authorization: " + authorization + b"\r\n"
+        return line + self._own_lines
+
+    def head(self, request: UpstreamRequest, key: str | None) -> tuple[bytes, bool]:
+        """The whole request head, and whether a streamed body goes in chunks."""
+        path = request.path + ("?" + request.query if request.query else "")
+        parts = [
+            self.start_of_head(
+                request.method.encode(), path.encode("utf-8", "surrogateescape"), key, request.client_authorization
+            )
+        ]
+        replaced = self.replaced
+        parts += [b"%b: %b\r\n" % field for field in request.headers if field[0].lower() not in replaced]
+        body = request.body
+        chunked = False
+        if isinstance(body, bytes):
+            parts.append(b"Content-Length: %d\r\n\r\n" % len(body))
+        elif body is None:
+            # RFC 9110 §8.6: methods that anticipate a body say that there is none.
+            parts.append(b"Content-Length: 0\r\n\r\n" if request.method in ("POST", "PUT", "PATCH") else b"\r\n")
+        elif request.length is not None:
+            parts.append(b"Content-Length: %d\r\n\r\n" % request.length)
+        else:
+            chunked = True
+            parts.append(b"Transfer-Encoding: chunked\r\n\r\n")
+        return b"".join(parts), chunked
+
+    async def send(self, request: UpstreamRequest, key: str | None) -> StreamedResponse:
+        """See Provider."""
+        head, chunked = self.head(request, key)
+        return await http_client.send(
+            self.pool, request.method, head, request.body, self.limits,
+            chunked=chunked, replay=request.path in REPLAYABLE_PATHS,
+        )  # fmt: skip
+
+    async def list_models(self) -> list[dict[str, Any]]:
+        """See Provider. Understands OpenAI's list object and a bare list of models."""
+        key = self.config.api_keys[0] if self.config.api_keys else None
+        response = await self.send(UpstreamRequest("GET", "/models", headers=[(b"Accept", b"application/json")]), key)
+        try:
+            if response.status in (401, 403):
+                raise UpstreamAuthError(f"The connection '{self.name}' refused its key.")
+            if response.status != 200:
+                raise UpstreamInvalid(f"The connection '{self.name}' gave no model list (status {response.status}).")
+            body = await response.read(MAX_MODEL_LIST)
+        finally:
+            response.close()
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            raise UpstreamInvalid(f"The connection '{self.name}' gave a model list that is not JSON.") from None
+        listed = document if isinstance(document, list) else document.get("data", document.get("models"))
+        if not isinstance(listed, list):
+            raise UpstreamInvalid(f"The connection '{self.name}' gave no model list.")
+        return [model for model in listed if isinstance(model, dict) and isinstance(model.get("id"), str)]
+
+    async def aclose(self) -> None:
+        """See Provider: the pool is the process's, nothing is ours alone."""

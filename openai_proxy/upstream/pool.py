@@ -1,0 +1,129 @@
+"""Kept connections to one origin, and how new ones are made."""
+
+import asyncio
+import socket
+import ssl
+
+import aiohappyeyeballs
+
+from openai_proxy.errors import UpstreamError, UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
+from openai_proxy.upstream.connection import HttpConnection
+from openai_proxy.upstream.origin import Origin, tls_context
+from openai_proxy.upstream.watch import Watch
+
+MAX_IDLE = 256
+"""Idle connections kept; more than a home server ever has at once, and far below any fd limit."""
+
+IDLE_PLAIN = 4.0
+"""Seconds an idle plain-text connection is reused without a Keep-Alive header: uvicorn and node close after 5."""
+
+IDLE_TLS = 55.0
+"""The same for TLS, where a handshake costs the listener 50-150 ms: CDNs in front of providers close after 60+."""
+
+HAPPY_EYEBALLS_DELAY = 0.25  # RFC 8305 §5
+
+
+class Pool:
+    """Connections to one origin. Lives as long as the process: edits that do not change the origin keep it warm."""
+
+    def __init__(self, name: str, origin: Origin, watch: Watch, loop: asyncio.AbstractEventLoop) -> None:
+        self.name = name
+        self.origin = origin
+        self.watch = watch
+        self._loop = loop
+        self._idle: list[HttpConnection] = []
+        self._all: set[HttpConnection] = set()
+        self._closed = False
+
+    def take(self) -> HttpConnection | None:
+        """An idle connection that should still be open, the most recently used first; None if there is none."""
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if connection.usable:
+                if self._loop.time() - connection.idle_since < self._keep_for(connection):
+                    return connection
+                connection.abort()
+        return None
+
+    def _keep_for(self, connection: HttpConnection) -> float:
+        if connection.keep_alive_for is not None:
+            return max(connection.keep_alive_for - 1.0, 0.0)
+        return IDLE_TLS if self.origin.tls else IDLE_PLAIN
+
+    async def connect(self, timeout: float | None) -> HttpConnection:
+        """A new connection. `timeout` (seconds) covers DNS, TCP and TLS together.
+
+        Raises UpstreamUnreachable, UpstreamTLSError or UpstreamTimeout (code `upstream_connect_timeout`).
+        """
+        who = f"The connection '{self.name}'"
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._connect()
+        except TimeoutError:
+            raise UpstreamTimeout(f"{who} could not be reached in time.", code="upstream_connect_timeout") from None
+        except (ssl.SSLError, ssl.CertificateError):
+            raise UpstreamTLSError(f"{who} has no valid TLS certificate, or does not speak TLS.") from None
+        except ConnectionResetError:
+            # During a TLS handshake the peer's reset is how many plain-text servers answer a ClientHello.
+            error: type[UpstreamError] = UpstreamTLSError if self.origin.tls else UpstreamUnreachable
+            raise error(f"{who} refused the connection.") from None
+        except (OSError, UnicodeError):
+            raise UpstreamUnreachable(f"{who} cannot be reached.") from None
+
+    async def _connect(self) -> HttpConnection:
+        loop = self._loop
+        origin = self.origin
+        infos = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        sock = await aiohappyeyeballs.start_connection(
+            infos, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY, interleave=1, loop=loop
+        )
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            _, connection = await loop.create_connection(
+                lambda: HttpConnection(loop, self),
+                sock=sock,
+                ssl=tls_context() if origin.tls else None,
+                server_hostname=origin.host if origin.tls else None,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        self._all.add(connection)
+        return connection
+
+    def give_back(self, connection: HttpConnection) -> None:
+        """Owner: keep an idle connection for the next exchange."""
+        if self._closed or len(self._idle) >= MAX_IDLE:
+            if connection.transport is not None:
+                connection.transport.close()
+            return
+        connection.idle_since = self._loop.time()
+        self._idle.append(connection)
+
+    def forget(self, connection: HttpConnection) -> None:
+        """Owner: the connection is gone."""
+        self._all.discard(connection)
+        if connection.sink is None and connection in self._idle:
+            self._idle.remove(connection)
+
+    def sweep(self) -> None:
+        """Close idle connections that are past their time; called now and then."""
+        now = self._loop.time()
+        for connection in [c for c in self._idle if now - c.idle_since >= self._keep_for(c)]:
+            self._idle.remove(connection)
+            connection.abort()
+
+    def retire(self) -> None:
+        """No new exchanges; those that run may end. Idle connections close now."""
+        self._closed = True
+        for connection in self._idle:
+            connection.abort()
+        self._idle.clear()
+
+    def close(self) -> None:
+        """Drop everything at once."""
+        self.retire()
+        for connection in tuple(self._all):
+            connection.abort()
