@@ -1,0 +1,429 @@
+"""One generation of one server's connection: connect, list, watch, call, end. Never reused.
+
+Imports the SDK: reached only through `sdk.py`. One task (`_run`) enters and leaves the SDK's context managers, and
+makes no request itself: in the SDK a failing request may cancel the task that owns the transport. Calls run in tasks
+of their own and are abandoned at their deadline, because the SDK's own limit starts only after the request was
+written and then waits up to 5 s to say so (both measured on 2.3.0).
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from mcp import Client
+from mcp.shared.exceptions import MCPError
+from mcp_types import Implementation
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
+
+from openai_proxy.secrets import vault
+from openai_proxy.tasks import cancel, spawn
+from openai_proxy.tools.base import CallContext, ToolResult
+from openai_proxy.tools.mcp.definitions import Listing, ToolDefinition
+from openai_proxy.tools.mcp.environment import child_environment
+from openai_proxy.tools.mcp.failures import Failure, Kind, auth_hint
+from openai_proxy.tools.mcp.filter import Filtered, Wire
+from openai_proxy.tools.mcp.repair import TOOL_CAP
+from openai_proxy.tools.mcp.results import clean_text, error, to_result
+from openai_proxy.tools.mcp.settings import ServerSettings
+from openai_proxy.tools.mcp.stdio import StdioTransport
+from openai_proxy.tools.mcp.trace import TRACE, CallTrace, NotDelivered
+from openai_proxy.version import __version__
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LIST_TIMEOUT = 15.0
+"""Seconds for one page of `tools/list`."""
+
+PAGE_CAP = 100
+"""Pages of `tools/list`: a server may send a cursor for ever."""
+
+RELIST = 300.0
+"""Seconds between two looks at a list whose server says when it changes, in case the word got lost."""
+
+RELIST_UNTOLD = 60.0
+"""The same for a server that never says (Home Assistant's list changes with every exposed entity; 15-55 ms a look)."""
+
+DEBOUNCE = 0.05
+"""Seconds `list_changed` may gather before the list is read again."""
+
+PARALLEL_CALLS = 64
+"""Calls of one server that run at once; more wait within their own deadline."""
+
+_PROBE_TIMEOUT = 15.0  # slow is not dead: ContextForge had to raise its health limit from 5 to 30 s (#4785)
+_CLOSE_PATIENCE = 10.0
+
+
+class Connection:
+    """A connection that is coming about, ready, or gone. `notify` is called whenever that or the list changes."""
+
+    def __init__(self, config: ServerSettings, *, legacy: bool, notify: Callable[[], None]) -> None:
+        self.config = config
+        self.legacy = legacy
+        self._notify = notify
+        self._wake = asyncio.Event()
+        self._client: Client | None = None
+        self._changed = False
+        self._suspect = False
+        self._failure: Failure | None = None
+        self._closing = False
+        self._slots = asyncio.Semaphore(PARALLEL_CALLS)
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._wire = Wire(config.name, self._tools_changed, self._wake_up)
+        self._link = _link(config, self._wire, self.lose)
+        self.listing: Listing | None = None
+        self.protocol: str | None = None
+        self._task = spawn(self._run(), name=f"mcp-{config.name}")
+
+    # What the supervisor's actor reads.
+
+    @property
+    def ready(self) -> bool:
+        """True while calls can be made."""
+        return self.listing is not None and self._failure is None and not self._closing and not self._wire.closed
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why it is gone, None while it is not."""
+        return self._failure
+
+    @property
+    def modern(self) -> bool:
+        """True if the server speaks the stateless protocol of 2026-07-28."""
+        return self.protocol in MODERN_PROTOCOL_VERSIONS
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process, None for a remote one."""
+        process = getattr(self._link, "process", None)
+        return process.pid if process is not None and process.returncode is None else None
+
+    @property
+    def stderr(self) -> str:
+        """The last lines of the server's stderr, without secrets."""
+        process = getattr(self._link, "process", None)
+        return process.stderr.text() if process is not None else ""
+
+    @property
+    def busy(self) -> int:
+        """Calls under way."""
+        return len(self._calls)
+
+    def lose(self, failure: Failure) -> None:
+        """Give the connection up; the first reason counts."""
+        if self._failure is None and not self._closing:
+            self._failure = failure
+            self._wake_up()
+            self._notify()
+
+    async def drained(self, seconds: float) -> None:
+        """Wait until no call is under way, at most `seconds`."""
+        if calls := set(self._calls):
+            await asyncio.wait(calls, timeout=seconds)
+
+    async def close(self) -> None:
+        """End it, whatever it is doing, and wait until nothing of it is left."""
+        self._closing = True
+        while not self._task.done():
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=_CLOSE_PATIENCE)
+
+    # The life of it.
+
+    def _wake_up(self) -> None:
+        self._wake.set()
+
+    def _tools_changed(self) -> None:
+        self._changed = True
+        self._wake.set()
+
+    async def _run(self) -> None:
+        client = Client(
+            Filtered(self._link, self._wire) if self._link.foreign else self._link,
+            mode="legacy" if self.legacy else "auto",
+            cache=None,
+            client_info=Implementation(name="openai-proxy", version=__version__),
+        )
+        caught: BaseException | None = None
+        try:
+            async with client:
+                self._client = client
+                self.protocol = client.protocol_version
+                self.listing = await self._list(client)
+                self._notify()
+                await self._watch(client)
+        except asyncio.CancelledError as cancelled:  # by close(), or by the SDK because its transport failed
+            caught = cancelled
+        except Exception as problem:
+            caught = problem
+        except BaseExceptionGroup as problem:
+            caught = problem
+        if self._failure is None:
+            self._failure = self._why(caught)
+        self._client = None
+        await cancel(*self._calls)
+        self._notify()
+
+    async def _watch(self, client: Client) -> None:
+        """Return when the connection is over; until then keep the tool list true."""
+        listener, told = self._listen(client)
+        next_look = time.monotonic() + (RELIST if told else RELIST_UNTOLD)
+        try:
+            while self._failure is None and not self._wire.closed:
+                try:
+                    async with asyncio.timeout(max(0.0, next_look - time.monotonic())):
+                        await self._wake.wait()
+                except TimeoutError:
+                    self._changed = True
+                self._wake.clear()
+                if self._suspect:
+                    self._suspect = False
+                    await self._probe(client)
+                if self._changed and self._failure is None and not self._wire.closed:
+                    await asyncio.sleep(DEBOUNCE)
+                    self._changed = False
+                    await self._relist(client)
+                    next_look = time.monotonic() + (RELIST if told else RELIST_UNTOLD)
+        finally:
+            await cancel(listener)
+
+    def _listen(self, client: Client) -> tuple[asyncio.Task[None] | None, bool]:
+        """Ask to be told of changes, the modern way; and whether this server tells at all."""
+        capability = client.server_capabilities.tools
+        told = bool(capability and capability.list_changed)
+        if not (told and self.modern):
+            return None, told
+        return spawn(self._keep_listening(client), name=f"mcp-listen-{self.config.name}"), told
+
+    async def _keep_listening(self, client: Client) -> None:
+        wait = 1.0
+        while True:
+            started = time.monotonic()
+            try:
+                async with client.listen(tools_list_changed=True) as events:
+                    async for _ in events:
+                        self._tools_changed()
+            except Exception as problem:
+                log.debug("mcp server %s: listening ended: %s", self.config.name, type(problem).__name__)
+            if self._wire.closed:
+                return
+            wait = 1.0 if time.monotonic() - started > 60 else min(wait * 2, 300.0)
+            await asyncio.sleep(wait)
+            self._tools_changed()  # what happened meanwhile was not told
+
+    async def _relist(self, client: Client) -> None:
+        try:
+            listing = await self._list(client)
+        except (TimeoutError, MCPError, ValidationError, RuntimeError) as problem:
+            log.warning("mcp server %s: its tools could not be read again: %s", self.config.name, _short(problem))
+            self._suspect = True
+            self._wake.set()
+            return
+        self.listing = listing
+        self._notify()
+
+    async def _probe(self, client: Client) -> None:
+        """Two unanswered questions in a row and the connection is given up. Any answer, an error too, proves life."""
+        for _ in range(2):
+            before = self._wire.replies
+            request = client.list_tools() if self.modern else client.session.send_ping()
+            try:
+                await self._request(request, _PROBE_TIMEOUT)
+            except (TimeoutError, MCPError, ValidationError, RuntimeError):
+                if self._wire.closed or self._failure is not None:
+                    return
+            if self._wire.replies > before:
+                return
+        self.lose(Failure(Kind.BROKEN, "it stopped answering"))
+
+    async def _list(self, client: Client) -> Listing:
+        """All pages of `tools/list`, up to the caps, in slices short enough for the loop."""
+        tools: dict[str, ToolDefinition] = {}
+        cursor: str | None = None
+        seen: set[str] = set()
+        self._wire.left_out = 0
+        for _ in range(PAGE_CAP):
+            page = await self._request(client.list_tools(cursor=cursor), LIST_TIMEOUT)
+            for index, tool in enumerate(page.tools):
+                if index % 25 == 24:
+                    await asyncio.sleep(0)
+                if len(tools) >= TOOL_CAP:
+                    self._wire.left_out += 1
+                elif tool.name not in tools:
+                    tools[tool.name] = ToolDefinition.of(tool.name, tool.description, tool.input_schema)
+            cursor = page.next_cursor
+            if cursor is None or cursor in seen or len(tools) >= TOOL_CAP:
+                break
+            seen.add(cursor)
+        else:
+            self._wire.note(f"has more than {PAGE_CAP} pages of tools; the rest is left out")
+        if self._wire.left_out:
+            self._wire.note(f"has {self._wire.left_out} more than {TOOL_CAP} tools, which are left out")
+        return Listing(tools, self._wire.left_out)
+
+    async def _request(self, request: Coroutine[Any, Any, T], seconds: float) -> T:
+        """Make one request of our own in a task of its own. Raises TimeoutError, or what the SDK raised."""
+        outcome = await self._bounded(request, seconds)
+        if outcome is None:
+            raise TimeoutError("no answer")
+        value, problem = outcome
+        if problem is not None:
+            raise problem
+        assert value is not None
+        return value
+
+    async def _bounded(
+        self, request: Coroutine[Any, Any, T], seconds: float
+    ) -> tuple[T | None, Exception | None] | None:
+        """What `request` gives or raises; None once `seconds` have passed: it is cancelled and not waited for."""
+        task = spawn(_outcome(request), name=f"mcp-request-{self.config.name}")
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=seconds)
+        except asyncio.CancelledError:
+            task.cancel()  # the SDK tells the server
+            raise
+        if not done:
+            task.cancel()
+            return None
+        return task.result() if not task.cancelled() else (None, RuntimeError("cancelled"))
+
+    # Calls.
+
+    async def call(self, name: str, arguments: dict[str, Any], context: CallContext, seconds: float) -> ToolResult:
+        """Call a tool. Raises NotDelivered where it surely was not executed, everything else is a result."""
+        client = self._client
+        if client is None or not self.ready:
+            raise NotDelivered("the connection is closed")
+        trace = CallTrace()
+        outcome = await self._bounded(self._invoke(client, name, arguments, context, trace), seconds)
+        if outcome is None:
+            return self._overdue(trace, seconds)
+        value, problem = outcome
+        if problem is None:
+            assert value is not None
+            return value
+        return self._failed(problem, trace)
+
+    async def _invoke(
+        self, client: Client, name: str, arguments: dict[str, Any], context: CallContext, trace: CallTrace
+    ) -> ToolResult:
+        TRACE.set(trace)
+
+        async def report(progress: float, total: float | None, message: str | None) -> None:
+            context.progress(progress, total, vault.scrub(clean_text(message)[:200]) if message else None)
+
+        async with self._slots:
+            result = await client.call_tool(
+                name, arguments, progress_callback=report, meta=_meta(context.meta) if context.meta else None
+            )
+        return to_result(result.content, result.structured_content, bool(result.is_error))
+
+    def _overdue(self, trace: CallTrace, seconds: float) -> ToolResult:
+        name = self.config.name
+        if not trace.sent:
+            # It did not read its input all that time; nothing later in the pipe will be read either.
+            self.lose(Failure(Kind.BROKEN, "it stopped reading its input"))
+            return error(f"The tool server '{name}' did not take the call within {seconds:g} s; it is restarted.")
+        self._suspect = True
+        self._wake.set()
+        return error(f"No answer within {seconds:g} s: the call was cancelled, but it may have taken effect.")
+
+    def _failed(self, problem: Exception, trace: CallTrace) -> ToolResult:
+        name = self.config.name
+        if trace.status in (401, 403):
+            self.lose(Failure(Kind.AUTH, auth_hint(trace.status)))
+            return error(f"The tool server '{name}' refuses our credentials; its owner has to renew them.")
+        if self._session_lost(problem, trace):
+            self.lose(Failure(Kind.SESSION, f"it forgot the session (HTTP {trace.status})"))
+            raise NotDelivered("the server forgot the session")
+        if not trace.sent and not isinstance(problem, ValidationError):
+            if isinstance(problem, TypeError | ValueError):
+                return error(f"The arguments cannot be sent: {problem}")
+            raise NotDelivered(_short(problem))
+        if self._wire.closed or self._failure is not None or self._client is None:
+            return error(
+                f"The tool server '{name}' died during the call; whether it took effect is unknown. It is restarted."
+            )
+        if isinstance(problem, MCPError):
+            if trace.status is not None and trace.status >= 400 and problem.code == -32603:
+                return error(f"The tool server '{name}' answered with HTTP status {trace.status}.")
+            return error(str(problem) or "The tool server reported an error.")
+        return error(f"The tool server '{name}' sent an answer that makes no sense ({type(problem).__name__}).")
+
+    @staticmethod
+    def _session_lost(problem: Exception, trace: CallTrace) -> bool:
+        """404 is the rule; server-everything answers 400. A 400 of another cause has another JSON-RPC code."""
+        if not trace.session or not isinstance(problem, MCPError):
+            return False
+        return trace.status == 404 or (trace.status == 400 and problem.code in (-32000, -32603, -32600))
+
+    # Ends.
+
+    def _why(self, caught: BaseException | None) -> Failure:
+        """Why the connection task ended, from what it died of and what its transport saw."""
+        if self._closing and not self._wire.closed:
+            return Failure(Kind.BROKEN, "closed")
+        if (seen := self._link.failure) is not None:
+            return Failure(Kind.BROKEN, seen)
+        leaf = _leaf(caught)
+        process = getattr(self._link, "process", None)
+        if process is not None and (self._wire.closed or process.returncode is not None):
+            code = process.returncode
+            how = "closed its output" if code is None else _exit_text(code)
+            last = process.stderr.last_line()
+            if self.listing is None and not self.legacy and self._wire.replies == 0:
+                return Failure(Kind.ERA, f"{how}{': ' if last else ''}{last}")
+            return Failure(Kind.BROKEN, f"{how}{': ' if last else ''}{last}")
+        if isinstance(leaf, FileNotFoundError):
+            return Failure(Kind.BROKEN, f"not found: {self.config.command} (or its working directory)")
+        if isinstance(leaf, OSError):
+            return Failure(
+                Kind.BROKEN, f"{self.config.command or 'connecting'}: {leaf.strerror or type(leaf).__name__}"
+            )
+        if self._wire.closed or leaf is None or isinstance(leaf, asyncio.CancelledError):
+            return Failure(Kind.BROKEN, "the connection was closed")
+        return Failure(Kind.BROKEN, _short(leaf))
+
+
+async def _outcome(request: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | None]:
+    """Run `request`; its exception is a value, so that a call nobody waits for any more logs nothing."""
+    try:
+        return await request, None
+    except Exception as problem:
+        return None, problem
+
+
+def _link(config: ServerSettings, wire: Wire, lose: Callable[[Failure], None]) -> Any:
+    """The transport for a server's type."""
+    if config.type == "stdio":
+        return StdioTransport(config, child_environment(os.environ, config.env), wire)
+    raise ValueError(f"unknown type {config.type!r}")
+
+
+def _meta(meta: Mapping[str, Any]) -> Any:
+    return dict(meta)
+
+
+def _leaf(caught: BaseException | None) -> BaseException | None:
+    """The first real cause inside an exception group."""
+    while isinstance(caught, BaseExceptionGroup):
+        caught = next((e for e in caught.exceptions if not isinstance(e, asyncio.CancelledError)), caught.exceptions[0])
+    return caught
+
+
+def _short(problem: BaseException) -> str:
+    if isinstance(problem, ValidationError):
+        return "an answer that makes no sense"
+    text = vault.scrub(str(problem)).split("\n", 1)[0][:300]
+    return text or type(problem).__name__
+
+
+def _exit_text(code: int) -> str:
+    return f"exited with status {code}" if code >= 0 else f"was killed by signal {-code}"

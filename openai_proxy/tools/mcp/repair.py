@@ -1,0 +1,189 @@
+"""Make what a server sends fit what the SDK accepts: one bad tool or content block must not cost the others.
+
+The SDK (2.3.0) validates strictly: one tool with `inputSchema: {}` fails the whole `tools/list`, one malformed block
+the whole `tools/call`, and a result that misses its `outputSchema` is lost. Real servers send all of these
+(https://github.com/cognizant-ai-lab/neuro-san/issues/1341, https://github.com/MervinPraison/PraisonAI/issues/3111).
+Everything here works in place on parsed JSON and says what it did.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+TOOL_CAP = 500
+"""Tools kept of one server: validating 5,000 of 2 KB stalls the loop for 4 s, and no model reads them."""
+
+SCHEMA_CAP = 128 * 1024
+"""Bytes of one input schema as JSON."""
+
+SCHEMA_DEPTH = 48
+"""Levels of nesting of one input schema: schema tools recurse."""
+
+Note = Callable[[str], None]
+"""Told, for the log and the status, what was repaired or dropped."""
+
+
+def repair_tool(tool: Any, note: Note) -> dict[str, Any] | None:
+    """The tool as `{name, description, inputSchema}`, or None where it cannot be used.
+
+    Nothing else is kept: `outputSchema` would make the SDK throw results away, annotations are untrusted hints
+    (https://modelcontextprotocol.io/specification/2026-07-28/server/tools), icons and titles reach no model.
+    """
+    if not isinstance(tool, dict):
+        note("dropped a tool that is no object")
+        return None
+    name = tool.get("name")
+    if not isinstance(name, str) or not 0 < len(name) <= 128:
+        note("dropped a tool without a usable name")
+        return None
+    schema = _repair_schema(tool.get("inputSchema"), name, note)
+    if schema is None:
+        return None
+    repaired: dict[str, Any] = {"name": name, "inputSchema": schema}
+    for key in ("description", "title"):
+        if isinstance(text := tool.get(key), str) and text.strip():
+            repaired.setdefault("description", text)
+    return repaired
+
+
+def _repair_schema(schema: Any, name: str, note: Note) -> dict[str, Any] | None:
+    """A schema with `type: object` at its root, as the protocol demands; None where it means something else."""
+    if schema is None or schema is True:
+        note(f"gave tool {name!r} an empty input schema: it had none")
+        return {"type": "object", "properties": {}}
+    if not isinstance(schema, dict):
+        note(f"dropped tool {name!r}: its input schema is no object")
+        return None
+    kind = schema.get("type")
+    if kind != "object":
+        if kind is not None and not (isinstance(kind, list) and "object" in kind):
+            note(f"dropped tool {name!r}: its input schema is no object schema")
+            return None
+        note(f"added the missing type to the input schema of tool {name!r}")
+        schema = {**schema, "type": "object"}
+    if not _fits(schema):
+        note(f"dropped tool {name!r}: its input schema is too large or too deep")
+        return None
+    return _repair_members(schema, name, note)
+
+
+def _repair_members(schema: dict[str, Any], name: str, note: Note) -> dict[str, Any]:
+    properties = schema.get("properties")
+    if properties is not None and not isinstance(properties, dict):
+        note(f"dropped malformed properties from the input schema of tool {name!r}")
+        schema = {**schema, "properties": {}}
+    elif properties is not None and not all(isinstance(value, dict | bool) for value in properties.values()):
+        note(f"opened malformed properties in the input schema of tool {name!r}")
+        schema = {**schema, "properties": {k: v if isinstance(v, dict | bool) else {} for k, v in properties.items()}}
+    required = schema.get("required")
+    if "required" in schema and not (isinstance(required, list) and all(isinstance(item, str) for item in required)):
+        note(f"dropped a malformed required list from the input schema of tool {name!r}")
+        schema = {key: value for key, value in schema.items() if key != "required"}
+    if "$schema" in schema and not isinstance(schema["$schema"], str):
+        schema = {key: value for key, value in schema.items() if key != "$schema"}
+    return schema
+
+
+def _fits(schema: dict[str, Any]) -> bool:
+    """True if `schema` is within SCHEMA_CAP and SCHEMA_DEPTH."""
+    level: list[Any] = [schema]
+    for _ in range(SCHEMA_DEPTH):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            break
+    else:
+        return False
+    try:
+        return len(orjson.dumps(schema)) <= SCHEMA_CAP
+    except TypeError:  # an integer beyond 64 bits, or a lone surrogate: no provider would take it either
+        return False
+
+
+def repair_call_result(result: dict[str, Any], note: Note) -> None:
+    """Make a `tools/call` result acceptable: whatever is malformed in it becomes text, so that nothing is lost."""
+    content = result.get("content")
+    if not isinstance(content, list):
+        if content is not None:
+            note("took malformed content for text")
+        content = [] if content is None else [content]
+    result["content"] = blocks = [block if _is_block(block) else _as_text(block, note) for block in content]
+    if "structuredContent" in result and not isinstance(result["structuredContent"], dict):
+        structured = result.pop("structuredContent")
+        if structured is not None and not any(block["type"] == "text" for block in blocks):
+            blocks.append({"type": "text", "text": _dump(structured)})
+    if "isError" in result and not isinstance(result["isError"], bool):
+        result["isError"] = str(result["isError"]).lower() not in ("none", "0", "", "false", "no")
+    if "_meta" in result and not isinstance(result["_meta"], dict):
+        del result["_meta"]
+
+
+_MEMBERS: dict[str, tuple[str, ...]] = {
+    "text": ("text",),
+    "image": ("data", "mimeType"),
+    "audio": ("data", "mimeType"),
+    "resource_link": ("uri", "name"),
+}
+
+
+def _is_block(block: Any) -> bool:
+    """True for a content block the SDK accepts; optional members it might trip over are taken away."""
+    if not isinstance(block, dict):
+        return False
+    kind = block.get("type")
+    if kind == "resource":
+        resource = block.get("resource")
+        if not isinstance(resource, dict) or not isinstance(resource.get("uri"), str):
+            return False
+        members = {
+            key: value for key in ("uri", "mimeType", "text", "blob") if (value := resource.get(key)) is not None
+        }
+        if not ("text" in members or "blob" in members) or not all(isinstance(v, str) for v in members.values()):
+            return False
+        block["resource"] = members
+    elif not isinstance(kind, str) or not all(isinstance(block.get(m), str) for m in _MEMBERS.get(kind, ("?",))):
+        return False
+    elif kind == "resource_link":
+        for key in ("mimeType", "description", "title"):
+            if key in block and not isinstance(block[key], str):
+                del block[key]
+        for key in ("size", "icons"):
+            block.pop(key, None)
+    for key in ("annotations", "_meta"):
+        block.pop(key, None)
+    return True
+
+
+def _as_text(block: Any, note: Note) -> dict[str, Any]:
+    if isinstance(block, str):
+        return {"type": "text", "text": block}
+    note("took a malformed content block for text")
+    if isinstance(block, dict) and block.get("type") == "text" and block.get("text") is None:
+        return {"type": "text", "text": ""}
+    return {"type": "text", "text": _dump(block)}
+
+
+def _dump(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return str(value)
+
+
+def slim_message(message: Any) -> int:
+    """Cut a large parsed message down to what will be kept, before anything validates it.
+
+    Only the first TOOL_CAP tools of a page stay. Meant to run in a thread, right after parsing. Returns how many
+    tools were left out.
+    """
+    result = message.get("result") if isinstance(message, dict) else None
+    tools = result.get("tools") if isinstance(result, dict) else None
+    if not isinstance(result, dict) or not isinstance(tools, list) or len(tools) <= TOOL_CAP:
+        return 0
+    result["tools"] = tools[:TOOL_CAP]
+    return len(tools) - TOOL_CAP

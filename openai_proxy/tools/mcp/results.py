@@ -1,0 +1,111 @@
+"""What a tool gave, as text a model can read: every content kind, bounded, cleaned, scrubbed.
+
+    text                 joined
+    structuredContent    only where there is no text (the specification says that text SHOULD repeat it)
+    image, audio         "[image omitted: image/png, 12 KB]"
+    embedded resource    its text under its uri; a blob is noted
+    resource link        "name (mime) uri"
+    nothing              "(no output)"
+
+Home Assistant's `{"success": true, "result": "…"}` around a YAML text is taken off: it doubles the tokens.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from openai_proxy.secrets import vault
+from openai_proxy.tools.base import ToolResult
+
+RESULT_CAP = 100_000
+"""Characters of one result: about 25,000 tokens, the figure Claude Code's users settle on."""
+
+ERROR_CAP = 2_000
+"""Characters of an error: what a model needs to try again."""
+
+_INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
+# A path of two or more directories keeps only its last name: enough to understand, nothing of the house's layout.
+_PATH = re.compile(r"(?<![\w:/.])(?:/[\w.@+~-]+){2,}/([\w.@+~-]+)")
+
+
+def clean_text(text: str) -> str:
+    """`text` without control, bidi and tag characters, in which instructions can hide from a human reader."""
+    return _INVISIBLE.sub("", text)
+
+
+def bound_text(text: str, cap: int = RESULT_CAP) -> str:
+    """`text`, or its head and tail around a mark that tells the original size."""
+    if len(text) <= cap:
+        return text
+    half = cap // 2
+    return f"{text[:half]}\n[… {len(text) - cap:,} of {len(text):,} characters left out …]\n{text[-half:]}"
+
+
+def scrub_error(text: str) -> str:
+    """A tool's error for a model: short, without secrets and without the paths of this machine."""
+    return _PATH.sub(r"…/\1", vault.scrub(bound_text(clean_text(text), ERROR_CAP)))
+
+
+def error(text: str) -> ToolResult:
+    """A failure the model can act on."""
+    return ToolResult(scrub_error(text), is_error=True)
+
+
+def to_result(content: Iterable[Any], structured: Any, is_error: bool) -> ToolResult:
+    """One tool result from the SDK's content blocks and structured content."""
+    blocks = list(content)
+    parts = [part for block in blocks if (part := _block_text(block))]
+    if not parts and structured is not None:
+        parts = [_structured_text(structured)]
+    elif len(parts) == 1 and blocks[0].type == "text":
+        parts = [_unwrapped(parts[0])]
+    text = "\n".join(parts) or "(no output)"
+    return error(text) if is_error else ToolResult(clean_text(bound_text(text)))
+
+
+def _block_text(block: Any) -> str:
+    match block.type:
+        case "text":
+            return str(block.text)
+        case "image" | "audio":
+            # Four characters of base64 are three bytes.
+            return f"[{block.type} omitted: {block.mime_type}, {_size(len(block.data) * 3 // 4)}]"
+        case "resource_link":
+            kind = f" ({block.mime_type})" if block.mime_type else ""
+            return f"{block.name}{kind} {block.uri}"
+        case "resource":
+            resource = block.resource
+            if (text := getattr(resource, "text", None)) is not None:
+                return f"{resource.uri}\n{text}"
+            return f"[resource omitted: {resource.uri}, {_size(len(resource.blob) * 3 // 4)}]"
+        case kind:
+            return f"[{kind} omitted]"
+
+
+def _structured_text(value: Any) -> str:
+    if isinstance(value, dict) and value.keys() == {"result"} and isinstance(value["result"], str):
+        return value["result"]
+    return orjson.dumps(value, default=str).decode()
+
+
+def _unwrapped(text: str) -> str:
+    """The text inside `{"result": "…"}` (with or without `"success": true`), else `text` itself."""
+    if not text.startswith("{") or '"result"' not in text[:200]:
+        return text
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    if (
+        value.keys() <= {"success", "result"}
+        and value.get("success", True) is True
+        and isinstance(value["result"], str)
+    ):
+        return str(value["result"])
+    return text
+
+
+def _size(count: int) -> str:
+    return f"{count} bytes" if count < 1024 else f"{count / 1024:.0f} KB"

@@ -1,0 +1,423 @@
+"""One configured server: an actor that keeps a connection to it, whatever happens to it.
+
+    starting ── connected and listed ──> ready
+       │  ^                                │ died, session lost, edited
+       │  └──────── delay, or wanted ──────┤
+       ├── failed ──────────────────> backoff
+       ├── 401, 403 ────────────────> needs-auth      (tried again, seldom)
+       └── removed or shut down ────> stopped         disabled: configured not to run
+
+The tool list outlives the connection: while a server is replaced or restarted its tools stay, and their calls wait.
+There is no permanent error (https://github.com/metatool-ai/metamcp/issues/264).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from openai_proxy.secrets import vault
+from openai_proxy.tasks import cancel, spawn
+from openai_proxy.tools.base import CallContext, ToolResult
+from openai_proxy.tools.mcp import backoff
+from openai_proxy.tools.mcp.arguments import ArgumentCheck
+from openai_proxy.tools.mcp.definitions import ToolDefinition, compare, hold_back
+from openai_proxy.tools.mcp.failures import Failure, Kind
+from openai_proxy.tools.mcp.results import error
+from openai_proxy.tools.mcp.settings import ServerSettings, call_timeout, start_timeout
+from openai_proxy.tools.mcp.trace import NotDelivered
+
+if TYPE_CHECKING:
+    from openai_proxy.tools.mcp.connection import Connection
+
+log = logging.getLogger(__name__)
+
+DRAIN = 30.0
+"""Seconds calls may take to end before the connection they run on is closed."""
+
+_KICK_INTERVAL = 2.0  # a request may start an early attempt, but not more often than this
+_TOLERATED = 2  # failed attempts a waiting call sits through before it is told
+
+
+class State(StrEnum):
+    """What `/admin/status` shows."""
+
+    STARTING = "starting"
+    READY = "ready"
+    BACKOFF = "backoff"
+    NEEDS_AUTH = "needs-auth"
+    STOPPED = "stopped"
+    DISABLED = "disabled"
+
+
+class Server:
+    """The actor. `sdk` loads the connection module; `eras` remembers, by identity, who only speaks the old protocol."""
+
+    def __init__(
+        self,
+        config: ServerSettings,
+        *,
+        sdk: Callable[[], Awaitable[ModuleType]],
+        eras: dict[str, str],
+        changed: Callable[["Server"], None],
+    ) -> None:
+        self.config = config
+        self._sdk = sdk
+        self._eras = eras
+        self._changed = changed
+        self._current: Connection | None = None
+        self._candidate: Connection | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._news: asyncio.Future[None] | None = None
+        self._ending = False
+        self._restart = False
+        self._accept = False  # take changed definitions although they are pinned
+        self._kicked = False
+        self._failures = 0
+        self._ready_since = 0.0
+        self._last_attempt = 0.0
+        self._stderr = ""
+        self._known_tools: dict[str, ToolDefinition] | None = None
+        self._checks: dict[str, ArgumentCheck] = {}
+        self.held: tuple[str, ...] = ()
+        self.left_out = 0
+        self.version = 0  # counts changes of the tool list
+        self.restarts = 0
+        self.last_error: str | None = None
+        self.protocol: str | None = None
+        self.state = State.STARTING
+        self._task = spawn(self._live(), name=f"mcp-actor-{config.name}")
+
+    # What the supervisor asks.
+
+    @property
+    def definitions(self) -> dict[str, ToolDefinition]:
+        """The tools as last listed, empty before the first time."""
+        return self._known_tools or {}
+
+    @property
+    def listed(self) -> bool:
+        """True once the server has told its tools."""
+        return self._known_tools is not None
+
+    @property
+    def settled(self) -> bool:
+        """True if waiting for its tools would be of no use: they are there, or will not come soon."""
+        return self.listed or self.state != State.STARTING
+
+    @property
+    def ending(self) -> bool:
+        """True once there is no way back."""
+        return self._ending
+
+    @property
+    def busy(self) -> int:
+        """Calls under way."""
+        return self._current.busy if self._current is not None else 0
+
+    def apply(self, config: ServerSettings) -> None:
+        """Take an edited configuration: another identity means another connection, anything else just holds."""
+        replaced = config.identity() != self.config.identity()
+        self.config = config
+        if replaced:
+            self._failures = 0
+            self._wake.set()
+        elif self.held and not config.pin and self._current is not None:
+            self._take_listing(self._current)
+
+    def restart(self) -> None:
+        """Replace the connection now, and take what the server then offers as the truth (also when pinned)."""
+        self._restart = True
+        self._accept = True
+        self._failures = 0
+        self._wake.set()
+
+    def kick(self) -> None:
+        """Somebody wants it: try now rather than at the end of the delay."""
+        if self.state is State.BACKOFF and time.monotonic() - self._last_attempt >= _KICK_INTERVAL:
+            self._kicked = True
+            self._wake.set()
+
+    async def settle(self) -> None:
+        """Wait until `settled`."""
+        while not self.settled:
+            await self._next_news()
+
+    async def stop(self, drain: float = 0.0) -> None:
+        """End it: calls under way get `drain` seconds, then everything is closed."""
+        if drain and self._current is not None:
+            await self._current.drained(drain)
+        self._ending = True
+        self._wake.set()
+        await asyncio.wait({self._task})
+        await cancel(*self._retiring)
+        self._enter(State.STOPPED)
+
+    def status(self) -> dict[str, Any]:
+        """What `/admin/status` shows of it (names of tools are the server's own, those the globs are about)."""
+        connection = self._current or self._candidate
+        text = connection.stderr if connection is not None else ""
+        return {
+            "pid": connection.pid if connection is not None else None,
+            "protocol": self.protocol,
+            "restarts": self.restarts,
+            "last_error": vault.scrub(self.last_error) if self.last_error else None,
+            "stderr": text or self._stderr,
+            "failures": self._failures,
+            "calls": self.busy,
+            "held_back": list(self.held),
+            "left_out": self.left_out,
+        }
+
+    async def call(self, tool: ToolDefinition, arguments: dict[str, Any], context: CallContext) -> ToolResult:
+        """Call a tool; waits for a server that is starting, at most its `start_timeout`. Failures are results."""
+        check = self._checks.get(tool.digest)
+        if check is None:
+            check = self._checks[tool.digest] = ArgumentCheck(tool.schema)
+        if (complaint := check.complaint(arguments)) is not None:
+            return error(complaint)
+        reason = ""
+        for _ in range(2):
+            found = await self._usable()
+            if isinstance(found, ToolResult):
+                return found
+            try:
+                return await found.call(tool.name, arguments, context, call_timeout(self.config))
+            except NotDelivered as undelivered:
+                reason = str(undelivered)
+        return error(f"The tool server '{self.config.name}' could not be reached ({reason}). Try again later.")
+
+    async def _usable(self) -> "Connection | ToolResult":
+        """A connection that takes calls, or what to tell the model instead."""
+        deadline = time.monotonic() + start_timeout(self.config)
+        limit = self._failures + _TOLERATED
+        while True:
+            if self._current is not None and self._current.ready:
+                return self._current
+            self.kick()
+            left = deadline - time.monotonic()
+            hopeless = self._ending or self.state in (State.NEEDS_AUTH, State.STOPPED) or self._failures >= limit
+            waiting_long = self.state is State.BACKOFF and self._failures > backoff.SLOW_AFTER and not self._kicked
+            if hopeless or waiting_long or left <= 0:
+                return error(self._excuse())
+            try:
+                async with asyncio.timeout(left):
+                    await self._next_news()
+            except TimeoutError:
+                continue
+
+    def _excuse(self) -> str:
+        name = self.config.name
+        match self.state:
+            case State.NEEDS_AUTH:
+                return f"The tool server '{name}' refuses our credentials; its owner has to renew them."
+            case State.STOPPED:
+                return f"The tool server '{name}' has been removed."
+            case State.STARTING:
+                return f"The tool server '{name}' is still starting. Try again later."
+            case _:
+                return f"The tool server '{name}' is not available at the moment. Try again later."
+
+    # The actor.
+
+    async def _live(self) -> None:
+        try:
+            while not self._ending:
+                try:
+                    await self._generation()
+                except Exception as problem:
+                    log.exception("mcp server %s: defect of its supervisor", self.config.name)
+                    await self._pause(self.config, Failure(Kind.BROKEN, f"internal error: {type(problem).__name__}"))
+        finally:
+            for connection in (self._candidate, self._current):
+                if connection is not None:
+                    await connection.close()
+            self._candidate = self._current = None
+            self._say()
+
+    async def _generation(self) -> None:
+        """One attempt to connect, and if it succeeds, the life of that connection."""
+        config, self._restart, self._kicked = self.config, False, False
+        old = self._current
+        if old is not None and old.config.type == "stdio" and config.type == "stdio":
+            # Two processes of one server may fight over a port or a database: the old one ends first.
+            self._current = None
+            self._enter(State.STARTING)
+            await self._retire(old)
+        self._enter(State.STARTING)
+        failure = await self._connect(config)
+        if failure is None:
+            if self._current is not None and self._current.ready and not self._overtaken(config):
+                await self._stand_by(config, self._current)
+            return
+        if failure.kind is Kind.ERA:
+            self._eras[config.identity()] = "legacy"
+            return
+        self._eras.pop(config.identity(), None)
+        await self._pause(config, failure)
+
+    async def _connect(self, config: ServerSettings) -> Failure | None:
+        """Make a new connection the current one. None also if it was overtaken by an edit or the end."""
+        self._last_attempt = time.monotonic()
+        try:
+            module = await self._sdk()
+        except Exception as problem:
+            return Failure(Kind.BROKEN, f"the MCP SDK cannot be loaded: {problem}")
+        if self._overtaken(config):
+            return None
+        legacy = self._eras.get(config.identity()) == "legacy"
+        connection: Connection = module.Connection(config, legacy=legacy, notify=self._wake.set)
+        self._candidate = connection
+        deadline = self._last_attempt + start_timeout(config)
+        while not connection.ready and connection.failure is None and not self._overtaken(config):
+            if not await self._woken(deadline):
+                break
+        self._candidate = None
+        if connection.ready and not self._overtaken(config):
+            self._publish(connection)
+            return None
+        failure = connection.failure
+        overtaken = self._overtaken(config)
+        await connection.close()
+        self._stderr = connection.stderr
+        if overtaken:
+            return None
+        return failure or Failure(Kind.BROKEN, f"did not answer within {start_timeout(config):g} s")
+
+    def _publish(self, connection: "Connection") -> None:
+        old, self._current = self._current, connection
+        self._eras[connection.config.identity()] = "modern" if connection.modern else "legacy"
+        self.protocol = connection.protocol
+        self._ready_since = time.monotonic()
+        if self._failures or self.last_error:
+            log.info("mcp server %s is ready", self.config.name)
+        if old is not None:
+            self._retire_later(old)
+        self._take_listing(connection)
+        self._enter(State.READY)
+
+    async def _stand_by(self, config: ServerSettings, connection: "Connection") -> None:
+        """Until the connection is gone, an edit replaces it, or all ends."""
+        seen = connection.listing
+        while connection.failure is None and connection.ready and not self._overtaken(config):
+            stable_at = self._ready_since + backoff.STABLE
+            await self._woken(stable_at if self._failures else None)
+            if time.monotonic() >= stable_at:
+                self._failures = 0
+            if connection.listing is not seen:
+                seen = connection.listing
+                self._take_listing(connection)
+                self._say()
+        if connection.failure is None and connection.ready:
+            return
+        self._current = None
+        self.restarts += 1
+        self._enter(State.STARTING)
+        await connection.close()
+        self._stderr = connection.stderr
+        await self._pause(config, connection.failure or Failure(Kind.BROKEN, "the connection was closed"), ready=True)
+
+    async def _pause(self, config: ServerSettings, failure: Failure, ready: bool = False) -> None:
+        """After a failure: say it, and wait until it is time to try again."""
+        self._failures += 1
+        if failure.kind is Kind.AUTH:
+            wait = backoff.NEEDS_AUTH
+        else:
+            wait = backoff.delay(self._failures, remote=config.type != "stdio", was_ready=ready)
+        self._complain(failure, wait)
+        if wait:
+            self._enter(State.NEEDS_AUTH if failure.kind is Kind.AUTH else State.BACKOFF)
+        deadline = time.monotonic() + wait
+        while not self._overtaken(config) and not self._kicked and await self._woken(deadline):
+            if self._current is not None and not self._current.ready:
+                self._retire_later(self._current)
+                self._current = None
+
+    def _complain(self, failure: Failure, wait: float) -> None:
+        """Log it the first times and when it changes; a crash loop is visible in the status, not in the journal."""
+        text = vault.scrub(failure.text)
+        new = text != self.last_error
+        self.last_error = text
+        if new or self._failures in (1, 2, 4, 8) or self._failures % 50 == 0:
+            log.warning(
+                "mcp server %s: %s (failure %d, next try in %.1f s)", self.config.name, text, self._failures, wait
+            )
+
+    def _take_listing(self, connection: "Connection") -> None:
+        """Make the connection's tool list the known one; a change of a known definition is told, and held if pinned."""
+        if connection.listing is None:
+            return
+        new = dict(connection.listing.tools)
+        self.left_out = connection.listing.left_out
+        known = self._known_tools
+        if known is not None:
+            change = compare(known, new)
+            if change.changed:
+                held = " (held back: pinned)" if self.config.pin else ""
+                log.warning("mcp server %s redefined %s%s", self.config.name, ", ".join(change.changed), held)
+            if change.added or change.removed:
+                log.info(
+                    "mcp server %s: %d tools added, %d removed",
+                    self.config.name,
+                    len(change.added),
+                    len(change.removed),
+                )
+            self.held = ()
+            if self.config.pin and not self._accept:
+                new, self.held = hold_back(known, new)
+        self._accept = False
+        self._known_tools = new
+        self._checks = {tool.digest: c for tool in new.values() if (c := self._checks.get(tool.digest)) is not None}
+        self.version += 1
+
+    # Waiting, retiring, telling.
+
+    def _overtaken(self, config: ServerSettings) -> bool:
+        return self._ending or self._restart or config.identity() != self.config.identity()
+
+    async def _woken(self, deadline: float | None) -> bool:
+        """Wait for anything to happen; False once `deadline` (monotonic) has passed."""
+        if deadline is None:
+            await self._wake.wait()
+        else:
+            try:
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    await self._wake.wait()
+            except TimeoutError:
+                return False
+        self._wake.clear()
+        return True
+
+    def _retire_later(self, connection: "Connection") -> None:
+        task = spawn(self._retire(connection), name=f"mcp-retire-{self.config.name}")
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def _retire(self, connection: "Connection") -> None:
+        """Let the calls on it end, then close it; closed in every case."""
+        try:
+            deadline = time.monotonic() + DRAIN
+            while connection.busy and not self._ending and time.monotonic() < deadline:
+                await connection.drained(0.1)  # in steps, because the end of all does not wait for a drain
+        finally:
+            await connection.close()
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        self._say()
+
+    def _say(self) -> None:
+        news, self._news = self._news, None
+        if news is not None and not news.done():
+            news.set_result(None)
+        self._changed(self)
+
+    async def _next_news(self) -> None:
+        """Wait for the next change of state or tools."""
+        if self._news is None:
+            self._news = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._news)

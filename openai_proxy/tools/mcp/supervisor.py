@@ -1,0 +1,218 @@
+"""The public face of MCP: give it the configured servers, get tools. Lives as long as the process.
+
+Nothing here waits for a server except `wait_ready` and `aclose`, and nothing imports the SDK until a server is
+configured: the daemon is ready before its servers are.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+from openai_proxy.errors import NotFound
+from openai_proxy.tasks import spawn
+from openai_proxy.tools.base import Tool
+from openai_proxy.tools.mcp import sdk
+from openai_proxy.tools.mcp.names import exposed_names
+from openai_proxy.tools.mcp.policy import Globs
+from openai_proxy.tools.mcp.server import DRAIN, Server, State
+from openai_proxy.tools.mcp.settings import ServerSettings
+from openai_proxy.tools.mcp.tool import McpTool
+
+log = logging.getLogger(__name__)
+
+OnEvent = Callable[[str, dict[str, Any]], None]
+"""Called with ("mcp_server", the server's status) whenever a server's state or tools change; must not block."""
+
+_HOLD_LIMIT = 600.0  # seconds a removed server is kept for requests that began with it
+
+
+class Supervisor:
+    """All MCP servers of the house."""
+
+    def __init__(self, on_event: OnEvent | None = None) -> None:
+        self._on_event = on_event
+        self._servers: dict[str, Server] = {}
+        self._configs: dict[str, ServerSettings] = {}
+        self._eras: dict[str, str] = {}
+        self._loading: asyncio.Task[ModuleType] | None = None
+        self._leaving: dict[str, tuple[Server, asyncio.Task[None]]] = {}
+        self._holds: dict[str, int] = {}
+        self._released = asyncio.Event()
+        self._offered: dict[tuple[str, Globs], tuple[tuple[Any, ...], list[Tool]]] = {}
+        self._closing = False
+
+    def reconcile(self, servers: Mapping[str, ServerSettings]) -> None:
+        """Make `servers` the configured ones. Returns at once; starts, replaces and stops happen behind it.
+
+        The same identity keeps its process, whatever else changed (filters, timeouts). A removed or disabled server
+        ends once its calls and the requests that hold it have.
+        """
+        before, self._configs = self._configs, dict(servers)
+        self._offered.clear()
+        for name, server in list(self._servers.items()):
+            if name not in servers or not servers[name].enabled:
+                del self._servers[name]
+                self._leave(name, server)
+        for name, config in servers.items():
+            if not config.enabled:
+                if name not in before or before[name].enabled:
+                    self._tell(name)
+            elif (running := self._servers.get(name)) is not None:
+                running.apply(config)
+            elif (back := self._come_back(name)) is not None:
+                self._servers[name] = back
+                back.apply(config)
+            else:
+                self._servers[name] = Server(config, sdk=self._sdk, eras=self._eras, changed=self._server_changed)
+
+    def tools(
+        self, server: str, whitelist: Sequence[str] | None = None, blacklist: Sequence[str] | None = None
+    ) -> list[Tool]:
+        """The tools of `server` as known now, by exposed name; empty for one that is unknown or never listed any.
+
+        The globs are a model's; the server's own apply as well. The list is a snapshot: who took it may call its
+        tools even after an edit.
+        """
+        running = self._servers.get(server)
+        if running is None:
+            return []
+        globs = Globs.of(whitelist, blacklist)
+        house = Globs.of(running.config.whitelist, running.config.blacklist)
+        key, state = (server, globs), (running, running.version, house)
+        cached = self._offered.get(key)
+        if cached is None or cached[0] != state:
+            cached = self._offered[key] = (state, self._build(server, running, house, globs))
+        return list(cached[1])
+
+    def _build(self, name: str, running: Server, house: Globs, globs: Globs) -> list[Tool]:
+        # The exposed names are those of all its tools, so that a filter does not change them.
+        return [
+            McpTool(exposed, name, running.definitions[tool], (house, globs), running.call)
+            for exposed, tool in exposed_names(name, running.definitions, self._configs.keys()).items()
+            if house.allows(tool) and globs.allows(tool)
+        ]
+
+    async def wait_ready(self, servers: Iterable[str], timeout: float) -> list[str]:
+        """Wait until each of `servers` has told its tools or failed to, at most `timeout` seconds in all.
+
+        Returns the names of those that have no tools to offer: still starting, failing, disabled or unknown. A
+        server that failed is not waited for (its next attempt is hastened instead).
+        """
+        names = list(dict.fromkeys(servers))
+        running = [server for name in names if (server := self._servers.get(name)) is not None]
+        for server in running:
+            if not server.listed:
+                server.kick()
+        pending = [server for server in running if not server.settled]
+        if pending:
+            try:
+                async with asyncio.timeout(timeout):
+                    for server in pending:
+                        await server.settle()
+            except TimeoutError:
+                log.info("a request goes on without: %s", ", ".join(s.config.name for s in pending if not s.listed))
+        return [name for name in names if name not in self._servers or not self._servers[name].listed]
+
+    def hold(self, servers: Iterable[str]) -> Callable[[], None]:
+        """Keep `servers` running, even if they are removed meanwhile, until the returned function is called.
+
+        For a configuration generation: what began under it may call its tools to its end (at most 10 minutes more).
+        """
+        names = set(servers)
+        for name in names:
+            self._holds[name] = self._holds.get(name, 0) + 1
+
+        def release() -> None:
+            while names:
+                name = names.pop()
+                self._holds[name] -= 1
+                if not self._holds[name]:
+                    del self._holds[name]
+            self._released.set()
+
+        return release
+
+    def status(self) -> list[dict[str, Any]]:
+        """Every configured server, in the shape of `/admin/status`."""
+        return [self._status(name) for name in sorted(self._configs)]
+
+    def restart(self, name: str) -> None:
+        """Replace the connection of server `name`, pinned definitions included. Raises NotFound."""
+        server = self._servers.get(name)
+        if server is None:
+            known = name in self._configs
+            raise NotFound(f"The MCP server '{name[:64]}' is {'disabled' if known else 'not configured'}.")
+        server.restart()
+
+    async def aclose(self) -> None:
+        """End every server and everything they started. Nothing is left when this returns."""
+        self._closing = True
+        servers, self._servers = list(self._servers.values()), {}
+        self._released.set()
+        ending = [spawn(server.stop(), name=f"mcp-close-{server.config.name}") for server in servers]
+        if waiting := {*ending, *(task for _, task in self._leaving.values())}:
+            await asyncio.wait(waiting)
+        if self._loading is not None:
+            await asyncio.wait({self._loading})
+
+    async def _sdk(self) -> ModuleType:
+        if self._loading is None or (self._loading.done() and self._loading.exception() is not None):
+            self._loading = spawn(sdk.connections(), name="mcp-sdk")
+        return await asyncio.shield(self._loading)
+
+    def _leave(self, name: str, server: Server) -> None:
+        self._leaving[name] = (server, spawn(self._end(name, server), name=f"mcp-leave-{name}"))
+
+    def _come_back(self, name: str) -> Server | None:
+        """A server that was removed and is configured again before it has ended: it stays."""
+        server, task = self._leaving.get(name, (None, None))
+        if server is None or task is None or server.ending:
+            return None
+        task.cancel()
+        return server
+
+    async def _end(self, name: str, server: Server) -> None:
+        try:
+            await self._end_when_free(name, server)
+        finally:
+            if self._leaving.get(name, (None,))[0] is server:
+                del self._leaving[name]
+
+    async def _end_when_free(self, name: str, server: Server) -> None:
+        try:
+            async with asyncio.timeout(_HOLD_LIMIT):
+                while self._holds.get(name) and not self._closing:
+                    self._released.clear()
+                    await self._released.wait()
+        except TimeoutError:
+            log.warning("mcp server %s is stopped although requests still hold it", name)
+        await server.stop(0.0 if self._closing else DRAIN)
+
+    def _server_changed(self, server: Server) -> None:
+        if self._servers.get(server.config.name) is server:
+            self._tell(server.config.name)
+
+    def _tell(self, name: str) -> None:
+        if self._on_event is None:
+            return
+        try:
+            self._on_event("mcp_server", self._status(name))
+        except Exception:
+            log.exception("a listener of MCP events failed")
+
+    def _status(self, name: str) -> dict[str, Any]:
+        config, server = self._configs[name], self._servers.get(name)
+        house = Globs.of(config.whitelist, config.blacklist)
+        own = server.definitions if server is not None else {}
+        more = server.status() if server is not None else {"pid": None, "protocol": None, "restarts": 0}
+        return {
+            "name": name,
+            "type": config.type,
+            "state": str(server.state if server is not None else State.DISABLED),
+            "tools": sorted(tool for tool in own if house.allows(tool)),
+            "last_error": None,
+            "stderr": "",
+            **more,
+        }

@@ -1,0 +1,24 @@
+"""How far one call got on its way to a server: what decides whether it may be tried again.
+
+A call that may have run is never repeated. Only the transport knows whether it left; it finds the trace in the
+context of the task that makes the call (the SDK carries that context down to its HTTP requests).
+"""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class CallTrace:
+    """`sent`: bytes of it may have reached the server. `status`: of its HTTP response. `session`: it named one."""
+
+    sent: bool = False
+    status: int | None = None
+    session: bool = False
+
+
+TRACE: ContextVar[CallTrace | None] = ContextVar("mcp_call", default=None)
+
+
+class NotDelivered(Exception):  # not an error of ours: the caller tries once more
+    """The call has surely not been executed. The text says why."""

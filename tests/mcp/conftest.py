@@ -1,0 +1,125 @@
+"""What every test of this room starts from: a configuration in the shape of ServerConfig, and a supervisor that must
+leave nothing behind: no process of its servers, no pending task."""
+
+import asyncio
+import hashlib
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from openai_proxy.tools.base import CallContext, Tool, ToolResult
+from openai_proxy.tools.mcp.environment import MARK
+from openai_proxy.tools.mcp.supervisor import Supervisor
+
+FAULT_SERVER = Path(__file__).with_name("fault_server.py")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The attributes of `config/servers.py: ServerConfig`."""
+
+    name: str = "fault"
+    type: str = "stdio"
+    command: str | None = None
+    args: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    url: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    description: str | None = None
+    enabled: bool = True
+    timeout: float | None = 10
+    start_timeout: float | None = 20
+    whitelist: tuple[str, ...] = ()
+    blacklist: tuple[str, ...] = ()
+    pin: bool = False
+
+    def identity(self) -> str:
+        parts = (self.type, self.command, self.args, self.env, self.cwd, self.url, self.headers)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def fault(*modes: str, **more: Any) -> Config:
+    """The fault server in `modes`."""
+    return Config(command=sys.executable, args=(str(FAULT_SERVER), *modes), **more)
+
+
+def children() -> list[psutil.Process]:
+    """Every living process that descends from a server of ours, also one that left its group."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            environ = process.environ()
+            if MARK in environ and process.status() != psutil.STATUS_ZOMBIE and environ.get("MCP_TEST") == TEST_ID:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+TEST_ID = str(os.getpid())
+
+
+async def eventually(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """Wait until `condition()` is true and return what it gave; fails after `seconds`."""
+    async with asyncio.timeout(seconds):
+        while not (value := condition()):  # noqa: ASYNC110  # the condition is not an event's
+            await asyncio.sleep(0.01)
+        return value
+
+
+class House:
+    """A supervisor with shorthands."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.supervisor = Supervisor(on_event=lambda kind, data: self.events.append(data))
+
+    def configure(self, *configs: Config) -> None:
+        marked = [_marked(config) for config in configs]
+        self.supervisor.reconcile({config.name: config for config in marked})
+
+    async def start(self, *configs: Config, seconds: float = 20.0) -> None:
+        self.configure(*configs)
+        missing = await self.supervisor.wait_ready([config.name for config in configs], seconds)
+        assert missing == [], self.supervisor.status()
+
+    def status(self, name: str = "fault") -> dict[str, Any]:
+        return next(status for status in self.supervisor.status() if status["name"] == name)
+
+    def tool(self, name: str, server: str = "fault") -> Tool:
+        return next(tool for tool in self.supervisor.tools(server) if tool.name == f"mcp_{server}_{name}")
+
+    async def call(self, name: str, arguments: dict[str, Any] | None = None, server: str = "fault") -> ToolResult:
+        async with asyncio.timeout(30):
+            return await self.tool(name, server).call(arguments or {}, CallContext())
+
+    async def echo(self, text: str, **more: Any) -> ToolResult:
+        return await self.call("echo", {"text": text, **more})
+
+    async def state(self, wanted: str, name: str = "fault", seconds: float = 10.0) -> dict[str, Any]:
+        await eventually(lambda: self.status(name)["state"] == wanted, seconds)
+        return self.status(name)
+
+
+def _marked(config: Config) -> Config:
+    return Config(**{**config.__dict__, "env": {**config.env, "MCP_TEST": TEST_ID}})
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    """A supervisor; afterwards neither a process nor a task of it is left."""
+    before = asyncio.all_tasks()
+    built = House()
+    yield built
+    async with asyncio.timeout(20):
+        await built.supervisor.aclose()
+    left = {task.get_name() for task in asyncio.all_tasks() - before - {asyncio.current_task()}}
+    assert not left, left
+    assert children() == []

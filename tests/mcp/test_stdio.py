@@ -1,0 +1,302 @@
+"""A stdio server from start to end, and everything it may do wrong."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from openai_proxy.secrets import vault
+from openai_proxy.tools.base import CallContext
+
+from .conftest import Config, House, children, eventually, fault
+
+
+async def test_a_server_is_started_listed_and_called(house: House) -> None:
+    await house.start(fault())
+    assert "echo" in house.status()["tools"]
+    assert house.status()["state"] == "ready"
+    assert house.status()["protocol"] == "2025-06-18"
+    result = await house.echo("hello")
+    assert (result.text, result.is_error) == ("hello", False)
+
+
+async def test_a_definition_is_the_servers_own_under_the_exposed_name(house: House) -> None:
+    await house.start(fault())
+    definition = house.tool("echo").definition
+    assert definition["function"]["name"] == "mcp_fault_echo"
+    assert definition["function"]["parameters"]["required"] == ["text"]
+    names = [tool.name for tool in house.supervisor.tools("fault")]
+    assert names == sorted(names)
+
+
+async def test_wrong_arguments_never_reach_the_server(house: House) -> None:
+    await house.start(fault())
+    result = await house.call("echo", {"text": 5})
+    assert result.is_error
+    assert "text" in result.text
+    assert "echo" not in (await house.call("calls")).text
+
+
+async def test_a_killed_server_fails_its_calls_at_once_and_comes_back(house: House) -> None:
+    await house.start(fault())
+    calls = [asyncio.create_task(house.call("sleep", {"seconds": 30})) for _ in range(5)]
+    pid = house.status()["pid"]
+    await asyncio.sleep(0.3)
+    os.killpg(pid, signal.SIGKILL)
+    results = await asyncio.wait_for(asyncio.gather(*calls), 5)
+    assert all(result.is_error and "unknown" in result.text for result in results)
+    await eventually(lambda: house.status()["state"] == "ready" and house.status()["pid"] != pid)
+    assert (await house.echo("again")).text == "again"
+    assert house.status()["restarts"] == 1
+
+
+async def test_a_call_that_kills_its_server_is_not_repeated(house: House) -> None:
+    await house.start(fault())
+    assert (await house.call("die")).is_error
+    await house.state("ready")
+    assert (await house.call("calls")).text == "calls"
+
+
+async def test_a_server_that_dies_at_start_shows_its_stderr(house: House) -> None:
+    house.configure(fault("die"))
+    assert await house.supervisor.wait_ready(["fault"], 10) == ["fault"]
+    status = await house.state("backoff")
+    assert "frobnicator" in status["stderr"]
+    assert "status 3" in status["last_error"]
+    assert house.supervisor.tools("fault") == []
+
+
+async def test_a_missing_command_is_named(house: House) -> None:
+    house.configure(Config(command="/no/such/command-x"))
+    await house.supervisor.wait_ready(["fault"], 10)
+    status = await house.state("backoff")
+    assert "not found" in status["last_error"]
+    assert "command-x" in status["last_error"]
+
+
+async def test_a_crash_loop_ends_when_its_cause_does(house: House, tmp_path: Path) -> None:
+    flag = tmp_path / "die"
+    flag.touch()
+    house.configure(fault(f"die-if={flag}"))
+    await house.state("backoff")
+    flag.unlink()
+    assert (await house.state("ready"))["tools"]
+
+
+async def test_a_server_that_never_initializes_is_given_up_and_tried_again(house: House) -> None:
+    house.configure(fault("hang-initialize", start_timeout=0.5))
+    await eventually(lambda: "did not answer" in (house.status()["last_error"] or ""))
+
+
+async def test_a_server_that_dies_of_the_modern_probe_is_spoken_to_the_old_way(house: House) -> None:
+    await house.start(fault("die-on-discover"))
+    assert (await house.echo("x")).text == "x"
+    first = house.status()["pid"]
+    os.killpg(first, signal.SIGKILL)
+    await eventually(lambda: house.status()["state"] == "ready" and house.status()["pid"] != first)
+
+
+async def test_a_server_mute_on_the_modern_probe_is_spoken_to_the_old_way(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from openai_proxy.tools.mcp import stdio
+
+    monkeypatch.setattr(stdio, "PROBE_TIMEOUT", 0.2)
+    await house.start(fault("mute-on-discover"), seconds=5)
+    assert (await house.echo("x")).text == "x"
+
+
+@pytest.mark.parametrize("mode", ["garbage", "wrong-id"])
+async def test_garbage_and_stray_answers_are_ignored(house: House, mode: str) -> None:
+    await house.start(fault("banner", timeout=1))
+    result = await house.echo(mode)
+    assert result.is_error == (mode == "wrong-id")
+    assert (await house.echo("still here")).text == "still here"
+
+
+async def test_invalid_utf8_costs_those_characters_only(house: House) -> None:
+    await house.start(fault())
+    assert "\ufffd" in (await house.echo("bad-utf8")).text
+    assert (await house.echo("next")).text == "next"
+
+
+async def test_a_line_beyond_the_cap_fails_its_call_and_nothing_else(house: House) -> None:
+    await house.start(fault())
+    pid = house.status()["pid"]
+    result = await house.echo("huge", size=17)
+    assert result.is_error
+    assert "too large" in result.text
+    assert (await house.echo("next")).text == "next"
+    assert house.status()["pid"] == pid
+
+
+async def test_a_large_result_is_bounded(house: House) -> None:
+    await house.start(fault())
+    result = await house.echo("huge", size=2)
+    assert not result.is_error
+    assert len(result.text) < 101_000
+    assert "left out" in result.text
+
+
+async def test_a_line_without_end_costs_the_connection(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    from openai_proxy.tools.mcp import stdio
+
+    await house.start(fault())
+    monkeypatch.setattr(stdio, "ENDLESS", 20 << 20)
+    result = await house.echo("endless")
+    assert result.is_error
+    await eventually(lambda: "without an end" in (house.status()["last_error"] or ""))
+    await house.state("ready")
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("bad-content", "just a string"),
+        ("bad-blocks", "good"),
+        ("notifications", "after the flood"),
+        ("stderr", "after the noise"),
+        ("ha", "Live Context:\n- names: Lamp\n"),
+    ],
+)
+async def test_strange_answers_become_text(house: House, mode: str, expected: str) -> None:
+    await house.start(fault())
+    result = await house.echo(mode)
+    assert expected in result.text
+    assert not result.is_error
+
+
+async def test_a_result_that_is_no_object_fails_its_call_only(house: House) -> None:
+    await house.start(fault())
+    assert (await house.echo("result-string")).is_error
+    assert (await house.echo("next")).text == "next"
+
+
+async def test_an_error_reaches_the_model_without_secrets_and_paths(house: House) -> None:
+    vault.learn(["sk-very-secret-key-1"])
+    await house.start(fault())
+    result = await house.echo("error")
+    assert result.is_error
+    assert "sk-very" not in result.text
+    assert "/home" not in result.text
+    assert house.status()["state"] == "ready"
+
+
+async def test_a_reported_failure_is_passed_on(house: House) -> None:
+    await house.start(fault())
+    result = await house.echo("is-error")
+    assert result.is_error
+    assert "No entities matched" in result.text
+
+
+async def test_one_bad_tool_does_not_cost_the_others(house: House) -> None:
+    await house.start(fault("bad-tools"))
+    tools = house.status()["tools"]
+    assert {"echo", "no_schema", "empty_schema", "null_schema", "bad_required", "bad_property"} <= set(tools)
+    assert "array_schema" not in tools
+    assert (await house.call("no_schema")).is_error is False
+    assert (await house.call("wants_output")).text == "no structure at all"
+
+
+async def test_a_call_never_answered_ends_at_its_deadline_and_is_cancelled(house: House) -> None:
+    await house.start(fault(timeout=0.5))
+    result = await house.echo("mute")
+    assert result.is_error
+    assert "0.5 s" in result.text
+    assert (await house.call("cancelled")).text == "1"
+
+
+async def test_a_cancelled_caller_cancels_the_call_at_the_server(house: House) -> None:
+    await house.start(fault())
+    call = asyncio.create_task(house.call("sleep", {"seconds": 30}))
+    await asyncio.sleep(0.2)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert (await house.call("cancelled")).text == "1"
+
+
+async def test_a_server_that_stops_reading_is_restarted(house: House) -> None:
+    await house.start(fault("stop-reading", timeout=0.5))
+    pid = house.status()["pid"]
+    first = await house.echo("x" * 1_000_000)
+    assert first.is_error
+    second = await house.echo("x" * 1_000_000)
+    assert second.is_error
+    await eventually(lambda: house.status()["pid"] not in (pid, None))
+
+
+async def test_progress_reaches_the_caller(house: House) -> None:
+    await house.start(fault())
+    seen: list[tuple[float | None, float | None, str | None]] = []
+    context = CallContext(progress=lambda done, total, message: seen.append((done, total, message)))
+    result = await house.tool("progress").call({}, context)
+    assert result.text == "done"
+    assert seen[0] == (1.0, 3.0, "step 1")
+
+
+async def test_the_environment_is_clean_and_no_descriptor_leaks(
+    house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OPENROUTER_API_KEY", "sk-or-secret")
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/x")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/creds")
+    monkeypatch.setenv("SSL_CERT_FILE", "/etc/ca.pem")
+    monkeypatch.setenv("UV_PUBLISH_TOKEN", "t0ken")
+    with (tmp_path / "open").open("w"):
+        await house.start(fault(env={"OWN": "$(id)"}))
+        env = json.loads((await house.call("env")).text)
+        descriptors = (await house.call("fds")).text.split()
+    assert env["OWN"] == "$(id)"
+    assert env["SSL_CERT_FILE"] == "/etc/ca.pem"
+    assert not {"OPENROUTER_API_KEY", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "UV_PUBLISH_TOKEN"} & env.keys()
+    assert descriptors[:3] == ["0", "1", "2"]
+    assert len(descriptors) <= 4  # the fourth is the listing's own
+
+
+@pytest.mark.parametrize(
+    "modes",
+    [
+        ("ignore-eof",),
+        ("ignore-eof", "ignore-term"),
+        ("grandchild=",),
+        ("grandchild=holds-pipe",),
+        ("grandchild=new-session",),
+    ],
+)
+async def test_nothing_survives_a_stop(house: House, modes: tuple[str, ...]) -> None:
+    await house.start(fault(*modes))
+    started = len(children())
+    assert started == (2 if modes[0].startswith("grandchild") else 1)
+    house.configure()
+    await eventually(lambda: not children())
+
+
+@pytest.mark.parametrize("kind", ["", "new-session"])
+async def test_grandchildren_of_a_server_that_left_are_ended_too(house: House, kind: str) -> None:
+    await house.start(fault(f"grandchild={kind}"))
+    old = {process.pid for process in children()}
+    await house.echo("exit")
+    await eventually(lambda: house.status()["state"] == "ready" and house.status()["pid"] not in old)
+    assert not old & {process.pid for process in children()}
+
+
+async def test_a_server_is_ended_while_it_is_still_connecting(house: House) -> None:
+    house.configure(fault("hang-initialize"))
+    await eventually(children)
+    began = time.monotonic()
+    await house.supervisor.aclose()
+    assert children() == []
+    assert time.monotonic() - began < 6
+
+
+async def test_a_frozen_server_does_not_hold_up_the_end(house: House) -> None:
+    await house.start(fault())
+    psutil.Process(house.status()["pid"]).suspend()
+    await house.supervisor.aclose()
+    assert children() == []
