@@ -1,0 +1,156 @@
+"""Processes on their cores, what they use, and where they keep their files."""
+
+import contextlib
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import orjson
+
+ROOT = Path(__file__).resolve().parents[2]
+TICK = os.sysconf("SC_CLK_TCK")
+START_TIMEOUT = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], timeout: float = START_TIMEOUT) -> float:
+    """Seconds until something accepts on `port`. Raises RuntimeError if `process` ends first or time runs out."""
+    began = time.monotonic()
+    while time.monotonic() < began + timeout:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode} before it listened")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return time.monotonic() - began
+        time.sleep(0.002)
+    raise RuntimeError(f"{process.args!r} did not listen on {port} within {timeout} s")
+
+
+class Usage:
+    """What one process and its children use, from /proc."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def pids(self) -> list[int]:
+        found = [self.pid]
+        for pid in found:
+            with contextlib.suppress(OSError):
+                children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+                found.extend(int(child) for child in children)
+        return found
+
+    def cpu(self) -> float:
+        """Seconds of CPU so far, user and system."""
+        total = 0
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                total += int(fields[11]) + int(fields[12])
+        return total / TICK
+
+    def fds(self) -> int:
+        """Open descriptors of the process itself."""
+        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
+
+    def rss(self) -> int:
+        """Resident bytes: what is shared counts once (PSS), so that nginx's two processes are not counted double."""
+        total = 0
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                    if line.startswith("Rss:" if len(self.pids()) == 1 else "Pss:"):
+                        total += int(line.split()[1]) * 1024
+        return total
+
+
+class Lab:
+    """The bench's own machine room: two cores, one upstream, a folder that is removed in the end."""
+
+    def __init__(self, *, quick: bool) -> None:
+        self.quick = quick
+        self.long = False
+        self.folder = Path(tempfile.mkdtemp(prefix="openai-proxy-bench-"))
+        cores = sorted(os.sched_getaffinity(0))
+        # The load and the upstream share the first core; what is measured has the last one to itself.
+        self.load_cores, self.subject_cores = ({cores[0]}, {cores[-1]}) if len(cores) > 1 else (set(cores), set(cores))
+        os.sched_setaffinity(0, self.load_cores)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.open_files = hard if hard != resource.RLIM_INFINITY else max(soft, 65536)
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.lost_lines = 0  # of our own chat log, over all cases: one fails the bench
+        self.upstream_port = free_port()
+        self.upstream = self.start(
+            [sys.executable, "-m", "tests.bench.upstream", str(self.upstream_port)], self.load_cores
+        )
+        wait_for_port(self.upstream_port, self.upstream)
+
+    def start(
+        self, command: Sequence[str], cores: set[int], env: Mapping[str, str] | None = None, cwd: Path = ROOT
+    ) -> subprocess.Popen[bytes]:
+        """Start `command` on `cores`; what it prints goes to a file in the lab's folder."""
+        log = self.folder / f"{len(self.processes)}-{Path(command[0]).name}.log"
+        # Set here and inherited, rather than in the child: a preexec_fn would force a fork of the whole generator.
+        mine = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, cores)
+        try:
+            with log.open("wb") as output:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    cwd=cwd,
+                    env=dict(env or os.environ),
+                )
+        finally:
+            os.sched_setaffinity(0, mine)
+        self.processes.append(process)
+        return process
+
+    def stop(self, process: subprocess.Popen[bytes], timeout: float = 20) -> None:
+        """End `process`: asked first, then made to."""
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def tally(self) -> dict[str, int]:
+        """What the upstream has seen."""
+        with socket.create_connection(("127.0.0.1", self.upstream_port), timeout=5) as sock:
+            sock.sendall(b"GET /bench HTTP/1.1\r\nHost: bench\r\n\r\n")
+            data = b""
+            while b"}" not in data:
+                data += sock.recv(4096)
+        found: dict[str, int] = orjson.loads(data.partition(b"\r\n\r\n")[2])
+        return found
+
+    def close(self) -> None:
+        for process in reversed(self.processes):
+            self.stop(process, 5)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def laboratory(*, quick: bool) -> Iterator[Lab]:
+    lab = Lab(quick=quick)
+    try:
+        yield lab
+    finally:
+        lab.close()
