@@ -1,5 +1,22 @@
-"""openai_proxy: the LLM proxy for a home server."""
+"""openai_proxy: the LLM proxy for a home server.
+
+What conf/tools/*.py may import is here: `from openai_proxy import ToolHandler, register_handler, tool`. It is looked
+up when asked for, so that importing the package alone stays cheap.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from openai_proxy.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from openai_proxy.tools.registry import ToolFailure, ToolHandler, register_handler, tool
+
+__all__ = ["ToolFailure", "ToolHandler", "__version__", "register_handler", "tool"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("ToolFailure", "ToolHandler", "register_handler", "tool"):
+        from openai_proxy.tools import registry
+
+        return getattr(registry, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

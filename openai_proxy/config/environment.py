@@ -170,6 +170,8 @@ class Environment:
     settings: Mapping[str, Any]
     places: Mapping[str, tuple[str, int, int]]
     problems: tuple[Problem, ...]
+    broken: tuple[Problem, ...] = ()
+    """Those of the problems that are about a setting."""
     raw: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The text of every setting that was sound: what a broken one falls back to at the next load."""
 
@@ -197,6 +199,7 @@ def read_environment(
     vault.learn(value.strip() for name, value in variables.items() if _SECRET_NAME.search(name) and _may_be_key(value))
     vault.learn(key for key in _keys_in(variables.get("PROXY_API_KEYS", "")))
 
+    broken: list[Problem] = []
     settings: dict[str, Any] = {}
     raw: dict[str, str] = {}
     for row in VARIABLES:
@@ -208,11 +211,11 @@ def read_environment(
             raw[row.name] = text
         except ValueError as error:
             place = places.get(row.name, (ENVIRONMENT, 1, 1))
-            problems.append(Problem(*place, f"{row.name}: {error}"))
+            broken.append(Problem(*place, f"{row.name}: {error}"))
             if previous is not None and row.name in previous.raw:
                 settings[row.name] = previous.settings[row.name]
                 raw[row.name] = previous.raw[row.name]
-    return Environment(variables, settings, places, tuple(problems), raw)
+    return Environment(variables, settings, places, (*problems, *broken), tuple(broken), raw)
 
 
 def _may_be_key(value: str) -> bool:

@@ -1,15 +1,25 @@
-"""From conf/, `.env`, the environment and the flags to one Snapshot."""
+"""From conf/, `.env`, the environment and the flags to one Snapshot.
 
-import hashlib
+One broken file costs only itself: with `previous` it keeps its last good form, without it is left out. Only a broken
+proxy.yaml with nothing before it is the end of a start. Blocking work (disk, 1.4 ms of parsing per new file): a
+running daemon calls it in a thread.
+"""
+
 from collections.abc import Mapping
 from pathlib import Path
 
+from openai_proxy.config import files
+from openai_proxy.config.checks import check_models, check_proxy
+from openai_proxy.config.entries import load_models, load_python, load_servers, load_skills
 from openai_proxy.config.environment import read_environment
+from openai_proxy.config.origin import Origin
+from openai_proxy.config.origin import Path as KeyPath
 from openai_proxy.config.problems import ConfigError, Problem
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.proxy_file import read_proxy
-from openai_proxy.config.snapshot import Origin, Snapshot
-from openai_proxy.config.yaml_text import Node, parse
+from openai_proxy.config.reading import Reading
+from openai_proxy.config.snapshot import Snapshot
+from openai_proxy.config.yaml_text import Node
 from openai_proxy.secrets import vault
 
 
@@ -20,35 +30,89 @@ def load(
     flags: Mapping[str, object] | None = None,
     previous: Snapshot | None = None,
 ) -> Snapshot:
-    """Read everything under `config_dir`. Raises ConfigError for a broken proxy.yaml without `previous`."""
-    environment = read_environment(env_file, environ)
-    file = config_dir / "proxy.yaml"
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError:
-        data = b""
-    except OSError as error:
-        raise ConfigError([Problem(str(file), 1, 1, f"cannot be read: {error.strerror}")]) from None
-    node = parse(data, str(file))
-    if isinstance(node, Problem):
-        raise ConfigError([node])
-    result = read_proxy(node, str(file), environment, flags or {})
-    if result.config is None:
-        raise ConfigError(result.problems)
-    learn_proxy(result.config)
+    """Read and check everything under `config_dir`, with `env_file`, `environ` and `flags` over it.
+
+    `flags` are those of environment.FLAGS; None is a flag not given. What is broken keeps its form in `previous` and
+    stands in `problems`. Raises ConfigError only for a broken proxy.yaml, or a setting in the environment that
+    cannot be read, without `previous`.
+    """
+    environment = read_environment(env_file, environ, previous.memory.environment if previous else None)
+    if previous is None and environment.broken:
+        raise ConfigError(environment.broken)
+    reading = Reading(config_dir, environment, previous.memory if previous else None)
+    proxy, proxy_origin, excused = _proxy(reading, flags or {}, previous)
+    learn(proxy)
+
+    directory = environment.settings.get("MODELS_CONFIG_DIR")
+    models_dir = Path(directory) if directory else config_dir / "models"
+    models = load_models(reading, models_dir)
+    servers, declared = load_servers(reading)
+    skills = load_skills(reading, models)
+    tool_files = load_python(reading, config_dir / "tools")
+    modules = load_python(reading, config_dir)
+
+    upstream = {name for model, _ in models.values() for name in (model.name, model.upstream_model)}
+    proxy, problems = check_proxy(proxy, proxy_origin, excused, upstream)
+    reading.problems += problems
+    excused_skills = {key.rpartition("/")[2] for key in reading.broken_skills}
+    sound, problems = check_models(models, servers, declared, skills, excused_skills)
+    reading.problems += problems
+
+    origins = {("proxy", None): proxy_origin, **reading.origins}
+    origins.update({("model", name): origin for name, (_, origin) in models.items()})
     return Snapshot(
-        proxy=result.config,
-        problems=environment.problems + result.problems,
-        digest=hashlib.sha256(data + repr(sorted(environment.variables.items())).encode()).hexdigest(),
+        proxy=proxy,
+        models=sound,
+        servers={name: server for name, (server, _) in servers.items()},
+        skills=skills,
+        tool_files=tool_files,
+        modules=modules,
+        problems=(*environment.problems, *reading.problems),
+        digest=reading.digest(flags or {}),
         config_dir=config_dir,
-        origins={("proxy", None): Origin(str(file), node if isinstance(node, Node) else None)},
+        watched=tuple(dict.fromkeys([config_dir, models_dir, *([env_file] if env_file else [])])),
+        origins=origins,
+        memory=reading.memory,
     )
 
 
-def learn_proxy(config: ProxyConfig) -> None:
-    """Tell the vault every key of proxy.yaml."""
-    for connection in config.connections.values():
+def _proxy(
+    reading: Reading, flags: Mapping[str, object], previous: Snapshot | None
+) -> tuple[ProxyConfig, Origin, frozenset[KeyPath]]:
+    """proxy.yaml, or its last good form whole."""
+    path = reading.config_dir / "proxy.yaml"
+    try:
+        data = files.read(path)
+        other = reading.config_dir / "proxy.yml"
+        if data is None and other.is_file():
+            raise files.Unreadable("the file is called proxy.yaml, not proxy.yml")
+        node = reading.parse(path, data or b"")
+        if isinstance(node, Node):
+            result = read_proxy(node, str(path), reading.environment, flags)
+            if result.config is not None:
+                reading.problems += result.problems
+                return result.config, result.origin, result.dropped
+            problems = list(result.problems)
+        else:
+            problems = [node]
+    except files.Unreadable as error:
+        problems = [Problem(str(path), 1, 1, str(error))]
+    if previous is None:
+        raise ConfigError(problems)
+    reading.problems += problems
+    return previous.proxy, previous.origins["proxy", None], frozenset()
+
+
+def learn(proxy: ProxyConfig) -> None:
+    """Tell the vault every key of proxy.yaml (a hashed one is no secret)."""
+    for connection in proxy.connections.values():
         vault.learn(connection.api_keys)
-    for group in config.groups.values():
-        vault.learn(key for key in group.api_keys if not key.startswith("sha256:"))
-    vault.learn(key for key in config.admin_api_keys if not key.startswith("sha256:"))
+        vault.learn(value for name, value in connection.headers.items() if _named_like_secret(name))
+    keys = [*proxy.admin_api_keys, *(key for group in proxy.groups.values() for key in group.api_keys)]
+    vault.learn(key for key in keys if not key.startswith("sha256:"))
+    if "@" in proxy.limits.storage:
+        vault.learn([proxy.limits.storage.partition("://")[2].partition("@")[0].rpartition(":")[2]])
+
+
+def _named_like_secret(name: str) -> bool:
+    return any(word in name.lower() for word in ("key", "token", "secret", "auth", "passw", "cookie"))

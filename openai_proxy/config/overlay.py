@@ -5,10 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from openai_proxy.config.environment import BUILT, FLAGS, NUMBERED, PROVIDERS, VARIABLES, Environment
+from openai_proxy.config.origin import Path, Place
 from openai_proxy.config.problems import ENVIRONMENT, Problem
-
-Path = tuple[str | int, ...]
-Place = tuple[str, int, int]
 
 
 @dataclass(slots=True)

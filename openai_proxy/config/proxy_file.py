@@ -9,10 +9,11 @@ from typing import Any
 from openai_proxy.config.connection import ConnectionConfig
 from openai_proxy.config.environment import VARIABLES, Environment
 from openai_proxy.config.interpolate import expand_all
+from openai_proxy.config.origin import Origin, Path
 from openai_proxy.config.overlay import Overlay, overlay, put_in, take_out
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.proxy import ProxyConfig
-from openai_proxy.config.validate import Path, Place, validate
+from openai_proxy.config.validate import validate
 from openai_proxy.config.yaml_text import Node
 
 ENTRY_DEPTH = {"connections": 2, "routing": 2, "groups": 2, "prices": 2, "loggers": 2}
@@ -31,14 +32,15 @@ class ProxyFile:
 
     config: ProxyConfig | None
     problems: tuple[Problem, ...]
+    origin: Origin
     dropped: frozenset[Path] = frozenset()
-    overlaid: Mapping[Path, Place] | None = None
 
 
 def read_proxy(node: Node, file: str, environment: Environment, flags: Mapping[str, object]) -> ProxyFile:
     """Check the content of proxy.yaml (`node`; an empty one is fine) with `environment` and `flags` over it."""
     if node.entries is None and node.value is not None:
-        return ProxyFile(None, (Problem(file, node.line, node.column, "a mapping (key: value) is wanted here"),))
+        problem = Problem(file, node.line, node.column, "a mapping (key: value) is wanted here")
+        return ProxyFile(None, (problem,), Origin(file, node))
     original = node.value or {}
     data = _copy(original)
     over = overlay(original, environment, flags)
@@ -52,16 +54,11 @@ def read_proxy(node: Node, file: str, environment: Environment, flags: Mapping[s
     problems += over.problems
     traps = {path: trapped.trap.words for path, trapped in node.traps() if trapped.trap and not _under(path, over)}
 
-    def locate(path: Path, key: bool) -> Place:
-        for length in range(len(path), 0, -1):
-            if path[:length] in over.places:
-                return over.places[path[:length]]
-        return file, *node.find(path, key=key)
-
-    config, wrong = validate(ProxyConfig, data, locate, traps=traps)
+    origin = Origin(file, node, overlaid=over.places)
+    config, wrong = validate(ProxyConfig, data, lambda path, key: origin.place(path, key=key), traps=traps)
     if config is None:
-        return ProxyFile(None, (*wrong, *problems))
-    return ProxyFile(_finish(config, original, environment, over), tuple(problems), dropped, over.places)
+        return ProxyFile(None, (*wrong, *problems), origin)
+    return ProxyFile(_finish(config, original, environment), tuple(problems), origin, dropped)
 
 
 def _under(path: Path, over: Overlay) -> bool:
@@ -104,7 +101,7 @@ def _drop(
     return problems, frozenset(dropped)
 
 
-def _finish(config: ProxyConfig, original: Mapping[str, Any], environment: Environment, over: Overlay) -> ProxyConfig:
+def _finish(config: ProxyConfig, original: Mapping[str, Any], environment: Environment) -> ProxyConfig:
     """Fill in what follows from the rest: the offline echo of an empty house, the default of a single connection."""
     if not config.connections and not original.get("connections") and not _anything_set(environment):
         echo = ConnectionConfig(api_type="echo")

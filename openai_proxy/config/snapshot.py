@@ -3,53 +3,60 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from openai_proxy.config.environment import Environment
+from openai_proxy.config.files import PythonFile
+from openai_proxy.config.model_file import ModelConfig
+from openai_proxy.config.origin import Origin
 from openai_proxy.config.problems import ENVIRONMENT, Problem
 from openai_proxy.config.proxy import ProxyConfig
+from openai_proxy.config.servers import ServerConfig
+from openai_proxy.config.skills import SkillFile
 from openai_proxy.config.yaml_text import Node
 
+Key = tuple[str, str | None]
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a thing is written: a file, and the node of it under `path`."""
 
-    file: str
-    node: Node | None = None
-    path: tuple[str | int, ...] = ()
+@dataclass(slots=True)
+class Memory:
+    """What the next load needs of this one: what files meant (by digest) and what was sound (by file)."""
 
-    def place(self, path: tuple[str | int, ...], *, key: bool = False) -> tuple[str, int, int]:
-        """File, line and column of what stands at `path` below it (or of the nearest thing above that exists)."""
-        if self.node is None:
-            return self.file, 1, 1
-        return self.file, *self.node.find((*self.path, *path), key=key)
+    environment: Environment | None = None
+    parsed: dict[str, tuple[str, Node | Problem]] = field(default_factory=dict)
+    models: dict[str, tuple[str, ModelConfig, Origin]] = field(default_factory=dict)  # file -> digest, model, origin
+    owners: set[str] = field(default_factory=set)  # the files whose model serves, where two have one name
+    servers: dict[str, tuple[ServerConfig, Origin]] = field(default_factory=dict)
+    skills: dict[str, tuple[str, SkillFile]] = field(default_factory=dict)  # file -> digest, skill
+    python: dict[str, PythonFile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One configuration, whole and checked.
 
-    `problems` are what was left out or kept in an older form; the rest is sound. `digest` is equal for equal
-    configurations (files, environment and flags).
+    `problems` are what was left out or kept in its last good form; everything else here is sound. `digest` is equal
+    for equal files, environment and flags. `watched` are the directories and files whose change means a new load.
+    `modules` are the Python files right in conf/ (validators, local backends).
     """
 
     proxy: ProxyConfig
-    models: Mapping[str, Any] = field(default_factory=dict)
-    servers: Mapping[str, Any] = field(default_factory=dict)
-    skills: tuple[Any, ...] = ()
-    tool_files: tuple[Any, ...] = ()
+    models: Mapping[str, ModelConfig] = field(default_factory=dict)
+    servers: Mapping[str, ServerConfig] = field(default_factory=dict)
+    skills: tuple[SkillFile, ...] = ()
+    tool_files: tuple[PythonFile, ...] = ()
+    modules: tuple[PythonFile, ...] = ()
     problems: tuple[Problem, ...] = ()
     digest: str = ""
     config_dir: Path = Path("conf")
     watched: tuple[Path, ...] = ()
-    origins: Mapping[tuple[str, str | None], Origin] = field(default_factory=dict, repr=False)
-    memory: Any = field(default=None, repr=False, compare=False)
+    origins: Mapping[Key, Origin] = field(default_factory=dict, repr=False, compare=False)
+    memory: Memory = field(default_factory=Memory, repr=False, compare=False)
 
     def place(self, kind: str, name: str | None = None, path: tuple[str | int, ...] = ()) -> tuple[str, int, int]:
-        """File, line and column (from 1) of a member, for a Problem about it.
+        """File, line and column (from 1) of a member, for a Problem about it: `Problem(*snapshot.place(...), "...")`.
 
-        `kind` is "proxy" (name None), "model", "server", "skill" or "tool"; `path` the keys from there, as in
-        `place("model", "augmented/x", ("tools", 0))`.
+        `kind` is "proxy" (name None), "model", "server", "skill" (name: its id, or model/id) or "tool" (its file
+        name); `path` the keys from there, as in `place("model", "augmented/x", ("tools", 0))`.
         """
         origin = self.origins.get((kind, name))
         return origin.place(path) if origin is not None else (ENVIRONMENT, 1, 1)

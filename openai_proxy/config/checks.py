@@ -1,0 +1,189 @@
+"""What no single entry can see: names that lead nowhere, rules that never match, things that stand twice.
+
+Whatever dangles is taken out, and only that: a route loses the target, a model the server. The rest serves.
+"""
+
+import hashlib
+import re
+from collections.abc import Collection, Mapping
+from fnmatch import fnmatchcase, translate
+
+from openai_proxy.config.model_file import ModelConfig
+from openai_proxy.config.origin import Origin, Path
+from openai_proxy.config.problems import Problem, did_you_mean
+from openai_proxy.config.proxy import ProxyConfig, RouteRule
+from openai_proxy.config.skills import SkillFile
+
+
+def is_glob(pattern: str) -> bool:
+    """True if `pattern` can match more than itself."""
+    return any(char in pattern for char in "*?[")
+
+
+def check_proxy(
+    proxy: ProxyConfig, origin: Origin, excused: Collection[Path], model_names: Collection[str]
+) -> tuple[ProxyConfig, list[Problem]]:
+    """`proxy` without what dangles, and the problems.
+
+    `excused` are the (section, name) that were already left out for a reason of their own: naming them is no second
+    problem. `model_names` are the names of conf/models and of their upstream models.
+    """
+    problems: list[Problem] = []
+    gone = {str(path[1]) for path in excused if len(path) > 1 and path[0] == "connections"}
+    check = _ProxyCheck(proxy, origin, gone, problems)
+    update = {
+        "default_connection": check.default(),
+        "routing": check.routes(),
+        "groups": check.groups(),
+    }
+    check.unreachable()
+    check.keys_of_two_groups()
+    check.prices(update["routing"], model_names)
+    changed = {key: value for key, value in update.items() if value != getattr(proxy, key)}
+    return (proxy.model_copy(update=changed) if changed else proxy), problems
+
+
+class _ProxyCheck:
+    def __init__(self, proxy: ProxyConfig, origin: Origin, gone: Collection[str], problems: list[Problem]) -> None:
+        self.proxy, self.origin, self.gone, self.problems = proxy, origin, gone, problems
+
+    def tell(self, path: Path, message: str, *, key: bool = False) -> None:
+        self.problems.append(Problem(*self.origin.place(path, key=key), message))
+
+    def known(self, name: str, path: Path) -> bool:
+        """True if there is a connection of that name; if not, it is told (unless it was left out before)."""
+        if name in self.proxy.connections:
+            return True
+        if name not in self.gone:
+            near = did_you_mean(name, self.proxy.connections)
+            self.tell(path, f'there is no connection "{name[:80]}"{near}')
+        return False
+
+    def default(self) -> str | None:
+        name = self.proxy.default_connection
+        return name if name is None or self.known(name, ("default_connection",)) else None
+
+    def routes(self) -> dict[str, RouteRule]:
+        result: dict[str, RouteRule] = {}
+        for pattern, rule in self.proxy.routing.items():
+            kept = []
+            for index, target in enumerate(rule.targets):
+                path = self.target_path(pattern, index)
+                if self.known(target.partition(".")[0], path):
+                    kept.append(target)
+            if len(kept) == len(rule.targets):
+                result[pattern] = rule
+            elif kept:
+                result[pattern] = RouteRule(tuple(kept), rule.policy)
+        return result
+
+    def target_path(self, pattern: str, index: int) -> Path:
+        """A route is written as text, as a list, or with `targets`: the deepest path that exists is found."""
+        node = self.origin.node
+        route = node.entries.get("routing") if node is not None and node.entries else None
+        entry = route[2].entries.get(pattern) if route is not None and route[2].entries else None
+        has_targets = entry is not None and entry[2].entries is not None
+        return ("routing", pattern, "targets", index) if has_targets else ("routing", pattern, index)
+
+    def groups(self) -> dict[str, object]:
+        result: dict[str, object] = {}
+        for name, group in self.proxy.groups.items():
+            allowed = tuple(
+                connection
+                for index, connection in enumerate(group.allowed_connections)
+                if is_glob(connection) or self.known(connection, ("groups", name, "allowed_connections", index))
+            )
+            if allowed != group.allowed_connections:
+                group = group.model_copy(update={"allowed_connections": allowed})
+            result[name] = group
+        return result
+
+    def unreachable(self) -> None:
+        """Rules below one that matches all they could. Only certain cases are told: see `covers`."""
+        globs: list[tuple[str, re.Pattern[str]]] = []
+        for pattern in self.proxy.routing:
+            for earlier, compiled in globs:
+                if covers(earlier, compiled, pattern):
+                    line = self.origin.place(("routing", earlier), key=True)[1]
+                    message = f'"{pattern[:80]}" is never reached: "{earlier[:80]}" in line {line} matches first'
+                    self.tell(("routing", pattern), message, key=True)
+                    break
+            if is_glob(pattern):
+                globs.append((pattern, re.compile(translate(pattern))))
+
+    def keys_of_two_groups(self) -> None:
+        owner: dict[str, str] = {}
+        for name, group in self.proxy.groups.items():
+            for index, key in enumerate(group.api_keys):
+                digest = key if key.startswith("sha256:") else "sha256:" + hashlib.sha256(key.encode()).hexdigest()
+                if digest not in owner:
+                    owner[digest] = name
+                elif owner[digest] == name:
+                    self.tell(("groups", name, "api_keys", index), f'this key stands twice in the group "{name}"')
+                else:
+                    message = f'this key is also one of the group "{owner[digest]}", which comes first and has it'
+                    self.tell(("groups", name, "api_keys", index), message)
+
+    def prices(self, routing: object, model_names: Collection[str]) -> None:
+        """A price no request can ever meet: only where the names are closed (no default, no glob in the routes)."""
+        rules = routing if isinstance(routing, dict) else {}
+        if self.proxy.default_connection is not None or any(map(is_glob, rules)) or not self.proxy.prices:
+            return
+        names = {*rules, *model_names, *(c.model for c in self.proxy.connections.values() if c.model)}
+        names |= {target.partition(".")[2] for rule in rules.values() for target in rule.targets} - {"*"}
+        for pattern in self.proxy.prices:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                near = did_you_mean(pattern, names)
+                self.tell(("prices", pattern), f'no route or model leads to "{pattern[:80]}"{near}', key=True)
+
+
+def covers(earlier: str, compiled: re.Pattern[str], later: str) -> bool:
+    """True if `earlier` certainly matches all that `later` matches.
+
+    A glob of literals and stars that matches the *text* of `later` covers it: the wildcards in that text can only
+    have been taken by stars, which take whatever they stand for too. Others are certain only about exact names.
+    """
+    if is_glob(later) and ("?" in earlier or "[" in earlier):
+        return earlier == later
+    return compiled.match(later) is not None
+
+
+def check_models(
+    models: Mapping[str, tuple[ModelConfig, Origin]],
+    servers: Collection[str],
+    excused_servers: Collection[str],
+    skills: Collection[SkillFile],
+    excused_skills: Collection[str],
+) -> tuple[dict[str, ModelConfig], list[Problem]]:
+    """The models without the servers and skills that do not exist, and the problems."""
+    problems: list[Problem] = []
+    result: dict[str, ModelConfig] = {}
+    for name, (model, origin) in models.items():
+        there = {skill.id for skill in skills if skill.model in (None, name)}
+        kept = {}
+        for server, rule in model.mcp_servers.items():
+            if server in servers:
+                kept[server] = rule
+            elif server not in excused_servers:
+                path = (
+                    "mcp_servers",
+                    server if _is_mapping(origin, "mcp_servers") else list(model.mcp_servers).index(server),
+                )
+                near = did_you_mean(server, servers)
+                problems.append(Problem(*origin.place(path), f'there is no MCP server "{server[:80]}"{near}'))
+        for index, skill_id in enumerate(model.skills):
+            if skill_id not in there and skill_id not in excused_skills:
+                near = did_you_mean(skill_id, there)
+                place = origin.place(("skills", index))
+                problems.append(Problem(*place, f'there is no skill "{skill_id[:80]}"{near}'))
+        wanted = tuple(skill_id for skill_id in model.skills if skill_id in there)
+        if len(kept) != len(model.mcp_servers) or wanted != model.skills:
+            model = model.model_copy(update={"mcp_servers": kept, "skills": wanted})
+        result[name] = model
+    return result, problems
+
+
+def _is_mapping(origin: Origin, key: str) -> bool:
+    node = origin.node
+    entry = node.entries.get(key) if node is not None and node.entries else None
+    return entry is not None and entry[2].entries is not None

@@ -1,0 +1,294 @@
+"""The files of conf/ beside proxy.yaml, each for itself: models, MCP servers, skills, Python files."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from openai_proxy.config import files
+from openai_proxy.config.files import PythonFile, SkillPlace, Unreadable
+from openai_proxy.config.interpolate import expand_all
+from openai_proxy.config.model_file import ModelConfig
+from openai_proxy.config.origin import Origin
+from openai_proxy.config.origin import Path as KeyPath
+from openai_proxy.config.problems import Problem, did_you_mean
+from openai_proxy.config.reading import Reading
+from openai_proxy.config.servers import SERVER_NAME, ServerConfig
+from openai_proxy.config.skills import SkillFile, read_skill
+from openai_proxy.config.validate import validate
+from openai_proxy.config.yaml_text import Node
+from openai_proxy.secrets import vault
+
+_OWNERS_TEXT = frozenset({("system_prompt",), ("description",), ("tools",)})
+_READ_AS_WRITTEN = frozenset({("tool_status",)})  # `off` is one of its words, and YAML 1.2 reads it as one
+
+
+def load_models(reading: Reading, directory: Path) -> dict[str, tuple[ModelConfig, Origin]]:
+    """Every sound model by name, with where it stands."""
+    try:
+        paths = files.yaml_files(directory)
+    except Unreadable as error:
+        reading.tell(directory, str(error))
+        paths = [Path(file) for file in reading.before.models if Path(file).parent == directory]
+    found: list[tuple[str, ModelConfig, Origin]] = []
+    for path in paths:
+        result = _model(reading, path)
+        if result is not None:
+            reading.memory.models[str(path)] = result
+            found.append((str(path), result[1], result[2]))
+    # A name that stands in two files stays with the one that had it, else goes to the first.
+    had = {entry[1].name: file for file, entry in reading.before.models.items() if file in reading.before.owners}
+    owner: dict[str, tuple[str, ModelConfig, Origin]] = {}
+    for entry in found:
+        name = entry[1].name
+        if name not in owner or had.get(name) == entry[0]:
+            owner[name] = entry
+    for file, model, origin in found:
+        if owner[model.name][0] != file:
+            first = owner[model.name][2].place(("name",))
+            message = f'the model "{model.name}" also stands in {first[0]}:{first[1]}, which has the name; rename one'
+            reading.problems.append(Problem(*origin.place(("name",)), message))
+    reading.memory.owners = {entry[0] for entry in owner.values()}
+    return {name: (model, origin) for name, (_, model, origin) in owner.items()}
+
+
+def _model(reading: Reading, path: Path) -> tuple[str, ModelConfig, Origin] | None:
+    """One model file; in its last good form if it is broken; None if there is nothing to serve."""
+    last = reading.before.models.get(str(path))
+    try:
+        data = files.read(path)
+    except Unreadable as error:
+        reading.tell(path, str(error))
+        return last
+    if data is None:
+        return None  # it went away since the directory was listed
+    node = reading.parse(path, data)
+    if isinstance(node, Problem):
+        reading.problems.append(node)
+        return last
+    digest = reading.memory.parsed[str(path)][0]
+    if last is not None and last[0] == digest and reading.same_variables:
+        return last
+    if node.value is None:
+        reading.tell(path, "the file is empty: a model needs a name")
+        return last
+    origin = Origin(str(path), node)
+    expanded, missing = expand_all(node.value, reading.environment.variables, _OWNERS_TEXT.__contains__)
+    for where, variable in missing:
+        message = f"the environment variable {variable} is not set, so this model is left out"
+        reading.problems.append(Problem(*origin.place(where), message))
+    if missing:
+        return None
+    model, problems = validate(
+        ModelConfig, expanded, lambda at, key: origin.place(at, key=key), traps=traps_of(node, _READ_AS_WRITTEN)
+    )
+    reading.problems += problems
+    return last if model is None else (digest, model, origin)
+
+
+def traps_of(node: Node, allowed: frozenset[KeyPath] = frozenset()) -> dict[KeyPath, str]:
+    """What is to be said of the scalars below `node` that are read in two ways."""
+    return {path: found.trap.words for path, found in node.traps() if found.trap and path not in allowed}
+
+
+def load_servers(reading: Reading) -> tuple[dict[str, tuple[ServerConfig, Origin]], set[str]]:
+    """Every sound server by name, and all names the file declares, sound or not."""
+    path = reading.config_dir / "mcp" / "servers.yaml"
+    last = reading.before.servers
+    try:
+        data = files.read(path)
+        other = path.with_suffix(".yml")
+        if data is None and other.is_file():
+            path, data = other, files.read(other)
+    except Unreadable as error:
+        reading.tell(path, str(error))
+        return _servers_as_before(reading)
+    node = reading.parse(path, data or b"")
+    if isinstance(node, Problem):
+        reading.problems.append(node)
+        return _servers_as_before(reading)
+    file = Origin(str(path), node)
+    problems = _wrong_root(node, file)
+    if problems:
+        reading.problems += problems
+        return _servers_as_before(reading)
+    entry = (node.entries or {}).get("servers")
+    result: dict[str, tuple[ServerConfig, Origin]] = {}
+    members = (entry[2].entries or {}) if entry is not None else {}
+    for name, (_, _, member) in members.items():
+        origin = Origin(str(path), node, ("servers", name))
+        server = _server(reading, name, member, origin)
+        if server is None and name in last and not _misses(reading, member):
+            server, origin = last[name]
+        if server is not None:
+            vault.learn(value.strip() for value in server.secrets())
+            result[name] = (server, origin)
+            reading.origins["server", name] = origin
+    reading.memory.servers = result
+    return result, set(members)
+
+
+def _servers_as_before(reading: Reading) -> tuple[dict[str, tuple[ServerConfig, Origin]], set[str]]:
+    reading.memory.servers = dict(reading.before.servers)
+    for name, (_, origin) in reading.memory.servers.items():
+        reading.origins["server", name] = origin
+    return reading.memory.servers, set(reading.memory.servers)
+
+
+def _wrong_root(node: Node, file: Origin) -> list[Problem]:
+    if node.value is None:
+        return []
+    if node.entries is None:
+        return [Problem(*file.place(), "`servers:` with a mapping of name to server is wanted here")]
+    problems = [
+        Problem(
+            *file.place((key,), key=True),
+            f'unknown key "{key[:80]}"{did_you_mean(key, ["servers"]) or " (there is only servers)"}',
+        )
+        for key in node.entries
+        if key != "servers"
+    ]
+    servers = node.entries.get("servers")
+    if servers is not None and servers[2].value is not None and servers[2].entries is None:
+        problems.append(Problem(*file.place(("servers",)), "servers: a mapping of name to server is wanted here"))
+    return problems
+
+
+def _misses(reading: Reading, node: Node) -> bool:
+    return bool(expand_all(node.value, reading.environment.variables, _OWNERS_TEXT.__contains__)[1])
+
+
+def _server(reading: Reading, name: str, node: Node, origin: Origin) -> ServerConfig | None:
+    if not SERVER_NAME.match(name):
+        message = f'"{name[:60]}" cannot be the name of a server: letters, digits, - and _, at most 32'
+        reading.problems.append(Problem(*origin.place(key=True), message))
+        return None
+    expanded, missing = expand_all(node.value, reading.environment.variables, _OWNERS_TEXT.__contains__)
+    for where, variable in missing:
+        message = f"the environment variable {variable} is not set, so the server {name} is left out"
+        reading.problems.append(Problem(*origin.place(where), message))
+    if missing:
+        return None
+    if isinstance(expanded, dict):
+        raw_texts(expanded, node)
+        if "name" in expanded:
+            problem = Problem(*origin.place(("name",), key=True), 'unknown key "name" (its name is its key)')
+            reading.problems.append(problem)
+            return None
+        expanded["name"] = name
+    server, problems = validate(ServerConfig, expanded, lambda at, key: origin.place(at, key=key), traps=traps_of(node))
+    reading.problems += problems
+    return server
+
+
+def raw_texts(data: dict[str, object], node: Node) -> None:
+    """Numbers in args, env and headers become the text that was written (`1.10`, not `1.1`)."""
+    for key in ("args", "env", "headers"):
+        entry = (node.entries or {}).get(key)
+        value = data.get(key)
+        if entry is None:
+            continue
+        if isinstance(value, dict):
+            for name, (_, _, member) in (entry[2].entries or {}).items():
+                if member.raw is not None and member.value is not None:
+                    value[name] = member.raw
+        elif isinstance(value, list):
+            for index, member in enumerate(entry[2].items or ()):
+                if member.raw is not None and member.value is not None:
+                    value[index] = member.raw
+
+
+def load_skills(reading: Reading, models: dict[str, tuple[ModelConfig, Origin]]) -> tuple[SkillFile, ...]:
+    """Every sound skill: global ones first, then those of models; each group in order of its ids."""
+    root = reading.config_dir / "skills"
+    places: list[SkillPlace] = []
+    try:
+        places = list(files.skill_places(root))
+    except Unreadable as error:
+        reading.tell(root, str(error))
+        reading.memory.skills = dict(reading.before.skills)
+        return _ordered(skill for _, skill in reading.memory.skills.values())
+    result: dict[tuple[str | None, str], tuple[SkillFile, Path]] = {}
+    for place in places:
+        skill = _skill(reading, place)
+        if skill is None:
+            continue
+        key = (place.owner, place.id)
+        if key in result:
+            other = result[key][1]
+            reading.tell(place.file, f'the skill "{place.id}" also stands in {other}, which has the name; rename one')
+            continue
+        result[key] = (skill, place.file)
+        name = f"{place.owner}/{place.id}" if place.owner else place.id
+        reading.origins["skill", name] = Origin(str(place.file))
+    _ownerless(reading, result.values(), models)
+    return _ordered(skill for skill, _ in result.values())
+
+
+def _ordered(skills: Iterable[SkillFile]) -> tuple[SkillFile, ...]:
+    return tuple(sorted(skills, key=lambda skill: (skill.model or "", skill.id)))
+
+
+def _skill(reading: Reading, place: SkillPlace) -> SkillFile | None:
+    name = str(place.file)
+    last = reading.before.skills.get(name)
+    kept = last[1] if last is not None else None
+    try:
+        data = files.read(place.file)
+    except Unreadable as error:
+        reading.tell(place.file, str(error))
+        data = b""
+        skill = kept
+    else:
+        if data is None:
+            return None
+        if last is not None and last[0] == files.digest_of(data):
+            skill = kept
+        else:
+            read = read_skill(data, name, place.id, folder=place.folder, model=place.owner)
+            if isinstance(read, SkillFile):
+                skill = read
+            else:
+                reading.problems += read
+                reading.broken_skills.add(place.id)
+                data, skill = b"", kept  # no digest of it is kept: it is told again at the next load
+    digest = reading.note(place.file, data)
+    if skill is not None:
+        reading.memory.skills[name] = (digest, skill)
+    return skill
+
+
+def _ownerless(
+    reading: Reading, found: Iterable[tuple[SkillFile, Path]], models: Mapping[str, tuple[ModelConfig, Origin]]
+) -> None:
+    """Skills in a folder that is no model's."""
+    told: set[str] = set()
+    for skill, path in found:
+        if skill.model is None or skill.model in models or skill.model in told:
+            continue
+        told.add(skill.model)
+        near = did_you_mean(skill.model, models)
+        reading.tell(path, f'this folder belongs to the model "{skill.model}", and there is none{near}')
+
+
+def load_python(reading: Reading, directory: Path) -> tuple[PythonFile, ...]:
+    """The Python files right in `directory`."""
+    try:
+        paths = files.python_files(directory)
+    except Unreadable as error:
+        reading.tell(directory, str(error))
+        paths = [file.path for file in reading.before.python.values() if file.path.parent == directory]
+    result = []
+    for path in paths:
+        file = reading.before.python.get(str(path))
+        try:
+            data = files.read(path)
+        except Unreadable as error:
+            reading.tell(path, str(error))
+        else:
+            if data is None:
+                continue
+            file = PythonFile(path, reading.note(path, data), data)
+        if file is not None:
+            reading.memory.python[str(path)] = file
+            reading.origins["tool", path.name] = Origin(str(path))
+            result.append(file)
+    return tuple(result)

@@ -1,0 +1,117 @@
+"""What lies in conf/: regular files within bounds, read without ever waiting for a pipe or loading 100 MB."""
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from openai_proxy.config.yaml_text import MAX_BYTES
+
+MAX_SKILL_DEPTH = 6  # https://agentskills.io/client-implementation/adding-skills-support asks for 4 to 6
+MAX_SKILL_FOLDERS = 2000
+_PASSED_OVER = frozenset({"node_modules", "__pycache__"})
+
+
+class Unreadable(Exception):
+    """A file that is there but cannot be read; its text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PythonFile:
+    """A Python file of the owner's: its path, SHA-256 and bytes, so that what is imported is what was digested."""
+
+    path: Path
+    digest: str
+    source: bytes = field(repr=False, compare=False, default=b"")
+
+
+@dataclass(frozen=True, slots=True)
+class SkillPlace:
+    """Where a skill lies: its file, its id, its folder if it is one, and the path of folders that leads to it."""
+
+    file: Path
+    id: str
+    folder: Path | None
+    owner: str | None
+
+
+def digest_of(data: bytes) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read(path: Path, limit: int = MAX_BYTES) -> bytes | None:
+    """The bytes of a regular file of at most `limit` bytes; None if it is not there; else raises Unreadable."""
+    try:
+        # Not blocking: opening a named pipe would wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise Unreadable(_why(error)) from None
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise Unreadable("this is a directory, not a file")
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable("this is not a regular file")
+        if status.st_size > limit:
+            raise Unreadable(f"the file is larger than {limit >> 20} MiB ({status.st_size:,} bytes)")
+        with os.fdopen(os.dup(descriptor), "rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise Unreadable(_why(error)) from None
+    finally:
+        os.close(descriptor)
+    if len(data) > limit:
+        raise Unreadable(f"the file is larger than {limit >> 20} MiB")
+    return data
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.EACCES:
+        return "cannot be read: its permissions forbid it"
+    return f"cannot be read: {(getattr(error, 'strerror', None) or 'not a usable path').lower()}"
+
+
+def names(directory: Path) -> list[str]:
+    """The sorted names in a directory without hidden and backup ones; none if it is not there; or Unreadable."""
+    try:
+        found = [path.name for path in directory.iterdir()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise Unreadable(_why(error)) from None
+    return sorted(name for name in found if not name.startswith(".") and not name.endswith("~"))
+
+
+def yaml_files(directory: Path) -> list[Path]:
+    """The YAML files of a directory, in order of their names."""
+    return [directory / name for name in names(directory) if name.endswith((".yaml", ".yml"))]
+
+
+def python_files(directory: Path) -> list[Path]:
+    """The Python files of a directory but those that begin with an underscore (helpers, packages)."""
+    return [directory / name for name in names(directory) if name.endswith(".py") and not name.startswith("_")]
+
+
+def skill_places(root: Path) -> Iterator[SkillPlace]:
+    """Every skill below `root`, in a stable order. Folders that are not skills lead to the skills of one model."""
+    budget = MAX_SKILL_FOLDERS
+    waiting: list[tuple[Path, tuple[str, ...]]] = [(root, ())]
+    while waiting:
+        directory, parts = waiting.pop(0)
+        owner = "/".join(parts) or None
+        for name in names(directory):
+            path = directory / name
+            if os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir it never raises
+                if os.path.exists(path / "SKILL.md"):  # noqa: PTH110 - the same
+                    yield SkillPlace(path / "SKILL.md", name, path, owner)
+                elif name not in _PASSED_OVER and len(parts) < MAX_SKILL_DEPTH and budget > 0:
+                    budget -= 1
+                    waiting.append((path, (*parts, name)))
+            elif name.endswith((".md", ".yaml", ".yml")) and name.lower() != "readme.md":
+                yield SkillPlace(path, name.rsplit(".", 1)[0], None, owner)

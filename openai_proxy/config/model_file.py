@@ -1,0 +1,123 @@
+"""conf/models/*.yaml: one augmented model each."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+
+from openai_proxy.config.connection import ParamsConfig
+from openai_proxy.config.fields import Flag, Globs, Names, Natural, Number, Seconds, Strict, one_or_many, wrong
+
+TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+
+
+class McpFilter(Strict):
+    """Which tools of a server a model gets: globs on the server's own names; blacklist beats whitelist."""
+
+    whitelist: Globs | None = Field(default=None, description="Only these; null: all.")
+    blacklist: Globs = Field(default=(), description="Never these.")
+
+
+def _servers(value: Any) -> Any:
+    """A list of names (or of `{name: filter}`) as a mapping."""
+    value = one_or_many(value)
+    if value is None:
+        return {}
+    if isinstance(value, list):
+        result: dict[str, Any] = {}
+        for item in value:
+            for name, rule in item.items() if isinstance(item, dict) else [(item, None)]:
+                if not isinstance(name, str):
+                    raise wrong("the name of an MCP server is wanted here")
+                if name in result:
+                    raise wrong(f'the MCP server "{name}" stands twice')
+                result[name] = rule
+        value = result
+    if isinstance(value, dict):
+        return {name: {} if rule is None else rule for name, rule in value.items()}
+    return value
+
+
+_FILTER_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "array", "items": {"type": "string"}, "description": "Names of servers, all of their tools."},
+        {"type": "object", "additionalProperties": {"anyOf": [{"$ref": "#/$defs/McpFilter"}, {"type": "null"}]}},
+    ]
+}
+
+
+def _tools(tools: tuple[str | dict[str, Any], ...]) -> tuple[str | dict[str, Any], ...]:
+    seen: set[str] = set()
+    for tool in tools:
+        name = tool if isinstance(tool, str) else _defined(tool)
+        if not TOOL_NAME.match(name):
+            raise wrong(f'"{name[:64]}" cannot be the name of a tool: letters, digits, - and _, at most 64')
+        if name in seen:
+            raise wrong(f'the tool "{name}" stands twice')
+        seen.add(name)
+    return tools
+
+
+def _defined(tool: dict[str, Any]) -> str:
+    function = tool.get("function")
+    if tool.get("type", "function") != "function" or not isinstance(function, dict):
+        raise wrong("a tool is a name, or {type: function, function: {name, description, parameters}}")
+    name = function.get("name")
+    if not isinstance(name, str):
+        raise wrong("a tool's definition needs function.name")
+    if not isinstance(function.get("parameters", {}), dict):
+        raise wrong(f'the parameters of the tool "{name[:64]}" are no mapping (a JSON Schema is wanted)')
+    return name
+
+
+def _name(value: str) -> str:
+    if value != value.strip() or not value.isprintable():
+        raise wrong("a model's name has no spaces around it and no control characters")
+    return value
+
+
+class ModelConfig(Strict):
+    """An augmented model: an upstream model with a prompt, tools and skills of the house."""
+
+    name: Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_name)] = Field(
+        description="The name clients ask for."
+    )
+    upstream_model: str = Field(default="", description="The model asked upstream, routed as any name; default: name.")
+    system_prompt: str = Field(default="", description="May hold templates: {{tool_name(argument=1)}}.")
+    tools: Annotated[
+        tuple[str | dict[str, Any], ...],
+        AfterValidator(_tools),
+        WithJsonSchema({"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "object"}]}}),
+    ] = Field(default=(), description="Names of handlers, or full definitions; only these are offered.")
+    mcp_servers: Annotated[dict[str, McpFilter], BeforeValidator(_servers)] = Field(
+        default={}, description="Names of MCP servers, or names with filters.", json_schema_extra=_FILTER_SCHEMA
+    )
+    skills: Names = Field(default=(), description="Ids of skills.")
+    include_global_skills: Flag = Field(default=True, description="All global skills, not only those in skills.")
+    skills_mode: Literal["inject", "on_demand"] = "inject"
+    description: str = ""
+    owned_by: str = "openai-proxy"
+    params: ParamsConfig = Field(default=ParamsConfig(), description="Parameters of requests to this model.")
+    tool_status: Literal["chunk", "reasoning", "off"] = "chunk"
+    reasoning: Literal["pass", "strip"] = "pass"
+    remember_tool_turns: Flag = Field(default=False, description="Put finished hidden rounds back in later turns.")
+    max_tool_rounds: Annotated[Natural, Field(le=1000)] = 10
+    tool_timeout: Seconds = Field(default=60, description="Seconds for one call.")
+    template_timeout: Seconds = Field(default=3, description="Seconds for one template call.")
+    template_cache: Annotated[Number, Field(ge=0)] = Field(default=0, description="Seconds a result may be reused.")
+    deadline: Seconds | None = Field(default=None, description="Seconds for the whole turn.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nulls(cls, data: Any) -> Any:
+        """A key whose lines are all commented out is as if it were not there."""
+        if not isinstance(data, dict):
+            return data
+        empty = ("system_prompt", "tools", "skills", "params", "description", "upstream_model")
+        return {key: value for key, value in data.items() if value is not None or key not in empty}
+
+    @model_validator(mode="after")
+    def _whole(self) -> "ModelConfig":
+        if not self.upstream_model:
+            self.__dict__["upstream_model"] = self.name
+        return self

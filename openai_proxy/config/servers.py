@@ -1,0 +1,111 @@
+"""conf/mcp/servers.yaml: MCP servers."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+
+from openai_proxy.config.fields import Flag, Globs, Headers, Seconds, Strict, TextMap, http_url, texts, wrong
+
+SERVER_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}\Z")
+TRANSPORT_ALIASES = {"http": "streamablehttp", "streamable-http": "streamablehttp", "streamable_http": "streamablehttp"}
+_SECRET_NAME = re.compile(r"key|token|secret|passw|auth|cookie|credential", re.IGNORECASE)
+_VARIABLE = re.compile(r"[^=\x00]+\Z")
+
+
+def _variables(value: dict[str, str]) -> dict[str, str]:
+    for name, text in value.items():
+        if not _VARIABLE.match(name) or "\x00" in text:
+            raise wrong(f'"{name[:60]}" cannot be an environment variable')
+    return value
+
+
+class ServerConfig(Strict):
+    """One MCP server: a command to run (stdio) or a URL (sse, streamablehttp)."""
+
+    name: str = Field(default="", exclude=True, description="Its key in servers.yaml.")
+    type: Literal["stdio", "sse", "streamablehttp"] = Field(
+        default="stdio", description="How to speak to it; default: by command or url."
+    )
+    command: str | None = None
+    args: Annotated[
+        tuple[str, ...],
+        BeforeValidator(texts),
+        WithJsonSchema({"type": "array", "items": {"type": ["string", "number", "boolean"]}}),
+    ] = Field(default=(), repr=False)
+    env: Annotated[TextMap, AfterValidator(_variables)] = Field(default={}, repr=False)
+    cwd: str | None = None
+    url: Annotated[str, AfterValidator(http_url)] | None = Field(default=None, repr=False)
+    headers: Headers = Field(default={}, repr=False, description="Sent with every HTTP request to it.")
+    description: str = ""
+    enabled: Flag = True
+    timeout: Seconds = Field(default=60, description="Seconds for one call.")
+    start_timeout: Seconds = Field(default=30, description="Seconds until it must be ready.")
+    whitelist: Globs | None = Field(default=None, description="Only these tools; null: all.")
+    blacklist: Globs = Field(default=(), description="Never these tools.")
+    pin: Flag = Field(default=False, description="Hold a changed tool definition back.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normalise(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        empty = ("args", "env", "headers", "description", "blacklist")
+        data = {key: value for key, value in data.items() if value is not None or key not in empty}
+        kind = data.get("type")
+        if isinstance(kind, str):
+            data["type"] = TRANSPORT_ALIASES.get(kind, kind)
+        elif kind is None and ("command" in data) != ("url" in data):
+            data["type"] = "stdio" if "command" in data else "streamablehttp"
+        return data
+
+    @model_validator(mode="after")
+    def _whole(self) -> "ServerConfig":
+        here, there = ("command", "url") if self.type == "stdio" else ("url", "command")
+        if not getattr(self, here):
+            raise wrong(f"a server of type {self.type} needs {here}")
+        for key in (there, "headers") if here == "command" else (there, "args", "env", "cwd"):
+            if getattr(self, key):
+                raise wrong(f"a server of type {self.type} has no {key}")
+        return self
+
+    def identity(self) -> str:
+        """A digest of what makes it this server: if it changes, a new process or connection is needed.
+
+        Policy (filters, timeouts, description) is not part of it.
+        """
+        what = (
+            self.type, self.command, self.args, sorted(self.env.items()), self.cwd, self.url,
+            sorted(self.headers.items()),
+        )  # fmt: skip
+        return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+    def secrets(self) -> Iterator[str]:
+        """What of it is to be written nowhere: values that are named like secrets."""
+        for name, value in self.env.items():
+            if _SECRET_NAME.search(name):
+                yield value
+        for name, value in self.headers.items():
+            if _SECRET_NAME.search(name):
+                yield value
+                scheme, _, credential = value.partition(" ")
+                if credential and scheme.isalpha():
+                    yield credential.strip()
+        for name, value in parse_qsl(urlsplit(self.url or "").query):
+            if _SECRET_NAME.search(name):
+                yield value
+        for flag, value in zip(self.args, (*self.args[1:], ""), strict=False):
+            if flag.startswith("-") and _SECRET_NAME.search(flag):
+                name, equals, own = flag.partition("=")
+                if equals or not value.startswith("-"):
+                    yield own if equals else value
+
+
+class ServersFile(Strict):
+    """The whole of servers.yaml."""
+
+    servers: dict[str, ServerConfig] = Field(default={}, description="Name ([A-Za-z0-9_-], at most 32) -> server.")

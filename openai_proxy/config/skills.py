@@ -1,0 +1,114 @@
+"""conf/skills: texts that tell a model how to do something.
+
+`name.md` (frontmatter or not), `name.yaml`, or a folder with SKILL.md, the Agent Skills standard. Folders are read as
+leniently as its guide for clients asks (https://agentskills.io/client-implementation/adding-skills-support): unknown
+and ill-formed frontmatter members are kept, a name that is not the folder's is no problem, and values with a colon
+that should have been quoted are understood.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from openai_proxy.config.fields import Strict
+from openai_proxy.config.origin import Origin
+from openai_proxy.config.problems import Problem
+from openai_proxy.config.validate import validate
+from openai_proxy.config.yaml_text import Node, parse
+
+_FRONTMATTER = re.compile(rb"\A(?:\xef\xbb\xbf)?---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+_PLAIN_PAIR = re.compile(r"([A-Za-z_][\w-]*):[ \t]+([^\s'\"|>\[{&*!].*?)[ \t]*\Z")
+MAX_DESCRIPTION = 1024
+
+
+class SkillYaml(Strict):
+    """conf/skills/name.yaml."""
+
+    name: str | None = Field(default=None, description="Shown to the model; default: the file's name.")
+    description: str = Field(default="", description="When to use it: what the model reads in on_demand mode.")
+    content: str = Field(description="The skill itself.")
+
+
+@dataclass(frozen=True, slots=True)
+class SkillFile:
+    """One skill. `path` is the folder whose files it may read (None for a single file), `model` its only user."""
+
+    id: str
+    name: str
+    description: str
+    content: str
+    path: Path | None = None
+    model: str | None = None
+    frontmatter: dict[str, Any] = field(default_factory=dict)
+
+
+def read_skill(
+    data: bytes, file: str, skill_id: str, *, folder: Path | None, model: str | None
+) -> SkillFile | list[Problem]:
+    """The skill in `data`, or what is wrong with it."""
+    if folder is None and file.endswith((".yaml", ".yml")):
+        return _from_yaml(data, file, skill_id, model)
+    found = _FRONTMATTER.match(data)
+    head: dict[str, Any] = {}
+    body = data
+    if found is not None:
+        body = data[found.end() :]
+        node = _frontmatter(found[1], file)
+        if isinstance(node, Problem):
+            return [node]
+        head = node.value if node.entries is not None else {}
+    try:
+        content = body.decode("utf-8-sig").replace("\r\n", "\n").strip("\n")
+    except UnicodeDecodeError:
+        return [Problem(file, 1, 1, "this is not UTF-8 text")]
+    if not content.strip() and not head:
+        return [Problem(file, 1, 1, "the file is empty: a skill is a text")]
+    name, description = head.get("name"), head.get("description")
+    return SkillFile(
+        id=skill_id,
+        name=str(name).strip() if isinstance(name, str | int | float) and str(name).strip() else skill_id,
+        description=description.strip() if isinstance(description, str) else _first_words(content),
+        content=content,
+        path=folder,
+        model=model,
+        frontmatter=head,
+    )
+
+
+def _from_yaml(data: bytes, file: str, skill_id: str, model: str | None) -> SkillFile | list[Problem]:
+    node = parse(data, file)
+    if isinstance(node, Problem):
+        return [node]
+    if node.value is None:
+        return [Problem(file, 1, 1, "the file is empty: a skill has name, description and content")]
+    skill, problems = validate(SkillYaml, node.value, lambda path, key: Origin(file, node).place(path, key=key))
+    if skill is None:
+        return problems
+    description = skill.description or _first_words(skill.content)
+    return SkillFile(skill_id, skill.name or skill_id, description, skill.content.strip("\n"), model=model)
+
+
+def _frontmatter(data: bytes, file: str) -> Node | Problem:
+    """The frontmatter, read a second time with its plain values quoted if it is no YAML as it stands."""
+    node = parse(data, file, first_line=2)
+    if not isinstance(node, Problem):
+        return node
+    lines = []
+    for line in data.decode("utf-8", "replace").splitlines():
+        pair = _PLAIN_PAIR.match(line)
+        quoted = pair and "'" + pair[2].replace("'", "''") + "'"
+        lines.append(f"{pair[1]}: {quoted}" if pair else line)
+    again = parse("\n".join(lines).encode(), file, first_line=2)
+    return node if isinstance(again, Problem) else again
+
+
+def _first_words(content: str) -> str:
+    """The first line with words in it, as the description of a skill that has none."""
+    for line in content.splitlines():
+        text = line.strip().lstrip("#").strip()
+        if text:
+            return text[:MAX_DESCRIPTION]
+    return ""

@@ -1,0 +1,156 @@
+"""Contract section 6: one broken file costs only itself and keeps its last good form."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from openai_proxy.config.diff import Changes, diff
+from openai_proxy.config.problems import ConfigError
+from tests.config.conftest import House
+
+PROXY = "connections: {a: {api_key: k-secret}}\n"
+
+
+def messages(problems: object) -> list[str]:
+    return [f"{Path(p.file).name}:{p.line}:{p.column}: {p.message}" for p in problems]  # type: ignore[attr-defined]
+
+
+def test_a_broken_model_keeps_its_last_good_form_while_the_rest_applies(house: House) -> None:
+    house.write("proxy.yaml", PROXY)
+    house.write("models/x.yaml", "name: x\ndescription: one\n")
+    house.write("models/y.yaml", "name: y\n")
+    first = house.load()
+    house.write("models/x.yaml", "name: x\ndescription: [\n")
+    house.write("models/y.yaml", "name: y\ndescription: two\n")
+    second = house.load(first)
+    assert second.models["x"].description == "one"
+    assert second.models["y"].description == "two"
+    assert [Path(p.file).name for p in second.problems] == ["x.yaml"]
+    assert diff(first, second) == Changes(updated=("model y",))
+    third = house.load(second)  # told again for as long as it lasts
+    assert third.problems == second.problems
+    assert third.models["x"].description == "one"
+
+
+def test_at_start_a_broken_model_is_left_out_and_listed(house: House) -> None:
+    house.write("models/x.yaml", "name: x\nmax_tool_ronds: 3\n")
+    house.write("models/y.yaml", "name: y\n")
+    house.write("models/z.yaml", "")
+    snapshot = house.load()
+    assert list(snapshot.models) == ["y"]
+    assert messages(snapshot.problems) == [
+        'x.yaml:2:1: unknown key "max_tool_ronds" (did you mean "max_tool_rounds"?)',
+        "z.yaml:1:1: the file is empty: a model needs a name",
+    ]
+
+
+def test_a_broken_proxy_yaml_keeps_its_last_good_form_whole(house: House) -> None:
+    house.write("proxy.yaml", PROXY + "session_ttl: 5\n")
+    first = house.load()
+    house.write("proxy.yaml", "connections: {b: {api_key: k2}}\nsession_ttl: ten\n")
+    second = house.load(first)
+    assert second.proxy == first.proxy
+    assert messages(second.problems) == ["proxy.yaml:2:14: session_ttl: a number is wanted here, not text"]
+    assert second.place("proxy", None, ("session_ttl",))[1:] == (2, 14)
+    with pytest.raises(ConfigError):
+        house.load()
+
+
+def test_one_broken_server_costs_only_that_one(house: House) -> None:
+    house.write("mcp/servers.yaml", "servers:\n  a: {command: one}\n  b: {url: 'http://h/mcp'}\n")
+    first = house.load()
+    house.write("mcp/servers.yaml", "servers:\n  a: {comand: two}\n  b: {url: 'http://h/other'}\n  c: {command: x}\n")
+    second = house.load(first)
+    assert second.servers["a"].command == "one"
+    assert second.servers["b"].url == "http://h/other"
+    assert diff(first, second) == Changes(added=("server c",), updated=("server b",))
+    assert messages(second.problems)[0] == 'servers.yaml:2:7: unknown key "comand" (did you mean "command"?)'
+    assert sorted(house.load().servers) == ["b", "c"]
+
+
+def test_a_syntax_error_in_servers_yaml_keeps_every_server(house: House) -> None:
+    house.write("mcp/servers.yaml", "servers:\n  a: {command: one}\n")
+    first = house.load()
+    house.write("mcp/servers.yaml", "servers:\n  a: {command: one\n")
+    second = house.load(first)
+    assert second.servers == first.servers
+    assert len(second.problems) == 1
+    assert house.load(second).servers == first.servers
+
+
+def test_what_vanishes_is_removed_and_what_cannot_be_read_stays(house: House) -> None:
+    house.write("models/x.yaml", "name: x\n")
+    house.write("models/y.yaml", "name: y\n")
+    house.write("skills/s.md", "Be kind.")
+    house.write("tools/t.py", "A = 1\n")
+    first = house.load()
+    (house.conf / "models/x.yaml").unlink()
+    (house.conf / "models/x.yaml").mkdir()
+    (house.conf / "models/y.yaml").unlink()
+    (house.conf / "tools/t.py").unlink()
+    os.mkfifo(house.conf / "tools/t.py")
+    (house.conf / "skills/s.md").write_bytes(b"\xff\xfe\x00")
+    second = house.load(first)
+    assert list(second.models) == ["x"]
+    assert [s.content for s in second.skills] == ["Be kind."]
+    assert [t.digest for t in second.tool_files] == [t.digest for t in first.tool_files]
+    assert sorted(messages(second.problems)) == [
+        "s.md:1:1: this is not UTF-8 text",
+        "t.py:1:1: this is not a regular file",
+        "x.yaml:1:1: this is a directory, not a file",
+    ]
+    assert diff(first, second) == Changes(removed=("model y",))
+
+
+def test_a_missing_variable_drops_its_entry_only(house: House) -> None:
+    house.write("proxy.yaml", "connections: {a: {api_key: '${A}'}, b: {api_key: '${B:-fallback}'}}\n")
+    house.write("models/x.yaml", "name: x\nparams: {default: {user: '${WHO}'}}\nsystem_prompt: costs ${MUCH}\n")
+    house.write("models/y.yaml", "name: y\nsystem_prompt: costs ${MUCH} $$\n")
+    house.write("mcp/servers.yaml", "servers:\n  a: {command: one, env: {T: 'env:T'}}\n  b: {command: two}\n")
+    snapshot = house.load()
+    assert list(snapshot.proxy.connections) == ["b"]
+    assert snapshot.proxy.connections["b"].api_keys == ("fallback",)
+    assert list(snapshot.models) == ["y"]
+    assert snapshot.models["y"].system_prompt == "costs ${MUCH} $$"
+    assert list(snapshot.servers) == ["b"]
+    assert messages(snapshot.problems) == [
+        "proxy.yaml:1:28: the environment variable A is not set, so connections.a is left out",
+        "x.yaml:2:26: the environment variable WHO is not set, so this model is left out",
+        "servers.yaml:2:30: the environment variable T is not set, so the server a is left out",
+    ]
+    whole = house.load(A="1", WHO="me", T="t")
+    assert (whole.problems, list(whole.models), list(whole.servers)) == ((), ["x", "y"], ["a", "b"])
+    # and a variable that goes away takes its entry with it, last good form or not
+    again = house.load(whole, A="1", T="t")
+    assert list(again.models) == ["y"]
+
+
+def test_of_two_models_of_one_name_the_one_that_had_it_keeps_it(house: House) -> None:
+    house.write("models/b.yaml", "name: x\ndescription: b\n")
+    first = house.load()
+    house.write("models/a.yaml", "name: x\ndescription: a\n")
+    second = house.load(first)
+    assert second.models["x"].description == "b"
+    [problem] = second.problems
+    assert (Path(problem.file).name, problem.line, problem.column) == ("a.yaml", 1, 7)
+    assert "b.yaml:1" in problem.message
+    assert house.load().models["x"].description == "a"  # at start: the first file
+
+
+def test_where_keys_are_lost_the_door_stays_shut(house: House) -> None:
+    house.write("proxy.yaml", "groups: {g: {api_keys: ['${K}']}}\nadmin_api_keys: ['${ADMIN}']\n")
+    proxy = house.load().proxy
+    assert proxy.groups == {}
+    assert proxy.require_api_key
+    assert len(proxy.admin_api_keys) == 1
+    assert proxy.admin_api_keys[0].startswith("sha256:")
+
+
+def test_nothing_that_did_not_change_is_read_twice(house: House) -> None:
+    house.write("models/x.yaml", "name: x\n")
+    first = house.load()
+    second = house.load(first)
+    assert second.models["x"] is first.models["x"]
+    assert second.digest == first.digest
+    assert not diff(first, second)
