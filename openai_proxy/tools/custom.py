@@ -26,6 +26,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from openai_proxy.config.files import PythonFile
 from openai_proxy.config.problems import Problem
 from openai_proxy.secrets import vault
 from openai_proxy.tools.builtin import BUILTIN
@@ -71,20 +72,22 @@ class CustomTools:
 
 
 def load(
-    paths: Iterable[Path],
+    given: Iterable[PythonFile | Path],
     previous: CustomTools | None = None,
     *,
     label: Callable[[Path], str] = str,
     seconds: float = IMPORT_SECONDS,
 ) -> CustomTools:
-    """Run what changed under `paths`. Blocks: call it off the event loop.
+    """Run what changed of the `given` files. Blocks: call it off the event loop.
 
-    `label` makes a path what problems call the file. A file that takes longer than `seconds` to import is a problem.
+    A PythonFile is run from the bytes the snapshot read, a Path from the disk. `label` makes a path what problems
+    call the file. A file that takes longer than `seconds` to import is a problem.
     """
     before = previous.files if previous is not None else {}
     files: dict[Path, LoadedFile] = {}
-    for path in sorted(set(paths)):
-        files[path] = _loaded(path, before.get(path), label(path), seconds)
+    sources = {file if isinstance(file, Path) else file.path: file for file in given}
+    for path in sorted(sources):
+        files[path] = _loaded(sources[path], path, before.get(path), label(path), seconds)
     handlers: dict[str, Handler] = dict(BUILTIN)
     problems: list[Problem] = []
     for path, loaded in files.items():
@@ -97,9 +100,9 @@ def load(
     return CustomTools(handlers, files, tuple(problems))
 
 
-def _loaded(path: Path, before: LoadedFile | None, name: str, seconds: float) -> LoadedFile:
+def _loaded(file: PythonFile | Path, path: Path, before: LoadedFile | None, name: str, seconds: float) -> LoadedFile:
     try:
-        source = _read(path)
+        source = _read(file) if isinstance(file, Path) else file.source
     except (OSError, ValueError) as error:
         return _kept(path, "", before, Problem(name, 1, 1, f"the file cannot be read: {_reason(error)}"))
     digest = hashlib.sha256(source).hexdigest()

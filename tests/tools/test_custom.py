@@ -5,6 +5,7 @@ import textwrap
 import pytest
 
 import openai_proxy
+from openai_proxy.config.files import PythonFile
 from openai_proxy.secrets import vault
 from openai_proxy.tools.base import CallContext
 from openai_proxy.tools.custom import load
@@ -213,6 +214,12 @@ def test_only_changed_files_are_run_again(folder):
     second = folder.load(first)
     assert second.handlers["a"] is first.handlers["a"]
     assert second.handlers["greet"] is not first.handlers["greet"]
+
+
+def test_what_the_snapshot_read_is_what_runs(folder):
+    source = textwrap.dedent(CLASS).encode()
+    path = folder.write("greet.py", "raise ValueError('a later edit')")
+    assert "greet" in load([PythonFile(path, "digest", source)]).handlers
 
 
 def test_a_deleted_file_takes_its_handlers_along(folder):

@@ -1,0 +1,100 @@
+"""Which skills a model has, and what of them stands in its prompt.
+
+`inject` puts their whole text there; `on_demand` only a catalogue, and the tools of tools/skills.py give the rest
+(https://agentskills.io/client-implementation/adding-skills-support). A skill is called by its id, the file's or
+folder's name, which is unique; a `name` in its frontmatter may differ in the wild and is only shown.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
+from xml.sax.saxutils import escape, quoteattr
+
+from openai_proxy.config.skills import SkillFile
+
+MAX_INJECTED: Final = 200_000  # characters of all skills together; the largest public one has 75 kB
+MAX_CATALOGUE: Final = 16_000  # characters
+MAX_DESCRIPTION: Final = 1536  # where Claude Code cuts an entry of its listing
+
+_INTRODUCTION: Final = (
+    "The following skills are instructions for particular tasks. When a task matches a description, call load_skill "
+    "with that name and follow what it says before you go on."
+)
+
+
+def choose(
+    skills: Iterable[SkillFile], model: str, *, named: Collection[str] = (), include_global: bool = True
+) -> tuple[SkillFile, ...]:
+    """The skills of `model`, sorted by id: its own, and all global ones or those `named`.
+
+    A model's own skill hides a global one of the same id. A skill with `disable-model-invocation` is left out unless
+    it is named: then its owner has decided.
+    """
+    chosen: dict[str, SkillFile] = {}
+    for skill in skills:
+        if skill.model is None:
+            if not include_global and skill.id not in named:
+                continue
+        elif skill.model != model:
+            continue
+        if hidden(skill) and skill.id not in named:
+            continue
+        if skill.model is not None or skill.id not in chosen:
+            chosen[skill.id] = skill
+    return tuple(chosen[skill_id] for skill_id in sorted(chosen))
+
+
+def callable_skills(skills: Sequence[SkillFile]) -> tuple[SkillFile, ...]:
+    """Those of `skills` that a model may load by itself: in `on_demand` mode the others do not exist for it."""
+    return tuple(skill for skill in skills if not hidden(skill))
+
+
+def hidden(skill: SkillFile) -> bool:
+    """True if its author says that no model may call it by itself (`disable-model-invocation`)."""
+    value = skill.frontmatter.get("disable-model-invocation", False)
+    return value is True or (isinstance(value, str) and value.strip().lower() in ("true", "yes", "on", "1"))
+
+
+def injected(skills: Sequence[SkillFile], limit: int = MAX_INJECTED) -> str:
+    """The text of all `skills` for the prompt, in order, at most about `limit` characters, or "" if there are none.
+
+    What does not fit is marked, so that the model does not take half an instruction for a whole one.
+    """
+    pieces: list[str] = []
+    left = limit
+    for number, skill in enumerate(skills):
+        text = skill.content
+        if len(text) > left:
+            names = ", ".join(s.id for s in skills[number + 1 :][:20])
+            rest = f" Left out altogether: {names}." if names else ""
+            marker = f"\n\n[… the skills are too long; {len(text) - left} characters of this one are left out.{rest}]"
+            pieces.append(_wrapped(skill, text[:left] + marker))
+            break
+        left -= len(text)
+        pieces.append(_wrapped(skill, text))
+    return "\n\n".join(pieces)
+
+
+def catalogue(skills: Sequence[SkillFile], limit: int = MAX_CATALOGUE) -> str:
+    """What the prompt says of skills that can be loaded: name and description of each, or "" if there are none.
+
+    Past `limit` characters descriptions are shortened, all alike, but no name is ever dropped.
+    """
+    shown = callable_skills(skills)
+    if not shown:
+        return ""
+    room = max(40, min(MAX_DESCRIPTION, limit // len(shown)))
+    lines = [_INTRODUCTION, "<available_skills>"]
+    for skill in shown:
+        description = " ".join(skill.description.split())
+        if len(description) > room and sum(len(s.description) for s in shown) > limit:
+            description = description[: room - 1] + "…"
+        elif len(description) > MAX_DESCRIPTION:
+            description = description[: MAX_DESCRIPTION - 1] + "…"
+        lines.append(f"<skill name={quoteattr(skill.id)}>{escape(description)}</skill>")
+    lines.append("</available_skills>")
+    return "\n".join(lines)
+
+
+def _wrapped(skill: SkillFile, text: str) -> str:
+    # Only the name is quoted: Markdown with code in it reads better as it was written.
+    return f"<skill_content name={quoteattr(skill.id)}>\n{text.strip()}\n</skill_content>"
