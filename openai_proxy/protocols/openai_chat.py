@@ -163,11 +163,11 @@ class MessageFold:
         fold = self._choices.get(index)
         return fold.calls if fold is not None else None
 
-    def message(self, index: int = 0) -> dict[str, Any]:
-        """The message as a client should read it: text in `content`, `<think>` and thinking parts as reasoning."""
+    def message(self, index: int = 0, *, think: bool = True) -> dict[str, Any]:
+        """The message as a client should read it: text in `content`, thinking parts (and `<think>`) as reasoning."""
         fold = self._choices.get(index) or _ChoiceFold()
         content, thoughts = fold.content()
-        if "<think>" in content:
+        if think and "<think>" in content:
             content, more = split_think(content)
             thoughts += more
         message = self._message(fold, content)
@@ -187,12 +187,12 @@ class MessageFold:
             message["tool_calls"] = fold.calls.calls()
         return message
 
-    def completion(self) -> dict[str, Any]:
+    def completion(self, *, think: bool = True) -> dict[str, Any]:
         """The whole as a `chat.completion`."""
         choices = [
             {
                 "index": index,
-                "message": self.message(index),
+                "message": self.message(index, think=think),
                 "logprobs": settle(self._choices[index].logprobs),
                 "finish_reason": self._choices[index].finish_reason,
             }

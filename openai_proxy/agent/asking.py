@@ -1,0 +1,108 @@
+"""The provider's side of a turn: one answer at a time, asked for, read, and let go of in every case."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, Final, TypeVar
+
+from openai_proxy.agent.deadline import Deadline
+from openai_proxy.agent.refusal import UpstreamRefused, refusal
+from openai_proxy.agent.turn import Ask
+from openai_proxy.agent.upstream_events import ChunkReader
+from openai_proxy.errors import ProxyError, UpstreamError
+from openai_proxy.exchange import UpstreamResponse
+from openai_proxy.tasks import spawn
+
+TRAILER: Final = 5.0
+"""Seconds after the finish_reason in which usage and [DONE] may still come; the answer itself is whole by then."""
+
+_DRAIN: Final = 1.0  # seconds for the end of a whole answer's framing
+
+Chunks = list[dict[str, Any]]
+T = TypeVar("T")
+
+
+class Asking:
+    """Sends the requests of one turn and reads their answers."""
+
+    def __init__(self, ask: Ask, deadline: Deadline) -> None:
+        self._ask = ask
+        self._deadline = deadline
+        self._response: UpstreamResponse | None = None
+        self._reader: ChunkReader | None = None
+
+    async def open(self, body: dict[str, Any]) -> UpstreamResponse:
+        """Ask; returns when a 2xx head has come. Raises ProxyError, and UpstreamRefused for any other answer."""
+        return await self._within(self._open(body))
+
+    async def open_and_read(self, body: dict[str, Any]) -> Chunks | ProxyError | UpstreamRefused:
+        """Ask and read the first piece. Errors are returned: as the end of a task they would be logged as defects."""
+        try:
+            await self.open(body)
+            return await self.read(patient=False)
+        except (ProxyError, UpstreamRefused) as error:
+            return error
+
+    async def read(self, *, patient: bool) -> Chunks:
+        """The next chunks; `patient` once text flows: an answer that is being spoken is not cut by the deadline."""
+        assert self._reader is not None
+        return await (self._reader.read() if patient else self._within(self._reader.read()))
+
+    async def trailer(self) -> Chunks:
+        """What still comes after the finish_reason; nothing that fails here can spoil the answer."""
+        assert self._reader is not None
+        try:
+            async with asyncio.timeout(TRAILER):
+                return await self._reader.read()
+        except (TimeoutError, UpstreamError):
+            self._reader.ended = True
+            return []
+
+    @property
+    def ended(self) -> bool:
+        """True once the present answer has no more chunks."""
+        return self._reader is None or self._reader.ended
+
+    def let_go(self) -> None:
+        """Done with a whole answer. Its connection may serve again if its end comes at once; nobody waits for it."""
+        response, self._response = self._response, None
+        if response is not None:
+            spawn(_drain(response), name="drain")
+
+    def close(self) -> None:
+        """Drop what is still being read, so that the provider stops generating."""
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+    async def _open(self, body: dict[str, Any]) -> UpstreamResponse:
+        response = await self._ask(body)
+        self._response = response
+        if not 200 <= response.status < 300:
+            raise await refusal(response)
+        self._reader = ChunkReader(response)
+        return response
+
+    async def _within(self, awaited: Awaitable[T]) -> T:
+        """`awaited`, unless the deadline passes first."""
+        if not self._deadline.limited:
+            return await awaited
+        scope = asyncio.timeout(max(0.0, self._deadline.left()))
+        try:
+            async with scope:
+                return await awaited
+        except TimeoutError:
+            if scope.expired():
+                raise self._deadline.passed() from None
+            raise
+
+
+async def _drain(response: UpstreamResponse) -> None:
+    """Read what follows a whole answer, so that its connection can be used again."""
+    try:
+        async with asyncio.timeout(_DRAIN):
+            while await response.chunk():
+                continue
+    except (TimeoutError, ProxyError):
+        return
+    finally:
+        response.close()

@@ -1,0 +1,170 @@
+"""Running our tools for one turn: side by side, bounded, never twice too often, ended with the turn."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from openai_proxy.agent.deadline import Deadline
+from openai_proxy.agent.fingerprint import canonical
+from openai_proxy.agent.plan import Owner, Plan
+from openai_proxy.agent.status import StatusFeed
+from openai_proxy.agent.turn import CallRecord, Turn
+from openai_proxy.protocols.openai_deltas import is_object
+from openai_proxy.tasks import spawn
+from openai_proxy.tools.base import CallContext, ToolResult
+
+log = logging.getLogger(__name__)
+
+NOT_RUN: Final = "This call was not run."
+"""The result of a call that was cut off by the token limit, or made where no tool may run any more."""
+
+_GRACE: Final = 0.5  # seconds a tool may outlive its own time limit before it is left behind
+_ENDING: Final = 0.1  # seconds a cancelled tool has to end; the client's leaving must not wait for it
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    call: dict[str, Any]
+    task: asyncio.Task[ToolResult]
+
+
+class Calls:
+    """The calls of ours in one turn, over all its rounds."""
+
+    def __init__(self, turn: Turn, plan: Plan, feed: StatusFeed, deadline: Deadline) -> None:
+        self._turn = turn
+        self._plan = plan
+        self._feed = feed
+        self._deadline = deadline
+        width = turn.settings.concurrency if plan.parallel else 1
+        self._slots = asyncio.Semaphore(max(1, width))
+        self._seen: dict[tuple[str, str], int] = {}
+        self._running: list[_Running] = []  # of this round, in the order of the calls
+        self.acted = False  # a tool has run: what fails from now on must not be repeated blindly
+
+    def start(self, call: dict[str, Any]) -> None:
+        """Begin `call`, an entry of tool_calls."""
+        task = spawn(self._call(call), name=f"tool {call['function']['name'][:64]}")
+        running = _Running(call, task)
+        task.add_done_callback(lambda _: self._feed.wake.set())
+        self._running.append(running)
+
+    @property
+    def started(self) -> int:
+        """How many calls of this round have begun."""
+        return len(self._running)
+
+    @property
+    def pending(self) -> bool:
+        """True while a call of this round has not ended."""
+        return any(not running.task.done() for running in self._running)
+
+    def take(self, order: list[str]) -> list[dict[str, Any]]:
+        """The tool messages of this round, in the order of the calls' ids `order`; the next round begins."""
+        results = {running.call["id"]: running.task.result().text for running in self._running}
+        self._running = []
+        return [{"role": "tool", "tool_call_id": i, "content": results.get(i, NOT_RUN)} for i in order]
+
+    async def close(self) -> None:
+        """End what still runs. Returns in about 0.1 s even if a tool does not let itself be ended."""
+        await end_soon({running.task for running in self._running})
+
+    async def _call(self, call: dict[str, Any]) -> ToolResult:
+        name, arguments = call["function"]["name"], call["function"]["arguments"]
+        fault = self._fault(name, arguments)
+        started = self._turn.clock()
+        if fault is not None:
+            result = ToolResult(fault, is_error=True)
+        else:
+            async with self._slots:
+                started = self._turn.clock()
+                self._feed.post("executing_tool", name, tool_call_id=call["id"])
+                result = await self._run(call["id"], name, arguments)
+        seconds = self._turn.clock() - started
+        self._feed.post(
+            "tool_completed",
+            name,
+            tool_call_id=call["id"],
+            duration_ms=round(seconds * 1000, 1),
+            is_error=result.is_error or None,
+        )
+        status = "error" if result.is_error else "ok"
+        self._turn.observer.tool_call(CallRecord(call["id"], name, arguments, result.text, status, seconds))
+        return result
+
+    def _fault(self, name: str, arguments: str) -> str | None:
+        """Why this call is not run, in words for the model."""
+        if self._plan.owner(name) is not Owner.OURS:
+            return f"There is no tool called {name[:64]!r}. Use only the tools you were given."
+        same = (name, canonical(arguments))
+        self._seen[same] = self._seen.get(same, 0) + 1
+        if self._seen[same] > self._turn.settings.same_call_limit:
+            return (
+                f"You have called {name} with these arguments {self._turn.settings.same_call_limit} times already. "
+                "Use the results you have."
+            )
+        return None
+
+    async def _run(self, call_id: str, name: str, arguments: str) -> ToolResult:
+        toolbox = self._plan.toolbox
+        assert toolbox is not None
+        limit = self._turn.settings.tool_timeout
+        left = self._deadline.for_tools()
+        if left <= 0:
+            return ToolResult("There was no time left to run this tool. Answer with what you know.", is_error=True)
+        limit = min(limit, left)
+        self.acted = True
+        context = CallContext(
+            request_id=self._turn.request_id,
+            caller=self._turn.caller,
+            progress=self._feed.progress(call_id, name),
+            meta=dict(self._turn.meta),
+        )
+        task = spawn(_caught(toolbox.run(name, arguments, context, timeout=limit), name), name=f"run {name[:64]}")
+        try:
+            done, _ = await asyncio.wait({task}, timeout=limit + _GRACE)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if done:
+            return task.result()
+        task.cancel()
+        log.warning("the tool %s ignores its time limit and is left behind", name)
+        return ToolResult(f"{name} gave no answer within {limit:g} seconds.", is_error=True)
+
+
+async def _caught(running: Awaitable[Any], name: str) -> ToolResult:
+    """The result of a tool that may break its promises: raise, cancel itself, or return something else."""
+    try:
+        result = await running
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return ToolResult(f"{name} was cancelled.", is_error=True)
+    except Exception as error:
+        log.exception("the tool %s broke its promise not to raise", name)
+        return ToolResult(f"{name} failed ({type(error).__name__}).", is_error=True)
+    return result if isinstance(result, ToolResult) else ToolResult(str(result))
+
+
+async def end_soon(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancel `tasks` and wait at most 0.1 s for them: a client that leaves must not wait for a tool that does not."""
+    pending = {task for task in tasks if not task.done()}
+    for task in pending:
+        task.cancel()
+    if pending:
+        _, stuck = await asyncio.wait(pending, timeout=_ENDING)
+        for task in stuck:
+            log.warning("%s does not end; it is left behind", task.get_name())
+
+
+def sendable(call: dict[str, Any]) -> dict[str, Any]:
+    """`call` for the next request: arguments that are no JSON object would make some providers refuse the whole."""
+    function = call.get("function")
+    if not isinstance(function, dict) or is_object(function["arguments"]):
+        return call
+    return {**call, "function": {**function, "arguments": json.dumps({"invalid_json": function["arguments"][:2000]})}}

@@ -1,0 +1,152 @@
+"""What the client sees of a turn: one grammar of chunks, whether they become a stream or one completion.
+
+Role first; text as it comes; calls whole, one per chunk, in sequence; one finish; usage if asked for. One id, one
+model, one time of creation.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+
+from openai_proxy.protocols import sse
+from openai_proxy.protocols.openai_chat import MessageFold, chunk, usage_chunk
+
+_PRIVATE: Final = frozenset(
+    {"id", "object", "created", "model", "choices", "usage", "error", "obfuscation", "x_groq"}
+)  # of the provider's envelope: ours instead, or per round, or padding of bytes that are no longer there
+
+
+class Output:
+    """Builds the chunks of one answer and hands each to `put`."""
+
+    def __init__(
+        self,
+        put: Callable[[dict[str, Any]], None],
+        *,
+        id: str,
+        model: str,
+        clock: Callable[[], float],  # noqa: A002
+    ) -> None:
+        self._put = put
+        self._id = id
+        self._model = model
+        self._created = int(time.time())
+        self._clock = clock
+        self._round_began = False  # no text of this round has been sent
+        self._ends_open = False  # the text so far ends without white space
+        self.said: list[str] = []  # the text the client has seen
+        self.sent_at = clock()
+
+    def role(self, index: int = 0) -> None:
+        """The first chunk of a choice."""
+        self._chunk({"role": "assistant", "content": ""}, index)
+
+    def new_round(self) -> None:
+        """Text from here on belongs to another message of the model."""
+        self._round_began = True
+
+    def delta(
+        self, delta: dict[str, Any], index: int = 0, logprobs: Any = None, envelope: dict[str, Any] | None = None
+    ) -> None:
+        """Text and other members as they came; `envelope` is the provider's chunk, for members such as service_tier."""
+        content = delta.get("content")
+        if content:
+            if self._round_began:
+                self._round_began = False
+                if self._ends_open and not content[0].isspace():
+                    # Two messages of the model become one of the client's: without this, "One moment.It is 20 °C."
+                    delta = {**delta, "content": "\n\n" + content}
+                    content = delta["content"]
+            self._ends_open = not content[-1].isspace()
+            self.said.append(content)
+        built = self._build(delta, index)
+        if logprobs is not None:
+            built["choices"][0]["logprobs"] = logprobs
+        if envelope is not None and not envelope.keys() <= _PRIVATE:
+            for name, value in envelope.items():
+                if name not in _PRIVATE and value is not None:
+                    built[name] = value
+        self._send(built)
+
+    def status(self, members: dict[str, Any]) -> None:
+        """A status chunk: an empty delta and `proxy_status`."""
+        built = self._build({}, 0)
+        built["proxy_status"] = {"type": "tool_execution", **members}
+        self._send(built)
+
+    def heartbeat(self) -> None:
+        """Something for clients and middle boxes that give up on silence."""
+        self._chunk({}, 0)
+
+    def call(self, position: int, call: dict[str, Any], index: int = 0) -> None:
+        """One whole call of the client's."""
+        self._chunk({"tool_calls": [{"index": position, **call}]}, index)
+
+    def finish(self, reason: str, index: int = 0) -> None:
+        """The end of a choice."""
+        self._send(chunk(self._id, self._model, {}, created=self._created, finish_reason=reason, index=index))
+
+    def usage(self, usage: dict[str, Any]) -> None:
+        """The summed usage."""
+        self._send(usage_chunk(self._id, self._model, usage, created=self._created))
+
+    def _chunk(self, delta: dict[str, Any], index: int) -> None:
+        self._send(self._build(delta, index))
+
+    def _build(self, delta: dict[str, Any], index: int) -> dict[str, Any]:
+        return {
+            "id": self._id,
+            "object": "chat.completion.chunk",
+            "created": self._created,
+            "model": self._model,
+            "choices": [{"index": index, "delta": delta, "finish_reason": None}],
+        }
+
+    def _send(self, built: dict[str, Any]) -> None:
+        self.sent_at = self._clock()
+        self._put(built)
+
+
+class StreamSink:
+    """Chunks as server-sent events."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def put(self, built: dict[str, Any]) -> None:
+        """One chunk."""
+        self._parts.append(b"data: %b\n\n" % orjson.dumps(built, option=orjson.OPT_NON_STR_KEYS))
+
+    def take(self) -> bytes:
+        """The bytes since the last time."""
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data
+
+    @staticmethod
+    def done() -> bytes:
+        """The end of a whole answer."""
+        return sse.encode(sse.DONE)
+
+    @staticmethod
+    def error(payload: dict[str, Any]) -> bytes:
+        """The end of a broken one: no `choices`, so that every client raises, and nothing follows."""
+        return sse.encode(orjson.dumps(payload))
+
+
+class CompletionSink:
+    """Chunks folded into one `chat.completion`."""
+
+    def __init__(self) -> None:
+        self._fold = MessageFold()
+
+    def put(self, built: dict[str, Any]) -> None:
+        """One chunk; status and heartbeats mean nothing here."""
+        if "proxy_status" not in built:
+            self._fold.feed(built)
+
+    def completion(self) -> dict[str, Any]:
+        """The whole answer."""
+        return self._fold.completion(think=False)

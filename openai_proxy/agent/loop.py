@@ -1,0 +1,219 @@
+"""The tool loop: ask, run ours, ask again, until the model answers or calls a tool of the client's.
+
+One generator does one turn. It writes to an `Output` and yields whenever something may be sent; whoever drives it
+decides whether that becomes a stream or one completion. All it starts ends with it.
+
+Upstream is asked in the client's own mode. Cancelling is the same in both (the connection is dropped), and a whole
+completion carries what deltas do not (logprobs, audio, exact usage) and asks nothing of providers that stream badly;
+what streaming would gain, tools that start before the round's end, is little against the round itself.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from openai_proxy.agent import mixed
+from openai_proxy.agent.asking import Asking
+from openai_proxy.agent.calls import Calls, end_soon, sendable
+from openai_proxy.agent.deadline import Deadline
+from openai_proxy.agent.emit import Output
+from openai_proxy.agent.fingerprint import Conversation
+from openai_proxy.agent.plan import Plan
+from openai_proxy.agent.rounds import CUT_OFF, Round
+from openai_proxy.agent.status import StatusFeed
+from openai_proxy.agent.turn import Turn
+from openai_proxy.agent.usage import add_usage
+from openai_proxy.errors import UpstreamError
+from openai_proxy.exchange import UpstreamResponse
+from openai_proxy.protocols.openai_deltas import is_object
+from openai_proxy.tasks import spawn
+
+Flush = AsyncGenerator[None, None]
+"""Yields where what has been written may be sent."""
+
+
+class Loop:
+    """One turn of one augmented model. `open` it, then drive `run` to its end, or `abandon` it."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self.plan = Plan(turn)
+        self._deadline = Deadline(turn.settings.deadline, turn.clock)
+        self._asking = Asking(turn.ask, self._deadline)
+        self._given: list[Any] = list(turn.body.get("messages") or ())
+        self._messages = self._given
+        if turn.turns is not None and self.plan.choices == 1:
+            remember = turn.settings.remember_tool_turns
+            self._messages = mixed.restore(turn.turns, turn.caller, self._given, remember=remember)
+        self._hidden: list[dict[str, Any]] = []  # finished rounds of this turn
+        self._rounds = 0  # how many those are
+        self._usage: dict[str, Any] | None = None
+        self._calls: Calls | None = None
+
+    @property
+    def acted(self) -> bool:
+        """True once a tool of ours has run."""
+        return self._calls is not None and self._calls.acted
+
+    async def open(self) -> UpstreamResponse:
+        """Ask for the first time. Raises ProxyError, and UpstreamRefused for an answer that is not 2xx."""
+        self._turn.observer.state("waiting")
+        return await self._asking.open(self.plan.request(self._messages, first=True, last=False))
+
+    def abandon(self) -> None:
+        """Let go of a turn that is not run."""
+        self._asking.close()
+
+    async def run(self, out: Output, *, status: str) -> Flush:
+        """The turn from the first answer's head to its end. `status`: chunk, reasoning or off."""
+        feed = StatusFeed(status, out, self._turn.clock)
+        calls = self._calls = Calls(self._turn, self.plan, feed, self._deadline)
+        settings = self._turn.settings
+        chunks: list[dict[str, Any]] = []
+        last = False
+        try:
+            for index in range(self.plan.choices):
+                out.role(index)
+            if self.plan.toolbox is not None:
+                feed.post("calling_llm")
+                feed.flush()
+            yield
+            while True:
+                round_ = Round(self.plan, out, strip_reasoning=settings.reasoning == "strip")
+                async for _ in self._read(round_, chunks, calls, out, feed, last=last):
+                    yield
+                self._usage = add_usage(self._usage, round_.usage)
+                async for _ in self._await_tools(calls, out, feed):
+                    yield
+                if not calls.started or round_.clients_calls():
+                    break
+                message, results = self._settled(round_, calls)
+                self._hidden += [message, *results]
+                self._rounds += 1
+                last = self._rounds >= settings.max_tool_rounds or self._deadline.near
+                feed.post("processing_results")
+                feed.flush()
+                yield
+                # Closed by name: the client may leave at the yield, and the request must not outlive it.
+                async with aclosing(self._ask_again(out, last=last)) as steps:
+                    async for more in steps:
+                        chunks = more
+                        yield
+                out.new_round()
+            self._deliver(round_, calls, out)
+            yield
+        finally:
+            self._asking.close()
+            await calls.close()
+
+    async def _read(
+        self, round_: Round, chunks: list[dict[str, Any]], calls: Calls, out: Output, feed: StatusFeed, *, last: bool
+    ) -> Flush:
+        """Read one answer to its end, `chunks` first; our calls begin as each is complete."""
+        clock, heartbeat, asking = self._turn.clock, self._turn.settings.heartbeat, self._asking
+        runs = self.plan.toolbox is not None and not last
+        streaming = False
+        while True:
+            for chunk in chunks:
+                round_.feed(chunk)
+                if runs:
+                    for call in round_.complete():
+                        if round_.reason() not in CUT_OFF or is_object(call["function"]["arguments"]):
+                            calls.start(call)
+            if round_.spoke and not streaming:
+                streaming = True
+                self._turn.observer.state("streaming")
+            feed.flush()
+            if clock() - out.sent_at >= heartbeat:
+                out.heartbeat()
+            yield
+            if asking.ended:
+                break
+            chunks = await (asking.trailer() if round_.finished else asking.read(patient=round_.spoke))
+        round_.end()
+        asking.let_go()
+
+    async def _await_tools(self, calls: Calls, out: Output, feed: StatusFeed) -> Flush:
+        """Wait for our calls of this round, with status and heartbeats."""
+        if calls.pending:
+            self._turn.observer.state("tools")
+        while calls.pending:
+            feed.wake.clear()
+            try:
+                async with asyncio.timeout(self._until_heartbeat(out)):
+                    await feed.wake.wait()
+            except TimeoutError:
+                out.heartbeat()
+            feed.flush()
+            yield
+        feed.flush()
+
+    async def _ask_again(self, out: Output, *, last: bool) -> AsyncGenerator[list[dict[str, Any]], None]:
+        """Ask for the next round; heartbeats until its first piece has come, which is the last thing yielded."""
+        self._turn.observer.state("waiting")
+        body = self.plan.request([*self._messages, *self._hidden], first=False, last=last)
+        task = spawn(self._asking.open_and_read(body), name="ask again")
+        try:
+            while not task.done():
+                done, _ = await asyncio.wait({task}, timeout=self._until_heartbeat(out))
+                if not done:
+                    out.heartbeat()
+                    yield []
+        finally:
+            await end_soon({task})
+        result = task.result()
+        if isinstance(result, Exception):
+            raise result
+        yield result
+
+    def _until_heartbeat(self, out: Output) -> float:
+        return max(0.0, out.sent_at + self._turn.settings.heartbeat - self._turn.clock())
+
+    def _settled(self, round_: Round, calls: Calls) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The true assistant message to be sent back, and the results of our calls in it."""
+        message = round_.turn()
+        theirs = {call["id"] for call in round_.clients_calls()}
+        entries = message.get("tool_calls") or ()
+        results = calls.take([call["id"] for call in entries if call["id"] not in theirs])
+        if entries:
+            message["tool_calls"] = [sendable(call) for call in entries]
+        return message, results
+
+    def _deliver(self, round_: Round, calls: Calls, out: Output) -> None:
+        """The end of the turn: the client's calls, the finish, the usage."""
+        for index in range(self.plan.choices):
+            theirs = round_.clients_calls(index)
+            reason = round_.reason(index)
+            if theirs:
+                # Some clients drop calls that end with "stop" (Home Assistant's open_router does).
+                reason = reason if reason in CUT_OFF else "tool_calls"
+            elif reason in ("tool_calls", "stop") and round_.has_calls(index):
+                if not out.said:
+                    raise UpstreamError("The model kept calling tools and gave no answer.", code="no_answer")
+                reason = "stop"
+            elif reason == "tool_calls":
+                reason = "stop"
+            if self.plan.choices == 1:
+                self._keep(round_, calls, theirs, out)
+            for position, call in enumerate(theirs):
+                out.call(position, call, index)
+            out.finish(reason, index)
+        if self.plan.wants_usage and self._usage is not None:
+            out.usage(self._usage)
+
+    def _keep(self, round_: Round, calls: Calls, theirs: list[dict[str, Any]], out: Output) -> None:
+        """Keep what the client does not see of this turn for its next request."""
+        store, caller = self._turn.turns, self._turn.caller
+        if store is None or not (self._hidden or calls.started):
+            return
+        seen = Conversation()
+        for message in self._given:
+            seen.add(message)
+        if theirs:
+            turn, results = self._settled(round_, calls)
+            ids = [call["id"] for call in theirs]
+            mixed.keep_calls(store, caller, seen, before=self._hidden, turn=turn, results=results, ids=ids)
+        elif self._turn.settings.remember_tool_turns:
+            turn = {name: value for name, value in round_.turn().items() if name != "tool_calls"}
+            mixed.keep_answer(store, caller, seen, before=self._hidden, turn=turn, visible="".join(out.said))

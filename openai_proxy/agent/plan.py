@@ -1,0 +1,113 @@
+"""What is sent upstream in each round of a turn, and whose a tool call is.
+
+Rules: tools of the house first, in their stable order, then the client's (a stable prefix hits the provider's prompt
+cache); of two with one name the client's is meant. A forced `tool_choice` counts for the first round only, or the
+model calls for ever (https://github.com/openai/openai-agents-python/pull/263). The last round keeps the tools listed,
+since a transcript with calls of unlisted tools is invalid at some providers, and forbids them by `tool_choice: none`.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, Final
+
+from openai_proxy.agent.turn import Toolbox, Turn
+
+PROBE_TOKENS: Final = 16
+"""A request for so few tokens is a client's probe (Home Assistant's llama.cpp integration asks for 3 at set-up)."""
+
+
+class Owner(Enum):
+    """Who runs a call."""
+
+    OURS = "ours"
+    CLIENT = "client"
+    NOBODY = "nobody"
+
+
+class Plan:
+    """One turn's tools and request bodies."""
+
+    def __init__(self, turn: Turn) -> None:
+        body = turn.body
+        self._body = body
+        self._client_tools = [t for t in body.get("tools") or () if isinstance(t, dict)]
+        self._client_names = frozenset(filter(None, map(_name, self._client_tools)))
+        self._offered_only = turn.offered_only
+        self.stream = body.get("stream") is True
+        options = body.get("stream_options")
+        self._stream_options = options if isinstance(options, dict) else {}
+        self.wants_usage = not self.stream or self._stream_options.get("include_usage") is True
+        self.parallel = body.get("parallel_tool_calls") is not False
+        self.choices = body["n"] if isinstance(body.get("n"), int) else 1
+        self.toolbox = self._usable(turn)
+        self._tools = self._merged()
+
+    def _usable(self, turn: Turn) -> Toolbox | None:
+        box, body = turn.toolbox, turn.body
+        if box is None or self.choices > 1 or is_probe(body) or turn.settings.max_tool_rounds < 1:
+            return None
+        if turn.offered_only:
+            return box if any(box.get(name) for name in self._client_names) else None
+        if body.get("tool_choice") == "none" and not _has_calls(body.get("messages")):
+            return None  # nothing may be called, and no transcript needs the definitions
+        return box if any(_name(d) not in self._client_names for d in box.definitions()) else None
+
+    def _merged(self) -> list[dict[str, Any]]:
+        if self.toolbox is None or self._offered_only:
+            return self._client_tools
+        ours = [d for d in self.toolbox.definitions() if _name(d) not in self._client_names]
+        return ours + self._client_tools
+
+    def owner(self, name: str) -> Owner:
+        """Whose tool `name` is: by table, never by its form."""
+        if self.toolbox is None:
+            return Owner.CLIENT
+        if self._offered_only:
+            return Owner.OURS if name in self._client_names and self.toolbox.get(name) else Owner.CLIENT
+        if name in self._client_names:
+            return Owner.CLIENT
+        return Owner.OURS if self.toolbox.get(name) is not None else Owner.NOBODY
+
+    def request(self, messages: Sequence[Any], *, first: bool, last: bool) -> dict[str, Any]:
+        """The body of one round."""
+        body = {**self._body, "messages": list(messages)}
+        if self.stream:
+            # Always asked for: the sum over the rounds, limits and records need it. The client sees it if it asked.
+            body["stream_options"] = {**self._stream_options, "include_usage": True}
+        if self._tools:
+            body["tools"] = self._tools
+        else:
+            for name in ("tools", "tool_choice", "parallel_tool_calls"):  # refused where no tools are listed
+                body.pop(name, None)
+            return body
+        if last:
+            body["tool_choice"] = "none"
+        elif not first and "tool_choice" in body:
+            body["tool_choice"] = _relaxed(body["tool_choice"])
+        return body
+
+
+def is_probe(body: dict[str, Any]) -> bool:
+    """True for a request whose answer may have 16 tokens at most: no tool runs and no template is waited for."""
+    limits = [body.get("max_tokens"), body.get("max_completion_tokens")]
+    return any(isinstance(n, int | float) and not isinstance(n, bool) and n <= PROBE_TOKENS for n in limits)
+
+
+def _relaxed(choice: Any) -> Any:
+    """`tool_choice` after the first round."""
+    if choice == "none":
+        return choice
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        allowed = choice.get("allowed_tools")
+        return {**choice, "allowed_tools": {**allowed, "mode": "auto"}} if isinstance(allowed, dict) else "auto"
+    return "auto"
+
+
+def _name(definition: dict[str, Any]) -> str:
+    inner = definition.get("function") or definition.get("custom")
+    name = inner.get("name") if isinstance(inner, dict) else definition.get("name")
+    return name if isinstance(name, str) else ""
+
+
+def _has_calls(messages: Any) -> bool:
+    return any(isinstance(m, dict) and m.get("tool_calls") for m in messages or ())

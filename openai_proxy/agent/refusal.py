@@ -1,0 +1,57 @@
+"""An answer of the provider that is no 2xx: it goes to the client unchanged, with one warning after a tool acted."""
+
+from typing import Any
+
+import orjson
+
+from openai_proxy.agent.upstream_events import MAX_ERROR
+from openai_proxy.errors import ProxyError, UpstreamError
+from openai_proxy.exchange import Headers, UpstreamResponse
+from openai_proxy.secrets import vault
+
+NO_RETRY = {"x-should-retry": "false"}
+"""OpenAI's clients obey it: a turn whose tools have acted must not be run a second time unasked."""
+
+
+class UpstreamRefused(Exception):
+    """The provider answered with an error status.
+
+    `headers` are its own as they came, the length and coding of `body` among them; `extra` are ours, to be added.
+    """
+
+    def __init__(self, status: int, reason: str, headers: Headers, body: bytes) -> None:
+        super().__init__(f"the provider answered {status}")
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.body = body
+        self.extra: dict[str, str] = {}
+
+    def payload(self) -> dict[str, Any]:
+        """The error object for a stream that has already begun."""
+        try:
+            error = orjson.loads(self.body).get("error")
+            message, code, kind = error["message"], error.get("code"), error.get("type")
+        except (ValueError, AttributeError, KeyError, TypeError):
+            message = code = kind = None
+        if not isinstance(message, str) or not message:
+            message = f"The provider answered {self.status} in the middle of the answer."
+        return {
+            "error": {
+                "message": vault.scrub(message)[:500],
+                "type": kind if isinstance(kind, str) else UpstreamError.type,
+                "param": None,
+                "code": code if isinstance(code, str) else UpstreamError.default_code,
+            }
+        }
+
+
+async def refusal(response: UpstreamResponse) -> UpstreamRefused:
+    """Read an error answer whole (at most 1 MiB) and close it."""
+    try:
+        body = await response.read(MAX_ERROR)
+    except ProxyError:
+        body = b""
+    finally:
+        response.close()
+    return UpstreamRefused(response.status, response.reason, response.headers, body)

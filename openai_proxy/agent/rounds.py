@@ -1,0 +1,163 @@
+"""One answer of the model within a turn: what of it goes to the client at once, and what it calls.
+
+Text and every other member of a delta go on as they come. Tool calls are held: whose they are is known only when the
+round is whole. Ours begin as soon as each is complete, which is when the next one begins or the round ends; JSON that
+could already be parsed is no sign, since some translators send "{}" before the true arguments.
+"""
+
+from typing import Any, Final
+
+from openai_proxy.agent.emit import Output
+from openai_proxy.agent.plan import Owner, Plan
+from openai_proxy.errors import UpstreamError, UpstreamIncomplete
+from openai_proxy.protocols.openai_chat import REASONING, MessageFold, text_of
+from openai_proxy.protocols.openai_deltas import is_object
+from openai_proxy.protocols.think import ThinkSplitter
+from openai_proxy.secrets import vault
+
+CUT_OFF: Final = frozenset({"length", "content_filter"})
+"""Ends that may leave the last call half written."""
+
+_MAX_MESSAGE: Final = 500
+
+
+class Round:
+    """Reads the chunks of one answer."""
+
+    def __init__(self, plan: Plan, out: Output, *, strip_reasoning: bool) -> None:
+        self._plan = plan
+        self._out = out
+        self._strip = strip_reasoning
+        self._fold = MessageFold()
+        self._think: dict[int, ThinkSplitter] = {}
+        self._begun = 0  # calls seen so far
+        self._released = 0  # of those, how many have been looked at by `complete`
+        self.spoke = False  # something went to the client
+
+    def feed(self, chunk: dict[str, Any]) -> None:
+        """Take one chunk; what may be seen of it goes out. Raises UpstreamError for an error in band."""
+        fold = self._fold
+        fold.feed(chunk)
+        if fold.error:
+            raise in_band(fold.error)
+        choices = chunk.get("choices")
+        if not choices or not isinstance(choices, list):
+            return
+        for choice in choices:
+            if not isinstance(choice, dict):
+                continue
+            index = choice.get("index", 0)
+            if type(index) is not int:
+                index = 0
+            if index >= self._plan.choices:
+                continue
+            delta = choice.get("delta") or choice.get("message")
+            visible = self._visible(index, delta) if delta and isinstance(delta, dict) else None
+            logprobs = choice.get("logprobs")
+            if visible or logprobs:
+                self.spoke = True
+                self._out.delta(visible or {}, index, logprobs, chunk)
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """The usage of this round, if it was told."""
+        return self._fold.usage
+
+    @property
+    def finished(self) -> bool:
+        """True once every choice has its finish_reason."""
+        return all(self._fold.finish_of(i) is not None for i in range(self._plan.choices))
+
+    def complete(self) -> list[dict[str, Any]]:
+        """The calls that have become complete since the last time, as far as they are ours to run."""
+        calls = self._fold.calls()
+        if calls is None or (len(calls) == self._begun and not self._fold.finish_reason):
+            return []
+        self._begun = len(calls)
+        ready: list[dict[str, Any]] = []
+        finished = self._fold.finish_reason is not None
+        limit = self._begun if finished else self._begun - 1
+        while self._released < limit:
+            # Fragments of two calls may be interleaved: before the end only a whole object is taken as complete.
+            if not finished and not is_object(calls.arguments(self._released)):
+                break
+            call = calls.call(self._released)
+            if not self._is_clients(call):
+                ready.append(call)
+            self._released += 1
+        return ready
+
+    def end(self) -> None:
+        """The answer has ended. Raises UpstreamIncomplete if it has no finish_reason."""
+        if not self.finished:
+            raise UpstreamIncomplete("The provider's answer ended before it was complete.")
+        if self._fold.finish_reason == "error":
+            raise UpstreamError("The provider broke off its answer.")
+        for index, splitter in self._think.items():
+            said, thought = splitter.flush()
+            delta = self._delta(said, thought)
+            if delta:
+                self._out.delta(delta, index)
+
+    def reason(self, index: int = 0) -> str:
+        """The finish_reason of a choice as it came."""
+        return self._fold.finish_of(index) or "stop"
+
+    def turn(self) -> dict[str, Any]:
+        """The assistant message as the provider said it."""
+        return self._fold.turn()
+
+    def has_calls(self, index: int = 0) -> bool:
+        """True if the model called anything at all."""
+        return bool(self._fold.calls(index))
+
+    def clients_calls(self, index: int = 0) -> list[dict[str, Any]]:
+        """The calls that are the client's to run, whole, in order."""
+        calls = self._fold.calls(index)
+        return [call for call in calls.calls() if self._is_clients(call)] if calls is not None else []
+
+    def _is_clients(self, call: dict[str, Any]) -> bool:
+        return "function" not in call or self._plan.owner(call["function"]["name"]) is Owner.CLIENT
+
+    def _visible(self, index: int, delta: dict[str, Any]) -> dict[str, Any]:
+        visible: dict[str, Any] = {}
+        for name, value in delta.items():
+            if name == "content":
+                if value:
+                    self._add_content(index, value, visible)
+            elif value is None or name in ("role", "tool_calls") or (self._strip and name in REASONING):
+                continue
+            elif value != "":
+                if name == "reasoning_content" and name in visible:
+                    value = visible[name] + value
+                visible[name] = value
+        return visible
+
+    def _add_content(self, index: int, value: Any, visible: dict[str, Any]) -> None:
+        text, thoughts = (value, "") if type(value) is str else text_of(value)
+        splitter = self._think.get(index)
+        if splitter is None:
+            splitter = self._think[index] = ThinkSplitter()
+        said, more = splitter.feed(text)
+        for name, piece in self._delta(said, thoughts + more).items():
+            visible[name] = visible.get(name, "") + piece
+
+    def _delta(self, said: str, thought: str) -> dict[str, Any]:
+        delta: dict[str, Any] = {}
+        if thought and not self._strip:
+            delta["reasoning_content"] = thought
+        if said:
+            delta["content"] = said
+        return delta
+
+
+def in_band(error: Any) -> UpstreamError:
+    """The error for an error object within a stream: the provider's words, without secrets, and its code."""
+    message, code = error, None
+    if isinstance(error, dict):
+        message, code = error.get("message"), error.get("code")
+    words = vault.scrub(message)[:_MAX_MESSAGE] if isinstance(message, str) and message else ""
+    return UpstreamError(
+        words or "The provider reported an error in the middle of its answer.",
+        code=str(code)[:100] if isinstance(code, str | int) and not isinstance(code, bool) else None,
+    )

@@ -1,0 +1,104 @@
+"""The agent's two doors. For the API:
+
+    answer = await agent.start(turn)            # the first upstream has answered 2xx, or this raises
+    # streaming
+    async with contextlib.aclosing(answer.stream()) as pieces:
+        async for data in pieces:
+            await response.write(data)
+    # or whole
+    completion = await answer.completion()
+
+`start` and `completion` raise ProxyError (an error of ours) or UpstreamRefused (the provider's own error answer, to
+be passed on with `extra` headers added). A stream never raises but for cancellation: what fails is its last event.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from openai_proxy.agent.emit import CompletionSink, Output, StreamSink
+from openai_proxy.agent.loop import Loop
+from openai_proxy.agent.refusal import NO_RETRY, UpstreamRefused
+from openai_proxy.agent.turn import Turn
+from openai_proxy.errors import InternalError, ProxyError
+from openai_proxy.exchange import Headers
+from openai_proxy.protocols.openai_chat import new_id
+
+log = logging.getLogger(__name__)
+
+
+class Answer:
+    """A turn whose first answer has begun. Drive exactly one of `stream` and `completion`, or `close` it."""
+
+    def __init__(self, turn: Turn, loop: Loop, headers: Headers) -> None:
+        self._turn = turn
+        self._loop = loop
+        self.headers = headers  # of the first answer: x-request-id and the like
+        self.id = new_id()
+        self.error: ProxyError | UpstreamRefused | None = None  # what ended the stream, for the record
+
+    @property
+    def acted(self) -> bool:
+        """True once a tool of ours has run."""
+        return self._loop.acted
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """The whole stream, event by event or several at once. Closing it ends everything within 0.2 s."""
+        sink = StreamSink()
+        out = Output(sink.put, id=self.id, model=self._turn.model, clock=self._turn.clock)
+        payload: dict[str, Any] | None = None
+        async with aclosing(self._loop.run(out, status=self._turn.settings.tool_status)) as steps:
+            try:
+                async for _ in steps:
+                    data = sink.take()
+                    if data:
+                        yield data
+            except (ProxyError, UpstreamRefused) as error:
+                self.error = error
+                payload = error.payload()
+            except Exception:
+                log.exception("request %s: the agent failed", self._turn.request_id)
+                self.error = InternalError("The proxy failed.")
+                payload = self.error.payload()
+        rest = sink.take()
+        yield rest + (sink.error(payload) if payload is not None else sink.done())
+
+    async def completion(self) -> dict[str, Any]:
+        """The whole answer as one `chat.completion`. Cancelling it ends everything within 0.2 s."""
+        sink = CompletionSink()
+        out = Output(sink.put, id=self.id, model=self._turn.model, clock=self._turn.clock)
+        try:
+            async with aclosing(self._loop.run(out, status="off")) as steps:
+                async for _ in steps:
+                    continue
+        except ProxyError as error:
+            self.error = error
+            if self.acted:
+                error.headers.update(NO_RETRY)
+            raise
+        except UpstreamRefused as error:
+            self.error = error
+            if self.acted:
+                error.extra.update(NO_RETRY)
+            raise
+        return sink.completion()
+
+    def close(self) -> None:
+        """Let go of an answer that nobody will read."""
+        self._loop.abandon()
+
+
+async def start(turn: Turn) -> Answer:
+    """Ask the model for the first time and return once it has answered 2xx.
+
+    Raises ProxyError where no answer came and UpstreamRefused where it is an error. Nothing of ours has run by then.
+    """
+    loop = Loop(turn)
+    try:
+        response = await loop.open()
+    except (ProxyError, UpstreamRefused, asyncio.CancelledError):
+        loop.abandon()
+        raise
+    return Answer(turn, loop, response.headers)

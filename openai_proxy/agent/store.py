@@ -1,0 +1,154 @@
+"""Hidden parts of turns, kept for the next request of the same caller. Bounded by count, bytes and age.
+
+Lives as long as the process; `dump` and `load` carry it over a restart. Entries are found by keys that hold the
+caller's identity only as part of a hash, so a dump tells nobody who asked.
+"""
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+log = logging.getLogger(__name__)
+
+MAX_ENTRIES: Final = 2000
+MAX_BYTES: Final = 32 * 1024 * 1024
+TTL: Final = 3600.0  # seconds, the default of session_ttl
+
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """What a client did not see of one of its turns.
+
+    `before`: finished rounds ahead of it (assistant and tool messages). `turn`: the true assistant message.
+    `results`: tool messages for our calls in it. `calls`: the client's calls in it, id -> (name, canonical
+    arguments). `question` and `conversation`: fingerprints of what the client had sent.
+    """
+
+    before: list[dict[str, Any]]
+    turn: dict[str, Any]
+    results: list[dict[str, Any]]
+    calls: dict[str, tuple[str, str]]
+    question: str
+    conversation: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    data: bytes  # JSON: exact to count, and nobody can change it
+    keys: tuple[str, ...]
+    born: float
+
+
+class TurnStore:
+    """Hidden turns by key. Of several entries under one key all are kept; `find` gives the newest first."""
+
+    def __init__(
+        self,
+        *,
+        max_entries: int = MAX_ENTRIES,
+        max_bytes: int = MAX_BYTES,
+        ttl: float = TTL,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._ttl = ttl
+        self._clock = clock
+        self._entries: OrderedDict[int, _Entry] = OrderedDict()  # oldest first
+        self._keys: dict[str, list[int]] = {}
+        self._next = 0
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def size(self) -> int:
+        """Bytes kept."""
+        return self._bytes
+
+    def keep(self, keys: Iterable[str], hidden: Hidden) -> None:
+        """Keep `hidden` under `keys`; the oldest entries make room. One that alone is too large is not kept."""
+        data = orjson.dumps(
+            {
+                "before": hidden.before,
+                "turn": hidden.turn,
+                "results": hidden.results,
+                "calls": hidden.calls,
+                "question": hidden.question,
+                "conversation": hidden.conversation,
+            }
+        )
+        self._insert(_Entry(data, tuple(dict.fromkeys(keys)), self._clock()))
+
+    def find(self, key: str) -> list[Hidden]:
+        """What is kept under `key`, newest first."""
+        self._expire()
+        found: list[Hidden] = []
+        for number in reversed(self._keys.get(key, ())):
+            data = orjson.loads(self._entries[number].data)
+            data["calls"] = {call_id: tuple(call) for call_id, call in data["calls"].items()}
+            found.append(Hidden(**data))
+        return found
+
+    def dump(self) -> dict[str, Any]:
+        """The whole state as plain JSON values, to be written to a file of mode 0600: it holds conversations."""
+        self._expire()
+        now = self._clock()
+        entries = [
+            {"age": now - e.born, "keys": list(e.keys), "hidden": orjson.loads(e.data)} for e in self._entries.values()
+        ]
+        return {"version": _VERSION, "saved_at": time.time(), "entries": entries}
+
+    def load(self, state: Mapping[str, Any]) -> int:
+        """Take over what `dump` gave, aged by the time since; how many entries. An unreadable state is none."""
+        try:
+            if state["version"] != _VERSION:
+                return 0
+            passed = max(0.0, time.time() - float(state["saved_at"]))
+            entries = [
+                _Entry(orjson.dumps(e["hidden"]), tuple(map(str, e["keys"])), self._clock() - float(e["age"]) - passed)
+                for e in state["entries"]
+                if e["hidden"].keys() == {"before", "turn", "results", "calls", "question", "conversation"}
+            ]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            log.warning("the saved tool turns cannot be read (%s); conversations go on without them", error)
+            return 0
+        for entry in entries:
+            self._insert(entry)
+        self._expire()
+        return len(self._entries)
+
+    def _insert(self, entry: _Entry) -> None:
+        if len(entry.data) > self._max_bytes or not entry.keys:
+            return
+        number = self._next
+        self._next += 1
+        self._entries[number] = entry
+        self._bytes += len(entry.data)
+        for k in entry.keys:
+            self._keys.setdefault(k, []).append(number)
+        while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
+            self._drop_oldest()
+        self._expire()
+
+    def _expire(self) -> None:
+        limit = self._clock() - self._ttl
+        while self._entries and next(iter(self._entries.values())).born < limit:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        number, entry = self._entries.popitem(last=False)
+        self._bytes -= len(entry.data)
+        for k in entry.keys:
+            numbers = self._keys[k]
+            numbers.remove(number)
+            if not numbers:
+                del self._keys[k]
