@@ -27,7 +27,7 @@ class Output:
         *,
         id: str,
         model: str,
-        clock: Callable[[], float],  # noqa: A002
+        clock: Callable[[], float],
     ) -> None:
         self._put = put
         self._id = id
