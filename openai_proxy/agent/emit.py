@@ -25,7 +25,7 @@ class Output:
         self,
         put: Callable[[dict[str, Any]], None],
         *,
-        id: str,
+        id: str,  # noqa: A002  # the member's name
         model: str,
         clock: Callable[[], float],
     ) -> None:

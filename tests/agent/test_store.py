@@ -1,0 +1,66 @@
+"""The store of hidden turns stays within its bounds, whatever it is given."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_proxy.agent.store import Hidden, TurnStore
+
+
+def hidden(size: int = 10, mark: str = "") -> Hidden:
+    return Hidden([], {"role": "assistant", "content": "x" * size, "mark": mark}, [], {"c": ("f", "{}")}, "q", "v")
+
+
+def test_finds_the_newest_first_and_exactly_what_was_kept() -> None:
+    store = TurnStore()
+    store.keep(["a"], hidden(mark="1"))
+    store.keep(["a", "b"], hidden(mark="2"))
+    assert store.find("a") == [hidden(mark="2"), hidden(mark="1")]
+    assert store.find("b") == [hidden(mark="2")]
+    assert store.find("c") == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.sampled_from("abc"), st.integers(0, 20)), max_size=30))
+def test_count_bytes_and_age_are_bounded(steps: list[tuple[int, str, int]]) -> None:
+    now = 0.0
+    store = TurnStore(max_entries=5, max_bytes=1500, ttl=30, clock=lambda: now)
+    for size, key, passed in steps:
+        now += passed
+        store.keep([key], hidden(size, str(now)))
+        assert len(store) <= 5
+        assert 0 <= store.size <= 1500
+        assert all(now - float(h.turn["mark"]) <= 30 for k in "abc" for h in store.find(k))
+    now += 31
+    assert [store.find(k) for k in "abc"] == [[], [], []]
+    assert (len(store), store.size, store._keys) == (0, 0, {})
+
+
+def test_what_alone_is_too_large_is_not_kept() -> None:
+    store = TurnStore(max_bytes=1000)
+    store.keep(["a"], hidden(10))
+    store.keep(["b"], hidden(2000))
+    assert len(store.find("a")) == 1
+    assert store.find("b") == []
+
+
+def test_a_loaded_state_ages_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    wall = 1000.0
+    monkeypatch.setattr("openai_proxy.agent.store.time.time", lambda: wall)
+    store = TurnStore(ttl=60, clock=lambda: 5.0)
+    store.keep(["a"], hidden())
+    state = store.dump()
+    wall += 40
+    second = TurnStore(ttl=60, clock=lambda: 0.0)
+    assert second.load(state) == 1
+    state = second.dump()
+    wall += 40
+    assert TurnStore(ttl=60, clock=lambda: 0.0).load(state) == 0
+
+
+@pytest.mark.parametrize("state", [{}, {"version": 2}, {"version": 1, "saved_at": 0, "entries": [{"age": "x"}]}, []])
+def test_an_unreadable_state_is_none(state: Any) -> None:
+    store = TurnStore()
+    assert store.load(state) == 0
+    assert len(store) == 0
