@@ -17,6 +17,8 @@ COMMANDS = {
     "serve": ("openai_proxy.cli.serve", "Run the daemon (also what happens with no command)."),
     "status": ("openai_proxy.cli.status", "Show what the running daemon is doing."),
     "reload": ("openai_proxy.cli.reload", "Make the running daemon read conf/ now."),
+    "logs": ("openai_proxy.cli.logs", "Read chat logs as conversations."),
+    "usage": ("openai_proxy.cli.usage", "Tokens and cost by day, group, key, model, connection."),
 }
 """Command name -> (module that holds a click command called `command`, one line of help)."""
 

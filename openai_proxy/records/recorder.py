@@ -188,6 +188,11 @@ class Recorder:
             self._asleep = False
             self._wake.set()
 
+    def nudge(self) -> None:
+        """Let the thread look at its chores now."""
+        self._queue.append((FLUSH, None, None, 0))
+        self._wake.set()
+
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until all that was offered so far is on disk; from another thread than the loop's. False: timed out."""
         if not self._thread.is_alive():

@@ -95,8 +95,8 @@ class Scribe:
     def handle(self, kind: int, entry: "Entry | None", payload: Any) -> None:
         """Do one item."""
         if entry is None:
-            self.settle()
             if isinstance(payload, threading.Event):
+                self.settle()
                 self._chores(True)
                 payload.set()
             return
@@ -152,7 +152,7 @@ class Scribe:
         exchange = entry.exchange
         dialect = DIALECTS.get(exchange.path)
         body, entry.body = entry.body, None
-        if not body or (dialect is None and not self.sinks):
+        if not body or (dialect is None and len(body) > _LARGE):
             return
         body = without_blobs(body)
         parsed = textjson.tolerant(body) if body.lstrip()[:1] == b"{" else None

@@ -44,6 +44,11 @@ def readable(data: bytes, limit: int) -> str:
     return data[:limit].decode("utf-8", "backslashreplace")
 
 
+def _joined(text: str) -> str:
+    """Surrogate halves that meet made one character; those without a partner stay."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
 def whole_text(text: str) -> str:
     """`text` with surrogate halves joined, and those without a partner escaped, so that it can be written as UTF-8."""
     if text.isascii():
@@ -51,7 +56,7 @@ def whole_text(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "backslashreplace")
+        return _joined(text).encode("utf-8", "backslashreplace").decode()
     return text
 
 
@@ -62,4 +67,4 @@ def line(record: dict[str, Any]) -> bytes:
     except TypeError:
         # Lone surrogates, or integers past 64 bits, which the standard library writes.
         text = json.dumps(record, default=str, ensure_ascii=False)
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode() + b"\n"
+        return _joined(text).encode("utf-8", "replace") + b"\n"

@@ -5,16 +5,14 @@ OpenAI chat: prompt_tokens, completion_tokens with *_details; OpenAI responses: 
 (https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching#tracking-cache-performance).
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from openai_proxy.records.answer import Answer
 
 BYTES_A_TOKEN = 4  # of English text and JSON; only for answers whose upstream told nothing
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(NamedTuple):
     """`input` includes `cached`, `output` includes `reasoning`. `cost` is what the upstream itself said, in dollars."""
 
     input: int = 0

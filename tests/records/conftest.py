@@ -76,12 +76,12 @@ class Desk:
 
     def lines(self) -> list[dict[str, Any]]:
         """Every record on disk, in order of time."""
-        assert self.recorder.flush()
         found = [json.loads(line) for p in self.files() for line in p.read_bytes().splitlines()]
         return sorted(found, key=lambda record: record["ts"])
 
     def files(self) -> list[Path]:
-        """The log files."""
+        """The log files, once everything is written."""
+        assert self.recorder.flush()
         return sorted(self.directory.glob("*.jsonl"))
 
     def response(self) -> dict[str, Any]:

@@ -1,0 +1,184 @@
+"""`openai-proxy logs list` and `logs show ID`: chat logs as a person would tell them."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+_INDENT = " " * 21
+
+
+@click.group("logs")
+def command() -> None:
+    """Read chat logs as conversations."""
+
+
+def _directory(function: Any) -> Any:
+    return click.option(
+        "--logs-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("logs"),
+        show_default=True,
+        help="Where the daemon writes its chat logs.",
+    )(function)
+
+
+@command.command("list")
+@_directory
+@click.option("--limit", type=click.IntRange(1), default=30, show_default=True, help="How many, newest first.")
+def list_(logs_dir: Path, limit: int) -> int:
+    """The latest conversations, newest first."""
+    from openai_proxy.records.reader import summaries
+
+    found = summaries(logs_dir, limit)
+    if not found:
+        click.echo(f"No chat logs in {logs_dir}.")
+        return 0
+    width = max(12, *(min(len(s.id), 40) for s in found))
+    click.echo(f"{'LAST':<16}  {'ID':<{width}}  {'TURNS':>5}  {'TOKENS':>13}  MODEL, FIRST WORDS")
+    for s in found:
+        tokens = f"{s.input}+{s.output}"
+        words = " ".join(printable(s.title).split())[:50]
+        failed = f"  [{s.errors} failed]" if s.errors else ""
+        models = printable(", ".join(s.models))
+        click.echo(
+            f"{_day(s.last):<16}  {printable(s.id):<{width}}  {s.turns:>5}  {tokens:>13}  {models}: {words}{failed}"
+        )
+    return 0
+
+
+@command.command("show")
+@click.argument("conversation", metavar="ID")
+@_directory
+@click.option("--json", "as_json", is_flag=True, help="The records themselves, one a line.")
+@click.option("--full", is_flag=True, help="Nothing shortened.")
+def show(conversation: str, logs_dir: Path, as_json: bool, full: bool) -> int:
+    """One conversation; ID may be the beginning of an id."""
+    from openai_proxy.records.reader import find
+
+    names, records = find(logs_dir, conversation)
+    if not names:
+        click.echo(f"openai-proxy: no conversation {printable(conversation)} in {logs_dir}", err=True)
+        return 1
+    if len(names) > 1:
+        click.echo(f"openai-proxy: {len(names)} conversations begin like that:", err=True)
+        for name in names[:20]:
+            click.echo(f"  {printable(name)}", err=True)
+        return 1
+    if as_json:
+        for record in records:
+            click.echo(json.dumps(record))
+        return 0
+    for line in told(names[0], records, 1 << 30 if full else 2000):
+        click.echo(line)
+    return 0
+
+
+def told(name: str, records: list[dict[str, Any]], limit: int) -> Iterator[str]:
+    """The lines of a conversation; a text longer than `limit` characters is cut."""
+    from openai_proxy.records.reader import Summary, Told, text_of
+
+    summary = Summary(name)
+    for record in records:
+        summary.add(record)
+    yield f"conversation {printable(name)}"
+    yield (
+        f"{printable(', '.join(summary.models))} · {_day(summary.first)} to {_day(summary.last)} · {summary.turns} "
+        f"{'turn' if summary.turns == 1 else 'turns'} · {summary.input} tokens in, {summary.output} out"
+    )
+    yield ""
+    heard = Told()
+    for record in records:
+        kind, at = record.get("type"), _clock(record)
+        if kind == "request":
+            for message in heard.news(record):
+                yield from _said(at, str(message.get("role")), text_of(message), limit)
+                yield from _calls(message.get("tool_calls"), limit)
+        elif kind == "response":
+            heard.answered(record)
+            if record.get("reasoning"):
+                yield from _said(at, "(thinks)", str(record["reasoning"]), limit)
+            yield from _said(at, "assistant", str(record.get("content") or ""), limit)
+            yield from _calls(record.get("tool_calls"), limit)
+            yield f"{_INDENT}({_facts(record)})"
+        elif kind == "tool_call":
+            arguments = _short(json.dumps(record.get("arguments"), ensure_ascii=False), limit)
+            status = record.get("status")
+            took = f"{status}, {_seconds(record.get('duration_ms'))}"
+            yield from _said(at, "tool", f"{record.get('tool')}({arguments}) -> {record.get('result')} ({took})", limit)
+        elif kind == "error":
+            error = record.get("error")
+            text = record.get("message") or (error.get("message") if isinstance(error, dict) else error) or ""
+            yield from _said(
+                at, "error", f"{record.get('code') or ''} {record.get('status') or ''} {text}".strip(), limit
+            )
+
+
+def _said(at: str, who: str, text: str, limit: int) -> Iterator[str]:
+    lines = _short(printable(text), limit).split("\n") or [""]
+    if not lines[0] and len(lines) == 1:
+        return
+    yield f"{at}  {printable(who):<10} {lines[0]}"
+    for line in lines[1:]:
+        yield f"{_INDENT}{line}"
+
+
+def _calls(calls: Any, limit: int) -> Iterator[str]:
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            text = f"{function.get('name')}({function.get('arguments')})"
+            yield f"{_INDENT}calls {_short(printable(text), limit)}"
+
+
+def _facts(record: dict[str, Any]) -> str:
+    from openai_proxy.records.reader import token_counts
+
+    given, made = token_counts(record)
+    facts = [_seconds(record.get("duration_ms"))]
+    if record.get("ttft_ms") is not None:
+        facts.append(f"first byte {_seconds(record['ttft_ms'])}")
+    about = "about " if record.get("usage_estimated") else ""
+    facts.append(f"{about}{given} tokens in, {made} out")
+    if record.get("finish_reason") not in (None, "stop"):
+        facts.append(str(record["finish_reason"]))
+    if record.get("finish") not in (None, "done"):
+        facts.append(str(record["finish"]))
+    return printable(", ".join(facts))
+
+
+def printable(text: str) -> str:
+    """`text` without anything a terminal would obey; line breaks and tabs stay."""
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
+
+
+def _short(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}… [{len(text) - limit} more, --full shows them]"
+
+
+def _seconds(milliseconds: Any) -> str:
+    if not isinstance(milliseconds, int | float):
+        return "?"
+    return f"{milliseconds:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
+
+
+def _local(ts: Any) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(ts)).astimezone()
+    except ValueError:
+        return None
+
+
+def _clock(record: dict[str, Any]) -> str:
+    at = _local(record.get("ts"))
+    return at.strftime("%H:%M:%S") if at is not None else "        "
+
+
+def _day(ts: str) -> str:
+    at = _local(ts)
+    return at.strftime("%Y-%m-%d %H:%M") if at is not None else "?"

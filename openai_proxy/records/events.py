@@ -1,0 +1,83 @@
+"""Live events: what happens in the house, to whoever is watching right now.
+
+A watcher that does not read loses its oldest events, and is told how many; nobody else notices it. Belongs to the
+event loop; `publish` costs one comparison while nobody watches.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+MAX_WAITING = 256  # events a watcher may be behind
+MAX_WATCHERS = 32
+
+
+class Subscription:
+    """One watcher's events, oldest first: an async iterator that ends when the bus closes."""
+
+    def __init__(self, bus: "EventBus") -> None:
+        self.dropped = 0  # events lost since the last one that was read
+        self._bus = bus
+        self._queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(MAX_WAITING)
+
+    def offer(self, event: dict[str, Any] | None) -> None:
+        """Queue one event, the oldest giving way; None ends the iteration."""
+        if self._queue.full():
+            self._queue.get_nowait()
+            self.dropped += 1
+            self._bus.dropped += 1
+        self._queue.put_nowait(event)
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        while True:
+            event = await self._queue.get()
+            if event is None:
+                return
+            if self.dropped:
+                lost, self.dropped = self.dropped, 0
+                yield {"kind": "dropped", "ts": time.time(), "events": lost}
+            yield event
+
+    def __enter__(self) -> "Subscription":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bus.forget(self)
+
+
+class EventBus:
+    """Hands each event to all watchers. `dropped` counts those that were lost on slow ones."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._watchers: set[Subscription] = set()
+        self._closed = False
+
+    def publish(self, kind: str, data: dict[str, Any]) -> None:
+        """Tell all watchers: {"kind", "ts" (seconds since the epoch), **data}. Never blocks, never raises."""
+        if not self._watchers:
+            return
+        event = {"kind": kind, "ts": time.time(), **data}
+        for watcher in self._watchers:
+            watcher.offer(event)
+
+    def subscribe(self) -> Subscription:
+        """Watch from now on; use as a context manager. Past MAX_WATCHERS the answer ends at once."""
+        found = Subscription(self)
+        if self._closed or len(self._watchers) >= MAX_WATCHERS:
+            found.offer(None)
+        else:
+            self._watchers.add(found)
+        return found
+
+    def forget(self, subscription: Subscription) -> None:
+        """A watcher has gone."""
+        self._watchers.discard(subscription)
+
+    def close(self) -> None:
+        """End every iteration: the daemon is stopping."""
+        self._closed = True
+        for watcher in self._watchers:
+            watcher.offer(None)
+        self._watchers.clear()
