@@ -30,6 +30,7 @@ class Round:
         self._strip = strip_reasoning
         self._fold = MessageFold()
         self._think: dict[int, ThinkSplitter] = {}
+        self._entries: dict[tuple[int, str], int] = {}  # (choice, member) -> entries numbered so far
         self._begun = 0  # calls seen so far
         self._released = 0  # of those, how many have been looked at by `complete`
         self.spoke = False  # something went to the client
@@ -130,8 +131,21 @@ class Round:
             elif value != "":
                 if name == "reasoning_content" and name in visible:
                     value = visible[name] + value
+                elif type(value) is list:
+                    value = self._numbered(index, name, value)
                 visible[name] = value
         return visible
+
+    def _numbered(self, index: int, name: str, entries: list[Any]) -> list[Any]:
+        """A list member of a delta with `index` in every entry: openai-python cannot add up lists without it."""
+        numbered: list[Any] = []
+        for entry in entries:
+            if isinstance(entry, dict) and "index" not in entry:
+                number = self._entries.get((index, name), 0)
+                self._entries[index, name] = number + 1
+                entry = {**entry, "index": number}
+            numbered.append(entry)
+        return numbered
 
     def _add_content(self, index: int, value: Any, visible: dict[str, Any]) -> None:
         text, thoughts = (value, "") if type(value) is str else text_of(value)
