@@ -15,6 +15,9 @@ from openai_proxy.version import __version__
 
 COMMANDS = {
     "serve": ("openai_proxy.cli.serve", "Run the daemon (also what happens with no command)."),
+    "check": ("openai_proxy.cli.check", "Read and validate the configuration without serving."),
+    "keys": ("openai_proxy.cli.keys", "Make or hash client keys."),
+    "init": ("openai_proxy.cli.init", "Write a commented starter configuration."),
     "status": ("openai_proxy.cli.status", "Show what the running daemon is doing."),
     "reload": ("openai_proxy.cli.reload", "Make the running daemon read conf/ now."),
     "logs": ("openai_proxy.cli.logs", "Read chat logs as conversations."),

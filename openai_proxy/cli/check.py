@@ -1,0 +1,75 @@
+"""`openai-proxy check`: is the configuration right? One line per problem, exit 0 or 1."""
+
+import importlib
+import os
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from openai_proxy.cli.options import config_dir as config_dir_option
+from openai_proxy.config.load import load
+from openai_proxy.config.problems import ConfigError, Problem
+from openai_proxy.config.snapshot import Snapshot
+from openai_proxy.secrets import vault
+
+DEEPER: tuple[str, ...] = ()
+"""`module:function` of checks that need more than the files (Snapshot -> problems): tools, templates, validators."""
+
+PROBES: tuple[str, ...] = ("openai_proxy.cli.probe:connections", "openai_proxy.cli.probe:servers")
+"""`module:function` of what `--connect` tries: async, Snapshot -> (name, None if fine else what is wrong)."""
+
+Check = Callable[[Snapshot], Iterable[Problem]]
+Probe = Callable[[Snapshot], Coroutine[Any, Any, list[tuple[str, Problem | None]]]]
+
+
+def _named(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+@click.command("check")
+@config_dir_option
+@click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables; may be missing.")
+@click.option("--connect", is_flag=True, help="Also try every connection and MCP server.")
+def command(config_dir: Path, env_file: Path, connect: bool) -> int:
+    """Read and validate everything under --config-dir without serving."""
+    try:
+        snapshot = load(config_dir, env_file, os.environ)
+    except ConfigError as error:
+        return _tell(error.problems)
+    problems = list(snapshot.problems)
+    for path in DEEPER:
+        check: Check = _named(path)
+        problems += check(snapshot)
+    if connect:
+        problems += _connect(snapshot)
+    if problems:
+        return _tell(problems)
+    click.echo(
+        f"{config_dir} is fine: {len(snapshot.proxy.connections)} connections, {len(snapshot.models)} models, "
+        f"{len(snapshot.servers)} MCP servers, {len(snapshot.skills)} skills, {len(snapshot.tool_files)} tool files"
+    )
+    return 0
+
+
+def _tell(problems: Iterable[Problem]) -> int:
+    for problem in problems:
+        # A file name may hold bytes that are no text.
+        click.echo(vault.scrub(str(problem)).encode("utf-8", "backslashreplace").decode())
+    return 1
+
+
+def _connect(snapshot: Snapshot) -> list[Problem]:
+    import asyncio
+
+    problems: list[Problem] = []
+    for path in PROBES:
+        probe: Probe = _named(path)
+        for name, problem in asyncio.run(probe(snapshot)):
+            if problem is None:
+                click.echo(f"{name}: answers", err=True)
+            else:
+                problems.append(problem)
+    return problems

@@ -1,0 +1,48 @@
+"""`openai-proxy keys`: make or hash a client key. The hash is what goes into YAML."""
+
+import hashlib
+import secrets
+import sys
+
+import click
+
+
+def new_key() -> str:
+    """A fresh client key: `sk-` and 43 characters that carry 256 random bits."""
+    return "sk-" + secrets.token_urlsafe(32)
+
+
+def hashed(key: str) -> str:
+    """`key` as it stands in `api_keys`: `sha256:` and its digest in hex."""
+    return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
+
+
+@click.group("keys")
+def command() -> None:
+    """Make or hash client keys."""
+
+
+@command.command("new")
+@click.option("--group", default="family", show_default=True, help="The group the lines to paste are for.")
+def new(group: str) -> None:
+    """Print a new key, its hash, and the lines for conf/proxy.yaml. The key itself is written nowhere."""
+    import json
+
+    key = new_key()
+    name = group if group.replace("-", "").replace("_", "").isalnum() else json.dumps(group)
+    click.echo(f"key:  {key}")
+    click.echo(f"hash: {hashed(key)}")
+    click.echo("\nGive the key to the client, and paste this into conf/proxy.yaml:\n")
+    click.echo(f'groups:\n  {name}:\n    api_keys: ["{hashed(key)}"]')
+
+
+@command.command("hash")
+@click.argument("key", required=False)
+def hash_(key: str | None) -> None:
+    """Print `sha256:…` for KEY, or for the one that is typed (unseen) or piped in."""
+    if key is None:
+        key = click.prompt("Key", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.readline()
+    key = key.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise click.UsageError("a key is printable ASCII without spaces")
+    click.echo(hashed(key))

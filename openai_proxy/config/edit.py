@@ -1,0 +1,158 @@
+"""Change one value of conf/proxy.yaml as a person would: comments, order, anchors and quotes stay.
+
+For what a chat command sets for the whole house (contract section 5). The reload that follows is the ordinary one.
+"""
+
+import contextlib
+import io
+import os
+import stat
+import tempfile
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from openai_proxy.config import files
+from openai_proxy.config.problems import ConfigError, Problem
+from openai_proxy.config.yaml_text import parse
+
+Keys = Sequence[str]
+
+
+def set_value(path: Path, keys: Keys, value: Any) -> None:
+    """Set the member at `keys` (`("routing", "fast")`) of the YAML file at `path`, which is made if it is not there.
+
+    Mappings on the way are made. Raises ConfigError if the file cannot be read, is broken, is not a mapping on the
+    way, or cannot be written; the file is then as it was.
+    """
+    _edit(path, {tuple(keys): value}, ())
+
+
+def delete_value(path: Path, keys: Keys) -> bool:
+    """Take the member at `keys` out; False if it was not there. Raises ConfigError as `set_value` does."""
+    return _edit(path, {}, (tuple(keys),))
+
+
+def change(path: Path, put: Mapping[tuple[str, ...], Any], take_out: Sequence[tuple[str, ...]] = ()) -> bool:
+    """Several changes in one write. True if the file is another one now. Raises ConfigError as `set_value` does."""
+    return _edit(path, put, take_out)
+
+
+def writable(path: Path) -> bool:
+    """True if `set_value` could write `path`: asked before a command promises anything."""
+    directory_is = os.access(path.parent, os.W_OK | os.X_OK)
+    return directory_is and (not path.exists() or os.access(path, os.W_OK))
+
+
+def _refuse(path: Path, message: str) -> ConfigError:
+    return ConfigError([Problem(str(path), 1, 1, message)])
+
+
+def _edit(path: Path, put: Mapping[tuple[str, ...], Any], take_out: Sequence[tuple[str, ...]]) -> bool:
+    try:
+        before = files.read(path) or b""
+    except files.Unreadable as error:
+        raise _refuse(path, str(error)) from None
+    node = parse(before, str(path))
+    if isinstance(node, Problem):
+        raise ConfigError([node])
+    # The round-trip half of ruamel.yaml is only for writing, which most daemons never do.
+    from ruamel.yaml import YAML
+    from ruamel.yaml.comments import CommentedMap
+    from ruamel.yaml.error import YAMLError
+
+    yaml = YAML(typ="rt", pure=True)
+    yaml.preserve_quotes = True
+    yaml.width = 4096  # a long line of the owner's is not ours to fold
+    yaml.indent(mapping=2, sequence=_sequence_indent(before), offset=_sequence_indent(before) - 2)
+    text = before.decode("utf-8-sig")
+    try:
+        data = yaml.load(text)
+    except (YAMLError, ValueError) as error:
+        raise _refuse(path, f"cannot be edited: {type(error).__name__}") from None
+    only_comments = data is None
+    if only_comments:
+        data = CommentedMap()
+    if not isinstance(data, dict):
+        raise _refuse(path, "a mapping (key: value) is wanted here")
+    changed = False
+    for keys in take_out:
+        changed |= _take_out(data, keys)
+    for keys, value in put.items():
+        changed |= _put(path, data, keys, value, CommentedMap)
+    if not changed:
+        return False
+    out = io.StringIO()
+    yaml.dump(data, out)
+    result = out.getvalue()
+    if only_comments:
+        # A file of nothing but comments has no node that could carry them.
+        result = text + ("\n" if text and not text.endswith("\n") else "") + result
+    after = result.encode()
+    if isinstance(again := parse(after, str(path)), Problem):
+        raise _refuse(path, f"cannot be edited: the result would be broken ({again.message})")
+    _write(path, after)
+    return True
+
+
+def _sequence_indent(data: bytes) -> int:
+    """4 where the owner's block lists are indented below their key, else 2."""
+    lines = [line for line in data.split(b"\n") if line.strip() and not line.lstrip().startswith(b"#")]
+    for above, line in pairwise(lines):
+        if line.lstrip().startswith(b"- ") and above.rstrip().endswith(b":"):
+            indent = (len(line) - len(line.lstrip())) - (len(above) - len(above.lstrip()))
+            return 4 if indent >= 2 else 2
+    return 4
+
+
+def _take_out(data: Any, keys: Keys) -> bool:
+    for key in keys[:-1]:
+        data = data.get(key) if isinstance(data, dict) else None
+    if not isinstance(data, dict) or keys[-1] not in data:
+        return False
+    del data[keys[-1]]
+    return True
+
+
+def _put(path: Path, data: Any, keys: Keys, value: Any, mapping: type) -> bool:
+    for key in keys[:-1]:
+        inner = data.get(key)
+        if inner is None:
+            inner = data[key] = mapping()
+        if not isinstance(inner, dict):
+            raise _refuse(path, f'"{key}" is no mapping, so nothing can be set in it')
+        data = inner
+    if keys[-1] in data and data[keys[-1]] == value and type(data[keys[-1]]) is type(value):
+        return False
+    data[keys[-1]] = value
+    return True
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replace the file at once and for good, with the mode and (where allowed) the owner it had; a link stays one."""
+    target = path.resolve()
+    try:
+        try:
+            status = target.stat()
+            mode = stat.S_IMODE(status.st_mode)
+        except FileNotFoundError:
+            status, mode = None, 0o600
+        if status is not None and not os.access(target, os.W_OK):
+            raise PermissionError
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                os.fchmod(file.fileno(), mode)
+                if status is not None:
+                    with contextlib.suppress(PermissionError):
+                        os.fchown(file.fileno(), status.st_uid, status.st_gid)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise _refuse(path, f"cannot be written: {(error.strerror or 'permission denied').lower()}") from None
