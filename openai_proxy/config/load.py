@@ -44,7 +44,7 @@ def load(
     learn(proxy)
 
     directory = environment.settings.get("MODELS_CONFIG_DIR")
-    models_dir = Path(directory) if directory else config_dir / "models"
+    models_dir = _models_dir(config_dir, Path(directory) if directory else None)
     models = load_models(reading, models_dir)
     servers, declared = load_servers(reading)
     skills = load_skills(reading, models)
@@ -74,6 +74,13 @@ def load(
         origins=origins,
         memory=reading.memory,
     )
+
+
+def _models_dir(config_dir: Path, named: Path | None) -> Path:
+    """Where model files are: MODELS_CONFIG_DIR may name that directory itself or the conf/ it lies in."""
+    if named is None or named == config_dir or (named / "models").is_dir():
+        return (named or config_dir) / "models"
+    return named
 
 
 def _proxy(

@@ -1,0 +1,15 @@
+"""A custom tool: name it in a model's `tools:` and the model can call it. A saved file is loaded again."""
+
+import secrets
+
+from openai_proxy import tool
+
+
+@tool
+def roll_dice(sides: int = 6) -> str:
+    """Roll one die.
+
+    Args:
+        sides: How many sides the die has.
+    """
+    return f"You rolled {secrets.randbelow(max(2, min(sides, 1000))) + 1}."

@@ -1,0 +1,92 @@
+"""`check`, `keys` and `init` as a user types them."""
+
+import hashlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from openai_proxy.cli.main import run
+from tests.config.conftest import House
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The house as the working directory, and no variable of ours in the environment."""
+    from openai_proxy.config.environment import VARIABLES
+
+    for row in VARIABLES:
+        monkeypatch.delenv(row.name, raising=False)
+    monkeypatch.chdir(house.root)
+
+
+def test_check_of_a_sound_conf_is_0(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    house.write("models/x.yaml", "name: x\n")
+    assert run(["check"]) == 0
+    assert "conf is fine: 1 connections, 1 models" in capsys.readouterr().out
+
+
+def test_check_tells_each_problem_in_a_line_and_is_1(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    house.write("models/x.yaml", "name: x\ntool: [a]\n")
+    house.write("models/y.yaml", "name: y\nmcp_servers: [nobody]\n")
+    assert run(["check", "--config-dir", "conf"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        'conf/models/x.yaml:2:1: unknown key "tool" (did you mean "tools"?)',
+        'conf/models/y.yaml:2:15: there is no MCP server "nobody"',
+    ]
+
+
+def test_check_of_a_broken_proxy_yaml_is_1(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    house.write("proxy.yaml", "port: no\n")
+    assert run(["check"]) == 1
+    assert capsys.readouterr().out.startswith("conf/proxy.yaml:1:7: `no` is false to some YAML readers")
+
+
+def test_check_reads_the_env_file_it_is_given(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    house.write("proxy.yaml", "connections: {a: {api_key: '${MY_KEY}'}}\n")
+    assert run(["check"]) == 1
+    assert "MY_KEY is not set" in capsys.readouterr().out
+    (house.root / "other.env").write_text("MY_KEY=value-of-it\n")
+    assert run(["check", "--env-file", "other.env"]) == 0
+
+
+def test_a_new_key_comes_with_its_hash_and_lines_that_work(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["keys", "new", "--group", "kids"]) == 0
+    out = capsys.readouterr().out
+    key = re.search(r"(?m)^key: +(sk-[\w-]{32,})$", out)
+    assert key is not None
+    digest = "sha256:" + hashlib.sha256(key[1].encode()).hexdigest()
+    assert f"hash: {digest}" in out
+    house.write("proxy.yaml", out[out.index("groups:") :])
+    assert house.load().proxy.groups["kids"].api_keys == (digest,)
+
+
+def test_keys_hash_takes_an_argument_or_a_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(["keys", "hash", "abc"]) == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO("abc\n"))
+    assert run(["keys", "hash"]) == 0
+    lines = capsys.readouterr().out.split()
+    assert lines == ["sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"] * 2
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert run(["keys", "hash"]) == 2
+
+
+def test_init_writes_a_conf_that_checks_and_never_overwrites(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["init", "new/conf"]) == 0
+    assert run(["check", "--config-dir", "new/conf"]) == 0
+    proxy = Path("new/conf/proxy.yaml")
+    proxy.write_text("port: 1\n")
+    capsys.readouterr()
+    assert run(["init", "new/conf"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert proxy.read_text() == "port: 1\n"
+
+
+def test_check_connect_tells_who_does_not_answer(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    # Port 9 of loopback: nobody listens there.
+    house.write("proxy.yaml", "connections:\n  a: {api_base: 'http://127.0.0.1:9', api_key: k-of-a}\n")
+    assert run(["check", "--connect"]) == 1
+    assert capsys.readouterr().out.startswith("conf/proxy.yaml:2:6: connection a cannot be reached")
