@@ -20,9 +20,8 @@ SYSTEM_ROLES: Final = frozenset({"system", "developer"})
 _BREAK: Final = "\n\n"
 
 # homeassistant/helpers/llm.py, DATE_TIME_PROMPT; a line of its own.
-_VOLATILE: Final = re.compile(
-    r"(?:^|\n)[ \t]*(Current time is \d\d:\d\d:\d\d\. Today's date is \d{4}-\d\d-\d\d\.)[ \t]*(?=\r?\n|\Z)"
-)
+_VOLATILE_START: Final = "Current time is "
+_VOLATILE: Final = re.compile(r"Current time is \d\d:\d\d:\d\d\. Today's date is \d{4}-\d\d-\d\d\.")
 
 
 def assemble(messages: Sequence[Mapping[str, Any]], *, ours: str = "", skills: str = "") -> list[dict[str, Any]]:
@@ -85,9 +84,19 @@ def _split(content: object) -> tuple[str, list[Any]]:
 
 def _without_volatile(text: str) -> tuple[str, list[str]]:
     """(`text` without lines that change on every turn, those lines)."""
-    if "Current time is " not in text:
-        return text, []
-    return _VOLATILE.sub("", text), _VOLATILE.findall(text)
+    moved: list[str] = []
+    found = text.find(_VOLATILE_START)
+    while found >= 0:
+        start = text.rfind("\n", 0, found) + 1
+        end = text.find("\n", found)
+        end = len(text) if end < 0 else end
+        line = text[start:end].strip()
+        if _VOLATILE.fullmatch(line):
+            moved.append(line)
+            text = text[: max(0, start - 1)] + text[end:]
+            end = max(0, start - 1)
+        found = text.find(_VOLATILE_START, end)
+    return text, moved
 
 
 def _append(messages: list[dict[str, Any]], line: str) -> bool:
@@ -112,10 +121,13 @@ def _tolerable(message: Mapping[str, Any]) -> dict[str, Any]:
     Some clients send back every member they got (Extended OpenAI Conversation: `model_dump`), so ours are taken out;
     and the same one drops a null content, while an assistant message needs a content or calls.
     """
-    copied = {key: value for key, value in message.items() if not key.startswith("proxy_")}
+    copied = dict(message)
+    for key in message:
+        if key[:6] == "proxy_":
+            del copied[key]
     if copied.get("role") == "assistant" and copied.get("content") is None:
         if not copied.get("tool_calls") and not copied.get("function_call"):
             copied["content"] = ""
-    elif "content" not in copied:
+    elif "content" not in message:
         copied["content"] = ""
     return copied
