@@ -1,18 +1,15 @@
-"""Function tools as the providers' dialects take them: names and JSON Schemas, cleaned on a copy.
+"""Function tools as the providers' dialects take them: JSON Schemas, cleaned on a copy.
 
 One bad tool makes a provider refuse the whole request, and tools come from servers that change overnight. So what
 goes upstream is made safe here, while arguments are still checked against the original schema. Pure functions, no
 I/O. Rules and the complaints they come from:
 
-* names `[a-zA-Z0-9_-]{1,64}` (https://platform.openai.com/docs/api-reference/chat/create)
 * no combinator at the root for OpenAI and Anthropic (https://github.com/langchain-ai/langchain/issues/39271)
 * Gemini knows a subset of OpenAPI (https://ai.google.dev/api/caching#Schema;
   https://github.com/promptfoo/promptfoo/issues/6902)
 """
 
-import hashlib
-import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
 Dialect = Literal["openai", "anthropic", "gemini"]
@@ -20,9 +17,7 @@ Dialect = Literal["openai", "anthropic", "gemini"]
 MAX_DEPTH: Final = 24  # levels of nested schemas that are sent; below, anything is allowed
 MAX_NODES: Final = 3000  # schemas in one tool after references are written out
 MAX_DESCRIPTION: Final = 4096
-NAME_LENGTH: Final = 64
-
-_BAD_NAME_CHARACTER: Final = re.compile(r"[^a-zA-Z0-9_-]")
+NAME_LENGTH: Final = 64  # names are `[a-zA-Z0-9_-]{1,64}` everywhere
 
 _ONE: Final = frozenset(
     {"items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames", "additionalItems",
@@ -32,6 +27,9 @@ _MANY: Final = frozenset({"allOf", "anyOf", "oneOf", "prefixItems", "items"})
 _NAMED: Final = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 
 _COMBINATORS: Final = ("oneOf", "anyOf", "allOf")
+_NOT_AT_ROOT: Final = frozenset(
+    {*_COMBINATORS, "not", "enum", "const", "if", "then", "else", "$ref", "dependentSchemas"}
+)
 _META: Final = frozenset({"$schema", "$id", "$comment", "$anchor", "$dynamicAnchor", "$vocabulary", "id"})
 
 # What Gemini's function declarations take (Schema object of the API).
@@ -46,50 +44,31 @@ _GEMINI_FORMATS: Final = {
 }
 
 
-def clean_name(wanted: str, identity: str | None = None, taken: Container[str] = ()) -> str:
-    """A name every provider takes, as like `wanted` as can be, and not in `taken`.
-
-    Where anything had to change, `_` and 8 hex digits of the SHA-256 of `identity` (what the tool really is, e.g.
-    "server\\0tool"; default: `wanted`) make it stable and unique. The middle is cut, since the tail is what
-    distinguishes tools.
-    """
-    name = _BAD_NAME_CHARACTER.sub("_", wanted)
-    if name == wanted and 0 < len(name) <= NAME_LENGTH and name not in taken:
-        return name
-    source = wanted if identity is None else identity
-    for attempt in range(1000):
-        salted = source if attempt == 0 else f"{source}\0{attempt}"
-        digest = hashlib.sha256(salted.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-        room = NAME_LENGTH - 9
-        stem = name if len(name) <= room else f"{name[: room - 20]}{name[-20:]}"
-        candidate = f"{stem}_{digest}" if stem else f"tool_{digest}"
-        if candidate not in taken:
-            return candidate
-    raise ValueError("a thousand tools of one name")
-
-
 def tool_for(definition: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
     """A copy of the function tool `definition` whose name stays and whose schema the dialect takes.
 
-    `strict` is dropped: it asks for things no foreign schema promises.
+    `strict` stays only with a schema that did not have to change: it promises things of the original.
     """
     function = dict(definition.get("function") or {})
-    parameters, note = schema_for(function.get("parameters"), dialect)
+    original = function.get("parameters")
+    parameters, note = schema_for(original, dialect)
     description = str(function.get("description") or "")
     if note:
         description = f"{description}\n{note}".strip()
     cleaned: dict[str, Any] = {"name": function.get("name"), "parameters": parameters}
     if description:
         cleaned["description"] = description[:MAX_DESCRIPTION]
+    if "strict" in function and parameters == original:
+        cleaned["strict"] = function["strict"]
     return {"type": "function", "function": cleaned}
 
 
 def schema_for(schema: object, dialect: Dialect) -> tuple[dict[str, Any], str]:
     """(a copy of the root `schema` that the dialect takes, a sentence on what it can no longer say or "")."""
     root: dict[str, Any] = dict(schema) if isinstance(schema, Mapping) else {}
-    copier = _Copier(root, dialect)
-    copied = copier.schema(root, 0, ())
-    result = copied if isinstance(copied, dict) else {}
+    if dialect == "openai" and _plain(root):
+        return {key: value for key, value in root.items() if key not in ("$schema", "$id")}, ""
+    result = written_out(root, gemini=dialect == "gemini")
     note = _fold_root(result)
     result["type"] = "object"
     if not isinstance(result.get("properties"), dict):
@@ -101,6 +80,33 @@ def schema_for(schema: object, dialect: Dialect) -> tuple[dict[str, Any], str]:
         for keyword in ("enum", "not", "const"):
             result.pop(keyword, None)
     return result, note
+
+
+def written_out(root: Mapping[str, Any], *, gemini: bool = False) -> dict[str, Any]:
+    """A copy of `root` with every local reference replaced by what it names."""
+    copied = _Copier(root, gemini=gemini).schema(root, 0, ())
+    return copied if isinstance(copied, dict) else {}
+
+
+def _plain(root: Mapping[str, Any]) -> bool:
+    """True if OpenAI and its many likenesses take `root` as it is, so that it goes there verbatim."""
+    if root.get("type") != "object" or not isinstance(root.get("properties"), Mapping) or root.keys() & _NOT_AT_ROOT:
+        return False
+    pending: list[tuple[Any, int]] = [(root, 0)]
+    count = 0
+    while pending:
+        node, depth = pending.pop()
+        count += 1
+        if count > MAX_NODES or depth > MAX_DEPTH:
+            return False
+        if isinstance(node, bool):
+            continue
+        if not isinstance(node, Mapping) or not isinstance(node.get("required", []), list):
+            return False
+        if "$ref" in node and not isinstance(resolve_local(root, node["$ref"]), Mapping):
+            return False
+        pending.extend((child, depth + 1) for child in subschemas(node))
+    return True
 
 
 def subschemas(schema: Mapping[str, Any]) -> Iterator[Any]:
@@ -135,9 +141,9 @@ def resolve_local(root: Mapping[str, Any], reference: object) -> Any:
 class _Copier:
     """Copies one tool's schema with references written out, within MAX_DEPTH and MAX_NODES."""
 
-    def __init__(self, root: Mapping[str, Any], dialect: Dialect) -> None:
+    def __init__(self, root: Mapping[str, Any], *, gemini: bool) -> None:
         self._root = root
-        self._gemini = dialect == "gemini"
+        self._gemini = gemini
         self._nodes = 0
 
     def schema(self, schema: Any, depth: int, open_refs: tuple[str, ...]) -> Any:

@@ -7,21 +7,17 @@ model gets a result and the daemon goes on.
 import asyncio
 import inspect
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from openai_proxy import tasks
 from openai_proxy.secrets import vault
 from openai_proxy.tools.base import CallContext, ToolResult
 from openai_proxy.tools.result import failure, success
-from openai_proxy.tools.workers import DeadlinePassed, Workers, WorkersExhausted
+from openai_proxy.tools.workers import Workers, WorkersExhausted
 
 log = logging.getLogger(__name__)
-
-DEFAULT_TIMEOUT: Final = 60.0
-_GRACE: Final = 0.1  # seconds a cancelled coroutine gets to clean up before nobody waits for it any more
 
 Run = Callable[[dict[str, Any]], object]
 """The code of a handler: arguments in, anything out; a coroutine function's coroutine is awaited on the loop."""
@@ -49,7 +45,6 @@ class HandlerTool:
     handler: Handler
     workers: Workers
     definition: dict[str, Any]
-    timeout: float = DEFAULT_TIMEOUT
 
     @property
     def name(self) -> str:
@@ -57,13 +52,13 @@ class HandlerTool:
         return self.handler.name
 
     async def call(self, arguments: dict[str, Any], context: CallContext) -> ToolResult:
-        """Run the handler within `timeout` seconds. Raises nothing but our own cancellation."""
+        """Run the handler. Raises nothing but our own cancellation, which is also how a deadline comes (Toolbox.run).
+
+        Cancelled, it returns at once, even from code that cannot be stopped: nobody waits for that any more.
+        """
         name = self.name
         try:
             value = await self._value(arguments)
-        except DeadlinePassed:
-            log.warning("tool %s gave no answer within %g s", name, self.timeout)
-            return failure(f"{name} gave no answer within {self.timeout:g} seconds.")
         except WorkersExhausted:
             log.error("tool %s was not run: too many earlier calls still hang", name)
             return failure(f"{name} cannot run now: too many earlier tool calls still hang.")
@@ -82,22 +77,17 @@ class HandlerTool:
         return success(value)
 
     async def _value(self, arguments: dict[str, Any]) -> object:
-        ends = time.monotonic() + self.timeout
         run = self.handler.run
         if self.handler.is_async:
             value = run(arguments)
         else:
-            value = await self.workers.run(lambda: run(arguments), timeout=self.timeout, name=self.name)
-        if inspect.isawaitable(value):
-            value = await _awaited(value, max(0.0, ends - time.monotonic()), self.name)
-        return value
+            value = await self.workers.run(lambda: run(arguments), timeout=None, name=self.name)
+        return await _awaited(value, self.name) if inspect.isawaitable(value) else value
 
 
-def handler_tool(
-    handler: Handler, workers: Workers, *, definition: Mapping[str, Any] | None = None, timeout: float = DEFAULT_TIMEOUT
-) -> HandlerTool:
+def handler_tool(handler: Handler, workers: Workers, *, definition: Mapping[str, Any] | None = None) -> HandlerTool:
     """The tool of `handler`; `definition` replaces what the handler says of itself."""
-    return HandlerTool(handler, workers, dict(definition) if definition is not None else handler.definition, timeout)
+    return HandlerTool(handler, workers, dict(definition) if definition is not None else handler.definition)
 
 
 def describe(error: BaseException) -> str:
@@ -114,22 +104,18 @@ def describe(error: BaseException) -> str:
     return f"{kind}: {text}" if text else kind
 
 
-async def _awaited(value: Awaitable[object], timeout: float, name: str) -> object:
-    """What `value` gives within `timeout` seconds, also where it swallows its cancellation.
+async def _awaited(value: Awaitable[object], name: str) -> object:
+    """What `value` gives; a cancellation is passed on and not waited for.
 
     It runs in a task of its own, because a coroutine that ignores CancelledError would otherwise hold the request
     for ever; and behind a guard, because SystemExit in a task is raised again out of the event loop.
     """
     task = tasks.spawn(_guarded(value), name=f"tool {name}")
     try:
-        done, _ = await asyncio.wait({task}, timeout=timeout)
+        await asyncio.wait({task})
     except asyncio.CancelledError:
         task.cancel()
         raise
-    if not done:
-        task.cancel()
-        await asyncio.wait({task}, timeout=_GRACE)
-        raise DeadlinePassed
     fine, outcome = task.result()
     if fine:
         return outcome

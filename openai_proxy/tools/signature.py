@@ -13,7 +13,7 @@ from typing import Any, Final
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import ArgsKwargs
 
-from openai_proxy.protocols.tool_schema import schema_for
+from openai_proxy.protocols.tool_schema import written_out
 from openai_proxy.tools.handler import ToolFailure
 
 _ARGUMENTS: Final = re.compile(
@@ -44,8 +44,8 @@ class Signature:
             raise TypeError(f"the signature has no JSON Schema: {str(error).splitlines()[0]}") from None
         self.description, words = read_docstring(inspect.getdoc(function) or "")
         words |= _annotated(function)
-        untitled = _without_titles(schema)
-        parameters, _ = schema_for(untitled, "anthropic")  # references written out, nothing else to lose
+        parameters = written_out(_without_titles(schema))
+        parameters.setdefault("properties", {})
         for name, described in words.items():
             prop = parameters["properties"].get(name)
             if isinstance(prop, dict):

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import orjson
 
+from openai_proxy.protocols.tool_schema import tool_for
 from openai_proxy.tools.base import CallContext, Tool, ToolResult
-from openai_proxy.tools.handler import DEFAULT_TIMEOUT, Handler, describe, handler_tool
+from openai_proxy.tools.handler import Handler, describe, handler_tool
 from openai_proxy.tools.result import failure, success
 from openai_proxy.tools.schema import ArgumentCheck, definition_fault
 from openai_proxy.tools.workers import Workers
@@ -23,24 +24,33 @@ log = logging.getLogger(__name__)
 Live = Callable[[], Sequence[Tool]]
 """Tools that may change while the generation lives: those of MCP servers."""
 
+DEFAULT_TIMEOUT: Final = 60.0
 MAX_ARGUMENT_BYTES: Final = 4 * 1024 * 1024
 
 
 class Toolbox:
     """The tools of one request, by name. Immutable but for its cache of schema checks."""
 
-    __slots__ = ("_checks", "_definitions", "_tools")
+    __slots__ = ("_checks", "_cleaned", "_tools")
 
-    def __init__(self, tools: Iterable[Tool] = ()) -> None:
-        """Of two tools with one name the first stays."""
+    def __init__(self, tools: Iterable[Tool] = (), before: "Toolbox | None" = None) -> None:
+        """Of two tools with one name the first stays. What `before` worked out for equal tools is used again."""
         table: dict[str, Tool] = {}
         for tool in tools:
             if table.setdefault(tool.name, tool) is not tool:
                 log.warning("two tools are called %s; the first one stays", tool.name)
         # By name, always: a list in another order is another prompt prefix, and misses the provider's cache.
         self._tools: dict[str, Tool] = dict(sorted(table.items()))
-        self._definitions: list[dict[str, Any]] = [tool.definition for tool in self._tools.values()]
         self._checks: dict[str, ArgumentCheck] = {}
+        # For the provider a copy that none refuses; arguments are checked against the tool's own schema.
+        self._cleaned: dict[str, dict[str, Any]] = {}
+        for name, tool in self._tools.items():
+            if before is not None and before._tools.get(name) == tool:
+                self._cleaned[name] = before._cleaned[name]
+                if (check := before._checks.get(name)) is not None:
+                    self._checks[name] = check
+            else:
+                self._cleaned[name] = tool_for(tool.definition, "openai")
 
     def __len__(self) -> int:
         return len(self._tools)
@@ -53,8 +63,8 @@ class Toolbox:
         return tuple(self._tools)
 
     def definitions(self) -> list[dict[str, Any]]:
-        """The function tools, sorted by name; a new list of shared dicts, which nobody may change."""
-        return list(self._definitions)
+        """The function tools, sorted by name, in OpenAI's dialect; the dicts are shared, so nobody may change them."""
+        return list(self._cleaned.values())
 
     def get(self, name: str) -> Tool | None:
         """The tool called exactly `name`."""
@@ -88,6 +98,7 @@ class Toolbox:
                 result = await tool.call(given, context or CallContext())
         except TimeoutError as error:
             if scope.expired():
+                log.warning("tool %s gave no answer within %g s", name, timeout)
                 return failure(f"{name} gave no answer within {timeout:g} seconds.")
             return failure(f"{name} failed: {describe(error)}")
         except Exception as error:
@@ -109,7 +120,7 @@ class Toolset:
     def __init__(self, tools: Sequence[Tool] = (), live: Live | None = None) -> None:
         self._fixed = tuple(tools)
         self._live = live
-        self._seen: tuple[Tool, ...] | None = None
+        self._seen: tuple[Tool, ...] = ()
         self._toolbox = Toolbox(self._fixed)
 
     def toolbox(self) -> Toolbox:
@@ -117,10 +128,10 @@ class Toolset:
         if self._live is None:
             return self._toolbox
         now = tuple(self._live())
-        seen = self._seen
-        if seen is None or len(now) != len(seen) or any(a is not b for a, b in zip(now, seen, strict=True)):
+        # By identity: an equal tool may still run on a server that has been replaced.
+        if len(now) != len(self._seen) or any(a is not b for a, b in zip(now, self._seen, strict=True)):
             # Ours first: a server cannot take the name of a tool of the house.
-            self._toolbox = Toolbox((*self._fixed, *now))
+            self._toolbox = Toolbox((*self._fixed, *now), before=self._toolbox)
             self._seen = now
         return self._toolbox
 
@@ -135,7 +146,6 @@ def offered(
     workers: Workers,
     *,
     report: Report,
-    timeout: float = DEFAULT_TIMEOUT,
 ) -> list[Tool]:
     """The tools of a model file's `tools:`, each a handler's name or a full definition that its handler runs.
 
@@ -160,7 +170,7 @@ def offered(
             report(index, f"the tool {name!r} is listed twice")
         else:
             seen.add(name)
-            tools.append(handler_tool(handler, workers, definition=definition, timeout=timeout))
+            tools.append(handler_tool(handler, workers, definition=definition))
     return tools
 
 

@@ -8,17 +8,18 @@ import pytest
 from openai_proxy.secrets import vault
 from openai_proxy.tools.base import CallContext, ToolResult
 from openai_proxy.tools.handler import Handler, ToolFailure, handler_tool
+from openai_proxy.tools.toolbox import Toolbox
 from openai_proxy.tools.workers import Workers
 
 
-def make(run, *, timeout=5.0):
+def make(run):
     definition = {"type": "function", "function": {"name": "t", "parameters": {"type": "object", "properties": {}}}}
     handler = Handler("t", definition, run, is_async=asyncio.iscoroutinefunction(run))
-    return handler_tool(handler, Workers(), timeout=timeout)
+    return handler_tool(handler, Workers())
 
 
 async def call(run, *, timeout=5.0):
-    return await make(run, timeout=timeout).call({"a": 1}, CallContext())
+    return await Toolbox([make(run)]).run("t", {"a": 1}, CallContext(), timeout=timeout)
 
 
 async def test_a_sync_handler_runs_off_the_loop_and_an_async_one_on_it():

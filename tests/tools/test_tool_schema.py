@@ -1,35 +1,12 @@
 import copy
-import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.protocols.tool_schema import clean_name, schema_for, tool_for
+from openai_proxy.protocols.tool_schema import schema_for, tool_for
 
 DIALECTS = ("openai", "anthropic", "gemini")
-
-
-@given(st.text(max_size=90), st.sets(st.text(max_size=5)))
-def test_a_clean_name_is_one_every_provider_takes_and_not_taken(wanted, taken):
-    name = clean_name(wanted, taken=taken)
-    assert re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name)
-    assert name not in taken
-    assert clean_name(wanted, taken=taken) == name
-
-
-def test_a_good_name_stays_and_a_changed_one_says_so():
-    assert clean_name("mcp_ha_HassTurnOn") == "mcp_ha_HassTurnOn"
-    assert re.fullmatch(r"mcp_ha_light_on_[0-9a-f]{8}", clean_name("mcp_ha_light.on"))
-    assert clean_name("a.b") != clean_name("a b")
-    assert clean_name("x", "server\0x", taken={"x"}) != clean_name("x", "other\0x", taken={"x"})
-
-
-def test_a_long_name_keeps_head_and_tail():
-    name = clean_name("mcp_server_" + "x" * 80 + "_turn_off")
-    assert name.startswith("mcp_server_")
-    assert "_turn_off_" in name
-    assert len(name) == 64
 
 
 ODD = {
@@ -77,6 +54,14 @@ def test_the_original_is_never_changed_and_references_are_written_out(dialect):
     assert result["properties"]["light"]["type"] == "string"
     assert result["properties"]["light"]["description"] == "which"
     assert result["required"] == ["light"]
+
+
+def test_openai_gets_a_schema_verbatim_that_it_takes():
+    schema = {k: v for k, v in ODD.items() if k not in ("$schema", "$id")}
+    schema["properties"] = {k: v for k, v in schema["properties"].items() if k != "far"}
+    assert schema_for(schema, "openai") == (schema, "")
+    definition = {"type": "function", "function": {"name": "f", "parameters": schema, "strict": True}}
+    assert tool_for(definition, "openai") == definition
 
 
 def test_gemini_gets_its_subset():

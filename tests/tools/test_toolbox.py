@@ -58,6 +58,21 @@ def test_a_request_keeps_its_view_while_a_server_changes_its_tools():
     assert tools.toolbox().names() == ("ours", "y")
 
 
+def test_an_equal_tool_of_a_replaced_server_is_the_new_one_and_nothing_is_worked_out_twice():
+    tools = Toolset([], lambda: [Fake("x")])
+    first, second = tools.toolbox(), tools.toolbox()
+    assert second.get("x") is not first.get("x")
+    assert second.definitions()[0] is first.definitions()[0]
+
+
+async def test_what_the_provider_gets_is_what_it_takes_and_what_is_checked_is_the_tools_own():
+    schema = {"anyOf": [{"properties": {"a": {"type": "string"}}, "required": ["a"]}, {"required": ["b"]}]}
+    box = Toolbox([Fake("t", parameters=schema)])
+    assert "anyOf" not in box.definitions()[0]["function"]["parameters"]
+    assert (await box.run("t", "{}")).is_error
+    assert not (await box.run("t", '{"b": 1}')).is_error
+
+
 async def test_a_call_runs_from_text_to_text():
     tool = Fake("t", parameters={"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
     assert await Toolbox([tool]).run("t", '{"n": 3}') == ToolResult("fine")
