@@ -21,7 +21,7 @@ from openai_proxy.api.body import decoded
 from openai_proxy.api.headers import upstream_fields
 from openai_proxy.api.passthrough import relay
 from openai_proxy.api.visit import Visit
-from openai_proxy.errors import BadRequest, NotFound, unknown_model
+from openai_proxy.errors import BadRequest, NotFound, UpstreamError, unknown_model
 from openai_proxy.exchange import Target, UpstreamRequest
 from openai_proxy.protocols.json_members import edit, parse_object
 from openai_proxy.routing.router import Route
@@ -119,9 +119,12 @@ def resolve(visit: Visit, model: str | None) -> Route:
 
 async def _pass(visit: Visit, route: Route, make: MakeRequest) -> None:
     generation = visit.generation
+    if visit.failed is not None and not isinstance(visit.failed, UpstreamError):
+        raise visit.failed
     opened = await open_first(
-        route.targets, make, generation.providers, generation.retries, generation.keys, visit.exchange, visit.first
-    )
+        route.targets, make, generation.providers, generation.retries, generation.keys, visit.exchange,
+        visit.first, visit.failed,
+    )  # fmt: skip
     connection = generation.config.connections[opened.target.connection]
     await relay(opened, visit.reply, visit.exchange, visit.entry, forward_auth=connection.forward_auth)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 from typing import cast
 
 from aiohttp.web import BaseRequest, StreamResponse
@@ -10,6 +9,8 @@ from aiohttp.web import BaseRequest, StreamResponse
 from openai_proxy.api import admin, chat, models, realtime
 from openai_proxy.api.body import RequestBody
 from openai_proxy.api.headers import clean
+from openai_proxy.api.ids import new_id
+from openai_proxy.api.lane import Prior
 from openai_proxy.api.paths import endpoint, split_target
 from openai_proxy.api.reply import ClientGone, Reply, Written
 from openai_proxy.api.visit import Visit
@@ -24,11 +25,6 @@ from openai_proxy.runtime.state import Running, State
 log = logging.getLogger(__name__)
 
 
-def new_id() -> str:
-    """A request id. Not a secret, so the fast generator does."""
-    return f"req_{random.getrandbits(96):024x}"
-
-
 class Door:
     """The handler of the low-level aiohttp server. `local` doors (the control socket) serve admins without a key."""
 
@@ -37,10 +33,11 @@ class Door:
         self._local = local
 
     async def __call__(self, request: BaseRequest) -> StreamResponse:
-        generation = self._state.generation
+        prior: Prior | None = request.protocol.take_prior()  # type: ignore[attr-defined]  # ours: api.protocol
+        generation = prior.generation if prior is not None else self._state.generation
         reply = Reply(request, generation.config.limits.write_seconds)
         try:
-            await self._serve(generation, request, reply)
+            await self._serve(generation, request, reply, prior)
         except ClientGone:
             reply.abort()
         except ProxyError as error:
@@ -55,7 +52,7 @@ class Door:
             reply.keep_alive = False  # what was not read would be taken for the next request
         return cast(StreamResponse, Written(reply))
 
-    async def _serve(self, generation: Generation, request: BaseRequest, reply: Reply) -> None:
+    async def _serve(self, generation: Generation, request: BaseRequest, reply: Reply, prior: Prior | None) -> None:
         path, query = split_target(request.raw_path)
         headers = request.headers
         if (session := headers.get("X-Session-ID")) is not None:
@@ -86,16 +83,26 @@ class Door:
             return
         below = endpoint(path)
         caller = Caller("local", admin=True) if self._local else gate.admit(peer, headers)
-        await self._serve_api(generation, request, reply, caller, below, query)
+        await self._serve_api(generation, request, reply, caller, below, query, prior)
 
     async def _serve_api(
-        self, generation: Generation, request: BaseRequest, reply: Reply, caller: Caller, path: str, query: str
+        self,
+        generation: Generation,
+        request: BaseRequest,
+        reply: Reply,
+        caller: Caller,
+        path: str,
+        query: str,
+        prior: Prior | None,
     ) -> None:
         state = self._state
-        exchange = Exchange(new_id(), caller, request.method, path, session_id=request.headers.get("X-Session-ID"))
+        if prior is not None and prior.exchange is not None and prior.entry is not None:
+            exchange, entry = prior.exchange, prior.entry
+        else:
+            exchange = Exchange(new_id(), caller, request.method, path, session_id=request.headers.get("X-Session-ID"))
+            entry = state.recorder.open(exchange)
         if len(state.running) >= generation.config.limits.max_concurrent_requests:
             raise Overloaded("The proxy is busy. Try again in a moment.", headers={"Retry-After": "1"})
-        entry = state.recorder.open(exchange)
         task = asyncio.current_task()
         assert task is not None
         state.enter(Running(exchange, generation, task.cancel))
@@ -109,7 +116,11 @@ class Door:
             else:
                 limits = generation.config.limits
                 body = RequestBody(request, reply, int(limits.max_body_mb * 2**20), limits.body_idle_seconds)
+                if prior is not None:
+                    body.taken = prior.body
                 visit = Visit(state, generation, request, reply, exchange, body, path, query, entry)
+                if prior is not None:
+                    visit.first, visit.failed = prior.opened, prior.error
                 visit.client_authorization = _own_bearer(generation, request)
                 await (realtime.serve(visit) if realtime.is_upgrade(request) else chat.serve(visit))
             exchange.outcome = exchange.outcome or Outcome.DONE

@@ -7,58 +7,20 @@ import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from openai_proxy.api.door import Door, new_id
+from openai_proxy.api.door import Door
+from openai_proxy.api.lane import MAX_BODY, LaneProtocol
+from openai_proxy.api.protocol import Protocol
 from openai_proxy.config.proxy import LimitsConfig
-from openai_proxy.errors import BadRequest, InternalError, ProxyError
+from openai_proxy.errors import BadRequest
 from openai_proxy.runtime.state import State
 
 BACKLOG = 1024
 LINGER = 1.0  # seconds an unread body is read and dropped, so that the client gets to see its 401 or 413
-KEEP_ALIVE = 75.0
 MAX_LINE = 8190
-
-
-class Protocol(RequestHandler):
-    """One client connection the ordinary way: aiohttp's own, with errors as the API writes them."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        # The first request's head has `header_seconds`; an idle kept connection may rest longer.
-        self._keepalive_timeout = KEEP_ALIVE
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """What the parser refused, or what escaped a handler: never an echo of the offending bytes."""
-        self.keep_alive(False)
-        if request.writer.output_size > 0:
-            raise ConnectionError("too late for an error response")
-        error: ProxyError = (
-            BadRequest("The request is not valid HTTP.", code="invalid_http")
-            if status < 500
-            else InternalError("Something went wrong in the proxy.")
-        )
-        response = web.Response(
-            status=error.status,
-            body=error.body(),
-            content_type="application/json",
-            headers={"x-proxy-error": error.code, "x-request-id": new_id(), "Server": "openai-proxy"},
-        )
-        response.force_close()
-        return response
-
-    def log_exception(self, *args: Any, **kwargs: Any) -> None:
-        """aiohttp logs a traceback for every malformed request; a port scan would fill the journal."""
-        self.log_debug(*args, **kwargs)
 
 
 class Server(web.Server):
@@ -66,6 +28,8 @@ class Server(web.Server):
 
     def __init__(self, state: State, limits: LimitsConfig, *, local: bool = False) -> None:
         self.state = state
+        self._splice = state.settings.splice and not local
+        state.idle_closers.append(self.close_idle)
         super().__init__(
             Door(state, local=local),
             handler_cancellation=True,
@@ -74,12 +38,21 @@ class Server(web.Server):
             auto_decompress=False,
             max_line_size=MAX_LINE,
             max_field_size=MAX_LINE,
+            read_bufsize=MAX_BODY,
             lingering_time=LINGER,
             tcp_keepalive=True,
         )
 
     def __call__(self) -> RequestHandler:
+        if self._splice:
+            return LaneProtocol(self, self.state, loop=self._loop, **self._kwargs)
         return Protocol(self, loop=self._loop, **self._kwargs)
+
+    def close_idle(self) -> None:
+        """Close kept connections on which nothing is under way."""
+        for connection in self.connections:
+            if isinstance(connection, Protocol) and connection.resting and connection.transport is not None:
+                connection.transport.close()
 
 
 class Listener:

@@ -7,6 +7,7 @@ from aiohttp.web import BaseRequest
 
 from openai_proxy.api.body import RequestBody
 from openai_proxy.api.reply import Reply
+from openai_proxy.errors import ProxyError
 from openai_proxy.exchange import Exchange
 from openai_proxy.records.recorder import Entry
 from openai_proxy.runtime.generation import Generation
@@ -28,5 +29,6 @@ class Visit:
     query: str
     entry: Entry
     first: Opened | None = None  # an answer the lane has opened already
+    failed: ProxyError | None = None  # what came of the lane's attempt instead
     document: dict[str, Any] | None = None  # the JSON body, once read
     client_authorization: bytes | None = None

@@ -37,7 +37,10 @@ class Malformed(ValueError):
 class ResponseHead:
     """One response head, validated; fields are read only as far as somebody asks."""
 
-    __slots__ = ("chunked", "fields", "http10", "keep_alive", "length", "reason", "status")
+    __slots__ = (
+        "_connection", "chunked", "content_encoding", "content_type", "fields", "has_request_id", "http10",
+        "keep_alive", "length", "reason", "status",
+    )  # fmt: skip
 
     def __init__(self, head: bytes) -> None:
         """`head` is the status line and fields, each line with its CRLF, without the final empty line."""
@@ -51,6 +54,10 @@ class ResponseHead:
         self.keep_alive = not self.http10
         self.length: int | None = None
         self.chunked = False
+        self.content_type = b""
+        self.content_encoding = b""
+        self.has_request_id = False
+        self._connection = b""
         if self.fields.count(b"\r\n") > MAX_FIELDS:
             raise Malformed("too many header fields")
         for name, value in _INTERESTING.findall(self.fields):
@@ -63,8 +70,15 @@ class ResponseHead:
                 if self.chunked or value.lower() != b"chunked":
                     raise Malformed("Transfer-Encoding")
                 self.chunked = True
+            elif kind == b"content-type":
+                self.content_type = value
+            elif kind == b"content-encoding":
+                self.content_encoding = value
+            elif kind == b"x-request-id":
+                self.has_request_id = True
             elif kind == b"connection":
                 tokens = value.lower()
+                self._connection += b"," + tokens
                 if b"close" in tokens:
                     self.keep_alive = False
                 elif self.http10 and b"keep-alive" in tokens:
@@ -98,10 +112,9 @@ class ResponseHead:
 
     def connection_options(self) -> set[bytes]:
         """Field names that Connection declares to be for this hop alone, beyond the usual ones."""
-        named: set[bytes] = set()
-        for found, value in _INTERESTING.findall(self.fields):
-            if found.lower() == b"connection":
-                named.update(token.strip().lower() for token in value.split(b","))
+        if self._connection in (b"", b",keep-alive", b",close"):
+            return set()
+        named = {token.strip() for token in self._connection.split(b",")}
         return named - {b"", b"close", b"keep-alive", b"upgrade", b"transfer-encoding", b"content-length"}
 
 

@@ -268,7 +268,7 @@ class HttpConnection(asyncio.Protocol):
             return
         framing = self.framing = framing_for(head, self._method)
         self._out = sink.head(head)
-        if self.sink is not sink:  # it let go of us in the callback
+        if self.sink is None:  # it let go of us in the callback
             return
         if data and not framing.state:
             self.data_received(data)

@@ -47,11 +47,13 @@ async def open_first(
     keys: Mapping[str, tuple[str, ...]],
     exchange: Exchange,
     first: Opened | None = None,
+    failed: UpstreamError | None = None,
 ) -> Opened:
     """Ask `targets` in turn until one gives an answer that stands.
 
     `make` shapes the request for a target; `retries` is `max_retries` by connection, `keys` its keys. `first` is an
-    answer that has come already (its attempt is on `exchange`). Raises the last UpstreamError where nothing answered.
+    answer that has come already, `failed` what came instead of one (either's attempt is on `exchange`).
+    Raises the last UpstreamError where nothing answered.
     """
     last: UpstreamError | None = None
     kept: Opened | None = None
@@ -67,6 +69,9 @@ async def open_first(
                 request = make(target)
                 exchange.state = "waiting"
                 try:
+                    if failed is not None:
+                        error, failed = failed, None
+                        raise error
                     opened = await _ask(target, request, providers, keys, exchange)
                 except UpstreamError as error:
                     last = error
