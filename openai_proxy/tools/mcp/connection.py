@@ -29,7 +29,9 @@ from openai_proxy.tools.mcp.filter import Filtered, Wire
 from openai_proxy.tools.mcp.repair import TOOL_CAP
 from openai_proxy.tools.mcp.results import clean_text, error, to_result
 from openai_proxy.tools.mcp.settings import ServerSettings
+from openai_proxy.tools.mcp.sse import SseTransport
 from openai_proxy.tools.mcp.stdio import StdioTransport
+from openai_proxy.tools.mcp.streamable import StreamableTransport
 from openai_proxy.tools.mcp.trace import TRACE, CallTrace, NotDelivered
 from openai_proxy.version import __version__
 
@@ -217,9 +219,13 @@ class Connection:
             self._tools_changed()  # what happened meanwhile was not told
 
     async def _relist(self, client: Client) -> None:
+        trace = CallTrace()
         try:
-            listing = await self._list(client)
+            listing = await self._list(client, trace)
         except (TimeoutError, MCPError, ValidationError, RuntimeError) as problem:
+            if self._session_lost(problem, trace):
+                self.lose(Failure(Kind.SESSION, f"it forgot the session (HTTP {trace.status})"))
+                return
             log.warning("mcp server %s: its tools could not be read again: %s", self.config.name, _short(problem))
             self._suspect = True
             self._wake.set()
@@ -241,14 +247,14 @@ class Connection:
                 return
         self.lose(Failure(Kind.BROKEN, "it stopped answering"))
 
-    async def _list(self, client: Client) -> Listing:
+    async def _list(self, client: Client, trace: CallTrace | None = None) -> Listing:
         """All pages of `tools/list`, up to the caps, in slices short enough for the loop."""
         tools: dict[str, ToolDefinition] = {}
         cursor: str | None = None
         seen: set[str] = set()
         self._wire.left_out = 0
         for _ in range(PAGE_CAP):
-            page = await self._request(client.list_tools(cursor=cursor), LIST_TIMEOUT)
+            page = await self._request(client.list_tools(cursor=cursor), LIST_TIMEOUT, trace)
             for index, tool in enumerate(page.tools):
                 if index % 25 == 24:
                     await asyncio.sleep(0)
@@ -266,9 +272,9 @@ class Connection:
             self._wire.note(f"has {self._wire.left_out} more than {TOOL_CAP} tools, which are left out")
         return Listing(tools, self._wire.left_out)
 
-    async def _request(self, request: Coroutine[Any, Any, T], seconds: float) -> T:
+    async def _request(self, request: Coroutine[Any, Any, T], seconds: float, trace: CallTrace | None = None) -> T:
         """Make one request of our own in a task of its own. Raises TimeoutError, or what the SDK raised."""
-        outcome = await self._bounded(request, seconds)
+        outcome = await self._bounded(request, seconds, trace or CallTrace())
         if outcome is None:
             raise TimeoutError("no answer")
         value, problem = outcome
@@ -278,10 +284,10 @@ class Connection:
         return value
 
     async def _bounded(
-        self, request: Coroutine[Any, Any, T], seconds: float
+        self, request: Coroutine[Any, Any, T], seconds: float, trace: CallTrace
     ) -> tuple[T | None, Exception | None] | None:
         """What `request` gives or raises; None once `seconds` have passed: it is cancelled and not waited for."""
-        task = spawn(_outcome(request), name=f"mcp-request-{self.config.name}")
+        task = spawn(_outcome(request, trace), name=f"mcp-request-{self.config.name}")
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         try:
@@ -302,7 +308,7 @@ class Connection:
         if client is None or not self.ready:
             raise NotDelivered("the connection is closed")
         trace = CallTrace()
-        outcome = await self._bounded(self._invoke(client, name, arguments, context, trace), seconds)
+        outcome = await self._bounded(self._invoke(client, name, arguments, context), seconds, trace)
         if outcome is None:
             return self._overdue(trace, seconds)
         value, problem = outcome
@@ -311,11 +317,7 @@ class Connection:
             return value
         return self._failed(problem, trace)
 
-    async def _invoke(
-        self, client: Client, name: str, arguments: dict[str, Any], context: CallContext, trace: CallTrace
-    ) -> ToolResult:
-        TRACE.set(trace)
-
+    async def _invoke(self, client: Client, name: str, arguments: dict[str, Any], context: CallContext) -> ToolResult:
         async def report(progress: float, total: float | None, message: str | None) -> None:
             context.progress(progress, total, vault.scrub(clean_text(message)[:200]) if message else None)
 
@@ -347,12 +349,16 @@ class Connection:
             if isinstance(problem, TypeError | ValueError):
                 return error(f"The arguments cannot be sent: {problem}")
             raise NotDelivered(_short(problem))
-        if self._wire.closed or self._failure is not None or self._client is None:
-            return error(
-                f"The tool server '{name}' died during the call; whether it took effect is unknown. It is restarted."
-            )
+        cut = isinstance(problem, MCPError) and str(problem).startswith("SSE stream ")  # the SDK's words for it
+        if cut or trace.broken or self._wire.closed or self._failure is not None or self._client is None:
+            if cut or trace.broken:
+                self._suspect = True
+                self._wake.set()
+            return error(f"The tool server '{name}' broke off during the call; whether it took effect is unknown.")
         if isinstance(problem, MCPError):
-            if trace.status is not None and trace.status >= 400 and problem.code == -32603:
+            if trace.status is not None and (
+                (trace.status >= 400 and problem.code == -32603) or 300 <= trace.status < 400
+            ):
                 return error(f"The tool server '{name}' answered with HTTP status {trace.status}.")
             return error(str(problem) or "The tool server reported an error.")
         return error(f"The tool server '{name}' sent an answer that makes no sense ({type(problem).__name__}).")
@@ -373,6 +379,10 @@ class Connection:
         if (seen := self._link.failure) is not None:
             return Failure(Kind.BROKEN, seen)
         leaf = _leaf(caught)
+        status = getattr(self._link, "status", None)
+        if isinstance(leaf, MCPError) and status is not None and status >= 300:
+            wrong = ": is the url right, and the type?" if status in (404, 405) or status < 400 else ""
+            return Failure(Kind.BROKEN, f"answered HTTP {status}{wrong}")
         process = getattr(self._link, "process", None)
         if process is not None and (self._wire.closed or process.returncode is not None):
             code = process.returncode
@@ -392,8 +402,9 @@ class Connection:
         return Failure(Kind.BROKEN, _short(leaf))
 
 
-async def _outcome(request: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | None]:
+async def _outcome(request: Coroutine[Any, Any, T], trace: CallTrace) -> tuple[T | None, Exception | None]:
     """Run `request`; its exception is a value, so that a call nobody waits for any more logs nothing."""
+    TRACE.set(trace)
     try:
         return await request, None
     except Exception as problem:
@@ -404,6 +415,10 @@ def _link(config: ServerSettings, wire: Wire, lose: Callable[[Failure], None]) -
     """The transport for a server's type."""
     if config.type == "stdio":
         return StdioTransport(config, child_environment(os.environ, config.env), wire)
+    if config.type == "streamablehttp":
+        return StreamableTransport(config, wire, lose)
+    if config.type == "sse":
+        return SseTransport(config, wire, lose)
     raise ValueError(f"unknown type {config.type!r}")
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from openai_proxy.tools.mcp.results import RESULT_CAP, bound_text, omitted
+
 TOOL_CAP = 500
 """Tools kept of one server: validating 5,000 of 2 KB stalls the loop for 4 s, and no model reads them."""
 
@@ -19,6 +21,8 @@ SCHEMA_CAP = 128 * 1024
 
 SCHEMA_DEPTH = 48
 """Levels of nesting of one input schema: schema tools recurse."""
+
+_MARK_ROOM = 200  # characters for the mark that tells what was left out, so that it is not cut again
 
 Note = Callable[[str], None]
 """Told, for the log and the status, what was repaired or dropped."""
@@ -178,12 +182,30 @@ def _dump(value: Any) -> str:
 def slim_message(message: Any) -> int:
     """Cut a large parsed message down to what will be kept, before anything validates it.
 
-    Only the first TOOL_CAP tools of a page stay. Meant to run in a thread, right after parsing. Returns how many
-    tools were left out.
+    Of a page only the first TOOL_CAP tools stay, of a result only as much text as a model may get. Meant to run in
+    a thread, right after parsing. Returns how many tools were left out.
     """
     result = message.get("result") if isinstance(message, dict) else None
-    tools = result.get("tools") if isinstance(result, dict) else None
-    if not isinstance(result, dict) or not isinstance(tools, list) or len(tools) <= TOOL_CAP:
+    if not isinstance(result, dict):
+        return 0
+    if isinstance(content := result.get("content"), list):
+        result["content"] = [_slim_block(block) for block in content]
+        if any(isinstance(b, dict) and b.get("type") == "text" and b.get("text") for b in content):
+            result.pop("structuredContent", None)
+    tools = result.get("tools")
+    if not isinstance(tools, list) or len(tools) <= TOOL_CAP:
         return 0
     result["tools"] = tools[:TOOL_CAP]
     return len(tools) - TOOL_CAP
+
+
+def _slim_block(block: Any) -> Any:
+    if not isinstance(block, dict):
+        return block
+    match block.get("type"), block.get("text"), block.get("data"):
+        case "text", str(text), _ if len(text) > RESULT_CAP - _MARK_ROOM:
+            return {"type": "text", "text": bound_text(text, RESULT_CAP - _MARK_ROOM)}
+        case "image" | "audio" as kind, _, str(data):
+            return {"type": "text", "text": omitted(kind, str(block.get("mimeType")), data)}
+        case _:
+            return block

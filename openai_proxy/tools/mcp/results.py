@@ -65,13 +65,17 @@ def to_result(content: Iterable[Any], structured: Any, is_error: bool) -> ToolRe
     return error(text) if is_error else ToolResult(clean_text(bound_text(text)))
 
 
+def omitted(kind: str, what: str, data: str) -> str:
+    """The note in the place of base64 `data`, four characters of which are three bytes."""
+    return f"[{kind} omitted: {what}, {_size(len(data) * 3 // 4)}]"
+
+
 def _block_text(block: Any) -> str:
     match block.type:
         case "text":
             return str(block.text)
         case "image" | "audio":
-            # Four characters of base64 are three bytes.
-            return f"[{block.type} omitted: {block.mime_type}, {_size(len(block.data) * 3 // 4)}]"
+            return omitted(block.type, block.mime_type, block.data)
         case "resource_link":
             kind = f" ({block.mime_type})" if block.mime_type else ""
             return f"{block.name}{kind} {block.uri}"
@@ -79,7 +83,7 @@ def _block_text(block: Any) -> str:
             resource = block.resource
             if (text := getattr(resource, "text", None)) is not None:
                 return f"{resource.uri}\n{text}"
-            return f"[resource omitted: {resource.uri}, {_size(len(resource.blob) * 3 // 4)}]"
+            return omitted("resource", str(resource.uri), resource.blob)
         case kind:
             return f"[{kind} omitted]"
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import anyio
 import orjson
-from mcp.client._transport import ReadStream, TransportStreams, WriteStream
+from mcp.client._transport import TransportStreams, WriteStream
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCRequest, jsonrpc_message_adapter
-from pydantic import ValidationError
+from mcp_types import JSONRPCRequest
 
 from openai_proxy.tasks import cancel, spawn
 from openai_proxy.tools.mcp.filter import Wire, error_reply
+from openai_proxy.tools.mcp.inbox import Inbox, Reader
 from openai_proxy.tools.mcp.lines import ENDLESS, LINE_CAP, LineSplitter, Oversized, parse
 from openai_proxy.tools.mcp.process import ServerProcess
 from openai_proxy.tools.mcp.repair import slim_message
@@ -30,7 +30,6 @@ PROBE_TIMEOUT = 5.0
 """Seconds for `server/discover` before the older handshake is tried; the SDK's own limit is a constant of 10."""
 
 _OFF_LOOP = 64 * 1024  # bytes from which a line is parsed in a thread: below, the hand-over costs more than it saves
-_INBOX = 64  # messages between the pump and the SDK: bounds what one turn of the loop can do
 
 
 class StdioTransport(AbstractAsyncContextManager[TransportStreams]):
@@ -42,7 +41,7 @@ class StdioTransport(AbstractAsyncContextManager[TransportStreams]):
         self._config = config
         self._env = env
         self._wire = wire
-        self._inbox: asyncio.Queue[SessionMessage | None] = asyncio.Queue(_INBOX)
+        self._inbox = Inbox(wire)
         self._pump: asyncio.Task[None] | None = None
         self.process: ServerProcess | None = None
         self.failure: str | None = None
@@ -51,7 +50,7 @@ class StdioTransport(AbstractAsyncContextManager[TransportStreams]):
         config = self._config
         self.process = await ServerProcess.start(config.name, config.command or "", config.args, self._env, config.cwd)
         self._pump = spawn(self._read(self.process), name=f"mcp-read-{config.name}")
-        return _Reader(self._inbox), _Writer(self.process, self._wire, self._inbox)
+        return Reader(self._inbox), _Writer(self.process, self._wire, self._inbox)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -75,17 +74,13 @@ class StdioTransport(AbstractAsyncContextManager[TransportStreams]):
                 for line in splitter.flush():
                     await self._take(line)
         finally:
-            self._wire.close()
-            # The end must arrive even where nobody makes room: what the SDK did not take yet, it no longer needs.
-            if self._inbox.full():
-                self._inbox.get_nowait()
-            self._inbox.put_nowait(None)
+            self._inbox.end()
 
     async def _take(self, line: bytes | Oversized) -> None:
         if isinstance(line, Oversized):
             self._wire.note(f"dropped a line of more than {LINE_CAP >> 20} MiB")
             if (request_id := line.answers()) is not None:
-                await self._put(
+                await self._inbox.put(
                     error_reply(request_id, f"The result was too large ({line.size >> 20} MiB) and was dropped.")
                 )
             return
@@ -97,69 +92,16 @@ class StdioTransport(AbstractAsyncContextManager[TransportStreams]):
             self._wire.note("wrote something other than JSON-RPC to its stdout; ignored")
             return
         for message in parsed if isinstance(parsed, list) else (parsed,):
-            await self._take_message(message)
+            await self._inbox.take(message)
 
     def _parse_large(self, line: bytes) -> Any:
         message = parse(line)
         self._wire.left_out += slim_message(message)
         return message
 
-    async def _take_message(self, parsed: Any) -> None:
-        if not isinstance(parsed, dict):
-            self._wire.note("wrote something other than JSON-RPC to its stdout; ignored")
-            return
-        parsed["jsonrpc"] = "2.0"
-        try:
-            message = SessionMessage(jsonrpc_message_adapter.validate_python(parsed, by_name=False))
-        except ValidationError:
-            request_id = parsed.get("id")
-            self._wire.note("sent a malformed message")
-            if ("result" in parsed or "error" in parsed) and isinstance(request_id, int | str):
-                await self._put(error_reply(request_id, "The server sent a malformed answer."))
-            return
-        await self._put(message)
-
-    async def _put(self, message: SessionMessage) -> None:
-        wanted = await self._wire.received(message)
-        if isinstance(wanted, SessionMessage):
-            await self._inbox.put(wanted)
-
-
-class _Reader(ReadStream[SessionMessage | Exception]):
-    def __init__(self, inbox: asyncio.Queue[SessionMessage | None]) -> None:
-        self._inbox = inbox
-        self._ended = False
-
-    async def receive(self) -> SessionMessage | Exception:
-        if self._ended or (item := await self._inbox.get()) is None:
-            self._ended = True
-            raise anyio.EndOfStream
-        return item
-
-    async def aclose(self) -> None:
-        self._ended = True
-        # Lets a pump that waits for room go on; what it still delivers is not read any more.
-        while not self._inbox.empty():
-            self._inbox.get_nowait()
-
-    def __aiter__(self) -> "_Reader":
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-
-    async def __aenter__(self) -> "_Reader":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
 
 class _Writer(WriteStream[SessionMessage]):
-    def __init__(self, process: ServerProcess, wire: Wire, inbox: asyncio.Queue[SessionMessage | None]) -> None:
+    def __init__(self, process: ServerProcess, wire: Wire, inbox: Inbox) -> None:
         self._process = process
         self._wire = wire
         self._inbox = inbox
@@ -179,8 +121,7 @@ class _Writer(WriteStream[SessionMessage]):
 
     def _give_up_probe(self, request_id: int | str) -> None:
         """Answer a mute server's probe ourselves; the SDK drops it if the server did answer."""
-        if not self._inbox.full():
-            self._inbox.put_nowait(error_reply(request_id, "No answer to server/discover.", code=-32001))
+        self._inbox.inject(error_reply(request_id, "No answer to server/discover.", code=-32001))
 
     async def aclose(self) -> None:
         """Nothing to do: the process's stdin is closed when it is stopped."""

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class CallTrace:
-    """`sent`: bytes of it may have reached the server. `status`: of its HTTP response. `session`: it named one."""
+    """`sent`: bytes of it may have reached the server. `status`: of its HTTP response. `session`: it named one.
+
+    `broken`: the network failed, `status` is ours.
+    """
 
     sent: bool = False
+    broken: bool = False
     status: int | None = None
     session: bool = False
 

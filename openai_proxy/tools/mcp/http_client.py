@@ -1,0 +1,227 @@
+"""The HTTP client of one remote server: its failures cost one call each, and its answers are bounded.
+
+In the SDK (2.3.0) any exception of httpx2 in one POST cancels the task that owns the transport, and with it every
+call on that server (https://github.com/modelcontextprotocol/python-sdk/issues/3522); its error codes hide the HTTP
+status; a JSON answer has no size limit and is parsed on the loop. So its client gets a transport of ours, in which
+
+* an exception becomes an answered 502, and a break in the body an error the SDK handles as the call's own,
+* the status of each call is noted in its trace, and a refused credential or connection ends the connection,
+* large answers are cut down in a thread before the SDK sees them.
+
+Imports the SDK's HTTP library: reached only through `sdk.py`.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+import urllib.request
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx2
+import orjson
+
+from openai_proxy.tools.mcp.failures import Failure, Kind, auth_hint
+from openai_proxy.tools.mcp.filter import Wire
+from openai_proxy.tools.mcp.lines import LINE_CAP, LineSplitter, Oversized, parse
+from openai_proxy.tools.mcp.repair import slim_message
+from openai_proxy.tools.mcp.settings import ServerSettings, call_timeout
+from openai_proxy.tools.mcp.trace import TRACE, CallTrace
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 10.0
+_OFF_LOOP = 64 * 1024  # bytes from which an answer is cut down in a thread
+_SESSION = "mcp-session-id"
+
+
+class Gate(httpx2.AsyncBaseTransport):
+    """What stands between the SDK and the network. `failure` and `status` are what the last request met."""
+
+    def __init__(self, config: ServerSettings, wire: Wire, lose: Callable[[Failure], None]) -> None:
+        keepalive = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            # A peer that vanished without a word is noticed after two minutes, on streams that may idle for days.
+            keepalive += [(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60), (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 20)]
+        self._inner = httpx2.AsyncHTTPTransport(
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=16),
+            proxy=_proxy(config.url or ""),
+            socket_options=keepalive,
+        )
+        self._wire = wire
+        self._lose = lose
+        self._patience = call_timeout(config) + 30.0  # an answer later than its call's deadline helps nobody
+        self.failure: str | None = None
+        self.status: int | None = None
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send it; never raises what the network does."""
+        trace = TRACE.get() or CallTrace()
+        sent_before, trace.sent, trace.broken = trace.sent, True, False
+        request.extensions = {**request.extensions, "timeout": self._timeouts(request)}
+        request.headers["accept-encoding"] = "identity"
+        try:
+            response = await self._inner.handle_async_request(request)
+        except httpx2.TransportError as problem:
+            unsent = isinstance(problem, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
+            trace.sent = sent_before if unsent else True
+            trace.broken = True
+            self.failure = _words(problem)
+            if unsent:
+                self._lose(Failure(Kind.BROKEN, self.failure))
+            return httpx2.Response(502, request=request)
+        self.failure = None
+        self._note_status(request, response.status_code, trace)
+        return await self._bounded(request, response)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._inner.aclose()
+
+    def _timeouts(self, request: httpx2.Request) -> dict[str, float | None]:
+        endless = request.method == "GET" or request.headers.get("mcp-method") == "subscriptions/listen"
+        read = None if endless else 3.0 if request.method == "DELETE" else self._patience
+        return {"connect": CONNECT_TIMEOUT, "read": read, "write": 30.0, "pool": CONNECT_TIMEOUT}
+
+    def _note_status(self, request: httpx2.Request, status: int, trace: CallTrace) -> None:
+        trace.status = status
+        trace.session = _SESSION in request.headers
+        if request.method == "DELETE":
+            return
+        self.status = status
+        if status in (401, 403):
+            self._lose(Failure(Kind.AUTH, auth_hint(status)))
+        elif status == 404 and trace.session:
+            self._lose(Failure(Kind.SESSION, "it forgot the session (HTTP 404)"))
+
+    async def _bounded(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        stream = response.stream
+        assert isinstance(stream, httpx2.AsyncByteStream)
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            await stream.aclose()
+            self._wire.note("compresses its answers although it was asked not to; refused")
+            return httpx2.Response(502, request=request)
+        body: httpx2.AsyncByteStream
+        if kind == "text/event-stream":
+            body = _Events(stream, self._wire)
+        else:
+            body = _Body(stream, self._wire, is_json=kind == "application/json")
+        headers = [(name, value) for name, value in response.headers.raw if name.lower() != b"content-length"]
+        return httpx2.Response(
+            response.status_code, headers=headers, stream=body, request=request, extensions=response.extensions
+        )
+
+
+class _Body(httpx2.AsyncByteStream):
+    """A whole body: read to its end within the cap, large JSON cut down in a thread."""
+
+    def __init__(self, inner: httpx2.AsyncByteStream, wire: Wire, *, is_json: bool) -> None:
+        self._inner = inner
+        self._wire = wire
+        self._is_json = is_json
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async for chunk in self._inner:
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > LINE_CAP:
+                    raise httpx2.StreamError(f"the answer is larger than {LINE_CAP >> 20} MiB")
+        except httpx2.TransportError as problem:
+            # Of the errors reading can raise, the SDK handles StreamError alone as the call's own.
+            raise httpx2.StreamError(_words(problem)) from None
+        body = b"".join(chunks)
+        if self._is_json and size >= _OFF_LOOP:
+            body = await asyncio.to_thread(_slim, body, self._wire)
+        yield body
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _Events(httpx2.AsyncByteStream):
+    """A stream of events, passed on event by event; large ones cut down, too large ones replaced by an error."""
+
+    def __init__(self, inner: httpx2.AsyncByteStream, wire: Wire) -> None:
+        self._inner = inner
+        self._wire = wire
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        splitter = LineSplitter()
+        event: list[bytes] = []
+        async for chunk in self._inner:
+            for line in splitter.feed(chunk):
+                if isinstance(line, Oversized):
+                    self._wire.note(f"dropped an event of more than {LINE_CAP >> 20} MiB")
+                    event.append(b"data: " + _too_large(line))
+                elif stripped := line.rstrip(b"\r"):
+                    event.append(stripped)
+                else:
+                    yield await self._event(event)
+                    event = []
+
+    async def _event(self, event: list[bytes]) -> bytes:
+        if sum(map(len, event)) >= _OFF_LOOP:
+            data = b"\n".join(line[5:].removeprefix(b" ") for line in event if line.startswith(b"data:"))
+            rest = [line for line in event if not line.startswith(b"data:")]
+            event = [*rest, b"data: " + await asyncio.to_thread(_slim, data, self._wire)]
+        return b"\n".join([*event, b"", b""])
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def _slim(body: bytes, wire: Wire) -> bytes:
+    """Less of the same message, still JSON; `body` itself where it is none. Runs in a thread."""
+    try:
+        message = parse(body)
+        wire.left_out += slim_message(message)
+        return orjson.dumps(message)
+    except (ValueError, TypeError):
+        return body
+
+
+def _too_large(line: Oversized) -> bytes:
+    """An error in the place of an answer beyond the cap; the SDK puts the right id in where the stream is a call's."""
+    line.head = line.head.removeprefix(b"data:")
+    text = f"The result was too large ({line.size >> 20} MiB) and was dropped."
+    return orjson.dumps({"jsonrpc": "2.0", "id": line.answers() or 0, "error": {"code": -32603, "message": text}})
+
+
+def _words(problem: httpx2.TransportError) -> str:
+    """What the network did, without an address."""
+    cause: BaseException | None = problem
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS failed: {getattr(cause, 'verify_message', '') or cause.reason or 'handshake'}"
+        if isinstance(cause, socket.gaierror):
+            return "its host name is not known"
+        if isinstance(cause, ConnectionRefusedError):
+            return "the connection was refused"
+        cause = cause.__cause__ or cause.__context__
+    match problem:
+        case httpx2.ConnectTimeout():
+            return f"no connection within {CONNECT_TIMEOUT:g} s"
+        case httpx2.TimeoutException():
+            return "it did not answer in time"
+        case httpx2.ConnectError():
+            return "no connection"
+        case _:
+            return "the connection broke"
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy the environment names for `url`: a client with a transport of its own does not look."""
+    parsed = httpx2.URL(url)
+    if urllib.request.proxy_bypass(parsed.host):
+        return None
+    return urllib.request.getproxies().get(parsed.scheme)
+
+
+def new_client(config: ServerSettings, gate: Gate) -> Any:
+    """A client for one connection generation, with the server's headers and no cookie or setting of another."""
+    return httpx2.AsyncClient(transport=gate, headers=dict(config.headers), trust_env=False)
