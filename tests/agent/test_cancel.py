@@ -1,0 +1,154 @@
+"""When the client leaves, everything of its turn ends, wherever the turn stands."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from openai_proxy.agent.run import start
+from tests.agent.support import Box, Response, Upstream, asks, call_deltas, chunk, events, turn, whole_calls
+
+BOUND = 0.2  # seconds, the issue's figure; tools that do not end themselves are the worst case
+
+_CALLS = call_deltas(("1", "slow", '{"a":1}'), ("2", "slow", '{"a":2}'))
+TWO_CALLS = events(*map(chunk, _CALLS), done=False)
+
+
+class Places:
+    """A turn that hangs at one place, and what of it is still alive."""
+
+    def __init__(self, place: str) -> None:
+        self.reached = asyncio.Event()
+        self.tool_ended = asyncio.Event()
+        self.ask_ended = asyncio.Event()
+        self.place = place
+        text = events(chunk({"content": "Hi"}), done=False)
+        self.answer = Response(
+            {
+                "first byte": [_Reached(self.reached)],
+                "mid text": [text, _Reached(self.reached)],
+                "tool": [asks(("1", "slow", "{}"))],
+                "stubborn tool": [asks(("1", "stubborn", "{}"))],
+                "early tool": [TWO_CALLS, asyncio.Event()],
+                "next ask": [asks(("1", "quick", "{}"))],
+            }[place]
+        )
+        self.box = Box(slow=self.slow, stubborn=self.stubborn, quick="ok")
+        self.asked = 0
+
+    async def ask(self, body: dict[str, Any]) -> Response:
+        self.asked += 1
+        if self.asked == 1:
+            return self.answer
+        try:
+            self.reached.set()
+            await asyncio.Event().wait()
+        finally:
+            self.ask_ended.set()
+        raise AssertionError
+
+    async def slow(self, arguments: Any, context: Any) -> str:
+        self.reached.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.tool_ended.set()
+        return ""
+
+    async def stubborn(self, arguments: Any, context: Any) -> str:
+        self.reached.set()
+        for _ in range(6):
+            try:
+                await asyncio.sleep(0.1)
+            except asyncio.CancelledError:
+                continue
+        return ""
+
+    def all_ended(self) -> bool:
+        return {
+            "tool": self.tool_ended.is_set(),
+            "early tool": self.tool_ended.is_set() and self.answer.closed,
+            "next ask": self.ask_ended.is_set(),
+            "stubborn tool": True,
+        }.get(self.place, self.answer.closed)
+
+
+class _Reached(asyncio.Event):
+    """An event that nobody sets, and that tells when it is waited for."""
+
+    def __init__(self, reached: asyncio.Event) -> None:
+        super().__init__()
+        self._reached = reached
+
+    async def wait(self) -> Any:
+        self._reached.set()
+        return await super().wait()
+
+
+PLACES = ["first byte", "mid text", "tool", "stubborn tool", "early tool", "next ask"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_cancelling_the_reader_ends_everything(place: str) -> None:
+    places = Places(place)
+    answer = await start(turn(places.ask, places.box))
+
+    async def read() -> None:
+        async for _ in answer.stream():
+            continue
+
+    reader = asyncio.ensure_future(read())
+    async with asyncio.timeout(10):
+        await places.reached.wait()
+        began = time.monotonic()
+        reader.cancel()
+        await asyncio.wait({reader})
+    assert time.monotonic() - began < BOUND
+    assert reader.cancelled()
+    assert places.all_ended()
+
+
+@pytest.mark.parametrize("place", ["tool", "stubborn tool", "next ask"])
+async def test_closing_the_generator_ends_everything(place: str) -> None:
+    places = Places(place)
+    answer = await start(turn(places.ask, places.box, settings={"heartbeat": 0.01}))
+    pieces = answer.stream()
+    async with asyncio.timeout(10):
+        while not places.reached.is_set():
+            await anext(pieces)
+        await anext(pieces)
+        began = time.monotonic()
+        await pieces.aclose()
+    assert time.monotonic() - began < BOUND
+    assert places.all_ended()
+
+
+async def test_cancelling_a_client_that_does_not_stream() -> None:
+    places = Places("tool")
+    places.answer = Response([whole_calls(("1", "slow", "{}"))], kind=b"application/json")
+    answer = await start(turn(places.ask, places.box, stream=False))
+    reader = asyncio.ensure_future(answer.completion())
+    async with asyncio.timeout(10):
+        await places.reached.wait()
+        reader.cancel()
+        await asyncio.wait({reader})
+    assert places.all_ended()
+
+
+async def test_an_answer_nobody_reads_is_let_go_of() -> None:
+    upstream = Upstream([asyncio.Event()])
+    answer = await start(turn(upstream))
+    answer.close()
+    assert upstream.responses[0].closed
+
+
+async def test_a_failing_turn_ends_its_tools() -> None:
+    places = Places("early tool")
+    places.answer = Response([TWO_CALLS, places.reached, b'data: {"error":{"message":"boom"}}\n\n'])
+    answer = await start(turn(places.ask, places.box))
+    async with asyncio.timeout(10):
+        data = b"".join([piece async for piece in answer.stream()])
+    assert b"boom" in data
+    assert answer.acted
+    assert places.all_ended()
