@@ -151,6 +151,12 @@ def error_response(error: ProxyError) -> BytesResponse:
     return json_response(error.payload(), status=error.status, headers=fields)
 
 
+def refusal(error: ProxyError) -> BytesResponse:
+    """What the proxy itself refuses before it asks the provider: an answer that says so in `x-proxy-error`."""
+    error.headers.setdefault("x-proxy-error", error.code)
+    return error_response(error)
+
+
 async def collect(body: Body, limit: int) -> bytes:
     """A request body as one bytes object; UpstreamInvalid (code `request_too_large`, status 413) past `limit`."""
     if body is None:

@@ -1,0 +1,156 @@
+"""Content parts of chat messages as Messages content blocks."""
+
+import re
+from typing import Any, Final
+
+import orjson
+
+from openai_proxy.errors import BadRequest
+
+_DATA_URL: Final = re.compile(r"data:([\w.+/-]+)?((?:;[\w.=+-]+)*),", re.IGNORECASE)
+_IMAGES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+_NATIVE: Final = frozenset(
+    {"image", "document", "search_result", "tool_result", "tool_use", "thinking", "redacted_thinking",
+     "container_upload"}
+)  # fmt: skip
+THINKING_FORMAT: Final = "anthropic-claude-v1"
+"""`format` of the entries in `reasoning_details`, as OpenRouter calls them."""
+
+
+def blocks(content: Any, param: str) -> list[dict[str, Any]]:
+    """The blocks of a message's `content`; empty texts are left out, as the API refuses them. BadRequest: `param`."""
+    if content is None:
+        return []
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content.strip() else []
+    if not isinstance(content, list):
+        raise BadRequest("A message's content must be a text or a list of parts.", param=param)
+    made = []
+    for index, part in enumerate(content):
+        block = _block(part, f"{param}[{index}]")
+        if block is not None:
+            made.append(block)
+    return made
+
+
+def _block(part: Any, param: str) -> dict[str, Any] | None:
+    if isinstance(part, str):
+        return {"type": "text", "text": part} if part.strip() else None
+    if not isinstance(part, dict):
+        raise BadRequest("A content part must be an object.", param=param)
+    kind = part.get("type")
+    if kind in ("text", "refusal"):
+        text = part.get("text") if kind == "text" else part.get("refusal")
+        block: dict[str, Any] | None = (
+            {"type": "text", "text": text} if isinstance(text, str) and text.strip() else None
+        )
+        if block is not None and part.get("citations"):
+            block["citations"] = part["citations"]
+    elif kind == "image_url":
+        block = {"type": "image", "source": _image_source(part.get("image_url"), param)}
+    elif kind == "file":
+        block = _document(part.get("file"), param)
+    elif kind in _NATIVE:
+        return part  # already a block of theirs: a client that knows whom it talks to
+    elif kind == "input_audio":
+        raise BadRequest("This provider does not take audio.", param=param, code="unsupported_content")
+    else:
+        raise BadRequest("This provider does not take this kind of content.", param=param, code="unsupported_content")
+    if block is not None and part.get("cache_control"):
+        block["cache_control"] = part["cache_control"]
+    return block
+
+
+def _image_source(image: Any, param: str) -> dict[str, Any]:
+    url = image.get("url") if isinstance(image, dict) else image
+    if not isinstance(url, str) or not url:
+        raise BadRequest("An image needs a URL.", param=param)
+    data = data_url(url)
+    if data is None:
+        return {"type": "url", "url": url}
+    if data[0] not in _IMAGES:
+        raise BadRequest("This provider takes JPEG, PNG, GIF and WebP images.", param=param, code="unsupported_content")
+    return {"type": "base64", "media_type": data[0], "data": data[1]}
+
+
+def _document(file: Any, param: str) -> dict[str, Any]:
+    if not isinstance(file, dict):
+        raise BadRequest("A file part needs a file.", param=param)
+    block: dict[str, Any] = {"type": "document"}
+    if isinstance(file.get("file_id"), str):
+        block["source"] = {"type": "file", "file_id": file["file_id"]}
+    elif isinstance(file.get("file_data"), str):
+        data = data_url(file["file_data"]) or ("application/pdf", file["file_data"])
+        if data[0] == "text/plain":
+            block["source"] = {"type": "text", "media_type": "text/plain", "data": _decoded(data[1], param)}
+        elif data[0] == "application/pdf":
+            block["source"] = {"type": "base64", "media_type": data[0], "data": data[1]}
+        else:
+            raise BadRequest("This provider takes PDF and plain text files.", param=param, code="unsupported_content")
+    else:
+        raise BadRequest("A file part needs file_data or file_id.", param=param)
+    if isinstance(file.get("filename"), str):
+        block["title"] = file["filename"]
+    return block
+
+
+def _decoded(data: str, param: str) -> str:
+    import base64
+
+    try:
+        return base64.b64decode(data, validate=True).decode()
+    except ValueError:
+        raise BadRequest("The file's data is not base64 of UTF-8 text.", param=param) from None
+
+
+def data_url(url: str) -> tuple[str, str] | None:
+    """(media type, base64 data) of a `data:` URL; None for any other. A URL without `;base64` is encoded here."""
+    found = _DATA_URL.match(url)
+    if found is None:
+        return None
+    media_type = (found[1] or "text/plain").lower()
+    data = url[found.end() :]
+    if "base64" not in found[2].lower():
+        import base64
+        from urllib.parse import unquote_to_bytes
+
+        data = base64.b64encode(unquote_to_bytes(data)).decode()
+    return ("image/jpeg" if media_type == "image/jpg" else media_type), data
+
+
+def thinking_blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """The thinking of an assistant message, block by block as it was signed.
+
+    `reasoning_details` carries it, whole or in the pieces that were streamed: entries of one `index` make one block.
+    Thinking without a signature is left out, since the API refuses it.
+    """
+    details = message.get("reasoning_details")
+    made: dict[Any, dict[str, Any]] = {}
+    for position, detail in enumerate(details if isinstance(details, list) else ()):
+        # Clients that join repeated texts make "anthropic-claude-v1anthropic-claude-v1" of the format.
+        if not isinstance(detail, dict) or not str(detail.get("format") or THINKING_FORMAT).startswith(THINKING_FORMAT):
+            continue
+        kind = detail.get("type")
+        index = detail.get("index", ("at", position))
+        if kind == "reasoning.encrypted" and isinstance(detail.get("data"), str):
+            made[index] = {"type": "redacted_thinking", "data": detail["data"]}
+        elif kind == "reasoning.text":
+            block = made.setdefault(index, {"type": "thinking", "thinking": "", "signature": ""})
+            block["thinking"] = block.get("thinking", "") + (detail.get("text") or "")
+            block["signature"] = detail.get("signature") or block.get("signature", "")
+    return [block for block in made.values() if block["type"] == "redacted_thinking" or block["signature"]]
+
+
+def tool_input(arguments: Any, param: str) -> dict[str, Any]:
+    """A tool call's `arguments`, JSON text, as the object a tool_use block carries. BadRequest if it is none."""
+    if isinstance(arguments, dict):
+        return arguments
+    if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
+        return {}
+    try:
+        value = orjson.loads(arguments)
+    except (orjson.JSONDecodeError, TypeError):
+        value = None
+    if not isinstance(value, dict):
+        raise BadRequest("A tool call's arguments must be a JSON object.", param=param)
+    return value

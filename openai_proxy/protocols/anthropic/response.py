@@ -1,0 +1,168 @@
+"""Answers of the Messages API as the chat API gives them: whole messages, usage, stop reasons, errors, models."""
+
+import datetime
+from typing import Any, Final
+
+import orjson
+
+from openai_proxy.protocols.anthropic.content import THINKING_FORMAT
+from openai_proxy.protocols.chunk_writer import completion
+
+_FINISH: Final = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+_TOO_LONG: Final = ("prompt is too long", "exceed context limit", "exceeds the context window")
+
+
+def finish_reason(stop_reason: Any) -> str:
+    """The finish_reason for a stop_reason; one we do not know is `stop`."""
+    return _FINISH.get(stop_reason, "stop") if isinstance(stop_reason, str) else "stop"
+
+
+def usage_of(usage: dict[str, Any]) -> dict[str, Any]:
+    """Chat usage. Anthropic's `input_tokens` leaves out what came from or went into the cache; `prompt_tokens` is all.
+
+    `cache_write_tokens` is OpenRouter's name for what was written to the cache.
+    """
+    cached = _whole(usage.get("cache_read_input_tokens"))
+    written = _whole(usage.get("cache_creation_input_tokens"))
+    prompt = _whole(usage.get("input_tokens")) + cached + written
+    spoken = _whole(usage.get("output_tokens"))
+    details = usage.get("output_tokens_details")
+    thinking = _whole(details.get("thinking_tokens")) if isinstance(details, dict) else 0
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": spoken,
+        "total_tokens": prompt + spoken,
+        "prompt_tokens_details": {"cached_tokens": cached, "cache_write_tokens": written},
+        "completion_tokens_details": {"reasoning_tokens": thinking},
+    }
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def to_completion(message: dict[str, Any]) -> dict[str, Any]:
+    """A whole message as a chat.completion. Blocks of the provider's own tools are not representable and left out."""
+    texts: list[str] = []
+    thoughts: list[str] = []
+    details: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for block in message.get("content") or ():
+        kind = block.get("type")
+        if kind == "text":
+            texts.append(block.get("text") or "")
+            annotations += [a for cited in block.get("citations") or () if (a := annotation(cited)) is not None]
+        elif kind == "thinking":
+            thoughts.append(block.get("thinking") or "")
+            details.append(thinking_detail(len(details), text=block.get("thinking"), signature=block.get("signature")))
+        elif kind == "redacted_thinking":
+            details.append(redacted_detail(len(details), block.get("data")))
+        elif kind == "tool_use":
+            arguments = orjson.dumps(block.get("input") or {}).decode()
+            function = {"name": block.get("name"), "arguments": arguments}
+            calls.append({"id": block.get("id"), "type": "function", "function": function})
+    made: dict[str, Any] = {"role": "assistant", "content": "".join(texts) if texts or not calls else None}
+    made["refusal"] = None
+    if calls:
+        made["tool_calls"] = calls
+    if any(thoughts):
+        made["reasoning"] = made["reasoning_content"] = "".join(thoughts)
+    if details:
+        made["reasoning_details"] = details
+    if annotations:
+        made["annotations"] = annotations
+    extra = {"stop_details": message["stop_details"]} if message.get("stop_details") else None
+    return completion(
+        message.get("model") or "",
+        made,
+        finish_reason(message.get("stop_reason")),
+        usage_of(message.get("usage") or {}),
+        id=message.get("id"),
+        extra=extra,
+    )
+
+
+def thinking_detail(
+    index: int, *, text: str | None = None, signature: str | None = None, first: bool = True
+) -> dict[str, Any]:
+    """One entry of `reasoning_details`: a piece of thinking, or its signature; `format` only in a block's first."""
+    detail: dict[str, Any] = {"type": "reasoning.text", "index": index}
+    if first:
+        detail["format"] = THINKING_FORMAT
+    if text is not None:
+        detail["text"] = text
+    if signature is not None:
+        detail["signature"] = signature
+    return detail
+
+
+def redacted_detail(index: int, data: Any) -> dict[str, Any]:
+    """The entry of `reasoning_details` for thinking that only the provider can read."""
+    return {"type": "reasoning.encrypted", "index": index, "format": THINKING_FORMAT, "data": data}
+
+
+def annotation(citation: Any) -> dict[str, Any] | None:
+    """A citation of a web page as an annotation; None for citations of other things."""
+    if not isinstance(citation, dict) or not isinstance(citation.get("url"), str):
+        return None
+    cited = {"url": citation["url"], "title": citation.get("title") or "", "start_index": 0, "end_index": 0}
+    return {"type": "url_citation", "url_citation": cited}
+
+
+def error_of(error: Any) -> dict[str, Any]:
+    """The OpenAI error object for an Anthropic `error` member (`{"type", "message"}`)."""
+    error = error if isinstance(error, dict) else {}
+    message = error.get("message") if isinstance(error.get("message"), str) else "The provider reported an error."
+    kind = error.get("type") if isinstance(error.get("type"), str) else "api_error"
+    code = "context_length_exceeded" if any(text in str(message).lower() for text in _TOO_LONG) else kind
+    return {"message": message, "type": kind, "param": None, "code": code}
+
+
+def translate_error(body: bytes) -> bytes:
+    """An error answer's body in OpenAI's shape; a body of any other shape as it is."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body
+    if not isinstance(document, dict) or document.get("type") != "error":
+        return body
+    return orjson.dumps({"error": error_of(document.get("error"))})
+
+
+STATUS_OF_ERROR: Final = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+"""https://docs.anthropic.com/en/api/errors"""
+
+
+def model_object(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry of the model list as an OpenAI model object; limits and the readable name are kept beside it."""
+    created = 0
+    try:
+        created = int(datetime.datetime.fromisoformat(str(entry.get("created_at"))).timestamp())
+    except (ValueError, OverflowError):
+        created = 0  # some entries carry no date
+    made: dict[str, Any] = {"id": entry["id"], "object": "model", "created": created, "owned_by": "anthropic"}
+    if isinstance(entry.get("display_name"), str):
+        made["name"] = entry["display_name"]
+    if isinstance(entry.get("max_input_tokens"), int):
+        made["context_length"] = entry["max_input_tokens"]
+    return made
