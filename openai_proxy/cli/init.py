@@ -20,9 +20,11 @@ def starter_files() -> dict[str, bytes]:
 
 
 @click.command("init")
-@click.argument("directory", type=click.Path(path_type=Path), default=Path("conf"))
-def command(directory: Path) -> int:
+@click.argument("directory", type=click.Path(path_type=Path), required=False)
+@click.option("--config-dir", type=click.Path(path_type=Path), default=Path("conf"), help="The same as DIRECTORY.")
+def command(directory: Path | None, config_dir: Path) -> int:
     """Write a commented starter configuration into DIRECTORY (default: conf). Nothing is ever overwritten."""
+    directory = directory or config_dir
     wanted = starter_files()
     there = [name for name in wanted if (directory / name).exists() or (directory / name).is_symlink()]
     if there:

@@ -196,7 +196,7 @@ def read_environment(
     for name, value in environ.items():
         variables[name] = value
         places.pop(name, None)
-    vault.learn(value.strip() for name, value in variables.items() if _SECRET_NAME.search(name) and _may_be_key(value))
+    vault.learn(value.strip() for name, value in variables.items() if _holds_secret(name, value))
     vault.learn(key for key in _keys_in(variables.get("PROXY_API_KEYS", "")))
 
     broken: list[Problem] = []
@@ -218,10 +218,20 @@ def read_environment(
     return Environment(variables, settings, places, (*problems, *broken), tuple(broken), raw)
 
 
-def _may_be_key(value: str) -> bool:
-    """A truth value in `PROXY_REQUIRE_API_KEY` or a path in `SSH_KEY_FILE` is no secret: taken out of text, it
-    would blacken half of every log."""
-    return value.strip().lower() not in _TRUTH and not value.startswith(("/", "./", "~"))
+def _holds_secret(name: str, value: str) -> bool:
+    """True if the value is to be written nowhere.
+
+    A truth value (PROXY_REQUIRE_API_KEY), a number (MAX_TOKENS) or a path (SSH_KEY_FILE) is no secret: taken out of
+    text, it would blacken half of every log.
+    """
+    value = value.strip()
+    if not _SECRET_NAME.search(name) or name == "PROXY_API_KEYS":
+        return False
+    return (
+        value.lower() not in _TRUTH
+        and not value.startswith(("/", "./", "~"))
+        and not re.fullmatch(r"[\d.]{1,11}", value)
+    )
 
 
 def _keys_in(text: str) -> list[str]:

@@ -244,7 +244,7 @@ class _Composer:
             line, column = event.start_mark.line + 1, event.start_mark.column + 1
             key_node = self.node(event, depth + 1)
             key = key_node.raw if key_node.raw is not None else key_node.value
-            if not isinstance(key, str):
+            if not isinstance(key, str) or (not key and getattr(event, "style", None) is None):
                 raise self.refused(event, "an empty key: is a name missing before the colon?")
             value = self.node(next(self.events), depth + 1)
             if key == "<<" and getattr(event, "style", "x") is None:

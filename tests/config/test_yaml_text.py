@@ -1,0 +1,154 @@
+"""YAML text: places, the core schema of YAML 1.2, and every danger refused in words."""
+
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from openai_proxy.config.problems import Problem
+from openai_proxy.config.yaml_text import MAX_BYTES, Node, parse
+
+
+def value(text: str) -> object:
+    node = parse(text.encode(), "f")
+    assert isinstance(node, Node), node
+    return node.value
+
+
+def refusal(text: str | bytes) -> str:
+    result = parse(text.encode() if isinstance(text, str) else text, "f")
+    assert isinstance(result, Problem), result
+    return str(result)
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("", None),
+        ("# only a comment\n", None),
+        ("~", None),
+        ("true", True),
+        ("False", False),
+        ("12", 12),
+        ("-0o17", "-0o17"),
+        ("0o17", 15),
+        ("0xff", 255),
+        ("1.5e3", 1500.0),
+        (".5", 0.5),
+        ("'12'", "12"),
+        ('"true"', "true"),
+        ("!!str 12", "12"),
+        ("2024-01-01", "2024-01-01"),
+        ("a: {b: [1, c]}", {"a": {"b": [1, "c"]}}),
+        ("1: a\n1.0: b\ntrue: c\n", {"1": "a", "1.0": "b", "true": "c"}),
+        ("a: &x {b: 1, c: 2}\nd: {<<: *x, c: 3}\n", {"a": {"b": 1, "c": 2}, "d": {"b": 1, "c": 3}}),
+        ("a: &x [1]\nb: [*x, *x]\n", {"a": [1], "b": [[1], [1]]}),
+        ("a: |\n  one\n  two\n", {"a": "one\ntwo\n"}),
+        ("\ufeffa: 1", {"a": 1}),
+    ],
+)
+def test_the_core_schema(text: str, meaning: object) -> None:
+    assert value(text) == meaning
+    assert type(value(text)) is type(meaning)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: 1\nb:\n  c: 2\n  c: 3\n", 'f:4:3: the key "c" stands twice (first in line 3)'),
+        ("a: &a [*a]", 'f:1:8: the alias "*a" stands inside its own anchor: a circle'),
+        ("a: *b", 'f:1:4: no anchor "&b" stands before this alias'),
+        ("a: 1\n---\nb: 2\n", "f:2:1: a second document in one file (`---`): one file holds one document"),
+        ("a: !!python/object:os.system x", "f:1:4: the tag tag:yaml.org,2002:python/object:os.system means nothing"),
+        ("? [a]\n: b", "f:1:3: a list or mapping cannot be a key"),
+        (": b", "f:1:1: an empty key"),
+        ("a:\n\tb: 1", "f:2:1: a tab cannot indent or begin anything in YAML: use spaces"),
+        ("a: b: c", "f:1:5: a colon where none can stand"),
+        ("a: 'x", "f:1:6: a quote was opened and never closed"),
+        ("a: [1, 2", "f:1:9: not YAML:"),
+        ("a: 1\n b: 2\n", "f:2:3: a colon where none can stand"),
+        ("a: @x", "f:1:4: not YAML: found character '@' that cannot start any token: put the text in quotes"),
+        ("a: 1\nb: \x01", "f:2:4: a control character (code 1) cannot stand in a YAML file"),
+        (b"a: 1\nb: \xff", "f:2:4: this is not UTF-8 text"),
+        (b"\x7fELF\x02\x01\x00", "f:1:1: a control character (code 127)"),
+        ("a: " + "[" * 20_000, "f:1:68: nested more than 64 deep"),
+        ("a" * (MAX_BYTES + 1), "f:1:1: the file is larger than 1 MiB"),
+        ("<<: 3", "f:1:1: `<<` takes a mapping"),
+    ],
+)
+def test_what_is_refused_is_told_with_its_place(text: str | bytes, told: str) -> None:
+    began = time.monotonic()
+    assert refusal(text).startswith(told)
+    assert time.monotonic() - began < 10  # a bound against hanging, not a measurement
+
+
+def test_an_alias_bomb_is_refused_before_it_is_expanded() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
+    assert "values once its anchors are expanded" in refusal("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("no", '`no` is false to some YAML readers and text to others: write false, or "no"'),
+        ("Yes", '`Yes` is true to some YAML readers and text to others: write true, or "Yes"'),
+        ("off", "`off` is false"),
+        ("12:30", '`12:30` is a number of base 60 to some YAML readers and text to others: write "12:30" in quotes'),
+        ("12:30:45", "`12:30:45` is a number of base 60"),
+        ("010", "`010` is an octal number to some YAML readers and a decimal to others: write 10 for the number"),
+    ],
+)
+def test_a_scalar_that_is_read_in_two_ways_is_a_trap(text: str, words: str) -> None:
+    node = parse(f"a: [{text}]".encode(), "f")
+    assert isinstance(node, Node)
+    [(path, found)] = node.traps()
+    assert path == ("a", 0)
+    assert found.trap is not None
+    assert found.trap.words.startswith(words)
+    quoted = parse(f"a: ['{text}']".encode(), "f")
+    assert isinstance(quoted, Node)
+    assert list(quoted.traps()) == []
+
+
+@pytest.mark.parametrize("text", ["http://a:80", "8080:8080", "0", "0.5", "a:b", "none", "01x", "-1"])
+def test_what_everyone_reads_alike_is_no_trap(text: str) -> None:
+    node = parse(f"a: {text}".encode(), "f")
+    assert isinstance(node, Node)
+    assert list(node.traps()) == []
+
+
+def test_every_key_and_value_knows_its_place() -> None:
+    node = parse(b"a:\n  - x\n  - {y: 1,\n     z: two}\n", "f")
+    assert isinstance(node, Node)
+    assert node.find(("a", 1, "z")) == (4, 9)
+    assert node.find(("a", 1, "z"), key=True) == (4, 6)
+    assert node.find(("a", 0)) == (2, 5)
+    assert node.find(("a", 1, "nothing", "here")) == (3, 5)  # the nearest that exists
+    assert node.find(()) == (1, 1)
+
+
+YAMLISH = st.lists(
+    st.one_of(
+        st.sampled_from(list("[]{}:,-?&*!|>'\"%@`# \n\t")),
+        st.sampled_from(
+            ["a", "b: ", "- ", "\n  ", "&x ", "*x", "<<: ", "---\n", "...", "!!str ", "%YAML 1.1\n", "1", "~"]
+        ),
+        st.characters(),
+    ),
+    max_size=60,
+).map("".join)
+
+
+@given(st.one_of(st.binary(max_size=80), YAMLISH.map(lambda text: text.encode("utf-8", "surrogatepass"))))
+@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_bytes_raise_anything(data: bytes) -> None:
+    result = parse(data, "f")
+    assert isinstance(result, Node | Problem)
+    if isinstance(result, Problem):
+        lines = data.decode("utf-8", "replace").replace("\r", "\n").replace("\x85", "\n")
+        lines = lines.replace("\u2028", "\n").replace("\u2029", "\n")
+        assert 1 <= result.line <= lines.count("\n") + 2
+        assert result.column >= 1
+        assert "\n" not in result.message
