@@ -21,6 +21,7 @@ COMMANDS = {
     "status": ("openai_proxy.cli.status", "Show what the running daemon is doing."),
     "reload": ("openai_proxy.cli.reload", "Make the running daemon read conf/ now."),
     "logs": ("openai_proxy.cli.logs", "Read chat logs as conversations."),
+    "chat": ("openai_proxy.cli.chat", "Talk to a model of the running daemon."),
     "usage": ("openai_proxy.cli.usage", "Tokens and cost by day, group, key, model, connection."),
 }
 """Command name -> (module that holds a click command called `command`, one line of help)."""

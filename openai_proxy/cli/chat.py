@@ -1,0 +1,192 @@
+"""`openai-proxy chat MODEL [TEXT]`: talk to the running daemon over HTTP, as any client would."""
+
+import http.client
+import sys
+import uuid
+from collections.abc import Iterator
+from typing import Any, Final
+
+import click
+import orjson
+
+from openai_proxy.errors import ProxyError
+from openai_proxy.protocols import sse
+from openai_proxy.protocols.openai_chat import MessageFold
+
+_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what a daemon listens on, not what one calls
+_TIMEOUT: Final = 600.0  # seconds without a byte; the OpenAI client's own default
+
+
+class ChatFailed(click.ClickException):
+    """An answer that did not come or did not come whole; one line, exit code 1."""
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"openai-proxy: {self.message}", err=True)
+
+
+class Screen:
+    """Text on stdout; what the daemon's tools do on a dim line of stderr that the next text wipes away."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._dirty = False
+        self._open = False  # a line of text has begun
+
+    def text(self, text: str) -> None:
+        """A piece of the answer."""
+        self._wipe()
+        click.echo(text, nl=False)
+        sys.stdout.flush()
+        self._open = True
+
+    def status(self, status: dict[str, Any]) -> None:
+        """A `proxy_status` member."""
+        name, state = status.get("tool_name"), status.get("status")
+        if not name or state not in ("executing_tool", "tool_completed"):
+            return
+        if state == "executing_tool":
+            words = f"{name}: {status['message']}" if status.get("message") else f"{name} …"
+        else:
+            words = f"{name} {'failed' if status.get('is_error') else 'done'}"
+        if self._live:
+            self._wipe()
+            click.echo(f"\x1b[2m{words[:100]}\x1b[0m", err=True, nl=False)
+            self._dirty = True
+        else:
+            click.echo(words, err=True)
+
+    def end(self) -> None:
+        """The answer is over."""
+        self._wipe()
+        if self._open:
+            click.echo()
+            self._open = False
+
+    def _wipe(self) -> None:
+        if self._dirty:
+            click.echo("\r\x1b[K", err=True, nl=False)
+            self._dirty = False
+
+
+class Talk:
+    """One conversation with one model of the daemon at `host`:`port`."""
+
+    def __init__(self, host: str, port: int, key: str | None, model: str, screen: Screen) -> None:
+        self._host = _EVERYWHERE.get(host, host)
+        self._port = port
+        self._model = model
+        self._screen = screen
+        self._headers = {"Content-Type": "application/json", "X-Session-ID": f"chat-{uuid.uuid4().hex}"}
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
+        self.messages: list[dict[str, Any]] = []
+
+    def say(self, text: str) -> None:
+        """Ask, show the answer as it comes, and keep both for the next question. Raises ChatFailed."""
+        asked = [*self.messages, {"role": "user", "content": text}]
+        fold = MessageFold()
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT)
+        try:
+            for chunk in self._chunks(connection, asked):
+                fold.feed(chunk)
+                self._show(chunk)
+        except (OSError, http.client.HTTPException) as error:
+            where = f"{self._host}:{self._port}"
+            if isinstance(error, ConnectionRefusedError):
+                raise ChatFailed(f"nothing answers at {where}; is the daemon running?") from None
+            raise ChatFailed(f"the connection to {where} failed: {error or type(error).__name__}") from None
+        except ProxyError as error:
+            raise ChatFailed(error.message) from None
+        finally:
+            connection.close()
+            self._screen.end()
+        if fold.error:
+            raise ChatFailed(_message(fold.error))
+        if fold.finish_reason is None:
+            raise ChatFailed("the answer ended before it was complete")
+        if fold.finish_reason == "length":
+            click.echo("(cut off at the token limit)", err=True)
+        self.messages = [*asked, {"role": "assistant", "content": fold.message()["content"] or ""}]
+
+    def _chunks(
+        self, connection: http.client.HTTPConnection, messages: list[dict[str, Any]]
+    ) -> Iterator[dict[str, Any]]:
+        body = orjson.dumps({"model": self._model, "messages": messages, "stream": True})
+        connection.request("POST", "/v1/chat/completions", body, self._headers)
+        response = connection.getresponse()
+        if response.status != 200:
+            raise ChatFailed(_refusal(response.status, response.read(1_000_000)))
+        splitter = sse.EventSplitter()
+        while data := response.read1(65536):
+            for event in splitter.feed(data):
+                if event.data == sse.DONE:
+                    return
+                try:
+                    yield orjson.loads(event.data)
+                except orjson.JSONDecodeError:
+                    raise ChatFailed("the daemon's answer is not JSON") from None
+
+    def _show(self, chunk: dict[str, Any]) -> None:
+        status = chunk.get("proxy_status")
+        if isinstance(status, dict):
+            self._screen.status(status)
+        for choice in chunk.get("choices") or ():
+            content = choice.get("delta", {}).get("content")
+            if isinstance(content, str) and content:
+                self._screen.text(content)
+
+
+def _refusal(status: int, body: bytes) -> str:
+    try:
+        return _message(orjson.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"the daemon answered {status}"
+
+
+def _message(error: Any) -> str:
+    words = error.get("message") if isinstance(error, dict) else error
+    return str(words) if words else "the daemon reported an error"
+
+
+@click.command("chat")
+@click.argument("model")
+@click.argument("text", required=False)
+@click.option("--host", envvar="HOST", default="127.0.0.1", show_default=True, help="Where the daemon listens.")
+@click.option("--port", envvar="PORT", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option("--key", envvar="OPENAI_PROXY_KEY", help="A client key, if the daemon requires one.")
+@click.option("--system", help="A system message for the whole conversation.")
+def command(model: str, text: str | None, host: str, port: int, key: str | None, system: str | None) -> int:
+    """Talk to MODEL of the running daemon.
+
+    With TEXT: one question ("-": read from stdin). Without: a conversation, a line each, until end of input.
+    Ctrl-C ends an answer, or the conversation where none is coming.
+    """
+    talk = Talk(host, port, key, model, Screen())
+    if system:
+        talk.messages.append({"role": "system", "content": system})
+    if text is not None:
+        talk.say(sys.stdin.read() if text == "-" else text)
+        return 0
+    return _converse(talk)
+
+
+def _converse(talk: Talk) -> int:
+    """Questions from stdin until it ends; the exit code is that of the last answer."""
+    prompt = sys.stdin.isatty()
+    code = 0
+    while True:
+        if prompt:
+            click.echo("> ", nl=False, err=True)
+        line = sys.stdin.readline()
+        if not line:
+            return code
+        if not line.strip():
+            continue
+        try:
+            talk.say(line.rstrip("\n"))
+            code = 0
+        except KeyboardInterrupt:
+            click.echo("(stopped)", err=True)
+        except ChatFailed as error:
+            error.show()
+            code = 1
