@@ -7,7 +7,6 @@ folder's name, which is unique; a `name` in its frontmatter may differ in the wi
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
-from xml.sax.saxutils import escape, quoteattr
 
 from openai_proxy.config.skills import SkillFile
 
@@ -90,11 +89,20 @@ def catalogue(skills: Sequence[SkillFile], limit: int = MAX_CATALOGUE) -> str:
             description = description[: room - 1] + "…"
         elif len(description) > MAX_DESCRIPTION:
             description = description[: MAX_DESCRIPTION - 1] + "…"
-        lines.append(f"<skill name={quoteattr(skill.id)}>{escape(description)}</skill>")
+        lines.append(f"<skill name={_quoted(skill.id)}>{_escaped(description)}</skill>")
     lines.append("</available_skills>")
     return "\n".join(lines)
 
 
+def _escaped(text: str) -> str:
+    # xml.sax.saxutils does the same, and imports urllib.request and http.client for it
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _quoted(text: str) -> str:
+    return '"' + _escaped(text).replace('"', "&quot;") + '"'
+
+
 def _wrapped(skill: SkillFile, text: str) -> str:
     # Only the name is quoted: Markdown with code in it reads better as it was written.
-    return f"<skill_content name={quoteattr(skill.id)}>\n{text.strip()}\n</skill_content>"
+    return f"<skill_content name={_quoted(skill.id)}>\n{text.strip()}\n</skill_content>"
