@@ -1,6 +1,9 @@
 """The body of a recorded answer, whatever it is wrapped in, into an `Answer`."""
 
 import re
+from functools import lru_cache
+
+import orjson
 
 from openai_proxy.exchange import Headers
 from openai_proxy.records import textjson
@@ -22,10 +25,12 @@ def media_type(headers: Headers) -> tuple[str, str]:
             kind = value
         elif len(name) == 16 and name.lower() == b"content-encoding":
             coding = value
-    return (
-        kind.partition(b";")[0].strip().lower().decode("latin-1"),
-        coding.strip().lower().decode("latin-1"),
-    )
+    return _readable(kind, coding)
+
+
+@lru_cache(256)
+def _readable(kind: bytes, coding: bytes) -> tuple[str, str]:
+    return kind.partition(b";")[0].strip().lower().decode("latin-1"), coding.strip().lower().decode("latin-1")
 
 
 class BodyReader:
@@ -74,8 +79,13 @@ class BodyReader:
             self._whole(body)
 
     def _whole(self, body: bytes) -> None:
-        value = textjson.tolerant(body)
+        try:
+            value = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            value = textjson.tolerant(body)
+            self._answer.malformed += 1
         if value is textjson.NOTHING:
+            self._answer.malformed -= 1  # counted below, or where it is read
             if body.startswith((b"data:", b"event:", b":")):
                 # An event stream under another name: some servers say application/json or text/plain.
                 stream = StreamReader(self._answer, self._dialect)
@@ -84,10 +94,6 @@ class BodyReader:
             else:
                 self._answer.unreadable(textjson.readable(body, 2048))
             return
-        try:
-            body.decode()
-        except UnicodeDecodeError:
-            self._answer.malformed += 1
         self._dialect.whole(self._answer, value)
 
     def _usage_in(self, body: bytes) -> None:

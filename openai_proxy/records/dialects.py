@@ -64,7 +64,7 @@ def chat_event(answer: Answer, event: Any) -> None:
                 if text:
                     answer.add_text(text if isinstance(text, str) else _text_of(text))
                 if len(delta) > 1 or not text:
-                    _rest_of_delta(answer, choice, delta)
+                    _rest_of_delta(answer, choice.get("index") or 0, delta)
             finish = choice.get("finish_reason")
             if finish:
                 answer.finish_reason = str(finish)
@@ -75,7 +75,7 @@ def chat_event(answer: Answer, event: Any) -> None:
             _common(answer, event)
 
 
-def _rest_of_delta(answer: Answer, choice: dict[str, Any], delta: dict[str, Any]) -> None:
+def _rest_of_delta(answer: Answer, choice: int, delta: dict[str, Any]) -> None:
     thought = delta.get("reasoning_content") or delta.get("reasoning")
     if thought and isinstance(thought, str):
         answer.add_reasoning(thought)
@@ -83,10 +83,10 @@ def _rest_of_delta(answer: Answer, choice: dict[str, Any], delta: dict[str, Any]
     if refusal and isinstance(refusal, str):
         answer.add_text(refusal)
     for call in delta.get("tool_calls") or ():
-        _call_delta(answer, choice.get("index") or 0, call)
+        _call_delta(answer, choice, call)
     legacy = delta.get("function_call")
     if legacy:
-        _call_delta(answer, choice.get("index") or 0, {"index": 0, "function": legacy})
+        _call_delta(answer, choice, {"index": 0, "function": legacy})
 
 
 def _call_delta(answer: Answer, choice: int, call: dict[str, Any]) -> None:
@@ -115,15 +115,19 @@ def chat_whole(answer: Answer, body: Any) -> None:
     _common(answer, body)
     choices = body.get("choices")
     for place, choice in enumerate(choices if isinstance(choices, list) else ()):
-        if not isinstance(choice, dict):
-            continue
-        message = choice.get("message")
-        if isinstance(message, dict):
+        try:
+            message = choice["message"]
+            text = message.get("content")
+            if text:
+                answer.add_text(text if isinstance(text, str) else _text_of(text))
             calls = message.get("tool_calls")
-            if isinstance(calls, list):
-                numbered = [{**c, "index": n} for n, c in enumerate(calls) if isinstance(c, dict)]
-                message = {**message, "tool_calls": numbered}
-            chat_event(answer, {"choices": [{**choice, "delta": message, "index": place}]})
+            if calls:
+                message = {**message, "tool_calls": [{**call, "index": n} for n, call in enumerate(calls)]}
+            _rest_of_delta(answer, place, message)
+            if choice.get("finish_reason"):
+                answer.finish_reason = str(choice["finish_reason"])
+        except (KeyError, TypeError, AttributeError):
+            answer.malformed += 1
 
 
 # --- /completions -----------------------------------------------------------------------------------------------

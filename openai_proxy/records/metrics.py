@@ -13,6 +13,9 @@ from openai_proxy.records.tokens import Tokens
 DURATIONS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 MAX_SERIES = 500  # label sets; a client that makes up model names must not fill memory
 
+_KINDS = ("input", "output", "cached", "reasoning")  # in the order of `Tokens`
+_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
+
 Labels = tuple[str, ...]
 Reading = float | Mapping[Labels, float]
 
@@ -63,7 +66,7 @@ class Metrics:
                 pair = (model, connection)
             times = self.durations.setdefault(pair, Histogram())
         status = status or exchange.status or 0
-        key = (model, connection, f"{status // 100}xx" if status else "none")
+        key = (model, connection, _CLASSES[status // 100] if 0 <= status < 600 else "none")
         self.requests[key] = self.requests.get(key, 0) + 1
         if exchange.ended is not None:
             times.observe(exchange.ended - exchange.started)
@@ -76,11 +79,7 @@ class Metrics:
             self.errors[(error_code,)] = self.errors.get((error_code,), 0) + 1
         if tokens.input or tokens.output:
             counts = self.tokens
-            for kind, number in (
-                ("input", tokens.input),
-                ("output", tokens.output),
-                ("cached", tokens.cached),
-                ("reasoning", tokens.reasoning),
-            ):
+            for kind, number in zip(_KINDS, tokens[:4], strict=True):
                 if number:
-                    counts[model, connection, kind] = counts.get((model, connection, kind), 0) + number
+                    label = (model, connection, kind)
+                    counts[label] = counts.get(label, 0) + number

@@ -112,7 +112,7 @@ def summaries(directory: Path, limit: int) -> list[Summary]:
 def find(directory: Path, wanted: str) -> tuple[list[str], list[Record]]:
     """The ids that `wanted` may mean (itself, else those that begin with it), and if it is one, all its records."""
     by_id: dict[str, list[Path]] = {}
-    for path in files_by_age(directory):
+    for path in reversed(files_by_age(directory)):
         first = next(records(path), None)
         if first is not None and str(first["conversation_id"]).startswith(wanted):
             by_id.setdefault(first["conversation_id"], []).append(path)

@@ -155,7 +155,7 @@ class Scribe:
         if not body or (dialect is None and len(body) > _LARGE):
             return
         body = without_blobs(body)
-        parsed = textjson.tolerant(body) if body.lstrip()[:1] == b"{" else None
+        parsed = textjson.tolerant(body) if body[:1] == b"{" or body.lstrip()[:1] == b"{" else None
         if not isinstance(parsed, dict):
             return
         if len(body) > _LARGE:

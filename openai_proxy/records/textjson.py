@@ -63,8 +63,8 @@ def whole_text(text: str) -> str:
 def line(record: dict[str, Any]) -> bytes:
     """`record` as one line of JSON, with its newline. Never raises for what `tolerant` can give."""
     try:
-        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:
-        # Lone surrogates, or integers past 64 bits, which the standard library writes.
+        # Lone surrogates, keys that are no strings, or integers past 64 bits: the standard library writes them.
         text = json.dumps(record, default=str, ensure_ascii=False)
         return _joined(text).encode("utf-8", "replace") + b"\n"

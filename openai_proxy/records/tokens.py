@@ -32,26 +32,28 @@ NONE = Tokens()
 
 
 def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 40 else 0
+    return value if type(value) is int and 0 <= value < 1 << 40 else 0
 
 
 def read_usage(usage: dict[str, Any]) -> Tokens:
     """The tokens of a usage object of any of the APIs."""
-    given = _count(usage.get("prompt_tokens")) or _count(usage.get("input_tokens"))
-    made = _count(usage.get("completion_tokens")) or _count(usage.get("output_tokens"))
-    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    member = usage.get
+    given = _count(member("prompt_tokens")) or _count(member("input_tokens"))
+    made = _count(member("completion_tokens")) or _count(member("output_tokens"))
+    if len(usage) <= 3:
+        return Tokens(given, made)  # the three sums and nothing else
+    details = member("prompt_tokens_details") or member("input_tokens_details")
     cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else 0
-    beside = _count(usage.get("cache_read_input_tokens"))
-    if beside or usage.get("cache_creation_input_tokens"):
+    beside = _count(member("cache_read_input_tokens"))
+    if beside or member("cache_creation_input_tokens"):
         if "prompt_tokens" not in usage:
-            given += beside + _count(usage.get("cache_creation_input_tokens"))
+            given += beside + _count(member("cache_creation_input_tokens"))
         cached = cached or beside
-    details = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
+    details = member("completion_tokens_details") or member("output_tokens_details")
     thought = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else 0
-    cost = usage.get("cost")
-    return Tokens(
-        given, made, cached, thought, cost=float(cost) if isinstance(cost, int | float) and cost >= 0 else None
-    )
+    cost = member("cost")
+    told = float(cost) if isinstance(cost, int | float) and cost >= 0 else None
+    return Tokens(given, made, cached, thought, cost=told)
 
 
 def tokens_of(answer: Answer, status: int, request_size: int) -> Tokens:

@@ -173,6 +173,8 @@ class Opaque:
 
 def decoders(framing: str, coding: str) -> tuple[Decoder, ...]:
     """What has to be taken off, outermost first. `coding` is the Content-Encoding, lower case, "" for none."""
+    if framing != "chunked" and not coding:
+        return ()
     found: list[Decoder] = []
     if framing == "chunked":
         found.append(Dechunker())

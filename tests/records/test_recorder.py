@@ -1,11 +1,18 @@
 """One exchange after the other through the whole recorder, and what is then on disk."""
 
+import gzip
 import json
+import os
+import threading
+import time
 from pathlib import Path
+
+import pytest
 
 from openai_proxy.exchange import Caller, Outcome
 from openai_proxy.records.recorder import Recorder
 from openai_proxy.records.scribe import Scribe
+from openai_proxy.records.service import Records
 from openai_proxy.secrets import vault
 from tests.records.conftest import DONE, JSON, SSE, Desk, chunked, event, exchange
 
@@ -147,3 +154,63 @@ def test_a_full_backlog_loses_lines_and_counts_them(tmp_path: Path) -> None:
     assert stopped.backlog < 250_000
     assert stopped.lost_lines() > 300
     assert stopped.active() == 0
+
+
+def test_old_files_go_when_the_configuration_says_so(tmp_path: Path) -> None:
+    records = Records(tmp_path / "logs", tmp_path / "state")
+    (tmp_path / "logs").mkdir()
+    for name in ("a_1.jsonl", "a_2.jsonl"):
+        (tmp_path / "logs" / name).write_text("{}\n")
+    os.utime(tmp_path / "logs" / "a_1.jsonl", (1, 1))
+    for _ in range(3):
+        records.configure(retention_days=30)
+        assert records.recorder.flush()
+    records.close()
+    assert [p.name for p in (tmp_path / "logs").iterdir()] == ["a_2.jsonl"]
+
+
+def test_a_defect_in_a_sink_is_counted_and_costs_no_line(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(finished: object) -> None:
+        raise RuntimeError("a defect")
+
+    desk.scribe.sinks = (broken,)
+    desk.ask(ANSWER, session_id="s")
+    assert len(desk.lines()) == 2
+    assert desk.scribe.failed == 1
+    assert "a defect" in caplog.text
+    desk.scribe.failed = 0
+
+
+def test_a_full_disk_is_no_matter_for_requests(desk: Desk) -> None:
+    desk.directory.write_text("a file stands where the logs should be")
+    for _ in range(3):
+        desk.ask(ANSWER)
+    assert desk.recorder.flush()
+    assert desk.recorder.lost_lines() == 6
+    assert desk.recorder.active() == 0
+
+
+def test_an_idle_recorder_sleeps(desk: Desk) -> None:
+    desk.ask(ANSWER)
+    assert desk.recorder.flush()
+    before = time.process_time_ns()
+    threading.Event().wait(0.3)
+    assert time.process_time_ns() - before < 30_000_000  # CPU, not the clock
+
+
+def test_everything_is_written_at_the_end(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "logs")
+    for n in range(500):
+        desk.ask(ANSWER, session_id=f"s{n % 100}")
+    desk.recorder.close()
+    assert sum(len(p.read_bytes().splitlines()) for p in desk.directory.iterdir()) == 1000
+    assert not desk.recorder.flush(0.1)
+
+
+def test_compressed_answers_are_read_where_they_can_be(desk: Desk) -> None:
+    desk.ask(gzip.compress(ANSWER), headers=[*JSON, (b"Content-Encoding", b"gzip")], session_id="gz", cut=10)
+    assert desk.response()["content"] == "hello"
+    desk.ask(b"\x1b\x00", headers=[*JSON, (b"Content-Encoding", b"br")], session_id="br")
+    (brotli,) = [r for r in desk.lines() if r["conversation_id"] == "br" and r["type"] == "response"]
+    assert brotli["content"] == ""
+    assert "could not be read" in brotli["note"]
