@@ -70,6 +70,10 @@ class CustomTools:
     files: Mapping[Path, LoadedFile] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
+    def stale(self) -> bool:
+        """True if another `load` may give more: a sibling changed, or a file failed that is tried again. Blocks."""
+        return any(file.problems or not _same(file.siblings) for file in self.files.values())
+
 
 def load(
     given: Iterable[PythonFile | Path],

@@ -1,4 +1,5 @@
 import gc
+import subprocess
 import sys
 import textwrap
 
@@ -254,7 +255,9 @@ async def test_a_sibling_can_be_imported_and_its_edit_reloads_who_uses_it(folder
         m for m in sys.modules if m.startswith("_openai_proxy_tools_") and m not in modules
     }
     assert (await call(first, "say")).text == "one"
+    assert not first.stale()
     folder.write("words.py", "WORD = 'two'\n")
+    assert first.stale()
     second = folder.load(first)
     assert (await call(second, "say")).text == "two"
     assert "word" not in second.handlers
@@ -298,3 +301,9 @@ def test_registering_outside_of_loading_does_nothing():
     assert openai_proxy.ToolHandler.__name__ == "ToolHandler"
     with pytest.raises(AttributeError):
         _ = openai_proxy.nothing
+
+
+def test_importing_the_package_alone_stays_cheap():
+    code = "import openai_proxy, sys; print([m for m in sys.modules if m.startswith('openai_proxy.tools')])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert out.stdout.strip() == "[]"
