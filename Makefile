@@ -76,6 +76,7 @@ install:  ## put it on this machine: PREFIX, /etc/openai-proxy and systemd units
 	@test -n "$(PYTHON)" || { echo "openai_proxy needs Python 3.11 or newer; set PYTHON=/path/to/it" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(DESTDIR)$(LIBDIR)
 	$(DESTDIR)$(LIBDIR)/bin/python $(PIP_INSTALL) --no-compile --require-hashes -r requirements.lock
+	rm -rf build
 	$(DESTDIR)$(LIBDIR)/bin/python $(PIP_INSTALL) --no-compile --no-deps --no-build-isolation --no-index .
 	find $(DESTDIR)$(LIBDIR)/bin -type f -delete
 	$(DESTDIR)$(LIBDIR)/bin/python -m compileall -q -s '$(DESTDIR)' $(DESTDIR)$(LIBDIR)/lib
@@ -87,7 +88,7 @@ install:  ## put it on this machine: PREFIX, /etc/openai-proxy and systemd units
 		chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
 	install -D -m 644 systemd/mcp-node.conf $(DESTDIR)$(UNITDIR)/openai-proxy.service.d/mcp-node.conf.example
 	test -e $(DESTDIR)$(CONFDIR)/openai-proxy.env || install -m 600 .env.example $(DESTDIR)$(CONFDIR)/openai-proxy.env
-	test -e $(DESTDIR)$(CONFDIR)/proxy.yaml || cp -R conf/. $(DESTDIR)$(CONFDIR)/
+	test -e $(DESTDIR)$(CONFDIR)/proxy.yaml || { cp -R conf/. $(DESTDIR)$(CONFDIR)/ && chmod -R u=rwX,go=rX $(DESTDIR)$(CONFDIR) && chmod 600 $(DESTDIR)$(CONFDIR)/openai-proxy.env; }
 	@test -n "$(DESTDIR)" || { command -v systemctl >/dev/null && systemctl daemon-reload; } || true
 	@echo "Installed. Keys go into $(CONFDIR)/openai-proxy.env, then: systemctl enable --now openai-proxy.socket openai-proxy.service"
 

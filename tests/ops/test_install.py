@@ -1,0 +1,116 @@
+"""`make install` and `make uninstall`, into a staging directory: what a packager gets and what a machine would run."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import DaemonFactory
+from tests.harness.daemon import free_port
+from tests.harness.waiting import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+LIB = "usr/local/lib/openai-proxy"
+UNITS = "usr/local/lib/systemd/system"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(400),
+    pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed"),
+]
+
+
+def make(*words: str) -> None:
+    done = subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True, timeout=380)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    root = tmp_path_factory.mktemp("stage")
+    make("install", f"DESTDIR={root}")
+    yield root
+    shutil.rmtree(root)
+
+
+def run(staged: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """The staged program, knowing nothing of the checkout."""
+    command = [f"{staged}/{LIB}/bin/python", "-m", "openai_proxy", *words]
+    return subprocess.run(command, cwd="/", env={"HOME": "/nonexistent"}, capture_output=True, text=True, timeout=60)
+
+
+def test_everything_has_its_place(staged: Path) -> None:
+    places = [
+        f"{LIB}/bin/python",
+        "usr/local/bin/openai-proxy",
+        f"{UNITS}/openai-proxy.service",
+        f"{UNITS}/openai-proxy.socket",
+        f"{UNITS}/openai-proxy.service.d/mcp-node.conf.example",
+        "etc/openai-proxy/proxy.yaml",
+        "etc/openai-proxy/openai-proxy.env",
+    ]
+    assert [place for place in places if not (staged / place).exists()] == []
+    assert (staged / "etc/openai-proxy/openai-proxy.env").stat().st_mode & 0o777 == 0o600
+    assert os.access(staged / "usr/local/bin/openai-proxy", os.X_OK)
+
+
+def test_nothing_names_the_staging_directory(staged: Path) -> None:
+    texts = [staged / "usr/local/bin/openai-proxy", *(staged / UNITS).rglob("*.*"), staged / LIB / "bin"]
+    for path in texts:
+        if path.is_file():
+            assert str(staged) not in path.read_text(), path
+    package = next((staged / LIB).rglob("openai_proxy/__pycache__/daemon.*.pyc"))
+    assert str(staged).encode() not in package.read_bytes()
+    assert not [path.name for path in (staged / LIB / "bin").iterdir() if not path.is_symlink()]
+
+
+def test_the_installed_program_carries_its_data(staged: Path, tmp_path: Path) -> None:
+    assert "serve" in run(staged, "--help").stdout
+    begun = run(staged, "init", str(tmp_path / "conf"))
+    assert begun.returncode == 0, begun.stderr
+    written = {path.relative_to(tmp_path / "conf") for path in (tmp_path / "conf").rglob("*") if path.is_file()}
+    starter = ROOT / "openai_proxy/config/starter"
+    assert {path.relative_to(starter) for path in starter.rglob("*") if path.is_file()} <= written
+    checked = run(staged, "check", "--config-dir", str(staged / "etc/openai-proxy"))
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_service_line_serves_as_it_stands(staged: Path, make_daemon: DaemonFactory) -> None:
+    unit = (staged / UNITS / "openai-proxy.service").read_text().replace("\\\n", " ")
+    (line,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
+    daemon = make_daemon("", start=False)
+    daemon.port = free_port()
+    (daemon.root / "openai-proxy.env").write_text("")
+    environ = {
+        "HOME": str(daemon.root),
+        "CONFIGURATION_DIRECTORY": str(staged / "etc/openai-proxy"),
+        "CREDENTIALS_DIRECTORY": str(daemon.root),
+        "LOGS_DIRECTORY": str(daemon.logs_dir),
+        "STATE_DIRECTORY": str(daemon.state_dir),
+        "HOST": "127.0.0.1",
+        "PORT": str(daemon.port),
+    }
+    words = [re.sub(r"\$\{(\w+)\}", lambda found: environ[found[1]], word) for word in line.split()]
+    assert words[0].startswith("/usr/local/lib/openai-proxy/")
+    with (daemon.root / "stderr").open("ab") as stderr:
+        daemon._process = subprocess.Popen(
+            [str(staged) + words[0], *words[1:]], cwd="/", env=environ, stdout=stderr, stderr=stderr
+        )
+    eventually(lambda: "serving on" in daemon.stderr, "it serves")
+    assert daemon.chat("echo").status == 200
+    (reload,) = re.findall(r"^ExecReload=\S+ (.*)$", unit, re.MULTILINE)
+    asked = [environ["STATE_DIRECTORY"] if word == "${STATE_DIRECTORY}" else word for word in reload.split()[2:]]
+    assert run(staged, *asked).returncode == 0
+    daemon.stop()
+
+
+def test_uninstall_takes_everything_but_the_configuration(staged: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(staged, copy, symlinks=True)
+    make("uninstall", f"DESTDIR={copy}")
+    left = {path.relative_to(copy).parts[:2] for path in copy.rglob("*") if not path.is_dir()}
+    assert left == {("etc", "openai-proxy")}
