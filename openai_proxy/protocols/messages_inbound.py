@@ -1,0 +1,215 @@
+"""A client that speaks the Messages API, served by any model: its request as a chat request.
+
+The answer's way back is protocols/messages_events.py. API: https://docs.anthropic.com/en/api/messages
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from openai_proxy.errors import BadRequest
+from openai_proxy.protocols.anthropic.content import THINKING_FORMAT
+
+_CONSUMED: Final = frozenset(
+    {"model", "messages", "system", "max_tokens", "stop_sequences", "temperature", "top_p", "stream", "tools",
+     "tool_choice", "thinking", "output_config", "metadata", "cache_control"}
+)  # fmt: skip
+_IMPOSSIBLE: Final = ("mcp_servers", "container")
+_EFFORTS: Final = ((2048, "low"), (16384, "medium"))
+"""Budgets of thinking up to which an effort is meant; above: high."""
+_KNOWN_EFFORTS: Final = frozenset({"minimal", "low", "medium", "high", "xhigh", "max"})
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A chat body, and the members of the Messages request that could not be said in it."""
+
+    body: dict[str, Any]
+    dropped: tuple[str, ...]
+
+
+def to_chat(request: dict[str, Any]) -> ChatRequest:
+    """The chat request that says what a Messages `request` says. Raises BadRequest for what cannot be said at all.
+
+    Marks for caching are hints and go silently; a streamed answer is always asked for its usage, since the Messages
+    API always tells it.
+    """
+    for name in _IMPOSSIBLE:
+        if request.get(name):
+            raise BadRequest(f"'{name}' is not available for this model.", param=name, code="unsupported_parameter")
+    messages = request.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise BadRequest("'messages' must be a list with at least one message.", param="messages")
+    body: dict[str, Any] = {"model": request.get("model"), "messages": []}
+    if request.get("system"):
+        body["messages"].append({"role": "system", "content": _text(request["system"], "system")})
+    for index, message in enumerate(messages):
+        body["messages"] += _message(message, f"messages[{index}]")
+    for name in ("max_tokens", "temperature", "top_p"):
+        if request.get(name) is not None:
+            body[name] = request[name]
+    if request.get("stop_sequences"):
+        body["stop"] = request["stop_sequences"]
+    _tools(request, body)
+    _thinking(request, body)
+    metadata = request.get("metadata")
+    if isinstance(metadata, dict) and isinstance(metadata.get("user_id"), str):
+        body["user"] = metadata["user_id"]
+    if request.get("stream"):
+        body["stream"] = True
+        body["stream_options"] = {"include_usage": True}
+    dropped = [name for name, value in request.items() if name not in _CONSUMED and value is not None]
+    return ChatRequest(body, tuple(name for name in dropped if name not in _IMPOSSIBLE))
+
+
+def _text(content: Any, param: str) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list) and all(isinstance(block, dict) for block in content):
+        texts = [block.get("text") for block in content]
+        return "\n\n".join(text for text in texts if isinstance(text, str))
+    raise BadRequest("This must be a text or a list of text blocks.", param=param)
+
+
+def _message(message: Any, param: str) -> list[dict[str, Any]]:
+    role = message.get("role") if isinstance(message, dict) else None
+    content = message.get("content") if isinstance(message, dict) else None
+    if role == "system":
+        return [{"role": "system", "content": _text(content, f"{param}.content")}]
+    if role not in ("user", "assistant"):
+        raise BadRequest("A message is the user's or the assistant's.", param=f"{param}.role")
+    if isinstance(content, str):
+        return [{"role": role, "content": content}]
+    if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
+        raise BadRequest("A message's content must be a text or a list of blocks.", param=f"{param}.content")
+    return _user(content, param) if role == "user" else _assistant(content)
+
+
+def _user(content: list[dict[str, Any]], param: str) -> list[dict[str, Any]]:
+    """Tool messages for the results, which stand first, then the rest as one user message."""
+    results: list[dict[str, Any]] = []
+    parts: list[dict[str, Any]] = []
+    for index, block in enumerate(content):
+        where = f"{param}.content[{index}]"
+        if block.get("type") != "tool_result":
+            parts.append(_part(block, where))
+            continue
+        inner = block.get("content")
+        texts: list[str] = []
+        for piece in [{"type": "text", "text": inner}] if isinstance(inner, str) else inner or ():
+            if isinstance(piece, dict) and piece.get("type") == "text":
+                texts.append(str(piece.get("text") or ""))
+            elif isinstance(piece, dict):
+                parts.append(_part(piece, where))  # a tool message holds text only: its images follow as the user's
+        text = "\n".join(texts)
+        if block.get("is_error") and not text.lower().startswith("error"):
+            text = f"Error: {text}"
+        results.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": text})
+    if parts:
+        only_text = all(part["type"] == "text" for part in parts)
+        joined: Any = "\n\n".join(part["text"] for part in parts) if only_text else parts
+        results.append({"role": "user", "content": joined})
+    return results
+
+
+def _part(block: dict[str, Any], param: str) -> dict[str, Any]:
+    kind = block.get("type")
+    source = block.get("source")
+    source = source if isinstance(source, dict) else {}
+    if kind == "text":
+        return {"type": "text", "text": str(block.get("text") or "")}
+    if kind == "image" and source.get("type") == "base64":
+        url = f"data:{source.get('media_type')};base64,{source.get('data')}"
+        return {"type": "image_url", "image_url": {"url": url}}
+    if kind == "image" and source.get("type") == "url":
+        return {"type": "image_url", "image_url": {"url": source.get("url")}}
+    if kind == "document" and source.get("type") == "text":
+        return {"type": "text", "text": str(source.get("data") or "")}
+    if kind == "document" and source.get("type") == "base64":
+        data = f"data:{source.get('media_type')};base64,{source.get('data')}"
+        return {"type": "file", "file": {"filename": block.get("title") or "document.pdf", "file_data": data}}
+    if kind == "search_result":
+        return {"type": "text", "text": f"{block.get('title') or ''}\n{_text(block.get('content') or [], param)}"}
+    raise BadRequest("This model does not take this kind of content.", param=param, code="unsupported_content")
+
+
+def _assistant(content: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One assistant message. Thinking goes along only if it was signed: then its maker may read it again."""
+    texts: list[str] = []
+    calls: list[dict[str, Any]] = []
+    details: list[dict[str, Any]] = []
+    for block in content:
+        kind = block.get("type")
+        if kind == "text":
+            texts.append(str(block.get("text") or ""))
+        elif kind == "tool_use":
+            arguments = orjson.dumps(block.get("input") or {}).decode()
+            function = {"name": block.get("name"), "arguments": arguments}
+            calls.append({"id": block.get("id"), "type": "function", "function": function})
+        elif kind == "thinking" and block.get("signature"):
+            detail = {"type": "reasoning.text", "text": block.get("thinking"), "signature": block["signature"]}
+            details.append({**detail, "index": len(details), "format": THINKING_FORMAT})
+        elif kind == "redacted_thinking":
+            detail = {"type": "reasoning.encrypted", "data": block.get("data")}
+            details.append({**detail, "index": len(details), "format": THINKING_FORMAT})
+    made: dict[str, Any] = {"role": "assistant", "content": "".join(texts) if texts or not calls else None}
+    if calls:
+        made["tool_calls"] = calls
+    if details:
+        made["reasoning_details"] = details
+    return [made]
+
+
+def _tools(request: dict[str, Any], body: dict[str, Any]) -> None:
+    tools = request.get("tools")
+    if not tools:
+        return
+    made = []
+    for index, tool in enumerate(tools if isinstance(tools, list) else [None]):
+        if not isinstance(tool, dict) or tool.get("type", "custom") not in ("custom", None):
+            raise BadRequest(
+                "This model takes tools with an input schema only.", param=f"tools[{index}]",
+                code="unsupported_parameter",
+            )  # fmt: skip
+        function: dict[str, Any] = {"name": tool.get("name")}
+        if tool.get("description"):
+            function["description"] = tool["description"]
+        function["parameters"] = tool.get("input_schema") or {"type": "object", "properties": {}}
+        if tool.get("strict") is not None:
+            function["strict"] = tool["strict"]
+        made.append({"type": "function", "function": function})
+    body["tools"] = made
+    choice = request.get("tool_choice")
+    if isinstance(choice, dict):
+        kind = choice.get("type")
+        if kind == "tool":
+            body["tool_choice"] = {"type": "function", "function": {"name": choice.get("name")}}
+        elif kind in ("auto", "none", "any"):
+            body["tool_choice"] = "required" if kind == "any" else kind
+        else:
+            raise BadRequest("This 'tool_choice' is not understood.", param="tool_choice")
+        if choice.get("disable_parallel_tool_use"):
+            body["parallel_tool_calls"] = False
+
+
+def _thinking(request: dict[str, Any], body: dict[str, Any]) -> None:
+    config = request.get("output_config")
+    config = config if isinstance(config, dict) else {}
+    thinking = request.get("thinking")
+    thinking = thinking if isinstance(thinking, dict) else {}
+    budget = thinking.get("budget_tokens")
+    if config.get("effort") in _KNOWN_EFFORTS:
+        body["reasoning_effort"] = config["effort"]
+    elif thinking.get("type") == "enabled" and isinstance(budget, int):
+        body["reasoning_effort"] = next((effort for limit, effort in _EFFORTS if budget <= limit), "high")
+    wanted = config.get("format")
+    if isinstance(wanted, dict) and wanted.get("type") == "json_schema":
+        named = {"name": "answer", "schema": wanted.get("schema"), "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": named}
+
+
+def estimate_tokens(request: dict[str, Any]) -> int:
+    """About how many tokens a Messages `request` has: a quarter of its characters. For `/messages/count_tokens`."""
+    counted = {name: request.get(name) for name in ("system", "messages", "tools")}
+    return max(1, len(orjson.dumps(counted)) // 4)

@@ -1,0 +1,271 @@
+"""Messages requests as chat requests, and chat answers as Messages events, read by the vendor's own SDK."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import httpx2
+import orjson
+import pytest
+from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types.chat import ChatCompletionChunk
+
+from openai_proxy.errors import BadRequest, UpstreamInvalid, UpstreamTruncated
+from openai_proxy.protocols.anthropic.request import to_messages
+from openai_proxy.protocols.messages_events import MessageStream, error_object, to_error, to_message, usage_of
+from openai_proxy.protocols.messages_inbound import estimate_tokens, to_chat
+from openai_proxy.protocols.sse import EventSplitter
+from tests.upstream.scripted import recorded
+
+USER = {"role": "user", "content": "hi"}
+
+
+def chat(messages: Any = None, **more: Any) -> dict[str, Any]:
+    return to_chat({"model": "m", "max_tokens": 9, "messages": messages or [USER], **more}).body
+
+
+def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return b"data: " + orjson.dumps({"id": "c", "model": "x", "choices": [choice], **more}) + b"\n\n"
+
+
+def call(index: int | None, arguments: str | None = None, **more: Any) -> dict[str, Any]:
+    function = {k: v for k, v in (("name", more.pop("name", None)), ("arguments", arguments)) if v is not None}
+    entry = {**more, "function": function}
+    return {"tool_calls": [entry if index is None else {"index": index, **entry}]}
+
+
+def vendor_reads(events: bytes) -> Any:
+    """What the `anthropic` SDK makes of `events`; it raises where they hold an error."""
+    answer = httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=events)
+    with (
+        anthropic.DefaultHttpxClient(transport=httpx2.MockTransport(lambda request: answer)) as http,
+        anthropic.Anthropic(api_key="k", base_url="http://127.0.0.1", http_client=http, max_retries=0) as client,
+        client.messages.stream(model="m", max_tokens=5, messages=[{"role": "user", "content": "x"}]) as reader,
+    ):
+        return reader.get_final_message()
+
+
+def events_of(pieces: list[bytes]) -> bytes:
+    stream = MessageStream("asked", input_tokens=1)
+    return b"".join([stream.feed(piece) for piece in pieces]) + stream.end()
+
+
+def grammar(events: bytes) -> None:
+    """One open block at a time, indices without gaps, every event named as its type."""
+    parsed = [(event.name, orjson.loads(event.data)) for event in EventSplitter().feed(events)]
+    assert all(name == payload["type"] for name, payload in parsed)
+    names = [name for name, _ in parsed if name != "ping"]
+    assert names[0] == "message_start"
+    assert names[-2:] == ["message_delta", "message_stop"]
+    index, is_open = -1, False
+    for name, payload in parsed:
+        if name == "content_block_start":
+            assert not is_open
+            index, is_open = index + 1, True
+        if name.startswith("content_block"):
+            assert is_open
+            assert payload["index"] == index
+        if name == "content_block_stop":
+            is_open = False
+    assert not is_open
+
+
+@pytest.mark.parametrize("file", recorded("openai-chat"))
+def test_recorded_chat_streams_read_the_same_for_both_sdks(file: Path):
+    stream = file.read_bytes()
+    state: ChatCompletionStreamState[None] = ChatCompletionStreamState()
+    failed = finished = done = False
+    for event in EventSplitter().feed(stream):
+        done = done or event.data == b"[DONE]"
+        if event.data == b"[DONE]" or failed:
+            continue
+        payload = orjson.loads(event.data)
+        failed = "error" in payload
+        if not failed:
+            finished = finished or any(c.get("finish_reason") for c in payload["choices"])
+            for choice in payload["choices"]:
+                if isinstance(choice["delta"].get("content"), list):
+                    pytest.skip("content in parts is not what the openai SDK reads")
+                # What the openai SDK itself cannot read (no index, a tier of a vendor's own) says nothing about us.
+                choice["delta"].pop("annotations", None)
+            payload.pop("service_tier", None)
+            state.handle_chunk(ChatCompletionChunk.model_validate(payload))
+    if not failed and not finished and not done:
+        with pytest.raises(UpstreamTruncated):
+            events_of([stream])
+        return
+    made = events_of([stream])
+    if failed:
+        with pytest.raises(anthropic.APIError):
+            vendor_reads(made)
+        return
+    grammar(made)
+    message = vendor_reads(made)
+    expected = state.current_completion_snapshot.choices[0].message
+    assert "".join(b.text for b in message.content if b.type == "text") == (expected.content or expected.refusal or "")
+    ours = [(b.id, b.name, b.input) for b in message.content if b.type == "tool_use"]
+    assert ours == [
+        (c.id, c.function.name, orjson.loads(c.function.arguments or "{}")) for c in expected.tool_calls or ()
+    ]
+    marks = sorted(random.Random(3).sample(range(1, len(stream)), 30))
+    pieces = [stream[a:b] for a, b in zip([0, *marks], [*marks, len(stream)], strict=True)]
+
+    def steady(events: bytes) -> list[Any]:
+        return [e for e in EventSplitter().feed(events) if e.name not in ("message_start", "content_block_start")]
+
+    assert steady(events_of(pieces)) == steady(made)
+
+
+def test_thinking_text_and_calls_become_blocks_in_order():
+    details = [{"type": "reasoning.text", "index": 0, "signature": "sig"}]
+    usage = {"prompt_tokens": 12, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 10}}
+    made = events_of([
+        chunk({"role": "assistant", "content": ""}), chunk({"reasoning_content": "hm", "reasoning": "hm"}),
+        chunk({"reasoning_details": details}), chunk({"content": "Let "}), chunk({"content": "me"}),
+        chunk(call(0, "", id="a", name="f")), chunk(call(0, '{"x"')), chunk(call(0, ":1}")),
+        chunk(call(1, "", id="b", name="g")), chunk({}, "tool_calls"),
+        b'data: {"choices":[],"usage":' + orjson.dumps(usage) + b"}\n\n", b"data: [DONE]\n\n",
+    ])  # fmt: skip
+    grammar(made)
+    message = vendor_reads(made)
+    assert [block.type for block in message.content] == ["thinking", "text", "tool_use", "tool_use"]
+    assert (message.content[0].thinking, message.content[0].signature) == ("hm", "sig")
+    assert message.content[1].text == "Let me"
+    assert [(b.id, b.name, b.input) for b in message.content[2:]] == [("a", "f", {"x": 1}), ("b", "g", {})]
+    assert message.stop_reason == "tool_use"
+    assert message.model == "asked"
+    assert (message.usage.input_tokens, message.usage.cache_read_input_tokens) == (2, 10)
+    assert message.usage.output_tokens == 4
+
+
+def test_calls_that_come_in_turns_lose_nothing():
+    made = events_of([
+        chunk(call(0, '{"a":', id="a", name="f")), chunk(call(1, '{"b":', id="b", name="g")), chunk(call(0, "1}")),
+        chunk(call(1, "2}")), chunk({}, "stop"), b"data: [DONE]\n\n",
+    ])  # fmt: skip
+    grammar(made)
+    message = vendor_reads(made)
+    assert [(b.name, b.input) for b in message.content] == [("f", {"a": 1}), ("g", {"b": 2})]
+    assert message.stop_reason == "tool_use"
+
+
+def test_calls_without_index_or_id_are_whole():
+    made = events_of([chunk(call(None, '{"a":1}', name="f")), chunk({}, "stop"), b"data: [DONE]\n\n"])
+    (block,) = vendor_reads(made).content
+    assert (block.name, block.input) == ("f", {"a": 1})
+    assert block.id
+
+
+def test_work_behind_the_scenes_is_a_ping_and_an_empty_answer_is_whole():
+    stream = MessageStream("m")
+    stream.feed(chunk({"role": "assistant"}))
+    assert stream.feed(chunk({}, proxy_status={"type": "tool_execution"})).startswith(b"event: ping\n")
+    grammar(events_of([b"data: [DONE]\n\n"]))
+
+
+def test_an_error_in_mid_stream_is_an_error_event():
+    error = b'data: {"error":{"message":"busy","type":"server_error","code":503}}\n\n'
+    made = events_of([chunk({"content": "a"}), error, chunk({"content": "b"})])
+    last = EventSplitter().feed(made)[-1]
+    assert last.name == "error"
+    assert orjson.loads(last.data) == {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}
+    with pytest.raises(anthropic.APIError):
+        vendor_reads(made)
+
+
+def test_a_stream_that_stops_early_is_never_a_whole_answer():
+    with pytest.raises(UpstreamTruncated):
+        events_of([chunk({"content": "a"})])
+    with pytest.raises(UpstreamInvalid):
+        events_of([b"data: 5\n\n"])
+    grammar(events_of([chunk({"content": "a"}, "stop")]))
+
+
+@pytest.mark.parametrize(
+    ("finish", "reason"),
+    [("stop", "end_turn"), ("length", "max_tokens"), ("content_filter", "refusal"), ("odd", "end_turn")],
+)
+def test_stop_reasons(finish: str, reason: str):
+    assert vendor_reads(events_of([chunk({"content": "a"}, finish), b"data: [DONE]\n\n"])).stop_reason == reason
+
+
+def test_a_whole_answer():
+    message = {"role": "assistant", "content": "x", "reasoning_content": "r",
+               "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}]}  # fmt: skip
+    made = to_message({"choices": [{"message": message, "finish_reason": "tool_calls"}], "usage": None}, "asked")
+    anthropic.types.Message.model_validate(made)
+    assert [block["type"] for block in made["content"]] == ["thinking", "text", "tool_use"]
+    assert made["stop_reason"] == "tool_use"
+    with pytest.raises(UpstreamInvalid):
+        to_message({"choices": []}, "asked")
+
+
+def test_errors():
+    body = b'{"error":{"message":"no","type":"invalid_request_error","code":"model_not_found"}}'
+    assert orjson.loads(to_error(404, body))["error"] == {"type": "invalid_request_error", "message": "no"}
+    assert orjson.loads(to_error(429, b'{"error":{"message":"slow"}}'))["error"]["type"] == "rate_limit_error"
+    assert orjson.loads(to_error(502, b"<html>"))["error"] == {"type": "api_error", "message": "<html>"}
+    assert error_object("text")["error"]["message"] == "text"
+    assert usage_of(None)["input_tokens"] == 0
+
+
+def test_a_request_with_everything():
+    made = chat(
+        [
+            {"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}},
+                                         {"type": "image", "source": {"type": "base64", "media_type": "image/png",
+                                                                      "data": "QUE="}}]},
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "t", "signature": ""},
+                                              {"type": "text", "text": "b"},
+                                              {"type": "tool_use", "id": "1", "name": "f", "input": {"x": 1}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "is_error": True, "content":
+                                          [{"type": "text", "text": "down"}]}, {"type": "text", "text": "c"}]},
+        ],
+        system=[{"type": "text", "text": "s1"}, {"type": "text", "text": "s2"}], stop_sequences=["X"], stream=True,
+        tools=[{"name": "f", "description": "d", "input_schema": {"type": "object"}}],
+        tool_choice={"type": "any", "disable_parallel_tool_use": True}, metadata={"user_id": "u"},
+        thinking={"type": "enabled", "budget_tokens": 9000},
+    )  # fmt: skip
+    assert made["messages"] == [
+        {"role": "system", "content": "s1\n\ns2"},
+        {"role": "user", "content": [{"type": "text", "text": "a"},
+                                     {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUE="}}]},
+        {"role": "assistant", "content": "b", "tool_calls": [
+            {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}]},
+        {"role": "tool", "tool_call_id": "1", "content": "Error: down"},
+        {"role": "user", "content": "c"},
+    ]  # fmt: skip
+    function = {"name": "f", "description": "d", "parameters": {"type": "object"}}
+    assert made["tools"] == [{"type": "function", "function": function}]
+    assert (made["tool_choice"], made["parallel_tool_calls"]) == ("required", False)
+    assert (made["stop"], made["user"], made["reasoning_effort"], made["max_tokens"]) == (["X"], "u", "medium", 9)
+    assert made["stream_options"] == {"include_usage": True}
+
+
+def test_there_and_back_again_thinking_stays_as_it_was_signed():
+    blocks = [{"type": "thinking", "thinking": "t", "signature": "s"}, {"type": "redacted_thinking", "data": "d"},
+              {"type": "text", "text": "x"}, {"type": "tool_use", "id": "1", "name": "f", "input": {}}]  # fmt: skip
+    turns = [USER, {"role": "assistant", "content": blocks},
+             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": "r"}]}]  # fmt: skip
+    again = to_messages(chat(turns)).body["messages"]
+    assert again[1:] == turns[1:]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"mcp_servers": [{}]}, {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, {"messages": []},
+     {"messages": [{"role": "tool", "content": "x"}]}, {"messages": [{"role": "user", "content": 5}]},
+     {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "file"}}]}]},
+     {"tools": [{"name": "f"}], "tool_choice": {"type": "maybe"}}, {"system": 5}],
+)  # fmt: skip
+def test_what_cannot_be_said_is_a_400(bad: Any):
+    with pytest.raises(BadRequest):
+        to_chat({"model": "m", "messages": [USER], **bad})
+
+
+def test_what_is_left_out_is_told_and_tokens_are_estimated():
+    request = {"model": "m", "messages": [USER], "top_k": 4, "service_tier": "auto"}
+    assert to_chat(request).dropped == ("top_k", "service_tier")
+    assert 1 < estimate_tokens(request) < 40
