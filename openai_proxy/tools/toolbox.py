@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import orjson
 
+from openai_proxy.config.problems import did_you_mean
 from openai_proxy.protocols.tool_schema import tool_for
 from openai_proxy.tools.base import CallContext, Tool, ToolResult
 from openai_proxy.tools.handler import Handler, describe, handler_tool
@@ -165,7 +166,7 @@ def offered(
             name = definition["function"]["name"]
         handler = handlers.get(name)
         if handler is None:
-            report(index, f"no tool handler is called {name!r}{suggest(name, handlers, '; did you mean {}?')}")
+            report(index, f'no tool handler is called "{name[:80]}"{did_you_mean(name, handlers)}')
         elif name in seen:
             report(index, f"the tool {name!r} is listed twice")
         else:
@@ -214,7 +215,7 @@ def parse_arguments(arguments: str | Mapping[str, Any] | None) -> dict[str, Any]
     return value
 
 
-def suggest(name: str, known: Iterable[str], form: str = " Did you mean {}?") -> str:
-    """`form` with the known name nearest to `name`, or "" if none is near."""
+def suggest(name: str, known: Iterable[str]) -> str:
+    """ " Did you mean x?" with the known name nearest to `name`, for the model; or "" if none is near."""
     near = difflib.get_close_matches(name[:64], list(known)[:2000], n=1, cutoff=0.6)
-    return form.format(near[0]) if near else ""
+    return f" Did you mean {near[0]}?" if near else ""

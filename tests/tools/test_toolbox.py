@@ -130,7 +130,7 @@ def test_what_is_wrong_in_a_model_file_is_reported_with_its_place_and_the_rest_s
         report=problems.__setitem__,
     )
     assert [t.name for t in tools] == ["calculator"]
-    assert "did you mean calculator?" in problems[0]
+    assert '(did you mean "calculator"?)' in problems[0]
     assert "twice" in problems[2]
     assert set(problems) == {0, 2, 3, 4, 5}
 
