@@ -9,6 +9,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ def _edit(path: Path, put: Mapping[tuple[str, ...], Any], take_out: Sequence[tup
         data = CommentedMap()
     if not isinstance(data, dict):
         raise _refuse(path, "a mapping (key: value) is wanted here")
+    untouched = "" if only_comments else _dump(yaml, data)
     changed = False
     for keys in take_out:
         changed |= _take_out(data, keys)
@@ -83,17 +85,54 @@ def _edit(path: Path, put: Mapping[tuple[str, ...], Any], take_out: Sequence[tup
         changed |= _put(path, data, keys, value, CommentedMap)
     if not changed:
         return False
-    out = io.StringIO()
-    yaml.dump(data, out)
-    result = out.getvalue()
+    result = _dump(yaml, data)
     if only_comments:
         # A file of nothing but comments has no node that could carry them.
         result = text + ("\n" if text and not text.endswith("\n") else "") + result
-    after = result.encode()
-    if isinstance(again := parse(after, str(path)), Problem):
+    again = parse(result.encode(), str(path))
+    if isinstance(again, Problem):
         raise _refuse(path, f"cannot be edited: the result would be broken ({again.message})")
+    if not only_comments and (patched := _patch(text, untouched, result)) is not None:
+        whole = parse(patched.encode(), str(path))
+        if not isinstance(whole, Problem) and whole.value == again.value:
+            result = patched
+    after = result.encode()
     _write(path, after)
     return True
+
+
+def _dump(yaml: Any, data: Any) -> str:
+    out = io.StringIO()
+    yaml.dump(data, out)
+    return out.getvalue()
+
+
+def _patch(text: str, untouched: str, changed: str) -> str | None:
+    """What turns `untouched` into `changed`, done to `text`; None where it cannot be found there.
+
+    ruamel.yaml keeps every comment but not every space, and moves some comments to another line. So its two
+    renderings, before and after, only say which lines differ; all others stay the owner's, byte for byte.
+    """
+    own, before, after = (part.splitlines(keepends=True) for part in (text, untouched, changed))
+    where: dict[int, int] = {}
+    for i, j, size in SequenceMatcher(None, own, before, autojunk=False).get_matching_blocks():
+        where.update((j + k, i + k) for k in range(size))
+    for tag, a1, a2, b1, b2 in reversed(SequenceMatcher(None, before, after, autojunk=False).get_opcodes()):
+        if tag == "equal":
+            continue
+        if a1 == a2:
+            start = where.get(a1 - 1, -1) + 1
+            stop = start
+            if a1 > 0 and a1 - 1 not in where:
+                return None
+        elif all(line in where for line in range(a1, a2)):
+            start, stop = where[a1], where[a2 - 1] + 1
+        else:
+            return None
+        if start > 0 and not own[start - 1].endswith("\n"):
+            own[start - 1] += "\n"
+        own[start:stop] = after[b1:b2]
+    return "".join(own)
 
 
 def _sequence_indent(data: bytes) -> int:

@@ -154,6 +154,8 @@ def _explain(problem: str | None, context: str | None) -> str:
         return "the indentation does not fit the lines above"
     if "while scanning a quoted scalar" in (context or "") and "end of stream" in said:
         return "a quote was opened and never closed"
+    if "but got '{'" in said:
+        return "a brace where none can stand: inside { } and [ ], a text such as ${NAME} needs quotes"
     if "'@'" in said or "'`'" in said or "'%'" in said:
         return f"not YAML: {said}: put the text in quotes"
     return f"not YAML: {said}" + (f" ({context.strip()})" if context and problem else "")

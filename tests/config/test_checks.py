@@ -1,0 +1,173 @@
+"""What no single entry can see: dangling names, rules that never match, things that stand twice."""
+
+from pathlib import Path
+
+import pytest
+
+from openai_proxy.config.problems import ConfigError
+from openai_proxy.config.proxy import RouteRule
+from openai_proxy.config.snapshot import Snapshot
+from tests.config.conftest import House
+
+TWO = "connections:\n  a: {api_key: k-of-a}\n  b: {api_key: k-of-b}\n"
+
+
+def told(snapshot: Snapshot) -> list[str]:
+    return [f"{Path(p.file).name}:{p.line}:{p.column}: {p.message}" for p in snapshot.problems]
+
+
+def test_a_dangling_target_leaves_the_route_and_only_it(house: House) -> None:
+    house.write("proxy.yaml", TWO + "routing:\n  x: [c.m, a.m]\n  y: aa.*\n  z: {targets: [b.*, q.*]}\n")
+    snapshot = house.load()
+    assert snapshot.proxy.routing == {"x": RouteRule(("a.m",)), "z": RouteRule(("b.*",))}
+    assert told(snapshot) == [
+        'proxy.yaml:5:7: there is no connection "c"',
+        'proxy.yaml:6:6: there is no connection "aa" (did you mean "a"?)',
+        'proxy.yaml:7:22: there is no connection "q"',
+    ]
+
+
+def test_a_dangling_default_is_none_not_another(house: House) -> None:
+    house.write("proxy.yaml", "connections: {a: {api_key: k}}\ndefault_connection: ab\n")
+    snapshot = house.load()
+    assert snapshot.proxy.default_connection is None
+    assert told(snapshot) == ['proxy.yaml:2:21: there is no connection "ab" (did you mean "a"?)']
+
+
+def test_the_only_connection_is_the_default_and_of_two_none(house: House) -> None:
+    house.write("proxy.yaml", "connections: {a: {api_key: k}}\n")
+    assert house.load().proxy.default_connection == "a"
+    house.write("proxy.yaml", TWO)
+    assert house.load().proxy.default_connection is None
+    house.write("proxy.yaml", TWO.replace("k-of-b", "'${NOT_THERE}'"))
+    assert house.load().proxy.default_connection is None  # that one is left of two is no choice of the owner's
+
+
+def test_a_name_that_was_left_out_for_its_own_reason_is_told_once(house: House) -> None:
+    house.write("proxy.yaml", "connections: {a: {api_key: '${NO}'}}\nrouting: {x: a.*}\ndefault_connection: a\n")
+    assert len(told(house.load())) == 1
+
+
+def test_groups_lose_the_connections_that_do_not_exist(house: House) -> None:
+    house.write("proxy.yaml", TWO + "groups:\n  g: {api_keys: [k-1], allowed_connections: 'a, c'}\n")
+    snapshot = house.load()
+    assert snapshot.proxy.groups["g"].allowed_connections == ("a",)
+    assert told(snapshot) == ['proxy.yaml:5:45: there is no connection "c"']
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reached"),
+    [
+        ("*", "gpt-4", False),
+        ("gpt*", "gpt-4", False),
+        ("gpt*", "gpt-4*", False),
+        ("*/*", "a/*b", False),
+        ("g?t", "gpt", False),
+        ("gpt-4", "gpt*", True),
+        ("gpt-4*", "gpt*", True),
+        ("g?t*", "gpt*", True),
+        ("gpt*", "g*", True),
+        ("[ab]*", "a*", True),
+    ],
+)
+def test_a_rule_that_can_never_match_is_told(house: House, first: str, second: str, reached: bool) -> None:
+    house.write("proxy.yaml", TWO + f"routing:\n  '{first}': a.*\n  '{second}': b.*\n")
+    expected = [] if reached else [f'proxy.yaml:6:3: "{second}" is never reached: "{first}" in line 5 matches first']
+    assert told(house.load()) == expected
+
+
+def test_a_key_in_two_groups_is_told_plain_or_hashed(house: House) -> None:
+    house.write(
+        "proxy.yaml",
+        "groups:\n  g: {api_keys: [abc]}\n"
+        "  h:\n    api_keys:\n"
+        "      - sha256:BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD\n"
+        "      - other\n",
+    )
+    assert told(house.load()) == ['proxy.yaml:5:9: this key is also one of the group "g", which comes first and has it']
+
+
+def test_prices_of_names_nothing_leads_to(house: House) -> None:
+    prices = "prices:\n  gpt-4o: {input: 1}\n  gtp-4o: {input: 1}\n"
+    house.write("proxy.yaml", TWO + "routing: {gpt-4o: a.*}\n" + prices)
+    assert told(house.load()) == ['proxy.yaml:7:3: no route or model leads to "gtp-4o" (did you mean "gpt-4o"?)']
+    house.write("proxy.yaml", TWO + "routing: {'*': a.*}\n" + prices)
+    assert told(house.load()) == []  # any name may come
+
+
+def test_a_model_goes_on_without_what_it_names_wrongly(house: House) -> None:
+    house.write("mcp/servers.yaml", "servers: {home: {command: x}}\n")
+    house.write("skills/python.md", "Write Python.")
+    house.write("models/m.yaml", "name: m\nmcp_servers: {home: {}, hoem: {}}\nskills: [python, pyhton]\n")
+    house.write("models/n.yaml", "name: n\nmcp_servers:\n- home\n- nobody\n")
+    snapshot = house.load()
+    assert list(snapshot.models["m"].mcp_servers) == ["home"]
+    assert snapshot.models["m"].skills == ("python",)
+    assert list(snapshot.models["n"].mcp_servers) == ["home"]
+    assert told(snapshot) == [
+        'm.yaml:2:31: there is no MCP server "hoem" (did you mean "home"?)',
+        'm.yaml:3:18: there is no skill "pyhton" (did you mean "python"?)',
+        'n.yaml:4:3: there is no MCP server "nobody"',
+    ]
+
+
+WRONG = [
+    ("port: 70000", "1:7: port: input should be less than or equal to 65535"),
+    ("port: true", "1:7: port: a number is wanted here, not true or false"),
+    ("port: 010", "1:7: `010` is an octal number"),
+    ("session_ttl: 12:30", "1:14: `12:30` is a number of base 60"),
+    ("require_api_key: no", "1:18: `no` is false to some YAML readers"),
+    ("require_api_key: 1", "1:18: require_api_key: true or false is wanted here, not a number"),
+    ("host: 8000", "1:7: host: text is wanted here, not a number (put it in quotes if it is text)"),
+    ("host: false", "1:7: host: text is wanted here, not false (put it in quotes if it is text)"),
+    ("connections: {a: {api_type: opnai}}", "1:29: connections.a.api_type: openai, anthropic, google, local or echo is "
+     'wanted here (did you mean "openai"?)'),
+    ("connections: {a: {api_base: 'ftp://x'}}",
+     "1:18: connections.a: a URL that begins with http:// or https:// is wanted"),
+    ("connections: {a: {url: 'http://x'}}", '1:19: unknown key "url" in connections.a (did you mean "api_base"?)'),
+    ("connections: {a: {timeout: {conect: 1}}}", '1:29: unknown key "conect" in connections.a.timeout (did you mean '
+     '"connect"?)'),
+    ("connections: {a.b: {}}", '1:14: connections: "a.b" cannot be the name of a connection'),
+    ("connections: [a]", "1:14: connections: a mapping (key: value) is wanted here, not a list"),
+    ("connections: {a: {headers: {'a b': x}}}",
+     '1:28: connections.a.headers: "a b" cannot be the name of an HTTP header'),
+    ('connections: {a: {headers: {a: "x\\ny"}}}',
+     '1:28: connections.a.headers: the value of the header "a" holds a line'),
+    ("connections: {a: {api_key: a, api_keys: [b]}}", "1:18: connections.a: api_key or api_keys, not both"),
+    ("connections: {a: {api_type: local}}", "1:18: connections.a: a local connection has either path"),
+    ("groups: {g: {api_keys: ['sha256:12']}}", "1:25: groups.g.api_keys[0]: sha256: is followed by 64 hex digits"),
+    ("routing: {'[a': b.c}", '1:10: routing: the pattern "[a" has a bracket without its partner'),
+    ("routing: {a: b}", '1:14: routing.a: "b" is no target: write connection.model'),
+    ("routing: {a: {targets: b.c, polcy: x}}", '1:14: routing.a: a route has only targets and policy, not "polcy"'),
+    ("cors: {origins: ['http://a/b']}", '1:17: cors.origins: "http://a/b" is no origin'),
+    ("trusted_proxies: [10.0.0.0/33]", '1:18: trusted_proxies: "10.0.0.0/33" is no network'),
+    ("check_api_key: validate", "1:16: check_api_key: a dotted path is wanted, such as module.function"),
+    ("model_listing_mode: as_si",
+     '1:21: model_listing_mode: as_is, ignore_wildcards or expand_wildcards is wanted here '
+     '(did you mean "as_is"?)'),
+    ("limits: {storage: disk}", "1:19: limits.storage: storage is memory or a redis:// URL"),
+    ("loggers: [{class: a.B, entri: {}}]", '1:24: unknown key "entri" in loggers[0] (did you mean "entry"?)'),
+    ("- a", "1:1: a mapping (key: value) is wanted here"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "words"), WRONG, ids=[row[0] for row in WRONG])
+def test_a_wrong_value_is_told_in_words_at_its_place(house: House, text: str, words: str) -> None:
+    house.write("proxy.yaml", text + "\n")
+    with pytest.raises(ConfigError) as error:
+        house.load()
+    assert str(error.value).partition("proxy.yaml:")[2].startswith(words)
+    assert len(error.value.problems) == 1
+
+
+def test_no_message_holds_a_key(house: House) -> None:
+    canary = "sk-canary-0123456789"
+    house.write(
+        "proxy.yaml",
+        f"connections: {{a: {{api_key: [{canary}], api_type: {canary}, api_base: 'http://{canary}@h'}}}}\n",
+    )
+    with pytest.raises(ConfigError) as error:
+        house.load(SOME_KEY=canary)
+    assert canary not in str(error.value)
+    house.write("proxy.yaml", "connections: {a: {api_key: '${SOME_KEY}', headers: {X-Key: 'env:SOME_KEY'}}}\n")
+    assert canary not in repr(house.load(SOME_KEY=canary))

@@ -1,0 +1,107 @@
+"""conf/mcp/servers.yaml: forms, identity, what of it is secret."""
+
+from pathlib import Path
+
+import pytest
+
+from openai_proxy.config.servers import ServerConfig
+from openai_proxy.secrets import vault
+from tests.config.conftest import House
+
+
+def test_the_type_follows_from_what_is_there_and_has_aliases(house: House) -> None:
+    house.write(
+        "mcp/servers.yaml",
+        "servers:\n  a: {command: x}\n  b: {url: 'http://h/mcp'}\n  c: {type: http, url: 'https://h'}\n"
+        "  d: {type: streamable-http, url: 'https://h'}\n  e: {type: sse, url: 'https://h/sse'}\n",
+    )
+    servers = house.load().servers
+    assert [s.type for s in servers.values()] == ["stdio", "streamablehttp", "streamablehttp", "streamablehttp", "sse"]
+    assert [s.name for s in servers.values()] == list("abcde")
+
+
+def test_numbers_in_args_env_and_headers_are_the_text_that_was_written(house: House) -> None:
+    house.write(
+        "mcp/servers.yaml",
+        "servers:\n  a: {command: x, args: [-p, 8080, 1.10, true], env: {V: 1.0, T: true}}\n"
+        "  b: {url: 'http://h', headers: {X-Version: 2.0}}\n",
+    )
+    servers = house.load().servers
+    assert servers["a"].args == ("-p", "8080", "1.10", "true")
+    assert servers["a"].env == {"V": "1.0", "T": "true"}
+    assert servers["b"].headers == {"X-Version": "2.0"}
+
+
+WRONG = [
+    ("a: {}", "1:14: a server of type stdio needs command"),
+    ("a: {type: stdio, url: 'http://h'}", "1:14: a server of type stdio needs command"),
+    ("a: {command: x, url: 'http://h'}", "1:14: a server of type stdio has no url"),
+    ("a: {type: sse, url: 'http://h', args: [1]}", "1:14: a server of type sse has no args"),
+    ("a: {url: 'file:///x'}", "1:20: url: a URL that begins with http:// or https:// is wanted"),
+    ("a: {type: websocket, url: 'http://h'}", "1:21: type: stdio, sse or streamablehttp is wanted here"),
+    ("a b: {command: x}", '1:11: "a b" cannot be the name of a server'),
+    (f"{'a' * 33}: {{command: x}}", f'1:11: "{"a" * 33}" cannot be the name of a server'),
+    ("a: {command: x, name: b}", '1:27: unknown key "name" (its name is its key)'),
+    ("a: {command: x, timeout: 0}", "1:36: timeout: input should be greater than 0"),
+    ("a: {command: x, env: {A: no}}", "1:36: `no` is false to some YAML readers"),
+    ("a: {command: x, args: [12:30]}", "1:34: `12:30` is a number of base 60"),
+    ("a: {command: x, whitelist: ['[']}", '1:38: whitelist: the pattern "[" has a bracket'),
+    ("a: [x]", "1:14: here: a mapping (key: value) is wanted here, not a list"),
+]
+
+
+@pytest.mark.parametrize(("entry", "words"), WRONG, ids=[row[0] for row in WRONG])
+def test_a_wrong_server_is_told_and_the_next_one_serves(house: House, entry: str, words: str) -> None:
+    house.write("mcp/servers.yaml", f"servers: {{{entry}, good: {{command: y}}}}\n")
+    snapshot = house.load()
+    assert list(snapshot.servers) == ["good"]
+    [problem] = snapshot.problems
+    assert str(problem).partition("servers.yaml:")[2].startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("mcpServers: {}\n", '1:1: unknown key "mcpServers" (did you mean "servers"?)'),
+        ("- a\n", "1:1: `servers:` with a mapping"),
+        ("servers: [a]\n", "1:10: servers: a mapping of name to server is wanted here"),
+    ],
+)
+def test_a_wrong_file_is_told(house: House, text: str, words: str) -> None:
+    house.write("mcp/servers.yaml", text)
+    [problem] = house.load().problems
+    assert str(problem).partition("servers.yaml:")[2].startswith(words)
+
+
+def test_identity_is_what_needs_a_new_process_and_nothing_else() -> None:
+    base = ServerConfig(name="a", command="x", args=("1",), env={"A": "1", "B": "2"})
+    same = ServerConfig(
+        name="b", command="x", args=("1",), env={"B": "2", "A": "1"}, timeout=5, whitelist=("x",), description="d"
+    )
+    assert same.identity() == base.identity()
+    others = [{"command": "y"}, {"args": ("1", "2")}, {"env": {}}, {"cwd": "/"}]
+    identities = {base.model_copy(update=change).identity() for change in others}
+    assert len(identities | {base.identity()}) == 5
+
+
+def test_what_looks_like_a_secret_is_known_to_the_vault(house: House) -> None:
+    house.write(
+        "mcp/servers.yaml",
+        "servers:\n"
+        "  a: {command: x, args: [--api-key, arg-secret-1, --token=arg-secret-2, --verbose, plain-word], "
+        "env: {HA_TOKEN: env-secret-1, MODE: plain-mode}}\n"
+        "  b: {url: 'http://h/mcp?token=url-secret-1', headers: {Authorization: Bearer head-secret-1}}\n",
+    )
+    snapshot = house.load()
+    secrets = {"arg-secret-1", "arg-secret-2", "env-secret-1", "url-secret-1", "head-secret-1", "Bearer head-secret-1"}
+    assert secrets <= vault.known()
+    assert not {"plain-word", "plain-mode"} & vault.known()
+    assert not any(secret in repr(snapshot) for secret in secrets)
+
+
+def test_servers_yml_is_read_too(house: House) -> None:
+    house.write("mcp/servers.yml", "servers: {a: {command: x}}\n")
+    snapshot = house.load()
+    assert list(snapshot.servers) == ["a"]
+    assert Path(snapshot.place("server", "a", ("command",))[0]).name == "servers.yml"
+    assert snapshot.place("server", "a", ("command",))[1:] == (1, 24)
