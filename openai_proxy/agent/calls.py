@@ -1,6 +1,7 @@
 """Running our tools for one turn: side by side, bounded, never twice too often, ended with the turn."""
 
 import asyncio
+import itertools
 import json
 import logging
 from collections.abc import Awaitable
@@ -15,11 +16,18 @@ from openai_proxy.agent.turn import CallRecord, Turn
 from openai_proxy.protocols.openai_deltas import is_object
 from openai_proxy.tasks import spawn
 from openai_proxy.tools.base import CallContext, ToolResult
+from openai_proxy.tools.result import bound
 
 log = logging.getLogger(__name__)
 
 NOT_RUN: Final = "This call was not run."
 """The result of a call that was cut off by the token limit, or made where no tool may run any more."""
+
+MAX_TOTAL: Final = 500_000
+"""Bytes of results in one turn, about 125k tokens: beyond, most models' windows are full …"""
+
+MIN_RESULT: Final = 4000
+"""… and each further result keeps this much of its head and tail."""
 
 _GRACE: Final = 0.5  # seconds a tool may outlive its own time limit before it is left behind
 _ENDING: Final = 0.1  # seconds a cancelled tool has to end; the client's leaving must not wait for it
@@ -42,6 +50,8 @@ class Calls:
         width = turn.settings.concurrency if plan.parallel else 1
         self._slots = asyncio.Semaphore(max(1, width))
         self._seen: dict[tuple[str, str], int] = {}
+        self._numbers = itertools.count(1)  # what status chunks call the calls: their ids are not for the client
+        self._room = MAX_TOTAL
         self._running: list[_Running] = []  # of this round, in the order of the calls
         self.acted = False  # a tool has run: what fails from now on must not be repeated blindly
 
@@ -64,7 +74,11 @@ class Calls:
 
     def take(self, order: list[str]) -> list[dict[str, Any]]:
         """The tool messages of this round, in the order of the calls' ids `order`; the next round begins."""
-        results = {running.call["id"]: running.task.result().text for running in self._running}
+        results: dict[str, str] = {}
+        for running in self._running:
+            text = bound(running.task.result().text, max(self._room, MIN_RESULT))
+            self._room -= len(text.encode("utf-8", "replace"))
+            results[running.call["id"]] = text
         self._running = []
         return [{"role": "tool", "tool_call_id": i, "content": results.get(i, NOT_RUN)} for i in order]
 
@@ -74,6 +88,7 @@ class Calls:
 
     async def _call(self, call: dict[str, Any]) -> ToolResult:
         name, arguments = call["function"]["name"], call["function"]["arguments"]
+        number = next(self._numbers)
         fault = self._fault(name, arguments)
         started = self._turn.clock()
         if fault is not None:
@@ -81,13 +96,13 @@ class Calls:
         else:
             async with self._slots:
                 started = self._turn.clock()
-                self._feed.post("executing_tool", name, tool_call_id=call["id"])
-                result = await self._run(call["id"], name, arguments)
+                self._feed.post("executing_tool", name, call=number)
+                result = await self._run(number, name, arguments)
         seconds = self._turn.clock() - started
         self._feed.post(
             "tool_completed",
             name,
-            tool_call_id=call["id"],
+            call=number,
             duration_ms=round(seconds * 1000, 1),
             is_error=result.is_error or None,
         )
@@ -108,7 +123,7 @@ class Calls:
             )
         return None
 
-    async def _run(self, call_id: str, name: str, arguments: str) -> ToolResult:
+    async def _run(self, number: int, name: str, arguments: str) -> ToolResult:
         toolbox = self._plan.toolbox
         assert toolbox is not None
         limit = self._turn.settings.tool_timeout
@@ -120,7 +135,7 @@ class Calls:
         context = CallContext(
             request_id=self._turn.request_id,
             caller=self._turn.caller,
-            progress=self._feed.progress(call_id, name),
+            progress=self._feed.progress(number, name),
             meta=dict(self._turn.meta),
         )
         task = spawn(_caught(toolbox.run(name, arguments, context, timeout=limit), name), name=f"run {name[:64]}")

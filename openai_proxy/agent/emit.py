@@ -4,6 +4,7 @@ Role first; text as it comes; calls whole, one per chunk, in sequence; one finis
 model, one time of creation.
 """
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -117,7 +118,11 @@ class StreamSink:
 
     def put(self, built: dict[str, Any]) -> None:
         """One chunk."""
-        self._parts.append(b"data: %b\n\n" % orjson.dumps(built, option=orjson.OPT_NON_STR_KEYS))
+        try:
+            data = orjson.dumps(built)
+        except TypeError:
+            data = json.dumps(built).encode()  # half a character, or a number of more than 64 bits: as it came
+        self._parts.append(b"data: %b\n\n" % data)
 
     def take(self) -> bytes:
         """The bytes since the last time."""

@@ -43,9 +43,11 @@ class Loop:
         self._asking = Asking(turn.ask, self._deadline)
         self._given: list[Any] = list(turn.body.get("messages") or ())
         self._messages = self._given
+        # Reasoning and signatures in a hidden turn mean nothing to another model: a turn is put back only for its own.
+        self._scope = f"{turn.caller}\0{turn.model}"
         if turn.turns is not None and self.plan.choices == 1:
             remember = turn.settings.remember_tool_turns
-            self._messages = mixed.restore(turn.turns, turn.caller, self._given, remember=remember)
+            self._messages = mixed.restore(turn.turns, self._scope, self._given, remember=remember)
         self._hidden: list[dict[str, Any]] = []  # finished rounds of this turn
         self._rounds = 0  # how many those are
         self._usage: dict[str, Any] | None = None
@@ -204,7 +206,7 @@ class Loop:
 
     def _keep(self, round_: Round, calls: Calls, theirs: list[dict[str, Any]], out: Output) -> None:
         """Keep what the client does not see of this turn for its next request."""
-        store, caller = self._turn.turns, self._turn.caller
+        store, caller = self._turn.turns, self._scope
         if store is None or not (self._hidden or calls.started):
             return
         seen = Conversation()

@@ -74,7 +74,7 @@ def keep_answer(
 
 def restore(store: TurnStore, caller: str, messages: Sequence[Any], *, remember: bool) -> list[Any]:
     """`messages` as the provider should see them: rules R1 to R13. The given messages are not changed."""
-    if not len(store):
+    if not len(store) or not any(_may_hide(message, remember) for message in messages):
         return list(messages)
     out: list[Any] = []
     seen = Conversation()
@@ -98,6 +98,12 @@ def restore(store: TurnStore, caller: str, messages: Sequence[Any], *, remember:
             seen.add(passed)
         at = end
     return out
+
+
+def _may_hide(message: Any, remember: bool) -> bool:
+    if not isinstance(message, dict) or message.get("role") != "assistant":
+        return False
+    return remember or bool(message.get("tool_calls"))
 
 
 def _find_answer(store: TurnStore, caller: str, seen: Conversation, message: Message) -> Hidden | None:

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, Final
 
 from openai_proxy.agent.turn import Toolbox, Turn
+from openai_proxy.errors import BadRequest
 
 PROBE_TOKENS: Final = 16
 """A request for so few tokens is a client's probe (Home Assistant's llama.cpp integration asks for 3 at set-up)."""
@@ -25,11 +26,14 @@ class Owner(Enum):
 
 
 class Plan:
-    """One turn's tools and request bodies."""
+    """One turn's tools and request bodies. Raises BadRequest where `messages` or `tools` are no lists."""
 
     def __init__(self, turn: Turn) -> None:
         body = turn.body
         self._body = body
+        for name in ("messages", "tools"):
+            if not isinstance(body.get(name) or [], list):
+                raise BadRequest(f"'{name}' must be a list.", param=name)
         self._client_tools = [t for t in body.get("tools") or () if isinstance(t, dict)]
         self._client_names = frozenset(filter(None, map(_name, self._client_tools)))
         self._offered_only = turn.offered_only
@@ -38,7 +42,8 @@ class Plan:
         self._stream_options = options if isinstance(options, dict) else {}
         self.wants_usage = not self.stream or self._stream_options.get("include_usage") is True
         self.parallel = body.get("parallel_tool_calls") is not False
-        self.choices = body["n"] if isinstance(body.get("n"), int) else 1
+        count = body.get("n")
+        self.choices = count if isinstance(count, int) and count > 1 else 1
         self.toolbox = self._usable(turn)
         self._tools = self._merged()
 

@@ -32,6 +32,7 @@ class Round:
         self._think: dict[int, ThinkSplitter] = {}
         self._entries: dict[tuple[int, str], int] = {}  # (choice, member) -> entries numbered so far
         self._begun = 0  # calls seen so far
+        self._finishing = False  # a finish_reason has been seen
         self._released = 0  # of those, how many have been looked at by `complete`
         self.spoke = False  # something went to the client
 
@@ -52,7 +53,9 @@ class Round:
                 index = 0
             if index >= self._plan.choices:
                 continue
-            delta = choice.get("delta") or choice.get("message")
+            if choice.get("finish_reason") is not None:
+                self._finishing = True
+            delta = choice["delta"] if "delta" in choice else choice.get("message")
             visible = self._visible(index, delta) if delta and isinstance(delta, dict) else None
             logprobs = choice.get("logprobs")
             if visible or logprobs:
@@ -67,7 +70,7 @@ class Round:
     @property
     def finished(self) -> bool:
         """True once every choice has its finish_reason."""
-        return all(self._fold.finish_of(i) is not None for i in range(self._plan.choices))
+        return self._finishing and all(self._fold.finish_of(i) is not None for i in range(self._plan.choices))
 
     def complete(self) -> list[dict[str, Any]]:
         """The calls that have become complete since the last time, as far as they are ours to run."""

@@ -12,7 +12,6 @@
 be passed on with `extra` headers added). A stream never raises but for cancellation: what fails is its last event.
 """
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -98,7 +97,7 @@ async def start(turn: Turn) -> Answer:
     loop = Loop(turn)
     try:
         response = await loop.open()
-    except (ProxyError, UpstreamRefused, asyncio.CancelledError):
+    except BaseException:
         loop.abandon()
         raise
     return Answer(turn, loop, response.headers)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from openai_proxy.agent.emit import Output
+from openai_proxy.secrets import vault
 
 PROGRESS_INTERVAL: Final = 1.0  # seconds between two reports of one call
 _MAX_MESSAGE: Final = 300  # characters of a tool's own words
@@ -24,7 +25,7 @@ class StatusFeed:
         self._out = out
         self._clock = clock
         self._waiting: deque[dict[str, Any]] = deque(maxlen=1000)
-        self._last: dict[str, float] = {}
+        self._last: dict[int, float] = {}
         self._thread = threading.get_ident()
         self._loop = asyncio.get_running_loop()
         self.wake = asyncio.Event()
@@ -40,16 +41,16 @@ class StatusFeed:
         self._waiting.append(members)
         self.notify()
 
-    def progress(self, call_id: str, tool_name: str) -> Callable[[float | None, float | None, str | None], None]:
-        """The progress callback of one call."""
+    def progress(self, number: int, tool_name: str) -> Callable[[float | None, float | None, str | None], None]:
+        """The progress callback of call `number`."""
 
         def report(progress: float | None, total: float | None, message: str | None) -> None:
             now = self._clock()
-            if now - self._last.get(call_id, -PROGRESS_INTERVAL) < PROGRESS_INTERVAL:
+            if now - self._last.get(number, -PROGRESS_INTERVAL) < PROGRESS_INTERVAL:
                 return
-            self._last[call_id] = now
-            words = message[:_MAX_MESSAGE] if message else None
-            self.post("executing_tool", tool_name, tool_call_id=call_id, progress=progress, total=total, message=words)
+            self._last[number] = now
+            words = vault.scrub(message[:_MAX_MESSAGE]) if message else None
+            self.post("executing_tool", tool_name, call=number, progress=progress, total=total, message=words)
 
         return report
 

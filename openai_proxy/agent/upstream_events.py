@@ -1,5 +1,6 @@
 """A provider's answer as chat chunks, whether it streams or not, compressed or not."""
 
+import json
 import zlib
 from typing import Any, Final
 
@@ -19,9 +20,8 @@ class ChunkReader:
     def __init__(self, response: UpstreamResponse) -> None:
         self._response = response
         self._splitter = sse.EventSplitter()
-        kind, coding = header(response, b"content-type"), header(response, b"content-encoding")
-        self._streams = b"json" not in kind
-        self._inflate = _inflater(coding)
+        self._inflate = _inflater(header(response, b"content-encoding"))
+        self._fresh = True
         self.ended = False  # [DONE] or the end of the body has come
 
     async def read(self) -> list[dict[str, Any]]:
@@ -29,16 +29,18 @@ class ChunkReader:
 
         Raises UpstreamTruncated, UpstreamTimeout and UpstreamInvalid.
         """
-        if not self._streams:
-            data = await self._response.read(MAX_COMPLETION)
-            self.ended = True
-            return [_json(self._inflate.decompress(data) if self._inflate is not None else data)]
         data = await self._response.chunk()
+        if data and self._inflate is not None:
+            data = self._plain(data)
+            if not data:
+                return []
+        if self._fresh and data.lstrip():
+            self._fresh = False
+            if data.lstrip().startswith(b"{"):
+                return [await self._whole(data)]
         if not data:
             self.ended = True
-            events = self._splitter.flush()
-        else:
-            events = self._splitter.feed(self._plain(data) if self._inflate is not None else data)
+        events = self._splitter.feed(data) if data else self._splitter.flush()
         chunks: list[dict[str, Any]] = []
         for event in events:
             if event.data.startswith(sse.DONE):
@@ -53,6 +55,12 @@ class ChunkReader:
                     raise
                 break  # the body ended within an event: what matters is whether the answer was whole before
         return chunks
+
+    async def _whole(self, data: bytes) -> dict[str, Any]:
+        """A whole completion that begins with `data`: told by its first byte, since labels are often wrong."""
+        rest = await self._response.read(MAX_COMPLETION)
+        self.ended = True
+        return _json(data + (self._plain(rest) if self._inflate is not None and rest else rest))
 
     def _plain(self, data: bytes) -> bytes:
         assert self._inflate is not None
@@ -79,7 +87,10 @@ def _json(data: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(data)
     except ValueError:
-        raise UpstreamInvalid("The provider sent something that is not JSON in its answer.") from None
+        try:
+            value = json.loads(data)  # half a character ("\\ud83d") and NaN are beyond the fast parser
+        except (ValueError, RecursionError):
+            raise UpstreamInvalid("The provider sent something that is not JSON in its answer.") from None
     if not isinstance(value, dict):
         raise UpstreamInvalid("The provider sent something that is no chat completion.")
     return value

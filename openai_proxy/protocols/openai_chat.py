@@ -9,7 +9,7 @@ import time
 import uuid
 from typing import Any, Final
 
-from openai_proxy.protocols.openai_deltas import CallFold, merge, new_call_id, settle
+from openai_proxy.protocols.openai_deltas import CallFold, joined, merge, new_call_id, settle
 from openai_proxy.protocols.think import ThinkSplitter, split_think
 
 __all__ = [
@@ -58,9 +58,9 @@ class _ChoiceFold:
     def content(self) -> tuple[str, str]:
         """(text, reasoning) of the content, `<think>` not looked at."""
         if not self.lists:
-            return "".join(self.pieces), ""
+            return joined(self.pieces), ""
         texts, thoughts = zip(*(text_of(piece) for piece in self.pieces), strict=True)
-        return "".join(texts), "".join(thoughts)
+        return joined(texts), joined(thoughts)
 
     def parts(self) -> list[Any]:
         """The content as a list of parts, for a provider that speaks in parts; neighbours of one kind are joined."""
@@ -118,7 +118,7 @@ class MessageFold:
         fold = self._choices.get(index)
         if fold is None:
             fold = self._choices[index] = _ChoiceFold()
-        delta = choice.get("delta") or choice.get("message")
+        delta = choice["delta"] if "delta" in choice else choice.get("message")
         if delta and isinstance(delta, dict):
             content = delta.get("content")
             if type(content) is str and (len(delta) == 1 or (len(delta) == 2 and "role" in delta)):
@@ -178,7 +178,7 @@ class MessageFold:
     def turn(self, index: int = 0) -> dict[str, Any]:
         """The message as the provider said it, to be sent back in the next request: nothing moved, nothing lost."""
         fold = self._choices.get(index) or _ChoiceFold()
-        return self._message(fold, fold.parts() if fold.lists else "".join(fold.pieces))
+        return self._message(fold, fold.parts() if fold.lists else joined(fold.pieces))
 
     def _message(self, fold: _ChoiceFold, content: Any) -> dict[str, Any]:
         message: dict[str, Any] = {"role": fold.role, "content": content if content or not fold.calls else None}

@@ -5,6 +5,7 @@ index 0, ids and names repeated in every fragment or coming late, `arguments: nu
 """
 
 import uuid
+from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
@@ -56,10 +57,23 @@ def _merge_list(old: list[Any], new: list[Any]) -> list[Any]:
     return old
 
 
+def joined(pieces: Iterable[str]) -> str:
+    """`pieces` as one text that can be encoded.
+
+    Servers written in JavaScript cut between the two UTF-16 halves of a character; here they meet again.
+    """
+    text = "".join(pieces)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 def settle(value: Any) -> Any:
     """`value` with its pieces joined: plain JSON."""
     if isinstance(value, Pieces):
-        return "".join(value)
+        return joined(value)
     if isinstance(value, dict):
         return {key: settle(member) for key, member in value.items()}
     if isinstance(value, list):
@@ -127,7 +141,7 @@ class CallFold:
 
     def arguments(self, at: int) -> str:
         """The arguments of call `at` as far as they have come."""
-        return "".join(self._calls[at].get("function", {}).get("arguments") or ())
+        return joined(self._calls[at].get("function", {}).get("arguments") or ())
 
     def call(self, at: int) -> dict[str, Any]:
         """Call `at` as an entry of `message.tool_calls`: with id and type, `arguments` a string ("{}" if empty)."""
