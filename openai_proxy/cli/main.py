@@ -20,6 +20,7 @@ COMMANDS = {
     "init": ("openai_proxy.cli.init", "Write a commented starter configuration."),
     "status": ("openai_proxy.cli.status", "Show what the running daemon is doing."),
     "reload": ("openai_proxy.cli.reload", "Make the running daemon read conf/ now."),
+    "mcp": ("openai_proxy.cli.mcp", "Try MCP servers from the shell; restart one."),
     "logs": ("openai_proxy.cli.logs", "Read chat logs as conversations."),
     "chat": ("openai_proxy.cli.chat", "Talk to a model of the running daemon."),
     "usage": ("openai_proxy.cli.usage", "Tokens and cost by day, group, key, model, connection."),

@@ -12,6 +12,7 @@ import pytest
 
 from openai_proxy.secrets import vault
 from openai_proxy.tools.base import CallContext
+from openai_proxy.tools.toolbox import Toolbox
 
 from .conftest import Config, House, children, eventually, fault
 
@@ -36,7 +37,7 @@ async def test_a_definition_is_the_servers_own_under_the_exposed_name(house: Hou
 
 async def test_wrong_arguments_never_reach_the_server(house: House) -> None:
     await house.start(fault())
-    result = await house.call("echo", {"text": 5})
+    result = await Toolbox(house.supervisor.tools("fault")).run("mcp_fault_echo", '{"text": 5}')
     assert result.is_error
     assert "text" in result.text
     assert "echo" not in (await house.call("calls")).text

@@ -27,12 +27,14 @@ from openai_proxy.tools.mcp.environment import child_environment
 from openai_proxy.tools.mcp.failures import Failure, Kind, auth_hint
 from openai_proxy.tools.mcp.filter import Filtered, Wire
 from openai_proxy.tools.mcp.repair import TOOL_CAP
-from openai_proxy.tools.mcp.results import clean_text, error, to_result
+from openai_proxy.tools.mcp.results import to_result
 from openai_proxy.tools.mcp.settings import ServerSettings
 from openai_proxy.tools.mcp.sse import SseTransport
 from openai_proxy.tools.mcp.stdio import StdioTransport
 from openai_proxy.tools.mcp.streamable import StreamableTransport
 from openai_proxy.tools.mcp.trace import TRACE, CallTrace, NotDelivered
+from openai_proxy.tools.result import clean
+from openai_proxy.tools.result import failure as failed
 from openai_proxy.version import __version__
 
 log = logging.getLogger(__name__)
@@ -319,7 +321,7 @@ class Connection:
 
     async def _invoke(self, client: Client, name: str, arguments: dict[str, Any], context: CallContext) -> ToolResult:
         async def report(progress: float, total: float | None, message: str | None) -> None:
-            context.progress(progress, total, vault.scrub(clean_text(message)[:200]) if message else None)
+            context.progress(progress, total, vault.scrub(clean(message)[:200]) if message else None)
 
         async with self._slots:
             result = await client.call_tool(
@@ -332,36 +334,36 @@ class Connection:
         if not trace.sent:
             # It did not read its input all that time; nothing later in the pipe will be read either.
             self.lose(Failure(Kind.BROKEN, "it stopped reading its input"))
-            return error(f"The tool server '{name}' did not take the call within {seconds:g} s; it is restarted.")
+            return failed(f"The tool server '{name}' did not take the call within {seconds:g} s; it is restarted.")
         self._suspect = True
         self._wake.set()
-        return error(f"No answer within {seconds:g} s: the call was cancelled, but it may have taken effect.")
+        return failed(f"No answer within {seconds:g} s: the call was cancelled, but it may have taken effect.")
 
     def _failed(self, problem: Exception, trace: CallTrace) -> ToolResult:
         name = self.config.name
         if trace.status in (401, 403):
             self.lose(Failure(Kind.AUTH, auth_hint(trace.status)))
-            return error(f"The tool server '{name}' refuses our credentials; its owner has to renew them.")
+            return failed(f"The tool server '{name}' refuses our credentials; its owner has to renew them.")
         if self._session_lost(problem, trace):
             self.lose(Failure(Kind.SESSION, f"it forgot the session (HTTP {trace.status})"))
             raise NotDelivered("the server forgot the session")
         if not trace.sent and not isinstance(problem, ValidationError):
             if isinstance(problem, TypeError | ValueError):
-                return error(f"The arguments cannot be sent: {problem}")
+                return failed(f"The arguments cannot be sent: {problem}")
             raise NotDelivered(_short(problem))
         cut = isinstance(problem, MCPError) and str(problem).startswith("SSE stream ")  # the SDK's words for it
         if cut or trace.broken or self._wire.closed or self._failure is not None or self._client is None:
             if cut or trace.broken:
                 self._suspect = True
                 self._wake.set()
-            return error(f"The tool server '{name}' broke off during the call; whether it took effect is unknown.")
+            return failed(f"The tool server '{name}' broke off during the call; whether it took effect is unknown.")
         if isinstance(problem, MCPError):
             if trace.status is not None and (
                 (trace.status >= 400 and problem.code == -32603) or 300 <= trace.status < 400
             ):
-                return error(f"The tool server '{name}' answered with HTTP status {trace.status}.")
-            return error(str(problem) or "The tool server reported an error.")
-        return error(f"The tool server '{name}' sent an answer that makes no sense ({type(problem).__name__}).")
+                return failed(f"The tool server '{name}' answered with HTTP status {trace.status}.")
+            return failed(str(problem) or "The tool server reported an error.")
+        return failed(f"The tool server '{name}' sent an answer that makes no sense ({type(problem).__name__}).")
 
     @staticmethod
     def _session_lost(problem: Exception, trace: CallTrace) -> bool:

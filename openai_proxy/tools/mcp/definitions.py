@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from openai_proxy.tools.mcp.results import clean_text
+from openai_proxy.tools.result import clean
 
 DESCRIPTION_CAP = 8_000
 """Characters of one description: the longest of the reference servers has 2,000."""
@@ -29,7 +29,7 @@ class ToolDefinition:
     @classmethod
     def of(cls, name: str, description: str | None, schema: Mapping[str, Any]) -> "ToolDefinition":
         """From what the server sent; the description is cleaned and cut, the schema is kept verbatim."""
-        text = clean_text(description or "").strip()
+        text = clean(description or "").strip()
         if len(text) > DESCRIPTION_CAP:
             text = text[: DESCRIPTION_CAP - 1] + "…"
         raw = orjson.dumps([name, text, schema], option=orjson.OPT_SORT_KEYS)

@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 
-from openai_proxy.tools.mcp.results import RESULT_CAP, bound_text, omitted
+from openai_proxy.tools.mcp.results import omitted
+from openai_proxy.tools.result import MAX_RESULT_BYTES, bound
 
 TOOL_CAP = 500
 """Tools kept of one server: validating 5,000 of 2 KB stalls the loop for 4 s, and no model reads them."""
@@ -21,8 +22,6 @@ SCHEMA_CAP = 128 * 1024
 
 SCHEMA_DEPTH = 48
 """Levels of nesting of one input schema: schema tools recurse."""
-
-_MARK_ROOM = 200  # characters for the mark that tells what was left out, so that it is not cut again
 
 Note = Callable[[str], None]
 """Told, for the log and the status, what was repaired or dropped."""
@@ -203,8 +202,8 @@ def _slim_block(block: Any) -> Any:
     if not isinstance(block, dict):
         return block
     match block.get("type"), block.get("text"), block.get("data"):
-        case "text", str(text), _ if len(text) > RESULT_CAP - _MARK_ROOM:
-            return {"type": "text", "text": bound_text(text, RESULT_CAP - _MARK_ROOM)}
+        case "text", str(text), _ if len(text) > MAX_RESULT_BYTES:
+            return {"type": "text", "text": bound(text)}
         case "image" | "audio" as kind, _, str(data):
             return {"type": "text", "text": omitted(kind, str(block.get("mimeType")), data)}
         case _:

@@ -1,4 +1,4 @@
-"""What a tool gave, as text a model can read: every content kind, bounded, cleaned, scrubbed.
+"""What a tool gave, as text a model can read: every content kind. `tools/result.py` bounds, cleans and scrubs it.
 
     text                 joined
     structuredContent    only where there is no text (the specification says that text SHOULD repeat it)
@@ -10,47 +10,13 @@
 Home Assistant's `{"success": true, "result": "…"}` around a YAML text is taken off: it doubles the tokens.
 """
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
-from openai_proxy.secrets import vault
 from openai_proxy.tools.base import ToolResult
-
-RESULT_CAP = 100_000
-"""Characters of one result: about 25,000 tokens, the figure Claude Code's users settle on."""
-
-ERROR_CAP = 2_000
-"""Characters of an error: what a model needs to try again."""
-
-_INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
-# A path of two or more directories keeps only its last name: enough to understand, nothing of the house's layout.
-_PATH = re.compile(r"(?<![\w:/.])(?:/[\w.@+~-]+){2,}/([\w.@+~-]+)")
-
-
-def clean_text(text: str) -> str:
-    """`text` without control, bidi and tag characters, in which instructions can hide from a human reader."""
-    return _INVISIBLE.sub("", text)
-
-
-def bound_text(text: str, cap: int = RESULT_CAP) -> str:
-    """`text`, or its head and tail around a mark that tells the original size."""
-    if len(text) <= cap:
-        return text
-    half = cap // 2
-    return f"{text[:half]}\n[… {len(text) - cap:,} of {len(text):,} characters left out …]\n{text[-half:]}"
-
-
-def scrub_error(text: str) -> str:
-    """A tool's error for a model: short, without secrets and without the paths of this machine."""
-    return _PATH.sub(r"…/\1", vault.scrub(bound_text(clean_text(text), ERROR_CAP)))
-
-
-def error(text: str) -> ToolResult:
-    """A failure the model can act on."""
-    return ToolResult(scrub_error(text), is_error=True)
+from openai_proxy.tools.result import failure, success
 
 
 def to_result(content: Iterable[Any], structured: Any, is_error: bool) -> ToolResult:
@@ -61,8 +27,8 @@ def to_result(content: Iterable[Any], structured: Any, is_error: bool) -> ToolRe
         parts = [_structured_text(structured)]
     elif len(parts) == 1 and blocks[0].type == "text":
         parts = [_unwrapped(parts[0])]
-    text = "\n".join(parts) or "(no output)"
-    return error(text) if is_error else ToolResult(clean_text(bound_text(text)))
+    text = "\n".join(parts)
+    return failure(text) if is_error else success(text)
 
 
 def omitted(kind: str, what: str, data: str) -> str:

@@ -23,12 +23,11 @@ from openai_proxy.secrets import vault
 from openai_proxy.tasks import cancel, spawn
 from openai_proxy.tools.base import CallContext, ToolResult
 from openai_proxy.tools.mcp import backoff
-from openai_proxy.tools.mcp.arguments import ArgumentCheck
 from openai_proxy.tools.mcp.definitions import ToolDefinition, compare, hold_back
 from openai_proxy.tools.mcp.failures import Failure, Kind
-from openai_proxy.tools.mcp.results import error
 from openai_proxy.tools.mcp.settings import ServerSettings, call_timeout, start_timeout
 from openai_proxy.tools.mcp.trace import NotDelivered
+from openai_proxy.tools.result import failure as failed
 
 if TYPE_CHECKING:
     from openai_proxy.tools.mcp.connection import Connection
@@ -82,7 +81,6 @@ class Server:
         self._last_attempt = 0.0
         self._stderr = ""
         self._known_tools: dict[str, ToolDefinition] | None = None
-        self._checks: dict[str, ArgumentCheck] = {}
         self.held: tuple[str, ...] = ()
         self.left_out = 0
         self.version = 0  # counts changes of the tool list
@@ -175,11 +173,6 @@ class Server:
 
     async def call(self, tool: ToolDefinition, arguments: dict[str, Any], context: CallContext) -> ToolResult:
         """Call a tool; waits for a server that is starting, at most its `start_timeout`. Failures are results."""
-        check = self._checks.get(tool.digest)
-        if check is None:
-            check = self._checks[tool.digest] = ArgumentCheck(tool.schema)
-        if (complaint := check.complaint(arguments)) is not None:
-            return error(complaint)
         reason = ""
         for _ in range(2):
             found = await self._usable()
@@ -189,7 +182,7 @@ class Server:
                 return await found.call(tool.name, arguments, context, call_timeout(self.config))
             except NotDelivered as undelivered:
                 reason = str(undelivered)
-        return error(f"The tool server '{self.config.name}' could not be reached ({reason}). Try again later.")
+        return failed(f"The tool server '{self.config.name}' could not be reached ({reason}). Try again later.")
 
     async def _usable(self) -> "Connection | ToolResult":
         """A connection that takes calls, or what to tell the model instead."""
@@ -200,10 +193,10 @@ class Server:
                 return self._current
             self.kick()
             left = deadline - time.monotonic()
-            hopeless = self._ending or self.state in (State.NEEDS_AUTH, State.STOPPED) or self._failures >= limit
+            hopeless = self._ending or self.state is State.NEEDS_AUTH or self._failures >= limit
             waiting_long = self.state is State.BACKOFF and self._failures > backoff.SLOW_AFTER and not self._kicked
             if hopeless or waiting_long or left <= 0:
-                return error(self._excuse())
+                return failed(self._excuse())
             try:
                 async with asyncio.timeout(left):
                     await self._next_news()
@@ -212,11 +205,11 @@ class Server:
 
     def _excuse(self) -> str:
         name = self.config.name
+        if self._ending:
+            return f"The tool server '{name}' has been removed."
         match self.state:
             case State.NEEDS_AUTH:
                 return f"The tool server '{name}' refuses our credentials; its owner has to renew them."
-            case State.STOPPED:
-                return f"The tool server '{name}' has been removed."
             case State.STARTING:
                 return f"The tool server '{name}' is still starting. Try again later."
             case _:
@@ -371,7 +364,6 @@ class Server:
                 new, self.held = hold_back(known, new)
         self._accept = False
         self._known_tools = new
-        self._checks = {tool.digest: c for tool in new.values() if (c := self._checks.get(tool.digest)) is not None}
         self.version += 1
 
     # Waiting, retiring, telling.

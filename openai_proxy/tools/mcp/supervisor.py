@@ -50,7 +50,8 @@ class Supervisor:
         ends once its calls and the requests that hold it have.
         """
         before, self._configs = self._configs, dict(servers)
-        self._offered.clear()
+        if before.keys() != servers.keys():
+            self._offered.clear()  # exposed names depend on the names of all servers
         for name, server in list(self._servers.items()):
             if name not in servers or not servers[name].enabled:
                 del self._servers[name]

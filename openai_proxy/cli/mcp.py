@@ -1,0 +1,191 @@
+"""`openai-proxy mcp …`: try MCP servers from the shell, without a daemon; `restart` speaks to the running one."""
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import click
+
+from openai_proxy.cli.control import ask
+from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.config.load import load
+from openai_proxy.config.problems import ConfigError
+from openai_proxy.config.servers import ServerConfig
+from openai_proxy.errors import BadRequest, NotFound
+from openai_proxy.secrets import vault
+from openai_proxy.tools.base import CallContext, Tool
+from openai_proxy.tools.mcp.supervisor import Supervisor
+from openai_proxy.tools.toolbox import Toolbox
+
+T = TypeVar("T")
+
+env_file = click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables.")
+
+
+@click.group("mcp")
+def command() -> None:
+    """Try the MCP servers of conf/mcp/servers.yaml."""
+
+
+@command.command("list")
+@config_dir
+@env_file
+def list_servers(config_dir: Path, env_file: Path) -> int:
+    """Start every enabled server and say how it does. Exits 1 if one is not ready."""
+    servers = _servers(config_dir, env_file)
+
+    async def look(supervisor: Supervisor) -> list[dict[str, Any]]:
+        await _settled(supervisor, servers)
+        return supervisor.status()
+
+    rows = _run(servers, look)
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        what = f"{len(row['tools'])} tools" if row["state"] == "ready" else row["last_error"] or ""
+        click.echo(
+            f"{row['name']:<{width}}  {row['type']:<14}  {row['state']:<10}  {row['protocol'] or '':<10}  {what}"
+        )
+    return 1 if any(row["state"] not in ("ready", "disabled") for row in rows) else 0
+
+
+@command.command("tools")
+@click.argument("server")
+@click.option("--json", "as_json", is_flag=True, help="The definitions as a provider gets them.")
+@config_dir
+@env_file
+def tools(server: str, as_json: bool, config_dir: Path, env_file: Path) -> int:
+    """List the tools SERVER offers: its own name, the name a model sees, the first line of the description."""
+    chosen = _one(_servers(config_dir, env_file), server)
+
+    async def look(supervisor: Supervisor) -> list[Tool]:
+        await _ready(supervisor, chosen[server])
+        return supervisor.tools(server)
+
+    found = _run(chosen, look)
+    if as_json:
+        click.echo(json.dumps([tool.definition for tool in found], indent=2, ensure_ascii=False))
+        return 0
+    for tool in found:
+        description = str(tool.definition["function"]["description"])
+        click.echo(f"{_own_name(tool)}  ({tool.name})")
+        if description:
+            click.echo(f"    {description.splitlines()[0][:200]}")
+    return 0
+
+
+@command.command("call")
+@click.argument("server")
+@click.argument("tool")
+@click.argument("arguments", metavar="JSON", default="{}")
+@config_dir
+@env_file
+def call(server: str, tool: str, arguments: str, config_dir: Path, env_file: Path) -> int:
+    """Call TOOL of SERVER with the JSON object. The result goes to stdout; a failure to stderr, with exit 1."""
+    chosen = _one(_servers(config_dir, env_file), server)
+    try:
+        if not isinstance(json.loads(arguments), dict):
+            raise ValueError
+    except ValueError:
+        raise BadRequest('The arguments must be one JSON object, such as \'{"text": "hello"}\'.') from None
+
+    async def run(supervisor: Supervisor) -> tuple[str, bool]:
+        await _ready(supervisor, chosen[server])
+        offered = supervisor.tools(server)
+        name = next((t.name for t in offered if tool in (t.name, _own_name(t))), None)
+        if name is None:
+            raise NotFound(f"'{server}' offers no tool '{tool[:128]}' (filters of servers.yaml apply).")
+        seconds = chosen[server].timeout + 1
+        result = await Toolbox(offered).run(name, arguments, CallContext(progress=_show_progress), timeout=seconds)
+        return result.text, result.is_error
+
+    text, failed = _run(chosen, run)
+    click.echo(text, err=failed)
+    return 1 if failed else 0
+
+
+@command.command("restart")
+@click.argument("name")
+@config_dir
+@state_dir
+def restart(name: str, config_dir: Path, state_dir: Path | None) -> int:
+    """Let the running daemon replace its connection to server NAME; accepts what was held back by `pin`."""
+    path = f"/admin/mcp/{quote(name, safe='')}/restart"
+    code, answer = ask(state_dir or default_state_dir(config_dir), "POST", path)
+    if code != 200:
+        message = answer["error"]["message"] if isinstance(answer, dict) and "error" in answer else f"HTTP {code}"
+        click.echo(f"openai-proxy: {message}", err=True)
+        return 1
+    click.echo(f"{name} is restarting")
+    return 0
+
+
+def _servers(config_dir: Path, env_file: Path) -> Mapping[str, ServerConfig]:
+    try:
+        snapshot = load(config_dir, env_file, os.environ)
+    except ConfigError as error:
+        raise BadRequest(vault.scrub(str(error.problems[0]))) from None
+    for problem in snapshot.problems:
+        if "servers.y" in problem.file:
+            click.echo(vault.scrub(str(problem)), err=True)
+    return snapshot.servers
+
+
+def _one(servers: Mapping[str, ServerConfig], name: str) -> dict[str, ServerConfig]:
+    """The server called `name` alone, switched on: trying it is the point. Raises NotFound."""
+    config = servers.get(name)
+    if config is None:
+        known = ", ".join(sorted(servers)) or "none"
+        raise NotFound(f"There is no MCP server '{name[:64]}' in conf/mcp/servers.yaml (there: {known}).")
+    return {name: config.model_copy(update={"enabled": True})}
+
+
+def _run(servers: Mapping[str, ServerConfig], work: Callable[[Supervisor], Awaitable[T]]) -> T:
+    """Do `work` with these servers running; nothing of them is left afterwards."""
+
+    async def main() -> T:
+        supervisor = Supervisor()
+        try:
+            supervisor.reconcile(servers)
+            return await work(supervisor)
+        finally:
+            await supervisor.aclose()
+
+    noise = logging.getLogger("openai_proxy.tools.mcp")
+    level = noise.level
+    noise.setLevel(logging.ERROR)  # what goes wrong is printed, and need not also be logged
+    try:
+        return asyncio.run(main())
+    finally:
+        noise.setLevel(level)
+
+
+async def _settled(supervisor: Supervisor, servers: Mapping[str, ServerConfig]) -> list[str]:
+    enabled = [name for name, config in servers.items() if config.enabled]
+    patience = max((servers[name].start_timeout for name in enabled), default=0.0)
+    return await supervisor.wait_ready(enabled, patience + 1)
+
+
+async def _ready(supervisor: Supervisor, config: ServerConfig) -> None:
+    """Wait for one server. Raises NotFound with its last words where it does not come."""
+    if await _settled(supervisor, {config.name: config}):
+        status = supervisor.status()[0]
+        if status["stderr"]:
+            click.echo(status["stderr"], err=True)
+        raise NotFound(f"'{config.name}' is not ready: {status['last_error'] or status['state']}")
+
+
+def _own_name(tool: Tool) -> str:
+    """The name its server gave it, which is the one filters are about."""
+    return str(getattr(getattr(tool, "source", None), "name", tool.name))
+
+
+def _show_progress(progress: float | None, total: float | None, message: str | None) -> None:
+    if sys.stderr.isatty():
+        share = f"{progress:g}/{total:g}" if progress is not None and total else f"{progress or 0:g}"
+        click.echo(f"… {share} {message or ''}".rstrip(), err=True)

@@ -1,0 +1,236 @@
+"""Many servers, edits while they run, and what a request may rely on."""
+
+import asyncio
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openai_proxy.errors import NotFound
+from openai_proxy.tools.base import CallContext
+
+from .conftest import Config, House, children, eventually, fault
+
+
+async def test_what_did_not_change_keeps_its_process(house: House) -> None:
+    await house.start(fault(), fault(name="other"))
+    pid, other = house.status()["pid"], house.status("other")["pid"]
+    tools = house.supervisor.tools("fault")
+    house.configure(fault(), fault("pages", name="other"))
+    await eventually(lambda: house.status("other")["pid"] not in (other, None))
+    assert house.status()["pid"] == pid
+    assert all(a is b for a, b in zip(house.supervisor.tools("fault"), tools, strict=True))
+
+
+async def test_a_change_of_policy_keeps_the_process_and_applies_at_once(house: House) -> None:
+    await house.start(fault())
+    pid = house.status()["pid"]
+    house.configure(fault(whitelist=("e*",), blacklist=("env",)))
+    assert [tool.name for tool in house.supervisor.tools("fault")] == ["mcp_fault_echo"]
+    assert house.status()["tools"] == ["echo"]
+    assert house.status()["pid"] == pid
+
+
+async def test_a_models_globs_narrow_the_servers_and_deny_wins(house: House) -> None:
+    await house.start(fault(blacklist=("die",)))
+    names = [tool.name for tool in house.supervisor.tools("fault", ["*e*", "die"], ["echo", "f*"])]
+    assert names == ["mcp_fault_cancelled", "mcp_fault_env", "mcp_fault_progress", "mcp_fault_sleep"]
+
+
+async def test_globs_hold_when_a_tool_is_called(house: House) -> None:
+    await house.start(fault())
+    tool: Any = house.supervisor.tools("fault", ["echo"])[0]
+    forged = dataclasses.replace(tool, source=house.tool("env").source)  # type: ignore[attr-defined]
+    result = await forged.call({}, CallContext())
+    assert result.is_error
+    assert "PATH" not in result.text
+
+
+async def test_while_a_process_is_replaced_its_tools_stay_and_calls_wait(house: House) -> None:
+    await house.start(fault())
+    pid = house.status()["pid"]
+    running = asyncio.create_task(house.call("sleep", {"seconds": 0.3}))
+    await asyncio.sleep(0.1)
+    house.configure(fault("slow-start=0.3"))
+    await eventually(lambda: house.status()["state"] == "starting")
+    assert "echo" in house.status()["tools"]
+    assert (await house.echo("waited")).text == "waited"
+    assert (await running).text == "slept"
+    assert house.status()["pid"] != pid
+
+
+async def test_a_failing_successor_keeps_the_tool_list_and_tells_the_model(house: House) -> None:
+    await house.start(fault())
+    house.configure(fault("die"))
+    await house.state("backoff")
+    assert "echo" in house.status()["tools"]
+    result = await house.echo("x")
+    assert result.is_error
+    assert "not available" in result.text
+    house.configure(fault())
+    await house.state("ready")
+    assert (await house.echo("back")).text == "back"
+
+
+async def test_a_removed_server_finishes_its_calls_and_is_gone(house: House) -> None:
+    await house.start(fault())
+    running = asyncio.create_task(house.call("sleep", {"seconds": 0.3}))
+    await asyncio.sleep(0.1)
+    house.configure()
+    assert house.supervisor.tools("fault") == []
+    assert house.supervisor.status() == []
+    assert (await running).text == "slept"
+    await eventually(lambda: not children())
+
+
+async def test_a_held_server_serves_the_requests_that_began_with_it(house: House) -> None:
+    await house.start(fault())
+    tool = house.tool("echo")
+    release = house.supervisor.hold(["fault"])
+    house.configure()
+    await asyncio.sleep(0.1)
+    assert (await tool.call({"text": "still"}, CallContext())).text == "still"
+    release()
+    await eventually(lambda: not children())
+    late = await tool.call({"text": "late"}, CallContext())
+    assert late.is_error
+    assert "removed" in late.text
+
+
+async def test_a_server_that_comes_back_before_it_left_keeps_its_process(house: House) -> None:
+    await house.start(fault())
+    pid = house.status()["pid"]
+    release = house.supervisor.hold(["fault"])
+    house.configure()
+    await asyncio.sleep(0.05)
+    house.configure(fault())
+    release()
+    assert (await house.echo("same")).text == "same"
+    assert house.status()["pid"] == pid
+
+
+async def test_a_disabled_server_does_not_run(house: House) -> None:
+    house.configure(fault(enabled=False))
+    assert await house.supervisor.wait_ready(["fault"], 1) == ["fault"]
+    assert house.status()["state"] == "disabled"
+    house.configure(fault())
+    await house.state("ready")
+    house.configure(fault(enabled=False))
+    assert house.status()["state"] == "disabled"
+    await eventually(lambda: not children())
+
+
+async def test_one_dead_server_holds_up_nobody(house: House) -> None:
+    house.configure(fault(), fault("die", name="dead"))
+    assert await house.supervisor.wait_ready(["fault", "dead", "unknown"], 10) == ["dead", "unknown"]
+    assert (await house.echo("x")).text == "x"
+
+
+async def test_waiting_for_a_slow_server_is_bounded(house: House) -> None:
+    house.configure(fault("slow-start=3"))
+    assert await house.supervisor.wait_ready(["fault"], 0.2) == ["fault"]
+    assert house.status()["state"] == "starting"
+
+
+async def test_a_changed_list_is_taken_over(house: House) -> None:
+    await house.start(fault("changes"))
+    assert "early" in house.status()["tools"]
+    await house.echo("change")
+    await eventually(lambda: "late" in house.status()["tools"])
+    assert "early" not in house.status()["tools"]
+    assert description(house, "shifty") == "evil"
+    assert any("late" in event["tools"] for event in house.events)
+
+
+async def test_a_pinned_definition_is_held_back_until_it_is_accepted(house: House) -> None:
+    await house.start(fault("changes", pin=True))
+    await house.echo("change")
+    await eventually(lambda: "late" in house.status()["tools"])
+    assert description(house, "shifty") == "good"
+    assert house.status()["held_back"] == ["shifty"]
+    house.configure(fault("changes", pin=False))
+    assert description(house, "shifty") == "evil"
+    assert house.status()["held_back"] == []
+
+
+def description(house: House, tool: str) -> str:
+    return str(house.tool(tool).definition["function"]["description"])
+
+
+@pytest.mark.parametrize(("mode", "count"), [("pages", 30), ("same-cursor", 1), ("endless-pages", 100)])
+async def test_pages_are_read_to_their_end_or_the_cap(house: House, mode: str, count: int) -> None:
+    await house.start(fault(mode))
+    assert len(house.status()["tools"]) == count
+
+
+async def test_too_many_tools_are_cut_and_told(house: House) -> None:
+    await house.start(fault("many=1000"))
+    assert len(house.status()["tools"]) == 500
+    assert house.status()["left_out"] == 508
+
+
+async def test_restart_replaces_the_process(house: House) -> None:
+    await house.start(fault())
+    pid = house.status()["pid"]
+    house.supervisor.restart("fault")
+    await eventually(lambda: house.status()["state"] == "ready" and house.status()["pid"] not in (pid, None))
+    with pytest.raises(NotFound):
+        house.supervisor.restart("unknown")
+
+
+async def test_a_crash_loop_is_quiet(house: House, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    from openai_proxy.tools.mcp import backoff
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backoff, "_FIRST", 0.001)
+        patch.setattr(backoff, "SLOW_AFTER", 100)
+        patch.setattr(backoff, "_CAP_STDIO", 0.001)
+        house.configure(fault("die"))
+        await eventually(lambda: house.status()["failures"] >= 7)
+    complaints = [record for record in caplog.records if record.name.endswith("mcp.server")]
+    assert len(complaints) == 3  # the first, second and fourth time
+
+
+async def test_many_servers_come_and_go_together(house: House) -> None:
+    names = [f"s{number}" for number in range(8)]
+    await house.start(*(fault(name=name) for name in names))
+    results = await asyncio.gather(*(house.call("echo", {"text": name}, name) for name in names))
+    assert [result.text for result in results] == names
+    house.configure()
+    await eventually(lambda: not children())
+
+
+async def test_edits_faster_than_a_server_starts_end_with_the_last(house: House) -> None:
+    for number in range(6):
+        house.configure(fault("slow-start=0.2", env={"N": str(number)}))
+        await asyncio.sleep(0.03)
+    await house.state("ready")
+    assert '"N": "5"' in (await house.call("env")).text
+    assert len(children()) == 1
+
+
+async def test_nothing_is_imported_for_a_house_without_servers() -> None:
+    code = (
+        "import sys, asyncio\n"
+        "from openai_proxy.tools.mcp.supervisor import Supervisor\n"
+        "async def main():\n"
+        "    s = Supervisor(); s.reconcile({}); await s.aclose()\n"
+        "asyncio.run(main())\n"
+        "print(sorted({'mcp', 'httpx2', 'jsonschema', 'pydantic'} & sys.modules.keys()))\n"
+    )
+    import sys
+
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert out.strip() == b"[]"
+
+
+def test_the_real_configuration_has_the_shape_this_room_reads() -> None:
+    from openai_proxy.config.servers import ServerConfig
+    from openai_proxy.tools.mcp.settings import ServerSettings
+
+    real = ServerConfig.model_validate({"name": "x", "command": "true"})
+    members = [name for name in vars(ServerSettings) if not name.startswith("_")]
+    assert members
+    assert all(hasattr(real, name) and hasattr(Config(), name) for name in members)
