@@ -166,8 +166,8 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
 class Environment:
     """What there is to take from: all variables for `${NAME}`, and those that are settings, parsed."""
 
-    variables: Mapping[str, str]
-    settings: Mapping[str, Any]
+    variables: Mapping[str, str] = field(repr=False)
+    settings: Mapping[str, Any] = field(repr=False)
     places: Mapping[str, tuple[str, int, int]]
     problems: tuple[Problem, ...]
     broken: tuple[Problem, ...] = ()

@@ -1,0 +1,132 @@
+"""conf/models/*.yaml: forms, defaults, what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from openai_proxy.config.model_file import McpFilter
+from tests.config.conftest import House
+
+
+def test_only_the_name_is_needed(house: House) -> None:
+    house.write("models/m.yml", "name: augmented/m\n")
+    model = house.load().models["augmented/m"]
+    assert model.upstream_model == "augmented/m"
+    assert (model.tools, model.mcp_servers, model.skills) == ((), {}, ())
+    assert (model.skills_mode, model.include_global_skills, model.tool_status) == ("inject", True, "chunk")
+    assert (model.max_tool_rounds, model.tool_timeout, model.template_timeout, model.deadline) == (10, 60, 3, None)
+
+
+@pytest.mark.parametrize(
+    ("written", "filters"),
+    [
+        ("[a, b]", {"a": McpFilter(), "b": McpFilter()}),
+        ("a, b", {"a": McpFilter(), "b": McpFilter()}),
+        ("[a, {b: {blacklist: x*}}]", {"a": McpFilter(), "b": McpFilter(blacklist=("x*",))}),
+        ("{a: {whitelist: [y, z]}, b: }", {"a": McpFilter(whitelist=("y", "z")), "b": McpFilter()}),
+        ("", {}),
+    ],
+)
+def test_servers_are_named_or_filtered(house: House, written: str, filters: dict[str, McpFilter]) -> None:
+    house.write("mcp/servers.yaml", "servers: {a: {command: x}, b: {command: x}}\n")
+    house.write("models/m.yaml", f"name: m\nmcp_servers: {written}\n")
+    snapshot = house.load()
+    assert snapshot.problems == ()
+    assert snapshot.models["m"].mcp_servers == filters
+
+
+def test_off_is_a_word_where_it_is_one_of_the_words(house: House) -> None:
+    house.write("models/m.yaml", "name: m\ntool_status: off\n")
+    snapshot = house.load()
+    assert snapshot.problems == ()
+    assert snapshot.models["m"].tool_status == "off"
+
+
+def test_the_owners_text_is_not_expanded(house: House) -> None:
+    house.write(
+        "models/m.yaml",
+        "name: m\ndescription: ${A}\nsystem_prompt: env:A\nupstream_model: ${A}\n"
+        "tools: [{type: function, function: {name: t, description: '$$ ${A}'}}]\n",
+    )
+    model = house.load(A="a").models["m"]
+    assert (model.description, model.system_prompt, model.upstream_model) == ("${A}", "env:A", "a")
+    assert model.tools == ({"type": "function", "function": {"name": "t", "description": "$$ ${A}"}},)
+
+
+WRONG = [
+    ("description: x", '1:1: "name" is missing'),
+    ("name: no", "1:7: `no` is false to some YAML readers"),
+    ("name: 12", "1:7: name: text is wanted here, not a number (put it in quotes if it is text)"),
+    ("name: ' m'", "1:7: name: a model's name has no spaces around it"),
+    ("{name: m, tools: [a, a]}", '1:18: tools: the tool "a" stands twice'),
+    ("{name: m, tools: ['a b']}", '1:18: tools: "a b" cannot be the name of a tool'),
+    ("{name: m, tools: [{name: a}]}", "1:18: tools: a tool is a name, or {type: function"),
+    ("{name: m, mcp_servers: [a, a]}", '1:24: mcp_servers: the MCP server "a" stands twice'),
+    ("{name: m, mcp_servers: {a: {white: x}}}",
+     '1:29: unknown key "white" in mcp_servers.a (did you mean "whitelist"?)'),
+    ("{name: m, prompt: x}", '1:11: unknown key "prompt" (did you mean "system_prompt"?)'),
+    ("{name: m, max_tool_rounds: 1.5}", "1:28: max_tool_rounds: a whole number is wanted here"),
+    ("{name: m, deadline: -1}", "1:21: deadline: input should be greater than 0"),
+    ("{name: m, params: {defaults: {}}}", '1:20: unknown key "defaults" in params (did you mean "default"?)'),
+    ("[m]", "1:1: here: a mapping (key: value) is wanted here, not a list"),
+    ("name: m\nname: n", '2:1: the key "name" stands twice (first in line 1)'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "words"), WRONG, ids=[row[0] for row in WRONG])
+def test_a_wrong_model_is_told_in_words_at_its_place(house: House, text: str, words: str) -> None:
+    house.write("models/m.yaml", text + "\n")
+    snapshot = house.load()
+    assert snapshot.models == {}
+    [problem] = snapshot.problems
+    assert str(problem).partition("m.yaml:")[2].startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a: &a [*a]", "inside its own anchor"),
+        (b"\x00\x01\x02binary", "control character"),
+        (b"x" * (1 << 20) + b"x", "larger than 1 MiB"),
+        (b"x: " + b"[" * 20_000, "nested more than 64 deep"),
+        (b"name: m\n" * 2, "stands twice"),
+    ],
+)
+def test_a_hostile_file_is_a_problem_and_the_rest_serves(house: House, content: bytes, words: str) -> None:
+    house.write("models/good.yaml", "name: good\n")
+    first = house.load()
+    house.write("models/bad.yaml", content)
+    second = house.load(first)
+    assert list(second.models) == ["good"]
+    [problem] = second.problems
+    assert words in problem.message
+
+
+def test_a_tool_can_be_pointed_at_by_others(house: House) -> None:
+    path = house.write("models/m.yaml", "name: m\ntools:\n  - calculator\n  - nobody\n")
+    snapshot = house.load()
+    assert snapshot.place("model", "m", ("tools", 1)) == (str(path), 4, 5)
+    assert snapshot.place("model", "m", ("no", "such")) == (str(path), 1, 1)
+    assert snapshot.place("model", "stranger") == ("environment", 1, 1)
+
+
+def test_two_hundred_models_are_read_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save-to-live is 400 ms with 200 models, and parsing one file costs 1.4: only the edited one may be parsed."""
+    from openai_proxy.config import reading
+
+    parsed: list[str] = []
+    parse = reading.parse
+
+    def counted(data: bytes, file: str) -> object:
+        parsed.append(Path(file).name)
+        return parse(data, file)
+
+    monkeypatch.setattr(reading, "parse", counted)
+    for n in range(20):
+        house.write(f"models/m{n}.yaml", f"name: m{n}\n")
+    first = house.load()
+    assert len(parsed) == 22  # with proxy.yaml and servers.yaml, which are not there
+    parsed.clear()
+    house.write("models/m7.yaml", "name: m7\ndescription: x\n")
+    house.load(first)
+    assert parsed == ["m7.yaml"]
