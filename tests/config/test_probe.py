@@ -1,0 +1,79 @@
+"""`check --connect`: what a connection and an MCP server answer."""
+
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from openai_proxy.cli.probe import connections, servers
+from tests.config.conftest import House
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[TestServer]:
+    """Answers GET /{status}/models with that status; /ok wants the key `right`."""
+
+    async def models(request: web.Request) -> web.Response:
+        kind = request.match_info["kind"]
+        if kind == "ok":
+            keys = (request.headers.get("Authorization"), request.headers.get("x-api-key"))
+            return web.json_response(
+                {"data": []}, status=200 if keys in (("Bearer right", None), (None, "right")) else 401
+            )
+        return web.Response(status=int(kind), headers={"Location": "http://127.0.0.1:9/"} if kind == "302" else {})
+
+    app = web.Application()
+    app.router.add_get("/{kind}/models", models)
+    server = TestServer(app)
+    await server.start_server()
+    yield server
+    await server.close()
+
+
+async def test_each_connection_is_tried_with_each_of_its_keys(house: House, upstream: TestServer) -> None:
+    base = f"http://127.0.0.1:{upstream.port}"
+    house.write(
+        "proxy.yaml",
+        "connections:\n"
+        f"  good: {{api_base: '{base}/ok', api_key: right}}\n"
+        f"  claude: {{api_type: anthropic, api_base: '{base}/ok', api_key: right}}\n"
+        f"  two: {{api_base: '{base}/ok', api_keys: [right, wrong]}}\n"
+        f"  quiet: {{api_base: '{base}/404'}}\n"
+        f"  moved: {{api_base: '{base}/302'}}\n"
+        f"  broken: {{api_base: '{base}/500'}}\n"
+        "  offline: {api_type: echo}\n",
+    )
+    results = await connections(house.load())
+    assert {label: problem and problem.message for label, problem in results} == {
+        "connection good": None,
+        "connection claude": None,
+        "connection two, key 1": None,
+        "connection two, key 2": "connection two, key 2 refuses its key (HTTP 401)",
+        "connection quiet": None,
+        "connection moved": "connection moved redirects (HTTP 302): api_base should be where it leads to",
+        "connection broken": "connection broken answers HTTP 500",
+    }
+    assert {(Path(p.file).name, p.line) for _, p in results if p} == {
+        ("proxy.yaml", 4),
+        ("proxy.yaml", 6),
+        ("proxy.yaml", 7),
+    }
+
+
+async def test_no_server_costs_nothing(house: House) -> None:
+    house.write("mcp/servers.yaml", "servers: {a: {command: x, enabled: false}}\n")
+    assert await servers(house.load()) == []
+
+
+async def test_a_server_that_dies_is_told(house: House) -> None:
+    house.write(
+        "mcp/servers.yaml",
+        f"servers:\n  a:\n    command: '{sys.executable}'\n    args: [-c, 'exit(3)']\n    start_timeout: 1\n",
+    )
+    [(label, problem)] = await servers(house.load())
+    assert label == "MCP server a"
+    assert problem is not None
+    assert (problem.line, problem.message.partition(":")[0]) == (3, "MCP server a is not ready")
