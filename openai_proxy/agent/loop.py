@@ -11,7 +11,7 @@ what streaming would gain, tools that start before the round's end, is little ag
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 from openai_proxy.agent import mixed
 from openai_proxy.agent.asking import Asking
@@ -19,7 +19,7 @@ from openai_proxy.agent.calls import Calls, end_soon, sendable
 from openai_proxy.agent.deadline import Deadline
 from openai_proxy.agent.emit import Output
 from openai_proxy.agent.fingerprint import Conversation
-from openai_proxy.agent.plan import Plan
+from openai_proxy.agent.plan import Plan, check_lists, loops
 from openai_proxy.agent.rounds import CUT_OFF, Round
 from openai_proxy.agent.status import StatusFeed
 from openai_proxy.agent.turn import Turn
@@ -32,22 +32,26 @@ from openai_proxy.tasks import spawn
 Flush = AsyncGenerator[None, None]
 """Yields where what has been written may be sent."""
 
+_OUTPUT_ONLY: Final = frozenset({"annotations", "executed_tools", "channel"})
+"""Members of an answer that strict providers refuse in a request. Reasoning and signatures are not among them."""
+
 
 class Loop:
     """One turn of one augmented model. `open` it, then drive `run` to its end, or `abandon` it."""
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
-        self.plan = Plan(turn)
+        check_lists(turn.body)
         self._deadline = Deadline(turn.settings.deadline, turn.clock)
         self._asking = Asking(turn.ask, self._deadline)
         self._given: list[Any] = list(turn.body.get("messages") or ())
         self._messages = self._given
         # Reasoning and signatures in a hidden turn mean nothing to another model: a turn is put back only for its own.
         self._scope = f"{turn.caller}\0{turn.model}"
-        if turn.turns is not None and self.plan.choices == 1:
+        if turn.turns is not None and loops(turn.body):
             remember = turn.settings.remember_tool_turns
             self._messages = mixed.restore(turn.turns, self._scope, self._given, remember=remember)
+        self.plan = Plan(turn, self._messages)
         self._hidden: list[dict[str, Any]] = []  # finished rounds of this turn
         self._rounds = 0  # how many those are
         self._usage: dict[str, Any] | None = None
@@ -174,7 +178,7 @@ class Loop:
 
     def _settled(self, round_: Round, calls: Calls) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The true assistant message to be sent back, and the results of our calls in it."""
-        message = round_.turn()
+        message = {name: value for name, value in round_.turn().items() if name not in _OUTPUT_ONLY}
         theirs = {call["id"] for call in round_.clients_calls()}
         entries = message.get("tool_calls") or ()
         results = calls.take([call["id"] for call in entries if call["id"] not in theirs])

@@ -26,14 +26,12 @@ class Owner(Enum):
 
 
 class Plan:
-    """One turn's tools and request bodies. Raises BadRequest where `messages` or `tools` are no lists."""
+    """One turn's tools and request bodies."""
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: Turn, messages: Sequence[Any]) -> None:
+        """`messages` as the provider will see them, hidden turns put back."""
         body = turn.body
         self._body = body
-        for name in ("messages", "tools"):
-            if not isinstance(body.get(name) or [], list):
-                raise BadRequest(f"'{name}' must be a list.", param=name)
         self._client_tools = [t for t in body.get("tools") or () if isinstance(t, dict)]
         self._client_names = frozenset(filter(None, map(_name, self._client_tools)))
         self._offered_only = turn.offered_only
@@ -42,18 +40,17 @@ class Plan:
         self._stream_options = options if isinstance(options, dict) else {}
         self.wants_usage = not self.stream or self._stream_options.get("include_usage") is True
         self.parallel = body.get("parallel_tool_calls") is not False
-        count = body.get("n")
-        self.choices = count if isinstance(count, int) and count > 1 else 1
-        self.toolbox = self._usable(turn)
+        self.choices = choices(body)
+        self.toolbox = self._usable(turn, messages)
         self._tools = self._merged()
 
-    def _usable(self, turn: Turn) -> Toolbox | None:
+    def _usable(self, turn: Turn, messages: Sequence[Any]) -> Toolbox | None:
         box, body = turn.toolbox, turn.body
-        if box is None or self.choices > 1 or is_probe(body) or turn.settings.max_tool_rounds < 1:
+        if box is None or not loops(body) or turn.settings.max_tool_rounds < 1:
             return None
         if turn.offered_only:
             return box if any(box.get(name) for name in self._client_names) else None
-        if body.get("tool_choice") == "none" and not _has_calls(body.get("messages")):
+        if body.get("tool_choice") == "none" and not _has_calls(messages):
             return None  # nothing may be called, and no transcript needs the definitions
         return box if any(_name(d) not in self._client_names for d in box.definitions()) else None
 
@@ -92,6 +89,24 @@ class Plan:
         return body
 
 
+def check_lists(body: dict[str, Any]) -> None:
+    """Raises BadRequest where `messages` or `tools` are no lists."""
+    for name in ("messages", "tools"):
+        if not isinstance(body.get(name) or [], list):
+            raise BadRequest(f"'{name}' must be a list.", param=name)
+
+
+def choices(body: dict[str, Any]) -> int:
+    """How many answers are asked for."""
+    count = body.get("n")
+    return count if isinstance(count, int) and count > 1 else 1
+
+
+def loops(body: dict[str, Any]) -> bool:
+    """True if tools of ours may run for this request: one answer is asked for, and no probe."""
+    return choices(body) == 1 and not is_probe(body)
+
+
 def is_probe(body: dict[str, Any]) -> bool:
     """True for a request whose answer may have 16 tokens at most: no tool runs and no template is waited for."""
     limits = [body.get("max_tokens"), body.get("max_completion_tokens")]
@@ -114,5 +129,5 @@ def _name(definition: dict[str, Any]) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _has_calls(messages: Any) -> bool:
-    return any(isinstance(m, dict) and m.get("tool_calls") for m in messages or ())
+def _has_calls(messages: Sequence[Any]) -> bool:
+    return any(isinstance(m, dict) and m.get("tool_calls") for m in messages)

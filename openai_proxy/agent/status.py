@@ -58,7 +58,7 @@ class StatusFeed:
         """Wake the turn; from any thread."""
         if threading.get_ident() == self._thread:
             self.wake.set()
-        else:
+        elif not self._loop.is_closed():  # a handler's thread may outlive the daemon's loop
             self._loop.call_soon_threadsafe(self.wake.set)
 
     def flush(self) -> None:

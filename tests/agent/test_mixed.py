@@ -1,6 +1,7 @@
 """Mixed turns: every row of the table at the top of agent/mixed.py, by its number, streamed and not."""
 
 import copy
+import dataclasses
 import json
 from typing import Any
 
@@ -331,6 +332,28 @@ async def test_a_failing_tool_of_ours_in_a_mixed_turn_is_told_later() -> None:
     talk.answer(**{LONG: "CLIENT"})
     await talk.ask(talk.says("Done."))
     assert shape(talk.sent)[1:] == [[LONG, "o1"], (LONG, "CLIENT"), ("o1", "ours failed (RuntimeError).")]
+
+
+async def test_tools_are_listed_where_a_restored_turn_needs_them() -> None:
+    talk = Talk(remember_tool_turns=True)
+    await talk.ask(talk.calls(("o1", "ours", "{}")), talk.says("Noon."))
+    talk.messages.append({"role": "user", "content": "Thanks"})
+    upstream = Upstream(talk.says("Welcome."))
+    given = {"messages": talk.messages, "turns": talk.store, "caller": "me", "settings": talk.settings}
+    check(await collect(await start(turn(upstream, talk.box, tool_choice="none", **given))))
+    assert ["o1"] in shape(upstream.requests[0]["messages"])
+    assert upstream.requests[0]["tools"]
+    assert upstream.requests[0]["tool_choice"] == "none"
+
+
+async def test_a_turn_is_put_back_for_its_own_model_only() -> None:
+    talk = Talk()
+    await two_sided(talk)
+    talk.answer(**{LONG: "CLIENT"})
+    upstream = Upstream(talk.says("Done."))
+    request = turn(upstream, talk.box, messages=talk.messages, turns=talk.store, caller="me")
+    await collect(await start(dataclasses.replace(request, model="another")))
+    assert upstream.requests[0]["messages"] == talk.messages
 
 
 async def test_the_clients_messages_are_not_changed() -> None:
