@@ -12,7 +12,7 @@ from openai_proxy.agent.deadline import Deadline
 from openai_proxy.agent.fingerprint import canonical
 from openai_proxy.agent.plan import Owner, Plan
 from openai_proxy.agent.status import StatusFeed
-from openai_proxy.agent.turn import CallRecord, Turn
+from openai_proxy.agent.turn import CallRecord, Toolbox, Turn
 from openai_proxy.protocols.openai_deltas import is_object
 from openai_proxy.tasks import spawn
 from openai_proxy.tools.base import CallContext, ToolResult
@@ -63,6 +63,11 @@ class Calls:
         self._running.append(running)
 
     @property
+    def _toolbox(self) -> Toolbox:
+        assert self._plan.toolbox is not None
+        return self._plan.toolbox
+
+    @property
     def started(self) -> int:
         """How many calls of this round have begun."""
         return len(self._running)
@@ -93,6 +98,8 @@ class Calls:
         started = self._turn.clock()
         if fault is not None:
             result = ToolResult(fault, is_error=True)
+        elif self._plan.owner(name) is not Owner.OURS:
+            result = await _caught(self._toolbox.run(name, arguments), name)  # says so, and names the nearest
         else:
             async with self._slots:
                 started = self._turn.clock()
@@ -112,8 +119,6 @@ class Calls:
 
     def _fault(self, name: str, arguments: str) -> str | None:
         """Why this call is not run, in words for the model."""
-        if self._plan.owner(name) is not Owner.OURS:
-            return f"There is no tool called {name[:64]!r}. Use only the tools you were given."
         same = (name, canonical(arguments))
         self._seen[same] = self._seen.get(same, 0) + 1
         if self._seen[same] > self._turn.settings.same_call_limit:
@@ -124,8 +129,6 @@ class Calls:
         return None
 
     async def _run(self, number: int, name: str, arguments: str) -> ToolResult:
-        toolbox = self._plan.toolbox
-        assert toolbox is not None
         limit = self._turn.settings.tool_timeout
         left = self._deadline.for_tools()
         if left <= 0:
@@ -138,7 +141,7 @@ class Calls:
             progress=self._feed.progress(number, name),
             meta=dict(self._turn.meta),
         )
-        task = spawn(_caught(toolbox.run(name, arguments, context, timeout=limit), name), name=f"run {name[:64]}")
+        task = spawn(_caught(self._toolbox.run(name, arguments, context, timeout=limit), name), name=f"run {name[:64]}")
         try:
             done, _ = await asyncio.wait({task}, timeout=limit + _GRACE)
         except asyncio.CancelledError:

@@ -182,6 +182,8 @@ class Box:
     async def run(
         self, name: str, arguments: str, context: CallContext | None = None, *, timeout: float = 60.0
     ) -> ToolResult:
+        if name not in self._tools:
+            return ToolResult(f"There is no tool {name!r}.", is_error=True)
         try:
             given = json.loads(arguments)
         except ValueError:

@@ -179,7 +179,7 @@ async def test_errors_are_results_the_model_can_act_on() -> None:
     told = dict(results(upstream.requests[1]))
     assert told["1"] == "raises failed (RuntimeError)."
     assert "no answer within" in told["2"]
-    assert "no tool called 'nobody'" in told["3"]
+    assert "no tool 'nobody'" in told["3"]
     assert "not valid JSON" in told["4"]
     assert told["5"] == "cancels was cancelled."
     assert {r.status for r in watcher.records} == {"error"}

@@ -17,10 +17,9 @@ PARAMETERS = {"type": "object", "properties": {"on": {"type": "boolean"}}, "requ
 class Light:
     """A tool that does as its arguments say."""
 
-    name = "light"
-    definition: dict[str, Any] = {"type": "function", "function": {"name": "light", "parameters": PARAMETERS}}
-
     def __init__(self) -> None:
+        self.name = "light"
+        self.definition = {"type": "function", "function": {"name": "light", "parameters": PARAMETERS}}
         self.calls: list[dict[str, Any]] = []
 
     async def call(self, arguments: dict[str, Any], context: CallContext) -> ToolResult:
@@ -61,4 +60,4 @@ async def test_a_name_that_nearly_fits_is_not_run() -> None:
     upstream = Upstream(asks(("1", "lights", '{"on":true}')), says("ok"))
     await stream(upstream, Toolbox([light]))
     assert light.calls == []
-    assert "no tool called 'lights'" in upstream.requests[1]["messages"][2]["content"]
+    assert "Did you mean light?" in upstream.requests[1]["messages"][2]["content"]
