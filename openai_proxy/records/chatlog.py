@@ -46,14 +46,49 @@ class ChatLog:
 
     def request(self, exchange: Exchange, conversation: str, messages: Any, body: dict[str, Any]) -> None:
         """The line of a request."""
-        record = self._record("request", exchange, conversation, exchange.created_at)
-        record["messages"] = messages
-        record["stream"] = exchange.stream
+        record = {
+            "type": "request",
+            "ts": stamp(exchange.created_at),
+            "request_id": exchange.id,
+            "conversation_id": conversation,
+            "model": _model(exchange),
+            "messages": messages,
+            "stream": exchange.stream,
+        }
         if body.get("tools"):
             record["tools"] = tool_names(body)
-        if exchange.caller.key_id is not None:
-            record["group"] = exchange.caller.group
-            record["api_key_id"] = exchange.caller.key_id
+        caller = exchange.caller
+        if caller.key_id is not None:
+            record["group"] = caller.group
+            record["api_key_id"] = caller.key_id
+        self._add(exchange, conversation, record)
+
+    def plain_answer(
+        self, exchange: Exchange, conversation: str, content: str, finish_reason: Any, usage: Any, status: int
+    ) -> None:
+        """The line of an answer that is one text: what `finished` would write of it, in one go."""
+        duration = (exchange.ended or exchange.started) - exchange.started
+        first = exchange.first_byte
+        record = {
+            "type": "response",
+            "ts": stamp(exchange.created_at + duration),
+            "request_id": exchange.id,
+            "conversation_id": conversation,
+            "model": _model(exchange),
+            "content": content,
+            "tool_calls": [],
+            "finish_reason": finish_reason,
+            "usage": usage,
+            "duration_ms": round(duration * 1000, 1),
+            "ttft_ms": round((first - exchange.started) * 1000, 1) if first is not None else None,
+            "status": status,
+            "finish": exchange.outcome or Outcome.DONE,
+            "connection": exchange.connection,
+        }
+        if exchange.upstream_model is not None and exchange.upstream_model != exchange.model:
+            record["upstream_model"] = exchange.upstream_model
+        if len(exchange.attempts) > 1:
+            record["attempts"] = len(exchange.attempts)
         self._add(exchange, conversation, record)
 
     def tool_call(self, exchange: Exchange, conversation: str, at: float, payload: dict[str, Any]) -> None:

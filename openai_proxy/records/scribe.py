@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from openai_proxy.exchange import Exchange
-from openai_proxy.records import chatlog, textjson
+from openai_proxy.records import chatlog, express, textjson
 from openai_proxy.records.answer import Answer
 from openai_proxy.records.body import BodyReader, media_type
 from openai_proxy.records.conversation import Conversations
@@ -53,6 +53,9 @@ class Work:
         self.messages_size = 0
 
 
+_NO_WORK = Work()
+
+
 class Finished(NamedTuple):
     """A whole exchange, for those sinks that want it all at once."""
 
@@ -85,7 +88,7 @@ class Scribe:
         self.failed = 0  # items that raised: defects of ours
         self.sinks: tuple[Sink, ...] = ()  # usage, loggers, limits: replaced whole, never changed in place
         self.chores: tuple[Callable[[bool], float | None], ...] = ()
-        self._clock = clock
+        self.detailed: Callable[[], int] = int  # not 0: somebody wants whole answers, not only their sums
 
     @property
     def lost(self) -> int:
@@ -106,6 +109,8 @@ class Scribe:
             return
         work = entry.work
         if work is None:
+            if kind == CLOSE and not self.detailed() and express.plain(self, entry):
+                return
             work = entry.work = Work()
             self._begin(entry, work)
         if kind == DATA:
@@ -192,6 +197,14 @@ class Scribe:
         if work.conversation:
             self.chat_log.finished(finished)
         self.metrics.finished(exchange, entry.status, tokens, entry.error_code)
+        self._tell(finished)
+
+    def tell(self, exchange: Exchange, status: int, tokens: Tokens) -> None:
+        """Tell the sinks, none of which wants the answer, of an exchange that was recorded elsewhere."""
+        if self.sinks:
+            self._tell(Finished(exchange, status, _NO_WORK, tokens, None, None))
+
+    def _tell(self, finished: Finished) -> None:
         for sink in self.sinks:
             try:
                 sink(finished)

@@ -53,6 +53,7 @@ class Records:
         )
         self._scribe.sinks = (self.usage.add, self.feeds.feed)
         self._scribe.chores = (self.usage.settle, self._retention.step)
+        self._scribe.detailed = self.feeds.__len__
         self.recorder = Recorder(self._scribe)
         self.open = self.recorder.open
 

@@ -56,6 +56,7 @@ class Usage:
         self._clock = clock
         self._pending: dict[Key, list[float]] = {}
         self._since: float | None = None
+        self._day = (-1, "")  # the day lately written: number since 1970, name
         self._rest_until = 0.0
         self._lock = threading.Lock()  # between a settlement and a report, so that no row is seen twice or not at all
 
@@ -64,7 +65,10 @@ class Usage:
         exchange, tokens = finished.exchange, finished.tokens
         if exchange.connection is None or not 200 <= finished.status < 300:
             return
-        day = datetime.fromtimestamp(exchange.created_at, UTC).date().isoformat()
+        number = int(exchange.created_at // 86400)
+        if number != self._day[0]:
+            self._day = number, datetime.fromtimestamp(exchange.created_at, UTC).date().isoformat()
+        day = self._day[1]
         caller = exchange.caller
         model = exchange.model or exchange.upstream_model or ""
         key = (day, caller.group or "", caller.key_id or "", model, exchange.connection)
