@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from openai_proxy.config.connection import full_base
-from openai_proxy.config.fields import client_or_upstream_key
+from openai_proxy.config.dotenv_file import Line, read_dotenv
+from openai_proxy.config.fields import client_key, client_or_upstream_key
 from openai_proxy.config.problems import ENVIRONMENT, Problem
-from openai_proxy.config.yaml_text import MAX_BYTES
 from openai_proxy.secrets import vault
 
 BASE_URL_DEFAULT = "https://openrouter.ai/api/v1"
@@ -92,6 +92,14 @@ def _list(text: str) -> list[str]:
     return [item.strip() for item in value if item.strip()]
 
 
+def _keys(text: str) -> list[str]:
+    """Client keys; a variable that is set but holds none would leave the door open unnoticed."""
+    keys = [client_key(key) for key in _list(text)]
+    if not keys:
+        raise ValueError("at least one key is wanted")
+    return keys
+
+
 @dataclass(frozen=True, slots=True)
 class Variable:
     """One row: `name` is parsed by `parse` and laid over `setting` of proxy.yaml, or of the connection `provider`.
@@ -120,7 +128,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("OPENAI_ORGANIZATION", _text, ("organization",), "openai"),
     Variable("OPENAI_PROJECT", _text, ("project",), "openai"),
     Variable("PROXY_REQUIRE_API_KEY", _flag, ("require_api_key",)),
-    Variable("PROXY_API_KEYS", _list, ("groups", "default", "api_keys")),
+    Variable("PROXY_API_KEYS", _keys, ("groups", "default", "api_keys")),
     Variable("PROXY_FORWARD_AUTH_HEADER", _flag),
     Variable("ALLOW_UNAUTHENTICATED_HEALTH", _flag, ("allow_unauthenticated_health",)),
     Variable("ENABLE_TOOL_EXECUTION", _flag, ("execute_tools",)),
@@ -152,6 +160,7 @@ BUILT: Mapping[str, Mapping[str, Any]] = {
 """What a connection made by the environment starts from."""
 
 FLAGS: Mapping[str, tuple[str, ...]] = {
+    "backend": ("default_connection",),
     "host": ("host",),
     "port": ("port",),
     "default_connection": ("default_connection",),
@@ -174,6 +183,8 @@ class Environment:
     """Those of the problems that are about a setting."""
     raw: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The text of every setting that was sound: what a broken one falls back to at the next load."""
+    dotenv: tuple[Line, ...] = field(default=(), repr=False)
+    """What `.env` said, in its last good form."""
 
     def place(self, name: str) -> tuple[str, int, int]:
         """Where a variable was set."""
@@ -187,10 +198,10 @@ def read_environment(
 
     A setting that cannot be read is a problem, and keeps what it was in `previous`.
     """
-    problems: list[Problem] = []
     variables: dict[str, str] = {}
     places: dict[str, tuple[str, int, int]] = {}
-    for name, value, line in _dotenv(env_file, problems):
+    lines, problems = read_dotenv(env_file, previous.dotenv if previous is not None else None)
+    for name, value, line in lines:
         variables[name] = value
         places[name] = (str(env_file), line, 1)
     for name, value in environ.items():
@@ -215,7 +226,7 @@ def read_environment(
             if previous is not None and row.name in previous.raw:
                 settings[row.name] = previous.settings[row.name]
                 raw[row.name] = previous.raw[row.name]
-    return Environment(variables, settings, places, (*problems, *broken), tuple(broken), raw)
+    return Environment(variables, settings, places, (*problems, *broken), tuple(broken), raw, lines)
 
 
 def _holds_secret(name: str, value: str) -> bool:
@@ -239,38 +250,3 @@ def _keys_in(text: str) -> list[str]:
         return [key for key in _list(text) if not key.startswith("sha256:")]
     except ValueError:
         return []
-
-
-def _dotenv(env_file: Path | None, problems: list[Problem]) -> list[tuple[str, str, int]]:
-    """(name, value, line) of every sound line, by python-dotenv's grammar but without its own expansion."""
-    if env_file is None:
-        return []
-    try:
-        data = env_file.read_bytes()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        problems.append(Problem(str(env_file), 1, 1, f"cannot be read: {(error.strerror or 'error').lower()}"))
-        return []
-    if len(data) > MAX_BYTES:
-        problems.append(Problem(str(env_file), 1, 1, "the file is larger than 1 MiB"))
-        return []
-    # Imported here: most houses start without a .env file.
-    import io
-
-    from dotenv.parser import parse_stream
-
-    result: list[tuple[str, str, int]] = []
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        problems.append(Problem(str(env_file), 1, 1, "this is not UTF-8 text"))
-        return []
-    for binding in parse_stream(io.StringIO(text)):
-        before = binding.original.string
-        line = binding.original.line + before[: len(before) - len(before.lstrip())].count("\n")
-        if binding.error:
-            problems.append(Problem(str(env_file), line, 1, "this line is not NAME=value"))
-        elif binding.key is not None and binding.value is not None:
-            result.append((binding.key, binding.value, line))
-    return result

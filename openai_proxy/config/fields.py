@@ -135,6 +135,21 @@ def client_or_upstream_key(key: str) -> str:
     return key
 
 
+HASHED_KEY = re.compile(r"sha256:[0-9a-f]{64}\Z")
+
+
+def client_key(key: str) -> str:
+    """A client's key as it is looked up: plain, or `sha256:` and 64 lower-case hex digits."""
+    key = client_or_upstream_key(key)
+    if not key:
+        raise wrong("an empty key")
+    if key.lower().startswith("sha256:"):
+        key = key.lower()
+        if not HASHED_KEY.match(key):
+            raise wrong("sha256: is followed by 64 hex digits (openai-proxy keys hash makes them)")
+    return key
+
+
 Key = Annotated[str, AfterValidator(client_or_upstream_key)]
 
 

@@ -19,12 +19,11 @@ from openai_proxy.config.fields import (
     Seconds,
     Strict,
     TextOrNames,
+    client_key,
     glob_trouble,
     one_or_many,
     wrong,
 )
-
-HASHED_KEY = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +89,7 @@ class GroupLimits(Strict):
     concurrent_requests: Positive | None = None
 
 
-def _client_key(key: str) -> str:
-    if not key:
-        raise wrong("an empty key")
-    if key.lower().startswith("sha256:"):
-        key = key.lower()
-        if not HASHED_KEY.match(key):
-            raise wrong("sha256: is followed by 64 hex digits (openai-proxy keys hash makes them)")
-    return key
-
-
-ClientKey = Annotated[Key, AfterValidator(_client_key)]
+ClientKey = Annotated[Key, AfterValidator(client_key)]
 """A client's key: plain, or `sha256:` and the hex digest of it."""
 
 

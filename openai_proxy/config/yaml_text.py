@@ -9,36 +9,18 @@ Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-cor
 text, and merge keys (`<<`) work.
 """
 
-import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from openai_proxy.config.problems import Problem
+from openai_proxy.config.yaml_scalars import Trap, core_value, trap
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
 MAX_NODES = 50_000  # after aliases are expanded; 1,000 routes with 1,000 keys are 4,000, and 17 µs each
 
-_NULL = frozenset({"", "~", "null", "Null", "NULL"})
-_TRUE = frozenset({"true", "True", "TRUE"})
-_FALSE = frozenset({"false", "False", "FALSE"})
-_INT = re.compile(r"[-+]?[0-9]{1,64}\Z")
-_BASED = re.compile(r"0(?:o[0-7]{1,64}|x[0-9a-fA-F]{1,64})\Z")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,4})?\Z")
-_INFINITY = re.compile(r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z")
-_OLD_TRUTH = {word: "true" if word in ("yes", "on") else "false" for word in ("yes", "no", "on", "off")}
-_OCTAL = re.compile(r"[-+]?0[0-9]+\Z")
-_SEXAGESIMAL = re.compile(r"[-+]?[0-9]+(?::[0-5]?[0-9])+\Z")
-
 _STR_TAGS = frozenset({"!", "tag:yaml.org,2002:str"})
 _CORE_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "map", "seq")}
-
-
-class Trap(NamedTuple):
-    """A plain scalar that other YAML readers would understand as something else."""
-
-    raw: str
-    words: str
 
 
 class Node:
@@ -279,41 +261,3 @@ class _Composer:
         value = core_value(text)
         if value is not text:
             node.value, node.raw = value, text
-
-
-def core_value(text: str) -> Any:
-    """What a plain scalar means in the core schema; `text` itself where it is text."""
-    if text in _NULL:
-        return None
-    if text in _TRUE:
-        return True
-    if text in _FALSE:
-        return False
-    if _INT.match(text):
-        return int(text)
-    if _BASED.match(text):
-        return int(text, 0)
-    if _FLOAT.match(text):
-        return float(text)
-    if _INFINITY.match(text):
-        return float(text.replace(".", "", 1).lower())
-    return text
-
-
-def trap(text: str) -> Trap | None:
-    """What other readers would make of a plain scalar, if that is not what it is here (`no`, `12:30`, `010`)."""
-    truth = _OLD_TRUTH.get(text.lower())
-    if truth is not None:
-        return Trap(text, f'`{text}` is {truth} to some YAML readers and text to others: write {truth}, or "{text}"')
-    if _OCTAL.match(text):
-        bare = text.lstrip("+-").lstrip("0") or "0"
-        return Trap(
-            text,
-            f"`{text}` is an octal number to some YAML readers and a decimal to others: "
-            f'write {bare} for the number, or "{text}" for the text',
-        )
-    if _SEXAGESIMAL.match(text):
-        return Trap(
-            text, f'`{text}` is a number of base 60 to some YAML readers and text to others: write "{text}" in quotes'
-        )
-    return None

@@ -105,6 +105,8 @@ BROKEN = [
     ("OPENAI_PARAM_DEFAULTS", "[1]", "a JSON object is wanted"),
     ("OPENAI_PARAM_DROP", "[1", "a JSON list of texts, or texts with commas between them, are wanted"),
     ("INTERACTIVE_MODE", "maybe", "true or false is wanted"),
+    ("PROXY_API_KEYS", " , ", "at least one key is wanted"),
+    ("PROXY_API_KEYS", "sk-a,sha256:12", "sha256: is followed by 64 hex digits (openai-proxy keys hash makes them)"),
     ("OPENAI_MAX_RETRIES", "-1", "a whole number from 0 to 20 is wanted"),
 ]
 
@@ -203,3 +205,23 @@ def test_what_is_named_like_a_secret_is_known_to_the_vault(house: House) -> None
     known = vault.known()
     assert {"tok-1234567", "pass-1234567", "sk-first-one", "sk-second-one"} <= known
     assert not {"false", "/home/me/.ssh/id", "/home/somebody", "sk-first-one,sk-second-one"} & known
+
+
+def test_a_dotenv_that_breaks_keeps_its_last_good_form(house: House) -> None:
+    house.write(".env", "PORT=9\nHOST=h\n")
+    first = house.load()
+    for content in (b"PORT=10\n= what\n", b"PORT=10\n\xff"):
+        house.write(".env", content)
+        second = house.load(first)
+        assert (second.proxy.port, second.proxy.host) == (9, "h")
+        assert len(second.problems) == 1
+    (house.root / ".env").unlink()
+    (house.root / ".env").mkdir()
+    assert house.load(second).proxy.port == 9
+    (house.root / ".env").rmdir()
+    assert house.load(second).proxy.port == 8000  # a file that is gone is gone
+
+
+def test_the_backend_flag_is_the_default_connection(house: House) -> None:
+    house.flags = {"backend": "gemini"}
+    assert house.load(GEMINI_API_KEY="g", API_KEY="k").proxy.default_connection == "gemini"
