@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 import orjson
@@ -17,6 +18,7 @@ from openai_proxy.protocols.anthropic.response import (
     translate_error,
 )
 from openai_proxy.protocols.anthropic.stream import ChunkStream
+from openai_proxy.protocols.json_members import parse_object
 from openai_proxy.protocols.openai_chat import MessageFold
 from openai_proxy.protocols.sse import EventSplitter
 from openai_proxy.upstream.anthropic_models import ModelBook
@@ -33,7 +35,6 @@ from openai_proxy.upstream.translating import (
     dropped_header,
     header,
     must_be_plain,
-    parse_object,
     without,
 )
 
@@ -180,9 +181,7 @@ class AnthropicProvider:
             forwarded = None
         elif forwarded is None and key is not None:
             fields.append((b"x-api-key", key.encode()))
-        question = UpstreamRequest(
-            request.method, request.path, request.query, fields, request.body, client_authorization=forwarded
-        )
+        question = replace(request, headers=fields, client_authorization=forwarded)
         return await self._ask(question, None)
 
     async def _get(self, path: str, query: str, key: str | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from openai_proxy.errors import BadRequest, UpstreamInvalid
+from openai_proxy.errors import UpstreamInvalid
 from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse
 
 Ask = Callable[[UpstreamRequest, str | None], Awaitable[UpstreamResponse]]
@@ -45,17 +45,6 @@ def must_be_plain(response: UpstreamResponse) -> None:
     if coding is not None and coding.lower() not in (b"", b"identity"):
         response.close()
         raise UpstreamInvalid("The provider sent a compressed answer although none was asked for.")
-
-
-def parse_object(data: bytes) -> dict[str, Any]:
-    """A JSON object of a client. Raises BadRequest."""
-    try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        raise BadRequest("The request body is not valid JSON.", code="invalid_json") from None
-    if not isinstance(document, dict):
-        raise BadRequest("The request body must be a JSON object.")
-    return document
 
 
 def answer_object(data: bytes) -> dict[str, Any]:
