@@ -38,7 +38,7 @@ class ResponseHead:
     """One response head, validated; fields are read only as far as somebody asks."""
 
     __slots__ = (
-        "_connection", "chunked", "content_encoding", "content_type", "fields", "has_request_id", "http10",
+        "_connection", "_keep_alive", "chunked", "content_encoding", "content_type", "fields", "has_request_id", "http10",
         "keep_alive", "length", "reason", "status",
     )  # fmt: skip
 
@@ -58,6 +58,7 @@ class ResponseHead:
         self.content_encoding = b""
         self.has_request_id = False
         self._connection = b""
+        self._keep_alive = b""
         if self.fields.count(b"\r\n") > MAX_FIELDS:
             raise Malformed("too many header fields")
         for name, value in _INTERESTING.findall(self.fields):
@@ -74,6 +75,8 @@ class ResponseHead:
                 self.content_type = value
             elif kind == b"content-encoding":
                 self.content_encoding = value
+            elif kind == b"keep-alive":
+                self._keep_alive = value
             elif kind == b"x-request-id":
                 self.has_request_id = True
             elif kind == b"connection":
@@ -91,6 +94,14 @@ class ResponseHead:
         for found, value in _INTERESTING.findall(self.fields):
             if found.lower() == name:
                 return bytes(value)
+        return None
+
+    def keep_alive_timeout(self) -> float | None:
+        """Seconds the server says it keeps an idle connection (RFC 2068 §19.7.1 Keep-Alive: timeout=N), or None."""
+        for part in self._keep_alive.lower().split(b","):
+            name, _, number = part.strip().partition(b"=")
+            if name == b"timeout" and number.isdigit() and len(number) < 7:
+                return float(number)
         return None
 
     def items(self) -> list[tuple[bytes, bytes]]:

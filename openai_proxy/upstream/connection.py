@@ -292,8 +292,8 @@ class HttpConnection(asyncio.Protocol):
             self.held = False
             self.transport.resume_reading()
         if reusable and self.transport is not None:
-            if self.keep_alive_for is None and self.head is not None:
-                self.keep_alive_for = _keep_alive_timeout(self.head)
+            if self.served == 1 and self.head is not None:
+                self.keep_alive_for = self.head.keep_alive_timeout()
             self._owner.give_back(self)
         elif self.transport is not None:
             self.transport.close()
@@ -308,15 +308,3 @@ class HttpConnection(asyncio.Protocol):
             self.transport.abort()
         if sink is not None:
             sink.failed(error)
-
-
-def _keep_alive_timeout(head: ResponseHead) -> float | None:
-    """Seconds the server says it keeps an idle connection (RFC 2068 §19.7.1 Keep-Alive: timeout=N), or None."""
-    value = head.get(b"keep-alive")
-    if value is None:
-        return None
-    for part in value.lower().split(b","):
-        name, _, number = part.strip().partition(b"=")
-        if name == b"timeout" and number.isdigit() and len(number) < 7:
-            return float(number)
-    return None
