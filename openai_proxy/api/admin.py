@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from aiohttp.web import BaseRequest
+from aiohttp.web_request import BaseRequest
 
 from openai_proxy.api.reply import Reply
 from openai_proxy.api.status_page import PAGE

@@ -4,7 +4,7 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator
 
-from aiohttp.web import BaseRequest
+from aiohttp.web_request import BaseRequest
 
 from openai_proxy.api.reply import Reply
 from openai_proxy.errors import BadRequest, ProxyError, TooLarge

@@ -4,7 +4,8 @@ import asyncio
 import logging
 from typing import cast
 
-from aiohttp.web import BaseRequest, StreamResponse
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
 
 from openai_proxy.api import admin, chat, models, realtime
 from openai_proxy.api.body import RequestBody

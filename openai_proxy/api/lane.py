@@ -6,9 +6,9 @@ spliced, and the connection is left idle again as if nothing had happened. Every
 takes the ordinary way (`api.door`); so does what the lane began when it turns out to need a second look: retries,
 errors, redirects.
 
-What this file knows of aiohttp's internals (RequestHandler of 3.14): `_messages`, `_waiter`, `_parser`,
-`_request_count`, `_reading_paused`, `_keepalive_handle`, `_next_keepalive_close_time`, `_process_keepalive`; StreamReader's `_buffer`. tests/front/test_seams.py
-fails loudly when they move. Learnt on the way:
+What this file knows of aiohttp's internals (3.14): RequestHandler's `_messages`, `_waiter`, `_parser`,
+`_request_count`, `_reading_paused`, `_keepalive_handle`, `_next_keepalive_close_time`, `_process_keepalive`, and
+StreamReader's `_buffer`. tests/front/test_seams.py fails loudly when they move. Learnt on the way:
 - a message that is taken must be given back to the parser's count (`message_consumed`), or it stops after 32;
 - reading the payload's stream re-enters `data_received` and costs 3 µs: its buffer is read instead;
 - the first bytes can come before the handler task has run once: idle is "it waits, or has never had a request".

@@ -3,8 +3,9 @@
 import asyncio
 from typing import Any
 
-from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import Response, StreamResponse
 
 from openai_proxy.api.ids import new_id
 from openai_proxy.errors import BadRequest, InternalError, ProxyError
@@ -25,11 +26,11 @@ class Protocol(RequestHandler):
 
     def handle_error(
         self,
-        request: web.BaseRequest,
+        request: BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
         message: str | None = None,
-    ) -> web.StreamResponse:
+    ) -> StreamResponse:
         """What the parser refused, or what escaped a handler: never an echo of the offending bytes."""
         self.keep_alive(False)
         if request.writer.output_size > 0:
@@ -39,7 +40,7 @@ class Protocol(RequestHandler):
             if status < 500
             else InternalError("Something went wrong in the proxy.")
         )
-        response = web.Response(
+        response = Response(
             status=error.status,
             body=error.body(),
             content_type="application/json",

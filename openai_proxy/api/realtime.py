@@ -3,7 +3,7 @@
 import asyncio
 from urllib.parse import parse_qsl, urlencode
 
-from aiohttp.web import BaseRequest
+from aiohttp.web_request import BaseRequest
 
 from openai_proxy.api.chat import resolve
 from openai_proxy.api.headers import downstream_fields, upstream_fields, wire_lines

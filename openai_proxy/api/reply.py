@@ -8,8 +8,8 @@ one. What is used of aiohttp here: the request's protocol, its transport, `_drai
 import asyncio
 from http import HTTPStatus
 
-from aiohttp.web import BaseRequest
 from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
 
 from openai_proxy.api.headers import lines
 from openai_proxy.errors import ProxyError

@@ -7,9 +7,10 @@ import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_server import Server as BaseServer
 
 from openai_proxy.api.door import Door
 from openai_proxy.api.lane import MAX_BODY, LaneProtocol
@@ -23,7 +24,7 @@ LINGER = 1.0  # seconds an unread body is read and dropped, so that the client g
 MAX_LINE = 8190
 
 
-class Server(web.Server):
+class Server(BaseServer):
     """Makes a protocol per connection."""
 
     def __init__(self, state: State, limits: LimitsConfig, *, local: bool = False) -> None:
@@ -66,7 +67,8 @@ class Listener:
         """Listen on an address. Raises BadRequest with a speakable reason where that cannot be."""
         loop = asyncio.get_running_loop()
         try:
-            self._open.append(await loop.create_server(self.server, host, port, backlog=BACKLOG, reuse_address=True))
+            # A socket of our own, and not the loop's: that would start four threads to look up the address.
+            sockets = [_listening(family, address) for family, address in _addresses(host, port)]
         except OSError as error:
             reason = {
                 errno.EADDRINUSE: "the port is in use",
@@ -74,6 +76,8 @@ class Listener:
                 errno.EADDRNOTAVAIL: "this machine has no such address",
             }.get(error.errno or 0, error.strerror or "it is no address of this machine")
             raise BadRequest(f"cannot listen on {host} port {port}: {reason}", code="cannot_listen") from None
+        for sock in sockets:
+            self._open.append(await loop.create_server(self.server, sock=sock, backlog=BACKLOG))
 
     async def adopt(self, sockets: Sequence[socket.socket]) -> None:
         """Listen on sockets the service manager opened."""
@@ -112,6 +116,26 @@ class Listener:
     async def shutdown(self, seconds: float) -> None:
         """End the connections: idle ones now, busy ones within `seconds`."""
         await self.server.shutdown(seconds)
+
+
+def _addresses(host: str, port: int) -> list[tuple[int, Any]]:
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _listening(family: int, address: Any) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def ready_line(host: str, port: int | None) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp.web import BaseRequest
+from aiohttp.web_request import BaseRequest
 
 from openai_proxy.api.body import RequestBody
 from openai_proxy.api.reply import Reply

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from openai_proxy.cli import lean
 from openai_proxy.cli.options import config_dir, default_state_dir
 
 
@@ -33,6 +34,7 @@ def command(
     **flags: Any,
 ) -> int:
     """Run the daemon until SIGTERM."""
+    lean.prepare()
     from openai_proxy.daemon import serve
     from openai_proxy.records.stderr import configure
     from openai_proxy.runtime.state import Settings

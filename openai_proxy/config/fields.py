@@ -19,7 +19,9 @@ MAX_NAME = 256
 class Strict(BaseModel):
     """Frozen, and only with the keys it names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", defer_build=True, frozen=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
 
 
 def wrong(message: str) -> PydanticCustomError:

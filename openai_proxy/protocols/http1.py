@@ -38,8 +38,8 @@ class ResponseHead:
     """One response head, validated; fields are read only as far as somebody asks."""
 
     __slots__ = (
-        "_connection", "_keep_alive", "chunked", "content_encoding", "content_type", "fields", "has_request_id", "http10",
-        "keep_alive", "length", "reason", "status",
+        "_connection", "_keep_alive", "chunked", "content_encoding", "content_type", "fields", "has_request_id",
+        "http10", "keep_alive", "length", "reason", "status",
     )  # fmt: skip
 
     def __init__(self, head: bytes) -> None:
