@@ -10,12 +10,19 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def _default_config_dir() -> Path:
+    """`conf`, or what MODELS_CONFIG_DIR names, unless that is a mere directory of model files (config.load's then)."""
+    named = Path(os.environ.get("MODELS_CONFIG_DIR") or "conf")
+    inside = ("proxy.yaml", "models", "mcp")
+    return named if any((named / name).exists() for name in inside) else Path("conf")
+
+
 def config_dir(command: F) -> F:
     """`--config-dir DIR`: every command that reads or writes conf/ takes it."""
     return click.option(
         "--config-dir",
         type=click.Path(path_type=Path, file_okay=False),
-        default=lambda: Path(os.environ.get("MODELS_CONFIG_DIR") or "conf"),
+        default=_default_config_dir,
         help="Where proxy.yaml, models/, mcp/, skills/ and tools/ are (default: conf).",
     )(command)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from openai_proxy.config import files
 from openai_proxy.config.checks import check_models, check_proxy
 from openai_proxy.config.entries import load_models, load_python, load_servers, load_skills
-from openai_proxy.config.environment import read_environment
+from openai_proxy.config.environment import Environment, read_environment
 from openai_proxy.config.origin import Origin
 from openai_proxy.config.origin import Path as KeyPath
 from openai_proxy.config.problems import ConfigError, Problem
@@ -43,8 +43,7 @@ def load(
     proxy, proxy_origin, excused = _proxy(reading, flags or {}, previous)
     learn(proxy)
 
-    directory = environment.settings.get("MODELS_CONFIG_DIR")
-    models_dir = _models_dir(config_dir, Path(directory) if directory else None)
+    models_dir = _models_dir(config_dir, environment)
     models = load_models(reading, models_dir)
     servers, declared = load_servers(reading)
     skills = load_skills(reading, models)
@@ -76,11 +75,18 @@ def load(
     )
 
 
-def _models_dir(config_dir: Path, named: Path | None) -> Path:
-    """Where model files are: MODELS_CONFIG_DIR may name that directory itself or the conf/ it lies in."""
-    if named is None or named == config_dir or (named / "models").is_dir():
-        return (named or config_dir) / "models"
-    return named
+def _models_dir(config_dir: Path, environment: Environment) -> Path:
+    """Where model files are. MODELS_CONFIG_DIR may name that directory itself, or the conf/ it lies in.
+
+    The latter, in the process's environment, is only the default of --config-dir, which has been heard already.
+    """
+    if "MODELS_CONFIG_DIR" in environment.settings:
+        named = Path(environment.settings["MODELS_CONFIG_DIR"])
+        if not any((named / name).exists() for name in ("proxy.yaml", "models", "mcp")):
+            return named
+        if "MODELS_CONFIG_DIR" in environment.places:  # from .env
+            return named / "models"
+    return config_dir / "models"
 
 
 def _proxy(

@@ -140,7 +140,8 @@ def _words(model: type[BaseModel], detail: ErrorDetails, path: Path) -> tuple[st
         )
         return f"{name}: {expected.replace(chr(39), '')} is wanted here{hint}", False
     if kind in _WANTED:
-        return f"{name or 'here'}: {_WANTED[kind]}{_instead(detail.get('input'), kind)}", False
+        said = f"{_WANTED[kind]}{_instead(detail.get('input'), kind)}"
+        return (f"{name}: {said}" if name else said), False
     message = detail["msg"]
     return f"{name}: {message[:1].lower()}{message[1:]}", False
 

@@ -90,3 +90,20 @@ def test_check_connect_tells_who_does_not_answer(house: House, capsys: pytest.Ca
     house.write("proxy.yaml", "connections:\n  a: {api_base: 'http://127.0.0.1:9', api_key: k-of-a}\n")
     assert run(["check", "--connect"]) == 1
     assert capsys.readouterr().out.startswith("conf/proxy.yaml:2:6: connection a cannot be reached")
+
+
+def test_models_config_dir_is_the_default_of_config_dir(
+    house: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (house.root / "other/models").mkdir(parents=True)
+    (house.root / "other/models/bad.yaml").write_text("nam: x\n")
+    monkeypatch.setenv("MODELS_CONFIG_DIR", str(house.root / "other"))
+    assert run(["check"]) == 1
+    assert "other/models/bad.yaml:1:1" in capsys.readouterr().out
+    assert run(["check", "--config-dir", "conf"]) == 0
+    monkeypatch.setenv("MODELS_CONFIG_DIR", str(house.root / "other/models"))
+    house.write("proxy.yaml", "connections: {a: {api_key: k}, b: {api_key: k}}\n")
+    assert run(["check"]) == 1
+    assert "models/bad.yaml" in capsys.readouterr().out
+    assert run(["init", "--config-dir", "third"]) == 0
+    assert (house.root / "third/proxy.yaml").is_file()

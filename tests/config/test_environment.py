@@ -93,6 +93,12 @@ def test_models_config_dir_is_where_models_are(house: House, tmp_path: Path) -> 
     assert list(snapshot.models) == ["m"]
     assert tmp_path / "elsewhere" in snapshot.watched
     assert list(house.load(MODELS_CONFIG_DIR=str(house.conf)).models) == ["n"]
+    # A conf/ of its own is the default of --config-dir; whoever says --config-dir has overridden it.
+    (tmp_path / "other/models").mkdir(parents=True)
+    (tmp_path / "other/models/o.yaml").write_text("name: o\n")
+    assert list(house.load(MODELS_CONFIG_DIR=str(tmp_path / "other")).models) == ["n"]
+    house.write(".env", f"MODELS_CONFIG_DIR={tmp_path / 'other'}\n")
+    assert list(house.load().models) == ["o"]
 
 
 BROKEN = [

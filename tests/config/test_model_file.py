@@ -68,7 +68,7 @@ WRONG = [
     ("{name: m, max_tool_rounds: 1.5}", "1:28: max_tool_rounds: a whole number is wanted here"),
     ("{name: m, deadline: -1}", "1:21: deadline: input should be greater than 0"),
     ("{name: m, params: {defaults: {}}}", '1:20: unknown key "defaults" in params (did you mean "default"?)'),
-    ("[m]", "1:1: here: a mapping (key: value) is wanted here, not a list"),
+    ("[m]", "1:1: a mapping (key: value) is wanted here, not a list"),
     ("name: m\nname: n", '2:1: the key "name" stands twice (first in line 1)'),
 ]  # fmt: skip
 

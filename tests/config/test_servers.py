@@ -46,7 +46,7 @@ WRONG = [
     ("a: {command: x, env: {A: no}}", "1:36: `no` is false to some YAML readers"),
     ("a: {command: x, args: [12:30]}", "1:34: `12:30` is a number of base 60"),
     ("a: {command: x, whitelist: ['[']}", '1:38: whitelist: the pattern "[" has a bracket'),
-    ("a: [x]", "1:14: here: a mapping (key: value) is wanted here, not a list"),
+    ("a: [x]", "1:14: a mapping (key: value) is wanted here, not a list"),
 ]
 
 
