@@ -91,7 +91,7 @@ class Conversation:
         """One more message of the conversation, as the client sent it."""
         if not isinstance(message, dict):
             return
-        role = message.get("role")
+        role = str(message.get("role"))
         if role in _IGNORED:
             return
         said = text(message.get("content"))

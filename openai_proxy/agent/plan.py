@@ -49,7 +49,7 @@ class Plan:
         if box is None or not loops(body) or turn.settings.max_tool_rounds < 1:
             return None
         if turn.offered_only:
-            return box if any(box.get(name) for name in self._client_names) else None
+            return box if offers_ours(body, box) else None
         if body.get("tool_choice") == "none" and not _has_calls(messages):
             return None  # nothing may be called, and no transcript needs the definitions
         return box if any(_name(d) not in self._client_names for d in box.definitions()) else None
@@ -87,6 +87,13 @@ class Plan:
         elif not first and "tool_choice" in body:
             body["tool_choice"] = _relaxed(body["tool_choice"])
         return body
+
+
+def offers_ours(body: dict[str, Any], toolbox: Toolbox) -> bool:
+    """True if a plain request offers a tool we have a handler for: only then does `execute_tools` concern it."""
+    tools = body.get("tools")
+    offered = [t for t in tools if isinstance(t, dict)] if isinstance(tools, list) else []
+    return loops(body) and any(toolbox.get(_name(tool)) is not None for tool in offered)
 
 
 def check_lists(body: dict[str, Any]) -> None:

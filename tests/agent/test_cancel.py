@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from openai_proxy.agent.run import start
-from tests.agent.support import Box, Response, Upstream, asks, call_deltas, chunk, events, turn, whole_calls
+from tests.agent.support import Box, Response, Upstream, asks, call_deltas, chunk, collect, events, turn, whole_calls
 
 BOUND = 0.2  # seconds, the figure; tools that do not end themselves are the worst case
 
@@ -107,6 +107,21 @@ async def test_cancelling_the_reader_ends_everything(place: str) -> None:
     assert time.monotonic() - began < BOUND
     assert reader.cancelled()
     assert places.all_ended()
+
+
+async def test_many_turns_leave_no_task_behind() -> None:
+    readers = []
+    for round_ in range(12):
+        places = Places(("tool", "early tool", "next ask", "mid text")[round_ % 4])
+        answer = await start(turn(places.ask, places.box))
+        readers.append(asyncio.ensure_future(collect(answer)))
+        await places.reached.wait()
+    for reader in readers:
+        reader.cancel()
+    await asyncio.wait(readers)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @pytest.mark.parametrize("place", ["tool", "stubborn tool", "next ask"])
