@@ -20,7 +20,7 @@ from openai_proxy.records.dialects import DIALECTS, METERED
 from openai_proxy.records.metrics import Metrics
 from openai_proxy.records.requests import bounded, messages_of, without_blobs
 from openai_proxy.records.scrub import Scrubber
-from openai_proxy.records.tokens import Tokens, tokens_of
+from openai_proxy.records.tokens import Tokens, estimate, tokens_of
 from openai_proxy.secrets import vault
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _LARGE = 256 * 1024  # bytes of a request from which on single strings are looke
 class Work:
     """What the thread knows of one entry."""
 
-    __slots__ = ("answer", "conversation", "messages_size", "opening", "reader", "request")
+    __slots__ = ("answer", "asked", "conversation", "opening", "reader", "request")
 
     def __init__(self) -> None:
         self.request: dict[str, Any] | None = None
@@ -50,7 +50,7 @@ class Work:
         self.opening: str | None = None
         self.answer = Answer()
         self.reader: BodyReader | None = None
-        self.messages_size = 0
+        self.asked = 0  # tokens of the request, estimated
 
 
 _NO_WORK = Work()
@@ -157,6 +157,8 @@ class Scribe:
         exchange = entry.exchange
         dialect = DIALECTS.get(exchange.path)
         body, entry.body = entry.body, None
+        if entry.status and entry.wanted:
+            self._reader(entry, work)
         if not body or (dialect is None and len(body) > _LARGE):
             return
         body = without_blobs(body)
@@ -165,23 +167,27 @@ class Scribe:
             return
         if len(body) > _LARGE:
             parsed = bounded(parsed)
-        work.request = parsed
+        if self.detailed():
+            work.request = parsed  # else let go of: thousands of held streams must not each keep a history
         if dialect is None or exchange.method != "POST":
             return
         messages = messages_of(exchange.path, parsed)
-        work.messages_size = len(body)
+        work.asked = estimate(messages)
         if entry.resolved:
             work.conversation, work.opening = self.conversations.identify(exchange, parsed, messages)
             self.chat_log.request(exchange, work.conversation, messages, parsed)
 
     def _read(self, entry: "Entry", work: Work, parts: list[bytes]) -> None:
-        reader = work.reader
-        if reader is None:
-            kind, coding = media_type(entry.headers)
-            dialect = DIALECTS.get(entry.exchange.path, METERED)
-            reader = work.reader = BodyReader(work.answer, dialect, kind, coding, entry.framing)
-            entry.headers = ()
+        reader = work.reader or self._reader(entry, work)
         reader.feed(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    @staticmethod
+    def _reader(entry: "Entry", work: Work) -> BodyReader:
+        kind, coding = media_type(entry.headers)
+        dialect = DIALECTS.get(entry.exchange.path, METERED)
+        work.reader = BodyReader(work.answer, dialect, kind, coding, entry.framing)
+        entry.headers = ()  # 2 KB that nobody needs any more
+        return work.reader
 
     def _close(self, entry: "Entry", work: Work) -> None:
         parts, entry.parts = entry.parts, []
@@ -192,7 +198,7 @@ class Scribe:
         exchange, answer = entry.exchange, work.answer
         if work.opening is not None:
             self.conversations.answered(work.opening, work.conversation, answer.content, answer.tool_calls, answer.id)
-        tokens = tokens_of(answer, entry.status, work.messages_size)
+        tokens = tokens_of(answer, entry.status, work.asked)
         finished = Finished(exchange, entry.status, work, tokens, entry.error_code, entry.message)
         if work.conversation:
             self.chat_log.finished(finished)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from openai_proxy.records.answer import Answer
 
-BYTES_A_TOKEN = 4  # of English text and JSON; only for answers whose upstream told nothing
+CHARACTERS_A_TOKEN = 4  # of English text and JSON; only for answers whose upstream told nothing
 
 
 class Tokens(NamedTuple):
@@ -56,10 +56,23 @@ def read_usage(usage: dict[str, Any]) -> Tokens:
     return Tokens(given, made, cached, thought, cost=told)
 
 
-def tokens_of(answer: Answer, status: int, request_size: int) -> Tokens:
-    """What the upstream said, else an estimate (marked) where it did answer."""
+def tokens_of(answer: Answer, status: int, asked: int) -> Tokens:
+    """What the upstream said, else, marked as such, an estimate; `asked` is that of the request."""
     if answer.usage is not None:
         return read_usage(answer.usage)
-    if not 200 <= status < 300 or not request_size or not answer.size:
+    if not 200 <= status < 300 or not answer.size:
         return NONE
-    return Tokens(request_size // BYTES_A_TOKEN, -(-answer.size // BYTES_A_TOKEN), estimated=True)
+    return Tokens(asked, -(-answer.size // CHARACTERS_A_TOKEN), estimated=True)
+
+
+def estimate(messages: Any) -> int:
+    """Tokens of a conversation: its text, and four for the frame of each message, as OpenAI counts it."""
+    total = 0
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, list):
+            size = sum(len(p["text"]) for p in content if isinstance(p, dict) and isinstance(p.get("text"), str))
+        else:
+            size = len(content) if isinstance(content, str) else 0
+        total += 4 + size // CHARACTERS_A_TOKEN
+    return total

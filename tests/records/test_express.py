@@ -1,0 +1,96 @@
+"""The short way writes what the general way would have written."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from openai_proxy.exchange import Attempt, Caller, Exchange, Outcome, Target
+from openai_proxy.records import express
+from openai_proxy.records.recorder import Entry
+from openai_proxy.records.service import Records
+from tests.records.conftest import JSON
+
+VALUES = st.sampled_from([None, "", "text", 7, [], [{"type": "text", "text": "x"}], {}, "\u2028é", {"a": 1}])
+USAGE = st.sampled_from([None, {}, {"prompt_tokens": 3, "completion_tokens": 4}, {"prompt_tokens": "x"}, 5])
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> Any:
+    message: dict[str, Any] = {"role": "assistant", "content": draw(VALUES)}
+    for key in draw(
+        st.lists(st.sampled_from(["reasoning", "refusal", "reasoning_content", "annotations"]), max_size=2)
+    ):
+        message[key] = draw(VALUES)
+    if draw(st.integers(0, 5)) == 0:
+        message["tool_calls"] = draw(st.sampled_from([[CALL], [], None]))
+    choice = {"index": 0, "message": message, "finish_reason": draw(st.sampled_from(["stop", "length", None, ""]))}
+    body: dict[str, Any] = {"id": "i", "model": "m", "choices": [choice] * draw(st.integers(0, 2)) or [choice]}
+    body["usage"] = draw(USAGE)
+    if draw(st.integers(0, 9)) == 0:
+        body["error"] = draw(VALUES)
+    return body
+
+
+def told(tmp_path: Path, short: bool, entry_of: Any) -> tuple[list[Any], Any, Any]:
+    records = Records(tmp_path / "logs", tmp_path / "state")
+    if not short:
+        records.recorder.scribe.detailed = lambda: 1
+    entry_of(records).close(Outcome.DONE)
+    usage = records.usage_report("model,key")
+    records.close()
+    lines = [json.loads(line) for p in (tmp_path / "logs").glob("*.jsonl") for line in p.read_bytes().splitlines()]
+    for path in (tmp_path / "logs").glob("*.jsonl"):
+        path.unlink()
+    (tmp_path / "state" / "usage.sqlite3").unlink(missing_ok=True)
+    return lines, usage, (records.metrics.requests, records.metrics.tokens)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    answers(), st.fixed_dictionaries({"content": VALUES}), st.sampled_from([{}, {"tools": [CALL]}, {"stream": None}])
+)
+def test_both_ways_write_the_same(tmp_path: Path, answer: Any, message: Any, more: dict[str, Any]) -> None:
+    def entry_of(records: Records) -> Entry:
+        about = Exchange(
+            "r1",
+            Caller("10.0.0.1", group="g", key_id="k"),
+            "POST",
+            "/chat/completions",
+            model="gpt",
+            session_id="s",
+            connection="c",
+            upstream_model="up",
+            attempts=[Attempt(Target("a")), Attempt(Target("b"))],
+            started=100.0,
+            created_at=1_700_000_000.0,
+            first_byte=100.25,
+            ended=101.5,
+        )
+        entry = records.open(about)
+        entry.request(json.dumps({"model": "gpt", "messages": [{"role": "user", **message}], **more}).encode())
+        entry.response(200, JSON)
+        entry.data(json.dumps(answer).encode())
+        return entry
+
+    assert told(tmp_path, True, entry_of) == told(tmp_path, False, entry_of)
+
+
+def test_the_common_case_takes_the_short_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[bool] = []
+    plain = express.plain
+    monkeypatch.setattr(express, "plain", lambda scribe, entry: taken.append(plain(scribe, entry)) or taken[-1])
+    records = Records(tmp_path / "logs", tmp_path / "state")
+    for content in ("hello", None):
+        entry = records.open(Exchange("r", Caller("::1"), "POST", "/chat/completions", model="m"))
+        entry.request(b'{"messages": [{"role": "user", "content": "hi"}]}')
+        entry.response(200, JSON)
+        choice = {"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
+        entry.data(json.dumps({"choices": [choice], "usage": {"prompt_tokens": 1}}).encode())
+        entry.close(Outcome.DONE)
+    records.close()
+    assert taken == [True, False]
