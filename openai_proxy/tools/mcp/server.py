@@ -339,6 +339,10 @@ class Server:
             log.warning(
                 "mcp server %s: %s (failure %d, next try in %.1f s)", self.config.name, text, self._failures, wait
             )
+            if self._stderr:
+                log.info(
+                    "mcp server %s: its last words: %s", self.config.name, " | ".join(self._stderr.splitlines()[-10:])
+                )
 
     def _take_listing(self, connection: "Connection") -> None:
         """Make the connection's tool list the known one; a change of a known definition is told, and held if pinned."""

@@ -1,4 +1,4 @@
-"""A server's stderr: the last lines for the status, a trickle for the log, and the rest counted."""
+"""A server's stderr: the last lines for the status, a trickle for the debug log, and the rest counted."""
 
 import logging
 import time
@@ -60,4 +60,4 @@ class StderrTail:
             self.unlogged += 1
             return
         self._budget -= 1
-        log.info("mcp server %s: %s", self._server, line)
+        log.debug("mcp server %s: %s", self._server, line)

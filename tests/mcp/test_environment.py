@@ -1,0 +1,46 @@
+"""What a child's environment holds."""
+
+import pytest
+
+from openai_proxy.secrets import vault
+from openai_proxy.tools.mcp.environment import child_environment
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PATH",
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "TZ",
+        "XDG_CACHE_HOME",
+        "https_proxy",
+        "SSL_CERT_FILE",
+        "UV_CACHE_DIR",
+        "npm_config_cache",
+    ],
+)
+def test_what_a_child_needs_passes(name: str) -> None:
+    assert child_environment({name: "x"}, {}) == {name: "x"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "NOTIFY_SOCKET", "LISTEN_FDS", "CREDENTIALS_DIRECTORY", "PYTHONPATH"),
+        *("UV_PUBLISH_TOKEN", "UV_INDEX_X_PASSWORD", "npm_config__authToken", "LD_PRELOAD", "MY_PROXY"),
+    ],
+)
+def test_what_is_ours_does_not(name: str) -> None:
+    assert child_environment({name: "x"}, {}) == {}
+
+
+def test_a_known_key_does_not_pass_under_any_name_and_a_function_neither() -> None:
+    vault.learn(["sk-in-a-harmless-place"])
+    environ = {"TMPDIR": "/x/sk-in-a-harmless-place", "TERM": "() { :; }; echo"}
+    assert child_environment(environ, {}) == {}
+
+
+def test_the_servers_own_wins() -> None:
+    assert child_environment({"PATH": "/bin"}, {"PATH": "/own", "KEY": "v"}) == {"PATH": "/own", "KEY": "v"}
