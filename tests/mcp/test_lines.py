@@ -69,7 +69,7 @@ def test_json_is_read_as_servers_write_it(line: bytes, value: object) -> None:
 
 @pytest.mark.parametrize("line", [b"Welcome!", b"{not json", b"", b"[" * 100_000])
 def test_what_is_no_json_is_refused(line: bytes) -> None:
-    with pytest.raises(ValueError, match="Expecting|nested"):
+    with pytest.raises(ValueError, match=r"Expecting|nested"):
         parse(line)
 
 
