@@ -18,7 +18,7 @@ from openai_proxy.api.server import Listener, Server, ready_line
 from openai_proxy.config.problems import ConfigError
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.errors import ProxyError
-from openai_proxy.runtime.reload import adopt, read_snapshot, reload
+from openai_proxy.runtime.reload import Prepared, adopt, prepare, reload
 from openai_proxy.runtime.state import Settings, State
 from openai_proxy.runtime.systemd import ServiceManager
 from openai_proxy.tasks import cancel, spawn
@@ -33,14 +33,12 @@ CONTROL = "control.sock"
 def serve(settings: Settings) -> int:
     """Run until a signal asks to stop; returns the exit code. Raises ConfigError where conf/ cannot be served."""
     raise_file_limit()
-    snapshot = read_snapshot(settings, None)
-    for problem in snapshot.problems:
-        log.warning("%s", problem)
+    prepared = prepare(settings, None)
     loop = _new_loop()
     try:
         with contextlib.closing(loop):
             asyncio.set_event_loop(loop)
-            return loop.run_until_complete(_Daemon(settings, loop).run(snapshot))
+            return loop.run_until_complete(_Daemon(settings, loop).run(prepared))
     finally:
         asyncio.set_event_loop(None)
 
@@ -72,10 +70,12 @@ class _Daemon:
         self._report = _LimitedReports()
         loop.set_exception_handler(self._report)
 
-    async def run(self, snapshot: object) -> int:
+    async def run(self, prepared: Prepared) -> int:
         state = State(self._settings, self._loop)
         try:
-            adopt(state, snapshot)  # type: ignore[arg-type]  # a Snapshot; typed in reload
+            adopt(state, prepared)
+            for problem in state.generation.problems:
+                log.warning("%s", problem)
             config = state.generation.config
             main = Listener(Server(state, config.limits))
             control = Listener(Server(state, config.limits, local=True))
@@ -112,7 +112,7 @@ class _Daemon:
 
     def _line(self, state: State) -> str:
         generation = state.generation
-        problems = len(generation.snapshot.problems)
+        problems = len(generation.problems)
         return f"serving configuration {generation.number}" + (f", {problems} problems" if problems else "")
 
     # -- signals ----------------------------------------------------------------------------------------------------

@@ -90,6 +90,8 @@ class Exchange:
     status: int | None = None
     outcome: Outcome | None = None
     error_code: str | None = None
+    notes: list[str] = field(default_factory=list)  # what the record should say besides
+    tries: int = 0  # attempts until the first answer; an agent's later rounds add attempts, not tries
     cut: ProxyError | None = None  # why it is being ended before its time: an admin's cancel, the shutdown
 
 

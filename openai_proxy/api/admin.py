@@ -56,9 +56,9 @@ def iso(seconds: float) -> str:
 
 async def _health(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
     generation = state.generation
-    problems: Any = len(generation.snapshot.problems)
+    problems: Any = len(generation.problems)
     if generation.gate.is_admin(request.remote or "", request.headers):
-        problems = [problem_object(p) for p in generation.snapshot.problems]
+        problems = [problem_object(p) for p in generation.problems]
     body = {
         "status": "draining" if state.draining else "ok",
         "version": __version__,
@@ -85,7 +85,7 @@ def status_of(state: State) -> dict[str, Any]:
         "config": {
             "generation": generation.number,
             "loaded_at": iso(generation.loaded_at),
-            "problems": [problem_object(p) for p in generation.snapshot.problems],
+            "problems": [problem_object(p) for p in generation.problems],
         },
         "connections": [
             {
@@ -97,7 +97,7 @@ def status_of(state: State) -> dict[str, Any]:
             }
             for name, connection in config.connections.items()
         ],
-        "mcp_servers": [],
+        "mcp_servers": state.mcp_status(),
         "requests": [
             {
                 "id": x.id,
@@ -122,7 +122,7 @@ async def _status(state: State, request: BaseRequest, reply: Reply, path: str, q
 
 async def _reload(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
     result = await reload(state)
-    await reply.send(422 if result["problems"] else 200, orjson.dumps(result))
+    await reply.send(422 if result.get("problems") else 200, orjson.dumps(result))
 
 
 async def _cancel(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:

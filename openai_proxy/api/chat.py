@@ -49,6 +49,7 @@ async def serve(visit: Visit) -> None:
 
 
 async def _serve_json(visit: Visit) -> None:
+    generation = visit.generation
     raw = await visit.body.whole()
     coding = visit.request.headers.get("Content-Encoding", "")
     plain = decoded(raw, coding, visit.body.limit) if coding else raw
@@ -58,6 +59,16 @@ async def _serve_json(visit: Visit) -> None:
     visit.exchange.stream = document.get("stream") is True
     route = resolve(visit, model)
     visit.entry.request(plain)
+    if visit.path == "/chat/completions" and generation.house is not None and model is not None:
+        from openai_proxy.api import augmented  # a house without augmented models never needs the agent
+
+        house = generation.house
+        if (found := house.models.get(model)) is not None:
+            await augmented.serve(visit, found, route, document)
+            return
+        if generation.config.execute_tools and document.get("tools"):
+            await augmented.serve_with_tools(visit, route, document, model)
+            return
 
     def make(target: Target) -> UpstreamRequest:
         if target.model is None:

@@ -164,6 +164,8 @@ class LaneProtocol(Protocol):
         body = self._body
         document = parse_object(body)
         model = asked_model(document)
+        if generation.config.execute_tools and document.get("tools"):
+            return None
         chosen = self._choose(generation, caller, model, path)
         if chosen is None:
             return None

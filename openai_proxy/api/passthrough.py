@@ -35,7 +35,7 @@ async def relay(opened: Opened, reply: Reply, exchange: Exchange, tap: Tap, *, f
     """
     response = opened.response
     try:
-        read = await _checked(opened, forward_auth=forward_auth)
+        read = await check_answer(opened, forward_auth=forward_auth)
         headers = response.headers
         length = _announced(headers, bodiless=response.status in (204, 304) or exchange.method == "HEAD")
         head = wire_lines(downstream_fields(headers))
@@ -125,7 +125,7 @@ def add_trace(reply: Reply, exchange: Exchange, *, upstream_id: bool) -> None:
             reply.extra.append(("x-should-retry", "false"))
 
 
-async def _checked(opened: Opened, *, forward_auth: bool) -> list[bytes]:
+async def check_answer(opened: Opened, *, forward_auth: bool) -> list[bytes]:
     """Look at what must not reach a client: redirects, refusals of our key, error bodies that hold it.
 
     Returns what of the body was read for this.

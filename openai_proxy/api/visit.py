@@ -1,7 +1,9 @@
 """One request at the door: everything a handler needs, in one place."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp.web_request import BaseRequest
 
@@ -13,6 +15,9 @@ from openai_proxy.records.recorder import Entry
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import State
 from openai_proxy.upstream.failover import Opened
+
+if TYPE_CHECKING:
+    from openai_proxy.runtime.augmented import AugmentedHouse
 
 
 @dataclass(slots=True)
@@ -32,3 +37,10 @@ class Visit:
     failed: ProxyError | None = None  # what came of the lane's attempt instead
     document: dict[str, Any] | None = None  # the JSON body, once read
     client_authorization: bytes | None = None
+
+    @property
+    def house(self) -> AugmentedHouse:
+        """The augmented models and tools of this configuration; only where there are any."""
+        house = self.generation.house
+        assert house is not None
+        return house

@@ -7,13 +7,18 @@ What lives longer (pools, sockets, logs, sessions) is in runtime.state and only 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from openai_proxy.auth.access import Access
 from openai_proxy.auth.gate import Gate
+from openai_proxy.config.problems import Problem
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.routing.router import Router
 from openai_proxy.upstream.provider import Provider
+
+if TYPE_CHECKING:  # imported at run time only where there is a model (see runtime.augmented)
+    from openai_proxy.runtime.augmented import AugmentedHouse
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,8 @@ class Generation:
     router: Router
     keys: Mapping[str, tuple[str, ...]]
     retries: Mapping[str, int]
+    house: "AugmentedHouse | None" = None
+    problems: tuple[Problem, ...] = ()
     loaded_at: float = field(default_factory=time.time)
 
     @property
@@ -36,7 +43,9 @@ class Generation:
         return self.snapshot.proxy
 
 
-def build(number: int, snapshot: Snapshot, providers: Mapping[str, Provider]) -> Generation:
+def build(
+    number: int, snapshot: Snapshot, providers: Mapping[str, Provider], house: "AugmentedHouse | None" = None
+) -> Generation:
     """Compile `snapshot`. Everything that can fail fails here, before anything is swapped."""
     config = snapshot.proxy
     return Generation(
@@ -47,5 +56,7 @@ def build(number: int, snapshot: Snapshot, providers: Mapping[str, Provider]) ->
         access=Access(config.groups),
         router=Router(config),
         keys={name: tuple(c.api_keys) for name, c in config.connections.items()},
+        house=house,
+        problems=snapshot.problems + (house.problems if house is not None else ()),
         retries={name: c.max_retries for name, c in config.connections.items()},
     )

@@ -1,26 +1,60 @@
-"""From the present configuration to the next: read, build beside, swap by one assignment."""
+"""From the present configuration to the next: read, build beside, swap by one assignment.
+
+`prepare` does everything that blocks or can fail, off the event loop; `adopt` swaps, on it, and cannot fail half-way.
+"""
+
+from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
+from openai_proxy.config.diff import diff
 from openai_proxy.config.load import load
 from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.runtime.generation import Generation, build
 from openai_proxy.runtime.state import Settings, State
 
-
-def read_snapshot(settings: Settings, previous: Snapshot | None) -> Snapshot:
-    """Read conf/ and the environment. Raises ConfigError where nothing sound can be served."""
-    return load(settings.config_dir, settings.env_file, os.environ, settings.flags, previous)
+if TYPE_CHECKING:
+    from openai_proxy.tools.custom import CustomTools
 
 
-def adopt(state: State, snapshot: Snapshot) -> Generation:
-    """Bring `snapshot` to life and put it in service; what did not change stays the same object."""
-    number = state.generation.number + 1 if hasattr(state, "generation") else 1
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A configuration read and imported, not yet in service."""
+
+    snapshot: Snapshot
+    tools: CustomTools | None  # None: nothing needs tools
+
+
+def prepare(settings: Settings, previous: Generation | None) -> Prepared:
+    """Read conf/, the environment and conf/tools. Blocks. Raises ConfigError where nothing sound can be served."""
+    before = previous.snapshot if previous is not None else None
+    snapshot = load(settings.config_dir, settings.env_file, os.environ, settings.flags, before)
+    if not (snapshot.models or snapshot.tool_files or snapshot.servers or snapshot.proxy.execute_tools):
+        return Prepared(snapshot, None)
+    from openai_proxy.runtime.augmented import load_tools
+
+    house = previous.house if previous is not None else None
+    return Prepared(snapshot, load_tools(snapshot, house.custom if house is not None else None))
+
+
+def adopt(state: State, prepared: Prepared) -> Generation:
+    """Bring `prepared` to life and put it in service; what did not change stays the same object."""
+    snapshot = prepared.snapshot
+    previous = getattr(state, "generation", None)
     connections = snapshot.proxy.connections
+    if snapshot.servers or state.has_supervisor:
+        state.supervisor.reconcile(snapshot.servers)
+    house = None
+    if prepared.tools is not None:
+        from openai_proxy.runtime import augmented
+
+        house = augmented.build(snapshot, prepared.tools, state.supervisor, state.workshop)
     providers = state.providers.build(connections)
-    generation = build(number, snapshot, providers)
+    number = previous.number + 1 if previous is not None else 1
+    generation = build(number, snapshot, providers, house)
     changed = frozenset(state.providers.changed(providers))
     retired = state.providers.adopt(connections, providers)
     state.generation = generation
@@ -29,18 +63,29 @@ def adopt(state: State, snapshot: Snapshot) -> Generation:
     return generation
 
 
-async def reload(state: State) -> dict[str, object]:
-    """Read again and swap if anything changed. Returns what `POST /admin/reload` answers."""
-    present = state.generation.snapshot
-    fresh = await asyncio.get_running_loop().run_in_executor(None, read_snapshot, state.settings, present)
-    changed = fresh.digest != present.digest
-    if changed or fresh.problems != present.problems:
-        adopt(state, fresh)
-    return {
-        "changed": changed,
-        "generation": state.generation.number,
-        "added": [],
-        "removed": [],
-        "updated": [],
-        "problems": [asdict(problem) for problem in fresh.problems],
-    }
+async def reload(state: State) -> dict[str, Any]:
+    """Read again and swap if anything changed. Returns what `POST /admin/reload` answers. Raises ConfigError."""
+    async with state.reloading:
+        present = state.generation
+        prepared = await asyncio.get_running_loop().run_in_executor(None, prepare, state.settings, present)
+        fresh = prepared.snapshot
+        changes = diff(present.snapshot, fresh)
+        before = present.house.custom if present.house is not None else None
+        changed = fresh.digest != present.snapshot.digest or _handlers(prepared.tools) != _handlers(before)
+        if changed or fresh.problems != present.snapshot.problems:
+            adopt(state, prepared)
+        result: dict[str, Any] = {
+            "changed": changed,
+            "generation": state.generation.number,
+            "added": list(changes.added),
+            "removed": list(changes.removed),
+            "updated": list(changes.updated),
+        }
+        if state.generation.problems:
+            result["problems"] = [asdict(problem) for problem in state.generation.problems]
+        state.publish("reload", result)
+        return result
+
+
+def _handlers(tools: CustomTools | None) -> object:
+    return None if tools is None else (tools.handlers, tools.problems)

@@ -1,0 +1,130 @@
+"""Augmented models brought to life: the prompt, the tools and the loop's settings of each model file.
+
+Imported only where there is a model, a tool file or `execute_tools`: a house that only passes through pays for none
+of it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from openai_proxy.agent.turn import LoopSettings
+from openai_proxy.config.model_file import McpFilter, ModelConfig
+from openai_proxy.config.problems import Problem, did_you_mean
+from openai_proxy.config.snapshot import Snapshot
+from openai_proxy.prompt.prompt import Prompt
+from openai_proxy.prompt.templates import TemplateCache
+from openai_proxy.tools import custom
+from openai_proxy.tools.base import Tool
+from openai_proxy.tools.custom import CustomTools
+from openai_proxy.tools.mcp.supervisor import Supervisor
+from openai_proxy.tools.skills import skill_tools
+from openai_proxy.tools.toolbox import Toolset, house, offered
+from openai_proxy.tools.workers import Workers
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentedModel:
+    """One model file in service."""
+
+    config: ModelConfig
+    prompt: Prompt
+    tools: Toolset
+    settings: LoopSettings
+    servers: tuple[str, ...]  # the MCP servers it uses
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentedHouse:
+    """All augmented models of one configuration, and the tools of the house."""
+
+    models: Mapping[str, AugmentedModel]
+    custom: CustomTools
+    everything: Toolset
+    problems: tuple[Problem, ...]
+
+
+class Workshop:
+    """What augmented models share and keep over edits: threads for handlers, cached template results."""
+
+    def __init__(self) -> None:
+        self.workers = Workers()
+        self.cache = TemplateCache()
+
+
+def load_tools(snapshot: Snapshot, previous: CustomTools | None) -> CustomTools:
+    """Import what changed of conf/tools. Blocks: not for the event loop."""
+
+    def label(path: Path) -> str:
+        return snapshot.place("tool", path.name)[0]
+
+    return custom.load(snapshot.tool_files, previous, label=label)
+
+
+def build(snapshot: Snapshot, tools: CustomTools, supervisor: Supervisor, workshop: Workshop) -> AugmentedHouse:
+    """Bring the models of `snapshot` to life. What is wrong with one is a problem of it alone."""
+    problems: list[Problem] = list(tools.problems)
+    enabled = [name for name, server in snapshot.servers.items() if server.enabled]
+    everything = house(tools.handlers, workshop.workers, _live(supervisor, dict.fromkeys(enabled, McpFilter())))
+    models: dict[str, AugmentedModel] = {}
+    for name, config in snapshot.models.items():
+        models[name] = _model(snapshot, config, tools, supervisor, workshop, problems)
+    return AugmentedHouse(models, tools, everything, tuple(problems))
+
+
+def _model(
+    snapshot: Snapshot,
+    config: ModelConfig,
+    tools: CustomTools,
+    supervisor: Supervisor,
+    workshop: Workshop,
+    problems: list[Problem],
+) -> AugmentedModel:
+    def report(index: int, message: str) -> None:
+        problems.append(Problem(*snapshot.place("model", config.name, ("tools", index)), message))
+
+    prompt = Prompt.of(config, snapshot.skills)
+    fixed: list[Tool] = [
+        *offered(config.tools, tools.handlers, workshop.workers, report=report),
+        *skill_tools(prompt.loadable, workshop.workers),
+    ]
+    servers = tuple(name for name in config.mcp_servers if name in snapshot.servers)
+    filters = {name: config.mcp_servers[name] for name in servers}
+    problems.extend(_unknown_templates(snapshot, config, prompt, tools))
+    return AugmentedModel(
+        config=config,
+        prompt=prompt,
+        tools=Toolset(fixed, live=_live(supervisor, filters) if servers else None),
+        settings=LoopSettings.of(config),
+        servers=servers,
+    )
+
+
+def _live(supervisor: Supervisor, filters: Mapping[str, McpFilter]) -> Callable[[], Sequence[Tool]]:
+    """The tools of some MCP servers as they are now."""
+
+    def tools() -> Sequence[Tool]:
+        return [
+            tool
+            for server, rule in filters.items()
+            for tool in supervisor.tools(server, whitelist=rule.whitelist, blacklist=rule.blacklist)
+        ]
+
+    return tools
+
+
+def _unknown_templates(
+    snapshot: Snapshot, config: ModelConfig, prompt: Prompt, tools: CustomTools
+) -> Iterable[Problem]:
+    """Template calls of tools nobody has. A configured server's tools are known only once it runs: its prefix does."""
+    prefixes = tuple(f"mcp_{server}_" for server in snapshot.servers)
+
+    def known(name: str) -> bool:
+        return name in tools.handlers or name.startswith(prefixes)
+
+    file, line, column = snapshot.place("model", config.name, ("system_prompt",))
+    for call in prompt.template.unknown(known):
+        hint = did_you_mean(call.name, tools.handlers)
+        yield Problem(
+            file, line, column, f"the template {call.source[:80]!r} calls a tool nobody has{hint}; its text stays"
+        )
