@@ -8,6 +8,9 @@ from openai_proxy.config.environment import BUILT, FLAGS, NUMBERED, PROVIDERS, V
 from openai_proxy.config.origin import Path, Place
 from openai_proxy.config.problems import ENVIRONMENT, Problem
 
+TIMEOUT_PARTS = (("first_byte",), ("idle",))
+"""What one number sets; connect and total stay what the file says."""
+
 
 @dataclass(slots=True)
 class Overlay:
@@ -75,8 +78,10 @@ def _provider(result: Overlay, provider: str, environment: Environment, *, made:
         result.put[*here, "api_keys"] = keys
         result.places[*here, "api_keys"] = environment.place((single + numbered)[0].name)
     for row in rows:
-        if row.setting not in (("api_key",), ("api_keys",)):
-            result.set((*here, *row.setting), environment.settings[row.name], environment.place(row.name))
+        if row.setting in (("api_key",), ("api_keys",)):
+            continue
+        for part in TIMEOUT_PARTS if row.setting == ("timeout",) else ((),):
+            result.set((*here, *row.setting, *part), environment.settings[row.name], environment.place(row.name))
     return True
 
 
@@ -91,11 +96,10 @@ def _every_connection(result: Overlay, names: list[str], environment: Environmen
     if seconds is not None:
         place = environment.place("REQUEST_TIMEOUT")
         for name in names:
-            path: Path = ("connections", name, "timeout")
-            if path not in result.put:  # OPENAI_TIMEOUT is the nearer one
-                # Only the two that one number sets: connect and total stay what the file says.
-                for part in ("first_byte", "idle"):
-                    result.set((*path, part), seconds, place)
+            for part in TIMEOUT_PARTS:
+                path: Path = ("connections", name, "timeout", *part)
+                if path not in result.put:  # OPENAI_TIMEOUT is the nearer one
+                    result.set(path, seconds, place)
     forward = environment.settings.get("PROXY_FORWARD_AUTH_HEADER")
     if forward is not None:
         default = environment.settings.get("LLM_BACKEND", data.get("default_connection"))

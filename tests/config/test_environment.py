@@ -178,6 +178,9 @@ def test_with_connections_in_the_file_variables_override_key_and_base_only(house
     assert connections["openrouter"].headers == {"X": "y"}
     assert connections["openai"].api_keys == ("c",)
     assert (connections["openai"].timeout.connect, connections["openai"].timeout.idle) == (3, 4)
+    nearer = house.load(OPENROUTER_API_KEY="k", OPENAI_TIMEOUT="5", REQUEST_TIMEOUT="77").proxy.connections
+    assert (nearer["openai"].timeout.connect, nearer["openai"].timeout.idle) == (3, 5)
+    assert nearer["openrouter"].timeout.idle == 77
     slow = house.load(OPENROUTER_API_KEY="k", REQUEST_TIMEOUT="77").proxy.connections
     assert [c.timeout.idle for c in slow.values()] == [77, 77]
     assert slow["openai"].timeout.connect == 3
