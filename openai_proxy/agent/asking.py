@@ -34,13 +34,10 @@ class Asking:
         """Ask; returns when a 2xx head has come. Raises ProxyError, and UpstreamRefused for any other answer."""
         return await self._within(self._open(body))
 
-    async def open_and_read(self, body: dict[str, Any]) -> Chunks | ProxyError | UpstreamRefused:
-        """Ask and read the first piece. Errors are returned: as the end of a task they would be logged as defects."""
-        try:
-            await self.open(body)
-            return await self.read(patient=False)
-        except (ProxyError, UpstreamRefused) as error:
-            return error
+    async def open_and_read(self, body: dict[str, Any]) -> Chunks:
+        """Ask, and read the first piece of the answer."""
+        await self.open(body)
+        return await self.read(patient=False)
 
     async def read(self, *, patient: bool) -> Chunks:
         """The next chunks; `patient` once text flows: an answer that is being spoken is not cut by the deadline."""
@@ -94,6 +91,14 @@ class Asking:
             if scope.expired():
                 raise self._deadline.passed() from None
             raise
+
+
+async def outcome(reading: Awaitable[Chunks]) -> Chunks | ProxyError | UpstreamRefused:
+    """The result of `reading`, or its error: as the end of a task an error would be logged as a defect."""
+    try:
+        return await reading
+    except (ProxyError, UpstreamRefused) as error:
+        return error
 
 
 async def _drain(response: UpstreamResponse) -> None:

@@ -9,12 +9,12 @@ what streaming would gain, tools that start before the round's end, is little ag
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from typing import Any, Final
 
 from openai_proxy.agent import mixed
-from openai_proxy.agent.asking import Asking
+from openai_proxy.agent.asking import Asking, Chunks, outcome
 from openai_proxy.agent.calls import Calls, end_soon, sendable
 from openai_proxy.agent.deadline import Deadline
 from openai_proxy.agent.emit import Output
@@ -76,7 +76,7 @@ class Loop:
         feed = StatusFeed(status, out, self._turn.clock)
         calls = self._calls = Calls(self._turn, self.plan, feed, self._deadline)
         settings = self._turn.settings
-        chunks: list[dict[str, Any]] = []
+        chunks: Chunks = []
         last = False
         try:
             for index in range(self.plan.choices):
@@ -101,8 +101,10 @@ class Loop:
                 feed.post("processing_results")
                 feed.flush()
                 yield
+                self._turn.observer.state("waiting")
+                body = self.plan.request([*self._messages, *self._hidden], first=False, last=last)
                 # Closed by name: the client may leave at the yield, and the request must not outlive it.
-                async with aclosing(self._ask_again(out, last=last)) as steps:
+                async with aclosing(self._watched(self._asking.open_and_read(body), out, feed)) as steps:
                     async for more in steps:
                         chunks = more
                         yield
@@ -136,7 +138,14 @@ class Loop:
             yield
             if asking.ended:
                 break
-            chunks = await (asking.trailer() if round_.finished else asking.read(patient=round_.spoke))
+            if round_.finished:
+                chunks = await asking.trailer()
+            elif calls.pending:
+                async with aclosing(self._watched(asking.read(patient=round_.spoke), out, feed)) as steps:
+                    async for chunks in steps:  # noqa: B007  # the last one is the piece that came
+                        yield
+            else:
+                chunks = await asking.read(patient=round_.spoke)
         round_.end()
         asking.let_go()
 
@@ -145,26 +154,19 @@ class Loop:
         if calls.pending:
             self._turn.observer.state("tools")
         while calls.pending:
-            feed.wake.clear()
-            try:
-                async with asyncio.timeout(self._until_heartbeat(out)):
-                    await feed.wake.wait()
-            except TimeoutError:
-                out.heartbeat()
-            feed.flush()
-            yield
+            async for _ in self._wait(out, feed):
+                yield
         feed.flush()
 
-    async def _ask_again(self, out: Output, *, last: bool) -> AsyncGenerator[list[dict[str, Any]], None]:
-        """Ask for the next round; heartbeats until its first piece has come, which is the last thing yielded."""
-        self._turn.observer.state("waiting")
-        body = self.plan.request([*self._messages, *self._hidden], first=False, last=last)
-        task = spawn(self._asking.open_and_read(body), name="ask again")
+    async def _watched(
+        self, reading: Coroutine[Any, Any, Chunks], out: Output, feed: StatusFeed
+    ) -> AsyncGenerator[Chunks, None]:
+        """Wait for `reading` with status and heartbeats; its result is the last thing yielded."""
+        task = spawn(outcome(reading), name="await the provider")
+        task.add_done_callback(lambda _: feed.wake.set())
         try:
             while not task.done():
-                done, _ = await asyncio.wait({task}, timeout=self._until_heartbeat(out))
-                if not done:
-                    out.heartbeat()
+                async for _ in self._wait(out, feed):
                     yield []
         finally:
             await end_soon({task})
@@ -172,6 +174,17 @@ class Loop:
         if isinstance(result, Exception):
             raise result
         yield result
+
+    async def _wait(self, out: Output, feed: StatusFeed) -> Flush:
+        """Wait until something happens, or it is time for a heartbeat."""
+        try:
+            async with asyncio.timeout(self._until_heartbeat(out)):
+                await feed.wake.wait()
+        except TimeoutError:
+            out.heartbeat()
+        feed.wake.clear()
+        feed.flush()
+        yield
 
     def _until_heartbeat(self, out: Output) -> float:
         return max(0.0, out.sent_at + self._turn.settings.heartbeat - self._turn.clock())

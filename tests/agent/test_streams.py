@@ -207,6 +207,32 @@ async def test_heartbeats_while_a_tool_runs_and_while_the_next_answer_is_awaited
     assert seen.heartbeats >= 9
 
 
+async def test_a_tool_that_runs_early_is_told_of_while_the_provider_is_silent() -> None:
+    silent, tool = asyncio.Event(), asyncio.Event()
+
+    async def slow(arguments: Any, context: Any) -> str:
+        await tool.wait()
+        return "ok"
+
+    head = events(*map(chunk, call_deltas(("1", "slow", '{"a":1}'), ("2", "theirs", "{}"))), done=False)
+    upstream = Upstream([head, silent, events(chunk({}, "tool_calls"))])
+    request = turn(
+        upstream, Box(slow=slow), tools=[CLIENT_TOOL], settings={"heartbeat": 0.01, "tool_status": "chunk"}
+    )  # fmt: skip
+    answer = await start(request)
+    pieces = answer.stream()
+    data = b""
+    async with asyncio.timeout(10):
+        while data.count(b'"delta":{},"finish_reason":null}]}') < 3:
+            data += await anext(pieces)
+        tool.set()
+        while b"tool_completed" not in data:
+            data += await anext(pieces)
+        silent.set()
+        data += b"".join([piece async for piece in pieces])
+    assert [c["id"] for c in check(data).calls] == ["2"]
+
+
 async def test_a_long_held_call_is_bridged_by_heartbeats() -> None:
     now = 0.0
 
