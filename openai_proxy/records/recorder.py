@@ -30,7 +30,7 @@ BACKLOG = 64 * 1024 * 1024  # bytes waiting for the thread, past which lines are
 LINGER = 0.02  # seconds the thread waits after a wake-up for more to come
 PAUSE = 0.00005  # seconds between two slices; a sleep of zero would take the lock back before the loop wakes
 SLICE = 0.0001  # seconds of one slice with little to do
-MANY = 64  # items of a round from which on it is work for longer slices
+MANY = 64  # exchanges that ended since the last round, past which its slices are longer
 _OVERHEAD = 300  # bytes an item weighs besides its payload
 
 
@@ -150,6 +150,7 @@ class Recorder:
         self._offered = 0  # bytes, counted by the loop …
         self._handled = 0  # … and by the thread: two counters need no lock
         self._bound = backlog
+        self._ended_before = 0
         self._asleep = False
         self._stopping = False
         self._wake = threading.Event()
@@ -243,11 +244,12 @@ class Recorder:
     def _round(self, count: int) -> None:
         """Handle the `count` items at hand, in slices; what comes meanwhile waits for the next round.
 
-        Each change of hands costs about 60 µs: many short slices for what little a hundred streams need, so that no
-        chunk waits; fewer long ones where requests come by the thousand, or nothing but changing hands would be done.
+        Each change of hands costs about 60 µs. Many short slices for streams, so that no chunk waits; fewer long ones
+        where requests end by the thousand, or nothing but changing hands would be done.
         """
         budget, pause = SLICE, PAUSE
-        if count > MANY:
+        ended, self._ended_before = self.ended - self._ended_before, self.ended
+        if ended > MANY:
             budget, pause = 10 * SLICE, 10 * PAUSE
         if self.backlog > self._bound // 4:
             budget, pause = 50 * SLICE, PAUSE
