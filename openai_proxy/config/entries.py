@@ -24,16 +24,14 @@ _READ_AS_WRITTEN = frozenset({("tool_status",)})  # `off` is one of its words, a
 def load_models(reading: Reading, directory: Path) -> dict[str, tuple[ModelConfig, Origin]]:
     """Every sound model by name, with where it stands."""
     try:
-        paths = files.yaml_files(directory)
+        for path in files.yaml_files(directory):
+            result = _model(reading, path)
+            if result is not None:
+                reading.memory.models[str(path)] = result
     except Unreadable as error:
         reading.tell(directory, str(error))
-        paths = [Path(file) for file in reading.before.models if Path(file).parent == directory]
-    found: list[tuple[str, ModelConfig, Origin]] = []
-    for path in paths:
-        result = _model(reading, path)
-        if result is not None:
-            reading.memory.models[str(path)] = result
-            found.append((str(path), result[1], result[2]))
+        reading.memory.models = dict(reading.before.models)
+    found = [(file, model, origin) for file, (_, model, origin) in reading.memory.models.items()]
     # A name that stands in two files stays with the one that had it, else goes to the first.
     had = {entry[1].name: file for file, entry in reading.before.models.items() if file in reading.before.owners}
     owner: dict[str, tuple[str, ModelConfig, Origin]] = {}
@@ -275,20 +273,20 @@ def load_python(reading: Reading, directory: Path) -> tuple[PythonFile, ...]:
         paths = files.python_files(directory)
     except Unreadable as error:
         reading.tell(directory, str(error))
-        paths = [file.path for file in reading.before.python.values() if file.path.parent == directory]
-    result = []
-    for path in paths:
-        file = reading.before.python.get(str(path))
-        try:
-            data = files.read(path)
-        except Unreadable as error:
-            reading.tell(path, str(error))
-        else:
-            if data is None:
-                continue
-            file = PythonFile(path, reading.note(path, data), data)
-        if file is not None:
-            reading.memory.python[str(path)] = file
-            reading.origins["tool", path.name] = Origin(str(path))
-            result.append(file)
+        result = [file for file in reading.before.python.values() if file.path.parent == directory]
+    else:
+        read = (_python(reading, path) for path in paths)
+        result = [file for file in read if file is not None]
+    for file in result:
+        reading.memory.python[str(file.path)] = file
+        reading.origins["tool", file.path.name] = Origin(str(file.path))
     return tuple(result)
+
+
+def _python(reading: Reading, path: Path) -> PythonFile | None:
+    try:
+        data = files.read(path)
+    except Unreadable as error:
+        reading.tell(path, str(error))
+        return reading.before.python.get(str(path))
+    return None if data is None else PythonFile(path, reading.note(path, data), data)

@@ -154,3 +154,59 @@ def test_nothing_that_did_not_change_is_read_twice(house: House) -> None:
     assert second.models["x"] is first.models["x"]
     assert second.digest == first.digest
     assert not diff(first, second)
+
+
+@pytest.mark.parametrize("directory", ["models", "skills", "tools"])
+def test_a_directory_that_cannot_be_read_keeps_all_that_was_in_it(house: House, directory: str) -> None:
+    house.write("models/x.yaml", "name: x\n")
+    house.write("skills/s.md", "Be kind.")
+    house.write("tools/t.py", "A = 1\n")
+    first = house.load()
+    (house.conf / directory).rename(house.root / "away")
+    (house.conf / directory).write_text("not a directory")
+    second = house.load(first)
+    assert not diff(first, second)
+    assert [Path(p.file).name for p in second.problems] == [directory]
+    (house.conf / directory).unlink()
+    third = house.load(second)
+    assert third.problems == ()
+    assert len(diff(second, third).removed) == 1
+
+
+def test_an_unreadable_servers_yaml_keeps_every_server(house: House) -> None:
+    house.write("mcp/servers.yaml", "servers: {a: {command: x}}\n")
+    first = house.load()
+    (house.conf / "mcp/servers.yaml").unlink()
+    (house.conf / "mcp/servers.yaml").mkdir()
+    second = house.load(first)
+    assert second.servers == first.servers
+    assert messages(second.problems) == ["servers.yaml:1:1: this is a directory, not a file"]
+
+
+def test_a_vanished_proxy_yaml_is_a_removal_and_a_misnamed_one_is_told(house: House) -> None:
+    house.write("proxy.yaml", PROXY)
+    first = house.load()
+    (house.conf / "proxy.yaml").rename(house.conf / "proxy.yml")
+    second = house.load(first)
+    assert second.proxy == first.proxy
+    assert messages(second.problems) == ["proxy.yaml:1:1: the file is called proxy.yaml, not proxy.yml"]
+    (house.conf / "proxy.yml").unlink()
+    assert diff(second, house.load(second)) == Changes(
+        added=("connection echo",), removed=("connection a",), updated=("settings",)
+    )
+
+
+def test_modules_beside_proxy_yaml_are_part_of_the_configuration(house: House) -> None:
+    path = house.write("my_validators.py", "A = 1\n")
+    house.write("_helper.py", "B = 1\n")
+    first = house.load()
+    assert [(m.path, m.source) for m in first.modules] == [(path, b"A = 1\n")]
+    house.write("my_validators.py", "A = 2\n")
+    assert diff(first, house.load(first)) == Changes(updated=("module my_validators.py",))
+
+
+def test_the_order_of_routes_and_the_settings_count_as_changes(house: House) -> None:
+    house.write("proxy.yaml", PROXY + "routing: {x: a.x, y: a.y}\nsession_ttl: 5\n")
+    first = house.load()
+    house.write("proxy.yaml", PROXY + "routing: {y: a.y, x: a.x}\nsession_ttl: 6\n")
+    assert diff(first, house.load(first)) == Changes(updated=("route order", "settings"))
