@@ -3,14 +3,12 @@
 import contextlib
 import socket
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from tests.harness.daemon import CANARY, Daemon
+from tests.front.house import WAYS, front_conf, serving
+from tests.harness.daemon import Daemon
 from tests.harness.upstream import Upstream
-
-WAYS = {"spliced": [], "plain": ["--no-splice"]}
 
 
 @pytest.fixture(scope="module", params=list(WAYS))
@@ -41,26 +39,17 @@ def black_hole() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def connection(url: str, **more: Any) -> dict[str, Any]:
-    """One connection that holds the canary key. Not retried and patient, unless told otherwise."""
-    timeout = {"connect": 2, "first_byte": 60, "idle": 60}
-    return {"api_type": "openai", "api_base": url, "api_key": CANARY, "max_retries": 0, "timeout": timeout, **more}
-
-
-def front_conf(upstream: Upstream, **more: Any) -> dict[str, Any]:
-    """A house with a `main` connection, and a `brisk` one that loses patience after 0.4 s."""
-    brisk = {"connect": 0.4, "first_byte": 0.4, "idle": 0.4}
-    connections = {"main": connection(upstream.url), "brisk": connection(upstream.url, timeout=brisk)}
-    return {"connections": connections | more.pop("connections", {}), "default_connection": "main", **more}
+@pytest.fixture(autouse=True)
+def no_client_outlives_its_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Connections a test left open are closed after it, so that the next one may count the daemon's."""
+    yield
+    for name in ("daemon", "locked"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name).close_wires()
 
 
 @pytest.fixture(scope="module")
 def daemon(way: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """The house of `front_conf`. Afterwards nothing may be left: no client, no busy request upstream, no child."""
-    running = Daemon(tmp_path_factory.mktemp(way), front_conf(upstream), flags=WAYS[way]).start()
-    try:
+    with serving(tmp_path_factory.mktemp(way), front_conf(upstream), way) as running:
         yield running
-        running.assert_nothing_leaked()
-        running.stop()
-    finally:
-        running.kill()

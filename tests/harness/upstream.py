@@ -18,15 +18,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.harness import manners
-from tests.harness.plays import FIN, HOLD, RST, Ending, Gate, Step
-from tests.harness.waiting import PATIENCE
+from tests.harness.plays import FIN, HOLD, RST, Ending, Gate, Step, head
+from tests.harness.waiting import PATIENCE, eventually
 
 KEEP = 8 << 20  # bytes of a request body kept for comparison; beyond, size and digest must do
 
 
 @dataclass(eq=False)
 class Seen:
-    """One request as it reached the upstream: every header in its order, the body, and whether the asker left."""
+    """One request as it reached the upstream: every header in its order, the body, and whether the asker left.
+
+    `hung_up` is set when the connection ends before another request has come on it, whoever ended it.
+    """
 
     connection: int
     method: str = ""
@@ -173,6 +176,12 @@ class Upstream:
 
         return int(self.ask(drop))
 
+    def restart(self) -> None:
+        """Drop every connection once none is busy, and wait until the daemon has let go of them as well."""
+        eventually(lambda: self.busy() == 0, "no request is being answered")
+        self.drop_idle()
+        eventually(lambda: self.connections() == 0, "the daemon closed its side too")
+
     def connections(self) -> int:
         """How many connections are open."""
         return int(self.ask(lambda: len(self.peers)))
@@ -225,6 +234,11 @@ class Peer(asyncio.Protocol):
         self._task = self.upstream.loop.create_task(self._serve())
 
     def data_received(self, data: bytes) -> None:
+        if not self._buffer and data.startswith(b"\x16\x03") and self._seen is None:
+            # A TLS handshake where none is spoken: servers answer it with a plain 400 and leave.
+            self.transport.write(head("400 Bad Request", {"Connection": "close", "Content-Length": "0"}))
+            self.transport.close()
+            return
         self._buffer += data
         self._wake.set()
 
@@ -252,8 +266,9 @@ class Peer(asyncio.Protocol):
     async def send(self, data: bytes) -> None:
         """Write and wait until the peer takes it."""
         self.transport.write(data)
+        await asyncio.sleep(0)  # an endless script must let the loop see that its reader has left
         await self._writable.wait()
-        if self._gone:
+        if self._gone or self.transport.is_closing():
             raise PeerGone
 
     async def left(self) -> None:
@@ -287,8 +302,7 @@ class Peer(asyncio.Protocol):
             self._leave()
         finally:
             self.playing = False
-            if self._seen is None or not self.transport.is_closing():
-                self.transport.close()
+            self.transport.close()
 
     async def _one(self) -> bool:
         seen = Seen(self.number)
@@ -312,7 +326,7 @@ class Peer(asyncio.Protocol):
         steps = play.steps if play is not None else (manners.answer(seen),)
         going_on = await self._play(steps)
         seen.answered.set()
-        self.playing, self._seen = False, None
+        self.playing = False
         return going_on
 
     async def _body(self, seen: Seen, play: Play | None) -> None:

@@ -58,7 +58,11 @@ class Wire:
         if receive_buffer:  # before connecting, so that the window is small from the start
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._socket.settimeout(timeout)
-        self._socket.connect(address)
+        try:
+            self._socket.connect(address)
+        except OSError:
+            self._socket.close()
+            raise
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = bytearray()
         self._answer: Answer | None = None
@@ -255,6 +259,14 @@ class Wire:
         """The next answer, whole or as much of it as came."""
         self.read_head(method=method)
         return self.read_rest(keep=keep)
+
+    def read_exactly(self, size: int) -> bytes:
+        """`size` raw bytes, past any framing: for what comes after a 101."""
+        while len(self._buffer) < size:
+            assert self._fill(), f"closed with {len(self._buffer)} of {size} bytes"
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
 
     def wait_closed(self) -> bytes:
         """Whatever still comes until the daemon closes; a timeout is a failure."""

@@ -1,0 +1,39 @@
+"""The configurations the front door's tests run under, and a daemon that serves one and must leave nothing behind."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.harness.daemon import CANARY, Daemon
+from tests.harness.upstream import Upstream
+
+WAYS = {"spliced": [], "plain": ["--no-splice"]}
+"""Both ways of serving, held to the same tests: the fast path, and aiohttp alone."""
+
+BRISK = {"connect": 0.4, "first_byte": 0.4, "idle": 0.4}
+"""Time limits of a connection that loses patience soon."""
+
+
+def connection(url: str, **more: Any) -> dict[str, Any]:
+    """One connection that holds the canary key. Not retried and patient, unless told otherwise."""
+    timeout = {"connect": 2, "first_byte": 60, "idle": 60}
+    return {"api_type": "openai", "api_base": url, "api_key": CANARY, "max_retries": 0, "timeout": timeout, **more}
+
+
+def front_conf(upstream: Upstream, **more: Any) -> dict[str, Any]:
+    """A house with a `main` connection and a `brisk` one; `connections` in `more` are added to them."""
+    connections = {"main": connection(upstream.url), "brisk": connection(upstream.url, timeout=BRISK)}
+    return {"connections": connections | more.pop("connections", {}), "default_connection": "main", **more}
+
+
+@contextlib.contextmanager
+def serving(root: Path, conf: Mapping[str, Any], way: str, **options: Any) -> Iterator[Daemon]:
+    """A daemon on `conf`. At the end: no client connection, no child, exit code 0, nothing to complain about."""
+    daemon = Daemon(root, conf, flags=WAYS[way], **options).start()
+    try:
+        yield daemon
+        daemon.assert_nothing_leaked()
+        daemon.stop()
+    finally:
+        daemon.kill()
