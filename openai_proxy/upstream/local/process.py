@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import orjson
 
-import openai_proxy
 from openai_proxy.errors import UpstreamDisconnected
 from openai_proxy.secrets import vault
 from openai_proxy.tasks import cancel, spawn
@@ -43,7 +42,7 @@ class WorkerProcess:
     @classmethod
     async def start(cls, command: Sequence[str], name: str) -> "WorkerProcess":
         """Start `command`. Raises UpstreamDisconnected if that cannot be done."""
-        root = str(Path(openai_proxy.__file__).parents[1])
+        root = str(Path(__file__).parents[3])
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         # HF_HUB_OFFLINE: a model directory is all there is; a missing file must not become a download.
         extra = {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
