@@ -13,7 +13,7 @@ from openai_proxy.agent.turn import CallRecord, Turn
 from openai_proxy.api.headers import downstream_fields, lines, upstream_fields, wire_lines
 from openai_proxy.api.passthrough import came_to_an_end, check_answer, error_event, field
 from openai_proxy.api.visit import Visit
-from openai_proxy.errors import ProxyError, UpstreamError
+from openai_proxy.errors import BadRequest, ProxyError, UpstreamError
 from openai_proxy.exchange import Headers, Outcome, Target, UpstreamRequest, UpstreamResponse
 from openai_proxy.routing.router import Route
 from openai_proxy.runtime.augmented import AugmentedModel
@@ -168,7 +168,10 @@ class _Asking:
         targets = self._route.targets if self._won is None else (self._won.target,)
 
         def make(target: Target) -> UpstreamRequest:
-            sent = orjson.dumps({**body, "model": target.model or self._model})
+            try:
+                sent = orjson.dumps({**body, "model": target.model or self._model})
+            except TypeError:  # lone surrogates: fine to pass on untouched, but not to write anew
+                raise BadRequest("The request holds text that is no Unicode.", code="invalid_json") from None
             fields = [f for f in upstream_fields(visit.request.raw_headers) if f[0].lower() not in _NOT_FOR_US]
             fields += [(b"Content-Type", b"application/json"), (b"Accept-Encoding", b"identity")]
             return UpstreamRequest(

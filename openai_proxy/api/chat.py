@@ -123,7 +123,7 @@ def resolve(visit: Visit, model: str | None) -> Route:
         raise unknown_model(model)
     if name != model:  # the body's own name is never what an augmented model is called upstream
         targets = tuple(Target(t.connection, t.model or name) for t in targets)
-    if model is None and visit.path in JSON_PATHS and targets[0].model is None:
+    if model is None and visit.exchange.method == "POST" and visit.path in JSON_PATHS and targets[0].model is None:
         raise BadRequest("The request names no model.", param="model", code="model_required")
     return Route(targets, route.policy, route.rule)
 

@@ -78,7 +78,7 @@ class Door:
             reply.extra.append(("x-request-id", new_id()))
             if page.guarded and not self._local:
                 gate.admit_admin(peer, headers)
-            elif path in admin.HEALTH and not generation.config.allow_unauthenticated_health:
+            elif path in admin.HEALTH and not (gate.keys_required and generation.config.allow_unauthenticated_health):
                 gate.admit(peer, headers)
             await page.serve(self._state, request, reply, path, query)
             return

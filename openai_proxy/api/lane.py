@@ -125,7 +125,7 @@ class LaneProtocol(Protocol):
         if message.upgrade or self.state.draining or self._close or any(name in headers for name in _SKIPPED):
             return False
         length = headers.get("Content-Length", "")
-        return length.isdigit() and int(length) <= MAX_BODY
+        return length.isdigit() and 0 < int(length) <= MAX_BODY
 
     def _decide(self) -> None:
         """The body is whole: take the request, or hand it to the ordinary way."""

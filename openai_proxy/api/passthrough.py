@@ -20,6 +20,10 @@ from openai_proxy.upstream.failover import Opened
 MAX_ERROR_BODY = 64 * 1024
 """An error body up to this size is read whole and searched for our key (contract §3)."""
 
+DONE_ENDS = (b"data: [DONE]\n\n", b"data: [DONE]\r\n\r\n")
+AFTER_DONE = 0.5
+"""Seconds a stream may stay open behind its `[DONE]` before we end it for the client."""
+
 Tap = Any  # records.recorder entry; see api.recording
 
 
@@ -37,10 +41,8 @@ async def relay(opened: Opened, reply: Reply, exchange: Exchange, tap: Tap, *, f
     try:
         read = await check_answer(opened, forward_auth=forward_auth)
         headers = response.headers
-        length = _announced(headers, bodiless=response.status in (204, 304) or exchange.method == "HEAD")
+        length = _announced(headers)
         head = wire_lines(downstream_fields(headers))
-        if exchange.method == "HEAD" and (announced := field(headers, b"content-length")) is not None:
-            head += b"Content-Length: " + announced + b"\r\n"
         add_trace(reply, exchange, upstream_id=field(headers, b"x-request-id") is not None)
         exchange.state = "streaming"
         exchange.status = response.status
@@ -55,18 +57,29 @@ async def _body(response: UpstreamResponse, read: list[bytes], reply: Reply, exc
     """Send the body: first what was `read` already, then the rest as it comes."""
     last = b""
     try:
-        while piece := read.pop(0) if read else await response.chunk():
+        while piece := read.pop(0) if read else await _next(response, last):
             if exchange.first_byte is None:
                 exchange.first_byte = time.monotonic()
             await reply.write(piece)
             tap.data(piece)
-            last = piece if len(piece) >= 4 else (last + piece)[-4:]
+            last = piece[-16:] if len(piece) >= 16 else (last + piece)[-16:]
     except (UpstreamError, asyncio.CancelledError) as caught:
         error = came_to_an_end(caught, reply, exchange)
         if not await end_with_error(error, reply, exchange, response.headers, last):
             reply.abort()
         return
     await reply.end()
+
+
+async def _next(response: UpstreamResponse, last: bytes) -> bytes:
+    """The next piece. After `[DONE]` nothing more is due: a provider that keeps the stream open is not waited for."""
+    if not last.endswith(DONE_ENDS):
+        return await response.chunk()
+    try:
+        async with asyncio.timeout(AFTER_DONE):
+            return await response.chunk()
+    except TimeoutError:
+        return b""
 
 
 def came_to_an_end(caught: UpstreamError | asyncio.CancelledError, reply: Reply, exchange: Exchange) -> ProxyError:
@@ -162,8 +175,6 @@ def _holds(body: bytes, key: str, headers: Headers) -> bool:
     return key.encode() in body
 
 
-def _announced(headers: Headers, *, bodiless: bool) -> int | None:
+def _announced(headers: Headers) -> int | None:
     value = field(headers, b"content-length")
-    if bodiless:
-        return 0
     return int(value) if value is not None and value.isdigit() else None

@@ -6,6 +6,8 @@ one. What is used of aiohttp here: the request's protocol, its transport, `_drai
 """
 
 import asyncio
+import socket
+import struct
 from http import HTTPStatus
 
 from aiohttp.web_protocol import RequestHandler
@@ -16,6 +18,14 @@ from openai_proxy.errors import ProxyError
 
 _LENGTH_LESS = frozenset({204, 304})
 JSON = "application/json"
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Drop a connection so that its peer sees a reset (RST): an orderly close would end an HTTP/1.0 body cleanly."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 class ClientGone(ConnectionError):
@@ -123,8 +133,8 @@ class Reply:
         self.keep_alive = False
         self.ended = True
         if self._transport is not None and not self._transport.is_closing():
-            if self.http10 and not self._chunked and self._left is None:
-                self._transport.abort()
+            if self.http10:
+                reset(self._transport)
             else:
                 self._transport.close()
 

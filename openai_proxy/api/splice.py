@@ -7,7 +7,7 @@ one write and one list append for the record.
 import asyncio
 from typing import Protocol
 
-from openai_proxy.api.passthrough import error_event
+from openai_proxy.api.passthrough import AFTER_DONE, error_event
 from openai_proxy.errors import Overloaded, ProxyError, UpstreamError
 from openai_proxy.exchange import Attempt, Exchange, Outcome, Target
 from openai_proxy.protocols.http1 import CloseFraming, ResponseHead
@@ -53,8 +53,8 @@ class Splice:
     """See the module. A `connection.Sink`, and what the lane holds while one request is under way."""
 
     __slots__ = (
-        "_attempt", "_blocked_since", "_connecting", "_extra", "_head", "_key", "_lane", "_provider", "_rechunk",
-        "_request", "_reused", "_started", "_target", "connection", "entry", "exchange", "generation", "keep_alive",
+        "_attempt", "_blocked_since", "_connecting", "_done_by", "_extra", "_head", "_key", "_lane", "_provider",
+        "_rechunk", "_request", "_reused", "_target", "connection", "entry", "exchange", "generation", "keep_alive",
     )  # fmt: skip
 
     def __init__(
@@ -87,7 +87,7 @@ class Splice:
         self._head: ResponseHead | None = None
         self._rechunk = False
         self._blocked_since = 0.0
-        self._started = 0.0
+        self._done_by = 0.0
         self._attempt = Attempt(target)
 
     # -- the request ------------------------------------------------------------------------------------------------
@@ -165,6 +165,9 @@ class Splice:
         """connection.Sink: on to the client, then into the record."""
         self._lane.send(b"%x\r\n%b\r\n" % (len(data), data) if self._rechunk else data)
         self.entry.data(data)
+        if b"[DONE]" in data[-16:]:
+            self._done_by = self._lane.state.loop.time() + AFTER_DONE
+            self._lane.state.providers.watch.add(self)
 
     def done(self) -> None:
         """connection.Sink: a clean end."""
@@ -222,6 +225,13 @@ class Splice:
         self.exchange.error_code = error.code
         self._finish(outcome, error)
 
+    def _end_after_done(self) -> None:
+        connection = self.connection
+        if connection is not None and connection.framing is not None and connection.framing.at_event_boundary():
+            self._let_go()
+            self._lane.send(b"0\r\n\r\n")
+            self._finish(Outcome.DONE)
+
     def _let_go(self) -> None:
         if self._connecting is not None:
             self._connecting.cancel()
@@ -248,11 +258,16 @@ class Splice:
 
     def release(self) -> None:
         """The client reads again."""
-        self._lane.state.providers.watch.discard(self)
+        self._blocked_since = 0.0
+        if not self._done_by:
+            self._lane.state.providers.watch.discard(self)
         if self.connection is not None:
             self.connection.resume()
 
     def check(self, now: float) -> None:
-        """Watched: a client that reads nothing for `write_seconds` is cut."""
-        if now - self._blocked_since >= self.generation.config.limits.write_seconds:
+        """Watched: a client that reads nothing is cut; a provider that stays after its `[DONE]` is not waited for."""
+        if self._done_by and now >= self._done_by and not self._blocked_since:
+            self._done_by = 0.0
+            self._end_after_done()
+        elif self._blocked_since and now - self._blocked_since >= self.generation.config.limits.write_seconds:
             self._lane.reset()

@@ -17,7 +17,7 @@ _PRIVATE: tuple[Network, ...] = tuple(
     for text in (
         "127.0.0.0/8", "::1/128",
         "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",  # RFC 1918
-        "169.254.0.0/16", "fe80::/10",  # link-local
+        "fe80::/10",  # link-local
         "100.64.0.0/10",  # RFC 6598: Tailscale and other overlay networks
         "fc00::/7",  # RFC 4193
     )
