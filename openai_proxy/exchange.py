@@ -64,6 +64,18 @@ class Attempt:
     error: str | None = None
     duration: float = 0.0
 
+    def told(self) -> dict[str, object]:
+        """As the log and live events have it; what is not known is left out."""
+        members = {
+            "connection": self.target.connection,
+            "model": self.target.model,
+            "key_id": self.key_id,
+            "status": self.status,
+            "error": self.error,
+            "duration_ms": round(self.duration * 1000, 1),
+        }
+        return {name: value for name, value in members.items() if value is not None}
+
 
 @dataclass(slots=True)
 class Exchange:

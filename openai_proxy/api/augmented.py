@@ -178,9 +178,8 @@ class _Asking:
                 "POST", "/chat/completions", "", fields, sent, client_authorization=visit.client_authorization
             )
 
-        opened = await open_first(
-            targets, make, generation.providers, generation.retries, generation.keys, visit.exchange
-        )
+        preferred = self._won.key if self._won is not None else None
+        opened = await open_first(targets, make, generation.upstreams, visit.exchange, preferred=preferred)
         if self._won is None:
             visit.exchange.tries = len(visit.exchange.attempts)
         self._won = opened

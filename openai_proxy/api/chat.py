@@ -107,6 +107,8 @@ def asked_model(document: dict[str, object]) -> str | None:
 
 def resolve(visit: Visit, model: str | None) -> Route:
     """Where the request goes, for this caller. Raises NotFound; a forbidden model looks like an unknown one."""
+    if visit.route is not None:
+        return visit.route  # the lane has decided
     generation, caller = visit.generation, visit.exchange.caller
     name = model
     if model is not None:
@@ -125,6 +127,8 @@ def resolve(visit: Visit, model: str | None) -> Route:
         targets = tuple(Target(t.connection, t.model or name) for t in targets)
     if model is None and visit.exchange.method == "POST" and visit.path in JSON_PATHS and targets[0].model is None:
         raise BadRequest("The request names no model.", param="model", code="model_required")
+    if route.policy == "round_robin":
+        targets = generation.upstreams.health.in_turn(route.rule, targets)
     return Route(targets, route.policy, route.rule)
 
 
@@ -132,10 +136,7 @@ async def _pass(visit: Visit, route: Route, make: MakeRequest) -> None:
     generation = visit.generation
     if visit.failed is not None and not isinstance(visit.failed, UpstreamError):
         raise visit.failed
-    opened = await open_first(
-        route.targets, make, generation.providers, generation.retries, generation.keys, visit.exchange,
-        visit.first, visit.failed,
-    )  # fmt: skip
+    opened = await open_first(route.targets, make, generation.upstreams, visit.exchange, visit.first, visit.failed)
     connection = generation.config.connections[opened.target.connection]
     await relay(opened, visit.reply, visit.exchange, visit.entry, forward_auth=connection.forward_auth)
 

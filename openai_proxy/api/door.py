@@ -121,7 +121,7 @@ class Door:
                     body.taken = prior.body
                 visit = Visit(state, generation, request, reply, exchange, body, path, query, entry)
                 if prior is not None:
-                    visit.first, visit.failed = prior.opened, prior.error
+                    visit.route, visit.first, visit.failed = prior.route, prior.opened, prior.error
                 visit.client_authorization = _own_bearer(generation, request)
                 await (realtime.serve(visit) if realtime.is_upgrade(request) else chat.serve(visit))
             exchange.outcome = exchange.outcome or Outcome.DONE

@@ -27,9 +27,10 @@ from openai_proxy.api.protocol import Protocol
 from openai_proxy.api.splice import Splice
 from openai_proxy.auth.peers import host_name
 from openai_proxy.errors import ProxyError
-from openai_proxy.exchange import Caller, Exchange, Target, UpstreamRequest
+from openai_proxy.exchange import Caller, Exchange, UpstreamRequest
 from openai_proxy.protocols.json_members import edit, parse_object
 from openai_proxy.records.recorder import Entry
+from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import State
 from openai_proxy.upstream.failover import Opened
@@ -61,6 +62,7 @@ class Prior:
     generation: Generation
     exchange: Exchange | None = None
     entry: Entry | None = None
+    route: Route | None = None
     opened: Opened | None = None
     error: ProxyError | None = None
 
@@ -169,7 +171,8 @@ class LaneProtocol(Protocol):
         chosen = self._choose(generation, caller, model, path)
         if chosen is None:
             return None
-        target, provider = chosen
+        route, provider = chosen
+        target = route.targets[0]
         exchange = Exchange(new_id(), caller, "POST", path, model, document.get("stream") is True)
         extra = b""
         if (session := headers.get("X-Session-ID")) is not None:
@@ -178,28 +181,45 @@ class LaneProtocol(Protocol):
         entry = state.recorder.open(exchange)
         entry.request(body)
         sent = body if target.model is None else edit(body, {"model": orjson.dumps(target.model)})
-        keys = generation.keys[target.connection]
-        key = keys[0] if keys else None
+        upstreams = generation.upstreams
+        key = upstreams.health.keys.pick(target.connection, upstreams.keys[target.connection])
         head, _ = provider.head(UpstreamRequest("POST", path, "", upstream_fields(message.raw_headers), sent), key)
         return Splice(
-            self, generation, exchange, entry, provider, target, key, head + sent,
+            self, generation, exchange, entry, provider, route, key, head + sent,
             keep_alive=not message.should_close, extra=extra,
         )  # fmt: skip
 
     def _choose(
         self, generation: Generation, caller: Caller, model: str | None, path: str
-    ) -> tuple[Target, OpenAIProvider] | None:
-        """The one place this request goes first, if it can be spliced."""
-        if model is None or model in generation.snapshot.models or not generation.access.may_use(caller, model):
+    ) -> tuple[Route, OpenAIProvider] | None:
+        """The route of this request, if its first target can be spliced."""
+        access = generation.access
+        if model is None or model in generation.snapshot.models or not access.may_use(caller, model):
             return None
         route = generation.router.resolve(model)
-        if route is None or route.policy != "ordered":
+        if route is None:
             return None
-        target = route.targets[0]
-        provider = generation.providers[target.connection]
-        if type(provider) is not OpenAIProvider or provider.config.forward_auth:
+        targets = access.reachable(caller, route.targets)
+        if not targets:
             return None
-        return (target, provider) if generation.access.may_reach(caller, target.connection) else None
+        providers = generation.providers
+        if any(type(providers[t.connection]) is not OpenAIProvider for t in targets):
+            return None
+        upstreams = generation.upstreams
+        health = upstreams.health
+        if len(targets) > 1:
+            if route.policy == "round_robin":
+                targets = health.in_turn(route.rule, targets)
+            targets = health.ordered(targets, model, upstreams.keys)
+        if not health.calm:
+            if len(targets) == 1 and health.rests(targets[0], model, upstreams.keys[targets[0].connection]):
+                return None  # whether it may be asked now is decided the ordinary way
+            health.begun(targets[0], model)
+        if targets is not route.targets:
+            route = Route(targets, route.policy, route.rule)
+        provider = providers[targets[0].connection]
+        assert type(provider) is OpenAIProvider
+        return None if provider.config.forward_auth else (route, provider)
 
     def _peer(self) -> str:
         name = self.peername
@@ -229,7 +249,8 @@ class LaneProtocol(Protocol):
         """Nothing was sent yet: the ordinary way goes on from here."""
         self._splice = None
         self.state.leave(splice.exchange)
-        self._put_back(Prior(self._body, splice.generation, splice.exchange, splice.entry, opened, error))
+        prior = Prior(self._body, splice.generation, splice.exchange, splice.entry, splice.route, opened, error)
+        self._put_back(prior)
         self._replay()
 
     # -- what the splice asks for -----------------------------------------------------------------------------------

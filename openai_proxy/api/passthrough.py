@@ -41,11 +41,13 @@ async def relay(opened: Opened, reply: Reply, exchange: Exchange, tap: Tap, *, f
     try:
         read = await check_answer(opened, forward_auth=forward_auth)
         headers = response.headers
+        if len(exchange.attempts) > 1:  # ours says whether to try again
+            headers = [field for field in headers if field[0].lower() != b"x-should-retry"]
+        exchange.status = response.status
         length = _announced(headers)
         head = wire_lines(downstream_fields(headers))
         add_trace(reply, exchange, upstream_id=field(headers, b"x-request-id") is not None)
         exchange.state = "streaming"
-        exchange.status = response.status
         reply.begin(response.status, response.reason.encode("latin-1"), head, length)
         tap.response(response.status, headers, "plain")
         await _body(response, read, reply, exchange, tap)
@@ -134,7 +136,7 @@ def add_trace(reply: Reply, exchange: Exchange, *, upstream_id: bool) -> None:
         reply.extra.append(("x-request-id", exchange.id))
     if len(exchange.attempts) > 1:
         reply.extra.append(("x-proxy-attempts", str(len(exchange.attempts))))
-        if exchange.attempts[-1].status is None or exchange.attempts[-1].status >= 400:
+        if exchange.status is None or exchange.status >= 400:
             reply.extra.append(("x-should-retry", "false"))
 
 

@@ -41,9 +41,7 @@ async def serve(visit: Visit) -> None:
         return UpstreamRequest("GET", visit.path, query, headers, client_authorization=visit.client_authorization)
 
     generation = visit.generation
-    opened = await open_first(
-        route.targets, make, generation.providers, generation.retries, generation.keys, visit.exchange
-    )
+    opened = await open_first(route.targets, make, generation.upstreams, visit.exchange)
     response = opened.response
     connection = response.connection if isinstance(response, StreamedResponse) else None
     if response.status != 101 or connection is None:

@@ -9,9 +9,10 @@ from typing import Protocol
 
 from openai_proxy.api.passthrough import AFTER_DONE, error_event
 from openai_proxy.errors import Overloaded, ProxyError, UpstreamError
-from openai_proxy.exchange import Attempt, Exchange, Outcome, Target
+from openai_proxy.exchange import Attempt, Exchange, Outcome
 from openai_proxy.protocols.http1 import CloseFraming, ResponseHead
 from openai_proxy.records.recorder import Entry
+from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import Running, State
 from openai_proxy.tasks import spawn
@@ -55,6 +56,7 @@ class Splice:
     __slots__ = (
         "_attempt", "_blocked_since", "_connecting", "_done_by", "_extra", "_head", "_key", "_lane", "_provider",
         "_rechunk", "_request", "_reused", "_target", "connection", "entry", "exchange", "generation", "keep_alive",
+        "route",
     )  # fmt: skip
 
     def __init__(
@@ -64,7 +66,7 @@ class Splice:
         exchange: Exchange,
         entry: Entry,
         provider: OpenAIProvider,
-        target: Target,
+        route: Route,
         key: str | None,
         request: bytes,
         *,
@@ -76,7 +78,8 @@ class Splice:
         self.exchange = exchange
         self.entry = entry
         self._provider = provider
-        self._target = target
+        self.route = route
+        self._target = target = route.targets[0]
         self._key = key
         self._request = request
         self.keep_alive = keep_alive
@@ -140,6 +143,9 @@ class Splice:
             out = response.head(head)
             self._lane.fall_back(self, Opened(response, self._provider, self._target, self._key))
             return out
+        health = self.generation.upstreams.health
+        if not health.calm:
+            health.well(self._target, self.exchange.model, self._key)
         self._head = head
         self._request = b""
         self.exchange.state = "streaming"

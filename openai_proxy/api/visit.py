@@ -12,6 +12,7 @@ from openai_proxy.api.reply import Reply
 from openai_proxy.errors import ProxyError
 from openai_proxy.exchange import Exchange
 from openai_proxy.records.recorder import Entry
+from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import State
 from openai_proxy.upstream.failover import Opened
@@ -34,6 +35,7 @@ class Visit:
     query: str
     entry: Entry
     first: Opened | None = None  # an answer the lane has opened already
+    route: Route | None = None  # where the lane has decided it goes
     failed: ProxyError | None = None  # what came of the lane's attempt instead
     document: dict[str, Any] | None = None  # the JSON body, once read
     client_authorization: bytes | None = None

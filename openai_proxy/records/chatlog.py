@@ -88,7 +88,7 @@ class ChatLog:
         if exchange.upstream_model is not None and exchange.upstream_model != exchange.model:
             record["upstream_model"] = exchange.upstream_model
         if len(exchange.attempts) > 1:
-            record["attempts"] = len(exchange.attempts)
+            record["attempts"] = [attempt.told() for attempt in exchange.attempts]
         self._add(exchange, conversation, record)
 
     def tool_call(self, exchange: Exchange, conversation: str, at: float, payload: dict[str, Any]) -> None:
@@ -141,7 +141,7 @@ class ChatLog:
         if exchange.upstream_model is not None and exchange.upstream_model != exchange.model:
             record["upstream_model"] = exchange.upstream_model
         if len(exchange.attempts) > 1:
-            record["attempts"] = len(exchange.attempts)
+            record["attempts"] = [attempt.told() for attempt in exchange.attempts]
         if work.answer.malformed:
             record["malformed"] = work.answer.malformed
         if work.answer.unread:

@@ -15,6 +15,7 @@ from openai_proxy.config.problems import Problem
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.routing.router import Router
+from openai_proxy.upstream.health import Health, Upstreams
 from openai_proxy.upstream.provider import Provider
 
 if TYPE_CHECKING:  # imported at run time only where there is a model (see runtime.augmented)
@@ -31,8 +32,7 @@ class Generation:
     gate: Gate
     access: Access
     router: Router
-    keys: Mapping[str, tuple[str, ...]]
-    retries: Mapping[str, int]
+    upstreams: Upstreams
     house: "AugmentedHouse | None" = None
     problems: tuple[Problem, ...] = ()
     loaded_at: float = field(default_factory=time.time)
@@ -44,7 +44,11 @@ class Generation:
 
 
 def build(
-    number: int, snapshot: Snapshot, providers: Mapping[str, Provider], house: "AugmentedHouse | None" = None
+    number: int,
+    snapshot: Snapshot,
+    providers: Mapping[str, Provider],
+    health: Health,
+    house: "AugmentedHouse | None" = None,
 ) -> Generation:
     """Compile `snapshot`. Everything that can fail fails here, before anything is swapped."""
     config = snapshot.proxy
@@ -55,8 +59,12 @@ def build(
         gate=Gate(config),
         access=Access(config.groups),
         router=Router(config),
-        keys={name: tuple(c.api_keys) for name, c in config.connections.items()},
         house=house,
         problems=snapshot.problems + (house.problems if house is not None else ()),
-        retries={name: c.max_retries for name, c in config.connections.items()},
+        upstreams=Upstreams(
+            providers,
+            retries={name: c.max_retries for name, c in config.connections.items()},
+            keys={name: tuple(c.api_keys) for name, c in config.connections.items()},
+            health=health,
+        ),
     )

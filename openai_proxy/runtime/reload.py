@@ -54,8 +54,10 @@ def adopt(state: State, prepared: Prepared) -> Generation:
         house = augmented.build(snapshot, prepared.tools, state.supervisor, state.workshop)
     providers = state.providers.build(connections)
     number = previous.number + 1 if previous is not None else 1
-    generation = build(number, snapshot, providers, house)
+    generation = build(number, snapshot, providers, state.health, house)
     changed = frozenset(state.providers.changed(providers))
+    for name in changed:
+        state.health.forget(name)
     retired = state.providers.adopt(connections, providers)
     state.generation = generation
     state.catalog.follow({name: provider.list_models for name, provider in providers.items()}, changed)

@@ -21,6 +21,7 @@ from openai_proxy.records.scribe import Scribe
 from openai_proxy.routing.catalog import Catalog
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.upstream.factory import Providers
+from openai_proxy.upstream.health import Health
 from openai_proxy.upstream.provider import Provider
 
 if TYPE_CHECKING:  # each is imported when the first model or MCP server is configured
@@ -74,6 +75,7 @@ class State:
         self.loop = loop
         self.started_at = time.time()
         self.providers = Providers(loop)
+        self.health = Health()
         self.catalog = Catalog(settings.state_dir / "models.json")
         self.recorder = Recorder(Scribe(settings.logs_dir))
         self.running: dict[str, Running] = {}

@@ -1,132 +1,235 @@
 """Trying again: the same target, the next key, the next target — until one answers, and only before the first byte.
 
-    signal                                    same target again        next target     endpoints
-    408, 409, 429, 5xx answered               up to max_retries        then            any whose body can be sent again
-    DNS, refused, TLS, connect timeout        no                       yes             any (nothing was sent)
-    break or timeout with the body sent       no                       yes             chat, completions, embeddings
-    any other answer                          it is the answer
+    signal                                  same target again      next key   next target   endpoints
+    408, 409, 5xx answered                  up to max_retries      then       then          whose body can be resent
+    429 answered                            if it is all there is  at once    then          whose body can be resent
+    401, 402, 403 to a key of ours          no                     at once    then          whose body can be resent
+    DNS, refused, TLS, connect timeout      no                     no         yes           any (nothing was sent)
+    break or timeout with the body sent     no                     no         yes           chat and embeddings
+    any other answer                        it is the answer
 
-A body that is being streamed can be sent once, so it is never tried again after its first byte went out.
+Another key or target is asked at once; the same one after what it asks for (Retry-After up to MAX_WAIT), else after
+0.5 s doubling to 8 s, half of it jitter. Past FAILOVER_TIME nothing is waited for any more: every target that is left
+is asked once. A body that is being streamed can be sent once, so it is never tried again after its first byte.
+
+A provider that answers 200 and then an error as its first event is not tried again: to see that, the head of every
+answer would have to wait for the first event, and contract §3 promises bytes as they come.
 """
 
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable
 
-from openai_proxy.errors import ProxyError, UpstreamError, UpstreamTLSError, UpstreamUnreachable
-from openai_proxy.exchange import Attempt, Exchange, Target, UpstreamRequest, UpstreamResponse
+from openai_proxy.errors import (
+    ProxyError,
+    UpstreamAuthError,
+    UpstreamError,
+    UpstreamRedirect,
+    UpstreamTLSError,
+    UpstreamUnreachable,
+)
+from openai_proxy.exchange import Attempt, Exchange, Target, UpstreamRequest
+from openai_proxy.upstream.health import Health, Opened, Upstreams
+from openai_proxy.upstream.keyring import key_id
 from openai_proxy.upstream.openai import REPLAYABLE_PATHS
-from openai_proxy.upstream.provider import Provider
+from openai_proxy.upstream.refusals import Peeked, body_says, retry_after
 
+REFUSALS = frozenset({401, 402, 403, 429})
 RETRYABLE = frozenset({408, 409, 429, *range(500, 600)})
 MAX_WAIT = 10.0  # seconds of Retry-After a waiting person is asked to bear
 FIRST_PAUSE = 0.5
 MAX_PAUSE = 8.0
+FAILOVER_TIME = 30.0
+BLAMELESS = frozenset({500, 501})  # may be the request's own fault: no strike for the breaker
 
 MakeRequest = Callable[[Target], UpstreamRequest]
 
-
-@dataclass(slots=True)
-class Opened:
-    """An answer, and whose it is."""
-
-    response: UpstreamResponse
-    provider: Provider
-    target: Target
-    key: str | None
+__all__ = ["Opened", "Upstreams", "blames", "open_first"]
 
 
 async def open_first(
     targets: tuple[Target, ...],
     make: MakeRequest,
-    providers: Mapping[str, Provider],
-    retries: Mapping[str, int],
-    keys: Mapping[str, tuple[str, ...]],
+    upstreams: Upstreams,
     exchange: Exchange,
     first: Opened | None = None,
     failed: UpstreamError | None = None,
+    *,
+    preferred: str | None = None,
 ) -> Opened:
-    """Ask `targets` in turn until one gives an answer that stands.
+    """Ask `targets` in turn until one gives an answer that stands; those that rest come last.
 
-    `make` shapes the request for a target; `retries` is `max_retries` by connection, `keys` its keys. `first` is an
-    answer that has come already, `failed` what came instead of one (either's attempt is on `exchange`).
-    Raises the last UpstreamError where nothing answered.
+    `make` shapes the request for a target. `first` is an answer to the first target that has come already, `failed`
+    what came instead of one (either's attempt is on `exchange`). `preferred` is the key the first try goes with, if it
+    does not rest: caches and signatures are bound to it. Returns the last answer where none stands, rather a
+    429 than another; raises the last UpstreamError where nothing answered.
     """
-    last: UpstreamError | None = None
-    kept: Opened | None = None
-    for number, target in enumerate(targets):
-        more = number + 1 < len(targets)
-        left = retries.get(target.connection, 0)
-        pause = FIRST_PAUSE
-        while True:
-            if first is not None:
-                opened, first = first, None
-                request = make(target)
-            else:
-                request = make(target)
-                exchange.state = "waiting"
-                try:
-                    if failed is not None:
-                        error, failed = failed, None
-                        raise error
-                    opened = await _ask(target, request, providers, keys, exchange)
-                except UpstreamError as error:
-                    last = error
-                    if not _may_move_on(error, request, exchange):
-                        raise
-                    break
-            if opened.response.status not in RETRYABLE or not _sendable_again(request):
-                return _instead_of(kept, opened)
-            if kept is not None:
-                kept.response.close()
-            kept = opened
-            wait = _retry_after(opened.response)
-            if left <= 0 or (wait is not None and wait > MAX_WAIT):
-                if more:
-                    break
+    if first is None and failed is None:
+        targets = upstreams.health.ordered(targets, exchange.model, upstreams.keys)
+        if len(targets) == 1 and (told := upstreams.health.lone(targets[0], exchange.model)) is not None:
+            raise told
+    plan = _Plan(upstreams, make, exchange, first, failed)
+    plan.preferred = preferred
+    try:
+        for number, target in enumerate(targets):
+            opened = await plan.at(target, last=number + 1 == len(targets))
+            if opened is not None:
                 return opened
+    except BaseException:
+        plan.let_go()
+        raise
+    return plan.best()
+
+
+def blames(error: ProxyError) -> bool:
+    """True if `error` says that a target is in trouble (and not that our key or address is wrong)."""
+    return isinstance(error, UpstreamError) and not isinstance(error, UpstreamAuthError | UpstreamRedirect)
+
+
+class _Plan:
+    """One request on its way through its targets."""
+
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        make: MakeRequest,
+        exchange: Exchange,
+        first: Opened | None,
+        failed: UpstreamError | None,
+    ) -> None:
+        self._upstreams = upstreams
+        self._health: Health = upstreams.health
+        self._make = make
+        self._exchange = exchange
+        self._first = first
+        self._failed = failed
+        self._kept: Opened | None = None
+        self._error: UpstreamError | None = None
+        self.preferred: str | None = None
+        self._until = time.monotonic() + FAILOVER_TIME
+
+    def best(self) -> Opened:
+        """What to tell the client when nobody gave an answer that stands."""
+        if self._kept is not None:
+            return self._kept
+        assert self._error is not None
+        raise self._error
+
+    def let_go(self) -> None:
+        """Nobody will read what was kept."""
+        if self._kept is not None:
+            self._kept.response.close()
+            self._kept = None
+
+    async def at(self, target: Target, *, last: bool) -> Opened | None:
+        """Ask one target as often as it may be asked; None to go on with the next. Raises what ends the request."""
+        keys = self._upstreams.keys.get(target.connection, ())
+        model = self._exchange.model
+        left = self._upstreams.retries.get(target.connection, 0)
+        used: set[str] = set()
+        pause = FIRST_PAUSE
+        request = self._make(target)
+        key, self.preferred = self.preferred, None
+        if key is not None and (key not in keys or self._health.keys.rests(target.connection, (key,))):
+            key = None
+        while True:
+            try:
+                opened = await self._answer(target, request, keys, used, key)
+            except UpstreamError as error:
+                self._error = error
+                if blames(error):
+                    self._health.broken(target, model, error)
+                if not _may_move_on(error, request, self._exchange):
+                    raise
+                return None
+            status = opened.response.status
+            own_key = opened.key if request.client_authorization is None else None
+            if status not in RETRYABLE and (status not in REFUSALS or own_key is None):
+                self._health.well(target, model, own_key)
+                self.let_go()
+                return opened
+            wait = retry_after(opened.response.headers)
+            if status in REFUSALS and own_key is not None:
+                wait = await self._rest(opened, own_key, wait)
+            if own_key is not None:
+                used.add(own_key)
+            if not _sendable_again(request):
+                self._report(target, status)
+                self.let_go()
+                return opened
+            self._keep(opened)
+            again = status not in REFUSALS or (status == 429 and last)
+            again = again and left > 0 and time.monotonic() < self._until and (wait is None or wait <= MAX_WAIT)
+            others = [other for other in keys if other not in used]
+            ready = bool(others) and self._health.keys.rests(target.connection, others) == 0.0
+            if ready and (status in REFUSALS or not again):
+                key, left = None, (left if status in REFUSALS else 0)
+                continue  # with the next key, at once
+            if not again:
+                self._report(target, status)
+                return None
             left -= 1
+            key = opened.key
             await asyncio.sleep(wait if wait is not None else pause * random.uniform(0.5, 1.0))  # noqa: S311
             pause = min(pause * 2, MAX_PAUSE)
-    if kept is not None:
-        return kept
-    assert last is not None
-    raise last
 
+    def _report(self, target: Target, status: int) -> None:
+        if status >= 500 and status not in BLAMELESS:
+            self._health.broken(target, self._exchange.model, None)
 
-def _instead_of(kept: Opened | None, opened: Opened) -> Opened:
-    if kept is not None and kept is not opened:
-        kept.response.close()
-    return opened
+    def _keep(self, opened: Opened) -> None:
+        """Of the answers that do not stand, keep the last one, but rather a 429 than another."""
+        kept = self._kept
+        if kept is not None and kept is not opened:
+            if kept.response.status == 429 and opened.response.status != 429:
+                opened.response.close()
+                return
+            kept.response.close()
+        self._kept = opened
 
+    async def _rest(self, opened: Opened, key: str, wait: float | None) -> float | None:
+        """Let the refused key rest; the seconds the provider asks for."""
+        response = opened.response
+        money = response.status == 402
+        if response.status in (402, 429):
+            peeked = Peeked(response)
+            opened.response = peeked
+            asked, short = body_says(await peeked.peek())
+            money = money or short
+            wait = wait if wait is not None else asked
+        self._health.keys.refused(opened.target.connection, key, response.status, wait, money=money)
+        return wait if not money else None
 
-async def _ask(
-    target: Target,
-    request: UpstreamRequest,
-    providers: Mapping[str, Provider],
-    keys: Mapping[str, tuple[str, ...]],
-    exchange: Exchange,
-) -> Opened:
-    provider = providers[target.connection]
-    available = keys.get(target.connection, ())
-    key = available[0] if available else None
-    attempt = Attempt(target)
-    exchange.attempts.append(attempt)
-    exchange.connection = target.connection
-    exchange.upstream_model = target.model or exchange.model
-    started = time.monotonic()
-    try:
-        response = await provider.send(request, key)
-    except ProxyError as error:
-        attempt.error = error.code
-        raise
-    finally:
-        attempt.duration = time.monotonic() - started
-    attempt.status = response.status
-    return Opened(response, provider, target, key)
+    async def _answer(
+        self, target: Target, request: UpstreamRequest, keys: tuple[str, ...], used: set[str], key: str | None
+    ) -> Opened:
+        if self._first is not None:
+            opened, self._first = self._first, None
+            return opened
+        if self._failed is not None:
+            error, self._failed = self._failed, None
+            raise error
+        exchange = self._exchange
+        exchange.state = "waiting"
+        provider = self._upstreams.providers[target.connection]
+        self._health.begun(target, exchange.model)
+        if key is None:
+            key = self._health.keys.pick(target.connection, tuple(k for k in keys if k not in used) or keys)
+        attempt = Attempt(target, key_id(key) if len(keys) > 1 and key is not None else None)
+        exchange.attempts.append(attempt)
+        exchange.connection = target.connection
+        exchange.upstream_model = target.model or exchange.model
+        started = time.monotonic()
+        try:
+            response = await provider.send(request, key)
+        except ProxyError as error:
+            attempt.error = error.code
+            raise
+        finally:
+            attempt.duration = time.monotonic() - started
+        attempt.status = response.status
+        return Opened(response, provider, target, key)
 
 
 def _sendable_again(request: UpstreamRequest) -> bool:
@@ -139,19 +242,3 @@ def _may_move_on(error: UpstreamError, request: UpstreamRequest, exchange: Excha
     if not _sendable_again(request):
         return False
     return request.method in ("GET", "HEAD", "OPTIONS") or exchange.path in REPLAYABLE_PATHS
-
-
-def _retry_after(response: UpstreamResponse) -> float | None:
-    """Seconds the provider asks to wait: retry-after-ms, or Retry-After as seconds or a date (RFC 9110 §10.2.3)."""
-    fields = {name.lower(): value for name, value in response.headers}
-    try:
-        if (milliseconds := fields.get(b"retry-after-ms")) is not None:
-            return max(float(milliseconds) / 1000, 0.0)
-        value = fields.get(b"retry-after")
-        if value is None:
-            return None
-        if value.isdigit():
-            return float(value)
-        return max(parsedate_to_datetime(value.decode("latin-1")).timestamp() - time.time(), 0.0)
-    except (ValueError, TypeError):
-        return None

@@ -1,0 +1,163 @@
+"""What is known of the providers' health: keys that rest, and a circuit breaker per (connection, model).
+
+Five requests in a row that found a model of a connection broken (no connection, a break, a timeout, 502 and above; a
+500 or 501 may be the request's own fault) open its breaker: routes with another target pass it over for 30 s, then
+one request may try (half-open); each failure doubles the pause up to 5 min, any success closes it. A target that is
+all a route has is protected too, but never given up: while its breaker is open one request in two seconds gets
+through, and the others hear at once what the last one heard, instead of queueing up in front of a server that has
+trouble already.
+
+Lives as long as the process. While all is well a request pays two comparisons (`calm`).
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from openai_proxy.errors import UpstreamError
+from openai_proxy.exchange import Target, UpstreamResponse
+from openai_proxy.upstream.keyring import KeyRing
+from openai_proxy.upstream.provider import Provider
+
+STRIKES = 5
+FIRST_PAUSE = 30.0
+LONGEST_PAUSE = 300.0
+LONE_PAUSE = 2.0
+MAX_BREAKERS = 4096  # model names come from clients
+
+
+@dataclass(slots=True)
+class Breaker:
+    """One model of one connection. `error` is what the last request heard of it."""
+
+    strikes: int = 0
+    until: float = 0.0
+    tried: float = 0.0
+    trying: bool = False
+    error: UpstreamError | None = None
+
+    @property
+    def open(self) -> bool:
+        """True if it has failed too often in a row."""
+        return self.strikes >= STRIKES
+
+
+class Health:
+    """See the module."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.keys = KeyRing(clock)
+        self._breakers: dict[tuple[str, str], Breaker] = {}
+        self._turns: dict[str, int] = {}
+
+    @property
+    def calm(self) -> bool:
+        """True while nothing is wrong anywhere: nothing to look up, nothing to clear."""
+        return not self._breakers and self.keys.calm
+
+    def in_turn(self, rule: str, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        """`targets` of a round-robin rule, beginning with the one whose turn it is."""
+        turn = self._turns.get(rule, 0)
+        self._turns[rule] = turn + 1
+        first = turn % len(targets)
+        return targets[first:] + targets[:first]
+
+    def rests(self, target: Target, model: str | None, keys: Sequence[str]) -> float:
+        """Seconds for which `target` had better be passed over; 0 if it is fit."""
+        breaker = self._breakers.get((target.connection, target.model or model or ""))
+        pause = max(breaker.until - self._clock(), 0.0) if breaker is not None and breaker.open else 0.0
+        return max(pause, self.keys.rests(target.connection, keys))
+
+    def ordered(
+        self, targets: tuple[Target, ...], model: str | None, keys: Mapping[str, tuple[str, ...]]
+    ) -> tuple[Target, ...]:
+        """Fit targets before those that rest, soonest first; the order is kept otherwise."""
+        if len(targets) < 2 or self.calm:
+            return targets
+        return tuple(sorted(targets, key=lambda t: self.rests(t, model, keys.get(t.connection, ()))))
+
+    def lone(self, target: Target, model: str | None) -> UpstreamError | None:
+        """Before asking the only target of a route: what to tell the client at once instead, or None to go on."""
+        breaker = self._breakers.get((target.connection, target.model or model or ""))
+        if breaker is None or not breaker.open:
+            return None
+        now = self._clock()
+        if now - breaker.tried >= LONE_PAUSE:
+            breaker.tried = now
+            return None
+        wait = LONE_PAUSE - (now - breaker.tried)
+        known = breaker.error
+        text = known.message if known is not None else f"The connection '{target.connection}' is in trouble."
+        kind = type(known) if known is not None else UpstreamError
+        code = known.code if known is not None else "upstream_resting"
+        status = known.status if known is not None else 503
+        return kind(text, code=code, status=status, headers={"Retry-After": str(int(wait) + 1)})
+
+    def begun(self, target: Target, model: str | None) -> None:
+        """A request goes to `target`: if its breaker is open, this is the one that tries."""
+        if self._breakers:
+            breaker = self._breakers.get((target.connection, target.model or model or ""))
+            if breaker is not None and breaker.open:
+                breaker.trying = True
+                breaker.until = self._clock() + _pause(breaker.strikes)
+
+    def well(self, target: Target, model: str | None, key: str | None) -> None:
+        """`target` gave a sound answer."""
+        if self._breakers:
+            self._breakers.pop((target.connection, target.model or model or ""), None)
+        if key is not None:
+            self.keys.answered(target.connection, key)
+
+    def broken(self, target: Target, model: str | None, error: UpstreamError | None) -> None:
+        """A request found `target` broken; `error` is what it heard, None for an answer of the provider's own."""
+        name = (target.connection, target.model or model or "")
+        breaker = self._breakers.get(name)
+        if breaker is None:
+            if len(self._breakers) >= MAX_BREAKERS:
+                del self._breakers[next(iter(self._breakers))]
+            breaker = self._breakers[name] = Breaker()
+        now = self._clock()
+        breaker.error = error
+        if breaker.open and now < breaker.until and not breaker.trying:
+            return  # one of many that were under way: no more news
+        breaker.trying = False
+        breaker.strikes += 1
+        if breaker.open:
+            breaker.tried = now
+            breaker.until = now + _pause(breaker.strikes)
+
+    def forget(self, connection: str) -> None:
+        """The connection was edited: what was known of it says nothing any more."""
+        self.keys.forget(connection)
+        for name in [known for known in self._breakers if known[0] == connection]:
+            del self._breakers[name]
+
+    def state(self, connection: str) -> tuple[int, list[str]]:
+        """For the status: how many keys rest, and the models whose breaker is open."""
+        broken = [model for (name, model), b in self._breakers.items() if name == connection and b.open]
+        return self.keys.resting(connection), broken
+
+
+def _pause(strikes: int) -> float:
+    return min(FIRST_PAUSE * 2.0 ** min(strikes - STRIKES, 10), LONGEST_PAUSE)
+
+
+@dataclass(slots=True)
+class Opened:
+    """An answer, and whose it is."""
+
+    response: UpstreamResponse
+    provider: Provider
+    target: Target
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Upstreams:
+    """Whom one generation may ask: providers, `max_retries` and keys by connection, and the health all share."""
+
+    providers: Mapping[str, Provider]
+    retries: Mapping[str, int]
+    keys: Mapping[str, tuple[str, ...]]
+    health: Health

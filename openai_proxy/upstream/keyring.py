@@ -1,0 +1,108 @@
+"""Which of a connection's keys is used next, and which must rest. Lives as long as the process.
+
+    answer                                the key rests for
+    429                                   what the provider says, else 10 s doubling to 5 min
+    402, insufficient_quota, billing      what the provider says, at least 10 min
+    401                                   10 min, or until its connection is edited
+    403                                   1 min: it may be this request, not the key
+
+Keys take turns. One that rests is passed over; where all rest, the one that may work soonest is used, because an
+answer from the provider says more than one of ours.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+log = logging.getLogger(__name__)
+
+FIRST_REST = 10.0
+LONGEST_REST = 300.0
+NO_MONEY = 600.0
+REFUSED = 600.0
+FORBIDDEN = 60.0
+LONGEST_ASKED = 86_400.0  # seconds of Retry-After that are believed
+
+
+@dataclass(slots=True)
+class _Rest:
+    until: float
+    strikes: int
+
+
+class KeyRing:
+    """Turns and rests of every connection's keys. Memory is bounded by the keys of the configuration."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._turn: dict[str, int] = {}
+        self._rests: dict[tuple[str, str], _Rest] = {}
+
+    def pick(self, connection: str, keys: Sequence[str]) -> str | None:
+        """The key for the next request on `connection`; None where it has none."""
+        count = len(keys)
+        if count < 2:
+            return keys[0] if count else None
+        turn = self._turn.get(connection, 0)
+        self._turn[connection] = turn + 1
+        if not self._rests:
+            return keys[turn % count]
+        now = self._clock()
+        ordered = [keys[(turn + n) % count] for n in range(count)]
+        return min(ordered, key=lambda key: self._left(connection, key, now))
+
+    def rests(self, connection: str, keys: Sequence[str]) -> float:
+        """Seconds until one of `keys` may be used; 0 if one may now."""
+        if not self._rests or not keys:
+            return 0.0
+        now = self._clock()
+        return min(self._left(connection, key, now) for key in keys)
+
+    def _left(self, connection: str, key: str, now: float) -> float:
+        rest = self._rests.get((connection, key))
+        return max(rest.until - now, 0.0) if rest is not None else 0.0
+
+    def answered(self, connection: str, key: str) -> None:
+        """The key works."""
+        if self._rests:
+            self._rests.pop((connection, key), None)
+
+    def refused(self, connection: str, key: str, status: int, asked: float | None, *, money: bool) -> None:
+        """The provider answered 401, 402, 403 or 429. `asked` are the seconds it asks for; `money`: for want of it."""
+        known = self._rests.get((connection, key))
+        strikes = known.strikes + 1 if known is not None else 1
+        asked = min(asked, LONGEST_ASKED) if asked is not None else None
+        if money or status == 402:
+            seconds = max(asked or 0.0, NO_MONEY)
+        elif status == 401:
+            seconds = REFUSED
+        elif status == 403:
+            seconds = FORBIDDEN
+        else:
+            seconds = asked if asked is not None else min(FIRST_REST * 2 ** min(strikes - 1, 10), LONGEST_REST)
+        self._rests[connection, key] = _Rest(self._clock() + seconds, strikes)
+        level = logging.WARNING if known is None or status == 401 else logging.INFO
+        log.log(level, "connection '%s': key %s answered %d and rests for %.0f s",
+                connection, key_id(key), status, seconds)  # fmt: skip
+
+    def forget(self, connection: str) -> None:
+        """The connection was edited: its keys begin anew."""
+        for known in [pair for pair in self._rests if pair[0] == connection]:
+            del self._rests[known]
+
+    @property
+    def calm(self) -> bool:
+        """True while no key rests."""
+        return not self._rests
+
+    def resting(self, connection: str) -> int:
+        """How many keys of `connection` rest now, for the status."""
+        now = self._clock()
+        return sum(1 for pair, rest in self._rests.items() if pair[0] == connection and rest.until > now)
+
+
+def key_id(key: str) -> str:
+    """What may be said of a key: the first 12 hex digits of its SHA-256."""
+    return sha256(key.encode()).hexdigest()[:12]

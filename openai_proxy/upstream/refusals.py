@@ -1,0 +1,124 @@
+"""What an answer says about waiting, quotas and keys: header fields, and the error bodies of OpenAI, Google, Anthropic.
+
+retry-after-ms, Retry-After (seconds or a date)              RFC 9110 §10.2.3
+error.details[].retryDelay "12.5s" of google.rpc.RetryInfo   https://ai.google.dev/gemini-api/docs/troubleshooting
+error.code "insufficient_quota", error.type "billing_error"  no money: waiting seconds will not help
+"""
+
+import asyncio
+import math
+import time
+import zlib
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import orjson
+
+from openai_proxy.errors import UpstreamError
+from openai_proxy.exchange import Headers, UpstreamResponse
+
+MAX_BODY = 64 * 1024
+PATIENCE = 2.0  # seconds for the body of a refusal
+
+_NO_MONEY = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached", "insufficient_credits"})
+
+
+def retry_after(headers: Headers) -> float | None:
+    """Seconds the header fields ask to wait, or None."""
+    fields = {name.lower(): value for name, value in headers}
+    try:
+        if (milliseconds := fields.get(b"retry-after-ms")) is not None:
+            return _sane(float(milliseconds) / 1000)
+        value = fields.get(b"retry-after")
+        if value is None:
+            return None
+        try:
+            return _sane(float(value))
+        except ValueError:
+            return _sane(parsedate_to_datetime(value.decode("latin-1")).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _sane(seconds: float) -> float | None:
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def body_says(body: bytes) -> tuple[float | None, bool]:
+    """Seconds the error body asks to wait (None: says nothing), and whether it is for want of money."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None, False
+    if isinstance(document, list):  # Google's streams
+        document = document[0] if document else None
+    error = document.get("error") if isinstance(document, dict) else None
+    if not isinstance(error, dict):
+        return None, False
+    money = not _NO_MONEY.isdisjoint(x for x in (error.get("code"), error.get("type")) if isinstance(x, str))
+    return next(_delays(error.get("details")), None), money
+
+
+def _delays(details: Any) -> Iterator[float]:
+    for detail in details if isinstance(details, list) else ():
+        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+        if isinstance(delay, str) and delay.endswith("s"):
+            try:
+                seconds = _sane(float(delay[:-1]))
+            except ValueError:
+                continue
+            if seconds is not None:
+                yield seconds
+
+
+class Peeked:
+    """An answer whose first body bytes were looked at: whoever reads it gets them all the same."""
+
+    def __init__(self, response: UpstreamResponse) -> None:
+        self._response = response
+        self._pieces: list[bytes] = []
+        self._error: UpstreamError | None = None
+        self.status = response.status
+        self.reason = response.reason
+        self.headers = response.headers
+
+    async def peek(self) -> bytes:
+        """The body as far as it comes within PATIENCE and MAX_BODY, inflated. What fails here fails the reader."""
+        size = 0
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while size <= MAX_BODY and (piece := await self._response.chunk()):
+                    self._pieces.append(piece)
+                    size += len(piece)
+        except TimeoutError:
+            return b""
+        except UpstreamError as error:
+            self._error = error
+        body = b"".join(self._pieces)
+        if any(name.lower() == b"content-encoding" for name, _ in self.headers):
+            try:
+                body = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, 16 * MAX_BODY)
+            except zlib.error:
+                return b""
+        return body
+
+    async def chunk(self) -> bytes:
+        """See UpstreamResponse."""
+        if self._pieces:
+            return self._pieces.pop(0)
+        if self._error is not None:
+            raise self._error
+        return await self._response.chunk()
+
+    async def read(self, limit: int) -> bytes:
+        """See UpstreamResponse."""
+        held = b"".join(self._pieces)
+        self._pieces.clear()
+        if self._error is not None:
+            raise self._error
+        return held + await self._response.read(max(limit - len(held), 0))
+
+    def close(self) -> None:
+        """See UpstreamResponse."""
+        self._response.close()
