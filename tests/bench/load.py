@@ -94,10 +94,11 @@ def _wrk(port: int, headers: Mapping[str, str], connections: int, seconds: float
 
 
 class _Asker(asyncio.Protocol):
-    """One keep-alive connection of the raw client."""
+    """One keep-alive connection of the raw client; with a `pace`, it asks every so many seconds, else at once."""
 
-    def __init__(self, request: bytes, latencies: list[float], budget: list[int]) -> None:
-        self.request, self.latencies, self.budget = request, latencies, budget
+    def __init__(self, port: int, request: bytes, latencies: list[float], budget: list[int], pace: float) -> None:
+        self.port = port
+        self.request, self.latencies, self.budget, self.pace = request, latencies, budget, pace
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.failed = 0
         self.waiting = False
@@ -130,27 +131,51 @@ class _Asker(asyncio.Protocol):
         self.latencies.append(time.monotonic() - self.began)
         if not data.startswith(b"HTTP/1.1 200"):
             self.failed += 1
-        self.ask()
+        wait = self.began + self.pace - time.monotonic() if self.pace else 0.0
+        if wait > 0:
+            asyncio.get_running_loop().call_later(wait, self.ask)
+        else:
+            self.ask()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Count what was being waited for, and go on over a new connection, as any client would."""
         self.failed += self.waiting
-        if not self.ended.done():
+        self.waiting = False
+        if self.budget[0] > 0 and self.port:
+            self.reconnecting = asyncio.ensure_future(self.connect())
+        elif not self.ended.done():
             self.ended.set_result(None)
+
+    async def connect(self) -> None:
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self.port)
+        except OSError:
+            self.failed += 1
+            await asyncio.sleep(0.01)
+            self.connection_lost(None)
 
 
 async def raw_loop(
-    port: int, headers: Mapping[str, str], connections: int, *, seconds: float = 3600, requests: int = 1 << 60
+    port: int,
+    headers: Mapping[str, str],
+    connections: int,
+    *,
+    seconds: float = 3600,
+    requests: int = 1 << 60,
+    payload: bytes | None = None,
+    pace: float = 0.0,
 ) -> Rate:
-    """The same without wrk; also ends after exactly `requests` requests."""
-    loop = asyncio.get_running_loop()
+    """The same without wrk; also ends after exactly `requests` requests. `pace`: seconds from question to question."""
     latencies: list[float] = []
     budget = [requests]
     began = time.monotonic()
-    text = request_bytes(port, headers, body())
-    askers = [
-        (await loop.create_connection(lambda: _Asker(text, latencies, budget), "127.0.0.1", port))[1]
-        for _ in range(connections)
-    ]
+    text = request_bytes(port, headers, body() if payload is None else payload)
+    askers = []
+    for _ in range(connections):
+        asker = _Asker(port, text, latencies, budget, pace)
+        await asker.connect()
+        askers.append(asker)
+        await asyncio.sleep(pace / connections)  # so that paced ones do not ask all at the same moment
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await asyncio.wait([asker.ended for asker in askers])
@@ -161,6 +186,7 @@ async def raw_loop(
     elapsed = time.monotonic() - began
     failed = sum(asker.failed for asker in askers)
     for asker in askers:
+        asker.port = 0
         asker.transport.abort()
     latencies.sort()
     return Rate(len(latencies), elapsed, quantile(latencies, 0.5), quantile(latencies, 0.99), failed)
@@ -233,7 +259,9 @@ class Crowd:
     streams: list[Stream] = field(default_factory=list)
     transits: list[float] = field(default_factory=list)
 
-    async def open(self, count: int, rate: float, tokens: int, *, at_once: int = 100, over: float = 0.0) -> None:
+    async def open(
+        self, count: int, rate: float, tokens: int, *, at_once: int = 100, over: float = 0.0, model: str | None = None
+    ) -> None:
         """Open `count` more streams of `tokens` chunks at `rate` a second, at most `at_once` waiting for their first.
 
         `over` spreads them over so many seconds, so that their chunks do not come all at the same moments.
@@ -245,7 +273,7 @@ class Crowd:
         async def one(number: int) -> None:
             await asyncio.sleep(over * number / count)
             async with gate:
-                payload = body(f"bench-{rate:g}", tokens, user=f"bench-{base + number}")
+                payload = body(model or f"bench-{rate:g}", tokens, user=f"bench-{base + number}")
                 text = request_bytes(self.port, self.headers, payload)
                 stream = Stream(text, self.transits)
                 self.streams.append(stream)

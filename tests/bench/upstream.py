@@ -3,7 +3,8 @@
     python -m tests.bench.upstream PORT
 
 What a request gets is in its `model`: `bench` a small JSON answer; `bench-RATE` a stream of `max_tokens` chunks at
-RATE a second, each with the time it was sent (CLOCK_MONOTONIC, ns, between two @); `bench-silent` nothing at all.
+RATE a second, each with the time it was sent (CLOCK_MONOTONIC, ns, between two @); `bench-silent` nothing at all;
+`bench-tool` a call of the tool `calculator`, and once its result is there, a short answer.
 `GET /bench` tells what happened: how many requests, how many answers were cut by the other side, and when the last.
 """
 
@@ -43,6 +44,49 @@ LAST = (
     b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 )
 CHUNK_FRAME = b"%x\r\n" % len(CHUNK % 0) + CHUNK + b"\r\n"
+CALL = {
+    "id": "call_bench",
+    "type": "function",
+    "function": {"name": "calculator", "arguments": '{"expression": "6*7"}'},
+}
+CALL_ANSWER = json.dumps(
+    {
+        "id": "chatcmpl-bench",
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": "bench",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": None, "tool_calls": [CALL]},
+                "finish_reason": "tool_calls",
+            }
+        ],
+        "usage": {"prompt_tokens": 42, "completion_tokens": 12, "total_tokens": 54},
+    }
+).encode()
+
+
+def event(delta: object, finish: str | None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    chunk = {"id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": "bench"}
+    return b"data: " + json.dumps({**chunk, "choices": [choice]}).encode() + b"\n\n"
+
+
+def whole(content_type: bytes, text: bytes) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
+    return head % (content_type, len(text)) + text
+
+
+ROLE = event({"role": "assistant", "content": ""}, None)
+SSE = b"text/event-stream"
+CALLS = {
+    True: whole(
+        SSE, ROLE + event({"tool_calls": [{"index": 0, **CALL}]}, None) + event({}, "tool_calls") + b"data: [DONE]\n\n"
+    ),
+    False: whole(b"application/json", CALL_ANSWER),
+}
+FINALS = {True: whole(SSE, ROLE + event({"content": "It is 42."}, None) + LAST), False: SMALL}
 LAST_FRAME = b"%x\r\n%b\r\n0\r\n\r\n" % (len(LAST), LAST)
 MODEL = re.compile(rb'"model"\s*:\s*"bench-([a-z0-9.]+)"')
 COUNT = re.compile(rb'"max_(?:completion_)?tokens"\s*:\s*(\d+)')
@@ -97,6 +141,10 @@ class Provider(asyncio.Protocol):
         kind = MODEL.search(data, end)
         if kind is None:
             self.transport.write(SMALL)
+            return
+        if kind[1] == b"tool":
+            answers = FINALS if b'"role":"tool"' in data or b'"role": "tool"' in data else CALLS
+            self.transport.write(answers[b'"stream":true' in data or b'"stream": true' in data])
             return
         self.busy = True
         if kind[1] != b"silent":
