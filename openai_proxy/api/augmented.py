@@ -37,6 +37,11 @@ _STREAM = (
 
 async def serve(visit: Visit, model: AugmentedModel, route: Route, document: dict[str, Any]) -> None:
     """Answer a chat request for an augmented model."""
+    await _answer(visit, await turn_for(visit, model, route, document), document)
+
+
+async def turn_for(visit: Visit, model: AugmentedModel, route: Route, document: dict[str, Any]) -> Turn:
+    """The agent's turn for a chat request: prompt filled in, tools at hand."""
     state = visit.state
     probe = is_probe(document)
     if model.servers and not probe:
@@ -56,7 +61,7 @@ async def serve(visit: Visit, model: AugmentedModel, route: Route, document: dic
         probe=probe,
     )
     body = {**document, "messages": messages}
-    turn = Turn(
+    return Turn(
         body=body,
         model=model.config.name,
         ask=_Asking(visit, route, model.config.upstream_model),
@@ -67,7 +72,6 @@ async def serve(visit: Visit, model: AugmentedModel, route: Route, document: dic
         turns=state.turns,
         observer=_Watcher(visit),
     )
-    await _answer(visit, turn, document)
 
 
 async def serve_with_tools(visit: Visit, route: Route, document: dict[str, Any], model: str) -> None:

@@ -70,6 +70,13 @@ async def _serve_json(visit: Visit) -> None:
             await augmented.serve_with_tools(visit, route, document, model)
             return
 
+    if visit.path.startswith("/messages"):
+        from openai_proxy.api import messages  # only Anthropic's clients ask here
+
+        if model is not None and messages.translates(visit, route, model):
+            await messages.serve(visit, route, model, document, plain)
+            return
+
     def make(target: Target) -> UpstreamRequest:
         if target.model is None:
             return _request(visit, raw)

@@ -38,7 +38,7 @@ from openai_proxy.upstream.openai import OpenAIProvider
 
 PATHS = {
     prefix + path: path
-    for path in ("/chat/completions", "/completions", "/embeddings", "/responses", "/messages", "/moderations")
+    for path in ("/chat/completions", "/completions", "/embeddings", "/responses", "/moderations")
     for prefix in ("", "/v1")
 }
 """Targets the lane takes, as written -> below the API root."""

@@ -74,7 +74,7 @@ class State:
             log.warning("no state directory: %s; nothing is remembered over a restart", error.strerror)
         self.loop = loop
         self.started_at = time.time()
-        self.providers = Providers(loop)
+        self.providers = Providers(loop, settings.config_dir)
         self.health = Health()
         self.catalog = Catalog(settings.state_dir / "models.json")
         self.recorder = Recorder(Scribe(settings.logs_dir))

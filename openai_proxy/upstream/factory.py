@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 
 from openai_proxy.config.connection import ConnectionConfig
 from openai_proxy.upstream.openai import OpenAIProvider
@@ -19,7 +20,8 @@ class Providers:
     Lives as long as the process.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, config_dir: Path) -> None:
+        self._config_dir = config_dir  # where a local connection's callable may be
         self._loop = loop
         self.watch = Watch(loop)
         self._pools: dict[Key, Pool] = {}
@@ -70,12 +72,29 @@ class Providers:
             pool = self._pools[key] = Pool(name, key[1], self.watch, self._loop)
         return pool
 
+    # What a house does not use is not imported: each of these brings its translator.
     def _make(self, name: str, config: ConnectionConfig) -> Provider:
         if config.api_type == "echo":
             from openai_proxy.upstream.echo import EchoProvider
 
             return EchoProvider(name)
-        return OpenAIProvider(config, self._pool(name, config))
+        if config.api_type == "local":
+            from openai_proxy.upstream.local.provider import LocalProvider
+
+            return LocalProvider(
+                name, path=config.path, function=config.callable, search=self._config_dir, model=config.model,
+                first_byte=config.timeout.first_byte, idle=config.timeout.idle,
+            )  # fmt: skip
+        plain = OpenAIProvider(config, self._pool(name, config))
+        if config.api_type == "anthropic":
+            from openai_proxy.upstream.anthropic import AnthropicProvider
+
+            return AnthropicProvider(name, plain.send, keys=config.api_keys, forward_auth=config.forward_auth)
+        if config.api_type == "google":
+            from openai_proxy.upstream.google import GoogleProvider
+
+            return GoogleProvider(name, plain.send, keys=config.api_keys)
+        return plain
 
 
 def _pool_key(name: str, config: ConnectionConfig) -> Key:

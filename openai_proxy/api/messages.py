@@ -1,0 +1,115 @@
+"""`/v1/messages` for every model: bytes through to Anthropic connections, translated for all others.
+
+So Anthropic's clients can use any model of the house, augmented ones too.
+API: https://docs.anthropic.com/en/api/messages
+"""
+
+from typing import Any
+
+import orjson
+
+from openai_proxy.agent import run as agent
+from openai_proxy.agent.refusal import UpstreamRefused
+from openai_proxy.agent.turn import Turn
+from openai_proxy.api import augmented
+from openai_proxy.api.headers import upstream_fields
+from openai_proxy.api.passthrough import check_answer, relay
+from openai_proxy.api.visit import Visit
+from openai_proxy.errors import UpstreamError
+from openai_proxy.exchange import Target, UpstreamRequest, UpstreamResponse
+from openai_proxy.protocols.json_members import edit
+from openai_proxy.protocols.messages_inbound import estimate_tokens, to_chat
+from openai_proxy.routing.router import Route
+from openai_proxy.tasks import spawn
+from openai_proxy.upstream.failover import Opened, open_first
+from openai_proxy.upstream.inprocess import BytesResponse, StreamResponse
+from openai_proxy.upstream.messages_answer import as_messages
+
+COUNT = "/messages/count_tokens"
+_NOT_FOR_CHAT = (b"accept-encoding", b"content-type", b"content-encoding", b"anthropic-version", b"anthropic-beta")
+
+
+def translates(visit: Visit, route: Route, model: str | None) -> bool:
+    """True if a Messages request for `model` must be translated for one of its targets at least."""
+    if visit.exchange.method != "POST" or model is None:
+        return False
+    providers = visit.generation.providers
+    house = visit.generation.house
+    if house is not None and model in house.models:
+        return True
+    return any(providers[target.connection].api_type != "anthropic" for target in route.targets)
+
+
+async def serve(visit: Visit, route: Route, model: str, document: dict[str, Any], plain: bytes) -> None:
+    """Answer a Messages request for a model that is not (or not only) Anthropic's."""
+    if visit.path == COUNT:
+        await visit.reply.send(200, orjson.dumps({"input_tokens": estimate_tokens(document)}))
+        return
+    request = to_chat(document)
+    if request.dropped:
+        visit.reply.extra.append(("x-proxy-dropped", ", ".join(request.dropped)))
+    house = visit.generation.house
+    found = house.models.get(model) if house is not None else None
+    if found is not None:
+        response = await _augmented(visit, await augmented.turn_for(visit, found, route, request.body))
+        answer = await as_messages(response, model, input_tokens=estimate_tokens(document))
+        opened = Opened(answer, visit.generation.providers[route.targets[0].connection], route.targets[0], None)
+        await relay(opened, visit.reply, visit.exchange, visit.entry, forward_auth=False)
+        return
+    await _plain(visit, route, model, document, plain, request.body)
+
+
+async def _augmented(visit: Visit, turn: Turn) -> UpstreamResponse:
+    try:
+        answer = await agent.start(turn)
+        if turn.body.get("stream") is True:
+            pieces = answer.stream()
+
+            def end() -> None:
+                spawn(pieces.aclose(), name="end of an agent's turn")
+
+            return StreamResponse(pieces, on_close=end)
+        return BytesResponse(orjson.dumps(await answer.completion()))
+    except UpstreamRefused as refused:
+        return BytesResponse(refused.body, status=refused.status)
+
+
+async def _plain(
+    visit: Visit, route: Route, model: str, document: dict[str, Any], plain: bytes, chat: dict[str, Any]
+) -> None:
+    generation = visit.generation
+
+    def make(target: Target) -> UpstreamRequest:
+        fields = upstream_fields(visit.request.raw_headers)
+        if generation.providers[target.connection].api_type == "anthropic":
+            body = plain if target.model is None else edit(plain, {"model": orjson.dumps(target.model)})
+            path = visit.path
+            fields = [f for f in fields if f[0].lower() != b"content-encoding"]
+        else:
+            body = orjson.dumps({**chat, "model": target.model or model})
+            path = "/chat/completions"
+            fields = [f for f in fields if f[0].lower() not in _NOT_FOR_CHAT]
+            fields += [(b"Content-Type", b"application/json"), (b"Accept-Encoding", b"identity")]
+        return UpstreamRequest("POST", path, visit.query, fields, body, client_authorization=visit.client_authorization)
+
+    opened = await open_first(
+        route.targets, make, generation.providers, generation.retries, generation.keys, visit.exchange
+    )
+    forward = generation.config.connections[opened.target.connection].forward_auth
+    if opened.provider.api_type != "anthropic":
+        try:
+            read = await check_answer(opened, forward_auth=forward)
+            response = opened.response
+            if read:
+                response = BytesResponse(b"".join(read), status=response.status, headers=_kept(response))
+                opened.response.close()
+            answer = await as_messages(response, model, input_tokens=estimate_tokens(document))
+        except UpstreamError:
+            opened.response.close()
+            raise
+        opened = Opened(answer, opened.provider, opened.target, None)
+    await relay(opened, visit.reply, visit.exchange, visit.entry, forward_auth=forward)
+
+
+def _kept(response: UpstreamResponse) -> list[tuple[bytes, bytes]]:
+    return [f for f in response.headers if f[0].lower() not in (b"content-length", b"transfer-encoding")]
