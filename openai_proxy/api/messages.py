@@ -92,9 +92,7 @@ async def _plain(
             fields += [(b"Content-Type", b"application/json"), (b"Accept-Encoding", b"identity")]
         return UpstreamRequest("POST", path, visit.query, fields, body, client_authorization=visit.client_authorization)
 
-    opened = await open_first(
-        route.targets, make, generation.providers, generation.retries, generation.keys, visit.exchange
-    )
+    opened = await open_first(route.targets, make, generation.upstreams, visit.exchange)
     forward = generation.config.connections[opened.target.connection].forward_auth
     if opened.provider.api_type != "anthropic":
         try:
