@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.harness.daemon import CANARY, Daemon
 from tests.harness.upstream import Upstream
+from tests.harness.waiting import eventually
 
 WAYS = {"spliced": [], "plain": ["--no-splice"]}
 """Both ways of serving, held to the same tests: the fast path, and aiohttp alone."""
@@ -27,12 +28,22 @@ def front_conf(upstream: Upstream, **more: Any) -> dict[str, Any]:
     return {"connections": connections | more.pop("connections", {}), "default_connection": "main", **more}
 
 
+def running_requests(daemon: Daemon) -> list[Any]:
+    """What the daemon itself says is still running; the question itself is not counted."""
+    requests = daemon.get("/admin/status").json()["requests"]
+    return [request for request in requests if request["model"] is not None]
+
+
 @contextlib.contextmanager
 def serving(root: Path, conf: Mapping[str, Any], way: str, **options: Any) -> Iterator[Daemon]:
     """A daemon on `conf`. At the end: no client connection, no child, exit code 0, nothing to complain about."""
     daemon = Daemon(root, conf, flags=WAYS[way], **options).start()
     try:
         yield daemon
+        daemon.close_wires()
+        status = daemon.get("/admin/status")
+        if status.status == 200:  # a house with admin keys does not show it
+            eventually(lambda: running_requests(daemon) == [], "no request is listed as running")
         daemon.assert_nothing_leaked()
         daemon.stop()
     finally:

@@ -85,13 +85,15 @@ class Daemon:
                 yaml.dump(dict(content), out)
         new.replace(path)
 
-    def edit_conf(self, change: Callable[[dict[str, Any]], None]) -> None:
-        """Change `proxy.yaml` in place of its owner and wait until the daemon has taken it."""
+    def edit_conf(self, change: Callable[[dict[str, Any]], None], announce: Callable[[], None] | None = None) -> None:
+        """Change `proxy.yaml` in place of its owner, `announce` it if given, and wait until the daemon has taken it."""
         before = self.generation()
         path = self.conf_dir / "proxy.yaml"
         conf = YAML(typ="safe", pure=True).load(path.read_text())
         change(conf)
         self.write("proxy.yaml", conf)
+        if announce is not None:
+            announce()
         eventually(lambda: self.generation() > before, "the edit is in effect")
 
     def generation(self) -> int:

@@ -97,6 +97,19 @@ class Wire:
             return False
         return True
 
+    def send_what_fits(self, data: bytes, *, patience: float = 0.3) -> int:
+        """How many bytes of `data` were taken before nothing more was for `patience` seconds."""
+        sent, usual = 0, self._socket.gettimeout()
+        self._socket.settimeout(patience)
+        try:
+            while sent < len(data):
+                sent += self._socket.send(data[sent : sent + 65536])
+        except TimeoutError:
+            pass
+        finally:
+            self._socket.settimeout(usual)
+        return sent
+
     def request(
         self,
         method: str,
