@@ -176,10 +176,11 @@ class MessageStream:
             return
         before = len(made)
         choice = choices[0]
-        self._delta(choice.get("delta") or {}, made)
+        delta = choice.get("delta") or {}
+        self._delta(delta, made)
         self._finish = choice.get("finish_reason") or self._finish
-        if len(made) == before and "proxy_status" in chunk:
-            made.append(_PING)  # something is going on behind the scenes: the client should not lose patience
+        if len(made) == before and not delta and self._finish is None:
+            made.append(_PING)  # a heartbeat: work goes on behind the scenes, and nobody should lose patience
 
     def _delta(self, delta: dict[str, Any], made: list[bytes]) -> None:
         content = delta.get("content")

@@ -9,7 +9,13 @@ import orjson
 
 from openai_proxy.errors import ProxyError, UpstreamAuthError, UpstreamError, UpstreamInvalid
 from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse
-from openai_proxy.protocols.anthropic.capabilities import UNKNOWN, Capabilities, learn_refused, read_capabilities
+from openai_proxy.protocols.anthropic.capabilities import (
+    UNKNOWN,
+    Capabilities,
+    learn_limit,
+    learn_refused,
+    read_capabilities,
+)
 from openai_proxy.protocols.anthropic.request import Translated, to_messages
 from openai_proxy.protocols.anthropic.response import (
     STATUS_OF_ERROR,
@@ -71,6 +77,7 @@ class AnthropicProvider:
         self._forward_auth = forward_auth
         self._told = Told(name)
         self._refused: dict[str, frozenset[str]] = {}
+        self._limits: dict[str, int] = {}
         self.models = ModelBook(name, self._get)
 
     async def send(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
@@ -107,9 +114,14 @@ class AnthropicProvider:
         if response.status == 400:
             body = await self._error(response)
             model = asked.body["model"]
-            refused = learn_refused(_message_of(body), asked.body)
-            if not refused:
+            message = _message_of(body)
+            refused = learn_refused(message, asked.body)
+            limit = None if _limited(chat) else learn_limit(message)
+            if not refused and limit is None:
                 return _error_answer(response, body, asked)
+            if limit is not None:
+                self._limits[model] = limit
+                capabilities = replace(capabilities, max_tokens=limit)
             # Nothing has been answered yet, so the same question may be put again without what the model refuses.
             self._refused[model] = self._refused.get(model, frozenset()) | refused
             response, asked = await self._attempt(request, key, chat, capabilities)
@@ -123,10 +135,11 @@ class AnthropicProvider:
         model = chat.get("model")
         if not isinstance(model, str):
             return UNKNOWN
-        limited = chat.get("max_tokens") is not None or chat.get("max_completion_tokens") is not None
         effort = chat.get("reasoning_effort") is not None or chat.get("reasoning") is not None
-        entry = await self.models.entry(model, key, wait=effort or not limited)
-        return UNKNOWN if entry is None else read_capabilities(entry)
+        entry = await self.models.entry(model, key, wait=effort or not _limited(chat))
+        capabilities = UNKNOWN if entry is None else read_capabilities(entry)
+        limit = self._limits.get(model)
+        return capabilities if limit is None else replace(capabilities, max_tokens=limit)
 
     async def _attempt(
         self, request: UpstreamRequest, key: str | None, chat: dict[str, Any], capabilities: Capabilities
@@ -226,6 +239,11 @@ async def _model_answer(response: UpstreamResponse) -> UpstreamResponse:
     if not isinstance(entry.get("id"), str):
         raise UpstreamInvalid("The provider sent a model that is not understood.")
     return json_response(model_object(entry))
+
+
+def _limited(chat: dict[str, Any]) -> bool:
+    """Whether the caller itself says how much may be written."""
+    return chat.get("max_tokens") is not None or chat.get("max_completion_tokens") is not None
 
 
 def _message_of(body: bytes) -> str:

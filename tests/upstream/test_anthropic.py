@@ -169,6 +169,20 @@ async def test_what_a_model_refuses_is_left_out_and_remembered():
     await provider.aclose()
 
 
+async def test_a_limit_nobody_asked_for_is_learnt_from_its_refusal():
+    refusal = "max_tokens: 8192 > 4096, which is the maximum allowed number of output tokens for c"
+    scripted = Provider(
+        error(400, "invalid_request_error", refusal), json_answer(MESSAGE), json_answer(MESSAGE),
+        error(400, "invalid_request_error", refusal), fixed={"/models": lambda: Scripted(500, [b""])},
+    )  # fmt: skip
+    provider = AnthropicProvider("claude", scripted)
+    for _ in range(2):
+        assert (await ask(provider)).status == 200
+    assert [scripted.body(at)["max_tokens"] for at in range(3)] == [8192, 4096, 4096]
+    assert (await ask(provider, max_tokens=8192)).status == 400  # the caller's own number is the caller's to mend
+    await provider.aclose()
+
+
 async def test_a_second_refusal_is_the_answer():
     refusals = [error(400, "invalid_request_error", f"`{name}` is odd") for name in ("temperature", "top_p")]
     provider = AnthropicProvider("claude", upstream(*refusals))

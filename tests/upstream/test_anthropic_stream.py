@@ -79,6 +79,21 @@ def test_the_signature_and_the_hidden_thinking_can_be_put_back_as_they_were():
     ]
 
 
+def test_a_tool_loop_sends_back_what_was_signed():
+    from openai_proxy.protocols.anthropic.request import to_messages
+    from openai_proxy.protocols.openai_chat import MessageFold
+
+    fold = MessageFold()
+    for chunk in chunks_of(translate([TOOLS_STREAM])):
+        fold.feed(chunk)
+    turns = [{"role": "user", "content": "x"}, fold.turn()]
+    blocks = to_messages({"model": "m", "messages": turns}).body["messages"][1]["content"]
+    assert [block["type"] for block in blocks] == ["thinking", "redacted_thinking", "text", "tool_use", "tool_use"]
+    assert blocks[0] == {"type": "thinking", "thinking": "Two lamps, both on.", "signature": "c2lnbmVk"}
+    assert blocks[1] == {"type": "redacted_thinking", "data": "aGlkZGVu"}
+    assert blocks[3]["input"] == {"room": "Küche", "on": True}
+
+
 def test_every_delta_goes_on_at_once():
     stream = ChunkStream("m")
     assert b'"role":"assistant"' in stream.feed(sse(START))

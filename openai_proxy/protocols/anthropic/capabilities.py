@@ -17,6 +17,7 @@ BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 24576, "
 
 _LEVELS: Final = ("low", "medium", "high", "xhigh", "max")
 _FIELDS: Final = re.compile(r"\b(temperature|top_p|top_k|effort|adaptive|disabled|strict|display)\b")
+_LIMIT: Final = re.compile(r"max_tokens: \d+ > (\d+)")
 _BUDGET_MODEL: Final = re.compile(r"adaptive|thinking\.type|thinking: Input tag", re.IGNORECASE)
 
 
@@ -106,3 +107,9 @@ def learn_refused(message: str, body: dict[str, Any]) -> frozenset[str]:
     if not named and "adaptive" in present and _BUDGET_MODEL.search(message):
         named = {"adaptive"}
     return frozenset(named)
+
+
+def learn_limit(message: str) -> int | None:
+    """The most a model may write, from a 400 that says `max_tokens: 8192 > 4096, which is the maximum allowed …`."""
+    found = _LIMIT.search(message)
+    return int(found[1]) if found is not None else None
