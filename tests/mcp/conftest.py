@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+import uvloop
 
 from openai_proxy.tools.base import CallContext, Tool, ToolResult
 from openai_proxy.tools.mcp.environment import MARK
@@ -72,6 +73,14 @@ async def eventually(condition: Callable[[], Any], seconds: float = 10.0) -> Any
         while not (value := condition()):  # noqa: ASYNC110  # the condition is not an event's
             await asyncio.sleep(0.01)
         return value
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The daemon's loop for all; the plain one too where processes are at stake: their transports differ."""
+    factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"uvloop": uvloop.new_event_loop}
+    if item.path.name == "test_process.py":
+        factories["asyncio"] = asyncio.new_event_loop
+    return factories
 
 
 class House:

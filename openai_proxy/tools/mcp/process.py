@@ -17,6 +17,7 @@ from pathlib import Path
 
 from openai_proxy.tasks import spawn
 from openai_proxy.tools.mcp.environment import MARK
+from openai_proxy.tools.mcp.spawn import Child
 from openai_proxy.tools.mcp.stderr import StderrTail
 
 log = logging.getLogger(__name__)
@@ -31,21 +32,18 @@ _READ_AHEAD = 1024 * 1024  # bytes of stdout held before the pipe is paused
 _LEFTOVER_GRACE = 0.2
 
 
-class ServerProcess(asyncio.SubprocessProtocol):
+class ServerProcess:
     """The process, its stdout as bytes, its stdin, its stderr in a ring."""
 
     def __init__(self, server: str, mark: str) -> None:
-        self._transport: asyncio.SubprocessTransport | None = None
+        self._child: Child | None = None
         self._mark = mark
         self._chunks: deque[bytes] = deque()
         self._held = 0
         self._reading_paused = False
         self._eof = False
         self._news = asyncio.Event()
-        self._writable = asyncio.Event()
-        self._writable.set()
         self._write_lock = asyncio.Lock()
-        self._exited = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
         self.stderr = StderrTail(server)
         self.pid = 0
@@ -63,92 +61,53 @@ class ServerProcess(asyncio.SubprocessProtocol):
 
         Cancelled while it starts, the process is stopped before the cancellation goes on.
         """
-        mark = secrets.token_hex(8)
-        starting = spawn(cls._spawn(server, mark, command, args, {**env, MARK: mark}, cwd), name=f"mcp-spawn-{server}")
+        process = cls(server, secrets.token_hex(8))
+        starting = spawn(process._start(command, args, env, cwd), name=f"mcp-spawn-{server}")
         try:
-            outcome = await asyncio.shield(starting)
+            failure = await asyncio.shield(starting)
         except asyncio.CancelledError:
             await asyncio.wait({starting})
-            if not starting.cancelled() and isinstance(late := starting.result(), ServerProcess):
-                await late.stop()
+            await process.stop()
             raise
-        if isinstance(outcome, OSError):
-            raise outcome
-        return outcome
-
-    @classmethod
-    async def _spawn(
-        cls,
-        server: str,
-        mark: str,
-        command: str,
-        args: Sequence[str],
-        env: Mapping[str, str],
-        cwd: str | Path | None,
-    ) -> "ServerProcess | OSError":
-        try:
-            transport, process = await asyncio.get_running_loop().subprocess_exec(
-                lambda: cls(server, mark),
-                command,
-                *args,
-                env=dict(env),
-                cwd=cwd,
-                start_new_session=True,
-            )
-        except OSError as error:
-            return error
-        process._transport = transport
-        process.pid = transport.get_pid() or 0
+        if failure is not None:
+            raise failure
         return process
 
-    # What the event loop calls.
+    async def _start(
+        self, command: str, args: Sequence[str], env: Mapping[str, str], cwd: str | Path | None
+    ) -> OSError | None:
+        try:
+            self._child = await Child.start(
+                command,
+                args,
+                {**env, MARK: self._mark},
+                cwd,
+                stdout=(self._take, self._end),
+                stderr=(self.stderr.feed, self.stderr.flush),
+            )
+        except OSError as failure:
+            return failure
+        self.pid = self._child.pid
+        return None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.SubprocessTransport)
-        self._transport = transport
-        self.pid = transport.get_pid() or 0
-
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        if fd == 2:
-            self.stderr.feed(data)
-            return
+    def _take(self, data: bytes) -> None:
         self._chunks.append(data)
         self._held += len(data)
         self._news.set()
-        if self._held > _READ_AHEAD and not self._reading_paused:
-            self._reading_paused = self._pipe_call(1, "pause_reading")
+        if self._held > _READ_AHEAD and not self._reading_paused and self._child is not None:
+            pipe = self._child.stdout
+            if pipe is not None and not pipe.is_closing():
+                pipe.pause_reading()
+                self._reading_paused = True
 
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        if fd == 1:
-            self._eof = True
-            self._news.set()
-        elif fd == 0:
-            self._writable.set()  # whoever waits to write finds the pipe closed
-        else:
-            self.stderr.flush()
-
-    def process_exited(self) -> None:
-        self._exited.set()
-
-    def pause_writing(self) -> None:
-        self._writable.clear()
-
-    def resume_writing(self) -> None:
-        self._writable.set()
-
-    def _pipe_call(self, fd: int, method: str) -> bool:
-        pipe = self._transport.get_pipe_transport(fd) if self._transport else None
-        if pipe is None or pipe.is_closing():
-            return False
-        getattr(pipe, method)()
-        return True
-
-    # What the transport calls.
+    def _end(self) -> None:
+        self._eof = True
+        self._news.set()
 
     @property
     def returncode(self) -> int | None:
         """The exit status (negative: a signal), None while it runs."""
-        return self._transport.get_returncode() if self._transport else None
+        return self._child.returncode if self._child is not None else None
 
     async def read(self) -> bytes:
         """The next bytes of stdout, b"" once there can be no more."""
@@ -161,7 +120,9 @@ class ServerProcess(asyncio.SubprocessProtocol):
         self._held -= len(data)
         if self._reading_paused and self._held < _READ_AHEAD // 2:
             self._reading_paused = False
-            self._pipe_call(1, "resume_reading")
+            pipe = self._child.stdout if self._child is not None else None
+            if pipe is not None and not pipe.is_closing():
+                pipe.resume_reading()
         return data
 
     async def write(self, data: bytes) -> None:
@@ -169,13 +130,13 @@ class ServerProcess(asyncio.SubprocessProtocol):
 
         It waits before it writes, not after: a call cancelled in that wait was never delivered.
         """
+        child = self._child
+        assert child is not None
         async with self._write_lock:
-            await self._writable.wait()
-            pipe = self._transport.get_pipe_transport(0) if self._transport else None
-            if pipe is None or pipe.is_closing() or self._eof:
+            await child.writable.wait()
+            if child.stdin is None or child.stdin.is_closing() or self._eof:
                 raise ConnectionError("the server's input is closed")
-            assert isinstance(pipe, asyncio.WriteTransport)
-            pipe.write(data)
+            child.stdin.write(data)
 
     async def stop(self) -> None:
         """End the process and all it started. Idempotent; runs to its end even if the caller is cancelled."""
@@ -191,18 +152,18 @@ class ServerProcess(asyncio.SubprocessProtocol):
             raise asyncio.CancelledError
 
     async def _stop(self) -> None:
-        transport = self._transport
-        if transport is None:
+        child = self._child
+        if child is None:
             return
-        pipe = transport.get_pipe_transport(0)
-        if isinstance(pipe, asyncio.WriteTransport) and not pipe.is_closing():
+        pipe = child.stdin
+        if pipe is not None and not pipe.is_closing():
             # What a server did not read by now it will not read: without abort the pipe would stay open for it.
             pipe.abort() if pipe.get_write_buffer_size() else pipe.close()
-        if not await self._gone(EOF_GRACE):
+        if not await _set(child.exited, EOF_GRACE):
             self._signal(signal.SIGTERM)
-            if not await self._gone(TERM_GRACE):
+            if not await _set(child.exited, TERM_GRACE):
                 self._signal(signal.SIGKILL)
-                await self._exited.wait()
+                await child.exited.wait()
         elif self._signal(signal.SIGTERM):
             # The server left and some of its own children did not. A short while, then no more asking.
             await self._group_gone(_LEFTOVER_GRACE)
@@ -210,18 +171,8 @@ class ServerProcess(asyncio.SubprocessProtocol):
             await self._group_gone(_LEFTOVER_GRACE)  # until the kernel has done it
         if sys.platform == "linux":
             await asyncio.to_thread(_kill_marked, self._mark)
-        transport.close()
-        self._eof = True
-        self._news.set()
-        self._writable.set()
-
-    async def _gone(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._exited.wait()
-        except TimeoutError:
-            return False
-        return True
+        child.close()
+        self._end()
 
     async def _group_gone(self, seconds: float) -> None:
         for _ in range(int(seconds / 0.02)):
@@ -236,6 +187,16 @@ class ServerProcess(asyncio.SubprocessProtocol):
         except (ProcessLookupError, PermissionError):
             return False
         return True
+
+
+async def _set(event: asyncio.Event, seconds: float) -> bool:
+    """True if `event` is set within `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _kill_marked(mark: str) -> None:

@@ -1,0 +1,107 @@
+"""Processes: found, killed, replaced, and ended to the last descendant, on both event loops."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from openai_proxy.tools.mcp import process
+
+from .conftest import Config, House, children, eventually, fault
+
+
+@pytest.fixture(autouse=True)
+def short_graces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "EOF_GRACE", 0.4)
+    monkeypatch.setattr(process, "TERM_GRACE", 0.4)
+
+
+async def test_a_killed_server_comes_back(house: House) -> None:
+    await house.start(fault())
+    pid = house.status()["pid"]
+    call = asyncio.create_task(house.call("sleep", {"seconds": 30}))
+    await asyncio.sleep(0.2)
+    os.killpg(pid, signal.SIGKILL)
+    assert (await asyncio.wait_for(call, 5)).is_error
+    await eventually(lambda: house.status()["state"] == "ready" and house.status()["pid"] not in (pid, None))
+    assert (await house.echo("again")).text == "again"
+
+
+async def test_the_environment_is_clean_and_no_descriptor_leaks(
+    house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OPENROUTER_API_KEY", "sk-or-secret")
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/x")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/creds")
+    monkeypatch.setenv("SSL_CERT_FILE", "/etc/ca.pem")
+    monkeypatch.setenv("UV_PUBLISH_TOKEN", "t0ken")
+    with (tmp_path / "open").open("w") as handle:
+        os.set_inheritable(handle.fileno(), True)
+        await house.start(fault(env={"OWN": "$(id)"}))
+        env = json.loads((await house.call("env")).text)
+        descriptors = (await house.call("fds")).text.split()
+    assert env["OWN"] == "$(id)"
+    assert env["SSL_CERT_FILE"] == "/etc/ca.pem"
+    assert not {"OPENROUTER_API_KEY", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "UV_PUBLISH_TOKEN"} & env.keys()
+    assert sorted(map(int, descriptors))[:3] == [0, 1, 2]
+    assert len(descriptors) == 4  # the fourth is the listing's own
+
+
+async def test_a_large_argument_and_a_large_answer_pass(house: House) -> None:
+    await house.start(fault())
+    assert (await house.echo("x" * 90_000)).text == "x" * 90_000
+    assert "left out" in (await house.echo("huge", size=3)).text
+
+
+async def test_a_missing_command_or_directory_is_named(house: House) -> None:
+    house.configure(Config(command="/no/such/command-x"), fault(name="nowhere", cwd="/no/such/directory"))
+    assert "command-x" in (await house.state("backoff"))["last_error"]
+    assert "not found" in (await house.state("backoff", "nowhere"))["last_error"]
+
+
+@pytest.mark.parametrize(
+    "modes",
+    [
+        ("ignore-eof",),
+        ("ignore-eof", "ignore-term"),
+        ("grandchild=",),
+        ("grandchild=holds-pipe",),
+        ("grandchild=new-session",),
+    ],
+)
+async def test_nothing_survives_a_stop(house: House, modes: tuple[str, ...]) -> None:
+    await house.start(fault(*modes))
+    started = len(children())
+    assert started == (2 if modes[0].startswith("grandchild") else 1)
+    house.configure()
+    await eventually(lambda: not children())
+
+
+@pytest.mark.parametrize("kind", ["", "new-session"])
+async def test_grandchildren_of_a_server_that_left_are_ended_too(house: House, kind: str) -> None:
+    await house.start(fault(f"grandchild={kind}"))
+    old = {child.pid for child in children()}
+    await house.echo("exit")
+    await eventually(lambda: house.status()["state"] == "ready" and house.status()["pid"] not in {*old, None})
+    assert not old & {child.pid for child in children()}
+
+
+async def test_a_server_is_ended_while_it_is_still_connecting(house: House) -> None:
+    house.configure(fault("hang-initialize"))
+    await eventually(children)
+    began = time.monotonic()
+    await house.supervisor.aclose()
+    assert children() == []
+    assert time.monotonic() - began < 6
+
+
+async def test_a_frozen_server_does_not_hold_up_the_end(house: House) -> None:
+    await house.start(fault())
+    psutil.Process(house.status()["pid"]).suspend()
+    await house.supervisor.aclose()
+    assert children() == []
