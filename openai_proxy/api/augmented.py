@@ -18,6 +18,7 @@ from openai_proxy.exchange import Headers, Outcome, Target, UpstreamRequest, Ups
 from openai_proxy.routing.router import Route
 from openai_proxy.runtime.augmented import AugmentedModel
 from openai_proxy.tools.base import CallContext, ToolResult
+from openai_proxy.transforms.params import shape
 from openai_proxy.upstream.failover import Opened, open_first
 from openai_proxy.upstream.inprocess import BytesResponse
 
@@ -26,6 +27,9 @@ PROBE_TOKENS = 16
 
 SERVER_WAIT = 5.0
 """Seconds a request waits for MCP servers that are still starting; then it goes on without them."""
+
+_OURS = ("stream", "stream_options", "tools")
+"""Members of an upstream request that the loop itself decides, whatever `params` say."""
 
 _NOT_FOR_US = frozenset({b"accept-encoding", b"content-type", b"content-encoding", b"accept"})
 _STREAM = (
@@ -173,7 +177,9 @@ class _Asking:
 
         def make(target: Target) -> UpstreamRequest:
             try:
-                sent = orjson.dumps({**body, "model": target.model or self._model})
+                shaped = shape(body, generation.rules(target.connection, visit.exchange.model)).applied(body)
+                shaped.update({name: body[name] for name in _OURS if name in body})
+                sent = orjson.dumps({**shaped, "model": target.model or self._model})
             except TypeError:  # lone surrogates: fine to pass on untouched, but not to write anew
                 raise BadRequest("The request holds text that is no Unicode.", code="invalid_json") from None
             fields = [f for f in upstream_fields(visit.request.raw_headers) if f[0].lower() not in _NOT_FOR_US]

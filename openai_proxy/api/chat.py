@@ -25,6 +25,7 @@ from openai_proxy.errors import BadRequest, NotFound, UpstreamError, unknown_mod
 from openai_proxy.exchange import Target, UpstreamRequest
 from openai_proxy.protocols.json_members import edit, parse_object
 from openai_proxy.routing.router import Route
+from openai_proxy.transforms.params import shape
 from openai_proxy.upstream.failover import open_first
 
 MakeRequest = Callable[[Target], UpstreamRequest]
@@ -78,9 +79,13 @@ async def _serve_json(visit: Visit) -> None:
             return
 
     def make(target: Target) -> UpstreamRequest:
-        if target.model is None:
+        changes = shape(document, generation.rules(target.connection, model))
+        if target.model is None and not changes:
             return _request(visit, raw)
-        return _request(visit, edit(plain, {"model": orjson.dumps(target.model)}), recoded=bool(coding))
+        members = changes.members()
+        if target.model is not None:
+            members["model"] = orjson.dumps(target.model)
+        return _request(visit, edit(plain, members, changes.removed), recoded=bool(coding))
 
     await _pass(visit, route, make)
 

@@ -33,6 +33,7 @@ from openai_proxy.records.recorder import Entry
 from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import State
+from openai_proxy.transforms.params import NOTHING, shape
 from openai_proxy.upstream.failover import Opened
 from openai_proxy.upstream.openai import OpenAIProvider
 
@@ -180,7 +181,12 @@ class LaneProtocol(Protocol):
             extra = f"X-Session-ID: {clean(session[:256])}\r\n".encode("latin-1", "replace")
         entry = state.recorder.open(exchange)
         entry.request(body)
-        sent = body if target.model is None else edit(body, {"model": orjson.dumps(target.model)})
+        rules = generation.params[target.connection]
+        changes = shape(document, rules) if rules else NOTHING
+        members = changes.members() if changes else {}
+        if target.model is not None:
+            members["model"] = orjson.dumps(target.model)
+        sent = edit(body, members, changes.removed) if members or changes else body
         upstreams = generation.upstreams
         key = upstreams.health.keys.pick(target.connection, upstreams.keys[target.connection])
         head, _ = provider.head(UpstreamRequest("POST", path, "", upstream_fields(message.raw_headers), sent), key)

@@ -4,20 +4,17 @@ The queue of each is bounded; rows past it are dropped and counted. A logger who
 same object over a reload.
 """
 
-import importlib
-import importlib.util
 import logging
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
+from openai_proxy.owncode import file_of, find
 from openai_proxy.records import rows, textjson
 from openai_proxy.records.prices import Prices
 from openai_proxy.records.scrub import Scrubber
@@ -206,38 +203,6 @@ def _methods(logger: Any) -> tuple[Write, Callable[[], object] | None]:
     return write, close if callable(close) else None
 
 
-def _file(dotted: str, config_dir: Path | None) -> Path | None:
-    """The file under conf/ that holds the module of `dotted`, if there is one."""
-    if config_dir is None:
-        return None
-    module = config_dir.joinpath(*dotted.rpartition(".")[0].split("."))
-    for path in (module.with_name(f"{module.name}.py"), module / "__init__.py"):
-        if path.is_file():
-            return path
-    return None
-
-
 def _edited(dotted: str, config_dir: Path | None) -> int:
-    path = _file(dotted, config_dir)
+    path = file_of(dotted, config_dir)
     return path.stat().st_mtime_ns if path is not None else 0
-
-
-def find(dotted: str, config_dir: Path | None) -> Any:
-    """The object called `dotted`, in a file under conf/ if there is one, else on sys.path."""
-    name, _, attribute = dotted.rpartition(".")
-    path = _file(dotted, config_dir)
-    module: ModuleType
-    if path is None:
-        module = importlib.import_module(name)
-    else:
-        private = f"openai_proxy_conf.{name}"  # a name of its own: conf/json.py must not replace the library's
-        spec = importlib.util.spec_from_file_location(private, path)
-        if spec is None or spec.loader is None:
-            raise ImportError(f"{path.name} cannot be imported")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[private] = module
-        spec.loader.exec_module(module)
-    found = getattr(module, attribute, None)
-    if found is None:
-        raise AttributeError(f"{name} has no {attribute}")
-    return found

@@ -15,6 +15,7 @@ from openai_proxy.config.problems import Problem
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.routing.router import Router
+from openai_proxy.transforms.params import NONE, Rules
 from openai_proxy.upstream.health import Health, Upstreams
 from openai_proxy.upstream.provider import Provider
 
@@ -33,9 +34,16 @@ class Generation:
     access: Access
     router: Router
     upstreams: Upstreams
+    params: Mapping[str, Rules]  # by connection, the house's folded in
     house: "AugmentedHouse | None" = None
     problems: tuple[Problem, ...] = ()
     loaded_at: float = field(default_factory=time.time)
+
+    def rules(self, connection: str, model: str | None) -> Rules:
+        """The parameter rules for a request on `connection` that was asked for as `model`."""
+        rules = self.params[connection]
+        augmented = self.snapshot.models.get(model) if model is not None else None
+        return rules.refined(augmented.params) if augmented is not None else rules
 
     @property
     def config(self) -> ProxyConfig:
@@ -52,6 +60,7 @@ def build(
 ) -> Generation:
     """Compile `snapshot`. Everything that can fail fails here, before anything is swapped."""
     config = snapshot.proxy
+    params = NONE.refined(config.params)
     return Generation(
         number=number,
         snapshot=snapshot,
@@ -59,6 +68,7 @@ def build(
         gate=Gate(config),
         access=Access(config.groups),
         router=Router(config),
+        params={name: params.refined(c.params) for name, c in config.connections.items()},
         house=house,
         problems=snapshot.problems + (house.problems if house is not None else ()),
         upstreams=Upstreams(

@@ -1,0 +1,65 @@
+"""params through the running daemon, both ways of serving."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.front.house import WAYS, connection
+from tests.harness.daemon import Daemon
+from tests.harness.plays import completion, plain
+from tests.harness.upstream import Play, Upstream
+
+
+@pytest.fixture(scope="module")
+def play(upstream: Upstream) -> Play:
+    return upstream.play(plain(completion("fine")))
+
+
+@pytest.fixture(scope="module")
+def shaped(way: str, upstream: Upstream, play: Play, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    conf = {
+        "connections": {
+            "main": connection(upstream.url),
+            "other": connection(upstream.url, params={"override": {"top_p": 0.5}, "drop": ["user"]}),
+        },
+        "default_connection": "main",
+        "routing": {"elsewhere": f"other.{play.model}"},
+        "params": {"default": {"temperature": 0.25}},
+    }
+    params = "{default: {temperature: 0.75}, override: {seed: 4}}"
+    model = f"name: helper\nupstream_model: other:{play.model}\nparams: {params}\n"
+    daemon = Daemon(tmp_path_factory.mktemp(way), conf, files={"models/helper.yaml": model}, flags=WAYS[way]).start()
+    try:
+        yield daemon
+        daemon.stop()
+    finally:
+        daemon.kill()
+
+
+def test_the_house_fills_in_and_the_rest_keeps_its_bytes(shaped: Daemon, play: Play) -> None:
+    before = len(play.requests)
+    body = b'{"model": "%s",  "messages":[],\n"f":1.00}' % play.model.encode()
+    assert shaped.post("/v1/chat/completions", body).status == 200
+    assert play.requests[before].body == body[:-1] + b',"temperature":0.25}'
+
+
+def test_a_connection_refines_the_house(shaped: Daemon, play: Play) -> None:
+    before = len(play.requests)
+    assert shaped.post("/v1/chat/completions", b'{"model":"elsewhere","messages":[],"user":"me"}').status == 200
+    sent = play.requests[before].json()
+    assert sent == {"model": play.model, "messages": [], "temperature": 0.25, "top_p": 0.5}
+
+
+def test_an_augmented_model_refines_its_connection(shaped: Daemon, play: Play) -> None:
+    before = len(play.requests)
+    shaped.post("/v1/chat/completions", b'{"model":"helper","messages":[{"role":"user","content":"hi"}],"user":"me"}')
+    sent = play.requests[before].json()
+    assert (sent["model"], sent["temperature"], sent["top_p"], sent["seed"]) == (play.model, 0.75, 0.5, 4)
+    assert "user" not in sent
+
+
+def test_other_endpoints_are_left_alone(shaped: Daemon, play: Play) -> None:
+    before = len(play.requests)
+    body = b'{"model":"%s","input":"x"}' % play.model.encode()
+    assert shaped.post("/v1/embeddings", body).status == 200
+    assert play.requests[before].body == body
