@@ -3,6 +3,7 @@
 The answer's way back is protocols/messages_events.py. API: https://docs.anthropic.com/en/api/messages
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ _CONSUMED: Final = frozenset(
     {"model", "messages", "system", "max_tokens", "stop_sequences", "temperature", "top_p", "stream", "tools",
      "tool_choice", "thinking", "output_config", "metadata", "cache_control"}
 )  # fmt: skip
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _IMPOSSIBLE: Final = ("mcp_servers", "container")
 _EFFORTS: Final = ((2048, "low"), (16384, "medium"))
 """Budgets of thinking up to which an effort is meant; above: high."""
@@ -59,8 +61,10 @@ def to_chat(request: dict[str, Any]) -> ChatRequest:
     if request.get("stream"):
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
-    dropped = [name for name, value in request.items() if name not in _CONSUMED and value is not None]
-    return ChatRequest(body, tuple(name for name in dropped if name not in _IMPOSSIBLE))
+    said = _CONSUMED.union(_IMPOSSIBLE)
+    dropped = [name for name, value in request.items() if name not in said and value is not None]
+    # The names are the caller's text and go into a header field: only what is safe there.
+    return ChatRequest(body, tuple(name for name in dropped if _NAME.fullmatch(name)))
 
 
 def _text(content: Any, param: str) -> str:

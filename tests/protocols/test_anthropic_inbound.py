@@ -266,6 +266,6 @@ def test_what_cannot_be_said_is_a_400(bad: Any):
 
 
 def test_what_is_left_out_is_told_and_tokens_are_estimated():
-    request = {"model": "m", "messages": [USER], "top_k": 4, "service_tier": "auto"}
+    request = {"model": "m", "messages": [USER], "top_k": 4, "service_tier": "auto", "a\r\nX: b": 1}
     assert to_chat(request).dropped == ("top_k", "service_tier")
     assert 1 < estimate_tokens(request) < 40

@@ -1,7 +1,8 @@
-"""Every kind of connection over real sockets, through the pool that all connections share."""
+"""The Anthropic connection over real sockets, through the pool that all connections share."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,11 +13,7 @@ from aiohttp.test_utils import TestServer
 from openai_proxy.config.connection import ConnectionConfig
 from openai_proxy.errors import UpstreamTruncated, UpstreamUnreachable
 from openai_proxy.exchange import UpstreamRequest
-from openai_proxy.upstream.kinds import make_provider
-from openai_proxy.upstream.openai import OpenAIProvider
-from openai_proxy.upstream.origin import Origin
-from openai_proxy.upstream.pool import Pool
-from openai_proxy.upstream.watch import Watch
+from openai_proxy.upstream.factory import Providers
 from tests.upstream.anthropic_oracle import TOOLS_STREAM, client_reads, vendor_reads
 
 
@@ -62,24 +59,27 @@ async def vendor() -> Vendor:
 
 
 @pytest.fixture
-async def provider(vendor: Vendor) -> AsyncIterator[Any]:
+async def providers(tmp_path: Path) -> AsyncIterator[Providers]:
+    made = Providers(asyncio.get_running_loop(), tmp_path)
+    yield made
+    await made.aclose()
+
+
+def connect(providers: Providers, **config: Any) -> Any:
+    connections = {"claude": ConnectionConfig.model_validate(config)}
+    built = providers.build(connections)
+    providers.adopt(connections, built)
+    return built["claude"]
+
+
+@pytest.fixture
+async def provider(vendor: Vendor, providers: Providers) -> AsyncIterator[Any]:
     app = web.Application()
     app.router.add_get("/v1/models", vendor.models)
     app.router.add_post("/v1/messages", vendor.messages)
-    loop = asyncio.get_running_loop()
     async with TestServer(app) as server:
-        config = ConnectionConfig.model_validate(
-            {"api_type": "anthropic", "api_base": str(server.make_url("/")), "api_key": "sk-good",
-             "headers": {"X-Title": "home"}}
-        )  # fmt: skip
-        watch = Watch(loop)
-        pool = Pool("claude", Origin.parse(config.api_base), watch, loop)
-        made = make_provider("claude", config, lambda: OpenAIProvider(config, pool).send)
-        assert made is not None
-        yield made
-        await made.aclose()
-        pool.close()
-        watch.close()
+        base = str(server.make_url("/"))
+        yield connect(providers, api_type="anthropic", api_base=base, api_key="sk-good", headers={"X-Title": "home"})
 
 
 def ask(provider: Any, key: str = "sk-good") -> Any:
@@ -122,25 +122,12 @@ async def test_a_break_in_mid_stream_is_raised(provider: Any, vendor: Vendor):
     response.close()
 
 
-async def test_the_model_list_and_a_vendor_that_is_down(provider: Any):
+async def test_the_model_list(provider: Any):
     assert [model["id"] for model in await provider.list_models()] == ["c"]
-    loop = asyncio.get_running_loop()
-    config = ConnectionConfig.model_validate({"api_type": "google", "api_base": "http://127.0.0.1:9/v1"})
-    watch = Watch(loop)
-    pool = Pool("g", Origin.parse(config.api_base), watch, loop)
-    down = make_provider("g", config, lambda: OpenAIProvider(config, pool).send)
-    assert down is not None
+
+
+@pytest.mark.parametrize("kind", ["anthropic", "google"])
+async def test_a_vendor_that_is_down(providers: Providers, kind: str):
+    down = connect(providers, api_type=kind, api_base="http://127.0.0.1:9/v1")
     with pytest.raises(UpstreamUnreachable):
         await ask(down)
-    pool.close()
-    watch.close()
-
-
-def test_each_api_type_has_its_provider():
-    def never() -> Any:
-        raise AssertionError("no address is needed")
-
-    kinds = [{"api_type": "echo"}, {"api_type": "local", "callable": "answers.plain"},
-             {"api_type": "openai", "api_base": "http://127.0.0.1:9"}]  # fmt: skip
-    made = [make_provider("x", ConnectionConfig.model_validate(kind), never) for kind in kinds]
-    assert [provider.api_type if provider is not None else None for provider in made] == ["echo", "local", None]
