@@ -44,6 +44,7 @@ REFUSED = {
     "null": b"null",
     "spaces": b"   ",
     "nul-bytes": b"\0" * 20,
+    "empty": b"",
 }
 
 
@@ -63,6 +64,11 @@ def test_row49_on_every_path_that_is_routed_by_its_body(daemon: Daemon, path: st
     check_error(daemon.post(path, REFUSED[name]), 400)
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])
+def test_an_empty_body_is_answered(daemon: Daemon, path: str) -> None:
+    check_error(daemon.post(path, b""), 400)
+
+
 @pytest.mark.parametrize("model", [1, None, ["m"], {"a": 1}, True, ""], ids=repr)
 def test_a_model_that_is_no_name_is_refused(daemon: Daemon, model: Any) -> None:
     error = check_error(daemon.post("/v1/chat/completions", json.dumps({"model": model, "messages": []}).encode()), 400)
@@ -76,7 +82,8 @@ def test_a_missing_model_is_refused(daemon: Daemon) -> None:
 PASSED = {
     "nested-duplicates": b'{"model":"M","messages":[],"x":{"model":"a","model":"b","MODEL":"c"}}',
     "unknown-twins": b'{"model":"M","messages":[],"seed":1,"x":1,"X":2}',
-    "exotic-numbers": b'{"model":"M","messages":[],"a":1e300,"b":-0.0,"c":1E+2,"d":0.10000000000000000555111512312578}',
+    "exotic-numbers": b'{"model":"M","messages":[],"a":1e400,"b":-0.0,"c":1E+2,"d":0.10000000000000000555111512312578}',
+    "lone-surrogate-escape": b'{"model":"M","messages":[{"role":"user","content":"\\ud800"}]}',
     "escaped-slashes": b'{"model":"M","messages":[],"x":"\\/\\u00e9\\n"}',
     "empty-names": b'{"":0,"model":"M","messages":[]}',
     "deep-but-sane": b'{"model":"M","messages":' + b"[" * 40 + b"]" * 40 + b"}",

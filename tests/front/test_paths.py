@@ -171,6 +171,30 @@ def test_requests_without_a_model_go_to_the_default_connection(daemon: Daemon, u
     assert answer.json() == {"method": "GET", "path": "/batches", "size": 0}
 
 
+def test_get_on_chat_completions(daemon: Daemon, upstream: Upstream) -> None:
+    """Stored completions: the same path, another method."""
+    play = upstream.play(plain(b'{"object":"list"}'))
+    answer = daemon.get("/v1/chat/completions?limit=3", headers=[("X-Play", play.model)])
+    assert answer.body == b'{"object":"list"}'
+    assert play.wait().target == "/v1/chat/completions?limit=3"
+
+
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/files/f/content", "/v1/models-x"])
+def test_head(daemon: Daemon, upstream: Upstream, path: str) -> None:
+    play = upstream.play(plain(b"{}")[:-2])
+    with daemon.wire() as wire:
+        answer = wire.request("HEAD", path, headers=[("X-Play", play.model)]).answer(method="HEAD")
+        assert (answer.status, answer.all("content-length")) == (200, ["2"])
+        assert wire.request("GET", "/health").answer(method="GET").status == 200
+
+
+@pytest.mark.parametrize("target", ["/v1/files/%2e%2e%2fx", "/v1/files/a%7Eb", "/v1/files/a%2eb?x=%7e&y=%2E"])
+def test_a_target_goes_up_as_it_came(daemon: Daemon, upstream: Upstream, target: str) -> None:
+    play = upstream.play(plain(b"{}"))
+    daemon.get(target, headers=[("X-Play", play.model)])
+    assert play.wait().target == target
+
+
 # Multipart
 
 BOUNDARY = "----front-door-boundary"

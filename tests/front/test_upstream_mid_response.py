@@ -157,9 +157,35 @@ def test_a_reset_body_without_framing_is_no_clean_end(daemon: Daemon, upstream: 
     assert (answer.complete, answer.body) == (False, b"some bytes")
 
 
+@pytest.mark.parametrize("end", [FIN, RST], ids=repr)
+def test_http10_clients_get_a_reset(daemon: Daemon, upstream: Upstream, end: plays.Ending) -> None:
+    """HTTP/1.0 knows no chunks: where the upstream breaks, only a reset keeps half an answer from looking whole."""
+    gate = upstream.gate()
+    play = upstream.play(head("200 OK", NOT_SSE_HEADS["json-chunked"]), chunk(TWO), gate, end, name="http10")
+    body = json.dumps({"model": play.model, "messages": []})
+    with daemon.wire() as wire:
+        wire.send(
+            f"POST /v1/chat/completions HTTP/1.0\r\nHost: {wire.host}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
+        wire.read_head()
+        got = wire.read_until(b"two")
+        gate.open()
+        answer = wire.read_rest(before=got)
+    assert not answer.complete
+    assert answer.body == TWO
+
+
 def test_row24_a_clean_end_passes_as_it_is(daemon: Daemon, upstream: Upstream) -> None:
     answer = daemon.chat(upstream.play(stream(TWO)).model, stream=True)
     assert (answer.complete, answer.body) == (True, TWO)
+
+
+def test_row25_an_upstream_that_stays_after_done(daemon: Daemon, upstream: Upstream) -> None:
+    """`[DONE]`, then neither a final chunk nor a FIN: the answer is whole, nobody waits for the idle limit."""
+    play = upstream.play(SSE_HEAD, chunk(TWO + DONE), HOLD)
+    answer = daemon.chat(play.model, stream=True)
+    assert (answer.complete, answer.body) == (True, TWO + DONE)
 
 
 def test_row26_the_upstreams_own_error_event_stays_alone(daemon: Daemon, upstream: Upstream) -> None:

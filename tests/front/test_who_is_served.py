@@ -13,7 +13,7 @@ from tests.harness.wire import Answer
 
 KEY = "sk-front-0123456789abcdef"
 PRIVATE = ["10.1.2.3", "172.16.0.9", "192.168.178.20", "100.64.3.4", "127.0.0.5", "fe80::1", "fd00::17", "::1"]
-PUBLIC = ["8.8.8.8", "172.32.0.1", "100.128.0.1", "192.169.0.1", "2001:db8::1", "::ffff:8.8.8.8"]
+PUBLIC = ["8.8.8.8", "172.32.0.1", "100.128.0.1", "192.169.0.1", "2001:db8::1", "::ffff:8.8.8.8", "169.254.1.1"]
 
 
 @pytest.fixture(scope="module")
@@ -127,14 +127,14 @@ def test_row48_a_safe_host_is_served(daemon: Daemon, upstream: Upstream, host: s
 
 
 @pytest.mark.parametrize("host", BAD_HOSTS)
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/files", "/v1/realtime"])
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/files", "/v1/realtime", "/health"])
 def test_row48_another_host_is_misdirected(daemon: Daemon, host: str, path: str) -> None:
     error = check_error(daemon.get(path, host=host), 421, "host_not_allowed")
     assert "allowed_hosts" in error["message"]
 
 
 @pytest.mark.parametrize("host", BAD_HOSTS)
-@pytest.mark.parametrize("path", ["/admin/status", "/"])
+@pytest.mark.parametrize("path", ["/admin/status", "/metrics", "/"])
 def test_row48_administration_is_no_exception(daemon: Daemon, host: str, path: str) -> None:
     answer = daemon.get(path, host=host)
     check_error(answer, answer.status)
@@ -212,7 +212,7 @@ def test_a_page_of_the_house_is_served(daemon: Daemon, upstream: Upstream, origi
 
 
 @pytest.mark.parametrize("origin", BAD_ORIGINS)
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/admin/status"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/health", "/admin/status"])
 def test_a_foreign_page_is_refused_before_any_work(daemon: Daemon, upstream: Upstream, origin: str, path: str) -> None:
     play = upstream.play(plain(b"{}"))
     if path.endswith("completions"):
@@ -272,7 +272,7 @@ def test_a_preflight_of_the_house_is_granted(daemon: Daemon) -> None:
 # Administration
 
 
-@pytest.mark.parametrize("path", ["/admin/status", "/"])
+@pytest.mark.parametrize("path", ["/admin/status", "/metrics", "/"])
 def test_administration_is_for_loopback(daemon: Daemon, path: str) -> None:
     assert daemon.get(path).status == 200
     check_error(daemon.get(path, headers=[("X-Forwarded-For", "192.168.1.9")]), 403)
