@@ -23,8 +23,12 @@ def connection(url: str, **more: Any) -> dict[str, Any]:
 
 
 def front_conf(upstream: Upstream, **more: Any) -> dict[str, Any]:
-    """A house with a `main` connection and a `brisk` one; `connections` in `more` are added to them."""
-    connections = {"main": connection(upstream.url), "brisk": connection(upstream.url, timeout=BRISK)}
+    """A house with a `main` connection, a `brisk` and a `claude` one; `connections` in `more` are added to them."""
+    connections = {
+        "main": connection(upstream.url),
+        "brisk": connection(upstream.url, timeout=BRISK),
+        "claude": connection(upstream.url.removesuffix("/v1"), api_type="anthropic"),
+    }
     return {"connections": connections | more.pop("connections", {}), "default_connection": "main", **more}
 
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tests.harness.answers import check_error
-from tests.harness.daemon import Daemon
+from tests.harness.daemon import CANARY, Daemon
 from tests.harness.manners import MODELS
 from tests.harness.plays import plain
 from tests.harness.upstream import Upstream
@@ -61,7 +61,6 @@ ALIASES = [
     "/images/generations",
     "/images/edits",
     "/moderations",
-    "/messages",
     "/rerank",
 ]
 
@@ -193,6 +192,19 @@ def test_a_target_goes_up_as_it_came(daemon: Daemon, upstream: Upstream, target:
     play = upstream.play(plain(b"{}"))
     daemon.get(target, headers=[("X-Play", play.model)])
     assert play.wait().target == target
+
+
+@pytest.mark.parametrize("root", ["/v1/messages", "/messages"])
+def test_messages_pass_through_where_the_provider_speaks_them(daemon: Daemon, upstream: Upstream, root: str) -> None:
+    play = upstream.play(plain(b'{"type":"message", "content":[]}'))
+    body = b'{"max_tokens":9,  "model":"claude:%s","messages":[{"role":"user","content":"Hi"}]}' % play.model.encode()
+    headers = [("anthropic-version", "2023-06-01"), ("anthropic-beta", "x-1")]
+    answer = daemon.post(root, body, headers=headers)
+    assert answer.body == b'{"type":"message", "content":[]}'
+    seen = play.wait()
+    assert (seen.target, seen.body) == ("/v1/messages", body.replace(b"claude:", b""))
+    assert (seen.header("x-api-key"), seen.header("authorization")) == (CANARY, None)
+    assert (seen.header("anthropic-version"), seen.header("anthropic-beta")) == ("2023-06-01", "x-1")
 
 
 # Multipart

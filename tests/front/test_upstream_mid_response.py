@@ -78,15 +78,15 @@ def test_row23_a_stall_ends_in_an_error_event(daemon: Daemon, upstream: Upstream
 
 
 @pytest.mark.parametrize(
-    ("path", "name"),
-    [("/v1/messages", "error"), ("/v1/responses", "error"), ("/v1/completions", None)],
+    ("path", "via", "name"),
+    [("/v1/messages", "claude:", "error"), ("/v1/responses", "", "error"), ("/v1/completions", "", None)],
     ids=["messages", "responses", "completions"],
 )
 def test_the_error_event_has_the_endpoints_own_shape(
-    daemon: Daemon, upstream: Upstream, path: str, name: str | None
+    daemon: Daemon, upstream: Upstream, path: str, via: str, name: str | None
 ) -> None:
     first = event({"type": "ping"}, name="ping") if name else TWO
-    answer = broken(daemon, upstream, [SSE_HEAD, chunk(first)], first[-20:], [FIN], path=path)
+    answer = broken(daemon, upstream, [SSE_HEAD, chunk(first)], first[-20:], [FIN], path=path, via=via)
     rest = answer.body.removeprefix(first)
     assert answer.complete
     if name is None:
