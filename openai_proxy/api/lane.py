@@ -27,7 +27,7 @@ from openai_proxy.api.protocol import Protocol
 from openai_proxy.api.splice import Splice
 from openai_proxy.auth.peers import host_name
 from openai_proxy.errors import ProxyError
-from openai_proxy.exchange import Caller, Exchange, UpstreamRequest
+from openai_proxy.exchange import Caller, Exchange
 from openai_proxy.protocols.json_members import edit, parse_object
 from openai_proxy.records.recorder import Entry
 from openai_proxy.routing.router import Route
@@ -52,7 +52,6 @@ BODY_WAIT = 0.25
 
 MAX_PIPELINED = 256 * 1024
 KEEP_ALIVE = 75.0
-_SKIPPED = ("Expect", "Content-Encoding", "Origin", "Transfer-Encoding")
 
 
 @dataclass(slots=True)
@@ -125,7 +124,9 @@ class LaneProtocol(Protocol):
         if getattr(message, "path", None) not in PATHS or message.method != "POST" or message.version != (1, 1):
             return False
         headers = message.headers
-        if message.upgrade or self.state.draining or self._close or any(name in headers for name in _SKIPPED):
+        if message.upgrade or message.chunked or self.state.draining or self._close:
+            return False
+        if "Expect" in headers or "Content-Encoding" in headers or "Origin" in headers:
             return False
         length = headers.get("Content-Length", "")
         return length.isdigit() and 0 < int(length) <= MAX_BODY
@@ -189,7 +190,7 @@ class LaneProtocol(Protocol):
         sent = edit(body, members, changes.removed) if members or changes else body
         upstreams = generation.upstreams
         key = upstreams.health.keys.pick(target.connection, upstreams.keys[target.connection])
-        head, _ = provider.head(UpstreamRequest("POST", path, "", upstream_fields(message.raw_headers), sent), key)
+        head = provider.post_head(path, key, upstream_fields(message.raw_headers), len(sent))
         return Splice(
             self, generation, exchange, entry, provider, route, key, head + sent,
             keep_alive=not message.should_close, extra=extra,
@@ -260,6 +261,11 @@ class LaneProtocol(Protocol):
         self._replay()
 
     # -- what the splice asks for -----------------------------------------------------------------------------------
+
+    def committed(self) -> None:
+        """The answer has begun: what was kept for another try is let go of, however long the stream."""
+        self._held = None
+        self._body = b""
 
     def send(self, data: bytes) -> None:
         """Write to the client."""

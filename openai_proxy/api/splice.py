@@ -21,6 +21,9 @@ from openai_proxy.upstream.failover import Opened
 from openai_proxy.upstream.openai import OpenAIProvider
 from openai_proxy.upstream.response import StreamedResponse
 
+DONE_TAILS = (b"NE]\n\n", b"]\r\n\r\n")
+"""How a last chunk that ends with `data: [DONE]` ends, before the CRLF of its own."""
+
 REPLAYED = frozenset({"/chat/completions", "/completions", "/embeddings"})
 
 
@@ -39,6 +42,10 @@ class Lane(Protocol):
 
     def reset(self) -> None:
         """Drop the connection, and what the client did not read."""
+        ...
+
+    def committed(self) -> None:
+        """The answer has begun: there will be no other try."""
         ...
 
     def fall_back(self, splice: "Splice", opened: Opened | None, error: ProxyError | None = None) -> None:
@@ -148,6 +155,7 @@ class Splice:
             health.well(self._target, self.exchange.model, self._key)
         self._head = head
         self._request = b""
+        self._lane.committed()
         self.exchange.state = "streaming"
         self.exchange.status = head.status
         if type(connection.framing) is CloseFraming:
@@ -171,7 +179,7 @@ class Splice:
         """connection.Sink: on to the client, then into the record."""
         self._lane.send(b"%x\r\n%b\r\n" % (len(data), data) if self._rechunk else data)
         self.entry.data(data)
-        if b"[DONE]" in data[-16:]:
+        if data[-7:-2] in DONE_TAILS:
             self._done_by = self._lane.state.loop.time() + AFTER_DONE
             self._lane.state.providers.watch.add(self)
 

@@ -6,7 +6,7 @@ import orjson
 
 from openai_proxy.config.connection import ConnectionConfig
 from openai_proxy.errors import UpstreamAuthError, UpstreamInvalid
-from openai_proxy.exchange import UpstreamRequest
+from openai_proxy.exchange import Headers, UpstreamRequest
 from openai_proxy.upstream import http_client
 from openai_proxy.upstream.pool import Pool
 from openai_proxy.upstream.response import StreamedResponse
@@ -39,6 +39,7 @@ class OpenAIProvider:
         self._prefix = origin.prefix.encode()
         self._host_line = b"Host: " + origin.authority.encode() + b"\r\n"
         self._own_lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in own)
+        self._starts: dict[tuple[str, str | None], bytes] = {}
         self._own_sets_authorization = "authorization" in extra
 
     def start_of_head(self, method: bytes, path: bytes, key: str | None, client_authorization: bytes | None) -> bytes:
@@ -52,6 +53,22 @@ class OpenAIProvider:
         if authorization is not None:
             line += b"Authorization: " + authorization + b"\r\n"
         return line + self._own_lines
+
+    def post_head(self, path: str, key: str | None, fields: Headers, length: int) -> bytes:
+        """The head of a POST of `length` bytes with the client's `fields`, for the lane; as `head`, but remembered."""
+        start = self._starts.get((path, key))
+        if start is None:
+            if len(self._starts) > 256:
+                self._starts.clear()
+            start = self._starts[path, key] = self.start_of_head(b"POST", path.encode(), key, None)
+        parts = [start]
+        replaced = self.replaced
+        if replaced:
+            parts += [b"%b: %b\r\n" % field for field in fields if field[0].lower() not in replaced]
+        else:
+            parts += [b"%b: %b\r\n" % field for field in fields]
+        parts.append(b"Content-Length: %d\r\n\r\n" % length)
+        return b"".join(parts)
 
     def head(self, request: UpstreamRequest, key: str | None) -> tuple[bytes, bool]:
         """The whole request head, and whether a streamed body goes in chunks."""
