@@ -37,6 +37,13 @@ def to_chat(request: dict[str, Any]) -> ChatRequest:
     Marks for caching are hints and go silently; a streamed answer is always asked for its usage, since the Messages
     API always tells it.
     """
+    try:
+        return _translated(request)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise BadRequest("The request is not a Messages request: a member has the wrong type.") from None
+
+
+def _translated(request: dict[str, Any]) -> ChatRequest:
     for name in _IMPOSSIBLE:
         if request.get(name):
             raise BadRequest(f"'{name}' is not available for this model.", param=name, code="unsupported_parameter")

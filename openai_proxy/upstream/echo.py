@@ -95,7 +95,10 @@ def _with_body(answer: Any, data: bytes) -> UpstreamResponse:
         raise BadRequest("The request body is not valid JSON.", code="invalid_json") from None
     if not isinstance(body, dict):
         raise BadRequest("The request body must be a JSON object.")
-    response: UpstreamResponse = answer(body)
+    try:
+        response: UpstreamResponse = answer(body)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise BadRequest("A member of the request has the wrong type.") from None
     return response
 
 

@@ -41,6 +41,14 @@ def to_messages(
     `refused`: names from `capabilities.learn_refused` that this model does not take. Members of theirs in the chat
     request (`thinking`, `output_config`, …) go over as they are and win over what is derived.
     """
+    try:
+        return _translated(chat, capabilities, refused)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # A member of another type than the API's: which one it is, the checks above it have not said.
+        raise BadRequest("The request is not a chat request: a member has the wrong type.") from None
+
+
+def _translated(chat: dict[str, Any], capabilities: Capabilities, refused: Collection[str]) -> Translated:
     if not isinstance(chat.get("model"), str):
         raise BadRequest("'model' must be a text.", param="model")
     if chat.get("n") not in (None, 1):

@@ -126,6 +126,10 @@ class LocalProvider:
         body = parse_object(await collect(request.body, _MAX_BODY))
         if not isinstance(body.get("messages"), list) or not body["messages"]:
             raise BadRequest("'messages' must be a list with at least one message.", param="messages")
+        if not all(isinstance(message, dict) for message in body["messages"]):
+            raise BadRequest("A message must be an object.", param="messages")
+        if not isinstance(body.get("tools") or [], list):
+            raise BadRequest("'tools' must be a list.", param="tools")
         if body.get("n") not in (None, 1):
             raise BadRequest("A local model gives one choice per request.", param="n", code="unsupported_parameter")
         if self._waiting >= self._limit:
