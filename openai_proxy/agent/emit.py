@@ -35,13 +35,15 @@ class Output:
         self._model = model
         self._created = int(time.time())
         self._clock = clock
+        self._begun: set[int] = set()  # choices whose role has been sent
         self._round_began = False  # no text of this round has been sent
         self._ends_open = False  # the text so far ends without white space
         self.said: list[str] = []  # the text the client has seen
         self.sent_at = clock()
 
     def role(self, index: int = 0) -> None:
-        """The first chunk of a choice."""
+        """The first chunk of a choice. The first choice opens the stream; others begin when they have something."""
+        self._begun.add(index)
         self._chunk({"role": "assistant", "content": ""}, index)
 
     def new_round(self) -> None:
@@ -52,6 +54,7 @@ class Output:
         self, delta: dict[str, Any], index: int = 0, logprobs: Any = None, envelope: dict[str, Any] | None = None
     ) -> None:
         """Text and other members as they came; `envelope` is the provider's chunk, for members such as service_tier."""
+        self._begin(index)
         content = delta.get("content")
         if content:
             if self._round_began:
@@ -83,15 +86,21 @@ class Output:
 
     def call(self, position: int, call: dict[str, Any], index: int = 0) -> None:
         """One whole call of the client's."""
+        self._begin(index)
         self._chunk({"tool_calls": [{"index": position, **call}]}, index)
 
     def finish(self, reason: str, index: int = 0) -> None:
         """The end of a choice."""
+        self._begin(index)
         self._send(chunk(self._id, self._model, {}, created=self._created, finish_reason=reason, index=index))
 
     def usage(self, usage: dict[str, Any]) -> None:
         """The summed usage."""
         self._send(usage_chunk(self._id, self._model, usage, created=self._created))
+
+    def _begin(self, index: int) -> None:
+        if index not in self._begun:
+            self.role(index)
 
     def _chunk(self, delta: dict[str, Any], index: int) -> None:
         self._send(self._build(delta, index))

@@ -79,8 +79,7 @@ class Loop:
         chunks: Chunks = []
         last = False
         try:
-            for index in range(self.plan.choices):
-                out.role(index)
+            out.role()
             if self.plan.toolbox is not None:
                 feed.post("calling_llm")
                 feed.flush()
@@ -201,7 +200,7 @@ class Loop:
 
     def _deliver(self, round_: Round, calls: Calls, out: Output) -> None:
         """The end of the turn: the client's calls, the finish, the usage."""
-        for index in range(self.plan.choices):
+        for index in round_.choices():
             theirs = round_.clients_calls(index)
             reason = round_.reason(index)
             if theirs:

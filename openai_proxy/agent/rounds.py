@@ -93,7 +93,7 @@ class Round:
 
     def end(self) -> None:
         """The answer has ended. Raises UpstreamIncomplete if it has no finish_reason."""
-        if not self.finished:
+        if any(self._fold.finish_of(index) is None for index in self.choices()):
             raise UpstreamIncomplete("The provider's answer ended before it was complete.")
         if self._fold.finish_reason == "error":
             raise UpstreamError("The provider broke off its answer.")
@@ -102,6 +102,10 @@ class Round:
             delta = self._delta(said, thought)
             if delta:
                 self._out.delta(delta, index)
+
+    def choices(self) -> list[int]:
+        """The choices there are. Ollama and llama.cpp give one, whatever `n` asks for."""
+        return sorted({0, *(index for index in self._fold.indices if 0 <= index < self._plan.choices)})
 
     def reason(self, index: int = 0) -> str:
         """The finish_reason of a choice as it came."""

@@ -13,12 +13,12 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.harness import manners
-from tests.harness.plays import FIN, HOLD, RST, Ending, Gate, Step, head
+from tests.harness.plays import FIN, HOLD, RST, Ending, Gate, Step, head, plain
 from tests.harness.waiting import PATIENCE, eventually
 
 KEEP = 8 << 20  # bytes of a request body kept for comparison; beyond, size and digest must do
@@ -69,6 +69,10 @@ class Play:
         self.requests: list[Seen] = []
         self._news = threading.Condition()
 
+    def steps_for(self, seen: Seen) -> tuple[Step, ...]:
+        """What is played for `seen`."""
+        return self.steps
+
     def arrived(self, seen: Seen) -> None:
         """Note a request (upstream's thread)."""
         with self._news:
@@ -100,6 +104,24 @@ class Play:
         seen = self.begun(count, timeout=timeout)
         assert seen.whole.wait(timeout), f"{self.model}: the body never came to its end"
         return seen
+
+
+class Rounds(Play):
+    """A script of several answers: the first request gets the first, and so on. More requests than answers get 500."""
+
+    def __init__(self, name: str, answers: Sequence[tuple[Step, ...]]) -> None:
+        super().__init__(name, (), early=False)
+        self.answers = answers
+
+    def steps_for(self, seen: Seen) -> tuple[Step, ...]:
+        number = self.requests.index(seen)
+        if number < len(self.answers):
+            return self.answers[number]
+        return (plain(b'{"error":{"message":"asked more often than the script allows"}}', "500 Too Often"),)
+
+    def bodies(self) -> list[dict[str, Any]]:
+        """The JSON bodies so far."""
+        return [seen.json() for seen in self.requests]
 
 
 class Upstream:
@@ -137,6 +159,13 @@ class Upstream:
     def play(self, *steps: Step, name: str = "play", early: bool = False) -> Play:
         """A new script. `early`: it starts with the request's head, before the body has come (`x-play` only)."""
         play = Play(f"{name}-{next(self._numbers)}", steps, early)
+        self._plays[play.model] = play
+        return play
+
+    def rounds(self, *answers: Step | tuple[Step, ...], name: str = "rounds") -> Rounds:
+        """A new script that answers each request with the next of `answers`."""
+        steps = [answer if isinstance(answer, tuple) else (answer,) for answer in answers]
+        play = Rounds(f"{name}-{next(self._numbers)}", steps)
         self._plays[play.model] = play
         return play
 
@@ -323,7 +352,7 @@ class Peer(asyncio.Protocol):
                 play.arrived(seen)
             else:
                 self.upstream.unclaimed.append(seen)
-        steps = play.steps if play is not None else (manners.answer(seen),)
+        steps = play.steps_for(seen) if play is not None else (manners.answer(seen),)
         going_on = await self._play(steps)
         seen.answered.set()
         self.playing = False

@@ -1,0 +1,30 @@
+"""The daemon of the augmented models' tests: one for all of them."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.augmented.house import house_conf, house_files
+from tests.harness.daemon import Daemon
+from tests.harness.upstream import Upstream
+
+
+@pytest.fixture(scope="session")
+def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """The house. Afterwards nothing may be left: no client, no child, no complaint."""
+    daemon = Daemon(tmp_path_factory.mktemp("augmented"), house_conf(upstream), files=house_files()).start()
+    try:
+        yield daemon
+        daemon.assert_nothing_leaked()
+        assert upstream.busy() == 0, "a request of the house is still being answered upstream"
+        daemon.stop()
+    finally:
+        daemon.kill()
+
+
+@pytest.fixture(autouse=True)
+def no_client_outlives_its_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Connections a test left open are closed after it."""
+    yield
+    if "house" in request.fixturenames:
+        request.getfixturevalue("house").close_wires()
