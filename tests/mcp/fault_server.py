@@ -17,6 +17,8 @@ MODES = dict(mode.partition("=")[::2] for mode in sys.argv[1:])
 OUT = threading.Lock()
 CANCELLED: set[object] = set()
 CALLS: list[str] = []
+ANSWERS: list[object] = []
+ANSWERED = threading.Event()
 TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 
 
@@ -139,6 +141,12 @@ def call_mode(request: dict, name: str, arguments: dict) -> None:
             {"type": "text", "text": "good"},
         ]
         reply(request, {"content": blocks, "isError": "no", "structuredContent": [1]})
+    elif value == "ask":
+        schema = {"type": "object", "properties": {"name": {"type": "string"}}}
+        params = {"message": "Your name?", "requestedSchema": schema}
+        send({"jsonrpc": "2.0", "id": "ask-1", "method": "elicitation/create", "params": params})
+        ANSWERED.wait(5)
+        reply(request, text(json.dumps(ANSWERS)))
     elif value == "result-string":
         send({"jsonrpc": "2.0", "id": request["id"], "result": "a string"})
     elif value == "error":
@@ -182,7 +190,8 @@ def handle(request: dict) -> None:
     if method == "notifications/cancelled":
         CANCELLED.add(request["params"]["requestId"])
     elif "id" not in request or method is None:
-        return
+        ANSWERS.append(request.get("result") or request.get("error"))
+        ANSWERED.set()
     elif method == "initialize":
         initialize(request)
     elif method == "tools/list":

@@ -1,6 +1,7 @@
 """A stdio server from start to end, and everything it may do wrong."""
 
 import asyncio
+import json
 import os
 import signal
 from pathlib import Path
@@ -228,3 +229,8 @@ async def test_progress_reaches_the_caller(house: House) -> None:
     result = await house.tool("progress").call({}, context)
     assert result.text == "done"
     assert seen[0] == (1.0, 3.0, "step 1")
+
+
+async def test_a_server_that_asks_the_user_gets_a_polite_no(house: House) -> None:
+    await house.start(fault())
+    assert json.loads((await house.echo("ask")).text)[-1] == {"action": "decline"}

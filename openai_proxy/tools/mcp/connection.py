@@ -14,8 +14,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from mcp import Client
+from mcp.client.session import ClientRequestContext
 from mcp.shared.exceptions import MCPError
-from mcp_types import Implementation
+from mcp_types import ElicitRequestParams, ElicitResult, Implementation
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
@@ -156,6 +157,7 @@ class Connection:
         caught: BaseException | None = None
         try:
             async with client:
+                client.session._elicitation_callback = _decline
                 self._client = client
                 self.protocol = client.protocol_version
                 self.listing = await self._list(client)
@@ -402,6 +404,12 @@ class Connection:
         if self._wire.closed or leaf is None or isinstance(leaf, asyncio.CancelledError):
             return Failure(Kind.BROKEN, "the connection was closed")
         return Failure(Kind.BROKEN, _short(leaf))
+
+
+async def _decline(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+    """Nobody is there to be asked. Set after connecting, so that the capability is not declared: a server that asks
+    all the same gets a polite no and can finish its call, where the SDK would fail it."""
+    return ElicitResult(action="decline")
 
 
 async def _outcome(request: Coroutine[Any, Any, T], trace: CallTrace) -> tuple[T | None, Exception | None]:
