@@ -189,7 +189,9 @@ def handle(request: dict) -> None:
     method = request.get("method")
     if method == "notifications/cancelled":
         CANCELLED.add(request["params"]["requestId"])
-    elif "id" not in request or method is None:
+    elif "id" not in request:
+        return
+    elif method is None:
         ANSWERS.append(request.get("result") or request.get("error"))
         ANSWERED.set()
     elif method == "initialize":
