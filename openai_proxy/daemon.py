@@ -15,12 +15,13 @@ import resource
 import signal
 
 from openai_proxy.api.server import Listener, Server, ready_line
-from openai_proxy.config.problems import ConfigError
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.errors import ProxyError
-from openai_proxy.runtime.reload import Prepared, adopt, prepare, reload
+from openai_proxy.runtime.prepare import Prepared, adopt, make, prepare_first
+from openai_proxy.runtime.reload import Reloads
 from openai_proxy.runtime.state import Settings, State
 from openai_proxy.runtime.systemd import ServiceManager
+from openai_proxy.runtime.watcher import Watcher
 from openai_proxy.tasks import cancel, spawn
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ CONTROL = "control.sock"
 def serve(settings: Settings) -> int:
     """Run until a signal asks to stop; returns the exit code. Raises ConfigError where conf/ cannot be served."""
     raise_file_limit()
-    prepared = prepare(settings, None)
+    prepared = prepare_first(settings)
     loop = _new_loop()
     try:
         with contextlib.closing(loop):
@@ -72,25 +73,29 @@ class _Daemon:
 
     async def run(self, prepared: Prepared) -> int:
         state = State(self._settings, self._loop)
+        state.manager = self._manager
+        self._signals()
         try:
-            adopt(state, prepared)
-            for problem in state.generation.problems:
-                log.warning("%s", problem)
+            adopt(state, make(state, prepared))
             config = state.generation.config
             main = Listener(Server(state, config.limits))
             control = Listener(Server(state, config.limits, local=True))
-            await self._listen(main, control, config)
-            self._signals()
+            activated = await self._listen(main, control, config)
+            state.reloads = reloads = Reloads(state, prepared.tree, None if activated else main)
+            watcher = Watcher(self._loop, lambda: reloads.roots, reloads.noticed)
             helpers = [
                 spawn(self._manager.feed_watchdog(lambda: not state.draining), name="watchdog"),
-                spawn(self._reload_on_hup(state), name="reload on SIGHUP"),
+                spawn(self._reload_on_hup(reloads), name="reload on SIGHUP"),
                 spawn(self._sweep(state), name="sweep"),
             ]
             gc.collect()
             gc.freeze()  # what the configuration made stays: no need to look at it in every full collection
             log.info("%s", ready_line(config.host, main.port))
-            self._manager.ready(self._line(state))
+            self._manager.ready(state.line())
+            watcher.start()
+            reloads.remote = watcher.polling
             await self._stop.wait()
+            watcher.stop()
             await self._drain(state, main)
             await cancel(*helpers)
             control.close()
@@ -99,7 +104,8 @@ class _Daemon:
             await state.aclose()
         return 0
 
-    async def _listen(self, main: Listener, control: Listener, config: ProxyConfig) -> None:
+    async def _listen(self, main: Listener, control: Listener, config: ProxyConfig) -> bool:
+        """Open the doors; True if the service manager opened the address."""
         sockets = self._manager.sockets()
         if sockets:
             await main.adopt(sockets)
@@ -109,11 +115,7 @@ class _Daemon:
             await control.open_unix(self._settings.state_dir / CONTROL)
         except OSError as error:
             log.warning("no control socket: %s; status and reload from the shell will not work", error.strerror)
-
-    def _line(self, state: State) -> str:
-        generation = state.generation
-        problems = len(generation.problems)
-        return f"serving configuration {generation.number}" + (f", {problems} problems" if problems else "")
+        return bool(sockets)
 
     # -- signals ----------------------------------------------------------------------------------------------------
 
@@ -127,25 +129,17 @@ class _Daemon:
             self._now.set()
         self._stop.set()
 
-    async def _reload_on_hup(self, state: State) -> None:
+    async def _reload_on_hup(self, reloads: Reloads) -> None:
         while True:
             await self._reloads.wait()
             self._reloads.clear()
-            self._manager.reloading()
-            try:
-                await reload(state)
-            except ConfigError as error:
-                for problem in error.problems:
-                    log.error("%s", problem)
-            except ProxyError as error:
-                log.error("reload: %s", error)
-            finally:
-                self._manager.ready(self._line(state))
+            with contextlib.suppress(ProxyError):  # told where it happened
+                await reloads.ask()
 
     async def _sweep(self, state: State) -> None:
         while True:
             await asyncio.sleep(SWEEP)
-            await state.sweep()
+            state.sweep()
 
     # -- the end ----------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import socket
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from openai_proxy.api.protocol import Protocol
 from openai_proxy.config.proxy import LimitsConfig
 from openai_proxy.errors import BadRequest
 from openai_proxy.runtime.state import State
+
+log = logging.getLogger(__name__)
 
 BACKLOG = 1024
 LINGER = 1.0  # seconds an unread body is read and dropped, so that the client gets to see its 401 or 413
@@ -45,6 +48,7 @@ class Server(BaseServer):
         )
 
     def __call__(self) -> RequestHandler:
+        self._kwargs["keepalive_timeout"] = self.state.generation.config.limits.header_seconds
         if self._splice:
             return LaneProtocol(self, self.state, loop=self._loop, **self._kwargs)
         return Protocol(self, loop=self._loop, **self._kwargs)
@@ -62,14 +66,38 @@ class Listener:
     def __init__(self, server: Server) -> None:
         self.server = server
         self._open: list[asyncio.Server] = []
+        self._sockets: list[socket.socket] = []
 
     async def open(self, host: str, port: int) -> None:
         """Listen on an address. Raises BadRequest with a speakable reason where that cannot be."""
+        await self._open_sockets(host, port, shared=False)
+
+    async def move(self, host: str, port: int) -> None:
+        """Listen on another address, then no more on those before; open connections go on. Raises as `open` does."""
+        before, sockets = self._open, self._sockets
+        self._open, self._sockets = [], []
+        try:
+            _share(sockets, True)  # 0.0.0.0 takes over from 127.0.0.1 on the same port without a gap
+            await self._open_sockets(host, port, shared=True)
+        except BadRequest:
+            self._open, self._sockets = before, sockets
+            raise
+        finally:
+            _share(sockets, False)
+        for server in before:
+            server.close()
+        log.info("%s", ready_line(host, self.port))
+
+    async def _open_sockets(self, host: str, port: int, *, shared: bool) -> None:
         loop = asyncio.get_running_loop()
+        sockets: list[socket.socket] = []
         try:
             # A socket of our own, and not the loop's: that would start four threads to look up the address.
-            sockets = [_listening(family, address) for family, address in _addresses(host, port)]
+            for family, address in _addresses(host, port):
+                sockets.append(_listening(family, address, shared))
         except OSError as error:
+            for sock in sockets:
+                sock.close()
             reason = {
                 errno.EADDRINUSE: "the port is in use",
                 errno.EACCES: "ports below 1024 need a privilege",
@@ -78,6 +106,7 @@ class Listener:
             raise BadRequest(f"cannot listen on {host} port {port}: {reason}", code="cannot_listen") from None
         for sock in sockets:
             self._open.append(await loop.create_server(self.server, sock=sock, backlog=BACKLOG))
+        self._sockets += sockets
 
     async def adopt(self, sockets: Sequence[socket.socket]) -> None:
         """Listen on sockets the service manager opened."""
@@ -123,15 +152,27 @@ def _addresses(host: str, port: int) -> list[tuple[int, Any]]:
     return [(family, address) for family, _, _, _, address in found]
 
 
-def _listening(family: int, address: Any) -> socket.socket:
+def _share(sockets: Sequence[socket.socket], on: bool) -> None:
+    """Let another socket of ours listen on the same port meanwhile, and nobody's else after it."""
+    for sock in sockets:
+        if sock.family != socket.AF_UNIX:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(on))
+
+
+def _listening(family: int, address: Any, shared: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            _share([sock], True)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setblocking(False)
         sock.bind(address)
         sock.listen(BACKLOG)
+        if shared:
+            _share([sock], False)
     except BaseException:
         sock.close()
         raise

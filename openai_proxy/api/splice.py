@@ -105,11 +105,11 @@ class Splice:
     def start(self) -> None:
         """Send the request, over a kept connection or a new one."""
         exchange = self.exchange
+        self._lane.state.enter(Running(exchange, self.generation, self._cut))
         exchange.attempts.append(self._attempt)
         exchange.connection = self._target.connection
         exchange.upstream_model = self._target.model or exchange.model
         exchange.state = "waiting"
-        self._lane.state.enter(Running(exchange, self.generation, self._cut))
         connection = self._provider.pool.take()
         if connection is not None:
             self._reused = True
@@ -257,8 +257,8 @@ class Splice:
     def _finish(self, outcome: Outcome, error: ProxyError | None = None) -> None:
         lane = self._lane
         lane.state.providers.watch.discard(self)
-        lane.state.leave(self.exchange)
         self.entry.close(outcome, error.code if error is not None else None)
+        lane.state.leave(self.exchange)
         lane.finished(self)
 
     # -- a client that does not keep up -----------------------------------------------------------------------------

@@ -54,6 +54,11 @@ class EventBus:
         self._watchers: set[Subscription] = set()
         self._closed = False
 
+    @property
+    def watched(self) -> bool:
+        """True while somebody watches: whoever would have to put an event together first asks this."""
+        return bool(self._watchers)
+
     def publish(self, kind: str, data: dict[str, Any]) -> None:
         """Tell all watchers: {"kind", "ts" (seconds since the epoch), **data}. Never blocks, never raises."""
         if not self._watchers:

@@ -7,6 +7,7 @@ of it.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from openai_proxy.agent.turn import LoopSettings
 from openai_proxy.config.model_file import McpFilter, ModelConfig
@@ -22,6 +23,9 @@ from openai_proxy.tools.skills import skill_tools
 from openai_proxy.tools.toolbox import Toolset, house, offered
 from openai_proxy.tools.workers import Workers
 
+if TYPE_CHECKING:
+    from openai_proxy.runtime.generation import Generation
+
 
 @dataclass(frozen=True, slots=True)
 class AugmentedModel:
@@ -32,6 +36,7 @@ class AugmentedModel:
     tools: Toolset
     settings: LoopSettings
     servers: tuple[str, ...]  # the MCP servers it uses
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +66,41 @@ def load_tools(snapshot: Snapshot, previous: CustomTools | None) -> CustomTools:
     return custom.load(snapshot.tool_files, previous, label=label)
 
 
-def build(snapshot: Snapshot, tools: CustomTools, supervisor: Supervisor, workshop: Workshop) -> AugmentedHouse:
-    """Bring the models of `snapshot` to life. What is wrong with one is a problem of it alone."""
-    problems: list[Problem] = list(tools.problems)
+def build(
+    snapshot: Snapshot,
+    tools: CustomTools,
+    supervisor: Supervisor,
+    workshop: Workshop,
+    previous: "Generation | None" = None,
+) -> AugmentedHouse:
+    """Bring the models of `snapshot` to life. What is wrong with one is a problem of it alone.
+
+    A model nothing of which changed since `previous` is the same object.
+    """
     enabled = [name for name, server in snapshot.servers.items() if server.enabled]
     everything = house(tools.handlers, workshop.workers, _live(supervisor, dict.fromkeys(enabled, McpFilter())))
+    known = _still_true(snapshot, tools, previous)
     models: dict[str, AugmentedModel] = {}
     for name, config in snapshot.models.items():
-        models[name] = _model(snapshot, config, tools, supervisor, workshop, problems)
-    return AugmentedHouse(models, tools, everything, tuple(problems))
+        model = known.get(name)
+        if model is None or model.config is not config:
+            model = _model(snapshot, config, tools, supervisor, workshop)
+        models[name] = model
+    problems = [problem for model in models.values() for problem in model.problems]
+    return AugmentedHouse(models, tools, everything, (*tools.problems, *problems))
+
+
+def _still_true(snapshot: Snapshot, tools: CustomTools, previous: "Generation | None") -> Mapping[str, AugmentedModel]:
+    """The models of `previous`, if all that models share (tools, skills, the names of servers) is what it was."""
+    if previous is None or previous.house is None:
+        return {}
+    before, house = previous.snapshot, previous.house
+    same = (
+        tools.handlers == house.custom.handlers
+        and snapshot.skills == before.skills
+        and snapshot.servers.keys() == before.servers.keys()
+    )
+    return house.models if same else {}
 
 
 def _model(
@@ -78,8 +109,9 @@ def _model(
     tools: CustomTools,
     supervisor: Supervisor,
     workshop: Workshop,
-    problems: list[Problem],
 ) -> AugmentedModel:
+    problems: list[Problem] = []
+
     def report(index: int, message: str) -> None:
         problems.append(Problem(*snapshot.place("model", config.name, ("tools", index)), message))
 
@@ -97,6 +129,7 @@ def _model(
         tools=Toolset(fixed, live=_live(supervisor, filters) if servers else None),
         settings=LoopSettings.of(config),
         servers=servers,
+        problems=tuple(problems),
     )
 
 

@@ -15,6 +15,7 @@ from openai_proxy.config.problems import Problem
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.routing.router import Router
+from openai_proxy.runtime.leases import Lease
 from openai_proxy.transforms.params import NONE, Rules
 from openai_proxy.upstream.health import Health, Upstreams
 from openai_proxy.upstream.provider import Provider
@@ -38,6 +39,7 @@ class Generation:
     house: "AugmentedHouse | None" = None
     problems: tuple[Problem, ...] = ()
     loaded_at: float = field(default_factory=time.time)
+    lease: Lease = field(default_factory=Lease, compare=False)
 
     def rules(self, connection: str, model: str | None) -> Rules:
         """The parameter rules for a request on `connection` that was asked for as `model`."""

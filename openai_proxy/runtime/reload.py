@@ -1,81 +1,136 @@
-"""From the present configuration to the next: read, build beside, swap by one assignment.
+"""Reloads, one after another, none lost: wait until the files rest, read, build beside, swap, and say what changed.
 
-`prepare` does everything that blocks or can fail, off the event loop; `adopt` swaps, on it, and cannot fail half-way.
+Whoever asks while a reload still waits for the files shares it; whoever asks while one reads gets the next. What was
+read is thrown away if a file changed meanwhile, so half a file is never applied.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from openai_proxy.config.diff import diff
-from openai_proxy.config.load import load
-from openai_proxy.config.snapshot import Snapshot
-from openai_proxy.runtime.generation import Generation, build
-from openai_proxy.runtime.state import Settings, State
+from openai_proxy.config.diff import Changes, diff
+from openai_proxy.config.problems import Problem
+from openai_proxy.errors import InternalError, ProxyError
+from openai_proxy.runtime.generation import Generation
+from openai_proxy.runtime.prepare import SETTLE, Prepared, adopt, make, prepare
+from openai_proxy.runtime.state import State
+from openai_proxy.runtime.tree import Tree, look
+from openai_proxy.tasks import cancel, spawn
 
 if TYPE_CHECKING:
     from openai_proxy.tools.custom import CustomTools
 
+log = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A configuration read and imported, not yet in service."""
+MAX_SETTLE = 10.0
+"""Seconds after which files are read although something in conf/ never rests."""
 
-    snapshot: Snapshot
-    tools: CustomTools | None  # None: nothing needs tools
-
-
-def prepare(settings: Settings, previous: Generation | None) -> Prepared:
-    """Read conf/, the environment and conf/tools. Blocks. Raises ConfigError where nothing sound can be served."""
-    before = previous.snapshot if previous is not None else None
-    snapshot = load(settings.config_dir, settings.env_file, os.environ, settings.flags, before)
-    if not (snapshot.models or snapshot.tool_files or snapshot.servers or snapshot.proxy.execute_tools):
-        return Prepared(snapshot, None)
-    from openai_proxy.runtime.augmented import load_tools
-
-    house = previous.house if previous is not None else None
-    return Prepared(snapshot, load_tools(snapshot, house.custom if house is not None else None))
+T = TypeVar("T")
 
 
-def adopt(state: State, prepared: Prepared) -> Generation:
-    """Bring `prepared` to life and put it in service; what did not change stays the same object."""
-    snapshot = prepared.snapshot
-    previous = getattr(state, "generation", None)
-    connections = snapshot.proxy.connections
-    if snapshot.servers or state.has_supervisor:
-        state.supervisor.reconcile(snapshot.servers)
-    house = None
-    if prepared.tools is not None:
-        from openai_proxy.runtime import augmented
+class Listening(Protocol):
+    """The sockets of the API, as far as an edit can move them."""
 
-        house = augmented.build(snapshot, prepared.tools, state.supervisor, state.workshop)
-    providers = state.providers.build(connections)
-    number = previous.number + 1 if previous is not None else 1
-    generation = build(number, snapshot, providers, state.health, house)
-    changed = frozenset(state.providers.changed(providers))
-    for name in changed:
-        state.health.forget(name)
-    retired = state.providers.adopt(connections, providers)
-    state.generation = generation
-    state.catalog.follow({name: provider.list_models for name, provider in providers.items()}, changed)
-    state.retire(retired)
-    return generation
+    async def move(self, host: str, port: int) -> None:
+        """Open the new address, then close the old one. Raises ProxyError, with nothing changed."""
+        ...
 
 
-async def reload(state: State) -> dict[str, Any]:
-    """Read again and swap if anything changed. Returns what `POST /admin/reload` answers. Raises ConfigError."""
-    async with state.reloading:
+class Reloads:
+    """Everything that can make the daemon read conf/ again asks here. Belongs to the event loop.
+
+    `listening` is None where the service manager opened the address.
+    """
+
+    def __init__(self, state: State, tree: Tree, listening: Listening | None) -> None:
+        self.tree = tree  # what lay in conf/ when it was last read
+        self.remote = False  # conf/ is on another machine, whose clock is not ours
+        self._state = state
+        self._listening = listening
+        self._address = _address(state.generation)
+        self._seen = (tree, float("-inf"))
+        self._root = str(state.settings.config_dir.absolute())
+        self._rooted = self._root in tree.roots  # there was a conf/ when it was last read
+        self._forming: asyncio.Task[dict[str, Any] | ProxyError] | None = None
+        self._passes: set[asyncio.Task[Any]] = set()
+        self._one = asyncio.Lock()
+        self._tell_problems((), state.generation.problems)
+
+    async def ask(self) -> dict[str, Any]:
+        """Reload; what `POST /admin/reload` answers. Raises ProxyError if even that failed (a defect of ours)."""
+        result = await asyncio.shield(self._next_pass())
+        if isinstance(result, ProxyError):
+            raise result
+        return result
+
+    def noticed(self, tree: Tree) -> None:
+        """The watcher saw conf/ as `tree`: reload if it is not what was read."""
+        if not tree.same(self._seen[0]):
+            self._seen = (tree, time.monotonic())
+        if not tree.same(self.tree):
+            self._next_pass()
+
+    async def aclose(self) -> None:
+        """The daemon ends: no more reloads."""
+        await cancel(*self._passes)
+
+    @property
+    def roots(self) -> Sequence[Path]:
+        """What to watch."""
+        return self._state.generation.snapshot.watched
+
+    # -- one pass ---------------------------------------------------------------------------------------------------
+
+    def _next_pass(self) -> asyncio.Task[dict[str, Any] | ProxyError]:
+        if self._forming is None:
+            self._forming = spawn(self._pass(), name="reload")
+            self._passes.add(self._forming)
+            self._forming.add_done_callback(self._passes.discard)
+        return self._forming
+
+    def _begin_reading(self) -> None:
+        """Who asks from now on may have written something this pass does not read."""
+        if self._forming is asyncio.current_task():
+            self._forming = None
+
+    async def _pass(self) -> dict[str, Any] | ProxyError:
+        state = self._state
+        async with self._one:
+            if not state.draining:
+                state.manager.reloading()
+            try:
+                return await self._reload()
+            except Exception:
+                log.exception("the reload failed; configuration %d stays in force", state.generation.number)
+                return InternalError("The reload failed. The configuration stays as it was.")
+            finally:
+                self._begin_reading()
+                if not state.draining:
+                    state.manager.ready(state.line())
+
+    async def _reload(self) -> dict[str, Any]:
+        state = self._state
         present = state.generation
-        prepared = await asyncio.get_running_loop().run_in_executor(None, prepare, state.settings, present)
+        prepared = await self._read(present)
         fresh = prepared.snapshot
         changes = diff(present.snapshot, fresh)
         before = present.house.custom if present.house is not None else None
         changed = fresh.digest != present.snapshot.digest or _handlers(prepared.tools) != _handlers(before)
-        if changed or fresh.problems != present.snapshot.problems:
-            adopt(state, prepared)
+        if changed or fresh.problems != present.snapshot.problems or _open_ends(present):
+            generation = await _in_thread(make, state, prepared)
+            trouble = await self._follow_address(generation)
+            if trouble is not None:
+                generation = replace(generation, problems=(*generation.problems, trouble))
+            if changed or generation.problems != present.problems:
+                adopt(state, generation)
+                self._tell(present, changes)
+        self.tree = prepared.tree
         result: dict[str, Any] = {
             "changed": changed,
             "generation": state.generation.number,
@@ -88,6 +143,106 @@ async def reload(state: State) -> dict[str, Any]:
         state.publish("reload", result)
         return result
 
+    async def _read(self, present: Generation) -> Prepared:
+        """What lies in conf/ at rest: read between two looks that saw the same."""
+        settings, roots = self._state.settings, self.roots
+        deadline = time.monotonic() + MAX_SETTLE
+        while True:
+            tree = await self._settled(deadline)
+            self._begin_reading()
+            if self._rooted and self._root not in tree.roots:
+                return _as_before(present, settings.config_dir, tree)
+            prepared = await _in_thread(prepare, settings, present)
+            late = time.monotonic() >= deadline
+            if late:
+                log.warning("something in conf/ changes all the time; it is read as it is")
+            if late or (await _in_thread(look, roots)).same(tree):
+                self._rooted = self._root in tree.roots
+                return prepared if prepared.snapshot.watched != roots else replace(prepared, tree=tree)
+
+    async def _settled(self, deadline: float) -> Tree:
+        tree = await _in_thread(look, self.roots)
+        while (wait := SETTLE - self._quiet_for(tree)) > 0 and time.monotonic() < deadline:
+            await asyncio.sleep(wait)
+            tree = await _in_thread(look, self.roots)
+        return tree
+
+    def _quiet_for(self, tree: Tree) -> float:
+        """Seconds for which conf/ has been as `tree` is."""
+        now = time.monotonic()
+        if not tree.same(self._seen[0]):
+            self._seen = (tree, now)
+        quiet = tree.quiet_for()
+        # What is gone has no time; another machine's clock says nothing: then only our own looks count.
+        if self.remote or quiet < 0 or tree.roots != self.tree.roots:
+            return now - self._seen[1]
+        return quiet
+
+    # -- the address ------------------------------------------------------------------------------------------------
+
+    async def _follow_address(self, generation: Generation) -> Problem | None:
+        """Listen where `generation` says. What is in the way is a problem, and the address stays."""
+        wanted = _address(generation)
+        if wanted == self._address:
+            return None
+        key = "port" if wanted[1] != self._address[1] else "host"
+        place = generation.snapshot.place("proxy", None, (key,))
+        if self._listening is None:
+            return Problem(*place, f"{key}: the service manager holds the address; change it in the socket unit")
+        try:
+            await self._listening.move(*wanted)
+        except ProxyError as error:
+            return Problem(*place, f"{key}: {error}; the address stays {self._address[0]} port {self._address[1]}")
+        self._address = wanted
+        return None
+
+    # -- telling ----------------------------------------------------------------------------------------------------
+
+    def _tell(self, present: Generation, changes: Changes) -> None:
+        words = [
+            f"{kind} {', '.join(names)}"
+            for kind, names in (("added", changes.added), ("removed", changes.removed), ("updated", changes.updated))
+            if names
+        ]
+        log.info("configuration %d: %s", self._state.generation.number, "; ".join(words) or "no difference in effect")
+        self._tell_problems(present.problems, self._state.generation.problems)
+
+    def _tell_problems(self, before: Sequence[Problem], now: Sequence[Problem]) -> None:
+        """Each new problem once."""
+        known = set(before)
+        for problem in now:
+            if problem not in known:
+                log.warning("%s", problem)
+        if before and not now:
+            log.info("the configuration has no problem any more")
+
+
+async def reload(state: State) -> dict[str, Any]:
+    """Read again and swap if anything changed. Returns what `POST /admin/reload` answers."""
+    return await state.reloads.ask()
+
+
+async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+
+
+def _address(generation: Generation) -> tuple[str, int]:
+    return generation.config.host, generation.config.port
+
+
+def _as_before(present: Generation, config_dir: Path, tree: Tree) -> Prepared:
+    """conf/ itself is gone: it is being replaced, or was unmounted. Nobody empties a house that way on purpose."""
+    problem = Problem(str(config_dir), 1, 1, "the directory is gone; what it said stays in force until it is back")
+    problems = tuple(known for known in present.snapshot.problems if known != problem)
+    snapshot = replace(present.snapshot, problems=(*problems, problem))
+    return Prepared(snapshot, present.house.custom if present.house is not None else None, tree)
+
 
 def _handlers(tools: CustomTools | None) -> object:
     return None if tools is None else (tools.handlers, tools.problems)
+
+
+def _open_ends(generation: Generation) -> int:
+    """How many problems are not the files' own: a port that was in use may be free by now."""
+    own = len(generation.snapshot.problems) + (len(generation.house.problems) if generation.house is not None else 0)
+    return len(generation.problems) - own

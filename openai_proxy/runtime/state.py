@@ -15,25 +15,23 @@ import orjson
 
 from openai_proxy.errors import Overloaded, ProxyError
 from openai_proxy.exchange import Exchange
-from openai_proxy.records.events import EventBus
-from openai_proxy.records.recorder import Recorder
-from openai_proxy.records.scribe import Scribe
+from openai_proxy.records.service import Records
 from openai_proxy.routing.catalog import Catalog
 from openai_proxy.runtime.generation import Generation
+from openai_proxy.runtime.leases import Leases
+from openai_proxy.runtime.systemd import ServiceManager
 from openai_proxy.upstream.factory import Providers
 from openai_proxy.upstream.health import Health
-from openai_proxy.upstream.provider import Provider
 
 if TYPE_CHECKING:  # each is imported when the first model or MCP server is configured
     from openai_proxy.agent.store import TurnStore
     from openai_proxy.runtime.augmented import Workshop
+    from openai_proxy.runtime.reload import Reloads
     from openai_proxy.tools.mcp.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
 TURNS = "turns.json"
-
-RETIRE_LIMIT = 3600.0  # seconds an old connection is kept for requests that began with it
 
 
 @dataclass(slots=True)
@@ -77,17 +75,19 @@ class State:
         self.providers = Providers(loop, settings.config_dir)
         self.health = Health()
         self.catalog = Catalog(settings.state_dir / "models.json")
-        self.recorder = Recorder(Scribe(settings.logs_dir))
+        self.records = Records(settings.logs_dir, settings.state_dir)
+        self.recorder = self.records.recorder
         self.running: dict[str, Running] = {}
         self.draining = False
-        self.events = EventBus()
+        self.events = self.records.events
         self.publish = self.events.publish
-        self.reloading = asyncio.Lock()
+        self.manager = ServiceManager()
+        self.leases = Leases(loop)
+        self.reloads: Reloads
         self.turns: TurnStore | None = None
         self._supervisor: Supervisor | None = None
         self._workshop: Workshop | None = None
         self._emptied: asyncio.Event | None = None
-        self._retiring: list[tuple[Provider, float]] = []
         self.idle_closers: list[Callable[[], None]] = []
         self.generation: Generation
 
@@ -138,29 +138,29 @@ class State:
         except OSError as error:
             log.warning("tool turns not saved: %s", error.strerror)
 
-    def retire(self, providers: list[Provider]) -> None:
-        """Close `providers` when no running request may still use them (at the latest after RETIRE_LIMIT)."""
-        for provider in providers:
-            self._retiring.append((provider, self.loop.time() + RETIRE_LIMIT))
-
-    async def sweep(self) -> None:
-        """Now and then: close idle sockets past their time, and what an edit took out of service."""
+    def sweep(self) -> None:
+        """Now and then: close idle sockets past their time."""
         self.providers.sweep()
-        now = self.loop.time()
-        in_use = {id(p) for r in self.running.values() for p in r.generation.providers.values()}
-        for entry in tuple(self._retiring):
-            provider, limit = entry
-            if id(provider) not in in_use or now >= limit:
-                self._retiring.remove(entry)
-                await provider.aclose()
 
     def enter(self, running: Running) -> None:
-        """A request begins."""
-        self.running[running.exchange.id] = running
+        """A request begins: it leases its generation to its end."""
+        exchange = running.exchange
+        self.running[exchange.id] = running
+        running.generation.lease.take()
+        if self.events.watched and not exchange.attempts:
+            self.publish(
+                "request",
+                {"id": exchange.id, "state": "begin", "model": exchange.model, "path": exchange.path,
+                 "group": exchange.caller.group, "generation": running.generation.number},
+            )  # fmt: skip
 
     def leave(self, exchange: Exchange) -> None:
-        """A request has ended."""
-        self.running.pop(exchange.id, None)
+        """A request has ended, or goes on in other hands (then it is entered again)."""
+        running = self.running.pop(exchange.id, None)
+        if running is not None:
+            running.generation.lease.give_back()
+            if self.events.watched and exchange.outcome is not None:
+                self.publish("request", ended(exchange))
         if self._emptied is not None and not self.running:
             self._emptied.set()
 
@@ -179,6 +179,13 @@ class State:
         """What does not work as it should, for /health: "log" while chat log lines are being lost."""
         return ["log"] if self.recorder.lost_lines() else []
 
+    def line(self) -> str:
+        """What the service manager shows of us."""
+        generation = self.generation
+        problems = len(generation.problems)
+        words = f", {problems} problem{'s' if problems > 1 else ''}: {generation.problems[0]}" if problems else ""
+        return f"serving configuration {generation.number}{words}"
+
     def close_idle(self) -> None:
         """Draining: whoever waits on a kept connection need not."""
         for closer in tuple(self.idle_closers):
@@ -194,6 +201,24 @@ class State:
         if self._supervisor is not None:
             await self._supervisor.aclose()
         self._save_turns()
+        reloads: Reloads | None = getattr(self, "reloads", None)
+        if reloads is not None:
+            await reloads.aclose()
         await self.catalog.aclose()
+        await self.leases.aclose()
         await self.providers.aclose()
-        await self.loop.run_in_executor(None, self.recorder.close)
+        await self.loop.run_in_executor(None, self.records.close)
+
+
+def ended(exchange: Exchange) -> dict[str, Any]:
+    """What live events say of a request that is over."""
+    return {
+        "id": exchange.id,
+        "state": "end",
+        "model": exchange.model,
+        "connection": exchange.connection,
+        "outcome": str(exchange.outcome),
+        "status": exchange.status,
+        "error": exchange.error_code,
+        "seconds": round(time.monotonic() - exchange.started, 3),
+    }

@@ -54,7 +54,7 @@ class Providers:
 
     def sweep(self) -> None:
         """Close idle sockets past their time."""
-        for pool in self._pools.values():
+        for pool in tuple(self._pools.values()):  # a reload may be making one in its thread
             pool.sweep()
 
     async def aclose(self) -> None:

@@ -1,0 +1,115 @@
+"""From files to a generation in service: read, build beside the present one, swap by one assignment.
+
+`prepare` and `make` do everything that blocks or can fail, off the event loop; `adopt` swaps, on it, and cannot fail
+half-way.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from openai_proxy.config.load import load
+from openai_proxy.config.problems import Problem
+from openai_proxy.config.snapshot import Snapshot
+from openai_proxy.runtime.generation import Generation, build
+from openai_proxy.runtime.state import Settings, State
+from openai_proxy.runtime.tree import Tree, look
+
+if TYPE_CHECKING:
+    from openai_proxy.tools.custom import CustomTools
+
+SETTLE = 0.15
+"""Seconds nothing may have changed before anything is read: 158 of 330 prefixes of a model file are valid YAML."""
+
+START_PATIENCE = 2.0  # seconds a start waits for files that are being written
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A configuration read and imported, not yet in service. `tree` is what lay in conf/ after it was read."""
+
+    snapshot: Snapshot
+    tools: CustomTools | None  # None: nothing needs tools
+    tree: Tree
+
+
+def prepare_first(settings: Settings) -> Prepared:
+    """What the daemon starts with. Blocks. Raises ConfigError where nothing sound can be served."""
+    roots = [settings.config_dir, *([settings.env_file] if settings.env_file is not None else [])]
+    limit = time.monotonic() + START_PATIENCE
+    while time.monotonic() < limit:
+        before = look(roots)
+        wait = SETTLE - before.quiet_for()
+        if 0 < wait <= SETTLE:
+            time.sleep(wait)
+            continue
+        prepared = prepare(settings, None)
+        if look(roots).same(before):
+            return prepared
+    return prepare(settings, None)
+
+
+def prepare(settings: Settings, previous: Generation | None) -> Prepared:
+    """Read conf/, the environment and conf/tools. Blocks. Raises ConfigError only without `previous`."""
+    before = previous.snapshot if previous is not None else None
+    snapshot = load(settings.config_dir, settings.env_file, os.environ, settings.flags, before)
+    tools = None
+    if snapshot.models or snapshot.tool_files or snapshot.servers or snapshot.proxy.execute_tools:
+        from openai_proxy.runtime.augmented import load_tools
+
+        house = previous.house if previous is not None else None
+        tools = load_tools(snapshot, house.custom if house is not None else None)
+    return Prepared(snapshot, tools, look(snapshot.watched))
+
+
+def make(state: State, prepared: Prepared) -> Generation:
+    """Bring `prepared` to life beside the present generation, with the same objects for what did not change. Blocks."""
+    snapshot = prepared.snapshot
+    previous: Generation | None = getattr(state, "generation", None)
+    house = None
+    if prepared.tools is not None:
+        from openai_proxy.runtime import augmented
+
+        house = augmented.build(snapshot, prepared.tools, state.supervisor, state.workshop, previous)
+    providers = state.providers.build(snapshot.proxy.connections)
+    number = previous.number + 1 if previous is not None else 1
+    generation = build(number, snapshot, providers, state.health, house)
+    trouble = tuple(_configure_records(state, snapshot))
+    return replace(generation, problems=generation.problems + trouble) if trouble else generation
+
+
+def _configure_records(state: State, snapshot: Snapshot) -> Iterator[Problem]:
+    config = snapshot.proxy
+    lines = state.records.configure(
+        prices=config.prices,
+        loggers=config.loggers,
+        retention_days=config.log_retention_days,
+        config_dir=snapshot.config_dir,
+    )
+    for line in lines:
+        number = re.match(r"loggers\[(\d+)\]", line)
+        path = ("loggers", int(number[1])) if number else ("loggers",)
+        yield Problem(*snapshot.place("proxy", None, path), line)
+
+
+def adopt(state: State, generation: Generation) -> None:
+    """Put `generation` in service. The one before is let go when its last request has ended."""
+    previous: Generation | None = getattr(state, "generation", None)
+    snapshot, providers = generation.snapshot, generation.providers
+    if snapshot.servers or state.has_supervisor:
+        state.supervisor.reconcile(snapshot.servers)
+        generation.lease.holds(state.supervisor.hold(snapshot.servers))
+    changed = frozenset(state.providers.changed(providers))
+    for name in changed:
+        state.health.forget(name)
+    state.providers.adopt(snapshot.proxy.connections, providers)
+    state.leases.hold(generation.lease, providers.values())
+    state.generation = generation
+    state.catalog.follow({name: provider.list_models for name, provider in providers.items()}, changed)
+    if previous is not None:
+        state.leases.retire(previous.lease)
