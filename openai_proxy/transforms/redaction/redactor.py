@@ -1,0 +1,82 @@
+"""The process's redactor: knows what the vault knows, and says in microseconds that a request holds nothing of it."""
+
+import threading
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from openai_proxy.secrets import Vault
+from openai_proxy.transforms.flat import flatten
+from openai_proxy.transforms.redaction.body import redact, suspected
+from openai_proxy.transforms.redaction.finder import Finder
+
+PLACEHOLDERS = frozenset(
+    {
+        "anything", "api-key", "api_key", "apikey", "changeme", "default", "disabled", "dummy", "empty", "example",
+        "fake-key", "lm-studio", "lmstudio", "local", "localhost", "no-key", "no-key-required", "none", "not-needed",
+        "not-required", "nothing", "ollama", "openai", "password", "placeholder", "secret", "sk-dummy",
+        "sk-no-key-required", "sk-xxx", "string", "unused", "your-api-key",
+    }
+)  # fmt: skip
+"""What people write where a program insists on a key and there is none: words of ordinary texts, no secrets."""
+
+OWN_LENGTH = 8  # characters of a caller's key from which on it is looked for
+
+
+def is_secret(text: str) -> bool:
+    """False for a placeholder, or the same character again and again."""
+    return text.lower() not in PLACEHOLDERS and len(set(text.removeprefix("sk-"))) > 2
+
+
+@lru_cache(maxsize=64)
+def _own(key: str) -> Finder:
+    return Finder((key,), shapes=False)
+
+
+def _holds(body: bytes, key: str) -> bool:
+    if len(key) < OWN_LENGTH:
+        return False
+    text = key.encode("utf-8", "surrogateescape")
+    return (text in body or text in flatten(body)) and is_secret(key)
+
+
+class Redactor:
+    """Finds what the vault knows. `finder` is swapped whole, so that any thread may use the redactor at any time."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._version = -1
+        self._building = threading.Lock()
+        self._finder = Finder((), shapes=False)
+
+    @property
+    def fresh(self) -> bool:
+        """False if the vault has learnt something since `refresh`."""
+        return self._version == self._vault.version
+
+    def refresh(self) -> None:
+        """Learn what the vault has learnt. Takes some milliseconds for fifty secrets: call it in a thread."""
+        with self._building:
+            version = self._vault.version
+            if version != self._version:
+                self._finder = Finder(secret for secret in self._vault.known() if is_secret(secret))
+                self._version = version
+
+    def suspects(self, body: bytes, document: Mapping[str, Any], own: str | None = None) -> bool:
+        """True if `body` may hold a secret, or `own`, the caller's key: the cheap look every request gets."""
+        return suspected(body, document, self._finder) or (own is not None and _holds(body, own))
+
+    def body(self, body: bytes, document: Mapping[str, Any], own: str | None = None) -> bytes:
+        """`body`, the JSON of `document`, without secrets; the same object where it holds none."""
+        clean = redact(body, document, self._finder)
+        if own is not None and _holds(clean, own):
+            clean = redact(clean, document, _own(own))
+        return clean
+
+    def text(self, text: str) -> str:
+        """`text`, or lines of JSON, without secrets."""
+        data = text.encode("utf-8", "surrogatepass")
+        if not self._finder.suspects(data):
+            return text
+        clean = self._finder.clean(data)
+        return text if clean is data else clean.decode("utf-8", "surrogatepass")

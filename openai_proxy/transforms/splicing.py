@@ -1,0 +1,105 @@
+"""Changing strings deep inside a raw JSON body without touching any other byte.
+
+The sibling of protocols/json_members for what lies below the top level: a text of a message, a message of a list.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+
+import orjson
+
+Path = tuple[str | int, ...]
+"""Keys and indexes from the top: `("messages", 3, "content", 0, "text")`."""
+
+STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]', re.DOTALL)
+_SPACE = b" \t\r\n"
+
+Cut = tuple[int, int, bytes]
+
+
+def splice(body: bytes, replace: Mapping[Path, bytes], remove: Collection[Path] = ()) -> bytes:
+    """`body` with the values at the paths of `replace` set to the given JSON, and the elements at `remove` taken out.
+
+    `body` must be valid JSON; `remove` names elements of arrays, none of them inside another. A path that is not
+    there is passed over; where a name stands twice, both are changed.
+    """
+    cuts = _Scan(body, replace, frozenset(remove)).run()
+    pieces: list[bytes] = []
+    position = 0
+    for start, end, new in sorted(cuts):
+        if start < position:
+            continue  # inside something that is taken out
+        pieces += (body[position:start], new)
+        position = end
+    pieces.append(body[position:])
+    return b"".join(pieces)
+
+
+class _Scan:
+    """One walk over the tokens of a body, keeping the path."""
+
+    def __init__(self, body: bytes, replace: Mapping[Path, bytes], remove: frozenset[Path]) -> None:
+        self._body = body
+        self._replace = replace
+        self._remove = remove
+        self._depths = {len(path) for path in (*replace, *remove)}
+        self._path: list[str | int] = []
+        self._begins: list[int] = []  # of the value at each step of the path, after its comma, bracket or colon
+        self._cuts: list[Cut] = []
+
+    def run(self) -> list[Cut]:
+        """The changes to be made."""
+        path, begins = self._path, self._begins
+        objects: list[bool] = []
+        key_next = False
+        for token in _TOKEN.finditer(self._body):
+            start = token.start()
+            first = self._body[start]
+            if first == 0x22:
+                if key_next:
+                    path[-1] = orjson.loads(token.group())
+                    key_next = False
+            elif first in b"{[":
+                objects.append(first == 0x7B)
+                key_next = objects[-1]
+                path.append("" if key_next else 0)
+                begins.append(start + 1)
+            elif first == 0x3A:
+                begins[-1] = start + 1
+            else:
+                if len(path) in self._depths:
+                    self._value(start, last=first != 0x2C)
+                if first == 0x2C:
+                    key_next = objects[-1]
+                    if not key_next:
+                        path[-1] += 1  # type: ignore[operator]  # an array's step is its index
+                    begins[-1] = start + 1
+                else:
+                    objects.pop()
+                    path.pop()
+                    begins.pop()
+                    key_next = False
+        return self._cuts
+
+    def _value(self, end: int, *, last: bool) -> None:
+        path = tuple(self._path)
+        begin = self._begins[-1]
+        if path in self._remove:
+            index = path[-1]
+            assert isinstance(index, int)
+            kept_before = index > sum((*path[:-1], i) in self._remove for i in range(index))
+            if kept_before:
+                begin -= 1  # with the comma before it
+            elif not last:
+                end += 1  # with the comma after it
+            self._cuts.append((begin, end, b""))
+            return
+        new = self._replace.get(path)
+        if new is None or not self._body[begin:end].strip():
+            return
+        while self._body[begin] in _SPACE:
+            begin += 1
+        while self._body[end - 1] in _SPACE:
+            end -= 1
+        self._cuts.append((begin, end, new))
