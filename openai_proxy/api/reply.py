@@ -36,7 +36,8 @@ class Reply:
     """The one answer to one request."""
 
     __slots__ = (
-        "_chunked", "_head_only", "_left", "_protocol", "_transport", "_write_seconds", "body_bytes", "ended", "extra",
+        "_chunked", "_head_only", "_left", "_protocol", "_together", "_transport",
+        "_unsent", "_write_seconds", "body_bytes", "ended", "extra",
         "http10", "keep_alive", "started", "status",
     )  # fmt: skip
 
@@ -54,6 +55,8 @@ class Reply:
         self.started = False
         self.ended = False
         self.status = 0
+        self._together = False
+        self._unsent = b""
         self.body_bytes = 0
 
     @property
@@ -66,6 +69,7 @@ class Reply:
     async def send(self, status: int, body: bytes, content_type: str = JSON, *fields: tuple[str, str]) -> None:
         """Answer with a body that is at hand."""
         head = lines([("Content-Type", content_type), ("Cache-Control", "no-store"), *fields])
+        self._together = True
         self.begin(status, HTTPStatus(status).phrase.encode(), head, len(body))
         await self.write(body)
         await self.end()
@@ -127,6 +131,10 @@ class Reply:
         self.ended = True
         if self._chunked:
             self._put(b"0\r\n\r\n")
+        if self._together:
+            self._together = False
+            unsent, self._unsent = self._unsent, b""
+            self._put(unsent)
 
     def abort(self) -> None:
         """Cut the connection, so that the client sees a broken answer: a reset for HTTP/1.0, whose end is silent."""
@@ -163,6 +171,9 @@ class Reply:
     def _put(self, data: bytes) -> None:
         if self._transport is None or self._transport.is_closing():
             raise ClientGone
+        if self._together:  # a whole answer goes out in one write, which is one system call
+            self._unsent += data
+            return
         self._transport.write(data)
 
     async def _drain(self) -> None:

@@ -25,8 +25,11 @@ MAX_INTERIM = 1000  # 1xx responses before the real one: nobody sends that many 
 class Sink(Protocol):
     """Who is told what comes. Called from the event loop, never after `done` or `failed`."""
 
-    def head(self, head: ResponseHead) -> list[bytes] | None:
-        """The final response head. Return a list to get payload pieces, or None to get the raw wire bytes."""
+    def head(self, head: ResponseHead, more: bool) -> list[bytes] | None:
+        """The final response head. Return a list to get payload pieces, or None to get the raw wire bytes.
+
+        `more`: bytes of the body came with it and follow at once.
+        """
         ...
 
     def data(self, data: bytes) -> None:
@@ -262,12 +265,12 @@ class HttpConnection(asyncio.Protocol):
         if head.status == 101:  # from here on bytes of another protocol, to the end of the connection
             self._owner.watch.discard(self)
             self.framing = CloseFraming()
-            self._out = sink.head(head)
+            self._out = sink.head(head, bool(data))
             if data:
                 self.data_received(data)
             return
         framing = self.framing = framing_for(head, self._method)
-        self._out = sink.head(head)
+        self._out = sink.head(head, bool(data) and not framing.state)
         if self.sink is None:  # it let go of us in the callback
             return
         if data and not framing.state:

@@ -12,7 +12,7 @@ from openai_proxy.upstream.pool import Pool
 from openai_proxy.upstream.response import StreamedResponse
 
 MAX_MODEL_LIST = 16 * 1024 * 1024  # OpenRouter's list is 0.5 MB
-REPLAYABLE_PATHS = frozenset({"/chat/completions", "/completions", "/embeddings"})
+REPLAYABLE_PATHS = frozenset({"/chat/completions", "/completions", "/embeddings", "/messages"})
 
 
 class OpenAIProvider:

@@ -133,7 +133,7 @@ class StreamedResponse:
 
     # -- Sink -------------------------------------------------------------------------------------------------------
 
-    def head(self, head: ResponseHead) -> list[bytes] | None:
+    def head(self, head: ResponseHead, more: bool) -> list[bytes] | None:
         self._head = head
         self._wake()
         return []
