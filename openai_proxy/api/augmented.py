@@ -143,7 +143,8 @@ async def _refused(visit: Visit, refused: UpstreamRefused) -> None:
     visit.exchange.outcome = Outcome.ERROR
     visit.exchange.error_code = "upstream_refused"
     _note_id(visit, refused.headers)
-    head = wire_lines(downstream_fields(refused.headers)) + lines(refused.extra.items())
+    passed = [f for f in downstream_fields(refused.headers) if f[0].lower() != b"x-request-id"]
+    head = wire_lines(passed) + lines(refused.extra.items())
     visit.reply.begin(refused.status, refused.reason.encode("latin-1"), head, len(refused.body))
     visit.entry.response(refused.status, refused.headers)
     visit.entry.data(refused.body)
