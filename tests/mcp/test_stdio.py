@@ -234,3 +234,17 @@ async def test_progress_reaches_the_caller(house: House) -> None:
 async def test_a_server_that_asks_the_user_gets_a_polite_no(house: House) -> None:
     await house.start(fault())
     assert json.loads((await house.echo("ask")).text)[-1] == {"action": "decline"}
+
+
+async def test_a_call_that_never_got_its_turn_costs_nobody_else(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    await house.start(fault(name="warm"))
+    from openai_proxy.tools.mcp import connection
+
+    monkeypatch.setattr(connection, "PARALLEL_CALLS", 2)
+    house.configure(fault(timeout=0.6))
+    await house.state("ready")
+    pid = house.status()["pid"]
+    results = await asyncio.gather(*(house.call("sleep", {"seconds": 5}) for _ in range(2)), house.echo("third"))
+    assert "busy" in results[2].text
+    assert (await house.echo("next")).text == "next"
+    assert house.status()["pid"] == pid

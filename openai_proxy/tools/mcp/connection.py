@@ -8,10 +8,9 @@ written and then waits up to 5 s to say so (both measured on 2.3.0).
 
 import asyncio
 import logging
-import os
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, cast
 
 from mcp import Client
 from mcp.client.session import ClientRequestContext
@@ -24,15 +23,13 @@ from openai_proxy.secrets import vault
 from openai_proxy.tasks import cancel, spawn
 from openai_proxy.tools.base import CallContext, ToolResult
 from openai_proxy.tools.mcp.definitions import Listing, ToolDefinition
-from openai_proxy.tools.mcp.environment import child_environment
+from openai_proxy.tools.mcp.diagnosis import diagnose, in_short, session_lost
 from openai_proxy.tools.mcp.failures import Failure, Kind, auth_hint
 from openai_proxy.tools.mcp.filter import Filtered, Wire
+from openai_proxy.tools.mcp.links import link_to
 from openai_proxy.tools.mcp.repair import TOOL_CAP
 from openai_proxy.tools.mcp.results import to_result
 from openai_proxy.tools.mcp.settings import ServerSettings
-from openai_proxy.tools.mcp.sse import SseTransport
-from openai_proxy.tools.mcp.stdio import StdioTransport
-from openai_proxy.tools.mcp.streamable import StreamableTransport
 from openai_proxy.tools.mcp.trace import TRACE, CallTrace, NotDelivered
 from openai_proxy.tools.result import clean
 from openai_proxy.tools.result import failure as failed
@@ -62,6 +59,7 @@ PARALLEL_CALLS = 64
 
 _PROBE_TIMEOUT = 15.0  # slow is not dead: ContextForge had to raise its health limit from 5 to 30 s (#4785)
 _CLOSE_PATIENCE = 10.0
+_SUSPICIOUS = 10.0  # seconds after which a call given up by its caller is reason to ask whether the server lives
 
 
 class Connection:
@@ -80,7 +78,7 @@ class Connection:
         self._slots = asyncio.Semaphore(PARALLEL_CALLS)
         self._calls: set[asyncio.Task[Any]] = set()
         self._wire = Wire(config.name, self._tools_changed, self._wake_up)
-        self._link = _link(config, self._wire, self.lose)
+        self._link = link_to(config, self._wire, self.lose)
         self.listing: Listing | None = None
         self.protocol: str | None = None
         self._task = spawn(self._run(), name=f"mcp-{config.name}")
@@ -175,6 +173,13 @@ class Connection:
         await cancel(*self._calls)
         self._notify()
 
+    def _why(self, caught: BaseException | None) -> Failure:
+        """Why it ended: what its transport saw, else what the task died of."""
+        if self._closing and not self._wire.closed:
+            return Failure(Kind.BROKEN, "closed")
+        died_of_probe = self.listing is None and not self.legacy and self._wire.replies == 0
+        return diagnose(caught, self._link, self.config, at_probe=died_of_probe, closed=self._wire.closed)
+
     async def _watch(self, client: Client) -> None:
         """Return when the connection is over; until then keep the tool list true."""
         listener, told = self._listen(client)
@@ -227,10 +232,10 @@ class Connection:
         try:
             listing = await self._list(client, trace)
         except (TimeoutError, MCPError, ValidationError, RuntimeError) as problem:
-            if self._session_lost(problem, trace):
+            if session_lost(problem, trace):
                 self.lose(Failure(Kind.SESSION, f"it forgot the session (HTTP {trace.status})"))
                 return
-            log.warning("mcp server %s: its tools could not be read again: %s", self.config.name, _short(problem))
+            log.warning("mcp server %s: its tools could not be read again: %s", self.config.name, in_short(problem))
             self._suspect = True
             self._wake.set()
             return
@@ -311,8 +316,14 @@ class Connection:
         client = self._client
         if client is None or not self.ready:
             raise NotDelivered("the connection is closed")
-        trace = CallTrace()
-        outcome = await self._bounded(self._invoke(client, name, arguments, context), seconds, trace)
+        trace, began = CallTrace(), time.monotonic()
+        try:
+            outcome = await self._bounded(self._invoke(client, name, arguments, context), seconds, trace)
+        except asyncio.CancelledError:
+            if time.monotonic() - began > _SUSPICIOUS:
+                self._suspect = True
+                self._wake.set()
+            raise
         if outcome is None:
             return self._overdue(trace, seconds)
         value, problem = outcome
@@ -326,13 +337,17 @@ class Connection:
             context.progress(progress, total, vault.scrub(clean(message)[:200]) if message else None)
 
         async with self._slots:
+            if (trace := TRACE.get()) is not None:
+                trace.started = True
             result = await client.call_tool(
-                name, arguments, progress_callback=report, meta=_meta(context.meta) if context.meta else None
+                name, arguments, progress_callback=report, meta=cast(Any, dict(context.meta)) if context.meta else None
             )
         return to_result(result.content, result.structured_content, bool(result.is_error))
 
     def _overdue(self, trace: CallTrace, seconds: float) -> ToolResult:
         name = self.config.name
+        if not trace.started:
+            return failed(f"The tool server '{name}' is busy: {PARALLEL_CALLS} calls are running. Try again later.")
         if not trace.sent:
             # It did not read its input all that time; nothing later in the pipe will be read either.
             self.lose(Failure(Kind.BROKEN, "it stopped reading its input"))
@@ -346,13 +361,13 @@ class Connection:
         if trace.status in (401, 403):
             self.lose(Failure(Kind.AUTH, auth_hint(trace.status)))
             return failed(f"The tool server '{name}' refuses our credentials; its owner has to renew them.")
-        if self._session_lost(problem, trace):
+        if session_lost(problem, trace):
             self.lose(Failure(Kind.SESSION, f"it forgot the session (HTTP {trace.status})"))
             raise NotDelivered("the server forgot the session")
         if not trace.sent and not isinstance(problem, ValidationError):
             if isinstance(problem, TypeError | ValueError):
                 return failed(f"The arguments cannot be sent: {problem}")
-            raise NotDelivered(_short(problem))
+            raise NotDelivered(in_short(problem))
         cut = isinstance(problem, MCPError) and str(problem).startswith("SSE stream ")  # the SDK's words for it
         if cut or trace.broken or self._wire.closed or self._failure is not None or self._client is None:
             if cut or trace.broken:
@@ -366,44 +381,6 @@ class Connection:
                 return failed(f"The tool server '{name}' answered with HTTP status {trace.status}.")
             return failed(str(problem) or "The tool server reported an error.")
         return failed(f"The tool server '{name}' sent an answer that makes no sense ({type(problem).__name__}).")
-
-    @staticmethod
-    def _session_lost(problem: Exception, trace: CallTrace) -> bool:
-        """404 is the rule; server-everything answers 400. A 400 of another cause has another JSON-RPC code."""
-        if not trace.session or not isinstance(problem, MCPError):
-            return False
-        return trace.status == 404 or (trace.status == 400 and problem.code in (-32000, -32603, -32600))
-
-    # Ends.
-
-    def _why(self, caught: BaseException | None) -> Failure:
-        """Why the connection task ended, from what it died of and what its transport saw."""
-        if self._closing and not self._wire.closed:
-            return Failure(Kind.BROKEN, "closed")
-        if (seen := self._link.failure) is not None:
-            return Failure(Kind.BROKEN, seen)
-        leaf = _leaf(caught)
-        status = getattr(self._link, "status", None)
-        if isinstance(leaf, MCPError) and status is not None and status >= 300:
-            wrong = ": is the url right, and the type?" if status in (404, 405) or status < 400 else ""
-            return Failure(Kind.BROKEN, f"answered HTTP {status}{wrong}")
-        process = getattr(self._link, "process", None)
-        if process is not None and (self._wire.closed or process.returncode is not None):
-            code = process.returncode
-            how = "closed its output" if code is None else _exit_text(code)
-            last = process.stderr.last_line()
-            if self.listing is None and not self.legacy and self._wire.replies == 0:
-                return Failure(Kind.ERA, f"{how}{': ' if last else ''}{last}")
-            return Failure(Kind.BROKEN, f"{how}{': ' if last else ''}{last}")
-        if isinstance(leaf, FileNotFoundError):
-            return Failure(Kind.BROKEN, f"not found: {self.config.command} (or its working directory)")
-        if isinstance(leaf, OSError):
-            return Failure(
-                Kind.BROKEN, f"{self.config.command or 'connecting'}: {leaf.strerror or type(leaf).__name__}"
-            )
-        if self._wire.closed or leaf is None or isinstance(leaf, asyncio.CancelledError):
-            return Failure(Kind.BROKEN, "the connection was closed")
-        return Failure(Kind.BROKEN, _short(leaf))
 
 
 async def _decline(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
@@ -419,36 +396,3 @@ async def _outcome(request: Coroutine[Any, Any, T], trace: CallTrace) -> tuple[T
         return await request, None
     except Exception as problem:
         return None, problem
-
-
-def _link(config: ServerSettings, wire: Wire, lose: Callable[[Failure], None]) -> Any:
-    """The transport for a server's type."""
-    if config.type == "stdio":
-        return StdioTransport(config, child_environment(os.environ, config.env), wire)
-    if config.type == "streamablehttp":
-        return StreamableTransport(config, wire, lose)
-    if config.type == "sse":
-        return SseTransport(config, wire, lose)
-    raise ValueError(f"unknown type {config.type!r}")
-
-
-def _meta(meta: Mapping[str, Any]) -> Any:
-    return dict(meta)
-
-
-def _leaf(caught: BaseException | None) -> BaseException | None:
-    """The first real cause inside an exception group."""
-    while isinstance(caught, BaseExceptionGroup):
-        caught = next((e for e in caught.exceptions if not isinstance(e, asyncio.CancelledError)), caught.exceptions[0])
-    return caught
-
-
-def _short(problem: BaseException) -> str:
-    if isinstance(problem, ValidationError):
-        return "an answer that makes no sense"
-    text = vault.scrub(str(problem)).split("\n", 1)[0][:300]
-    return text or type(problem).__name__
-
-
-def _exit_text(code: int) -> str:
-    return f"exited with status {code}" if code >= 0 else f"was killed by signal {-code}"

@@ -23,8 +23,9 @@ from openai_proxy.secrets import vault
 from openai_proxy.tasks import cancel, spawn
 from openai_proxy.tools.base import CallContext, ToolResult
 from openai_proxy.tools.mcp import backoff
-from openai_proxy.tools.mcp.definitions import ToolDefinition, compare, hold_back
+from openai_proxy.tools.mcp.definitions import ToolDefinition
 from openai_proxy.tools.mcp.failures import Failure, Kind
+from openai_proxy.tools.mcp.known import KnownTools
 from openai_proxy.tools.mcp.settings import ServerSettings, call_timeout, start_timeout
 from openai_proxy.tools.mcp.trace import NotDelivered
 from openai_proxy.tools.result import failure as failed
@@ -74,16 +75,12 @@ class Server:
         self._news: asyncio.Future[None] | None = None
         self._ending = False
         self._restart = False
-        self._accept = False  # take changed definitions although they are pinned
         self._kicked = False
         self._failures = 0
         self._ready_since = 0.0
         self._last_attempt = 0.0
         self._stderr = ""
-        self._known_tools: dict[str, ToolDefinition] | None = None
-        self.held: tuple[str, ...] = ()
-        self.left_out = 0
-        self.version = 0  # counts changes of the tool list
+        self.known = KnownTools(config.name)
         self.restarts = 0
         self.last_error: str | None = None
         self.protocol: str | None = None
@@ -93,19 +90,9 @@ class Server:
     # What the supervisor asks.
 
     @property
-    def definitions(self) -> dict[str, ToolDefinition]:
-        """The tools as last listed, empty before the first time."""
-        return self._known_tools or {}
-
-    @property
-    def listed(self) -> bool:
-        """True once the server has told its tools."""
-        return self._known_tools is not None
-
-    @property
     def settled(self) -> bool:
         """True if waiting for its tools would be of no use: they are there, or will not come soon."""
-        return self.listed or self.state != State.STARTING
+        return self.known.listed or self.state != State.STARTING
 
     @property
     def ending(self) -> bool:
@@ -124,13 +111,13 @@ class Server:
         if replaced:
             self._failures = 0
             self._wake.set()
-        elif self.held and not config.pin and self._current is not None:
+        elif self.known.held and not config.pin and self._current is not None:
             self._take_listing(self._current)
 
     def restart(self) -> None:
         """Replace the connection now, and take what the server then offers as the truth (also when pinned)."""
         self._restart = True
-        self._accept = True
+        self.known.accept()
         self._failures = 0
         self._wake.set()
 
@@ -167,8 +154,8 @@ class Server:
             "stderr": text or self._stderr,
             "failures": self._failures,
             "calls": self.busy,
-            "held_back": list(self.held),
-            "left_out": self.left_out,
+            "held_back": list(self.known.held),
+            "left_out": self.known.left_out,
         }
 
     async def call(self, tool: ToolDefinition, arguments: dict[str, Any], context: CallContext) -> ToolResult:
@@ -345,30 +332,8 @@ class Server:
                 )
 
     def _take_listing(self, connection: "Connection") -> None:
-        """Make the connection's tool list the known one; a change of a known definition is told, and held if pinned."""
-        if connection.listing is None:
-            return
-        new = dict(connection.listing.tools)
-        self.left_out = connection.listing.left_out
-        known = self._known_tools
-        if known is not None:
-            change = compare(known, new)
-            if change.changed:
-                held = " (held back: pinned)" if self.config.pin else ""
-                log.warning("mcp server %s redefined %s%s", self.config.name, ", ".join(change.changed), held)
-            if change.added or change.removed:
-                log.info(
-                    "mcp server %s: %d tools added, %d removed",
-                    self.config.name,
-                    len(change.added),
-                    len(change.removed),
-                )
-            self.held = ()
-            if self.config.pin and not self._accept:
-                new, self.held = hold_back(known, new)
-        self._accept = False
-        self._known_tools = new
-        self.version += 1
+        if connection.listing is not None:
+            self.known.take(connection.listing, pin=self.config.pin)
 
     # Waiting, retiring, telling.
 

@@ -81,7 +81,7 @@ class Supervisor:
             return []
         globs = Globs.of(whitelist, blacklist)
         house = Globs.of(running.config.whitelist, running.config.blacklist)
-        key, state = (server, globs), (running, running.version, house)
+        key, state = (server, globs), (running, running.known.version, house)
         cached = self._offered.get(key)
         if cached is None or cached[0] != state:
             cached = self._offered[key] = (state, self._build(server, running, house, globs))
@@ -90,8 +90,8 @@ class Supervisor:
     def _build(self, name: str, running: Server, house: Globs, globs: Globs) -> list[Tool]:
         # The exposed names are those of all its tools, so that a filter does not change them.
         return [
-            McpTool(exposed, name, running.definitions[tool], (house, globs), running.call)
-            for exposed, tool in exposed_names(name, running.definitions, self._configs.keys()).items()
+            McpTool(exposed, name, running.known.tools[tool], (house, globs), running.call)
+            for exposed, tool in exposed_names(name, running.known.tools, self._configs.keys()).items()
             if house.allows(tool) and globs.allows(tool)
         ]
 
@@ -104,7 +104,7 @@ class Supervisor:
         names = list(dict.fromkeys(servers))
         running = [server for name in names if (server := self._servers.get(name)) is not None]
         for server in running:
-            if not server.listed:
+            if not server.known.listed:
                 server.kick()
         pending = [server for server in running if not server.settled]
         if pending:
@@ -113,8 +113,10 @@ class Supervisor:
                     for server in pending:
                         await server.settle()
             except TimeoutError:
-                log.info("a request goes on without: %s", ", ".join(s.config.name for s in pending if not s.listed))
-        return [name for name in names if name not in self._servers or not self._servers[name].listed]
+                log.info(
+                    "a request goes on without: %s", ", ".join(s.config.name for s in pending if not s.known.listed)
+                )
+        return [name for name in names if name not in self._servers or not self._servers[name].known.listed]
 
     def hold(self, servers: Iterable[str]) -> Callable[[], None]:
         """Keep `servers` running, even if they are removed meanwhile, until the returned function is called.
@@ -206,7 +208,7 @@ class Supervisor:
     def _status(self, name: str) -> dict[str, Any]:
         config, server = self._configs[name], self._servers.get(name)
         house = Globs.of(config.whitelist, config.blacklist)
-        own = server.definitions if server is not None else {}
+        own = server.known.tools if server is not None else {}
         more = server.status() if server is not None else {"pid": None, "protocol": None, "restarts": 0}
         return {
             "name": name,

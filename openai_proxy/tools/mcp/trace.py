@@ -12,9 +12,10 @@ from dataclasses import dataclass
 class CallTrace:
     """`sent`: bytes of it may have reached the server. `status`: of its HTTP response. `session`: it named one.
 
-    `broken`: the network failed, `status` is ours.
+    `started`: it got its turn among the calls of its server. `broken`: the network failed, `status` is ours.
     """
 
+    started: bool = False
     sent: bool = False
     broken: bool = False
     status: int | None = None
