@@ -21,6 +21,7 @@ from openai_proxy.auth.peers import (
     networks,
     remote_address,
 )
+from openai_proxy.auth.validators import Validator
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.errors import Forbidden, Misdirected, Unauthorized
 from openai_proxy.exchange import Caller
@@ -35,14 +36,23 @@ def bearer(authorization: str | None) -> str | None:
     return None
 
 
+class NotAsked(Unauthorized):
+    """The validator has not been asked about this key lately."""
+
+    def __init__(self) -> None:
+        super().__init__("The API key has not been checked yet.")
+
+
 class Gate:
     """The rules of one configuration, compiled."""
 
-    def __init__(self, config: ProxyConfig) -> None:
+    def __init__(self, config: ProxyConfig, validator: Validator | None = None) -> None:
         self.keys = KeyRing({n: g.api_keys for n, g in config.groups.items()}, config.admin_api_keys)
         self.keys_required = bool(self.keys) or config.require_api_key or config.check_api_key is not None
         self.origins = OriginRule(config.cors.origins, keys_required=self.keys_required)
         self.forwarding = any(c.forward_auth for c in config.connections.values())
+        self._validator = validator
+        self._groups = frozenset(config.groups)
         self._host_allowed = host_rule(config.allowed_hosts)
         self._public = config.allow_public_unauthenticated
         self._trusted = networks(config.trusted_proxies)
@@ -56,11 +66,19 @@ class Gate:
         return token or headers.get("x-api-key")
 
     def admit(self, peer: str, headers: Mapping[str, str]) -> Caller:
-        """The caller of an API request. Raises Unauthorized, Forbidden or Misdirected, saying what would help."""
+        """The caller of an API request. Raises Unauthorized, Forbidden or Misdirected, saying what would help.
+
+        Raises NotAsked where a validator has to be asked first: see `admitted`.
+        """
         remote = remote_address(peer, headers, self._trusted) if self._trusted else peer
         if self.keys_required:
             key = self.credential(headers)
-            caller = self.keys.find(key, remote) if key else None
+            if key and self._validator is not None:
+                known, caller = self._validator.fresh(key, self._groups, remote)
+                if not known:
+                    raise NotAsked
+            else:
+                caller = self.keys.find(key, remote) if key else None
             if caller is None:
                 raise _no_key() if not key else _wrong_key()
             return caller
@@ -73,6 +91,20 @@ class Gate:
         self._check_host(headers)
         self._check_origin(headers)
         return Caller(remote)
+
+    async def admitted(self, peer: str, headers: Mapping[str, str]) -> Caller:
+        """`admit`, asking the validator where there is one. Raises InternalError besides (`validator_error`)."""
+        try:
+            return self.admit(peer, headers)
+        except NotAsked:
+            key, validator = self.credential(headers), self._validator
+            assert key is not None
+            assert validator is not None
+            remote = remote_address(peer, headers, self._trusted) if self._trusted else peer
+            caller = await validator.ask(key, self._groups, remote)
+            if caller is None:
+                raise _wrong_key() from None
+            return caller
 
     def admit_admin(self, peer: str, headers: Mapping[str, str]) -> Caller:
         """The caller of an admin page. Raises Unauthorized or Forbidden."""

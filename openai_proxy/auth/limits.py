@@ -1,0 +1,234 @@
+"""Limits of groups: requests and tokens per minute and per day, requests at the same time, counted for each key.
+
+A minute begins with a key's first request in it, a day at midnight UTC, like the days of `usage`. Tokens are known
+when an answer ends, so a request is refused once those before it have used them up. A refused request is not counted.
+Counters are kept in memory and written to the state directory, so that a restart forgives nobody; times are therefore
+wall-clock times, and a clock that was set back begins the window anew.
+
+With `limits.storage: redis://…` several daemons share the counters (`shared_limits`); what runs at the same time is
+counted by each daemon for itself.
+"""
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+
+from openai_proxy.config.proxy import GroupLimits
+from openai_proxy.errors import RateLimited
+from openai_proxy.exchange import Caller
+
+log = logging.getLogger(__name__)
+
+MINUTE = 60.0
+DAY = 86_400.0
+FILE = "limits.json"
+
+
+class Permit(Protocol):
+    """A request that was let in: `release` it in the end, once."""
+
+    def release(self) -> None:
+        """The request is over."""
+        ...
+
+
+class Window:
+    """One count in one window. `begun` is the wall-clock time the window began."""
+
+    __slots__ = ("begun", "count", "length")
+
+    def __init__(self, length: float) -> None:
+        self.length = length
+        self.begun = 0.0
+        self.count = 0
+
+    def now(self, now: float) -> int:
+        """What was counted in the present window."""
+        if not self.begun <= now < self.begun + self.length:
+            self.begun = now if self.length == MINUTE else now - now % DAY
+            self.count = 0
+        return self.count
+
+    def left(self, now: float) -> float:
+        """Seconds until the window ends."""
+        return self.begun + self.length - now
+
+
+class Account:
+    """What one key has used. It is its own permit: letting in and releasing need no object more.
+
+    `open` are the requests whose tokens are not known yet: those that run, and those just ended.
+    """
+
+    __slots__ = ("open", "running", "windows")
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.open = 0
+        self.windows = (Window(MINUTE), Window(DAY), Window(MINUTE), Window(DAY))  # requests twice, tokens twice
+
+    def release(self) -> None:
+        """See Permit."""
+        self.running -= 1
+
+    def undo(self) -> None:
+        """The request was refused after all: as if it had not come."""
+        self.running -= 1
+        for window in self.windows[:2]:
+            window.count = max(window.count - 1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """The limits of a group, ready to be compared: requests a minute and a day, tokens a minute and a day."""
+
+    numbers: tuple[float | None, float | None, float | None, float | None]
+    concurrent: float | None
+
+    @classmethod
+    def of(cls, limits: GroupLimits) -> "Allowance | None":
+        """None for a group without limits."""
+        numbers = (
+            limits.requests_per_minute,
+            limits.requests_per_day,
+            limits.tokens_per_minute,
+            limits.tokens_per_day,
+        )
+        if limits.concurrent_requests is None and all(number is None for number in numbers):
+            return None
+        return cls(numbers, limits.concurrent_requests)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """True if tokens matter."""
+        return self.numbers[2] is not None or self.numbers[3] is not None
+
+
+UNITS = (("requests", "minute"), ("requests", "day"), ("tokens", "minute"), ("tokens", "day"))
+
+
+class Book:
+    """The accounts of all keys. Lives as long as the process, belongs to the event loop."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._accounts: dict[bytes | str, Account] = {}
+        self._dirty = False
+
+    def enter(self, caller: Caller, allowance: Allowance) -> Account:
+        """Count a request of `caller` and let it in. Raises RateLimited."""
+        account = self.account(caller)
+        now = self._clock()
+        first, second, third, fourth = account.windows
+        requests, daily, tokens, daily_tokens = allowance.numbers
+        if allowance.concurrent is not None and account.running >= allowance.concurrent:
+            raise too_many(allowance.concurrent)
+        if requests is not None and first.now(now) >= requests:
+            raise exhausted(0, requests, first.left(now))
+        if daily is not None and second.now(now) >= daily:
+            raise exhausted(1, daily, second.left(now))
+        if tokens is not None and third.now(now) >= tokens:
+            raise exhausted(2, tokens, third.left(now))
+        if daily_tokens is not None and fourth.now(now) >= daily_tokens:
+            raise exhausted(3, daily_tokens, fourth.left(now))
+        first.count += 1
+        second.count += 1
+        account.running += 1
+        self._dirty = True
+        return account
+
+    def used(self, caller: Caller, tokens: int) -> None:
+        """An answer to `caller` has ended and took so many tokens."""
+        account = self.account(caller)
+        now = self._clock()
+        for window in account.windows[2:]:
+            window.now(now)
+            window.count += tokens
+        self._dirty = True
+
+    def account(self, caller: Caller) -> Account:
+        """The account of a caller's key."""
+        name = caller.key_digest or caller.remote
+        account = self._accounts.get(name)
+        if account is None:
+            account = self._accounts[name] = Account()
+        return account
+
+    # -- over a restart ---------------------------------------------------------------------------------------------
+
+    def save(self, directory: Path) -> None:
+        """Write the counters that still mean something, if they changed; accounts nobody uses any more are dropped."""
+        if not self._dirty:
+            return
+        self._dirty = False
+        now = self._clock()
+        kept: dict[str, Any] = {}
+        for name, account in list(self._accounts.items()):
+            rows = [(w.begun, w.count) if w.begun <= now < w.begun + w.length else (0, 0) for w in account.windows]
+            if not account.running and not any(count for _, count in rows):
+                del self._accounts[name]
+            elif isinstance(name, bytes):
+                kept[name.hex()] = rows
+        path = directory / FILE
+        temporary = path.with_suffix(".new")
+        try:
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(orjson.dumps(kept))
+            temporary.replace(path)
+        except OSError as error:
+            log.warning("limits not saved: %s", error.strerror)
+
+    def load(self, directory: Path) -> None:
+        """Take over what another process saved. What cannot be read is forgotten."""
+        try:
+            document = orjson.loads((directory / FILE).read_bytes())
+            for name, rows in document.items():
+                account = Account()
+                for window, (begun, count) in zip(account.windows, rows, strict=True):
+                    window.begun, window.count = float(begun), int(count)
+                self._accounts[bytes.fromhex(name)] = account
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            log.warning("saved limits not read: %s", error)
+
+
+def exhausted(unit: int, limit: float, left: float) -> RateLimited:
+    """The 429 for a used-up window that ends in `left` seconds."""
+    what, period = UNITS[unit]
+    seconds = max(math.ceil(left), 1)
+    return RateLimited(
+        f"The limit of {limit:g} {what} a {period} is reached. Try again {_later(seconds)}.",
+        headers={
+            "Retry-After": str(seconds),
+            f"x-ratelimit-limit-{what}": f"{limit:g}",
+            f"x-ratelimit-remaining-{what}": "0",
+            f"x-ratelimit-reset-{what}": f"{seconds}s",
+        },
+    )
+
+
+def too_many(limit: float) -> RateLimited:
+    """The 429 for too many requests at the same time."""
+    return RateLimited(
+        f"{limit:g} requests are running already. Try again when one has ended.",
+        code="too_many_requests",
+        headers={
+            "Retry-After": "1",
+            "x-ratelimit-limit-concurrent": f"{limit:g}",
+            "x-ratelimit-remaining-concurrent": "0",
+        },
+    )
+
+
+def _later(seconds: int) -> str:
+    if seconds < 120:
+        return f"in {seconds} seconds" if seconds != 1 else "in a second"
+    return f"in {seconds // 60} minutes" if seconds < 7200 else f"in {seconds // 3600} hours"

@@ -1,0 +1,163 @@
+"""`check_api_key`: a function of the owner's that says which group a key belongs to.
+
+`callable(key) -> group`, sync or async. A group's name (or a tuple that begins with it) lets the key in; None, False
+or "" refuse it, and so does a group nobody configured; True means the group `default`. A function that raises, takes
+longer than PATIENCE or answers something else refuses with 500 `validator_error`: it fails closed.
+
+A sync function runs in threads of its own. Answers are remembered for MEMORY seconds by the whole SHA-256 of the key,
+so that a stream of requests does not become a stream of calls, and a key that was taken away is soon gone.
+"""
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from openai_proxy.errors import InternalError
+from openai_proxy.exchange import Caller
+from openai_proxy.owncode import file_of, find
+from openai_proxy.tasks import spawn
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 5.0
+MEMORY = 10.0
+MAX_REMEMBERED = 10_000
+THREADS = 8
+
+Check = Callable[[str], Any]
+
+
+class Validator:
+    """The owner's function in service. `check` None: it could not be loaded, and every key is refused."""
+
+    def __init__(self, name: str, version: str, check: Check | None, *, clock: Callable[[], float] = time.monotonic):
+        self.name = name
+        self.version = version
+        self._check = check
+        self._clock = clock
+        self._known: dict[bytes, tuple[float, str | None]] = {}
+        self._asking: dict[bytes, asyncio.Task[str | None]] = {}
+        self._threads: ThreadPoolExecutor | None = None
+
+    def fresh(self, key: str, groups: Collection[str], remote: str) -> tuple[bool, Caller | None]:
+        """Whether the answer for `key` is known, and the caller it makes (None: refused). Asks nobody."""
+        digest = _digest(key)
+        known = self._known.get(digest)
+        if known is None or known[0] <= self._clock():
+            return False, None
+        return True, _caller(known[1], groups, digest, remote)
+
+    async def ask(self, key: str, groups: Collection[str], remote: str) -> Caller | None:
+        """The caller `key` makes, None if it is refused. Raises InternalError (`validator_error`)."""
+        known, caller = self.fresh(key, groups, remote)
+        if known:
+            return caller
+        digest = _digest(key)
+        task = self._asking.get(digest)
+        if task is None:
+            task = self._asking[digest] = spawn(self._ask(key, digest), name="check_api_key")
+            task.add_done_callback(lambda _: self._asking.pop(digest, None))
+        # Shielded: one client that leaves must not take the answer from those who wait for the same key.
+        answer = await asyncio.shield(task)
+        if answer is _FAILED:
+            raise InternalError("The API key could not be checked.", code="validator_error")
+        return _caller(answer, groups, digest, remote)
+
+    async def _ask(self, key: str, digest: bytes) -> str | None:
+        if self._check is None:
+            return _FAILED
+        try:
+            async with asyncio.timeout(PATIENCE):
+                found = await self._call(key)
+            group = _group(found)
+        except TimeoutError:
+            log.error("check_api_key %s: no answer within %g s", self.name, PATIENCE)
+            return _FAILED
+        except Exception as error:
+            log.error("check_api_key %s: %s", self.name, type(error).__name__)  # its text may hold the key
+            return _FAILED
+        if len(self._known) >= MAX_REMEMBERED:
+            self._known.clear()
+        self._known[digest] = (self._clock() + MEMORY, group)
+        return group
+
+    async def _call(self, key: str) -> Any:
+        assert self._check is not None
+        if inspect.iscoroutinefunction(self._check) or inspect.iscoroutinefunction(
+            getattr(self._check, "__call__", None)  # noqa: B004 - an object whose __call__ is async
+        ):
+            return await self._check(key)
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="check_api_key")
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, self._check, key)
+        return await found if inspect.isawaitable(found) else found
+
+    def close(self) -> None:
+        """Let the threads end when they are done."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+_FAILED = "\0failed"
+
+
+def _digest(key: str) -> bytes:
+    return sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def _group(found: Any) -> str | None:
+    if isinstance(found, tuple) and found:
+        found = found[0]
+    if found is None or found is False or found == "":
+        return None
+    if found is True:
+        return "default"
+    if isinstance(found, str):
+        return found
+    raise TypeError(f"a group's name or None is wanted, not {type(found).__name__}")
+
+
+def _caller(group: str | None, groups: Collection[str], digest: bytes, remote: str) -> Caller | None:
+    if group is None:
+        return None
+    if group not in groups:
+        log.warning('check_api_key names a group nobody configured: "%s"', group[:80])
+        return None
+    return Caller(remote, group, digest.hex()[:12], digest)
+
+
+def load(dotted: str, config_dir: Path, previous: Validator | None) -> tuple[Validator, str | None]:
+    """The validator called `dotted`, and what is wrong with it. Blocks: it may import anything.
+
+    One that did not change is `previous` itself. One that cannot be loaded keeps `previous`, if it has the same name;
+    else every key is refused until it can.
+    """
+    path = file_of(dotted, config_dir)
+    version = _version(path)
+    if previous is not None and (previous.name, previous.version) == (dotted, version):
+        return previous, None
+    try:
+        check = find(dotted, config_dir)
+        if not callable(check):
+            raise TypeError(f"{dotted} cannot be called")
+    except Exception as error:
+        trouble = f"check_api_key: {type(error).__name__}: {error}"
+        if previous is not None and previous.name == dotted:
+            return previous, f"{trouble}; the one before it stays"
+        return Validator(dotted, "", None), f"{trouble}; every key is refused until it can be loaded"
+    return Validator(dotted, version, check), None
+
+
+def _version(path: Path | None) -> str:
+    if path is None:
+        return "sys.path"
+    try:
+        return sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
