@@ -36,6 +36,14 @@ class Caller:
         return self.key_digest.hex() if self.key_digest is not None else self.remote
 
 
+class Permit(Protocol):
+    """A request that was let in under a limit."""
+
+    def release(self) -> None:
+        """It is over."""
+        ...
+
+
 class Outcome(StrEnum):
     """How an exchange ended; the `finish` of its log record."""
 
@@ -104,7 +112,15 @@ class Exchange:
     error_code: str | None = None
     notes: list[str] = field(default_factory=list)  # what the record should say besides
     tries: int = 0  # attempts until the first answer; an agent's later rounds add attempts, not tries
+    permit: Permit | None = None  # what its group's limits let it in with; given back by `release`
+    allowance: object = None  # the limits its tokens count for; None: for none
     cut: ProxyError | None = None  # why it is being ended before its time: an admin's cancel, the shutdown
+
+    def release(self) -> None:
+        """Give the permit back. Idempotent."""
+        permit, self.permit = self.permit, None
+        if permit is not None:
+            permit.release()
 
 
 Body = bytes | AsyncIterable[bytes] | None

@@ -79,11 +79,11 @@ class Door:
             if page.guarded and not self._local:
                 gate.admit_admin(peer, headers)
             elif path in admin.HEALTH and not (gate.keys_required and generation.config.allow_unauthenticated_health):
-                gate.admit(peer, headers)
+                await gate.admitted(peer, headers)
             await page.serve(self._state, request, reply, path, query)
             return
         below = endpoint(path)
-        caller = Caller("local", admin=True) if self._local else gate.admit(peer, headers)
+        caller = Caller("local", admin=True) if self._local else await gate.admitted(peer, headers)
         await self._serve_api(generation, request, reply, caller, below, query, prior)
 
     async def _serve_api(
@@ -102,12 +102,12 @@ class Door:
         else:
             exchange = Exchange(new_id(), caller, request.method, path, session_id=request.headers.get("X-Session-ID"))
             entry = state.recorder.open(exchange)
-        if len(state.running) >= generation.config.limits.max_concurrent_requests:
-            raise Overloaded("The proxy is busy. Try again in a moment.", headers={"Retry-After": "1"})
         task = asyncio.current_task()
         assert task is not None
-        state.enter(Running(exchange, generation, task.cancel))
         try:
+            if len(state.running) >= generation.config.limits.max_concurrent_requests:
+                raise Overloaded("The proxy is busy. Try again in a moment.", headers={"Retry-After": "1"})
+            state.enter(Running(exchange, generation, task.cancel))
             if request.method == "GET" and (path == "/models" or path.startswith("/models/")):
                 reply.extra.append(("x-request-id", exchange.id))
                 if path == "/models":
@@ -115,6 +115,10 @@ class Door:
                 else:
                     await models.show_model(state, generation, caller, reply, path[len("/models/") :])
             else:
+                if generation.allowances and exchange.permit is None:
+                    allowance = generation.allowances.get(caller.group)
+                    if allowance is not None:
+                        await state.governor.enter(exchange, allowance)
                 limits = generation.config.limits
                 body = RequestBody(request, reply, int(limits.max_body_mb * 2**20), limits.body_idle_seconds)
                 if prior is not None:
@@ -150,6 +154,7 @@ class Door:
         finally:
             exchange.status = reply.status or exchange.status
             state.leave(exchange)
+            exchange.release()
             entry.close(exchange.outcome or Outcome.ERROR, exchange.error_code)
 
 

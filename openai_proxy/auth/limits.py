@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
@@ -29,14 +29,6 @@ log = logging.getLogger(__name__)
 MINUTE = 60.0
 DAY = 86_400.0
 FILE = "limits.json"
-
-
-class Permit(Protocol):
-    """A request that was let in: `release` it in the end, once."""
-
-    def release(self) -> None:
-        """The request is over."""
-        ...
 
 
 class Window:
@@ -75,7 +67,7 @@ class Account:
         self.windows = (Window(MINUTE), Window(DAY), Window(MINUTE), Window(DAY))  # requests twice, tokens twice
 
     def release(self) -> None:
-        """See Permit."""
+        """See exchange.Permit."""
         self.running -= 1
 
     def undo(self) -> None:

@@ -11,9 +11,9 @@ so that a stream of requests does not become a stream of calls, and a key that w
 import asyncio
 import inspect
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class Validator:
         self._clock = clock
         self._known: dict[bytes, tuple[float, str | None]] = {}
         self._asking: dict[bytes, asyncio.Task[str | None]] = {}
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads = asyncio.Semaphore(THREADS)
 
     def fresh(self, key: str, groups: Collection[str], remote: str) -> tuple[bool, Caller | None]:
         """Whether the answer for `key` is known, and the caller it makes (None: refused). Asks nobody."""
@@ -93,15 +93,38 @@ class Validator:
             getattr(self._check, "__call__", None)  # noqa: B004 - an object whose __call__ is async
         ):
             return await self._check(key)
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="check_api_key")
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, self._check, key)
+        found = await self._in_thread(self._check, key)
         return await found if inspect.isawaitable(found) else found
 
-    def close(self) -> None:
-        """Let the threads end when they are done."""
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+    async def _in_thread(self, check: Check, key: str) -> Any:
+        """Call in a daemon thread: one that never returns must not keep the process from ending."""
+        await self._threads.acquire()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
+
+        def tell(found: Any, error: BaseException | None) -> None:
+            self._threads.release()
+            if answer.done():
+                return
+            if error is None:
+                answer.set_result(found)
+            else:
+                answer.set_exception(error)
+
+        def run() -> None:
+            found: Any = None
+            failed: BaseException | None = None
+            try:
+                found = check(key)
+            except BaseException as error:  # whatever it was, whoever waits must hear of it
+                failed = error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
+            try:
+                loop.call_soon_threadsafe(tell, found, failed)
+            except RuntimeError:
+                log.debug("check_api_key answered after the end")
+
+        threading.Thread(target=run, name="check_api_key", daemon=True).start()
+        return await answer
 
 
 _FAILED = "\0failed"

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from openai_proxy.auth.access import Access
 from openai_proxy.auth.gate import Gate
+from openai_proxy.auth.limits import Allowance
+from openai_proxy.auth.validators import Validator
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.snapshot import Snapshot
@@ -35,6 +37,8 @@ class Generation:
     access: Access
     router: Router
     upstreams: Upstreams
+    allowances: Mapping[str | None, Allowance]  # groups that have limits
+    validator: Validator | None
     params: Mapping[str, Rules]  # by connection, the house's folded in
     house: "AugmentedHouse | None" = None
     problems: tuple[Problem, ...] = ()
@@ -59,6 +63,8 @@ def build(
     providers: Mapping[str, Provider],
     health: Health,
     house: "AugmentedHouse | None" = None,
+    validator: Validator | None = None,
+    problems: tuple[Problem, ...] = (),
 ) -> Generation:
     """Compile `snapshot`. Everything that can fail fails here, before anything is swapped."""
     config = snapshot.proxy
@@ -67,12 +73,18 @@ def build(
         number=number,
         snapshot=snapshot,
         providers=providers,
-        gate=Gate(config),
+        gate=Gate(config, validator),
+        validator=validator,
+        allowances={
+            name: allowance
+            for name, group in config.groups.items()
+            if (allowance := Allowance.of(group.limits)) is not None
+        },
         access=Access(config.groups),
         router=Router(config),
         params={name: params.refined(c.params) for name, c in config.connections.items()},
         house=house,
-        problems=snapshot.problems + (house.problems if house is not None else ()),
+        problems=snapshot.problems + (house.problems if house is not None else ()) + problems,
         upstreams=Upstreams(
             providers,
             retries={name: c.max_retries for name, c in config.connections.items()},

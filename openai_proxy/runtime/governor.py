@@ -1,0 +1,122 @@
+"""What a group's keys may use, joined to requests: let in at the door, metered when the record of an answer is read.
+
+Tokens are known a moment after an answer ended (the recorder's thread reads them). A request of the same key that
+comes in just that moment waits for it, so that a limit of tokens cannot be slipped past by asking quickly.
+"""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openai_proxy.auth.limits import Account, Allowance, Book
+from openai_proxy.exchange import Exchange
+from openai_proxy.records.service import Records
+from openai_proxy.records.tokens import Tokens
+from openai_proxy.tasks import spawn
+
+if TYPE_CHECKING:  # imported only where limits.storage names a Redis
+    from openai_proxy.auth.shared_limits import SharedBook
+
+log = logging.getLogger(__name__)
+
+SETTLE = 0.5  # seconds to wait for the tokens of answers that have just ended
+
+
+class Governor:
+    """Lives as long as the process. Belongs to the event loop, but for `metered`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, directory: Path, records: Records) -> None:
+        self._loop = loop
+        self._directory = directory
+        self._records = records
+        self._book = Book()
+        self._book.load(directory)
+        self._shared: SharedBook | None = None
+        self._listening = False
+        self._news = asyncio.Event()
+
+    def follow(self, storage: str) -> None:
+        """Keep the counters where the present configuration says."""
+        url = None if storage == "memory" else storage
+        if (self._shared.url if self._shared is not None else None) == url:
+            return
+        if self._shared is not None:
+            spawn(self._shared.aclose(), name="close redis")
+        self._shared = None
+        if url is not None:
+            from openai_proxy.auth.shared_limits import SharedBook
+
+            try:
+                self._shared = SharedBook(url, self._book)
+            except Exception as error:  # a URL the library cannot read, or no redis package
+                log.error("limits.storage cannot be used (%s); this daemon counts for itself", type(error).__name__)
+
+    def enter_now(self, exchange: Exchange, allowance: Allowance) -> bool:
+        """Let a request in at once; False if that takes longer (see `enter`). Raises RateLimited."""
+        if self._shared is not None:
+            return False
+        if allowance.counts_tokens:
+            account = self._book.account(exchange.caller)
+            if account.open > account.running:
+                return False
+        self._admitted(exchange, allowance, self._book.enter(exchange.caller, allowance))
+        return True
+
+    async def enter(self, exchange: Exchange, allowance: Allowance) -> None:
+        """Let a request in. Raises RateLimited."""
+        if allowance.counts_tokens:
+            await self._settled(self._book.account(exchange.caller))
+        if self._shared is not None:
+            account = await self._shared.enter(exchange.caller, allowance)
+        else:
+            account = self._book.enter(exchange.caller, allowance)
+        self._admitted(exchange, allowance, account)
+
+    def _admitted(self, exchange: Exchange, allowance: Allowance, account: Account) -> None:
+        exchange.permit = account
+        if allowance.counts_tokens:
+            account.open += 1
+            exchange.allowance = allowance
+            if not self._listening:
+                self._listening = True
+                self._records.listen(self.metered)
+
+    async def _settled(self, account: Account) -> None:
+        if account.open <= account.running:
+            return
+        self._records.recorder.nudge()
+        try:
+            async with asyncio.timeout(SETTLE):
+                while account.open > account.running:
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            account.open = account.running  # a lost record: nobody waits for it twice
+
+    def metered(self, exchange: Exchange, tokens: Tokens) -> None:
+        """An answer's tokens are known. Called in the recorder's thread."""
+        if exchange.allowance is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._count, exchange, tokens.total)
+            except RuntimeError:
+                log.debug("tokens of %s came after the end", exchange.id)
+
+    def _count(self, exchange: Exchange, total: int) -> None:
+        account = self._book.account(exchange.caller)
+        account.open = max(account.open - 1, account.running)
+        self._news.set()
+        if total:
+            self._book.used(exchange.caller, total)
+            if self._shared is not None and isinstance(exchange.allowance, Allowance):
+                spawn(self._shared.used(exchange.caller, exchange.allowance, total), name="count tokens")
+
+    def save(self) -> None:
+        """Write the counters down. Blocks for a moment."""
+        self._book.save(self._directory)
+
+    async def aclose(self) -> None:
+        """Write the counters down, and let go of Redis."""
+        self.save()
+        if self._shared is not None:
+            await self._shared.aclose()
