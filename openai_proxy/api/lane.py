@@ -27,7 +27,7 @@ from openai_proxy.api.protocol import Protocol
 from openai_proxy.api.splice import Splice
 from openai_proxy.auth.peers import host_name
 from openai_proxy.errors import ProxyError
-from openai_proxy.exchange import Caller, Exchange
+from openai_proxy.exchange import Caller, Exchange, Outcome
 from openai_proxy.protocols.json_members import edit, parse_object
 from openai_proxy.records.recorder import Entry
 from openai_proxy.routing.router import Route
@@ -70,7 +70,7 @@ class Prior:
 class LaneProtocol(Protocol):
     """One client connection, with a lane."""
 
-    __slots__ = ("_body", "_body_timer", "_held", "_pending", "_prior", "_splice", "state")
+    __slots__ = ("_body", "_body_timer", "_held", "_pending", "_prior", "_route", "_splice", "state")
 
     def __init__(self, manager: Any, state: State, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
@@ -80,6 +80,7 @@ class LaneProtocol(Protocol):
         self._body = b""
         self._pending = b""
         self._prior: Prior | None = None
+        self._route: Route | None = None
         self._body_timer: asyncio.TimerHandle | None = None
 
     # -- what comes from the client ---------------------------------------------------------------------------------
@@ -174,12 +175,17 @@ class LaneProtocol(Protocol):
         if chosen is None:
             return None
         route, provider = chosen
+        self._route = route
         target = route.targets[0]
         exchange = Exchange(new_id(), caller, "POST", path, model, document.get("stream") is True)
         extra = b""
         if (session := headers.get("X-Session-ID")) is not None:
             exchange.session_id = session
             extra = f"X-Session-ID: {clean(session[:256])}\r\n".encode("latin-1", "replace")
+        if generation.allowances:
+            allowance = generation.allowances.get(caller.group)
+            if allowance is not None and not state.governor.enter_now(exchange, allowance):
+                return None
         entry = state.recorder.open(exchange)
         entry.request(body)
         rules = generation.params[target.connection]
@@ -241,7 +247,8 @@ class LaneProtocol(Protocol):
         if held is None:
             return
         if prior is None and held[1].is_eof():
-            prior = Prior(self._body, self.state.generation)
+            prior = Prior(self._body, self.state.generation, route=self._route)
+        self._route = None
         self._prior = prior
         self._body = b""
         self._messages.appendleft(held)
@@ -327,6 +334,10 @@ class LaneProtocol(Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         splice, self._splice = self._splice, None
+        prior, self._prior = self._prior, None
+        if prior is not None and prior.exchange is not None and prior.entry is not None:
+            prior.exchange.release()  # nobody takes it up any more
+            prior.entry.close(Outcome.CLIENT_CLOSED)
         self._pending = b""
         self._held = None
         if self._body_timer is not None:

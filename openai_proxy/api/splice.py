@@ -277,6 +277,7 @@ class Splice:
     def _finish(self, outcome: Outcome, error: ProxyError | None = None) -> None:
         lane = self._lane
         lane.state.providers.watch.discard(self)
+        self.exchange.release()
         self.entry.close(outcome, error.code if error is not None else None)
         lane.state.leave(self.exchange)
         lane.finished(self)

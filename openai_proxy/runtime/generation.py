@@ -42,6 +42,7 @@ class Generation:
     params: Mapping[str, Rules]  # by connection, the house's folded in
     house: "AugmentedHouse | None" = None
     problems: tuple[Problem, ...] = ()
+    own_problems: tuple[Problem, ...] = ()  # those but for the house's
     loaded_at: float = field(default_factory=time.time)
     lease: Lease = field(default_factory=Lease, compare=False)
 
@@ -85,6 +86,7 @@ def build(
         params={name: params.refined(c.params) for name, c in config.connections.items()},
         house=house,
         problems=snapshot.problems + (house.problems if house is not None else ()) + problems,
+        own_problems=snapshot.problems + problems,
         upstreams=Upstreams(
             providers,
             retries={name: c.max_retries for name, c in config.connections.items()},
