@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from aiohttp.web_request import BaseRequest
 
+from openai_proxy.api import observe
 from openai_proxy.api.reply import Reply
 from openai_proxy.api.status_page import PAGE
 from openai_proxy.errors import BadRequest, NotFound, Overloaded
@@ -73,6 +74,23 @@ def problem_object(problem: Any) -> dict[str, Any]:
     return {"file": problem.file, "line": problem.line, "column": problem.column, "message": problem.message}
 
 
+def _connection(state: State, name: str, api_type: str, keys: int) -> dict[str, Any]:
+    """One connection of the status: `resting` while none of its keys may be used, or a model of it is left alone."""
+    error = state.catalog.error(name)
+    resting, models = state.health.state(name)
+    condition = "resting" if models or (keys and resting >= keys) else "ready" if error is None else "failing"
+    return {
+        "name": name,
+        "api_type": api_type,
+        "state": condition,
+        "last_error": error,
+        "models": len(state.catalog.known().get(name, ())),
+        "keys": keys,
+        "resting_keys": resting,
+        "resting_models": models,
+    }
+
+
 def status_of(state: State) -> dict[str, Any]:
     """What `GET /admin/status` answers (contract §3)."""
     generation = state.generation
@@ -88,13 +106,7 @@ def status_of(state: State) -> dict[str, Any]:
             "problems": [problem_object(p) for p in generation.problems],
         },
         "connections": [
-            {
-                "name": name,
-                "api_type": connection.api_type,
-                "state": "ready" if state.catalog.error(name) is None else "failing",
-                "last_error": state.catalog.error(name),
-                "models": len(state.catalog.known().get(name, ())),
-            }
+            _connection(state, name, connection.api_type, len(connection.api_keys))
             for name, connection in config.connections.items()
         ],
         "mcp_servers": state.mcp_status(),
@@ -154,4 +166,6 @@ _PAGES: dict[str, Page] = {
     "/v1/health": Page(("GET", "HEAD"), _health, guarded=False),
     "/admin/status": Page(("GET", "HEAD"), _status),
     "/admin/reload": Page(("POST",), _reload),
+    "/admin/usage": Page(("GET", "HEAD"), observe.usage),
+    "/metrics": Page(("GET", "HEAD"), observe.metrics),
 }

@@ -42,7 +42,6 @@ class Generation:
     params: Mapping[str, Rules]  # by connection, the house's folded in
     house: "AugmentedHouse | None" = None
     problems: tuple[Problem, ...] = ()
-    own_problems: tuple[Problem, ...] = ()  # those but for the house's
     loaded_at: float = field(default_factory=time.time)
     lease: Lease = field(default_factory=Lease, compare=False)
 
@@ -65,7 +64,6 @@ def build(
     health: Health,
     house: "AugmentedHouse | None" = None,
     validator: Validator | None = None,
-    problems: tuple[Problem, ...] = (),
 ) -> Generation:
     """Compile `snapshot`. Everything that can fail fails here, before anything is swapped."""
     config = snapshot.proxy
@@ -85,8 +83,7 @@ def build(
         router=Router(config),
         params={name: params.refined(c.params) for name, c in config.connections.items()},
         house=house,
-        problems=snapshot.problems + (house.problems if house is not None else ()) + problems,
-        own_problems=snapshot.problems + problems,
+        problems=snapshot.problems + (house.problems if house is not None else ()),
         upstreams=Upstreams(
             providers,
             retries={name: c.max_retries for name, c in config.connections.items()},

@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from openai_proxy.auth.validators import Validator
+from openai_proxy.auth.validators import load as load_validator
 from openai_proxy.config.load import load
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.runtime.generation import Generation, build
 from openai_proxy.runtime.state import Settings, State
 from openai_proxy.runtime.tree import Tree, look
+from openai_proxy.secrets import vault
 
 if TYPE_CHECKING:
     from openai_proxy.tools.custom import CustomTools
@@ -78,9 +81,20 @@ def make(state: State, prepared: Prepared) -> Generation:
         house = augmented.build(snapshot, prepared.tools, state.supervisor, state.workshop, previous)
     providers = state.providers.build(snapshot.proxy.connections)
     number = previous.number + 1 if previous is not None else 1
-    generation = build(number, snapshot, providers, state.health, house)
-    trouble = tuple(_configure_records(state, snapshot))
-    return replace(generation, problems=generation.problems + trouble) if trouble else generation
+    trouble = list(_configure_records(state, snapshot))
+    validator = _validator(snapshot, previous, trouble)
+    generation = build(number, snapshot, providers, state.health, house, validator)
+    return replace(generation, problems=(*generation.problems, *trouble)) if trouble else generation
+
+
+def _validator(snapshot: Snapshot, previous: Generation | None, problems: list[Problem]) -> Validator | None:
+    dotted = snapshot.proxy.check_api_key
+    if dotted is None:
+        return None
+    found, trouble = load_validator(dotted, snapshot.config_dir, previous.validator if previous is not None else None)
+    if trouble is not None:
+        problems.append(Problem(*snapshot.place("proxy", None, ("check_api_key",)), vault.scrub(trouble)))
+    return found
 
 
 def _configure_records(state: State, snapshot: Snapshot) -> Iterator[Problem]:
@@ -109,6 +123,7 @@ def adopt(state: State, generation: Generation) -> None:
         state.health.forget(name)
     state.providers.adopt(snapshot.proxy.connections, providers)
     state.leases.hold(generation.lease, providers.values())
+    state.governor.follow(snapshot.proxy.limits.storage)
     state.generation = generation
     state.catalog.follow({name: provider.list_models for name, provider in providers.items()}, changed)
     if previous is not None:

@@ -18,7 +18,9 @@ from openai_proxy.exchange import Exchange
 from openai_proxy.records.service import Records
 from openai_proxy.routing.catalog import Catalog
 from openai_proxy.runtime.generation import Generation
-        self.governor.save()
+from openai_proxy.runtime.governor import Governor
+from openai_proxy.runtime.leases import Leases
+from openai_proxy.runtime.systemd import ServiceManager
 from openai_proxy.upstream.factory import Providers
 from openai_proxy.upstream.health import Health
 
@@ -76,7 +78,7 @@ class State:
         self.catalog = Catalog(settings.state_dir / "models.json")
         self.records = Records(settings.logs_dir, settings.state_dir)
         self.recorder = self.records.recorder
-        self.governor.save()
+        self.governor = Governor(loop, settings.state_dir, self.records)
         self.running: dict[str, Running] = {}
         self.draining = False
         self.events = self.records.events
@@ -209,4 +211,19 @@ class State:
         await self.leases.aclose()
         await self.providers.aclose()
         await self.loop.run_in_executor(None, self.records.close)
-        self.governor.save()
+        await self.governor.aclose()
+
+
+def ended(exchange: Exchange) -> dict[str, Any]:
+    """What live events say of a request that is over."""
+    return {
+        "id": exchange.id,
+        "state": "end",
+        "model": exchange.model,
+        "connection": exchange.connection,
+        "outcome": str(exchange.outcome),
+        "status": exchange.status,
+        "error": exchange.error_code,
+        "seconds": round(time.monotonic() - exchange.started, 3),
+        "attempts": [attempt.told() for attempt in exchange.attempts],
+    }

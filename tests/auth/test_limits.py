@@ -145,7 +145,7 @@ def test_a_clock_set_back_begins_anew(clock: Clock) -> None:
     book.enter(ME, limits)
 
 
-# -- Redis --------------------------------------------------------------------------------------------------------------
+# -- Redis
 
 needs_redis = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
 
