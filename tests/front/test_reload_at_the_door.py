@@ -25,9 +25,9 @@ def daemon(way: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactor
         yield running
 
 
-@pytest.fixture(params=["hangup"])
+@pytest.fixture(params=["hangup", "save"])
 def announce(request: pytest.FixtureRequest, daemon: Daemon) -> Callable[[], None]:
-    """What an owner does after an edit: send SIGHUP, as `systemctl reload` does."""
+    """What an owner does after an edit: send SIGHUP, as `systemctl reload` does, or nothing at all."""
 
     def tell() -> None:
         if request.param == "hangup":
