@@ -66,6 +66,9 @@ async def _body(response: UpstreamResponse, read: list[bytes], reply: Reply, exc
             tap.data(piece)
             last = piece[-16:] if len(piece) >= 16 else (last + piece)[-16:]
     except (UpstreamError, asyncio.CancelledError) as caught:
+        if isinstance(caught, UpstreamError) and last.endswith(DONE_ENDS) and not reply.announced_length:
+            await reply.end()  # the message was whole; what broke is the connection
+            return
         error = came_to_an_end(caught, reply, exchange)
         if not await end_with_error(error, reply, exchange, response.headers, last):
             reply.abort()

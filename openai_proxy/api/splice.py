@@ -212,6 +212,8 @@ class Splice:
             self._attempt.error = error.code
             self._lane.fall_back(self, None, error)
             return
+        if self._done_by and self._end_after_done():
+            return  # the message was whole; what broke is the connection
         self._break(error, Outcome.ERROR)
 
     # -- other endings ----------------------------------------------------------------------------------------------
@@ -258,13 +260,16 @@ class Splice:
         self.exchange.error_code = error.code
         self._finish(outcome, error)
 
-    def _end_after_done(self) -> None:
+    def _end_after_done(self) -> bool:
+        """`[DONE]` has gone out: end the answer for the client, whatever the provider does; True if that can be."""
         self._flush()
         connection = self.connection
         if connection is not None and connection.framing is not None and connection.framing.at_event_boundary():
             self._let_go()
             self._lane.send(b"0\r\n\r\n")
             self._finish(Outcome.DONE)
+            return True
+        return False
 
     def _let_go(self) -> None:
         if self._connecting is not None:

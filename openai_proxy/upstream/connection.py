@@ -66,7 +66,7 @@ class HttpConnection(asyncio.Protocol):
     __slots__ = (
         "_buffer", "_drain", "_interim", "_limits", "_loop", "_method", "_out", "_owner", "_quiet_since", "_started",
         "_stirred", "framing", "head", "held", "idle_since", "keep_alive_for", "served", "sink", "transport",
-        "uploading", "write_paused",
+        "upgrading", "uploading", "write_paused",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner) -> None:
@@ -80,6 +80,7 @@ class HttpConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self.keep_alive_for: float | None = None  # the server's own Keep-Alive: timeout=
         self.held = False  # reading is paused because the client is slow: not the provider's silence
+        self.upgrading = False  # the request asks for another protocol
         self.uploading = False  # the request's own body is still being sent
         self.write_paused = False
         self._drain: asyncio.Future[None] | None = None
@@ -247,8 +248,14 @@ class HttpConnection(asyncio.Protocol):
                 self._fail(UpstreamInvalid(f"{self._name} gave an answer that is not valid HTTP."))
                 return
             data = data[end + 4 :]
-            if head.status >= 200 or head.status == 101:
+            if head.status >= 200:
                 break
+            if head.status == 101:
+                if self.upgrading:
+                    break
+                # Nobody asked: what follows would be read in two ways (RFC 9110 §15.2.2).
+                self._fail(UpstreamInvalid(f"{self._name} switched protocols unasked."))
+                return
             self._interim += 1
             if self._interim > MAX_INTERIM:
                 self._fail(UpstreamInvalid(f"{self._name} did not come to an answer."))

@@ -35,6 +35,7 @@ async def send(
         upload: asyncio.Task[None] | None = None
         try:
             connection.begin(response, method, limits)
+            connection.upgrading = b"\r\nUpgrade: " in head
             if body is None or isinstance(body, bytes):
                 connection.write(head + body if body else head)
             else:
