@@ -164,6 +164,7 @@ class _Daemon:
         # Who was accepted in the last moment has not been read yet: a moment to ask, so that nobody is hung up on.
         await asyncio.sleep(0.1)
         await state.empty(LAST_WORDS)
+        state.events.close()
         await main.shutdown(0.2)
 
 

@@ -137,6 +137,12 @@ async def _reload(state: State, request: BaseRequest, reply: Reply, path: str, q
     await reply.send(422 if result.get("problems") else 200, orjson.dumps(result))
 
 
+async def _events(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
+    from openai_proxy.api import events  # it needs this module
+
+    await events.serve(state, request, reply, path, query)
+
+
 async def _cancel(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
     running = state.running.get(path[len("/admin/requests/") : -len("/cancel")])
     if running is None:
@@ -168,4 +174,5 @@ _PAGES: dict[str, Page] = {
     "/admin/reload": Page(("POST",), _reload),
     "/admin/usage": Page(("GET", "HEAD"), observe.usage),
     "/metrics": Page(("GET", "HEAD"), observe.metrics),
+    "/admin/events": Page(("GET",), _events),
 }
