@@ -1,0 +1,182 @@
+"""Every way an editor saves a file is one edit: seen without being told, applied once, nothing missing meanwhile."""
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.harness.daemon import Daemon
+from tests.reload.looking import model, models, reload, settled, until_owner
+
+Save = Callable[[Path, str], None]
+
+
+def truncate_and_write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def rename_over(path: Path, text: str) -> None:
+    new = path.with_name(f"{path.name}.tmp")
+    new.write_text(text)
+    new.replace(path)
+
+
+def rename_from_elsewhere(path: Path, text: str) -> None:
+    new = path.parent.parent.parent / f"{path.name}.elsewhere"
+    new.write_text(text)
+    new.replace(path)
+
+
+def swap_a_link(path: Path, text: str) -> None:
+    target = path.parent.parent.parent / f"{path.name}.{time.monotonic_ns()}"
+    target.write_text(text)
+    link = path.with_name(f".{path.name}.link")
+    link.symlink_to(target)
+    link.replace(path)
+
+
+def delete_and_create(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    time.sleep(0.05)
+    path.write_text(text)
+
+
+def as_vim_does(path: Path, text: str) -> None:
+    """`:w` with backupcopy=no: a swap file, a test file, the old file renamed to a backup, a new one, both removed."""
+    swap, probe, backup = path.with_name(f".{path.name}.swp"), path.with_name("4913"), Path(f"{path}~")
+    swap.write_bytes(b"b0VIM 9.0")
+    probe.touch()
+    probe.unlink()
+    if path.exists():
+        path.rename(backup)
+    path.write_text(text)
+    backup.unlink(missing_ok=True)
+    swap.unlink()
+
+
+def as_emacs_does(path: Path, text: str) -> None:
+    """A lock that is a link to nowhere, an auto-save file, the old file copied to a backup, the file written over."""
+    lock, autosave = path.with_name(f".#{path.name}"), path.with_name(f"#{path.name}#")
+    lock.symlink_to("owner@host.1234:1700000000")
+    autosave.write_text(text)
+    if path.exists():
+        shutil.copy2(path, Path(f"{path}~"))
+    path.write_text(text)
+    autosave.unlink()
+    lock.unlink()
+
+
+def in_small_writes(path: Path, text: str) -> None:
+    with path.open("w") as out:
+        for character in text:
+            out.write(character)
+            out.flush()
+            time.sleep(0.005)
+
+
+def keeping_the_old_times(path: Path, text: str) -> None:
+    """As `rsync -t` and `cp -p` do: the modification time is long ago, the size may be the same."""
+    path.write_text(text)
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+
+
+SAVES = [
+    truncate_and_write, rename_over, rename_from_elsewhere, swap_a_link, delete_and_create, as_vim_does, as_emacs_does,
+    in_small_writes, keeping_the_old_times,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("save", SAVES, ids=lambda save: save.__name__)
+def test_each_way_to_save_is_seen_and_is_one_edit(house: Daemon, save: Save) -> None:
+    name = save.__name__
+    path = house.conf_dir / "models" / f"{name}.yaml"
+    for owner in ("one", "two", "six"):
+        before = settled(house)
+        save(path, model(name, owner))
+        until_owner(house, name, owner)
+        assert settled(house) == before + 1
+    assert "first" in models(house)
+
+
+def test_a_file_that_is_only_touched_changes_nothing(house: Daemon) -> None:
+    path = house.conf_dir / "models" / "touched.yaml"
+    path.write_text(model("touched", "me"))
+    before = settled(house)
+    path.touch()
+    os.utime(path, (1_500_000_000, 1_500_000_000))
+    path.chmod(0o640)
+    code, answer = reload(house)
+    assert (code, answer["changed"], answer["generation"]) == (200, False, before)
+    rename_over(path, model("touched", "me"))
+    assert settled(house) == before
+
+
+def test_a_removed_file_takes_its_model_along(house: Daemon) -> None:
+    path = house.conf_dir / "models" / "leaving.yaml"
+    path.write_text(model("leaving", "me"))
+    until_owner(house, "leaving", "me")
+    path.unlink()
+    code, answer = reload(house)
+    assert (code, answer["removed"]) == (200, ["model leaving"])
+    assert "leaving" not in models(house)
+
+
+@pytest.mark.parametrize("gap", [0.02, 0.06, 0.1])
+def test_the_first_half_of_a_file_is_never_applied(house: Daemon, gap: float) -> None:
+    """Both halves are valid YAML by themselves, and somebody asks for a reload between them."""
+    path = house.conf_dir / "models" / "halved.yaml"
+    path.write_text(model("halved", "before"))
+    until_owner(house, "halved", "before")
+    before = settled(house)
+    asking = threading.Thread(target=reload, args=(house,))
+    with path.open("w") as out:
+        out.write("name: halved\n")
+        out.flush()
+        asking.start()
+        time.sleep(gap)
+        out.write("owned_by: after\n")
+    seen = set()
+    while "after" not in seen:
+        seen.add(models(house)["halved"])
+    asking.join()
+    assert seen <= {"before", "after"}
+    assert settled(house) == before + 1
+
+
+def test_a_file_written_over_again_and_again_is_read_when_it_rests(house: Daemon) -> None:
+    path = house.conf_dir / "models" / "busy.yaml"
+    before = settled(house)
+    for number in range(15):
+        path.write_text(model("busy", f"draft{number}"))
+        time.sleep(0.03)
+    path.write_text(model("busy", "final"))
+    until_owner(house, "busy", "final")
+    assert settled(house) == before + 1
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_a_checkout_of_fifty_files_is_one_edit(house: Daemon) -> None:
+    def git(*words: str) -> None:
+        author = ("-c", "user.name=owner", "-c", "user.email=owner@home")
+        subprocess.run(["git", *author, *words], cwd=house.conf_dir, check=True, capture_output=True)
+
+    folder = house.conf_dir / "models"
+    for number in range(50):
+        (folder / f"git{number}.yaml").write_text(model(f"git{number}", "first"))
+    git("init", "-q", "-b", "first")
+    git("add", "-A")
+    git("commit", "-q", "-m", "first")
+    git("checkout", "-q", "-b", "second")
+    for number in range(50):
+        (folder / f"git{number}.yaml").write_text(model(f"git{number}", "second"))
+    git("commit", "-q", "-a", "-m", "second")
+    before = settled(house)
+    git("checkout", "-q", "first")
+    until_owner(house, "git49", "first")
+    assert {owner for name, owner in models(house).items() if name.startswith("git")} == {"first"}
+    assert settled(house) == before + 1
