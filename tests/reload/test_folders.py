@@ -1,4 +1,4 @@
-"""Folders that are replaced, appear later, hide behind links or vanish; and file systems the kernel tells nothing of."""
+"""Folders that are replaced, appear later, lie behind links or vanish; file systems the kernel tells nothing of."""
 
 import asyncio
 import shutil
