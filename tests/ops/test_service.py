@@ -78,7 +78,7 @@ def activated(command: list[str], listener: socket.socket, environ: dict[str, st
     return ["bash", "-c", script, "bash", *command]
 
 
-def later_a_restart_behind_the_socket_unit_refuses_nobody(make_daemon: DaemonFactory) -> None:
+def test_a_restart_behind_the_socket_unit_refuses_nobody(make_daemon: DaemonFactory) -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     port = listener.getsockname()[1]
     daemon = make_daemon(ECHO, start=False)
