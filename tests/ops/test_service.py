@@ -1,12 +1,10 @@
 """The real daemon under a service manager: what it reports, and sockets that outlive it."""
 
-import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,67 +66,6 @@ def test_a_life_as_the_service_manager_hears_it(make_daemon: DaemonFactory, mana
     daemon.signal(signal.SIGTERM)
     manager.next_of("STOPPING")
     assert daemon.process.wait(PATIENCE) == 0
-
-
-def activated(command: list[str], listener: socket.socket, environ: dict[str, str]) -> list[str]:
-    """`command`, started with `listener` as its descriptor 3 and LISTEN_PID its own process id."""
-    listener.set_inheritable(True)
-    environ["LISTEN_FDS"] = "1"
-    script = f'exec 3<&{listener.fileno()}; export LISTEN_PID=$$; exec "$@"'
-    return ["bash", "-c", script, "bash", *command]
-
-
-def test_a_restart_behind_the_socket_unit_refuses_nobody(make_daemon: DaemonFactory) -> None:
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    port = listener.getsockname()[1]
-    daemon = make_daemon(ECHO, start=False)
-    daemon.port = port
-    environ = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    command = activated(daemon.command(), listener, environ)
-    environ["PYTHONPATH"] = str(REPOSITORY)
-
-    def start() -> subprocess.Popen[bytes]:
-        with (daemon.root / "stderr").open("ab") as stderr:
-            return subprocess.Popen(
-                command, cwd=daemon.root, env=environ, pass_fds=[listener.fileno()], stdout=stderr, stderr=stderr
-            )
-
-    failures: list[str] = []
-    answered = 0
-    stop = threading.Event()
-
-    def knock() -> None:
-        nonlocal answered
-        while not stop.is_set():
-            try:
-                with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
-                    client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-                    head = client.recv(4096)
-                if head.startswith((b"HTTP/1.1 200", b"HTTP/1.1 503")):
-                    answered += 1
-                else:
-                    failures.append(repr(head[:80]))
-            except OSError as error:
-                failures.append(repr(error))
-
-    process = start()
-    client = threading.Thread(target=knock)
-    client.start()
-    try:
-        eventually(lambda: answered > 10, "the first daemon answers")
-        for _ in range(2):
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(PATIENCE) == 0
-            process = start()
-            before = answered
-            eventually(lambda before=before: answered > before + 10, "the next daemon answers")
-    finally:
-        stop.set()
-        client.join(PATIENCE)
-        process.send_signal(signal.SIGTERM)
-        process.wait(PATIENCE)
-        listener.close()
-    assert failures == []
 
 
 @pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="systemd-socket-activate is not installed")
