@@ -62,6 +62,11 @@ class Loop:
         """True once a tool of ours has run."""
         return self._calls is not None and self._calls.acted
 
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """The usage of the rounds so far, summed; None if no provider told any."""
+        return self._usage
+
     async def open(self) -> UpstreamResponse:
         """Ask for the first time. Raises ProxyError, and UpstreamRefused for an answer that is not 2xx."""
         self._turn.observer.state("waiting")

@@ -43,6 +43,11 @@ class Answer:
         """True once a tool of ours has run."""
         return self._loop.acted
 
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """The usage of the rounds so far, summed, whether the client asked for it or not; None if nobody told any."""
+        return self._loop.usage
+
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """The whole stream, event by event or several at once. Closing it ends everything within 0.2 s."""
         sink = StreamSink()

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from openai_proxy.agent import run as agent
-from openai_proxy.agent.refusal import UpstreamRefused
+from openai_proxy.agent.refusal import NO_RETRY, UpstreamRefused
 from openai_proxy.agent.turn import CallRecord, Turn
 from openai_proxy.api.headers import downstream_fields, lines, upstream_fields, wire_lines
 from openai_proxy.api.passthrough import came_to_an_end, check_answer, error_event, field
@@ -106,7 +106,7 @@ async def _answer(visit: Visit, turn: Turn, document: Mapping[str, Any]) -> None
         if document.get("stream") is True:
             await _stream(visit, answer)
             return
-        completion = await answer.completion()
+        completion = await _completion(visit, answer)
     except UpstreamRefused as refused:
         await _refused(visit, refused)
         return
@@ -115,6 +115,15 @@ async def _answer(visit: Visit, turn: Turn, document: Mapping[str, Any]) -> None
     visit.entry.response(200, ((b"content-type", b"application/json"),))
     visit.entry.data(body)
     await visit.reply.send(200, body)
+
+
+async def _completion(visit: Visit, answer: agent.Answer) -> dict[str, Any]:
+    try:
+        return await answer.completion()
+    except asyncio.CancelledError:
+        if answer.acted and visit.exchange.cut is not None:
+            visit.exchange.cut.headers.update(NO_RETRY)
+        raise
 
 
 async def _stream(visit: Visit, answer: agent.Answer) -> None:
@@ -132,6 +141,11 @@ async def _stream(visit: Visit, answer: agent.Answer) -> None:
         await reply.write(error_event(error, exchange.path))
         await reply.end()
         return
+    finally:
+        if answer.usage is not None:
+            # Clients seldom ask for it, but records, limits and costs need it, of broken turns too: an event for
+            # the record alone.
+            entry.data(b"data: %b\n\n" % orjson.dumps({"choices": [], "usage": answer.usage}))
     if answer.error is not None:
         exchange.outcome = Outcome.ERROR
         exchange.error_code = answer.error.code if isinstance(answer.error, ProxyError) else "upstream_refused"

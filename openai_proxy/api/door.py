@@ -139,12 +139,12 @@ class Door:
             task.uncancel()
             exchange.outcome = Outcome.CANCELLED
             exchange.error_code = exchange.cut.code
-            _trace(reply, exchange)
+            _trace(reply, exchange, exchange.cut)
             raise exchange.cut from None
         except ProxyError as error:
             exchange.outcome = Outcome.ERROR
             exchange.error_code = error.code
-            _trace(reply, exchange)
+            _trace(reply, exchange, error)
             raise
         except Exception:
             exchange.outcome = Outcome.ERROR
@@ -158,14 +158,15 @@ class Door:
             entry.close(exchange.outcome or Outcome.ERROR, exchange.error_code)
 
 
-def _trace(reply: Reply, exchange: Exchange) -> None:
+def _trace(reply: Reply, exchange: Exchange, error: ProxyError | None = None) -> None:
     if reply.started:
         return
     if all(name != "x-request-id" for name, _ in reply.extra):
         reply.extra.append(("x-request-id", exchange.id))
-    if len(exchange.attempts) > 1:
-        reply.extra.append(("x-proxy-attempts", str(len(exchange.attempts))))
-        reply.extra.append(("x-should-retry", "false"))
+    if (tries := exchange.tries or len(exchange.attempts)) > 1:
+        reply.extra.append(("x-proxy-attempts", str(tries)))
+        if error is None or "x-should-retry" not in error.headers:
+            reply.extra.append(("x-should-retry", "false"))
 
 
 async def _refuse(reply: Reply, error: ProxyError) -> None:

@@ -255,13 +255,16 @@ LATER = {
 def test_after_a_tool_has_acted_nobody_shall_repeat_it(
     house: Daemon, upstream: Upstream, name: str, stream: bool
 ) -> None:
-    play = upstream.rounds(asks(CALL, stream=stream), LATER[name])
+    play = upstream.rounds(
+        asks(CALL, stream=stream), LATER[name], LATER[name]
+    )  # a closed idle connection is tried anew
     answer = ask(house, "augmented/tools", play, stream=stream)
     if stream:
         assert told(answer, "augmented/tools", stream=True).error is not None
     else:
         assert answer.status >= 400
         assert answer.header("x-should-retry") == "false"
+        assert answer.header("x-proxy-attempts") is None, "rounds are no attempts"
         assert answer.json()["error"]["message"]
 
 
