@@ -19,6 +19,7 @@ from openai_proxy.runtime.state import State
 from openai_proxy.version import __version__
 
 HEALTH = frozenset({"/health", "/v1/health"})
+_MCP, _RESTART = "/admin/mcp/", "/restart"
 Serve = Callable[[State, BaseRequest, Reply, str, str], Awaitable[None]]
 
 
@@ -46,6 +47,8 @@ def page_for(path: str) -> Page | None:
     if page is None and path.startswith("/admin"):
         if path.startswith("/admin/requests/") and path.endswith("/cancel"):
             return _CANCEL
+        if path.startswith(_MCP) and path.endswith(_RESTART):
+            return _RESTART_MCP
         return _NOTHING
     return page
 
@@ -151,6 +154,14 @@ async def _cancel(state: State, request: BaseRequest, reply: Reply, path: str, q
     await reply.send(200, orjson.dumps({"cancelled": running.exchange.id}))
 
 
+async def _restart_mcp(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
+    name = path[len(_MCP) : -len(_RESTART)]
+    if not state.has_supervisor:
+        raise NotFound(f"The MCP server '{name[:64]}' is not configured.", code="mcp_server_not_found")
+    state.supervisor.restart(name)
+    await reply.send(200, orjson.dumps({"restarted": name}))
+
+
 async def _page(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
     await reply.send(
         200, PAGE, "text/html; charset=utf-8",
@@ -165,6 +176,7 @@ async def _nothing(state: State, request: BaseRequest, reply: Reply, path: str, 
 
 
 _NOTHING = Page(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"), _nothing)
+_RESTART_MCP = Page(("POST",), _restart_mcp)
 _CANCEL = Page(("POST",), _cancel)
 _PAGES: dict[str, Page] = {
     "/": Page(("GET", "HEAD"), _page),
