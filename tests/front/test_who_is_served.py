@@ -134,7 +134,7 @@ def test_row48_another_host_is_misdirected(daemon: Daemon, host: str, path: str)
 
 
 @pytest.mark.parametrize("host", BAD_HOSTS)
-@pytest.mark.parametrize("path", ["/admin/status", "/"])
+@pytest.mark.parametrize("path", ["/admin/status", "/metrics", "/"])
 def test_row48_administration_is_no_exception(daemon: Daemon, host: str, path: str) -> None:
     answer = daemon.get(path, host=host)
     check_error(answer, answer.status)
@@ -272,7 +272,7 @@ def test_a_preflight_of_the_house_is_granted(daemon: Daemon) -> None:
 # Administration
 
 
-@pytest.mark.parametrize("path", ["/admin/status", "/"])
+@pytest.mark.parametrize("path", ["/admin/status", "/metrics", "/"])
 def test_administration_is_for_loopback(daemon: Daemon, path: str) -> None:
     assert daemon.get(path).status == 200
     check_error(daemon.get(path, headers=[("X-Forwarded-For", "192.168.1.9")]), 403)
