@@ -27,7 +27,19 @@ async def visible_models(state: State, generation: Generation, caller: Caller) -
     listed = listed_models(generation.router, offered, config.model_listing_mode, prefixed=config.model_listing_prefix)
     names = {model["id"] for model in augmented}
     models = augmented + [model for model in listed if model["id"] not in names]
-    return [model for model in models if generation.access.may_use(caller, model["id"])]
+    return [model for model in models if may_ask(generation, caller, model["id"])]
+
+
+def may_ask(generation: Generation, caller: Caller, name: str) -> bool:
+    """True if a request of `caller` for `name` would be served: the name is allowed, and so is a place it leads to."""
+    access = generation.access
+    if not access.restricts(caller):
+        return True
+    if not access.may_use(caller, name):
+        return False
+    augmented = generation.snapshot.models.get(name)
+    route = generation.router.resolve(augmented.upstream_model if augmented is not None else name)
+    return route is None or bool(access.reachable(caller, route.targets))
 
 
 async def list_models(state: State, generation: Generation, caller: Caller, reply: Reply) -> None:

@@ -19,6 +19,10 @@ class Access:
         self._restricted = any(rule != (None, None) for rule in self._groups.values())
         self._known: dict[tuple[str, str], bool] = {}
 
+    def restricts(self, caller: Caller) -> bool:
+        """True if there is anything the caller may not do."""
+        return self._restricted and caller.group is not None
+
     def may_use(self, caller: Caller, model: str) -> bool:
         """True if the caller's group may ask for `model` (the name as asked)."""
         if not self._restricted or caller.group is None:
