@@ -6,9 +6,9 @@ import time
 import pytest
 
 from tests.harness import plays
-from tests.harness.answers import check_stream_error
+from tests.harness.answers import check_error, check_stream_error
 from tests.harness.daemon import Daemon
-from tests.harness.plays import DONE, FIN, LAST, RST, SSE_HEAD, TWO, chunk, delta, head, plain, stream
+from tests.harness.plays import DONE, FIN, HOLD, LAST, RST, SSE_HEAD, TWO, chunk, delta, head, plain, stream
 from tests.harness.upstream import Peer, Upstream
 
 JSON = {"Content-Type": "application/json"}
@@ -40,6 +40,17 @@ def test_an_http10_upstream_is_not_kept(daemon: Daemon, upstream: Upstream) -> N
     for _ in range(2):
         assert daemon.chat(play.model).status == 200
     assert play.wait(1).connection != play.wait(2).connection
+
+
+def test_a_101_nobody_asked_for_is_refused(daemon: Daemon, upstream: Upstream) -> None:
+    switching = head("101 Switching Protocols", {"Upgrade": "websocket", "Connection": "Upgrade"})
+    check_error(daemon.chat(upstream.play(switching, HOLD).model), 502)
+
+
+def test_nothing_follows_done_even_if_the_upstream_breaks_off(daemon: Daemon, upstream: Upstream) -> None:
+    """`[DONE]` came, the final chunk never did: the message is whole, and no error may be spoken after it."""
+    answer = daemon.chat(upstream.play(SSE_HEAD, chunk(TWO + DONE), FIN).model, stream=True)
+    assert answer.body == TWO + DONE
 
 
 @pytest.mark.parametrize("end", [FIN, RST], ids=repr)
