@@ -14,7 +14,11 @@ from openai_proxy.config.problems import ConfigError, Problem
 from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.secrets import vault
 
-DEEPER: tuple[str, ...] = ()
+DEEPER: tuple[str, ...] = (
+    "openai_proxy.runtime.checking:models",
+    "openai_proxy.runtime.checking:loggers",
+    "openai_proxy.runtime.checking:validator",
+)
 """`module:function` of checks that need more than the files (Snapshot -> problems): tools, templates, validators."""
 
 PROBES: tuple[str, ...] = ("openai_proxy.cli.probe:connections", "openai_proxy.cli.probe:servers")

@@ -1,4 +1,4 @@
-"""What the owner sees of augmented turns: the chat log; and the house's own ways in."""
+"""What the owner sees of augmented turns: the chat log and live events; and the house's own ways in."""
 
 import json
 import os
@@ -62,6 +62,15 @@ def test_a_turn_that_broke_is_written_as_an_error(house: Daemon, upstream: Upstr
     lines = lines_of(house, question, "request", "tool_call", "error")
     (error,) = [x for x in lines if x["type"] == "error"]
     assert "upstream_disconnected" in json.dumps(error)
+
+
+def test_live_events_tell_of_tool_calls(house: Daemon, upstream: Upstream) -> None:
+    with house.wire() as events:
+        events.request("GET", "/admin/events").read_head(method="GET")
+        play = conversation(upstream, [("c1", "double", '{"number":21}')], "42.", stream=True)
+        chat(house, "tools", play, stream=True)
+        told = events.read_until(b'"double"')
+    assert b"tool_call" in told
 
 
 def run(house: Daemon, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":

@@ -1,0 +1,120 @@
+"""Issue 3 "Bad input": told by `check` with its place, told the same by the daemon, and nobody else's loss."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.augmented.talk import chat, conversation
+from tests.conftest import DaemonFactory
+from tests.front.house import front_conf
+from tests.harness.daemon import REPOSITORY, Daemon
+from tests.harness.upstream import Upstream
+
+GOOD = "name: augmented/good\nupstream_model: m-good\ntools: [calculator]\n"
+
+SCHEMA = """\
+name: augmented/bad
+tools:
+  - type: function
+    function:
+      name: calculator
+      parameters: {type: object, properties: {expression: {type: strin}}}
+"""
+
+BAD: dict[str, tuple[dict[str, str], str, str]] = {
+    "unknown tool": (
+        {"models/bad.yaml": "name: augmented/bad\ntools:\n  - get_current_time\n  - calculatr\n"},
+        "models/bad.yaml:4:5",
+        'no tool handler is called "calculatr" (did you mean "calculator"?)',
+    ),
+    "template calls a tool nobody has": (
+        {"models/bad.yaml": "name: augmented/bad\nsystem_prompt: |\n  Hello\n  {{get_curent_time()}}\n"},
+        "models/bad.yaml:",
+        "get_curent_time",
+    ),
+    "skill that does not exist": (
+        {"models/bad.yaml": "name: augmented/bad\nskills: [python-exprt]\n", "skills/python-expert.md": "Hints.\n"},
+        "models/bad.yaml:2:10",
+        "python-expert",
+    ),
+    "schema that is no schema": ({"models/bad.yaml": SCHEMA}, "models/bad.yaml:3:5", "strin"),
+    "two models of one name": (
+        {"models/bad.yaml": "name: augmented/bad\n", "models/worse.yaml": "name: augmented/bad\n"},
+        "models/worse.yaml:1:7",
+        "augmented/bad",
+    ),
+    "a tool file with a mistake": ({"tools/broken.py": "def f(:\n    pass\n"}, "tools/broken.py:1:", "syntax"),
+    "a tool file that fails": ({"tools/broken.py": "import os\nraise ValueError('no')\n"}, "tools/broken.py:2:", "no"),
+    "a server nobody has": (
+        {"models/bad.yaml": "name: augmented/bad\nmcp_servers: [nobody]\n"},
+        "models/bad.yaml:2:15",
+        "nobody",
+    ),
+    "an empty model file": ({"models/bad.yaml": ""}, "models/bad.yaml:1:1", ""),
+    "no name": ({"models/bad.yaml": "tools: []\n"}, "models/bad.yaml:1:1", "name"),
+    "a loop in the yaml": ({"models/bad.yaml": "name: &a [*a]\n"}, "models/bad.yaml:", ""),
+}
+
+
+def check(daemon: Daemon) -> "subprocess.CompletedProcess[str]":
+    """`openai-proxy check` on the daemon's conf."""
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "HOME": str(daemon.root)}
+    command = [sys.executable, "-m", "openai_proxy", "check", "--config-dir", str(daemon.conf_dir)]
+    return subprocess.run(
+        command, env=environ, cwd=daemon.root, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_told_with_its_place_and_the_others_serve(make_daemon: DaemonFactory, upstream: Upstream, name: str) -> None:
+    files, place, words = BAD[name]
+    daemon = make_daemon(front_conf(upstream), files={"models/good.yaml": GOOD, **files})
+    problems = daemon.get("/admin/status").json()["config"]["problems"]
+    (problem,) = problems
+    where = f"{Path(problem['file'])}:{problem['line']}:{problem['column']}"
+    assert f"/{place}" in f"/{where}:"
+    assert words.lower() in problem["message"].lower()
+    done = check(daemon)
+    assert (done.returncode, done.stderr) == (1, "")
+    (line,) = done.stdout.splitlines()
+    assert line.endswith(f":{problem['line']}:{problem['column']}: {problem['message']}")
+    play = conversation(upstream, [("c1", "calculator", '{"expression":"6*7"}')], "42.", stream=True)
+    assert chat(daemon, "good", play, stream=True).content == "42."
+
+
+def test_what_is_left_of_a_bad_model_serves(make_daemon: DaemonFactory, upstream: Upstream) -> None:
+    """An unknown tool is left out, an unknown template stays as it is written."""
+    bad = 'name: augmented/bad\ntools: [calculatr, calculator]\nsystem_prompt: "Say {{nobody()}}."\n'
+    daemon = make_daemon(front_conf(upstream), files={"models/bad.yaml": bad})
+    assert len(daemon.get("/admin/status").json()["config"]["problems"]) == 2
+    play = conversation(upstream, "Fine.", stream=True)
+    assert chat(daemon, "bad", play, stream=True).content == "Fine."
+    (body,) = play.bodies()
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["calculator"]
+    assert body["messages"][0]["content"] == "Say {{nobody()}}."
+
+
+def test_a_sound_house_has_nothing_to_tell(house: Daemon) -> None:
+    (problem,) = house.get("/admin/status").json()["config"]["problems"]
+    assert "nobody_has_this" in problem["message"], "the one the house has on purpose"
+    done = check(house)
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert "nobody_has_this" in line
+
+
+def test_loggers_and_validators_are_looked_at_too(make_daemon: DaemonFactory, upstream: Upstream) -> None:
+    conf = front_conf(upstream, check_api_key="nobody.check", loggers=[{"class": "nobody.Logger", "entry": {}}])
+    daemon = make_daemon(conf)
+    problems = daemon.get("/health").status
+    assert problems in (200, 401)
+    done = check(daemon)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert any("check_api_key" in line or "nobody.check" in line for line in lines)
+    assert any("loggers[0]" in line for line in lines)
+    assert all(":" in line and "proxy.yaml:" in line for line in lines)
