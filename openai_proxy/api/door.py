@@ -83,8 +83,12 @@ class Door:
             await page.serve(self._state, request, reply, path, query)
             return
         below = endpoint(path)
-        caller = Caller("local", admin=True) if self._local else await gate.admitted(peer, headers)
-        await self._serve_api(generation, request, reply, caller, below, query, prior)
+        generation.lease.take()  # here already: a validator may take its time
+        try:
+            caller = Caller("local", admin=True) if self._local else await gate.admitted(peer, headers)
+            await self._serve_api(generation, request, reply, caller, below, query, prior)
+        finally:
+            generation.lease.give_back()
 
     async def _serve_api(
         self,
