@@ -34,12 +34,13 @@ CONTROL = "control.sock"
 def serve(settings: Settings) -> int:
     """Run until a signal asks to stop; returns the exit code. Raises ConfigError where conf/ cannot be served."""
     raise_file_limit()
+    manager = ServiceManager.take(os.environ)  # before anything is read: what it takes out is no edit later
     prepared = prepare_first(settings)
     loop = _new_loop()
     try:
         with contextlib.closing(loop):
             asyncio.set_event_loop(loop)
-            return loop.run_until_complete(_Daemon(settings, loop).run(prepared))
+            return loop.run_until_complete(_Daemon(settings, loop, manager).run(prepared))
     finally:
         asyncio.set_event_loop(None)
 
@@ -61,10 +62,10 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 class _Daemon:
-    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, manager: ServiceManager) -> None:
         self._settings = settings
         self._loop = loop
-        self._manager = ServiceManager.take(os.environ)
+        self._manager = manager
         self._stop = asyncio.Event()
         self._now = asyncio.Event()
         self._reloads = asyncio.Event()

@@ -153,7 +153,7 @@ def _addresses(host: str, port: int) -> list[tuple[int, Any]]:
 
 
 def _share(sockets: Sequence[socket.socket], on: bool) -> None:
-    """Let another socket of ours listen on the same port meanwhile, and nobody's else after it."""
+    """Let another socket of ours listen on the same port meanwhile; who does not ask to share is refused as ever."""
     for sock in sockets:
         if sock.family != socket.AF_UNIX:
             with contextlib.suppress(OSError):

@@ -238,7 +238,7 @@ def _skill(reading: Reading, place: SkillPlace) -> SkillFile | None:
     else:
         if data is None:
             return None
-        if last is not None and last[0] == files.digest_of(data):
+        if data and last is not None and last[0] == files.digest_of(data):  # an empty file is never a sound one
             skill = kept
         else:
             read = read_skill(data, name, place.id, folder=place.folder, model=place.owner)

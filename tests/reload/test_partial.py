@@ -1,0 +1,180 @@
+"""What is broken costs itself and nothing else; what is wrong stands everywhere the owner may look."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import DaemonFactory
+from tests.harness.daemon import REPOSITORY, Daemon
+from tests.harness.waiting import eventually
+from tests.reload.conftest import ECHO
+from tests.reload.looking import model, models, problems, reload, until_owner
+
+PROXY = "connections:\n  offline: {api_type: echo}\n"
+TOOL = """\
+from openai_proxy import tool
+
+
+@tool
+def which() -> str:
+    "Which form of the file this is."
+    return "{form}"
+"""
+SKILL = "---\nname: manners\ndescription: {form}\n---\nBe {form}.\n"
+
+
+@pytest.fixture
+def whole(make_daemon: DaemonFactory) -> Daemon:
+    """A house with something in every corner, all of it sound."""
+    files = {
+        "proxy.yaml": PROXY,
+        "models/a.yaml": model("a", "one") + 'system_prompt: "It is {{which()}}"\n',
+        "models/b.yaml": model("b", "one"),
+        "skills/manners.md": SKILL.format(form="kind"),
+        "tools/which.py": TOOL.format(form="one"),
+        "mcp/servers.yaml": "servers:\n  off: {command: x, enabled: false}\n",
+    }
+    return make_daemon(files=files)
+
+
+@pytest.mark.parametrize(
+    ("file", "broken", "place"),
+    [
+        ("models/a.yaml", "name: a\nowned_by: [\n", "a.yaml:3:1"),
+        ("models/a.yaml", "name: a\nowend_by: two\n", "a.yaml:2:1"),
+        ("models/a.yaml", "", "a.yaml:1:1"),
+        ("models/a.yaml", "\x00\x01 binary \xff", "a.yaml:1"),
+        ("proxy.yaml", "connections: [\n", "proxy.yaml:2:1"),
+        ("proxy.yaml", PROXY + "prot: 80\n", "proxy.yaml:3:1"),
+        ("proxy.yaml", PROXY + "limits: {drain_seconds: soon}\n", "proxy.yaml:3:25"),
+        ("skills/manners.md", "", "manners.md:1:1"),
+        ("tools/which.py", "import nothing_of_this_name\n", "which.py:1"),
+        ("tools/which.py", "def broken(:\n", "which.py:1"),
+        ("tools/which.py", "raise SystemExit(3)\n", "which.py:1"),
+        ("mcp/servers.yaml", "servers:\n  off: {comand: x}\n", "servers.yaml:2:9"),
+        ("mcp/servers.yaml", "servers: [\n", "servers.yaml:2:1"),
+    ],
+)
+def test_a_broken_file_keeps_its_last_good_form_and_the_rest_applies(
+    whole: Daemon, file: str, broken: str, place: str
+) -> None:
+    path = whole.conf_dir / file
+    sound = path.read_text()
+    path.write_text(broken)
+    whole.write("models/b.yaml", model("b", "two"))
+    until_owner(whole, "b", "two")
+    assert models(whole)["a"] == "one"
+    assert whole.chat("a").status == 200
+    (told,) = problems(whole)
+    assert told.startswith(place)
+    code, answer = reload(whole)
+    assert code == 422
+    assert [set(problem) for problem in answer["problems"]] == [{"file", "line", "column", "message"}]
+    assert whole.get("/health").json()["config"]["problems"]
+    assert whole.stderr.count(told.split(": ", 1)[1][:40]) == 1, "each problem is logged once"
+    path.write_text(sound)
+    eventually(lambda: not problems(whole), "the problem is gone")
+    assert reload(whole)[0] == 200
+    assert models(whole)["a"] == "one"
+
+
+def test_a_missing_variable_drops_its_entry_and_the_variable_brings_it_back(make_daemon: DaemonFactory) -> None:
+    conf = PROXY + "  paid: {api_type: openai, api_base: 'http://127.0.0.1:9/v1', api_key: '${PAID_KEY}'}\n"
+    daemon = make_daemon(conf, files={"models/m.yaml": "name: m\nowned_by: ${OWNER}\n"}, dotenv="OWNER=me\n")
+
+    def connections() -> set[str]:
+        return {connection["name"] for connection in daemon.get("/admin/status").json()["connections"]}
+
+    assert connections() == {"offline"}
+    assert "PAID_KEY" in problems(daemon)[0]
+    (daemon.root / ".env").write_text("OWNER=you\nPAID_KEY=sk-paid-0123456789abcdef\n")
+    until_owner(daemon, "m", "you")
+    assert (connections(), problems(daemon)) == ({"offline", "paid"}, [])
+    (daemon.root / ".env").write_text("PAID_KEY=sk-paid-0123456789abcdef\n")
+    eventually(lambda: "m" not in models(daemon), "the model without its variable is left out")
+    assert connections() == {"offline", "paid"}
+    assert ["OWNER" in problem for problem in problems(daemon)] == [True]
+
+
+def test_a_broken_env_file_keeps_its_last_good_form(make_daemon: DaemonFactory) -> None:
+    daemon = make_daemon(ECHO, files={"models/m.yaml": "name: m\nowned_by: ${OWNER}\n"}, dotenv="OWNER=me\n")
+    (daemon.root / ".env").write_text("OWNER=you\nthis is no assignment\n")
+    eventually(lambda: problems(daemon), "the problem is told")
+    assert problems(daemon)[0].startswith(".env:2:1")
+    assert models(daemon)["m"] == "me"
+
+
+def test_a_reload_says_what_it_added_removed_and_updated(whole: Daemon) -> None:
+    whole.write("models/c.yaml", model("c", "one"))
+    whole.write("models/b.yaml", model("b", "two"))
+    (whole.conf_dir / "skills" / "manners.md").unlink()
+    whole.write("tools/which.py", TOOL.format(form="two"))
+    whole.write("proxy.yaml", PROXY + 'session_ttl: 60\nrouting: {"x*": "offline.*"}\n')
+    code, answer = reload(whole)
+    assert (code, answer["changed"], answer["generation"]) == (200, True, 2)
+    assert answer["added"] == ["model c", "route x*"]
+    assert answer["removed"] == ["skill manners"]
+    assert answer["updated"] == ["model b", "settings", "tool which.py"]
+    assert reload(whole)[1] == {"changed": False, "generation": 2, "added": [], "removed": [], "updated": []}
+
+
+@pytest.fixture(scope="module")
+def house_of_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    daemon = Daemon(tmp_path_factory.mktemp("shell"), ECHO, files={"models/m.yaml": model("m", "me")}).start()
+    try:
+        yield daemon
+        daemon.stop()
+    finally:
+        daemon.kill()
+
+
+def shell(daemon: Daemon) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "openai_proxy", "reload", "--state-dir", str(daemon.state_dir)]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_the_command_line_reloads_and_says_what_changed(house_of_shell: Daemon) -> None:
+    (house_of_shell.conf_dir / "models" / "n.yaml").write_text(model("n", "me"))
+    done = shell(house_of_shell)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "added model n" in done.stdout
+    assert shell(house_of_shell).stdout.startswith("nothing changed")
+
+
+def test_the_command_line_fails_while_anything_is_wrong(house_of_shell: Daemon) -> None:
+    path: Path = house_of_shell.conf_dir / "models" / "wrong.yaml"
+    path.write_text("name: wrong\nowend_by: me\n")
+    for _ in range(2):
+        done = shell(house_of_shell)
+        assert done.returncode == 1
+        assert done.stderr.splitlines() == [f'{path}:2:1: unknown key "owend_by" (did you mean "owned_by"?)']
+    path.unlink()
+    assert shell(house_of_shell).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.mkdir(),
+        lambda path: path.symlink_to("/dev/zero"),
+        lambda path: path.symlink_to(path),
+        lambda path: path.write_bytes(b"a: 1\n" * 20_000_000),
+        lambda path: path.write_text("a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\nname: [*c,*c,*c,*c]\n" * 50),
+    ],
+    ids=["folder", "device", "circle", "100 MB", "aliases"],
+)
+def test_what_is_no_configuration_file_is_told_and_harms_nothing(house: Daemon, make: object, tmp_path: Path) -> None:
+    path = house.conf_dir / "models" / "odd.yaml"
+    assert callable(make)
+    make(path)
+    try:
+        code, answer = reload(house)
+        told = [problem for problem in answer.get("problems", ()) if problem["file"].endswith("odd.yaml")]
+        assert (code, len(told)) == (422, 1)
+        assert "first" in models(house)
+    finally:
+        path.rename(tmp_path / "odd")
+    assert reload(house)[0] == 200

@@ -1,0 +1,99 @@
+"""Reloads as the service manager hears and starts them."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import DaemonFactory
+from tests.harness.daemon import REPOSITORY
+from tests.harness.waiting import eventually
+from tests.reload.conftest import ECHO
+from tests.reload.looking import model, models, reload
+from tests.reload.manager import Manager
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    manager = Manager(tmp_path)
+    yield manager
+    manager.sock.close()
+
+
+def test_every_reload_is_announced_and_said_to_be_over(make_daemon: DaemonFactory, manager: Manager) -> None:
+    daemon = make_daemon(ECHO, start=False)
+    assert manager.start(daemon)["STATUS"] == "serving configuration 1"
+
+    def asked_by(ask: object) -> dict[str, str]:
+        asked = time.monotonic_ns() // 1000
+        assert callable(ask)
+        ask()
+        begun = manager.next_of("RELOADING")
+        assert asked <= int(begun["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
+        return manager.next_of("READY")
+
+    assert asked_by(lambda: daemon.signal(signal.SIGHUP))["STATUS"] == "serving configuration 1"
+    daemon.write("models/m.yaml", model("m", "me"))
+    manager.next_of("RELOADING")  # nobody asked: the watcher saw it
+    assert manager.next_of("READY")["STATUS"] == "serving configuration 2"
+    assert asked_by(lambda: reload(daemon))["STATUS"] == "serving configuration 2"
+
+
+def test_a_refused_reload_ends_with_ready_and_the_reason(make_daemon: DaemonFactory, manager: Manager) -> None:
+    daemon = make_daemon(ECHO, start=False)
+    manager.start(daemon)
+    path = daemon.conf_dir / "proxy.yaml"
+    sound = path.read_text()
+    path.write_text("connections: [\n")
+    manager.next_of("RELOADING")
+    status = manager.next_of("READY")["STATUS"]
+    assert status.startswith(f"serving configuration 2, 1 problem: {path}:2:1: ")
+    assert daemon.chat("echo").status == 200
+    daemon.signal(signal.SIGHUP)
+    manager.next_of("RELOADING")
+    assert manager.next_of("READY")["STATUS"] == status
+    path.write_text(sound)
+    manager.next_of("RELOADING")
+    assert manager.next_of("READY")["STATUS"] == "serving configuration 3"
+
+
+def test_the_unit_reloads_by_the_command_that_waits_and_can_fail() -> None:
+    unit = (REPOSITORY / "systemd" / "openai-proxy.service").read_text()
+    (line,) = (line for line in unit.splitlines() if line.startswith("ExecReload="))
+    assert " -m openai_proxy reload --state-dir ${STATE_DIRECTORY}" in line
+
+
+def test_the_watchdog_is_fed_while_a_tool_blocks_its_thread(make_daemon: DaemonFactory, manager: Manager) -> None:
+    """The owner's code may call time.sleep: it runs beside the loop, which goes on."""
+    files = {
+        "models/m.yaml": "name: m\ntools: [nap]\n",
+        "tools/nap.py": "import time\nfrom openai_proxy import tool\n\n"
+        '@tool\ndef nap() -> str:\n    "Sleep."\n    time.sleep(1)\n    return "rested"\n',
+    }
+    daemon = make_daemon(ECHO, files=files, start=False)
+    manager.start(daemon, WATCHDOG_USEC="200000")
+    with daemon.wire() as wire:
+        wire.chat("m", messages=[{"role": "user", "content": "use nap"}])
+        eventually(lambda: daemon.get("/admin/status").json()["requests"], "the tool runs")
+        manager.sock.setblocking(False)
+        try:
+            while True:
+                manager.sock.recv(8192)
+        except BlockingIOError:
+            manager.sock.settimeout(10)
+        for _ in range(3):
+            assert manager.next_of("WATCHDOG")
+        assert daemon.get("/admin/status").json()["requests"], "and runs still"
+        assert b"rested" in wire.answer().body
+
+
+def test_a_hang_up_at_any_moment_of_the_start_ends_nothing(make_daemon: DaemonFactory, manager: Manager) -> None:
+    daemon = make_daemon(ECHO, start=False)
+    manager.start(daemon)
+    for _ in range(20):
+        daemon.signal(signal.SIGHUP)
+    manager.next_of("READY")
+    daemon.write("models/m.yaml", model("m", "me"))
+    eventually(lambda: models(daemon).get("m") == "me", "it lives and watches")
