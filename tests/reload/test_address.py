@@ -13,7 +13,6 @@ from tests.harness.plays import DONE, LAST, SSE_HEAD, TWO, chunk, delta
 from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
 from tests.harness.wire import Wire
-from tests.ops.test_service import activated
 from tests.reload.looking import problems, reload
 
 
@@ -131,7 +130,10 @@ def test_under_socket_activation_an_edit_of_the_address_is_a_problem(
         at = plain.index(flag)
         del plain[at : at + 2]
     environ = {"PATH": "/usr/bin:/bin", "HOME": str(daemon.root), "PYTHONPATH": str(REPOSITORY)}
-    command = activated(plain, listener, environ)
+    listener.set_inheritable(True)
+    environ["LISTEN_FDS"] = "1"
+    script = f'exec 3<&{listener.fileno()}; export LISTEN_PID=$$; exec "$@"'  # as systemd hands a socket over
+    command = ["bash", "-c", script, "bash", *plain]
     with (daemon.root / "stderr").open("ab") as stderr, listener:
         daemon._process = subprocess.Popen(
             command, cwd=daemon.root, env=environ, pass_fds=[listener.fileno()], stdout=stderr, stderr=stderr
