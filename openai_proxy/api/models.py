@@ -8,13 +8,19 @@ import orjson
 from openai_proxy.api.reply import Reply
 from openai_proxy.errors import unknown_model
 from openai_proxy.exchange import Caller
-from openai_proxy.routing.listing import listed_models, model_object
+from openai_proxy.routing.listing import Models, listed_models, model_object
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import State
 
 
 async def visible_models(state: State, generation: Generation, caller: Caller) -> list[dict[str, Any]]:
-    """Augmented models first, then what the routing rules and connections offer, as far as `caller` may use them."""
+    """All models, as far as `caller` may use them."""
+    models = every_model(generation, await state.catalog.models())
+    return [model for model in models if may_ask(generation, caller, model["id"])]
+
+
+def every_model(generation: Generation, offered: Models) -> list[dict[str, Any]]:
+    """Augmented models first, then what the routing rules and connections make of what is `offered`."""
     config = generation.config
     augmented = [
         model_object(
@@ -23,11 +29,9 @@ async def visible_models(state: State, generation: Generation, caller: Caller) -
         )
         for model in generation.snapshot.models.values()
     ]
-    offered = await state.catalog.models()
     listed = listed_models(generation.router, offered, config.model_listing_mode, prefixed=config.model_listing_prefix)
     names = {model["id"] for model in augmented}
-    models = augmented + [model for model in listed if model["id"] not in names]
-    return [model for model in models if may_ask(generation, caller, model["id"])]
+    return augmented + [model for model in listed if model["id"] not in names]
 
 
 def may_ask(generation: Generation, caller: Caller, name: str) -> bool:

@@ -23,6 +23,9 @@ COMMANDS = {
     "mcp": ("openai_proxy.cli.mcp", "Try MCP servers from the shell; restart one."),
     "logs": ("openai_proxy.cli.logs", "Read chat logs as conversations."),
     "chat": ("openai_proxy.cli.chat", "Talk to a model of the running daemon."),
+    "models": ("openai_proxy.cli.models", "The ids a client would see."),
+    "explain": ("openai_proxy.cli.explain", "Where a request for a model goes, and why."),
+    "import": ("openai_proxy.cli.import_", "Turn another proxy's configuration into conf/."),
     "usage": ("openai_proxy.cli.usage", "Tokens and cost by day, group, key, model, connection."),
 }
 """Command name -> (module that holds a click command called `command`, one line of help)."""

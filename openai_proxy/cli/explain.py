@@ -1,0 +1,113 @@
+"""`openai-proxy explain MODEL`: where a request would go, in which shape, and which rule decided."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from openai_proxy.cli.options import config_dir
+
+
+@click.command("explain")
+@click.argument("model")
+@config_dir
+@click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables; may be missing.")
+@click.option("--key", help="Explain it for this client key.")
+def command(model: str, config_dir: Path, env_file: Path, key: str | None) -> int:
+    """Tell which connection, upstream model, params, tools and skills a request for MODEL would get."""
+    from openai_proxy.cli.offline import caller_of, generation_of, snapshot_of
+    from openai_proxy.config.problems import ConfigError
+
+    try:
+        snapshot = snapshot_of(config_dir, env_file)
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        return 1
+    generation = generation_of(snapshot)
+    caller = caller_of(generation, key)
+    served = True
+    for line in lines(generation, caller, model):
+        served = served and not line.startswith("404")
+        click.echo(line)
+    return 0 if served else 1
+
+
+def lines(generation: object, caller: object, model: str) -> Iterator[str]:
+    """The explanation; a line that begins with 404 says that the request is not served."""
+    from openai_proxy.exchange import Caller
+    from openai_proxy.runtime.generation import Generation
+
+    assert isinstance(generation, Generation)
+    assert isinstance(caller, Caller)
+    yield f"{model}, asked for by " + (f"group '{caller.group}'" if caller.group else "anyone")
+    if not generation.access.may_use(caller, model):
+        yield f"404: group '{caller.group}' may not use a model of this name (allowed_models)"
+        return
+    augmented = generation.snapshot.models.get(model)
+    name = model
+    if augmented is not None:
+        file, line, _ = generation.snapshot.place("model", model)
+        yield f"augmented model: {file}:{line}, upstream model {augmented.upstream_model}"
+        name = augmented.upstream_model
+    else:
+        yield "no model file has this name: it is passed through"
+    yield "rules:"
+    yield from (f"  {pattern}: {verdict}" for pattern, verdict in generation.router.why(name))
+    route = generation.router.resolve(name)
+    if route is None:
+        yield "404: no rule matches, and there is no default connection"
+        return
+    yield f"decided by: {route.rule}" + (f", {route.policy}" if len(route.targets) > 1 else "")
+    yield "goes to:" if len(route.targets) == 1 else "goes to, in turn until one answers:"
+    reached = 0
+    for target in route.targets:
+        connection = generation.config.connections[target.connection]
+        sent = target.model or name
+        if not generation.access.may_reach(caller, target.connection):
+            yield f"  {target.connection}: not for group '{caller.group}' (allowed_connections)"
+            continue
+        reached += 1
+        keys = f"{len(connection.api_keys)} keys" if len(connection.api_keys) > 1 else "1 key"
+        keys = keys if connection.api_keys else "the caller's key" if connection.forward_auth else "no key"
+        yield f"  {target.connection} ({connection.api_type}): model {sent}, {keys}, {connection.max_retries} retries"
+        rules = generation.rules(target.connection, model)
+        if rules.drop:
+            yield f"    params dropped: {', '.join(rules.drop)}"
+        yield from (f"    params default: {key} = {value!r}" for key, value in rules.default.items())
+        yield from (f"    params override: {key} = {value!r}" for key, value in rules.override.items())
+    if not reached:
+        yield f"404: group '{caller.group}' may not use any of these connections"
+        return
+    if augmented is not None:
+        yield from _augmented(generation, model)
+    allowance = generation.allowances.get(caller.group)
+    if allowance is not None:
+        names = ("requests a minute", "requests a day", "tokens a minute", "tokens a day")
+        told = [f"{number:g} {text}" for number, text in zip(allowance.numbers, names, strict=True) if number]
+        told += [f"{allowance.concurrent:g} at the same time"] if allowance.concurrent is not None else []
+        yield f"limits: {', '.join(told)}"
+
+
+def _augmented(generation: object, model: str) -> Iterator[str]:
+    from openai_proxy.prompt.prompt import Prompt
+    from openai_proxy.runtime.generation import Generation
+
+    assert isinstance(generation, Generation)
+    snapshot = generation.snapshot
+    config = snapshot.models[model]
+    tools = [t if isinstance(t, str) else str(t.get("function", {}).get("name")) for t in config.tools]
+    yield f"tools: {', '.join(tools) or 'none'}"
+    for server, rule in config.mcp_servers.items():
+        allowed = ", ".join(rule.whitelist) if rule.whitelist else "all"
+        without = f" without {', '.join(rule.blacklist)}" if rule.blacklist else ""
+        state = "" if server in snapshot.servers else " (no such server)"
+        yield f"MCP server {server}{state}: {allowed}{without}, as mcp_{server}_…"
+    prompt = Prompt.of(config, snapshot.skills)
+    skills = ", ".join(f"{skill.model + '/' if skill.model else ''}{skill.id}" for skill in prompt.skills)
+    yield f"skills ({config.skills_mode}): {skills or 'none'}"
+    calls = [call.source for call in prompt.template.unknown(lambda name: False)]
+    if calls:
+        yield f"template calls: {', '.join(calls)}"
+    yield "prompt:"
+    yield from (f"  | {line}" for line in (config.system_prompt.strip() or "(none)").splitlines())
