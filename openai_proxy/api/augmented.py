@@ -12,6 +12,8 @@ from openai_proxy.agent.refusal import NO_RETRY, UpstreamRefused
 from openai_proxy.agent.turn import CallRecord, Turn
 from openai_proxy.api.headers import downstream_fields, lines, upstream_fields, wire_lines
 from openai_proxy.api.passthrough import came_to_an_end, check_answer, error_event, field
+from openai_proxy.api.preface import into_completion, into_stream
+from openai_proxy.api.redacting import clean_round
 from openai_proxy.api.visit import Visit
 from openai_proxy.errors import BadRequest, ProxyError, UpstreamError
 from openai_proxy.exchange import Headers, Outcome, Target, UpstreamRequest, UpstreamResponse
@@ -111,6 +113,8 @@ async def _answer(visit: Visit, turn: Turn, document: Mapping[str, Any]) -> None
         await _refused(visit, refused)
         return
     _note_id(visit, answer.headers)
+    if visit.preface:
+        into_completion(completion, visit.preface)
     body = orjson.dumps(completion)
     visit.entry.response(200, ((b"content-type", b"application/json"),))
     visit.entry.data(body)
@@ -133,7 +137,7 @@ async def _stream(visit: Visit, answer: agent.Answer) -> None:
     try:
         reply.begin(200, b"OK", lines(_STREAM), None)
         async with aclosing(answer.stream()) as pieces:
-            async for data in pieces:
+            async for data in into_stream(pieces, visit.preface) if visit.preface else pieces:
                 entry.data(data)
                 await reply.write(data)
     except asyncio.CancelledError as caught:
@@ -194,7 +198,8 @@ class _Asking:
             try:
                 shaped = shape(body, generation.rules(target.connection, visit.exchange.model)).applied(body)
                 shaped.update({name: body[name] for name in _OURS if name in body})
-                sent = orjson.dumps({**shaped, "model": target.model or self._model})
+                shaped["model"] = target.model or self._model
+                sent = clean_round(visit, orjson.dumps(shaped), shaped)
             except TypeError:  # lone surrogates: fine to pass on untouched, but not to write anew
                 raise BadRequest("The request holds text that is no Unicode.", code="invalid_json") from None
             fields = [f for f in upstream_fields(visit.request.raw_headers) if f[0].lower() not in _NOT_FOR_US]

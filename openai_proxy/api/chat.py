@@ -13,13 +13,15 @@ What passes through byte for byte takes the same steps in `api.lane`, in one cal
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 
-from openai_proxy.api import multipart
+from openai_proxy.api import first_answer, multipart, redacting, steering
 from openai_proxy.api.body import decoded
 from openai_proxy.api.headers import upstream_fields
 from openai_proxy.api.passthrough import relay
+from openai_proxy.api.preface import prefaced
 from openai_proxy.api.visit import Visit
 from openai_proxy.errors import BadRequest, NotFound, UpstreamError, unknown_model
 from openai_proxy.exchange import Target, UpstreamRequest
@@ -50,16 +52,37 @@ async def serve(visit: Visit) -> None:
 
 
 async def _serve_json(visit: Visit) -> None:
-    generation = visit.generation
     raw = await visit.body.whole()
     coding = visit.request.headers.get("Content-Encoding", "")
     plain = decoded(raw, coding, visit.body.limit) if coding else raw
-    document = visit.document = parse_object(plain)
-    model = asked_model(document)
-    visit.exchange.model = model
+    document = parse_object(plain)
+    visit.exchange.model = asked_model(document)
     visit.exchange.stream = document.get("stream") is True
+    logged = redacting.for_the_log(visit, plain, document)
+    body = plain
+    if steering.may_concern(visit, plain):
+        steered = await steering.steer(visit, plain, document)
+        if steered is None:
+            return
+        body, document = steered
+    body, document = await redacting.clean(visit, body, document)
+    visit.document = document
+    model = visit.exchange.model = asked_model(document)
     route = resolve(visit, model)
-    visit.entry.request(plain)
+    visit.entry.request(logged)
+    if visit.opening is not None:
+        first_answer.listen(visit.entry)
+    await _answer(visit, route, model, document, raw if body is plain else body, body)
+    if visit.opening is not None and visit.session is not None:
+        heard = first_answer.heard(visit.entry, visit.path)
+        visit.state.sessions.begun(visit.opening, heard, visit.session)
+
+
+async def _answer(
+    visit: Visit, route: Route, model: str | None, document: dict[str, Any], raw: bytes, plain: bytes
+) -> None:
+    """Answer a JSON request: `raw` is its body as it goes on untouched, `plain` the same without content coding."""
+    generation = visit.generation
     if visit.path == "/chat/completions" and generation.house is not None and model is not None:
         from openai_proxy.api import augmented  # a house without augmented models never needs the agent
 
@@ -81,11 +104,11 @@ async def _serve_json(visit: Visit) -> None:
     def make(target: Target) -> UpstreamRequest:
         changes = shape(document, generation.rules(target.connection, model))
         if target.model is None and not changes:
-            return _request(visit, raw)
+            return _request(visit, raw, recoded=raw is plain)
         members = changes.members()
         if target.model is not None:
             members["model"] = orjson.dumps(target.model)
-        return _request(visit, edit(plain, members, changes.removed), recoded=bool(coding))
+        return _request(visit, edit(plain, members, changes.removed), recoded=True)
 
     await _pass(visit, route, make)
 
@@ -123,13 +146,14 @@ def resolve(visit: Visit, model: str | None) -> Route:
         return visit.route  # the lane has decided
     generation, caller = visit.generation, visit.exchange.caller
     name = model
-    if model is not None:
+    own = steering.own_route(visit, model)
+    if model is not None and own is None:
         if not generation.access.may_use(caller, model):
             raise unknown_model(model)
         augmented = generation.snapshot.models.get(model)
         if augmented is not None:
             name = augmented.upstream_model
-    route = generation.router.resolve(name)
+    route = own or steering.by_backend(visit, name) or generation.router.resolve(name)
     targets = generation.access.reachable(caller, route.targets) if route is not None else ()
     if route is None or not targets:
         if model is None:
@@ -149,6 +173,8 @@ async def _pass(visit: Visit, route: Route, make: MakeRequest) -> None:
     if visit.failed is not None and not isinstance(visit.failed, UpstreamError):
         raise visit.failed
     opened = await open_first(route.targets, make, generation.upstreams, visit.exchange, visit.first, visit.failed)
+    if visit.preface:
+        opened.response = prefaced(opened.response, visit.preface)
     connection = generation.config.connections[opened.target.connection]
     await relay(opened, visit.reply, visit.exchange, visit.entry, forward_auth=connection.forward_auth)
 
@@ -157,6 +183,9 @@ def _request(visit: Visit, body: object, *, recoded: bool = False) -> UpstreamRe
     fields = upstream_fields(visit.request.raw_headers)
     if recoded:
         fields = [field for field in fields if field[0].lower() != b"content-encoding"]
+    if visit.preface or visit.opening is not None:  # to be read here
+        fields = [field for field in fields if field[0].lower() != b"accept-encoding"]
+        fields.append((b"Accept-Encoding", b"identity"))
     return UpstreamRequest(
         visit.exchange.method,
         visit.path,

@@ -20,11 +20,13 @@ from typing import Any
 
 import orjson
 
+from openai_proxy.api import steering
 from openai_proxy.api.chat import asked_model
 from openai_proxy.api.headers import clean, upstream_fields
 from openai_proxy.api.ids import new_id
 from openai_proxy.api.protocol import Protocol
 from openai_proxy.api.splice import Splice
+from openai_proxy.auth.gate import bearer
 from openai_proxy.auth.peers import host_name
 from openai_proxy.errors import ProxyError
 from openai_proxy.exchange import Caller, Exchange, Outcome
@@ -171,6 +173,8 @@ class LaneProtocol(Protocol):
         model = asked_model(document)
         if generation.config.execute_tools and document.get("tools"):
             return None
+        if self._is_special(generation, caller, headers, document, path):
+            return None
         chosen = self._choose(generation, caller, model, path)
         if chosen is None:
             return None
@@ -201,6 +205,21 @@ class LaneProtocol(Protocol):
             self, generation, exchange, entry, provider, route, key, head + sent,
             keep_alive=not message.should_close, extra=extra,
         )  # fmt: skip
+
+    def _is_special(
+        self, generation: Generation, caller: Caller, headers: Any, document: dict[str, Any], path: str
+    ) -> bool:
+        """True if the body may hold a command or a secret, or the caller has a session; never wrongly False."""
+        state, body = self.state, self._body
+        if path in steering.PATHS and (
+            generation.command_mark.in_body(body)
+            or generation.config.commands.interactive
+            or (len(state.sessions) > 0 and state.sessions.concern(caller.identity))
+        ):
+            return True
+        redactor = state.redactor
+        own = bearer(headers.get("Authorization")) or headers.get("x-api-key")
+        return not redactor.fresh or redactor.suspects(body, document, own)
 
     def _choose(
         self, generation: Generation, caller: Caller, model: str | None, path: str

@@ -15,6 +15,7 @@ from openai_proxy.records.recorder import Entry
 from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import State
+from openai_proxy.transforms.sessions import Session
 from openai_proxy.upstream.failover import Opened
 
 if TYPE_CHECKING:
@@ -39,6 +40,21 @@ class Visit:
     failed: ProxyError | None = None  # what came of the lane's attempt instead
     document: dict[str, Any] | None = None  # the JSON body, once read
     client_authorization: bytes | None = None
+    session: Session | None = None  # what was set by command, once anything was
+    opening: tuple[str, str] | None = None  # by what a conversation without a name will be found again
+    preface: str = ""  # what interactive mode says before the answer
+
+    @property
+    def redacts(self) -> bool:
+        """True if secrets are to be taken out of what goes upstream."""
+        if self.session is not None and self.session.redact is not None:
+            return self.session.redact
+        return self.generation.config.redact_api_keys_in_prompts
+
+    def follow(self, generation: Generation) -> None:
+        """Go on under another configuration: the one this very request has brought about."""
+        self.generation = generation
+        self.state.move(self.exchange, generation)
 
     @property
     def house(self) -> AugmentedHouse:

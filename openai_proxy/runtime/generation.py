@@ -18,6 +18,7 @@ from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.routing.router import Router
 from openai_proxy.runtime.leases import Lease
+from openai_proxy.transforms.commands.mark import Mark
 from openai_proxy.transforms.params import NONE, Rules
 from openai_proxy.upstream.health import Health, Upstreams
 from openai_proxy.upstream.provider import Provider
@@ -40,6 +41,7 @@ class Generation:
     allowances: Mapping[str | None, Allowance]  # groups that have limits
     validator: Validator | None
     params: Mapping[str, Rules]  # by connection, the house's folded in
+    command_mark: Mark
     house: "AugmentedHouse | None" = None
     problems: tuple[Problem, ...] = ()
     loaded_at: float = field(default_factory=time.time)
@@ -82,6 +84,7 @@ def build(
         access=Access(config.groups),
         router=Router(config),
         params={name: params.refined(c.params) for name, c in config.connections.items()},
+        command_mark=Mark(config.commands.prefix, enabled=config.commands.enabled),
         house=house,
         problems=snapshot.problems + (house.problems if house is not None else ()),
         upstreams=Upstreams(

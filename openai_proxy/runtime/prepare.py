@@ -73,6 +73,7 @@ def prepare(settings: Settings, previous: Generation | None) -> Prepared:
 def make(state: State, prepared: Prepared) -> Generation:
     """Bring `prepared` to life beside the present generation, with the same objects for what did not change. Blocks."""
     snapshot = prepared.snapshot
+    state.redactor.refresh()  # reading has taught the vault new secrets
     previous: Generation | None = getattr(state, "generation", None)
     house = None
     if prepared.tools is not None:

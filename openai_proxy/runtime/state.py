@@ -21,6 +21,9 @@ from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.governor import Governor
 from openai_proxy.runtime.leases import Leases
 from openai_proxy.runtime.systemd import ServiceManager
+from openai_proxy.secrets import vault
+from openai_proxy.transforms.redaction.redactor import Redactor
+from openai_proxy.transforms.sessions import Sessions
 from openai_proxy.upstream.factory import Providers
 from openai_proxy.upstream.health import Health
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:  # each is imported when the first model or MCP server is conf
 log = logging.getLogger(__name__)
 
 TURNS = "turns.json"
+SESSIONS = "sessions.json"
 
 
 @dataclass(slots=True)
@@ -76,7 +80,9 @@ class State:
         self.providers = Providers(loop, settings.config_dir)
         self.health = Health()
         self.catalog = Catalog(settings.state_dir / "models.json")
-        self.records = Records(settings.logs_dir, settings.state_dir)
+        self.redactor = Redactor(vault)
+        self.sessions = Sessions(settings.state_dir / SESSIONS)
+        self.records = Records(settings.logs_dir, settings.state_dir, scrub=self.redactor.text)
         self.recorder = self.records.recorder
         self.governor = Governor(loop, settings.state_dir, self.records)
         self.running: dict[str, Running] = {}
@@ -141,9 +147,27 @@ class State:
             log.warning("tool turns not saved: %s", error.strerror)
 
     def sweep(self) -> None:
-        """Now and then: close idle sockets past their time."""
+        """Now and then: close idle sockets past their time, forget old sessions, keep the others for a restart."""
         self.providers.sweep()
         self.governor.save()
+        self.sessions.sweep(self.generation.config.session_ttl)
+        if (data := self.sessions.dump()) is not None:
+            self.loop.run_in_executor(None, self._save_sessions, data)
+
+    def _save_sessions(self, data: bytes | None) -> None:
+        try:
+            if data is not None:
+                self.sessions.write(data)
+        except OSError as error:
+            log.warning("sessions not saved: %s", error.strerror)
+
+    def move(self, exchange: Exchange, generation: Generation) -> None:
+        """A running request goes on under another generation."""
+        running = self.running.get(exchange.id)
+        if running is not None:
+            generation.lease.take()
+            running.generation.lease.give_back()
+            running.generation = generation
 
     def enter(self, running: Running) -> None:
         """A request begins: it leases its generation to its end."""
@@ -204,6 +228,7 @@ class State:
         if self._supervisor is not None:
             await self._supervisor.aclose()
         self._save_turns()
+        self._save_sessions(self.sessions.dump(all_of_it=True))
         reloads: Reloads | None = getattr(self, "reloads", None)
         if reloads is not None:
             await reloads.aclose()

@@ -6,7 +6,7 @@ The sibling of protocols/json_members for what lies below the top level: a text 
 import re
 from collections.abc import Collection, Mapping
 
-import orjson
+from openai_proxy.transforms.strings import load
 
 Path = tuple[str | int, ...]
 """Keys and indexes from the top: `("messages", 3, "content", 0, "text")`."""
@@ -58,7 +58,7 @@ class _Scan:
             first = self._body[start]
             if first == 0x22:
                 if key_next:
-                    path[-1] = orjson.loads(token.group())
+                    path[-1] = load(token.group())
                     key_next = False
             elif first in b"{[":
                 objects.append(first == 0x7B)

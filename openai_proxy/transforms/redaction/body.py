@@ -8,11 +8,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import orjson
-
 from openai_proxy.secrets import MARK
 from openai_proxy.transforms.redaction.finder import Finder
 from openai_proxy.transforms.splicing import STRING, Path, splice
+from openai_proxy.transforms.strings import dump, load
 
 _DATA_URL = re.compile(rb"data:[\w.+-]{1,80}/[\w.+-]{1,80}(?:;[\w.+=-]{1,80}){0,8};base64,[A-Za-z0-9+/=_-]*\Z")
 _MODEL = re.compile(rb'"model"\s*:\s*\Z')
@@ -22,7 +21,7 @@ def redact(body: bytes, document: Mapping[str, Any], finder: Finder) -> bytes:
     """`body` (the JSON of `document`) without the secrets `finder` knows; the same object where it holds none."""
     clean = _strings(body, finder) if finder.suspects(body) else body
     if (b'"text"' in body or b"\\u00" in body) and _has_split(document, finder):
-        again = document if clean is body else orjson.loads(clean)
+        again = document if clean is body else load(clean)
         clean = splice(clean, _joined(again, finder))
     return clean
 
@@ -56,7 +55,7 @@ def _string(body: bytes, start: int, end: int, finder: Finder) -> bytes | None:
     inner = body[start + 1 : end - 1]
     if len(inner) < 6:
         return None
-    text = orjson.loads(body[start:end]).encode() if b"\\" in inner else inner
+    text = load(body[start:end]).encode("utf-8", "surrogatepass") if b"\\" in inner else inner
     clean = finder.clean(text)
     if (
         clean is text
@@ -64,7 +63,7 @@ def _string(body: bytes, start: int, end: int, finder: Finder) -> bytes | None:
         or _MODEL.search(body[max(start - 40, 0) : start]) is not None
     ):
         return None
-    return orjson.dumps(clean.decode("utf-8", "replace"))
+    return dump(clean.decode("utf-8", "surrogatepass"))
 
 
 def part_lists(document: Mapping[str, Any]) -> Iterator[tuple[list[Path], list[bytes]]]:
@@ -112,6 +111,6 @@ def _joined(document: Mapping[str, Any], finder: Finder) -> dict[Path, bytes]:
                 position = min(last, end)
             if pieces:
                 pieces.append(text[position - offset :])
-                changes[path] = orjson.dumps(b"".join(pieces).decode("utf-8", "replace"))
+                changes[path] = dump(b"".join(pieces).decode("utf-8", "replace"))
             offset = end
     return changes

@@ -69,12 +69,17 @@ class Redactor:
     def body(self, body: bytes, document: Mapping[str, Any], own: str | None = None) -> bytes:
         """`body`, the JSON of `document`, without secrets; the same object where it holds none."""
         clean = redact(body, document, self._finder)
-        if own is not None and _holds(clean, own):
-            clean = redact(clean, document, _own(own))
-        return clean
+        return clean if own is None else self.without_own(clean, document, own)
+
+    @staticmethod
+    def without_own(body: bytes, document: Mapping[str, Any], own: str) -> bytes:
+        """`body` without the key its caller came with; the same object where it does not hold it."""
+        return redact(body, document, _own(own)) if _holds(body, own) else body
 
     def text(self, text: str) -> str:
         """`text`, or lines of JSON, without secrets."""
+        if not self.fresh:
+            self.refresh()
         data = text.encode("utf-8", "surrogatepass")
         if not self._finder.suspects(data):
             return text

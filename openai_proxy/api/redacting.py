@@ -1,0 +1,54 @@
+"""Where a request loses its secrets: before it is sent, whoever it is sent to."""
+
+import asyncio
+from typing import Any
+
+from openai_proxy.api.visit import Visit
+from openai_proxy.auth.gate import bearer
+from openai_proxy.protocols.json_members import parse_object
+
+IN_PIECES = 1 << 20
+"""Bytes of a body from which on looking at it (about 1.5 ms) leaves the event loop."""
+
+
+def own_key(visit: Visit) -> str | None:
+    """The key the caller sent, whatever it is good for."""
+    headers = visit.request.headers
+    return bearer(headers.get("Authorization")) or headers.get("x-api-key")
+
+
+def for_the_log(visit: Visit, body: bytes, document: dict[str, Any]) -> bytes:
+    """`body` without the caller's own key: of all secrets the only one the record itself may not know."""
+    own = own_key(visit)
+    return visit.state.redactor.without_own(body, document, own) if own is not None else body
+
+
+async def clean(visit: Visit, body: bytes, document: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
+    """A client's JSON body without secrets; the same objects where it holds none, or nobody wants it changed."""
+    if not visit.redacts:
+        return body, document
+    redactor = visit.state.redactor
+    own = own_key(visit)
+    loop = asyncio.get_running_loop()
+    if not redactor.fresh:
+        await loop.run_in_executor(None, redactor.refresh)
+    if len(body) >= IN_PIECES:
+        cleaned = await loop.run_in_executor(None, redactor.body, body, document, own)
+    elif redactor.suspects(body, document, own):
+        cleaned = redactor.body(body, document, own)
+    else:
+        return body, document
+    if cleaned is body:
+        return body, document
+    visit.exchange.notes.append("secrets redacted")
+    return cleaned, parse_object(cleaned)
+
+
+def clean_round(visit: Visit, body: bytes, document: dict[str, Any]) -> bytes:
+    """What one round of an agent sends: prompts and the results of tools as well."""
+    if not visit.redacts:
+        return body
+    redactor = visit.state.redactor
+    if not redactor.fresh:  # a server's token that was learnt in mid-turn
+        redactor.refresh()
+    return redactor.body(body, document, own_key(visit))

@@ -1,0 +1,1 @@
+"""The commands, a small file each (or each family). Whatever module lies here is found by the registry."""

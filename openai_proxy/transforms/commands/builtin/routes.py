@@ -1,0 +1,173 @@
+"""Failover routes: a name of one's own for several targets, tried in order or in turn."""
+
+from openai_proxy.transforms.commands.context import CommandError, Context, nearest
+from openai_proxy.transforms.commands.parser import Call
+from openai_proxy.transforms.commands.registry import command
+from openai_proxy.transforms.sessions import SessionRoute
+
+MAX_ROUTES = 50  # of one session
+MAX_TARGETS = 20
+_GLOB = frozenset("*?[")
+
+
+@command("create-failover-route", "Make a route, a model name of your own.", "name=N, policy=ordered|round_robin")
+def create(call: Call, context: Context) -> str:
+    """A route that is there already keeps its targets; its policy may change."""
+    routes = _Routes(context, call)
+    name = _name(call)
+    policy = (call.get("policy") or "ordered").lower().replace("-", "_")
+    if policy not in ("ordered", "round_robin"):
+        raise CommandError("The policy is ordered or round_robin.")
+    route = routes.find(name)
+    existed = route is not None
+    if route is None:
+        route = SessionRoute()
+        if not routes.everywhere and len(context.session.routes) >= MAX_ROUTES:
+            raise CommandError(f"A session has at most {MAX_ROUTES} routes.")
+    route.policy = policy
+    for target in _targets(call, context):
+        _place(route, target, len(route.targets))
+    routes.keep(name, route)
+    done = f"Route {name} is {'changed' if existed else 'made'}"
+    return f"{done}." if route.targets else f"{done}; give it targets with {context.prefix}route-append."
+
+
+@command("route-append", "Add a target at the end of a route.", "name=N, target=connection.model")
+def append(call: Call, context: Context) -> str:
+    """The target is tried last."""
+    return _add(call, context, last=True)
+
+
+@command("route-prepend", "Add a target at the front of a route.", "name=N, target=connection.model")
+def prepend(call: Call, context: Context) -> str:
+    """The target is tried first."""
+    return _add(call, context, last=False)
+
+
+@command("route-list", "Show the targets of a route.", "name=N")
+def list_targets(call: Call, context: Context) -> str:
+    """In order."""
+    name = _name(call)
+    return _told(name, _Routes(context, call).existing(name))
+
+
+@command("route-clear", "Take all targets out of a route.", "name=N")
+def clear(call: Call, context: Context) -> str:
+    """The name stays."""
+    name = _name(call)
+    routes = _Routes(context, call)
+    route = routes.existing(name)
+    route.targets.clear()
+    routes.keep(name, route)
+    return f"Route {name} has no targets now."
+
+
+@command("delete-failover-route", "Delete a route.", "name=N")
+def delete(call: Call, context: Context) -> str:
+    """Name and targets."""
+    name = _name(call)
+    routes = _Routes(context, call)
+    routes.existing(name)
+    routes.keep(name, None)
+    return f"Route {name} is deleted."
+
+
+@command("list-failover-routes", "Show all routes.")
+def list_routes(call: Call, context: Context) -> str:
+    """Those of the session, then those of everyone."""
+    own = [_told(name, route) for name, route in sorted(context.session.routes.items())]
+    shared = [
+        f"{_told(name, SessionRoute(rule.policy, list(rule.targets)))} (for everyone)"
+        for name, rule in context.house.config.routing.items()
+        if _GLOB.isdisjoint(name) and name not in context.session.routes
+    ]
+    return "\n".join(own + shared) or "There are no routes."
+
+
+class _Routes:
+    """The routes a command is about: the session's, or the house's."""
+
+    def __init__(self, context: Context, call: Call) -> None:
+        self._context = context
+        self.everywhere = context.is_global(call)
+
+    def find(self, name: str) -> SessionRoute | None:
+        context = self._context
+        if not self.everywhere:
+            return context.session.routes.get(name)
+        if name in context.global_routes:
+            return context.global_routes[name]
+        rule = context.house.config.routing.get(name)
+        if rule is not None:
+            return SessionRoute(rule.policy, list(rule.targets))
+        policy = context.drafts.get(name)
+        return SessionRoute(policy) if policy is not None else None
+
+    def existing(self, name: str) -> SessionRoute:
+        route = self.find(name)
+        if route is None:
+            context = self._context
+            known = context.house.config.routing if self.everywhere else context.session.routes
+            raise CommandError(f'There is no route "{name}".{nearest(name, known)}')
+        return route
+
+    def keep(self, name: str, route: SessionRoute | None) -> None:
+        context = self._context
+        if not self.everywhere:
+            if route is None:
+                del context.session.routes[name]
+            else:
+                context.session.routes[name] = route
+            return
+        context.global_routes[name] = route
+        context.new_drafts[name] = route.policy if route is not None and not route.targets else None
+        if route is not None and route.targets:
+            plain = route.policy == "ordered"
+            value = list(route.targets) if plain else {"targets": list(route.targets), "policy": route.policy}
+            context.change_house(("routing", name), value)
+        elif name in context.house.config.routing:
+            context.change_house(("routing", name), None)
+        else:
+            context.edits.members.pop(("routing", name), None)
+
+
+def _add(call: Call, context: Context, *, last: bool) -> str:
+    name = _name(call)
+    routes = _Routes(context, call)
+    route = routes.existing(name)
+    targets = _targets(call, context)
+    if not targets:
+        raise CommandError("Which target? Write target=connection.model.")
+    for target in targets:
+        _place(route, target, len(route.targets) if last else 0)
+    routes.keep(name, route)
+    return _told(name, route)
+
+
+def _place(route: SessionRoute, target: str, position: int) -> None:
+    """Put `target` there; one that is in the route already moves, so that a repeated request changes nothing."""
+    if target in route.targets:
+        index = route.targets.index(target)
+        del route.targets[index]
+        position -= index < position
+    if len(route.targets) >= MAX_TARGETS:
+        raise CommandError(f"A route has at most {MAX_TARGETS} targets.")
+    route.targets.insert(position, target)
+
+
+def _targets(call: Call, context: Context) -> list[str]:
+    written = [value for key, value in call.arguments if key in ("target", "targets", "element")]
+    return [context.target(part.strip()) for value in written for part in value.split(",") if part.strip()]
+
+
+def _name(call: Call) -> str:
+    name = call.get("name") or next((value for key, value in call.arguments if key is None), "")
+    if not name:
+        raise CommandError("Which route? Write name=NAME.")
+    if len(name) > 64 or not _GLOB.isdisjoint(name) or any(c.isspace() or not c.isprintable() for c in name):
+        raise CommandError("The name of a route is one word of at most 64 characters, without wildcards.")
+    return name
+
+
+def _told(name: str, route: SessionRoute) -> str:
+    return f"Route {name} ({route.policy}): {', '.join(route.targets) or 'no targets yet'}."

@@ -1,0 +1,111 @@
+"""`!/set` and `!/unset`: the settings of a session, or with scope=global the defaults of the house."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from openai_proxy.transforms.commands.context import CommandError, Context, Keys, flag, nearest
+from openai_proxy.transforms.commands.parser import Call
+from openai_proxy.transforms.commands.registry import command
+
+REDACT = "redact-api-keys-in-prompts"
+
+
+class Setting(NamedTuple):
+    """`read` checks a value; `keys` is where the house's own stands in proxy.yaml (None: not a plain member)."""
+
+    attribute: str
+    read: Callable[[Context, str], Any]
+    keys: Keys | None = None
+    switch: bool = False
+
+
+SETTINGS = {
+    "model": Setting("model", Context.model),
+    "backend": Setting("backend", Context.connection, ("default_connection",)),
+    "interactive": Setting(
+        "interactive", lambda _, text: flag("interactive", text), ("commands", "interactive"), switch=True
+    ),
+    REDACT: Setting("redact", lambda _, text: flag(REDACT, text), ("redact_api_keys_in_prompts",), switch=True),
+}
+_ALSO = {"redact": REDACT, "connection": "backend", "interactive-mode": "interactive"}
+
+
+def _setting(name: str) -> tuple[str, Setting]:
+    name = _ALSO.get(name, name)
+    if name not in SETTINGS:
+        known = ", ".join(SETTINGS)
+        raise CommandError(f'There is no setting "{name[:60]}".{nearest(name, SETTINGS) or f" There are: {known}."}')
+    return name, SETTINGS[name]
+
+
+def _named(call: Call) -> list[tuple[str, str]]:
+    named = [(key, value) if key is not None else (value.lower(), "") for key, value in call.arguments]
+    wanted = [(key, value) for key, value in named if key != "scope"]
+    if not wanted:
+        raise CommandError(f"Which setting? There are: {', '.join(SETTINGS)}.")
+    return wanted
+
+
+@command("set", "Change a setting of this session.", "model=NAME, backend=NAME, interactive=on, " + REDACT + "=on")
+def set_(call: Call, context: Context) -> str:
+    """Every argument is a setting."""
+    everywhere = context.is_global(call)
+    told: list[str] = []
+    for key, text in _named(call):
+        name, setting = _setting(key)
+        if not text and not setting.switch:
+            raise CommandError(f"Which {name}? Write {name}=NAME.")
+        value = setting.read(context, text)
+        words = ("on" if value else "off") if setting.switch else value
+        if not everywhere:
+            setattr(context.session, setting.attribute, value)
+            told.append(f"{name} is now {words}")
+            continue
+        if setting.keys is None:
+            _default_model(context, value)
+        else:
+            context.change_house(setting.keys, value)
+        told.append(f"{name} is now {words} for everyone")
+    return _sentence(told)
+
+
+@command("unset", "Forget a setting of this session.", "model, backend, interactive, " + REDACT)
+def unset(call: Call, context: Context) -> str:
+    """Every argument is the name of a setting."""
+    everywhere = context.is_global(call)
+    told: list[str] = []
+    for key, _ in _named(call):
+        name, setting = _setting(key)
+        if not everywhere:
+            setattr(context.session, setting.attribute, None)
+            told.append(f"{name} is as configured again")
+            continue
+        if setting.keys is None:
+            _default_model(context, None)
+        else:
+            context.change_house(setting.keys, None)
+        told.append(f"{name} is no longer set for everyone")
+    return _sentence(told)
+
+
+def _default_model(context: Context, name: str | None) -> None:
+    """The house's default model is its default connection's `model`, which stands for every request there."""
+    config = context.house.config
+    connection = config.default_connection or (next(iter(config.connections)) if len(config.connections) == 1 else None)
+    if name is not None:
+        head, colon, rest = name.partition(":")
+        if colon and rest and head in context.house.connections:
+            name = rest
+            if head != connection:
+                context.change_house(("default_connection",), head)
+                connection = head
+    if connection is None or connection not in context.house.connections:
+        raise CommandError("There is no default backend to set a model for. Set the backend first.")
+    if not context.house.in_file(("connections", connection)):
+        raise CommandError(f'The backend "{connection}" comes from the environment; no model can be written for it.')
+    context.change_house(("connections", connection, "model"), name)
+
+
+def _sentence(told: list[str]) -> str:
+    text = ", ".join(told)
+    return f"{text[:1].upper()}{text[1:]}."

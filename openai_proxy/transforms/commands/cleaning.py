@@ -1,0 +1,83 @@
+"""What a request says once the commands are taken out: those to be obeyed, and the changes to its body.
+
+Only the newest user message is obeyed, and only if no assistant has spoken since: a client that comes back with the
+results of its tools sends the same words again. Older messages are cleaned in the same way, and a message that held
+nothing but commands goes together with the answer the proxy gave it.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from openai_proxy.transforms.commands.dialogue import Turn, dialogue
+from openai_proxy.transforms.commands.parser import Call, find, without
+from openai_proxy.transforms.splicing import Path, splice
+from openai_proxy.transforms.strings import dump
+
+
+@dataclass(slots=True)
+class Cleaned:
+    """`calls` are to be obeyed; `alone` is True if the newest message holds nothing but commands, known or not.
+
+    `unknown` are the names of commands nobody knows (told only where they stand alone).
+    """
+
+    turns: list[Turn]
+    calls: list[Call] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    alone: bool = False
+    replace: dict[Path, bytes] = field(default_factory=dict)
+    remove: set[Path] = field(default_factory=set)
+
+    def applied(self, body: bytes) -> bytes:
+        """`body` with the changes; every other byte stays."""
+        return splice(body, self.replace, self.remove) if self.replace or self.remove else body
+
+
+def clean(path: str, document: Mapping[str, Any], prefix: str, known: Collection[str]) -> Cleaned:
+    """What to do about the commands in a request to the endpoint `path`."""
+    turns = dialogue(path, document)
+    result = Cleaned(turns)
+    spoken = max((index for index, turn in enumerate(turns) if turn.role == "assistant"), default=-1)
+    newest = max((index for index, turn in enumerate(turns) if turn.role == "user"), default=-1)
+    for index, turn in enumerate(turns):
+        if turn.role != "user":
+            continue
+        found = [(where, text, find(text, prefix)) for where, text in turn.texts]
+        if path == "/completions" and not turn.text.startswith(prefix):
+            continue  # code to be completed may hold anything
+        if not any(calls for _, _, calls in found):
+            continue
+        only = not turn.more and not any(without(text, calls).strip() for _, text, calls in found)
+        if index == newest and index > spoken:
+            calls = [call for _, _, several in found for call in several]
+            result.calls = [call for call in calls if call.name in known]
+            result.unknown = [call.name for call in calls if call.name not in known]
+            result.alone = only
+            if only:
+                continue
+        elif only and turn.path:
+            result.remove.add(turn.path)
+            if index + 1 < len(turns) and turns[index + 1].role == "assistant":
+                result.remove.add(turns[index + 1].path)
+            continue
+        _take_out(result, turn, found, known)
+    return result
+
+
+def _take_out(result: Cleaned, turn: Turn, found: list[tuple[Path, str, list[Call]]], known: Collection[str]) -> None:
+    """Take the known commands out of a message that says something besides; parts that are empty then go."""
+    emptied: list[Path] = []
+    for where, text, calls in found:
+        ours = [call for call in calls if call.name in known]
+        if not ours:
+            continue
+        rest = without(text, ours)
+        if rest.strip() or where[-1] != "text":
+            result.replace[where] = dump(rest)
+        else:
+            emptied.append(where[:-1])
+    if len(emptied) < len(found) or turn.more:
+        result.remove.update(emptied)
+    else:
+        result.replace.update({(*where, "text"): b'""' for where in emptied})

@@ -1,0 +1,122 @@
+"""What a command may see and change. What it changes is taken over only when all commands of a message went well."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from openai_proxy.config.proxy import ProxyConfig
+from openai_proxy.transforms.commands.parser import Call
+from openai_proxy.transforms.sessions import Session, SessionRoute
+
+Keys = tuple[str, ...]
+
+
+class CommandError(Exception):
+    """A command that cannot be obeyed; the text is for the person who typed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What a command knows of the configuration, as far as its caller may know it.
+
+    `connections` are those the caller may use; `serves` tells if a model name leads anywhere for them; `models` is
+    how many models each connection offers; `overridden` names the variable or flag that stands above a setting;
+    `in_file` tells if a setting stands in proxy.yaml.
+    """
+
+    version: str
+    config: ProxyConfig
+    connections: tuple[str, ...]
+    augmented: tuple[str, ...]
+    serves: Callable[[str], bool]
+    models: Callable[[], Mapping[str, int]]
+    overridden: Callable[[Keys], str | None]
+    in_file: Callable[[Keys], bool]
+
+
+@dataclass(slots=True)
+class Edits:
+    """Changes to conf/proxy.yaml. A value of None takes the member out."""
+
+    members: dict[Keys, Any] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.members)
+
+
+@dataclass(slots=True)
+class Context:
+    """One message's commands. `may_change_house`: the caller may use `scope=global`."""
+
+    house: House
+    session: Session
+    prefix: str
+    may_change_house: bool
+    drafts: Mapping[str, str]
+    edits: Edits = field(default_factory=Edits)
+    new_drafts: dict[str, str | None] = field(default_factory=dict)
+    global_routes: dict[str, SessionRoute | None] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def is_global(self, call: Call) -> bool:
+        """True if `call` is about the house, not the session. Raises CommandError where the caller may not."""
+        scope = (call.get("scope") or "session").lower()
+        if scope not in ("session", "global"):
+            raise CommandError(f'The scope is session or global, not "{scope[:40]}".')
+        if scope == "global" and not self.may_change_house:
+            raise CommandRefused("Only an administrator may change settings for everyone.")
+        return scope == "global"
+
+    def change_house(self, keys: Keys, value: Any) -> None:
+        """Set (or with None take out) a member of conf/proxy.yaml, and say so if it will not count."""
+        self.edits.members[keys] = value
+        if (name := self.house.overridden(keys)) is not None:
+            self.notes.append(f"It will not count while {name} is set.")
+
+    def connection(self, name: str) -> str:
+        """The connection called `name`. Raises CommandError."""
+        if name in self.house.connections:
+            return name
+        raise CommandError(f'There is no backend "{name[:80]}".{nearest(name, self.house.connections)}')
+
+    def model(self, name: str) -> str:
+        """The model called `name`, if it leads anywhere. Raises CommandError."""
+        if not name:
+            raise CommandError("Which model? Write model=NAME.")
+        if name in self.session.routes or self.house.serves(name):
+            return name
+        raise CommandError(f'The model "{name[:80]}" is not available.{nearest(name, self.house.augmented)}')
+
+    def target(self, text: str) -> str:
+        """`connection.model` for a target written with a dot or a colon. Raises CommandError."""
+        for connection in sorted(self.house.connections, key=len, reverse=True):
+            rest = text[len(connection) :]
+            if text.startswith(connection) and rest[:1] in (".", ":") and len(rest) > 1:
+                return f"{connection}.{rest[1:]}"
+        known = ", ".join(self.house.connections)
+        raise CommandError(f'"{text[:80]}" is no target. Write connection.model; the connections are: {known}.')
+
+
+class CommandRefused(CommandError):
+    """A command this caller may not give."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """ " Did you mean …?", or nothing."""
+    from difflib import get_close_matches  # only for those who mistype
+
+    found = get_close_matches(name, list(names), n=1)
+    return f' Did you mean "{found[0]}"?' if found else ""
+
+
+TRUE = frozenset({"true", "on", "yes", "1", ""})
+FALSE = frozenset({"false", "off", "no", "0"})
+
+
+def flag(name: str, text: str) -> bool:
+    """A switch. Raises CommandError."""
+    if text.lower() in TRUE:
+        return True
+    if text.lower() in FALSE:
+        return False
+    raise CommandError(f'{name} is on or off, not "{text[:40]}".')

@@ -1,0 +1,78 @@
+"""Whose turn is which in a request, whatever API it came by.
+
+/chat/completions   messages, content a text or parts
+/messages           messages; what a tool gave stands in a user message, as parts of another type
+/responses          input, a text or items
+/completions        prompt, where it begins with a command
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from openai_proxy.transforms.splicing import Path
+
+PATHS = frozenset({"/chat/completions", "/completions", "/messages", "/responses"})
+"""The endpoints a person may speak through."""
+
+_TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message. `texts` are its texts and where they stand; `more` is True if it holds anything else."""
+
+    path: Path
+    role: str
+    texts: tuple[tuple[Path, str], ...]
+    more: bool = False
+    calls: str = ""  # the names of the tools it calls
+
+    @property
+    def text(self) -> str:
+        """All of its text."""
+        return "".join(text for _, text in self.texts)
+
+
+def dialogue(path: str, document: Mapping[str, Any]) -> list[Turn]:
+    """The turns of a request to the endpoint `path`, in order."""
+    if path == "/completions":
+        prompt = document.get("prompt")
+        return [Turn((), "user", ((("prompt",), prompt),))] if isinstance(prompt, str) else []
+    name = "input" if path == "/responses" else "messages"
+    messages = document.get(name)
+    if isinstance(messages, str):
+        return [Turn((), "user", (((name,), messages),))]
+    if not isinstance(messages, list):
+        return []
+    return [_turn((name, index), message) for index, message in enumerate(messages) if isinstance(message, dict)]
+
+
+def _turn(path: Path, message: Mapping[str, Any]) -> Turn:
+    role = message.get("role")
+    if not isinstance(role, str):
+        kind = str(message.get("type", ""))
+        role = "tool" if kind.endswith("_output") else "assistant"  # items of the Responses API
+    content = message.get("content")
+    texts: list[tuple[Path, str]] = []
+    more = False
+    if isinstance(content, str):
+        texts.append(((*path, "content"), content))
+    elif isinstance(content, list):
+        for index, part in enumerate(content):
+            if isinstance(part, dict) and part.get("type") in _TEXT_PARTS and isinstance(part.get("text"), str):
+                texts.append(((*path, "content", index, "text"), part["text"]))
+            else:
+                more = True
+    elif content is not None:
+        more = True
+    return Turn(path, role, tuple(texts), more, _names(message.get("tool_calls")))
+
+
+def _names(calls: Any) -> str:
+    names: list[str] = []
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            names.append(str(function.get("name")))
+    return "\x1f".join(names)

@@ -1,0 +1,30 @@
+"""May a body hold a command? Asked of every chat request, so it costs one search."""
+
+import json
+
+from openai_proxy.transforms.flat import flatten
+
+
+class Mark:
+    """The prefix of commands, however JSON may write it."""
+
+    def __init__(self, prefix: str, *, enabled: bool) -> None:
+        self.enabled = enabled
+        self._plain = prefix.encode()
+        escaped = json.dumps(prefix)[1:-1]
+        raw = json.dumps(prefix, ensure_ascii=False)[1:-1]
+        upper = "".join(c if i % 6 < 2 else c.upper() for i, c in enumerate(escaped))
+        others = {escaped.encode(), raw.encode(), upper.encode() if "\\u" in escaped else raw.encode()}
+        self._others = tuple(others - {self._plain})
+
+    def in_body(self, body: bytes) -> bool:
+        """True if a command may stand in `body`; False if none does."""
+        if not self.enabled:
+            return False
+        if self._plain in body:
+            return True
+        if any(form in body for form in self._others):
+            return True
+        if b"\\/" in body or b"\\u00" in body:
+            return self._plain in flatten(body)
+        return False

@@ -1,0 +1,151 @@
+"""Commands in a text: where they stand, what they are called and what they are given.
+
+    !/name                          a word of its own: `#!/bin/sh` and `x!/set` are none
+    !/name(value, key=value, …)     values to the next comma or bracket, or in quotes; \\ takes any character as it is
+
+Code between fences (```) is left alone, and so is whatever does not come to a proper end.
+"""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+MAX_LENGTH = 4000  # characters of one command
+
+Argument = tuple[str | None, str]
+
+
+class Call(NamedTuple):
+    """One command: `text[start:end]`. Names of commands and arguments are lower case with dashes."""
+
+    name: str
+    arguments: tuple[Argument, ...]
+    start: int
+    end: int
+
+    def get(self, key: str) -> str | None:
+        """The value of the last argument called `key`."""
+        return next((value for name, value in reversed(self.arguments) if name == key), None)
+
+
+_FENCE = re.compile(r"^[ \t]{0,3}(```+|~~~+)", re.MULTILINE)
+_KEY = re.compile(r"\s*([A-Za-z][A-Za-z0-9_-]{0,63})\s*=")
+_AFTER = re.compile(r"\s|$|[.,;:!?)\]}'\"…](?:\s|$)")
+
+
+@lru_cache(maxsize=32)
+def _opening(prefix: str) -> re.Pattern[str]:
+    return re.compile(r"(?<!\S)" + re.escape(prefix) + r"([A-Za-z][A-Za-z0-9_-]{0,63})")
+
+
+def find(text: str, prefix: str) -> list[Call]:
+    """Every command in `text`, in order."""
+    if prefix not in text:
+        return []
+    calls: list[Call] = []
+    code = _code(text)
+    position = 0
+    while (match := _opening(prefix).search(text, position)) is not None:
+        position = match.end()
+        if any(start <= match.start() < end for start, end in code):
+            continue
+        name = _normal(match[1])
+        if text.startswith("(", position):
+            parsed = _arguments(text, position + 1)
+            if parsed is None or parsed[1] - match.start() > MAX_LENGTH:
+                continue
+            arguments, end = parsed
+        elif _AFTER.match(text, position):
+            arguments, end = (), position
+        else:
+            continue
+        calls.append(Call(name, arguments, match.start(), end))
+        position = end
+    return calls
+
+
+def _normal(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def _code(text: str) -> list[tuple[int, int]]:
+    """The spans of fenced code; an open fence reaches to the end."""
+    spans: list[tuple[int, int]] = []
+    opened: re.Match[str] | None = None
+    for match in _FENCE.finditer(text):
+        if opened is None:
+            opened = match
+        elif match[1].startswith(opened[1]):
+            spans.append((opened.start(), match.end()))
+            opened = None
+    if opened is not None:
+        spans.append((opened.start(), len(text)))
+    return spans
+
+
+def _arguments(text: str, position: int) -> tuple[tuple[Argument, ...], int] | None:
+    """The arguments from behind the bracket, and where the command ends; None where it has no proper end."""
+    arguments: list[Argument] = []
+    while True:
+        key = _KEY.match(text, position)
+        if key is not None:
+            position = key.end()
+        parsed = _value(text, position)
+        if parsed is None:
+            return None
+        value, position, quoted = parsed
+        closed = text[position] == ")"
+        position += 1
+        if value or quoted or key is not None:
+            arguments.append((_normal(key[1]) if key is not None else None, value))
+        if closed:
+            return tuple(arguments), position
+
+
+def _value(text: str, position: int) -> tuple[str, int, bool] | None:
+    """A value, the position of the comma or bracket behind it, and if it was quoted; None without one of these."""
+    length = len(text)
+    while position < length and text[position].isspace():
+        position += 1
+    quote = text[position] if position < length and text[position] in "\"'" else ""
+    if quote:
+        position += 1
+    taken: list[str] = []
+    while position < length:
+        character = text[position]
+        if character == "\\" and position + 1 < length:
+            taken.append(text[position + 1])
+            position += 2
+            continue
+        if quote and character == quote:
+            position += 1
+            while position < length and text[position].isspace():
+                position += 1
+            good = position < length and text[position] in ",)"
+            return ("".join(taken), position, True) if good else None
+        if not quote and character in ",)":
+            return "".join(taken).strip(), position, False
+        taken.append(character)
+        position += 1
+    return None
+
+
+def without(text: str, calls: list[Call]) -> str:
+    """`text` without `calls`, and without the space that only they needed."""
+    pieces: list[str] = []
+    position = 0
+    for call in calls:
+        start, end = call.start, call.end
+        line_start = start == 0 or text[start - 1] == "\n" or not text[position:start].strip(" \t")
+        if line_start:
+            while end < len(text) and text[end] in " \t":
+                end += 1
+            if end < len(text) and text[end] == "\n" and (start == 0 or text[start - 1] == "\n"):
+                end += 1
+        else:
+            while start > position and text[start - 1] in " \t":
+                start -= 1
+        pieces.append(text[position:start])
+        position = end
+    pieces.append(text[position:])
+    return "".join(pieces)

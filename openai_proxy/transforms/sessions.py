@@ -1,0 +1,206 @@
+"""Sessions: what was set by command, for whom, and until when.
+
+A session is known by, in order: `X-Session-ID`, `metadata.session_id` (or `metadata.user_id`, Anthropic's), `user`,
+else the caller with the conversation's first user message and first answer. All keys are bound to the caller: another
+one's session cannot even be named. Only sessions in which something was set are kept.
+"""
+
+import os
+import re
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+LIMIT = 10_000
+"""Sessions kept; the one that was silent longest goes first. About 1 KB each."""
+
+MAX_DRAFTS = 100
+_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
+
+
+@dataclass(slots=True)
+class SessionRoute:
+    """A failover route of a session: targets as `connection.model`, tried by `policy`."""
+
+    policy: str = "ordered"
+    targets: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Session:
+    """What was set. None: as the configuration has it."""
+
+    caller: str = ""
+    model: str | None = None
+    backend: str | None = None
+    interactive: bool | None = None
+    redact: bool | None = None
+    routes: dict[str, SessionRoute] = field(default_factory=dict)
+    greeted: bool = False
+    used: float = 0.0
+
+    @property
+    def worth_keeping(self) -> bool:
+        """True if it differs from one nobody has touched."""
+        return (
+            bool(self.routes)
+            or self.greeted
+            or not (self.model is None and self.backend is None and self.interactive is None and self.redact is None)
+        )
+
+    def copy(self) -> "Session":
+        """Another one with the same settings."""
+        return Session.of(asdict(self))
+
+    @staticmethod
+    def of(saved: Mapping[str, Any]) -> "Session":
+        """The session `asdict` was made of. Raises TypeError for anything else."""
+        routes = {name: SessionRoute(**route) for name, route in dict(saved.get("routes") or {}).items()}
+        return Session(**{**saved, "routes": routes})
+
+
+class Identity(NamedTuple):
+    """Which session a request belongs to.
+
+    `key` is None for a conversation that begins with this request and has no name; `opening` is then what, together
+    with the first answer, makes its key (`Sessions.begun`). `named`: the client gave it a name.
+    """
+
+    key: bytes | None
+    opening: tuple[str, str] | None = None
+    named: bool = False
+
+
+def _mark(*parts: str) -> bytes:
+    return blake2b("\x1e".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def plain(text: str) -> str:
+    """What is compared of a message: clients leave out thoughts and outer space when they quote an answer."""
+    return (_THOUGHTS.sub("", text) if "<think>" in text else text).strip()
+
+
+def named(caller: str, header: str | None, document: Mapping[str, Any]) -> bytes | None:
+    """The key of the session a client names, if it names one."""
+    metadata = document.get("metadata")
+    told = metadata if isinstance(metadata, dict) else {}
+    for value in (header, told.get("session_id") or told.get("user_id"), document.get("user")):
+        if value and isinstance(value, str | int):
+            return _mark(caller, "named", str(value))
+    return None
+
+
+def implied(caller: str, first: str, answer: str | None) -> Identity:
+    """The session of a conversation without a name: its first user message and its first answer, if there is one."""
+    if answer is None:
+        return Identity(None, (caller, plain(first)))
+    return Identity(_mark(caller, "implied", plain(first), plain(answer)))
+
+
+class Sessions:
+    """All of them, least recently used first. Belongs to the event loop."""
+
+    def __init__(self, saved: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
+        self._saved = saved
+        self._clock = clock
+        self._known: OrderedDict[bytes, Session] = OrderedDict()
+        self._callers: Counter[str] = Counter()
+        self.drafts: OrderedDict[str, str] = OrderedDict()  # global routes without a target yet: name -> policy
+        self._dirty = False
+        self._load()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def concern(self, caller: str) -> bool:
+        """True if `caller` has any session: the lane's question, in 50 ns."""
+        return caller in self._callers
+
+    def get(self, key: bytes, ttl: float) -> Session | None:
+        """The session under `key`, used just now; None if there is none or it was silent for `ttl` seconds."""
+        session = self._known.get(key)
+        if session is None:
+            return None
+        now = self._clock()
+        if now - session.used > ttl:
+            self._drop(key)
+            return None
+        session.used = now
+        self._known.move_to_end(key)
+        return session
+
+    def put(self, key: bytes, session: Session) -> None:
+        """Keep `session` under `key` from now on; one in which nothing is set is forgotten."""
+        if key in self._known:
+            self._drop(key)
+        self._dirty = True
+        if not session.worth_keeping:
+            return
+        session.used = self._clock()
+        self._known[key] = session
+        self._callers[session.caller] += 1
+        if len(self._known) > LIMIT:
+            self._drop(next(iter(self._known)))
+
+    def begun(self, opening: tuple[str, str], answer: str, session: Session) -> None:
+        """A conversation without a name has had its first answer: this is its session."""
+        caller, first = opening
+        key = implied(caller, first, answer).key
+        assert key is not None
+        self.put(key, session)
+
+    def draft(self, name: str, policy: str) -> None:
+        """A global route that has no target yet, so that it cannot be written down."""
+        self.drafts[name] = policy
+        if len(self.drafts) > MAX_DRAFTS:
+            self.drafts.popitem(last=False)
+
+    def sweep(self, ttl: float) -> None:
+        """Forget what was silent too long."""
+        limit = self._clock() - ttl
+        for key in [key for key, session in self._known.items() if session.used < limit]:
+            self._drop(key)
+
+    def _drop(self, key: bytes) -> None:
+        session = self._known.pop(key)
+        self._dirty = True
+        self._callers[session.caller] -= 1
+        if self._callers[session.caller] <= 0:
+            del self._callers[session.caller]
+
+    # -- over restarts ----------------------------------------------------------------------------------------------
+
+    def dump(self, *, all_of_it: bool = False) -> bytes | None:
+        """What `write` is to be given; None if nothing was set since the last time (`all_of_it`: used neither)."""
+        if self._saved is None or not (self._dirty or (all_of_it and self._known)):
+            return None
+        self._dirty = False
+        return orjson.dumps({key.hex(): asdict(session) for key, session in self._known.items()})
+
+    def write(self, data: bytes) -> None:
+        """Keep `data` for the next start. Blocks. Raises OSError."""
+        assert self._saved is not None
+        fresh = self._saved.with_name(f".{self._saved.name}.new")
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(data)
+        fresh.replace(self._saved)
+
+    def _load(self) -> None:
+        if self._saved is None:
+            return
+        try:
+            saved = orjson.loads(self._saved.read_bytes())
+            sessions: Sequence[tuple[bytes, Session]] = [
+                (bytes.fromhex(key), Session.of(value)) for key, value in saved.items()
+            ]
+        except (OSError, ValueError, TypeError, AttributeError):
+            return
+        for key, session in sorted(sessions, key=lambda pair: pair[1].used)[-LIMIT:]:
+            self._known[key] = session
+            self._callers[session.caller] += 1
