@@ -158,6 +158,7 @@ class LaneProtocol(Protocol):
         """The exchange, ready to start, if nothing but the model's name decides it."""
         state = self.state
         generation = state.generation
+        self._route = None  # what was decided for the request before is nothing to this one
         headers = message.headers
         host = headers.get("Host")
         if (

@@ -355,3 +355,15 @@ def test_commands_can_be_switched_off(make_daemon: DaemonFactory, upstream: Upst
     Chat(daemon, "m-small").say("!/set(model=other)")
     assert where(seen[-1]) == ("one", "m-small")
     assert texts(seen[-1]) == ["!/set(model=other)"]
+
+
+def test_a_request_the_ordinary_way_is_not_sent_where_the_one_before_it_went(
+    make_daemon: DaemonFactory, upstream: Upstream, seen: Asked
+) -> None:
+    """Both on one connection: the first is spliced, the second is not, and has another model."""
+    daemon = make_daemon(conf(upstream, routing={"other": "two.elsewhere"}))
+    with daemon.wire() as wire:
+        assert wire.chat("m-small").answer().status == 200
+        messages = [{"role": "user", "content": "!/hello and Hi"}]
+        assert wire.chat("other", messages=messages).answer().status == 200
+    assert where(seen[-1]) == ("two", "elsewhere")
