@@ -2,8 +2,9 @@
 
 A pass-through proxy promises that a request body goes up byte for byte; where a rule changes a member, only that
 member changes. It must also read the body exactly as the provider will: RFC 8259 §4 leaves duplicate names open
-(Python takes the last, others the first, Go matches case-insensitively), so a duplicate or case-variant control
-member would let a caller show one model to our checks and another to the provider. Such bodies are refused.
+(Python takes the last, others the first; Go's encoding/json matches by Unicode case folding, so that even "tool\u017f"
+is "tools"). A duplicate or case-variant control member would let a caller show one model to our checks and another to
+the provider, so such bodies are refused.
 """
 
 import json
@@ -50,7 +51,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise BadRequest("The request body must be a JSON object.", code="invalid_json")
     for name in document:
         if name not in CONTROL:
-            if not name.islower() and name.lower() in CONTROL:
+            if not (name.islower() and name.isascii()) and name.casefold() in CONTROL:
                 raise _ambiguous(name)
         elif body.count(_QUOTED[name]) > 1:
             return _checked(body, document)
