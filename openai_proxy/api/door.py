@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from typing import cast
+from typing import Any, cast
 
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
@@ -13,12 +13,13 @@ from openai_proxy.api.headers import clean
 from openai_proxy.api.ids import new_id
 from openai_proxy.api.lane import Prior
 from openai_proxy.api.paths import endpoint, split_target
+from openai_proxy.api.protocol import Protocol
 from openai_proxy.api.reply import ClientGone, Reply, Written
 from openai_proxy.api.visit import Visit
 from openai_proxy.auth.cors import OriginRule
 from openai_proxy.auth.gate import bearer
 from openai_proxy.auth.peers import host_name
-from openai_proxy.errors import BadRequest, InternalError, Overloaded, ProxyError
+from openai_proxy.errors import BadRequest, InternalError, NotFound, Overloaded, ProxyError
 from openai_proxy.exchange import Caller, Exchange, Outcome
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import Running, State
@@ -29,12 +30,14 @@ log = logging.getLogger(__name__)
 class Door:
     """The handler of the low-level aiohttp server. `local` doors (the control socket) serve admins without a key."""
 
-    def __init__(self, state: State, *, local: bool = False) -> None:
+    def __init__(self, state: State, *, local: bool = False, prefix: str = "") -> None:
         self._state = state
         self._local = local
+        self._prefix = prefix
 
     async def __call__(self, request: BaseRequest) -> StreamResponse:
-        prior: Prior | None = request.protocol.take_prior()  # type: ignore[attr-defined]  # ours: api.protocol
+        protocol: Any = request.protocol
+        prior: Prior | None = protocol.take_prior() if isinstance(protocol, Protocol) else None
         generation = prior.generation if prior is not None else self._state.generation
         reply = Reply(request, generation.config.limits.write_seconds)
         try:
@@ -55,6 +58,10 @@ class Door:
 
     async def _serve(self, generation: Generation, request: BaseRequest, reply: Reply, prior: Prior | None) -> None:
         path, query = split_target(request.raw_path)
+        if self._prefix:
+            if not path.startswith(self._prefix + "/"):
+                raise NotFound("There is nothing at this path.")
+            path = path[len(self._prefix) :]
         headers = request.headers
         if (session := headers.get("X-Session-ID")) is not None:
             reply.extra.append(("X-Session-ID", session[:256]))

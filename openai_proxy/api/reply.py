@@ -191,10 +191,12 @@ class Reply:
 class Written:
     """What a handler gives back to aiohttp's server: an answer that has been sent already."""
 
-    __slots__ = ("keep_alive",)
+    __slots__ = ("body_length", "headers", "keep_alive", "status")
 
     def __init__(self, reply: Reply) -> None:
         self.keep_alive = reply.keep_alive and reply.ended
+        self.status, self.body_length = reply.status, reply.body_bytes  # for the access log of a program around us
+        self.headers: dict[str, str] = {}
 
     async def prepare(self, request: BaseRequest) -> None:
         """aiohttp asks for the head: it has gone."""

@@ -48,7 +48,9 @@ class Gate:
 
     def __init__(self, config: ProxyConfig, validator: Validator | None = None) -> None:
         self.keys = KeyRing({n: g.api_keys for n, g in config.groups.items()}, config.admin_api_keys)
-        self.keys_required = bool(self.keys) or config.require_api_key or config.check_api_key is not None
+        self.keys_required = (
+            bool(self.keys) or config.require_api_key or config.check_api_key is not None or validator is not None
+        )
         self.origins = OriginRule(config.cors.origins, keys_required=self.keys_required)
         self.forwarding = any(c.forward_auth for c in config.connections.values())
         self._validator = validator

@@ -62,11 +62,13 @@ def prepare(settings: Settings, previous: Generation | None) -> Prepared:
     before = previous.snapshot if previous is not None else None
     snapshot = load(settings.config_dir, settings.env_file, os.environ, settings.flags, before)
     tools = None
-    if snapshot.models or snapshot.tool_files or snapshot.servers or snapshot.proxy.execute_tools:
+    if settings.tools or snapshot.models or snapshot.tool_files or snapshot.servers or snapshot.proxy.execute_tools:
         from openai_proxy.runtime.augmented import load_tools
 
         house = previous.house if previous is not None else None
         tools = load_tools(snapshot, house.custom if house is not None else None)
+        if settings.tools:
+            tools = replace(tools, handlers={**tools.handlers, **{tool.name: tool for tool in settings.tools}})
     return Prepared(snapshot, tools, look(snapshot.watched))
 
 
@@ -83,7 +85,8 @@ def make(state: State, prepared: Prepared) -> Generation:
     providers = state.providers.build(snapshot.proxy.connections)
     number = previous.number + 1 if previous is not None else 1
     trouble = list(_configure_records(state, snapshot))
-    validator = _validator(snapshot, previous, trouble)
+    given = state.settings.validator
+    validator = Validator("validator", "", given) if given is not None else _validator(snapshot, previous, trouble)
     generation = build(number, snapshot, providers, state.health, house, validator)
     return replace(generation, problems=(*generation.problems, *trouble)) if trouble else generation
 

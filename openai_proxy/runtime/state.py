@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # each is imported when the first model or MCP server is conf
     from openai_proxy.agent.store import TurnStore
     from openai_proxy.runtime.augmented import Workshop
     from openai_proxy.runtime.reload import Reloads
+    from openai_proxy.tools.handler import Handler
     from openai_proxy.tools.mcp.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ class Settings:
     state_dir: Path
     flags: dict[str, object] = field(default_factory=dict)
     splice: bool = True
+    tools: tuple[Handler, ...] = ()  # of the program that runs us as a library, besides conf/tools
+    validator: Callable[[str], Any] | None = None  # the same, in the place of check_api_key
 
 
 class State:
