@@ -18,26 +18,17 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from openai_proxy.api import steering
-from openai_proxy.api.chat import asked_model
-from openai_proxy.api.headers import clean, upstream_fields
-from openai_proxy.api.ids import new_id
-from openai_proxy.api.protocol import Protocol
+from openai_proxy.api.choosing import choose
+from openai_proxy.api.heads import HeadBooks, KnownHead
+from openai_proxy.api.protocol import KEEP_ALIVE, Protocol
 from openai_proxy.api.splice import Splice
-from openai_proxy.auth.gate import bearer
-from openai_proxy.auth.peers import host_name
 from openai_proxy.errors import ProxyError
-from openai_proxy.exchange import Caller, Exchange, Outcome
-from openai_proxy.protocols.json_members import edit, parse_object
+from openai_proxy.exchange import Exchange, Outcome
 from openai_proxy.records.recorder import Entry
 from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import State
-from openai_proxy.transforms.params import NOTHING, shape
 from openai_proxy.upstream.failover import Opened
-from openai_proxy.upstream.openai import OpenAIProvider
 
 PATHS = {
     prefix + path: path
@@ -52,8 +43,8 @@ MAX_BODY = 512 * 1024
 BODY_WAIT = 0.25
 """Seconds a body may take in the lane; then the ordinary way waits for it, with its own limits."""
 
+UNKNOWN = -1
 MAX_PIPELINED = 256 * 1024
-KEEP_ALIVE = 75.0
 
 
 @dataclass(slots=True)
@@ -72,14 +63,22 @@ class Prior:
 class LaneProtocol(Protocol):
     """One client connection, with a lane."""
 
-    __slots__ = ("_body", "_body_timer", "_held", "_pending", "_prior", "_route", "_splice", "state")
+    __slots__ = (
+        "_awaited", "_body", "_body_timer", "_books", "_fed", "_first", "_held", "_needed", "_pending", "_prior",
+        "_raw", "_route", "_splice", "state",
+    )  # fmt: skip
 
-    def __init__(self, manager: Any, state: State, **kwargs: Any) -> None:
+    def __init__(self, manager: Any, state: State, books: HeadBooks, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
         self.state = state
+        self._books = books
         self._splice: Splice | None = None
         self._held: Any = None  # the message that is off aiohttp's queue, and its payload
         self._body = b""
+        self._fed = self._needed = 0  # bytes of the present message the parser got and wants: equal between messages
+        self._first = b""  # its first segment, where its head is whole
+        self._raw = b""  # a message that was taken without the parser, in case it must see it after all
+        self._awaited: tuple[KnownHead, int] | None = None  # such a message's head, and the bytes it wants in all
         self._pending = b""
         self._prior: Prior | None = None
         self._route: Route | None = None
@@ -94,10 +93,70 @@ class LaneProtocol(Protocol):
             if len(self._pending) > MAX_PIPELINED and self.transport is not None:
                 self.transport.pause_reading()
             return
+        if self._awaited is not None:
+            self._more_of_known(data)
+        elif self._fed != self._needed or not self._take_known(data):
+            self._parse(data)
+
+    def _take_known(self, data: bytes) -> bool:
+        """A request whose head has been read before, on an idle connection: no parser needs to look at it again."""
+        end = data.find(b"\r\n\r\n")
+        if end < 0 or self._messages or (self._waiter is None and self._request_count) or self.state.draining:
+            return False
+        found = self._books.of(self.state.generation).find(self._peer(), data, end)
+        if found is None or self._close or self._held is not None:
+            return False
+        known, length = found
+        wanted = end + 4 + length
+        if length > MAX_BODY or len(data) > wanted:
+            return False
+        self._raw = data
+        self._request_count += 1
+        if len(data) == wanted:
+            self._begin(known, data[end + 4 :])
+        else:
+            self._awaited = (known, wanted)
+            self._body_timer = self._loop.call_later(BODY_WAIT, self._known_is_late)
+        return True
+
+    def _more_of_known(self, data: bytes) -> None:
+        """More of a body whose head was known (SDKs send head and body apart)."""
+        assert self._awaited is not None
+        known, wanted = self._awaited
+        self._raw += data
+        if len(self._raw) < wanted:
+            return
+        if len(self._raw) > wanted:  # pipelined: let the parser sort it out
+            self._known_is_late()
+            return
+        self._stop_waiting()
+        self._begin(known, self._raw[self._raw.index(b"\r\n\r\n") + 4 :])
+
+    def _known_is_late(self) -> None:
+        self._stop_waiting()
+        raw, self._raw = self._raw, b""
+        self._parse(raw)
+
+    def _stop_waiting(self) -> None:
+        self._awaited = None
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
+
+    def _feed(self, data: bytes) -> Any:
+        """Give bytes to aiohttp without letting it wake its handler; returns the waiter it would have woken."""
         waiter = self._waiter
-        self._waiter = None  # so that aiohttp wakes nobody yet
+        self._waiter = None
         super().data_received(data)
         self._waiter = waiter
+        return waiter
+
+    def _parse(self, data: bytes) -> None:
+        """Let aiohttp parse, then see whether the lane takes what has come."""
+        if self._fed == self._needed:  # a message begins
+            self._fed, self._needed, self._first = 0, UNKNOWN, data
+        self._fed += len(data)
+        waiter = self._feed(data)
         if self._held is not None:
             if self._held[1].is_eof():
                 self._decide()
@@ -105,6 +164,8 @@ class LaneProtocol(Protocol):
         messages = self._messages
         if not messages:
             return
+        if self._needed == UNKNOWN and len(messages) == 1:
+            self._needed = _size(messages[0][0], self._first)
         idle = waiter is not None or self._request_count == 1
         if idle and len(messages) == 1 and self._eligible(messages[0][0]):
             self._held = messages.popleft()
@@ -144,115 +205,31 @@ class LaneProtocol(Protocol):
         self._body = buffered[0] if len(buffered) == 1 else b"".join(buffered)
         if self._reading_paused:
             self.resume_reading()
+        generation = self.state.generation
         try:
-            splice = self._take(message)
-        except ProxyError:
-            splice = None  # the ordinary way will say the same, in words
-        if splice is None:
+            head = KnownHead(generation.gate, self._peer(), PATHS[message.path], message)
+        except (ProxyError, ValueError):
             self._put_back()
             return
-        self._splice = splice
-        splice.start()
+        if self._fed == self._needed and generation.validator is None:  # a validator may change its mind any time
+            self._books.of(generation).learn(self._peer(), self._first, self._first.index(b"\r\n\r\n"), head)
+        self._begin(head, self._body)
 
-    def _take(self, message: Any) -> Splice | None:
-        """The exchange, ready to start, if nothing but the model's name decides it."""
-        state = self.state
-        generation = state.generation
+    def _begin(self, head: KnownHead, body: bytes) -> None:
+        """Take the request, or hand it to the ordinary way, which will say in words why not."""
+        self._body = body
         self._route = None  # what was decided for the request before is nothing to this one
-        headers = message.headers
-        host = headers.get("Host")
-        if (
-            host is None
-            or host_name(host) is None
-            or len(state.running) >= generation.config.limits.max_concurrent_requests
-        ):
-            return None
-        path = PATHS[message.path]
-        caller = generation.gate.admit(self._peer(), headers)
-        body = self._body
-        document = parse_object(body)
-        model = asked_model(document)
-        if generation.config.execute_tools and document.get("tools"):
-            return None
-        if self._is_special(generation, caller, headers, document, path):
-            return None
-        chosen = self._choose(generation, caller, model, path)
-        if chosen is None:
-            return None
-        route, provider = chosen
-        self._route = route
-        target = route.targets[0]
-        exchange = Exchange(new_id(), caller, "POST", path, model, document.get("stream") is True)
-        extra = b""
-        if (session := headers.get("X-Session-ID")) is not None:
-            exchange.session_id = session
-            extra = f"X-Session-ID: {clean(session[:256])}\r\n".encode("latin-1", "replace")
-        if generation.allowances:
-            allowance = generation.allowances.get(caller.group)
-            if allowance is not None and not state.governor.enter_now(exchange, allowance):
-                return None
-        entry = state.recorder.open(exchange)
-        entry.request(body)
-        rules = generation.params[target.connection]
-        changes = shape(document, rules) if rules else NOTHING
-        members = changes.members() if changes else {}
-        if target.model is not None:
-            members["model"] = orjson.dumps(target.model)
-        sent = edit(body, members, changes.removed) if members or changes else body
-        upstreams = generation.upstreams
-        key = upstreams.health.keys.pick(target.connection, upstreams.keys[target.connection])
-        head = provider.post_head(path, key, upstream_fields(message.raw_headers), len(sent))
-        return Splice(
-            self, generation, exchange, entry, provider, route, key, head + sent,
-            keep_alive=not message.should_close, extra=extra,
-        )  # fmt: skip
-
-    def _is_special(
-        self, generation: Generation, caller: Caller, headers: Any, document: dict[str, Any], path: str
-    ) -> bool:
-        """True if the body may hold a command or a secret, or the caller has a session; never wrongly False."""
-        state, body = self.state, self._body
-        if path in steering.PATHS and (
-            generation.command_mark.in_body(body)
-            or generation.config.commands.interactive
-            or (len(state.sessions) > 0 and state.sessions.concern(caller.identity))
-        ):
-            return True
-        redactor = state.redactor
-        own = bearer(headers.get("Authorization")) or headers.get("x-api-key")
-        return not redactor.fresh or redactor.suspects(body, document, own)
-
-    def _choose(
-        self, generation: Generation, caller: Caller, model: str | None, path: str
-    ) -> tuple[Route, OpenAIProvider] | None:
-        """The route of this request, if its first target can be spliced."""
-        access = generation.access
-        if model is None or model in generation.snapshot.models or not access.may_use(caller, model):
-            return None
-        route = generation.router.resolve(model)
-        if route is None:
-            return None
-        targets = access.reachable(caller, route.targets)
-        if not targets:
-            return None
-        providers = generation.providers
-        if any(type(providers[t.connection]) is not OpenAIProvider for t in targets):
-            return None
-        upstreams = generation.upstreams
-        health = upstreams.health
-        if len(targets) > 1:
-            if route.policy == "round_robin":
-                targets = health.in_turn(route.rule, targets)
-            targets = health.ordered(targets, model, upstreams.keys)
-        if not health.calm:
-            if len(targets) == 1 and health.rests(targets[0], model, upstreams.keys[targets[0].connection]):
-                return None  # whether it may be asked now is decided the ordinary way
-            health.begun(targets[0], model)
-        if targets is not route.targets:
-            route = Route(targets, route.policy, route.rule)
-        provider = providers[targets[0].connection]
-        assert type(provider) is OpenAIProvider
-        return None if provider.config.forward_auth else (route, provider)
+        try:
+            choice = choose(self.state, head, body)
+        except ProxyError:
+            self._put_back()
+            return
+        if choice.begun is None:
+            self._route = choice.route
+            self._put_back()
+            return
+        self._splice = Splice(self, *choice.begun, keep_alive=head.keep_alive, extra=head.extra)
+        self._splice.start()
 
     def _peer(self) -> str:
         name = self.peername
@@ -263,6 +240,13 @@ class LaneProtocol(Protocol):
     def _put_back(self, prior: Prior | None = None) -> None:
         """The ordinary way shall have the held message, with what is known of it."""
         self._body_timer = None
+        if self._raw:  # taken without the parser: now it reads the message after all
+            raw, self._raw = self._raw, b""
+            self._feed(raw)
+            self._prior = prior or Prior(self._body, self.state.generation, route=self._route)
+            self._route, self._body = None, b""
+            self._wake()
+            return
         held, self._held = self._held, None
         if held is None:
             return
@@ -292,7 +276,7 @@ class LaneProtocol(Protocol):
     def committed(self) -> None:
         """The answer has begun: what was kept for another try is let go of, however long the stream."""
         self._held = None
-        self._body = b""
+        self._body = self._raw = self._first = b""
 
     def send(self, data: bytes) -> None:
         """Write to the client."""
@@ -312,7 +296,7 @@ class LaneProtocol(Protocol):
     def finished(self, splice: Splice) -> None:
         """The exchange is over: be idle again, as if nothing had happened."""
         self._splice = self._held = None
-        self._body = b""
+        self._body = self._raw = self._first = b""
         if self.transport is None:
             return
         if not splice.keep_alive:
@@ -358,8 +342,8 @@ class LaneProtocol(Protocol):
         if prior is not None and prior.exchange is not None and prior.entry is not None:
             prior.exchange.release()  # nobody takes it up any more
             prior.entry.close(Outcome.CLIENT_CLOSED)
-        self._pending = b""
-        self._held = None
+        self._pending = self._raw = b""
+        self._held = self._awaited = None
         if self._body_timer is not None:
             self._body_timer.cancel()
             self._body_timer = None
@@ -368,7 +352,7 @@ class LaneProtocol(Protocol):
         super().connection_lost(exc)
 
     def _process_keepalive(self) -> None:
-        if self._splice is not None or self._held is not None:
+        if self._splice is not None or self._held is not None or self._awaited is not None:
             self._keepalive_handle = None  # `finished` sets it again
             return
         super()._process_keepalive()
@@ -376,4 +360,13 @@ class LaneProtocol(Protocol):
     @property
     def resting(self) -> bool:
         """True if no request is on its way: the connection may be closed without harm."""
-        return self._splice is None and self._held is None and super().resting
+        return self._splice is None and self._held is None and self._awaited is None and super().resting
+
+
+def _size(message: Any, first: bytes) -> int:
+    """How many bytes the parser needs for `message`, whose head began with `first`; UNKNOWN if that cannot be told."""
+    end = first.find(b"\r\n\r\n")
+    if end < 0 or getattr(message, "chunked", True) or message.upgrade:
+        return UNKNOWN
+    length = message.headers.get("Content-Length", "0")
+    return end + 4 + int(length) if length.isdigit() else UNKNOWN

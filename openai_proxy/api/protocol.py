@@ -65,4 +65,5 @@ class Protocol(RequestHandler):
     @property
     def resting(self) -> bool:
         """True if no request is on its way."""
-        return not self._request_in_progress and not self._messages
+        # A connection that has not asked yet was accepted a moment ago: its request may be in the kernel already.
+        return self._request_count > 0 and not self._request_in_progress and not self._messages

@@ -14,6 +14,7 @@ from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_server import Server as BaseServer
 
 from openai_proxy.api.door import Door
+from openai_proxy.api.heads import HeadBooks
 from openai_proxy.api.lane import MAX_BODY, LaneProtocol
 from openai_proxy.api.protocol import Protocol
 from openai_proxy.config.proxy import LimitsConfig
@@ -32,6 +33,7 @@ class Server(BaseServer):
 
     def __init__(self, state: State, limits: LimitsConfig, *, local: bool = False) -> None:
         self.state = state
+        self._books = HeadBooks()
         self._splice = state.settings.splice and not local
         state.idle_closers.append(self.close_idle)
         super().__init__(
@@ -50,7 +52,7 @@ class Server(BaseServer):
     def __call__(self) -> RequestHandler:
         self._kwargs["keepalive_timeout"] = self.state.generation.config.limits.header_seconds
         if self._splice:
-            return LaneProtocol(self, self.state, loop=self._loop, **self._kwargs)
+            return LaneProtocol(self, self.state, self._books, loop=self._loop, **self._kwargs)
         return Protocol(self, loop=self._loop, **self._kwargs)
 
     def close_idle(self) -> None:

@@ -25,6 +25,8 @@ CONTROL = frozenset(
 """Members a rule of the proxy may read or write."""
 
 _QUOTED = {name: b'"' + name.encode() + b'"' for name in CONTROL}
+_AS_NAME = {name: re.compile(re.escape(quoted) + rb"[ \t\r\n]*:") for name, quoted in _QUOTED.items()}
+"""The name before a colon: `"role": "user"` is no second `user` member."""
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]', re.DOTALL)
 
 
@@ -53,7 +55,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
         if name not in CONTROL:
             if not (name.islower() and name.isascii()) and name.casefold() in CONTROL:
                 raise _ambiguous(name)
-        elif body.count(_QUOTED[name]) > 1:
+        elif body.count(_QUOTED[name]) > 1 and len(_AS_NAME[name].findall(body)) > 1:
             return _checked(body, document)
     if b"\\u00" in body:  # a name may hide behind escapes: "\u006dodel"
         return _checked(body, document)

@@ -1,0 +1,85 @@
+"""Request heads that have been read once.
+
+A client sends the same head with every request; only Content-Length changes. What follows from a head alone (that
+llhttp accepts it, who is calling, which fields go upstream) is remembered under the bytes of the head without that
+number, together with the peer's address: the same bytes get the same verdict. A book belongs to one generation, so
+an edit empties it, and a revoked key with it.
+"""
+
+import re
+from typing import Any
+
+from openai_proxy.api.headers import clean, upstream_fields
+from openai_proxy.auth.gate import Gate, bearer
+from openai_proxy.auth.peers import host_name
+from openai_proxy.exchange import Caller
+
+MAX_HEADS = 1024
+"""Heads remembered: a house has a few dozen clients. Full means cleared, so that strangers cannot fill memory."""
+
+MAX_HEAD = 4096
+_LENGTH = re.compile(rb"\r\nContent-Length: ([1-9][0-9]{0,6})\r\n", re.IGNORECASE)
+
+Key = tuple[str, bytes, bytes]
+
+
+class KnownHead:
+    """What the lane needs of a request head. Immutable by convention."""
+
+    __slots__ = ("caller", "extra", "fields", "keep_alive", "own", "path", "session")
+
+    def __init__(self, gate: Gate, peer: str, path: str, message: Any) -> None:
+        """From a message aiohttp has parsed. Raises the ProxyErrors of the gate; ValueError for a malformed Host."""
+        headers = message.headers
+        host = headers.get("Host")
+        if host is None or host_name(host) is None:
+            raise ValueError("Host")
+        self.caller: Caller = gate.admit(peer, headers)
+        self.own = bearer(headers.get("Authorization")) or headers.get("x-api-key")  # a secret in prompts, too
+        self.path = path
+        self.fields = upstream_fields(message.raw_headers)
+        self.keep_alive = not message.should_close
+        self.session: str | None = headers.get("X-Session-ID")
+        self.extra = b""
+        if self.session is not None:
+            self.extra = f"X-Session-ID: {clean(self.session[:256])}\r\n".encode("latin-1", "replace")
+
+
+class HeadBook:
+    """The heads of one generation."""
+
+    def __init__(self) -> None:
+        self._known: dict[Key, KnownHead] = {}
+
+    def find(self, peer: str, data: bytes, end: int) -> tuple[KnownHead, int] | None:
+        """The head that `data` begins with, up to the empty line at `end`, and its body's length; None: not known."""
+        match = _LENGTH.search(data, 0, end + 2)
+        if match is None:
+            return None
+        start, stop = match.span(1)
+        known = self._known.get((peer, data[:start], data[stop:end]))
+        return (known, int(match[1])) if known is not None else None
+
+    def learn(self, peer: str, data: bytes, end: int, head: KnownHead) -> None:
+        """Remember `head`, which aiohttp has read from the first `end` bytes of `data`."""
+        match = _LENGTH.search(data, 0, end + 2) if end <= MAX_HEAD else None
+        if match is None:
+            return
+        if len(self._known) >= MAX_HEADS:
+            self._known.clear()
+        start, stop = match.span(1)
+        self._known[peer, data[:start], data[stop:end]] = head
+
+
+class HeadBooks:
+    """The book of the present generation: a new generation begins an empty one."""
+
+    def __init__(self) -> None:
+        self._generation: object = None
+        self._book = HeadBook()
+
+    def of(self, generation: object) -> HeadBook:
+        """The book of `generation`."""
+        if generation is not self._generation:
+            self._generation, self._book = generation, HeadBook()
+        return self._book
