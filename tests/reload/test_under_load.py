@@ -1,0 +1,98 @@
+"""Edits under load: no request fails, no stream breaks, no kept connection is closed, no server is restarted."""
+
+import asyncio
+import json
+from typing import Any
+
+from tests.conftest import DaemonFactory
+from tests.front.house import connection
+from tests.harness.daemon import Daemon
+from tests.harness.plays import DONE, LAST, SSE_HEAD, chunk, delta
+from tests.harness.upstream import Peer, Upstream
+from tests.reload.looking import model
+from tests.reload.test_generations import ready, server
+
+CONNECTIONS, STREAMS, RELOADS = 32, 60, 20
+
+
+def request(daemon: Daemon, name: str, *, stream: bool = False) -> bytes:
+    body = json.dumps({"model": name, "stream": stream, "messages": [{"role": "user", "content": "Hi"}]}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{daemon.port}\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def knock(daemon: Daemon, name: str, stop: asyncio.Event) -> int:
+    """One kept connection, one request after another; how many were answered. Raises where one was not."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
+    answered = 0
+    while not stop.is_set():
+        writer.write(request(daemon, name))
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 "), head
+        (length,) = (line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        body = await reader.readexactly(int(length.split(b":")[1]))
+        assert json.loads(body)["choices"][0]["message"]["content"]
+        answered += 1
+    writer.close()
+    return answered
+
+
+async def listen(daemon: Daemon, name: str, begun: "asyncio.Queue[str]") -> bytes:
+    """One stream to its end: every byte of it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port, limit=1 << 24)
+    writer.write(request(daemon, name, stream=True))
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 "), head
+    begun.put_nowait(name)
+    body = await reader.readuntil(b"\r\n0\r\n\r\n")
+    writer.close()
+    return body
+
+
+async def test_reloads_under_load_fail_nobody(make_daemon: DaemonFactory, upstream: Upstream) -> None:
+    stop_streams = asyncio.Event()
+
+    async def drip(peer: Peer) -> None:
+        while not stop_streams.is_set():
+            await peer.send(chunk(delta("tick ")))
+            await asyncio.sleep(0.05)
+
+    def conf(number: int) -> dict[str, Any]:
+        """Each edit moves connections about, so that pools and routes are made and let go all the time."""
+        return {
+            "connections": {"main": connection(upstream.url), f"edit{number}": connection(upstream.url)},
+            "default_connection": "main",
+            "routing": {"moving*": f"edit{number}.*"},
+        }
+
+    daemon = make_daemon(conf(0), files={"models/m.yaml": model("m", "me") + "mcp_servers: [s]\n"}, start=False)
+    daemon.write("mcp/servers.yaml", {"servers": {"s": server()}})
+    daemon.start()
+    pids = ready(daemon, "s")
+    names = ["steady", "moving"]
+    streams = [
+        upstream.play(SSE_HEAD, drip, chunk(delta("end") + DONE), LAST, name=names[number % 2]).model
+        for number in range(STREAMS)
+    ]
+    begun: asyncio.Queue[str] = asyncio.Queue()
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        listening = [group.create_task(listen(daemon, name, begun)) for name in streams]
+        for _ in streams:
+            await asyncio.wait_for(begun.get(), 15)
+        knocking = [group.create_task(knock(daemon, names[number % 2], stop)) for number in range(CONNECTIONS)]
+        first = await asyncio.to_thread(daemon.generation)
+        for number in range(1, RELOADS + 1):
+            await asyncio.to_thread(daemon.write, "proxy.yaml", conf(number))
+            await asyncio.to_thread(daemon.write, "models/m.yaml", model("m", f"edit{number}") + "mcp_servers: [s]\n")
+            answer = await asyncio.to_thread(daemon.post, "/admin/reload", b"")
+            assert (answer.status, answer.json()["changed"]) == (200, True)
+        assert await asyncio.to_thread(daemon.generation) == first + RELOADS
+        stop.set()
+        await asyncio.to_thread(upstream.ask, stop_streams.set)
+    assert min(task.result() for task in knocking) > RELOADS
+    for task in listening:
+        body = task.result()
+        assert body.count(b"tick ") > RELOADS
+        assert body.endswith(chunk(delta("end") + DONE) + LAST)
+    assert ready(daemon, "s") == pids
