@@ -7,7 +7,6 @@ what so many reloads leave behind.
 import asyncio
 import gc
 import logging
-import os
 import sys
 import tempfile
 import threading
@@ -28,7 +27,7 @@ def rss() -> float:
 def held() -> dict[str, int]:
     """What may leak."""
     gc.collect()
-    tasks, fds = len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
+    tasks, fds = len(asyncio.all_tasks()), sum(1 for _ in Path("/proc/self/fd").iterdir())
     return {"fds": fds, "tasks": tasks, "threads": threading.active_count(), "objects": len(gc.get_objects())}
 
 

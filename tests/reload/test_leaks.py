@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 import threading
 from pathlib import Path
 
@@ -20,7 +19,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def held() -> dict[str, int]:
     gc.collect()
-    tasks, fds = len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
+    tasks, fds = len(asyncio.all_tasks()), sum(1 for _ in Path("/proc/self/fd").iterdir())
     return {"fds": fds, "tasks": tasks, "threads": threading.active_count()}
 
 
