@@ -78,7 +78,7 @@ class Identity(NamedTuple):
 
 
 def _mark(*parts: str) -> bytes:
-    return blake2b("\x1e".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def plain(text: str) -> str:

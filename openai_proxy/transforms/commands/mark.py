@@ -26,5 +26,6 @@ class Mark:
         if any(form in body for form in self._others):
             return True
         if b"\\/" in body or b"\\u00" in body:
-            return self._plain in flatten(body)
+            flat = flatten(body)
+            return self._plain in flat or any(form in flat for form in self._others)
         return False

@@ -7,10 +7,12 @@ Code between fences (```) is left alone, and so is whatever does not come to a p
 """
 
 import re
+from bisect import bisect_right
 from functools import lru_cache
 from typing import NamedTuple
 
 MAX_LENGTH = 4000  # characters of one command
+MAX_CALLS = 100  # looked at in one text; what follows is text
 
 Argument = tuple[str | None, str]
 
@@ -45,14 +47,18 @@ def find(text: str, prefix: str) -> list[Call]:
     calls: list[Call] = []
     code = _code(text)
     position = 0
-    while (match := _opening(prefix).search(text, position)) is not None:
+    for _ in range(MAX_CALLS):
+        match = _opening(prefix).search(text, position)
+        if match is None:
+            break
         position = match.end()
-        if any(start <= match.start() < end for start, end in code):
+        before = bisect_right(code, (match.start(), len(text))) - 1
+        if before >= 0 and match.start() < code[before][1]:
             continue
         name = _normal(match[1])
         if text.startswith("(", position):
-            parsed = _arguments(text, position + 1)
-            if parsed is None or parsed[1] - match.start() > MAX_LENGTH:
+            parsed = _arguments(text, position + 1, min(len(text), match.start() + MAX_LENGTH))
+            if parsed is None:
                 continue
             arguments, end = parsed
         elif _AFTER.match(text, position):
@@ -83,14 +89,14 @@ def _code(text: str) -> list[tuple[int, int]]:
     return spans
 
 
-def _arguments(text: str, position: int) -> tuple[tuple[Argument, ...], int] | None:
+def _arguments(text: str, position: int, length: int) -> tuple[tuple[Argument, ...], int] | None:
     """The arguments from behind the bracket, and where the command ends; None where it has no proper end."""
     arguments: list[Argument] = []
     while True:
-        key = _KEY.match(text, position)
+        key = _KEY.match(text, position, length)
         if key is not None:
             position = key.end()
-        parsed = _value(text, position)
+        parsed = _value(text, position, length)
         if parsed is None:
             return None
         value, position, quoted = parsed
@@ -102,9 +108,8 @@ def _arguments(text: str, position: int) -> tuple[tuple[Argument, ...], int] | N
             return tuple(arguments), position
 
 
-def _value(text: str, position: int) -> tuple[str, int, bool] | None:
+def _value(text: str, position: int, length: int) -> tuple[str, int, bool] | None:
     """A value, the position of the comma or bracket behind it, and if it was quoted; None without one of these."""
-    length = len(text)
     while position < length and text[position].isspace():
         position += 1
     quote = text[position] if position < length and text[position] in "\"'" else ""

@@ -1,0 +1,149 @@
+"""`scope=global`: what is written to conf/proxy.yaml, by whom, and what is said where it cannot count."""
+
+import os
+from typing import Any
+
+import openai
+import pytest
+
+from tests.conftest import DaemonFactory
+from tests.harness.daemon import CANARY, Daemon
+from tests.harness.upstream import Upstream
+from tests.harness.waiting import eventually
+from tests.transforms.house import conf
+from tests.transforms.test_commands_through_the_daemon import Asked, Chat, where
+
+FILE = """\
+# My house.
+connections:
+  one: &base   # the good one
+    api_type: openai
+    api_base: {url}
+    api_key: {key}
+    headers: {{x-connection: one}}
+    max_retries: 0
+  two:
+    <<: *base
+    headers: {{x-connection: two}}   # the other one
+default_connection: one   # for now
+
+routing:
+  # everything else
+  "*": "one.*"
+"""
+
+
+@pytest.fixture
+def daemon(make_daemon: DaemonFactory, upstream: Upstream) -> Daemon:
+    return make_daemon(FILE.format(url=upstream.url, key=CANARY))
+
+
+@pytest.fixture
+def seen(upstream: Upstream) -> Asked:
+    upstream.unclaimed.clear()
+    return Asked(upstream)
+
+
+def text(daemon: Daemon) -> str:
+    return (daemon.conf_dir / "proxy.yaml").read_text()
+
+
+def test_a_route_for_everyone_is_written_and_serves(daemon: Daemon, upstream: Upstream, seen: Asked) -> None:
+    before = text(daemon)
+    chat = Chat(daemon, "m-small")
+    assert "made" in chat.say("!/create-failover-route(name=smart, policy=ordered, scope=global)")
+    assert text(daemon) == before  # a route without targets cannot be written
+    chat.say("!/route-append(name=smart, target=two.vendor/m-large, scope=global)")
+    chat.say("!/route-append(name=smart, target=one.m-small, scope=global)")
+    after = text(daemon)
+    for line in before.splitlines():
+        assert line in after
+    assert after.index("smart") < after.index('"*"')
+    Chat(daemon, "smart").say("Hi")
+    assert where(seen[-1]) == ("two", "vendor/m-large")
+    assert "for everyone" in chat.say("!/list-failover-routes")
+    assert "two.vendor/m-large, one.m-small" in chat.say("!/route-list(name=smart, scope=global)")
+    chat.say("!/delete-failover-route(name=smart, scope=global)")
+    assert "smart" not in text(daemon)
+    Chat(daemon, "smart").say("Hi")
+    assert where(seen[-1]) == ("one", "smart")
+
+
+def test_defaults_for_everyone(daemon: Daemon, seen: Asked) -> None:
+    before = text(daemon)
+    chat = Chat(daemon, "m-small")
+    assert chat.say("!/set(redact-api-keys-in-prompts=off, interactive=on, scope=global)").endswith("for everyone.")
+    after = text(daemon)
+    assert "redact_api_keys_in_prompts: false" in after
+    assert "interactive: true" in after
+    assert Chat(daemon, "m-small").say("Hi").startswith("This is openai_proxy")
+    chat.say("!/unset(redact-api-keys-in-prompts, interactive, scope=global)")
+    assert "redact_api_keys_in_prompts" not in text(daemon)
+    assert "interactive: true" not in text(daemon)
+    for line in before.splitlines():
+        assert line in text(daemon)
+
+
+def test_backend_and_model_for_everyone(daemon: Daemon, seen: Asked) -> None:
+    chat = Chat(daemon, "m-small")
+    chat.say("!/set(backend=two, scope=global)")
+    assert "default_connection: two   # for now" in text(daemon)
+    chat.say("!/set(model=vendor/m-large, scope=global)")
+    Chat(daemon, "two:m-small").say("Hi")
+    assert where(seen[-1]) == ("two", "vendor/m-large")
+
+
+def test_a_change_for_everyone_holds_for_the_message_it_stands_in(
+    make_daemon: DaemonFactory, upstream: Upstream, seen: Asked
+) -> None:
+    daemon = make_daemon(conf(upstream))
+    Chat(daemon, "m-small").say("!/set(backend=two, scope=global) Hi")
+    assert where(seen[-1]) == ("two", "m-small")
+
+
+def test_only_an_administrator_may(make_daemon: DaemonFactory, upstream: Upstream, seen: Asked) -> None:
+    settings: dict[str, Any] = {
+        "groups": {"family": {"api_keys": ["key-of-the-family"]}}, "admin_api_keys": ["key-of-the-admin"]
+    }  # fmt: skip
+    daemon = make_daemon(conf(upstream, **settings))
+    before = text(daemon)
+    with pytest.raises(openai.PermissionDeniedError) as caught:
+        Chat(daemon, "m-small", key="key-of-the-family").say("!/set(backend=two, scope=global)")
+    assert caught.value.code == "command_refused"
+    assert text(daemon) == before
+
+
+def test_without_admin_keys_it_must_come_from_this_machine(
+    make_daemon: DaemonFactory, upstream: Upstream, seen: Asked
+) -> None:
+    daemon = make_daemon(conf(upstream, trusted_proxies=["127.0.0.1"]))
+    before = text(daemon)
+    messages = [{"role": "user", "content": "!/set(backend=two, scope=global)"}]
+    answer = daemon.chat("m-small", messages=messages, headers=[("X-Forwarded-For", "192.168.1.7")])
+    assert (answer.status, answer.json()["error"]["code"]) == (403, "command_refused")
+    assert text(daemon) == before
+
+
+def test_it_is_said_where_the_environment_stands_above(make_daemon: DaemonFactory, upstream: Upstream) -> None:
+    daemon = make_daemon(conf(upstream), env={"INTERACTIVE_MODE": "false"}, flags=["--backend", "one"])
+    said = Chat(daemon, "m-small").say("!/set(interactive=on, scope=global)")
+    assert "will not count while the variable INTERACTIVE_MODE" in said
+    said = Chat(daemon, "m-small").say("!/set(backend=two, scope=global)")
+    assert "will not count while the flag --backend" in said
+
+
+def test_it_is_said_where_the_file_cannot_be_written(make_daemon: DaemonFactory, upstream: Upstream) -> None:
+    broken = "connections: {one: {api_type: echo}}\nlimits: [\n" if os.geteuid() == 0 else ""  # root may write anything
+    daemon = make_daemon(conf(upstream))
+    generation = daemon.generation()
+    if broken:
+        daemon.write("proxy.yaml", broken)
+        eventually(lambda: daemon.generation() > generation, "the broken file was seen")
+    else:
+        daemon.conf_dir.chmod(0o500)
+        (daemon.conf_dir / "proxy.yaml").chmod(0o400)
+    try:
+        said = Chat(daemon, "m-small").say("!/set(backend=two, scope=global)")
+    finally:
+        daemon.conf_dir.chmod(0o700)
+    assert "could not be changed" in said

@@ -1,0 +1,114 @@
+"""Sessions: whose they are, how long they last, and what is kept of them."""
+
+from pathlib import Path
+
+import pytest
+
+from openai_proxy.transforms import sessions as module
+from openai_proxy.transforms.sessions import Session, SessionRoute, Sessions, implied, named
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def key(name: str, caller: str = "anna") -> bytes:
+    found = named(caller, name, {})
+    assert found is not None
+    return found
+
+
+def test_the_order_of_names_is_the_contracts() -> None:
+    everything = {"metadata": {"session_id": "m", "user_id": "a"}, "user": "u"}
+    assert named("c", "h", everything) == named("c", "h", {})
+    assert named("c", None, everything) == named("c", "m", {})
+    assert named("c", None, {"metadata": {"user_id": "a"}, "user": "u"}) == named("c", "a", {})
+    assert named("c", None, {"user": "u"}) == named("c", "u", {})
+    assert named("c", None, {"user": "", "metadata": "odd"}) is None
+
+
+def test_names_are_bound_to_their_caller() -> None:
+    assert named("anna", "kitchen", {}) != named("bert", "kitchen", {})
+    assert implied("anna", "Hi", "Hello") != implied("bert", "Hi", "Hello")
+    assert named("a\x1enamed", "b", {}) != named("a", "named\x1eb", {})
+
+
+def test_a_conversation_is_known_by_its_first_exchange_however_quoted() -> None:
+    assert implied("c", " Hi\n", "<think>well</think>Hello ").key == implied("c", "Hi", "Hello").key
+    assert implied("c", "Hi", None).key is None
+
+
+def test_a_session_ends_after_its_time_of_silence() -> None:
+    clock = Clock()
+    kept = Sessions(clock=clock)
+    kept.put(key("s"), Session("anna", model="x"))
+    clock.now += 99
+    assert kept.get(key("s"), 100) is not None
+    clock.now += 99
+    assert kept.get(key("s"), 100) is not None  # it was used
+    clock.now += 101
+    assert kept.get(key("s"), 100) is None
+    assert not kept.concern("anna")
+
+
+def test_a_sweep_forgets_the_silent_ones() -> None:
+    clock = Clock()
+    kept = Sessions(clock=clock)
+    kept.put(key("old"), Session("anna", model="x"))
+    clock.now += 60
+    kept.put(key("new"), Session("bert", model="x"))
+    clock.now += 60
+    kept.sweep(100)
+    assert (len(kept), kept.concern("anna"), kept.concern("bert")) == (1, False, True)
+
+
+def test_a_session_without_settings_is_not_kept() -> None:
+    kept = Sessions()
+    kept.put(key("s"), Session("anna", model="x"))
+    kept.put(key("s"), Session("anna"))
+    assert (len(kept), kept.concern("anna")) == (0, False)
+
+
+def test_there_are_never_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LIMIT", 10)
+    kept = Sessions()
+    for number in range(30):
+        kept.put(key(str(number)), Session(f"caller {number % 3}", model="x"))
+    assert len(kept) == 10
+    assert kept.get(key("19"), 100) is None
+    assert kept.get(key("20"), 100) is not None
+
+
+def test_what_was_set_survives_a_restart_for_the_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.json"
+    kept = Sessions(path)
+    route = SessionRoute("round_robin", ["a.b", "c.d"])
+    kept.put(key("s"), Session("anna", model="x", interactive=True, redact=False, routes={"r": route}))
+    data = kept.dump()
+    assert data is not None
+    assert kept.dump() is None  # nothing new
+    kept.write(data)
+    assert path.stat().st_mode & 0o777 == 0o600
+    found = Sessions(path).get(key("s"), 100)
+    assert found is not None
+    assert (found.model, found.interactive, found.redact, found.routes) == ("x", True, False, {"r": route})
+    assert Sessions(path).concern("anna")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"zz":{}}', b'{"00":{"nonsense":1}}', b'{"00":7}'])
+def test_a_broken_file_is_an_empty_one(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "sessions.json"
+    path.write_bytes(content)
+    assert len(Sessions(path)) == 0
+
+
+def test_a_copy_shares_nothing() -> None:
+    session = Session("anna", routes={"r": SessionRoute("ordered", ["a.b"])})
+    other = session.copy()
+    other.routes["r"].targets.append("c.d")
+    other.routes["s"] = SessionRoute()
+    assert session.routes == {"r": SessionRoute("ordered", ["a.b"])}
