@@ -106,8 +106,10 @@ def _route(generation: Generation, caller: Caller, model: str | None) -> tuple[R
     if not targets:
         return None
     providers = generation.providers
-    if any(type(providers[t.connection]) is not OpenAIProvider for t in targets):
-        return None
+    for target in targets:  # all of them, and before anything takes its turn: the ordinary way would take it again
+        found = providers[target.connection]
+        if type(found) is not OpenAIProvider or found.config.forward_auth:
+            return None
     upstreams = generation.upstreams
     health = upstreams.health
     if len(targets) > 1:
@@ -122,4 +124,4 @@ def _route(generation: Generation, caller: Caller, model: str | None) -> tuple[R
         route = Route(targets, route.policy, route.rule)
     provider = providers[targets[0].connection]
     assert type(provider) is OpenAIProvider
-    return None if provider.config.forward_auth else (route, provider)
+    return route, provider

@@ -9,17 +9,12 @@ from typing import Any
 import pytest
 
 from tests.conftest import DaemonFactory
-from tests.front.house import WAYS, connection
+from tests.front.house import connection
 from tests.harness.daemon import Daemon
 from tests.harness.plays import DONE, completion, delta, plain, stream
 from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
 from tests.harness.wire import Answer
-
-
-@pytest.fixture(params=list(WAYS))
-def flags(request: pytest.FixtureRequest) -> list[str]:
-    return WAYS[request.param]
 
 
 def conf(upstream: Upstream, **more: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from openai_proxy.config.proxy import GroupLimits
 from openai_proxy.errors import RateLimited
 from openai_proxy.exchange import Caller
 from tests.harness.daemon import free_port
-from tests.harness.waiting import eventually
 
 ME = Caller("192.168.1.2", "family", "a" * 12, b"\x01" * 32)
 YOU = Caller("192.168.1.2", "family", "b" * 12, b"\x02" * 32)
@@ -148,27 +146,6 @@ def test_a_clock_set_back_begins_anew(clock: Clock) -> None:
 # -- Redis
 
 needs_redis = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
-
-
-@pytest.fixture(scope="module")
-def redis_port() -> Iterator[int]:
-    """A Redis of its own, without a disk."""
-    import socket
-
-    port = free_port()
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def answers() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    try:
-        eventually(answers, "redis listens")
-        yield port
-    finally:
-        server.terminate()
-        server.wait(10)
 
 
 @needs_redis
