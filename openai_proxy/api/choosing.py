@@ -83,15 +83,16 @@ def choose(state: State, head: KnownHead, body: bytes) -> Choice:
 
 def _is_special(state: State, head: KnownHead, document: dict[str, Any], body: bytes) -> bool:
     """True if the body may hold a command or a secret, or the caller has a session; never wrongly False."""
-    generation = state.generation
+    generation, redactor = state.generation, state.redactor
+    mark = generation.command_mark
+    quiet = redactor.quiet(body, document, head.own)
     if head.path in steering.PATHS and (
-        generation.command_mark.in_body(body)
+        (mark.in_quiet(body) if quiet else mark.in_body(body))
         or generation.config.commands.interactive
         or (len(state.sessions) > 0 and state.sessions.concern(head.caller.identity))
     ):
         return True
-    redactor = state.redactor
-    return not redactor.fresh or redactor.suspects(body, document, head.own)
+    return not quiet and (not redactor.fresh or redactor.suspects(body, document, head.own))
 
 
 def _route(generation: Generation, caller: Caller, model: str | None) -> tuple[Route, OpenAIProvider] | None:

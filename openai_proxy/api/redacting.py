@@ -34,10 +34,10 @@ async def clean(visit: Visit, body: bytes, document: dict[str, Any]) -> tuple[by
         await loop.run_in_executor(None, redactor.refresh)
     if len(body) >= IN_PIECES:
         cleaned = await loop.run_in_executor(None, redactor.body, body, document, own)
-    elif redactor.suspects(body, document, own):
-        cleaned = redactor.body(body, document, own)
-    else:
+    elif redactor.quiet(body, document, own) or not redactor.suspects(body, document, own):
         return body, document
+    else:
+        cleaned = redactor.body(body, document, own)
     if cleaned is body:
         return body, document
     visit.exchange.notes.append("secrets redacted")

@@ -7,6 +7,9 @@ is only searched, never sent: escapes that are themselves escaped (JSON in a str
 import re
 from array import array
 
+ESCAPE = rb"\\(?:/|u00[2-7][0-9a-fA-F])|%[2-7][0-9a-fA-F]"
+"""What `flatten` undoes, as a pattern."""
+
 _UNICODE = re.compile(rb"\\+u00([2-7][0-9a-fA-F])")
 _SLASH = re.compile(rb"\\+/")
 _PERCENT = re.compile(rb"%([2-7][0-9a-fA-F])")

@@ -262,3 +262,28 @@ def test_searching_stays_linear_in_nasty_texts() -> None:
     made = redactor(*("".join(random.Random(i).choices(string.ascii_letters, k=32)) for i in range(50)))
     for text in ("ask-1", "sk-1-", "sk-a ", "-----BEGIN ", "eyJaaaaaaaaaaaa.", "%73", "\\u0073", "AKIAAAAA"):
         made.text(text * (1_000_000 // len(text)))
+
+
+@given(st.text(), st.sampled_from([*sorted(DISGUISES), "none"]), st.booleans(), st.booleans())
+def test_what_is_called_quiet_is_never_suspect(around: str, disguise: str, ascii_only: bool, slashes: bool) -> None:
+    """The lane asks for the one, the ordinary way for the other: they must not differ."""
+    secret = DISGUISES.get(disguise, lambda _: "")("07-Known-Secret-55433")
+    body = json.dumps({"messages": [{"content": around + secret}]}, ensure_ascii=ascii_only).encode(
+        "utf-8", "surrogatepass"
+    )
+    if slashes:
+        body = body.replace(b"/", b"\\/")
+    document = json.loads(body)
+    if KNOWN.quiet(body, document):
+        assert not KNOWN.suspects(body, document)
+        assert disguise == "none"
+
+
+def test_parts_an_own_key_and_news_are_not_quiet() -> None:
+    made = redactor("some-secret-1")
+    document = {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}] * 2}]}
+    assert not made.quiet(json.dumps(document).encode(), document)
+    assert made.quiet(b'{"messages":[]}', {"messages": []}, "my-own-key-5")
+    assert not made.quiet(b'{"user":"my-own-key-5"}', {"user": "my-own-key-5"}, "my-own-key-5")
+    made._vault.learn(["another-secret-2"])
+    assert not made.quiet(b'{"messages":[]}', {"messages": []})

@@ -11,19 +11,24 @@ class Mark:
     def __init__(self, prefix: str, *, enabled: bool) -> None:
         self.enabled = enabled
         self._plain = prefix.encode()
+        self._first = self._plain[:1] if prefix[0].isascii() and prefix[0] not in '"\\' else b""
         escaped = json.dumps(prefix)[1:-1]
         raw = json.dumps(prefix, ensure_ascii=False)[1:-1]
         upper = "".join(c if i % 6 < 2 else c.upper() for i, c in enumerate(escaped))
         others = {escaped.encode(), raw.encode(), upper.encode() if "\\u" in escaped else raw.encode()}
         self._others = tuple(others - {self._plain})
 
+    def in_quiet(self, body: bytes) -> bool:
+        """`in_body` for a body without escapes that could hide it."""
+        if not self.enabled or self._first not in body:
+            return False
+        return self._plain in body or any(form in body for form in self._others)
+
     def in_body(self, body: bytes) -> bool:
         """True if a command may stand in `body`; False if none does."""
         if not self.enabled:
             return False
-        if self._plain in body:
-            return True
-        if any(form in body for form in self._others):
+        if self._plain in body or any(form in body for form in self._others):
             return True
         if b"\\/" in body or b"\\u00" in body:
             flat = flatten(body)

@@ -20,10 +20,21 @@ _MODEL = re.compile(rb'"model"\s*:\s*\Z')
 def redact(body: bytes, document: Mapping[str, Any], finder: Finder) -> bytes:
     """`body` (the JSON of `document`) without the secrets `finder` knows; the same object where it holds none."""
     clean = _strings(body, finder) if finder.suspects(body) else body
-    if (b'"text"' in body or b"\\u00" in body) and _has_split(document, finder):
+    if has_parts(document) and _has_split(document, finder):
         again = document if clean is body else load(clean)
         clean = splice(clean, _joined(again, finder))
     return clean
+
+
+def has_parts(document: Mapping[str, Any]) -> bool:
+    """True if a message comes in several parts, over which a secret could be split."""
+    for name in ("messages", "input"):
+        messages = document.get(name)
+        if type(messages) is list:
+            for message in messages:
+                if type(message) is dict and type(content := message.get("content")) is list and len(content) > 1:
+                    return True
+    return type(system := document.get("system")) is list and len(system) > 1
 
 
 def _has_split(document: Mapping[str, Any], finder: Finder) -> bool:
@@ -32,7 +43,7 @@ def _has_split(document: Mapping[str, Any], finder: Finder) -> bool:
 
 def suspected(body: bytes, document: Mapping[str, Any], finder: Finder) -> bool:
     """True if `redact` might change `body`; the cheap half of it."""
-    return finder.suspects(body) or ((b'"text"' in body or b"\\u00" in body) and _has_split(document, finder))
+    return finder.suspects(body) or (has_parts(document) and _has_split(document, finder))
 
 
 def _strings(body: bytes, finder: Finder) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from openai_proxy.secrets import MARK
-from openai_proxy.transforms.flat import flatten, mapped
+from openai_proxy.transforms.flat import ESCAPE, flatten, mapped
 from openai_proxy.transforms.redaction.forms import PLAIN, Form, forms
 from openai_proxy.transforms.redaction.shapes import BEGIN, PATTERNS, PRIVATE_KEY, begin, plausible
 
@@ -63,8 +63,14 @@ class Finder:
         literals = sorted(found, key=len, reverse=True)  # the longest one wins
         patterns = [BEGIN + b"(?:" + b"|".join(PATTERNS) + b")", PRIVATE_KEY] if shapes else []
         self._longest = max(map(len, found), default=0)
-        self._literals = _compile(literals, []) if literals and patterns else None
+        self._plain = literals
+        self._known: Any = None
         self._any = _compile(literals, patterns) if literals or patterns else None
+        self._loud = _compile(literals, [*patterns, ESCAPE])
+
+    def quiet(self, data: bytes) -> bool:
+        """True if `data` holds no secret, and no escape that could hide one or anything else: one pass, no more."""
+        return self._loud.search(data) is None
 
     def suspects(self, data: bytes) -> bool:
         """True if `data`, text or raw JSON, may hold a secret; False if it surely holds none."""
@@ -112,8 +118,10 @@ class Finder:
         """Known secrets that begin between `start` and `end`, inside what only looks like a key."""
         spans: list[Span] = []
         until = end + self._longest
-        while self._literals is not None and start < end:
-            match = self._literals.search(text, start, until)
+        if self._known is None and self._plain:
+            self._known = _compile(self._plain, [])
+        while self._known is not None and start < end:
+            match = self._known.search(text, start, until)
             if match is None or match.start() >= end:
                 break
             first, last = match.span()

@@ -7,7 +7,7 @@ from typing import Any
 
 from openai_proxy.secrets import Vault
 from openai_proxy.transforms.flat import flatten
-from openai_proxy.transforms.redaction.body import redact, suspected
+from openai_proxy.transforms.redaction.body import has_parts, redact, suspected
 from openai_proxy.transforms.redaction.finder import Finder
 
 PLACEHOLDERS = frozenset(
@@ -61,6 +61,19 @@ class Redactor:
             if version != self._version:
                 self._finder = Finder(secret for secret in self._vault.known() if is_secret(secret))
                 self._version = version
+
+    def quiet(self, body: bytes, document: Mapping[str, Any], own: str | None = None) -> bool:
+        """True if `body` surely holds no secret, not `own` either, and nothing hidden behind escapes.
+
+        What the lane asks of every request: one pass over the body, 1.4 ns a byte. False means that `suspects` must
+        be asked, and whatever else looks for words in the body must look behind escapes.
+        """
+        return (
+            self._version == self._vault.version
+            and self._finder.quiet(body)
+            and not has_parts(document)
+            and (own is None or len(own) < OWN_LENGTH or own.encode("utf-8", "surrogateescape") not in body)
+        )
 
     def suspects(self, body: bytes, document: Mapping[str, Any], own: str | None = None) -> bool:
         """True if `body` may hold a secret, or `own`, the caller's key: the cheap look every request gets."""
