@@ -4,11 +4,16 @@
 (https://docs.python.org/3/library/concurrent.futures.html#threadpoolexecutor): one hanging handler would keep the
 daemon from stopping. A thread cannot be killed either, so a call that passes its deadline is *abandoned*: it gives
 its place back at once, and only the count of abandoned threads is bounded.
+
+A few threads that have nothing to do stay for the next call: to start one costs 60 µs at best, and holds up the loop
+until the new thread has had its turn at the GIL, which is milliseconds in a busy process.
 """
 
 import asyncio
 import contextvars
+import queue
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -17,6 +22,7 @@ T = TypeVar("T")
 
 MAX_RUNNING: Final = 16
 MAX_ABANDONED: Final = 48
+MAX_IDLE: Final = 4  # threads kept for the next call
 
 
 class WorkersExhausted(Exception):
@@ -36,6 +42,8 @@ class Workers:
         self._running = 0
         self._abandoned = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._idle: list[_Thread] = []
+        weakref.finalize(self, _send_home, self._idle).atexit = False
 
     @property
     def running(self) -> int:
@@ -48,7 +56,7 @@ class Workers:
         return self._abandoned
 
     async def run(self, function: Callable[[], T], *, timeout: float | None, name: str = "tool") -> T:
-        """What `function` returns, or raises (SystemExit and the like included), run in a thread of its own.
+        """What `function` returns, or raises (SystemExit and the like included), run in another thread.
 
         `timeout` in seconds covers the wait for a free place too. Raises DeadlinePassed past it, WorkersExhausted
         when too many earlier calls hang. Cancelling returns at once; the thread runs on unheard.
@@ -70,7 +78,8 @@ class Workers:
         done: asyncio.Future[tuple[bool, T | BaseException]] = loop.create_future()
         waited = True
 
-        def ended(outcome: tuple[bool, T | BaseException]) -> None:
+        def ended(outcome: tuple[bool, T | BaseException], thread: _Thread) -> None:
+            self._rest(thread)
             if waited:
                 self._free()
             else:
@@ -115,25 +124,56 @@ class Workers:
                 return
         self._running -= 1
 
-    @staticmethod
+    def _rest(self, thread: "_Thread") -> None:
+        if len(self._idle) < MAX_IDLE:
+            self._idle.append(thread)
+        else:
+            thread.jobs.put(None)
+
     def _start(
+        self,
         function: Callable[[], T],
         loop: asyncio.AbstractEventLoop,
-        ended: Callable[[tuple[bool, T | BaseException]], None],
+        ended: "Callable[[tuple[bool, T | BaseException], _Thread], None]",
         name: str,
     ) -> None:
         context = contextvars.copy_context()
 
-        def body() -> None:
+        def job(thread: _Thread) -> bool:
             outcome: tuple[bool, T | BaseException]
             try:
                 outcome = True, context.run(function)
             except BaseException as error:  # SystemExit in a tool is the tool's failure, not the thread's end
                 outcome = False, error
             try:
-                loop.call_soon_threadsafe(ended, outcome)
+                loop.call_soon_threadsafe(ended, outcome, thread)
             except RuntimeError:
-                return  # the loop has closed: nobody waits any more
+                return False  # the loop has closed: nobody waits any more
+            return True
 
-        # A thread a call: 60 µs, against the state a shared queue would need for abandoned workers.
-        threading.Thread(target=body, name=f"openai-proxy {name}", daemon=True).start()
+        thread = self._idle.pop() if self._idle else _Thread()
+        thread.jobs.put((job, f"openai-proxy {name}"))
+
+
+class _Thread:
+    """One daemon thread: does its jobs until one is None, or says that nobody waits any more."""
+
+    __slots__ = ("jobs",)
+
+    def __init__(self) -> None:
+        self.jobs: queue.SimpleQueue[tuple[Callable[[_Thread], bool], str] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def _work(self) -> None:
+        me = threading.current_thread()
+        going_on = True
+        while going_on and (given := self.jobs.get()) is not None:
+            job, me.name = given
+            del given
+            going_on = job(self)
+            del job  # what a call held is not kept until the next one
+
+
+def _send_home(idle: list[_Thread]) -> None:
+    for thread in idle:
+        thread.jobs.put(None)

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from openai_proxy.tools.workers import DeadlinePassed, Workers, WorkersExhausted
+from openai_proxy.tools.workers import MAX_IDLE, DeadlinePassed, Workers, WorkersExhausted
 
 
 async def all_ended(workers: Workers) -> None:
@@ -88,3 +88,36 @@ async def test_a_timeout_error_of_the_function_is_its_own():
     with pytest.raises(TimeoutError) as error:
         await Workers().run(late, timeout=5)
     assert not isinstance(error.value, DeadlinePassed)
+
+
+async def test_a_thread_that_is_free_is_used_again_and_an_abandoned_one_when_it_has_ended():
+    workers, release = Workers(), threading.Event()
+    first = await workers.run(threading.get_ident, timeout=5)
+    assert await workers.run(threading.get_ident, timeout=5) == first
+    with pytest.raises(DeadlinePassed):
+        await workers.run(release.wait, timeout=0.02)
+    other = await workers.run(threading.get_ident, timeout=5)
+    assert other != first, "the first still hangs"
+    release.set()
+    await all_ended(workers)
+    assert await workers.run(threading.get_ident, timeout=5) == first
+
+
+async def test_threads_that_are_not_needed_end():
+    before = threading.active_count()
+    workers, gate = Workers(running=12), threading.Event()
+    calls = [asyncio.ensure_future(workers.run(lambda: gate.wait(5), timeout=10)) for _ in range(12)]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(*calls)
+    await few(before + MAX_IDLE)
+    del workers
+    await few(before)
+
+
+async def few(threads: int) -> None:
+    for _ in range(1000):
+        if threading.active_count() <= threads:
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError(f"{threading.active_count()} threads are left")
