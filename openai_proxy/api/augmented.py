@@ -161,7 +161,11 @@ async def _refused(visit: Visit, refused: UpstreamRefused) -> None:
     visit.exchange.outcome = Outcome.ERROR
     visit.exchange.error_code = "upstream_refused"
     _note_id(visit, refused.headers)
-    passed = [f for f in downstream_fields(refused.headers) if f[0].lower() != b"x-request-id"]
+    ours = {b"x-request-id"}
+    if visit.exchange.tries > 1:  # ours says whether to try again
+        refused.extra.update(NO_RETRY)
+        ours.add(b"x-should-retry")
+    passed = [f for f in downstream_fields(refused.headers) if f[0].lower() not in ours]
     head = wire_lines(passed) + lines(refused.extra.items())
     visit.reply.begin(refused.status, refused.reason.encode("latin-1"), head, len(refused.body))
     visit.entry.response(refused.status, refused.headers)

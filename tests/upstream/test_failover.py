@@ -109,6 +109,8 @@ class House:
         self.key_plays = {name: upstream.play(script) for name, script in self.by_key.items()}
         self.turns = (upstream.play(OK), upstream.play(OK))
         self.sick = upstream.play(status("503 No"))
+        self.helped = (upstream.play(status("503 No")), upstream.play(OK))
+        self.lost = (upstream.play(status("503 No")), upstream.play(status("502 No")))
         main = {"api_type": "openai", "api_base": upstream.url, "api_key": CANARY, "max_retries": 0}
         connections: dict[str, Any] = {"one": main, "two": main, "patient": {**main, "max_retries": 2}}
         routing: dict[str, Any] = {}
@@ -122,7 +124,12 @@ class House:
             routing[f"keys-{name}"] = f"keys-{name}.{play.model}"
         routing["turns"] = {"targets": [f"one.{p.model}" for p in self.turns], "policy": "round_robin"}
         routing["sick"] = f"one.{self.sick.model}"
-        self.daemon = Daemon(root, {"connections": connections, "routing": routing}, flags=flags).start()
+        files = {}
+        for name, plays in (("helped", self.helped), ("lost", self.lost)):
+            routing[f"way-{name}"] = [f"one.{plays[0].model}", f"two.{plays[1].model}"]
+            files[f"models/{name}.yaml"] = f"name: {name}\nupstream_model: way-{name}\nsystem_prompt: Help.\n"
+        conf = {"connections": connections, "routing": routing}
+        self.daemon = Daemon(root, conf, files=files, flags=flags).start()
 
 
 @pytest.fixture(scope="module", params=["spliced", "plain"])
@@ -191,6 +198,16 @@ def test_a_refused_key_rests_and_the_other_one_works(house: House, name: str) ->
 def test_after_max_retries_the_next_key_is_tried(house: House) -> None:
     assert [house.daemon.chat("keys-503").status for _ in range(2)] == [200, 200]
     assert house.by_key["503"].keys == ["first", "second", "second"]
+
+
+def test_an_augmented_model_fails_over_before_its_answer_begins(house: House) -> None:
+    answer = house.daemon.chat("helped")
+    assert (answer.status, answer.json()["model"]) == (200, "helped")
+    assert answer.header("x-proxy-attempts") == "2"
+    assert [len(play.requests) for play in house.helped] == [1, 1]
+    answer = house.daemon.chat("lost")
+    assert (answer.status, answer.header("x-proxy-attempts")) == (502, "2")
+    assert answer.header("x-should-retry") == "false"
 
 
 def test_round_robin_begins_with_the_next_target_each_time(house: House) -> None:
