@@ -21,7 +21,10 @@ class OriginRule:
         """True if a page of `origin` may read our answers; pages we served ourselves always may."""
         if self._any:
             return True
-        url = urlsplit(origin)
+        try:
+            url = urlsplit(origin)
+        except ValueError:  # "http://[": anyone can send that
+            return False
         if url.scheme not in ("http", "https") or not url.netloc:
             return False
         if host is not None and url.netloc.lower() == host.lower() and (name := host_name(host)) is not None:

@@ -1,0 +1,68 @@
+"""Which web pages may ask."""
+
+import pytest
+
+from openai_proxy.auth.cors import OriginRule
+
+AUTO = OriginRule("auto", keys_required=False)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://localhost:3000", "http://127.0.0.1:8123", "https://192.168.1.5", "http://homeassistant.local:8123",
+        "http://nas", "http://[::1]:80", "http://[fd00::1]", "https://x.lan", "http://100.64.1.1",
+    ],
+)  # fmt: skip
+def test_pages_of_the_house_may_ask(origin: str) -> None:
+    assert AUTO.allows(origin, "pi:8000")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://example.com", "http://8.8.8.8", "http://[2001:db8::1]", "http://127.1", "http://2130706433", "null",
+        "", "http://[", "http://[pi]", "http://[::1]evil", "file://", "chrome-extension://abc", "http://",
+        "https://pi.local.example.com", "http://user@localhost", "http://localhost:99999", "//localhost",
+        "http://local host", "moz-extension://x", "ftp://localhost",
+    ],
+)  # fmt: skip
+def test_pages_of_the_internet_may_not(origin: str) -> None:
+    assert not AUTO.allows(origin, "pi:8000")
+    assert not AUTO.allows(origin, None)
+
+
+def test_a_page_we_served_ourselves_may_ask_whatever_is_listed() -> None:
+    listed = OriginRule(["https://ui.example"], keys_required=False)
+    assert listed.allows("http://pi.local:8000", "PI.local:8000")
+    assert not listed.allows("http://pi.local:8000", "pi.local:9000"), "another port is another page"
+    assert not listed.allows("http://rebound.example:8000", "rebound.example:8000"), "rebound DNS is not our page"
+    assert OriginRule(["http://rebound.example"], keys_required=False).allows(
+        "http://rebound.example", "rebound.example"
+    )
+
+
+def test_a_list_of_origins_is_all_there_is() -> None:
+    listed = OriginRule(["https://UI.example/", "http://other.example:81"], keys_required=True)
+    assert listed.allows("https://ui.example", None)
+    assert listed.allows("HTTPS://UI.EXAMPLE", None)
+    assert listed.allows("http://other.example:81", None)
+    for origin in ("http://ui.example", "https://ui.example:444", "http://localhost", "https://ui.example.evil.com"):
+        assert not listed.allows(origin, None)
+
+
+def test_where_a_key_is_needed_or_all_are_allowed_every_page_may_ask() -> None:
+    for rule in (OriginRule("auto", keys_required=True), OriginRule("*", keys_required=False)):
+        assert rule.allows("https://example.com", None)
+        assert rule.allows("null", None)
+
+
+def test_a_preflight_grants_what_was_asked_for() -> None:
+    fields = dict(OriginRule.preflight("http://nas", "x-one, x-two"))
+    assert fields["Access-Control-Allow-Origin"] == "http://nas"
+    assert fields["Access-Control-Allow-Headers"] == "x-one, x-two"
+    assert "POST" in fields["Access-Control-Allow-Methods"]
+    assert fields["Vary"] == "Origin", "a cache may not give one page's grant to another"
+    assert "Access-Control-Allow-Credentials" not in fields
+    assert "Authorization" in dict(OriginRule.preflight("http://nas", None))["Access-Control-Allow-Headers"]
+    assert set(OriginRule.grant("http://nas")) <= set(OriginRule.preflight("http://nas", None))

@@ -1,0 +1,158 @@
+"""Model lists: asked in the background, answered from memory, remembered over restarts."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from openai_proxy.errors import UpstreamUnreachable
+from openai_proxy.routing import catalog as catalog_module
+from openai_proxy.routing.catalog import Catalog
+
+A = [{"id": "a", "object": "model", "owned_by": "x"}]
+B = [{"id": "b", "object": "model"}]
+
+
+class Upstream:
+    """Answers when it is let: a list, or an error."""
+
+    def __init__(self, answer: list[dict[str, Any]] | Exception, *, held: bool = False) -> None:
+        self.answer = answer
+        self.asked = 0
+        self.free = asyncio.Event()
+        if not held:
+            self.free.set()
+
+    async def __call__(self) -> list[dict[str, Any]]:
+        self.asked += 1
+        await self.free.wait()
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Give way to the tasks until it is so; five seconds at most."""
+    async with asyncio.timeout(5):
+        while not true():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+async def catalog(tmp_path: Path) -> AsyncIterator[Catalog]:
+    made = Catalog(tmp_path / "models.json")
+    yield made
+    await made.aclose()
+
+
+async def test_a_first_list_is_waited_for(catalog: Catalog) -> None:
+    catalog.follow({"one": Upstream(A), "two": Upstream(B)})
+    assert await catalog.models() == {"one": A, "two": B}
+    assert catalog.find("one", "a") == A[0]
+    assert catalog.find("one", "b") is None
+    assert catalog.find("nobody", "a") is None
+
+
+async def test_a_slow_upstream_keeps_nobody_waiting_for_long(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog_module, "FIRST_WAIT", 0.01)
+    slow = Upstream(B, held=True)
+    catalog.follow({"one": Upstream(A), "slow": slow})
+    assert await catalog.models() == {"one": A, "slow": []}
+    slow.free.set()
+    await until(lambda: catalog.known()["slow"] == B)
+
+
+async def test_an_upstream_that_fails_is_not_waited_for_and_says_why(catalog: Catalog) -> None:
+    catalog.follow({"one": Upstream(A), "dead": Upstream(UpstreamUnreachable("It cannot be reached."))})
+    assert await catalog.models() == {"one": A, "dead": []}
+    assert catalog.error("dead") == "It cannot be reached."
+    assert catalog.error("one") is None
+    assert catalog.error("nobody") is None
+
+
+async def test_an_upstream_that_never_answers_fails_too(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog_module, "FETCH_TIMEOUT", 0.01)
+    catalog.follow({"slow": Upstream(A, held=True)})
+    await until(lambda: catalog.error("slow") is not None)
+    assert catalog.error("slow") == "no answer in time"
+
+
+async def test_the_last_good_list_stays_while_an_upstream_is_down(catalog: Catalog) -> None:
+    upstream = Upstream(A)
+    catalog.follow({"one": upstream})
+    await catalog.models()
+    upstream.answer = UpstreamUnreachable("down")
+    catalog.follow({"one": upstream}, frozenset({"one"}))
+    await until(lambda: catalog.error("one"))
+    assert await catalog.models() == {"one": A}
+
+
+async def test_a_restart_remembers_while_the_upstream_is_down(tmp_path: Path) -> None:
+    saved = tmp_path / "models.json"
+    first = Catalog(saved)
+    first.follow({"one": Upstream(A)})
+    await first.models()
+    await until(saved.exists)
+    await first.aclose()
+    second = Catalog(saved)
+    second.follow({"one": Upstream(A, held=True), "new": Upstream(B)})
+    assert await second.models() == {"one": A, "new": B}
+    await second.aclose()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b"\xff"])
+async def test_a_damaged_memory_is_no_memory(tmp_path: Path, content: bytes) -> None:
+    saved = tmp_path / "models.json"
+    saved.write_bytes(content)
+    catalog = Catalog(saved)
+    catalog.follow({"one": Upstream(A)})
+    assert await catalog.models() == {"one": A}
+    await until(lambda: saved.read_bytes() == orjson.dumps({"one": A}))
+    await catalog.aclose()
+
+
+async def test_an_edit_asks_only_what_it_changed(catalog: Catalog) -> None:
+    one, two, new = Upstream(A), Upstream(A), Upstream(B)
+    catalog.follow({"one": one, "two": two})
+    await catalog.models()
+    catalog.follow({"one": one, "two": new}, frozenset({"two"}))
+    await until(lambda: catalog.known()["two"] == B)
+    assert (one.asked, two.asked, new.asked) == (1, 1, 1)
+
+
+async def test_a_connection_that_went_is_forgotten_with_its_question(catalog: Catalog) -> None:
+    gone = Upstream(A, held=True)
+    catalog.follow({"gone": gone})
+    await until(lambda: gone.asked)
+    catalog.follow({"one": Upstream(B)})
+    gone.free.set()
+    assert await catalog.models() == {"one": B}
+    assert catalog.find("gone", "a") is None
+
+
+async def test_lists_are_asked_again_in_time(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog_module, "REFRESH", 0.0)
+    monkeypatch.setattr(catalog_module, "RETRY", 0.0)
+    upstream = Upstream(A)
+    catalog.follow({"one": upstream})
+    await until(lambda: upstream.asked >= 2)
+    upstream.answer = B
+    await until(lambda: catalog.known() == {"one": B})
+
+
+async def test_a_house_without_connections_has_no_models_and_closes_twice(catalog: Catalog) -> None:
+    assert await catalog.models() == {}
+    catalog.follow({})
+    assert await catalog.models() == {}
+    await catalog.aclose()
+    await catalog.aclose()
+
+
+async def test_a_disk_that_is_full_harms_nothing(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path / "no such folder" / "models.json")
+    catalog.follow({"one": Upstream(A)})
+    assert await catalog.models() == {"one": A}
+    await catalog.aclose()
