@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from openai_proxy.exchange import Exchange, Outcome
 from openai_proxy.records import textjson
 from openai_proxy.records.files import LineFiles
@@ -20,18 +22,33 @@ from openai_proxy.records.scrub import Scrubber
 if TYPE_CHECKING:
     from openai_proxy.records.scribe import Finished
 
-_second = -1
-_prefix = ""
+_stamps: dict[int, bytes] = {}
+
+
+def stamp_of(seconds: float) -> bytes:
+    """`seconds` since the epoch as ISO 8601 in UTC, with milliseconds.
+
+    A busy proxy ends a dozen exchanges in one millisecond, so the last ones are kept: 0.15 µs instead of 0.4.
+    """
+    millis = int(seconds * 1000)
+    found = _stamps.get(millis)
+    if found is None:
+        if len(_stamps) >= 100:
+            _stamps.clear()
+        whole, rest = divmod(millis, 1000)
+        text = datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        found = _stamps[millis] = b"%b.%03dZ" % (text.encode(), rest)
+    return found
 
 
 def stamp(seconds: float) -> str:
-    """`seconds` since the epoch as ISO 8601 in UTC, with milliseconds. Formats a second only once."""
-    global _second, _prefix
-    whole = int(seconds)
-    if whole != _second:
-        _prefix = datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
-        _second = whole
-    return f"{_prefix}{int((seconds - whole) * 1000):03d}Z"
+    """The same as text."""
+    return stamp_of(seconds).decode()
+
+
+_REQUEST = b'{"type":"request","ts":"'
+_RESPONSE = b'{"type":"response","ts":"'
+_ID = b'","request_id":'
 
 
 class ChatLog:
@@ -43,6 +60,7 @@ class ChatLog:
         self._scrubber = scrubber
         self._lines: dict[tuple[str, str], list[bytes]] = {}
         self._names: dict[tuple[str, str], str] = {}
+        self._abouts: dict[tuple[str, str], bytes] = {}  # what every line of a file says of its conversation
 
     def request(self, exchange: Exchange, conversation: str, messages: Any, body: dict[str, Any]) -> None:
         """The line of a request."""
@@ -63,33 +81,27 @@ class ChatLog:
             record["api_key_id"] = caller.key_id
         self._add(exchange, conversation, record)
 
-    def plain_answer(
-        self, exchange: Exchange, conversation: str, content: str, finish_reason: Any, usage: Any, status: int
-    ) -> None:
-        """The line of an answer that is one text: what `finished` would write of it, in one go."""
-        duration = (exchange.ended or exchange.started) - exchange.started
-        first = exchange.first_byte
-        record = {
-            "type": "response",
-            "ts": stamp(exchange.created_at + duration),
-            "request_id": exchange.id,
-            "conversation_id": conversation,
-            "model": _model(exchange),
-            "content": content,
-            "tool_calls": [],
-            "finish_reason": finish_reason,
-            "usage": usage,
-            "duration_ms": round(duration * 1000, 1),
-            "ttft_ms": round((first - exchange.started) * 1000, 1) if first is not None else None,
-            "status": status,
-            "finish": exchange.outcome or Outcome.DONE,
-            "connection": exchange.connection,
-        }
-        if exchange.upstream_model is not None and exchange.upstream_model != exchange.model:
-            record["upstream_model"] = exchange.upstream_model
-        if len(exchange.attempts) > 1:
-            record["attempts"] = [attempt.told() for attempt in exchange.attempts]
-        self._add(exchange, conversation, record)
+    def pair(self, exchange: Exchange, conversation: str, ended: float, asked: bytes, said: bytes) -> None:
+        """Both lines of a plain exchange. `asked`: the JSON from the messages on; `said`: from the answer on.
+
+        Raises TypeError, and has done nothing, where a name is no UTF-8.
+        """
+        name = orjson.dumps(exchange.id)
+        key = (_model(exchange), conversation)
+        about = self._abouts.get(key)
+        if about is None:
+            if len(self._abouts) > 2000:
+                self._abouts.clear()
+            members = {"conversation_id": conversation, "model": key[0]}
+            about = self._abouts[key] = b"," + orjson.dumps(members)[1:-1] + b","
+        request = b"".join((_REQUEST, stamp_of(exchange.created_at), _ID, name, about, b'"messages":', asked))
+        answer = b"".join((_RESPONSE, stamp_of(ended), _ID, name, about, said))
+        self.held += len(request) + len(answer)
+        lines = self._lines.get(key)
+        if lines is None:
+            self._lines[key] = [request, answer]
+        else:
+            lines += (request, answer)
 
     def tool_call(self, exchange: Exchange, conversation: str, at: float, payload: dict[str, Any]) -> None:
         """The line of a tool call that was answered by us."""

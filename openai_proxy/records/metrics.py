@@ -4,7 +4,7 @@ All requests are counted by the recorder's thread when they end; the event loop 
 `prometheus_client` is imported by the first /metrics, not at start (3 MB).
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
 
 from openai_proxy.exchange import Exchange
@@ -29,10 +29,20 @@ class Histogram:
         self.counts = [0] * (len(DURATIONS) + 1)
         self.total = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Count one duration."""
-        self.counts[bisect_left(DURATIONS, seconds)] += 1
-        self.total += seconds
+    def observe(self, seconds: list[float]) -> None:
+        """Count some durations; the list is sorted by it."""
+        if len(seconds) == 1:
+            self.counts[bisect_left(DURATIONS, seconds[0])] += 1
+            self.total += seconds[0]
+            return
+        seconds.sort()
+        before = 0
+        for bucket, bound in enumerate(DURATIONS):
+            upto = bisect_right(seconds, bound, before)
+            self.counts[bucket] += upto - before
+            before = upto
+        self.counts[-1] += len(seconds) - before
+        self.total += sum(seconds)
 
 
 class Metrics:
@@ -57,6 +67,16 @@ class Metrics:
 
     def finished(self, exchange: Exchange, status: int, tokens: Tokens, error_code: str | None) -> None:
         """Count an exchange that has ended."""
+        durations = [exchange.ended - exchange.started] if exchange.ended is not None else []
+        firsts = [exchange.first_byte - exchange.started] if exchange.first_byte is not None else []
+        self.counted(exchange, status or exchange.status or 0, tokens, durations, firsts, 1)
+        if error_code is not None:
+            self.errors[(error_code,)] = self.errors.get((error_code,), 0) + 1
+
+    def counted(
+        self, exchange: Exchange, status: int, tokens: Tokens, durations: list[float], firsts: list[float], number: int
+    ) -> None:
+        """Count `number` exchanges that ended like `exchange`, of `tokens` together. Both lists are taken over."""
         model, connection = exchange.model or "", exchange.connection or ""
         pair = (model, connection)
         times = self.durations.get(pair)
@@ -65,21 +85,18 @@ class Metrics:
                 model = "other"
                 pair = (model, connection)
             times = self.durations.setdefault(pair, Histogram())
-        status = status or exchange.status or 0
         key = (model, connection, _CLASSES[status // 100] if 0 <= status < 600 else "none")
-        self.requests[key] = self.requests.get(key, 0) + 1
-        if exchange.ended is not None:
-            times.observe(exchange.ended - exchange.started)
-        if exchange.first_byte is not None:
+        self.requests[key] = self.requests.get(key, 0) + number
+        if durations:
+            times.observe(durations)
+        if firsts:
             first = self.first_bytes.get(pair)
             if first is None:
                 first = self.first_bytes[pair] = Histogram()
-            first.observe(exchange.first_byte - exchange.started)
-        if error_code is not None:
-            self.errors[(error_code,)] = self.errors.get((error_code,), 0) + 1
+            first.observe(firsts)
         if tokens.input or tokens.output:
             counts = self.tokens
-            for kind, number in zip(_KINDS, tokens[:4], strict=True):
-                if number:
+            for kind, count in zip(_KINDS, tokens[:4], strict=True):
+                if count:
                     label = (model, connection, kind)
-                    counts[label] = counts.get(label, 0) + number
+                    counts[label] = counts.get(label, 0) + count

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from openai_proxy.exchange import Exchange
-from openai_proxy.records import chatlog, express, textjson
+from openai_proxy.records import chatlog, textjson
 from openai_proxy.records.answer import Answer
 from openai_proxy.records.body import BodyReader, media_type
 from openai_proxy.records.conversation import Conversations
 from openai_proxy.records.dialects import DIALECTS, METERED
+from openai_proxy.records.express import Express
 from openai_proxy.records.metrics import Metrics
 from openai_proxy.records.requests import bounded, messages_of, without_blobs
 from openai_proxy.records.scrub import Scrubber
@@ -68,6 +69,8 @@ class Finished(NamedTuple):
 
 
 Sink = Callable[[Finished], None]
+Sum = Callable[[Exchange, Tokens, int], None]
+"""The last of some exchanges of one caller, model and connection, their tokens together, how many they are."""
 
 
 class Scribe:
@@ -86,7 +89,10 @@ class Scribe:
         self.metrics = Metrics()
         self.readable = frozenset(DIALECTS) | METERED_PATHS
         self.failed = 0  # items that raised: defects of ours
-        self.sinks: tuple[Sink, ...] = ()  # usage, loggers, limits: replaced whole, never changed in place
+        self.express = Express(self)
+        self.sums: tuple[Sum, ...] = ()  # told of several exchanges at once: usage
+        self.sinks: tuple[Sink, ...] = ()  # told of every one: limits. Replaced whole, never changed in place
+        self.readers: tuple[Sink, ...] = ()  # loggers, who want whole answers and say so by `detailed`
         self.chores: tuple[Callable[[bool], float | None], ...] = ()
         self.detailed: Callable[[], int] = int  # not 0: somebody wants whole answers, not only their sums
 
@@ -109,7 +115,7 @@ class Scribe:
             return
         work = entry.work
         if work is None:
-            if kind == CLOSE and not self.detailed() and express.plain(self, entry):
+            if kind == CLOSE and not self.detailed() and self.express.record(entry):
                 return
             work = entry.work = Work()
             self._begin(entry, work)
@@ -123,6 +129,7 @@ class Scribe:
 
     def settle(self) -> None:
         """Nothing is waiting: put everything on disk."""
+        self.express.settle()
         self.chat_log.flush()
 
     def settle_some(self) -> None:
@@ -203,15 +210,25 @@ class Scribe:
         if work.conversation:
             self.chat_log.finished(finished)
         self.metrics.finished(exchange, entry.status, tokens, entry.error_code)
-        self._tell(finished)
+        if 200 <= entry.status < 300:
+            self.add(exchange, tokens, 1)
+        self._tell(finished, self.sinks + self.readers)
+
+    def add(self, exchange: Exchange, tokens: Tokens, number: int) -> None:
+        """Tell of `number` exchanges that went well and were as `exchange`; `tokens` are those of all."""
+        for add in self.sums:
+            try:
+                add(exchange, tokens, number)
+            except Exception:
+                self.failed += 1
+                log.exception("a sum of the recorder failed")
 
     def tell(self, exchange: Exchange, status: int, tokens: Tokens) -> None:
         """Tell the sinks, none of which wants the answer, of an exchange that was recorded elsewhere."""
-        if self.sinks:
-            self._tell(Finished(exchange, status, _NO_WORK, tokens, None, None))
+        self._tell(Finished(exchange, status, _NO_WORK, tokens, None, None), self.sinks)
 
-    def _tell(self, finished: Finished) -> None:
-        for sink in self.sinks:
+    def _tell(self, finished: Finished, sinks: tuple[Sink, ...]) -> None:
+        for sink in sinks:
             try:
                 sink(finished)
             except Exception:

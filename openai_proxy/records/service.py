@@ -51,7 +51,8 @@ class Records:
             kind="counter",
             labels=("logger",),
         )
-        self._scribe.sinks = (self.usage.add, self.feeds.feed)
+        self._scribe.sums = (self.usage.add,)
+        self._scribe.readers = (self.feeds.feed,)
         self._scribe.chores = (self.usage.settle, self._retention.step)
         self._scribe.detailed = self.feeds.__len__
         self.recorder = Recorder(self._scribe)
@@ -83,7 +84,7 @@ class Records:
     def listen(self, metered: Metered) -> None:
         """Call `metered(exchange, tokens)` when an exchange has ended, in the recorder's thread: for token limits."""
         self._metered = (*self._metered, metered)
-        self._scribe.sinks = (self.usage.add, self._tell, self.feeds.feed)
+        self._scribe.sinks = (self._tell,)
 
     @property
     def degraded(self) -> str | None:

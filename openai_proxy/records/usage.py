@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from openai_proxy.errors import BadRequest
+from openai_proxy.exchange import Exchange
 from openai_proxy.records.prices import Prices
-
-if TYPE_CHECKING:
-    from openai_proxy.records.scribe import Finished
+from openai_proxy.records.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -60,30 +59,28 @@ class Usage:
         self._rest_until = 0.0
         self._lock = threading.Lock()  # between a settlement and a report, so that no row is seen twice or not at all
 
-    def add(self, finished: "Finished") -> None:
-        """Count one exchange that reached an upstream."""
-        exchange, tokens = finished.exchange, finished.tokens
-        if exchange.connection is None or not 200 <= finished.status < 300:
+    def add(self, exchange: Exchange, tokens: Tokens, number: int = 1) -> None:
+        """Count `number` answered exchanges like `exchange`, of `tokens` together, if an upstream was reached."""
+        if exchange.connection is None:
             return
-        number = int(exchange.created_at // 86400)
-        if number != self._day[0]:
-            self._day = number, datetime.fromtimestamp(exchange.created_at, UTC).date().isoformat()
-        day = self._day[1]
+        day = int(exchange.created_at // 86400)
+        if day != self._day[0]:
+            self._day = day, datetime.fromtimestamp(exchange.created_at, UTC).date().isoformat()
         caller = exchange.caller
         model = exchange.model or exchange.upstream_model or ""
-        key = (day, caller.group or "", caller.key_id or "", model, exchange.connection)
+        key = (self._day[1], caller.group or "", caller.key_id or "", model, exchange.connection)
         cost = self.prices.cost(tokens, exchange.upstream_model, exchange.model) or 0.0
         row = self._pending.get(key)
         if row is None:
             if len(self._pending) >= MAX_PENDING:
-                self.lost += 1
+                self.lost += number
                 return
             row = [0.0] * len(SUMS)
             with self._lock:
                 self._pending[key] = row
             if self._since is None:
                 self._since = self._clock()
-        row[0] += 1
+        row[0] += number
         row[1] += tokens.input
         row[2] += tokens.output
         row[3] += tokens.cached

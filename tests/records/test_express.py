@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openai_proxy.exchange import Attempt, Caller, Exchange, Outcome, Target
-from openai_proxy.records import express
+from openai_proxy.records.express import Express
 from openai_proxy.records.recorder import Entry
 from openai_proxy.records.service import Records
 from tests.records.conftest import JSON
@@ -52,20 +52,26 @@ def told(tmp_path: Path, short: bool, entry_of: Any) -> tuple[list[Any], Any, An
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
-    answers(), st.fixed_dictionaries({"content": VALUES}), st.sampled_from([{}, {"tools": [CALL]}, {"stream": None}])
+    answers(),
+    st.fixed_dictionaries({"content": VALUES}),
+    st.sampled_from([{}, {"tools": [CALL]}, {"stream": None}]),
+    st.sampled_from(["", "a", "ab"]),
+    st.sampled_from([None, "k"]),
 )
-def test_both_ways_write_the_same(tmp_path: Path, answer: Any, message: Any, more: dict[str, Any]) -> None:
+def test_both_ways_write_the_same(
+    tmp_path: Path, answer: Any, message: Any, more: dict[str, Any], attempts: str, key: str | None
+) -> None:
     def entry_of(records: Records) -> Entry:
         about = Exchange(
             "r1",
-            Caller("10.0.0.1", group="g", key_id="k"),
+            Caller("10.0.0.1", group="g", key_id=key),
             "POST",
             "/chat/completions",
             model="gpt",
             session_id="s",
             connection="c",
             upstream_model="up",
-            attempts=[Attempt(Target("a")), Attempt(Target("b"))],
+            attempts=[Attempt(Target(name)) for name in attempts],
             started=100.0,
             created_at=1_700_000_000.0,
             first_byte=100.25,
@@ -82,8 +88,13 @@ def test_both_ways_write_the_same(tmp_path: Path, answer: Any, message: Any, mor
 
 def test_the_common_case_takes_the_short_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[bool] = []
-    plain = express.plain
-    monkeypatch.setattr(express, "plain", lambda scribe, entry: taken.append(plain(scribe, entry)) or taken[-1])
+    record = Express.record
+
+    def noted(self: Express, entry: Entry) -> bool:
+        taken.append(record(self, entry))
+        return taken[-1]
+
+    monkeypatch.setattr(Express, "record", noted)
     records = Records(tmp_path / "logs", tmp_path / "state")
     for content in ("hello", None):
         entry = records.open(Exchange("r", Caller("::1"), "POST", "/chat/completions", model="m"))
@@ -94,3 +105,43 @@ def test_the_common_case_takes_the_short_way(tmp_path: Path, monkeypatch: pytest
         entry.close(Outcome.DONE)
     records.close()
     assert taken == [True, False]
+
+
+def test_sums_are_those_of_each(tmp_path: Path) -> None:
+    found = []
+    for short in (True, False):
+        records = Records(tmp_path / f"logs{short}", tmp_path / f"state{short}")
+        if not short:
+            records.recorder.scribe.detailed = lambda: 1
+        for number in range(60):
+            about = Exchange("r", Caller("::1"), "POST", "/chat/completions", f"m{number % 2}", connection="c")
+            about.started, about.first_byte, about.ended = 0.0, number / 50, number * 6.0
+            entry = records.open(about)
+            entry.request(b'{"messages": [{"role": "user", "content": "hi"}], "user": "me"}')
+            entry.response(200, JSON)
+            choice = {"message": {"role": "assistant", "content": "yes"}, "finish_reason": "stop"}
+            usage = {"prompt_tokens": number, "prompt_tokens_details": {"cached_tokens": number // 2}, "a": 1, "b": 2}
+            entry.data(json.dumps({"choices": [choice], "usage": usage}).encode())
+            entry.close(Outcome.DONE)
+        report = records.usage_report("model,connection")
+        records.close()
+        counted = records.metrics
+        times = {pair: (h.counts, round(h.total, 6)) for pair, h in counted.durations.items()}
+        firsts = {pair: (h.counts, round(h.total, 6)) for pair, h in counted.first_bytes.items()}
+        found.append((report, counted.requests, counted.tokens, times, firsts))
+    assert found[0] == found[1]
+    assert found[0][1] == {("m0", "c", "2xx"): 30, ("m1", "c", "2xx"): 30}
+
+
+def test_a_name_that_is_no_text_is_left_to_the_general_way(tmp_path: Path) -> None:
+    records = Records(tmp_path / "logs", tmp_path / "state")
+    about = Exchange("r", Caller("::1"), "POST", "/chat/completions", model="m", session_id="\udce9t\udce9")
+    entry = records.open(about)
+    entry.request(b'{"messages": []}')
+    entry.response(200, JSON)
+    choice = {"message": {"content": "yes"}, "finish_reason": "stop"}
+    entry.data(json.dumps({"choices": [choice], "usage": {"prompt_tokens": 1}}).encode())
+    entry.close(Outcome.DONE)
+    records.close()
+    (path,) = (tmp_path / "logs").iterdir()
+    assert [json.loads(line)["type"] for line in path.read_bytes().splitlines()] == ["request", "response"]
