@@ -4,7 +4,7 @@ import asyncio
 from urllib.parse import parse_qs
 
 import orjson
-from aiohttp.web import BaseRequest
+from aiohttp.web_request import BaseRequest
 
 from openai_proxy.api.reply import Reply
 from openai_proxy.runtime.state import State

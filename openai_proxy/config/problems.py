@@ -1,6 +1,5 @@
 """What is wrong with the configuration, and where."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +34,8 @@ class ConfigError(ProxyError):
 
 def did_you_mean(wrong: str, right: Iterable[str]) -> str:
     """` (did you mean "x"?)` for the nearest of `right`, or an empty string where nothing is near."""
+    import difflib  # only where something is wrong
+
     names = {name.lower(): name for name in right}
     near = difflib.get_close_matches(wrong.lower(), names, n=1, cutoff=0.6)
     return f' (did you mean "{names[near[0]]}"?)' if near else ""

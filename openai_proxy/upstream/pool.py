@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+from typing import Any
 
 import aiohappyeyeballs
 
@@ -21,6 +22,16 @@ IDLE_TLS = 55.0
 """The same for TLS, where a handshake costs the listener 50-150 ms: CDNs in front of providers close after 60+."""
 
 HAPPY_EYEBALLS_DELAY = 0.25  # RFC 8305 §5
+
+
+def _literal(host: str, port: int) -> list[Any]:
+    """What getaddrinfo says of an address that needs no looking up, without the threads the loop starts for it."""
+    try:
+        return list(
+            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV)
+        )
+    except OSError:
+        return []
 
 
 class Pool:
@@ -74,7 +85,9 @@ class Pool:
     async def _connect(self) -> HttpConnection:
         loop = self._loop
         origin = self.origin
-        infos = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        infos = _literal(origin.host, origin.port) or await loop.getaddrinfo(
+            origin.host, origin.port, type=socket.SOCK_STREAM
+        )
         sock = await aiohappyeyeballs.start_connection(
             infos, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY, interleave=1, loop=loop
         )

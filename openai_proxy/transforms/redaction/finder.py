@@ -50,6 +50,20 @@ def _compile(literals: list[bytes], patterns: list[bytes]) -> Any:
     return re2.compile(b"|".join([*map(re.escape, literals), *patterns]), options=options)
 
 
+class _Lazy:
+    """An automaton built when it is first asked: RE2 and its tables are 3 MB a resting daemon can do without."""
+
+    def __init__(self, literals: list[bytes], patterns: list[bytes]) -> None:
+        self._parts = (literals, patterns)
+        self._built: Any = None
+
+    def search(self, text: bytes, start: int = 0, end: int = sys.maxsize) -> Any:
+        """The first match in `text`, or None."""
+        if self._built is None:
+            self._built = _compile(*self._parts)
+        return self._built.search(text, start, end)
+
+
 class Finder:
     """Finds `secrets` and, with `shapes`, whatever looks like a key. Immutable; used from any thread."""
 
@@ -65,8 +79,8 @@ class Finder:
         self._longest = max(map(len, found), default=0)
         self._plain = literals
         self._known: Any = None
-        self._any = _compile(literals, patterns) if literals or patterns else None
-        self._loud = _compile(literals, [*patterns, ESCAPE])
+        self._any = _Lazy(literals, patterns) if literals or patterns else None
+        self._loud = _Lazy(literals, [*patterns, ESCAPE])
 
     def quiet(self, data: bytes) -> bool:
         """True if `data` holds no secret, and no escape that could hide one or anything else: one pass, no more."""
