@@ -1,0 +1,77 @@
+"""What interactive mode puts before an answer, at whatever place the bytes are cut."""
+
+import itertools
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_proxy.api.preface import Prefaced, into_stream, prefaced
+from tests.agent.support import Response, chunk, completion, events, says
+
+
+async def streamed(body: bytes, cuts: list[int]) -> bytes:
+    edges = sorted({0, len(body), *(cut % (len(body) + 1) for cut in cuts)})
+    response = prefaced(Response([body[a:b] for a, b in itertools.pairwise(edges)]), "Well.")
+    return await response.read(1 << 20)
+
+
+def content(body: bytes) -> str:
+    chunks = [json.loads(line[6:]) for line in body.decode().split("\n\n") if line.startswith("data: {")]
+    return "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if c.get("choices"))
+
+
+@given(st.lists(st.integers(0, 5000), max_size=6))
+async def test_a_stream_is_prefaced_wherever_it_is_cut(cuts: list[int]) -> None:
+    body = says("Hello world")
+    result = await streamed(body, cuts)
+    assert content(result) == "Well.\n\nHello world"
+    ours = next(part for part in result.split(b"\n\n") if b"Well." in part) + b"\n\n"
+    assert result.replace(ours, b"") == body  # every other byte as it came
+    assert result.index(b'"role"') < result.index(b"Well.")
+
+
+async def test_the_preface_stands_before_content_that_comes_at_once() -> None:
+    body = events(chunk({"content": "Hello"}), chunk({}, "stop"))
+    assert content(await streamed(body, [])) == "Well.\n\nHello"
+
+
+async def test_comments_and_lines_ended_otherwise_are_passed_over() -> None:
+    body = b": hello\r\n\r\n" + says("Hi").replace(b"\n", b"\r\n")
+    response = prefaced(Response([body]), "Well.")
+    result = (await response.read(1 << 20)).replace(b"\r\n", b"\n")
+    assert content(result.removeprefix(b": hello\n\n")) == "Well.\n\nHi"
+
+
+async def test_an_error_gets_no_preface() -> None:
+    body = b'data: {"error":{"message":"no"}}\n\n'
+    assert await streamed(body, [3]) == body
+
+
+async def test_a_whole_answer_is_prefaced() -> None:
+    response = Prefaced(Response([completion({"content": "Hi"})], kind=b"application/json"), "Well.")
+    answer = json.loads(await response.read(1 << 20))
+    assert answer["choices"][0]["message"]["content"] == "Well.\n\nHi"
+    calls: dict[str, Any] = {"content": None, "tool_calls": [{"id": "c"}]}
+    response = Prefaced(Response([completion(calls, "tool_calls")], kind=b"application/json"), "Well.")
+    assert json.loads(await response.read(1 << 20))["choices"][0]["message"]["content"] == "Well."
+    broken = Prefaced(Response([b"<html>"], kind=b"application/json"), "Well.")
+    assert await broken.read(100) == b"<html>"
+
+
+async def test_errors_and_compressed_answers_are_left_alone() -> None:
+    refused = Response([b"{}"], status=429)
+    assert prefaced(refused, "Well.") is refused
+    packed = Response([b"\x1f\x8b"])
+    packed.headers.append((b"Content-Encoding", b"gzip"))
+    assert prefaced(packed, "Well.") is packed
+
+
+async def test_the_agents_pieces_are_prefaced_in_the_same_way() -> None:
+    async def pieces() -> Any:
+        yield events(chunk({"role": "assistant", "content": ""}), done=False)
+        yield events(chunk({"content": "Hi"}))
+
+    result = b"".join([piece async for piece in into_stream(pieces(), "Well.")])
+    assert content(result) == "Well.\n\nHi"
