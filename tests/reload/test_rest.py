@@ -1,0 +1,142 @@
+"""When files may be read: at rest, by a clock that may be wrong, at the start too; and what never rests."""
+
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from openai_proxy.runtime import prepare, reload, tree
+from tests.conftest import DaemonFactory
+from tests.reload.conftest import ECHO
+from tests.reload.looking import model, models, problems, until_owner
+from tests.reload.process import reloading, write_house, write_model
+
+
+def test_a_start_waits_for_a_file_that_is_being_written(make_daemon: DaemonFactory) -> None:
+    daemon = make_daemon(ECHO, files={"models/m.yaml": "name: m\n"}, start=False)
+    path = daemon.conf_dir / "models" / "m.yaml"
+    ended = threading.Event()
+
+    def write_slowly() -> None:
+        with path.open("w") as out:
+            out.write("name: m\n")
+            for number in range(20):
+                time.sleep(0.05)
+                out.write(f"# line {number}\n")
+                out.flush()
+            out.write("owned_by: whole\n")
+        ended.set()
+
+    writing = threading.Thread(target=write_slowly)
+    writing.start()
+    daemon.start()
+    assert ended.is_set()
+    assert models(daemon)["m"] == "whole"
+    writing.join()
+
+
+def test_a_start_leaves_broken_files_out_and_lists_them(make_daemon: DaemonFactory) -> None:
+    files = {
+        "models/good.yaml": model("good", "me"),
+        "models/bad.yaml": "name: [\n",
+        "skills/bad.yaml": "content: [\n",
+        "tools/bad.py": "def (:\n",
+        "mcp/servers.yaml": "servers: {bad: {comand: x}}\n",
+    }
+    daemon = make_daemon(ECHO, files=files)
+    assert models(daemon)["good"] == "me"
+    assert sorted(problem.split(":")[0] for problem in problems(daemon)) == [
+        "bad.py", "bad.yaml", "bad.yaml", "servers.yaml",
+    ]  # fmt: skip
+    for file in ("models/bad.yaml", "skills/bad.yaml", "tools/bad.py", "mcp/servers.yaml"):
+        assert daemon.stderr.count(f"{daemon.conf_dir / file}:") == 1
+    for file in files:
+        if file != "models/good.yaml":
+            (daemon.conf_dir / file).unlink()
+    daemon.write("models/good.yaml", model("good", "you"))
+    until_owner(daemon, "good", "you")
+    assert problems(daemon) == []
+
+
+async def test_a_clock_that_was_set_back_delays_a_reload_only_as_long_as_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every file seems to be of tomorrow: then what counts is how long we have seen it as it is."""
+    write_house(tmp_path / "conf", 1)
+    async with reloading(tmp_path) as (state, reloads):
+        monkeypatch.setattr(tree.Tree, "quiet_for", lambda self: -86400.0)
+        write_model(tmp_path / "conf", 0, "second")
+        began = time.monotonic()
+        assert (await reloads.ask())["changed"]
+        assert time.monotonic() - began >= prepare.SETTLE
+        assert state.generation.snapshot.models["house/m0"].owned_by == "second"
+
+
+async def test_the_clock_of_another_machine_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a network file system times may be old although the file is being written."""
+    write_house(tmp_path / "conf", 1)
+    async with reloading(tmp_path) as (_, reloads):
+        reloads.remote = True
+        monkeypatch.setattr(tree.Tree, "quiet_for", lambda self: 86400.0)
+        write_model(tmp_path / "conf", 0, "second")
+        began = time.monotonic()
+        assert (await reloads.ask())["changed"]
+        assert time.monotonic() - began >= prepare.SETTLE
+
+
+async def test_what_never_rests_is_read_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_house(tmp_path / "conf", 1)
+    monkeypatch.setattr(reload, "MAX_SETTLE", 0.3)
+    stop = threading.Event()
+
+    def scribble() -> None:
+        number = 0
+        while not stop.wait(0.01):
+            number += 1
+            write_model(tmp_path / "conf", 1, f"draft{number}")
+
+    async with reloading(tmp_path) as (_, reloads):
+        scribbling = threading.Thread(target=scribble)
+        scribbling.start()
+        try:
+            assert (await reloads.ask())["changed"]
+        finally:
+            stop.set()
+            scribbling.join()
+    assert "changes all the time" in caplog.text
+
+
+async def test_a_file_that_changes_while_it_is_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_house(tmp_path / "conf", 1)
+    seen: list[str | None] = []
+    read = reload.prepare
+
+    def disturbed(*arguments: object) -> prepare.Prepared:
+        found = read(*arguments)  # type: ignore[arg-type]  # as given
+        seen.append(found.snapshot.models["house/m0"].owned_by)
+        if len(seen) == 1:
+            write_model(tmp_path / "conf", 0, "third")
+        return found
+
+    monkeypatch.setattr(reload, "prepare", disturbed)
+    async with reloading(tmp_path) as (state, reloads):
+        write_model(tmp_path / "conf", 0, "second")
+        answer = await reloads.ask()
+        assert seen == ["second", "third"]
+        assert (answer["generation"], state.generation.snapshot.models["house/m0"].owned_by) == (2, "third")
+
+
+def test_nothing_heavy_is_imported_to_watch() -> None:
+    """The package around watchfiles' core brings anyio; aiohttp-sse the whole of aiohttp: neither belongs at rest."""
+    code = (
+        "import sys\nfrom openai_proxy.runtime.watcher import notifier\nimport openai_proxy.daemon\nnotifier()\n"
+        "print([name for name in ('anyio', 'watchfiles', 'aiohttp_sse') if name in sys.modules])"
+    )
+    done = subprocess.run(["python", "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == "[]"
