@@ -100,6 +100,7 @@ async def test_what_never_rests_is_read_in_the_end(
             write_model(tmp_path / "conf", 1, f"draft{number}")
 
     async with reloading(tmp_path) as (_, reloads):
+        write_model(tmp_path / "conf", 1, "draft")
         scribbling = threading.Thread(target=scribble)
         scribbling.start()
         try:
