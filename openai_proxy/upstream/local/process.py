@@ -4,12 +4,13 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
+from openai_proxy.children import inherited
 from openai_proxy.errors import UpstreamDisconnected
 from openai_proxy.secrets import vault
 from openai_proxy.tasks import cancel, spawn
@@ -20,10 +21,31 @@ _LINE: Final = 16 << 20  # bytes one event may have
 _AHEAD: Final = 64  # events read before anybody wants them; then the pipe holds the child back
 _GRACE: Final = 2.0  # seconds between a polite end and the other kind
 
+_NAMES: Final = frozenset({"LD_LIBRARY_PATH", "VIRTUAL_ENV"})
+_PREFIXES: Final = (
+    *("HF_", "TRANSFORMERS_", "SAFETENSORS_", "TORCH", "PYTORCH_", "PYTHON"),
+    *("CUDA", "NVIDIA_", "NCCL_", "ROCM_", "ROCR_", "HIP_", "HSA_"),
+    *("OMP_", "MKL_", "OPENBLAS_", "KMP_"),
+)
+
 
 def worker_command(*arguments: str) -> list[str]:
     """The command line of a worker with this interpreter."""
     return [sys.executable, "-m", "openai_proxy.upstream.local", *arguments]
+
+
+def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a worker inherits of `environ`: what Python, accelerators and model libraries ask for, and no key of ours.
+
+    A model directory may bring code, and a callable may be anybody's.
+    """
+    paths = [str(Path(__file__).parents[3]), *filter(None, [environ.get("PYTHONPATH")])]
+    return {
+        **inherited(environ, _NAMES, _PREFIXES),
+        "PYTHONPATH": os.pathsep.join(paths),
+        "HF_HUB_OFFLINE": "1",  # a model directory is all there is; a missing file must not become a download
+        "TOKENIZERS_PARALLELISM": "false",
+    }
 
 
 class WorkerProcess:
@@ -42,17 +64,13 @@ class WorkerProcess:
     @classmethod
     async def start(cls, command: Sequence[str], name: str) -> "WorkerProcess":
         """Start `command`. Raises UpstreamDisconnected if that cannot be done."""
-        root = str(Path(__file__).parents[3])
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        # HF_HUB_OFFLINE: a model directory is all there is; a missing file must not become a download.
-        extra = {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env={**os.environ, **extra},
+                env=worker_environment(os.environ),
                 limit=_LINE,
                 start_new_session=True,  # Ctrl-C at the terminal is the daemon's to handle
             )
