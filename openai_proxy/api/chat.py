@@ -21,7 +21,6 @@ from openai_proxy.api import first_answer, multipart, redacting, steering
 from openai_proxy.api.body import decoded
 from openai_proxy.api.headers import upstream_fields
 from openai_proxy.api.passthrough import relay
-from openai_proxy.api.preface import prefaced
 from openai_proxy.api.visit import Visit
 from openai_proxy.errors import BadRequest, NotFound, UpstreamError, unknown_model
 from openai_proxy.exchange import Target, UpstreamRequest
@@ -174,6 +173,8 @@ async def _pass(visit: Visit, route: Route, make: MakeRequest) -> None:
         raise visit.failed
     opened = await open_first(route.targets, make, generation.upstreams, visit.exchange, visit.first, visit.failed)
     if visit.preface:
+        from openai_proxy.api.preface import prefaced
+
         opened.response = prefaced(opened.response, visit.preface)
     connection = generation.config.connections[opened.target.connection]
     await relay(opened, visit.reply, visit.exchange, visit.entry, forward_auth=connection.forward_auth)

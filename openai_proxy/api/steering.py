@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from openai_proxy.api.own_answer import answer
 from openai_proxy.api.visit import Visit
 from openai_proxy.errors import BadRequest, Forbidden
 from openai_proxy.exchange import Target
@@ -63,6 +62,8 @@ async def steer(visit: Visit, body: bytes, document: dict[str, Any]) -> tuple[by
     visit.session = session
     _keep(visit, identity, session)
     if cleaned.alone:
+        from openai_proxy.api.own_answer import answer
+
         visit.entry.request(body)
         text = "\n".join([*greeting, *told])
         if visit.opening is not None:

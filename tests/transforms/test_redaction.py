@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.secrets import MARK, Vault
-from openai_proxy.transforms.redaction.finder import Finder
+from openai_proxy.transforms.redaction.finder import SLICE, Finder
 from openai_proxy.transforms.redaction.redactor import Redactor
 
 SECRET = "Zq7/pl+Tk9-w!x&U3mNvC5tRb1eYhG8a"
@@ -233,6 +233,16 @@ def test_log_lines_stay_json() -> None:
     assert "nightingale-77" not in json.loads(clean)["a"]
     assert "sk-proj" not in clean
     assert json.loads(clean)["b"] == 1
+
+
+@pytest.mark.parametrize("before", [SLICE - len(SECRET) - 1, SLICE - 7, SLICE, 2 * SLICE - 1])
+def test_a_secret_across_two_slices_of_a_large_body_is_found(before: int) -> None:
+    made = redactor(SECRET)
+    for text in (SECRET, OPENAI):
+        body = b" " * before + text.encode() + b" " * SLICE
+        assert made._finder.suspects(body)
+        assert not made._finder.quiet(body)
+    assert not made._finder.suspects(b" " * (3 * SLICE + 5))
 
 
 def test_what_the_vault_learns_later_is_found_after_a_refresh() -> None:

@@ -16,6 +16,11 @@ from openai_proxy.transforms.redaction.shapes import BEGIN, PATTERNS, PRIVATE_KE
 
 Span = tuple[int, int]
 
+SLICE = 1 << 20
+"""Bytes that are searched at a stretch: RE2 keeps the interpreter lock, so between two of them others get a turn."""
+
+MAX_SHAPE = 8192  # bytes in which what looks like a key must show that it does
+
 _MARK = MARK.encode()
 _MEMORY = 16 << 20  # bytes RE2 may use for the states of its automaton
 _BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
@@ -84,18 +89,26 @@ class Finder:
 
     def quiet(self, data: bytes) -> bool:
         """True if `data` holds no secret, and no escape that could hide one or anything else: one pass, no more."""
-        return self._loud.search(data) is None
+        return not self._stands_in(self._loud, data)
 
     def suspects(self, data: bytes) -> bool:
         """True if `data`, text or raw JSON, may hold a secret; False if it surely holds none."""
         if self._any is None:
             return False
-        if self._any.search(data) is not None:
+        if self._stands_in(self._any, data):
             return True
         if b"\\" in data or b"%" in data:
             flat = flatten(data)
-            return flat is not data and self._any.search(flat) is not None
+            return flat is not data and self._stands_in(self._any, flat)
         return False
+
+    def _stands_in(self, pattern: Any, data: bytes) -> bool:
+        if len(data) <= SLICE:
+            return pattern.search(data) is not None
+        overlap = self._longest + MAX_SHAPE
+        return any(
+            pattern.search(data, start, start + SLICE + overlap) is not None for start in range(0, len(data), SLICE)
+        )
 
     def spans(self, text: bytes) -> list[Span]:
         """Where secrets stand in `text`, in order, none touching another."""
