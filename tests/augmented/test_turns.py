@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.agent.support import chunk, completion, events
-from tests.augmented.talk import CLIENT_TOOL, MODE_IDS, MODES, ask, chat, conversation, names, roles, sse, told
+from tests.augmented.talk import CLIENT_TOOL, MODE_IDS, MODES, ask, chat, conversation, names, request, roles, sse, told
 from tests.harness.daemon import CANARY, Daemon
 from tests.harness.plays import plain
 from tests.harness.upstream import Upstream
@@ -191,3 +191,20 @@ def test_an_augmented_name_is_answered_by_that_name_on_every_spelling_of_the_pat
     play = conversation(upstream, "Hello.", stream=False)
     answer = ask(house, "augmented/bare", play, stream=False, path="/chat/completions")
     assert told(answer, "augmented/bare", stream=False).content == "Hello."
+
+
+def test_many_conversations_at_once_do_not_mix(house: Daemon, upstream: Upstream) -> None:
+    """Fifty turns with tools, all under way at the same moment, each gets its own answer."""
+    gate = upstream.gate()
+    plays = []
+    for number in range(50):
+        call = ("c1", "double", json.dumps({"number": number}))
+        answers = conversation(upstream, [call], f"Answer {number}.", stream=True).answers
+        plays.append(upstream.rounds((gate, *answers[0]), *answers[1:]))
+    wires = [request(house.wire(), "augmented/tools", play, stream=True) for play in plays]
+    for play in plays:
+        play.begun()
+    gate.open()
+    for number, (wire, play) in enumerate(zip(wires, plays, strict=True)):
+        assert told(wire.answer(), "augmented/tools", stream=True).content == f"Answer {number}."
+        assert play.bodies()[1]["messages"][-1]["content"] == str(2 * number)

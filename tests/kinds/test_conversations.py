@@ -8,9 +8,13 @@ from typing import Any
 import openai
 import pytest
 
+from tests.conftest import DaemonFactory
+from tests.front.house import connection
 from tests.harness.daemon import CANARY, Daemon
 from tests.harness.plays import HOLD
 from tests.harness.upstream import Play, Upstream
+from tests.harness.waiting import eventually
+from tests.kinds.conftest import MINE, kinds_conf
 from tests.kinds.vendors import CALL, TEXT, VENDORS
 
 TOOL: Any = {"type": "function", "function": {"name": "theirs", "parameters": {"type": "object", "properties": {}}}}
@@ -168,3 +172,13 @@ def test_nothing_heavy_is_imported(kinds: Daemon) -> None:
     maps = Path(f"/proc/{kinds.process.pid}/maps").read_text()
     assert "torch" not in maps
     assert "numpy" not in maps
+
+
+def test_kinds_that_nobody_uses_cost_next_to_nothing(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+    """A house with a connection of every kind, none of them asked, is as small as one with a plain connection."""
+    plain = make_daemon({"connections": {"openai": connection(upstream.url)}})
+    every = make_daemon(kinds_conf(upstream), files={"mine.py": MINE})
+    for daemon in (plain, every):
+        eventually(lambda daemon=daemon: daemon.get("/v1/models").json()["data"], "the models are listed")  # type: ignore[misc]
+    assert every.children() == [], "no child before the first question"
+    assert every.rss() - plain.rss() < 6 * 2**20
