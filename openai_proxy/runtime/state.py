@@ -108,7 +108,7 @@ class State:
         if self._supervisor is None:
             from openai_proxy.tools.mcp.supervisor import Supervisor
 
-            self._supervisor = Supervisor(self.publish)
+            self._supervisor = Supervisor(self.publish, self.settings.state_dir / "mcp-pins.json")
         return self._supervisor
 
     @property

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from openai_proxy.tools.mcp.definitions import Listing, ToolDefinition, compare, hold_back
+from openai_proxy.tools.mcp.pins import Pins
 
 log = logging.getLogger(__name__)
 
@@ -11,8 +12,9 @@ log = logging.getLogger(__name__)
 class KnownTools:
     """The tools on offer. `version` counts changes; `held` names those whose new definition is held back."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, pins: Pins) -> None:
         self._server = server
+        self._pins = pins
         self._tools: dict[str, ToolDefinition] | None = None
         self._accept = False
         self.held: tuple[str, ...] = ()
@@ -33,12 +35,18 @@ class KnownTools:
         """Take the next listing as the truth, also where definitions are pinned."""
         self._accept = True
 
-    def take(self, listing: Listing, *, pin: bool) -> None:
-        """Make `listing` the known one. A redefined tool is told, and with `pin` keeps its old definition."""
+    def take(self, listing: Listing, *, identity: str, pin: bool) -> None:
+        """Make `listing` the known one. A redefined tool is told, and with `pin` keeps its old definition.
+
+        The first listing of a pinned server is compared with what was accepted of that `identity` before a restart.
+        """
         new = dict(listing.tools)
         self.left_out, self.held = listing.left_out, ()
-        if self._tools is not None:
-            change = compare(self._tools, new)
+        before: Mapping[str, ToolDefinition] | None = self._tools
+        if before is None and pin:
+            before = self._pins.of(identity)
+        if before is not None:
+            change = compare(before, new)
             if change.changed:
                 held = " (held back: pinned)" if pin and not self._accept else ""
                 log.warning("mcp server %s redefined %s%s", self._server, ", ".join(change.changed), held)
@@ -46,7 +54,8 @@ class KnownTools:
                 counts = len(change.added), len(change.removed)
                 log.info("mcp server %s: %d tools added, %d removed", self._server, *counts)
             if pin and not self._accept:
-                new, self.held = hold_back(self._tools, new)
+                new, self.held = hold_back(before, new)
         self._accept = False
         self._tools = new
+        self._pins.keep(identity, new if pin else None)
         self.version += 1

@@ -26,6 +26,7 @@ from openai_proxy.tools.mcp import backoff
 from openai_proxy.tools.mcp.definitions import ToolDefinition
 from openai_proxy.tools.mcp.failures import Failure, Kind
 from openai_proxy.tools.mcp.known import KnownTools
+from openai_proxy.tools.mcp.pins import Pins
 from openai_proxy.tools.mcp.settings import ServerSettings, call_timeout, start_timeout
 from openai_proxy.tools.mcp.trace import NotDelivered
 from openai_proxy.tools.result import failure as failed
@@ -62,6 +63,7 @@ class Server:
         *,
         sdk: Callable[[], Awaitable[ModuleType]],
         eras: dict[str, str],
+        pins: Pins,
         changed: Callable[["Server"], None],
     ) -> None:
         self.config = config
@@ -80,7 +82,7 @@ class Server:
         self._ready_since = 0.0
         self._last_attempt = 0.0
         self._stderr = ""
-        self.known = KnownTools(config.name)
+        self.known = KnownTools(config.name, pins)
         self.restarts = 0
         self.last_error: str | None = None
         self.protocol: str | None = None
@@ -333,7 +335,7 @@ class Server:
 
     def _take_listing(self, connection: "Connection") -> None:
         if connection.listing is not None:
-            self.known.take(connection.listing, pin=self.config.pin)
+            self.known.take(connection.listing, identity=self.config.identity(), pin=self.config.pin)
 
     # Waiting, retiring, telling.
 

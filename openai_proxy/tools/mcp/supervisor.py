@@ -7,6 +7,7 @@ configured: the daemon is ready before its servers are.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +16,7 @@ from openai_proxy.tasks import spawn
 from openai_proxy.tools.base import Tool
 from openai_proxy.tools.mcp import sdk
 from openai_proxy.tools.mcp.names import exposed_names
+from openai_proxy.tools.mcp.pins import Pins
 from openai_proxy.tools.mcp.policy import Globs
 from openai_proxy.tools.mcp.server import DRAIN, Server, State
 from openai_proxy.tools.mcp.settings import ServerSettings
@@ -29,9 +31,10 @@ _HOLD_LIMIT = 600.0  # seconds a removed server is kept for requests that began 
 
 
 class Supervisor:
-    """All MCP servers of the house."""
+    """All MCP servers of the house. What is pinned is kept in the file `pins`, if one is given."""
 
-    def __init__(self, on_event: OnEvent | None = None) -> None:
+    def __init__(self, on_event: OnEvent | None = None, pins: Path | None = None) -> None:
+        self._pins = Pins(pins)
         self._on_event = on_event
         self._servers: dict[str, Server] = {}
         self._configs: dict[str, ServerSettings] = {}
@@ -66,7 +69,9 @@ class Supervisor:
                 self._servers[name] = back
                 back.apply(config)
             else:
-                self._servers[name] = Server(config, sdk=self._sdk, eras=self._eras, changed=self._server_changed)
+                self._servers[name] = Server(
+                    config, sdk=self._sdk, eras=self._eras, pins=self._pins, changed=self._server_changed
+                )
 
     def tools(
         self, server: str, whitelist: Sequence[str] | None = None, blacklist: Sequence[str] | None = None
@@ -159,6 +164,7 @@ class Supervisor:
             await asyncio.wait(waiting)
         if self._loading is not None:
             await asyncio.wait({self._loading})
+        await self._pins.aclose()
 
     async def _sdk(self) -> ModuleType:
         if self._loading is None or (self._loading.done() and self._loading.exception() is not None):
