@@ -176,6 +176,33 @@ class ArgumentCheck:
             return None
         return "; ".join(dict.fromkeys(_words(e) for e in errors)) or None
 
+    def admit(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+        """The arguments to call with, and what is wrong with them or None.
+
+        Models write `null` for "not given". Where the schema refuses that and does not require the property, it is
+        left out, so that the tool's own default holds.
+        """
+        wrong = self(arguments)
+        if wrong is None or (kept := self._without_nulls(arguments)) is arguments:
+            return arguments, wrong
+        return kept, self(kept)
+
+    def _without_nulls(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        assert self._schema is not None
+        properties, required = self._schema.get("properties"), self._schema.get("required") or ()
+        if not isinstance(properties, Mapping) or not isinstance(required, list | tuple):
+            return arguments
+        shared = {key: self._schema[key] for key in ("$defs", "definitions") if key in self._schema}
+        unwanted = [
+            name
+            for name, value in arguments.items()
+            if value is None
+            and name in properties
+            and name not in required
+            and ArgumentCheck({"properties": {name: properties[name]}, **shared})({name: None}) is not None
+        ]
+        return {name: value for name, value in arguments.items() if name not in unwanted} if unwanted else arguments
+
     def _trivial(self) -> bool:
         """True if nothing in the root schema could refuse an empty object."""
         return self._schema is not None and self._schema.keys() <= {

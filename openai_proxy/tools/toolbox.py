@@ -91,7 +91,8 @@ class Toolbox:
             given = parse_arguments(arguments)
         except ValueError as error:
             return failure(str(error))
-        if (wrong := self._check(tool)(given)) is not None:
+        given, wrong = self._check(tool).admit(given)
+        if wrong is not None:
             return failure(f"Wrong arguments for {name}: {wrong}")
         scope = asyncio.timeout(timeout)
         try:

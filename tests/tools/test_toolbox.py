@@ -148,3 +148,46 @@ def test_the_house_has_all_handlers_and_all_servers_tools():
         "get_current_time",
         "mcp_x_y",
     )
+
+
+OPTIONAL = {
+    "type": "object",
+    "properties": {
+        "room": {"type": "string"},
+        "level": {"type": "integer"},
+        "mode": {"$ref": "#/$defs/mode"},
+        "note": {"type": ["string", "null"]},
+        "maybe": {"anyOf": [{"type": "number"}, {"type": "null"}]},
+        "any": {},
+    },
+    "required": ["room"],
+    "$defs": {"mode": {"enum": ["a", "b"]}},
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "called"),
+    [
+        ({"room": "x", "level": None}, {"room": "x"}),
+        ({"room": "x", "level": None, "mode": None}, {"room": "x"}),
+        ({"room": "x", "mode": None, "note": None, "maybe": None, "any": None}, None),
+        ({"room": "x", "note": None}, {"room": "x", "note": None}),
+        ({"room": "x", "unknown": None}, {"room": "x", "unknown": None}),
+    ],
+)
+async def test_null_for_an_optional_property_is_as_if_it_were_absent(given, called):
+    tool = Fake("t", parameters=OPTIONAL)
+    result = await Toolbox([tool]).run("t", given)
+    assert not result.is_error, result.text
+    assert tool.calls == [called or {"room": "x", "note": None, "maybe": None, "any": None}]
+
+
+@pytest.mark.parametrize(
+    "given", [{"room": None}, {"room": None, "level": None}, {"room": "x", "level": None, "mode": "c"}, {"level": None}]
+)
+async def test_null_excuses_nothing_else(given):
+    tool = Fake("t", parameters=OPTIONAL)
+    result = await Toolbox([tool]).run("t", given)
+    assert result.is_error
+    assert "level" not in result.text, "what was left out is not complained about"
+    assert tool.calls == []
