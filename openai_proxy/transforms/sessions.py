@@ -137,7 +137,10 @@ class Sessions:
 
     def put(self, key: bytes, session: Session) -> None:
         """Keep `session` under `key` from now on; one in which nothing is set is forgotten."""
-        if key in self._known:
+        present = self._known.get(key)
+        if present == session:
+            return
+        if present is not None:
             self._drop(key)
         self._dirty = True
         if not session.worth_keeping:

@@ -73,6 +73,17 @@ def test_a_session_without_settings_is_not_kept() -> None:
     assert (len(kept), kept.concern("anna")) == (0, False)
 
 
+def test_what_is_put_back_unchanged_is_not_written_again(tmp_path: Path) -> None:
+    kept = Sessions(tmp_path / "sessions.json")
+    kept.put(key("s"), Session("anna", model="x"))
+    assert kept.dump() is not None
+    found = kept.get(key("s"), 100)
+    assert found is not None
+    kept.put(key("s"), found.copy())
+    assert kept.dump() is None
+    assert kept.dump(all_of_it=True) is not None
+
+
 def test_there_are_never_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LIMIT", 10)
     kept = Sessions()
