@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from openai_proxy.upstream.local.worker import Refused, Run
+from openai_proxy.upstream.local.engine import Refused, Run
 
 _NOT_PARAMETERS = frozenset({"messages", "stream", "stream_options"})
 

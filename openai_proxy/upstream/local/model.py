@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, StoppingCriteria, TextIteratorStreamer, set_seed
 
-from openai_proxy.upstream.local.worker import Refused, Run
+from openai_proxy.upstream.local.engine import Refused, Run
 
 _DEFAULT_NEW_TOKENS = 2048  # where the request says nothing: a model that never ends must end some time
 

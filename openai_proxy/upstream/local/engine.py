@@ -1,0 +1,45 @@
+"""What the worker and the two kinds of local model share: how an answer is asked for, given and refused."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+
+class Refused(Exception):
+    """A request the model cannot serve: what the caller is told."""
+
+    def __init__(self, message: str, *, status: int = 400, code: str = "invalid_request") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class Run(Protocol):
+    """One answer under way. The numbers are valid after its last piece."""
+
+    @property
+    def finish_reason(self) -> str:
+        """`stop` or `length`."""
+        ...
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the conversation."""
+        ...
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens of the answer."""
+        ...
+
+    def __iter__(self) -> Iterator[str | dict[str, Any]]:
+        """Pieces of text, or deltas of a chat chunk. May raise Refused."""
+        ...
+
+
+class Engine(Protocol):
+    """What answers: model.Model or function.Function."""
+
+    def run(self, body: dict[str, Any], cancelled: threading.Event) -> Run:
+        """Begin to answer `body`; ends soon after `cancelled` is set."""
+        ...
