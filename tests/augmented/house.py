@@ -120,6 +120,7 @@ MODELS = {
     "deadline": f"tools: {OURS}\ndeadline: 1.5",
     "brisk": f"tools: {OURS}\nupstream_model: 'brisk:m-brisk'",
     "on-echo": f"tools: {OURS}\nupstream_model: 'echo:echo'",
+    "params": f"tools: {OURS}\nparams: {{default: {{temperature: 0.3}}, override: {{top_p: 0.5}}, drop: [user]}}",
     "templates": "system_prompt: |\n"
     '  Six times seven is {{calculator(expression="6*7")}}, twice {{double(number=21)}}.\n'
     '  Broken: {{boom()}}. Bad: {{calculator(expression="6*")}}. Slow: {{never()}}.\n'

@@ -94,3 +94,15 @@ def test_execute_tools_runs_what_the_client_offers_and_we_have(upstream: Upstrea
     play = conversation(upstream, "Hello.", stream=True)
     body = {"model": play.model, "messages": [{"role": "user", "content": "Hi"}], "stream": True}
     assert daemon.post("/v1/chat/completions", json.dumps(body).encode()).body.count(b"Hell") == 1
+
+
+@both_modes
+def test_the_models_own_parameters_reach_every_round(house: Daemon, upstream: Upstream, stream: bool) -> None:
+    """First what is dropped, then defaults, then overrides; a caller's own value beats a default."""
+    play = conversation(upstream, [("c1", "double", '{"number":1}')], "2.", stream=stream)
+    chat(house, "params", play, stream=stream, user="me", top_p=0.9)
+    for body in play.bodies():
+        assert (body.get("temperature"), body.get("top_p"), "user" in body) == (0.3, 0.5, False)
+    play = conversation(upstream, "Hi.", stream=stream)
+    chat(house, "params", play, stream=stream, temperature=1)
+    assert play.bodies()[0]["temperature"] == 1

@@ -91,6 +91,17 @@ def test_a_conversation_from_the_shell(house: Daemon) -> None:
     assert (done.returncode, done.stdout) == (0, "one\ntwo\n")
 
 
+def test_explain_tells_what_a_request_would_get(house: Daemon) -> None:
+    done = run(house, "explain", "augmented/injected", "--config-dir", str(house.conf_dir), "--env-file", "/nowhere")
+    assert (done.returncode, done.stderr) == (0, "")
+    for part in ("m-injected", "'main'", "| Prompt.", "python-expert", "injected.yaml:1"):
+        assert part in done.stdout
+    assert "cook" not in done.stdout
+    tools = run(house, "explain", "augmented/tools", "--config-dir", str(house.conf_dir), "--env-file", "/nowhere")
+    assert "calculator, upper, double, area" in tools.stdout
+    assert CANARY not in done.stdout + tools.stdout
+
+
 def test_chat_with_an_unknown_model_is_one_line(house: Daemon, upstream: Upstream) -> None:
     done = run(house, "chat", "augmented/boom:echo", "Hi", "--port", "1")
     assert done.returncode == 1
