@@ -1,6 +1,7 @@
 """A client that leaves, and an owner who cancels: model and tool are let go of at once, wherever the turn stands."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,16 @@ import pytest
 
 from tests.agent.grammar import check
 from tests.agent.support import chunk, events
-from tests.augmented.talk import MODE_IDS, MODES, asks, chat, conversation, request
+from tests.augmented.house import house_conf, house_files
+from tests.augmented.talk import MODE_IDS, MODES, asks, chat, conversation, request, told
+from tests.conftest import DaemonFactory
 from tests.harness import plays
 from tests.harness.answers import check_error
 from tests.harness.daemon import Daemon
 from tests.harness.plays import HOLD, SSE_HEAD
 from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
-from tests.harness.wire import Wire
+from tests.harness.wire import Closed, Wire
 
 AT_ONCE = 3.0  # seconds; the limits of the connection and of the tools are 60. The figure itself is the bench's.
 
@@ -129,3 +132,28 @@ def test_the_owner_cancels_a_turn_while_the_model_thinks(house: Daemon, upstream
     assert house.post(f"/admin/requests/{one['id']}/cancel", b"").status == 200
     assert seen.hung_up.wait(AT_ONCE)
     check_error(wire.answer(), 503, "cancelled")
+
+
+@pytest.mark.parametrize("stream", MODES, ids=MODE_IDS)
+def test_a_stop_waits_for_the_turn(
+    make_daemon: DaemonFactory, upstream: Upstream, stream: bool, tmp_path: Path
+) -> None:
+    """SIGTERM while a tool runs: the answer comes to its end first, the next round included."""
+    daemon = make_daemon(house_conf(upstream), files=house_files())
+    play = conversation(upstream, [("c1", "gate", json.dumps({"folder": str(tmp_path)}))], "Done.", stream=stream)
+    wire = request(daemon.wire(), "augmented/tools", play, stream=stream)
+    eventually((tmp_path / "started").exists, "the tool runs")
+    daemon.signal(signal.SIGTERM)
+    eventually(lambda: _refuses(daemon), "it takes no more")
+    (tmp_path / "go").touch()
+    assert told(wire.answer(), "augmented/tools", stream=stream).content == "Done."
+    assert daemon.process.wait(20) == 0
+    daemon.assert_quiet()
+
+
+def _refuses(daemon: Daemon) -> bool:
+    try:
+        with daemon.wire() as wire:
+            return wire.request("GET", "/v1/models").answer(method="GET").status == 503
+    except (OSError, Closed):  # the listener is closed, perhaps with us in its queue
+        return True

@@ -7,8 +7,9 @@ import pytest
 
 from tests.agent.support import chunk, completion, events
 from tests.augmented.talk import CLIENT_TOOL, MODE_IDS, MODES, ask, chat, conversation, names, request, roles, sse, told
+from tests.harness.answers import check_error
 from tests.harness.daemon import CANARY, Daemon
-from tests.harness.plays import plain
+from tests.harness.plays import HOLD, plain
 from tests.harness.upstream import Upstream
 
 both_modes = pytest.mark.parametrize("stream", MODES, ids=MODE_IDS)
@@ -113,6 +114,14 @@ def test_a_deadline_withdraws_the_tools_and_still_answers(house: Daemon, upstrea
     play = conversation(upstream, [("c1", "never", "{}")], "Time is up.", stream=stream)
     assert chat(house, "deadline", play, stream=stream).content == "Time is up."
     assert play.bodies()[1]["tool_choice"] == "none"
+
+
+@both_modes
+def test_a_provider_that_thinks_beyond_the_deadline(house: Daemon, upstream: Upstream, stream: bool) -> None:
+    play = upstream.play(HOLD)
+    error = check_error(ask(house, "augmented/deadline", play, stream=stream), 504, "deadline_exceeded")
+    assert error["message"] == "The answer took too long."
+    assert play.begun().hung_up.wait(3), "and is let go of"
 
 
 @both_modes
