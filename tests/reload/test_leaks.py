@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import threading
 from pathlib import Path
 
@@ -39,6 +40,8 @@ async def test_hundreds_of_reloads_leave_nothing_behind(tmp_path: Path) -> None:
                 await asyncio.sleep(0.01)
 
         state.leases._grace = 0.01
+        barrier = threading.Barrier(min(32, (os.cpu_count() or 1) + 4))
+        await asyncio.gather(*(asyncio.to_thread(barrier.wait, 10) for _ in range(barrier.parties)))  # all its threads
         await edit(60)
         before, objects = held(), len(gc.get_objects())
         number = state.generation.number

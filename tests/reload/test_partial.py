@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,8 +139,24 @@ def shell(daemon: Daemon) -> "subprocess.CompletedProcess[str]":
 
 
 def test_the_command_line_reloads_and_says_what_changed(house_of_shell: Daemon) -> None:
-    (house_of_shell.conf_dir / "models" / "n.yaml").write_text(model("n", "me"))
-    done = shell(house_of_shell)
+    control = str(house_of_shell.state_dir / "control.sock")
+    asked = threading.Event()
+
+    def write_until_asked() -> None:
+        """So that the watcher, which sees it too, still waits for the file to rest when the command comes."""
+        while not asked.is_set():
+            (house_of_shell.conf_dir / "models" / "n.yaml").write_text(model("n", "me"))
+            if Path("/proc/net/unix").read_text().count(control) > 1:  # the listener, and a connection
+                asked.set()
+            time.sleep(0.03)
+
+    writing = threading.Thread(target=write_until_asked)
+    writing.start()
+    try:
+        done = shell(house_of_shell)
+    finally:
+        asked.set()
+        writing.join()
     assert (done.returncode, done.stderr) == (0, "")
     assert "added model n" in done.stdout
     assert shell(house_of_shell).stdout.startswith("nothing changed")
