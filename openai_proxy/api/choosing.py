@@ -14,7 +14,7 @@ from openai_proxy.api.heads import KnownHead
 from openai_proxy.api.ids import new_id
 from openai_proxy.exchange import Caller, Exchange
 from openai_proxy.protocols.json_members import edit, parse_object
-from openai_proxy.records.recorder import Entry
+from openai_proxy.records.entry import Entry
 from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import State

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from openai_proxy.protocols.sse import EventSplitter
-from openai_proxy.records.recorder import Entry
+from openai_proxy.records.entry import Entry
 
 MAX = 4 << 20
 """Bytes of an answer that are kept for this; a longer one cannot be matched, and its session ends with it."""

@@ -24,7 +24,7 @@ from openai_proxy.api.protocol import KEEP_ALIVE, Protocol
 from openai_proxy.api.splice import Splice
 from openai_proxy.errors import ProxyError
 from openai_proxy.exchange import Exchange, Outcome
-from openai_proxy.records.recorder import Entry
+from openai_proxy.records.entry import Entry
 from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import State

@@ -11,7 +11,7 @@ from openai_proxy.api.passthrough import AFTER_DONE, error_event
 from openai_proxy.errors import Overloaded, ProxyError, UpstreamError
 from openai_proxy.exchange import Attempt, Exchange, Outcome
 from openai_proxy.protocols.http1 import CloseFraming, ResponseHead
-from openai_proxy.records.recorder import Entry
+from openai_proxy.records.entry import Entry
 from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import Running, State

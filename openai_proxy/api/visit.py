@@ -11,7 +11,7 @@ from openai_proxy.api.body import RequestBody
 from openai_proxy.api.reply import Reply
 from openai_proxy.errors import ProxyError
 from openai_proxy.exchange import Exchange
-from openai_proxy.records.recorder import Entry
+from openai_proxy.records.entry import Entry
 from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import State

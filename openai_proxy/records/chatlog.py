@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -18,9 +18,7 @@ from openai_proxy.records.files import LineFiles
 from openai_proxy.records.names import file_name
 from openai_proxy.records.requests import tool_names
 from openai_proxy.records.scrub import Scrubber
-
-if TYPE_CHECKING:
-    from openai_proxy.records.scribe import Finished
+from openai_proxy.records.work import Finished
 
 _stamps: dict[int, bytes] = {}
 
@@ -109,7 +107,7 @@ class ChatLog:
         record.update(payload)
         self._add(exchange, conversation, record)
 
-    def finished(self, finished: "Finished") -> None:
+    def finished(self, finished: Finished) -> None:
         """The lines of an answer, of a failure, or of both where one came after a part of the other."""
         exchange, answer = finished.exchange, finished.work.answer
         conversation = finished.work.conversation
@@ -146,7 +144,7 @@ class ChatLog:
             self._add(exchange, conversation, record)
 
     @staticmethod
-    def _ending(record: dict[str, Any], finished: "Finished") -> None:
+    def _ending(record: dict[str, Any], finished: Finished) -> None:
         exchange, work = finished.exchange, finished.work
         record["finish"] = str(exchange.outcome or Outcome.DONE)
         record["connection"] = exchange.connection

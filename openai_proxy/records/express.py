@@ -14,17 +14,18 @@ of that:
 Whatever is not quite ordinary is left to the general way, before anything was written; a test compares both.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import orjson
 
 from openai_proxy.exchange import Exchange, Outcome
+from openai_proxy.records.chatlog import ChatLog
+from openai_proxy.records.conversation import Conversations
+from openai_proxy.records.entry import Entry
+from openai_proxy.records.metrics import Metrics
 from openai_proxy.records.requests import tool_names
 from openai_proxy.records.tokens import Tokens, read_usage
-
-if TYPE_CHECKING:
-    from openai_proxy.records.recorder import Entry
-    from openai_proxy.records.scribe import Scribe
+from openai_proxy.records.work import Sink
 
 MAX = 16 * 1024  # bytes of request and of answer
 MAX_KINDS = 256
@@ -52,14 +53,31 @@ class Kind:
         self.read = self.made = self.cached = self.reasoning = 0
 
 
+class Books(Protocol):
+    """The general way, as far as the short one knows it: where both write."""
+
+    chat_log: ChatLog
+    conversations: Conversations
+    metrics: Metrics
+    sinks: tuple[Sink, ...]
+
+    def tell(self, exchange: Exchange, status: int, tokens: Tokens) -> None:
+        """Tell the sinks of one exchange."""
+        ...
+
+    def add(self, exchange: Exchange, tokens: Tokens, number: int) -> None:
+        """Tell the sums of several."""
+        ...
+
+
 class Express:
     """The short way of one `Scribe`."""
 
-    def __init__(self, scribe: "Scribe") -> None:
+    def __init__(self, scribe: Books) -> None:
         self._scribe = scribe
         self._kinds: dict[tuple[str | None, ...], Kind] = {}
 
-    def record(self, entry: "Entry") -> bool:
+    def record(self, entry: Entry) -> bool:
         """Record a closed `entry` if it is plain; False if it is not, and nothing was done."""
         exchange, body = entry.exchange, entry.body
         if (
@@ -108,7 +126,7 @@ class Express:
 
     def _write(
         self,
-        entry: "Entry",
+        entry: Entry,
         kind: Kind,
         asked: dict[str, Any],
         messages: list[Any],

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import orjson
 
@@ -18,9 +18,7 @@ from openai_proxy.owncode import file_of, find
 from openai_proxy.records import rows, textjson
 from openai_proxy.records.prices import Prices
 from openai_proxy.records.scrub import Scrubber
-
-if TYPE_CHECKING:
-    from openai_proxy.records.scribe import Finished
+from openai_proxy.records.work import Finished
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +158,7 @@ class Feeds:
         self._feeds = {**self._feeds, (None, id(feed)): feed}
         return feed
 
-    def feed(self, finished: "Finished") -> None:
+    def feed(self, finished: Finished) -> None:
         """Hand one exchange to every logger."""
         feeds = self._feeds
         if not feeds:

@@ -1,13 +1,11 @@
 """The columns of a logger's row: paths into what is known of one exchange."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from openai_proxy.exchange import Outcome
 from openai_proxy.records.chatlog import stamp
-
-if TYPE_CHECKING:
-    from openai_proxy.records.scribe import Finished
+from openai_proxy.records.work import Finished
 
 ROOTS = (
     "created_at",
@@ -46,7 +44,7 @@ def trouble(path: str) -> str | None:
     return f'"{path[:60]}" leads nowhere' + (f", did you mean {near[0]}?" if near else f": use {', '.join(ROOTS)}")
 
 
-def whole(finished: "Finished", cost: float | None) -> dict[str, Any]:
+def whole(finished: Finished, cost: float | None) -> dict[str, Any]:
     """All that is known of an exchange."""
     exchange, work = finished.exchange, finished.work
     answer = work.answer

@@ -9,28 +9,23 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any
 
 from openai_proxy.exchange import Exchange
 from openai_proxy.records import chatlog, textjson
-from openai_proxy.records.answer import Answer
 from openai_proxy.records.body import BodyReader, media_type
 from openai_proxy.records.conversation import Conversations
 from openai_proxy.records.dialects import DIALECTS, METERED
+from openai_proxy.records.entry import CLOSE, DATA, TOOL, Entry
 from openai_proxy.records.express import Express
 from openai_proxy.records.metrics import Metrics
 from openai_proxy.records.requests import bounded, messages_of, without_blobs
 from openai_proxy.records.scrub import Scrubber
 from openai_proxy.records.tokens import Tokens, estimate, tokens_of
+from openai_proxy.records.work import Finished, Sink, Sum, Work
 from openai_proxy.secrets import vault
 
-if TYPE_CHECKING:
-    from openai_proxy.records.recorder import Entry
-
 log = logging.getLogger(__name__)
-
-BEGIN, DATA, TOOL, CLOSE, FLUSH = range(5)
-Item: TypeAlias = "tuple[int, Entry | None, Any, int]"
 
 METERED_PATHS = frozenset(
     {"/embeddings", "/images/generations", "/images/edits", "/audio/transcriptions", "/audio/translations", "/rerank"}
@@ -40,37 +35,7 @@ METERED_PATHS = frozenset(
 _LARGE = 256 * 1024  # bytes of a request from which on single strings are looked at
 
 
-class Work:
-    """What the thread knows of one entry."""
-
-    __slots__ = ("answer", "asked", "conversation", "opening", "reader", "request")
-
-    def __init__(self) -> None:
-        self.request: dict[str, Any] | None = None
-        self.conversation = ""
-        self.opening: str | None = None
-        self.answer = Answer()
-        self.reader: BodyReader | None = None
-        self.asked = 0  # tokens of the request, estimated
-
-
 _NO_WORK = Work()
-
-
-class Finished(NamedTuple):
-    """A whole exchange, for those sinks that want it all at once."""
-
-    exchange: Exchange
-    status: int
-    work: Work
-    tokens: Tokens
-    error_code: str | None
-    message: str | None
-
-
-Sink = Callable[[Finished], None]
-Sum = Callable[[Exchange, Tokens, int], None]
-"""The last of some exchanges of one caller, model and connection, their tokens together, how many they are."""
 
 
 class Scribe:
@@ -101,7 +66,7 @@ class Scribe:
         """Lines a disk did not take."""
         return self.chat_log.files.lost
 
-    def handle(self, kind: int, entry: "Entry | None", payload: Any) -> None:
+    def handle(self, kind: int, entry: Entry | None, payload: Any) -> None:
         """Do one item."""
         if entry is None:
             if isinstance(payload, threading.Event):
@@ -160,7 +125,7 @@ class Scribe:
                 soonest = due
         return soonest
 
-    def _begin(self, entry: "Entry", work: Work) -> None:
+    def _begin(self, entry: Entry, work: Work) -> None:
         exchange = entry.exchange
         dialect = DIALECTS.get(exchange.path)
         body, entry.body = entry.body, None
@@ -184,19 +149,19 @@ class Scribe:
             work.conversation, work.opening = self.conversations.identify(exchange, parsed, messages)
             self.chat_log.request(exchange, work.conversation, messages, parsed)
 
-    def _read(self, entry: "Entry", work: Work, parts: list[bytes]) -> None:
+    def _read(self, entry: Entry, work: Work, parts: list[bytes]) -> None:
         reader = work.reader or self._reader(entry, work)
         reader.feed(parts[0] if len(parts) == 1 else b"".join(parts))
 
     @staticmethod
-    def _reader(entry: "Entry", work: Work) -> BodyReader:
+    def _reader(entry: Entry, work: Work) -> BodyReader:
         kind, coding = media_type(entry.headers)
         dialect = DIALECTS.get(entry.exchange.path, METERED)
         work.reader = BodyReader(work.answer, dialect, kind, coding, entry.framing)
         entry.headers = ()  # 2 KB that nobody needs any more
         return work.reader
 
-    def _close(self, entry: "Entry", work: Work) -> None:
+    def _close(self, entry: Entry, work: Work) -> None:
         parts, entry.parts = entry.parts, []
         if parts and entry.wanted:
             self._read(entry, work, parts)

@@ -11,9 +11,10 @@ from openai_proxy.records.feeds import Feeds, LoggerSpec
 from openai_proxy.records.prices import Prices
 from openai_proxy.records.recorder import Recorder
 from openai_proxy.records.retention import Retention
-from openai_proxy.records.scribe import Finished, Scribe
+from openai_proxy.records.scribe import Scribe
 from openai_proxy.records.tokens import Tokens
 from openai_proxy.records.usage import Usage
+from openai_proxy.records.work import Finished
 
 USAGE_FILE = "usage.sqlite3"
 Metered = Callable[[Exchange, Tokens], None]

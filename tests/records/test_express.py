@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openai_proxy.exchange import Attempt, Caller, Exchange, Outcome, Target
+from openai_proxy.records.entry import Entry
 from openai_proxy.records.express import Express
-from openai_proxy.records.recorder import Entry
 from openai_proxy.records.service import Records
 from tests.records.conftest import JSON
 
