@@ -33,6 +33,8 @@ def flatten(data: bytes) -> bytes:
 
 def mapped(data: bytes) -> tuple[bytes, "array[int]"] | None:
     """`data` without such escapes, and for each byte of it (and its end) where in `data` it began; None without any."""
+    if (b"\\" not in data and b"%" not in data) or flatten(data) is data:  # the pattern takes 20 ms for a megabyte
+        return None
     pieces: list[bytes] = []
     starts = array("Q")
     position = 0
