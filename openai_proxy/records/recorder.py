@@ -4,7 +4,8 @@ A relay that streams at 12 µs a chunk can spare a tenth of one. So `Entry.data`
 number, opening and closing an entry fill a few slots, and everything else (framing, inflating, JSON, folding,
 scrubbing, writing) is done by one thread of the recorder (`scribe.py`), which
 
-- is woken once for many items: a wake-up is a futex and a switch of the interpreter lock, dearer than the work;
+- looks every TICK while there is work, and is woken only out of its sleep: a wake-up is a futex and a switch of the
+  interpreter lock, dearer than the work;
 - works in slices with pauses between them, because what it computes the loop cannot: a chunk may wait for one slice;
 - gets longer slices when it falls behind, and past BACKLOG bytes is given nothing more: those lines are lost and
   counted, and no request waits.
@@ -16,6 +17,7 @@ import logging
 import threading
 import time
 from collections import deque
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from openai_proxy.exchange import Exchange
@@ -28,10 +30,12 @@ SPILL = ((500, 8192), (2000, 4096), (1 << 60, 2048))
 """Up to so many open entries, the bytes one holds before the thread folds them. Larger blocks fold cheaper (1.2 µs a
 chunk at 8 KiB, 2 at 2 KiB); but thousands of held streams are judged by their memory, and each speaks little."""
 BACKLOG = 64 * 1024 * 1024  # bytes waiting for the thread, past which lines are lost
-LINGER = 0.02  # seconds the thread waits after a wake-up for more to come
+TICK = 0.03  # seconds between two rounds
+QUIET = 30  # rounds in a row with nothing to do, after which the thread sleeps until it is woken
+CHORES = 30  # rounds between two looks at what else is due, while there is work
 PAUSE = 0.00005  # seconds between two slices; a sleep of zero would take the lock back before the loop wakes
 SLICE = 0.0001  # seconds of one slice with little to do
-MANY = 64  # exchanges that ended since the last round, past which its slices are longer
+MANY = 64  # exchanges that ended since the last round, past which its slices are longer: 40 exchanges of 7 µs
 _OVERHEAD = 300  # bytes an item weighs besides its payload
 
 
@@ -49,10 +53,11 @@ class Recorder:
         self._handled = 0  # … and by the thread: two counters need no lock
         self._bound = backlog
         self._ended_before = 0
+        self._readable = scribe.readable
         self._asleep = False
         self._stopping = False
-        self._wake = threading.Event()
-        self._hurry = threading.Event()
+        self._hurried = False
+        self._bell: SimpleQueue[None] = SimpleQueue()  # in C: an Event's wait takes three locks and 5 µs
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
         scribe.metrics.active = self.active
@@ -61,9 +66,10 @@ class Recorder:
     def open(self, exchange: Exchange, *, resolved: bool = True) -> Entry:
         """Begin to record `exchange`. `resolved`: its model name is one we know, so it may name a file."""
         self.started += 1
-        number = self.started - self.ended
-        limit = SPILL[0][1] if number <= SPILL[0][0] else next(limit for bound, limit in SPILL if number <= bound)
-        return Entry(self, exchange, resolved, exchange.path in self.scribe.readable, limit)
+        limit = SPILL[0][1]
+        if (number := self.started - self.ended) > SPILL[0][0]:
+            limit = next(limit for bound, limit in SPILL if number <= bound)
+        return Entry(self, exchange, resolved, exchange.path in self._readable, limit)
 
     def active(self) -> int:
         """Entries that are open."""
@@ -94,12 +100,12 @@ class Recorder:
         self._queue.append((kind, entry, payload, size))
         if self._asleep:
             self._asleep = False
-            self._wake.set()
+            self._bell.put(None)
 
     def nudge(self) -> None:
-        """Let the thread look at its chores now."""
+        """Let the thread do now what is waiting, and look at its chores."""
         self._queue.append((FLUSH, None, None, 0))
-        self._wake.set()
+        self._hurry()
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until all that was offered so far is on disk; from another thread than the loop's. False: timed out."""
@@ -107,48 +113,65 @@ class Recorder:
             return False
         done = threading.Event()
         self._queue.append((FLUSH, None, done, 0))
-        self._hurry.set()
-        self._wake.set()
+        self._hurry()
         return done.wait(timeout)
 
     def close(self, timeout: float = 5.0) -> None:
         """Write what is left and stop the thread; at most `timeout` seconds. Blocks: not for the loop's thread."""
         self._stopping = True
-        self._hurry.set()
-        self._wake.set()
+        self._hurry()
         self._thread.join(timeout)
         if self._thread.is_alive():
             log.warning("chat logs: %d items were not written in time", len(self._queue))
 
+    def _hurry(self) -> None:
+        self._hurried = True
+        self._bell.put(None)
+
+    def _wait(self, seconds: float | None) -> None:
+        """Sleep for at most `seconds` (None: as long as it takes) or until the bell rings."""
+        try:
+            self._bell.get(timeout=seconds)
+            while True:
+                self._bell.get_nowait()
+        except Empty:
+            return
+
     def _run(self) -> None:
         scribe, queue = self.scribe, self._queue
+        quiet = rounds = 0
         while True:
-            if not queue:
+            if queue:
+                quiet = 0
+                self._round(len(queue))
+                rounds += 1
+                if rounds % CHORES == 0:
+                    scribe.idle()
+            elif self._stopping:
+                break
+            elif quiet < QUIET:
+                quiet += 1
+            else:
+                due = scribe.idle()
                 self._asleep = True
-                if queue:
-                    self._asleep = False
-                elif self._stopping:
-                    break
-                else:
-                    self._wake.wait(scribe.idle())
-                    self._asleep = False
-                self._wake.clear()
-            if not self._stopping:
-                self._hurry.wait(LINGER)
-                self._hurry.clear()
-            self._round(len(queue))
+                if not queue and not self._stopping:
+                    self._wait(due)
+                self._asleep = False
+            if not self._hurried:
+                self._wait(TICK)
+            self._hurried = self._stopping
         scribe.close()
 
     def _round(self, count: int) -> None:
         """Handle the `count` items at hand, in slices; what comes meanwhile waits for the next round.
 
-        Each change of hands costs about 60 µs. Many short slices for streams, so that no chunk waits; fewer long ones
-        where requests end by the thousand, or nothing but changing hands would be done.
+        Each change of hands costs about 60 µs. Many short slices for streams, so that no chunk waits; fewer, longer
+        ones where requests end by the thousand, or nothing but changing hands would be done.
         """
         budget, pause = SLICE, PAUSE
         ended, self._ended_before = self.ended - self._ended_before, self.ended
         if ended > MANY:
-            budget, pause = 10 * SLICE, 10 * PAUSE
+            budget, pause = 3 * SLICE, 10 * PAUSE
         if self.backlog > self._bound // 4:
             budget, pause = 50 * SLICE, PAUSE
         while count > 0:
