@@ -3,76 +3,24 @@
 A stream is hundreds of nearly equal events. One at a time each costs 5 µs of Python; the budget is about one. So a
 block of whole events is tried in this order (per event of 200 bytes, CPython 3.11):
 
-- by template, 0.1 µs: if an event is `P + text + S` with P and S equal in all of them, splitting the block at `S + P`
-  leaves the bare texts, which parse as one JSON string. S ends with a blank line, which no JSON string can hold, so a
-  split can only fall between events; and if anything else stood there the string would not parse.
+- by template (`frames.py`), 0.1 µs: if an event is `P + text + S` with P and S equal in all of them, splitting the
+  block at `S + P` leaves the bare texts, which parse as one JSON string. S ends with a blank line, which no JSON string
+  can hold, so a split can only fall between events; and if anything else stood there the string would not parse.
+  Where a time or padding differs in each event, 0.4 µs.
 - as one JSON array, 1.2 µs: the frames between events replaced by commas.
 - event by event, whatever the stream looks like (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 """
-
-import re
-from collections.abc import Callable
-from typing import Any
 
 import orjson
 
 from openai_proxy.records import textjson
 from openai_proxy.records.answer import Answer
 from openai_proxy.records.dialects import Dialect
+from openai_proxy.records.frames import Template, learn
 
 MAX_EVENT = 8 * 1024 * 1024  # bytes of one event; a longer one is counted and passed over
 _DONE = b"data: [DONE]\n\n"
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
-_TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 _FRUITLESS = 3  # templates learnt in vain before a stream is taken for one whose events differ
-
-
-class Template:
-    """What is equal in a stream's events, around the one text that is not."""
-
-    __slots__ = ("add", "joint", "prefix", "suffix")
-
-    def __init__(self, prefix: bytes, suffix: bytes, add: Callable[[str], None]) -> None:
-        self.prefix = prefix
-        self.suffix = suffix
-        self.joint = suffix + prefix
-        self.add = add
-
-
-def learn(raw: bytes, event: Any, answer: Answer) -> Template | None:
-    """The template of one chat event (`raw` without its blank line), if it carries one text and nothing else."""
-    try:
-        (choice,) = event["choices"]
-        delta = choice["delta"]
-        if choice.get("finish_reason") or event.get("usage") or choice.get("index"):
-            return None
-        texts = [key for key in _TEXTS if delta.get(key)]
-        calls = delta.get("tool_calls")
-        if calls:
-            (call,) = calls
-            if texts or call.get("id") or call["function"].get("name"):
-                return None
-            key, value = "arguments", call["function"]["arguments"]
-            known = answer.call(0, call["index"])
-
-            def add(text: str) -> None:
-                answer.add_arguments(known, text)
-        else:
-            (key,) = texts
-            value = delta[key]
-            add = answer.add_text if key in ("content", "refusal") else answer.add_reasoning
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
-    name = b'"%s":' % key.encode()
-    if raw.count(name) != 1 or not raw.startswith(b"data: "):
-        return None
-    start = raw.index(name) + len(name)
-    while raw[start : start + 1] == b" ":
-        start += 1
-    string = _STRING.match(raw, start)
-    if string is None or textjson.tolerant(string[0]) != value:
-        return None
-    return Template(raw[: start + 1], raw[string.end() - 1 :] + b"\n\n", add)
 
 
 class StreamReader:
@@ -139,16 +87,19 @@ class StreamReader:
     def _block(self, block: bytes) -> None:
         template = self._template
         if template is not None:
-            pieces = block.split(template.joint)
-            if len(pieces) > 2:
+            cut = template.cut(block)
+            if cut is not None:
+                before, texts, after = cut
                 try:
-                    text = orjson.loads(b'"' + b"".join(pieces[1:-1]) + b'"')
+                    text = orjson.loads(b'"' + texts + b'"')
                 except orjson.JSONDecodeError:
                     self._template = None
                 else:
-                    self._array(pieces[0] + template.suffix)
+                    if before:
+                        self._array(before)
                     template.add(text)
-                    self._array(template.prefix + pieces[-1])
+                    if after:
+                        self._array(after)
                     self._vain = 0
                     return
         self._array(block, learning=self._vain < _FRUITLESS)
@@ -171,9 +122,10 @@ class StreamReader:
         fold, answer = self._dialect.event, self._answer
         for event in events:
             fold(answer, event)
-        if learning and len(events) >= 3:
-            raws = text.split(b"\n\n", len(events) // 2 + 1)
-            self._template = learn(raws[-2], events[len(events) // 2], answer) if len(raws) > 2 else None
+        if learning and len(events) >= 4:
+            middle = len(events) // 2
+            raws = text.split(b"\n\n", middle + 1)[middle - 1 : middle + 1]
+            self._template = learn(raws, events[middle - 1 : middle + 1], answer) if len(raws) == 2 else None
             self._vain += 1
 
     def _each(self, block: bytes) -> None:
