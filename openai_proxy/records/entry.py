@@ -24,7 +24,6 @@ class Entry:
     """One request being recorded. Every method is cheap, none raises, none blocks."""
 
     __slots__ = (
-        "_headers",
         "_recorder",
         "body",
         "closed",

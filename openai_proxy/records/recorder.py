@@ -131,7 +131,7 @@ class Recorder:
     def _wait(self, seconds: float | None) -> None:
         """Sleep for at most `seconds` (None: as long as it takes) or until the bell rings."""
         try:
-            self._bell.get(timeout=seconds)
+            self._bell.get(timeout=max(seconds, 0.0) if seconds is not None else None)
             while True:
                 self._bell.get_nowait()
         except Empty:

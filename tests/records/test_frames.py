@@ -64,10 +64,10 @@ def test_texts_are_cut_out_whatever_stands_at_the_ends_of_a_block() -> None:
     assert template is not None
     block = b"".join(frame(n, f"w{n} ", times=True, padding=True) for n in range(4))
     assert template.cut(block) == (b"", b"w0 w1 w2 w3 ", b"")
-    cut = template.cut(b": hello\n\n" + block + frame(5, "", finish="stop", times=True, padding=True))
+    cut = template.cut(b": hello\n\n" + block + DONE)
     assert cut is not None
     assert cut[0] == b": hello\n\n" + frame(0, "w0 ", times=True, padding=True)
-    assert cut[1:] == (b"w1 w2 w3 ", frame(5, "", finish="stop", times=True, padding=True))
+    assert cut[1:] == (b"w1 w2 ", frame(3, "w3 ", times=True, padding=True) + DONE)
     assert template.cut(block.replace(b'"index": 0', b'"index": 1', 1)) is None
 
 
