@@ -97,13 +97,15 @@ def _augmented(generation: object, model: str) -> Iterator[str]:
     snapshot = generation.snapshot
     config = snapshot.models[model]
     tools = [t if isinstance(t, str) else str(t.get("function", {}).get("name")) for t in config.tools]
+    prompt = Prompt.of(config, snapshot.skills)
+    if prompt.loadable:
+        tools += ["load_skill", "read_skill_file"]
     yield f"tools: {', '.join(tools) or 'none'}"
     for server, rule in config.mcp_servers.items():
         allowed = ", ".join(rule.whitelist) if rule.whitelist else "all"
         without = f" without {', '.join(rule.blacklist)}" if rule.blacklist else ""
         state = "" if server in snapshot.servers else " (no such server)"
         yield f"MCP server {server}{state}: {allowed}{without}, as mcp_{server}_…"
-    prompt = Prompt.of(config, snapshot.skills)
     skills = ", ".join(f"{skill.model + '/' if skill.model else ''}{skill.id}" for skill in prompt.skills)
     yield f"skills ({config.skills_mode}): {skills or 'none'}"
     calls = [call.source for call in prompt.template.unknown(lambda name: False)]
