@@ -51,10 +51,11 @@ class Template:
 
 
 class Varying(Template):
-    """Events that are `prefix + word + left + text + right + word + suffix`: 0.4 µs each.
+    """Events that are `prefix + word + left + text + right + word + suffix`: 0.3 µs each; or only half of that.
 
     `left` begins and `right` ends with no character of a word, so both are found for certain; and `right` holds two
-    quotes or more, so that it stands in no text.
+    quotes or more, so that it stands in no text. Where nothing differs before the texts, `left` is empty and part of
+    `prefix`; where nothing differs after them, `right` is empty and part of `suffix`.
     """
 
     __slots__ = ("left", "right")
@@ -67,16 +68,18 @@ class Varying(Template):
     def texts(self, pieces: list[bytes]) -> bytes | None:
         """The texts, if nothing but words differs around them."""
         left, right = self.left, self.right
-        texts: list[bytes] = []
-        words: list[bytes] = []
-        for piece in pieces:
-            word, _, rest = piece.partition(left)
-            text, found, last = rest.rpartition(right)
-            if not found:
-                return None
-            texts.append(text)
-            words += (word, last)
-        return None if b"".join(words).translate(None, _WORD) else b"".join(texts)
+        if not right:
+            words, marks, texts = zip(*[piece.partition(left) for piece in pieces], strict=True)
+            ends = words
+        elif not left:
+            texts, marks, words = zip(*[piece.rpartition(right) for piece in pieces], strict=True)
+            ends = words
+        else:
+            words, _, rests = zip(*[piece.partition(left) for piece in pieces], strict=True)
+            texts, marks, ends = zip(*[rest.rpartition(right) for rest in rests], strict=True)
+        if not all(marks) or b"".join(words + ends).translate(None, _WORD):
+            return None
+        return b"".join(texts)
 
 
 def learn(raws: list[bytes], events: list[Any], answer: Answer) -> Template | None:
@@ -90,12 +93,14 @@ def learn(raws: list[bytes], events: list[Any], answer: Answer) -> Template | No
     prefix = one.prefix[: _alike(one.prefix, other.prefix)].rstrip(_WORD)
     left = one.prefix[len(one.prefix) - _alike(one.prefix[::-1], other.prefix[::-1]) :].lstrip(_WORD)
     if one.prefix == other.prefix:
-        prefix, left = one.prefix[:6], one.prefix[6:]  # "data: "
+        prefix, left = one.prefix, b""
     right = one.suffix[: _alike(one.suffix, other.suffix)].rstrip(_WORD)
     suffix = one.suffix[len(one.suffix) - _alike(one.suffix[::-1], other.suffix[::-1]) :].lstrip(_WORD)
     if one.suffix == other.suffix:
-        right, suffix = one.suffix[:-2], one.suffix[-2:]
-    if not prefix or not left or right.count(b'"') < 2 or not suffix.endswith(b"\n\n"):
+        right, suffix = b"", one.suffix
+    if not prefix or not suffix.endswith(b"\n\n"):
+        return None
+    if (not left and one.prefix != other.prefix) or (right.count(b'"') < 2 and one.suffix != other.suffix):
         return None
     found = Varying(prefix, left, right, suffix, one)
     return found if all(found.cut((raw + b"\n\n") * 3) is not None for raw in raws) else None
