@@ -1,10 +1,7 @@
 """The proxy's own pages: health, status, reload, cancel, metrics."""
 
-import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -12,6 +9,7 @@ from aiohttp.web_request import BaseRequest
 
 from openai_proxy.api import observe
 from openai_proxy.api.reply import Reply
+from openai_proxy.api.status import iso, problem_object, status_of
 from openai_proxy.api.status_page import PAGE
 from openai_proxy.errors import BadRequest, NotFound, Overloaded
 from openai_proxy.runtime.reload import reload
@@ -53,11 +51,6 @@ def page_for(path: str) -> Page | None:
     return page
 
 
-def iso(seconds: float) -> str:
-    """A wall-clock time as ISO 8601, UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 async def _health(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
     generation = state.generation
     problems: Any = len(generation.problems)
@@ -70,65 +63,6 @@ async def _health(state: State, request: BaseRequest, reply: Reply, path: str, q
         "degraded": state.degraded(),
     }
     await reply.send(503 if state.draining else 200, orjson.dumps(body))
-
-
-def problem_object(problem: Any) -> dict[str, Any]:
-    """A configuration problem as the API shows it."""
-    return {"file": problem.file, "line": problem.line, "column": problem.column, "message": problem.message}
-
-
-def _connection(state: State, name: str, api_type: str, keys: int) -> dict[str, Any]:
-    """One connection of the status: `resting` while none of its keys may be used, or a model of it is left alone."""
-    error = state.catalog.error(name)
-    resting, models = state.health.state(name)
-    condition = "resting" if models or (keys and resting >= keys) else "ready" if error is None else "failing"
-    return {
-        "name": name,
-        "api_type": api_type,
-        "state": condition,
-        "last_error": error,
-        "models": len(state.catalog.known().get(name, ())),
-        "keys": keys,
-        "resting_keys": resting,
-        "resting_models": models,
-    }
-
-
-def status_of(state: State) -> dict[str, Any]:
-    """What `GET /admin/status` answers (contract §3)."""
-    generation = state.generation
-    config = generation.config
-    now = asyncio.get_running_loop().time()
-    return {
-        "version": __version__,
-        "started_at": iso(state.started_at),
-        "pid": os.getpid(),
-        "config": {
-            "generation": generation.number,
-            "loaded_at": iso(generation.loaded_at),
-            "problems": [problem_object(p) for p in generation.problems],
-        },
-        "connections": [
-            _connection(state, name, connection.api_type, len(connection.api_keys))
-            for name, connection in config.connections.items()
-        ],
-        "mcp_servers": state.mcp_status(),
-        "requests": [
-            {
-                "id": x.id,
-                "model": x.model,
-                "state": x.state,
-                "since": iso(x.created_at),
-                "path": x.path,
-                "connection": x.connection,
-                "group": x.caller.group,
-                "key_id": x.caller.key_id,
-                "remote": x.caller.remote,
-                "seconds": round(now - x.started, 3),
-            }
-            for x in (running.exchange for running in tuple(state.running.values()))
-        ],
-    }
 
 
 async def _status(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:

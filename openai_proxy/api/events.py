@@ -11,8 +11,8 @@ import importlib
 import orjson
 from aiohttp.web_request import BaseRequest
 
-from openai_proxy.api import admin
 from openai_proxy.api.reply import ClientGone, Reply
+from openai_proxy.api.status import status_of
 from openai_proxy.runtime.state import State
 
 HEARTBEAT = 15.0  # seconds between two comments that keep proxies and browsers from giving up
@@ -33,7 +33,7 @@ async def serve(state: State, request: BaseRequest, reply: Reply, path: str, que
         try:
             await response.prepare(request)
             async with response:
-                await response.send(orjson.dumps(admin.status_of(state)).decode(), event="status")
+                await response.send(orjson.dumps(status_of(state)).decode(), event="status")
                 async for event in events:
                     await response.send(orjson.dumps(event, default=str).decode(), event=event["kind"])
             await response.write_eof()

@@ -171,7 +171,8 @@ class _Plan:
                 return None
             left -= 1
             key = opened.key
-            await asyncio.sleep(wait if wait is not None else pause * random.uniform(0.5, 1.0))  # noqa: S311
+            jittered = pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+            await asyncio.sleep(wait if wait is not None else jittered)
             pause = min(pause * 2, MAX_PAUSE)
 
     def _report(self, target: Target, status: int) -> None:

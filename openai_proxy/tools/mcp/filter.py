@@ -16,6 +16,7 @@ from mcp.shared.message import SessionMessage
 from mcp_types import ErrorData, JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
 from openai_proxy.tools.mcp.repair import TOOL_CAP, repair_call_result, repair_tool
+from openai_proxy.tools.mcp.streams import MessageStream
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ class Filtered(AbstractAsyncContextManager[TransportStreams]):
         return await self._inner.__aexit__(kind, error, trace)
 
 
-class _FilteredRead(ReadStream[SessionMessage | Exception]):
+class _FilteredRead(MessageStream):
     def __init__(self, inner: ReadStream[SessionMessage | Exception], wire: Wire) -> None:
         self._inner = inner
         self._wire = wire
@@ -167,23 +168,6 @@ class _FilteredRead(ReadStream[SessionMessage | Exception]):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
-
-    def __aiter__(self) -> "_FilteredRead":
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        import anyio
-
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-
-    async def __aenter__(self) -> "_FilteredRead":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
 
 class _FilteredWrite(WriteStream[SessionMessage]):

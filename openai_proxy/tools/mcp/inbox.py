@@ -7,12 +7,12 @@ import asyncio
 from typing import Any
 
 import anyio
-from mcp.client._transport import ReadStream
 from mcp.shared.message import SessionMessage
 from mcp_types import jsonrpc_message_adapter
 from pydantic import ValidationError
 
 from openai_proxy.tools.mcp.filter import Wire, error_reply
+from openai_proxy.tools.mcp.streams import MessageStream
 
 _ROOM = 64  # messages between the transport and the SDK: bounds what one turn of the loop can do
 
@@ -69,7 +69,7 @@ class Inbox:
             self._queue.get_nowait()
 
 
-class Reader(ReadStream[SessionMessage | Exception]):
+class Reader(MessageStream):
     """An inbox as the stream the SDK reads."""
 
     def __init__(self, inbox: Inbox) -> None:
@@ -85,18 +85,3 @@ class Reader(ReadStream[SessionMessage | Exception]):
     async def aclose(self) -> None:
         self._ended = True
         self._inbox.clear()
-
-    def __aiter__(self) -> "Reader":
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-
-    async def __aenter__(self) -> "Reader":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()

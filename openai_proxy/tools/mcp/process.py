@@ -226,7 +226,7 @@ def _processes() -> list[int]:
 
 def _carries(pid: int, needle: bytes) -> bool:
     try:
-        with open(f"/proc/{pid}/environ", "rb") as environ:  # noqa: PTH123
+        with open(f"/proc/{pid}/environ", "rb") as environ:  # noqa: PTH123  # as above
             return needle in environ.read().split(b"\0")
     except OSError:
         return False  # not ours to read, or gone

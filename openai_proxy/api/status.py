@@ -1,0 +1,73 @@
+"""What the proxy says of itself: `GET /admin/status`, and the first event of `/admin/events`."""
+
+import asyncio
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+from openai_proxy.runtime.state import State
+from openai_proxy.version import __version__
+
+
+def iso(seconds: float) -> str:
+    """A wall-clock time as ISO 8601, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def problem_object(problem: Any) -> dict[str, Any]:
+    """A configuration problem as the API shows it."""
+    return {"file": problem.file, "line": problem.line, "column": problem.column, "message": problem.message}
+
+
+def _connection(state: State, name: str, api_type: str, keys: int) -> dict[str, Any]:
+    """One connection of the status: `resting` while none of its keys may be used, or a model of it is left alone."""
+    error = state.catalog.error(name)
+    resting, models = state.health.state(name)
+    condition = "resting" if models or (keys and resting >= keys) else "ready" if error is None else "failing"
+    return {
+        "name": name,
+        "api_type": api_type,
+        "state": condition,
+        "last_error": error,
+        "models": len(state.catalog.known().get(name, ())),
+        "keys": keys,
+        "resting_keys": resting,
+        "resting_models": models,
+    }
+
+
+def status_of(state: State) -> dict[str, Any]:
+    """What `GET /admin/status` answers (contract §3)."""
+    generation = state.generation
+    config = generation.config
+    now = asyncio.get_running_loop().time()
+    return {
+        "version": __version__,
+        "started_at": iso(state.started_at),
+        "pid": os.getpid(),
+        "config": {
+            "generation": generation.number,
+            "loaded_at": iso(generation.loaded_at),
+            "problems": [problem_object(p) for p in generation.problems],
+        },
+        "connections": [
+            _connection(state, name, connection.api_type, len(connection.api_keys))
+            for name, connection in config.connections.items()
+        ],
+        "mcp_servers": state.mcp_status(),
+        "requests": [
+            {
+                "id": x.id,
+                "model": x.model,
+                "state": x.state,
+                "since": iso(x.created_at),
+                "path": x.path,
+                "connection": x.connection,
+                "group": x.caller.group,
+                "key_id": x.caller.key_id,
+                "remote": x.caller.remote,
+                "seconds": round(now - x.started, 3),
+            }
+            for x in (running.exchange for running in tuple(state.running.values()))
+        ],
+    }
