@@ -7,6 +7,7 @@ listener among them) and second copies of its own pipes, `close_fds` or not; bot
 
 import asyncio
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -74,7 +75,13 @@ class Child:
         `stdout` and `stderr` are what to call with data and at the end.
         """
         # In a thread: looking for the command and starting it wait for the disk.
-        popen = await asyncio.to_thread(_popen, command, args, env, cwd)
+        starting = asyncio.get_running_loop().run_in_executor(None, _popen, command, args, env, cwd)
+        try:
+            popen = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(_end_unwanted)  # the thread goes on, and nobody would know its child
+            await asyncio.wait({starting})
+            raise
         child = cls(popen)
         child._watch_exit()
         try:
@@ -130,6 +137,17 @@ class Child:
     async def _wait_in_thread(self) -> None:
         await asyncio.to_thread(self._popen.wait)
         self.exited.set()
+
+
+def _end_unwanted(started: "asyncio.Future[subprocess.Popen[bytes]]") -> None:
+    """A child that came up after its start was cancelled: end it and its group, and reap it."""
+    if started.cancelled() or started.exception() is not None:
+        return
+    with started.result() as popen:  # leaving it closes the pipes and waits, which after SIGKILL takes no time
+        try:
+            os.killpg(popen.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
 
 
 def _popen(
