@@ -7,7 +7,7 @@ of it.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from openai_proxy.agent.turn import LoopSettings
 from openai_proxy.config.model_file import McpFilter, ModelConfig
@@ -22,9 +22,6 @@ from openai_proxy.tools.mcp.supervisor import Supervisor
 from openai_proxy.tools.skills import skill_tools
 from openai_proxy.tools.toolbox import Toolset, house, offered
 from openai_proxy.tools.workers import Workers
-
-if TYPE_CHECKING:
-    from openai_proxy.runtime.generation import Generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +54,20 @@ class Workshop:
         self.cache = TemplateCache()
 
 
+class Before(Protocol):
+    """The generation that is to be replaced, as far as its models matter."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What it was made of."""
+        ...
+
+    @property
+    def house(self) -> AugmentedHouse | None:
+        """Its models; None where there were none."""
+        ...
+
+
 def load_tools(snapshot: Snapshot, previous: CustomTools | None) -> CustomTools:
     """Import what changed of conf/tools. Blocks: not for the event loop."""
 
@@ -71,7 +82,7 @@ def build(
     tools: CustomTools,
     supervisor: Supervisor,
     workshop: Workshop,
-    previous: "Generation | None" = None,
+    previous: Before | None = None,
 ) -> AugmentedHouse:
     """Bring the models of `snapshot` to life. What is wrong with one is a problem of it alone.
 
@@ -90,7 +101,7 @@ def build(
     return AugmentedHouse(models, tools, everything, (*tools.problems, *problems))
 
 
-def _still_true(snapshot: Snapshot, tools: CustomTools, previous: "Generation | None") -> Mapping[str, AugmentedModel]:
+def _still_true(snapshot: Snapshot, tools: CustomTools, previous: Before | None) -> Mapping[str, AugmentedModel]:
     """The models of `previous`, if all that models share (tools, skills, the names of servers) is what it was."""
     if previous is None or previous.house is None:
         return {}
