@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
@@ -30,7 +30,6 @@ from openai_proxy.upstream.health import Health
 if TYPE_CHECKING:  # each is imported when the first model or MCP server is configured
     from openai_proxy.agent.store import TurnStore
     from openai_proxy.runtime.augmented import Workshop
-    from openai_proxy.runtime.reload import Reloads
     from openai_proxy.tools.handler import Handler
     from openai_proxy.tools.mcp.supervisor import Supervisor
 
@@ -38,6 +37,18 @@ log = logging.getLogger(__name__)
 
 TURNS = "turns.json"
 SESSIONS = "sessions.json"
+
+
+class Reloading(Protocol):
+    """Whoever reads the configuration anew (`runtime.reload`)."""
+
+    async def ask(self) -> dict[str, Any]:
+        """Reload; what `POST /admin/reload` answers. Raises ProxyError if even that failed."""
+        ...
+
+    async def aclose(self) -> None:
+        """Read no more."""
+        ...
 
 
 @dataclass(slots=True)
@@ -94,7 +105,7 @@ class State:
         self.publish = self.events.publish
         self.manager = ServiceManager()
         self.leases = Leases(loop)
-        self.reloads: Reloads
+        self.reloads: Reloading
         self.turns: TurnStore | None = None
         self._supervisor: Supervisor | None = None
         self._workshop: Workshop | None = None
@@ -232,7 +243,7 @@ class State:
             await self._supervisor.aclose()
         self._save_turns()
         self._save_sessions(self.sessions.dump(all_of_it=True))
-        reloads: Reloads | None = getattr(self, "reloads", None)
+        reloads: Reloading | None = getattr(self, "reloads", None)
         if reloads is not None:
             await reloads.aclose()
         await self.catalog.aclose()
