@@ -30,6 +30,7 @@ SPILL = ((500, 8192), (2000, 4096), (1 << 60, 2048))
 """Up to so many open entries, the bytes one holds before the thread folds them. Larger blocks fold cheaper (1.2 µs a
 chunk at 8 KiB, 2 at 2 KiB); but thousands of held streams are judged by their memory, and each speaks little."""
 BACKLOG = 64 * 1024 * 1024  # bytes waiting for the thread, past which lines are lost
+HASTE = 2 * 1024 * 1024  # bytes waiting, past which the thread does not wait for its next tick
 TICK = 0.04  # seconds between two rounds
 QUIET = 30  # rounds in a row with nothing to do, after which the thread sleeps until it is woken
 CHORES = 30  # rounds between two looks at what else is due, while there is work
@@ -101,6 +102,8 @@ class Recorder:
         if self._asleep:
             self._asleep = False
             self._bell.put(None)
+        elif waiting > HASTE and not self._hurried:  # a large event: a tick of it would be tens of megabytes
+            self._hurry()
 
     def nudge(self) -> None:
         """Let the thread do now what is waiting, and look at its chores."""
