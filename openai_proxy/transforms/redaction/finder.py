@@ -23,6 +23,13 @@ MAX_SHAPE = 8192  # bytes in which what looks like a key must show that it does
 
 _MARK = MARK.encode()
 _MEMORY = 16 << 20  # bytes RE2 may use for the states of its automaton
+HINTED = 4096
+"""Bytes of a body up to which `re` looks first: a longer one has a long run of letters somewhere."""
+
+SHORTEST_SHAPE = 20
+"""Bytes of the shortest key in shapes.PATTERNS (AWS: AKIA and 16), all of letters, digits, `_`, `-` and `.`."""
+
+_SHAPE_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
 _BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
 
 
@@ -53,6 +60,18 @@ def _compile(literals: list[bytes], patterns: list[bytes]) -> Any:
     options.never_capture = True
     options.log_errors = False
     return re2.compile(b"|".join([*map(re.escape, literals), *patterns]), options=options)
+
+
+def _hint(literals: list[bytes]) -> re.Pattern[bytes]:
+    """Matches wherever a secret, a key's shape or an escape may stand: nothing else is a run of letters so long.
+
+    RE2 lets go of the interpreter lock while it searches; where another thread waits for the lock, that costs a
+    system call to wake it, 15 µs (measured), for a body that takes 1 µs to search. `re` keeps the lock.
+    """
+    length = min(SHORTEST_SHAPE, *map(len, literals)) if literals else SHORTEST_SHAPE
+    letters = frozenset(_SHAPE_LETTERS).union(*literals)
+    run = b"".join(b"\\x%02x" % letter for letter in sorted(letters))
+    return re.compile(b"[%b]{%d}|-----BEGIN|" % (run, length) + ESCAPE)
 
 
 class _Lazy:
@@ -86,9 +105,12 @@ class Finder:
         self._known: Any = None
         self._any = _Lazy(literals, patterns) if literals or patterns else None
         self._loud = _Lazy(literals, [*patterns, ESCAPE])
+        self._hint = _hint(literals)
 
     def quiet(self, data: bytes) -> bool:
         """True if `data` holds no secret, and no escape that could hide one or anything else: one pass, no more."""
+        if len(data) <= HINTED and self._hint.search(data) is None:
+            return True
         return not self._stands_in(self._loud, data)
 
     def suspects(self, data: bytes) -> bool:
