@@ -78,7 +78,9 @@ class LaneProtocol(Protocol):
         self._fed = self._needed = 0  # bytes of the present message the parser got and wants: equal between messages
         self._first = b""  # its first segment, where its head is whole
         self._raw = b""  # a message that was taken without the parser, in case it must see it after all
-        self._awaited: tuple[KnownHead, int] | None = None  # such a message's head, and the bytes it wants in all
+        self._awaited: tuple[KnownHead, int, Generation] | None = (
+            None  # such a message's head, the bytes it wants, whose
+        )
         self._pending = b""
         self._prior: Prior | None = None
         self._route: Route | None = None
@@ -115,18 +117,19 @@ class LaneProtocol(Protocol):
         if len(data) == wanted:
             self._begin(known, data[end + 4 :])
         else:
-            self._awaited = (known, wanted)
+            self._awaited = (known, wanted, self.state.generation)
             self._body_timer = self._loop.call_later(BODY_WAIT, self._known_is_late)
         return True
 
     def _more_of_known(self, data: bytes) -> None:
         """More of a body whose head was known (SDKs send head and body apart)."""
         assert self._awaited is not None
-        known, wanted = self._awaited
+        known, wanted, generation = self._awaited
         self._raw += data
         if len(self._raw) < wanted:
             return
-        if len(self._raw) > wanted:  # pipelined: let the parser sort it out
+        if len(self._raw) > wanted or generation is not self.state.generation:
+            # Pipelined, or an edit came between head and body: what was known of the caller holds no more.
             self._known_is_late()
             return
         self._stop_waiting()
