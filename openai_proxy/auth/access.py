@@ -7,6 +7,8 @@ from openai_proxy.config.proxy import GroupConfig
 from openai_proxy.exchange import Caller, Target
 
 _CACHE_SIZE = 8192
+NOTHING: tuple[tuple[str, ...] | None, tuple[str, ...] | None] = ((), ())
+"""What a group that is not configured may reach: an unknown name fails closed."""
 
 
 class Access:
@@ -30,7 +32,7 @@ class Access:
         key = (caller.group, model)
         known = self._known.get(key)
         if known is None:
-            patterns = self._groups.get(caller.group, (None, None))[1]
+            patterns = self._groups.get(caller.group, NOTHING)[1]
             known = patterns is None or any(fnmatchcase(model, pattern) for pattern in patterns)
             if len(self._known) >= _CACHE_SIZE:
                 self._known.clear()
@@ -41,7 +43,7 @@ class Access:
         """True if the caller's group may use `connection`."""
         if not self._restricted or caller.group is None:
             return True
-        patterns = self._groups.get(caller.group, (None, None))[0]
+        patterns = self._groups.get(caller.group, NOTHING)[0]
         return patterns is None or any(fnmatchcase(connection, pattern) for pattern in patterns)
 
     def reachable(self, caller: Caller, targets: tuple[Target, ...]) -> tuple[Target, ...]:
