@@ -8,6 +8,7 @@ import pytest
 from tests.harness import plays
 from tests.harness.plays import FIN, HOLD, RST, TWO, chunk, head, plain
 from tests.harness.upstream import Upstream
+from tests.harness.waiting import eventually
 from tests.harness.wire import Closed, Wire
 
 
@@ -85,5 +86,7 @@ def test_a_canary_is_noticed_across_two_reads(upstream: Upstream, wire: Wire) ->
 
 def test_idle_connections_can_be_dropped(upstream: Upstream, wire: Wire) -> None:
     assert wire.chat("anything").answer().json()["choices"]
+    # The client may have the whole answer before the upstream's thread has noted that it sent it.
+    eventually(lambda: upstream.busy() == 0, "no request is being answered")
     assert upstream.drop_idle() >= 1
     assert wire.wait_closed() == b""
