@@ -13,14 +13,17 @@ class OriginRule:
     """The setting `cors.origins` applied: which Origin values are of the house."""
 
     def __init__(self, origins: str | Iterable[str], *, keys_required: bool) -> None:
-        self._any = origins == "*" or (origins == "auto" and keys_required)
         self._auto = origins == "auto"
-        self._listed = frozenset() if isinstance(origins, str) else frozenset(o.rstrip("/").lower() for o in origins)
+        listed = (origins,) if isinstance(origins, str) else tuple(origins)
+        self._any = "*" in listed or (self._auto and keys_required)
+        self._listed = frozenset() if self._auto else frozenset(o.rstrip("/").lower() for o in listed)
 
     def allows(self, origin: str, host: str | None) -> bool:
         """True if a page of `origin` may read our answers; pages we served ourselves always may."""
         if self._any:
             return True
+        if origin == "null":  # a page from a file, or in a sandbox
+            return origin in self._listed
         try:
             url = urlsplit(origin)
         except ValueError:  # "http://[": anyone can send that

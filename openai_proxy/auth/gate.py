@@ -52,6 +52,9 @@ class Gate:
             bool(self.keys) or config.require_api_key or config.check_api_key is not None or validator is not None
         )
         self.origins = OriginRule(config.cors.origins, keys_required=self.keys_required)
+        # Keys of clients guard nothing of an admin's: where every page may ask for answers, none may administrate.
+        own = "auto" if config.cors.origins == "auto" or "*" in config.cors.origins else config.cors.origins
+        self._admin_origins = OriginRule(own, keys_required=False)
         self.forwarding = any(c.forward_auth for c in config.connections.values())
         self._validator = validator
         self._groups = frozenset(config.groups)
@@ -91,7 +94,7 @@ class Gate:
                 code="peer_not_allowed",
             )
         self._check_host(headers)
-        self._check_origin(headers)
+        self._check_origin(headers, self.origins)
         return Caller(remote)
 
     async def admitted(self, peer: str, headers: Mapping[str, str]) -> Caller:
@@ -127,7 +130,7 @@ class Gate:
                 "Admin pages are served to this machine alone. Set admin_api_keys to reach them from elsewhere.",
                 code="admin_not_allowed",
             )
-        self._check_origin(headers)
+        self._check_origin(headers, self._admin_origins)
         return Caller(remote, admin=True)
 
     def is_admin(self, peer: str, headers: Mapping[str, str]) -> bool:
@@ -146,9 +149,10 @@ class Gate:
                 "This Host name is not served while no client key is required. Add it to allowed_hosts, or set keys."
             )
 
-    def _check_origin(self, headers: Mapping[str, str]) -> None:
+    @staticmethod
+    def _check_origin(headers: Mapping[str, str], rule: OriginRule) -> None:
         origin = headers.get("Origin")
-        if origin is not None and not self.origins.allows(origin, headers.get("Host")):
+        if origin is not None and not rule.allows(origin, headers.get("Host")):
             raise Forbidden(
                 "Web pages of this origin are not served. Add it to cors.origins to allow it.",
                 code="origin_not_allowed",

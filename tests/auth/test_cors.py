@@ -3,6 +3,9 @@
 import pytest
 
 from openai_proxy.auth.cors import OriginRule
+from openai_proxy.auth.gate import Gate
+from openai_proxy.config.proxy import ProxyConfig
+from openai_proxy.errors import Forbidden
 
 AUTO = OriginRule("auto", keys_required=False)
 
@@ -52,9 +55,42 @@ def test_a_list_of_origins_is_all_there_is() -> None:
 
 
 def test_where_a_key_is_needed_or_all_are_allowed_every_page_may_ask() -> None:
-    for rule in (OriginRule("auto", keys_required=True), OriginRule("*", keys_required=False)):
+    every = (
+        OriginRule("auto", keys_required=True),
+        OriginRule("*", keys_required=False),
+        OriginRule(("*",), keys_required=False),
+    )
+    for rule in every:
         assert rule.allows("https://example.com", None)
         assert rule.allows("null", None)
+
+
+@pytest.mark.parametrize("written", ["*", ["*"], ["https://ui.example", "*"]])
+def test_a_star_in_the_file_is_every_page(written: object) -> None:
+    gate = Gate(ProxyConfig.model_validate({"cors": {"origins": written}}))
+    assert gate.origins.allows("https://example.com", "pi:8000")
+
+
+def test_pages_from_files_may_ask_where_they_are_listed() -> None:
+    assert OriginRule(["null"], keys_required=False).allows("null", None)
+    assert not OriginRule(["https://ui.example"], keys_required=False).allows("null", None)
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://8.8.8.8"])
+@pytest.mark.parametrize("config", [{"groups": {"family": {"api_keys": ["sk-1"]}}}, {"cors": {"origins": "*"}}])
+def test_no_foreign_page_administrates_though_it_may_ask_for_answers(config: object, origin: str) -> None:
+    gate = Gate(ProxyConfig.model_validate(config))
+    local = {"Host": "localhost:8000"}
+    assert gate.admit_admin("127.0.0.1", local).admin
+    assert gate.admit_admin("127.0.0.1", {**local, "Origin": "http://localhost:8000"}).admin
+    with pytest.raises(Forbidden):
+        gate.admit_admin("127.0.0.1", {**local, "Origin": origin})
+    assert not gate.is_admin("127.0.0.1", {**local, "Origin": origin})
+
+
+def test_a_listed_page_may_administrate_from_this_machine() -> None:
+    gate = Gate(ProxyConfig.model_validate({"cors": {"origins": ["https://ui.example"]}}))
+    assert gate.admit_admin("127.0.0.1", {"Host": "localhost", "Origin": "https://ui.example"}).admin
 
 
 def test_a_preflight_grants_what_was_asked_for() -> None:

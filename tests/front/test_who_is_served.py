@@ -283,6 +283,11 @@ def test_administration_is_for_loopback(daemon: Daemon, path: str) -> None:
     assert daemon.get(path, host="homeserver").status == 403  # a loopback peer with a loopback Host
 
 
+@pytest.mark.parametrize("path", ["/admin/status", "/metrics", "/"])
+def test_with_keys_foreign_pages_still_may_not_administrate(locked: Daemon, path: str) -> None:
+    check_error(locked.get(path, headers=[("Origin", "https://evil.example")]), 403)
+
+
 def test_a_client_key_is_no_admin_key(locked: Daemon) -> None:
     """Without admin keys loopback may; a forwarded caller may not, whatever client key it has."""
     assert locked.get("/admin/status", headers=[("X-Forwarded-For", "192.168.1.9")], key=KEY).status == 403
