@@ -7,6 +7,7 @@ import pytest
 from tests.augmented.house import house_conf, house_files
 from tests.harness.daemon import Daemon
 from tests.harness.upstream import Upstream
+from tests.harness.waiting import eventually
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +17,7 @@ def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
     try:
         yield daemon
         daemon.assert_nothing_leaked()
-        assert upstream.busy() == 0, "a request of the house is still being answered upstream"
+        eventually(lambda: upstream.busy() == 0, "no request of the house is still being answered upstream")
         daemon.stop()
     finally:
         daemon.kill()

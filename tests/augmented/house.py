@@ -119,6 +119,7 @@ MODELS = {
     "hasty": f"tools: {OURS}\ntool_timeout: 0.3",
     "deadline": f"tools: {OURS}\ndeadline: 1.5",
     "brisk": f"tools: {OURS}\nupstream_model: 'brisk:m-brisk'",
+    "idle": f"tools: {OURS}\nupstream_model: 'idle:m-idle'",
     "on-echo": f"tools: {OURS}\nupstream_model: 'echo:echo'",
     "params": f"tools: {OURS}\nparams: {{default: {{temperature: 0.3}}, override: {{top_p: 0.5}}, drop: [user]}}",
     "templates": "system_prompt: |\n"

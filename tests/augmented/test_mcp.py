@@ -33,7 +33,7 @@ FILES = {
 def daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     daemon = Daemon(tmp_path_factory.mktemp("mcp"), front_conf(upstream), files=FILES).start()
     try:
-        eventually(lambda: _server(daemon)["state"] == "ready", "the server is ready", timeout=30)
+        eventually(lambda: _server(daemon)["state"] == "ready", "the server is ready")
         yield daemon
         daemon.stop()
     finally:
@@ -77,7 +77,7 @@ def test_a_server_that_dies_comes_back(daemon: Daemon, upstream: Upstream) -> No
     pid = _server(daemon)["pid"]
     (child,) = [child for child in daemon.children() if child.pid == pid]
     child.kill()
-    eventually(lambda: _server(daemon)["pid"] != pid and _server(daemon)["state"] == "ready", "it is back", timeout=30)
+    eventually(lambda: _server(daemon)["pid"] != pid and _server(daemon)["state"] == "ready", "it is back")
     call = ("c1", "mcp_time_get_current_time", '{"timezone":"UTC"}')
     play = conversation(upstream, [call], "Noon.", stream=True)
     assert chat(daemon, "all", play, stream=True).content == "Noon."

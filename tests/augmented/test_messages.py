@@ -20,7 +20,7 @@ CALL = ("call_theirs_000000000000000001", "theirs", '{"x":1}')
 @pytest.fixture
 def sdk(house: Daemon) -> Iterator[anthropic.Anthropic]:
     url = house.url.removesuffix("/v1")
-    with anthropic.Anthropic(base_url=url, api_key="any", max_retries=0, timeout=20) as sdk:
+    with anthropic.Anthropic(base_url=url, api_key="any", max_retries=0, timeout=30) as sdk:
         yield sdk
 
 
@@ -126,7 +126,7 @@ def test_a_client_that_leaves(house: Daemon, sdk: anthropic.Anthropic, upstream:
     with sdk.messages.stream(**asked(play, model or play.model)) as stream:
         assert next(iter(stream.text_stream)) == "half"
         seen = play.begun()
-    assert seen.hung_up.wait(3), "the provider still works for a client that has gone"
+    assert seen.gone(), "the provider still works for a client that has gone"
 
 
 def test_counting_tokens(sdk: anthropic.Anthropic) -> None:

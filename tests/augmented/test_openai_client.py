@@ -20,13 +20,13 @@ THEIRS = ("call_theirs_000000000000000001", "theirs", '{"x":1}')
 
 @pytest.fixture
 def client(house: Daemon) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=house.url, api_key="any", max_retries=0, timeout=20) as client:
+    with openai.OpenAI(base_url=house.url, api_key="any", max_retries=0, timeout=30) as client:
         yield client
 
 
 @pytest.fixture
 async def aclient(house: Daemon) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=house.url, api_key="any", max_retries=0, timeout=20) as client:
+    async with openai.AsyncOpenAI(base_url=house.url, api_key="any", max_retries=0, timeout=30) as client:
         yield client
 
 
@@ -132,7 +132,7 @@ def test_after_a_tool_has_acted_the_client_does_not_try_again(house: Daemon, ups
     """Two retries would switch the light twice more."""
     play = conversation(upstream, [OURS], stream=False)  # the second question is answered with 500
     with (
-        openai.OpenAI(base_url=house.url, api_key="any", max_retries=2, timeout=20) as client,
+        openai.OpenAI(base_url=house.url, api_key="any", max_retries=2, timeout=30) as client,
         pytest.raises(openai.InternalServerError),
     ):
         client.chat.completions.create(**asked(play))

@@ -121,7 +121,7 @@ def test_a_provider_that_thinks_beyond_the_deadline(house: Daemon, upstream: Ups
     play = upstream.play(HOLD)
     error = check_error(ask(house, "augmented/deadline", play, stream=stream), 504, "deadline_exceeded")
     assert error["message"] == "The answer took too long."
-    assert play.begun().hung_up.wait(3), "and is let go of"
+    assert play.begun().gone(), "and is let go of"
 
 
 @both_modes

@@ -13,7 +13,16 @@ WAYS = {"spliced": [], "plain": ["--no-splice"]}
 """Both ways of serving, held to the same tests: the fast path, and aiohttp alone."""
 
 BRISK = {"connect": 0.4, "first_byte": 0.4, "idle": 0.4}
-"""Time limits of a connection that loses patience soon."""
+"""Time limits of a connection that loses patience soon: for providers that never answer, and for nothing else.
+
+On a busy machine an answer may take longer than this, and what a test then sees is the limit, not what it is about.
+"""
+
+IDLE = {"connect": 2, "first_byte": 60, "idle": 0.4}
+"""Waits for the answer, but not for more of it: for answers that stall. Their beginning must come in one write."""
+
+PACED = {"connect": 2, "first_byte": 1.5, "idle": 1.5}
+"""For what must not be taken for silence: longer than the limit as a whole, with nothing in it nearly as long."""
 
 
 def connection(url: str, **more: Any) -> dict[str, Any]:
@@ -23,10 +32,12 @@ def connection(url: str, **more: Any) -> dict[str, Any]:
 
 
 def front_conf(upstream: Upstream, **more: Any) -> dict[str, Any]:
-    """A house with a `main` connection, a `brisk` and a `claude` one; `connections` in `more` are added to them."""
+    """A house with a `main` connection, three of little patience and a `claude` one; `more` may add `connections`."""
     connections = {
         "main": connection(upstream.url),
         "brisk": connection(upstream.url, timeout=BRISK),
+        "idle": connection(upstream.url, timeout=IDLE),
+        "paced": connection(upstream.url, timeout=PACED),
         "claude": connection(upstream.url.removesuffix("/v1"), api_type="anthropic"),
     }
     return {"connections": connections | more.pop("connections", {}), "default_connection": "main", **more}

@@ -171,7 +171,7 @@ def test_a_json_body_goes_up_byte_for_byte(daemon: Daemon, upstream: Upstream) -
 def test_only_the_touched_member_changes(daemon: Daemon, upstream: Upstream) -> None:
     """`connection:model` is asked for, so `model` must change; order, spacing and spelling of the rest stay."""
     play = upstream.play(plays.plain(b"{}"))
-    body = SPACED.replace(b"%s", b"brisk:" + play.model.encode())
+    body = SPACED.replace(b"%s", b"idle:" + play.model.encode())
     daemon.post("/v1/chat/completions", body)
     assert play.wait().body == SPACED.replace(b"%s", play.model.encode())
 

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ from tests.harness.answers import check_stream_error
 from tests.harness.daemon import Daemon
 from tests.harness.plays import DONE, HOLD, LAST, SSE_HEAD, TWO, chunk, delta, plain
 from tests.harness.upstream import Play, Upstream
-from tests.harness.waiting import eventually
+from tests.harness.waiting import PATIENCE, eventually
 from tests.harness.wire import Wire
 
 Make = Callable[..., Daemon]
@@ -44,7 +43,7 @@ def refuses(daemon: Daemon) -> bool:
 
 
 def check_left(daemon: Daemon) -> None:
-    assert daemon.process.wait(15) == 0, daemon.stderr
+    assert daemon.process.wait(PATIENCE) == 0, daemon.stderr
     daemon.assert_quiet()
 
 
@@ -88,7 +87,9 @@ def test_at_the_limit_each_stream_is_told(drained: Callable[[float], Daemon], up
     daemon = drained(0.5)
     play = upstream.play(SSE_HEAD, chunk(TWO), HOLD)
     wires = [hold(daemon, play) for _ in range(20)]
-    silent = daemon.wire().chat(upstream.play(HOLD, name="silent").model)
+    without_answer = upstream.play(HOLD, name="silent")
+    silent = daemon.wire().chat(without_answer.model)
+    without_answer.wait()
     half = upstream.play(SSE_HEAD, chunk(TWO + b'data: {"half'), HOLD)
     cut = daemon.wire().chat(half.model, stream=True)
     cut.read_head()
@@ -101,7 +102,7 @@ def test_at_the_limit_each_stream_is_told(drained: Callable[[float], Daemon], up
     assert (answer.status, answer.header("x-proxy-error") is not None) == (503, True)
     assert not cut.read_rest().complete
     for number in range(20):
-        assert play.begun(number + 1).hung_up.wait(5)
+        assert play.begun(number + 1).gone()
     check_left(daemon)
 
 
@@ -113,9 +114,9 @@ def test_a_second_signal_means_now(drained: Callable[[float], Daemon], upstream:
     eventually(lambda: refuses(daemon), "the drain has begun")
     assert daemon.running()
     daemon.signal(signal.SIGTERM)
-    assert daemon.process.wait(5) == 0
+    assert daemon.process.wait(PATIENCE) == 0
     assert b"[DONE]" not in wire.read_rest().body
-    assert play.begun().hung_up.wait(5)
+    assert play.begun().gone()
 
 
 def test_the_records_of_told_streams_are_written(drained: Callable[[float], Daemon], upstream: Upstream) -> None:
@@ -132,6 +133,4 @@ def test_the_records_of_told_streams_are_written(drained: Callable[[float], Daem
 def test_ready_and_stopping_are_told(make_daemon: Make, upstream: Upstream) -> None:
     daemon = make_daemon(front_conf(upstream))
     assert "READY=1" in daemon.status
-    began = time.monotonic()
-    daemon.stop()
-    assert time.monotonic() - began < 10  # nothing holds it: far below the drain's 30 s
+    daemon.stop(timeout=25)  # nothing holds it: below the drain's 30 s

@@ -8,13 +8,13 @@ from tests.front.house import WAYS, front_conf
 from tests.harness.daemon import Daemon
 from tests.harness.plays import plain
 from tests.harness.upstream import Upstream
-from tests.harness.waiting import eventually
+from tests.harness.waiting import PATIENCE, eventually
 from tests.harness.wire import Closed, Wire
 
 
 def alive(daemon: Daemon) -> bool:
     try:
-        with Wire(daemon.address, timeout=2) as wire:
+        with Wire(daemon.address) as wire:
             return wire.request("GET", "/health").answer(method="GET").status == 200
     except (Closed, OSError, AssertionError):
         return False
@@ -42,7 +42,7 @@ def test_sixty_four_files_and_a_hundred_clients(
             continue
     assert answered, "nobody at all is served"
     daemon.close_wires()
-    eventually(lambda: alive(daemon), "it serves again once files are free", timeout=5)
+    eventually(lambda: alive(daemon), "it serves again once files are free")
     assert daemon.chat(upstream.play(plain(b"{}")).model).status == 200
     assert len(daemon.stderr) - before < 20_000, "a storm in the log"
 
@@ -51,7 +51,7 @@ def test_a_port_in_use_is_one_line(make_daemon: Callable[..., Daemon], upstream:
     first = make_daemon(front_conf(upstream))
     second = make_daemon(front_conf(upstream), start=False)
     second.port = first.port
-    assert second.launch().wait(10) == 1
+    assert second.launch().wait(PATIENCE) == 1
     lines = second.stderr.strip().splitlines()
     assert "Traceback" not in second.stderr
     assert str(first.port) in lines[-1]
@@ -62,6 +62,6 @@ def test_a_port_in_use_is_one_line(make_daemon: Callable[..., Daemon], upstream:
 def test_a_broken_file_at_start_is_one_line_a_problem(make_daemon: Callable[..., Daemon], text: str) -> None:
     daemon = make_daemon(text, start=False)
     daemon.port = 1
-    assert daemon.launch().wait(10) == 1
+    assert daemon.launch().wait(PATIENCE) == 1
     assert "proxy.yaml:1:" in daemon.stderr
     assert "Traceback" not in daemon.stderr

@@ -246,7 +246,7 @@ def test_the_model_of_a_form_is_routed(daemon: Daemon, upstream: Upstream, order
     """`connection:model` works here too, and only that field's value changes."""
     play = upstream.play(plain(b"{}"))
     file = ("a.wav", SOUND)
-    asked, sent = ("model", b"brisk:whisper-1"), ("model", b"whisper-1")
+    asked, sent = ("model", b"idle:whisper-1"), ("model", b"whisper-1")
     pick = (lambda model: (model, file)) if order == "model-first" else (lambda model: (file, model))
     form = multipart(*pick(asked))
     headers = [("X-Play", play.model)]

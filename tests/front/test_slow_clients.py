@@ -45,7 +45,7 @@ def test_row40_dripping_headers_are_cut_too(daemon: Daemon) -> None:
     """The limit is for the whole head: a byte now and then does not buy more time."""
     wire = daemon.wire()
     wire.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
-    eventually(lambda: not wire.try_send(b"x"), "a head that never ends is cut", timeout=10)
+    eventually(lambda: not wire.try_send(b"x"), "a head that never ends is cut")
 
 
 def test_row41_a_slow_body_is_a_408(daemon: Daemon) -> None:
@@ -93,7 +93,7 @@ def test_row42_a_reader_that_never_reads_is_cut(daemon: Daemon, upstream: Upstre
     before = daemon.rss()
     wires = [daemon.wire(receive_buffer=4096).chat(play.model, stream=True) for _ in range(readers)]
     for number in range(readers):
-        assert play.begun(number + 1).hung_up.wait(15), "the upstream still generates for somebody who does not read"
+        assert play.begun(number + 1).gone(), "the upstream still generates for somebody who does not read"
     grown = daemon.rss() - before
     assert grown < 8 * MiB + readers * 2 * MiB, f"grew by {grown / MiB:.1f} MiB"
     eventually(lambda: daemon.clients() == 0, "the readers' connections are gone")

@@ -90,23 +90,23 @@ def test_a_boundary_in_two_chunks_is_a_boundary(daemon: Daemon, upstream: Upstre
 
 
 def test_a_stream_longer_than_the_idle_limit_is_not_idle(daemon: Daemon, upstream: Upstream) -> None:
-    """Limits count silence, not length: events every 0.15 s for three times the limit of 0.4 s."""
+    """Limits count silence, not length: events every 0.25 s for longer than the limit of 1.5 s."""
 
     async def talk(peer: Peer) -> None:
         for number in range(8):
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(0.25)
             await peer.send(chunk(delta(str(number))))
 
-    answer = daemon.chat("brisk:" + upstream.play(SSE_HEAD, talk, LAST).model, stream=True)
+    answer = daemon.chat("paced:" + upstream.play(SSE_HEAD, talk, LAST).model, stream=True)
     assert answer.complete
     assert answer.body == b"".join(delta(str(number)) for number in range(8))
 
 
 def test_a_slow_upload_is_no_slow_provider(daemon: Daemon, upstream: Upstream) -> None:
-    """The first-byte limit (0.4 s) begins when the request has gone up, not while its client still sends."""
+    """The first-byte limit (1.5 s) begins when the request has gone up, not while its client still sends."""
     play = upstream.play(plain(b'{"text":"hi"}'))
     mark = "b0undary"
-    field = f'--{mark}\r\nContent-Disposition: form-data; name="model"\r\n\r\nbrisk:whisper\r\n'
+    field = f'--{mark}\r\nContent-Disposition: form-data; name="model"\r\n\r\npaced:whisper\r\n'
     file = f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
     pieces = [b"x" * 100_000 for _ in range(5)]
     end = f"\r\n--{mark}--\r\n".encode()
@@ -119,7 +119,7 @@ def test_a_slow_upload_is_no_slow_provider(daemon: Daemon, upstream: Upstream) -
         )
         for piece in pieces:
             wire.send(piece)
-            time.sleep(0.15)  # the slowness is what is tested
+            time.sleep(0.35)  # the slowness is what is tested
         wire.send(end)
         assert wire.answer().body == b'{"text":"hi"}'
 
@@ -129,8 +129,8 @@ def test_a_slow_reader_is_no_slow_provider(daemon: Daemon, upstream: Upstream) -
     body = b"data: " + b"z" * (24 << 20) + b"\n\n"
     play = upstream.play(SSE_HEAD, *(chunk(body[n : n + 65536]) for n in range(0, len(body), 65536)), LAST)
     with daemon.wire(receive_buffer=65536) as wire:
-        wire.chat("brisk:" + play.model, stream=True).read_head()
-        time.sleep(1.0)  # two and a half idle limits in which nothing can move
+        wire.chat("paced:" + play.model, stream=True).read_head()
+        time.sleep(2.0)  # longer than the idle limit, and nothing can move
         answer = wire.read_rest(keep=False)
     assert (answer.complete, answer.size) == (True, len(body))
 

@@ -54,6 +54,10 @@ class Seen:
         assert len(values) <= 1, f"{name} came {len(values)} times"
         return values[0] if values else None
 
+    def gone(self) -> bool:
+        """Wait until its connection has ended; False if it has not."""
+        return self.hung_up.wait(PATIENCE)
+
     def json(self) -> Any:
         """The body, parsed."""
         return json.loads(self.body)
@@ -195,12 +199,15 @@ class Upstream:
         return int(self.ask(lambda: sum(peer.playing for peer in self.peers)))
 
     def drop_idle(self) -> int:
-        """Close every connection that is between requests, as a restarted server would; how many there were."""
+        """End every connection that is between requests, as a restarted server would; how many there were.
+
+        Each stays in `connections` until the other side has closed it too.
+        """
 
         def drop() -> int:
             idle = [peer for peer in self.peers if not peer.playing]
             for peer in idle:
-                peer.transport.close()
+                peer.drop()
             return len(idle)
 
         return int(self.ask(drop))
@@ -249,6 +256,7 @@ class Peer(asyncio.Protocol):
         self.playing = False
         self._buffer = bytearray()
         self._gone = False
+        self._dropped = False
         self._wake = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -262,7 +270,15 @@ class Peer(asyncio.Protocol):
         self.number = self.upstream.accepted
         self._task = self.upstream.loop.create_task(self._serve())
 
+    def drop(self) -> None:
+        """End our side; what still comes on it is answered by a reset, as by a server that has gone."""
+        self._dropped = True
+        self.transport.write_eof()
+
     def data_received(self, data: bytes) -> None:
+        if self._dropped:
+            self.transport.abort()
+            return
         if not self._buffer and data.startswith(b"\x16\x03") and self._seen is None:
             # A TLS handshake where none is spoken: servers answer it with a plain 400 and leave.
             self.transport.write(head("400 Bad Request", {"Connection": "close", "Content-Length": "0"}))

@@ -1,12 +1,13 @@
 """Bounded waits. A test waits for the event it is about, never for a time to pass."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 15.0
+PATIENCE = 30.0
 """Seconds any single wait may take: far above what the daemon needs, so that only a hang reaches it."""
 
 
@@ -23,3 +24,13 @@ def eventually(probe: Callable[[], T], what: str, *, timeout: float = PATIENCE) 
         if time.monotonic() > end:
             raise AssertionError(f"not within {timeout} s: {what} (last seen: {value!r})")
         time.sleep(0.01)
+
+
+async def turning_until(probe: Callable[[], T], what: str, *, timeout: float = PATIENCE) -> T:
+    """`eventually` for a state of this very event loop, which turns meanwhile."""
+    end = time.monotonic() + timeout
+    while not (value := probe()):
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout} s: {what} (last seen: {value!r})")
+        await asyncio.sleep(0.005)
+    return value

@@ -55,7 +55,7 @@ def test_anthropics_form_reads_the_same_as_with_its_own_sdk(kinds: Daemon, upstr
     text, _, calls, _ = vendor_reads(data)
     for size in SIZES:
         script = play(upstream, data, size)
-        with openai.OpenAI(base_url=kinds.url, api_key="any", max_retries=0, timeout=20) as client:
+        with openai.OpenAI(base_url=kinds.url, api_key="any", max_retries=0, timeout=30) as client:
             question: Any = [{"role": "user", "content": "Hi"}]
             with client.chat.completions.stream(
                 model="anthropic:m", messages=question, extra_headers={"X-Play": script.model}

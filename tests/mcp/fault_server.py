@@ -90,7 +90,10 @@ def call(request: dict) -> None:
     arguments = request["params"].get("arguments") or {}
     CALLS.append(name)
     if name == "sleep":
-        time.sleep(float(arguments.get("seconds", 0.5)))
+        print("sleeping", file=sys.stderr, flush=True)  # so that a test knows when the call has arrived
+        while "until" in arguments and not Path(arguments["until"]).exists():
+            time.sleep(0.01)
+        time.sleep(float(arguments.get("seconds", 0)))
         reply(request, text("slept"))
     elif name == "env":
         reply(request, text(json.dumps(dict(os.environ))))

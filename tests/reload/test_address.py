@@ -2,7 +2,6 @@
 
 import socket
 import subprocess
-import time
 from typing import Any
 
 import pytest
@@ -36,8 +35,9 @@ class AsConfigured(Daemon):
 
 def accepts(port: int, host: str = "127.0.0.1") -> bool:
     try:
-        with socket.create_connection((host, port), timeout=5):
-            return True
+        with socket.create_connection((host, port), timeout=5) as connection:
+            # On a port nobody listens on, TCP may have connected us to ourselves.
+            return connection.getsockname() != connection.getpeername()
     except ConnectionRefusedError:
         return False
 
@@ -155,10 +155,8 @@ def test_new_connections_have_the_new_patience_for_heads(daemon: AsConfigured, u
         before.send(b"GET /health HTTP/1.1\r\nHost: loc")
         daemon.write("proxy.yaml", conf(upstream, "127.0.0.1", port, limits={"header_seconds": 0.3}))
         assert reload(daemon)[0] == 200
-        with Wire(("127.0.0.1", port)) as after:
-            began = time.monotonic()
+        with Wire(("127.0.0.1", port), timeout=15) as after:  # the default is 20
             after.send(b"GET /health HTTP/1.1\r\nHost: loc")
             after.wait_closed()
-            assert time.monotonic() - began < 10  # the default is 20
         before.send(b"alhost\r\n\r\n")
         assert before.answer(method="GET").status == 200

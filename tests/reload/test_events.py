@@ -13,7 +13,7 @@ from tests.front.house import connection
 from tests.harness.daemon import REPOSITORY, Daemon
 from tests.harness.plays import plain
 from tests.harness.upstream import Upstream
-from tests.harness.waiting import eventually
+from tests.harness.waiting import PATIENCE, eventually
 from tests.harness.wire import Wire
 from tests.reload.conftest import ECHO
 from tests.reload.looking import model, reload
@@ -119,7 +119,7 @@ def test_a_watcher_that_leaves_is_forgotten(daemon: Daemon) -> None:
 
 def test_the_control_socket_tells_the_same(daemon: Daemon) -> None:
     with socket.socket(socket.AF_UNIX) as control:
-        control.settimeout(10)
+        control.settimeout(PATIENCE)
         control.connect(str(daemon.state_dir / "control.sock"))
         control.sendall(b"GET /admin/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         got = b""
@@ -143,4 +143,4 @@ def test_a_watcher_delays_no_stop_and_its_stream_ends_whole(daemon: Daemon) -> N
         Watching(wire).next("status")
         daemon.signal(15)
         assert wire.read_rest().complete
-        assert daemon.process.wait(10) == 0
+        assert daemon.process.wait(PATIENCE) == 0

@@ -125,8 +125,9 @@ def test_polling_sees_edits_too(make_daemon: DaemonFactory) -> None:
     before = daemon.generation()
     daemon.write("models/m.yaml", model("m", "you"))
     until_owner(daemon, "m", "you")
-    (daemon.conf_dir / "models" / "m.yaml").write_text(model("m", "them"))
-    until_owner(daemon, "m", "them")
+    with (daemon.conf_dir / "models" / "m.yaml").open("r+") as file:  # in place, in one write: no half of it is seen
+        file.write(model("m", "her"))
+    until_owner(daemon, "m", "her")
     assert status(daemon)["config"]["generation"] == before + 2
 
 

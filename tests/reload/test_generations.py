@@ -14,7 +14,7 @@ from tests.conftest import DaemonFactory
 from tests.harness.daemon import REPOSITORY, Daemon
 from tests.harness.plays import DONE, LAST, SSE_HEAD, TWO, chunk, delta, plain
 from tests.harness.upstream import Upstream
-from tests.harness.waiting import eventually
+from tests.harness.waiting import PATIENCE, eventually, turning_until
 from tests.reload.conftest import ECHO
 from tests.reload.looking import model, models, reload, status, until_owner
 
@@ -53,10 +53,7 @@ class Closing(EchoProvider):
 
 
 async def rest(leases: Leases) -> None:
-    for _ in range(200):
-        if not leases._retiring and not leases._closing:
-            return
-        await asyncio.sleep(0.005)
+    await turning_until(lambda: not leases._retiring and not leases._closing, "everything is let go of")
 
 
 async def test_a_provider_goes_with_the_last_generation_that_has_it() -> None:
@@ -79,7 +76,7 @@ async def test_a_provider_goes_with_the_last_generation_that_has_it() -> None:
 
 
 async def test_a_request_that_changes_hands_keeps_its_generation() -> None:
-    leases = Leases(asyncio.get_running_loop(), grace=0.05)
+    leases = Leases(asyncio.get_running_loop(), grace=PATIENCE)
     lease, provider = Lease(), Closing("p")
     leases.hold(lease, [provider])
     lease.take()
@@ -89,6 +86,7 @@ async def test_a_request_that_changes_hands_keeps_its_generation() -> None:
         await asyncio.sleep(0.02)
         lease.take()
     assert provider.closed == 0
+    leases._grace = 0.01
     lease.give_back()
     await rest(leases)
     assert provider.closed == 1
@@ -150,9 +148,10 @@ def test_a_tool_runs_to_its_end_on_a_server_that_was_removed(make_daemon: Daemon
     ready(daemon, "s")
     (child,) = daemon.children()
     answers: list[bytes] = []
+    awake = daemon.root / "awake"
 
     def ask() -> None:
-        messages = [{"role": "user", "content": 'use mcp_s_sleep {"seconds": 1.2}'}]
+        messages = [{"role": "user", "content": f'use mcp_s_sleep {{"until": "{awake}"}}'}]
         answers.append(daemon.chat("m", messages=messages).body)
 
     asking = threading.Thread(target=ask)
@@ -163,7 +162,8 @@ def test_a_tool_runs_to_its_end_on_a_server_that_was_removed(make_daemon: Daemon
     code, answer = reload(daemon)
     assert (code, answer["removed"]) == (200, ["model m", "server s"])
     assert child.is_running()
-    asking.join(15)
+    awake.touch()
+    asking.join(PATIENCE)
     assert b"slept" in answers[0]
     eventually(lambda: not child.is_running(), "the server has gone after its last request")
 

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.harness.daemon import Daemon
+from tests.harness.waiting import eventually
 from tests.reload.looking import model, models, reload, settled, until_owner
+from tests.reload.pace import Pace, attempts, written_in_one_go
 
-Save = Callable[[Path, str], None]
+Save = Callable[[Path, str], Pace | None]
+"""Saves a text. Who writes slowly on purpose tells its pace; for all others it is the whole that must be quick."""
 
 
 def truncate_and_write(path: Path, text: str) -> None:
@@ -71,12 +74,16 @@ def as_emacs_does(path: Path, text: str) -> None:
     lock.unlink()
 
 
-def in_small_writes(path: Path, text: str) -> None:
+def in_small_writes(path: Path, text: str) -> Pace:
+    pace = Pace()
     with path.open("w") as out:
         for character in text:
             out.write(character)
             out.flush()
+            pace.step()
             time.sleep(0.005)
+    pace.step()
+    return pace
 
 
 def keeping_the_old_times(path: Path, text: str) -> None:
@@ -96,10 +103,17 @@ def test_each_way_to_save_is_seen_and_is_one_edit(house: Daemon, save: Save) -> 
     name = save.__name__
     path = house.conf_dir / "models" / f"{name}.yaml"
     for owner in ("one", "two", "six"):
-        before = settled(house)
-        save(path, model(name, owner))
-        until_owner(house, name, owner)
-        assert settled(house) == before + 1
+        former = path.read_text() if path.exists() else None
+        for _ in attempts():
+            before, pace = settled(house), Pace()
+            told = save(path, model(name, owner))
+            pace.step()
+            until_owner(house, name, owner)
+            after = settled(house)
+            if (told or pace).steady:
+                break
+            path.unlink() if former is None else rename_over(path, former)
+        assert after == before + 1
     assert "first" in models(house)
 
 
@@ -130,33 +144,42 @@ def test_a_removed_file_takes_its_model_along(house: Daemon) -> None:
 def test_the_first_half_of_a_file_is_never_applied(house: Daemon, gap: float) -> None:
     """Both halves are valid YAML by themselves, and somebody asks for a reload between them."""
     path = house.conf_dir / "models" / "halved.yaml"
-    path.write_text(model("halved", "before"))
-    until_owner(house, "halved", "before")
-    before = settled(house)
-    asking = threading.Thread(target=reload, args=(house,))
-    with path.open("w") as out:
-        out.write("name: halved\n")
-        out.flush()
-        asking.start()
-        time.sleep(gap)
-        out.write("owned_by: after\n")
-    seen = set()
-    while "after" not in seen:
-        seen.add(models(house)["halved"])
-    asking.join()
+    for _ in attempts():
+        rename_over(path, model("halved", "before"))
+        until_owner(house, "halved", "before")
+        before, pace, seen = settled(house), Pace(), set()
+        asking = threading.Thread(target=reload, args=(house,))
+        with path.open("w") as out:
+            out.write("name: halved\n")
+            out.flush()
+            asking.start()
+            time.sleep(gap)
+            out.write("owned_by: after\n")
+        pace.step()
+        eventually(lambda seen=seen: seen.add(models(house).get("halved")) or "after" in seen, "the whole is applied")
+        asking.join()
+        after = settled(house)
+        if pace.steady:
+            break
     assert seen <= {"before", "after"}
-    assert settled(house) == before + 1
+    assert after == before + 1
 
 
 def test_a_file_written_over_again_and_again_is_read_when_it_rests(house: Daemon) -> None:
     path = house.conf_dir / "models" / "busy.yaml"
-    before = settled(house)
-    for number in range(15):
-        path.write_text(model("busy", f"draft{number}"))
-        time.sleep(0.03)
-    path.write_text(model("busy", "final"))
-    until_owner(house, "busy", "final")
-    assert settled(house) == before + 1
+    for attempt in attempts():
+        before, pace = settled(house), Pace()
+        for number in range(15):
+            path.write_text(model("busy", f"draft{number}"))
+            pace.step()
+            time.sleep(0.03)
+        path.write_text(model("busy", f"final{attempt}"))
+        pace.step()
+        until_owner(house, "busy", f"final{attempt}")
+        after = settled(house)
+        if pace.steady:
+            break
+    assert after == before + 1
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -175,8 +198,12 @@ def test_a_checkout_of_fifty_files_is_one_edit(house: Daemon) -> None:
     for number in range(50):
         (folder / f"git{number}.yaml").write_text(model(f"git{number}", "second"))
     git("commit", "-q", "-a", "-m", "second")
-    before = settled(house)
-    git("checkout", "-q", "first")
-    until_owner(house, "git49", "first")
-    assert {owner for name, owner in models(house).items() if name.startswith("git")} == {"first"}
+    for attempt in attempts():
+        before, branch = settled(house), ("first", "second")[attempt % 2]
+        git("checkout", "-q", branch)
+        until_owner(house, "git49", branch)
+        assert settled(house) > before
+        assert {owner for name, owner in models(house).items() if name.startswith("git")} == {branch}
+        if written_in_one_go(folder.glob("git*.yaml")):
+            break
     assert settled(house) == before + 1

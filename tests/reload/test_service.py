@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import DaemonFactory
 from tests.harness.daemon import REPOSITORY
-from tests.harness.waiting import eventually
+from tests.harness.waiting import PATIENCE, eventually
 from tests.reload.conftest import ECHO
 from tests.reload.looking import model, models, reload
 from tests.reload.manager import Manager
@@ -46,7 +46,7 @@ def test_a_refused_reload_ends_with_ready_and_the_reason(make_daemon: DaemonFact
     manager.start(daemon)
     path = daemon.conf_dir / "proxy.yaml"
     sound = path.read_text()
-    path.write_text("connections: [\n")
+    daemon.write("proxy.yaml", "connections: [\n")
     manager.next_of("RELOADING")
     status = manager.next_of("READY")["STATUS"]
     assert status.startswith(f"serving configuration 2, 1 problem: {path}:2:1: ")
@@ -54,7 +54,7 @@ def test_a_refused_reload_ends_with_ready_and_the_reason(make_daemon: DaemonFact
     daemon.signal(signal.SIGHUP)
     manager.next_of("RELOADING")
     assert manager.next_of("READY")["STATUS"] == status
-    path.write_text(sound)
+    daemon.write("proxy.yaml", sound)
     manager.next_of("RELOADING")
     assert manager.next_of("READY")["STATUS"] == "serving configuration 3"
 
@@ -69,8 +69,9 @@ def test_the_watchdog_is_fed_while_a_tool_blocks_its_thread(make_daemon: DaemonF
     """The owner's code may call time.sleep: it runs beside the loop, which goes on."""
     files = {
         "models/m.yaml": "name: m\ntools: [nap]\n",
-        "tools/nap.py": "import time\nfrom openai_proxy import tool\n\n"
-        '@tool\ndef nap() -> str:\n    "Sleep."\n    time.sleep(1)\n    return "rested"\n',
+        "tools/nap.py": "import os\nimport time\nfrom openai_proxy import tool\n\n"
+        '@tool\ndef nap() -> str:\n    "Sleep."\n'
+        '    while not os.path.exists("alarm"):\n        time.sleep(0.01)\n    return "rested"\n',
     }
     daemon = make_daemon(ECHO, files=files, start=False)
     manager.start(daemon, WATCHDOG_USEC="200000")
@@ -82,10 +83,11 @@ def test_the_watchdog_is_fed_while_a_tool_blocks_its_thread(make_daemon: DaemonF
             while True:
                 manager.sock.recv(8192)
         except BlockingIOError:
-            manager.sock.settimeout(10)
+            manager.sock.settimeout(PATIENCE)
         for _ in range(3):
             assert manager.next_of("WATCHDOG")
         assert daemon.get("/admin/status").json()["requests"], "and runs still"
+        (daemon.root / "alarm").touch()
         assert b"rested" in wire.answer().body
 
 
