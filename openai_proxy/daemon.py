@@ -163,8 +163,10 @@ class _Daemon:
             last = self._loop.time() + (0.2 if self._now.is_set() else LAST_WORDS)
             await state.empty(last - self._loop.time())
         # Who was accepted in the last moment has not been read yet: a moment to ask, so that nobody is hung up on.
-        await asyncio.sleep(0.1)
-        await state.empty(LAST_WORDS)
+        await asyncio.sleep(0.01)
+        if main.server.connections:
+            await asyncio.sleep(0.1)
+            await state.empty(LAST_WORDS)
         state.events.close()
         await main.shutdown(0.2)
 

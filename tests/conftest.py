@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.harness.daemon import Daemon
 from tests.harness.upstream import Upstream
 
-# The same examples in every run: a failure on one machine is a failure on all. No deadlines: the machine may be busy.
-settings.register_profile("suite", deadline=None, derandomize=True)
+# The same examples in every run: a failure on one machine is a failure on all. Nothing is measured by the clock, neither
+# an example (deadline) nor the drawing of them (too_slow): the machine may be busy.
+settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
 DaemonFactory = Callable[..., Daemon]

@@ -109,7 +109,7 @@ def test_random_cuts_of_a_long_stream(daemon: Daemon, upstream: Upstream) -> Non
         check_exact(daemon.chat(upstream.play(*writes, name="cuts").model, stream=True), body)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(body=st.binary(max_size=2000), sizes=st.lists(st.integers(1, 200), max_size=30))
 def test_arbitrary_bytes_both_ways(daemon: Daemon, upstream: Upstream, body: bytes, sizes: list[int]) -> None:
     play = upstream.play(SSE_HEAD, *map(chunk, cut(body, sizes)), LAST, name="any")

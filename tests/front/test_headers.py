@@ -180,7 +180,7 @@ NAMES = st.from_regex(r"X-[A-Za-z0-9!#$%&'*+.^_`|~-]{1,30}", fullmatch=True).fil
 VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60).map(str.strip)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(headers=st.lists(st.tuples(NAMES, VALUES), max_size=12))
 def test_arbitrary_headers_both_ways(daemon: Daemon, upstream: Upstream, headers: list[tuple[str, str]]) -> None:
     play = upstream.play(head("200 OK", [*headers, ("Content-Length", "2")]) + b"{}")

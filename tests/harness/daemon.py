@@ -46,6 +46,13 @@ def held_port() -> Iterator[int]:
         yield int(holder.getsockname()[1])
 
 
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 class Daemon:
     """One daemon with its own `conf/`, `logs/`, `state/` and `.env` below `root`.
 
@@ -204,15 +211,24 @@ class Daemon:
         self.close_wires()
         self.signal(signal.SIGTERM)
         try:
-            code = self.process.wait(timeout)
+            code = self.exit_code(timeout)
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGABRT)
-            self.process.wait(5)
+            self.process.wait(PATIENCE)
             raise AssertionError(f"did not stop within {timeout} s: {self.stderr[-4000:]}") from None
         assert code == 0, f"exit code {code}: {self.stderr[-4000:]}"
-        _, alive = psutil.wait_procs(children, timeout=PATIENCE)
-        assert not alive, f"left behind: {alive}"
+        eventually(lambda: not any(map(_lives, children)), f"every child is gone: {children}")
         self.assert_quiet()
+
+    def exit_code(self, timeout: float = PATIENCE) -> int:
+        """What it ended with, at once when it does; subprocess.TimeoutExpired if it does not."""
+        if self.process.returncode is None:
+            handle = os.pidfd_open(self.process.pid)  # Popen.wait with a timeout looks only every 50 ms
+            try:
+                select.select([handle], [], [], timeout)
+            finally:
+                os.close(handle)
+        return self.process.wait(0)
 
     def kill(self) -> None:
         """End it by force if it still runs; for teardown after a failure."""

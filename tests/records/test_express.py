@@ -50,7 +50,9 @@ def told(tmp_path: Path, short: bool, entry_of: Any) -> tuple[list[Any], Any, An
     return lines, usage, (records.metrics.requests, records.metrics.tokens)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(
     answers(),
     st.fixed_dictionaries({"content": VALUES}),

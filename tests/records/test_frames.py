@@ -71,7 +71,9 @@ def test_texts_are_cut_out_whatever_stands_at_the_ends_of_a_block() -> None:
     assert template.cut(block.replace(b'"index": 0', b'"index": 1', 1)) is None
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(
     texts=st.lists(TEXTS, min_size=4, max_size=30),
     change=st.fixed_dictionaries({}, optional={key: st.booleans() for key in ("times", "padding", "ids")}),
