@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, settings
 from tests.harness.daemon import Daemon
 from tests.harness.upstream import Upstream
 
-# The same examples in every run: a failure on one machine is a failure on all. Nothing is measured by the clock, neither
-# an example (deadline) nor the drawing of them (too_slow): the machine may be busy.
+# The same examples in every run: a failure on one machine is a failure on all. Nothing is measured by the clock,
+# neither an example (deadline) nor the drawing of them (too_slow): the machine may be busy.
 settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
