@@ -163,15 +163,21 @@ def edit(body: bytes, replace: Mapping[str, bytes], remove: Iterable[str] = ()) 
             position = end
         pieces.append(body[position:])
         return b"".join(pieces)
-    # Something goes: rebuild between the braces, each kept member with the space that stood before it.
+    # Something goes: rebuild between the braces, each kept member with the space around it.
     opening = body.index(b"{") + 1
     closing = body.rindex(b"}")
     begin = opening
     texts: list[bytes] = []
+    gap = b""  # the space between the last kept value and its comma
     for member in members:
+        comma = body.find(b",", member.value_end, closing)
         if member.name not in removed:
             value = replace.get(member.name, body[member.value_start : member.value_end])
+            if texts:
+                texts.append(gap + b",")
             texts.append(body[begin : member.value_start] + value)
-        begin = body.find(b",", member.value_end) + 1
+            gap = body[member.value_end : comma] if comma >= 0 else b""
+        begin = comma + 1
     trailing = body[members[-1].value_end : closing]
-    return body[:opening] + b",".join(texts + fresh) + trailing + body[closing:]
+    added = (b"," if texts else b"") + b",".join(fresh) if fresh else b""
+    return b"".join((body[:opening], *texts, added, trailing, body[closing:]))

@@ -86,10 +86,14 @@ def test_an_edit_touches_only_the_members_it_names(written: tuple[dict[str, Any]
 def test_the_space_between_members_stays() -> None:
     body = b'{ "model" : "a" ,\n  "n": 1,\n  "x":[1, 2]\n}\n'
     assert edit(body, {"model": b'"b"'}) == b'{ "model" : "b" ,\n  "n": 1,\n  "x":[1, 2]\n}\n'
-    assert edit(body, {}, ["n"]) == b'{ "model" : "a",\n  "x":[1, 2]\n}\n'
+    assert edit(body, {}, ["n"]) == b'{ "model" : "a" ,\n  "x":[1, 2]\n}\n'
+    assert edit(body, {}, ["model"]) == b'{\n  "n": 1,\n  "x":[1, 2]\n}\n'
+    assert edit(body, {}, ["x"]) == b'{ "model" : "a" ,\n  "n": 1\n}\n'
+    assert edit(b'{"a":1 , "n":2 , "b":3 ,"c":4 }', {}, ["n"]) == b'{"a":1 , "b":3 ,"c":4 }'
+    assert edit(b'{"a":1 ,\t"n":2 }', {"u": b"5"}, ["n"]) == b'{"a":1,"u":5 }'
     assert edit(body, {}, ["model", "n", "x"]) == b"{\n}\n"
     assert edit(b" { } ", {"n": b"1", "user": b'"u"'}) == b' {"n":1,"user":"u" } '
-    assert edit(body, {"n": b"2"}, ["n"]) == b'{ "model" : "a",\n  "x":[1, 2],"n":2\n}\n'
+    assert edit(body, {"n": b"2"}, ["n"]) == b'{ "model" : "a" ,\n  "x":[1, 2],"n":2\n}\n'
 
 
 def test_members_inside_other_members_are_not_touched() -> None:
