@@ -36,6 +36,10 @@ JSON_PATHS = frozenset(
 )
 """Endpoints whose body is JSON whatever its Content-Type says: curl's -d calls it a form."""
 
+NEEDS_MODEL = frozenset({"/chat/completions", "/completions", "/embeddings", "/messages"})
+"""Endpoints that mean nothing without a model. Elsewhere providers have a default (moderations, images, a stored
+prompt of /responses) or no use for one: what names none goes to the default connection."""
+
 
 async def serve(visit: Visit) -> None:
     """Answer one API request. Raises ProxyError before anything was sent."""
@@ -160,7 +164,7 @@ def resolve(visit: Visit, model: str | None) -> Route:
         raise unknown_model(model)
     if name != model:  # the body's own name is never what an augmented model is called upstream
         targets = tuple(Target(t.connection, t.model or name) for t in targets)
-    if model is None and visit.exchange.method == "POST" and visit.path in JSON_PATHS and targets[0].model is None:
+    if model is None and visit.exchange.method == "POST" and visit.path in NEEDS_MODEL and targets[0].model is None:
         raise BadRequest("The request names no model.", param="model", code="model_required")
     if route.policy == "round_robin":
         targets = generation.upstreams.health.in_turn(route.rule, targets)

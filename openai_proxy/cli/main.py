@@ -70,11 +70,16 @@ def run(arguments: Sequence[str]) -> int:
         result = cli.main(args=list(arguments), prog_name="openai-proxy", standalone_mode=False)
     except click.exceptions.Abort:
         return 130
-    except click.UsageError as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return 2
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx is not None else "openai-proxy"
+        words = " ".join(error.format_message().split())
+        click.echo(f"openai-proxy: {words.rstrip('.')}; `{command} --help` tells more", err=True)
+        return 2
     except click.ClickException as error:
-        error.show()
+        click.echo(f"openai-proxy: {' '.join(error.format_message().split())}", err=True)
         return error.exit_code
     except ProxyError as error:
         click.echo(f"openai-proxy: {error.message}", err=True)

@@ -50,18 +50,20 @@ class _ProxyCheck:
     def tell(self, path: Path, message: str, *, key: bool = False) -> None:
         self.problems.append(Problem(*self.origin.place(path, key=key), message))
 
-    def known(self, name: str, path: Path) -> bool:
+    def known(self, name: str, path: Path, *, who: str = "") -> bool:
         """True if there is a connection of that name; if not, it is told (unless it was left out before)."""
         if name in self.proxy.connections:
             return True
         if name not in self.gone:
             near = did_you_mean(name, self.proxy.connections)
-            self.tell(path, f'there is no connection "{name[:80]}"{near}')
+            self.tell(path, f'{who}there is no connection "{name[:80]}"{near}')
         return False
 
     def default(self) -> str | None:
         name = self.proxy.default_connection
-        return name if name is None or self.known(name, ("default_connection",)) else None
+        path: Path = ("default_connection",)
+        who = "LLM_BACKEND or --backend: " if path in self.origin.overlaid else ""
+        return name if name is None or self.known(name, path, who=who) else None
 
     def routes(self) -> dict[str, RouteRule]:
         result: dict[str, RouteRule] = {}

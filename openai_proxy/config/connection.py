@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from openai_proxy.config.fields import (
     DottedPath,
@@ -79,11 +79,17 @@ def full_base(url: str) -> str:
     return base if parts.path.strip("/") else f"{base}/v1"
 
 
+def _base(url: str) -> str:
+    return full_base(url) if url else url
+
+
 class ConnectionConfig(Strict):
     """One upstream. `api_key` is folded into `api_keys`; `api_base` is filled in and made whole."""
 
     api_type: ApiType = Field(default="openai", description="The language the upstream speaks.")
-    api_base: str = Field(default="", description="Its base URL; without a path of its own it gets /v1.")
+    api_base: Annotated[str, AfterValidator(_base)] = Field(
+        default="", description="Its base URL; without a path of its own it gets /v1."
+    )
     api_key: Key | None = Field(default=None, repr=False, description="Its key; or several in api_keys.")
     api_keys: tuple[Key, ...] = Field(default=(), repr=False, description="Keys to rotate.")
     model: str = Field(default="", description="If set, overrides the model of every request on this connection.")
@@ -128,7 +134,7 @@ class ConnectionConfig(Strict):
         values = self.__dict__
         values["api_key"], values["api_keys"] = None, keys
         if self.api_type in DEFAULT_BASES:
-            values["api_base"] = full_base(self.api_base or DEFAULT_BASES[self.api_type])
+            values["api_base"] = self.api_base or full_base(DEFAULT_BASES[self.api_type])
         if self.api_type == "local" and (self.path is None) == (self.callable is None):
             raise wrong("a local connection has either path (a model directory) or callable (module.function)")
         return self

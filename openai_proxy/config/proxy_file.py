@@ -2,14 +2,14 @@
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from openai_proxy.config.connection import ConnectionConfig
 from openai_proxy.config.environment import VARIABLES, Environment
 from openai_proxy.config.interpolate import expand_all
-from openai_proxy.config.origin import Origin, Path
+from openai_proxy.config.origin import Origin, Path, Place
 from openai_proxy.config.overlay import Overlay, overlay, put_in, take_out
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.proxy import ProxyConfig
@@ -56,13 +56,51 @@ def read_proxy(node: Node, file: str, environment: Environment, flags: Mapping[s
 
     origin = Origin(file, node, overlaid=over.places)
     config, wrong = validate(ProxyConfig, data, lambda path, key: origin.place(path, key=key), traps=traps)
-    if config is None:
+    wrong += _covered(original, node, file, over, environment)
+    if config is None or wrong:
         return ProxyFile(None, (*wrong, *problems), origin)
     return ProxyFile(_finish(config, original, environment), tuple(problems), origin, dropped)
 
 
 def _under(path: Path, over: Overlay) -> bool:
-    return any(path[: len(gone)] == gone for gone in over.remove)
+    return _within(path, over.remove)
+
+
+def _within(path: Path, roots: Iterable[Path]) -> bool:
+    return any(path[: len(root)] == root for root in roots)
+
+
+def _covered(
+    original: Mapping[str, Any], node: Node, file: str, over: Overlay, environment: Environment
+) -> list[Problem]:
+    """What is wrong with members of the file that a variable or flag lies over: today's flag is not tomorrow's."""
+    hidden = [path for path in over.remove if _has(original, path)]
+    if not hidden:
+        return []
+    sections = {path[0] for path in hidden}
+    data, missing = expand_all(
+        {key: value for key, value in original.items() if key in sections}, environment.variables, lambda path: False
+    )
+    absent = [path for path, _ in missing]
+    for path in absent:
+        take_out(data, path)
+    origin = Origin(file, node)
+
+    def locate(path: Path, key: bool) -> Place:
+        told = _within(path, hidden) and not _within(path, absent)
+        return origin.place(path, key=key) if told else ("", 1, 1)
+
+    traps = {path: trapped.trap.words for path, trapped in node.traps() if trapped.trap and _within(path, hidden)}
+    _, wrong = validate(ProxyConfig, data, locate, traps=traps)
+    return [problem for problem in wrong if problem.file]
+
+
+def _has(data: Any, path: Path) -> bool:
+    for step in path:
+        if not isinstance(data, Mapping) or step not in data:
+            return False
+        data = data[step]
+    return True
 
 
 def _copy(value: Any) -> Any:
@@ -103,7 +141,12 @@ def _drop(
 
 def _finish(config: ProxyConfig, original: Mapping[str, Any], environment: Environment) -> ProxyConfig:
     """Fill in what follows from the rest: the offline echo of an empty house, the default of a single connection."""
-    if not config.connections and not original.get("connections") and not _anything_set(environment):
+    if (
+        not config.connections
+        and not original.get("connections")
+        and config.default_connection in (None, "echo")
+        and not _anything_set(environment)
+    ):
         echo = ConnectionConfig(api_type="echo")
         return config.model_copy(update={"connections": {"echo": echo}, "default_connection": "echo"})
     if config.default_connection is None and len(config.connections) == 1 and len(_declared(original)) <= 1:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openai_proxy.config.environment import Environment
-from openai_proxy.config.files import PythonFile
+from openai_proxy.config.files import PythonFile, Unreadable, digest_of, read
 from openai_proxy.config.model_file import ModelConfig
 from openai_proxy.config.origin import Origin
 from openai_proxy.config.problems import ENVIRONMENT, Problem
@@ -60,3 +60,14 @@ class Snapshot:
         """
         origin = self.origins.get((kind, name))
         return origin.place(path) if origin is not None else (ENVIRONMENT, 1, 1)
+
+    def text_of(self, file: str) -> str:
+        """The text of a YAML file as this snapshot read it; empty if it is another by now. Reads the disk."""
+        known = self.memory.parsed.get(file)
+        try:
+            data = read(Path(file))
+        except Unreadable:
+            return ""
+        if data is None or known is None or known[0] != digest_of(data):
+            return ""
+        return data.decode("utf-8-sig", "replace")

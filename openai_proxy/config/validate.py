@@ -156,6 +156,8 @@ def _instead(given: Any, kind: str) -> str:
         return ", not nothing"
     if isinstance(given, bool):
         return f", not {str(given).lower()}" + (" (put it in quotes if it is text)" if kind == "string_type" else "")
+    if kind == "int_from_float":
+        return ", not a fraction"
     if isinstance(given, int | float):
         return ", not a number" + (" (put it in quotes if it is text)" if kind == "string_type" else "")
     if isinstance(given, dict):

@@ -166,9 +166,38 @@ def _unknown_templates(
     def known(name: str) -> bool:
         return name in tools.handlers or name.startswith(prefixes)
 
-    file, line, column = snapshot.place("model", config.name, ("system_prompt",))
-    for call in prompt.template.unknown(known):
+    missing = prompt.template.unknown(known)
+    places = _places(snapshot, config, prompt) if missing else {}
+    for call in missing:
         hint = did_you_mean(call.name, tools.handlers)
-        yield Problem(
-            file, line, column, f"the template {call.source[:80]!r} calls a tool nobody has{hint}; its text stays"
-        )
+        message = f"the template {call.source[:80]!r} calls a tool nobody has{hint}; its text stays"
+        yield Problem(*places[call.line, call.column], message)
+
+
+def _places(snapshot: Snapshot, config: ModelConfig, prompt: Prompt) -> dict[tuple[int, int], tuple[str, int, int]]:
+    """Where each call of the prompt stands in the file, by its line and column in the prompt.
+
+    A call is looked for behind the one before it; what YAML wrote otherwise (escapes, folded lines) has the prompt's
+    own place.
+    """
+    place = file, line, column = snapshot.place("model", config.name, ("system_prompt",))
+    text = snapshot.text_of(file)
+    here = _offset(text, line, column)
+    places: dict[tuple[int, int], tuple[str, int, int]] = {}
+    for call in prompt.template.calls:
+        found = text.find(call.source.partition("\n")[0], here)
+        if found < 0:
+            places[call.line, call.column] = place
+            continue
+        places[call.line, call.column] = (file, text.count("\n", 0, found) + 1, found - text.rfind("\n", 0, found))
+        here = found + 2
+    return places
+
+
+def _offset(text: str, line: int, column: int) -> int:
+    start = 0
+    for _ in range(line - 1):
+        start = text.find("\n", start) + 1
+        if start == 0:
+            return len(text)
+    return start + column - 1

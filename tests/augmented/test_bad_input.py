@@ -32,7 +32,7 @@ BAD: dict[str, tuple[dict[str, str], str, str]] = {
     ),
     "template calls a tool nobody has": (
         {"models/bad.yaml": "name: augmented/bad\nsystem_prompt: |\n  Hello\n  {{get_curent_time()}}\n"},
-        "models/bad.yaml:",
+        "models/bad.yaml:4:3",
         "get_curent_time",
     ),
     "skill that does not exist": (

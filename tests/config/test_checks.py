@@ -123,7 +123,7 @@ WRONG = [
     ("connections: {a: {api_type: opnai}}", "1:29: connections.a.api_type: openai, anthropic, google, local or echo is "
      'wanted here (did you mean "openai"?)'),
     ("connections: {a: {api_base: 'ftp://x'}}",
-     "1:18: connections.a: a URL that begins with http:// or https:// is wanted"),
+     "1:29: connections.a.api_base: a URL that begins with http:// or https:// is wanted"),
     ("connections: {a: {url: 'http://x'}}", '1:19: unknown key "url" in connections.a (did you mean "api_base"?)'),
     ("connections: {a: {timeout: {conect: 1}}}", '1:29: unknown key "conect" in connections.a.timeout (did you mean '
      '"connect"?)'),

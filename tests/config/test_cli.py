@@ -74,6 +74,25 @@ def test_keys_hash_takes_an_argument_or_a_line(
     assert run(["keys", "hash"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["chek"], "No such command"),
+        (["check", "--bogus"], "--bogus"),
+        (["serve", "--port", "x"], "--port"),
+        (["explain"], "MODEL"),
+        (["import", "not-there.toml"], "not-there.toml"),
+    ],
+)
+def test_bad_usage_is_2_and_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    out, told = capsys.readouterr()
+    assert out == ""
+    assert told.startswith("openai-proxy: ")
+    assert words in told
+    assert told.count("\n") == 1
+
+
 def test_init_writes_a_conf_that_checks_and_never_overwrites(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["init", "new/conf"]) == 0
     assert run(["check", "--config-dir", "new/conf"]) == 0

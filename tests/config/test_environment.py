@@ -204,7 +204,7 @@ def test_an_unknown_backend_is_told_with_the_nearest(house: House) -> None:
     snapshot = house.load(LLM_BACKEND="gemni", GEMINI_API_KEY="k", ANTHROPIC_API_KEY="k")
     assert snapshot.proxy.default_connection is None
     assert [str(p) for p in snapshot.problems] == [
-        'environment:1:1: there is no connection "gemni" (did you mean "gemini"?)'
+        'environment:1:1: LLM_BACKEND or --backend: there is no connection "gemni" (did you mean "gemini"?)'
     ]
 
 
@@ -234,3 +234,34 @@ def test_a_dotenv_that_breaks_keeps_its_last_good_form(house: House) -> None:
 def test_the_backend_flag_is_the_default_connection(house: House) -> None:
     house.flags = {"backend": "gemini"}
     assert house.load(GEMINI_API_KEY="g", API_KEY="k").proxy.default_connection == "gemini"
+
+
+@pytest.mark.parametrize("text", ["port: eighty\n", "port: yes\n", "port: 70000\n"])
+def test_what_a_flag_or_a_variable_covers_is_checked_all_the_same(house: House, text: str) -> None:
+    house.write("proxy.yaml", text)
+    for flags, environ in (({"port": 3}, {}), ({}, {"PORT": "3"})):
+        house.flags = dict(flags)
+        with pytest.raises(ConfigError) as refused:
+            house.load(**environ)
+        (problem,) = refused.value.problems
+        assert (Path(problem.file).name, problem.line, problem.column) == ("proxy.yaml", 1, 7)
+
+
+def test_a_covered_value_may_want_a_variable_that_is_not_there(house: House) -> None:
+    house.write(
+        "proxy.yaml", "connections: {openai: {api_key: '${NOT_SET}'}}\ngroups: {default: {api_keys: ['${NO}']}}\n"
+    )
+    snapshot = house.load(OPENAI_API_KEY="k", PROXY_API_KEYS="c")
+    assert snapshot.problems == ()
+    assert snapshot.proxy.connections["openai"].api_keys == ("k",)
+
+
+def test_a_backend_nobody_has_is_told_and_not_hidden_by_the_echo(house: House) -> None:
+    house.flags = {"backend": "opneai"}
+    for environ in ({}, {"OPENAI_API_KEY": "k"}):
+        snapshot = house.load(**environ)
+        assert snapshot.proxy.default_connection is None
+        assert snapshot.problems[0].message.startswith('LLM_BACKEND or --backend: there is no connection "opneai"')
+        assert "echo" not in snapshot.proxy.connections
+    house.flags = {"backend": "echo"}
+    assert house.load().proxy.default_connection == "echo"

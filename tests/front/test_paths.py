@@ -170,6 +170,14 @@ def test_requests_without_a_model_go_to_the_default_connection(daemon: Daemon, u
     assert answer.json() == {"method": "GET", "path": "/batches", "size": 0}
 
 
+@pytest.mark.parametrize("path", ["/v1/moderations", "/v1/responses", "/images/generations", "/v1/vector_stores"])
+def test_a_body_may_name_no_model_where_providers_have_a_default(daemon: Daemon, upstream: Upstream, path: str) -> None:
+    play = upstream.play(plain(b"{}"))
+    body = b'{ "input": "is this fine?" }'
+    assert daemon.post(path, body, headers=[("x-play", play.model)]).status == 200
+    assert play.wait().body == body
+
+
 def test_get_on_chat_completions(daemon: Daemon, upstream: Upstream) -> None:
     """Stored completions: the same path, another method."""
     play = upstream.play(plain(b'{"object":"list"}'))
