@@ -20,10 +20,11 @@ def into_completion(completion: Any, text: str) -> None:
             message["content"] = f"{text}\n\n{message['content']}" if message.get("content") else text
 
 
-def chunk_like(event: dict[str, Any], text: str) -> bytes:
-    """A chunk of the same stream as `event`, with `text` as its content."""
+def chunk_like(event: dict[str, Any], text: str, *, first: bool) -> bytes:
+    """A chunk of the same stream as `event`, with `text` as its content; the `first` one also says who speaks."""
     head = {name: event[name] for name in ("id", "object", "created", "model") if name in event}
-    delta = {"role": "assistant", "content": f"{text}\n\n"}
+    delta = {"role": "assistant"} if first else {}
+    delta["content"] = f"{text}\n\n"
     choices = [{"index": 0, "delta": delta, "finish_reason": None}]
     return b"data: " + orjson.dumps({**head, "choices": choices}) + b"\n\n"
 
@@ -48,9 +49,10 @@ class _Opening:
         if event is None:  # a comment, or an error: no place for it yet
             self._held = rest
             return first + (self.feed(b"") if rest else b"")
-        ours = chunk_like(event, self._text)
+        ahead = _says_something(event)
+        ours = chunk_like(event, self._text, first=ahead)
         self._text, self._held = None, b""
-        return (ours + first if _says_something(event) else first + ours) + rest
+        return (ours + first if ahead else first + ours) + rest
 
     def flush(self) -> bytes:
         """What is still held at the end."""

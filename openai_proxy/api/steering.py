@@ -57,6 +57,8 @@ async def steer(visit: Visit, body: bytes, document: dict[str, Any]) -> tuple[by
         cleaned.remove.clear()
         cleaned.calls.clear()
         cleaned.alone = False
+    if any(call.name == "hello" for call in cleaned.calls) or _interactive(visit, session):
+        await visit.state.catalog.models()  # what is told of the models is to be true in the first second too
     told = await _obey(visit, cleaned, session) if cleaned.calls or cleaned.alone else []
     greeting = _greeting(visit, identity, session)
     visit.session = session
@@ -125,7 +127,7 @@ async def _obey(visit: Visit, cleaned: Cleaned, session: Session) -> list[str]:
         house=house_of(visit),
         session=session,
         prefix=prefix,
-        may_change_house=visit.exchange.caller.admin or gate.is_admin(request.remote or "", request.headers),
+        may_change_house=visit.exchange.caller.admin or gate.may_change_house(request.remote or "", request.headers),
         drafts=state.sessions.drafts,
     )
     before = session.copy()

@@ -119,6 +119,33 @@ class Gate:
             if not key or not self.keys.is_admin(key):
                 raise Unauthorized("An admin key is needed here.", code="admin_key_required")
             return Caller(remote, admin=True)
+        self._check_at_home(remote, headers)
+        return Caller(remote, admin=True)
+
+    def is_admin(self, peer: str, headers: Mapping[str, str]) -> bool:
+        """True if the caller of an API request has the rights of an admin besides."""
+        try:
+            self.admit_admin(peer, headers)
+        except (Unauthorized, Forbidden):
+            return False
+        return True
+
+    def may_change_house(self, peer: str, headers: Mapping[str, str]) -> bool:
+        """True if the caller of an API request may command with `scope=global` (contract §5).
+
+        That is an admin key, beside a client key or as one, or a loopback peer, also where there are admin keys.
+        """
+        keys = (bearer(headers.get("Authorization")), headers.get("x-api-key"))
+        if any(key and self.keys.is_admin(key) for key in keys):
+            return True
+        try:
+            self._check_at_home(remote_address(peer, headers, self._trusted) if self._trusted else peer, headers)
+        except Forbidden:
+            return False
+        return True
+
+    def _check_at_home(self, remote: str, headers: Mapping[str, str]) -> None:
+        """Raises Forbidden for whoever is not surely a program on this machine."""
         host = host_name(headers.get("Host", ""))
         if (
             not is_loopback(remote)
@@ -131,15 +158,6 @@ class Gate:
                 code="admin_not_allowed",
             )
         self._check_origin(headers, self._admin_origins)
-        return Caller(remote, admin=True)
-
-    def is_admin(self, peer: str, headers: Mapping[str, str]) -> bool:
-        """True if the caller of an API request has the rights of an admin besides."""
-        try:
-            self.admit_admin(peer, headers)
-        except (Unauthorized, Forbidden):
-            return False
-        return True
 
     def _check_host(self, headers: Mapping[str, str]) -> None:
         host = headers.get("Host", "")

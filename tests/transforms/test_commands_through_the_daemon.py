@@ -1,5 +1,6 @@
 """In-chat commands as a person meets them: the real `openai` client, the real daemon, a scripted provider."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,7 +8,7 @@ import openai
 import pytest
 
 from tests.conftest import DaemonFactory
-from tests.harness.daemon import Daemon
+from tests.harness.daemon import CANARY, Daemon
 from tests.harness.plays import completion, plain
 from tests.harness.upstream import Play, Seen, Upstream
 from tests.transforms.house import conf
@@ -367,3 +368,17 @@ def test_a_request_the_ordinary_way_is_not_sent_where_the_one_before_it_went(
         messages = [{"role": "user", "content": "!/hello and Hi"}]
         assert wire.chat("other", messages=messages).answer().status == 200
     assert where(seen[-1]) == ("two", "elsewhere")
+
+
+@pytest.mark.parametrize("said", ["!/hello", "Hi"])
+def test_who_comes_first_hears_how_many_models_there_are(
+    make_daemon: DaemonFactory, upstream: Upstream, seen: Asked, said: str
+) -> None:
+    async def slowly(_: object) -> None:
+        await asyncio.sleep(0.3)
+
+    listing = upstream.play(slowly, plain(b'{"object":"list","data":[{"id":"m-small"},{"id":"m-large"}]}'))
+    slow = {"api_type": "openai", "api_base": upstream.url, "api_key": CANARY, "headers": {"x-play": listing.model}}
+    connections = {"one": slow, "two": {"api_type": "echo"}}
+    daemon = make_daemon({"connections": connections, "default_connection": "two"}, flags=["--interactive"])
+    assert "one (2 models)" in Chat(daemon, "m-small").say(said)

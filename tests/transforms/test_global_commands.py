@@ -3,7 +3,6 @@
 import os
 from typing import Any
 
-import openai
 import pytest
 
 from tests.conftest import DaemonFactory
@@ -101,16 +100,30 @@ def test_a_change_for_everyone_holds_for_the_message_it_stands_in(
     assert where(seen[-1]) == ("two", "m-small")
 
 
-def test_only_an_administrator_may(make_daemon: DaemonFactory, upstream: Upstream, seen: Asked) -> None:
+def test_an_admin_key_or_a_loopback_peer_may(make_daemon: DaemonFactory, upstream: Upstream, seen: Asked) -> None:
+    """Contract §5. The admin key may come beside the client key, or be one."""
     settings: dict[str, Any] = {
-        "groups": {"family": {"api_keys": ["key-of-the-family"]}}, "admin_api_keys": ["key-of-the-admin"]
-    }  # fmt: skip
+        "groups": {"family": {"api_keys": ["key-of-the-family"]}, "owner": {"api_keys": ["key-of-the-owner"]}},
+        "admin_api_keys": ["key-of-the-admin", "key-of-the-owner"],
+        "trusted_proxies": ["127.0.0.1"],
+    }
     daemon = make_daemon(conf(upstream, **settings))
-    before = text(daemon)
-    with pytest.raises(openai.PermissionDeniedError) as caught:
-        Chat(daemon, "m-small", key="key-of-the-family").say("!/set(backend=two, scope=global)")
-    assert caught.value.code == "command_refused"
-    assert text(daemon) == before
+    messages = [{"role": "user", "content": "!/set(backend=two, scope=global)"}]
+    afar = ("X-Forwarded-For", "192.168.1.7")
+
+    def say(*headers: tuple[str, str]) -> tuple[int, str | None]:
+        answer = daemon.chat("m-small", messages=messages, headers=headers)
+        told = "default_connection: two" in text(daemon)
+        Chat(daemon, "m-small", key="key-of-the-family").say("!/set(backend=one, scope=global)")
+        assert "default_connection: one" in text(daemon)
+        assert told == (answer.status == 200)
+        return answer.status, answer.header("x-proxy-error")
+
+    family, owner = ("Authorization", "Bearer key-of-the-family"), ("Authorization", "Bearer key-of-the-owner")
+    assert say(family, afar) == (403, "command_refused")
+    assert say(family, afar, ("x-api-key", "key-of-the-admin"))[0] == 200
+    assert say(owner, afar)[0] == 200
+    assert say(family)[0] == 200
 
 
 def test_without_admin_keys_it_must_come_from_this_machine(

@@ -55,6 +55,13 @@ def test_several_commands_in_one_message_are_read_in_order() -> None:
     assert [name for name, _ in named("```\n!/hello\n```\n!/help")] == ["help"]
 
 
+def test_a_command_may_stand_right_behind_another() -> None:
+    text = "!/create-failover-route(name=r)!/route-append(name=r,target=a.b)!/hello!/help"
+    assert [name for name, _ in named(text)] == ["create-failover-route", "route-append", "hello", "help"]
+    assert without(text + " Hi", find(text + " Hi", "!/")) == "Hi"
+    assert named("!/set(model=a)x!/help") == [("set", {"model": "a"})]
+
+
 @pytest.mark.parametrize("prefix", ["!/", "$$", "/", "cmd:", "(?:", "\\", '"', "é/"])
 def test_any_prefix_will_do(prefix: str) -> None:
     assert named(f"{prefix}set(model=a) and {prefix}help", prefix) == [("set", {"model": "a"}), ("help", {})]

@@ -30,6 +30,7 @@ async def test_a_stream_is_prefaced_wherever_it_is_cut(cuts: list[int]) -> None:
     ours = next(part for part in result.split(b"\n\n") if b"Well." in part) + b"\n\n"
     assert result.replace(ours, b"") == body  # every other byte as it came
     assert result.index(b'"role"') < result.index(b"Well.")
+    assert result.count(b'"role"') == 1  # contract §4: only the first chunk says who speaks
 
 
 async def test_the_preface_stands_before_content_that_comes_at_once() -> None:

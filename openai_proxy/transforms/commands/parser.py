@@ -1,6 +1,6 @@
 """Commands in a text: where they stand, what they are called and what they are given.
 
-    !/name                          a word of its own: `#!/bin/sh` and `x!/set` are none
+    !/name                          a word of its own: `#!/bin/sh` and `x!/set` are none; right behind another is fine
     !/name(value, key=value, …)     values to the next comma or bracket, or in quotes; \\ takes any character as it is
 
 Code between fences (```) is left alone, and so is whatever does not come to a proper end.
@@ -36,8 +36,14 @@ _AFTER = re.compile(r"\s|$|[.,;:!?)\]}'\"…](?:\s|$)")
 
 
 @lru_cache(maxsize=32)
-def _opening(prefix: str) -> re.Pattern[str]:
-    return re.compile(r"(?<!\S)" + re.escape(prefix) + r"([A-Za-z][A-Za-z0-9_-]{0,63})")
+def _opening(prefix: str, before: str) -> re.Pattern[str]:
+    return re.compile(before + re.escape(prefix) + r"([A-Za-z][A-Za-z0-9_-]{0,63})")
+
+
+def _next(text: str, prefix: str, position: int, calls: list[Call]) -> re.Match[str] | None:
+    """The next that may be a command: right behind the last one, or a word of its own."""
+    behind = _opening(prefix, "").match(text, position) if calls and calls[-1].end == position else None
+    return behind or _opening(prefix, r"(?<!\S)").search(text, position)
 
 
 def find(text: str, prefix: str) -> list[Call]:
@@ -48,7 +54,7 @@ def find(text: str, prefix: str) -> list[Call]:
     code = _code(text)
     position = 0
     for _ in range(MAX_CALLS):
-        match = _opening(prefix).search(text, position)
+        match = _next(text, prefix, position, calls)
         if match is None:
             break
         position = match.end()
@@ -61,7 +67,7 @@ def find(text: str, prefix: str) -> list[Call]:
             if parsed is None:
                 continue
             arguments, end = parsed
-        elif _AFTER.match(text, position):
+        elif _AFTER.match(text, position) or text.startswith(prefix, position):
             arguments, end = (), position
         else:
             continue
