@@ -108,15 +108,14 @@ def test_an_admin_key_or_a_loopback_peer_may(make_daemon: DaemonFactory, upstrea
         "trusted_proxies": ["127.0.0.1"],
     }
     daemon = make_daemon(conf(upstream, **settings))
-    messages = [{"role": "user", "content": "!/set(backend=two, scope=global)"}]
     afar = ("X-Forwarded-For", "192.168.1.7")
 
     def say(*headers: tuple[str, str]) -> tuple[int, str | None]:
+        messages = [{"role": "user", "content": "!/set(backend=two, scope=global)"}]
         answer = daemon.chat("m-small", messages=messages, headers=headers)
-        told = "default_connection: two" in text(daemon)
-        Chat(daemon, "m-small", key="key-of-the-family").say("!/set(backend=one, scope=global)")
-        assert "default_connection: one" in text(daemon)
-        assert told == (answer.status == 200)
+        assert ("default_connection: two" in text(daemon)) == (answer.status == 200)
+        back = [{"role": "user", "content": "!/set(backend=one, scope=global)"}]
+        assert daemon.chat("m-small", messages=back, headers=[owner]).status == 200
         return answer.status, answer.header("x-proxy-error")
 
     family, owner = ("Authorization", "Bearer key-of-the-family"), ("Authorization", "Bearer key-of-the-owner")
