@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -18,7 +19,9 @@ class Chat:
     """A conversation as a client keeps it: everything that was said goes along with the next question."""
 
     def __init__(self, daemon: Daemon, model: str, *, stream: bool = False, **options: Any) -> None:
-        self.client = openai.OpenAI(base_url=daemon.url, api_key=options.pop("key", "none"), max_retries=0)
+        idle_none = openai.DefaultHttpxClient(limits=httpx.Limits(max_keepalive_connections=0))  # nothing to be closed
+        key = options.pop("key", "none")
+        self.client = openai.OpenAI(base_url=daemon.url, api_key=key, max_retries=0, http_client=idle_none)
         self.model = model
         self.messages: list[Any] = []
         self.stream = stream
