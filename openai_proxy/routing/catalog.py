@@ -6,6 +6,7 @@ also while an upstream is down: the last good list stays, over restarts too.
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -47,6 +48,7 @@ class Catalog:
         self._remembered: dict[str, list[dict[str, Any]]] = self._load()
         self._keeper: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
+        self._saving = threading.Lock()
 
     def follow(self, fetchers: Mapping[str, Fetch], changed: frozenset[str] = frozenset()) -> None:
         """From now on list these connections; those in `changed` are asked anew."""
@@ -135,12 +137,14 @@ class Catalog:
     def _store(self) -> None:
         if self._saved is None:
             return
-        try:
-            temporary = self._saved.with_suffix(".new")
-            temporary.write_bytes(orjson.dumps(self.known()))
-            temporary.replace(self._saved)
-        except OSError as error:
-            log.warning("model lists not saved: %s", error.strerror)
+        with self._saving:  # several lists come at once, each with its thread
+            known = {name: listing.models for name, listing in list(self._listings.items())}
+            try:
+                temporary = self._saved.with_suffix(".new")
+                temporary.write_bytes(orjson.dumps(known))
+                temporary.replace(self._saved)
+            except OSError as error:
+                log.warning("model lists not saved: %s", error.strerror)
 
     async def aclose(self) -> None:
         """Stop asking."""

@@ -28,7 +28,7 @@ from openai_proxy.protocols.json_members import parse_object
 from openai_proxy.protocols.openai_chat import MessageFold
 from openai_proxy.protocols.sse import EventSplitter
 from openai_proxy.upstream.anthropic_models import ModelBook
-from openai_proxy.upstream.inprocess import BytesResponse, ConvertedResponse, collect, json_response, refusal
+from openai_proxy.upstream.inprocess import BytesResponse, ConvertedResponse, collect, error_response, json_response
 from openai_proxy.upstream.translating import (
     IN_THREAD,
     MAX_ANSWER,
@@ -89,7 +89,7 @@ class AnthropicProvider:
             except UpstreamError:
                 raise
             except ProxyError as error:
-                return refusal(error)
+                return error_response(error)
         if request.method == "GET" and path == "/models":
             return json_response({"object": "list", "data": await self.list_models(key)})
         response = await self._raw(request, key, without(request.headers, _REPLACED - {b"content-type", b"accept"}))

@@ -14,7 +14,7 @@ from openai_proxy.protocols.google.repair import StreamRepair, repair_completion
 from openai_proxy.protocols.google.request import PREFIX, Edits, adapt, learn_unknown
 from openai_proxy.protocols.google.signatures import Signatures
 from openai_proxy.protocols.json_members import edit, parse_object
-from openai_proxy.upstream.inprocess import BytesResponse, ConvertedResponse, collect, refusal
+from openai_proxy.upstream.inprocess import BytesResponse, ConvertedResponse, collect, error_response
 from openai_proxy.upstream.translating import (
     IN_THREAD,
     MAX_ANSWER,
@@ -56,7 +56,7 @@ class GoogleProvider:
             except UpstreamError:
                 raise
             except ProxyError as error:
-                return refusal(error)
+                return error_response(error)
         body = request.body
         if isinstance(body, bytes) and len(body) <= _SMALL and b'"models/' in body:
             body = _without_prefix(body)

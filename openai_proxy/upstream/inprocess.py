@@ -13,7 +13,10 @@ from openai_proxy.exchange import Body, Headers, UpstreamResponse
 
 JSON_TYPE = (b"content-type", b"application/json")
 SSE_HEADERS: Headers = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
-_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 502: "Bad Gateway"}
+_REASONS = {
+    200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 413: "Content Too Large",
+    500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
+}  # fmt: skip
 
 
 async def _rest(response: UpstreamResponse, limit: int) -> bytes:
@@ -146,15 +149,13 @@ def json_response(payload: Any, *, status: int = 200, headers: Headers = ()) -> 
 
 
 def error_response(error: ProxyError) -> BytesResponse:
-    """An error of our own as the provider's answer, so that it is passed through like any provider's."""
-    fields = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in error.headers.items()]
+    """An error of our own as the provider's answer, so that it is treated like any provider's.
+
+    Whose it is says `x-proxy-error`, as with every error of ours.
+    """
+    told = {"x-proxy-error": error.code, **error.headers}
+    fields = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in told.items()]
     return json_response(error.payload(), status=error.status, headers=fields)
-
-
-def refusal(error: ProxyError) -> BytesResponse:
-    """What the proxy itself refuses before it asks the provider: an answer that says so in `x-proxy-error`."""
-    error.headers.setdefault("x-proxy-error", error.code)
-    return error_response(error)
 
 
 async def collect(body: Body, limit: int) -> bytes:

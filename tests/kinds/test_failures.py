@@ -101,6 +101,8 @@ def test_a_function_that_fails(kinds: Daemon) -> None:
         answer = say("fail", stream=stream)
         assert (answer.status, answer.complete) == (500, True)
         check_error_object(answer.json()["error"])
+        assert answer.header("x-proxy-error") == answer.json()["error"]["code"] == "local_error"
+        assert answer.reason == "Internal Server Error"
     late = say("fail later", stream=True)
     assert b"half" in late.body
     assert b'"error"' in late.body

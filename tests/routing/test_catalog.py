@@ -103,6 +103,19 @@ async def test_a_restart_remembers_while_the_upstream_is_down(tmp_path: Path) ->
     await second.aclose()
 
 
+async def test_lists_that_come_at_once_are_all_saved(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    saved = tmp_path / "models.json"
+    catalog = Catalog(saved)
+    upstreams = {f"c{number}": Upstream(A, held=True) for number in range(30)}
+    catalog.follow(upstreams)
+    await until(lambda: all(upstream.asked for upstream in upstreams.values()))
+    for upstream in upstreams.values():
+        upstream.free.set()
+    await until(lambda: saved.exists() and saved.read_bytes() == orjson.dumps(dict.fromkeys(upstreams, A)))
+    await catalog.aclose()
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b"\xff"])
 async def test_a_damaged_memory_is_no_memory(tmp_path: Path, content: bytes) -> None:
     saved = tmp_path / "models.json"

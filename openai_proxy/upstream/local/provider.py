@@ -29,7 +29,6 @@ from openai_proxy.upstream.inprocess import (
     collect,
     error_response,
     json_response,
-    refusal,
 )
 from openai_proxy.upstream.local.job import Job
 from openai_proxy.upstream.local.process import WorkerProcess, worker_command
@@ -99,7 +98,7 @@ class LocalProvider:
         except UpstreamError:
             raise
         except ProxyError as error:
-            return refusal(error)
+            return error_response(error)
 
     async def list_models(self) -> list[dict[str, Any]]:
         """The one model, without starting it."""
@@ -256,7 +255,7 @@ async def _whole(pieces: AsyncIterator[bytes], told: list[tuple[bytes, bytes]]) 
                 continue
             chunk = orjson.loads(event.data)
             if "error" in chunk:
-                return json_response(chunk, status=500)
+                return error_response(_error(chunk["error"]))
             fold.feed(chunk)
     return json_response(fold.completion(), headers=told)
 
