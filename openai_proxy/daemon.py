@@ -136,7 +136,7 @@ class _Daemon:
             await self._reloads.wait()
             self._reloads.clear()
             with contextlib.suppress(ProxyError):  # told where it happened
-                await reloads.ask()
+                await reloads.follow()
 
     async def _sweep(self, state: State) -> None:
         while True:

@@ -1,6 +1,6 @@
 """What an edit changed, in words a person and /admin/reload can use."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from openai_proxy.config.proxy import ProxyConfig
@@ -35,6 +35,22 @@ def diff(old: Snapshot, new: Snapshot) -> Changes:
         tuple(sorted(before.keys() - after.keys())),
         tuple(sorted(updated)),
     )
+
+
+def merged(steps: Iterable[Changes]) -> Changes:
+    """What several edits did, one after another: of each name what it came to in the end."""
+    kinds: dict[str, str] = {}
+    for step in steps:
+        for name in step.added:
+            kinds[name] = "updated" if kinds.get(name) == "removed" else "added"
+        kinds.update(dict.fromkeys(step.removed, "removed"))
+        for name in step.updated:
+            kinds.setdefault(name, "updated")
+
+    def of(kind: str) -> tuple[str, ...]:
+        return tuple(sorted(name for name, known in kinds.items() if known == kind))
+
+    return Changes(of("added"), of("removed"), of("updated"))
 
 
 def _things(snapshot: Snapshot) -> Iterator[tuple[str, object]]:

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from openai_proxy.config.diff import Changes, diff
+from openai_proxy.config.diff import Changes, diff, merged
 from openai_proxy.config.problems import Problem
 from openai_proxy.errors import InternalError, ProxyError
 from openai_proxy.runtime.generation import Generation
@@ -31,6 +31,11 @@ log = logging.getLogger(__name__)
 
 MAX_SETTLE = 10.0
 """Seconds after which files are read although something in conf/ never rests."""
+
+TOLD = 1.0
+"""Seconds for which an edit the watcher was first to see is still told to whoever asks for a reload.
+
+Who saves and asks at once is to hear of the save, however the race with the watcher ends (it wins after 150 ms)."""
 
 SWITCH = 0.001
 """Seconds a reload's thread may keep the interpreter from the loop: what a stream waits at most for its next chunk."""
@@ -63,12 +68,16 @@ class Reloads:
         self._rooted = self._root in tree.roots  # there was a conf/ when it was last read
         self._forming: asyncio.Task[dict[str, Any] | ProxyError] | None = None
         self._passes: set[asyncio.Task[Any]] = set()
+        self._asked: set[asyncio.Task[Any]] = set()  # the passes somebody waits to be told of
+        self._untold: list[tuple[float, bool, Changes]] = []  # passes nobody asked for: the end, if and what changed
         self._one = asyncio.Lock()
         self._tell_problems((), state.generation.problems)
 
     async def ask(self) -> dict[str, Any]:
         """Reload; what `POST /admin/reload` answers. Raises ProxyError if even that failed (a defect of ours)."""
-        result = await asyncio.shield(self._next_pass())
+        task = self._next_pass()
+        self._asked.add(task)
+        result = await asyncio.shield(task)
         if isinstance(result, ProxyError):
             raise result
         return result
@@ -79,6 +88,12 @@ class Reloads:
             self._seen = (tree, time.monotonic())
         if not tree.same(self.tree):
             self._next_pass()
+
+    async def follow(self) -> None:
+        """Reload, for somebody who cannot be told (a signal). Raises ProxyError as `ask` does."""
+        result = await asyncio.shield(self._next_pass())
+        if isinstance(result, ProxyError):
+            raise result
 
     async def aclose(self) -> None:
         """The daemon ends: no more reloads."""
@@ -96,6 +111,7 @@ class Reloads:
             self._forming = spawn(self._pass(), name="reload")
             self._passes.add(self._forming)
             self._forming.add_done_callback(self._passes.discard)
+            self._forming.add_done_callback(self._asked.discard)
         return self._forming
 
     def _begin_reading(self) -> None:
@@ -123,28 +139,41 @@ class Reloads:
         present = state.generation
         prepared = await self._read(present)
         fresh = prepared.snapshot
-        changes = diff(present.snapshot, fresh)
         before = present.house.custom if present.house is not None else None
-        changed = fresh.digest != present.snapshot.digest or _handlers(prepared.tools) != _handlers(before)
-        if changed or fresh.problems != present.snapshot.problems or _open_ends(present):
+        changes = _effective(diff(present.snapshot, fresh), prepared.tools)
+        changed = bool(changes) or _handlers(prepared.tools) != _handlers(before)
+        differs = fresh.digest != present.snapshot.digest or _outcome(prepared.tools) != _outcome(before)
+        if differs or fresh.problems != present.snapshot.problems or _open_ends(present):
             generation = await _in_thread(make, state, prepared)
             trouble = await self._follow_address(generation)
             if trouble is not None:
                 generation = replace(generation, problems=(*generation.problems, trouble))
-            if changed or generation.problems != present.problems:
+            if differs or generation.problems != present.problems:
                 adopt(state, generation)
                 self._tell(present, changes)
         self.tree = prepared.tree
+        state.publish("reload", self._result(changed, changes))
+        return self._told(changed, changes)
+
+    def _told(self, changed: bool, changes: Changes) -> dict[str, Any]:
+        """What is told of this pass, and with it of those just before that nobody was told of."""
+        now = time.monotonic()
+        untold = [*(one for one in self._untold if now - one[0] < TOLD), (now, changed, changes)]
+        asked = asyncio.current_task() in self._asked
+        self._untold = [] if asked else untold
+        return self._result(any(was for _, was, _ in untold), merged(changes for _, _, changes in untold))
+
+    def _result(self, changed: bool, changes: Changes) -> dict[str, Any]:
+        generation = self._state.generation
         result: dict[str, Any] = {
             "changed": changed,
-            "generation": state.generation.number,
+            "generation": generation.number,
             "added": list(changes.added),
             "removed": list(changes.removed),
             "updated": list(changes.updated),
         }
-        if state.generation.problems:
-            result["problems"] = [asdict(problem) for problem in state.generation.problems]
-        state.publish("reload", result)
+        if generation.problems:
+            result["problems"] = [asdict(problem) for problem in generation.problems]
         return result
 
     async def _read(self, present: Generation) -> Prepared:
@@ -249,6 +278,10 @@ def _as_before(present: Generation, config_dir: Path, tree: Tree) -> Prepared:
 
 
 def _handlers(tools: CustomTools | None) -> object:
+    return None if tools is None else tools.handlers
+
+
+def _outcome(tools: CustomTools | None) -> object:
     return None if tools is None else (tools.handlers, tools.problems)
 
 
@@ -256,3 +289,13 @@ def _open_ends(generation: Generation) -> int:
     """How many problems are not the files' own: a port that was in use may be free by now."""
     own = len(generation.snapshot.problems) + (len(generation.house.problems) if generation.house is not None else 0)
     return len(generation.problems) - own
+
+
+def _effective(changes: Changes, tools: CustomTools | None) -> Changes:
+    """`changes` without the files of tools that are broken now: their last good form stays."""
+    files = tools.files if tools is not None else {}
+    broken = {f"tool {path.name}" for path, file in files.items() if file.problems}
+    if not broken:
+        return changes
+    added, updated = (tuple(n for n in names if n not in broken) for names in (changes.added, changes.updated))
+    return replace(changes, added=added, updated=updated)

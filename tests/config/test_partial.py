@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from openai_proxy.config.diff import Changes, diff
+from openai_proxy.config.diff import Changes, diff, merged
 from openai_proxy.config.problems import ConfigError
 from tests.config.conftest import House
 
@@ -210,3 +210,13 @@ def test_the_order_of_routes_and_the_settings_count_as_changes(house: House) -> 
     first = house.load()
     house.write("proxy.yaml", PROXY + "routing: {y: a.y, x: a.x}\nsession_ttl: 6\n")
     assert diff(first, house.load(first)) == Changes(updated=("route order", "settings"))
+
+
+def test_edits_one_after_another_come_to_one_answer() -> None:
+    steps = [
+        Changes(added=("a", "b"), updated=("c", "d")),
+        Changes(removed=("b", "c"), updated=("a", "d")),
+        Changes(added=("c",)),
+    ]
+    assert merged(steps) == Changes(added=("a",), removed=("b",), updated=("c", "d"))
+    assert not merged([])

@@ -124,6 +124,34 @@ def test_a_reload_says_what_it_added_removed_and_updated(whole: Daemon) -> None:
     assert reload(whole)[1] == {"changed": False, "generation": 2, "added": [], "removed": [], "updated": []}
 
 
+def test_a_save_is_told_to_who_asks_although_the_watcher_was_first(whole: Daemon) -> None:
+    """Contract §3: `POST /admin/reload` says what changed, and nobody who saves knows of the race with the watcher."""
+    whole.write("models/c.yaml", model("c", "one"))
+    until_owner(whole, "c", "one")
+    whole.write("models/b.yaml", model("b", "two"))
+    until_owner(whole, "b", "two")
+    code, answer = reload(whole)
+    assert (code, answer["changed"], answer["added"], answer["updated"]) == (200, True, ["model c"], ["model b"])
+    assert reload(whole)[1]["changed"] is False  # it is told once
+
+
+@pytest.mark.parametrize(
+    ("file", "broken"),
+    [
+        ("models/a.yaml", "name: a\nowned_by: [\n"),
+        ("proxy.yaml", PROXY + "prot: 80\n"),
+        ("skills/manners.md", ""),
+        ("tools/which.py", "import nothing_of_this_name\n"),
+        ("mcp/servers.yaml", "servers: [\n"),
+    ],
+)
+def test_a_broken_file_changed_nothing(whole: Daemon, file: str, broken: str) -> None:
+    whole.write(file, broken)
+    code, answer = reload(whole)
+    told = {name: answer[name] for name in ("changed", "added", "removed", "updated")}
+    assert (code, told) == (422, {"changed": False, "added": [], "removed": [], "updated": []})
+
+
 @pytest.fixture(scope="module")
 def house_of_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     daemon = Daemon(tmp_path_factory.mktemp("shell"), ECHO, files={"models/m.yaml": model("m", "me")}).start()
