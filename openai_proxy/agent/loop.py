@@ -19,7 +19,7 @@ from openai_proxy.agent.calls import Calls, end_soon, sendable
 from openai_proxy.agent.deadline import Deadline
 from openai_proxy.agent.emit import Output
 from openai_proxy.agent.fingerprint import Conversation
-from openai_proxy.agent.plan import Plan, check_lists, loops
+from openai_proxy.agent.plan import Plan, check_request, loops
 from openai_proxy.agent.rounds import CUT_OFF, Round
 from openai_proxy.agent.status import StatusFeed
 from openai_proxy.agent.turn import Turn
@@ -41,7 +41,7 @@ class Loop:
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
-        check_lists(turn.body)
+        check_request(turn.body)
         self._deadline = Deadline(turn.settings.deadline, turn.clock)
         self._asking = Asking(turn.ask, self._deadline)
         self._given: list[Any] = list(turn.body.get("messages") or ())

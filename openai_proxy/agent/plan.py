@@ -6,7 +6,7 @@ model calls for ever (https://github.com/openai/openai-agents-python/pull/263). 
 since a transcript with calls of unlisted tools is invalid at some providers, and forbids them by `tool_choice: none`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
@@ -96,11 +96,18 @@ def offers_ours(body: dict[str, Any], toolbox: Toolbox) -> bool:
     return loops(body) and any(toolbox.get(_name(tool)) is not None for tool in offered)
 
 
-def check_lists(body: dict[str, Any]) -> None:
-    """Raises BadRequest where `messages` or `tools` are no lists."""
-    for name in ("messages", "tools"):
-        if not isinstance(body.get(name) or [], list):
-            raise BadRequest(f"'{name}' must be a list.", param=name)
+def check_request(body: Mapping[str, Any]) -> None:
+    """Raises BadRequest where `messages`, `tools` or `stream` are not what a turn can work with."""
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        raise BadRequest("'messages' must be a list.", param="messages")
+    for message in messages:
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise BadRequest("Every message must be an object with a role.", param="messages")
+    if not isinstance(body.get("tools") or [], list):
+        raise BadRequest("'tools' must be a list.", param="tools")
+    if not isinstance(body.get("stream"), bool | None):
+        raise BadRequest("'stream' must be true or false.", param="stream")
 
 
 def choices(body: dict[str, Any]) -> int:
@@ -114,7 +121,7 @@ def loops(body: dict[str, Any]) -> bool:
     return choices(body) == 1 and not is_probe(body)
 
 
-def is_probe(body: dict[str, Any]) -> bool:
+def is_probe(body: Mapping[str, Any]) -> bool:
     """True for a request whose answer may have 16 tokens at most: no tool runs and no template is waited for."""
     limits = [body.get("max_tokens"), body.get("max_completion_tokens")]
     return any(isinstance(n, int | float) and not isinstance(n, bool) and n <= PROBE_TOKENS for n in limits)

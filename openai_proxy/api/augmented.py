@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from openai_proxy.agent import run as agent
+from openai_proxy.agent.plan import check_request, is_probe
 from openai_proxy.agent.refusal import NO_RETRY, UpstreamRefused
 from openai_proxy.agent.turn import CallRecord, Turn
 from openai_proxy.api.headers import downstream_fields, lines, upstream_fields, wire_lines
@@ -23,9 +24,6 @@ from openai_proxy.tools.base import CallContext, ToolResult
 from openai_proxy.transforms.params import shape
 from openai_proxy.upstream.failover import Opened, open_first
 from openai_proxy.upstream.inprocess import BytesResponse
-
-PROBE_TOKENS = 16
-"""A request for so few tokens is a client's probe (contract §4): no tool runs, no template is waited for."""
 
 SERVER_WAIT = 5.0
 """Seconds a request waits for MCP servers that are still starting; then it goes on without them."""
@@ -48,6 +46,7 @@ async def serve(visit: Visit, model: AugmentedModel, route: Route, document: dic
 
 async def turn_for(visit: Visit, model: AugmentedModel, route: Route, document: dict[str, Any]) -> Turn:
     """The agent's turn for a chat request: prompt filled in, tools at hand."""
+    check_request(document)
     state = visit.state
     probe = is_probe(document)
     if model.servers and not probe:
@@ -60,7 +59,7 @@ async def turn_for(visit: Visit, model: AugmentedModel, route: Route, document: 
         return await house.run(name, arguments, context, **options)
 
     messages = await model.prompt.messages(
-        document.get("messages") or (),
+        document["messages"],
         call,
         known=house.__contains__,
         cache=state.workshop.cache,
@@ -94,12 +93,6 @@ async def serve_with_tools(visit: Visit, route: Route, document: dict[str, Any],
         offered_only=True,
     )
     await _answer(visit, turn, document)
-
-
-def is_probe(document: Mapping[str, Any]) -> bool:
-    """True for a request that wants at most 16 tokens."""
-    wanted = document.get("max_completion_tokens", document.get("max_tokens"))
-    return isinstance(wanted, int | float) and not isinstance(wanted, bool) and wanted <= PROBE_TOKENS
 
 
 async def _answer(visit: Visit, turn: Turn, document: Mapping[str, Any]) -> None:

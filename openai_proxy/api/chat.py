@@ -26,7 +26,7 @@ from openai_proxy.errors import BadRequest, NotFound, UpstreamError, unknown_mod
 from openai_proxy.exchange import Target, UpstreamRequest
 from openai_proxy.protocols.json_members import edit, parse_object
 from openai_proxy.routing.router import Route
-from openai_proxy.transforms.params import shape
+from openai_proxy.transforms.params import NONE, shape
 from openai_proxy.upstream.failover import open_first
 
 MakeRequest = Callable[[Target], UpstreamRequest]
@@ -35,6 +35,9 @@ JSON_PATHS = frozenset(
     {"/chat/completions", "/completions", "/embeddings", "/responses", "/messages", "/moderations", "/rerank"}
 )
 """Endpoints whose body is JSON whatever its Content-Type says: curl's -d calls it a form."""
+
+CHAT_SHAPED = frozenset({"/chat/completions", "/messages"})
+"""Endpoints that `params` act on. Others hold messages too (/threads, /messages/count_tokens) and refuse the rest."""
 
 NEEDS_MODEL = frozenset({"/chat/completions", "/completions", "/embeddings", "/messages"})
 """Endpoints that mean nothing without a model. Elsewhere providers have a default (moderations, images, a stored
@@ -105,7 +108,8 @@ async def _answer(
             return
 
     def make(target: Target) -> UpstreamRequest:
-        changes = shape(document, generation.rules(target.connection, model))
+        rules = generation.rules(target.connection, model) if visit.path in CHAT_SHAPED else NONE
+        changes = shape(document, rules)
         if target.model is None and not changes:
             return _request(visit, raw, recoded=raw is plain)
         members = changes.members()

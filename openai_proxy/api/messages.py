@@ -21,11 +21,14 @@ from openai_proxy.protocols.json_members import edit
 from openai_proxy.protocols.messages_inbound import estimate_tokens, to_chat
 from openai_proxy.routing.router import Route
 from openai_proxy.tasks import spawn
+from openai_proxy.transforms.params import shape
 from openai_proxy.upstream.failover import Opened, open_first
 from openai_proxy.upstream.inprocess import BytesResponse, StreamResponse
 from openai_proxy.upstream.messages_answer import as_messages
 
 COUNT = "/messages/count_tokens"
+_OURS = ("stream", "stream_options")
+"""What the translation of the answer rests on, whatever `params` say."""
 _NOT_FOR_CHAT = (b"accept-encoding", b"content-type", b"content-encoding", b"anthropic-version", b"anthropic-beta")
 
 
@@ -81,12 +84,18 @@ async def _plain(
 
     def make(target: Target) -> UpstreamRequest:
         fields = upstream_fields(visit.request.raw_headers)
+        rules = generation.rules(target.connection, model)
         if generation.providers[target.connection].api_type == "anthropic":
-            body = plain if target.model is None else edit(plain, {"model": orjson.dumps(target.model)})
+            changes = shape(document, rules)
+            members = changes.members()
+            if target.model is not None:
+                members["model"] = orjson.dumps(target.model)
+            body = edit(plain, members, changes.removed) if members or changes.removed else plain
             path = visit.path
             fields = [f for f in fields if f[0].lower() != b"content-encoding"]
         else:
-            body = orjson.dumps({**chat, "model": target.model or model})
+            ours = {name: chat[name] for name in _OURS if name in chat}
+            body = orjson.dumps({**shape(chat, rules).applied(chat), **ours, "model": target.model or model})
             path = "/chat/completions"
             fields = [f for f in fields if f[0].lower() not in _NOT_FOR_CHAT]
             fields += [(b"Content-Type", b"application/json"), (b"Accept-Encoding", b"identity")]

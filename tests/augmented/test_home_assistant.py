@@ -146,7 +146,7 @@ def test_the_set_up_probe_runs_nothing_and_waits_for_nothing(
     play = conversation(upstream, ours, stream=stream)
     body = {**PROBE, limit: PROBE["max_tokens"]}
     if limit != "max_tokens":
-        del body["max_tokens"]
+        body["max_tokens"] = None if model == "templates" else 5000  # either of the two is enough
     seen = chat(house, model, play, stream=stream, headers=SDK_HEADERS, **body)
     (sent,) = play.bodies()
     assert names(sent) == ["test_function"]

@@ -217,3 +217,22 @@ def test_many_conversations_at_once_do_not_mix(house: Daemon, upstream: Upstream
     for number, (wire, play) in enumerate(zip(wires, plays, strict=True)):
         assert told(wire.answer(), "augmented/tools", stream=True).content == f"Answer {number}."
         assert play.bodies()[1]["messages"][-1]["content"] == str(2 * number)
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "no messages": {"messages": None},
+    "messages that are text": {"messages": "hi"},
+    "a message that is text": {"messages": ["hi"]},
+    "a message without a role": {"messages": [{"content": "hi"}]},
+    "tools that are text": {"tools": "calculator"},
+    "a stream that is neither": {"stream": "yes"},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_a_request_no_turn_can_begin_with_is_refused(house: Daemon, upstream: Upstream, wrong: dict[str, Any]) -> None:
+    play = conversation(upstream, [], "Never.", stream=False)
+    body = {"model": "augmented/tools", "messages": [{"role": "user", "content": "Hi"}], **wrong}
+    answer = house.post("/v1/chat/completions", json.dumps(body).encode(), headers=[("X-Play", play.model)])
+    assert check_error(answer, 400, "invalid_request")["param"] in wrong
+    assert play.requests == []

@@ -20,6 +20,7 @@ def shaped(way: str, upstream: Upstream, play: Play, tmp_path_factory: pytest.Te
     conf = {
         "connections": {
             "main": connection(upstream.url),
+            "claude": connection(upstream.url.removesuffix("/v1"), api_type="anthropic"),
             "other": connection(upstream.url, params={"override": {"top_p": 0.5}, "drop": ["user"]}),
         },
         "default_connection": "main",
@@ -63,3 +64,20 @@ def test_other_endpoints_are_left_alone(shaped: Daemon, play: Play) -> None:
     body = b'{"model":"%s","input":"x"}' % play.model.encode()
     assert shaped.post("/v1/embeddings", body).status == 200
     assert play.requests[before].body == body
+
+
+def test_messages_are_chat_shaped_also_where_they_are_translated(shaped: Daemon, play: Play) -> None:
+    for model in (play.model, f"claude:{play.model}"):
+        before = len(play.requests)
+        body = b'{"model":"%s","max_tokens":50,"messages":[{"role":"user","content":"hi"}]}' % model.encode()
+        shaped.post("/v1/messages", body)
+        sent = play.requests[before].json()
+        assert (sent["model"], sent["temperature"]) == (play.model, 0.25)
+
+
+@pytest.mark.parametrize("path", ["/v1/messages/count_tokens", "/v1/threads", "/v1/responses"])
+def test_what_only_holds_messages_is_left_alone(shaped: Daemon, play: Play, path: str) -> None:
+    before = len(play.requests)
+    body = b'{"model":"claude:%s","messages":[{"role":"user","content":"hi"}]}' % play.model.encode()
+    assert shaped.post(path, body).status == 200
+    assert play.requests[before].body == body.replace(b"claude:", b"")
