@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from openai_proxy.exchange import Exchange, Outcome
 from openai_proxy.records import textjson
 from openai_proxy.records.files import LineFiles
@@ -24,7 +22,7 @@ _stamps: dict[int, bytes] = {}
 
 
 def stamp_of(seconds: float) -> bytes:
-    """`seconds` since the epoch as ISO 8601 in UTC, with milliseconds.
+    """`seconds` since the epoch as ISO 8601 in UTC, with milliseconds. Any thread may ask.
 
     A busy proxy ends a dozen exchanges in one millisecond, so the last ones are kept: 0.15 µs instead of 0.4.
     """
@@ -44,11 +42,6 @@ def stamp(seconds: float) -> str:
     return stamp_of(seconds).decode()
 
 
-_REQUEST = b'{"type":"request","ts":"'
-_RESPONSE = b'{"type":"response","ts":"'
-_ID = b'","request_id":'
-
-
 class ChatLog:
     """The files of all conversations."""
 
@@ -58,7 +51,6 @@ class ChatLog:
         self._scrubber = scrubber
         self._lines: dict[tuple[str, str], list[bytes]] = {}
         self._names: dict[tuple[str, str], str] = {}
-        self._abouts: dict[tuple[str, str], bytes] = {}  # what every line of a file says of its conversation
 
     def request(self, exchange: Exchange, conversation: str, messages: Any, body: dict[str, Any]) -> None:
         """The line of a request."""
@@ -67,7 +59,7 @@ class ChatLog:
             "ts": stamp(exchange.created_at),
             "request_id": exchange.id,
             "conversation_id": conversation,
-            "model": _model(exchange),
+            "model": model_of(exchange),
             "messages": messages,
             "stream": exchange.stream,
         }
@@ -79,27 +71,14 @@ class ChatLog:
             record["api_key_id"] = caller.key_id
         self._add(exchange, conversation, record)
 
-    def pair(self, exchange: Exchange, conversation: str, ended: float, asked: bytes, said: bytes) -> None:
-        """Both lines of a plain exchange. `asked`: the JSON from the messages on; `said`: from the answer on.
-
-        Raises TypeError, and has done nothing, where a name is no UTF-8.
-        """
-        name = orjson.dumps(exchange.id)
-        key = (_model(exchange), conversation)
-        about = self._abouts.get(key)
-        if about is None:
-            if len(self._abouts) > 2000:
-                self._abouts.clear()
-            members = {"conversation_id": conversation, "model": key[0]}
-            about = self._abouts[key] = b"," + orjson.dumps(members)[1:-1] + b","
-        request = b"".join((_REQUEST, stamp_of(exchange.created_at), _ID, name, about, b'"messages":', asked))
-        answer = b"".join((_RESPONSE, stamp_of(ended), _ID, name, about, said))
-        self.held += len(request) + len(answer)
+    def add(self, key: tuple[str, str], asked: bytes, said: bytes) -> None:
+        """Both lines of a plain exchange, as `express.py` made them. `key`: its model and its conversation."""
+        self.held += len(asked) + len(said)
         lines = self._lines.get(key)
         if lines is None:
-            self._lines[key] = [request, answer]
+            self._lines[key] = [asked, said]
         else:
-            lines += (request, answer)
+            lines += (asked, said)
 
     def tool_call(self, exchange: Exchange, conversation: str, at: float, payload: dict[str, Any]) -> None:
         """The line of a tool call that was answered by us."""
@@ -166,13 +145,13 @@ class ChatLog:
             "ts": stamp(at),
             "request_id": exchange.id,
             "conversation_id": conversation,
-            "model": _model(exchange),
+            "model": model_of(exchange),
         }
 
     def _add(self, exchange: Exchange, conversation: str, record: dict[str, Any]) -> None:
         data = textjson.line(record)
         self.held += len(data)
-        key = (_model(exchange), conversation)
+        key = (model_of(exchange), conversation)
         lines = self._lines.get(key)
         if lines is None:
             self._lines[key] = [data]
@@ -205,5 +184,6 @@ class ChatLog:
         self.files.close()
 
 
-def _model(exchange: Exchange) -> str:
+def model_of(exchange: Exchange) -> str:
+    """The model a file is named after."""
     return exchange.model or exchange.upstream_model or exchange.connection or "unknown"

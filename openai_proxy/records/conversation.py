@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
+from threading import Lock
 from typing import Any
 
 from openai_proxy.exchange import Exchange
@@ -69,12 +70,13 @@ def _mark(*parts: str) -> bytes:
 
 
 class Conversations:
-    """The openings lately seen, least recently used first."""
+    """The openings lately seen, least recently used first. The loop and the recorder's thread both ask."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, limit: int = LIMIT) -> None:
         self._known: OrderedDict[bytes, str] = OrderedDict()
         self._clock = clock
         self._limit = limit
+        self._lock = Lock()
         self._minutes: OrderedDict[str, tuple[int, int, str]] = OrderedDict()
 
     def identify(self, exchange: Exchange, body: dict[str, Any], messages: Any) -> tuple[str, str | None]:
@@ -100,15 +102,17 @@ class Conversations:
         identity = exchange.caller.identity
         opening = f"{identity}\x1e{first or ''}"
         if answer is None:
-            return self._new(exchange, identity), opening
+            with self._lock:
+                return self._new(exchange, identity), opening
         mark = _mark(opening, answer)
-        found = self._known.get(mark)
-        if found is None:
-            # Begun before the last start, or long ago: the same opening always gives the same name.
-            found = f"c-{mark.hex()}"
-            self._remember(mark, found)
-        else:
-            self._known.move_to_end(mark)
+        with self._lock:
+            found = self._known.get(mark)
+            if found is not None:
+                self._known.move_to_end(mark)
+                return found, ""
+        # Begun before the last start, or long ago: the same opening always gives the same name.
+        found = f"c-{mark.hex()}"
+        self._remember(mark, found)
         return found, ""
 
     def answered(self, opening: str, conversation: str, text: str, calls: Any, response_id: str | None) -> None:
@@ -120,9 +124,10 @@ class Conversations:
 
     def _remember(self, mark: bytes, conversation: str) -> None:
         known = self._known
-        known[mark] = conversation
-        if len(known) > self._limit:
-            known.popitem(last=False)
+        with self._lock:
+            known[mark] = conversation
+            if len(known) > self._limit:
+                known.popitem(last=False)
 
     def _new(self, exchange: Exchange, identity: str) -> str:
         minute = int(self._clock() // 60)

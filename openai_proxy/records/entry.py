@@ -6,14 +6,16 @@ from typing import Any, Protocol, TypeAlias
 from openai_proxy.exchange import Exchange, Headers, Outcome
 from openai_proxy.records.work import Work
 
-BEGIN, DATA, TOOL, CLOSE, FLUSH = range(5)
-"""What an item tells of its entry."""
+BEGIN, DATA, TOOL, CLOSE, FLUSH, LINES = range(6)
+"""What an item tells of its entry; LINES are those of a whole exchange, ready to be written (`express.py`)."""
 
 
 class Keeper(Protocol):
     """The recorder, as far as an entry knows it."""
 
-    ended: int
+    def closed(self, entry: "Entry") -> None:
+        """The exchange of `entry` is over."""
+        ...
 
     def offer(self, kind: int, entry: "Entry", payload: Any, size: int) -> None:
         """Queue an item of `size` bytes for the thread, or drop it."""
@@ -25,8 +27,10 @@ class Entry:
 
     __slots__ = (
         "_recorder",
+        "begun",
         "body",
         "closed",
+        "document",
         "error_code",
         "exchange",
         "framing",
@@ -51,6 +55,8 @@ class Entry:
         self.size = 0
         self.limit = limit
         self.body: bytes | None = None
+        self.document: dict[str, Any] | None = None
+        self.begun = False  # the thread has been given something of it
         self.status = 0
         self.headers: Headers = ()
         self.framing = "plain"
@@ -60,9 +66,10 @@ class Entry:
         self.message: str | None = None
         self.work: Work | None = None  # the thread's; nobody else looks at it
 
-    def request(self, body: bytes | None) -> None:
-        """The request's body as it came (JSON bytes; anything else is not read)."""
+    def request(self, body: bytes | None, document: dict[str, Any] | None = None) -> None:
+        """The request's body as it came (JSON bytes; anything else is not read); `document`: the same, parsed."""
         self.body = body
+        self.document = document
 
     def response(self, status: int, headers: Headers, framing: str = "plain") -> None:
         """The answer has begun. `framing`: "chunked" if `data` will hold chunk framing, else anything."""
@@ -74,6 +81,8 @@ class Entry:
             exchange.first_byte = time.monotonic()
         if exchange.stream:
             # The request of a stream is written now; that of a plain answer with the answer, which saves half the work.
+            self.begun = True
+            self.document = None  # thousands of held streams must not each keep a history
             self._recorder.offer(BEGIN, self, None, len(self.body) if self.body is not None else 0)
 
     def data(self, data: bytes) -> None:
@@ -83,12 +92,19 @@ class Entry:
         if self.size > self.limit:
             self.spill()
 
+    def passed(self, size: int) -> None:
+        """The same where whoever read the framing has put the bytes into `parts` itself: about `size` of them."""
+        self.size += size
+        if self.size > self.limit:
+            self.spill()
+
     def spill(self) -> None:
-        """Hand what is held to the thread."""
-        parts, size = self.parts, self.size
-        self.parts = []
+        """Hand what is held to the thread. `parts` stays the same list."""
+        parts, size = self.parts[:], self.size
+        self.parts.clear()
         self.size = 0
         if self.wanted and not self.lost:
+            self.begun = True
             self._recorder.offer(DATA, self, parts, size)
 
     def tool_call(
@@ -104,6 +120,7 @@ class Entry:
         }
         if call_id is not None:
             payload["tool_call_id"] = call_id
+        self.begun = True
         self._recorder.offer(TOOL, self, (time.time(), payload), len(result))
 
     def close(self, outcome: Outcome, error_code: str | None = None, message: str | None = None) -> None:
@@ -117,9 +134,7 @@ class Entry:
             exchange.ended = time.monotonic()
         self.error_code = error_code or exchange.error_code
         self.message = message
-        recorder = self._recorder
-        recorder.ended += 1
-        recorder.offer(CLOSE, self, None, self.size + (len(self.body) if self.body is not None else 0))
+        self._recorder.closed(self)
 
 
 Item: TypeAlias = tuple[int, Entry | None, Any, int]

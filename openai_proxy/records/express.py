@@ -1,93 +1,82 @@
 """The short way for the commonest exchange: a small chat request, and a JSON answer that is one text.
 
-The general way (`Scribe`) takes 16 µs an exchange, most of it in carrying things from hand to hand; at 30,000
-requests a second that is half a core, and the event loop must wait for it. Here the same records are made in a third
-of that:
+Its two lines are made by the event loop, in the callback that ends the exchange and after its bytes are gone. The
+recorder's thread cannot compute while the loop does: the same work there costs the loop as much, and twice as much
+besides, for the lock that changes hands and for objects that another core must fetch (6 µs here, 14 there). What can
+wait for a disk stays with the thread: it takes whole lines and writes them.
 
-- a line is joined from pieces that are already JSON; what all exchanges of one `Kind` have in common was quoted once
-  (0.8 µs for both lines instead of 8);
-- messages, text and usage are parsed and written anew (orjson: 1 ns a byte for both). Cutting them out of the body
-  as they stand would save little of that, and every line would hold what the client sent: escapes in which a secret
-  hides from the scrubber, spaces, duplicate members;
-- counters are told sums, once a round: `settle`.
+- A line is joined from pieces that are already JSON; what all exchanges of one `Kind` have in common was quoted once.
+- Messages, text and usage are written anew (orjson: 1 ns a byte). Cutting them out of the body as they stand would
+  save little of that, and every line would hold what the client sent: escapes in which a secret hides from the
+  scrubber, spaces, duplicate members.
+- Counters are told sums, once a round (`sums.py`).
 
-Whatever is not quite ordinary is left to the general way, before anything was written; a test compares both.
+Whatever is large or not quite ordinary is left to the general way, before anything was written; a test compares both.
 """
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
 from openai_proxy.exchange import Exchange, Outcome
-from openai_proxy.records.chatlog import ChatLog
+from openai_proxy.records import chatlog
 from openai_proxy.records.conversation import Conversations
 from openai_proxy.records.entry import Entry
-from openai_proxy.records.metrics import Metrics
 from openai_proxy.records.requests import tool_names
+from openai_proxy.records.sums import Kind, Kinds
 from openai_proxy.records.tokens import Tokens, read_usage
 from openai_proxy.records.work import Sink
 
-MAX = 16 * 1024  # bytes of request and of answer
-MAX_KINDS = 256
+MAX = 4096
+"""Bytes of request and of answer: what takes more than 15 µs is not the loop's work."""
+
+MAX_ABOUTS = 2000
 _UNUSUAL_ANSWER = ("tool_calls", "function_call", "reasoning_content", "reasoning", "refusal")
+_REQUEST = b'{"type":"request","ts":"'
+_RESPONSE = b'{"type":"response","ts":"'
+_ID = b'","request_id":'
 
 
-class Kind:
-    """Exchanges that differ only in their texts and times: the JSON they share, and their sums since `settle`."""
+class Lines(NamedTuple):
+    """One exchange, ready to be written."""
 
-    __slots__ = ("answer_end", "cached", "durations", "exchange", "firsts", "made", "read", "reasoning", "request_end")
-
-    def __init__(self, exchange: Exchange) -> None:
-        caller = exchange.caller
-        ending: dict[str, Any] = {"stream": exchange.stream}
-        if caller.key_id is not None:
-            ending |= {"group": caller.group, "api_key_id": caller.key_id}
-        self.request_end = b"," + orjson.dumps(ending)[1:] + b"\n"
-        ending = {"status": 200, "finish": Outcome.DONE, "connection": exchange.connection}
-        if exchange.upstream_model is not None and exchange.upstream_model != exchange.model:
-            ending["upstream_model"] = exchange.upstream_model
-        self.answer_end = b"," + orjson.dumps(ending)[1:] + b"\n"
-        self.exchange = exchange  # the last one, for those who are told the sums
-        self.durations: list[float] = []
-        self.firsts: list[float] = []
-        self.read = self.made = self.cached = self.reasoning = 0
+    key: tuple[str, str]  # model and conversation: the file
+    asked: bytes
+    said: bytes
+    kind: Kind
+    duration: float  # seconds
+    first: float
+    tokens: Tokens
+    exchange: Exchange | None  # only where a sink wants to be told of each
 
 
 class Books(Protocol):
-    """The general way, as far as the short one knows it: where both write."""
+    """The general way, as far as the short one knows it."""
 
-    chat_log: ChatLog
     conversations: Conversations
-    metrics: Metrics
     sinks: tuple[Sink, ...]
-
-    def tell(self, exchange: Exchange, status: int, tokens: Tokens) -> None:
-        """Tell the sinks of one exchange."""
-        ...
-
-    def add(self, exchange: Exchange, tokens: Tokens, number: int) -> None:
-        """Tell the sums of several."""
-        ...
 
 
 class Express:
-    """The short way of one `Scribe`."""
+    """The short way of one recorder. Belongs to the event loop."""
 
-    def __init__(self, scribe: Books) -> None:
-        self._scribe = scribe
-        self._kinds: dict[tuple[str | None, ...], Kind] = {}
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._kinds = Kinds()
+        self._abouts: dict[tuple[str, str], bytes] = {}  # what every line of a file says of its conversation
 
-    def record(self, entry: Entry) -> bool:
-        """Record a closed `entry` if it is plain; False if it is not, and nothing was done."""
+    def lines(self, entry: Entry) -> Lines | None:
+        """The lines of a closed `entry` if it is plain; None if it is not, and nothing was done."""
         exchange, body = entry.exchange, entry.body
         if (
             body is None
             or entry.status != 200
+            or entry.size > MAX
+            or len(body) > MAX
+            or exchange.stream
             or entry.framing == "chunked"
             or entry.error_code is not None
             or not entry.resolved
-            or entry.size > MAX
-            or len(body) > MAX
             or exchange.path != "/chat/completions"
             or exchange.method != "POST"
             or exchange.outcome is not Outcome.DONE
@@ -95,19 +84,19 @@ class Express:
             or exchange.ended is None
             or len(exchange.attempts) > 1
         ):
-            return False
+            return None
         try:
-            asked: Any = orjson.loads(body)
-            answer: Any = orjson.loads(entry.parts[0] if len(entry.parts) == 1 else b"".join(entry.parts))
+            asked: Any = entry.document if entry.document is not None else orjson.loads(body)
+            parts = entry.parts
+            answer: Any = orjson.loads(parts[0] if len(parts) == 1 else b"".join(parts))
             (choice,) = answer["choices"]
             message = choice["message"]
             content = message["content"]
             usage = answer["usage"]
             messages = asked["messages"]
             finish = choice.get("finish_reason")
-            kind = self._kind(exchange)
         except (AttributeError, KeyError, TypeError, ValueError):
-            return False
+            return None
         if (
             type(content) is not str
             or type(usage) is not dict
@@ -118,33 +107,26 @@ class Express:
             or b";base64," in body
             or (len(message) > 2 and any(map(message.get, _UNUSUAL_ANSWER)))
         ):
-            return False
+            return None
         tokens = read_usage(usage)
         if tokens.cost is not None or tokens.cached > tokens.input:
-            return False  # what such an exchange costs cannot be told from sums
-        return self._write(entry, kind, asked, messages, content, finish, usage, tokens)
+            return None  # what such an exchange costs cannot be told from sums
+        return self._lines(exchange, asked, messages, content, finish, usage, tokens)
 
-    def _write(
+    def _lines(
         self,
-        entry: Entry,
-        kind: Kind,
+        exchange: Exchange,
         asked: dict[str, Any],
         messages: list[Any],
         content: str,
         finish: str,
         usage: dict[str, Any],
         tokens: Tokens,
-    ) -> bool:
-        scribe, exchange = self._scribe, entry.exchange
+    ) -> Lines | None:
         assert exchange.ended is not None
         assert exchange.first_byte is not None
         duration = exchange.ended - exchange.started
         first = exchange.first_byte - exchange.started
-        conversations = scribe.conversations
-        conversation, opening = conversations.identify(exchange, asked, messages)
-        end = kind.request_end
-        if asked.get("tools"):
-            end = b',"tools":' + orjson.dumps(tool_names(asked)) + end
         said = {
             "content": content,
             "tool_calls": (),
@@ -153,50 +135,37 @@ class Express:
             "duration_ms": round(duration * 1000, 1),
             "ttft_ms": round(first * 1000, 1),
         }
+        conversations = self._books.conversations
         try:
-            scribe.chat_log.pair(
-                exchange,
-                conversation,
-                exchange.created_at + duration,
-                orjson.dumps(messages) + end,
-                orjson.dumps(said)[1:-1] + kind.answer_end,
-            )
-        except TypeError:  # a name or id of the client's that is no UTF-8
-            return False
-        entry.body = None
-        entry.parts = []
+            kind = self._kinds.of(exchange)
+            end = kind.request_end
+            if asked.get("tools"):
+                end = b',"tools":' + orjson.dumps(tool_names(asked)) + end
+            request = orjson.dumps(messages)
+            response = orjson.dumps(said)[1:-1]
+            name = orjson.dumps(exchange.id)
+            conversation, opening = conversations.identify(exchange, asked, messages)
+            key = (chatlog.model_of(exchange), conversation)
+            about = self._abouts.get(key) or self._about(key)
+        except TypeError:  # a name or id of the client's that is no UTF-8, or a number beyond 64 bits
+            return None
         if opening is not None:
             conversations.answered(opening, conversation, content, (), None)
-        kind.exchange = exchange
-        kind.durations.append(duration)
-        kind.firsts.append(first)
-        kind.read += tokens.input
-        kind.made += tokens.output
-        kind.cached += tokens.cached
-        kind.reasoning += tokens.reasoning
-        if scribe.sinks:
-            scribe.tell(exchange, 200, tokens)
-        return True
+        started, ended = chatlog.stamp_of(exchange.created_at), chatlog.stamp_of(exchange.created_at + duration)
+        return Lines(
+            key,
+            b"".join((_REQUEST, started, _ID, name, about, b'"messages":', request, end)),
+            b"".join((_RESPONSE, ended, _ID, name, about, response, kind.answer_end)),
+            kind,
+            duration,
+            first,
+            tokens,
+            exchange if self._books.sinks else None,
+        )
 
-    def _kind(self, exchange: Exchange) -> Kind:
-        caller = exchange.caller
-        key = (exchange.model, exchange.connection, exchange.upstream_model, caller.group, caller.key_id)
-        kind = self._kinds.get(key)
-        if kind is None:
-            if len(self._kinds) >= MAX_KINDS:
-                self.settle()
-                self._kinds.clear()
-            kind = self._kinds[key] = Kind(exchange)
-        return kind
-
-    def settle(self) -> None:
-        """Tell the sums. A day that begins between two rounds takes what the first of them held."""
-        for kind in self._kinds.values():
-            if kind.durations:
-                tokens = Tokens(kind.read, kind.made, kind.cached, kind.reasoning)
-                durations, kind.durations = kind.durations, []
-                firsts, kind.firsts = kind.firsts, []
-                kind.read = kind.made = kind.cached = kind.reasoning = 0
-                number = len(durations)
-                self._scribe.metrics.counted(kind.exchange, 200, tokens, durations, firsts, number)
-                self._scribe.add(kind.exchange, tokens, number)
+    def _about(self, key: tuple[str, str]) -> bytes:
+        if len(self._abouts) >= MAX_ABOUTS:
+            self._abouts.clear()
+        members = {"conversation_id": key[1], "model": key[0]}
+        about = self._abouts[key] = b"," + orjson.dumps(members)[1:-1] + b","
+        return about

@@ -21,7 +21,8 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from openai_proxy.exchange import Exchange
-from openai_proxy.records.entry import CLOSE, FLUSH, Entry, Item
+from openai_proxy.records.entry import CLOSE, FLUSH, LINES, Entry, Item
+from openai_proxy.records.express import Express
 from openai_proxy.records.scribe import Scribe
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Recorder:
 
     def __init__(self, scribe: Scribe, *, backlog: int = BACKLOG) -> None:
         self.scribe = scribe
+        self._express = Express(scribe)
         self.metrics = scribe.metrics
         self.started = 0  # entries opened …
         self.ended = 0  # … and closed
@@ -53,6 +55,7 @@ class Recorder:
         self._offered = 0  # bytes, counted by the loop …
         self._handled = 0  # … and by the thread: two counters need no lock
         self._bound = backlog
+        self._haste = min(HASTE, backlog // 2)
         self._ended_before = 0
         self._readable = scribe.readable
         self._asleep = False
@@ -85,6 +88,22 @@ class Recorder:
         """Bytes that wait for the thread."""
         return self._offered - self._handled
 
+    def closed(self, entry: Entry) -> None:
+        """An exchange is over: a small plain one is made into lines here and now, any other goes to the thread."""
+        self.ended += 1
+        if not entry.begun and self._offered - self._handled < self._haste and not self.scribe.detailed():
+            try:
+                lines = self._express.lines(entry)
+            except Exception:
+                self.scribe.failed += 1
+                log.exception("an exchange could not be recorded the short way")
+                lines = None
+            if lines is not None:
+                self._put((LINES, None, lines, len(lines.asked) + len(lines.said) + _OVERHEAD))
+                return
+        entry.document = None
+        self.offer(CLOSE, entry, None, entry.size + (len(entry.body) if entry.body is not None else 0))
+
     def offer(self, kind: int, entry: Entry, payload: Any, size: int) -> None:
         """Queue one item for the thread, or count it as lost."""
         size += _OVERHEAD
@@ -97,13 +116,16 @@ class Recorder:
             if kind != CLOSE or waiting > 2 * self._bound:
                 return
             size = _OVERHEAD
-        self._offered += size
-        self._queue.append((kind, entry, payload, size))
+        self._put((kind, entry, payload, size))
+        if waiting > HASTE and not self._hurried:  # a large event: a tick of it would be tens of megabytes
+            self._hurry()
+
+    def _put(self, item: Item) -> None:
+        self._offered += item[3]
+        self._queue.append(item)
         if self._asleep:
             self._asleep = False
             self._bell.put(None)
-        elif waiting > HASTE and not self._hurried:  # a large event: a tick of it would be tens of megabytes
-            self._hurry()
 
     def nudge(self) -> None:
         """Let the thread do now what is waiting, and look at its chores."""

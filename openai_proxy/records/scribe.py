@@ -16,11 +16,12 @@ from openai_proxy.records import chatlog, textjson
 from openai_proxy.records.body import BodyReader, media_type
 from openai_proxy.records.conversation import Conversations
 from openai_proxy.records.dialects import DIALECTS, METERED
-from openai_proxy.records.entry import CLOSE, DATA, TOOL, Entry
-from openai_proxy.records.express import Express
+from openai_proxy.records.entry import CLOSE, DATA, LINES, TOOL, Entry
+from openai_proxy.records.express import Lines
 from openai_proxy.records.metrics import Metrics
 from openai_proxy.records.requests import bounded, messages_of, without_blobs
 from openai_proxy.records.scrub import Scrubber
+from openai_proxy.records.sums import Sums
 from openai_proxy.records.tokens import Tokens, estimate, tokens_of
 from openai_proxy.records.work import Finished, Sink, Sum, Work
 from openai_proxy.secrets import vault
@@ -54,8 +55,8 @@ class Scribe:
         self.metrics = Metrics()
         self.readable = frozenset(DIALECTS) | METERED_PATHS
         self.failed = 0  # items that raised: defects of ours
-        self.express = Express(self)
         self.sums: tuple[Sum, ...] = ()  # told of several exchanges at once: usage
+        self._round = Sums()
         self.sinks: tuple[Sink, ...] = ()  # told of every one: limits. Replaced whole, never changed in place
         self.readers: tuple[Sink, ...] = ()  # loggers, who want whole answers and say so by `detailed`
         self.chores: tuple[Callable[[bool], float | None], ...] = ()
@@ -69,7 +70,9 @@ class Scribe:
     def handle(self, kind: int, entry: Entry | None, payload: Any) -> None:
         """Do one item."""
         if entry is None:
-            if isinstance(payload, threading.Event):
+            if kind == LINES:
+                self._whole(payload)
+            elif isinstance(payload, threading.Event):
                 self.settle()
                 self._chores(True)
                 payload.set()
@@ -80,8 +83,6 @@ class Scribe:
             return
         work = entry.work
         if work is None:
-            if kind == CLOSE and not self.detailed() and self.express.record(entry):
-                return
             work = entry.work = Work()
             self._begin(entry, work)
         if kind == DATA:
@@ -94,7 +95,7 @@ class Scribe:
 
     def settle(self) -> None:
         """Nothing is waiting: put everything on disk."""
-        self.express.settle()
+        self._round.settle(self)
         self.chat_log.flush()
 
     def settle_some(self) -> None:
@@ -124,6 +125,12 @@ class Scribe:
             if due is not None and (soonest is None or due < soonest):
                 soonest = due
         return soonest
+
+    def _whole(self, lines: Lines) -> None:
+        self.chat_log.add(lines.key, lines.asked, lines.said)
+        self._round.add(lines.kind, lines.duration, lines.first, lines.tokens)
+        if lines.exchange is not None:
+            self._tell(Finished(lines.exchange, 200, _NO_WORK, lines.tokens, None, None), self.sinks)
 
     def _begin(self, entry: Entry, work: Work) -> None:
         exchange = entry.exchange
@@ -187,10 +194,6 @@ class Scribe:
             except Exception:
                 self.failed += 1
                 log.exception("a sum of the recorder failed")
-
-    def tell(self, exchange: Exchange, status: int, tokens: Tokens) -> None:
-        """Tell the sinks, none of which wants the answer, of an exchange that was recorded elsewhere."""
-        self._tell(Finished(exchange, status, _NO_WORK, tokens, None, None), self.sinks)
 
     def _tell(self, finished: Finished, sinks: tuple[Sink, ...]) -> None:
         for sink in sinks:
