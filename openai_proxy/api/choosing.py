@@ -4,81 +4,63 @@ It takes what nothing but the head and the model's name decides; anything that w
 model, a limit that must wait, a provider that translates) is left to the ordinary way.
 """
 
-from typing import Any, NamedTuple
-
-import orjson
+from typing import Any
 
 from openai_proxy.api import steering
 from openai_proxy.api.chat import asked_model
 from openai_proxy.api.heads import KnownHead
 from openai_proxy.api.ids import new_id
+from openai_proxy.api.plan import Plan
+from openai_proxy.api.splice import Lane, Splice
 from openai_proxy.exchange import Caller, Exchange
 from openai_proxy.protocols.json_members import edit, parse_object
-from openai_proxy.records.entry import Entry
 from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import State
 from openai_proxy.transforms.params import NOTHING, shape
 from openai_proxy.upstream.openai import OpenAIProvider
 
-
-class Begun(NamedTuple):
-    """What a splice is made from."""
-
-    generation: Generation
-    exchange: Exchange
-    entry: Entry
-    provider: OpenAIProvider
-    route: Route
-    key: str | None
-    request: bytes
+MAX_PLANS = 256
+"""Plans of one head: the models one client asks for. Names come from clients, so they are bounded."""
 
 
-class Choice(NamedTuple):
-    """`begun` is None for the ordinary way; `route` is then what was decided already, if anything."""
+def choose(lane: Lane, head: KnownHead, body: bytes) -> Splice | Route | None:
+    """A splice that may start, or else the ordinary way: the route that was decided already, None if there is none.
 
-    begun: Begun | None
-    route: Route | None = None
-
-
-ORDINARY = Choice(None)
-
-
-def choose(state: State, head: KnownHead, body: bytes) -> Choice:
-    """Decide about one request. Raises ProxyError for what the ordinary way shall refuse."""
+    Raises ProxyError for what the ordinary way shall refuse.
+    """
+    state = lane.state
     generation = state.generation
     if len(state.running) >= generation.config.limits.max_concurrent_requests:
-        return ORDINARY
-    path, caller = head.path, head.caller
+        return None
     document = parse_object(body)
     model = asked_model(document)
-    if generation.config.execute_tools and document.get("tools"):
-        return ORDINARY
+    if model is None or (generation.config.execute_tools and document.get("tools")):
+        return None
     if _is_special(state, head, document, body):
-        return ORDINARY
-    chosen = _route(generation, caller, model)
-    if chosen is None:
-        return ORDINARY
-    route, provider = chosen
-    target = route.targets[0]
-    exchange = Exchange(new_id(), caller, "POST", path, model, document.get("stream") is True)
+        return None
+    plan = head.plans.get(model) if generation.upstreams.health.calm else None
+    if plan is None:
+        plan = _plan(generation, head, model)
+        if plan is None:
+            return None
+    exchange = Exchange(new_id(), head.caller, "POST", head.path, model, document.get("stream") is True)
     exchange.session_id = head.session
     if generation.allowances:
-        allowance = generation.allowances.get(caller.group)
+        allowance = generation.allowances.get(head.caller.group)
         if allowance is not None and not state.governor.enter_now(exchange, allowance):
-            return Choice(None, route)
+            return plan.route
     entry = state.recorder.open(exchange)
-    entry.request(body)
-    rules = generation.params[target.connection]
-    changes = shape(document, rules) if rules else NOTHING
-    members = changes.members() if changes else {}
-    if target.model is not None:
-        members["model"] = orjson.dumps(target.model)
-    sent = edit(body, members, changes.removed) if members or changes else body
-    upstreams = generation.upstreams
-    key = upstreams.health.keys.pick(target.connection, upstreams.keys[target.connection])
-    request = provider.post_head(path, key, head.fields, len(sent)) + sent
-    return Choice(Begun(generation, exchange, entry, provider, route, key, request), route)
+    entry.request(body, document)
+    sent = body
+    if plan.rules or plan.model is not None:
+        changes = shape(document, plan.rules) if plan.rules else NOTHING
+        members = changes.members() if changes else {}
+        if plan.model is not None:
+            members["model"] = plan.model
+        if members or changes:
+            sent = edit(body, members, changes.removed)
+    return Splice(lane, generation, exchange, entry, head, plan, sent)
 
 
 def _is_special(state: State, head: KnownHead, document: dict[str, Any], body: bytes) -> bool:
@@ -95,10 +77,28 @@ def _is_special(state: State, head: KnownHead, document: dict[str, Any], body: b
     return not quiet and (not redactor.fresh or redactor.suspects(body, document, head.own))
 
 
-def _route(generation: Generation, caller: Caller, model: str | None) -> tuple[Route, OpenAIProvider] | None:
+def _plan(generation: Generation, head: KnownHead, model: str) -> Plan | None:
+    """How to send a request for `model`; remembered with the head where the next one goes the same way."""
+    chosen = _route(generation, head.caller, model)
+    if chosen is None:
+        return None
+    route, provider = chosen
+    connection = route.targets[0].connection
+    upstreams = generation.upstreams
+    keys = upstreams.keys[connection]
+    key = upstreams.health.keys.pick(connection, keys)
+    plan = Plan(route, provider, key, generation.params[connection], head.path, head.fields)
+    if len(route.targets) == 1 and len(keys) < 2 and upstreams.health.calm:
+        if len(head.plans) >= MAX_PLANS:
+            head.plans.clear()
+        head.plans[model] = plan
+    return plan
+
+
+def _route(generation: Generation, caller: Caller, model: str) -> tuple[Route, OpenAIProvider] | None:
     """The route of this request, if its first target can be spliced."""
     access = generation.access
-    if model is None or model in generation.snapshot.models or not access.may_use(caller, model):
+    if model in generation.snapshot.models or not access.may_use(caller, model):
         return None
     route = generation.router.resolve(model)
     if route is None:

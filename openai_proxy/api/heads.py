@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from openai_proxy.api.headers import clean, upstream_fields
+from openai_proxy.api.plan import Plan
 from openai_proxy.auth.gate import Gate, bearer
 from openai_proxy.auth.peers import host_name
 from openai_proxy.exchange import Caller
@@ -26,7 +27,7 @@ Key = tuple[str, bytes, bytes]
 class KnownHead:
     """What the lane needs of a request head. Immutable by convention."""
 
-    __slots__ = ("caller", "extra", "fields", "keep_alive", "own", "path", "session")
+    __slots__ = ("caller", "extra", "fields", "keep_alive", "own", "path", "plans", "session")
 
     def __init__(self, gate: Gate, peer: str, path: str, message: Any) -> None:
         """From a message aiohttp has parsed. Raises the ProxyErrors of the gate; ValueError for a malformed Host."""
@@ -37,6 +38,7 @@ class KnownHead:
         self.caller: Caller = gate.admit(peer, headers)
         self.own = bearer(headers.get("Authorization")) or headers.get("x-api-key")  # a secret in prompts, too
         self.path = path
+        self.plans: dict[str, Plan] = {}  # by model as asked for (api.choosing)
         self.fields = upstream_fields(message.raw_headers)
         self.keep_alive = not message.should_close
         self.session: str | None = headers.get("X-Session-ID")
@@ -45,20 +47,43 @@ class KnownHead:
             self.extra = f"X-Session-ID: {clean(self.session[:256])}\r\n".encode("latin-1", "replace")
 
 
+class Kept:
+    """A known head as it stands on the wire, around the number that changes."""
+
+    __slots__ = ("head", "prefix", "suffix")
+
+    def __init__(self, prefix: bytes, suffix: bytes, head: KnownHead) -> None:
+        self.prefix = prefix  # up to the digits of Content-Length
+        self.suffix = suffix  # from behind them to the end of the empty line
+        self.head = head
+
+    def body_of(self, data: bytes) -> tuple[int, int] | None:
+        """If `data` begins with this head: where its body begins and how many bytes it has."""
+        prefix, suffix = self.prefix, self.suffix
+        if not data.startswith(prefix):
+            return None
+        start = len(prefix)
+        stop = data.find(b"\r", start, start + 8)
+        digits = data[start:stop]
+        if stop < 0 or not digits.isdigit() or not data.startswith(suffix, stop) or digits[0] == 0x30:
+            return None
+        return stop + len(suffix), int(digits)
+
+
 class HeadBook:
     """The heads of one generation."""
 
     def __init__(self) -> None:
-        self._known: dict[Key, KnownHead] = {}
+        self._known: dict[Key, Kept] = {}
 
-    def find(self, peer: str, data: bytes, end: int) -> tuple[KnownHead, int] | None:
-        """The head that `data` begins with, up to the empty line at `end`, and its body's length; None: not known."""
-        match = _LENGTH.search(data, 0, end + 2)
+    def find(self, peer: str, data: bytes) -> Kept | None:
+        """The head that `data` begins with, if it is known and whole."""
+        end = data.find(b"\r\n\r\n", 0, MAX_HEAD + 4)
+        match = _LENGTH.search(data, 0, end + 2) if end >= 0 else None
         if match is None:
             return None
         start, stop = match.span(1)
-        known = self._known.get((peer, data[:start], data[stop:end]))
-        return (known, int(match[1])) if known is not None else None
+        return self._known.get((peer, data[:start], data[stop : end + 4]))
 
     def learn(self, peer: str, data: bytes, end: int, head: KnownHead) -> None:
         """Remember `head`, which aiohttp has read from the first `end` bytes of `data`."""
@@ -68,7 +93,8 @@ class HeadBook:
         if len(self._known) >= MAX_HEADS:
             self._known.clear()
         start, stop = match.span(1)
-        self._known[peer, data[:start], data[stop:end]] = head
+        kept = Kept(data[:start], data[stop : end + 4], head)
+        self._known[peer, kept.prefix, kept.suffix] = kept
 
 
 class HeadBooks:

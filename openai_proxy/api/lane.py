@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openai_proxy.api.choosing import choose
-from openai_proxy.api.heads import HeadBooks, KnownHead
+from openai_proxy.api.heads import HeadBooks, Kept, KnownHead
 from openai_proxy.api.protocol import KEEP_ALIVE, Protocol
 from openai_proxy.api.splice import Splice
 from openai_proxy.errors import ProxyError
@@ -64,8 +64,8 @@ class LaneProtocol(Protocol):
     """One client connection, with a lane."""
 
     __slots__ = (
-        "_awaited", "_body", "_body_timer", "_books", "_fed", "_first", "_held", "_needed", "_pending", "_prior",
-        "_raw", "_route", "_splice", "state",
+        "_awaited", "_body", "_body_timer", "_books", "_fed", "_first", "_held", "_kept", "_kept_for", "_needed",
+        "_pending", "_prior", "_raw", "_route", "_splice", "state",
     )  # fmt: skip
 
     def __init__(self, manager: Any, state: State, books: HeadBooks, **kwargs: Any) -> None:
@@ -81,6 +81,8 @@ class LaneProtocol(Protocol):
         self._awaited: tuple[KnownHead, int, Generation] | None = (
             None  # such a message's head, the bytes it wants, whose
         )
+        self._kept: Kept | None = None  # the head of the last request that was known, and under which generation
+        self._kept_for: Generation | None = None
         self._pending = b""
         self._prior: Prior | None = None
         self._route: Route | None = None
@@ -102,22 +104,29 @@ class LaneProtocol(Protocol):
 
     def _take_known(self, data: bytes) -> bool:
         """A request whose head has been read before, on an idle connection: no parser needs to look at it again."""
-        end = data.find(b"\r\n\r\n")
-        if end < 0 or self._messages or (self._waiter is None and self._request_count) or self.state.draining:
+        state = self.state
+        if self._messages or state.draining or self._close or (self._waiter is None and self._request_count):
             return False
-        found = self._books.of(self.state.generation).find(self._peer(), data, end)
-        if found is None or self._close or self._held is not None:
-            return False
-        known, length = found
-        wanted = end + 4 + length
-        if length > MAX_BODY or len(data) > wanted:
+        generation = state.generation
+        kept = self._kept if self._kept_for is generation else None
+        found = kept.body_of(data) if kept is not None else None
+        if found is None:  # another client's turn on a shared connection, another path, or an edit
+            kept = self._books.of(generation).find(self._peer(), data)
+            found = kept.body_of(data) if kept is not None else None
+            if kept is None or found is None:
+                return False
+            self._kept, self._kept_for = kept, generation
+        assert kept is not None
+        begin, length = found
+        wanted = begin + length
+        if length > MAX_BODY or len(data) > wanted or self._held is not None:
             return False
         self._raw = data
         self._request_count += 1
         if len(data) == wanted:
-            self._begin(known, data[end + 4 :])
+            self._begin(kept.head, data[begin:])
         else:
-            self._awaited = (known, wanted, self.state.generation)
+            self._awaited = (kept.head, wanted, generation)
             self._body_timer = self._loop.call_later(BODY_WAIT, self._known_is_late)
         return True
 
@@ -223,16 +232,16 @@ class LaneProtocol(Protocol):
         self._body = body
         self._route = None  # what was decided for the request before is nothing to this one
         try:
-            choice = choose(self.state, head, body)
+            chosen = choose(self, head, body)
         except ProxyError:
             self._put_back()
             return
-        if choice.begun is None:
-            self._route = choice.route
+        if isinstance(chosen, Splice):
+            self._splice = chosen
+            chosen.start()
+        else:
+            self._route = chosen
             self._put_back()
-            return
-        self._splice = Splice(self, *choice.begun, keep_alive=head.keep_alive, extra=head.extra)
-        self._splice.start()
 
     def _peer(self) -> str:
         name = self.peername
@@ -308,7 +317,8 @@ class LaneProtocol(Protocol):
         self._next_keepalive_close_time = self._loop.time() + KEEP_ALIVE
         if self._keepalive_handle is None:
             self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
-        self._replay()
+        if self._pending:
+            self._replay()
 
     def _replay(self) -> None:
         if self._pending:

@@ -7,18 +7,19 @@ one write and one list append for the record.
 import asyncio
 from typing import Protocol
 
+from openai_proxy.api.heads import KnownHead
 from openai_proxy.api.passthrough import AFTER_DONE, error_event
-from openai_proxy.errors import Overloaded, ProxyError, UpstreamError
+from openai_proxy.api.plan import Plan
+from openai_proxy.errors import ProxyError, UpstreamError
 from openai_proxy.exchange import Attempt, Exchange, Outcome
 from openai_proxy.protocols.http1 import CloseFraming, ResponseHead
 from openai_proxy.records.entry import Entry
 from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
-from openai_proxy.runtime.state import Running, State
+from openai_proxy.runtime.state import State
 from openai_proxy.tasks import spawn
 from openai_proxy.upstream.connection import HttpConnection
 from openai_proxy.upstream.failover import Opened
-from openai_proxy.upstream.openai import OpenAIProvider
 from openai_proxy.upstream.response import StreamedResponse
 
 DONE_TAILS = (b"NE]\n\n", b"]\r\n\r\n")
@@ -61,9 +62,8 @@ class Splice:
     """See the module. A `connection.Sink`, and what the lane holds while one request is under way."""
 
     __slots__ = (
-        "_attempt", "_blocked_since", "_connecting", "_done_by", "_extra", "_head", "_key", "_lane", "_provider",
-        "_rechunk", "_request", "_reused", "_target", "_unsent", "connection", "entry", "exchange", "generation",
-        "keep_alive", "route",
+        "_attempt", "_blocked_since", "_body", "_connecting", "_done_by", "_head", "_lane", "_plan", "_rechunk",
+        "_reused", "_unsent", "connection", "entry", "exchange", "generation", "keep_alive", "known",
     )  # fmt: skip
 
     def __init__(
@@ -72,25 +72,18 @@ class Splice:
         generation: Generation,
         exchange: Exchange,
         entry: Entry,
-        provider: OpenAIProvider,
-        route: Route,
-        key: str | None,
-        request: bytes,
-        *,
-        keep_alive: bool,
-        extra: bytes,
+        known: KnownHead,
+        plan: Plan,
+        body: bytes,
     ) -> None:
         self._lane = lane
         self.generation = generation
         self.exchange = exchange
         self.entry = entry
-        self._provider = provider
-        self.route = route
-        self._target = target = route.targets[0]
-        self._key = key
-        self._request = request
-        self.keep_alive = keep_alive
-        self._extra = extra
+        self.known = known
+        self._plan = plan
+        self._body = body
+        self.keep_alive = known.keep_alive
         self.connection: HttpConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._reused = False
@@ -99,19 +92,24 @@ class Splice:
         self._blocked_since = 0.0
         self._done_by = 0.0
         self._unsent = b""
+        target = plan.route.targets[0]
         self._attempt = Attempt(target)
+        exchange.connection = target.connection
+        exchange.upstream_model = target.model or exchange.model
+        exchange.state = "waiting"
+
+    @property
+    def route(self) -> Route:
+        """Where the request goes."""
+        return self._plan.route
 
     # -- the request ------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Send the request, over a kept connection or a new one."""
-        exchange = self.exchange
-        self._lane.state.enter(Running(exchange, self.generation, self._cut))
-        exchange.attempts.append(self._attempt)
-        exchange.connection = self._target.connection
-        exchange.upstream_model = self._target.model or exchange.model
-        exchange.state = "waiting"
-        connection = self._provider.pool.take()
+        self._lane.state.enter(self)
+        self.exchange.attempts.append(self._attempt)
+        connection = self._plan.provider.pool.take()
         if connection is not None:
             self._reused = True
             self._send(connection)
@@ -123,8 +121,9 @@ class Splice:
         self._connecting = spawn(self._connected(), name="connect for a spliced request")
 
     async def _connected(self) -> None:
+        provider = self._plan.provider
         try:
-            connection = await self._provider.pool.connect(self._provider.limits.connect)
+            connection = await provider.pool.connect(provider.limits.connect)
         except UpstreamError as error:
             self._connecting = None
             self.failed(error)
@@ -134,8 +133,9 @@ class Splice:
 
     def _send(self, connection: HttpConnection) -> None:
         self.connection = connection
-        connection.begin(self, "POST", self._provider.limits)
-        connection.write(self._request)
+        plan, body = self._plan, self._body
+        connection.begin(self, "POST", plan.provider.limits)
+        connection.write(b"%b%d\r\n\r\n%b" % (plan.start, len(body), body))
 
     # -- Sink -------------------------------------------------------------------------------------------------------
 
@@ -149,38 +149,50 @@ class Splice:
             connection.sink = response
             self.connection = None
             out = response.head(head, more)
-            self._lane.fall_back(self, Opened(response, self._provider, self._target, self._key))
+            self._fall_back(response)
             return out
+        self._rechunk = type(connection.framing) is CloseFraming
+        opening = self._opening(head)
+        self._body = b""
+        self._lane.committed()
+        if more:  # one system call for head and body: 5 µs saved
+            self._unsent = opening
+        else:
+            self._lane.send(opening)
+        return self.entry.parts  # the framing that is read here is taken off for the record as well
+
+    def whole(self, head: ResponseHead, body: bytes) -> None:
+        """connection.Sink: a whole answer in one piece goes on in one, and the exchange is over."""
+        self.connection = None
+        self._attempt.status = head.status
+        self._lane.send(self._opening(head) + body)
+        entry = self.entry
+        entry.parts.append(body)
+        entry.size = len(body)
+        self._finish(Outcome.DONE)
+
+    def _opening(self, head: ResponseHead) -> bytes:
+        """The client's head: from here on the answer is under way, and there is no other try."""
+        exchange, state, known = self.exchange, self._lane.state, self.known
         health = self.generation.upstreams.health
         if not health.calm:
-            health.well(self._target, self.exchange.model, self._key)
+            health.well(self.route.targets[0], exchange.model, self._plan.key)
         self._head = head
-        self._request = b""
-        self._lane.committed()
-        self.exchange.state = "streaming"
-        self.exchange.status = head.status
-        if type(connection.framing) is CloseFraming:
-            self._rechunk = True
-        if self._lane.state.draining:
+        exchange.state = "streaming"
+        exchange.status = head.status
+        if state.draining:
             self.keep_alive = False
-        lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason), head.forwarded()]
-        if not head.has_request_id:
-            lines.append(b"x-request-id: %b\r\n" % self.exchange.id.encode())
-        if self._extra:
-            lines.append(self._extra)
-        if self._rechunk:
-            lines.append(b"Transfer-Encoding: chunked\r\n")
-        lines.append(b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n")
-        if more:  # one system call for head and body: 5 µs saved on every short answer
-            self._unsent = b"".join(lines)
-        else:
-            self._lane.send(b"".join(lines))
-        fields = ((b"content-type", head.content_type), (b"content-encoding", head.content_encoding))
-        self.entry.response(head.status, fields, "chunked" if head.chunked else "plain")
-        return None
+        self.entry.response(head.status, head.media)
+        return b"%b%b%b%b%b" % (
+            head.opening(),
+            b"" if head.has_request_id else b"x-request-id: %b\r\n" % exchange.id.encode(),
+            known.extra,
+            b"Transfer-Encoding: chunked\r\n" if self._rechunk else b"",
+            b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n",
+        )
 
     def data(self, data: bytes) -> None:
-        """connection.Sink: on to the client, then into the record."""
+        """connection.Sink: on to the client; the record has its copy."""
         if self._rechunk:
             self._lane.send(self._unsent + b"%x\r\n%b\r\n" % (len(data), data))
             self._unsent = b""
@@ -189,7 +201,7 @@ class Splice:
             self._unsent = b""
         else:
             self._lane.send(data)
-        self.entry.data(data)
+        self.entry.passed(len(data))
         if data[-7:-2] in DONE_TAILS:
             self._done_by = self._lane.state.loop.time() + AFTER_DONE
             self._lane.state.providers.watch.add(self)
@@ -223,9 +235,11 @@ class Splice:
         self._let_go()
         self._finish(Outcome.CLIENT_CLOSED)
 
-    def _cut(self) -> None:
-        """Running.cut: an admin, or the shutdown."""
-        error = self.exchange.cut or Overloaded("The request was cancelled.", code="cancelled")
+    def cut(self, error: ProxyError) -> None:
+        """state.Running: an admin, or the shutdown."""
+        if self.exchange.cut is not None:
+            return
+        self.exchange.cut = error
         outcome = Outcome.SHUTDOWN if error.code == "server_shutting_down" else Outcome.CANCELLED
         if self._head is None:
             self._let_go()
@@ -280,12 +294,18 @@ class Splice:
             connection.abort()
 
     def _finish(self, outcome: Outcome, error: ProxyError | None = None) -> None:
-        lane = self._lane
-        lane.state.providers.watch.discard(self)
-        self.exchange.release()
+        lane, exchange = self._lane, self.exchange
+        if self._done_by or self._blocked_since:
+            lane.state.providers.watch.discard(self)
+        if exchange.permit is not None:
+            exchange.release()
         self.entry.close(outcome, error.code if error is not None else None)
-        lane.state.leave(self.exchange)
+        lane.state.leave(exchange)
         lane.finished(self)
+
+    def _fall_back(self, response: StreamedResponse) -> None:
+        plan = self._plan
+        self._lane.fall_back(self, Opened(response, plan.provider, plan.route.targets[0], plan.key))
 
     # -- a client that does not keep up -----------------------------------------------------------------------------
 

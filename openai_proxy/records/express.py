@@ -1,9 +1,7 @@
 """The short way for the commonest exchange: a small chat request, and a JSON answer that is one text.
 
-Its two lines are made by the event loop, in the callback that ends the exchange and after its bytes are gone. The
-recorder's thread cannot compute while the loop does: the same work there costs the loop as much, and twice as much
-besides, for the lock that changes hands and for objects that another core must fetch (6 µs here, 14 there). What can
-wait for a disk stays with the thread: it takes whole lines and writes them.
+Its two lines are made by the event loop, some exchanges at a time and after their bytes are gone (`recorder.BATCH`).
+What can wait for a disk stays with the thread: it takes whole lines and writes them.
 
 - A line is joined from pieces that are already JSON; what all exchanges of one `Kind` have in common was quoted once.
 - Messages, text and usage are written anew (orjson: 1 ns a byte). Cutting them out of the body as they stand would

@@ -71,7 +71,8 @@ class Scribe:
         """Do one item."""
         if entry is None:
             if kind == LINES:
-                self._whole(payload)
+                for lines in payload:
+                    self._whole(lines)
             elif isinstance(payload, threading.Event):
                 self.settle()
                 self._chores(True)

@@ -1,5 +1,6 @@
 """All records of the process in one object: what the daemon builds once, and configures at every generation."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ class Records:
         self,
         logs: Path,
         state: Path,
+        loop: asyncio.AbstractEventLoop | None = None,
         *,
         scrub: Callable[[str], str] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -56,7 +58,7 @@ class Records:
         self._scribe.readers = (self.feeds.feed,)
         self._scribe.chores = (self.usage.settle, self._retention.step)
         self._scribe.detailed = self.feeds.__len__
-        self.recorder = Recorder(self._scribe)
+        self.recorder = Recorder(self._scribe, loop)
         self.open = self.recorder.open
 
     def configure(

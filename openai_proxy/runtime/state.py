@@ -51,9 +51,20 @@ class Reloading(Protocol):
         ...
 
 
+class Served(Protocol):
+    """One request being served: what is known of it, its configuration, and how to end it."""
+
+    exchange: Exchange
+    generation: Generation
+
+    def cut(self, reason: ProxyError) -> None:
+        """End it now; the client is told `reason` where that can still be said."""
+        ...
+
+
 @dataclass(slots=True)
 class Running:
-    """One request being served: what is known of it, its configuration, and how to end it."""
+    """A request that is served by a task, or by whatever else `cancel` ends."""
 
     exchange: Exchange
     generation: Generation
@@ -96,10 +107,10 @@ class State:
         self.catalog = Catalog(settings.state_dir / "models.json")
         self.redactor = Redactor(vault)
         self.sessions = Sessions(settings.state_dir / SESSIONS)
-        self.records = Records(settings.logs_dir, settings.state_dir, scrub=self.redactor.text)
+        self.records = Records(settings.logs_dir, settings.state_dir, loop, scrub=self.redactor.text)
         self.recorder = self.records.recorder
         self.governor = Governor(loop, settings.state_dir, self.records)
-        self.running: dict[str, Running] = {}
+        self.running: dict[str, Served] = {}
         self.draining = False
         self.events = self.records.events
         self.publish = self.events.publish
@@ -183,7 +194,7 @@ class State:
             running.generation.lease.give_back()
             running.generation = generation
 
-    def enter(self, running: Running) -> None:
+    def enter(self, running: Served) -> None:
         """A request begins: it leases its generation to its end."""
         exchange = running.exchange
         self.running[exchange.id] = running

@@ -16,7 +16,16 @@ from openai_proxy.errors import (
     UpstreamTimeout,
     UpstreamTruncated,
 )
-from openai_proxy.protocols.http1 import MAX_HEAD, CloseFraming, Framing, Malformed, ResponseHead, State, framing_for
+from openai_proxy.protocols.http1 import (
+    MAX_HEAD,
+    CloseFraming,
+    Framing,
+    Malformed,
+    ResponseHead,
+    State,
+    framing_for,
+    read_head,
+)
 from openai_proxy.upstream.watch import Watch
 
 MAX_INTERIM = 1000  # 1xx responses before the real one: nobody sends that many in good faith
@@ -26,7 +35,8 @@ class Sink(Protocol):
     """Who is told what comes. Called from the event loop, never after `done` or `failed`."""
 
     def head(self, head: ResponseHead, more: bool) -> list[bytes] | None:
-        """The final response head. Return a list to get payload pieces, or None to get the raw wire bytes.
+        """The final response head. Return None to get payload pieces, or a list to get the raw wire bytes: the payload
+        pieces are appended to the list before.
 
         `more`: bytes of the body came with it and follow at once.
         """
@@ -34,6 +44,10 @@ class Sink(Protocol):
 
     def data(self, data: bytes) -> None:
         """Body bytes: decoded payload or raw wire bytes, as `head` chose."""
+        ...
+
+    def whole(self, head: ResponseHead, body: bytes) -> None:
+        """Instead of `head`, `data` and `done`: an answer of known length that came in one piece."""
         ...
 
     def done(self) -> None:
@@ -64,8 +78,8 @@ class HttpConnection(asyncio.Protocol):
     """See the module. Created by a pool; `begin`, then `write`, then the sink hears."""
 
     __slots__ = (
-        "_buffer", "_drain", "_interim", "_limits", "_loop", "_method", "_out", "_owner", "_quiet_since", "_started",
-        "_stirred", "framing", "head", "held", "idle_since", "keep_alive_for", "served", "sink", "transport",
+        "_buffer", "_copy", "_drain", "_interim", "_limits", "_loop", "_method", "_owner", "_quiet_since", "_started",
+        "_stirred", "framing", "fresh_until", "head", "held", "keep_alive_for", "served", "sink", "transport",
         "upgrading", "uploading", "write_paused",
     )  # fmt: skip
 
@@ -77,7 +91,7 @@ class HttpConnection(asyncio.Protocol):
         self.head: ResponseHead | None = None
         self.framing: Framing | None = None
         self.served = 0  # exchanges finished on this connection: more than 0 means it may be stale
-        self.idle_since = 0.0
+        self.fresh_until = 0.0  # loop time until which it is reused, once idle
         self.keep_alive_for: float | None = None  # the server's own Keep-Alive: timeout=
         self.held = False  # reading is paused because the client is slow: not the provider's silence
         self.upgrading = False  # the request asks for another protocol
@@ -86,7 +100,7 @@ class HttpConnection(asyncio.Protocol):
         self._drain: asyncio.Future[None] | None = None
         self._buffer = b""
         self._interim = 0
-        self._out: list[bytes] | None = None
+        self._copy: list[bytes] | None = None
         self._method = "GET"
         self._limits: TimeoutConfig | None = None
         self._started = self._quiet_since = 0.0
@@ -151,6 +165,7 @@ class HttpConnection(asyncio.Protocol):
         """Watched: end the exchange if a limit has passed."""
         limits = self._limits
         if limits is None or self.sink is None:
+            self._owner.watch.discard(self)
             return
         if limits.total is not None and now - self._started >= limits.total:
             self._fail(UpstreamTimeout(f"{self._name} took too long to answer."))
@@ -188,11 +203,13 @@ class HttpConnection(asyncio.Protocol):
             self._read_head(data)
             return
         self._stirred = True
-        out = self._out
-        data = framing.feed(data, out)
-        if out is not None:
-            data = out[0] if len(out) == 1 else b"".join(out)
-            out.clear()
+        copy = self._copy
+        if copy is not None:
+            data = framing.feed(data, copy)
+        else:
+            pieces: list[bytes] = []
+            framing.feed(data, pieces)
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if data:
             sink.data(data)
         if framing.state:
@@ -243,7 +260,7 @@ class HttpConnection(asyncio.Protocol):
             try:
                 if end > MAX_HEAD:
                     raise Malformed("head too long")
-                head = ResponseHead(data[: end + 2])
+                head = read_head(data[: end + 2])
             except Malformed:
                 self._fail(UpstreamInvalid(f"{self._name} gave an answer that is not valid HTTP."))
                 return
@@ -272,12 +289,17 @@ class HttpConnection(asyncio.Protocol):
         if head.status == 101:  # from here on bytes of another protocol, to the end of the connection
             self._owner.watch.discard(self)
             self.framing = CloseFraming()
-            self._out = sink.head(head, bool(data))
+            self._copy = sink.head(head, bool(data))
             if data:
                 self.data_received(data)
             return
+        if head.length and head.length == len(data) and head.status == 200 and self._method != "HEAD":
+            # The commonest answer of all: no framing to follow, one call instead of four.
+            self._release(reusable=head.keep_alive and not self.uploading)
+            sink.whole(head, data)
+            return
         framing = self.framing = framing_for(head, self._method)
-        self._out = sink.head(head, bool(data) and not framing.state)
+        self._copy = sink.head(head, bool(data) and not framing.state)
         if self.sink is None:  # it let go of us in the callback
             return
         if data and not framing.state:
@@ -295,8 +317,14 @@ class HttpConnection(asyncio.Protocol):
             self._finish(reusable=self.head.keep_alive and not framing.extra and not self.uploading)
 
     def _finish(self, *, reusable: bool) -> None:
-        sink, self.sink = self.sink, None
-        self._owner.watch.discard(self)
+        sink = self.sink
+        self._release(reusable=reusable)
+        assert sink is not None
+        sink.done()
+
+    def _release(self, *, reusable: bool) -> None:
+        """The exchange is over: back to the pool, or closed. The watch finds out by itself."""
+        self.sink = None
         self.served += 1
         if self.held and self.transport is not None:
             self.held = False
@@ -307,8 +335,6 @@ class HttpConnection(asyncio.Protocol):
             self._owner.give_back(self)
         elif self.transport is not None:
             self.transport.close()
-        assert sink is not None
-        sink.done()
 
     def _fail(self, error: UpstreamError) -> None:
         sink, self.sink = self.sink, None

@@ -39,7 +39,6 @@ class OpenAIProvider:
         self._prefix = origin.prefix.encode()
         self._host_line = b"Host: " + origin.authority.encode() + b"\r\n"
         self._own_lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in own)
-        self._starts: dict[tuple[str, str | None], bytes] = {}
         self._own_sets_authorization = "authorization" in extra
 
     def start_of_head(self, method: bytes, path: bytes, key: str | None, client_authorization: bytes | None) -> bytes:
@@ -54,20 +53,15 @@ class OpenAIProvider:
             line += b"Authorization: " + authorization + b"\r\n"
         return line + self._own_lines
 
-    def post_head(self, path: str, key: str | None, fields: Headers, length: int) -> bytes:
-        """The head of a POST of `length` bytes with the client's `fields`, for the lane; as `head`, but remembered."""
-        start = self._starts.get((path, key))
-        if start is None:
-            if len(self._starts) > 256:
-                self._starts.clear()
-            start = self._starts[path, key] = self.start_of_head(b"POST", path.encode(), key, None)
-        parts = [start]
+    def post_head(self, path: str, key: str | None, fields: Headers) -> bytes:
+        """The head of a POST with the client's `fields`, up to the number of its Content-Length; for the lane."""
+        parts = [self.start_of_head(b"POST", path.encode(), key, None)]
         replaced = self.replaced
         if replaced:
             parts += [b"%b: %b\r\n" % field for field in fields if field[0].lower() not in replaced]
         else:
             parts += [b"%b: %b\r\n" % field for field in fields]
-        parts.append(b"Content-Length: %d\r\n\r\n" % length)
+        parts.append(b"Content-Length: ")
         return b"".join(parts)
 
     def head(self, request: UpstreamRequest, key: str | None) -> tuple[bytes, bool]:

@@ -51,8 +51,9 @@ class Pool:
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if connection.usable:
-                if self._loop.time() - connection.idle_since < self._keep_for(connection):
+            transport = connection.transport
+            if transport is not None and not transport.is_closing():
+                if self._loop.time() < connection.fresh_until:
                     return connection
                 connection.abort()
         return None
@@ -112,7 +113,7 @@ class Pool:
             if connection.transport is not None:
                 connection.transport.close()
             return
-        connection.idle_since = self._loop.time()
+        connection.fresh_until = self._loop.time() + self._keep_for(connection)
         self._idle.append(connection)
 
     def forget(self, connection: HttpConnection) -> None:
@@ -124,7 +125,7 @@ class Pool:
     def sweep(self) -> None:
         """Close idle connections that are past their time; called now and then."""
         now = self._loop.time()
-        for connection in [c for c in self._idle if now - c.idle_since >= self._keep_for(c)]:
+        for connection in [c for c in self._idle if now >= c.fresh_until]:
             self._idle.remove(connection)
             connection.abort()
 

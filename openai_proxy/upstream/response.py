@@ -136,7 +136,13 @@ class StreamedResponse:
     def head(self, head: ResponseHead, more: bool) -> list[bytes] | None:
         self._head = head
         self._wake()
-        return []
+        return None
+
+    def whole(self, head: ResponseHead, body: bytes) -> None:
+        self._head = head
+        self._pieces.append(body)
+        self._size += len(body)
+        self.done()
 
     def data(self, data: bytes) -> None:
         self._pieces.append(data)

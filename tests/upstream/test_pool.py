@@ -54,6 +54,10 @@ class Sink:
     def data(self, data: bytes) -> None:
         self.got += data
 
+    def whole(self, head: ResponseHead, body: bytes) -> None:
+        self.got += body
+        self.ended.set()
+
     def done(self) -> None:
         self.ended.set()
 

@@ -1,0 +1,26 @@
+"""What a request head and a model's name decide between them."""
+
+import orjson
+
+from openai_proxy.exchange import Headers
+from openai_proxy.routing.router import Route
+from openai_proxy.transforms.params import Rules
+from openai_proxy.upstream.openai import OpenAIProvider
+
+
+class Plan:
+    """Where a spliced request goes, and the head it goes with. Immutable by convention; lives with its generation."""
+
+    __slots__ = ("key", "model", "provider", "route", "rules", "start")
+
+    def __init__(
+        self, route: Route, provider: OpenAIProvider, key: str | None, rules: Rules, path: str, fields: Headers
+    ) -> None:
+        target = route.targets[0]
+        self.route = route
+        self.provider = provider
+        self.key = key
+        self.rules = rules
+        self.model = orjson.dumps(target.model) if target.model is not None else None  # None: as the client wrote it
+        self.start = provider.post_head(path, key, fields)
+        """The head up to the number of its Content-Length."""
