@@ -22,8 +22,8 @@ from openai_proxy.upstream.connection import HttpConnection
 from openai_proxy.upstream.failover import Opened
 from openai_proxy.upstream.response import StreamedResponse
 
-DONE_TAILS = (b"NE]\n\n", b"]\r\n\r\n")
-"""How a last chunk that ends with `data: [DONE]` ends, before the CRLF of its own."""
+DONE_TAILS = (b"[DONE]\n\n\r\n", b"[DONE]\r\n\r\n\r\n")
+"""How a last chunk that ends with `data: [DONE]` ends, the CRLF of its own included."""
 
 REPLAYED = frozenset({"/chat/completions", "/completions", "/embeddings"})
 
@@ -193,16 +193,15 @@ class Splice:
 
     def data(self, data: bytes) -> None:
         """connection.Sink: on to the client; the record has its copy."""
+        size = len(data)
         if self._rechunk:
-            self._lane.send(self._unsent + b"%x\r\n%b\r\n" % (len(data), data))
+            data = b"%x\r\n%b\r\n" % (size, data)
+        if self._unsent:
+            data = self._unsent + data
             self._unsent = b""
-        elif self._unsent:
-            self._lane.send(self._unsent + data)
-            self._unsent = b""
-        else:
-            self._lane.send(data)
-        self.entry.passed(len(data))
-        if data[-7:-2] in DONE_TAILS:
+        self._lane.send(data)
+        self.entry.passed(size)
+        if data.endswith(DONE_TAILS):
             self._done_by = self._lane.state.loop.time() + AFTER_DONE
             self._lane.state.providers.watch.add(self)
 

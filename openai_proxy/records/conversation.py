@@ -5,7 +5,7 @@ user message and first answer. A request without an assistant message starts a n
 is remembered, and the follow-up that quotes that answer is the same conversation.
 
 A caller that starts more than BULK conversations within a minute is a batch job, not a person: the rest of that
-minute shares one, so that it fills a file and not a directory.
+minute shares one, so that it fills a file and not a directory, and is not followed further.
 """
 
 import random
@@ -103,7 +103,8 @@ class Conversations:
         opening = f"{identity}\x1e{first or ''}"
         if answer is None:
             with self._lock:
-                return self._new(exchange, identity), opening
+                conversation, alone = self._new(exchange, identity)
+            return conversation, opening if alone else ""
         mark = _mark(opening, answer)
         with self._lock:
             found = self._known.get(mark)
@@ -129,15 +130,17 @@ class Conversations:
             if len(known) > self._limit:
                 known.popitem(last=False)
 
-    def _new(self, exchange: Exchange, identity: str) -> str:
+    def _new(self, exchange: Exchange, identity: str) -> tuple[str, bool]:
+        """The id of a conversation that begins now, and whether it has that id for itself."""
         minute = int(self._clock() // 60)
         since, count, last = self._minutes.get(identity, (minute, 0, ""))
         if since != minute:
             count = 0
-        if count < BULK or not last:
+        alone = count < BULK or not last
+        if alone:
             stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(exchange.created_at))
             last = f"{stamp}-{random.getrandbits(32):08x}"
         self._minutes[identity] = (minute, count + 1, last)
         if len(self._minutes) > 1000:
             self._minutes.popitem(last=False)
-        return last
+        return last, alone
