@@ -1,8 +1,10 @@
 """Issue 3 "Bad input": told by `check` with its place, told the same by the daemon, and nobody else's loss."""
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,33 @@ BAD: dict[str, tuple[dict[str, str], str, str]] = {
 }
 
 
+def numbered(number: int, text: str) -> str:
+    """`text` with names of its own, so that all mistakes can be made in one house."""
+    return re.sub("bad|worse|broken", lambda found: f"{found[0]}{number}", text)
+
+
+@pytest.fixture(scope="module")
+def bad_house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A house with every mistake at once."""
+    files = {"models/good.yaml": GOOD}
+    for number, (mistakes, _, _) in enumerate(BAD.values()):
+        files |= {numbered(number, name): numbered(number, text) for name, text in mistakes.items()}
+    daemon = Daemon(tmp_path_factory.mktemp("bad"), front_conf(upstream), files=files).start()
+    try:
+        yield daemon
+        daemon.stop()
+    finally:
+        daemon.kill()
+
+
+@pytest.fixture(scope="module")
+def checked(bad_house: Daemon) -> list[str]:
+    """What `check` says of it, line by line."""
+    done = check(bad_house)
+    assert (done.returncode, done.stderr) == (1, "")
+    return done.stdout.splitlines()
+
+
 def check(daemon: Daemon) -> "subprocess.CompletedProcess[str]":
     """`openai-proxy check` on the daemon's conf."""
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "HOME": str(daemon.root)}
@@ -69,20 +98,22 @@ def check(daemon: Daemon) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_told_with_its_place_and_the_others_serve(make_daemon: DaemonFactory, upstream: Upstream, name: str) -> None:
+def test_told_with_its_place_and_the_others_serve(
+    bad_house: Daemon, checked: list[str], upstream: Upstream, name: str
+) -> None:
     files, place, words = BAD[name]
-    daemon = make_daemon(front_conf(upstream), files={"models/good.yaml": GOOD, **files})
-    problems = daemon.get("/admin/status").json()["config"]["problems"]
-    (problem,) = problems
+    number = list(BAD).index(name)
+    ours = [numbered(number, file) for file in files]
+    problems = bad_house.get("/admin/status").json()["config"]["problems"]
+    assert len(problems) == len(checked) == len(BAD)
+    (problem,) = (problem for problem in problems if any(problem["file"].endswith(file) for file in ours))
     where = f"{Path(problem['file'])}:{problem['line']}:{problem['column']}"
-    assert f"/{place}" in f"/{where}:"
-    assert words.lower() in problem["message"].lower()
-    done = check(daemon)
-    assert (done.returncode, done.stderr) == (1, "")
-    (line,) = done.stdout.splitlines()
+    assert f"/{numbered(number, place)}" in f"/{where}:"
+    assert numbered(number, words).lower() in problem["message"].lower()
+    (line,) = (line for line in checked if any(f"{file}:" in line for file in ours))
     assert line.endswith(f":{problem['line']}:{problem['column']}: {problem['message']}")
     play = conversation(upstream, [("c1", "calculator", '{"expression":"6*7"}')], "42.", stream=True)
-    assert chat(daemon, "good", play, stream=True).content == "42."
+    assert chat(bad_house, "good", play, stream=True).content == "42."
 
 
 def test_what_is_left_of_a_bad_model_serves(make_daemon: DaemonFactory, upstream: Upstream) -> None:

@@ -1,12 +1,12 @@
-"""The daemons of the front door's tests: one a module and way, both ways of serving held to the same tests."""
+"""The daemons of the front door's tests: one a way of serving, both ways held to the same tests."""
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.front.house import WAYS, front_conf, serving
+from tests.front.house import WAYS, check_nothing_left, front_conf, serving
 from tests.harness.daemon import Daemon
 from tests.harness.upstream import Upstream
 
@@ -48,8 +48,23 @@ def no_client_outlives_its_test(request: pytest.FixtureRequest) -> Iterator[None
             running.close_wires()
 
 
+@pytest.fixture(scope="session")
+def houses(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Daemon]]:
+    """The house of `front_conf`, one for each way of serving, begun when it is first asked for."""
+    with contextlib.ExitStack() as stack:
+        begun: dict[str, Daemon] = {}
+
+        def of(way: str) -> Daemon:
+            if way not in begun:
+                begun[way] = stack.enter_context(serving(tmp_path_factory.mktemp(way), front_conf(upstream), way))
+            return begun[way]
+
+        yield of
+
+
 @pytest.fixture(scope="module")
-def daemon(way: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """The house of `front_conf`. Afterwards nothing may be left: no client, no busy request upstream, no child."""
-    with serving(tmp_path_factory.mktemp(way), front_conf(upstream), way) as running:
-        yield running
+def daemon(way: str, houses: Callable[[str], Daemon]) -> Iterator[Daemon]:
+    """The house of `front_conf`. After each module nothing may be left: no client, no busy request, no child."""
+    house = houses(way)
+    yield house
+    check_nothing_left(house)

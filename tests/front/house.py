@@ -49,17 +49,22 @@ def running_requests(daemon: Daemon) -> list[Any]:
     return [request for request in requests if request["model"] is not None]
 
 
+def check_nothing_left(daemon: Daemon) -> None:
+    """After its clients have left: no connection, no request that runs, no child."""
+    daemon.close_wires()
+    status = daemon.get("/admin/status")
+    if status.status == 200:  # a house with admin keys does not show it
+        eventually(lambda: running_requests(daemon) == [], "no request is listed as running")
+    daemon.assert_nothing_leaked()
+
+
 @contextlib.contextmanager
 def serving(root: Path, conf: Mapping[str, Any], way: str, **options: Any) -> Iterator[Daemon]:
     """A daemon on `conf`. At the end: no client connection, no child, exit code 0, nothing to complain about."""
     daemon = Daemon(root, conf, flags=WAYS[way], **options).start()
     try:
         yield daemon
-        daemon.close_wires()
-        status = daemon.get("/admin/status")
-        if status.status == 200:  # a house with admin keys does not show it
-            eventually(lambda: running_requests(daemon) == [], "no request is listed as running")
-        daemon.assert_nothing_leaked()
+        check_nothing_left(daemon)
         daemon.stop()
     finally:
         daemon.kill()

@@ -3,10 +3,11 @@
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.front.house import connection, front_conf, serving
+from tests.front.house import WAYS, connection, front_conf, serving
 from tests.harness.answers import check_error
 from tests.harness.daemon import Daemon
 from tests.harness.manners import MODELS
@@ -18,11 +19,22 @@ Announce = Callable[[], None]
 OLD, NEW = "sk-old-0123456789abcdef", "sk-new-fedcba9876543210"
 
 
-@pytest.fixture
-def daemon(way: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    conf = front_conf(upstream, groups={"family": {"api_keys": [OLD]}})
-    with serving(tmp_path_factory.mktemp(way), conf, way) as running:
+def keyed(upstream: Upstream) -> dict[str, Any]:
+    return front_conf(upstream, groups={"family": {"api_keys": [OLD]}})
+
+
+@pytest.fixture(scope="module")
+def house(way: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with serving(tmp_path_factory.mktemp(way), keyed(upstream), way) as running:
         yield running
+
+
+@pytest.fixture
+def daemon(house: Daemon, upstream: Upstream) -> Iterator[Daemon]:
+    """The house as it was begun: what a test edits is taken back after it."""
+    yield house
+    house.write("proxy.yaml", keyed(upstream))
+    assert house.post("/admin/reload", b"").status == 200
 
 
 @pytest.fixture(params=["hangup", "save"])
@@ -119,8 +131,9 @@ def test_models_are_listed_while_their_provider_is_down(make_daemon: Callable[..
     assert daemon.get("/v1/models/vendor/m-large").json()["id"] == "vendor/m-large"
 
 
-def test_a_lost_log_folder_costs_no_request(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_lost_log_folder_costs_no_request(make_daemon: Callable[..., Daemon], upstream: Upstream, way: str) -> None:
     """Its place is taken by a file: lines are lost and counted, requests are not."""
+    daemon = make_daemon(keyed(upstream), flags=WAYS[way])
     for path in daemon.logs_dir.iterdir():
         path.unlink()
     daemon.logs_dir.rmdir()

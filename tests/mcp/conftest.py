@@ -17,6 +17,7 @@ import uvloop
 from openai_proxy.tools.base import CallContext, Tool, ToolResult
 from openai_proxy.tools.mcp.environment import MARK
 from openai_proxy.tools.mcp.supervisor import Supervisor
+from tests.harness.waiting import PATIENCE
 
 FAULT_SERVER = Path(__file__).with_name("fault_server.py")
 
@@ -67,7 +68,7 @@ def children() -> list[psutil.Process]:
 TEST_ID = str(os.getpid())
 
 
-async def eventually(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+async def eventually(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """Wait until `condition()` is true and return what it gave; fails after `seconds`."""
     async with asyncio.timeout(seconds):
         while not (value := condition()):  # noqa: ASYNC110  # the condition is not an event's
@@ -112,7 +113,11 @@ class House:
     async def echo(self, text: str, **more: Any) -> ToolResult:
         return await self.call("echo", {"text": text, **more})
 
-    async def state(self, wanted: str, name: str = "fault", seconds: float = 10.0) -> dict[str, Any]:
+    async def asleep(self, calls: int = 1) -> None:
+        """Wait until so many calls of `sleep` have arrived at the fault server: it says so on its stderr."""
+        await eventually(lambda: (self.status()["stderr"] or "").count("sleeping") >= calls)
+
+    async def state(self, wanted: str, name: str = "fault", seconds: float = PATIENCE) -> dict[str, Any]:
         await eventually(lambda: self.status(name)["state"] == wanted, seconds)
         return self.status(name)
 
@@ -138,4 +143,4 @@ async def house() -> AsyncIterator[House]:
     tasks = asyncio.all_tasks() - before - {asyncio.current_task()}
     left = {task.get_name() for task in tasks if task is not None and not _fake(task)}
     assert not left, left
-    assert children() == []
+    await eventually(lambda: children() == [])

@@ -69,11 +69,14 @@ async def test_a_restarted_server_is_found_again(house: House, server: FakeServe
     ],
 )
 async def test_a_fault_costs_one_call_and_no_other(house: House, server: FakeServer, fault: str, words: str) -> None:
-    await house.start(remote(server, timeout=1.5))
+    await house.start(remote(server))
     other = asyncio.create_task(house.call("wait"))
     await eventually(lambda: server.calls == 1)
     server.fault = fault
+    if fault == "stall":
+        house.configure(remote(server, timeout=0.7))  # for the calls from now on
     result = await house.echo("x")
+    house.configure(remote(server))
     assert result.is_error, result
     assert words in result.text
     assert "127.0.0.1" not in result.text

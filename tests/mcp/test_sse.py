@@ -82,7 +82,7 @@ async def server() -> AsyncIterator[SseServer]:
 
 
 def remote(server: SseServer) -> Config:
-    return Config(type="sse", url=f"http://127.0.0.1:{server.port}/sse", timeout=3)
+    return Config(type="sse", url=f"http://127.0.0.1:{server.port}/sse", timeout=20)
 
 
 async def test_a_server_is_listed_and_called(house: House, server: SseServer) -> None:

@@ -45,9 +45,9 @@ async def test_a_killed_server_fails_its_calls_at_once_and_comes_back(house: Hou
     await house.start(fault())
     calls = [asyncio.create_task(house.call("sleep", {"seconds": 30})) for _ in range(5)]
     pid = house.status()["pid"]
-    await asyncio.sleep(0.3)
+    await house.asleep(5)
     os.killpg(pid, signal.SIGKILL)
-    results = await asyncio.wait_for(asyncio.gather(*calls), 5)
+    results = await asyncio.wait_for(asyncio.gather(*calls), 15)
     assert all(result.is_error and "unknown" in result.text for result in results)
     await eventually(lambda: house.status()["state"] == "ready" and house.status()["pid"] not in (pid, None))
     assert (await house.echo("again")).text == "again"
@@ -98,15 +98,16 @@ async def test_a_server_mute_on_the_modern_probe_is_spoken_to_the_old_way(
     from openai_proxy.tools.mcp import stdio
 
     monkeypatch.setattr(stdio, "PROBE_TIMEOUT", 0.2)
-    await house.start(fault("mute-on-discover"), seconds=5)
+    await house.start(fault("mute-on-discover"))
     assert (await house.echo("x")).text == "x"
 
 
 @pytest.mark.parametrize("mode", ["garbage", "wrong-id"])
 async def test_garbage_and_stray_answers_are_ignored(house: House, mode: str) -> None:
-    await house.start(fault("banner", timeout=1))
+    await house.start(fault("banner", timeout=0.5 if mode == "wrong-id" else 10))
     result = await house.echo(mode)
     assert result.is_error == (mode == "wrong-id")
+    house.configure(fault("banner"))
     assert (await house.echo("still here")).text == "still here"
 
 
@@ -199,13 +200,14 @@ async def test_a_call_never_answered_ends_at_its_deadline_and_is_cancelled(house
     result = await house.echo("mute")
     assert result.is_error
     assert "0.5 s" in result.text
+    house.configure(fault())
     assert (await house.call("cancelled")).text == "1"
 
 
 async def test_a_cancelled_caller_cancels_the_call_at_the_server(house: House) -> None:
     await house.start(fault())
     call = asyncio.create_task(house.call("sleep", {"seconds": 30}))
-    await asyncio.sleep(0.2)
+    await house.asleep()
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
@@ -246,5 +248,6 @@ async def test_a_call_that_never_got_its_turn_costs_nobody_else(house: House, mo
     pid = house.status()["pid"]
     results = await asyncio.gather(*(house.call("sleep", {"seconds": 5}) for _ in range(2)), house.echo("third"))
     assert "busy" in results[2].text
+    house.configure(fault())
     assert (await house.echo("next")).text == "next"
     assert house.status()["pid"] == pid

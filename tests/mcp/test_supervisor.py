@@ -51,7 +51,7 @@ async def test_while_a_process_is_replaced_its_tools_stay_and_calls_wait(house: 
     await house.start(fault())
     pid = house.status()["pid"]
     running = asyncio.create_task(house.call("sleep", {"seconds": 0.3}))
-    await asyncio.sleep(0.1)
+    await house.asleep()
     house.configure(fault("slow-start=0.3"))
     await eventually(lambda: house.status()["state"] == "starting")
     assert "echo" in house.status()["tools"]
@@ -76,7 +76,7 @@ async def test_a_failing_successor_keeps_the_tool_list_and_tells_the_model(house
 async def test_a_removed_server_finishes_its_calls_and_is_gone(house: House) -> None:
     await house.start(fault())
     running = asyncio.create_task(house.call("sleep", {"seconds": 0.3}))
-    await asyncio.sleep(0.1)
+    await house.asleep()
     house.configure()
     assert house.supervisor.tools("fault") == []
     assert house.supervisor.status() == []

@@ -29,18 +29,26 @@ def which() -> str:
 SKILL = "---\nname: manners\ndescription: {form}\n---\nBe {form}.\n"
 
 
-@pytest.fixture
-def whole(make_daemon: DaemonFactory) -> Daemon:
-    """A house with something in every corner, all of it sound."""
-    files = {
-        "proxy.yaml": PROXY,
-        "models/a.yaml": model("a", "one") + 'system_prompt: "It is {{which()}}"\n',
-        "models/b.yaml": model("b", "one"),
-        "skills/manners.md": SKILL.format(form="kind"),
-        "tools/which.py": TOOL.format(form="one"),
-        "mcp/servers.yaml": "servers:\n  off: {command: x, enabled: false}\n",
-    }
-    return make_daemon(files=files)
+WHOLE = {
+    "proxy.yaml": PROXY,
+    "models/a.yaml": model("a", "one") + 'system_prompt: "It is {{which()}}"\n',
+    "models/b.yaml": model("b", "one"),
+    "skills/manners.md": SKILL.format(form="kind"),
+    "tools/which.py": TOOL.format(form="one"),
+    "mcp/servers.yaml": "servers:\n  off: {command: x, enabled: false}\n",
+}
+"""A house with something in every corner, all of it sound."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """The whole house, which each test leaves as it found it."""
+    daemon = Daemon(tmp_path_factory.mktemp("whole"), files=WHOLE).start()
+    try:
+        yield daemon
+        daemon.stop()
+    finally:
+        daemon.kill()
 
 
 @pytest.mark.parametrize(
@@ -65,7 +73,7 @@ def test_a_broken_file_keeps_its_last_good_form_and_the_rest_applies(
     whole: Daemon, file: str, broken: str, place: str
 ) -> None:
     path = whole.conf_dir / file
-    sound = path.read_text()
+    sound, logged = path.read_text(), len(whole.stderr)
     path.write_text(broken)
     whole.write("models/b.yaml", model("b", "two"))
     until_owner(whole, "b", "two")
@@ -77,11 +85,12 @@ def test_a_broken_file_keeps_its_last_good_form_and_the_rest_applies(
     assert code == 422
     assert [set(problem) for problem in answer["problems"]] == [{"file", "line", "column", "message"}]
     assert whole.get("/health").json()["config"]["problems"]
-    assert whole.stderr.count(told.split(": ", 1)[1][:40]) == 1, "each problem is logged once"
+    assert whole.stderr[logged:].count(told.split(": ", 1)[1][:40]) == 1, "each problem is logged once"
     path.write_text(sound)
     eventually(lambda: not problems(whole), "the problem is gone")
+    whole.write("models/b.yaml", model("b", "one"))
     assert reload(whole)[0] == 200
-    assert models(whole)["a"] == "one"
+    assert (models(whole)["a"], models(whole)["b"]) == ("one", "one")
 
 
 def test_a_missing_variable_drops_its_entry_and_the_variable_brings_it_back(make_daemon: DaemonFactory) -> None:
@@ -110,7 +119,8 @@ def test_a_broken_env_file_keeps_its_last_good_form(make_daemon: DaemonFactory) 
     assert models(daemon)["m"] == "me"
 
 
-def test_a_reload_says_what_it_added_removed_and_updated(whole: Daemon) -> None:
+def test_a_reload_says_what_it_added_removed_and_updated(make_daemon: DaemonFactory) -> None:
+    whole = make_daemon(files=WHOLE)
     whole.write("models/c.yaml", model("c", "one"))
     whole.write("models/b.yaml", model("b", "two"))
     (whole.conf_dir / "skills" / "manners.md").unlink()

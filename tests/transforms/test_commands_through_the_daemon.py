@@ -2,9 +2,9 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import openai
 import pytest
 
@@ -12,39 +12,8 @@ from tests.conftest import DaemonFactory
 from tests.harness.daemon import CANARY, Daemon
 from tests.harness.plays import completion, plain
 from tests.harness.upstream import Play, Seen, Upstream
+from tests.transforms.chat import Chat
 from tests.transforms.house import conf
-
-
-class Chat:
-    """A conversation as a client keeps it: everything that was said goes along with the next question."""
-
-    def __init__(self, daemon: Daemon, model: str, *, stream: bool = False, **options: Any) -> None:
-        idle_none = openai.DefaultHttpxClient(limits=httpx.Limits(max_keepalive_connections=0))  # nothing to be closed
-        key = options.pop("key", "none")
-        self.client = openai.OpenAI(base_url=daemon.url, api_key=key, max_retries=0, http_client=idle_none)
-        self.model = model
-        self.messages: list[Any] = []
-        self.stream = stream
-        self.options = options
-        self.answered_model = ""
-
-    def say(self, text: Any) -> str:
-        self.messages.append({"role": "user", "content": text})
-        answer = self._ask()
-        self.messages.append({"role": "assistant", "content": answer})
-        return answer
-
-    def _ask(self) -> str:
-        request: dict[str, Any] = {"model": self.model, "messages": self.messages, **self.options}
-        if not self.stream:
-            whole = self.client.chat.completions.create(**request)
-            self.answered_model = whole.model
-            return str(whole.choices[0].message.content)
-        pieces = []
-        for chunk in self.client.chat.completions.create(stream=True, **request):
-            self.answered_model = chunk.model
-            pieces += [choice.delta.content or "" for choice in chunk.choices]
-        return "".join(pieces)
 
 
 class Asked:
@@ -71,9 +40,15 @@ def seen(upstream: Upstream) -> Asked:
     return Asked(upstream)
 
 
-@pytest.fixture
-def daemon(make_daemon: DaemonFactory, upstream: Upstream) -> Daemon:
-    return make_daemon(conf(upstream))
+@pytest.fixture(scope="module")
+def daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One house for all; each test is somebody new in it."""
+    running = Daemon(tmp_path_factory.mktemp("commands"), conf(upstream)).start()
+    try:
+        yield running
+        running.stop()
+    finally:
+        running.kill()
 
 
 def where(request: Seen) -> tuple[str | None, str]:

@@ -9,8 +9,9 @@ from tests.conftest import DaemonFactory
 from tests.harness.daemon import CANARY, Daemon
 from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
+from tests.transforms.chat import Chat
 from tests.transforms.house import conf
-from tests.transforms.test_commands_through_the_daemon import Asked, Chat, where
+from tests.transforms.test_commands_through_the_daemon import Asked, where
 
 FILE = """\
 # My house.

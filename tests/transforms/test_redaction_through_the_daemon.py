@@ -4,6 +4,7 @@ import base64
 import json
 import random
 import string
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -94,9 +95,15 @@ def test_canaries_reach_neither_the_provider_nor_the_logs(make_daemon: DaemonFac
             assert hidden_in(path.read_bytes()) == [], path
 
 
-@pytest.fixture
-def daemon(make_daemon: DaemonFactory, upstream: Upstream) -> Daemon:
-    return make_daemon(conf(upstream), env={"HOUSE_TOKEN": SECRETS[40]})
+@pytest.fixture(scope="module")
+def daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    env = {"HOUSE_TOKEN": SECRETS[40]}
+    running = Daemon(tmp_path_factory.mktemp("redaction"), conf(upstream), env=env).start()
+    try:
+        yield running
+        running.stop()
+    finally:
+        running.kill()
 
 
 def sent(
@@ -171,7 +178,8 @@ def test_a_callers_own_key_counts_whatever_it_opens(daemon: Daemon, upstream: Up
     assert own.encode() in sent(daemon, upstream, body)
 
 
-def test_a_secret_an_edit_brings_is_known_at_once(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_secret_an_edit_brings_is_known_at_once(make_daemon: DaemonFactory, upstream: Upstream) -> None:
+    daemon = make_daemon(conf(upstream))
     fresh = "brand-new-secret-of-the-house"
     body = {"messages": [{"role": "user", "content": fresh}]}
     assert fresh.encode() in sent(daemon, upstream, body)

@@ -12,8 +12,8 @@ from tests.harness.daemon import REPOSITORY, Daemon
 from tests.harness.plays import completion, plain
 from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
+from tests.transforms.chat import Chat
 from tests.transforms.house import conf
-from tests.transforms.test_commands_through_the_daemon import Chat
 
 NAMES: list[dict[str, Any]] = [
     {"extra_headers": {"X-Session-ID": "kitchen"}},
