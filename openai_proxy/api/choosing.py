@@ -7,7 +7,7 @@ model, a limit that must wait, a provider that translates) is left to the ordina
 from typing import Any
 
 from openai_proxy.api import steering
-from openai_proxy.api.chat import asked_model
+from openai_proxy.api.chat import CHAT_SHAPED, asked_model
 from openai_proxy.api.heads import KnownHead
 from openai_proxy.api.ids import new_id
 from openai_proxy.api.plan import Plan
@@ -17,7 +17,7 @@ from openai_proxy.protocols.json_members import edit, parse_object
 from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import State
-from openai_proxy.transforms.params import NOTHING, shape
+from openai_proxy.transforms.params import NONE, NOTHING, shape
 from openai_proxy.upstream.openai import OpenAIProvider
 
 MAX_PLANS = 256
@@ -87,7 +87,8 @@ def _plan(generation: Generation, head: KnownHead, model: str) -> Plan | None:
     upstreams = generation.upstreams
     keys = upstreams.keys[connection]
     key = upstreams.health.keys.pick(connection, keys)
-    plan = Plan(route, provider, key, generation.params[connection], head.path, head.fields)
+    rules = generation.params[connection] if head.path in CHAT_SHAPED else NONE
+    plan = Plan(route, provider, key, rules, head.path, head.fields)
     if len(route.targets) == 1 and len(keys) < 2 and upstreams.health.calm:
         if len(head.plans) >= MAX_PLANS:
             head.plans.clear()

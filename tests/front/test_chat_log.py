@@ -292,3 +292,22 @@ def test_requests_for_other_things_pass_by_the_chat_log(daemon: Daemon, upstream
             gate.open()
         assert wire.read_rest().complete
     assert only(records(daemon, play.model, "response"), "response")["content"] == "word0word1word2word3word4"
+
+
+def test_lines_stand_in_the_order_of_the_conversation(daemon: Daemon, upstream: Upstream) -> None:
+    # Whole answers and streams come to the log on different ways.
+    order = [False, True, False, False, True, True, False]
+    script = upstream.rounds(
+        *(stream(event(delta("x"))) if streamed else plain(completion(str(at))) for at, streamed in enumerate(order))
+    )
+    for streamed in order:
+        body = {"model": script.model, "stream": streamed, "user": "u", "messages": [{"role": "user", "content": "hi"}]}
+        assert daemon.post("/v1/chat/completions", json.dumps(body).encode()).status == 200
+
+    def written() -> list[dict[str, Any]]:
+        lines = [line for line in daemon.log_lines() if line["model"] == script.model]
+        return lines if len(lines) == 2 * len(order) else []
+
+    lines = eventually(written, "every line is there")
+    answers = [line["content"] for line in lines if line["type"] == "response"]
+    assert answers == ["x" if streamed else str(at) for at, streamed in enumerate(order)]

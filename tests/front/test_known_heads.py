@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from tests.front.house import front_conf, serving
+from tests.front.house import connection, front_conf, serving
 from tests.harness.daemon import Daemon
+from tests.harness.plays import plain
 from tests.harness.upstream import Upstream
 
 BODY = json.dumps({"model": "m-small", "messages": [{"role": "user", "content": "Hi"}]}).encode()
@@ -76,3 +77,50 @@ def test_a_known_head_of_a_revoked_key_is_refused_from_the_next_request_on(
         assert daemon.generation() != generation
         wire.send(keyed)
         assert wire.answer().status == 401
+
+
+def test_clients_that_share_a_connection_are_told_apart(daemon: Daemon) -> None:
+    wire = daemon.wire()
+    for _ in range(3):
+        for session in (b"kitchen", b"garden", None):
+            wire.send(request_bytes(more=b"X-Session-ID: " + session + b"\r\n" if session else b""))
+            assert wire.answer().header("x-session-id") == (session.decode() if session else None)
+
+
+def test_one_head_asks_for_models_of_several_connections(
+    upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    play, other = upstream.play(plain(b"{}")), upstream.play(plain(b"{}"))
+    conf = front_conf(upstream, connections={"second": connection(upstream.url, model=other.model)})
+    conf["routing"] = {"other*": "second.*"}
+    with serving(tmp_path_factory.mktemp("models"), conf, "spliced") as daemon:
+        wire = daemon.wire()
+        for _ in range(3):
+            for model in (play.model, "other-1", "other-2"):
+                wire.send(request_bytes(json.dumps({"model": model, "messages": []}).encode()))
+                assert wire.answer().status == 200
+        assert [request.json()["model"] for request in play.requests] == [play.model] * 3
+        assert [request.json()["model"] for request in other.requests] == [other.model] * 6
+
+
+def test_keys_take_turns_under_a_known_head(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> None:
+    conf = front_conf(upstream)
+    del conf["connections"]["main"]["api_key"]
+    conf["connections"]["main"]["api_keys"] = ["sk-first-of-two-keys", "sk-second-of-two-keys"]
+    with serving(tmp_path_factory.mktemp("keys"), conf, "spliced") as daemon:
+        play = upstream.play(plain(b"{}"))
+        wire = daemon.wire()
+        for _ in range(6):
+            wire.send(request_bytes(json.dumps({"model": play.model, "messages": []}).encode()))
+            assert wire.answer().status == 200
+        used = [request.header("authorization") for request in play.requests]
+        assert used == ["Bearer sk-first-of-two-keys", "Bearer sk-second-of-two-keys"] * 3
+
+
+def test_an_answer_whose_head_changes_is_read_anew(daemon: Daemon, upstream: Upstream) -> None:
+    wire = daemon.wire()
+    for number, kind in enumerate(("text/plain", "application/json", "text/plain") * 2):
+        play = upstream.play(plain(b"%d" % number, content_type=kind))
+        wire.send(request_bytes(json.dumps({"model": play.model, "messages": []}).encode()))
+        answer = wire.answer()
+        assert (answer.header("content-type"), answer.body) == (kind, b"%d" % number)
