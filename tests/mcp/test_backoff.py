@@ -5,9 +5,11 @@ import pytest
 from openai_proxy.tools.mcp.backoff import SLOW_AFTER, delay
 
 
-def test_a_server_that_was_fine_is_restarted_at_once_the_first_time() -> None:
+def test_a_server_that_was_fine_is_restarted_at_once_the_first_times() -> None:
     assert delay(1, remote=False, was_ready=True) == 0
-    assert delay(2, remote=False, was_ready=True) > 0
+    assert delay(2, remote=False, was_ready=True) == 0
+    assert 0.37 < delay(3, remote=False, was_ready=True) < 0.63
+    assert delay(8, remote=False, was_ready=True) > 10
 
 
 @pytest.mark.parametrize("remote", [False, True])

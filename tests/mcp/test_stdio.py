@@ -74,9 +74,23 @@ async def test_a_crash_loop_ends_when_its_cause_does(house: House, tmp_path: Pat
     flag = tmp_path / "die"
     flag.touch()
     house.configure(fault(f"die-if={flag}"))
-    await house.state("backoff")
+    await eventually(lambda: house.status()["restarts"] >= 2)  # a loop is seen as one
     flag.unlink()
     assert (await house.state("ready"))["tools"]
+
+
+async def test_a_server_is_never_ready_without_a_process(house: House) -> None:
+    await house.start(fault())
+    for _ in range(3):
+        pid = house.status()["pid"]
+        os.killpg(pid, signal.SIGKILL)
+        seen = []
+        async with asyncio.timeout(10):
+            while not seen or seen[-1][0] != "ready" or seen[-1][1] == pid:
+                status = house.status()
+                seen.append((status["state"], status["pid"]))
+                await asyncio.sleep(0)
+        assert ("ready", None) not in seen
 
 
 async def test_a_server_that_never_initializes_is_given_up_and_tried_again(house: House) -> None:

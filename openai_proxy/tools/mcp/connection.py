@@ -102,9 +102,15 @@ class Connection:
 
     @property
     def pid(self) -> int | None:
-        """The server's process, None for a remote one."""
+        """The process we started, None for a remote server. A connection that is ready has one, exited or not.
+
+        The end of a process is known a few milliseconds before that of its connection, and never ready without a pid
+        is what whoever waits for another pid relies on; a wrapper may exit while what it started goes on answering.
+        """
         process = getattr(self._link, "process", None)
-        return process.pid if process is not None and process.returncode is None else None
+        if process is None or not process.pid:
+            return None
+        return process.pid if self.ready or process.returncode is None else None
 
     @property
     def stderr(self) -> str:

@@ -148,7 +148,9 @@ class Server:
         """What `/admin/status` shows of it (names of tools are the server's own, those the globs are about)."""
         connection = self._current or self._candidate
         text = connection.stderr if connection is not None else ""
+        gone = self.state is State.READY and not (connection is not None and connection.ready)
         return {
+            "state": str(State.STARTING if gone else self.state),  # its end is seen before the actor has its turn
             "pid": connection.pid if connection is not None else None,
             "protocol": self.protocol,
             "restarts": self.restarts,
@@ -318,6 +320,8 @@ class Server:
             if self._current is not None and not self._current.ready:
                 self._retire_later(self._current)
                 self._current = None
+        if not ready and failure.kind is not Kind.AUTH and not self._overtaken(config):
+            self.restarts += 1  # so that a server that dies at every start is seen to do so
 
     def _complain(self, failure: Failure, wait: float) -> None:
         """Log it the first times and when it changes; a crash loop is visible in the status, not in the journal."""
