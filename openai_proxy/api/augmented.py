@@ -202,7 +202,7 @@ class _Asking:
             fields = [f for f in upstream_fields(visit.request.raw_headers) if f[0].lower() not in _NOT_FOR_US]
             fields += [(b"Content-Type", b"application/json"), (b"Accept-Encoding", b"identity")]
             return UpstreamRequest(
-                "POST", "/chat/completions", "", fields, sent, client_authorization=visit.client_authorization
+                "POST", "/chat/completions", "", fields, sent, client_authorization=visit.authorization_for(target)
             )
 
         preferred = self._won.key if self._won is not None else None
@@ -210,9 +210,8 @@ class _Asking:
         if self._won is None:
             visit.exchange.tries = len(visit.exchange.attempts)
         self._won = opened
-        connection = generation.config.connections[opened.target.connection]
         try:
-            read = await check_answer(opened, forward_auth=connection.forward_auth)
+            read = await check_answer(opened)
         except UpstreamError:
             opened.response.close()
             raise

@@ -48,13 +48,13 @@ async def serve(visit: Visit) -> None:
     """Answer one API request. Raises ProxyError before anything was sent."""
     content_type = visit.request.headers.get("Content-Type", "").lower()
     if not visit.body.present:
-        await _pass(visit, resolve(visit, None), lambda target: _request(visit, None))
+        await _pass(visit, resolve(visit, None), lambda target: _request(visit, target, None))
     elif content_type.startswith("multipart/"):
         await _serve_multipart(visit)
     elif visit.path in JSON_PATHS or content_type.partition(";")[0].rstrip().endswith("json"):
         await _serve_json(visit)
     else:
-        await _pass(visit, resolve(visit, None), lambda target: _streamed(visit))
+        await _pass(visit, resolve(visit, None), lambda target: _streamed(visit, target))
 
 
 async def _serve_json(visit: Visit) -> None:
@@ -111,11 +111,11 @@ async def _answer(
         rules = generation.rules(target.connection, model) if visit.path in CHAT_SHAPED else NONE
         changes = shape(document, rules)
         if target.model is None and not changes:
-            return _request(visit, raw, recoded=raw is plain)
+            return _request(visit, target, raw, recoded=raw is plain)
         members = changes.members()
         if target.model is not None:
             members["model"] = orjson.dumps(target.model)
-        return _request(visit, edit(plain, members, changes.removed), recoded=True)
+        return _request(visit, target, edit(plain, members, changes.removed), recoded=True)
 
     await _pass(visit, route, make)
 
@@ -129,7 +129,7 @@ async def _serve_multipart(visit: Visit) -> None:
         route = resolve(visit, model)
 
         def make(target: Target) -> UpstreamRequest:
-            request = _request(visit, upload.replay(target.model))
+            request = _request(visit, target, upload.replay(target.model))
             if visit.body.length is not None:
                 request.length = visit.body.length + upload.growth(target.model)
             return request
@@ -184,11 +184,10 @@ async def _pass(visit: Visit, route: Route, make: MakeRequest) -> None:
         from openai_proxy.api.preface import prefaced
 
         opened.response = prefaced(opened.response, visit.preface)
-    connection = generation.config.connections[opened.target.connection]
-    await relay(opened, visit.reply, visit.exchange, visit.entry, forward_auth=connection.forward_auth)
+    await relay(opened, visit.reply, visit.exchange, visit.entry)
 
 
-def _request(visit: Visit, body: object, *, recoded: bool = False) -> UpstreamRequest:
+def _request(visit: Visit, target: Target, body: object, *, recoded: bool = False) -> UpstreamRequest:
     fields = upstream_fields(visit.request.raw_headers)
     if recoded:
         fields = [field for field in fields if field[0].lower() != b"content-encoding"]
@@ -201,11 +200,11 @@ def _request(visit: Visit, body: object, *, recoded: bool = False) -> UpstreamRe
         visit.query,
         fields,
         body,  # type: ignore[arg-type]  # bytes, an iterable of bytes, or None
-        client_authorization=visit.client_authorization,
+        client_authorization=visit.authorization_for(target),
     )
 
 
-def _streamed(visit: Visit) -> UpstreamRequest:
-    request = _request(visit, visit.body.pieces())
+def _streamed(visit: Visit, target: Target) -> UpstreamRequest:
+    request = _request(visit, target, visit.body.pieces())
     request.length = visit.body.length
     return request

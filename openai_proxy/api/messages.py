@@ -57,7 +57,7 @@ async def serve(visit: Visit, route: Route, model: str, document: dict[str, Any]
         response = await _augmented(visit, await augmented.turn_for(visit, found, route, request.body))
         answer = await as_messages(response, model, input_tokens=estimate_tokens(document))
         opened = Opened(answer, visit.generation.providers[route.targets[0].connection], route.targets[0], None)
-        await relay(opened, visit.reply, visit.exchange, visit.entry, forward_auth=False)
+        await relay(opened, visit.reply, visit.exchange, visit.entry)
         return
     await _plain(visit, route, model, document, plain, request.body)
 
@@ -99,13 +99,14 @@ async def _plain(
             path = "/chat/completions"
             fields = [f for f in fields if f[0].lower() not in _NOT_FOR_CHAT]
             fields += [(b"Content-Type", b"application/json"), (b"Accept-Encoding", b"identity")]
-        return UpstreamRequest("POST", path, visit.query, fields, body, client_authorization=visit.client_authorization)
+        return UpstreamRequest(
+            "POST", path, visit.query, fields, body, client_authorization=visit.authorization_for(target)
+        )
 
     opened = await open_first(route.targets, make, generation.upstreams, visit.exchange)
-    forward = generation.config.connections[opened.target.connection].forward_auth
     if opened.provider.api_type != "anthropic":
         try:
-            read = await check_answer(opened, forward_auth=forward)
+            read = await check_answer(opened)
             response = opened.response
             if read:
                 response = BytesResponse(b"".join(read), status=response.status, headers=_kept(response))
@@ -115,7 +116,7 @@ async def _plain(
             opened.response.close()
             raise
         opened = Opened(answer, opened.provider, opened.target, None)
-    await relay(opened, visit.reply, visit.exchange, visit.entry, forward_auth=forward)
+    await relay(opened, visit.reply, visit.exchange, visit.entry)
 
 
 def _kept(response: UpstreamResponse) -> list[tuple[bytes, bytes]]:

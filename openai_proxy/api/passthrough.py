@@ -32,14 +32,14 @@ def field(headers: Headers, name: bytes) -> bytes | None:
     return next((value for found, value in headers if found.lower() == name), None)
 
 
-async def relay(opened: Opened, reply: Reply, exchange: Exchange, tap: Tap, *, forward_auth: bool) -> None:
+async def relay(opened: Opened, reply: Reply, exchange: Exchange, tap: Tap) -> None:
     """Send `opened`'s answer to the client to its end, or show that it broke.
 
     Raises the UpstreamError family before anything was sent; ClientGone when the client left.
     """
     response = opened.response
     try:
-        read = await check_answer(opened, forward_auth=forward_auth)
+        read = await check_answer(opened)
         headers = response.headers
         if len(exchange.attempts) > 1:  # ours says whether to try again
             headers = [field for field in headers if field[0].lower() != b"x-should-retry"]
@@ -143,7 +143,7 @@ def add_trace(reply: Reply, exchange: Exchange, *, upstream_id: bool) -> None:
             reply.extra.append(("x-should-retry", "false"))
 
 
-async def check_answer(opened: Opened, *, forward_auth: bool) -> list[bytes]:
+async def check_answer(opened: Opened) -> list[bytes]:
     """Look at what must not reach a client: redirects, refusals of our key, error bodies that hold it.
 
     Returns what of the body was read for this.
@@ -157,7 +157,7 @@ async def check_answer(opened: Opened, *, forward_auth: bool) -> list[bytes]:
         if field(response.headers, b"location") is not None:
             raise UpstreamRedirect(f"{who} redirects elsewhere; its address is probably wrong.")
         return []
-    if opened.key is None or forward_auth:
+    if opened.key is None:  # there is none, or the caller's own went up
         return []
     if status in (401, 403):
         raise UpstreamAuthError(f"{who} refused its API key.")

@@ -38,15 +38,14 @@ async def serve(visit: Visit) -> None:
             query = urlencode([(name, target.model if name == "model" else value) for name, value in fields])
         headers = upstream_fields(visit.request.raw_headers)
         headers += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
-        return UpstreamRequest("GET", visit.path, query, headers, client_authorization=visit.client_authorization)
+        return UpstreamRequest("GET", visit.path, query, headers, client_authorization=visit.authorization_for(target))
 
     generation = visit.generation
     opened = await open_first(route.targets, make, generation.upstreams, visit.exchange)
     response = opened.response
     connection = response.connection if isinstance(response, StreamedResponse) else None
     if response.status != 101 or connection is None:
-        forward = generation.config.connections[opened.target.connection].forward_auth
-        await relay(opened, visit.reply, visit.exchange, visit.entry, forward_auth=forward)
+        await relay(opened, visit.reply, visit.exchange, visit.entry)
         return
     assert isinstance(response, StreamedResponse)
     await _tunnel(visit, response, connection)

@@ -10,7 +10,7 @@ from aiohttp.web_request import BaseRequest
 from openai_proxy.api.body import RequestBody
 from openai_proxy.api.reply import Reply
 from openai_proxy.errors import ProxyError
-from openai_proxy.exchange import Exchange
+from openai_proxy.exchange import Exchange, Target
 from openai_proxy.records.entry import Entry
 from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
@@ -39,7 +39,7 @@ class Visit:
     route: Route | None = None  # where the lane has decided it goes
     failed: ProxyError | None = None  # what came of the lane's attempt instead
     document: dict[str, Any] | None = None  # the JSON body, once read
-    client_authorization: bytes | None = None
+    client_authorization: bytes | None = None  # the caller's own bearer; see authorization_for
     session: Session | None = None  # what was set by command, once anything was
     opening: tuple[str, str] | None = None  # by what a conversation without a name will be found again
     preface: str = ""  # what interactive mode says before the answer
@@ -50,6 +50,12 @@ class Visit:
         if self.session is not None and self.session.redact is not None:
             return self.session.redact
         return self.generation.config.redact_api_keys_in_prompts
+
+    def authorization_for(self, target: Target) -> bytes | None:
+        """The caller's own Authorization where it goes to `target` in place of a key of ours, else None."""
+        if self.client_authorization is None:
+            return None
+        return self.client_authorization if self.generation.config.connections[target.connection].forward_auth else None
 
     def follow(self, generation: Generation) -> None:
         """Go on under another configuration: the one this very request has brought about."""

@@ -144,7 +144,7 @@ class _Plan:
                     raise
                 return None
             status = opened.response.status
-            own_key = opened.key if request.client_authorization is None else None
+            own_key = opened.key
             if status not in RETRYABLE and (status not in REFUSALS or own_key is None):
                 self._health.well(target, model, own_key)
                 self.let_go()
@@ -161,7 +161,7 @@ class _Plan:
             self._keep(opened)
             again = status not in REFUSALS or (status == 429 and last)
             again = again and left > 0 and time.monotonic() < self._until and (wait is None or wait <= MAX_WAIT)
-            others = [other for other in keys if other not in used]
+            others = [other for other in keys if other not in used] if own_key is not None else []
             ready = bool(others) and self._health.keys.rests(target.connection, others) == 0.0
             if ready and (status in REFUSALS or not again):
                 key, left = None, (left if status in REFUSALS else 0)
@@ -217,7 +217,9 @@ class _Plan:
         self._health.begun(target, exchange.model)
         if key is None:
             key = self._health.keys.pick(target.connection, tuple(k for k in keys if k not in used) or keys)
-        attempt = Attempt(target, key_id(key) if len(keys) > 1 and key is not None else None)
+        forwarded = request.client_authorization is not None
+        named = len(keys) > 1 and key is not None and not forwarded
+        attempt = Attempt(target, key_id(key) if named and key is not None else None)
         exchange.attempts.append(attempt)
         exchange.connection = target.connection
         exchange.upstream_model = target.model or exchange.model
@@ -230,7 +232,7 @@ class _Plan:
         finally:
             attempt.duration = time.monotonic() - started
         attempt.status = response.status
-        return Opened(response, provider, target, key)
+        return Opened(response, provider, target, None if forwarded else key)
 
 
 def _sendable_again(request: UpstreamRequest) -> bool:

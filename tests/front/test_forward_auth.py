@@ -15,7 +15,9 @@ PLAIN = "sk-family-0123456789abcdef"
 
 @pytest.fixture(scope="module")
 def daemon(way: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    forward = {"forward": connection(upstream.url, forward_auth=True)}
+    rotating = connection(upstream.url, api_keys=[CANARY, "sk-second-0123456789"])
+    del rotating["api_key"]
+    forward = {"forward": connection(upstream.url, forward_auth=True), "rotating": rotating}
     conf = front_conf(upstream, connections=forward, groups={"family": {"api_keys": [PLAIN]}})
     with serving(tmp_path_factory.mktemp(way), conf, way) as running:
         yield running
@@ -52,3 +54,33 @@ def test_other_connections_get_their_own_key_as_ever(daemon: Daemon, upstream: U
     play = upstream.play(plain(b"{}"))
     assert daemon.chat(play.model, key=PLAIN).status == 200
     assert play.wait().header("authorization") == f"Bearer {CANARY}"
+
+
+OWN = [("x-api-key", PLAIN), ("Authorization", "Bearer the-callers-own-token")]
+
+
+@pytest.mark.parametrize("status", ["500 Broken", "429 Slow Down", "503 Busy"])
+def test_a_connection_with_a_key_of_its_own_asks_once_with_the_callers(
+    daemon: Daemon, upstream: Upstream, status: str
+) -> None:
+    play = upstream.play(plain(b'{"error":"no"}', status))
+    assert daemon.chat(f"forward:{play.model}", headers=OWN).status == int(status[:3])
+    assert len(play.requests) == 1
+
+
+def test_without_a_token_of_the_callers_it_is_our_key_that_is_refused(daemon: Daemon, upstream: Upstream) -> None:
+    for answer in (plain(b'{"error":"bad"}', "401 Unauthorized"), plain(f"you sent {CANARY}".encode(), "400 Bad")):
+        play = upstream.play(answer)
+        check_error(daemon.chat(f"forward:{play.model}", key=PLAIN), 502, "upstream_auth")
+        assert play.wait().header("authorization") == f"Bearer {CANARY}"
+
+
+def test_a_token_that_goes_nowhere_keeps_no_key_from_being_replaced(daemon: Daemon, upstream: Upstream) -> None:
+    """Another connection's keys rotate, whatever bearer the caller had for the one that forwards it."""
+    play = upstream.rounds(plain(b'{"error":"no"}', "401 Unauthorized"), plain(b'{"ok":true}'))
+    answer = daemon.chat(f"rotating:{play.model}", headers=OWN)
+    assert (answer.status, answer.header("x-proxy-attempts")) == (200, "2")
+    assert [seen.header("authorization") for seen in play.requests] == [
+        f"Bearer {CANARY}",
+        "Bearer sk-second-0123456789",
+    ]
