@@ -302,7 +302,7 @@ def test_lines_stand_in_the_order_of_the_conversation(daemon: Daemon, upstream: 
     )
     for streamed in order:
         body = {"model": script.model, "stream": streamed, "user": "u", "messages": [{"role": "user", "content": "hi"}]}
-        assert daemon.post("/v1/chat/completions", json.dumps(body).encode()).status == 200
+        assert daemon.post("/v1/chat/completions", json.dumps(body).encode(), key=KEY).status == 200
 
     def written() -> list[dict[str, Any]]:
         lines = [line for line in daemon.log_lines() if line["model"] == script.model]
