@@ -298,7 +298,7 @@ def test_lines_stand_in_the_order_of_the_conversation(daemon: Daemon, upstream: 
     # Whole answers and streams come to the log on different ways.
     order = [False, True, False, False, True, True, False]
     script = upstream.rounds(
-        *(stream(event(delta("x"))) if streamed else plain(completion(str(at))) for at, streamed in enumerate(order))
+        *(stream(delta("x"), DONE) if streamed else plain(completion(str(at))) for at, streamed in enumerate(order))
     )
     for streamed in order:
         body = {"model": script.model, "stream": streamed, "user": "u", "messages": [{"role": "user", "content": "hi"}]}
