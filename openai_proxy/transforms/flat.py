@@ -5,50 +5,84 @@ is only searched, never sent: escapes that are themselves escaped (JSON in a str
 """
 
 import re
-from array import array
+from bisect import bisect_right
 
-ESCAPE = rb"\\(?:/|u00[2-7][0-9a-fA-F])|%[2-7][0-9a-fA-F]"
+BACKSLASHED = rb"/|u00[2-7][0-9a-fA-F]"  # after the backslash
+PERCENT = rb"%[2-7][0-9a-fA-F]"
+ESCAPE = rb"\\(?:" + BACKSLASHED + rb")|" + PERCENT
 """What `flatten` undoes, as a pattern."""
 
-_UNICODE = re.compile(rb"\\+u00([2-7][0-9a-fA-F])")
-_SLASH = re.compile(rb"\\+/")
+_RUN = rb"\\(?<!\\\\)\\*+"
+"""Backslashes from the first of them on, so that a long run is tried once: from each, it would take n² steps."""
+
+_UNICODE = re.compile(_RUN + rb"u00([2-7][0-9a-fA-F])")
+_SLASH = re.compile(_RUN + rb"/")
 _PERCENT = re.compile(rb"%([2-7][0-9a-fA-F])")
-_ANY = re.compile(rb"\\+u00([2-7][0-9a-fA-F])|%([2-7][0-9a-fA-F])|\\+(?=/)")
+_ANY = re.compile(_RUN + rb"(?:u00([2-7][0-9a-fA-F])|(?=/))|%([2-7][0-9a-fA-F])")
+_BACKSLASHED = re.compile(rb"\\(?:" + BACKSLASHED + rb")")  # one letter first: 0.4 ms for 1 MB, two `in` take 1.4
 
 
 def _character(match: re.Match[bytes]) -> bytes:
     return bytes((int(match[1], 16),))
 
 
+def _any_character(match: re.Match[bytes]) -> bytes:
+    code = match[1] or match[2]
+    return b"" if code is None else bytes((int(code, 16),))
+
+
+def escaped(data: bytes) -> bool:
+    """True if `data` holds an ESCAPE."""
+    return (0x5C in data and _BACKSLASHED.search(data) is not None) or (
+        0x25 in data and _PERCENT.search(data) is not None
+    )
+
+
 def flatten(data: bytes) -> bytes:
     """`data` without escapes of printable ASCII; the same object where it has none."""
-    if b"\\/" in data:
+    if 0x5C in data and _BACKSLASHED.search(data) is not None:
         data = _SLASH.sub(b"/", data)
-    if b"\\u00" in data:
         data = _UNICODE.sub(_character, data)
-    if b"%" in data and _PERCENT.search(data) is not None:
+    if 0x25 in data and _PERCENT.search(data) is not None:
         data = _PERCENT.sub(_character, data)
     return data
 
 
-def mapped(data: bytes) -> tuple[bytes, "array[int]"] | None:
-    """`data` without such escapes, and for each byte of it (and its end) where in `data` it began; None without any."""
-    if (b"\\" not in data and b"%" not in data) or flatten(data) is data:  # the pattern takes 20 ms for a megabyte
+def undone(data: bytes) -> bytes:
+    """The bytes of `mapped` alone; the same object without any escape."""
+    return _ANY.sub(_any_character, data) if escaped(data) else data
+
+
+class Origins:
+    """For each byte of a flat text (and its end) where in the original it began."""
+
+    def __init__(self, flat: list[int], shifts: list[int]) -> None:
+        self._flat = flat  # from which byte on …
+        self._shifts = shifts  # … the original is so much further
+
+    def __getitem__(self, index: int) -> int:
+        at = bisect_right(self._flat, index)
+        return index + self._shifts[at - 1] if at else index
+
+
+def mapped(data: bytes) -> tuple[bytes, Origins] | None:
+    """`data` without such escapes, all undone in one pass, and where each byte began; None without any."""
+    if not escaped(data):
         return None
     pieces: list[bytes] = []
-    starts = array("Q")
-    position = 0
+    flat: list[int] = []
+    shifts: list[int] = []
+    position = length = 0
     for match in _ANY.finditer(data):
-        begin = match.start()
+        begin, end = match.span()
         pieces.append(data[position:begin])
-        starts.extend(range(position, begin))
+        length += begin - position
         code = match[1] or match[2]
         if code is not None:
             pieces.append(bytes((int(code, 16),)))
-            starts.append(begin)
-        position = match.end()
-    if not pieces:
-        return None
+            length += 1
+        flat.append(length)
+        shifts.append(end - length)
+        position = end
     pieces.append(data[position:])
-    starts.extend(range(position, len(data) + 1))
-    return b"".join(pieces), starts
+    return b"".join(pieces), Origins(flat, shifts)

@@ -5,7 +5,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.transforms.redaction.finder import SHORTEST_SHAPE, Finder
+from openai_proxy.transforms.redaction.finder import Finder
+from openai_proxy.transforms.redaction.hint import SHORTEST_SHAPE
 from openai_proxy.transforms.redaction.shapes import PATTERNS
 
 SECRETS = ("sk-house-0123456789abcdef", "pässwort mit leerzeichen", "short-one-123", 'quote"and\\slash-0123')

@@ -1,143 +1,147 @@
-"""Every secret, in every disguise, in one automaton.
+"""Every secret, in every disguise: is there any, and where.
 
-RE2 (google-re2) walks it at 1.4 ns a byte however many secrets there are; measured for 50 secrets in 600 forms over
-1 MB: RE2 1.4 ms, pyahocorasick 25 ms, Python's `re` 1400 ms. Where RE2 has no wheel, `_Plain` does the same, slower.
+Two automatons (automaton.py) know them. `_any` looks at text as a reader sees it, after JSON's escapes are undone.
+`_loud` looks at raw JSON: it knows each form as JSON writes it, and stops at escapes that could hide anything else. So
+what it finds nothing in needs no decoding: every string of it, decoded, would hold nothing for `_any` either.
 """
 
+import json
 import re
-import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import NamedTuple
 
 from openai_proxy.secrets import MARK
-from openai_proxy.transforms.flat import ESCAPE, flatten, mapped
+from openai_proxy.transforms.flat import BACKSLASHED, PERCENT, flatten, mapped, undone
+from openai_proxy.transforms.redaction import hint
+from openai_proxy.transforms.redaction.automaton import Automaton
 from openai_proxy.transforms.redaction.forms import PLAIN, Form, forms
 from openai_proxy.transforms.redaction.shapes import BEGIN, PATTERNS, PRIVATE_KEY, begin, plausible
 
 Span = tuple[int, int]
 
 SLICE = 1 << 20
-"""Bytes that are searched at a stretch: RE2 keeps the interpreter lock, so between two of them others get a turn."""
+"""Bytes that are searched at a stretch: without RE2 the interpreter lock is kept, and others get a turn between two."""
 
 MAX_SHAPE = 8192  # bytes in which what looks like a key must show that it does
 
-_MARK = MARK.encode()
-_MEMORY = 16 << 20  # bytes RE2 may use for the states of its automaton
 HINTED = 4096
-"""Bytes of a body up to which `re` looks first: a longer one has a long run of letters somewhere."""
+"""Bytes of a body up to which hint.py looks first: in a longer one there is always something to look up."""
 
-SHORTEST_SHAPE = 20
-"""Bytes of the shortest key in shapes.PATTERNS (AWS: AKIA and 16), all of letters, digits, `_`, `-` and `.`."""
-
-_SHAPE_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
+_MARK = MARK.encode()
 _BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
 
 
-class _Plain:
-    """The same search without RE2, at 100 ms for 1 MB: `in` for each literal, since `re` tries all everywhere."""
+class Hit(NamedTuple):
+    """Where raw JSON becomes suspicious, and whether by an escape: what that hides may begin further ahead."""
 
-    def __init__(self, literals: list[bytes], patterns: list[bytes]) -> None:
-        self._literals = literals
-        self._patterns = re.compile(b"|".join(patterns) or rb"(?!)")
-        self._all = re.compile(b"|".join([*map(re.escape, literals), *patterns]))
-
-    def search(self, text: bytes, start: int = 0, end: int = sys.maxsize) -> re.Match[bytes] | None:
-        if not any(text.find(literal, start, end) >= 0 for literal in self._literals) and (
-            self._patterns.search(text, start, end) is None
-        ):
-            return None
-        return self._all.search(text, start, end)
+    start: int
+    escape: bool
 
 
-def _compile(literals: list[bytes], patterns: list[bytes]) -> Any:
-    try:
-        import re2  # 3 ms and 2.6 MB: not at the daemon's import time
-    except ImportError:  # no wheel for this machine
-        return _Plain(literals, patterns)
-    options = re2.Options()
-    options.encoding = re2.Options.Encoding.LATIN1  # bytes are bytes
-    options.max_mem = _MEMORY
-    options.never_capture = True
-    options.log_errors = False
-    return re2.compile(b"|".join([*map(re.escape, literals), *patterns]), options=options)
+def _in_json(literals: list[bytes]) -> list[bytes]:
+    """`literals` and how JSON writes them, where that differs."""
+    known = set(literals)
+    known.update(
+        json.dumps(_text(literal), ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass") for literal in literals
+    )
+    return sorted(known, key=len, reverse=True)
 
 
-def _hint(literals: list[bytes]) -> re.Pattern[bytes]:
-    """Matches wherever a secret, a key's shape or an escape may stand: nothing else is a run of letters so long.
+def _backslashed(literals: list[bytes]) -> bytes:
+    """What after a backslash could hide one of `literals`: printable ASCII, and what only some secrets have."""
+    letters = frozenset().union(*literals)
+    escapes = [BACKSLASHED]
+    if any(letter < 0x20 for letter in letters):
+        escapes.append(rb"u00[01]")
+    if any(letter >= 0x80 for letter in letters):
+        escapes.append(rb"u(?:[1-9a-fA-F]|0[1-9a-fA-F]|00[89a-fA-F])")
+    return b"|".join(escapes)
 
-    RE2 lets go of the interpreter lock while it searches; where another thread waits for the lock, that costs a
-    system call to wake it, 15 µs (measured), for a body that takes 1 µs to search. `re` keeps the lock.
-    """
-    length = min(SHORTEST_SHAPE, *map(len, literals)) if literals else SHORTEST_SHAPE
-    letters = frozenset(_SHAPE_LETTERS).union(*literals)
-    run = b"".join(b"\\x%02x" % letter for letter in sorted(letters))
-    return re.compile(b"[%b]{%d}|-----BEGIN|" % (run, length) + ESCAPE)
 
-
-class _Lazy:
-    """An automaton built when it is first asked: RE2 and its tables are 3 MB a resting daemon can do without."""
-
-    def __init__(self, literals: list[bytes], patterns: list[bytes]) -> None:
-        self._parts = (literals, patterns)
-        self._built: Any = None
-
-    def search(self, text: bytes, start: int = 0, end: int = sys.maxsize) -> Any:
-        """The first match in `text`, or None."""
-        if self._built is None:
-            self._built = _compile(*self._parts)
-        return self._built.search(text, start, end)
+def _text(literal: bytes) -> str:
+    return literal.decode("utf-8", "surrogatepass")
 
 
 class Finder:
     """Finds `secrets` and, with `shapes`, whatever looks like a key. Immutable; used from any thread."""
 
     def __init__(self, secrets: Iterable[str], *, shapes: bool = True) -> None:
+        self.secrets = frozenset(secrets)
         found: dict[bytes, Form] = {}
-        for secret in secrets:
+        for secret in self.secrets:
             for text, form in forms(secret).items():
                 if found.get(text, PLAIN) == PLAIN:
                     found[text] = form
         self._forms = found
         literals = sorted(found, key=len, reverse=True)  # the longest one wins
         patterns = [BEGIN + b"(?:" + b"|".join(PATTERNS) + b")", PRIVATE_KEY] if shapes else []
-        self._longest = max(map(len, found), default=0)
-        self._plain = literals
-        self._known: Any = None
-        self._any = _Lazy(literals, patterns) if literals or patterns else None
-        self._loud = _Lazy(literals, [*patterns, ESCAPE])
-        self._hint = _hint(literals)
+        self._backslashed = _backslashed(literals)
+        escapes = b"\\\\(?:%b)|%b" % (self._backslashed, PERCENT)
+        self._shapes = shapes
+        self._written = _in_json(literals)
+        self._longest = max(map(len, self._written), default=0)
+        self._escape = re.compile(escapes)
+        self._odd = self._backslashed != BACKSLASHED
+        self._any = Automaton(literals, patterns) if literals or patterns else None
+        self._same = self._written == literals  # no secret that JSON writes differently
+        self._raw = self._any if self._same else Automaton(self._written, patterns)
+        self._known = Automaton(literals, []) if literals else None
+        self._loud = Automaton(self._written, [*patterns, escapes])
+        self.look: hint.Look = self._first_look
+        """True of a body up to HINTED bytes that is surely `quiet`."""
 
     def quiet(self, data: bytes) -> bool:
-        """True if `data` holds no secret, and no escape that could hide one or anything else: one pass, no more."""
-        if len(data) <= HINTED and self._hint.search(data) is None:
-            return True
-        return not self._stands_in(self._loud, data)
+        """True if raw JSON holds no secret, and no escape that could hide one or anything else: one pass, no more."""
+        return (len(data) <= HINTED and self.look(data)) or self.first(data) is None
+
+    def _first_look(self, data: bytes) -> bool:
+        self.look = hint.build(self._written, self._backslashed, shapes=self._shapes)
+        return self.look(data)
+
+    @property
+    def reach(self) -> int:
+        """Bytes of raw JSON that something found may reach back from where it was noticed; runs of letters apart."""
+        return 6 * self._longest + 128  # \\u00e9 is six bytes for two
+
+    def first(self, data: bytes, position: int = 0) -> Hit | None:
+        """The first suspicious place of `data`, text or raw JSON, from `position` on; None says there is none."""
+        overlap = self._longest + MAX_SHAPE
+        for begin_ in range(position, len(data), SLICE):
+            match = self._loud.search(data, begin_, begin_ + SLICE + overlap)
+            if match is not None and (start := match.start()) < begin_ + SLICE:
+                return Hit(start, self._escape.fullmatch(data, start, match.end()) is not None)
+        return None
 
     def suspects(self, data: bytes) -> bool:
         """True if `data`, text or raw JSON, may hold a secret; False if it surely holds none."""
-        if self._any is None:
+        hit = self.first(data)
+        if hit is None or self._raw is None:
             return False
-        if self._stands_in(self._any, data):
+        if not hit.escape or self._odd or self._stands_in(data, hit.start):
             return True
-        if b"\\" in data or b"%" in data:
-            flat = flatten(data)
-            return flat is not data and self._stands_in(self._any, flat)
-        return False
+        flat = flatten(data)
+        return flat is not data and self._stands_in(flat, 0)
 
-    def _stands_in(self, pattern: Any, data: bytes) -> bool:
-        if len(data) <= SLICE:
-            return pattern.search(data) is not None
+    def _stands_in(self, data: bytes, position: int) -> bool:
+        assert self._raw is not None
         overlap = self._longest + MAX_SHAPE
         return any(
-            pattern.search(data, start, start + SLICE + overlap) is not None for start in range(0, len(data), SLICE)
+            self._raw.search(data, start, start + SLICE + overlap) is not None
+            for start in range(position, len(data), SLICE)
         )
 
-    def spans(self, text: bytes) -> list[Span]:
-        """Where secrets stand in `text`, in order, none touching another."""
-        spans = self._direct(text)
-        if (view := mapped(text)) is not None:
-            flat, starts = view
-            spans += [(starts[start], starts[end]) for start, end in self._direct(flat)]
+    def spans(self, text: bytes, start: int = 0) -> list[Span]:
+        """Where secrets stand in `text` from `start` on, in order, none touching another."""
+        if self._same and 0x5C not in text and 0x25 not in text:
+            return _merged(self._direct(text, start, self._loud))  # warm from the search that led here
+        if self._any is None:
+            return []
+        spans = self._direct(text, start, self._any)
+        flat = undone(text)
+        if flat is not text and self._any.search(flat, start) is not None:
+            view = mapped(text)
+            assert view is not None
+            spans += [(view[1][first], view[1][last]) for first, last in self._direct(flat, start, self._any)]
         return _merged(spans)
 
     def clean(self, text: bytes) -> bytes:
@@ -145,11 +149,9 @@ class Finder:
         spans = self.spans(text)
         return replaced(text, spans) if spans else text
 
-    def _direct(self, text: bytes) -> list[Span]:
+    def _direct(self, text: bytes, position: int, automaton: Automaton) -> list[Span]:
         spans: list[Span] = []
-        search = self._any.search if self._any is not None else None
-        position = 0
-        while search is not None and (match := search(text, position)) is not None:
+        while (match := automaton.search(text, position)) is not None:
             start, end = match.span()
             form = self._forms.get(text[start:end])
             if form is not None:
@@ -167,8 +169,6 @@ class Finder:
         """Known secrets that begin between `start` and `end`, inside what only looks like a key."""
         spans: list[Span] = []
         until = end + self._longest
-        if self._known is None and self._plain:
-            self._known = _compile(self._plain, [])
         while self._known is not None and start < end:
             match = self._known.search(text, start, until)
             if match is None or match.start() >= end:

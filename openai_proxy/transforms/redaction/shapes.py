@@ -30,6 +30,12 @@ PATTERNS: tuple[bytes, ...] = (
     rb"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",  # JWT: Home Assistant's long-lived tokens
 )
 
+PREFIXES = (
+    rb"sk-|[srp]k_(?:live|test)_|gh[pousr]_|github_pat_|glpat-|AIza|GOCSPX-|A[KS]IA|xox[abeprs]-|hf_|gsk_|xai-|pplx-"
+    rb"|r8_|nvapi-|npm_|pypi-|dop_v1_|SG\.|eyJ"
+)
+"""How the keys of PATTERNS begin, for a quick look."""
+
 PRIVATE_KEY = rb"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[A-Za-z0-9+/=\s\\]*(?:-----END [A-Z ]{0,40}PRIVATE KEY-----)?"
 
 BEGIN = rb"(?:\b|\\[nrtbf]|\\u[0-9a-fA-F]{4})"

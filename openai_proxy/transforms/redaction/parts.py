@@ -1,0 +1,113 @@
+"""Secrets split over the text parts of one message, which its reader joins."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from openai_proxy.secrets import MARK
+from openai_proxy.transforms.redaction.finder import Finder
+from openai_proxy.transforms.redaction.hint import LETTERS
+from openai_proxy.transforms.splicing import Path
+from openai_proxy.transforms.strings import dump
+
+
+@dataclass(slots=True)
+class Looked:
+    """Texts of strings with escapes or secrets in them, and what has become of each.
+
+    All others surely hold neither; with `rest`, no secrets, but perhaps escapes.
+    """
+
+    texts: dict[bytes, bytes] = field(default_factory=dict)
+    rest: bool = False
+
+
+def has_parts(document: Mapping[str, Any]) -> bool:
+    """True if a message comes in several parts, over which a secret could be split."""
+    for name in ("messages", "input"):
+        messages = document.get(name)
+        if type(messages) is list:
+            for message in messages:
+                if type(message) is dict and type(content := message.get("content")) is list and len(content) > 1:
+                    return True
+    return type(system := document.get("system")) is list and len(system) > 1
+
+
+def has_split(document: Mapping[str, Any], finder: Finder) -> bool:
+    """True if the parts of a message may hold a secret together."""
+    return any(finder.suspects(b"".join(texts)) for _, texts in part_lists(document))
+
+
+def part_lists(document: Mapping[str, Any]) -> Iterator[tuple[list[Path], list[bytes]]]:
+    """The text parts of each message (or system prompt) that has more than one: their paths and their texts."""
+    for name in ("messages", "input"):
+        messages = document.get(name)
+        if type(messages) is list:
+            for index, message in enumerate(messages):
+                if type(message) is dict and type(content := message.get("content")) is list and len(content) > 1:
+                    yield from _parts((name, index, "content"), content)
+    system = document.get("system")
+    if type(system) is list and len(system) > 1:
+        yield from _parts(("system",), system)
+
+
+def _parts(path: Path, content: list[Any]) -> Iterator[tuple[list[Path], list[bytes]]]:
+    paths: list[Path] = []
+    texts: list[bytes] = []
+    for index, part in enumerate(content):
+        if type(part) is dict and type(text := part.get("text")) is str:
+            paths.append((*path, index, "text"))
+            texts.append(text.encode("utf-8", "surrogatepass"))
+    if len(paths) > 1:
+        yield paths, texts
+
+
+def joined(document: Mapping[str, Any], looked: Looked, finder: Finder) -> dict[Path, bytes]:
+    """The new texts of parts that hold a secret together: the mark in the first of them, the rest taken out.
+
+    `document` is what the body was before its strings were cleaned one by one; `looked` tells what that changed.
+    """
+    lengths = {len(text) for text in looked.texts}
+    changes: dict[Path, bytes] = {}
+    for paths, before in part_lists(document):
+        texts = [looked.texts.get(text, text) if len(text) in lengths else text for text in before]
+        plain = not looked.rest and not any(len(text) in lengths and text in looked.texts for text in before)
+        if plain and not finder.suspects(_seams(before, finder.reach)):
+            continue
+        changes.update(_without(paths, texts, finder))
+    return changes
+
+
+def _seams(texts: list[bytes], reach: int) -> bytes:
+    """What a secret over two or more of `texts` would stand in, if none of them holds one, or an escape, alone."""
+    letters = LETTERS + b"\\"
+    pieces: list[bytes] = []
+    for text in texts:
+        head, tail = reach, len(text) - reach
+        if tail > head:  # an unfinished key is a run of letters, however long
+            head += len(text) - head - len(text[head:].lstrip(letters))
+            tail = len(text[:tail].rstrip(letters))
+        pieces += (text[:head], b"\n", text[tail:]) if tail > head else (text,)
+    return b"".join(pieces)
+
+
+def _without(paths: list[Path], texts: list[bytes], finder: Finder) -> dict[Path, bytes]:
+    changes: dict[Path, bytes] = {}
+    spans = finder.spans(b"".join(texts))
+    offset = 0
+    for path, text in zip(paths, texts, strict=True):
+        end = offset + len(text)
+        pieces: list[bytes] = []
+        position = offset
+        for first, last in spans:
+            if last <= offset or first >= end:
+                continue
+            pieces.append(text[position - offset : max(first, offset) - offset])
+            if first >= offset:
+                pieces.append(MARK.encode())
+            position = min(last, end)
+        if pieces:
+            pieces.append(text[position - offset :])
+            changes[path] = dump(b"".join(pieces).decode("utf-8", "replace"))
+        offset = end
+    return changes
