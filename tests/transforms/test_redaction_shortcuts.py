@@ -165,7 +165,7 @@ def test_what_stands_far_before_a_secret_is_not_written_anew() -> None:
     )
 
 
-ORDINARY = b"""{"model":"meta-llama/Llama-3.3-70B-Instruct-Turbo","messages":[{"role":"user","content":"Turn on\\nthe light
+ORDINARY = b"""{"model":"meta-llama/Llama-3.3-70B-Instruct","messages":[{"role":"user","content":"Turn on\\nthe light
 at 2026-11-21T16:12:00, please. No risk-free-and-long-words, ask-me-anything-about-everything."}],"stream":true,
 "stream_options":{"include_usage":true},"max_completion_tokens":99,"user":"3fa85f64-5717-4562-b3fc-2c963f66afa6"}"""
 
