@@ -57,7 +57,8 @@ async def steer(visit: Visit, body: bytes, document: dict[str, Any]) -> tuple[by
         cleaned.remove.clear()
         cleaned.calls.clear()
         cleaned.alone = False
-    if any(call.name == "hello" for call in cleaned.calls) or _interactive(visit, session):
+    interactive = _interactive(visit, session) or any(call.get("interactive") for call in cleaned.calls)
+    if interactive or any(call.name == "hello" for call in cleaned.calls):
         await visit.state.catalog.models()  # what is told of the models is to be true in the first second too
     told = await _obey(visit, cleaned, session) if cleaned.calls or cleaned.alone else []
     greeting = _greeting(visit, identity, session)

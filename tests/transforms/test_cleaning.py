@@ -63,6 +63,13 @@ def test_only_known_commands_leave_a_text() -> None:
     assert (alone.alone, alone.unknown) == (True, ["what"])
 
 
+@pytest.mark.parametrize("text", ["!/help.", "!/set(a=1)!", " !/set(a=1), !/help. ", "!/help ?\n"])
+def test_a_command_that_was_dictated_as_a_sentence_is_alone(text: str) -> None:
+    assert cleaned(chat(("user", text))).alone
+    assert after(chat(("user", text), ("assistant", "done"), ("user", "Hi"))) == chat(("user", "Hi"))
+    assert not cleaned(chat(("user", f"{text} so"))).alone
+
+
 def test_what_a_tool_gave_in_anthropics_shape_is_no_command() -> None:
     result = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "!/set(a=1)"}]}
     document = chat(("user", "!/set(a=1) go"), ("assistant", "x"), ("user", [result]))

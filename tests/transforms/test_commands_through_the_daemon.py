@@ -348,9 +348,11 @@ def test_a_request_the_ordinary_way_is_not_sent_where_the_one_before_it_went(
     assert where(seen[-1]) == ("two", "elsewhere")
 
 
-@pytest.mark.parametrize("said", ["!/hello", "Hi"])
+@pytest.mark.parametrize(
+    ("said", "flags"), [("!/hello", []), ("!/set(interactive=on) Hi", []), ("Hi", ["--interactive"])]
+)
 def test_who_comes_first_hears_how_many_models_there_are(
-    make_daemon: DaemonFactory, upstream: Upstream, seen: Asked, said: str
+    make_daemon: DaemonFactory, upstream: Upstream, seen: Asked, said: str, flags: list[str]
 ) -> None:
     async def slowly(_: object) -> None:
         await asyncio.sleep(0.3)
@@ -358,5 +360,5 @@ def test_who_comes_first_hears_how_many_models_there_are(
     listing = upstream.play(slowly, plain(b'{"object":"list","data":[{"id":"m-small"},{"id":"m-large"}]}'))
     slow = {"api_type": "openai", "api_base": upstream.url, "api_key": CANARY, "headers": {"x-play": listing.model}}
     connections = {"one": slow, "two": {"api_type": "echo"}}
-    daemon = make_daemon({"connections": connections, "default_connection": "two"}, flags=["--interactive"])
+    daemon = make_daemon({"connections": connections, "default_connection": "two"}, flags=flags)
     assert "one (2 models)" in Chat(daemon, "m-small").say(said)

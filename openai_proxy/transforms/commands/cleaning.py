@@ -7,12 +7,17 @@ nothing but commands goes together with the answer the proxy gave it.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from string import whitespace
 from typing import Any
 
 from openai_proxy.transforms.commands.dialogue import Turn, dialogue
 from openai_proxy.transforms.commands.parser import Call, find, without
 from openai_proxy.transforms.splicing import Path, splice
 from openai_proxy.transforms.strings import dump
+
+
+_SAYS_NOTHING = whitespace + ".,;:!?…"
+"""What is left of a message of commands alone where it was dictated, or typed as a sentence."""
 
 
 @dataclass(slots=True)
@@ -48,7 +53,7 @@ def clean(path: str, document: Mapping[str, Any], prefix: str, known: Collection
             continue  # code to be completed may hold anything
         if not any(calls for _, _, calls in found):
             continue
-        only = not turn.more and not any(without(text, calls).strip() for _, text, calls in found)
+        only = not turn.more and not any(without(text, calls).strip(_SAYS_NOTHING) for _, text, calls in found)
         if index == newest and index > spoken:
             calls = [call for _, _, several in found for call in several]
             result.calls = [call for call in calls if call.name in known]
