@@ -15,7 +15,6 @@ from openai_proxy.transforms.commands.parser import Call, find, without
 from openai_proxy.transforms.splicing import Path, splice
 from openai_proxy.transforms.strings import dump
 
-
 _SAYS_NOTHING = whitespace + ".,;:!?…"
 """What is left of a message of commands alone where it was dictated, or typed as a sentence."""
 
