@@ -19,6 +19,7 @@ import orjson
 
 from openai_proxy.api import first_answer, multipart, redacting, steering
 from openai_proxy.api.body import decoded
+from openai_proxy.api.form_text import TextFields
 from openai_proxy.api.headers import upstream_fields
 from openai_proxy.api.passthrough import relay
 from openai_proxy.api.visit import Visit
@@ -122,7 +123,10 @@ async def _answer(
 
 async def _serve_multipart(visit: Visit) -> None:
     boundary = multipart.boundary_of(visit.request.headers["Content-Type"])
-    upload = multipart.ModelField(boundary, visit.body.pieces())
+    pieces = visit.body.pieces()
+    if visit.redacts:
+        pieces = TextFields(boundary, await redacting.cleaner(visit)).through(pieces)
+    upload = multipart.ModelField(boundary, pieces)
     try:
         model = await upload.find()
         visit.exchange.model = model

@@ -1,14 +1,20 @@
 """Where a request loses its secrets: before it is sent, whoever it is sent to."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from openai_proxy.api.visit import Visit
 from openai_proxy.auth.gate import bearer
 from openai_proxy.protocols.json_members import parse_object
+from openai_proxy.secrets import MARK
+from openai_proxy.transforms.redaction.redactor import OWN_LENGTH, is_secret
 
 IN_PIECES = 1 << 20
 """Bytes of a body from which on looking at it (about 1.5 ms) leaves the event loop."""
+
+
+NOTE = "secrets redacted"
 
 
 def own_key(visit: Visit) -> str | None:
@@ -40,8 +46,26 @@ async def clean(visit: Visit, body: bytes, document: dict[str, Any]) -> tuple[by
         cleaned = redactor.body(body, document, own)
     if cleaned is body:
         return body, document
-    visit.exchange.notes.append("secrets redacted")
+    visit.exchange.notes.append(NOTE)
     return cleaned, parse_object(cleaned)
+
+
+async def cleaner(visit: Visit) -> Callable[[str], str]:
+    """What takes the secrets out of single texts of this request."""
+    redactor, own = visit.state.redactor, own_key(visit)
+    if not redactor.fresh:
+        await asyncio.get_running_loop().run_in_executor(None, redactor.refresh)
+    mine = own if own is not None and len(own) >= OWN_LENGTH and is_secret(own) else None
+
+    def clean_text(text: str) -> str:
+        found = redactor.text(text)
+        if mine is not None:
+            found = found.replace(mine, MARK)
+        if found != text and NOTE not in visit.exchange.notes:
+            visit.exchange.notes.append(NOTE)
+        return found
+
+    return clean_text
 
 
 def clean_round(visit: Visit, body: bytes, document: dict[str, Any]) -> bytes:

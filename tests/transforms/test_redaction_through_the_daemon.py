@@ -222,3 +222,31 @@ def test_compressed_bodies_are_read_too(daemon: Daemon, upstream: Upstream) -> N
     assert daemon.post("/v1/chat/completions", gzip.compress(body), headers=headers).status == 200
     assert play.wait().body == body.replace(SECRETS[40].encode(), b"[REDACTED]")
     assert play.wait().header("content-encoding") is None
+
+
+@pytest.mark.parametrize("own_key", [False, True])
+def test_a_forms_text_loses_secrets_and_its_file_no_byte(
+    make_daemon: DaemonFactory, upstream: Upstream, *, own_key: bool
+) -> None:
+    daemon = make_daemon(house(upstream))
+    play = upstream.play(plain(b"{}"))
+    secret = SECRETS[12] if own_key else SECRETS[30]
+
+    def form(prompt: str) -> bytes:
+        fields = {"prompt": prompt, "model": play.model}
+        text = "".join(
+            f'--b7\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in fields.items()
+        )
+        file = b'--b7\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + secret.encode()
+        return text.encode() + file + b"\r\n--b7--\r\n"
+
+    kind = "multipart/form-data; boundary=b7"
+    headers = [("X-Play", play.model)]
+    for said in (f"spell {secret} so", "spell names so"):
+        answer = daemon.post(
+            "/v1/audio/transcriptions", form(said), content_type=kind, headers=headers, key=SECRETS[12]
+        )
+        assert answer.status == 200
+    redacted = "spell [REDACTED] so" + " " * (len(secret) - len("[REDACTED]"))
+    assert [seen.body for seen in play.requests] == [form(redacted), form("spell names so")]
