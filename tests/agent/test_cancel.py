@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -89,8 +90,21 @@ class _Reached(asyncio.Event):
 PLACES = ["first byte", "mid text", "tool", "stubborn tool", "early tool", "next ask"]
 
 
+async def within_bound(attempt: Callable[[], Awaitable[float]]) -> bool:
+    """Whether an attempt took less than the bound: the best of five, since a busy machine may hold up any one."""
+    for _ in range(5):
+        if await attempt() < BOUND:
+            return True
+    return False
+
+
 @pytest.mark.parametrize("place", PLACES)
 async def test_cancelling_the_reader_ends_everything(place: str) -> None:
+    assert await within_bound(lambda: cancel_the_reader(place))
+
+
+async def cancel_the_reader(place: str) -> float:
+    """How long it took until everything had ended. Seconds."""
     places = Places(place)
     answer = await start(turn(places.ask, places.box))
 
@@ -104,9 +118,10 @@ async def test_cancelling_the_reader_ends_everything(place: str) -> None:
         began = time.monotonic()
         reader.cancel()
         await asyncio.wait({reader})
-    assert time.monotonic() - began < BOUND
+        took = time.monotonic() - began
     assert reader.cancelled()
     assert places.all_ended()
+    return took
 
 
 async def test_many_turns_leave_no_task_behind() -> None:
@@ -126,6 +141,11 @@ async def test_many_turns_leave_no_task_behind() -> None:
 
 @pytest.mark.parametrize("place", ["tool", "stubborn tool", "next ask"])
 async def test_closing_the_generator_ends_everything(place: str) -> None:
+    assert await within_bound(lambda: close_the_generator(place))
+
+
+async def close_the_generator(place: str) -> float:
+    """How long it took until everything had ended. Seconds."""
     places = Places(place)
     answer = await start(turn(places.ask, places.box, settings={"heartbeat": 0.01}))
     pieces = answer.stream()
@@ -135,8 +155,9 @@ async def test_closing_the_generator_ends_everything(place: str) -> None:
         await anext(pieces)
         began = time.monotonic()
         await pieces.aclose()
-    assert time.monotonic() - began < BOUND
+        took = time.monotonic() - began
     assert places.all_ended()
+    return took
 
 
 async def test_cancelling_a_client_that_does_not_stream() -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.front.house import WAYS
-from tests.harness.daemon import free_port
-from tests.harness.waiting import eventually
+from tests.harness.daemon import held_port
+from tests.harness.waiting import PATIENCE, eventually
 
 
 @pytest.fixture(params=list(WAYS))
@@ -19,17 +19,17 @@ def flags(request: pytest.FixtureRequest) -> list[str]:
 @pytest.fixture(scope="session")
 def redis_port() -> Iterator[int]:
     """A Redis of its own, without a disk."""
-    port = free_port()
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with held_port() as port:
+        command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def answers() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
+        def answers() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
 
-    try:
-        eventually(answers, "redis listens")
-        yield port
-    finally:
-        server.terminate()
-        server.wait(10)
+        try:
+            eventually(answers, "redis listens")
+            yield port
+        finally:
+            server.terminate()
+            server.wait(PATIENCE)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.auth.test_groups import ask, conf, group
 from tests.conftest import DaemonFactory
-from tests.harness.daemon import free_port
+from tests.harness.daemon import held_port
 from tests.harness.plays import completion, plain
 from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
@@ -34,7 +34,8 @@ def test_two_daemons_share_their_counters(
 def test_without_redis_requests_are_served_and_counted_all_the_same(
     upstream: Upstream, make_daemon: DaemonFactory
 ) -> None:
-    limits = {"storage": f"redis://127.0.0.1:{free_port()}/0"}
-    daemon = make_daemon(conf(upstream, groups={"few": group("sk-few", requests_per_minute=2)}, limits=limits))
-    assert [ask(daemon, "sk-few").status for _ in range(3)] == [200, 200, 429]
-    assert "counts for itself" in daemon.stderr
+    with held_port() as nobody_there:
+        limits = {"storage": f"redis://127.0.0.1:{nobody_there}/0"}
+        daemon = make_daemon(conf(upstream, groups={"few": group("sk-few", requests_per_minute=2)}, limits=limits))
+        assert [ask(daemon, "sk-few").status for _ in range(3)] == [200, 200, 429]
+        assert "counts for itself" in daemon.stderr

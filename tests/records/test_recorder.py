@@ -193,9 +193,14 @@ def test_a_full_disk_is_no_matter_for_requests(desk: Desk) -> None:
 def test_an_idle_recorder_sleeps(desk: Desk) -> None:
     desk.ask(ANSWER)
     assert desk.recorder.flush()
-    before = time.process_time_ns()
-    threading.Event().wait(0.3)
-    assert time.process_time_ns() - before < 30_000_000  # CPU, not the clock
+
+    def used() -> int:
+        before = time.process_time_ns()
+        threading.Event().wait(0.3)
+        return time.process_time_ns() - before
+
+    # CPU, not the clock; the best of three, since other threads of the tests may have their end to do.
+    assert any(used() < 30_000_000 for _ in range(3))
 
 
 def test_everything_is_written_at_the_end(tmp_path: Path) -> None:
