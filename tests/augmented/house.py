@@ -126,7 +126,7 @@ MODELS = {
     '  Six times seven is {{calculator(expression="6*7")}}, twice {{double(number=21)}}.\n'
     '  Broken: {{boom()}}. Bad: {{calculator(expression="6*")}}. Slow: {{never()}}.\n'
     "  Literal: {{nobody_has_this()}} {braces} {{ not a call }} {{upper(text='it\\'s \"ok\" ü')}}.\n"
-    "template_timeout: 0.3",
+    "template_timeout: 1.0",
     "injected": "system_prompt: Prompt.\nskills: [python-expert]\ninclude_global_skills: false",
     "all-skills": "system_prompt: Prompt.\ninclude_global_skills: true",
     "demand": "system_prompt: Prompt.\nskills_mode: on_demand\ninclude_global_skills: true",

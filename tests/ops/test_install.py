@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,14 +26,6 @@ pytestmark = [
 def make(*words: str) -> None:
     done = subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True, timeout=380)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-
-
-@pytest.fixture(scope="module")
-def staged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    root = tmp_path_factory.mktemp("stage")
-    make("install", f"DESTDIR={root}")
-    yield root
-    shutil.rmtree(root)
 
 
 def run(staged: Path, *words: str) -> "subprocess.CompletedProcess[str]":
