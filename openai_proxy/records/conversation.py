@@ -36,6 +36,8 @@ def chosen(exchange: Exchange, body: dict[str, Any]) -> str | None:
     """The id the client itself gave its session, if it did."""
     if exchange.session_id:
         return _bounded(exchange.session_id)
+    if "metadata" not in body and "user" not in body:
+        return None
     metadata = body.get("metadata")
     if isinstance(metadata, dict):
         found = metadata.get("session_id") or metadata.get("user_id")  # user_id: Anthropic's name for `user`
@@ -85,7 +87,7 @@ class Conversations:
         if given is not None:
             return given, None
         previous = body.get("previous_response_id")
-        if previous and isinstance(previous, str):
+        if previous and type(previous) is str:
             known = self._known.get(_mark("response", previous))
             if known is not None:
                 return known, ""

@@ -125,35 +125,29 @@ class Express:
         assert exchange.first_byte is not None
         duration = exchange.ended - exchange.started
         first = exchange.first_byte - exchange.started
-        said = {
-            "content": content,
-            "tool_calls": (),
-            "finish_reason": finish or None,
-            "usage": usage,
-            "duration_ms": round(duration * 1000, 1),
-            "ttft_ms": round(first * 1000, 1),
-        }
-        conversations = self._books.conversations
+        conversations, dumps = self._books.conversations, orjson.dumps
         try:
             kind = self._kinds.of(exchange)
             end = kind.request_end
             if asked.get("tools"):
-                end = b',"tools":' + orjson.dumps(tool_names(asked)) + end
-            request = orjson.dumps(messages)
-            response = orjson.dumps(said)[1:-1]
-            name = orjson.dumps(exchange.id)
+                end = b',"tools":' + dumps(tool_names(asked)) + end
+            request = dumps(messages)
+            said = dumps({"content": content, "tool_calls": (), "finish_reason": finish or None, "usage": usage})
+            name = dumps(exchange.id)
             conversation, opening = conversations.identify(exchange, asked, messages)
-            key = (chatlog.model_of(exchange), conversation)
+            key = (exchange.model or chatlog.model_of(exchange), conversation)
             about = self._abouts.get(key) or self._about(key)
         except TypeError:  # a name or id of the client's that is no UTF-8, or a number beyond 64 bits
             return None
-        if opening is not None:
+        if opening:
             conversations.answered(opening, conversation, content, (), None)
-        started, ended = chatlog.stamp_of(exchange.created_at), chatlog.stamp_of(exchange.created_at + duration)
+        began = exchange.created_at
+        ended = chatlog.stamp_of(began + duration)
+        times = b',"duration_ms":%.1f,"ttft_ms":%.1f' % (duration * 1000, first * 1000)
         return Lines(
             key,
-            b"".join((_REQUEST, started, _ID, name, about, b'"messages":', request, end)),
-            b"".join((_RESPONSE, ended, _ID, name, about, response, kind.answer_end)),
+            b"".join((_REQUEST, chatlog.stamp_of(began), _ID, name, about, b'"messages":', request, end)),
+            b"".join((_RESPONSE, ended, _ID, name, about, said[1:-1], times, kind.answer_end)),
             kind,
             duration,
             first,
