@@ -1,8 +1,9 @@
 """The hot side of the records: what a request costs the event loop while it is being written down.
 
 A relay that streams at 12 µs a chunk can spare a tenth of one. So `Entry.data` appends to a list and adds to a
-number, opening and closing an entry fill a few slots, and everything else (framing, inflating, JSON, folding,
-scrubbing, writing) is done by one thread of the recorder (`scribe.py`), which
+number, and opening and closing an entry fill a few slots. Exchanges that are small and plain are made into lines by the
+loop itself, BATCH at a time (`express.py`); everything else (inflating, JSON, folding, scrubbing, writing) is done by
+one thread of the recorder (`scribe.py`), which
 
 - looks every TICK while there is work, and is woken only out of its sleep: a wake-up is a futex and a switch of the
   interpreter lock, dearer than the work;
@@ -38,8 +39,8 @@ TICK = 0.04  # seconds between two rounds
 QUIET = 30  # rounds in a row with nothing to do, after which the thread sleeps until it is woken
 CHORES = 30  # rounds between two looks at what else is due, while there is work
 PAUSE = 0.00005  # seconds between two slices; a sleep of zero would take the lock back before the loop wakes
-SLICE = 0.0001  # seconds of one slice with little to do
-MANY = 64  # exchanges that ended since the last round, past which its slices are longer: 130 exchanges of 7 µs
+SLICE = 0.0002  # seconds of one slice with little to do
+MANY = 64  # exchanges that ended since the last round, past which its slices are longer
 BATCH = 32
 """Plain exchanges the loop makes into lines at one time. One by one takes 16 µs each, most of it for code that has
 left the processor's cache since the last; in a row 7. In the thread it took 14: it cannot compute while the loop does,
@@ -258,9 +259,9 @@ class Recorder:
         budget, pause = SLICE, PAUSE
         ended, self._ended_before = self.ended - self._ended_before, self.ended
         if ended > MANY:
-            budget, pause = 10 * SLICE, 10 * PAUSE
+            budget, pause = 5 * SLICE, 10 * PAUSE
         if self.backlog > self._bound // 4:
-            budget, pause = 50 * SLICE, PAUSE
+            budget, pause = 25 * SLICE, PAUSE
         while count > 0:
             count -= self._slice(min(count, len(self._queue)), budget)
             if count > 0:
