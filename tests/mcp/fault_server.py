@@ -226,8 +226,8 @@ def start() -> None:
         # "new-session": it leaves the process group as daemons do.
         child = subprocess.Popen(
             [sys.executable, "-c", "import signal,time;signal.signal(signal.SIGTERM,signal.SIG_IGN);time.sleep(3600)"],
-            stdin=subprocess.DEVNULL,
-            stdout=None if MODES["grandchild"] == "holds-pipe" else subprocess.DEVNULL,
+            stdin=None if MODES["grandchild"] == "holds-pipes" else subprocess.DEVNULL,
+            stdout=None if MODES["grandchild"].startswith("holds-pipe") else subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=MODES["grandchild"] == "new-session",
         )

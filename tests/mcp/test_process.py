@@ -81,11 +81,11 @@ async def test_nothing_survives_a_stop(house: House, modes: tuple[str, ...]) -> 
     await eventually(lambda: not children())
 
 
-@pytest.mark.parametrize("kind", ["", "new-session"])
+@pytest.mark.parametrize("kind", ["", "new-session", "holds-pipe", "holds-pipes"])
 async def test_grandchildren_of_a_server_that_left_are_ended_too(house: House, kind: str) -> None:
     await house.start(fault(f"grandchild={kind}"))
     old = {child.pid for child in children()}
-    await house.echo("exit")
+    os.kill(house.status()["pid"], signal.SIGKILL) if kind == "holds-pipes" else await house.echo("exit")
     await eventually(lambda: house.status()["state"] == "ready" and house.status()["pid"] not in {*old, None})
     assert not old & {child.pid for child in children()}
 

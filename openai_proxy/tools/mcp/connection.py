@@ -13,9 +13,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
 
 from mcp import Client
-from mcp.client.session import ClientRequestContext
 from mcp.shared.exceptions import MCPError
-from mcp_types import ElicitRequestParams, ElicitResult, Implementation
+from mcp_types import Implementation
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
@@ -24,13 +23,15 @@ from openai_proxy.tasks import cancel, spawn
 from openai_proxy.tools.base import CallContext, ToolResult
 from openai_proxy.tools.mcp.definitions import Listing, ToolDefinition
 from openai_proxy.tools.mcp.diagnosis import diagnose, in_short, session_lost
+from openai_proxy.tools.mcp.elicitation import decline
 from openai_proxy.tools.mcp.failures import Failure, Kind, auth_hint
 from openai_proxy.tools.mcp.filter import Filtered, Wire
 from openai_proxy.tools.mcp.links import link_to
+from openai_proxy.tools.mcp.process import ServerProcess
 from openai_proxy.tools.mcp.repair import TOOL_CAP
 from openai_proxy.tools.mcp.results import to_result
 from openai_proxy.tools.mcp.settings import ServerSettings
-from openai_proxy.tools.mcp.trace import TRACE, CallTrace, NotDelivered
+from openai_proxy.tools.mcp.trace import TRACE, CallTrace, NotDelivered, traced
 from openai_proxy.tools.result import clean
 from openai_proxy.tools.result import failure as failed
 from openai_proxy.version import __version__
@@ -58,6 +59,7 @@ PARALLEL_CALLS = 64
 """Calls of one server that run at once; more wait within their own deadline."""
 
 _PROBE_TIMEOUT = 15.0  # slow is not dead: ContextForge had to raise its health limit from 5 to 30 s (#4785)
+_EXIT_PATIENCE = 2.0  # the same where its process has exited and something still holds the pipe: a wrapper's server?
 _CLOSE_PATIENCE = 10.0
 _SUSPICIOUS = 10.0  # seconds after which a call given up by its caller is reason to ask whether the server lives
 
@@ -161,7 +163,7 @@ class Connection:
         caught: BaseException | None = None
         try:
             async with client:
-                client.session._elicitation_callback = _decline
+                client.session._elicitation_callback = decline
                 self._client = client
                 self.protocol = client.protocol_version
                 self.listing = await self._list(client)
@@ -189,6 +191,8 @@ class Connection:
     async def _watch(self, client: Client) -> None:
         """Return when the connection is over; until then keep the tool list true."""
         listener, told = self._listen(client)
+        process = getattr(self._link, "process", None)
+        guard = spawn(self._guard(client, process), name=f"mcp-exit-{self.config.name}") if process else None
         next_look = time.monotonic() + (RELIST if told else RELIST_UNTOLD)
         try:
             while self._failure is None and not self._wire.closed:
@@ -207,7 +211,14 @@ class Connection:
                     await self._relist(client)
                     next_look = time.monotonic() + (RELIST if told else RELIST_UNTOLD)
         finally:
-            await cancel(listener)
+            await cancel(listener, guard)
+
+    async def _guard(self, client: Client, process: ServerProcess) -> None:
+        """A process that exits ends its connection, unless what it started goes on serving, as behind `npx`."""
+        await process.exited()
+        await asyncio.sleep(DEBOUNCE)  # the end of its output, which says the same, comes first
+        if not self._wire.closed:
+            await self._probe(client, _EXIT_PATIENCE)
 
     def _listen(self, client: Client) -> tuple[asyncio.Task[None] | None, bool]:
         """Ask to be told of changes, the modern way; and whether this server tells at all."""
@@ -248,13 +259,13 @@ class Connection:
         self.listing = listing
         self._notify()
 
-    async def _probe(self, client: Client) -> None:
+    async def _probe(self, client: Client, seconds: float = _PROBE_TIMEOUT) -> None:
         """Two unanswered questions in a row and the connection is given up. Any answer, an error too, proves life."""
         for _ in range(2):
             before = self._wire.replies
             request = client.list_tools() if self.modern else client.session.send_ping()
             try:
-                await self._request(request, _PROBE_TIMEOUT)
+                await self._request(request, seconds)
             except (TimeoutError, MCPError, ValidationError, RuntimeError):
                 if self._wire.closed or self._failure is not None:
                     return
@@ -302,7 +313,7 @@ class Connection:
         self, request: Coroutine[Any, Any, T], seconds: float, trace: CallTrace
     ) -> tuple[T | None, Exception | None] | None:
         """What `request` gives or raises; None once `seconds` have passed: it is cancelled and not waited for."""
-        task = spawn(_outcome(request, trace), name=f"mcp-request-{self.config.name}")
+        task = spawn(traced(request, trace), name=f"mcp-request-{self.config.name}")
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         try:
@@ -387,18 +398,3 @@ class Connection:
                 return failed(f"The tool server '{name}' answered with HTTP status {trace.status}.")
             return failed(str(problem) or "The tool server reported an error.")
         return failed(f"The tool server '{name}' sent an answer that makes no sense ({type(problem).__name__}).")
-
-
-async def _decline(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
-    """Nobody is there to be asked. Set after connecting, so that the capability is not declared: a server that asks
-    all the same gets a polite no and can finish its call, where the SDK would fail it."""
-    return ElicitResult(action="decline")
-
-
-async def _outcome(request: Coroutine[Any, Any, T], trace: CallTrace) -> tuple[T | None, Exception | None]:
-    """Run `request`; its exception is a value, so that a call nobody waits for any more logs nothing."""
-    TRACE.set(trace)
-    try:
-        return await request, None
-    except Exception as problem:
-        return None, problem

@@ -110,6 +110,11 @@ class ServerProcess:
         """The exit status (negative: a signal), None while it runs."""
         return self._child.returncode if self._child is not None else None
 
+    async def exited(self) -> None:
+        """Wait for the end of the process itself; what it started may hold its pipes, and even answer."""
+        if self._child is not None:
+            await self._child.exited.wait()
+
     async def read(self) -> bytes:
         """The next bytes of stdout, b"" once there can be no more."""
         while not self._chunks:

@@ -4,8 +4,12 @@ A call that may have run is never repeated. Only the transport knows whether it 
 context of the task that makes the call (the SDK carries that context down to its HTTP requests).
 """
 
+from collections.abc import Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -27,3 +31,12 @@ TRACE: ContextVar[CallTrace | None] = ContextVar("mcp_call", default=None)
 
 class NotDelivered(Exception):  # not an error of ours: the caller tries once more
     """The call has surely not been executed. The text says why."""
+
+
+async def traced(request: Coroutine[Any, Any, T], trace: CallTrace) -> tuple[T | None, Exception | None]:
+    """Run `request`; its exception is a value, so that a call nobody waits for any more logs nothing."""
+    TRACE.set(trace)
+    try:
+        return await request, None
+    except Exception as problem:
+        return None, problem
