@@ -1,14 +1,17 @@
-"""`openai-proxy chat MODEL [TEXT]`: talk to the running daemon over HTTP, as any client would."""
+"""`openai-proxy chat MODEL [TEXT]`: talk to the running daemon, over its control socket or as any client would."""
 
 import http.client
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import click
 import orjson
 
+from openai_proxy.cli.control import CONTROL, ControlConnection, listens
+from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
 from openai_proxy.errors import ProxyError
 from openai_proxy.protocols import sse
 from openai_proxy.protocols.openai_chat import MessageFold
@@ -69,11 +72,13 @@ class Screen:
 
 
 class Talk:
-    """One conversation with one model of the daemon at `host`:`port`."""
+    """One conversation with one model of the daemon that `connect` leads to; `where` is that in words."""
 
-    def __init__(self, host: str, port: int, key: str | None, model: str, screen: Screen) -> None:
-        self._host = _EVERYWHERE.get(host, host)
-        self._port = port
+    def __init__(
+        self, connect: Callable[[], http.client.HTTPConnection], where: str, key: str | None, model: str, screen: Screen
+    ) -> None:
+        self._connect = connect
+        self._where = where
         self._model = model
         self._screen = screen
         self._headers = {"Content-Type": "application/json", "X-Session-ID": f"chat-{uuid.uuid4().hex}"}
@@ -85,13 +90,13 @@ class Talk:
         """Ask, show the answer as it comes, and keep both for the next question. Raises ChatFailed."""
         asked = [*self.messages, {"role": "user", "content": text}]
         fold = MessageFold()
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT)
+        connection = self._connect()
         try:
             for chunk in self._chunks(connection, asked):
                 fold.feed(chunk)
                 self._show(chunk)
         except (OSError, http.client.HTTPException) as error:
-            where = f"{self._host}:{self._port}"
+            where = self._where
             if isinstance(error, ConnectionRefusedError):
                 raise ChatFailed(f"nothing answers at {where}; is the daemon running?") from None
             raise ChatFailed(f"the connection to {where} failed: {error or type(error).__name__}") from None
@@ -151,17 +156,40 @@ def _message(error: Any) -> str:
 @click.command("chat")
 @click.argument("model")
 @click.argument("text", required=False)
-@click.option("--host", envvar="HOST", default="127.0.0.1", show_default=True, help="Where the daemon listens.")
-@click.option("--port", envvar="PORT", type=click.IntRange(1, 65535), default=8000, show_default=True)
-@click.option("--key", envvar="OPENAI_PROXY_KEY", help="A client key, if the daemon requires one.")
+@config_dir
+@state_dir
+@click.option("--host", envvar="HOST", help="Where the daemon listens (default: as its control socket has it).")
+@click.option(
+    "--port", envvar="PORT", type=click.IntRange(1, 65535), help="Its port (8000 where only --host is given)."
+)
+@click.option("--key", envvar="OPENAI_PROXY_KEY", help="Talk as the client with this key.")
 @click.option("--system", help="A system message for the whole conversation.")
-def command(model: str, text: str | None, host: str, port: int, key: str | None, system: str | None) -> int:
+def command(
+    model: str,
+    text: str | None,
+    config_dir: Path,
+    state_dir: Path | None,
+    host: str | None,
+    port: int | None,
+    key: str | None,
+    system: str | None,
+) -> int:
     """Talk to MODEL of the running daemon.
+
+    It is found by its control socket, which needs no key; with --host, --port or --key it is asked over the network,
+    as any client would.
 
     With TEXT: one question ("-": read from stdin). Without: a conversation, a line each, until end of input.
     Ctrl-C ends an answer, or the conversation where none is coming.
     """
-    talk = Talk(host, port, key, model, Screen())
+    state = state_dir or default_state_dir(config_dir)
+    if host is None and port is None and key is None and listens(state):
+        talk = Talk(lambda: ControlConnection(state / CONTROL, _TIMEOUT), str(state / CONTROL), None, model, Screen())
+    else:
+        name, number = _EVERYWHERE.get(host or "", host) or "127.0.0.1", port or 8000
+        talk = Talk(
+            lambda: http.client.HTTPConnection(name, number, timeout=_TIMEOUT), f"{name}:{number}", key, model, Screen()
+        )
     if system:
         talk.messages.append({"role": "system", "content": system})
     if text is not None:

@@ -18,9 +18,11 @@ class NotRunning(ProxyError):
     default_code = "not_running"
 
 
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=TIMEOUT)
+class ControlConnection(http.client.HTTPConnection):
+    """HTTP over the control socket at `path`; `timeout` in seconds."""
+
+    def __init__(self, path: Path, timeout: float = TIMEOUT) -> None:
+        super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
@@ -29,9 +31,21 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
+def listens(state_dir: Path) -> bool:
+    """True if a daemon listens on the control socket in `state_dir`."""
+    connection = ControlConnection(state_dir / CONTROL)
+    try:
+        connection.connect()
+    except OSError:
+        return False
+    finally:
+        connection.close()
+    return True
+
+
 def ask(state_dir: Path, method: str, path: str, body: object = None) -> tuple[int, Any]:
     """Status and JSON answer of one request to the daemon of `state_dir`. Raises NotRunning."""
-    connection = _Connection(state_dir / CONTROL)
+    connection = ControlConnection(state_dir / CONTROL)
     try:
         payload = json.dumps(body) if body is not None else None
         connection.request(method, path, payload, {"Content-Type": "application/json"} if payload else {})

@@ -1,0 +1,32 @@
+"""`openai-proxy chat` finds the running daemon by its state directory, wherever it listens and whatever keys it wants."""
+
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from openai_proxy.cli.chat import command
+from openai_proxy.cli.control import listens
+from tests.conftest import DaemonFactory
+from tests.harness.daemon import Daemon
+
+
+def chat(daemon: Daemon, *arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(command, ["echo", "Hello", "--state-dir", str(daemon.state_dir), *arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_over_the_control_socket_without_key_or_port(make_daemon: DaemonFactory) -> None:
+    conf = {"connections": {"echo": {"api_type": "echo"}}, "groups": {"family": {"api_keys": ["sk-family-0123"]}}}
+    daemon = make_daemon(conf)
+    assert chat(daemon) == (0, "Hello\n", "")
+    address = ("--port", str(daemon.port))
+    assert chat(daemon, *address, "--key", "sk-family-0123") == (0, "Hello\n", "")
+    code, said, told = chat(daemon, *address)
+    assert (code, said) == (1, "")
+    assert "API key" in told
+
+
+def test_a_socket_nobody_listens_on_is_none(tmp_path: Path) -> None:
+    assert not listens(tmp_path)
+    (tmp_path / "control.sock").touch()
+    assert not listens(tmp_path)
