@@ -1,4 +1,4 @@
-"""`openai-proxy chat` finds the running daemon by its state directory, wherever it listens and whatever keys it wants."""
+"""`openai-proxy chat` finds the running daemon by its state directory, wherever it listens and whatever keys it has."""
 
 from pathlib import Path
 
