@@ -83,11 +83,11 @@ def test_many_small_events_are_not_one_large_one() -> None:
 def test_time_is_linear_even_one_byte_at_a_time() -> None:
     def cost(size: int) -> float:
         splitter = EventSplitter()
-        started = time.process_time()
+        started = time.thread_time()
         for _ in range(size):
             splitter.feed(b"x")
-        return time.process_time() - started
+        return time.thread_time() - started
 
     cost(10_000)
-    small, large = cost(50_000), cost(400_000)
-    assert large < small * 8 * 5  # eight times the bytes; quadratic would be 64 times the time
+    # Eight times the bytes; quadratic would be 64 times the time. CPU time, and the best of three on a busy machine.
+    assert any(cost(400_000) < cost(50_000) * 8 * 5 for _ in range(3))
