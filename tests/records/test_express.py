@@ -41,6 +41,7 @@ def told(tmp_path: Path, short: bool, entry_of: Any) -> tuple[list[Any], Any, An
     if not short:
         records.recorder.scribe.detailed = lambda: 1
     entry_of(records).close(Outcome.DONE)
+    assert records.recorder.flush()
     usage = records.usage_report("model,key")
     records.close()
     lines = [json.loads(line) for p in (tmp_path / "logs").glob("*.jsonl") for line in p.read_bytes().splitlines()]
@@ -126,6 +127,7 @@ def test_sums_are_those_of_each(tmp_path: Path) -> None:
             usage = {"prompt_tokens": number, "prompt_tokens_details": {"cached_tokens": number // 2}, "a": 1, "b": 2}
             entry.data(json.dumps({"choices": [choice], "usage": usage}).encode())
             entry.close(Outcome.DONE)
+        assert records.recorder.flush()
         report = records.usage_report("model,connection")
         records.close()
         counted = records.metrics

@@ -73,6 +73,7 @@ def test_usage_is_kept_by_day_group_key_model_and_connection(records: Records, t
     ask(records, {"prompt_tokens": 100, "completion_tokens": 10}, exchange(caller=anna))
     ask(records, {"prompt_tokens": 100, "completion_tokens": 10}, exchange(caller=anna, created_at=86400.0 * 365))
     ask(records, {"prompt_tokens": 7, "completion_tokens": 1}, exchange(model="claude-3", connection="anthropic"))
+    assert records.recorder.flush()
     by_group = records.usage_report("group")
     assert [(row["group"], row["input_tokens"]) for row in by_group["rows"]] == [("", 7), ("family", 200)]
     assert by_group["total"]["requests"] == 3
@@ -92,6 +93,7 @@ def test_what_no_upstream_told_is_estimated_and_marked(records: Records) -> None
     entry.response(200, SSE)
     entry.data(event("answer " * 10))
     entry.close(Outcome.CLIENT_CLOSED)
+    assert records.recorder.flush()
     total = records.usage_report()["total"]
     assert total["estimated_requests"] == 1
     assert 100 <= total["input_tokens"] < 200
@@ -106,6 +108,7 @@ def test_failed_requests_cost_nothing(records: Records) -> None:
     entry.close(Outcome.DONE)
     entry = records.open(exchange(connection=None))
     entry.close(Outcome.ERROR, "model_not_found")
+    assert records.recorder.flush()
     assert records.usage_report()["total"]["requests"] == 0
 
 
@@ -152,7 +155,7 @@ def test_what_is_no_grouping_and_no_day_is_refused(records: Records) -> None:
 
 def test_the_command_reads_the_book_where_no_daemon_runs(records: Records, tmp_path: Path) -> None:
     ask(records, {"prompt_tokens": 1234, "completion_tokens": 10})
-    records.usage_report()
+    assert records.recorder.flush()
     run = CliRunner().invoke(command, ["--by", "model,connection", "--state-dir", str(tmp_path / "state")])
     assert run.exit_code == 0, run.output
     head, row, total = run.output.splitlines()
