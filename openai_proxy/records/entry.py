@@ -10,6 +10,10 @@ BEGIN, DATA, TOOL, CLOSE, FLUSH, LINES = range(6)
 """What an item tells of its entry; LINES are those of a whole exchange, ready to be written (`express.py`)."""
 
 
+SMALL = 4096
+"""Bytes of a request and of an answer that may be made into lines by the event loop: 15 µs of it, not more."""
+
+
 class Keeper(Protocol):
     """The recorder, as far as an entry knows it."""
 
@@ -69,7 +73,8 @@ class Entry:
     def request(self, body: bytes | None, document: dict[str, Any] | None = None) -> None:
         """The request's body as it came (JSON bytes; anything else is not read); `document`: the same, parsed."""
         self.body = body
-        self.document = document
+        if body is not None and len(body) <= SMALL:
+            self.document = document
 
     def response(self, status: int, headers: Headers, framing: str = "plain") -> None:
         """The answer has begun. `framing`: "chunked" if `data` will hold chunk framing, else anything."""

@@ -19,14 +19,11 @@ import orjson
 from openai_proxy.exchange import Exchange, Outcome
 from openai_proxy.records import chatlog
 from openai_proxy.records.conversation import Conversations
-from openai_proxy.records.entry import Entry
+from openai_proxy.records.entry import SMALL, Entry
 from openai_proxy.records.requests import tool_names
 from openai_proxy.records.sums import Kind, Kinds
 from openai_proxy.records.tokens import Tokens, read_usage
 from openai_proxy.records.work import Sink
-
-MAX = 4096
-"""Bytes of request and of answer: what takes more than 15 µs is not the loop's work."""
 
 MAX_ABOUTS = 2000
 _UNUSUAL_ANSWER = ("tool_calls", "function_call", "reasoning_content", "reasoning", "refusal")
@@ -69,8 +66,8 @@ class Express:
         if (
             body is None
             or entry.status != 200
-            or entry.size > MAX
-            or len(body) > MAX
+            or entry.size > SMALL
+            or len(body) > SMALL
             or exchange.stream
             or entry.framing == "chunked"
             or entry.error_code is not None

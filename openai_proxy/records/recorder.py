@@ -24,8 +24,8 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from openai_proxy.exchange import Exchange
-from openai_proxy.records.entry import CLOSE, FLUSH, LINES, Entry, Item
-from openai_proxy.records.express import MAX, Express, Lines
+from openai_proxy.records.entry import CLOSE, FLUSH, LINES, SMALL, Entry, Item
+from openai_proxy.records.express import Express, Lines
 from openai_proxy.records.scribe import Scribe
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class Recorder:
     def closed(self, entry: Entry) -> None:
         """An exchange is over. What may be plain is made into lines here, with others; the rest by the thread."""
         self.ended += 1
-        if not entry.begun and entry.status == 200 and entry.size <= MAX:
+        if not entry.begun and entry.status == 200 and entry.size <= SMALL:
             plain = self._plain
             plain.append(entry)
             if self._loop is None or len(plain) >= BATCH:
