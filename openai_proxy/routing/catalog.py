@@ -22,19 +22,20 @@ log = logging.getLogger(__name__)
 REFRESH = 300.0  # seconds between two looks at a connection that answered
 RETRY = 30.0  # and after one that did not
 FETCH_TIMEOUT = 10.0
-FIRST_WAIT = 1.0  # a client waits this long for a list that has never been there
+FIRST_WAIT = 1.0  # seconds after a connection came up in which clients wait for its first list
 
 Fetch = Callable[[], Awaitable[list[dict[str, Any]]]]
 
 
 class _Listing:
-    __slots__ = ("answered", "due", "error", "fetch", "models", "task")
+    __slots__ = ("answered", "due", "error", "fetch", "models", "since", "task")
 
     def __init__(self, fetch: Fetch) -> None:
         self.fetch = fetch
         self.models: list[dict[str, Any]] = []
         self.answered = asyncio.Event()
         self.due = 0.0
+        self.since = time.monotonic()
         self.error: str | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -72,11 +73,12 @@ class Catalog:
             listing.task.cancel()
 
     async def models(self) -> dict[str, list[dict[str, Any]]]:
-        """The models of each connection. Waits (a second at most) only for lists that have never been there."""
-        missing = [x.answered.wait() for x in self._listings.values() if not x.models and not x.answered.is_set()]
-        if missing:
-            waits = [spawn(wait, name="first model list") for wait in missing]
-            await asyncio.wait(waits, timeout=FIRST_WAIT)
+        """The models of each connection. Waits only for lists that have never been there, in their first second."""
+        missing = [x for x in self._listings.values() if not x.models and not x.answered.is_set()]
+        left = max((x.since for x in missing), default=0.0) + FIRST_WAIT - time.monotonic()
+        if missing and left > 0:
+            waits = [spawn(x.answered.wait(), name="first model list") for x in missing]
+            await asyncio.wait(waits, timeout=left)
             await cancel(*waits)
         return self.known()
 

@@ -1,8 +1,10 @@
 """Model lists: asked in the background, answered from memory, remembered over restarts."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -57,12 +59,23 @@ async def test_a_first_list_is_waited_for(catalog: Catalog) -> None:
 
 
 async def test_a_slow_upstream_keeps_nobody_waiting_for_long(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog_module, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(catalog_module, "FIRST_WAIT", 0.2)
     slow = Upstream(B, held=True)
     catalog.follow({"one": Upstream(A), "slow": slow})
     assert await catalog.models() == {"one": A, "slow": []}
     slow.free.set()
     await until(lambda: catalog.known()["slow"] == B)
+
+
+async def test_a_list_that_has_not_come_in_time_is_not_waited_for_again(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog_module, "FIRST_WAIT", 1000.0)
+    catalog.follow({"slow": Upstream(A, held=True)})
+    later = time.monotonic() + 1000
+    monkeypatch.setattr(catalog_module, "time", SimpleNamespace(monotonic=lambda: later))
+    async with asyncio.timeout(5):
+        assert await catalog.models() == {"slow": []}
 
 
 async def test_an_upstream_that_fails_is_not_waited_for_and_says_why(catalog: Catalog) -> None:
