@@ -119,7 +119,7 @@ class Door:
             if len(state.running) >= generation.config.limits.max_concurrent_requests:
                 raise Overloaded("The proxy is busy. Try again in a moment.", headers={"Retry-After": "1"})
             state.enter(Running(exchange, generation, task.cancel))
-            if request.method == "GET" and (path == "/models" or path.startswith("/models/")):
+            if request.method in ("GET", "HEAD") and (path == "/models" or path.startswith("/models/")):
                 reply.extra.append(("x-request-id", exchange.id))
                 if path == "/models":
                     await models.list_models(state, generation, caller, reply)

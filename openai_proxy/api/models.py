@@ -53,10 +53,17 @@ async def list_models(state: State, generation: Generation, caller: Caller, repl
 
 
 async def show_model(state: State, generation: Generation, caller: Caller, reply: Reply, raw_id: str) -> None:
-    """One model; ids contain slashes. Raises NotFound for what the list does not have."""
+    """One model; ids contain slashes. Raises NotFound for what nobody offers.
+
+    `connection:model` may be asked for past all rules, so it is shown too, listed or not.
+    """
     wanted = unquote(raw_id)
     for model in await visible_models(state, generation, caller):
         if model["id"] == wanted:
             await reply.send(200, orjson.dumps(model))
             return
-    raise unknown_model(wanted)
+    connection, _, name = wanted.partition(":")
+    known = state.catalog.find(connection, name) if connection in generation.config.connections else None
+    if known is None or not may_ask(generation, caller, wanted):
+        raise unknown_model(wanted)
+    await reply.send(200, orjson.dumps(model_object(wanted, known)))

@@ -35,7 +35,27 @@ def test_one_model_by_its_id_with_slashes(daemon: Daemon, root: str, model: str)
     assert daemon.get(root + model.replace("/", "%2F")).json()["id"] == model
 
 
-@pytest.mark.parametrize("model", ["nobody/knows", "m-small/x", "..", "%2e%2e/health"])
+@pytest.mark.parametrize("model", MODELS)
+def test_one_model_of_a_connection_past_the_rules(daemon: Daemon, model: str) -> None:
+    eventually(lambda: set(MODELS) <= listed(daemon), "the catalog has been filled")
+    eventually(lambda: daemon.get(f"/v1/models/brisk:{model}").status == 200, "the other connection has answered too")
+    shown = daemon.get(f"/v1/models/brisk:{model}").json()
+    assert shown == daemon.get(f"/v1/models/{model}").json() | {"id": f"brisk:{model}"}
+
+
+def test_a_look_at_the_head_of_the_list_goes_nowhere(daemon: Daemon, upstream: Upstream) -> None:
+    eventually(lambda: set(MODELS) <= listed(daemon), "the catalog has been filled")
+    whole = daemon.get("/v1/models")
+    with daemon.wire() as wire:
+        answer = wire.request("HEAD", "/v1/models").answer(method="HEAD")
+    assert (answer.status, answer.header("content-length")) == (200, whole.header("content-length"))
+    assert "HEAD" not in {seen.method for seen in upstream.unclaimed if seen.target.endswith("/models")}
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["nobody/knows", "brisk:nobody", "nobody:m-small", "brisk:", ":m-small", "m-small/x", "..", "%2e%2e/health"],
+)
 def test_an_unknown_model_is_a_404(daemon: Daemon, model: str) -> None:
     eventually(lambda: set(MODELS) <= listed(daemon), "the catalog has been filled")
     answer = daemon.get(f"/v1/models/{model}")
