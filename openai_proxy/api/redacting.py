@@ -40,8 +40,6 @@ async def clean(visit: Visit, body: bytes, document: dict[str, Any]) -> tuple[by
         await loop.run_in_executor(None, redactor.refresh)
     if len(body) >= IN_PIECES:
         cleaned = await loop.run_in_executor(None, redactor.body, body, document, own)
-    elif redactor.quiet(body, document, own) or not redactor.suspects(body, document, own):
-        return body, document
     else:
         cleaned = redactor.body(body, document, own)
     if cleaned is body:

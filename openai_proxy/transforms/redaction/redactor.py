@@ -35,19 +35,19 @@ def _own(key: str) -> Finder:
 
 
 @lru_cache(maxsize=256)
-def _letters(key: str) -> bytes:
-    return key.encode("utf-8", "surrogateescape")
+def _sought(key: str) -> bytes | None:
+    """What to look for of a caller's key; None for one that is no secret, or too short to be told from a word."""
+    return key.encode("utf-8", "surrogateescape") if len(key) >= OWN_LENGTH and is_secret(key) else None
 
 
 def _holds(body: bytes, key: str) -> bool:
-    if len(key) < OWN_LENGTH:
+    text = _sought(key)
+    if text is None:
         return False
-    text = _letters(key)
-    if body.find(text) < 0:
-        flat = flatten(body)
-        if flat is body or flat.find(text) < 0:
-            return False
-    return is_secret(key)
+    if body.find(text) >= 0:
+        return True
+    flat = flatten(body)
+    return flat is not body and flat.find(text) >= 0
 
 
 class Redactor:
@@ -85,7 +85,10 @@ class Redactor:
             return False
         if has_parts(document):
             return False
-        return own is None or own in finder.secrets or len(own) < OWN_LENGTH or body.find(_letters(own)) < 0
+        if own is None or own in finder.secrets:
+            return True
+        text = _sought(own)
+        return text is None or body.find(text) < 0
 
     def suspects(self, body: bytes, document: Mapping[str, Any], own: str | None = None) -> bool:
         """True if `body` may hold a secret, or `own`, the caller's key: the cheap look every request gets."""
@@ -93,8 +96,11 @@ class Redactor:
 
     def body(self, body: bytes, document: Mapping[str, Any], own: str | None = None) -> bytes:
         """`body`, the JSON of `document`, without secrets; the same object where it holds none."""
-        clean = redact(body, document, self._finder)
-        return clean if own is None else self.without_own(clean, document, own)
+        if len(body) <= HINTED and self.quiet(body, document, own):
+            return body
+        finder = self._finder
+        clean = redact(body, document, finder)
+        return clean if own is None or own in finder.secrets else self.without_own(clean, document, own)
 
     @staticmethod
     def without_own(body: bytes, document: Mapping[str, Any], own: str) -> bytes:
