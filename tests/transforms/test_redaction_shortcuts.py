@@ -5,7 +5,8 @@ import re
 from typing import Any
 
 import orjson
-from hypothesis import given, settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from openai_proxy.secrets import MARK
@@ -112,6 +113,8 @@ def test_who_is_no_suspect_is_not_changed(body: bytes) -> None:
             assert redact(body, parsed(body), finder) is body
 
 
+@example(b'{"a":",","b":[",",": ,",":","x\\"",",\\\\"],"c":",}", "d" : "" , "e" :[ "]" ,"]" ]}')
+@example(b'{"a":"' + b'\\",' * 70 + b'","b":", ' + b'x\\"' * 70 + b'"}')
 @given(bodies)
 def test_the_string_around_a_place_is_the_one_a_walk_finds(body: bytes) -> None:
     tokens = [match.span() for match in STRING.finditer(body)]
@@ -155,6 +158,21 @@ def test_many_strings_with_escapes_are_looked_over_at_once(monkeypatch: Any) -> 
     assert [part["text"] for part in parsed(redact(body, parsed(body), finder))["messages"][0]["content"]] == [
         *["a/b"] * 9, MARK, "",
     ]  # fmt: skip
+
+
+def test_a_key_that_begins_far_before_what_gives_it_away_is_taken_out_whole() -> None:
+    token = "eyJ" + "a" * 3000 + "-hunter2-" + "a" * 9 + "\\u002eeyJ" + "b" * 12 + "." + "c" * 12 + "1"
+    body = ('{"messages":[{"content":"' + "x " * 9 + token + '"}]}').encode()
+    assert parsed(redact(body, parsed(body), FINDERS["plain"]))["messages"][0]["content"] == "x " * 9 + MARK
+
+
+@pytest.mark.parametrize("cut", [6, 3003, 3004, 3010, 3025])
+def test_a_long_key_split_over_long_parts_is_taken_out_whole(cut: int) -> None:
+    token = "eyJ" + "a" * 3000 + ".eyJ" + "b" * 12 + "." + "c" * 12 + "1"
+    parts = [{"text": "x " * 3000 + token[:cut]}, {"text": token[cut:] + " y" * 3000}]
+    body = orjson.dumps({"messages": [{"content": parts}]})
+    clean = parsed(redact(body, parsed(body), FINDERS["plain"]))
+    assert [part["text"] for part in clean["messages"][0]["content"]] == ["x " * 3000 + MARK, " y" * 3000]
 
 
 def test_what_stands_far_before_a_secret_is_not_written_anew() -> None:

@@ -105,7 +105,9 @@ def _cut(body: bytes, first: int, hit: int, reach: int) -> int:
     cut = hit - reach
     if cut <= first:
         return first
-    cut = first + len(body[first:cut].rstrip(LETTERS + b"\\"))
+    cut = first + len(body[first:cut].rstrip(LETTERS + b"\\")) - 1  # and one byte before the run
+    if cut <= first:
+        return first
     for _ in range(64):  # not within an escape, a pair of them for one character, or a character
         backslash = body.rfind(b"\\", max(cut - 12, first), cut)
         if backslash < 0:

@@ -24,13 +24,19 @@ class Looked:
 
 def has_parts(document: Mapping[str, Any]) -> bool:
     """True if a message comes in several parts, over which a secret could be split."""
-    for name in ("messages", "input"):
-        messages = document.get(name)
-        if type(messages) is list:
-            for message in messages:
-                if type(message) is dict and type(content := message.get("content")) is list and len(content) > 1:
-                    return True
-    return type(system := document.get("system")) is list and len(system) > 1
+    if _has_lists(document.get("messages")):
+        return True
+    if "system" in document and type(system := document["system"]) is list and len(system) > 1:
+        return True
+    return "input" in document and _has_lists(document["input"])
+
+
+def _has_lists(messages: Any) -> bool:
+    if type(messages) is list:
+        for message in messages:
+            if type(message) is dict and type(content := message.get("content")) is list and len(content) > 1:
+                return True
+    return False
 
 
 def has_split(document: Mapping[str, Any], finder: Finder) -> bool:

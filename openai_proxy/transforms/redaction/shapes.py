@@ -7,6 +7,8 @@ Sources: the services' own documentation, and GitHub's list of secret-scanning p
 
 import re
 
+AWS = rb"A(?:KIA|SIA)[A-Z0-9]{16}"
+
 PATTERNS: tuple[bytes, ...] = (
     rb"sk-[A-Za-z0-9_-]{20,}",  # OpenAI, Anthropic, OpenRouter, DeepSeek, …
     rb"(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}",  # Stripe
@@ -15,7 +17,7 @@ PATTERNS: tuple[bytes, ...] = (
     rb"glpat-[A-Za-z0-9_-]{20,}",  # GitLab
     rb"AIza[A-Za-z0-9_-]{35}",  # Google
     rb"GOCSPX-[A-Za-z0-9_-]{24,}",
-    rb"A(?:KIA|SIA)[A-Z0-9]{16}",  # AWS
+    AWS,
     rb"xox[abeprs]-[A-Za-z0-9-]{20,}",  # Slack
     rb"hf_[A-Za-z0-9]{30,}",  # Hugging Face
     rb"gsk_[A-Za-z0-9]{30,}",  # Groq
