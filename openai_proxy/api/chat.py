@@ -187,7 +187,7 @@ async def _pass(visit: Visit, route: Route, make: MakeRequest) -> None:
     if visit.preface:
         from openai_proxy.api.preface import prefaced
 
-        opened.response = prefaced(opened.response, visit.preface)
+        opened.response = prefaced(opened.response, visit.preface, visit.path)
     await relay(opened, visit.reply, visit.exchange, visit.entry)
 
 

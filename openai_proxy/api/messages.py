@@ -14,6 +14,7 @@ from openai_proxy.agent.turn import Turn
 from openai_proxy.api import augmented
 from openai_proxy.api.headers import upstream_fields
 from openai_proxy.api.passthrough import check_answer, relay
+from openai_proxy.api.preface import prefaced
 from openai_proxy.api.visit import Visit
 from openai_proxy.errors import UpstreamError
 from openai_proxy.exchange import Target, UpstreamRequest, UpstreamResponse
@@ -55,6 +56,8 @@ async def serve(visit: Visit, route: Route, model: str, document: dict[str, Any]
     found = house.models.get(model) if house is not None else None
     if found is not None:
         response = await _augmented(visit, await augmented.turn_for(visit, found, route, request.body))
+        if visit.preface:
+            response = prefaced(response, visit.preface)
         answer = await as_messages(response, model, input_tokens=estimate_tokens(document))
         opened = Opened(answer, visit.generation.providers[route.targets[0].connection], route.targets[0], None)
         await relay(opened, visit.reply, visit.exchange, visit.entry)
@@ -111,11 +114,15 @@ async def _plain(
             if read:
                 response = BytesResponse(b"".join(read), status=response.status, headers=_kept(response))
                 opened.response.close()
+            if visit.preface:
+                response = prefaced(response, visit.preface)
             answer = await as_messages(response, model, input_tokens=estimate_tokens(document))
         except UpstreamError:
             opened.response.close()
             raise
         opened = Opened(answer, opened.provider, opened.target, None)
+    elif visit.preface:
+        opened.response = prefaced(opened.response, visit.preface, visit.path)
     await relay(opened, visit.reply, visit.exchange, visit.entry)
 
 

@@ -9,6 +9,10 @@ from openai_proxy.api.passthrough import field, is_event_stream
 from openai_proxy.exchange import Headers, UpstreamResponse
 from openai_proxy.protocols.sse import EventSplitter
 
+CHAT = "/chat/completions"
+PATHS = frozenset({CHAT, "/messages"})
+"""The endpoints whose answers may have a preface."""
+
 MAX_WHOLE = 16 << 20  # bytes of a whole answer that is read to be prefaced
 
 
@@ -18,6 +22,18 @@ def into_completion(completion: Any, text: str) -> None:
         message = choice.get("message") if isinstance(choice, dict) else None
         if isinstance(message, dict) and (message.get("content") is None or isinstance(message["content"], str)):
             message["content"] = f"{text}\n\n{message['content']}" if message.get("content") else text
+
+
+def into_message(message: Any, text: str) -> None:
+    """Put `text` before the content of an answer of the Messages API."""
+    content = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(content, list):
+        return
+    first = next((block for block in content if isinstance(block, dict) and block.get("type") == "text"), None)
+    if first is not None:
+        first["text"] = f"{text}\n\n{first.get('text') or ''}"
+    else:
+        content.append({"type": "text", "text": text})
 
 
 def chunk_like(event: dict[str, Any], text: str, *, first: bool) -> bytes:
@@ -60,6 +76,40 @@ class _Opening:
         return held
 
 
+class _MessagesOpening(_Opening):
+    """The same for a stream of the Messages API: before the first text, in its block."""
+
+    def feed(self, data: bytes) -> bytes:
+        """`data` as it goes on, with the preface once its place has come."""
+        if self._text is None:
+            return data
+        self._held += data
+        passed = b""
+        while (end := _event_end(self._held)) >= 0:
+            event, self._held = self._held[:end], self._held[end:]
+            index = _text_block(event)
+            if index is not None:
+                delta = {"type": "text_delta", "text": f"{self._text}\n\n"}
+                ours = orjson.dumps({"type": "content_block_delta", "index": index, "delta": delta})
+                self._text = None
+                return b"%bevent: content_block_delta\ndata: %b\n\n%b%b" % (passed, ours, event, self.flush())
+            passed += event
+        return passed
+
+
+def _text_block(event: bytes) -> Any:
+    """The index of the block an event of the Messages API adds text to, or None."""
+    for found in EventSplitter().feed(event):
+        try:
+            value = orjson.loads(found.data)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(value, dict) and value.get("type") == "content_block_delta":
+            delta = value.get("delta")
+            return value.get("index", 0) if isinstance(delta, dict) and delta.get("type") == "text_delta" else None
+    return None
+
+
 def _event_end(data: bytes) -> int:
     ends = [data.find(mark) + len(mark) for mark in (b"\n\n", b"\r\n\r\n", b"\r\r") if mark in data]
     return min(ends, default=-1)
@@ -96,12 +146,14 @@ async def into_stream(pieces: AsyncIterator[bytes], text: str) -> AsyncIterator[
 
 
 class Prefaced:
-    """An upstream's answer (exchange.UpstreamResponse) with a preface; only 2xx chat answers get one."""
+    """An upstream's answer (exchange.UpstreamResponse) with a preface; only 2xx answers get one."""
 
-    def __init__(self, response: UpstreamResponse, text: str) -> None:
+    def __init__(self, response: UpstreamResponse, text: str, path: str = CHAT) -> None:
         self._response = response
         self._text = text
-        self._opening = _Opening(text) if is_event_stream(response.headers) else None
+        self._into = into_completion if path == CHAT else into_message
+        opening = _Opening if path == CHAT else _MessagesOpening
+        self._opening = opening(text) if is_event_stream(response.headers) else None
         self._over = False
 
     @property
@@ -139,7 +191,7 @@ class Prefaced:
             completion = orjson.loads(body)
         except orjson.JSONDecodeError:
             return body
-        into_completion(completion, self._text)
+        self._into(completion, self._text)
         return orjson.dumps(completion)
 
     async def read(self, limit: int) -> bytes:
@@ -154,8 +206,8 @@ class Prefaced:
         self._response.close()
 
 
-def prefaced(response: UpstreamResponse, text: str) -> UpstreamResponse:
-    """`response` with `text` before its content, where it can have one."""
+def prefaced(response: UpstreamResponse, text: str, path: str = CHAT) -> UpstreamResponse:
+    """`response` of the endpoint `path` (one of PATHS) with `text` before its content, where it can have one."""
     if not 200 <= response.status < 300 or field(response.headers, b"content-encoding") is not None:
         return response
-    return Prefaced(response, text)
+    return Prefaced(response, text, path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from openai_proxy.api.preface import PATHS as PREFACED
 from openai_proxy.api.visit import Visit
 from openai_proxy.errors import BadRequest, Forbidden
 from openai_proxy.exchange import Target
@@ -61,7 +62,7 @@ async def steer(visit: Visit, body: bytes, document: dict[str, Any]) -> tuple[by
     if interactive or any(call.name == "hello" for call in cleaned.calls):
         await visit.state.catalog.models()  # what is told of the models is to be true in the first second too
     told = await _obey(visit, cleaned, session) if cleaned.calls or cleaned.alone else []
-    greeting = _greeting(visit, identity, session)
+    greeting = _greeting(visit, identity, session) if cleaned.alone or visit.path in PREFACED else []
     visit.session = session
     _keep(visit, identity, session)
     if cleaned.alone:
@@ -74,7 +75,7 @@ async def steer(visit: Visit, body: bytes, document: dict[str, Any]) -> tuple[by
             visit.opening = None
         await answer(visit, text, document)
         return None
-    if _interactive(visit, session) and visit.path == "/chat/completions":
+    if _interactive(visit, session) and visit.path in PREFACED:
         visit.preface = "\n".join([*greeting, *told])
     changed = cleaned.applied(body)
     if session.model is not None and session.model != document.get("model"):

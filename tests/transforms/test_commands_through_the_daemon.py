@@ -281,6 +281,20 @@ def test_interactive_mode_greets_once_and_confirms(daemon: Daemon, seen: Asked, 
     assert chat.say("!/set(interactive=off) Well?") == "Hello world"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_interactive_mode_confirms_to_anthropics_clients_too(daemon: Daemon, seen: Asked, stream: bool) -> None:
+    def say(text: str) -> str:
+        message = {"role": "user", "content": text}
+        body = {"model": "m-small", "max_tokens": 99, "stream": stream, "messages": [message]}
+        answer = daemon.post("/v1/messages", json.dumps(body).encode(), headers=[("X-Session-ID", f"a{stream}")])
+        assert answer.status == 200
+        return answer.body.decode()
+
+    first = say("!/set(interactive=on) Hi")
+    assert first.index("This is openai_proxy ") < first.index("Interactive is now on.") < first.index("Hello")
+    assert "openai_proxy" not in say("And now?")
+
+
 def test_interactive_by_configuration_greets_new_conversations(
     make_daemon: DaemonFactory, upstream: Upstream, seen: Asked
 ) -> None:

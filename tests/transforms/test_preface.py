@@ -76,3 +76,35 @@ async def test_the_agents_pieces_are_prefaced_in_the_same_way() -> None:
 
     result = b"".join([piece async for piece in into_stream(pieces(), "Well.")])
     assert content(result) == "Well.\n\nHi"
+
+
+def said(*events: dict[str, Any]) -> bytes:
+    return b"".join(b"event: %b\ndata: %b\n\n" % (e["type"].encode(), json.dumps(e).encode()) for e in events)
+
+
+THOUGHT = {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "Hm"}}
+TEXTS = [{"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": t}} for t in ("He", "llo")]
+MESSAGE = said({"type": "message_start", "message": {}}, THOUGHT, *TEXTS, {"type": "message_stop"})
+
+
+@given(st.lists(st.integers(0, 5000), max_size=6))
+async def test_a_stream_of_the_messages_api_is_prefaced_in_its_first_text(cuts: list[int]) -> None:
+    edges = sorted({0, len(MESSAGE), *(cut % (len(MESSAGE) + 1) for cut in cuts)})
+    pieces = [MESSAGE[a:b] for a, b in itertools.pairwise(edges)]
+    result = await prefaced(Response(pieces), "Well.", "/messages").read(1 << 20)
+    lines = [json.loads(line[6:]) for line in result.decode().split("\n") if line.startswith("data: ")]
+    deltas = [line.get("delta", {}) for line in lines]
+    assert [delta["text"] for delta in deltas if "text" in delta] == ["Well.\n\n", "He", "llo"]
+    ours = next(part for part in result.split(b"\n\n") if b"Well." in part) + b"\n\n"
+    assert b'"index":1' in ours
+    assert result.replace(ours, b"") == MESSAGE
+
+
+async def test_a_whole_answer_of_the_messages_api_is_prefaced() -> None:
+    async def texts(*content: dict[str, str]) -> list[str]:
+        body = json.dumps({"type": "message", "content": content}).encode()
+        answer = await Prefaced(Response([body], kind=b"application/json"), "Well.", "/messages").read(1 << 20)
+        return [block.get("text", "") for block in json.loads(answer)["content"]]
+
+    assert await texts({"type": "thinking"}, {"type": "text", "text": "Hi"}) == ["", "Well.\n\nHi"]
+    assert await texts({"type": "tool_use"}) == ["", "Well."]
