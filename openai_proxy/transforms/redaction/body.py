@@ -35,7 +35,10 @@ def redact(body: bytes, document: Mapping[str, Any], finder: Finder) -> bytes:
 
 def suspected(body: bytes, document: Mapping[str, Any], finder: Finder) -> bool:
     """True if `redact` might change `body`; the cheap half of it."""
-    return finder.suspects(body) or (has_parts(document) and has_split(document, finder))
+    hit = finder.first(body)
+    return (hit is not None and finder.confirms(body, hit)) or (
+        has_parts(document) and has_split(document, finder, alone=hit is None)
+    )
 
 
 def _strings(body: bytes, finder: Finder, looked: Looked | None) -> bytes:

@@ -103,6 +103,11 @@ class Finder:
         """Bytes of raw JSON that something found may reach back from where it was noticed; runs of letters apart."""
         return 6 * self._longest + 128  # \\u00e9 is six bytes for two
 
+    @property
+    def seam(self) -> int:
+        """Bytes of a text without escapes that something over its end may reach back; runs of letters apart."""
+        return self._longest + 128
+
     def first(self, data: bytes, position: int = 0) -> Hit | None:
         """The first suspicious place of `data`, text or raw JSON, from `position` on; None says there is none."""
         overlap = self._longest + MAX_SHAPE
@@ -115,7 +120,11 @@ class Finder:
     def suspects(self, data: bytes) -> bool:
         """True if `data`, text or raw JSON, may hold a secret; False if it surely holds none."""
         hit = self.first(data)
-        if hit is None or self._raw is None:
+        return hit is not None and self.confirms(data, hit)
+
+    def confirms(self, data: bytes, hit: Hit) -> bool:
+        """False if the `first` suspicious place of `data` is an escape, and none in it hides a secret."""
+        if self._raw is None:
             return False
         if not hit.escape or self._odd or self._stands_in(data, hit.start):
             return True

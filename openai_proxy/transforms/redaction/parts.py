@@ -39,8 +39,10 @@ def _has_lists(messages: Any) -> bool:
     return False
 
 
-def has_split(document: Mapping[str, Any], finder: Finder) -> bool:
-    """True if the parts of a message may hold a secret together."""
+def has_split(document: Mapping[str, Any], finder: Finder, *, alone: bool) -> bool:
+    """True if the parts of a message may hold a secret together. `alone`: none of them holds one, or an escape."""
+    if alone:
+        return finder.suspects(b"\n".join(_seams(texts, finder.seam) for _, texts in part_lists(document)))
     return any(finder.suspects(b"".join(texts)) for _, texts in part_lists(document))
 
 
@@ -74,13 +76,16 @@ def joined(document: Mapping[str, Any], looked: Looked, finder: Finder) -> dict[
     `document` is what the body was before its strings were cleaned one by one; `looked` tells what that changed.
     """
     lengths = {len(text) for text in looked.texts}
+    alone: list[tuple[list[Path], list[bytes]]] = []
     changes: dict[Path, bytes] = {}
-    for paths, before in part_lists(document):
-        texts = [looked.texts.get(text, text) if len(text) in lengths else text for text in before]
-        plain = not looked.rest and not any(len(text) in lengths and text in looked.texts for text in before)
-        if plain and not finder.suspects(_seams(before, finder.reach)):
-            continue
-        changes.update(_without(paths, texts, finder))
+    for paths, texts in part_lists(document):
+        if looked.rest or any(len(text) in lengths and text in looked.texts for text in texts):
+            changes.update(_without(paths, [looked.texts.get(text, text) for text in texts], finder))
+        else:
+            alone.append((paths, texts))
+    if finder.suspects(b"\n".join(_seams(texts, finder.seam) for _, texts in alone)):
+        for paths, texts in alone:
+            changes.update(_without(paths, texts, finder))
     return changes
 
 
