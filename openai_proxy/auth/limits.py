@@ -197,10 +197,10 @@ def exhausted(unit: int, limit: float, left: float) -> RateLimited:
     what, period = UNITS[unit]
     seconds = max(math.ceil(left), 1)
     return RateLimited(
-        f"The limit of {limit:g} {what} a {period} is reached. Try again {_later(seconds)}.",
+        f"The limit of {_counted(limit, what)} a {period} is reached. Try again {_later(seconds)}.",
         headers={
             "Retry-After": str(seconds),
-            f"x-ratelimit-limit-{what}": f"{limit:g}",
+            f"x-ratelimit-limit-{what}": str(int(limit)),
             f"x-ratelimit-remaining-{what}": "0",
             f"x-ratelimit-reset-{what}": f"{seconds}s",
         },
@@ -210,14 +210,19 @@ def exhausted(unit: int, limit: float, left: float) -> RateLimited:
 def too_many(limit: float) -> RateLimited:
     """The 429 for too many requests at the same time."""
     return RateLimited(
-        f"{limit:g} requests are running already. Try again when one has ended.",
+        f"{_counted(limit, 'requests')} {'is' if limit == 1 else 'are'} running already. Try again when one has ended.",
         code="too_many_requests",
         headers={
             "Retry-After": "1",
-            "x-ratelimit-limit-concurrent": f"{limit:g}",
+            "x-ratelimit-limit-concurrent": str(int(limit)),
             "x-ratelimit-remaining-concurrent": "0",
         },
     )
+
+
+def _counted(number: float, what: str) -> str:
+    """`2000000 tokens`, `1 request`: limits are whole numbers, and no client reads 2e+06."""
+    return f"{int(number)} {what if number != 1 else what.removesuffix('s')}"
 
 
 def _later(seconds: int) -> str:

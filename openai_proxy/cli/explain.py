@@ -84,8 +84,8 @@ def lines(generation: object, caller: object, model: str) -> Iterator[str]:
     allowance = generation.allowances.get(caller.group)
     if allowance is not None:
         names = ("requests a minute", "requests a day", "tokens a minute", "tokens a day")
-        told = [f"{number:g} {text}" for number, text in zip(allowance.numbers, names, strict=True) if number]
-        told += [f"{allowance.concurrent:g} at the same time"] if allowance.concurrent is not None else []
+        told = [f"{int(number)} {text}" for number, text in zip(allowance.numbers, names, strict=True) if number]
+        told += [f"{int(allowance.concurrent)} at the same time"] if allowance.concurrent is not None else []
         yield f"limits: {', '.join(told)}"
 
 

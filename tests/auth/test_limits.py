@@ -97,6 +97,22 @@ def test_tokens_are_what_answers_took(clock: Clock) -> None:
     assert "150 tokens a day" in str(refused(book, ME, limits))
 
 
+@pytest.mark.parametrize(("limit", "words"), [(2_000_000, "2000000 tokens a day"), (1, "1 token a day")])
+def test_large_and_small_limits_are_told_in_plain_numbers(clock: Clock, limit: int, words: str) -> None:
+    book, limits = Book(clock), allowance(tokens_per_day=limit)
+    book.enter(ME, limits)
+    book.used(ME, limit)
+    error = refused(book, ME, limits)
+    assert words in str(error)
+    assert error.headers["x-ratelimit-limit-tokens"] == str(limit)
+
+
+def test_one_request_at_a_time_is_told_as_one(clock: Clock) -> None:
+    book, limits = Book(clock), allowance(concurrent_requests=1)
+    book.enter(ME, limits)
+    assert "1 request is running" in str(refused(book, ME, limits))
+
+
 def test_what_runs_at_the_same_time(clock: Clock) -> None:
     book, limits = Book(clock), allowance(concurrent_requests=2)
     first = book.enter(ME, limits)
