@@ -18,6 +18,7 @@ from openai_proxy.config.problems import ConfigError, Problem
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.proxy_file import read_proxy
 from openai_proxy.config.reading import Reading
+from openai_proxy.config.secret_names import header_secrets
 from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.config.yaml_text import Node
 from openai_proxy.secrets import vault
@@ -120,12 +121,8 @@ def learn(proxy: ProxyConfig) -> None:
     """Tell the vault every key of proxy.yaml (a hashed one is no secret)."""
     for connection in proxy.connections.values():
         vault.learn(connection.api_keys)
-        vault.learn(value for name, value in connection.headers.items() if _named_like_secret(name))
+        vault.learn(header_secrets(connection.headers))
     keys = [*proxy.admin_api_keys, *(key for group in proxy.groups.values() for key in group.api_keys)]
     vault.learn(key for key in keys if not key.startswith("sha256:"))
     if "@" in proxy.limits.storage:
         vault.learn([proxy.limits.storage.partition("://")[2].partition("@")[0].rpartition(":")[2]])
-
-
-def _named_like_secret(name: str) -> bool:
-    return any(word in name.lower() for word in ("key", "token", "secret", "auth", "passw", "cookie"))

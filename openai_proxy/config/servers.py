@@ -10,10 +10,10 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from openai_proxy.config.fields import Flag, Globs, Headers, Seconds, Strict, TextMap, http_url, texts, wrong
+from openai_proxy.config.secret_names import SECRET_NAME, header_secrets
 
 SERVER_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}\Z")
 TRANSPORT_ALIASES = {"http": "streamablehttp", "streamable-http": "streamablehttp", "streamable_http": "streamablehttp"}
-_SECRET_NAME = re.compile(r"key|token|secret|passw|auth|cookie|credential", re.IGNORECASE)
 _VARIABLE = re.compile(r"[^=\x00]+\Z")
 
 
@@ -87,19 +87,14 @@ class ServerConfig(Strict):
     def secrets(self) -> Iterator[str]:
         """What of it is to be written nowhere: values that are named like secrets."""
         for name, value in self.env.items():
-            if _SECRET_NAME.search(name):
+            if SECRET_NAME.search(name):
                 yield value
-        for name, value in self.headers.items():
-            if _SECRET_NAME.search(name):
-                yield value
-                scheme, _, credential = value.partition(" ")
-                if credential and scheme.isalpha():
-                    yield credential.strip()
+        yield from header_secrets(self.headers)
         for name, value in parse_qsl(urlsplit(self.url or "").query):
-            if _SECRET_NAME.search(name):
+            if SECRET_NAME.search(name):
                 yield value
         for flag, value in zip(self.args, (*self.args[1:], ""), strict=False):
-            if flag.startswith("-") and _SECRET_NAME.search(flag):
+            if flag.startswith("-") and SECRET_NAME.search(flag):
                 name, equals, own = flag.partition("=")
                 if equals or not value.startswith("-"):
                     yield own if equals else value

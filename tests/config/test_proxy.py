@@ -4,6 +4,7 @@ import pytest
 
 from openai_proxy.config.problems import ConfigError
 from openai_proxy.config.proxy import RouteRule
+from openai_proxy.secrets import vault
 from tests.config.conftest import House
 
 
@@ -59,3 +60,11 @@ def test_an_unknown_key_is_told_with_its_place_and_the_nearest_right_one(house: 
         (3, 5, 'unknown key "api_bsae" in connections.a (did you mean "api_base"?)'),
         (4, 1, 'unknown key "prot" (did you mean "port"?)'),
     ]
+
+
+def test_the_credential_in_a_header_is_a_secret_by_itself(house: House) -> None:
+    headers = "{Authorization: Bearer cred-of-header-1, X-Api-Key: key-of-header-1, X-Title: title-of-header-1}"
+    house.write("proxy.yaml", f"connections:\n  a: {{api_type: openai, headers: {headers}}}\n")
+    house.load()
+    assert {"cred-of-header-1", "Bearer cred-of-header-1", "key-of-header-1"} <= vault.known()
+    assert "title-of-header-1" not in vault.known()
