@@ -1,6 +1,5 @@
 """The proxy inside another aiohttp program."""
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from aiohttp import ClientSession, web
 
 from openai_proxy import ToolHandler, build_app
 from tests.harness.upstream import Upstream
+from tests.harness.waiting import turning_until
 
 MODEL = "name: helper\nupstream_model: echo-1\nsystem_prompt: 'It is {{weather(place=\"here\")}}.'\ntools: [weather]\n"
 
@@ -92,10 +92,7 @@ async def test_it_serves_beside_the_programs_own_pages(url: str, rows: list[dict
             assert answer.status == 401
         async with client.get(f"{url}/llm/nothing", headers=ANN) as answer:
             assert answer.status == 404
-    for _ in range(200):
-        if len(rows) >= 3:
-            break
-        await asyncio.sleep(0.02)
+    await turning_until(lambda: len(rows) >= 3, "every answer has its row")
     assert {row["group"] for row in rows if row["status"] == 200} == {"family"}
 
 

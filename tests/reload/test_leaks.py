@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from openai_proxy.runtime import reload
+from tests.harness.waiting import turning_until
 from tests.reload.process import lag, reloading, write_house, write_model
 
 
@@ -34,10 +35,7 @@ async def test_hundreds_of_reloads_leave_nothing_behind(tmp_path: Path) -> None:
                 if number % 10 == 0:
                     (tmp_path / "conf" / "models" / "m5.yaml").write_text("name: [\n" if number % 20 else "name: m5\n")
                 await reloads.ask()
-            for _ in range(500):
-                if not len(state.leases):
-                    break
-                await asyncio.sleep(0.01)
+            await turning_until(lambda: not len(state.leases), "every configuration but the last is let go of")
 
         state.leases._grace = 0.01
         barrier = threading.Barrier(min(32, (os.cpu_count() or 1) + 4))
@@ -47,7 +45,7 @@ async def test_hundreds_of_reloads_leave_nothing_behind(tmp_path: Path) -> None:
         number = state.generation.number
         await edit(300)
         assert state.generation.number >= number + 290
-        assert held() == before
+        await turning_until(lambda: held() == before, f"nothing more is held than {before}")
         assert len(gc.get_objects()) - objects < 300  # not one for each reload
 
 
