@@ -16,9 +16,13 @@ from openai_proxy.api.reply import Reply
 from openai_proxy.errors import ProxyError, UpstreamAuthError, UpstreamError, UpstreamRedirect
 from openai_proxy.exchange import Exchange, Headers, Outcome, UpstreamResponse
 from openai_proxy.upstream.failover import Opened
+from openai_proxy.upstream.openai import OpenAIProvider
 
 MAX_ERROR_BODY = 64 * 1024
 """An error body up to this size is read whole and searched for our key (contract §3)."""
+
+_CREDENTIALS = frozenset({"authorization", "api-key", "x-api-key"})
+"""Header fields a connection may carry its key in, in place of `api_key`."""
 
 DONE_ENDS = (b"data: [DONE]\n\n", b"data: [DONE]\r\n\r\n")
 AFTER_DONE = 0.5
@@ -157,7 +161,8 @@ async def check_answer(opened: Opened) -> list[bytes]:
         if field(response.headers, b"location") is not None:
             raise UpstreamRedirect(f"{who} redirects elsewhere; its address is probably wrong.")
         return []
-    if opened.key is None:  # there is none, or the caller's own went up
+    keys = _ours(opened)
+    if not keys:  # there is none, or the caller's own went up
         return []
     if status in (401, 403):
         raise UpstreamAuthError(f"{who} refused its API key.")
@@ -166,18 +171,29 @@ async def check_answer(opened: Opened) -> list[bytes]:
     while size <= MAX_ERROR_BODY and (piece := await response.chunk()):
         read.append(piece)
         size += len(piece)
-    if size <= MAX_ERROR_BODY and _holds(b"".join(read), opened.key, response.headers):
+    if size <= MAX_ERROR_BODY and _holds(b"".join(read), keys, response.headers):
         raise UpstreamAuthError(f"{who} answered with an error that holds its API key.")
     return read
 
 
-def _holds(body: bytes, key: str, headers: Headers) -> bool:
+def _ours(opened: Opened) -> list[str]:
+    """Our credentials that went up: the key, or what the connection's own `headers` say in its place."""
+    if opened.key is not None:
+        return [opened.key]
+    config = opened.provider.config if isinstance(opened.provider, OpenAIProvider) else None
+    if config is None:
+        return []
+    values = [value for name, value in config.headers.items() if name.lower() in _CREDENTIALS]
+    return [key for value in values if (key := value.rpartition(" ")[2])]
+
+
+def _holds(body: bytes, keys: list[str], headers: Headers) -> bool:
     if field(headers, b"content-encoding") is not None:
         try:
             body = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, 16 * MAX_ERROR_BODY)
         except zlib.error:
             return False
-    return key.encode() in body
+    return any(key.encode() in body for key in keys)
 
 
 def _announced(headers: Headers) -> int | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import DaemonFactory
 from tests.front.house import front_conf, serving
 from tests.harness.answers import check_error
 from tests.harness.daemon import CANARY, Daemon
@@ -116,6 +117,16 @@ def test_health_can_be_closed(make_daemon: object, upstream: Upstream) -> None:
     closed: Daemon = make_daemon(conf)  # type: ignore[operator]
     check_error(closed.get("/health"), 401)
     assert closed.get("/health", key=PLAIN).status == 200
+
+
+def test_a_key_in_a_connections_headers_is_ours_too(make_daemon: DaemonFactory, upstream: Upstream) -> None:
+    by_header = {"api_base": upstream.url, "max_retries": 0, "headers": {"api-key": CANARY}}
+    daemon = make_daemon(front_conf(upstream, connections={"azure": by_header}))
+    for answer in (plain(b"{}", "401 Unauthorized"), plain(f"wrong: {CANARY}".encode(), "400 Bad Request")):
+        play = upstream.play(answer)
+        error = check_error(daemon.chat(f"azure:{play.model}"), 502, "upstream_auth")
+        assert "azure" in error["message"]
+        assert play.wait().header("api-key") == CANARY
 
 
 def test_require_api_key_without_any_key_serves_nobody(make_daemon: object, upstream: Upstream) -> None:
