@@ -30,7 +30,8 @@ ROOTS = (
     "response",
 )
 """Where a path may begin. `request` is the body as it was asked; `response` the answer in one shape for every API:
-id, model, content, reasoning, tool_calls, finish_reason, usage, error."""
+id, model, content, reasoning, tool_calls, finish_reason, usage, error. The way to them in a chat completion
+(`response.choices.0.message.content`) leads there too."""
 
 
 def trouble(path: str) -> str | None:
@@ -86,7 +87,15 @@ def select(record: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]
     """The row of `columns` (name -> path); all that is known where none are named. What is not there is None."""
     if not columns:
         return record
-    return {name: _follow(record, path.split(".")) for name, path in columns.items()}
+    return {name: _follow(record, _steps(path)) for name, path in columns.items()}
+
+
+def _steps(path: str) -> list[str]:
+    steps = path.split(".")
+    if steps[:3] == ["response", "choices", "0"]:
+        inner = 4 if steps[3:4] in (["message"], ["delta"]) else 3
+        return ["response", *steps[inner:]]
+    return steps
 
 
 def _follow(value: Any, steps: list[str]) -> Any:
