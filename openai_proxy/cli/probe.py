@@ -1,7 +1,7 @@
 """What `check --connect` tries: does each connection list its models, does each MCP server start?"""
 
 import asyncio
-import time
+import logging
 
 from openai_proxy.config.connection import ConnectionConfig
 from openai_proxy.config.problems import Problem
@@ -59,23 +59,24 @@ def _wrong_status(status: int) -> str | None:
 
 
 async def servers(snapshot: Snapshot) -> list[Result]:
-    """Start every enabled MCP server and wait, each its own `start_timeout`, until it is ready."""
+    """Start every enabled MCP server and wait until each is ready or its start has failed."""
     wanted = {name: server for name, server in snapshot.servers.items() if server.enabled}
     if not wanted:
         return []
     from openai_proxy.tools.mcp.supervisor import Supervisor  # the MCP SDK only where a server is configured
 
+    noise = logging.getLogger("openai_proxy.tools.mcp")
+    level = noise.level
+    noise.setLevel(logging.ERROR)  # what goes wrong is told as a problem
     supervisor = Supervisor()
     try:
         supervisor.reconcile(wanted)
-        deadline = time.monotonic() + max(server.start_timeout for server in wanted.values())
-        while True:
-            states = {row["name"]: row for row in supervisor.status()}
-            if all(states[name]["state"] in ("ready", "needs-auth") for name in wanted) or time.monotonic() > deadline:
-                break
-            await asyncio.sleep(0.1)
+        # A start that has failed is an answer: the next try is the daemon's business, and may be minutes away.
+        await supervisor.wait_ready(list(wanted), max(server.start_timeout for server in wanted.values()) + 1)
+        states = {row["name"]: row for row in supervisor.status()}
     finally:
         await supervisor.aclose()
+        noise.setLevel(level)
     results: list[Result] = []
     for name in wanted:
         row = states[name]

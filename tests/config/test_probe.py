@@ -1,5 +1,6 @@
 """`check --connect`: what a connection and an MCP server answer."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -77,3 +78,11 @@ async def test_a_server_that_dies_is_told(house: House) -> None:
     assert label == "MCP server a"
     assert problem is not None
     assert (problem.line, problem.message.partition(":")[0]) == (3, "MCP server a is not ready")
+
+
+async def test_a_start_that_failed_is_not_waited_for(house: House) -> None:
+    house.write("mcp/servers.yaml", "servers:\n  a: {command: /nowhere/at/all, start_timeout: 600}\n")
+    async with asyncio.timeout(20):
+        [(_, problem)] = await servers(house.load())
+    assert problem is not None
+    assert "not found" in problem.message
