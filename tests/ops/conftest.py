@@ -13,14 +13,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Installation:
-    """`make install` into a staging directory, in a process group of its own, after everything else (nice)."""
+    """`make install` into a staging directory, in a process group of its own."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="openai-proxy-stage-"))
         self.root = self.folder / "root"
         with (self.folder / "output").open("wb") as output:
             self._make = subprocess.Popen(
-                ["nice", "-n", "5", "make", "install", f"DESTDIR={self.root}"],
+                ["make", "install", f"DESTDIR={self.root}"],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
