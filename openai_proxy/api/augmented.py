@@ -169,7 +169,8 @@ async def _refused(visit: Visit, refused: UpstreamRefused) -> None:
 
 def _note_id(visit: Visit, headers: Headers) -> None:
     upstream = field(headers, b"x-request-id")
-    visit.reply.extra.append(("x-request-id", upstream.decode("latin-1") if upstream else visit.exchange.id))
+    name = upstream.decode("utf-8", "surrogateescape") if upstream else visit.exchange.id
+    visit.reply.extra.append(("x-request-id", name))
     if visit.exchange.tries > 1:
         visit.reply.extra.append(("x-proxy-attempts", str(visit.exchange.tries)))
 

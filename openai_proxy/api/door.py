@@ -9,7 +9,7 @@ from aiohttp.web_response import StreamResponse
 
 from openai_proxy.api import admin, chat, models, realtime
 from openai_proxy.api.body import RequestBody
-from openai_proxy.api.headers import clean
+from openai_proxy.api.headers import lines
 from openai_proxy.api.ids import new_id
 from openai_proxy.api.lane import Prior
 from openai_proxy.api.paths import endpoint, split_target
@@ -72,7 +72,7 @@ class Door:
         if origin is not None and gate.origins.allows(origin, headers.get("Host")):
             if request.method == "OPTIONS" and "Access-Control-Request-Method" in headers:
                 requested = headers.get("Access-Control-Request-Headers")
-                reply.begin(204, b"No Content", _lines(OriginRule.preflight(origin, requested)), 0)
+                reply.begin(204, b"No Content", lines(OriginRule.preflight(origin, requested)), 0)
                 await reply.end()
                 return
             reply.extra += OriginRule.grant(origin)
@@ -217,7 +217,3 @@ def _own_bearer(generation: Generation, request: BaseRequest) -> bytes | None:
     if generation.gate.keys_required and token is not None and generation.gate.credential(request.headers) == token:
         return None
     return authorization.encode("utf-8", "surrogateescape")
-
-
-def _lines(fields: list[tuple[str, str]]) -> bytes:
-    return "".join(f"{name}: {clean(value)}\r\n" for name, value in fields).encode("latin-1", "replace")

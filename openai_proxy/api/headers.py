@@ -69,8 +69,12 @@ def clean(value: str) -> str:
 
 
 def lines(fields: Iterable[tuple[str, str]]) -> bytes:
-    """Header lines of our own."""
-    return "".join(f"{name}: {clean(value)}\r\n" for name, value in fields).encode("latin-1", "replace")
+    """Header lines of our own; what a client sent goes back in the bytes it came in, whatever they are."""
+    text = "".join(f"{name}: {clean(value)}\r\n" for name, value in fields)
+    try:
+        return text.encode("utf-8", "surrogateescape")  # as aiohttp reads them
+    except UnicodeEncodeError:  # half a character, out of JSON
+        return text.encode("utf-8", "replace")
 
 
 def wire_lines(fields: Headers) -> bytes:

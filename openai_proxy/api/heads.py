@@ -9,7 +9,7 @@ an edit empties it, and a revoked key with it.
 import re
 from typing import Any
 
-from openai_proxy.api.headers import clean, upstream_fields
+from openai_proxy.api.headers import lines, upstream_fields
 from openai_proxy.api.plan import Plan
 from openai_proxy.auth.gate import Gate, bearer
 from openai_proxy.auth.peers import host_name
@@ -44,7 +44,7 @@ class KnownHead:
         self.session: str | None = headers.get("X-Session-ID")
         self.extra = b""
         if self.session is not None:
-            self.extra = f"X-Session-ID: {clean(self.session[:256])}\r\n".encode("latin-1", "replace")
+            self.extra = lines((("X-Session-ID", self.session[:256]),))
 
 
 class Kept:

@@ -39,19 +39,24 @@ class OpenAIProvider:
         self._prefix = origin.prefix.encode()
         self._host_line = b"Host: " + origin.authority.encode() + b"\r\n"
         self._own_lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in own)
+        self._own_lines_beside_callers = b"".join(
+            f"{name}: {value}\r\n".encode() for name, value in own if name.lower() != "authorization"
+        )
         self._own_sets_authorization = "authorization" in extra
 
     def start_of_head(self, method: bytes, path: bytes, key: str | None, client_authorization: bytes | None) -> bytes:
         """Request line, Host, credentials and the connection's own header lines."""
         authorization: bytes | None = None
+        own_lines = self._own_lines
         if self.config.forward_auth and client_authorization is not None:
             authorization = client_authorization
+            own_lines = self._own_lines_beside_callers
         elif key is not None and not self._own_sets_authorization:
             authorization = b"Bearer " + key.encode()
         line = b"%b %b%b HTTP/1.1\r\n%b" % (method, self._prefix, path, self._host_line)
         if authorization is not None:
             line += b"Authorization: " + authorization + b"\r\n"
-        return line + self._own_lines
+        return line + own_lines
 
     def post_head(self, path: str, key: str | None, fields: Headers) -> bytes:
         """The head of a POST with the client's `fields`, up to the number of its Content-Length; for the lane."""

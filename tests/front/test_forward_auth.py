@@ -11,13 +11,20 @@ from tests.harness.plays import plain
 from tests.harness.upstream import Upstream
 
 PLAIN = "sk-family-0123456789abcdef"
+OWN = [("x-api-key", PLAIN), ("Authorization", "Bearer the-callers-own-token")]
 
 
 @pytest.fixture(scope="module")
 def daemon(way: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     rotating = connection(upstream.url, api_keys=[CANARY, "sk-second-0123456789"])
     del rotating["api_key"]
-    forward = {"forward": connection(upstream.url, forward_auth=True), "rotating": rotating}
+    forward = {
+        "forward": connection(upstream.url, forward_auth=True),
+        "named": connection(
+            upstream.url, forward_auth=True, headers={"authorization": f"Token {CANARY}", "x-own": "1"}
+        ),
+        "rotating": rotating,
+    }
     conf = front_conf(upstream, connections=forward, groups={"family": {"api_keys": [PLAIN]}})
     with serving(tmp_path_factory.mktemp(way), conf, way) as running:
         yield running
@@ -33,6 +40,15 @@ def test_with_forward_auth_the_callers_own_token_goes_upstream(daemon: Daemon, u
     assert seen.header("authorization") == "Bearer the-callers-own-token"
     assert seen.header("x-api-key") is None
     assert CANARY not in str(seen.headers)
+
+
+def test_the_callers_token_takes_the_place_of_a_configured_one(daemon: Daemon, upstream: Upstream) -> None:
+    play = upstream.play(plain(b"{}"))
+    daemon.chat(f"named:{play.model}", headers=OWN)
+    daemon.chat(f"named:{play.model}", key=PLAIN)
+    first, second = play.requests
+    assert (first.header("authorization"), first.header("x-own")) == ("Bearer the-callers-own-token", "1")
+    assert (second.header("authorization"), second.header("x-own")) == (f"Token {CANARY}", "1")
 
 
 def test_with_forward_auth_the_upstreams_refusal_passes(daemon: Daemon, upstream: Upstream) -> None:
@@ -54,9 +70,6 @@ def test_other_connections_get_their_own_key_as_ever(daemon: Daemon, upstream: U
     play = upstream.play(plain(b"{}"))
     assert daemon.chat(play.model, key=PLAIN).status == 200
     assert play.wait().header("authorization") == f"Bearer {CANARY}"
-
-
-OWN = [("x-api-key", PLAIN), ("Authorization", "Bearer the-callers-own-token")]
 
 
 @pytest.mark.parametrize("status", ["500 Broken", "429 Slow Down", "503 Busy"])

@@ -153,13 +153,15 @@ def test_every_answer_has_a_request_id(daemon: Daemon, upstream: Upstream) -> No
 
 
 @pytest.mark.parametrize("target", ["/v1/chat/completions", "/v1/models", "/health", "/nowhere", "/v1/files"])
-def test_a_session_id_is_echoed_everywhere(daemon: Daemon, target: str) -> None:
-    headers = [("X-Session-ID", "kitchen-1")]
+@pytest.mark.parametrize("session", ["kitchen-1", "küche".encode().decode("latin-1"), "küche"])
+def test_a_session_id_is_echoed_everywhere_in_its_own_bytes(daemon: Daemon, target: str, session: str) -> None:
+    headers = [("X-Session-ID", session)]  # the harness writes and reads latin-1: bytes as they are
     if target.endswith("completions"):
-        assert daemon.chat("m", headers=headers).header("x-session-id") == "kitchen-1"
-        assert daemon.post(target, b"oops", headers=headers).header("x-session-id") == "kitchen-1"
+        for _ in range(2):
+            assert daemon.chat("m", headers=headers).header("x-session-id") == session
+        assert daemon.post(target, b"oops", headers=headers).header("x-session-id") == session
     else:
-        assert daemon.get(target, headers=headers).header("x-session-id") == "kitchen-1"
+        assert daemon.get(target, headers=headers).header("x-session-id") == session
 
 
 def test_no_session_id_is_invented(daemon: Daemon) -> None:
