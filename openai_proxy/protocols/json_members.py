@@ -24,6 +24,8 @@ CONTROL = frozenset(
 )  # fmt: skip
 """Members a rule of the proxy may read or write."""
 
+MAX_EXACT = 64 * 1024  # bytes of a body that is written anew to compare it
+
 _QUOTED = {name: b'"' + name.encode() + b'"' for name in CONTROL}
 _AS_NAME = {name: re.compile(re.escape(quoted) + rb"[ \t\r\n]*:") for name, quoted in _QUOTED.items()}
 """The name before a colon: `"role": "user"` is no second `user` member."""
@@ -45,8 +47,12 @@ def parse_object(body: bytes) -> dict[str, Any]:
     Raises BadRequest (`invalid_json`) for anything else: no object, not UTF-8, NaN or infinite numbers, nesting
     beyond 1024 levels, and duplicate or case-variant control members.
     """
+    exact = False
     try:
         document = orjson.loads(body)
+        # Compact JSON, as most clients write it, comes out again byte for byte; then no name stood twice, and none hid
+        # behind escapes. A third of what counting the names costs.
+        exact = len(body) <= MAX_EXACT and orjson.dumps(document) == body
     except orjson.JSONDecodeError:
         document = _by_the_letter(body)
     if type(document) is not dict:
@@ -55,9 +61,9 @@ def parse_object(body: bytes) -> dict[str, Any]:
         if name not in CONTROL:
             if not (name.islower() and name.isascii()) and name.casefold() in CONTROL:
                 raise _ambiguous(name)
-        elif body.count(_QUOTED[name]) > 1 and len(_AS_NAME[name].findall(body)) > 1:
+        elif not exact and body.count(_QUOTED[name]) > 1 and len(_AS_NAME[name].findall(body)) > 1:
             return _checked(body, document)
-    if b"\\u00" in body:  # a name may hide behind escapes: "\u006dodel"
+    if not exact and b"\\u00" in body:  # a name may hide behind escapes: "\u006dodel"
         return _checked(body, document)
     return document
 

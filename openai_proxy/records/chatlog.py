@@ -71,14 +71,14 @@ class ChatLog:
             record["api_key_id"] = caller.key_id
         self._add(exchange, conversation, record)
 
-    def add(self, key: tuple[str, str], asked: bytes, said: bytes) -> None:
-        """Both lines of a plain exchange, as `express.py` made them. `key`: its model and its conversation."""
-        self.held += len(asked) + len(said)
+    def add(self, key: tuple[str, str], added: list[bytes]) -> None:
+        """Lines as `express.py` makes them. `key`: their model and conversation."""
+        self.held += sum(map(len, added))
         lines = self._lines.get(key)
         if lines is None:
-            self._lines[key] = [asked, said]
+            self._lines[key] = added
         else:
-            lines += (asked, said)
+            lines += added
 
     def tool_call(self, exchange: Exchange, conversation: str, at: float, payload: dict[str, Any]) -> None:
         """The line of a tool call that was answered by us."""

@@ -79,7 +79,7 @@ class Conversations:
         self._clock = clock
         self._limit = limit
         self._lock = Lock()
-        self._minutes: OrderedDict[str, tuple[int, int, str]] = OrderedDict()
+        self._minutes: OrderedDict[str, _Minute] = OrderedDict()
 
     def identify(self, exchange: Exchange, body: dict[str, Any], messages: Any) -> tuple[str, str | None]:
         """The conversation's id, and the opening to call `answered` with (None: the answer need not be told)."""
@@ -91,6 +91,9 @@ class Conversations:
             known = self._known.get(_mark("response", previous))
             if known is not None:
                 return known, ""
+        identity = exchange.caller.identity
+        if (shared := self._shared(identity)) is not None and not _quotes_an_answer(messages):
+            return shared, ""
         first = answer = None
         for message in messages if isinstance(messages, list) else ():
             if not isinstance(message, dict):
@@ -101,12 +104,9 @@ class Conversations:
             elif role == "assistant":
                 answer = plain(message.get("content")) or call_names(message.get("tool_calls"))
                 break
-        identity = exchange.caller.identity
         opening = f"{identity}\x1e{first or ''}"
         if answer is None:
-            with self._lock:
-                conversation, alone = self._new(exchange, identity)
-            return conversation, opening if alone else ""
+            return self._new(exchange, identity), opening
         mark = _mark(opening, answer)
         with self._lock:
             found = self._known.get(mark)
@@ -132,17 +132,43 @@ class Conversations:
             if len(known) > self._limit:
                 known.popitem(last=False)
 
-    def _new(self, exchange: Exchange, identity: str) -> tuple[str, bool]:
-        """The id of a conversation that begins now, and whether it has that id for itself."""
-        minute = int(self._clock() // 60)
-        since, count, last = self._minutes.get(identity, (minute, 0, ""))
-        if since != minute:
-            count = 0
-        alone = count < BULK or not last
-        if alone:
+    def _shared(self, identity: str) -> str | None:
+        """The conversation a batch job's requests share for the rest of the minute; None for everybody else."""
+        minute = self._minutes.get(identity)
+        if minute is None or minute.begun < BULK or minute.number != int(self._clock() // 60):
+            return None
+        return minute.last
+
+    def _new(self, exchange: Exchange, identity: str) -> str:
+        """The id of a conversation that begins now."""
+        number = int(self._clock() // 60)
+        with self._lock:
+            minute = self._minutes.get(identity)
+            if minute is None:
+                minute = self._minutes[identity] = _Minute()
+                if len(self._minutes) > 1000:
+                    self._minutes.popitem(last=False)
+            if minute.number != number:
+                minute.number, minute.begun = number, 0
+            minute.begun += 1
             stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(exchange.created_at))
-            last = f"{stamp}-{random.getrandbits(32):08x}"
-        self._minutes[identity] = (minute, count + 1, last)
-        if len(self._minutes) > 1000:
-            self._minutes.popitem(last=False)
-        return last, alone
+            minute.last = f"{stamp}-{random.getrandbits(32):08x}"
+            return minute.last
+
+
+class _Minute:
+    """What one caller began in one minute."""
+
+    __slots__ = ("begun", "last", "number")
+
+    def __init__(self) -> None:
+        self.number = -1
+        self.begun = 0
+        self.last = ""
+
+
+def _quotes_an_answer(messages: Any) -> bool:
+    return any(
+        isinstance(message, dict) and message.get("role") == "assistant"
+        for message in (messages if isinstance(messages, list) else ())
+    )

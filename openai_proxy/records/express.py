@@ -12,7 +12,7 @@ What can wait for a disk stays with the thread: it takes whole lines and writes 
 Whatever is large or not quite ordinary is left to the general way, before anything was written; a test compares both.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import orjson
 
@@ -21,28 +21,27 @@ from openai_proxy.records import chatlog
 from openai_proxy.records.conversation import Conversations
 from openai_proxy.records.entry import SMALL, Entry
 from openai_proxy.records.requests import tool_names
-from openai_proxy.records.sums import Kind, Kinds
+from openai_proxy.records.sums import Kind, Kinds, Sum
 from openai_proxy.records.tokens import Tokens, read_usage
 from openai_proxy.records.work import Sink
 
-MAX_ABOUTS = 2000
 _UNUSUAL_ANSWER = ("tool_calls", "function_call", "reasoning_content", "reasoning", "refusal")
 _REQUEST = b'{"type":"request","ts":"'
 _RESPONSE = b'{"type":"response","ts":"'
-_ID = b'","request_id":'
+_ID = b'","request_id":"'
+_MESSAGES = b'"messages":'
 
 
-class Lines(NamedTuple):
-    """One exchange, ready to be written."""
+class Lines:
+    """Some exchanges, ready to be written."""
 
-    key: tuple[str, str]  # model and conversation: the file
-    asked: bytes
-    said: bytes
-    kind: Kind
-    duration: float  # seconds
-    first: float
-    tokens: Tokens
-    exchange: Exchange | None  # only where a sink wants to be told of each
+    __slots__ = ("files", "single", "size", "sums")
+
+    def __init__(self) -> None:
+        self.files: dict[tuple[str, str], list[bytes]] = {}  # model and conversation -> lines
+        self.sums: list[Sum] = []
+        self.single: list[tuple[Exchange, Tokens]] = []  # only where a sink wants to be told of each
+        self.size = 0  # bytes
 
 
 class Books(Protocol):
@@ -58,10 +57,24 @@ class Express:
     def __init__(self, books: Books) -> None:
         self._books = books
         self._kinds = Kinds()
-        self._abouts: dict[tuple[str, str], bytes] = {}  # what every line of a file says of its conversation
+        self._summed: list[Kind] = []
+        self._lines = Lines()
 
-    def lines(self, entry: Entry) -> Lines | None:
-        """The lines of a closed `entry` if it is plain; None if it is not, and nothing was done."""
+    def take(self) -> Lines | None:
+        """What was made since the last time; None if nothing was."""
+        made = self._lines
+        if not made.size:
+            return None
+        for kind in self._summed:
+            assert kind.sum is not None
+            made.sums.append(kind.sum)
+            kind.sum = None
+        self._summed.clear()
+        self._lines = Lines()
+        return made
+
+    def record(self, entry: Entry) -> bool:
+        """Make the lines of a closed `entry` if it is plain; False if it is not, and nothing was done."""
         exchange, body = entry.exchange, entry.body
         if (
             body is None
@@ -79,7 +92,7 @@ class Express:
             or exchange.ended is None
             or len(exchange.attempts) > 1
         ):
-            return None
+            return False
         try:
             asked: Any = entry.document if entry.document is not None else orjson.loads(body)
             parts = entry.parts
@@ -91,7 +104,7 @@ class Express:
             messages = asked["messages"]
             finish = choice.get("finish_reason")
         except (AttributeError, KeyError, TypeError, ValueError):
-            return None
+            return False
         if (
             type(content) is not str
             or type(usage) is not dict
@@ -102,13 +115,13 @@ class Express:
             or b";base64," in body
             or (len(message) > 2 and any(map(message.get, _UNUSUAL_ANSWER)))
         ):
-            return None
+            return False
         tokens = read_usage(usage)
         if tokens.cost is not None or tokens.cached > tokens.input:
-            return None  # what such an exchange costs cannot be told from sums
-        return self._lines(exchange, asked, messages, content, finish, usage, tokens)
+            return False  # what such an exchange costs cannot be told from sums
+        return self._record(exchange, asked, messages, content, finish, usage, tokens)
 
-    def _lines(
+    def _record(
         self,
         exchange: Exchange,
         asked: dict[str, Any],
@@ -117,9 +130,10 @@ class Express:
         finish: str,
         usage: dict[str, Any],
         tokens: Tokens,
-    ) -> Lines | None:
+    ) -> bool:
         assert exchange.ended is not None
         assert exchange.first_byte is not None
+        began = exchange.created_at
         duration = exchange.ended - exchange.started
         first = exchange.first_byte - exchange.started
         conversations, dumps = self._books.conversations, orjson.dumps
@@ -130,31 +144,40 @@ class Express:
                 end = b',"tools":' + dumps(tool_names(asked)) + end
             request = dumps(messages)
             said = dumps({"content": content, "tool_calls": (), "finish_reason": finish or None, "usage": usage})
-            name = dumps(exchange.id)
             conversation, opening = conversations.identify(exchange, asked, messages)
-            key = (exchange.model or chatlog.model_of(exchange), conversation)
-            about = self._abouts.get(key) or self._about(key)
+            if conversation != kind.conversation:
+                kind.speaks_in(exchange.model or chatlog.model_of(exchange), conversation)
         except TypeError:  # a name or id of the client's that is no UTF-8, or a number beyond 64 bits
-            return None
+            return False
         if opening:
             conversations.answered(opening, conversation, content, (), None)
-        began = exchange.created_at
-        ended = chatlog.stamp_of(began + duration)
-        times = b',"duration_ms":%.1f,"ttft_ms":%.1f' % (duration * 1000, first * 1000)
-        return Lines(
-            key,
-            b"".join((_REQUEST, chatlog.stamp_of(began), _ID, name, about, b'"messages":', request, end)),
-            b"".join((_RESPONSE, ended, _ID, name, about, said[1:-1], times, kind.answer_end)),
-            kind,
-            duration,
-            first,
-            tokens,
-            exchange if self._books.sinks else None,
-        )
+        name = exchange.id.encode()  # ours: hexadecimal
+        told = b',"duration_ms":%.1f,"ttft_ms":%.1f' % (duration * 1000, first * 1000)
+        line = b"".join((_REQUEST, chatlog.stamp_of(began), _ID, name, b'"', kind.about, _MESSAGES, request, end))
+        stamp = chatlog.stamp_of(began + duration)
+        answer = b"".join((_RESPONSE, stamp, _ID, name, b'"', kind.about, said[1:-1], told, kind.answer_end))
+        made = self._lines
+        made.size += len(line) + len(answer)
+        lines = made.files.get(kind.key)
+        if lines is None:
+            made.files[kind.key] = [line, answer]
+        else:
+            lines += (line, answer)
+        if self._books.sinks:
+            made.single.append((exchange, tokens))
+        self._sum(kind, exchange, duration, first, tokens)
+        return True
 
-    def _about(self, key: tuple[str, str]) -> bytes:
-        if len(self._abouts) >= MAX_ABOUTS:
-            self._abouts.clear()
-        members = {"conversation_id": key[1], "model": key[0]}
-        about = self._abouts[key] = b"," + orjson.dumps(members)[1:-1] + b","
-        return about
+    def _sum(self, kind: Kind, exchange: Exchange, duration: float, first: float, tokens: Tokens) -> None:
+        entry = kind.sum
+        if entry is None:
+            entry = kind.sum = Sum()
+            self._summed.append(kind)
+        entry.exchange = exchange
+        entry.durations.append(duration)
+        entry.firsts.append(first)
+        entry.read += tokens.input
+        entry.made += tokens.output
+        if tokens.cached or tokens.reasoning:
+            entry.cached += tokens.cached
+            entry.reasoning += tokens.reasoning

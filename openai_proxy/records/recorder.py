@@ -25,7 +25,7 @@ from typing import Any
 
 from openai_proxy.exchange import Exchange
 from openai_proxy.records.entry import CLOSE, FLUSH, LINES, SMALL, Entry, Item
-from openai_proxy.records.express import Express, Lines
+from openai_proxy.records.express import Express
 from openai_proxy.records.scribe import Scribe
 
 log = logging.getLogger(__name__)
@@ -121,27 +121,23 @@ class Recorder:
     def _write_plain(self) -> None:
         """Make lines of the exchanges that ended lately, and hand them to the thread."""
         plain, self._plain = self._plain, []
+        express = self._express
         short = self._offered - self._handled < self._haste and not self.scribe.detailed()
-        size = 0
-        made: list[Lines] = []
         for entry in plain:
-            lines = None
-            if short:
-                try:
-                    lines = self._express.lines(entry)
-                except Exception:
-                    self.scribe.failed += 1
-                    log.exception("an exchange could not be recorded the short way")
-            if lines is not None:
-                made.append(lines)
-                size += len(lines.asked) + len(lines.said) + _OVERHEAD
-                continue
-            if made:  # in the order in which they ended
-                self._put((LINES, None, made, size))
-                made, size = [], 0
+            try:
+                if short and express.record(entry):
+                    continue
+            except Exception:
+                self.scribe.failed += 1
+                log.exception("an exchange could not be recorded the short way")
+            self._hand_over()  # lines stand in the order in which exchanges ended
+            entry.document = None
             self._offer(CLOSE, entry, None, entry.size + (len(entry.body) if entry.body is not None else 0))
-        if made:
-            self._put((LINES, None, made, size))
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        if (lines := self._express.take()) is not None:
+            self._put((LINES, None, lines, lines.size + _OVERHEAD))
 
     def offer(self, kind: int, entry: Entry, payload: Any, size: int) -> None:
         """Queue one item for the thread, or count it as lost."""

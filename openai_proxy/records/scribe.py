@@ -21,7 +21,7 @@ from openai_proxy.records.express import Lines
 from openai_proxy.records.metrics import Metrics
 from openai_proxy.records.requests import bounded, messages_of, without_blobs
 from openai_proxy.records.scrub import Scrubber
-from openai_proxy.records.sums import Sums
+from openai_proxy.records.sums import settle
 from openai_proxy.records.tokens import Tokens, estimate, tokens_of
 from openai_proxy.records.work import Finished, Sink, Sum, Work
 from openai_proxy.secrets import vault
@@ -56,7 +56,6 @@ class Scribe:
         self.readable = frozenset(DIALECTS) | METERED_PATHS
         self.failed = 0  # items that raised: defects of ours
         self.sums: tuple[Sum, ...] = ()  # told of several exchanges at once: usage
-        self._round = Sums()
         self.sinks: tuple[Sink, ...] = ()  # told of every one: limits. Replaced whole, never changed in place
         self.readers: tuple[Sink, ...] = ()  # loggers, who want whole answers and say so by `detailed`
         self.chores: tuple[Callable[[bool], float | None], ...] = ()
@@ -71,8 +70,7 @@ class Scribe:
         """Do one item."""
         if entry is None:
             if kind == LINES:
-                for lines in payload:
-                    self._whole(lines)
+                self._whole(payload)
             elif isinstance(payload, threading.Event):
                 self.settle()
                 self._chores(True)
@@ -96,7 +94,6 @@ class Scribe:
 
     def settle(self) -> None:
         """Nothing is waiting: put everything on disk."""
-        self._round.settle(self)
         self.chat_log.flush()
 
     def settle_some(self) -> None:
@@ -128,10 +125,12 @@ class Scribe:
         return soonest
 
     def _whole(self, lines: Lines) -> None:
-        self.chat_log.add(lines.key, lines.asked, lines.said)
-        self._round.add(lines.kind, lines.duration, lines.first, lines.tokens)
-        if lines.exchange is not None:
-            self._tell(Finished(lines.exchange, 200, _NO_WORK, lines.tokens, None, None), self.sinks)
+        for key, added in lines.files.items():
+            self.chat_log.add(key, added)
+        for entry in lines.sums:
+            settle(entry, self)
+        for exchange, tokens in lines.single:
+            self._tell(Finished(exchange, 200, _NO_WORK, tokens, None, None), self.sinks)
 
     def _begin(self, entry: Entry, work: Work) -> None:
         exchange = entry.exchange

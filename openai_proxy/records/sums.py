@@ -11,10 +11,22 @@ from openai_proxy.records.tokens import Tokens
 MAX_KINDS = 256
 
 
-class Kind:
-    """Exchanges that differ only in their texts and times: the JSON their lines share. Made by the event loop."""
+class Sum:
+    """What some exchanges of one kind come to. Times in seconds."""
 
-    __slots__ = ("answer_end", "exchange", "request_end")
+    __slots__ = ("cached", "durations", "exchange", "firsts", "made", "read", "reasoning")
+
+    def __init__(self) -> None:
+        self.exchange: Exchange | None = None  # the last one
+        self.durations: list[float] = []
+        self.firsts: list[float] = []
+        self.read = self.made = self.cached = self.reasoning = 0
+
+
+class Kind:
+    """Exchanges that differ only in their texts and times: the JSON their lines share. Belongs to the event loop."""
+
+    __slots__ = ("about", "answer_end", "conversation", "key", "request_end", "sum")
 
     def __init__(self, exchange: Exchange) -> None:
         caller = exchange.caller
@@ -26,7 +38,17 @@ class Kind:
         if exchange.upstream_model is not None and exchange.upstream_model != exchange.model:
             ending["upstream_model"] = exchange.upstream_model
         self.answer_end = b"," + orjson.dumps(ending)[1:] + b"\n"
-        self.exchange = exchange  # the last one, for those who are told the sums
+        self.conversation = ""  # the last one, …
+        self.key = ("", "")  # … its file, …
+        self.about = b""  # … and what every line of it says
+        self.sum: Sum | None = None  # since the last hand-over
+
+    def speaks_in(self, model: str, conversation: str) -> None:
+        """The lines to come are of `conversation`. Raises TypeError where a name is no UTF-8."""
+        members = {"conversation_id": conversation, "model": model}
+        self.about = b"," + orjson.dumps(members)[1:-1] + b","
+        self.key = (model, conversation)
+        self.conversation = conversation
 
 
 class Kinds:
@@ -36,7 +58,7 @@ class Kinds:
         self._known: dict[tuple[str | None, ...], Kind] = {}
 
     def of(self, exchange: Exchange) -> Kind:
-        """The kind of `exchange`, which becomes its last."""
+        """The kind of `exchange`."""
         caller = exchange.caller
         key = (exchange.model, exchange.connection, exchange.upstream_model, caller.group, caller.key_id)
         kind = self._known.get(key)
@@ -44,8 +66,6 @@ class Kinds:
             if len(self._known) >= MAX_KINDS:
                 self._known.clear()
             kind = self._known[key] = Kind(exchange)
-        else:
-            kind.exchange = exchange
         return kind
 
 
@@ -59,42 +79,10 @@ class Counters(Protocol):
         ...
 
 
-class _Sum:
-    """What the exchanges of one kind come to since the last time."""
-
-    __slots__ = ("cached", "durations", "firsts", "made", "read", "reasoning")
-
-    def __init__(self) -> None:
-        self.durations: list[float] = []
-        self.firsts: list[float] = []
-        self.read = self.made = self.cached = self.reasoning = 0
-
-
-class Sums:
-    """The sums of one round. Belongs to the recorder's thread."""
-
-    def __init__(self) -> None:
-        self._open: dict[Kind, _Sum] = {}
-
-    def add(self, kind: Kind, duration: float, first: float, tokens: Tokens) -> None:
-        """Count one exchange; times in seconds."""
-        entry = self._open.get(kind)
-        if entry is None:
-            entry = self._open[kind] = _Sum()
-        entry.durations.append(duration)
-        entry.firsts.append(first)
-        entry.read += tokens.input
-        entry.made += tokens.output
-        entry.cached += tokens.cached
-        entry.reasoning += tokens.reasoning
-
-    def settle(self, counters: Counters) -> None:
-        """Tell the sums. A day that begins between two rounds takes what the first of them held."""
-        if not self._open:
-            return
-        summed, self._open = self._open, {}
-        for kind, entry in summed.items():
-            tokens = Tokens(entry.read, entry.made, entry.cached, entry.reasoning)
-            number = len(entry.durations)
-            counters.metrics.counted(kind.exchange, 200, tokens, entry.durations, entry.firsts, number)
-            counters.add(kind.exchange, tokens, number)
+def settle(entry: Sum, counters: Counters) -> None:
+    """Tell one sum. A day that begins between two hand-overs takes what the first of them held."""
+    assert entry.exchange is not None
+    tokens = Tokens(entry.read, entry.made, entry.cached, entry.reasoning)
+    number = len(entry.durations)
+    counters.metrics.counted(entry.exchange, 200, tokens, entry.durations, entry.firsts, number)
+    counters.add(entry.exchange, tokens, number)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from openai_proxy.exchange import Attempt, Caller, Exchange, Outcome, Target
 from openai_proxy.records.entry import Entry
-from openai_proxy.records.express import Express, Lines
+from openai_proxy.records.express import Express
 from openai_proxy.records.service import Records
 from tests.records.conftest import JSON
 
@@ -91,14 +91,13 @@ def test_both_ways_write_the_same(
 
 def test_the_common_case_takes_the_short_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[bool] = []
-    lines = Express.lines
+    record = Express.record
 
-    def noted(self: Express, entry: Entry) -> Lines | None:
-        made = lines(self, entry)
-        taken.append(made is not None)
-        return made
+    def noted(self: Express, entry: Entry) -> bool:
+        taken.append(record(self, entry))
+        return taken[-1]
 
-    monkeypatch.setattr(Express, "lines", noted)
+    monkeypatch.setattr(Express, "record", noted)
     records = Records(tmp_path / "logs", tmp_path / "state")
     for content in ("hello", None):
         entry = records.open(Exchange("r", Caller("::1"), "POST", "/chat/completions", model="m"))
