@@ -168,7 +168,7 @@ class _Minute:
 
 
 def _quotes_an_answer(messages: Any) -> bool:
-    return any(
-        isinstance(message, dict) and message.get("role") == "assistant"
-        for message in (messages if isinstance(messages, list) else ())
-    )
+    for message in messages if isinstance(messages, list) else ():
+        if isinstance(message, dict) and message.get("role") == "assistant":
+            return True
+    return False

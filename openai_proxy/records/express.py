@@ -30,6 +30,7 @@ _REQUEST = b'{"type":"request","ts":"'
 _RESPONSE = b'{"type":"response","ts":"'
 _ID = b'","request_id":"'
 _MESSAGES = b'"messages":'
+SEMICOLON = ord(";")  # one byte is found at 20 GB/s, eight at 1.5
 
 
 class Lines:
@@ -112,7 +113,7 @@ class Express:
             or type(messages) is not list
             or type(finish) is not str
             or "error" in answer
-            or b";base64," in body
+            or (SEMICOLON in body and b";base64," in body)
             or (len(message) > 2 and any(map(message.get, _UNUSUAL_ANSWER)))
         ):
             return False
