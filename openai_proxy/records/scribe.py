@@ -129,6 +129,7 @@ class Scribe:
             self.chat_log.add(key, added)
         for entry in lines.sums:
             settle(entry, self)
+        self.settle_some()
         for exchange, tokens in lines.single:
             self._tell(Finished(exchange, 200, _NO_WORK, tokens, None, None), self.sinks)
 
