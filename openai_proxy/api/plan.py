@@ -20,7 +20,7 @@ class Plan:
         self.route = route
         self.provider = provider
         self.key = key
-        self.rules = rules
+        self.rules = rules or None
         self.model = orjson.dumps(target.model) if target.model is not None else None  # None: as the client wrote it
         self.start = provider.post_head(path, key, fields)
         """The head up to the number of its Content-Length."""

@@ -33,6 +33,7 @@ class Generation:
 
     number: int
     snapshot: Snapshot
+    config: ProxyConfig  # the snapshot's global settings: a field, because every request asks three times
     providers: Mapping[str, Provider]
     gate: Gate
     access: Access
@@ -53,11 +54,6 @@ class Generation:
         augmented = self.snapshot.models.get(model) if model is not None else None
         return rules.refined(augmented.params) if augmented is not None else rules
 
-    @property
-    def config(self) -> ProxyConfig:
-        """The global settings."""
-        return self.snapshot.proxy
-
 
 def build(
     number: int,
@@ -73,6 +69,7 @@ def build(
     return Generation(
         number=number,
         snapshot=snapshot,
+        config=config,
         providers=providers,
         gate=Gate(config, validator),
         validator=validator,
