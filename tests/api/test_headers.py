@@ -61,6 +61,8 @@ def test_a_cleaned_value_is_one_line(value: str) -> None:
 
 
 def test_lines_of_our_own_and_lines_as_they_came() -> None:
-    assert lines([("A", "1"), ("B", "caf\xe9 \u20ac")]) == b"A: 1\r\nB: caf\xe9 ?\r\n"
+    assert lines([("A", "1"), ("B", "caf\xe9 \u20ac")]) == b"A: 1\r\nB: caf\xc3\xa9 \xe2\x82\xac\r\n"
+    assert lines([("A", b"caf\xe9".decode("utf-8", "surrogateescape"))]) == b"A: caf\xe9\r\n"
+    assert lines([("A", "half \ud800")]) == b"A: half ?\r\n"
     assert wire_lines([(b"a", b"\xff"), (b"B", b"")]) == b"a: \xff\r\nB: \r\n"
     assert wire_lines([]) == b""
