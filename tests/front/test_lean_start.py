@@ -22,3 +22,27 @@ HEAVY = (
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     done = subprocess.run([sys.executable, "-c", PROBE, HEAVY], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == ""
+
+
+CONNECT = """
+import asyncio, socket, sys, uvloop
+from openai_proxy.upstream.origin import Origin
+from openai_proxy.upstream.pool import Pool
+from openai_proxy.upstream.watch import Watch
+
+async def main():
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for host in ("127.0.0.1", "localhost"):
+            pool = Pool("p", Origin.parse(f"http://{host}:{server.getsockname()[1]}/v1"), Watch(loop), loop)
+            await pool.connect(5)
+            pool.close()
+    print("encodings.idna" in sys.modules)
+
+uvloop.run(main())
+"""
+
+
+def test_connecting_to_a_provider_imports_no_codec_for_international_names() -> None:
+    done = subprocess.run([sys.executable, "-c", CONNECT], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == "False"
