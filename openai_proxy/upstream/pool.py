@@ -94,9 +94,8 @@ class Pool:
     async def _connect(self) -> HttpConnection:
         loop = self._loop
         origin = self.origin
-        infos = _literal(origin.host, origin.port) or await loop.getaddrinfo(
-            origin.host, origin.port, type=socket.SOCK_STREAM
-        )
+        host = origin.host.encode() if origin.host.isascii() else origin.host
+        infos = _literal(origin.host, origin.port) or await loop.getaddrinfo(host, origin.port, type=socket.SOCK_STREAM)
         sock = await aiohappyeyeballs.start_connection(
             [_in_bytes(info) for info in infos], happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY, interleave=1, loop=loop
         )

@@ -32,7 +32,7 @@ from openai_proxy.upstream.watch import Watch
 
 async def main():
     loop = asyncio.get_running_loop()
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server((b"127.0.0.1", 0)) as server:
         for host in ("127.0.0.1", "localhost"):
             pool = Pool("p", Origin.parse(f"http://{host}:{server.getsockname()[1]}/v1"), Watch(loop), loop)
             await pool.connect(5)
