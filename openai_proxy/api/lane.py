@@ -178,7 +178,7 @@ class LaneProtocol(Protocol):
             return
         if self._needed == UNKNOWN and len(messages) == 1:
             self._needed = _size(messages[0][0], self._first)
-        idle = waiter is not None or self._request_count == 1
+        idle = self._request_count == 1 if waiter is None else not waiter.done()  # done: woken for what is queued
         if idle and len(messages) == 1 and self._eligible(messages[0][0]):
             self._held = messages.popleft()
             if self._parser is not None:
@@ -317,6 +317,8 @@ class LaneProtocol(Protocol):
         self._next_keepalive_close_time = self._loop.time() + KEEP_ALIVE
         if self._keepalive_handle is None:
             self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+        if self._messages:  # pipelined, and parsed with the end of the body that was waited for
+            self._wake()
         if self._pending:
             self._replay()
 

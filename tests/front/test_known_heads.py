@@ -47,6 +47,24 @@ def test_pipelined_requests_behind_a_known_head_are_answered_in_order(daemon: Da
         assert wire.answer().status == 200
 
 
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("number", [2, 3])
+def test_pipelined_requests_may_be_cut_anywhere(daemon: Daemon, number: int, known: bool) -> None:
+    """What came with the end of a body that was waited for is not forgotten, on a connection of any past."""
+    whole = request_bytes() * number
+    wire = daemon.wire()
+    for cut in range(1, len(request_bytes()) * 2, 5):
+        if known:
+            wire = daemon.wire()
+            wire.send(request_bytes())
+            assert wire.answer().status == 200
+        wire.send(whole[:cut])
+        daemon.get("/health")  # the first part has been read
+        wire.send(whole[cut:])
+        for _ in range(number):
+            assert wire.answer().status == 200
+
+
 def test_a_known_head_with_a_refused_body_is_refused_and_the_connection_goes_on(daemon: Daemon) -> None:
     wire = daemon.wire()
     wire.send(request_bytes())
