@@ -124,6 +124,14 @@ def test_a_body_that_two_readers_read_differently_is_refused(body: bytes) -> Non
     assert refused.value.code == "invalid_json"
 
 
+@pytest.mark.parametrize("depth", [1, 253, 254, 255, 256, 500, 1000])
+def test_a_deep_body_is_read_however_it_is_compared(depth: int) -> None:
+    deep = b"[" * depth + b"]" * depth
+    assert parse_object(b'{"model":"m","x":' + deep + b"}")["model"] == "m"
+    with pytest.raises(BadRequest):
+        parse_object(b'{"model":"m","x":' + deep + b',"model":"n"}')
+
+
 @pytest.mark.parametrize("body", [b'{"x":1,"x":2}', b'{"Temperature":1,"temperature":2}', b'{"t\xc3\xa9":1}'])
 def test_names_no_rule_reads_are_the_providers_business(body: bytes) -> None:
     assert parse_object(body) == orjson.loads(body)
