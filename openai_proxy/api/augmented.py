@@ -198,8 +198,9 @@ class _Asking:
                 shaped.update({name: body[name] for name in _OURS if name in body})
                 shaped["model"] = target.model or self._model
                 sent = clean_round(visit, orjson.dumps(shaped), shaped)
-            except TypeError:  # lone surrogates: fine to pass on untouched, but not to write anew
-                raise BadRequest("The request holds text that is no Unicode.", code="invalid_json") from None
+            except TypeError:  # lone surrogates, 255 levels: fine to pass on untouched, but not to write anew
+                message = "The request holds text that is no Unicode, or is nested too deeply."
+                raise BadRequest(message, code="invalid_json") from None
             fields = [f for f in upstream_fields(visit.request.raw_headers) if f[0].lower() not in _NOT_FOR_US]
             fields += [(b"Content-Type", b"application/json"), (b"Accept-Encoding", b"identity")]
             return UpstreamRequest(
