@@ -7,6 +7,7 @@ aiohttp program (see openai_proxy.library).
 
 from typing import TYPE_CHECKING, Any
 
+from openai_proxy import compiled
 from openai_proxy.version import __version__
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from openai_proxy.tools.registry import ToolFailure, ToolHandler, register_handler, tool
 
 __all__ = ["ToolFailure", "ToolHandler", "__version__", "build_app", "register_handler", "tool"]
+
+compiled.use()
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from openai_proxy.errors import ProxyError
 
@@ -113,7 +113,7 @@ class Exchange:
     notes: list[str] = field(default_factory=list)  # what the record should say besides
     tries: int = 0  # attempts until the first answer; an agent's later rounds add attempts, not tries
     permit: Permit | None = None  # what its group's limits let it in with; given back by `release`
-    allowance: object = None  # the limits its tokens count for; None: for none
+    allowance: Any = None  # the limits its tokens count for; None: for none
     cut: ProxyError | None = None  # why it is being ended before its time: an admin's cancel, the shutdown
 
     def release(self) -> None:

@@ -75,8 +75,8 @@ class Recorder:
         self._plain: list[Entry] = []  # ended, small, and not looked at yet
         self._timer: asyncio.TimerHandle | None = None
         self._bell: SimpleQueue[None] = SimpleQueue()  # in C: an Event's wait takes three locks and 5 µs
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
-        self._thread.start()
+        self._worker = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._worker.start()
         scribe.metrics.active = self.active
         scribe.metrics.lost_lines = self.lost_lines
 
@@ -174,7 +174,7 @@ class Recorder:
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until all that was offered so far is on disk; from another thread than the loop's. False: timed out."""
-        if not self._thread.is_alive():
+        if not self._worker.is_alive():
             return False
         done = threading.Event()
         self._in_the_loop(lambda: self._finish(done))
@@ -183,8 +183,8 @@ class Recorder:
     def close(self, timeout: float = 5.0) -> None:
         """Write what is left and stop the thread; at most `timeout` seconds. Blocks: not for the loop's thread."""
         self._in_the_loop(self._stop)
-        self._thread.join(timeout)
-        if self._thread.is_alive():
+        self._worker.join(timeout)
+        if self._worker.is_alive():
             log.warning("chat logs: %d items were not written in time", len(self._queue))
 
     def _in_the_loop(self, step: Callable[[], None]) -> None:

@@ -74,7 +74,7 @@ class Owner(Protocol):
         ...
 
 
-class HttpConnection(asyncio.Protocol):
+class HttpConnection:
     """See the module. Created by a pool; `begin`, then `write`, then the sink hears."""
 
     __slots__ = (

@@ -102,7 +102,7 @@ class Pool:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            _, connection = await loop.create_connection(
+            _, connection = await loop.create_connection(  # type: ignore
                 lambda: HttpConnection(loop, self),
                 sock=sock,
                 ssl=tls_context() if origin.tls else None,
