@@ -6,9 +6,9 @@ the next is defined here.
 
 import time
 from collections.abc import AsyncIterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 from openai_proxy.errors import ProxyError
 
@@ -62,15 +62,17 @@ class Target:
     model: str | None = None
 
 
-@dataclass(slots=True)
 class Attempt:
     """One try at one target: what `x-proxy-attempts`, the log and live events tell."""
 
-    target: Target
-    key_id: str | None = None
-    status: int | None = None
-    error: str | None = None
-    duration: float = 0.0
+    __slots__ = ("duration", "error", "key_id", "status", "target")
+
+    def __init__(self, target: Target, key_id: str | None = None) -> None:
+        self.target = target
+        self.key_id = key_id
+        self.status: int | None = None
+        self.error: str | None = None
+        self.duration = 0.0
 
     def told(self) -> dict[str, object]:
         """As the log and live events have it; what is not known is left out."""
@@ -85,36 +87,54 @@ class Attempt:
         return {name: value for name, value in members.items() if value is not None}
 
 
-@dataclass(slots=True)
 class Exchange:
     """One request from the door to the record.
 
-    Times are `time.monotonic()` seconds except `created_at` (wall clock, for records only).
+    Times are `time.monotonic()` seconds except `created_at` (wall clock, for records only). No dataclass, because one
+    is made for every request: a dataclass's `__init__` is made at run time and stays interpreted.
     """
 
-    id: str
-    caller: Caller
-    method: str
-    path: str  # below the API root, without query: "/chat/completions"
-    model: str | None = None  # as asked for
-    stream: bool = False
-    session_id: str | None = None  # the X-Session-ID header, echoed on the response
-    connection: str | None = None  # where it went, once decided
-    upstream_model: str | None = None
-    state: str = "accepted"  # accepted, waiting, streaming, tools: what /admin/status shows
-    attempts: list[Attempt] = field(default_factory=list)
-    started: float = field(default_factory=time.monotonic)
-    created_at: float = field(default_factory=time.time)
-    first_byte: float | None = None
-    ended: float | None = None
-    status: int | None = None
-    outcome: Outcome | None = None
-    error_code: str | None = None
-    notes: list[str] = field(default_factory=list)  # what the record should say besides
-    tries: int = 0  # attempts until the first answer; an agent's later rounds add attempts, not tries
-    permit: Permit | None = None  # what its group's limits let it in with; given back by `release`
-    allowance: Any = None  # the limits its tokens count for; None: for none
-    cut: ProxyError | None = None  # why it is being ended before its time: an admin's cancel, the shutdown
+    __slots__ = (
+        "allowance", "attempts", "caller", "connection", "created_at", "cut", "ended", "error_code", "first_byte", "id",
+        "method", "model", "notes", "outcome", "path", "permit", "session_id", "started", "state", "status", "stream",
+        "tries", "upstream_model",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - its name everywhere
+        caller: Caller,
+        method: str,
+        path: str,
+        model: str | None = None,
+        stream: bool = False,
+        session_id: str | None = None,
+        connection: str | None = None,
+    ) -> None:
+        """`path` is below the API root, without query: "/chat/completions"; `model` as asked for."""
+        self.id = id
+        self.caller = caller
+        self.method = method
+        self.path = path
+        self.model = model
+        self.stream = stream
+        self.session_id = session_id  # the X-Session-ID header, echoed on the response
+        self.connection = connection  # where it went, once decided
+        self.upstream_model: str | None = None
+        self.state = "accepted"  # accepted, waiting, streaming, tools: what /admin/status shows
+        self.attempts: list[Attempt] = []
+        self.started = time.monotonic()
+        self.created_at = time.time()
+        self.first_byte: float | None = None
+        self.ended: float | None = None
+        self.status: int | None = None
+        self.outcome: Outcome | None = None
+        self.error_code: str | None = None
+        self.notes: list[str] = []  # what the record should say besides
+        self.tries = 0  # attempts until the first answer; an agent's later rounds add attempts, not tries
+        self.permit: Permit | None = None  # what its group's limits let it in with; given back by `release`
+        self.allowance: object = None  # the limits its tokens count for; None: for none
+        self.cut: ProxyError | None = None  # why it is being ended before its time: an admin's cancel, the shutdown
 
     def release(self) -> None:
         """Give the permit back. Idempotent."""

@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from openai_proxy.api import first_answer, multipart, redacting, steering
+from openai_proxy.api.asked import CHAT_SHAPED, asked_model
 from openai_proxy.api.body import decoded
 from openai_proxy.api.form_text import TextFields
 from openai_proxy.api.headers import upstream_fields
@@ -36,9 +37,6 @@ JSON_PATHS = frozenset(
     {"/chat/completions", "/completions", "/embeddings", "/responses", "/messages", "/moderations", "/rerank"}
 )
 """Endpoints whose body is JSON whatever its Content-Type says: curl's -d calls it a form."""
-
-CHAT_SHAPED = frozenset({"/chat/completions", "/messages"})
-"""Endpoints that `params` act on. Others hold messages too (/threads, /messages/count_tokens) and refuse the rest."""
 
 NEEDS_MODEL = frozenset({"/chat/completions", "/completions", "/embeddings", "/messages"})
 """Endpoints that mean nothing without a model. Elsewhere providers have a default (moderations, images, a stored
@@ -141,14 +139,6 @@ async def _serve_multipart(visit: Visit) -> None:
         await _pass(visit, route, make)
     finally:
         upload.close()
-
-
-def asked_model(document: dict[str, object]) -> str | None:
-    """The `model` member. Raises BadRequest if it is there and no string."""
-    model = document.get("model")
-    if model is None or isinstance(model, str):
-        return model or None
-    raise BadRequest("The model must be a string.", param="model")
 
 
 def resolve(visit: Visit, model: str | None) -> Route:

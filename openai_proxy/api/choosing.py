@@ -7,11 +7,12 @@ model, a limit that must wait, a provider that translates) is left to the ordina
 from typing import Any
 
 from openai_proxy.api import steering
-from openai_proxy.api.chat import CHAT_SHAPED, asked_model
+from openai_proxy.api.asked import CHAT_SHAPED, asked_model
+from openai_proxy.api.client import Client
 from openai_proxy.api.heads import KnownHead
 from openai_proxy.api.ids import new_id
 from openai_proxy.api.plan import Plan
-from openai_proxy.api.splice import Lane, Splice
+from openai_proxy.api.splice import Splice
 from openai_proxy.exchange import Caller, Exchange
 from openai_proxy.protocols.json_members import edit, parse_object
 from openai_proxy.routing.router import Route
@@ -24,7 +25,7 @@ MAX_PLANS = 256
 """Plans of one head: the models one client asks for. Names come from clients, so they are bounded."""
 
 
-def choose(lane: Lane, head: KnownHead, body: bytes) -> Splice | Route | None:
+def choose(lane: Client, head: KnownHead, body: bytes) -> Splice | Route | None:
     """A splice that may start, or else the ordinary way: the route that was decided already, None if there is none.
 
     Raises ProxyError for what the ordinary way shall refuse.
@@ -71,7 +72,7 @@ def _is_special(state: State, head: KnownHead, document: dict[str, Any], body: b
     if head.path in steering.PATHS and (
         (mark.in_quiet(body) if quiet else mark.in_body(body))
         or generation.config.commands.interactive
-        or (len(state.sessions) > 0 and state.sessions.concern(head.caller.identity))
+        or (state.sessions.callers and head.caller.identity in state.sessions.callers)
     ):
         return True
     return not quiet and (not redactor.fresh or redactor.suspects(body, document, head.own))

@@ -60,14 +60,15 @@ class Kept:
     def body_of(self, data: bytes) -> tuple[int, int] | None:
         """If `data` begins with this head: where its body begins and how many bytes it has."""
         prefix, suffix = self.prefix, self.suffix
-        if not data.startswith(prefix):
-            return None
         start = len(prefix)
-        stop = data.find(b"\r", start, start + 8)
-        digits = data[start:stop]
-        if stop < 0 or not digits.isdigit() or not data.startswith(suffix, stop) or digits[0] == 0x30:
+        if data[:start] != prefix:  # compiled, a slice is quicker than `startswith`
             return None
-        return stop + len(suffix), int(digits)
+        stop = data.find(b"\r", start, start + 8)
+        end = stop + len(suffix)
+        if stop <= start or data[start] == 0x30 or data[stop:end] != suffix:
+            return None
+        digits = data[start:stop]
+        return (end, int(digits)) if digits.isdigit() else None
 
 
 class HeadBook:

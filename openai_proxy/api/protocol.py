@@ -8,10 +8,8 @@ from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response, StreamResponse
 
 from openai_proxy.api.ids import new_id
+from openai_proxy.api.client import KEEP_ALIVE
 from openai_proxy.errors import BadRequest, InternalError, ProxyError
-
-KEEP_ALIVE = 75.0
-"""Seconds an idle connection is kept: above Home Assistant's 15 and nginx's 60, so that the client closes first."""
 
 
 class Protocol(RequestHandler):

@@ -15,7 +15,8 @@ from aiohttp.web_server import Server as BaseServer
 
 from openai_proxy.api.door import Door
 from openai_proxy.api.heads import HeadBooks
-from openai_proxy.api.lane import MAX_BODY, LaneProtocol
+from openai_proxy.api.lane import MAX_BODY
+from openai_proxy.api.lane_protocol import LaneProtocol
 from openai_proxy.api.protocol import Protocol
 from openai_proxy.config.proxy import LimitsConfig
 from openai_proxy.errors import BadRequest

@@ -5,8 +5,8 @@ one write and one list append for the record.
 """
 
 import asyncio
-from typing import Protocol
 
+from openai_proxy.api.client import Client
 from openai_proxy.api.heads import KnownHead
 from openai_proxy.api.passthrough import AFTER_DONE, error_event
 from openai_proxy.api.plan import Plan
@@ -16,7 +16,6 @@ from openai_proxy.protocols.http1 import CloseFraming, ResponseHead
 from openai_proxy.records.entry import Entry
 from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
-from openai_proxy.runtime.state import State
 from openai_proxy.tasks import spawn
 from openai_proxy.upstream.connection import HttpConnection
 from openai_proxy.upstream.failover import Opened
@@ -26,36 +25,6 @@ DONE_TAILS = (b"[DONE]\n\n\r\n", b"[DONE]\r\n\r\n\r\n")
 """How a last chunk that ends with `data: [DONE]` ends, the CRLF of its own included."""
 
 REPLAYED = frozenset({"/chat/completions", "/completions", "/embeddings"})
-
-
-class Lane(Protocol):
-    """The client connection a splice writes to."""
-
-    state: State
-
-    def send(self, data: bytes) -> None:
-        """Write to the client."""
-        ...
-
-    def cut(self) -> None:
-        """Close without a proper end, behind what was sent."""
-        ...
-
-    def reset(self) -> None:
-        """Drop the connection, and what the client did not read."""
-        ...
-
-    def committed(self) -> None:
-        """The answer has begun: there will be no other try."""
-        ...
-
-    def fall_back(self, splice: "Splice", opened: Opened | None, error: ProxyError | None = None) -> None:
-        """Nothing was sent yet: the ordinary way goes on from here."""
-        ...
-
-    def finished(self, splice: "Splice") -> None:
-        """The exchange is over."""
-        ...
 
 
 class Splice:
@@ -68,7 +37,7 @@ class Splice:
 
     def __init__(
         self,
-        lane: "Lane",
+        lane: Client,
         generation: Generation,
         exchange: Exchange,
         entry: Entry,

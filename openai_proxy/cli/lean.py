@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ def prepare() -> None:
         _defer_aiohttp()
     if "html" not in sys.modules:
         _defer("html", {"escape": _escape})  # 0.5 MB of names of characters, for the one function aiohttp wants
+    if "urllib.request" not in sys.modules:
+        _defer("urllib.request", {}, late=("getproxies", "proxy_bypass"))  # 0.4 MB for what aiohttp's client may call
     if "zoneinfo" not in sys.modules and "PYTHONTZPATH" not in os.environ and Path(_ZONES[0]).is_dir():
         _usual_zones()
 
@@ -66,21 +69,39 @@ def _defer_aiohttp() -> None:
         _defer("aiohttp", {"__version__": version[1]})
 
 
-def _defer(name: str, known: dict[str, Any]) -> None:
-    """Let the package `name` be imported without running its file, which happens when more than `known` is wanted."""
+def _defer(name: str, known: dict[str, Any], late: tuple[str, ...] = ()) -> None:
+    """Let the module `name` be imported without running its file, which happens when more than `known` is wanted.
+
+    `late` are functions that run it when they are called.
+    """
     spec = importlib.util.find_spec(name)
     if spec is None or spec.loader is None:
         return
     loader = spec.loader
-    package = importlib.util.module_from_spec(spec)
+    module = importlib.util.module_from_spec(spec)
+
+    def load() -> None:
+        if "__getattr__" in vars(module):
+            del module.__getattr__
+            loader.exec_module(module)
+
+    def on_call(function: str) -> Callable[..., Any]:
+        def called(*args: Any, **kwargs: Any) -> Any:
+            load()
+            return getattr(module, function)(*args, **kwargs)
+
+        return called
 
     def load_all(attribute: str) -> Any:
-        if attribute.startswith("__") or importlib.util.find_spec(f"{name}.{attribute}") is not None:
+        if attribute.startswith("__") or (
+            "__path__" in vars(module) and importlib.util.find_spec(f"{name}.{attribute}") is not None
+        ):
             raise AttributeError(attribute)  # the import system then imports the submodule
-        if "__getattr__" in vars(package):
-            del package.__getattr__
-            loader.exec_module(package)
-        return getattr(package, attribute)
+        load()
+        return getattr(module, attribute)
 
-    vars(package).update(known, __getattr__=load_all)
-    sys.modules[name] = package
+    vars(module).update(known, __getattr__=load_all, **{function: on_call(function) for function in late})
+    sys.modules[name] = module
+    parent, _, last = name.rpartition(".")
+    if parent:
+        setattr(sys.modules[parent], last, module)

@@ -51,13 +51,10 @@ class EventBus:
 
     def __init__(self) -> None:
         self.dropped = 0
+        self.watched = False
+        """True while somebody watches: whoever would have to put an event together first asks this."""
         self._watchers: set[Subscription] = set()
         self._closed = False
-
-    @property
-    def watched(self) -> bool:
-        """True while somebody watches: whoever would have to put an event together first asks this."""
-        return bool(self._watchers)
 
     def publish(self, kind: str, data: dict[str, Any]) -> None:
         """Tell all watchers: {"kind", "ts" (seconds since the epoch), **data}. Never blocks, never raises."""
@@ -74,11 +71,13 @@ class EventBus:
             found.offer(None)
         else:
             self._watchers.add(found)
+            self.watched = True
         return found
 
     def forget(self, subscription: Subscription) -> None:
         """A watcher has gone."""
         self._watchers.discard(subscription)
+        self.watched = bool(self._watchers)
 
     def close(self) -> None:
         """End every iteration: the daemon is stopping."""
@@ -86,3 +85,4 @@ class EventBus:
         for watcher in self._watchers:
             watcher.offer(None)
         self._watchers.clear()
+        self.watched = False

@@ -110,7 +110,7 @@ class Sessions:
         self._saved = saved
         self._clock = clock
         self._known: OrderedDict[bytes, Session] = OrderedDict()
-        self._callers: Counter[str] = Counter()
+        self.callers: Counter[str] = Counter()  # who has any: the lane looks here
         self.drafts: OrderedDict[str, str] = OrderedDict()  # global routes without a target yet: name -> policy
         self._dirty = False
         self._load()
@@ -119,8 +119,8 @@ class Sessions:
         return len(self._known)
 
     def concern(self, caller: str) -> bool:
-        """True if `caller` has any session: the lane's question, in 50 ns."""
-        return caller in self._callers
+        """True if `caller` has any session."""
+        return caller in self.callers
 
     def get(self, key: bytes, ttl: float) -> Session | None:
         """The session under `key`, used just now; None if there is none or it was silent for `ttl` seconds."""
@@ -147,7 +147,7 @@ class Sessions:
             return
         session.used = self._clock()
         self._known[key] = session
-        self._callers[session.caller] += 1
+        self.callers[session.caller] += 1
         if len(self._known) > LIMIT:
             self._drop(next(iter(self._known)))
 
@@ -173,9 +173,9 @@ class Sessions:
     def _drop(self, key: bytes) -> None:
         session = self._known.pop(key)
         self._dirty = True
-        self._callers[session.caller] -= 1
-        if self._callers[session.caller] <= 0:
-            del self._callers[session.caller]
+        self.callers[session.caller] -= 1
+        if self.callers[session.caller] <= 0:
+            del self.callers[session.caller]
 
     # -- over restarts ----------------------------------------------------------------------------------------------
 
@@ -206,4 +206,4 @@ class Sessions:
             return
         for key, session in sorted(sessions, key=lambda pair: pair[1].used)[-LIMIT:]:
             self._known[key] = session
-            self._callers[session.caller] += 1
+            self.callers[session.caller] += 1

@@ -52,6 +52,7 @@ class Pool:
         self._loop = loop
         self._idle: list[HttpConnection] = []
         self._all: set[HttpConnection] = set()
+        self._idle_for = IDLE_TLS if origin.tls else IDLE_PLAIN
         self._closed = False
 
     def take(self) -> HttpConnection | None:
@@ -69,7 +70,7 @@ class Pool:
     def _keep_for(self, connection: HttpConnection) -> float:
         if connection.keep_alive_for is not None:
             return max(connection.keep_alive_for - 1.0, 0.0)
-        return IDLE_TLS if self.origin.tls else IDLE_PLAIN
+        return self._idle_for
 
     async def connect(self, timeout: float | None) -> HttpConnection:
         """A new connection. `timeout` (seconds) covers DNS, TCP and TLS together.

@@ -20,7 +20,14 @@ def exchange(path: str = "/chat/completions", **members: Any) -> Exchange:
     caller = members.pop("caller", Caller("192.168.1.7"))
     members.setdefault("model", "gpt-4o")
     members.setdefault("connection", "openrouter")
-    return Exchange(f"req-{next(_ids)}", caller, "POST", path, **members)
+    return with_members(Exchange(f"req-{next(_ids)}", caller, "POST", path), **members)
+
+
+def with_members(exchange: Exchange, **members: Any) -> Exchange:
+    """`exchange` with its members set."""
+    for name, value in members.items():
+        setattr(exchange, name, value)
+    return exchange
 
 
 def chunked(*payloads: bytes) -> bytes:
