@@ -1,8 +1,8 @@
 """The lane in front of aiohttp's request handler: what needs no parsing but routing passes through it in callbacks.
 
 A request whose head has been read before is known by its bytes and begins here at once. Any other one aiohttp parses
-first (`api.lane_protocol`), and the lane is given what it may take. Either way it is spliced, and the connection is left
-idle again as if nothing had happened.
+first (`api.lane_protocol`), and the lane is given what it may take. Either way it is spliced, and the connection is
+left idle again as if nothing had happened.
 """
 
 import asyncio

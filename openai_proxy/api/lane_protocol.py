@@ -1,9 +1,9 @@
 """A client connection with a lane: aiohttp's request handler, and what the lane needs of its insides.
 
 aiohttp parses every request whose head is not known (llhttp's strictness stays); when exactly one complete message has
-come on an idle connection and it is a plain JSON POST that nothing but its model name decides, it is taken off aiohttp's
-queue and handed to the lane. Everything else stays on the queue and takes the ordinary way (`api.door`); so does what
-the lane began when it turns out to need a second look: retries, errors, redirects.
+come on an idle connection and it is a plain JSON POST that nothing but its model name decides, it is taken off
+aiohttp's queue and handed to the lane. Everything else stays on the queue and takes the ordinary way (`api.door`); so
+does what the lane began when it turns out to need a second look: retries, errors, redirects.
 
 What this file and `api.lane` know of aiohttp's internals (3.14): RequestHandler's `_messages`, `_waiter`, `_parser`,
 `_close`, `_request_count`, `_reading_paused`, `_keepalive_handle`, `_next_keepalive_close_time`, `_process_keepalive`,

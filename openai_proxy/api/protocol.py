@@ -7,8 +7,8 @@ from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response, StreamResponse
 
-from openai_proxy.api.ids import new_id
 from openai_proxy.api.client import KEEP_ALIVE
+from openai_proxy.api.ids import new_id
 from openai_proxy.errors import BadRequest, InternalError, ProxyError
 
 

@@ -1,4 +1,4 @@
-"""What api/lane.py and api/reply.py use of aiohttp's insides is still there, in the shape they rely on."""
+"""What the lane (api/lane.py, lane_protocol.py) and api/reply.py use of aiohttp's insides is there, in that shape."""
 
 import asyncio
 from collections import deque
@@ -19,6 +19,7 @@ async def test_the_insides_of_the_request_handler_are_where_the_lane_expects_the
     assert isinstance(protocol._messages, deque)
     assert protocol._waiter is None
     assert protocol._request_count == 0
+    assert protocol._close is False
     assert protocol._reading_paused is False
     assert protocol._keepalive_handle is None
     assert isinstance(protocol._next_keepalive_close_time, float)

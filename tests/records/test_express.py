@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +11,7 @@ from openai_proxy.exchange import Attempt, Caller, Exchange, Outcome, Target
 from openai_proxy.records.entry import Entry
 from openai_proxy.records.express import Express
 from openai_proxy.records.service import Records
-from tests.records.conftest import JSON
+from tests.records.conftest import JSON, with_members
 
 VALUES = st.sampled_from([None, "", "text", 7, [], [{"type": "text", "text": "x"}], {}, "\u2028é", {"a": 1}])
 USAGE = st.sampled_from([None, {}, {"prompt_tokens": 3, "completion_tokens": 4}, {"prompt_tokens": "x"}, 5])
@@ -65,11 +64,8 @@ def test_both_ways_write_the_same(
     tmp_path: Path, answer: Any, message: Any, more: dict[str, Any], attempts: str, key: str | None
 ) -> None:
     def entry_of(records: Records) -> Entry:
-        about = Exchange(
-            "r1",
-            Caller("10.0.0.1", group="g", key_id=key),
-            "POST",
-            "/chat/completions",
+        about = with_members(
+            Exchange("r1", Caller("10.0.0.1", group="g", key_id=key), "POST", "/chat/completions"),
             model="gpt",
             session_id="s",
             connection="c",
@@ -89,23 +85,27 @@ def test_both_ways_write_the_same(
     assert told(tmp_path, True, entry_of) == told(tmp_path, False, entry_of)
 
 
-def test_the_common_case_takes_the_short_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[bool] = []
-    record = Express.record
+class Unheard:
+    """A recorder that does nothing with what it is told."""
 
-    def noted(self: Express, entry: Entry) -> bool:
-        taken.append(record(self, entry))
-        return taken[-1]
+    def closed(self, entry: Entry) -> None: ...
 
-    monkeypatch.setattr(Express, "record", noted)
+    def offer(self, kind: int, entry: Entry, payload: Any, size: int) -> None: ...
+
+
+def test_the_common_case_takes_the_short_way(tmp_path: Path) -> None:
     records = Records(tmp_path / "logs", tmp_path / "state")
+    express = Express(records.recorder.scribe)
+    taken = []
     for content in ("hello", None):
-        entry = records.open(Exchange("r", Caller("::1"), "POST", "/chat/completions", model="m"))
+        about = Exchange("r", Caller("::1"), "POST", "/chat/completions", model="m")
+        entry = Entry(Unheard(), about, resolved=True, wanted=True, limit=4096)
         entry.request(b'{"messages": [{"role": "user", "content": "hi"}]}')
         entry.response(200, JSON)
         choice = {"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
         entry.data(json.dumps({"choices": [choice], "usage": {"prompt_tokens": 1}}).encode())
         entry.close(Outcome.DONE)
+        taken.append(express.record(entry))
     records.close()
     assert taken == [True, False]
 
