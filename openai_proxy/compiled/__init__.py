@@ -8,6 +8,7 @@ cannot meet machine code of other sources: its name is not found, and the source
 """
 
 import hashlib
+import importlib
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
@@ -75,13 +76,16 @@ def sources() -> list[Path]:
 def library() -> Path:
     """Where the library of the present sources for the present Python is, once it is built."""
     digest = hashlib.sha256(" ".join(MODULES).encode())
-    for source in sources():
+    for source in (*sources(), Path(__file__).with_name("build.py")):
         digest.update(source.read_bytes())
     return Path(__file__).with_name(f"hot-{digest.hexdigest()[:16]}{EXTENSION_SUFFIXES[0]}")
 
 
 class Finder(MetaPathFinder):
-    """Finds MODULES in the library. Everything else is left to Python's own finders."""
+    """Finds MODULES in the library. Everything else is left to Python's own finders.
+
+    So are MODULES where the library is there but does not load: empty, or made for a newer C library.
+    """
 
     def __init__(self, library: Path) -> None:
         self._library = str(library)
@@ -93,6 +97,12 @@ class Finder(MetaPathFinder):
         """importlib.abc.MetaPathFinder."""
         if fullname not in self._names:
             return None
+        if fullname != GROUP:
+            try:
+                importlib.import_module(GROUP)  # the first time it loads the library; once loaded, its file may go
+            except ImportError:
+                self._names = frozenset()
+                return None
         return spec_from_file_location(fullname, self._library, loader=ExtensionFileLoader(fullname, self._library))
 
 

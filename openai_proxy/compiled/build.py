@@ -1,12 +1,19 @@
 """Makes the library: mypyc turns the modules into C (https://mypyc.readthedocs.io), setuptools calls the compiler."""
 
+import importlib
+import importlib.util
 import os
+import shlex
+import shutil
+import subprocess
 import sys
+import sysconfig
 import tempfile
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
-from openai_proxy.compiled import GROUP, MODULES, PACKAGE, library, sources
+from openai_proxy.compiled import GROUP, MODULES, PACKAGE, library, sources, use
 
 OPTIONS = ("--config-file=", "--follow-imports=skip", "--ignore-missing-imports", "--cache-dir=/dev/null")
 """Types are checked elsewhere (`make check`). What is not compiled is an object like any other to the compiled, so
@@ -15,57 +22,135 @@ nothing of it need be read: 1 second instead of 27."""
 FLAGS = ("-O2", "-fvisibility=hidden", "-ffunction-sections", "-fno-asynchronous-unwind-tables")
 """Small: 0.67 MB resident instead of 1.05, and as quick, for what a request needs of it fits the caches."""
 
+LINK = ("-Wl,-dead_strip",) if sys.platform == "darwin" else ("-Wl,--gc-sections",)
+"""Leave out what nothing calls: Apple's linker and GNU's."""
 
-def build() -> int:
-    """Build the library of the present sources, unless it is there; an exit status. Says what it does on stderr."""
-    target = library()
-    if target.exists():
-        return 0
+
+def obstacle() -> str | None:
+    """What this machine lacks for a build, apart from Python packages; None when nothing."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]  # as setuptools does
+    if shutil.which(compiler) is None:
+        return f"there is no C compiler {compiler} (Debian, Ubuntu: apt install gcc python3-dev)"
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        return "Python's headers are not installed (Debian, Ubuntu: apt install python3-dev)"
+    return None
+
+
+def build() -> str | None:
+    """Build the library of the present sources, unless it is there; why there is none, in one sentence, else None.
+
+    It is made in a temporary directory and put in its place in one step: a daemon that starts meanwhile sees a whole
+    library, or none.
+    """
     try:
-        from mypyc.build import mypycify
-        from setuptools import Distribution, Extension
+        target = library()
+    except OSError as error:
+        return f"{error.filename} cannot be read"
+    if target.exists() and _load() is None:
+        return None
+    missing = [name for name in ("mypyc", "setuptools") if importlib.util.find_spec(name) is None]
+    if (why := obstacle()) is not None:
+        return why
+    if missing:
+        return f"{missing[0]} is not installed"
+    if not os.access(target.parent, os.W_OK):
+        return f"{target.parent} is read-only"
+    sys.stderr.write("compiling what every request passes: half a minute, once\n")
+    try:
+        with tempfile.TemporaryDirectory(prefix="openai-proxy-") as directory:
+            if (why := _in_a_child(directory)) is not None:
+                return why
+            if library() != target:
+                return "the sources were edited meanwhile"
+            _put(Path(directory, target.name), target)
+    except OSError as error:
+        return f"{error.filename or target.parent}: {error.strerror}"
+    use()
+    return _load()
+
+
+def _load() -> str | None:
+    """Load the library, as the finder would; why it cannot be, else None."""
+    try:
+        importlib.import_module(GROUP)
     except ImportError as error:
-        return _left_out(f"{error.name} is not installed")
-    print("compiling the hot path: half a minute, once", file=sys.stderr)
-    before = Path.cwd()
-    with tempfile.TemporaryDirectory(prefix="openai-proxy-") as directory:
-        os.chdir(PACKAGE.parent)  # so that module names follow from paths, and tracebacks name no machine's directories
-        try:
-            paths = [str(source.relative_to(PACKAGE.parent)) for source in sources()]
-            group = mypycify(
-                [*OPTIONS, *paths], group_name=GROUP.removesuffix("__mypyc"), target_dir=directory, debug_level="0"
-            )
-            (made,) = (extension for extension in group if extension.name == GROUP)
-            entrances = Path(directory, "entrances.c")
-            entrances.write_text(_entrances())
-            extension = Extension(
-                "hot",
-                sources=[*made.sources, str(entrances)],
-                include_dirs=made.include_dirs,
-                extra_compile_args=[*made.extra_compile_args, *FLAGS],
-                extra_link_args=["-Wl,--gc-sections"],
-            )
-            command: Any = Distribution({"ext_modules": [extension]}).get_command_obj("build_ext")
-            command.build_lib = command.build_temp = directory
-            command.ensure_finalized()
-            command.run()
-            built = Path(command.get_ext_fullpath("hot"))
-        except (Exception, SystemExit) as error:
-            return _left_out(str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__)
-        finally:
-            os.chdir(before)
-        for old in target.parent.glob("hot-*.so"):
-            old.unlink()
-        unfinished = target.with_suffix(".unfinished")
-        unfinished.write_bytes(built.read_bytes())
-        unfinished.chmod(0o755)
-        unfinished.replace(target)  # a daemon that starts meanwhile sees a whole library, or none
-    return 0
+        return str(error)
+    return None
 
 
-def _left_out(why: str) -> int:
-    print(f"not compiled, so plain requests take half as long again ({why})", file=sys.stderr)
-    return 0
+def _in_a_child(directory: str) -> str | None:
+    """Compile in a process of its own: mypyc and compilers print much, and need memory. Why it failed, else None."""
+    paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "LC_ALL": "C"}
+    environ.pop("MYPYPATH", None)
+    done = subprocess.run(  # noqa: S603 - ourselves
+        [sys.executable, "-m", __spec__.name, directory],
+        cwd=directory,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode == 0:
+        return None
+    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    errors = [line for line in lines if "error: " in line]  # mypy's, gcc's, clang's; the first causes the others
+    return errors[0] if errors else lines[-1] if lines else f"the compiler ended with {done.returncode}"
+
+
+def _put(built: Path, target: Path) -> None:
+    """Move the library to where it is looked for, in one step, and remove those of older sources for this Python."""
+    handle, unfinished = tempfile.mkstemp(prefix="hot-", suffix=".unfinished", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(built.read_bytes())
+            out.flush()
+            os.fsync(handle)  # a power cut must not leave the name without the bytes
+        Path(unfinished).chmod(0o755)
+        Path(unfinished).replace(target)
+    except BaseException:
+        Path(unfinished).unlink()
+        raise
+    for old in target.parent.glob(f"hot-*{EXTENSION_SUFFIXES[0]}"):
+        if old != target:
+            old.unlink(missing_ok=True)
+
+
+def _compile(directory: str) -> None:
+    """The library of the present sources, in `directory`, where we are, by its right name. Raises and prints freely."""
+    from mypyc.build import mypycify
+    from setuptools import Distribution, Extension
+
+    # Module names follow from paths, and tracebacks show them: from here they name no machine's directories. And mypy
+    # takes its own parts for strangers where it finds them in the directory it works in, which may be site-packages.
+    paths = []
+    for source in sources():
+        path = source.relative_to(PACKAGE.parent)
+        paths.append(str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for package in path.parents[:-1]:
+            (package / "__init__.py").touch()
+        path.write_bytes(source.read_bytes())
+    group = mypycify(
+        [*OPTIONS, *paths], group_name=GROUP.removesuffix("__mypyc"), target_dir=directory, debug_level="0"
+    )
+    (made,) = (extension for extension in group if extension.name == GROUP)
+    entrances = Path(directory, "entrances.c")
+    entrances.write_text(_entrances())
+    extension = Extension(
+        "hot",
+        sources=[*made.sources, str(entrances)],
+        include_dirs=made.include_dirs,
+        extra_compile_args=[*made.extra_compile_args, *FLAGS],
+        extra_link_args=list(LINK),
+    )
+    command: Any = Distribution({"ext_modules": [extension]}).get_command_obj("build_ext")
+    command.build_lib = command.build_temp = directory
+    command.ensure_finalized()
+    command.run()
+    Path(command.get_ext_fullpath("hot")).replace(Path(directory, library().name))
 
 
 def _entrances() -> str:
@@ -76,3 +161,7 @@ def _entrances() -> str:
         lines.append(f"extern PyObject *{inside}(void);")
         lines.append(f"PyMODINIT_FUNC PyInit_{name.rpartition('.')[2]}(void) {{ return READY ? {inside}() : NULL; }}")
     return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    _compile(sys.argv[1])
