@@ -1,7 +1,8 @@
 # openai_proxy: everything a user or a developer does, one word each. `make` or `make help` lists the words.
 #
 # Needs only Python 3.11+ (Debian and Ubuntu: with python3-venv). All that is downloaded is pinned with hashes, in
-# requirements.lock (to run) and tests/requirements.lock (to run and to develop; same versions).
+# requirements.lock (to run), tests/requirements.lock (to run and to develop) and openai_proxy/compiled/requirements.lock
+# (to compile what every request passes, where there is a C compiler); same versions in all.
 
 PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,\
 	$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
@@ -19,7 +20,7 @@ UNITDIR := $(PREFIX)/lib/systemd/system
 CONFDIR := /etc/openai-proxy
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix bench venv lock install uninstall clean
+.PHONY: help run test check fix bench venv compiled lock install install-compiled uninstall clean
 
 help:  ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +28,7 @@ help:  ## list these words
 run: $(VENV)/.run  ## serve on http://localhost:8000 (ARGS="--port 9000" adds flags)
 	$(BIN)/openai-proxy serve $(ARGS)
 
-test: $(VENV)/.dev  ## run the whole test suite (ARGS="tests/config -x" narrows it)
+test: compiled  ## run the whole test suite (ARGS="tests/config -x" narrows it)
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.dev  ## lint, format, types, who may import whom, and that the locks are current
@@ -41,15 +42,21 @@ fix: $(VENV)/.dev  ## let the tools repair what they can
 	$(BIN)/ruff check --fix openai_proxy tests
 	$(BIN)/ruff format openai_proxy tests
 
-bench: $(VENV)/.dev  ## measure against nginx and a plain aiohttp proxy (ARGS="--quick", "--peers", "--help")
+bench: compiled  ## measure against nginx and a plain aiohttp proxy (ARGS="--quick", "--peers", "--help")
 	$(BIN)/python -m tests.bench $(ARGS)
 
-venv: $(VENV)/.dev  ## make .venv with everything for development
+venv: compiled  ## make .venv with everything for development
 
-lock:  ## write both lock files anew from pyproject.toml (needs uv; UPGRADE=1 also moves to new versions)
+# Always asked, for it may be of older sources; at once where it is of these. Says why where it cannot be made, and that
+# is no failure. `make run` uses it when it is there, and never waits for it.
+compiled: $(VENV)/.dev
+	@$(BIN)/python -m openai_proxy.compiled >/dev/null
+
+lock:  ## write the lock files anew from pyproject.toml (needs uv; UPGRADE=1 also moves to new versions)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
 	echo 'setuptools>=77' | $(UV_COMPILE) --extra redis pyproject.toml - -o requirements.lock
 	echo 'setuptools>=77' | $(UV_COMPILE) --extra redis --extra dev -c requirements.lock pyproject.toml - -o tests/requirements.lock
+	echo 'mypy[mypyc]' | $(UV_COMPILE) -c tests/requirements.lock - -o openai_proxy/compiled/requirements.lock
 
 UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --no-annotate $(if $(UPGRADE),--upgrade)
@@ -78,6 +85,7 @@ install:  ## put it on this machine: PREFIX, /etc/openai-proxy and systemd units
 	$(DESTDIR)$(LIBDIR)/bin/python $(PIP_INSTALL) --no-compile --require-hashes -r requirements.lock
 	rm -rf build
 	$(DESTDIR)$(LIBDIR)/bin/python $(PIP_INSTALL) --no-compile --no-deps --no-build-isolation --no-index .
+	@$(MAKE) --no-print-directory install-compiled
 	find $(DESTDIR)$(LIBDIR)/bin -type f -delete
 	$(DESTDIR)$(LIBDIR)/bin/python -m compileall -q -s '$(DESTDIR)' $(DESTDIR)$(LIBDIR)/lib
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR) $(DESTDIR)$(CONFDIR)
@@ -92,6 +100,21 @@ install:  ## put it on this machine: PREFIX, /etc/openai-proxy and systemd units
 	@test -n "$(DESTDIR)" || { command -v systemctl >/dev/null && systemctl daemon-reload; } || true
 	@echo "Installed. Keys go into $(CONFDIR)/openai-proxy.env, then: systemctl enable --now openai-proxy.socket openai-proxy.service"
 
+# mypyc is needed only to compile, so it is put beside the installed Python, not into it; and it is fetched only where a
+# compiler is. `-P`: the installed package, not the one in this directory.
+COMPILER := $(CURDIR)/build/compiler
+
+install-compiled:
+	@set -e; \
+	python='$(DESTDIR)$(LIBDIR)/bin/python'; \
+	$$python -P -m openai_proxy.compiled --check || exit 0; \
+	rm -rf '$(COMPILER)'; \
+	if $$python $(PIP_INSTALL) --no-compile --only-binary :all: --require-hashes --target '$(COMPILER)' \
+		-r openai_proxy/compiled/requirements.lock; \
+	then PYTHONPATH='$(COMPILER)' $$python -P -m openai_proxy.compiled >/dev/null; \
+	else echo "not compiled: mypyc cannot be had here" >&2; fi; \
+	rm -rf '$(COMPILER)'
+
 uninstall:  ## take it off again; the configuration in /etc/openai-proxy and the logs stay
 	@test -n "$(DESTDIR)" || { command -v systemctl >/dev/null && systemctl disable --now openai-proxy.socket openai-proxy.service; } || true
 	rm -rf $(DESTDIR)$(LIBDIR)
@@ -100,4 +123,5 @@ uninstall:  ## take it off again; the configuration in /etc/openai-proxy and the
 	@test -n "$(DESTDIR)" || { command -v systemctl >/dev/null && systemctl daemon-reload; } || true
 
 clean:  ## remove .venv and everything that was generated
+	rm -f openai_proxy/compiled/hot-*
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .bench
