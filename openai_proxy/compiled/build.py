@@ -57,7 +57,7 @@ def build() -> str | None:
         return f"{target.parent} is read-only"
     sys.stderr.write("compiling what every request passes: half a minute, once\n")
     try:
-        with tempfile.TemporaryDirectory(prefix="openai-proxy-") as directory:
+        with tempfile.TemporaryDirectory(prefix="openai-proxy-", ignore_cleanup_errors=True) as directory:
             if (why := _in_a_child(directory)) is not None:
                 return why
             if library() != target:
