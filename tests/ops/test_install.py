@@ -4,10 +4,13 @@ import os
 import re
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from openai_proxy.compiled import library
+from openai_proxy.compiled.build import obstacle
 from tests.conftest import DaemonFactory
 from tests.harness.daemon import free_port
 from tests.harness.waiting import eventually
@@ -23,9 +26,10 @@ pytestmark = [
 ]
 
 
-def make(*words: str) -> None:
+def make(*words: str) -> "subprocess.CompletedProcess[str]":
     done = subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True, timeout=380)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    return done
 
 
 def run(staged: Path, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -56,6 +60,11 @@ def test_nothing_names_the_staging_directory(staged: Path) -> None:
             assert str(staged) not in path.read_text(), path
     package = next((staged / LIB).rglob("openai_proxy/__pycache__/daemon.*.pyc"))
     assert str(staged).encode() not in package.read_bytes()
+    assert not [
+        path
+        for path in (staged / LIB).rglob("openai_proxy/compiled/hot-*")
+        if str(staged).encode() in path.read_bytes()
+    ]
     assert not [path.name for path in (staged / LIB / "bin").iterdir() if not path.is_symlink()]
 
 
@@ -97,6 +106,59 @@ def test_the_service_line_serves_as_it_stands(staged: Path, make_daemon: DaemonF
     asked = [environ["STATE_DIRECTORY"] if word == "${STATE_DIRECTORY}" else word for word in reload.split()[2:]]
     assert run(staged, *asked).returncode == 0
     daemon.stop()
+
+
+ORIGIN = "import openai_proxy.api.splice; print(openai_proxy.api.splice.__file__)"
+
+
+def origin(staged: Path) -> Path:
+    """The file that a module every request passes comes from, in the installed program."""
+    python = f"{staged}/{LIB}/bin/python"
+    return Path(subprocess.run([python, "-c", ORIGIN], cwd="/", capture_output=True, text=True, check=True).stdout[:-1])
+
+
+@pytest.mark.skipif(obstacle() is not None, reason=str(obstacle()))
+def test_where_a_compiler_is_what_every_request_passes_is_compiled(staged: Path) -> None:
+    folder = next((staged / LIB).rglob("openai_proxy/compiled"))
+    assert [path.name for path in folder.glob("hot-*")] == [library().name]
+    assert origin(staged) == folder / library().name
+    assert not list((staged / LIB).rglob("mypyc*")), "the compiler's packages are not installed"
+    assert not (ROOT / "build/compiler").exists()
+
+
+def test_where_no_compiler_is_the_sources_are_run(staged: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(staged, copy, symlinks=True)
+    for path in copy.rglob("openai_proxy/compiled/hot-*"):
+        path.unlink()
+    done = make("install-compiled", f"DESTDIR={copy}", "CC=/nonexistent", "PIP_INSTALL=-c 'raise SystemExit(9)'")
+    assert done.stderr.startswith("not compiled: there is no C compiler /nonexistent")
+    assert done.stderr.count("\n") == 1
+    assert not [*copy.rglob("openai_proxy/compiled/hot-*")]
+    assert origin(copy).name == "splice.py"
+    assert run(copy, "check", "--config-dir", str(copy / "etc/openai-proxy")).returncode == 0
+
+
+@pytest.mark.skipif(obstacle() is not None, reason=str(obstacle()))
+def test_where_the_compiler_cannot_be_fetched_the_sources_are_run(staged: Path) -> None:
+    done = make("install-compiled", f"DESTDIR={staged}", "PIP_INSTALL=-c 'raise SystemExit(9)'")
+    assert done.stderr == "not compiled: mypyc cannot be had here\n"
+
+
+def test_a_wheel_carries_no_library(staged: Path, tmp_path: Path) -> None:
+    """One would be of the Python and the sources of whoever made the wheel."""
+    shutil.copytree(ROOT / "openai_proxy", tmp_path / "openai_proxy", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "openai_proxy/compiled/hot-0.cpython-311-x86_64-linux-gnu.so").touch()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = f"{staged}/{LIB}/bin/python"  # has the setuptools of the lock
+    command = [python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "openai_proxy/compiled/build.py" in names
+    assert not [name for name in names if "hot-" in name]
 
 
 def test_uninstall_takes_everything_but_the_configuration(staged: Path, tmp_path: Path) -> None:
