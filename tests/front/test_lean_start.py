@@ -10,18 +10,43 @@ lean.prepare()
 import openai_proxy.cli.serve
 import openai_proxy.daemon
 found = [name for name in sys.argv[1].split() if name in sys.modules]
+found += [name for name in sys.modules if name.startswith("_sysconfigdata")]  # what Python was built with: 0.2 MB
 print(" ".join(found))
 """
 HEAVY = (
-    "aiohttp.client aiohttp.connector aiohttp.web aiohttp_sse anyio difflib google.genai httpx2 jsonschema limits mcp "
-    "openai_proxy.agent.loop openai_proxy.tools.mcp.supervisor openai_proxy.upstream.anthropic prometheus_client re2 "
-    "simpleeval sqlite3 torch watchfiles.main"
+    "aiohttp.client aiohttp.connector aiohttp.web aiohttp_sse anyio difflib google.genai html.entities httpx2 "
+    "jsonschema limits mcp openai_proxy.agent.loop openai_proxy.tools.mcp.supervisor openai_proxy.upstream.anthropic "
+    "prometheus_client re2 simpleeval sqlite3 torch watchfiles.main"
 )
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     done = subprocess.run([sys.executable, "-c", PROBE, HEAVY], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == ""
+
+
+DEFERRED = """
+import os
+from openai_proxy.cli import lean
+lean.prepare()
+import html
+assert html.escape("<a&'\\">") == "&lt;a&amp;&#x27;&quot;&gt;", html.escape("<a&'\\">")
+assert html.escape('"', quote=False) == '"'
+import html.parser
+class Texts(html.parser.HTMLParser):
+    def handle_data(self, data):
+        print(data)
+Texts().feed("<b>B&uuml;cher</b>")
+print(html.unescape("&auml;&#38;"))
+import zoneinfo
+print(zoneinfo.ZoneInfo("Europe/Berlin").key, "PYTHONTZPATH" in os.environ)
+"""
+
+
+def test_what_is_put_off_is_whole_for_who_asks_for_it() -> None:
+    """Custom tools and loggers run in the same process."""
+    done = subprocess.run([sys.executable, "-c", DEFERRED], capture_output=True, text=True, timeout=30)
+    assert done.stdout == "Bücher\nä&\nEurope/Berlin False\n", done.stderr
 
 
 CONNECT = """
