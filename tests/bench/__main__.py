@@ -10,6 +10,7 @@ from pathlib import Path
 
 import uvloop
 
+from openai_proxy.compiled import library
 from tests.bench.cases import CASES
 from tests.bench.lab import ROOT, Lab, laboratory
 from tests.bench.load import wrk_is_there
@@ -67,7 +68,9 @@ def main() -> int:
         if any(subject.name == "ours" for subject in subjects):
             rows.append(Row("chat log lines lost", "", {"ours": float(lab.lost_lines)}))
     tool = "wrk" if wrk_is_there() else "raw client"
-    print(f"\n{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, load by {tool}\n")
+    form = "compiled" if library().exists() else "interpreted"
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    print(f"\n{machine}, openai_proxy {form}, load by {tool}\n")
     print(render(rows, [subject.name for subject in subjects]))
     keep = ROOT / ".bench"
     keep.mkdir(exist_ok=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from openai_proxy.compiled import library
 from tests.bench.load import lines, quantile
 from tests.bench.table import Goal, Row, missed, render
 
@@ -52,4 +53,5 @@ def test_it_measures_us_and_misses_no_log_line() -> None:
     done = bench("gone", "--quick", "--only", "ours")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "client gone in mid-stream" in done.stdout
+    assert f"openai_proxy {'compiled' if library().exists() else 'interpreted'}, load by" in done.stdout
     assert "chat log lines lost" in done.stdout
