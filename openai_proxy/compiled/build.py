@@ -84,7 +84,7 @@ def _in_a_child(directory: str) -> str | None:
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "LC_ALL": "C"}
     environ.pop("MYPYPATH", None)
     done = subprocess.run(  # noqa: S603 - ourselves
-        [sys.executable, "-m", __spec__.name, directory],
+        [sys.executable, "-u", "-m", __spec__.name, directory],  # unbuffered: the last line is what was said last
         cwd=directory,
         env=environ,
         stdin=subprocess.DEVNULL,

@@ -72,8 +72,8 @@ def test_it_says_where_the_library_is_and_no_more(first: "tuple[Path, subprocess
     assert done.stdout == f"{library}\n"
     assert os.access(library, os.R_OK | os.X_OK)
     assert str(tree).encode() not in library.read_bytes()
-    said = trees.python(tree, "-c", "from openai_proxy.api.greeting import greet; print(greet(['you']))")
-    assert said.stdout == "hello you\n"
+    said = trees.python(tree, "-c", "from openai_proxy.api.greeting import greet; print(greet(['ann', 'bob']))")
+    assert said.stdout == "Hello Ann and Bob\n"
 
 
 @trees.needs_compiler

@@ -13,7 +13,15 @@ import pytest
 from openai_proxy.compiled import PACKAGE, library
 from openai_proxy.compiled.build import obstacle
 
-needs_library = pytest.mark.skipif(not library().exists(), reason="the library is not built here: make venv says why")
+
+def _built() -> bool:
+    try:
+        return library().exists()
+    except OSError:  # a test says which of MODULES is missing
+        return False
+
+
+needs_library = pytest.mark.skipif(not _built(), reason="the library is not built here: make venv says why")
 needs_compiler = pytest.mark.skipif(
     obstacle() is not None or importlib.util.find_spec("mypyc") is None, reason=obstacle() or "mypyc is not installed"
 )
@@ -27,7 +35,11 @@ def whole(root: Path, *, with_library: bool = False) -> Path:
     return root
 
 
-GREETING = "def greet(names: list[str]) -> str:\n    return 'hello ' + ' and '.join(name for name in names)\n"
+GREETING = """
+def greet(names: list[str]) -> str:
+    first, second = (name.title() for name in names)
+    return f"Hello {first} and {second}"
+"""
 """What mypyc compiles and warns about: it makes a list of the generator."""
 
 
