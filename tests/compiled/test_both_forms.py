@@ -54,7 +54,7 @@ def test_a_stream(daemon: Daemon, upstream: Upstream) -> None:
 
 def test_a_bad_request(daemon: Daemon) -> None:
     check_error(daemon.post("/v1/chat/completions", b'{"model": "m", "model": "n"}'), 400)
-    check_error(daemon.post("/v1/chat/completions", b'{"model": '), 400)
+    check_error(daemon.post("/v1/chat/completions", b'{"model": '), 400, "invalid_json")
 
 
 def check_log(daemon: Daemon, model: str, text: str) -> None:
