@@ -55,7 +55,7 @@ def build() -> str | None:
         return f"{missing[0]} is not installed"
     if not os.access(target.parent, os.W_OK):
         return f"{target.parent} is read-only"
-    sys.stderr.write("compiling what every request passes: half a minute, once\n")
+    sys.stderr.write("compiling what every request passes: about a minute, once\n")
     try:
         with tempfile.TemporaryDirectory(prefix="openai-proxy-", ignore_cleanup_errors=True) as directory:
             if (why := _in_a_child(directory)) is not None:

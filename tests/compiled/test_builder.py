@@ -40,7 +40,7 @@ def left_out(tree: Path, *words: str, **env: str) -> str:
     return said.removeprefix("not compiled: ").rstrip()
 
 
-PROGRESS = "compiling what every request passes: half a minute, once"
+PROGRESS = "compiling what every request passes: about a minute, once"
 
 
 def script(path: Path, text: str) -> str:

@@ -44,7 +44,7 @@ def greet(names: list[str]) -> str:
 
 
 def small(root: Path) -> Path:
-    """A package of the same name, finder and builder whose one module to compile is small: 5 seconds, not 20."""
+    """A package of the same name, finder and builder whose one module to compile is small: seconds, not a minute."""
     shutil.copytree(
         PACKAGE / "compiled", root / "openai_proxy/compiled", ignore=shutil.ignore_patterns("__*__", "hot-*")
     )
