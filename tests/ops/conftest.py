@@ -1,4 +1,4 @@
-"""`make install` takes half a minute, most of it in pip: it is begun with the run and waited for where it is needed."""
+"""`make install` takes a minute or two: it is begun with the run and waited for where its result is needed."""
 
 import os
 import shutil
