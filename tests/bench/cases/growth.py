@@ -1,5 +1,7 @@
 """Whether memory grows with requests: after a warm-up, what a great number of them leaves behind."""
 
+import asyncio
+import time
 from collections.abc import Sequence
 
 from tests.bench.lab import Lab
@@ -11,6 +13,12 @@ NAME = "growth"
 HELP = "RSS before and after many requests (300,000; --long: 1,000,000), after a warm-up of a fifth"
 CONNECTIONS = 32
 
+WARM = 15.0
+"""Seconds a warm-up takes at least: sums go to disk for the first time after ten, and sqlite is imported for it."""
+
+REST = 10.0
+"""Seconds of silence before descriptors are counted: idle connections to the upstream are closed within nine."""
+
 
 async def run(lab: Lab, subjects: Sequence[Subject]) -> list[Row]:
     wanted = 20_000 if lab.quick else 1_000_000 if lab.long else 300_000
@@ -19,10 +27,15 @@ async def run(lab: Lab, subjects: Sequence[Subject]) -> list[Row]:
         if not subject.name.startswith(("ours", "no-splice")):
             continue
         subject.start()
+        began = time.monotonic()
         await pour(subject, wanted // 5)
+        while not lab.quick and time.monotonic() - began < WARM:
+            await pour(subject, 1)
+        await asyncio.sleep(REST)
         rss, fds = subject.usage.rss(), subject.usage.fds()
         made = await pour(subject, wanted)
         grown[subject.name] = (subject.usage.rss() - rss) / 1024
+        await asyncio.sleep(REST)
         handles[subject.name] = float(subject.usage.fds() - fds)
         subject.stop()
         print(f"  {subject.name}: {made:,} requests, RSS {rss / 1e6:.1f} MB before")
