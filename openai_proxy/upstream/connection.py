@@ -75,7 +75,7 @@ class Owner(Protocol):
 
 
 class HttpConnection:
-    """See the module. Created by a pool; `begin`, then `write`, then the sink hears."""
+    """See the module, an asyncio.Protocol. Created by a pool; `begin`, then `write`, then the sink hears."""
 
     __slots__ = (
         "_buffer", "_copy", "_drain", "_interim", "_limits", "_loop", "_method", "_owner", "_quiet_since", "_started",

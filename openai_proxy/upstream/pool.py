@@ -103,7 +103,8 @@ class Pool:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            _, connection = await loop.create_connection(  # type: ignore
+            # An asyncio.Protocol in all but name: what inherits from an interpreted class cannot be compiled.
+            _, connection = await loop.create_connection(  # type: ignore[type-var]
                 lambda: HttpConnection(loop, self),
                 sock=sock,
                 ssl=tls_context() if origin.tls else None,
