@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from openai_proxy.exchange import Caller, Outcome
-from openai_proxy.records.recorder import Recorder
+from openai_proxy.records.entry import LINES
+from openai_proxy.records.recorder import HASTE, Recorder
 from openai_proxy.records.scribe import Scribe
 from openai_proxy.records.service import Records
 from openai_proxy.secrets import vault
@@ -219,3 +220,37 @@ def test_compressed_answers_are_read_where_they_can_be(desk: Desk) -> None:
     (brotli,) = [r for r in desk.lines() if r["conversation_id"] == "br" and r["type"] == "response"]
     assert brotli["content"] == ""
     assert "could not be read" in brotli["note"]
+
+
+def test_plain_exchanges_stay_plain_while_the_thread_is_behind(tmp_path: Path) -> None:
+    """The general way keeps whole requests and is slower: taken too soon it would feed itself."""
+    records = Records(tmp_path / "logs", tmp_path / "state")
+    recorder = records.recorder
+    busy, gate = threading.Event(), threading.Event()
+
+    def hold(_: object) -> None:
+        busy.set()
+        assert gate.wait(30)
+
+    recorder.scribe.sinks = (hold,)
+    body = json.dumps({"messages": [{"role": "user", "content": "long " * 700}]}).encode()
+
+    def ask() -> None:
+        entry = recorder.open(exchange())
+        entry.request(body)
+        entry.response(200, JSON)
+        entry.data(ANSWER)
+        entry.close(Outcome.DONE)
+
+    try:
+        ask()
+        assert busy.wait(30)
+        while recorder.backlog < 3 * HASTE:
+            ask()
+        assert {kind for kind, *_ in recorder._queue} == {LINES}
+        assert recorder._hurried
+        recorder.scribe.sinks = ()
+    finally:
+        gate.set()
+        records.close()
+    assert recorder.lost == 0
