@@ -9,6 +9,7 @@ import importlib.util
 import os
 import re
 import sys
+import threading
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -79,11 +80,17 @@ def _defer(name: str, known: dict[str, Any], late: tuple[str, ...] = ()) -> None
         return
     loader = spec.loader
     module = importlib.util.module_from_spec(spec)
+    lock = threading.RLock()  # custom tools run in threads: two may ask first at the same time
+    begun = False
 
     def load() -> None:
-        if "__getattr__" in vars(module):
-            del module.__getattr__
-            loader.exec_module(module)
+        nonlocal begun
+        with lock:
+            if not begun:
+                begun = True
+                loader.exec_module(module)
+                if vars(module).get("__getattr__") is load_all:  # else it has one of its own now
+                    del module.__getattr__
 
     def on_call(function: str) -> Callable[..., Any]:
         def called(*args: Any, **kwargs: Any) -> Any:
@@ -98,6 +105,8 @@ def _defer(name: str, known: dict[str, Any], late: tuple[str, ...] = ()) -> None
         ):
             raise AttributeError(attribute)  # the import system then imports the submodule
         load()
+        if attribute not in vars(module) and vars(module).get("__getattr__") is load_all:  # its own file asks, half run
+            raise AttributeError(attribute)
         return getattr(module, attribute)
 
     vars(module).update(known, __getattr__=load_all, **{function: on_call(function) for function in late})
