@@ -5,6 +5,7 @@ one write and one list append for the record.
 """
 
 import asyncio
+from typing import Final
 
 from openai_proxy.api.client import Client
 from openai_proxy.api.heads import KnownHead
@@ -23,6 +24,8 @@ from openai_proxy.upstream.response import StreamedResponse
 
 DONE_TAILS = (b"[DONE]\n\n\r\n", b"[DONE]\r\n\r\n\r\n")
 """How a last chunk that ends with `data: [DONE]` ends, the CRLF of its own included."""
+
+BRACKET: Final = 0x5D
 
 REPLAYED = frozenset({"/chat/completions", "/completions", "/embeddings"})
 
@@ -170,7 +173,8 @@ class Splice:
             self._unsent = b""
         self._lane.send(data)
         self.entry.passed(size)
-        if data.endswith(DONE_TAILS):
+        # One byte tells nearly every chunk from a last one: an event ends in a brace.
+        if size > 9 and (data[-5] == BRACKET or data[-7] == BRACKET) and data.endswith(DONE_TAILS):
             self._done_by = self._lane.state.loop.time() + AFTER_DONE
             self._lane.state.providers.watch.add(self)
 

@@ -7,6 +7,7 @@ and chunk framing it came in. So nothing here decodes more than it must, and eve
 
 import re
 from enum import IntEnum
+from typing import Final
 
 MAX_HEAD = 64 * 1024
 """Bytes of a response head: nginx allows 4-8 KiB a buffer, HAProxy 16 KiB; providers' CSP fields need more."""
@@ -216,8 +217,8 @@ class CloseFraming:
 
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n\0]*)?\r\n")
-_SEEN_SIZES: dict[bytes, int] = {}
-"""Size lines that have been checked, without their CRLF: a look-up costs a quarter of the match. Bounded."""
+_HEX: Final = bytes(int(chr(code), 16) if chr(code) in "0123456789abcdefABCDEF" else 255 for code in range(256))
+"""What a byte counts as a digit of a chunk's size: read so, compiled, a size costs a tenth of what the pattern does."""
 _SIZE_BEGUN = re.compile(rb"[0-9A-Fa-f]{0,15}[ \t]*(?:;[^\r\n\0]*)?\r?\Z")
 
 
@@ -251,12 +252,22 @@ class ChunkedFraming:
         end = len(data)
         position = 0
         left = self._left
-        if not left:  # nearly always: exactly one chunk has come
-            at = data.find(b"\r\n", 0, 10)
-            if at > 0 and _SEEN_SIZES.get(data[:at]) == end - at - 4 and data.endswith(b"\r\n"):
-                self._tail = data[-6:-2]
+        if not left and end > 9:  # nearly always: exactly one chunk has come
+            size = at = 0
+            while at < 8 and (digit := _HEX[data[at]]) < 16:
+                size = size * 16 + digit
+                at += 1
+            if (
+                size >= 4
+                and at + size + 4 == end
+                and data[at] == 0x0D
+                and data[at + 1] == 0x0A
+                and data[end - 2] == 0x0D
+                and data[end - 1] == 0x0A
+            ):
+                self._tail = b"\n\n" if data[end - 3] == 0x0A and data[end - 4] == 0x0A else data[end - 6 : end - 2]
                 if payload is not None:
-                    payload.append(data[at + 2 : -2])
+                    payload.append(data[at + 2 : end - 2])
                 return data
         while True:
             if left:
@@ -286,8 +297,6 @@ class ChunkedFraming:
                 return self._last_chunk(data, position, match.end())
             left = size + 2
             position = match.end()
-            if 4 <= size < 65536 and len(_SEEN_SIZES) < 8192:
-                _SEEN_SIZES[data[match.start() : position - 2]] = size
 
     def _take(self, data: bytes, start: int, stop: int, payload: list[bytes] | None) -> None:
         size = stop - start

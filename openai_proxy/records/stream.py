@@ -11,6 +11,8 @@ block of whole events is tried in this order (per event of 200 bytes, CPython 3.
 - event by event, whatever the stream looks like (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 """
 
+from typing import Any
+
 import orjson
 
 from openai_proxy.records import textjson
@@ -20,6 +22,7 @@ from openai_proxy.records.frames import Template, learn
 
 MAX_EVENT = 8 * 1024 * 1024  # bytes of one event; a longer one is counted and passed over
 _DONE = b"data: [DONE]\n\n"
+_SAMPLE = 4  # events of a block that are parsed to learn from: the first of a stream often holds but the role
 _FRUITLESS = 3  # templates learnt in vain before a stream is taken for one whose events differ
 
 
@@ -85,48 +88,68 @@ class StreamReader:
             self._skipping = True
 
     def _block(self, block: bytes) -> None:
-        template = self._template
-        if template is not None:
-            cut = template.cut(block)
-            if cut is not None:
-                before, texts, after = cut
-                try:
-                    text = orjson.loads(b'"' + texts + b'"')
-                except orjson.JSONDecodeError:
-                    self._template = None
-                else:
-                    if before:
-                        self._array(before)
-                    template.add(text)
-                    if after:
-                        self._array(after)
-                    self._vain = 0
-                    return
-        self._array(block, learning=self._vain < _FRUITLESS)
+        if self._template is not None and self._by_template(block):
+            return
+        if self._vain < _FRUITLESS:
+            block = self._learned(block)
+            if self._template is not None and self._by_template(block):
+                return
+        if block:
+            self._array(block)
 
-    def _array(self, block: bytes, learning: bool = False) -> None:
+    def _by_template(self, block: bytes) -> bool:
+        """Fold `block` if its events are of the template; else nothing was done."""
+        template = self._template
+        assert template is not None
+        cut = template.cut(block)
+        if cut is None:
+            return False
+        before, texts, after = cut
+        try:
+            text = orjson.loads(b'"' + texts + b'"')
+        except orjson.JSONDecodeError:
+            self._template = None
+            return False
+        if before:
+            self._array(before)
+        template.add(text)
+        if after:
+            self._array(after)
+        self._vain = 0
+        return True
+
+    def _learned(self, block: bytes) -> bytes:
+        """Fold the first events of `block` and learn from the last two of them; what is left of it."""
+        raws = block.split(b"\n\n", _SAMPLE)
+        if len(raws) <= _SAMPLE:
+            return block
+        rest = raws[_SAMPLE]
+        events = self._array(block[: len(block) - len(rest)])
+        self._vain += 1
+        if len(events) == _SAMPLE:
+            self._template = learn(raws[_SAMPLE - 2 : _SAMPLE], events[-2:], self._answer)
+        return rest
+
+    def _array(self, block: bytes) -> list[Any]:
+        """Fold `block` at once; its events, if that could be."""
         text = block
         if text.endswith(_DONE):
             self._answer.complete = True
             text = text[: -len(_DONE)]
             if not text:
-                return
+                return []
         if not text.startswith(b"data: "):
             self._each(block)
-            return
+            return []
         try:
-            events = orjson.loads(b"[" + text[6:-2].replace(b"\n\ndata: ", b",") + b"]")
+            events: list[Any] = orjson.loads(b"[" + text[6:-2].replace(b"\n\ndata: ", b",") + b"]")
         except orjson.JSONDecodeError:
             self._each(block)
-            return
+            return []
         fold, answer = self._dialect.event, self._answer
         for event in events:
             fold(answer, event)
-        if learning and len(events) >= 4:
-            middle = len(events) // 2
-            raws = text.split(b"\n\n", middle + 1)[middle - 1 : middle + 1]
-            self._template = learn(raws, events[middle - 1 : middle + 1], answer) if len(raws) == 2 else None
-            self._vain += 1
+        return events
 
     def _each(self, block: bytes) -> None:
         for event in block.split(b"\n\n"):
