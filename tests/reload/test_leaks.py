@@ -45,7 +45,8 @@ async def test_hundreds_of_reloads_leave_nothing_behind(tmp_path: Path) -> None:
         number = state.generation.number
         await edit(300)
         assert state.generation.number >= number + 290
-        await turning_until(lambda: held() == before, f"nothing more is held than {before}")
+        # Less is fine: what tests before this one left to be closed may have been.
+        await turning_until(lambda: all(n <= before[what] for what, n in held().items()), f"no more than {before}")
         assert len(gc.get_objects()) - objects < 300  # not one for each reload
 
 
