@@ -8,9 +8,12 @@ import time
 from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from openai_proxy.errors import ProxyError
+
+_monotonic: Final = time.monotonic  # kept: a module's attribute is looked up at every call
+_wall_clock: Final = time.time
 
 Headers = Sequence[tuple[bytes, bytes]]
 """Header fields as they stood on the wire: case and order kept, values without outer whitespace."""
@@ -123,8 +126,8 @@ class Exchange:
         self.upstream_model: str | None = None
         self.state = "accepted"  # accepted, waiting, streaming, tools: what /admin/status shows
         self.attempts: list[Attempt] = []
-        self.started = time.monotonic()
-        self.created_at = time.time()
+        self.started = _monotonic()
+        self.created_at = _wall_clock()
         self.first_byte: float | None = None
         self.ended: float | None = None
         self.status: int | None = None

@@ -1,8 +1,13 @@
 """What a JSON request asks for, as far as both ways through the proxy must agree on it."""
 
+from typing import Final
+
 from openai_proxy.errors import BadRequest
 
-CHAT_SHAPED = frozenset({"/chat/completions", "/messages"})
+COMMANDED: Final = frozenset({"/chat/completions", "/completions", "/messages", "/responses"})
+"""The endpoints a person may speak through: their messages may hold commands."""
+
+CHAT_SHAPED: Final = frozenset({"/chat/completions", "/messages"})
 """Endpoints that `params` act on. Others hold messages too (/threads, /messages/count_tokens) and refuse the rest."""
 
 

@@ -4,10 +4,9 @@ It takes what nothing but the head and the model's name decides; anything that w
 model, a limit that must wait, a provider that translates) is left to the ordinary way.
 """
 
-from typing import Any
+from typing import Any, Final
 
-from openai_proxy.api import steering
-from openai_proxy.api.asked import CHAT_SHAPED, asked_model
+from openai_proxy.api.asked import CHAT_SHAPED, COMMANDED, asked_model
 from openai_proxy.api.client import Client
 from openai_proxy.api.heads import KnownHead
 from openai_proxy.api.ids import new_id
@@ -21,7 +20,7 @@ from openai_proxy.runtime.state import State
 from openai_proxy.transforms.params import NONE, NOTHING, shape
 from openai_proxy.upstream.openai import OpenAIProvider
 
-MAX_PLANS = 256
+MAX_PLANS: Final = 256
 """Plans of one head: the models one client asks for. Names come from clients, so they are bounded."""
 
 
@@ -32,11 +31,11 @@ def choose(lane: Client, head: KnownHead, body: bytes) -> Splice | Route | None:
     """
     state = lane.state
     generation = state.generation
-    if len(state.running) >= generation.config.limits.max_concurrent_requests:
+    if len(state.running) >= generation.max_requests:
         return None
     document = parse_object(body)
     model = asked_model(document)
-    if model is None or (generation.config.execute_tools and document.get("tools")):
+    if model is None or (generation.executes_tools and document.get("tools")):
         return None
     if _is_special(state, head, document, body):
         return None
@@ -67,12 +66,12 @@ def choose(lane: Client, head: KnownHead, body: bytes) -> Splice | Route | None:
 def _is_special(state: State, head: KnownHead, document: dict[str, Any], body: bytes) -> bool:
     """True if the body may hold a command or a secret, or the caller has a session; never wrongly False."""
     generation, redactor = state.generation, state.redactor
-    mark = generation.command_mark
+    mark, callers = generation.command_mark, state.sessions.callers
     quiet = redactor.quiet(body, document, head.own)
-    if head.path in steering.PATHS and (
+    if head.path in COMMANDED and (
         (mark.in_quiet(body) if quiet else mark.in_body(body))
-        or generation.config.commands.interactive
-        or (state.sessions.callers and head.caller.identity in state.sessions.callers)
+        or generation.interactive
+        or (callers and head.caller.identity in callers)
     ):
         return True
     return not quiet and (not redactor.fresh or redactor.suspects(body, document, head.own))

@@ -1,7 +1,7 @@
 """A client connection, as far as an exchange that is spliced to it knows it."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from openai_proxy.errors import ProxyError
 from openai_proxy.runtime.state import State
@@ -10,7 +10,7 @@ from openai_proxy.upstream.failover import Opened
 if TYPE_CHECKING:
     from openai_proxy.api.splice import Splice
 
-KEEP_ALIVE = 75.0
+KEEP_ALIVE: Final = 75.0
 """Seconds an idle connection is kept: above Home Assistant's 15 and nginx's 60, so that the client closes first."""
 
 

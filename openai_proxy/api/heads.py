@@ -7,7 +7,7 @@ an edit empties it, and a revoked key with it.
 """
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from openai_proxy.api.headers import lines, upstream_fields
 from openai_proxy.api.plan import Plan
@@ -15,11 +15,14 @@ from openai_proxy.auth.gate import Gate, bearer
 from openai_proxy.auth.peers import host_name
 from openai_proxy.exchange import Caller
 
-MAX_HEADS = 1024
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # to the compiler an integer of the machine's; nobody else looks at it
+
+MAX_HEADS: Final = 1024
 """Heads remembered: a house has a few dozen clients. Full means cleared, so that strangers cannot fill memory."""
 
-MAX_HEAD = 4096
-_LENGTH = re.compile(rb"\r\nContent-Length: ([1-9][0-9]{0,6})\r\n", re.IGNORECASE)
+MAX_HEAD: Final = 4096
+_LENGTH: Final = re.compile(rb"\r\nContent-Length: ([1-9][0-9]{0,6})\r\n", re.IGNORECASE)
 
 Key = tuple[str, bytes, bytes]
 
@@ -59,16 +62,24 @@ class Kept:
 
     def body_of(self, data: bytes) -> tuple[int, int] | None:
         """If `data` begins with this head: where its body begins and how many bytes it has."""
+        # By hand, because this is compiled: slices instead of `startswith`, and each method of bytes costs 50 ns.
         prefix, suffix = self.prefix, self.suffix
-        start = len(prefix)
-        if data[:start] != prefix:  # compiled, a slice is quicker than `startswith`
+        start: i64 = len(prefix)
+        if data[:start] != prefix:
             return None
-        stop = data.find(b"\r", start, start + 8)
+        stop: i64 = start
+        most: i64 = len(data)
+        if most > start + 7:
+            most = start + 7
+        length: i64 = 0
+        digit: i64
+        while stop < most and 0x30 <= (digit := data[stop]) <= 0x39:
+            length = length * 10 + digit - 0x30
+            stop += 1
         end = stop + len(suffix)
-        if stop <= start or data[start] == 0x30 or data[stop:end] != suffix:
+        if stop == start or data[start] == 0x30 or data[stop:end] != suffix:
             return None
-        digits = data[start:stop]
-        return (end, int(digits)) if digits.isdigit() else None
+        return end, length
 
 
 class HeadBook:

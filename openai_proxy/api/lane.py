@@ -6,7 +6,7 @@ left idle again as if nothing had happened.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from openai_proxy.api.choosing import choose
 from openai_proxy.api.client import KEEP_ALIVE, Client
@@ -20,13 +20,13 @@ from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import State
 from openai_proxy.upstream.failover import Opened
 
-MAX_BODY = 512 * 1024
+MAX_BODY: Final = 512 * 1024
 """Bytes of a body that may wait for its end in the lane: longer ones gain nothing from it."""
 
-BODY_WAIT = 0.25
+BODY_WAIT: Final = 0.25
 """Seconds a body may take in the lane; then the ordinary way waits for it, with its own limits."""
 
-MAX_PIPELINED = 256 * 1024
+MAX_PIPELINED: Final = 256 * 1024
 
 
 class Prior:

@@ -2,23 +2,28 @@
 
 import orjson
 
-from openai_proxy.exchange import Headers
+from openai_proxy.config.connection import TimeoutConfig
+from openai_proxy.exchange import Headers, Target
 from openai_proxy.routing.router import Route
 from openai_proxy.transforms.params import Rules
 from openai_proxy.upstream.openai import OpenAIProvider
+from openai_proxy.upstream.pool import Pool
 
 
 class Plan:
     """Where a spliced request goes, and the head it goes with. Immutable by convention; lives with its generation."""
 
-    __slots__ = ("key", "model", "provider", "route", "rules", "start")
+    __slots__ = ("key", "limits", "model", "pool", "provider", "route", "rules", "start", "target")
 
     def __init__(
         self, route: Route, provider: OpenAIProvider, key: str | None, rules: Rules, path: str, fields: Headers
     ) -> None:
-        target = route.targets[0]
+        target: Target = route.targets[0]
+        self.target = target
         self.route = route
         self.provider = provider
+        self.pool: Pool = provider.pool
+        self.limits: TimeoutConfig = provider.limits
         self.key = key
         self.rules = rules or None
         self.model = orjson.dumps(target.model) if target.model is not None else None  # None: as the client wrote it

@@ -18,19 +18,19 @@ from openai_proxy.records.entry import Entry
 from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.tasks import spawn
-from openai_proxy.upstream.connection import HttpConnection
+from openai_proxy.upstream.connection import HttpConnection, Sink
 from openai_proxy.upstream.failover import Opened
 from openai_proxy.upstream.response import StreamedResponse
 
-DONE_TAILS = (b"[DONE]\n\n\r\n", b"[DONE]\r\n\r\n\r\n")
+DONE_TAILS: Final = (b"[DONE]\n\n\r\n", b"[DONE]\r\n\r\n\r\n")
 """How a last chunk that ends with `data: [DONE]` ends, the CRLF of its own included."""
 
 BRACKET: Final = 0x5D
 
-REPLAYED = frozenset({"/chat/completions", "/completions", "/embeddings"})
+REPLAYED: Final = frozenset({"/chat/completions", "/completions", "/embeddings"})
 
 
-class Splice:
+class Splice(Sink):
     """See the module. A `connection.Sink`, and what the lane holds while one request is under way."""
 
     __slots__ = (
@@ -64,7 +64,7 @@ class Splice:
         self._blocked_since = 0.0
         self._done_by = 0.0
         self._unsent = b""
-        target = plan.route.targets[0]
+        target = plan.target
         self._attempt = Attempt(target)
         exchange.connection = target.connection
         exchange.upstream_model = target.model or exchange.model
@@ -81,7 +81,7 @@ class Splice:
         """Send the request, over a kept connection or a new one."""
         self._lane.state.enter(self)
         self.exchange.attempts.append(self._attempt)
-        connection = self._plan.provider.pool.take()
+        connection = self._plan.pool.take()
         if connection is not None:
             self._reused = True
             self._send(connection)
@@ -93,9 +93,9 @@ class Splice:
         self._connecting = spawn(self._connected(), name="connect for a spliced request")
 
     async def _connected(self) -> None:
-        provider = self._plan.provider
+        plan = self._plan
         try:
-            connection = await provider.pool.connect(provider.limits.connect)
+            connection = await plan.pool.connect(plan.limits.connect)
         except UpstreamError as error:
             self._connecting = None
             self.failed(error)
@@ -106,8 +106,8 @@ class Splice:
     def _send(self, connection: HttpConnection) -> None:
         self.connection = connection
         plan, body = self._plan, self._body
-        connection.begin(self, "POST", plan.provider.limits)
-        connection.write(b"%b%d\r\n\r\n%b" % (plan.start, len(body), body))
+        connection.begin(self, "POST", plan.limits)
+        connection.write(b"".join((plan.start, str(len(body)).encode(), b"\r\n\r\n", body)))
 
     # -- Sink -------------------------------------------------------------------------------------------------------
 
@@ -124,7 +124,7 @@ class Splice:
             self._fall_back(response)
             return out
         self._rechunk = type(connection.framing) is CloseFraming
-        opening = self._opening(head)
+        opening = self._opening(head, b"")
         self._body = b""
         self._lane.committed()
         if more:  # one system call for head and body: 5 µs saved
@@ -137,30 +137,32 @@ class Splice:
         """connection.Sink: a whole answer in one piece goes on in one, and the exchange is over."""
         self.connection = None
         self._attempt.status = head.status
-        self._lane.send(self._opening(head) + body)
+        self._lane.send(self._opening(head, body))
+        self.exchange.ended = self.exchange.first_byte
         entry = self.entry
         entry.parts.append(body)
         entry.size = len(body)
         self._finish(Outcome.DONE)
 
-    def _opening(self, head: ResponseHead) -> bytes:
-        """The client's head: from here on the answer is under way, and there is no other try."""
+    def _opening(self, head: ResponseHead, body: bytes) -> bytes:
+        """The client's head, and `body` behind it: from here on the answer is under way, and there is no other try."""
         exchange, state, known = self.exchange, self._lane.state, self.known
         health = self.generation.upstreams.health
         if not health.calm:
-            health.well(self.route.targets[0], exchange.model, self._plan.key)
+            health.well(self._plan.target, exchange.model, self._plan.key)
         self._head = head
         exchange.state = "streaming"
         exchange.status = head.status
         if state.draining:
             self.keep_alive = False
         self.entry.response(head.status, head.media)
-        return b"%b%b%b%b%b" % (
+        return b"%b%b%b%b%b%b" % (
             head.opening(),
             b"" if head.has_request_id else b"x-request-id: %b\r\n" % exchange.id.encode(),
             known.extra,
             b"Transfer-Encoding: chunked\r\n" if self._rechunk else b"",
             b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n",
+            body,
         )
 
     def data(self, data: bytes) -> None:
@@ -277,7 +279,7 @@ class Splice:
 
     def _fall_back(self, response: StreamedResponse) -> None:
         plan = self._plan
-        self._lane.fall_back(self, Opened(response, plan.provider, plan.route.targets[0], plan.key))
+        self._lane.fall_back(self, Opened(response, plan.provider, plan.target, plan.key))
 
     # -- a client that does not keep up -----------------------------------------------------------------------------
 

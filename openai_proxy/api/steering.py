@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from openai_proxy.api.asked import COMMANDED
 from openai_proxy.api.preface import PATHS as PREFACED
 from openai_proxy.api.visit import Visit
 from openai_proxy.errors import BadRequest, Forbidden
@@ -22,13 +23,10 @@ if TYPE_CHECKING:  # the commands themselves are imported when the first one is 
     from openai_proxy.transforms.commands.cleaning import Cleaned
     from openai_proxy.transforms.commands.dialogue import Turn
 
-PATHS = frozenset({"/chat/completions", "/completions", "/messages", "/responses"})
-"""The endpoints a person may speak through."""
-
 
 def may_concern(visit: Visit, body: bytes) -> bool:
     """False if neither commands nor sessions can matter for this request: the answer for nearly all of them."""
-    if visit.path not in PATHS or visit.exchange.method != "POST" or visit.route is not None:
+    if visit.path not in COMMANDED or visit.exchange.method != "POST" or visit.route is not None:
         return False
     config = visit.generation.config
     return (

@@ -47,6 +47,7 @@ MODULES = (
     "records.tokens",
     "records.wire",
     "records.work",
+    "runtime.generation",
     "runtime.leases",
     "runtime.state",
     "transforms.commands.mark",

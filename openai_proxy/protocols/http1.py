@@ -7,28 +7,31 @@ and chunk framing it came in. So nothing here decodes more than it must, and eve
 
 import re
 from enum import IntEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-MAX_HEAD = 64 * 1024
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # to the compiler an integer of the machine's; nobody else looks at it
+
+MAX_HEAD: Final = 64 * 1024
 """Bytes of a response head: nginx allows 4-8 KiB a buffer, HAProxy 16 KiB; providers' CSP fields need more."""
-MAX_FIELDS = 256
-MAX_TRAILERS = 16 * 1024
-MAX_CHUNK_LINE = 4096
+MAX_FIELDS: Final = 256
+MAX_TRAILERS: Final = 16 * 1024
+MAX_CHUNK_LINE: Final = 4096
 
-_HEAD = re.compile(
+_HEAD: Final = re.compile(
     rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\r\n\0]*))?\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\r\n)*)\Z"
 )
-_INTERESTING = re.compile(
+_INTERESTING: Final = re.compile(
     rb"^(connection|content-encoding|content-length|content-type|location|retry-after|transfer-encoding|"
     rb"x-request-id|keep-alive):[ \t]*([^\r\n]*?)[ \t]*\r$",
     re.IGNORECASE | re.MULTILINE,
 )
-_STOPS_HERE = re.compile(
+_STOPS_HERE: Final = re.compile(
     rb"^(?:connection|keep-alive|proxy-authenticate|proxy-authorization|proxy-connection|te|trailer|upgrade|"
     rb"set-cookie2?|access-control-[^:\r\n]*|alt-svc):[^\r\n]*\r\n",
     re.IGNORECASE | re.MULTILINE,
 )
-_FIELD = re.compile(rb"^([^:\r\n]+):[ \t]*([^\r\n]*?)[ \t]*\r$", re.MULTILINE)
+_FIELD: Final = re.compile(rb"^([^:\r\n]+):[ \t]*([^\r\n]*?)[ \t]*\r$", re.MULTILINE)
 
 
 class Malformed(ValueError):
@@ -139,12 +142,12 @@ class ResponseHead:
         return named - {b"", b"close", b"keep-alive", b"upgrade", b"transfer-encoding", b"content-length"}
 
 
-_HEADS: dict[bytes, ResponseHead] = {}
+_HEADS: Final[dict[bytes, ResponseHead]] = {}
 """Heads lately read. Servers of a house repeat theirs (llama.cpp word for word, uvicorn within the second of its Date),
 and reading one costs 6 µs; one that holds an id of the answer misses, for 0.3 µs. Bounded."""
 
-MAX_HEADS = 64
-MAX_KNOWN_HEAD = 1024  # bytes of a head that is remembered
+MAX_HEADS: Final = 64
+MAX_KNOWN_HEAD: Final = 1024  # bytes of a head that is remembered
 
 
 def read_head(raw: bytes) -> ResponseHead:
@@ -216,10 +219,10 @@ class CloseFraming:
         return False
 
 
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n\0]*)?\r\n")
+_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n\0]*)?\r\n")
 _HEX: Final = bytes(int(chr(code), 16) if chr(code) in "0123456789abcdefABCDEF" else 255 for code in range(256))
 """What a byte counts as a digit of a chunk's size: read so, compiled, a size costs a tenth of what the pattern does."""
-_SIZE_BEGUN = re.compile(rb"[0-9A-Fa-f]{0,15}[ \t]*(?:;[^\r\n\0]*)?\r?\Z")
+_SIZE_BEGUN: Final = re.compile(rb"[0-9A-Fa-f]{0,15}[ \t]*(?:;[^\r\n\0]*)?\r?\Z")
 
 
 class ChunkedFraming:
@@ -253,7 +256,9 @@ class ChunkedFraming:
         position = 0
         left = self._left
         if not left and end > 9:  # nearly always: exactly one chunk has come
-            size = at = 0
+            size: i64 = 0
+            at: i64 = 0
+            digit: i64
             while at < 8 and (digit := _HEX[data[at]]) < 16:
                 size = size * 16 + digit
                 at += 1

@@ -10,13 +10,16 @@ the provider, so such bodies are refused.
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from openai_proxy.errors import BadRequest
 
-CONTROL = frozenset(
+_loads: Final = orjson.loads  # kept: a module's attribute is looked up at every call
+_dumps: Final = orjson.dumps
+
+CONTROL: Final = frozenset(
     {
         "model", "messages", "stream", "stream_options", "tools", "tool_choice", "functions", "function_call",
         "n", "max_tokens", "max_completion_tokens", "user", "metadata", "input", "prompt", "system", "instructions",
@@ -24,12 +27,12 @@ CONTROL = frozenset(
 )  # fmt: skip
 """Members a rule of the proxy may read or write."""
 
-MAX_EXACT = 64 * 1024  # bytes of a body that is written anew to compare it
+MAX_EXACT: Final = 64 * 1024  # bytes of a body that is written anew to compare it
 
-_QUOTED = {name: b'"' + name.encode() + b'"' for name in CONTROL}
-_AS_NAME = {name: re.compile(re.escape(quoted) + rb"[ \t\r\n]*:") for name, quoted in _QUOTED.items()}
+_QUOTED: Final = {name: b'"' + name.encode() + b'"' for name in CONTROL}
+_AS_NAME: Final = {name: re.compile(re.escape(quoted) + rb"[ \t\r\n]*:") for name, quoted in _QUOTED.items()}
 """The name before a colon: `"role": "user"` is no second `user` member."""
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]', re.DOTALL)
+_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]', re.DOTALL)
 
 
 class Member(NamedTuple):
@@ -49,7 +52,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     """
     exact = False
     try:
-        document = orjson.loads(body)
+        document = _loads(body)
         exact = len(body) <= MAX_EXACT and _comes_out_again(document, body)
     except orjson.JSONDecodeError:
         document = _by_the_letter(body)
@@ -72,7 +75,7 @@ def _comes_out_again(document: Any, body: bytes) -> bool:
     Then no name stood twice, and none hid behind escapes. A third of what counting the names costs.
     """
     try:
-        return orjson.dumps(document) == body
+        return _dumps(document) == body
     except TypeError:  # orjson reads 1,024 levels and writes 254
         return False
 
@@ -139,7 +142,7 @@ def scan(body: bytes) -> list[Member]:
     return members
 
 
-_SPACE = b" \t\r\n"
+_SPACE: Final = b" \t\r\n"
 
 
 def _value_begin(body: bytes, position: int) -> int:

@@ -3,13 +3,13 @@
 One `Answer` per exchange, bounded: text past MAX_TEXT is counted and left out, with a mark where it ended.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from openai_proxy.records.textjson import whole_text
 
-MAX_TEXT = 1024 * 1024  # characters of content, reasoning and tool arguments together
-MAX_CALLS = 256
-MAX_UNREAD = 2048  # characters kept of what could not be parsed
+MAX_TEXT: Final = 1024 * 1024  # characters of content, reasoning and tool arguments together
+MAX_CALLS: Final = 256
+MAX_UNREAD: Final = 2048  # characters kept of what could not be parsed
 
 
 class Answer:

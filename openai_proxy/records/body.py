@@ -2,6 +2,7 @@
 
 import re
 from functools import lru_cache
+from typing import Final
 
 import orjson
 
@@ -12,9 +13,9 @@ from openai_proxy.records.dialects import METERED, Dialect
 from openai_proxy.records.stream import StreamReader
 from openai_proxy.records.wire import Decoder, decoders
 
-MAX_JSON = 16 * 1024 * 1024  # bytes of a whole JSON answer
-_TAIL = 8192  # bytes at the end of an unread answer where its usage stands
-_USAGE = re.compile(rb'"usage"\s*:\s*\{(?:[^{}]|\{[^{}]*\})*\}')
+MAX_JSON: Final = 16 * 1024 * 1024  # bytes of a whole JSON answer
+_TAIL: Final = 8192  # bytes at the end of an unread answer where its usage stands
+_USAGE: Final = re.compile(rb'"usage"\s*:\s*\{(?:[^{}]|\{[^{}]*\})*\}')
 
 
 def media_type(headers: Headers) -> tuple[str, str]:

@@ -15,14 +15,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
 from threading import Lock
-from typing import Any
+from typing import Any, Final
 
 from openai_proxy.exchange import Exchange
 
-LIMIT = 20_000  # openings remembered, about 200 bytes each
-BULK = 100  # new conversations a minute and caller
-_MAX_ID = 200  # characters of an id a client chose
-_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
+LIMIT: Final = 20_000  # openings remembered, about 200 bytes each
+BULK: Final = 100  # new conversations a minute and caller
+_MAX_ID: Final = 200  # characters of an id a client chose
+_THOUGHTS: Final = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
 def _bounded(text: str) -> str:

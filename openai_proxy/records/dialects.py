@@ -7,7 +7,7 @@ https://docs.anthropic.com/en/docs/build-with-claude/streaming.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from openai_proxy.records import textjson
 from openai_proxy.records.answer import Answer
@@ -278,12 +278,12 @@ def usage_only(answer: Answer, body: Any) -> None:
         _common(answer, body)
 
 
-CHAT = Dialect(chat_event, chat_whole, bulk=True)
-DIALECTS: dict[str, Dialect] = {
+CHAT: Final = Dialect(chat_event, chat_whole, bulk=True)
+DIALECTS: Final[dict[str, Dialect]] = {
     "/chat/completions": CHAT,
     "/completions": Dialect(completion_event, completion_whole),
     "/responses": Dialect(response_event, response_whole),
     "/messages": Dialect(messages_event, messages_whole),
 }
-METERED = Dialect(usage_only, usage_only, chat=False)
+METERED: Final = Dialect(usage_only, usage_only, chat=False)
 """Any other path: no conversation, and of its answer only the usage."""

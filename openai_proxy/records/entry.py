@@ -1,29 +1,38 @@
 """One request while it is being recorded: the event loop's side, which only notes and hands on."""
 
 import time
-from typing import Any, Protocol, TypeAlias
+from abc import ABC, abstractmethod
+from typing import Any, Final, TypeAlias
 
 from openai_proxy.exchange import Exchange, Headers, Outcome
 from openai_proxy.records.work import Work
 
-BEGIN, DATA, TOOL, CLOSE, FLUSH, LINES = range(6)
+_monotonic: Final = time.monotonic  # kept: a module's attribute is looked up at every call
+_wall_clock: Final = time.time
+
+BEGIN: Final = 0
+DATA: Final = 1
+TOOL: Final = 2
+CLOSE: Final = 3
+FLUSH: Final = 4
+LINES: Final = 5
 """What an item tells of its entry; LINES are those of a whole exchange, ready to be written (`express.py`)."""
 
 
-SMALL = 4096
+SMALL: Final = 4096
 """Bytes of a request and of an answer that may be made into lines by the event loop: 15 µs of it, not more."""
 
 
-class Keeper(Protocol):
+class Keeper(ABC):
     """The recorder, as far as an entry knows it."""
 
+    @abstractmethod
     def closed(self, entry: "Entry") -> None:
         """The exchange of `entry` is over."""
-        ...
 
+    @abstractmethod
     def offer(self, kind: int, entry: "Entry", payload: Any, size: int) -> None:
         """Queue an item of `size` bytes for the thread, or drop it."""
-        ...
 
 
 class Entry:
@@ -83,7 +92,7 @@ class Entry:
         self.framing = framing
         exchange = self.exchange
         if exchange.first_byte is None:
-            exchange.first_byte = time.monotonic()
+            exchange.first_byte = _monotonic()
         if exchange.stream:
             # The request of a stream is written now; that of a plain answer with the answer, which saves half the work.
             self.begun = True
@@ -126,7 +135,7 @@ class Entry:
         if call_id is not None:
             payload["tool_call_id"] = call_id
         self.begun = True
-        self._recorder.offer(TOOL, self, (time.time(), payload), len(result))
+        self._recorder.offer(TOOL, self, (_wall_clock(), payload), len(result))
 
     def close(self, outcome: Outcome, error_code: str | None = None, message: str | None = None) -> None:
         """The exchange is over; idempotent. `error_code` and `message` are those of an error of our own."""
@@ -136,7 +145,7 @@ class Entry:
         exchange = self.exchange
         exchange.outcome = outcome
         if exchange.ended is None:
-            exchange.ended = time.monotonic()
+            exchange.ended = _monotonic()
         self.error_code = error_code or exchange.error_code
         self.message = message
         self._recorder.closed(self)

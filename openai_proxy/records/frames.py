@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from openai_proxy.records import textjson
 from openai_proxy.records.answer import Answer
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
-_TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
-_WORD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:+"
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_TEXTS: Final = ("content", "reasoning_content", "reasoning", "refusal")
+_WORD: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:+"
 """What may differ in the frames: a number, a time, an id, padding; nothing that ends a JSON string or begins one."""
 
 Cut = tuple[bytes, bytes, bytes]

@@ -6,15 +6,16 @@ All requests are counted by the recorder's thread when they end; the event loop 
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from openai_proxy.exchange import Exchange
 from openai_proxy.records.tokens import Tokens
 
-DURATIONS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-MAX_SERIES = 500  # label sets; a client that makes up model names must not fill memory
+DURATIONS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+MAX_SERIES: Final = 500  # label sets; a client that makes up model names must not fill memory
 
-_KINDS = ("input", "output", "cached", "reasoning")  # in the order of `Tokens`
-_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
+_KINDS: Final = ("input", "output", "cached", "reasoning")  # in the order of `Tokens`
+_CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 Labels = tuple[str, ...]
 Reading = float | Mapping[Labels, float]

@@ -21,35 +21,35 @@ import time
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Final
 
 from openai_proxy.exchange import Exchange
-from openai_proxy.records.entry import CLOSE, FLUSH, LINES, SMALL, Entry, Item
+from openai_proxy.records.entry import CLOSE, FLUSH, LINES, SMALL, Entry, Item, Keeper
 from openai_proxy.records.express import Express
 from openai_proxy.records.scribe import Scribe
 
 log = logging.getLogger(__name__)
 
-SPILL = ((250, 16384), (500, 8192), (2000, 4096), (1 << 60, 2048))
+SPILL: Final = ((250, 16384), (500, 8192), (2000, 4096), (1 << 60, 2048))
 """Up to so many open entries, the bytes one holds before the thread folds them. Larger blocks fold cheaper (0.9 µs a
 chunk at 8 KiB, 1.6 at 2 KiB); but thousands of held streams are judged by their memory, and each speaks little."""
-BACKLOG = 64 * 1024 * 1024  # bytes waiting for the thread, past which lines are lost
-HASTE = 1024 * 1024
+BACKLOG: Final = 64 * 1024 * 1024  # bytes waiting for the thread, past which lines are lost
+HASTE: Final = 1024 * 1024
 """Bytes waiting, past which the thread does not wait for its next tick: 26,000 exchanges a second make 2 MB in one."""
-TICK = 0.04  # seconds between two rounds
-QUIET = 30  # rounds in a row with nothing to do, after which the thread sleeps until it is woken
-CHORES = 30  # rounds between two looks at what else is due, while there is work
-PAUSE = 0.00005  # seconds between two slices; a sleep of zero would take the lock back before the loop wakes
-SLICE = 0.0002  # seconds of one slice with little to do
-MANY = 64  # exchanges that ended since the last round, past which its slices are longer
-BATCH = 32
+TICK: Final = 0.04  # seconds between two rounds
+QUIET: Final = 30  # rounds in a row with nothing to do, after which the thread sleeps until it is woken
+CHORES: Final = 30  # rounds between two looks at what else is due, while there is work
+PAUSE: Final = 0.00005  # seconds between two slices; a sleep of zero would take the lock back before the loop wakes
+SLICE: Final = 0.0002  # seconds of one slice with little to do
+MANY: Final = 64  # exchanges that ended since the last round, past which its slices are longer
+BATCH: Final = 32
 """Plain exchanges the loop makes into lines at one time. One by one takes 16 µs each, most of it for code that has
 left the processor's cache since the last; in a row 7. In the thread it took 14: it cannot compute while the loop does,
 and each change of the interpreter lock costs both."""
-_OVERHEAD = 300  # bytes an item weighs besides its payload
+_OVERHEAD: Final = 300  # bytes an item weighs besides its payload
 
 
-class Recorder:
+class Recorder(Keeper):
     """Everything that is written down, for the life of the process. See `Scribe` for what becomes of an entry."""
 
     def __init__(

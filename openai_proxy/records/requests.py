@@ -1,10 +1,10 @@
 """What a record keeps of a request: its messages, in one shape for every API, without what only fills the disk."""
 
-from typing import Any
+from typing import Any, Final
 
-MIN_BLOB = 4096  # bytes of base64 from which on a data: URL is replaced by its size
-MAX_STRING = 256 * 1024  # characters of one string of a message
-_MARKER = b";base64,"
+MIN_BLOB: Final = 4096  # bytes of base64 from which on a data: URL is replaced by its size
+MAX_STRING: Final = 256 * 1024  # characters of one string of a message
+_MARKER: Final = b";base64,"
 
 
 def without_blobs(body: bytes) -> bytes:

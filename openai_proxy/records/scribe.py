@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from openai_proxy.exchange import Exchange
 from openai_proxy.records import chatlog, textjson
@@ -28,15 +28,15 @@ from openai_proxy.secrets import vault
 
 log = logging.getLogger(__name__)
 
-METERED_PATHS = frozenset(
+METERED_PATHS: Final = frozenset(
     {"/embeddings", "/images/generations", "/images/edits", "/audio/transcriptions", "/audio/translations", "/rerank"}
 )
 """Paths whose JSON answers tell usage; the bytes of any other path are not looked at."""
 
-_LARGE = 256 * 1024  # bytes of a request from which on single strings are looked at
+_LARGE: Final = 256 * 1024  # bytes of a request from which on single strings are looked at
 
 
-_NO_WORK = Work()
+_NO_WORK: Final = Work()
 
 
 class Scribe:

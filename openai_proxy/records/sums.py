@@ -1,6 +1,6 @@
 """What many like exchanges share, and their sums: counters are told once a round, not at every exchange."""
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import orjson
 
@@ -8,7 +8,7 @@ from openai_proxy.exchange import Exchange, Outcome
 from openai_proxy.records.metrics import Metrics
 from openai_proxy.records.tokens import Tokens
 
-MAX_KINDS = 256
+MAX_KINDS: Final = 256
 
 
 class Sum:

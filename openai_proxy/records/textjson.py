@@ -6,11 +6,11 @@ all three come from real upstreams. Here they are kept, escaped, and counted by 
 
 import codecs
 import json
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
-NOTHING = object()
+NOTHING: Final = object()
 """What `tolerant` gives for text that is no JSON at all (None is a JSON value)."""
 
 

@@ -5,11 +5,11 @@ OpenAI chat: prompt_tokens, completion_tokens with *_details; OpenAI responses: 
 (https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching#tracking-cache-performance).
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from openai_proxy.records.answer import Answer
 
-CHARACTERS_A_TOKEN = 4  # of English text and JSON; only for answers whose upstream told nothing
+CHARACTERS_A_TOKEN: Final = 4  # of English text and JSON; only for answers whose upstream told nothing
 
 
 class Tokens(NamedTuple):
@@ -28,7 +28,10 @@ class Tokens(NamedTuple):
         return self.input + self.output
 
 
-NONE = Tokens()
+NONE: Final = Tokens()
+
+
+_tokens: Final = tuple.__new__  # what the named tuple calls itself, by way of Python code: a tenth of the time
 
 
 def _count(value: Any) -> int:
@@ -37,23 +40,22 @@ def _count(value: Any) -> int:
 
 def read_usage(usage: dict[str, Any]) -> Tokens:
     """The tokens of a usage object of any of the APIs."""
-    member = usage.get
-    given = _count(member("prompt_tokens")) or _count(member("input_tokens"))
-    made = _count(member("completion_tokens")) or _count(member("output_tokens"))
+    given = _count(usage.get("prompt_tokens")) or _count(usage.get("input_tokens"))
+    made = _count(usage.get("completion_tokens")) or _count(usage.get("output_tokens"))
     if len(usage) <= 3:
-        return Tokens(given, made)  # the three sums and nothing else
-    details = member("prompt_tokens_details") or member("input_tokens_details")
+        return _tokens(Tokens, (given, made, 0, 0, False, None))  # the three sums and nothing else
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
     cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else 0
-    beside = _count(member("cache_read_input_tokens"))
-    if beside or member("cache_creation_input_tokens"):
+    beside = _count(usage.get("cache_read_input_tokens"))
+    if beside or usage.get("cache_creation_input_tokens"):
         if "prompt_tokens" not in usage:
-            given += beside + _count(member("cache_creation_input_tokens"))
+            given += beside + _count(usage.get("cache_creation_input_tokens"))
         cached = cached or beside
-    details = member("completion_tokens_details") or member("output_tokens_details")
+    details = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
     thought = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else 0
-    cost = member("cost")
+    cost = usage.get("cost")
     told = float(cost) if isinstance(cost, int | float) and cost >= 0 else None
-    return Tokens(given, made, cached, thought, cost=told)
+    return _tokens(Tokens, (given, made, cached, thought, False, told))
 
 
 def tokens_of(answer: Answer, status: int, asked: int) -> Tokens:

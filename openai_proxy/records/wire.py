@@ -8,12 +8,12 @@ Framing: RFC 9112 §7.1. Content coding: RFC 9110 §8.4.1.
 """
 
 import zlib
-from typing import Protocol
+from typing import Final, Protocol
 
-CRLF = b"\r\n"
-MAX_INFLATED = 32 * 1024 * 1024  # bytes; a zip bomb ends here, any honest answer is far smaller
-MAX_LINE = 4096  # bytes of one chunk-size line with its extensions, or of a trailer line
-MAX_HELD = 16 * 1024  # bytes of an unfinished chunk kept before it is emitted in part
+CRLF: Final = b"\r\n"
+MAX_INFLATED: Final = 32 * 1024 * 1024  # bytes; a zip bomb ends here, any honest answer is far smaller
+MAX_LINE: Final = 4096  # bytes of one chunk-size line with its extensions, or of a trailer line
+MAX_HELD: Final = 16 * 1024  # bytes of an unfinished chunk kept before it is emitted in part
 
 
 class _HexSizes(dict[bytes, int]):
@@ -32,7 +32,7 @@ class _HexSizes(dict[bytes, int]):
         return size
 
 
-_SIZES = _HexSizes()
+_SIZES: Final = _HexSizes()
 
 
 class Decoder(Protocol):

@@ -33,7 +33,10 @@ class Generation:
 
     number: int
     snapshot: Snapshot
-    config: ProxyConfig  # the snapshot's global settings: a field, because every request asks three times
+    config: ProxyConfig  # the snapshot's global settings
+    max_requests: int  # of the settings, what every request asks for: limits.max_concurrent_requests,
+    executes_tools: bool  # whether clients' tools are run for plain models,
+    interactive: bool  # and whether answers say what a command did
     providers: Mapping[str, Provider]
     gate: Gate
     access: Access
@@ -70,6 +73,9 @@ def build(
         number=number,
         snapshot=snapshot,
         config=config,
+        max_requests=config.limits.max_concurrent_requests,
+        executes_tools=config.execute_tools,
+        interactive=config.commands.interactive,
         providers=providers,
         gate=Gate(config, validator),
         validator=validator,

@@ -8,16 +8,17 @@ generation that has the same connection, so each is closed with the last generat
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from openai_proxy.tasks import spawn
 from openai_proxy.upstream.provider import Provider
 
 log = logging.getLogger(__name__)
 
-LIMIT = 3600.0
+LIMIT: Final = 3600.0
 """Seconds after which a generation out of service is let go even of requests that still use it."""
 
-GRACE = 1.0
+GRACE: Final = 1.0
 """Seconds between the last lease's end and the letting go: a request that changes hands gives back and takes again."""
 
 

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
 from openai_proxy.errors import Overloaded, ProxyError
 from openai_proxy.exchange import Exchange
+from openai_proxy.records.recorder import Recorder
 from openai_proxy.records.service import Records
 from openai_proxy.routing.catalog import Catalog
 from openai_proxy.runtime.generation import Generation
@@ -35,8 +36,8 @@ if TYPE_CHECKING:  # each is imported when the first model or MCP server is conf
 
 log = logging.getLogger(__name__)
 
-TURNS = "turns.json"
-SESSIONS = "sessions.json"
+TURNS: Final = "turns.json"
+SESSIONS: Final = "sessions.json"
 
 
 class Reloading(Protocol):
@@ -108,7 +109,7 @@ class State:
         self.redactor = Redactor(vault)
         self.sessions = Sessions(settings.state_dir / SESSIONS)
         self.records = Records(settings.logs_dir, settings.state_dir, loop, scrub=self.redactor.text)
-        self.recorder = self.records.recorder
+        self.recorder: Recorder = self.records.recorder
         self.governor = Governor(loop, settings.state_dir, self.records)
         self.running: dict[str, Served] = {}
         self.draining = False
@@ -198,12 +199,13 @@ class State:
         """A request begins: it leases its generation to its end."""
         exchange = running.exchange
         self.running[exchange.id] = running
-        running.generation.lease.take()
+        generation = running.generation
+        generation.lease.take()
         if self.events.watched and not exchange.attempts:
             self.publish(
                 "request",
                 {"id": exchange.id, "state": "begin", "model": exchange.model, "path": exchange.path,
-                 "group": exchange.caller.group, "generation": running.generation.number},
+                 "group": exchange.caller.group, "generation": generation.number},
             )  # fmt: skip
 
     def leave(self, exchange: Exchange) -> None:

@@ -6,7 +6,8 @@ splice of `api.lane`, which writes the same bytes on to the client in the callba
 """
 
 import asyncio
-from typing import Protocol, cast
+from abc import ABC, abstractmethod
+from typing import Final, cast
 
 from openai_proxy.config.connection import TimeoutConfig
 from openai_proxy.errors import (
@@ -28,57 +29,63 @@ from openai_proxy.protocols.http1 import (
 )
 from openai_proxy.upstream.watch import Watch
 
-MAX_INTERIM = 1000  # 1xx responses before the real one: nobody sends that many in good faith
+MAX_BEGINS: Final = 1024  # bytes of a head that is kept for the next one
+
+MAX_INTERIM: Final = 1000  # 1xx responses before the real one: nobody sends that many in good faith
 
 
-class Sink(Protocol):
+class Sink(ABC):
     """Who is told what comes. Called from the event loop, never after `done` or `failed`."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def head(self, head: ResponseHead, more: bool) -> list[bytes] | None:
         """The final response head. Return None to get payload pieces, or a list to get the raw wire bytes: the payload
         pieces are appended to the list before.
 
         `more`: bytes of the body came with it and follow at once.
         """
-        ...
 
+    @abstractmethod
     def data(self, data: bytes) -> None:
         """Body bytes: decoded payload or raw wire bytes, as `head` chose."""
-        ...
 
+    @abstractmethod
     def whole(self, head: ResponseHead, body: bytes) -> None:
         """Instead of `head`, `data` and `done`: an answer of known length that came in one piece."""
-        ...
 
+    @abstractmethod
     def done(self) -> None:
         """The body ended cleanly. The connection is already back in its pool, or closed."""
-        ...
 
+    @abstractmethod
     def failed(self, error: UpstreamError) -> None:
         """It broke: before the head, or in the middle of the body. The connection is closed."""
-        ...
 
 
-class Owner(Protocol):
+class Owner(ABC):
     """The pool a connection goes back to."""
 
-    name: str
-    watch: Watch
+    def __init__(self, name: str, watch: Watch) -> None:
+        self.name = name
+        self.watch = watch
 
+    @abstractmethod
     def give_back(self, connection: "HttpConnection") -> None:
         """Take an idle, reusable connection."""
-        ...
 
+    @abstractmethod
     def forget(self, connection: "HttpConnection") -> None:
         """The connection is gone."""
-        ...
 
 
 class HttpConnection:
     """See the module, an asyncio.Protocol. Created by a pool; `begin`, then `write`, then the sink hears."""
 
     __slots__ = (
-        "_buffer", "_copy", "_drain", "_interim", "_limits", "_loop", "_method", "_owner", "_quiet_since", "_started",
+        "_begins", "_buffer", "_copy", "_drain", "_head_before", "_interim", "_limits", "_loop", "_method", "_owner",
+        "_quiet_since", "_started",
         "_stirred", "framing", "fresh_until", "head", "held", "keep_alive_for", "served", "sink", "transport",
         "upgrading", "uploading", "write_paused",
     )  # fmt: skip
@@ -99,6 +106,8 @@ class HttpConnection:
         self.write_paused = False
         self._drain: asyncio.Future[None] | None = None
         self._buffer = b""
+        self._begins = b""  # the last head's bytes, its empty line included
+        self._head_before: ResponseHead | None = None
         self._interim = 0
         self._copy: list[bytes] | None = None
         self._method = "GET"
@@ -249,6 +258,12 @@ class HttpConnection:
     def _read_head(self, data: bytes) -> None:
         data = self._buffer + data if self._buffer else data
         while True:
+            begins = self._begins
+            if begins and data[: len(begins)] == begins:  # word for word the head before: no need to look for its end
+                assert self._head_before is not None
+                head = self._head_before
+                data = data[len(begins) :]
+                break
             end = data.find(b"\r\n\r\n")
             if end < 0:
                 # A head must begin like one, so that garbage is refused now and not at the first-byte limit.
@@ -264,8 +279,10 @@ class HttpConnection:
             except Malformed:
                 self._fail(UpstreamInvalid(f"{self._name} gave an answer that is not valid HTTP."))
                 return
-            data = data[end + 4 :]
+            begins, data = data[: end + 4], data[end + 4 :]
             if head.status >= 200:
+                if len(begins) <= MAX_BEGINS:
+                    self._begins, self._head_before = begins, head
                 break
             if head.status == 101:
                 if self.upgrading:

@@ -13,17 +13,18 @@ Lives as long as the process. While all is well a request pays two comparisons (
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from openai_proxy.errors import UpstreamError
 from openai_proxy.exchange import Target, UpstreamResponse
 from openai_proxy.upstream.keyring import KeyRing
 from openai_proxy.upstream.provider import Provider
 
-STRIKES = 5
-FIRST_PAUSE = 30.0
-LONGEST_PAUSE = 300.0
-LONE_PAUSE = 2.0
-MAX_BREAKERS = 4096  # model names come from clients
+STRIKES: Final = 5
+FIRST_PAUSE: Final = 30.0
+LONGEST_PAUSE: Final = 300.0
+LONE_PAUSE: Final = 2.0
+MAX_BREAKERS: Final = 4096  # model names come from clients
 
 
 @dataclass(slots=True)

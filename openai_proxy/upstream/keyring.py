@@ -15,15 +15,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Final
 
 log = logging.getLogger(__name__)
 
-FIRST_REST = 10.0
-LONGEST_REST = 300.0
-NO_MONEY = 600.0
-REFUSED = 600.0
-FORBIDDEN = 60.0
-LONGEST_ASKED = 86_400.0  # seconds of Retry-After that are believed
+FIRST_REST: Final = 10.0
+LONGEST_REST: Final = 300.0
+NO_MONEY: Final = 600.0
+REFUSED: Final = 600.0
+FORBIDDEN: Final = 60.0
+LONGEST_ASKED: Final = 86_400.0  # seconds of Retry-After that are believed
 
 
 @dataclass(slots=True)

@@ -3,25 +3,25 @@
 import asyncio
 import socket
 import ssl
-from typing import Any
+from typing import Any, Final
 
 import aiohappyeyeballs
 
 from openai_proxy.errors import UpstreamError, UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
-from openai_proxy.upstream.connection import HttpConnection
+from openai_proxy.upstream.connection import HttpConnection, Owner
 from openai_proxy.upstream.origin import Origin, tls_context
 from openai_proxy.upstream.watch import Watch
 
-MAX_IDLE = 256
+MAX_IDLE: Final = 256
 """Idle connections kept; more than a home server ever has at once, and far below any fd limit."""
 
-IDLE_PLAIN = 4.0
+IDLE_PLAIN: Final = 4.0
 """Seconds an idle plain-text connection is reused without a Keep-Alive header: uvicorn and node close after 5."""
 
-IDLE_TLS = 55.0
+IDLE_TLS: Final = 55.0
 """The same for TLS, where a handshake costs the listener 50-150 ms: CDNs in front of providers close after 60+."""
 
-HAPPY_EYEBALLS_DELAY = 0.25  # RFC 8305 §5
+HAPPY_EYEBALLS_DELAY: Final = 0.25  # RFC 8305 §5
 
 
 def _literal(host: str, port: int) -> list[Any]:
@@ -42,13 +42,12 @@ def _in_bytes(info: Any) -> Any:
     return family, kind, protocol, name, (host.encode() if isinstance(host, str) else host, *rest)
 
 
-class Pool:
+class Pool(Owner):
     """Connections to one origin. Lives as long as the process: edits that do not change the origin keep it warm."""
 
     def __init__(self, name: str, origin: Origin, watch: Watch, loop: asyncio.AbstractEventLoop) -> None:
-        self.name = name
+        super().__init__(name, watch)
         self.origin = origin
-        self.watch = watch
         self._loop = loop
         self._idle: list[HttpConnection] = []
         self._all: set[HttpConnection] = set()
@@ -98,7 +97,10 @@ class Pool:
         host = origin.host.encode() if origin.host.isascii() else origin.host
         infos = _literal(origin.host, origin.port) or await loop.getaddrinfo(host, origin.port, type=socket.SOCK_STREAM)
         sock = await aiohappyeyeballs.start_connection(
-            [_in_bytes(info) for info in infos], happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY, interleave=1, loop=loop
+            [_in_bytes(info) for info in infos],
+            happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY,
+            interleave=1,
+            loop=loop,
         )
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

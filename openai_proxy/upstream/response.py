@@ -3,17 +3,18 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from openai_proxy.errors import UpstreamError, UpstreamInvalid
 from openai_proxy.exchange import Headers
 from openai_proxy.protocols.http1 import ResponseHead
-from openai_proxy.upstream.connection import HttpConnection
+from openai_proxy.upstream.connection import HttpConnection, Sink
 
-HIGH_WATER = 256 * 1024
+HIGH_WATER: Final = 256 * 1024
 """Bytes held for a slow reader before the socket is no longer read."""
 
 
-class StreamedResponse:
+class StreamedResponse(Sink):
     """An `UpstreamResponse` fed by a connection; see exchange.UpstreamResponse for its verbs."""
 
     __slots__ = ("_connection", "_ended", "_error", "_head", "_loop", "_pieces", "_size", "_waiter", "on_close")

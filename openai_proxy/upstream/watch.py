@@ -7,9 +7,9 @@ nothing to watch any more may leave it to the next look to say so, which costs a
 """
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
-TICK = 0.1  # seconds
+TICK: Final = 0.1  # seconds
 
 
 class Watched(Protocol):

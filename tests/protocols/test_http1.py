@@ -230,8 +230,23 @@ def test_an_unfinished_size_line_is_held_back() -> None:
 def test_sizes_as_the_rfc_writes_them(size: bytes) -> None:
     length = int(size.split(b";")[0], 16)
     wire = size + b"\r\n" + b"z" * length + b"\r\n0\r\n\r\n"
-    framing, passed, payload = fed(wire, [])
-    assert (framing.state, passed, payload) == (State.DONE, wire, b"z" * length)
+    for cuts in ([], [len(wire) - 5]):  # the last chunk with it, and after it
+        framing, passed, payload = fed(wire, cuts)
+        assert (framing.state, passed, payload) == (State.DONE, wire, b"z" * length)
+
+
+@pytest.mark.parametrize(
+    ("end", "boundary"),
+    [(b"}\n\n", True), (b"}\r\n\r\n", True), (b"}\r\r", True), (b"}\n", False), (b"}", False), (b"\n\n}", False)],
+)
+def test_where_an_event_of_our_own_could_follow(end: bytes, boundary: bool) -> None:
+    payload = b"data: {" + end
+    chunk = b"%x\r\n%b\r\n" % (len(payload), payload)
+    for cut in range(len(chunk)):
+        framing = ChunkedFraming()
+        framing.feed(chunk[:cut])
+        framing.feed(chunk[cut:])
+        assert framing.at_event_boundary() is boundary
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from openai_proxy.exchange import Attempt, Caller, Exchange, Outcome, Target
 from openai_proxy.records.entry import Entry
-from openai_proxy.records.express import Express
+from openai_proxy.records.express import Express, milliseconds
 from openai_proxy.records.service import Records
 from tests.records.conftest import JSON, with_members
 
@@ -85,26 +85,18 @@ def test_both_ways_write_the_same(
     assert told(tmp_path, True, entry_of) == told(tmp_path, False, entry_of)
 
 
-class Unheard:
-    """A recorder that does nothing with what it is told."""
-
-    def closed(self, entry: Entry) -> None: ...
-
-    def offer(self, kind: int, entry: Entry, payload: Any, size: int) -> None: ...
-
-
 def test_the_common_case_takes_the_short_way(tmp_path: Path) -> None:
     records = Records(tmp_path / "logs", tmp_path / "state")
     express = Express(records.recorder.scribe)
     taken = []
     for content in ("hello", None):
         about = Exchange("r", Caller("::1"), "POST", "/chat/completions", model="m")
-        entry = Entry(Unheard(), about, resolved=True, wanted=True, limit=4096)
+        entry = Entry(records.recorder, about, resolved=True, wanted=True, limit=4096)
         entry.request(b'{"messages": [{"role": "user", "content": "hi"}]}')
         entry.response(200, JSON)
         choice = {"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
         entry.data(json.dumps({"choices": [choice], "usage": {"prompt_tokens": 1}}).encode())
-        entry.close(Outcome.DONE)
+        about.outcome, about.ended = Outcome.DONE, about.first_byte  # as `close` does, without telling the recorder
         taken.append(express.record(entry))
     records.close()
     assert taken == [True, False]
@@ -149,3 +141,11 @@ def test_a_name_that_is_no_text_is_left_to_the_general_way(tmp_path: Path) -> No
     records.close()
     (path,) = (tmp_path / "logs").iterdir()
     assert [json.loads(line)["type"] for line in path.read_bytes().splitlines()] == ["request", "response"]
+
+
+@given(st.floats(0, 1e6))
+def test_times_have_one_decimal(seconds: float) -> None:
+    text = milliseconds(seconds).decode()
+    assert text.partition(".")[2].isdigit()
+    assert len(text.partition(".")[2]) == 1
+    assert abs(float(text) - seconds * 1000) <= 0.0501 + seconds * 1e-12

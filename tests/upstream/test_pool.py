@@ -10,12 +10,12 @@ from typing import cast
 import pytest
 
 from openai_proxy.config.connection import TimeoutConfig
-from openai_proxy.errors import UpstreamError, UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
-from openai_proxy.protocols.http1 import ResponseHead
+from openai_proxy.errors import UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
 from openai_proxy.upstream import pool as pool_module
 from openai_proxy.upstream.connection import HttpConnection
 from openai_proxy.upstream.origin import Origin
 from openai_proxy.upstream.pool import IDLE_PLAIN, IDLE_TLS, MAX_IDLE, Pool
+from openai_proxy.upstream.response import StreamedResponse
 from openai_proxy.upstream.watch import Watch
 
 
@@ -38,32 +38,6 @@ class Transport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
-
-
-class Sink:
-    """Hears one exchange."""
-
-    def __init__(self) -> None:
-        self.ended = asyncio.Event()
-        self.got = b""
-        self.error: UpstreamError | None = None
-
-    def head(self, head: ResponseHead, more: bool) -> list[bytes] | None:
-        return None
-
-    def data(self, data: bytes) -> None:
-        self.got += data
-
-    def whole(self, head: ResponseHead, body: bytes) -> None:
-        self.got += body
-        self.ended.set()
-
-    def done(self) -> None:
-        self.ended.set()
-
-    def failed(self, error: UpstreamError) -> None:
-        self.error = error
-        self.ended.set()
 
 
 class Time:
@@ -217,13 +191,13 @@ def real_pool(base: str) -> Pool:
     return Pool("main", Origin.parse(base), Watch(loop), loop)
 
 
-async def exchange(connection: HttpConnection) -> Sink:
-    sink = Sink()
-    connection.begin(sink, "GET", TimeoutConfig())
+async def exchange(connection: HttpConnection) -> bytes:
+    response = StreamedResponse(asyncio.get_running_loop(), connection)
+    connection.begin(response, "GET", TimeoutConfig())
     connection.write(b"GET / HTTP/1.1\r\n\r\n")
     async with asyncio.timeout(5):
-        await sink.ended.wait()
-    return sink
+        await response.ready()
+        return await response.read(100)
 
 
 async def gone(connection: HttpConnection) -> None:
@@ -239,8 +213,7 @@ async def test_a_connection_comes_back_by_itself_after_its_exchange() -> None:
         connection = await pool.connect(5)
         assert pool.take() is None
         for _ in range(2):
-            sink = await exchange(connection)
-            assert (sink.got, sink.error) == (b"hi", None)
+            assert await exchange(connection) == b"hi"
             assert pool.take() is connection
         assert connection.keep_alive_for == 60
         assert len(came) == 1
@@ -248,11 +221,40 @@ async def test_a_connection_comes_back_by_itself_after_its_exchange() -> None:
         await gone(connection)
 
 
+HEADS = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Other: 1\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n",
+)
+
+
+@pytest.mark.parametrize("after", HEADS)
+@pytest.mark.parametrize("before", HEADS)
+async def test_a_head_like_the_one_before_may_be_cut_anywhere(before: bytes, after: bytes) -> None:
+    pool, time = make_pool()
+    loop = asyncio.get_running_loop()
+    body = b"x" * (20 if b": 20" in after else 2)
+    for cut in range(len(after + body) + 1):
+        connection = HttpConnection(time, pool)  # type: ignore[arg-type]
+        connection.connection_made(Transport())
+        first, second = StreamedResponse(loop, connection), StreamedResponse(loop, connection)
+        connection.begin(first, "GET", TimeoutConfig())
+        connection.data_received(before + b"y" * (20 if b": 20" in before else 2))
+        connection.begin(second, "GET", TimeoutConfig())
+        for piece in ((after + body)[:cut], (after + body)[cut:]):
+            if piece:
+                connection.data_received(piece)
+        assert second.wire_head.fields == after.partition(b"\r\n")[2][:-2]
+        assert await second.read(100) == body
+        assert pool.take() is connection
+    pool.watch.close()
+
+
 async def test_closing_drops_running_exchanges_too() -> None:
     async with server(b"") as (address, _):
         pool = real_pool(f"http://{address}")
         connection = await pool.connect(5)
-        connection.begin(Sink(), "GET", TimeoutConfig())
+        connection.begin(StreamedResponse(asyncio.get_running_loop(), connection), "GET", TimeoutConfig())
         pool.close()
         assert not connection.usable
         await gone(connection)

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from openai_proxy.secrets import Vault
 from openai_proxy.transforms.flat import flatten
@@ -11,7 +11,7 @@ from openai_proxy.transforms.redaction.body import redact, suspected
 from openai_proxy.transforms.redaction.finder import HINTED, Finder
 from openai_proxy.transforms.redaction.parts import has_parts
 
-PLACEHOLDERS = frozenset(
+PLACEHOLDERS: Final = frozenset(
     {
         "anything", "api-key", "api_key", "apikey", "changeme", "default", "disabled", "dummy", "empty", "example",
         "fake-key", "lm-studio", "lmstudio", "local", "localhost", "no-key", "no-key-required", "none", "not-needed",
@@ -21,7 +21,7 @@ PLACEHOLDERS = frozenset(
 )  # fmt: skip
 """What people write where a program insists on a key and there is none: words of ordinary texts, no secrets."""
 
-OWN_LENGTH = 8  # characters of a caller's key from which on it is looked for
+OWN_LENGTH: Final = 8  # characters of a caller's key from which on it is looked for
 
 
 def is_secret(text: str) -> bool:
@@ -107,12 +107,14 @@ class Redactor:
         """`body` without the key its caller came with; the same object where it does not hold it."""
         return redact(body, document, _own(own)) if _holds(body, own) else body
 
-    def text(self, text: str) -> str:
-        """`text`, or lines of JSON, without secrets."""
+    def lines(self, data: bytes) -> bytes:
+        """`data`, text or lines of JSON, without secrets; the same object where it holds none."""
         if not self.fresh:
             self.refresh()
+        return self._finder.clean(data) if self._finder.suspects(data) else data
+
+    def text(self, text: str) -> str:
+        """The same for a text."""
         data = text.encode("utf-8", "surrogatepass")
-        if not self._finder.suspects(data):
-            return text
-        clean = self._finder.clean(data)
+        clean = self.lines(data)
         return text if clean is data else clean.decode("utf-8", "surrogatepass")
