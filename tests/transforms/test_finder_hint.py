@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.transforms.redaction.finder import Finder
-from openai_proxy.transforms.redaction.hint import SHORTEST_SHAPE
+from openai_proxy.transforms.redaction.hint import LETTERS, SHORTEST_SHAPE, next_run, next_run_in
 from openai_proxy.transforms.redaction.shapes import AWS, PATTERNS
 
 SECRETS = ("sk-house-0123456789abcdef", "pässwort mit leerzeichen", "short-one-123", 'quote"and\\slash-0123')
@@ -31,3 +31,28 @@ def test_quiet_means_that_the_whole_search_finds_nothing(data: bytes) -> None:
 def test_no_shape_is_shorter_than_the_hint_believes(key: bytes) -> None:
     assert len(key) >= SHORTEST_SHAPE or re.match(AWS, key)
     assert not Finder(()).quiet(b'{"content": "' + key + b'"}')
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 30)), max_size=12).map(
+        lambda runs: b"".join(b" " * gap + b"aZ9-." * 6 * (run > 25) + LETTERS[:run] for gap, run in runs)
+    ),
+    st.integers(1, 24),
+)
+def test_runs_are_found_from_their_ends_as_from_their_beginnings(data: bytes, length: int) -> None:
+    """What compiled code walks and what interpreted code asks `find` for are the same runs."""
+    mapped = bytes(0x61 if byte in LETTERS else 0x20 for byte in data)
+    end, runs = 0, []
+    while True:
+        found = next_run(data, end, length)
+        assert found == next_run_in(mapped, end, length)
+        if found[0] < 0:
+            break
+        runs.append(found)
+        end = found[1]
+    assert runs == [match.span() for match in re.finditer(rb"[%b]{%d,}" % (re.escape(LETTERS), length), data)]
+
+
+@given(st.text(alphabet="AIKS x", max_size=60), st.text(alphabet="AIKS x", max_size=60))
+def test_a_key_of_aws_is_seen_among_its_own_letters(before: str, after: str) -> None:
+    assert not Finder(()).quiet(f"{before} AKIAIOSFODNN7EXAMPLE {after}".encode())

@@ -11,7 +11,8 @@ class Mark:
     def __init__(self, prefix: str, *, enabled: bool) -> None:
         self.enabled = enabled
         self._plain = prefix.encode()
-        self._first = self._plain[:1] if prefix[0].isascii() and prefix[0] not in '"\\' else b""
+        # As a number: looking for bytes in bytes first makes an error of what is no number, and forgets it: 0.3 µs.
+        self._first = self._plain[0] if prefix[0].isascii() and prefix[0] not in '"\\' else -1
         escaped = json.dumps(prefix)[1:-1]
         raw = json.dumps(prefix, ensure_ascii=False)[1:-1]
         upper = "".join(c if i % 6 < 2 else c.upper() for i, c in enumerate(escaped))
@@ -20,7 +21,7 @@ class Mark:
 
     def in_quiet(self, body: bytes) -> bool:
         """`in_body` for a body without escapes that could hide it."""
-        if not self.enabled or self._first not in body:
+        if not self.enabled or (self._first >= 0 and self._first not in body):
             return False
         return self._plain in body or any(form in body for form in self._others)
 

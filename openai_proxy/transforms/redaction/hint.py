@@ -5,10 +5,11 @@ thread, 15 µs (measured), for a body that takes 1 µs to search. This look take
 
 - An escape that could hide something, or the begin of a private key: `int in bytes` and one `find`.
 - A run of letters as long as secrets are. Nearly all forms of secrets have a part of twelve or more letters, digits,
-  `_`, `-` and `.` in a row, and so has every key of a known shape. A body is mapped to two characters, run or no run,
-  and one `find` looks for so many of them; the few words so long (`max_completion_tokens`, names of models, uuids) are
-  looked up: any part of a secret that stands in a word covers a whole stretch of `LENGTH - 3` bytes beginning at a
-  multiple of four, and all such stretches of all secrets are in one set.
+  `_`, `-` and `.` in a row, and so has every key of a known shape. Runs are found by `next_run`, or, where this module
+  is not compiled, by `next_run_in` a body that was mapped to two characters, run or no run. The few words so long
+  (`max_completion_tokens`, names of models, uuids) are looked up: any part of a secret that stands in a word covers a
+  whole stretch of `LENGTH - 3` bytes beginning at a multiple of four, and all such stretches of all secrets are in one
+  set.
 - The few secrets without such a part (short passwords), each by a piece of it, from its rarest character on.
 
 It may take a clean body for a suspicious one, never the other way round.
@@ -16,36 +17,42 @@ It may take a clean body for a suspicious one, never the other way round.
 
 import re
 from collections.abc import Callable, Iterable
+from types import FunctionType
+from typing import TYPE_CHECKING, Final
 
 from openai_proxy.transforms.flat import PERCENT
 from openai_proxy.transforms.redaction.shapes import AWS, BEGIN, PATTERNS, PREFIXES
 
-LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # to the compiler an integer of the machine's; nobody else looks at it
+
+LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
 """What the keys of shapes.PATTERNS are made of, all but their private keys."""
 
-SHORTEST_SHAPE = 23
+SHORTEST_SHAPE: Final = 23
 """Bytes of the shortest key in shapes.PATTERNS but AWS, which has a look of its own: of 20 there are ordinary words."""
 
-SHORTEST_RUN = 12
+SHORTEST_RUN: Final = 12
 """Bytes a run must have to be looked up: below, too many ordinary words are."""
 
-MOST_SHORT = 64
+MOST_SHORT: Final = 64
 """Secrets without such a run up to which one `re` looks for them all: it tries each wherever one may begin."""
 
-LONGEST_WORD = 256
+LONGEST_WORD: Final = 256
 """Bytes of a word up to which it is looked up here: `re` could take long over a longer one."""
 
-REMEMBERED = 512
+REMEMBERED: Final = 512
 """Words that were looked up: names of models, members and users come again and again."""
 
-_STEP = 4
-_TABLE = bytes(0x61 if byte in LETTERS else 0x20 for byte in range(256))
-_RUNS = re.compile(b"[" + re.escape(LETTERS) + b"]+")
-_SHAPE = re.compile(BEGIN + b"(?:" + b"|".join(PATTERNS) + b")")
-_AWS = re.compile(AWS)
-_PREFIX = re.compile(PREFIXES)
-_HEXADECIMAL = b"0123456789abcdef-"
-_RARITY = {byte: rank for rank, byte in enumerate(b' "etaoinshrdlcumwfgypbvk,:{}[]')}
+_STEP: Final = 4
+_TABLE: Final = bytes(0x61 if byte in LETTERS else 0x20 for byte in range(256))
+_GAP: Final = 0x20
+_RUNS: Final = re.compile(b"[" + re.escape(LETTERS) + b"]+")
+_SHAPE: Final = re.compile(BEGIN + b"(?:" + b"|".join(PATTERNS) + b")")
+_AWS: Final = re.compile(AWS)
+_PREFIX: Final = re.compile(PREFIXES)
+_HEXADECIMAL: Final = b"0123456789abcdef-"
+_RARITY: Final = {byte: rank for rank, byte in enumerate(b' "etaoinshrdlcumwfgypbvk,:{}[]')}
 """The characters of ordinary bodies, commonest first; whatever else there is, is rarer."""
 
 Look = Callable[[bytes], bool]
@@ -67,7 +74,6 @@ def build(literals: Iterable[bytes], backslashed: bytes, *, shapes: bool) -> Loo
     if len(pieces) > MOST_SHORT:
         return lambda data: False
     short = re.compile(b"|".join(map(re.escape, sorted(pieces)))).search if pieces else None
-    run = b"a" * length
     innocent: set[bytes] = set()
 
     def passes(word: bytes) -> bool:
@@ -93,23 +99,72 @@ def build(literals: Iterable[bytes], backslashed: bytes, *, shapes: bool) -> Loo
             return False
         if shapes and 0x56 in data and data.find(b"PRIVATE KEY") >= 0:  # a find takes 100 ns, looking for a `V` 12
             return False
-        if shapes and 0x49 in data and data.find(b"IA") >= 0 and _AWS.search(data) is not None:  # first an `I`
+        if shapes and _ia_stands_in(data) and _AWS.search(data) is not None:
             return False
         if short is not None and short(data) is not None:
             return False
-        runs = data.translate(_TABLE)
-        start = runs.find(run)
+        runs = data if COMPILED else data.translate(_TABLE)
+        start, end = next_run(runs, 0, length) if COMPILED else next_run_in(runs, 0, length)
         while start >= 0:
-            end = runs.find(b" ", start + length)
-            if end < 0:
-                end = len(data)
             word = data[start:end]
             if word not in innocent and not passes(word):
                 return False
-            start = runs.find(run, end)
+            start, end = next_run(runs, end, length) if COMPILED else next_run_in(runs, end, length)
         return True
 
     return look
+
+
+def _ia_stands_in(data: bytes) -> bool:
+    """True if every AWS key's `IA` is there. Two bytes take ten times as long to find as one, and `I` is rare."""
+    at = data.find(b"I")
+    for _ in range(8):
+        if at < 0 or data[at + 1 : at + 2] == b"A":
+            return at >= 0
+        at = data.find(b"I", at + 1)
+    return data.find(b"IA") >= 0
+
+
+def next_run(data: bytes, start: int, length: int) -> tuple[int, int]:
+    """Where the first run of at least `length` letters begins and ends in `data` from `start` on, or (-1, -1).
+
+    No run that goes on before `start` may be there. It looks where a run would end, and back from there to the first
+    gap: most bytes are never looked at. Compiled it takes a fifth of the time of `next_run_in`, interpreted six times.
+    """
+    table = _TABLE
+    size: i64 = len(data)
+    width: i64 = length
+    at: i64 = start + length - 1
+    first: i64
+    back: i64
+    byte: i64
+    while at < size:
+        first = at - width + 1
+        back = at
+        while back >= first:
+            byte = data[back]
+            if (byte < 0x61 or byte > 0x7A) and table[byte] == _GAP:  # a to z, the commonest, are no question
+                break
+            back -= 1
+        if back < first:
+            at += 1
+            while at < size and table[data[at]] != _GAP:
+                at += 1
+            return first, at
+        at = back + width
+    return -1, -1
+
+
+def next_run_in(runs: bytes, start: int, length: int) -> tuple[int, int]:
+    """The same in what `translate` with the table has made of the data."""
+    first = runs.find(b"a" * length, start)
+    if first < 0:
+        return -1, -1
+    end = runs.find(b" ", first + length)
+    return first, end if end >= 0 else len(runs)
+
+
+COMPILED: Final = not isinstance(next_run, FunctionType)
 
 
 def _piece(literal: bytes) -> bytes:
