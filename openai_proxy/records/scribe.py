@@ -46,7 +46,7 @@ class Scribe:
         self,
         directory: Path,
         *,
-        scrub: Callable[[str], str] | None = None,
+        scrub: Callable[[bytes], bytes] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.scrubber = Scrubber(vault, scrub)

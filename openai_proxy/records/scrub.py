@@ -10,51 +10,57 @@ import orjson
 
 from openai_proxy.secrets import MARK, MIN_LENGTH, Vault
 
+_MARK = MARK.encode()
 _FEW = 16  # heads up to which searching one by one is cheaper than the pattern
 
 
 class Scrubber:
-    """Takes secrets out of lines. `replace` is what does it once one may be there."""
+    """Takes secrets out of lines.
 
-    def __init__(self, vault: Vault, replace: Callable[[str], str] | None = None) -> None:
+    `replace` is somebody else's rule for it: whatever it finds need not look like our secrets, so it is always asked.
+    """
+
+    def __init__(self, vault: Vault, replace: Callable[[bytes], bytes] | None = None) -> None:
         self._vault = vault
-        self._replace = replace or vault.scrub
-        self._always = replace is not None  # somebody else's rule: its hits need not look like our secrets
+        self._replace = replace
         self._version = -1
         self._heads: list[bytes] = []
-        self._escaped: list[str] = []
+        self._escaped: list[bytes] = []
 
     def data(self, data: bytes) -> bytes:
-        """`data`, lines of JSON, without secrets."""
+        """`data`, text or lines of JSON, without secrets, plain or as they stand in JSON; itself if it holds none."""
         if not self._suspect(data):
             return data
-        text = data.decode("utf-8", "replace")
-        clean = self.text(text)
-        return data if clean == text else clean.encode("utf-8", "replace")
-
-    def text(self, text: str) -> str:
-        """`text` without secrets, plain or as they stand in JSON."""
-        clean = self._replace(text)
+        clean = self._replace(data) if self._replace is not None else self._without_known(data)
         for secret in self._escaped:
             if secret in clean:
-                clean = clean.replace(secret, MARK)
+                clean = clean.replace(secret, _MARK)
         return clean
+
+    def text(self, text: str) -> str:
+        """The same for what is no bytes."""
+        return self.data(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+
+    def _without_known(self, data: bytes) -> bytes:
+        text = data.decode("utf-8", "surrogateescape")
+        clean = self._vault.scrub(text)
+        return data if clean == text else clean.encode("utf-8", "surrogateescape")
 
     def _suspect(self, data: bytes) -> bool:
         vault = self._vault
         if vault.version != self._version:
             self._version = vault.version
             heads: set[bytes] = set()
-            escaped: list[str] = []
+            escaped: list[bytes] = []
             for secret in vault.known():
                 raw = secret.encode("utf-8", "surrogatepass")
                 heads.add(raw[:MIN_LENGTH])
                 quoted = orjson.dumps(secret.encode("utf-8", "replace").decode())[1:-1]
                 if quoted != raw:
-                    escaped.append(quoted.decode())
+                    escaped.append(quoted)
                     heads.add(quoted[:MIN_LENGTH])
             self._heads = list(heads)
             self._escaped = sorted(escaped, key=len, reverse=True)
-        if self._always or len(self._heads) > _FEW:
+        if self._replace is not None or len(self._heads) > _FEW:
             return True
         return any(head in data for head in self._heads)  # noqa: S105, RUF100 (a head of a secret is compared, not kept)

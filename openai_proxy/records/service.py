@@ -34,7 +34,7 @@ class Records:
         state: Path,
         loop: asyncio.AbstractEventLoop | None = None,
         *,
-        scrub: Callable[[str], str] | None = None,
+        scrub: Callable[[bytes], bytes] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.events = EventBus()

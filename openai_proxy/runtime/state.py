@@ -108,7 +108,7 @@ class State:
         self.catalog = Catalog(settings.state_dir / "models.json")
         self.redactor = Redactor(vault)
         self.sessions = Sessions(settings.state_dir / SESSIONS)
-        self.records = Records(settings.logs_dir, settings.state_dir, loop, scrub=self.redactor.text)
+        self.records = Records(settings.logs_dir, settings.state_dir, loop, scrub=self.redactor.lines)
         self.recorder: Recorder = self.records.recorder
         self.governor = Governor(loop, settings.state_dir, self.records)
         self.running: dict[str, Served] = {}

@@ -34,5 +34,5 @@ def test_secrets_as_json_writes_them() -> None:
 
 
 def test_somebody_elses_rule_sees_every_line() -> None:
-    scrubber = Scrubber(Vault(), lambda text: text.replace("c2VjcmV0", "[REDACTED]"))
+    scrubber = Scrubber(Vault(), lambda data: data.replace(b"c2VjcmV0", b"[REDACTED]"))
     assert scrubber.data(b"x c2VjcmV0 y") == b"x [REDACTED] y"
