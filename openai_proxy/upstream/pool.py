@@ -9,6 +9,7 @@ import aiohappyeyeballs
 
 from openai_proxy.errors import UpstreamError, UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
 from openai_proxy.upstream.connection import HttpConnection, Owner
+from openai_proxy.upstream.dialler import Dialler
 from openai_proxy.upstream.origin import Origin, tls_context
 from openai_proxy.upstream.watch import Watch
 
@@ -49,6 +50,7 @@ class Pool(Owner):
         super().__init__(name, watch)
         self.origin = origin
         self._loop = loop
+        self._dialler: Any = Dialler(loop)  # a loop in the eyes of aiohappyeyeballs
         self._idle: list[HttpConnection] = []
         self._all: set[HttpConnection] = set()
         self._idle_for = IDLE_TLS if origin.tls else IDLE_PLAIN
@@ -100,7 +102,7 @@ class Pool(Owner):
             [_in_bytes(info) for info in infos],
             happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY,
             interleave=1,
-            loop=loop,
+            loop=self._dialler,
         )
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

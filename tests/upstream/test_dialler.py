@@ -1,0 +1,68 @@
+"""Connecting: what the kernel says is what is raised, and no thread is asked."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from openai_proxy.upstream.dialler import Dialler
+
+NO_THREAD = """
+import asyncio, os, socket, uvloop
+from openai_proxy.upstream.origin import Origin
+from openai_proxy.upstream.pool import Pool
+from openai_proxy.upstream.watch import Watch
+
+async def main():
+    loop = asyncio.get_running_loop()
+    listener = socket.create_server(("127.0.0.1", 0))  # not by the loop, which would ask its threads for this as well
+    before = len(os.listdir("/proc/self/task"))
+    port = listener.getsockname()[1]
+    connection = await Pool("main", Origin.parse(f"http://127.0.0.1:{port}"), Watch(loop), loop).connect(5)
+    print(len(os.listdir("/proc/self/task")) - before)
+    connection.abort()
+    listener.close()
+
+uvloop.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_a_numeric_address_starts_no_thread() -> None:
+    done = subprocess.run([sys.executable, "-c", NO_THREAD], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == "0"
+
+
+def unconnected() -> socket.socket:
+    sock = socket.socket()
+    sock.setblocking(False)
+    return sock
+
+
+async def test_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = taken.getsockname()
+    with unconnected() as sock, pytest.raises(ConnectionRefusedError):
+        await Dialler(asyncio.get_running_loop()).sock_connect(sock, address)
+
+
+async def test_somebody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, unconnected() as sock:
+        await Dialler(asyncio.get_running_loop()).sock_connect(sock, listener.getsockname())
+        assert sock.getpeername() == listener.getsockname()
+
+
+async def test_who_gives_up_leaves_nothing_behind() -> None:
+    """A full backlog answers nothing, so the connection stays under way."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as listener, unconnected() as first, unconnected() as second, unconnected() as sock:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for filler in (first, second):
+            filler.connect_ex(listener.getsockname())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await Dialler(loop).sock_connect(sock, listener.getsockname())
+        assert not loop.remove_writer(sock.fileno()), "it is watched no more"
