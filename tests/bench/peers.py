@@ -48,7 +48,7 @@ class Peer(Subject):
         command = [str(ROOT / ".bench" / "peers" / self.name / "bin" / self.script), "--config", str(conf)]
         command += [flag.format(port=self.port) for flag in self.flags]
         known = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        return self.lab.start(command, self.lab.subject_cores, known | dict(self.env), cwd=folder)
+        return self.lab.start(command, known | dict(self.env), cwd=folder)
 
 
 class LiteLLM(Peer):

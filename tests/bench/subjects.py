@@ -1,4 +1,4 @@
-"""What is measured. Each subject starts its processes on the core it has to itself, and stops them again."""
+"""What is measured. Each subject starts its processes and stops them again."""
 
 import contextlib
 import os
@@ -94,11 +94,11 @@ class Subject:
         return Usage(self.process.pid)
 
     def python(self, *arguments: str) -> subprocess.Popen[bytes]:
-        return self.lab.start([sys.executable, *arguments], self.lab.subject_cores)
+        return self.lab.start([sys.executable, *arguments])
 
 
 class Direct(Subject):
-    """No proxy: an upstream of its own on the core where the proxies run."""
+    """No proxy: an upstream of its own."""
 
     name = "direct"
 
@@ -123,7 +123,7 @@ class Nginx(Subject):
         user = "user root;" if os.geteuid() == 0 else ""
         values = {"folder": folder, "port": self.port, "upstream": self.lab.upstream_port}
         conf.write_text(NGINX_CONF.format(**values, files=self.lab.open_files, user=user))
-        return self.lab.start([NGINX, "-p", str(folder), "-c", str(conf)], self.lab.subject_cores)
+        return self.lab.start([NGINX, "-p", str(folder), "-c", str(conf)])
 
 
 class Plain(Subject):
@@ -163,7 +163,7 @@ class Ours(Subject):
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.manager.bind(f"{self.root}/notify")
         self.manager.settimeout(30)
-        return self.lab.start(command, self.lab.subject_cores, env | {"NOTIFY_SOCKET": f"{self.root}/notify"})
+        return self.lab.start(command, env | {"NOTIFY_SOCKET": f"{self.root}/notify"})
 
     def configure(self, text: str) -> None:
         (self.root / "conf" / "proxy.yaml").write_text(text)
