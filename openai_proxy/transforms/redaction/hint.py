@@ -116,7 +116,7 @@ def build(literals: Iterable[bytes], backslashed: bytes, *, shapes: bool) -> Loo
 
 
 def _ia_stands_in(data: bytes) -> bool:
-    """True if every AWS key's `IA` is there. Two bytes take ten times as long to find as one, and `I` is rare."""
+    """True if every AWS key's `IA` is there. Two bytes take eight times as long to find as one, and `I` is rare."""
     at = data.find(b"I")
     for _ in range(8):
         if at < 0 or data[at + 1 : at + 2] == b"A":
@@ -129,7 +129,8 @@ def next_run(data: bytes, start: int, length: int) -> tuple[int, int]:
     """Where the first run of at least `length` letters begins and ends in `data` from `start` on, or (-1, -1).
 
     No run that goes on before `start` may be there. It looks where a run would end, and back from there to the first
-    gap: most bytes are never looked at. Compiled it takes a fifth of the time of `next_run_in`, interpreted six times.
+    gap: most bytes are never looked at. 0.8 KB of English take 0.7 µs compiled, mapping them and `next_run_in` 1.0 µs,
+    and interpreted 8.
     """
     table = _TABLE
     size: i64 = len(data)
