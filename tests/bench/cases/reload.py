@@ -37,9 +37,8 @@ async def run(lab: Lab, subjects: Sequence[Subject]) -> list[Row]:
     for subject in subjects:
         if subject.name in ("nginx", "ours", "no-splice"):
             subject.start()
-            with lab.apart(
-                subject.usage
-            ):  # the load never rests: without a core of its own, the wait for one is measured
+            # The load never rests: without a core of its own, a subject's wait for one would be measured.
+            with lab.apart(subject.usage):
                 found[subject.name] = await under_load(subject, reloads)
             subject.stop()
 
