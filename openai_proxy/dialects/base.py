@@ -1,0 +1,128 @@
+"""What a dialect is: four verbs between one API's wire format and the pivot.
+
+    read_request    a client's document       -> a chat request, and what was left out
+    write_request   a chat request            -> the provider's document
+    read_answer     the provider's bytes      -> chat chunks
+    write_answer    chat chunks               -> the client's bytes
+
+The pivot is OpenAI's chat completions API: a chat request is the body of `POST /chat/completions`, a chunk is a
+`chat.completion.chunk` object (https://platform.openai.com/docs/api-reference/chat-streaming). Reasoning travels in
+`reasoning_content` and, with what a provider needs to see again (signatures, encrypted items), in `reasoning_details`.
+Nothing here does I/O; readers take input cut at any byte.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Chunk = dict[str, Any]
+"""A `chat.completion.chunk`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """What is known of one model on one connection: from its refusals, and from the provider's model list."""
+
+    refused: frozenset[str] = frozenset()  # members of a request that the model refuses
+    renamed: Mapping[str, str] = field(default_factory=dict)  # members it knows by another name
+    max_output_tokens: int | None = None
+    entry: Mapping[str, Any] | None = None  # the model's own entry in the provider's list, as it came
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingRequest:
+    """A client's request, read."""
+
+    chat: dict[str, Any]  # the chat request: `model`, `messages`, `stream`, …
+    dropped: tuple[str, ...] = ()  # members the pivot has no words for; named in `x-proxy-dropped`
+    details: Any = None  # the dialect's own notes for `write_answer`: how tools were declared, for example
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingRequest:
+    """A chat request as the provider is to be asked."""
+
+    path: str  # below the API root
+    body: dict[str, Any]
+    dropped: tuple[str, ...] = ()  # members of the chat request that this API has no words for
+    headers: tuple[tuple[bytes, bytes], ...] = ()  # fields to add
+    details: Any = None  # the dialect's own notes for `read_answer`
+
+
+class AnswerReader(Protocol):
+    """Reads one answer of a provider. Holds the state of a stream."""
+
+    def feed(self, data: bytes) -> list[Chunk]:
+        """The chunks that `data` completes. Raises UpstreamInvalid for bytes that are not this API's."""
+        ...
+
+    def end(self) -> list[Chunk]:
+        """The chunks that the end of the stream completes. Raises UpstreamTruncated if the answer is not whole."""
+        ...
+
+    def whole(self, data: bytes) -> dict[str, Any]:
+        """A complete answer as a `chat.completion`. Raises UpstreamInvalid."""
+        ...
+
+    def error(self, status: int, data: bytes) -> dict[str, Any]:
+        """An error answer as the `error` object of the chat API: `message`, `type`, `param`, `code`."""
+        ...
+
+
+class AnswerWriter(Protocol):
+    """Writes one answer for a client. Holds the state of a stream."""
+
+    @property
+    def stream_type(self) -> bytes:
+        """The Content-Type of a stream."""
+        ...
+
+    def chunk(self, chunk: Chunk) -> bytes:
+        """What `chunk` makes the client see; may be empty. Unknown members of a chunk are ignored."""
+        ...
+
+    def heartbeat(self) -> bytes:
+        """Something that says "still working" and changes nothing."""
+        ...
+
+    def end(self) -> bytes:
+        """The end of a stream whose chunks were complete."""
+        ...
+
+    def error(self, error: Mapping[str, Any]) -> bytes:
+        """The end of a stream that broke: `error` is the chat API's error object."""
+        ...
+
+    def whole(self, completion: Mapping[str, Any]) -> bytes:
+        """A complete answer, from a `chat.completion`."""
+        ...
+
+
+class Dialect(Protocol):
+    """One API's wire format."""
+
+    @property
+    def name(self) -> str:
+        """Its key in `DIALECTS`."""
+        ...
+
+    def read_request(self, path: str, document: dict[str, Any]) -> IncomingRequest:
+        """A client's request to `path` (below the API root, `{model}` and verbs included). Raises BadRequest."""
+        ...
+
+    def write_request(self, chat: dict[str, Any], lessons: Lessons) -> OutgoingRequest:
+        """`chat`, whose `model` is the provider's own name, for the provider. Raises BadRequest for what leaving
+        out would change the meaning of."""
+        ...
+
+    def read_answer(self, request: OutgoingRequest) -> AnswerReader:
+        """A reader for the answer to `request`."""
+        ...
+
+    def write_answer(self, request: IncomingRequest, model: str) -> AnswerWriter:
+        """A writer for the answer to `request`, which names `model`: the name that was asked for."""
+        ...
+
+    def error_body(self, status: int, error: Mapping[str, Any]) -> bytes:
+        """The body of an error answer, from the chat API's error object (`message`, `type`, `param`, `code`)."""
+        ...
