@@ -13,7 +13,7 @@ from openai_proxy.agent.fingerprint import canonical
 from openai_proxy.agent.plan import Owner, Plan
 from openai_proxy.agent.status import StatusFeed
 from openai_proxy.agent.turn import CallRecord, Toolbox, Turn
-from openai_proxy.protocols.openai_deltas import is_object
+from openai_proxy.dialects.chat.deltas import is_object
 from openai_proxy.tasks import spawn
 from openai_proxy.tools.base import CallContext, ToolResult
 from openai_proxy.tools.result import bound

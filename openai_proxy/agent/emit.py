@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import orjson
 
-from openai_proxy.protocols import sse
-from openai_proxy.protocols.openai_chat import MessageFold, chunk, usage_chunk
+from openai_proxy.dialects import sse
+from openai_proxy.dialects.chat.fold import MessageFold, chunk, usage_chunk
 
 _PRIVATE: Final = frozenset(
     {"id", "object", "created", "model", "choices", "usage", "error", "obfuscation", "x_groq"}

@@ -24,9 +24,9 @@ from openai_proxy.agent.rounds import CUT_OFF, Round
 from openai_proxy.agent.status import StatusFeed
 from openai_proxy.agent.turn import Turn
 from openai_proxy.agent.usage import add_usage
+from openai_proxy.dialects.chat.deltas import is_object
 from openai_proxy.errors import UpstreamError
 from openai_proxy.exchange import UpstreamResponse
-from openai_proxy.protocols.openai_deltas import is_object
 from openai_proxy.tasks import spawn
 
 Flush = AsyncGenerator[None, None]

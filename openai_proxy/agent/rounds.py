@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from openai_proxy.agent.emit import Output
 from openai_proxy.agent.plan import Owner, Plan
+from openai_proxy.dialects.chat.deltas import is_object
+from openai_proxy.dialects.chat.fold import REASONING, MessageFold, text_of
+from openai_proxy.dialects.chat.think import ThinkSplitter
 from openai_proxy.errors import UpstreamError, UpstreamIncomplete
-from openai_proxy.protocols.openai_chat import REASONING, MessageFold, text_of
-from openai_proxy.protocols.openai_deltas import is_object
-from openai_proxy.protocols.think import ThinkSplitter
 from openai_proxy.secrets import vault
 
 CUT_OFF: Final = frozenset({"length", "content_filter"})

@@ -21,9 +21,9 @@ from openai_proxy.agent.emit import CompletionSink, Output, StreamSink
 from openai_proxy.agent.loop import Loop
 from openai_proxy.agent.refusal import NO_RETRY, UpstreamRefused
 from openai_proxy.agent.turn import Turn
+from openai_proxy.dialects.chat.fold import new_id
 from openai_proxy.errors import InternalError, ProxyError
 from openai_proxy.exchange import Headers
-from openai_proxy.protocols.openai_chat import new_id
 
 log = logging.getLogger(__name__)
 

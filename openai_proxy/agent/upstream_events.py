@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import orjson
 
+from openai_proxy.dialects import sse
 from openai_proxy.errors import UpstreamInvalid
 from openai_proxy.exchange import UpstreamResponse
-from openai_proxy.protocols import sse
 
 MAX_COMPLETION: Final = 64 * 1024 * 1024
 MAX_ERROR: Final = 1024 * 1024

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from openai_proxy.protocols.sse import EventSplitter
+from openai_proxy.dialects.sse import EventSplitter
 from openai_proxy.records.entry import Entry
 
 MAX = 4 << 20

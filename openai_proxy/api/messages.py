@@ -16,10 +16,10 @@ from openai_proxy.api.headers import upstream_fields
 from openai_proxy.api.passthrough import check_answer, relay
 from openai_proxy.api.preface import prefaced
 from openai_proxy.api.visit import Visit
+from openai_proxy.dialects.messages.read_request import estimate_tokens, to_chat
 from openai_proxy.errors import UpstreamError
 from openai_proxy.exchange import Target, UpstreamRequest, UpstreamResponse
 from openai_proxy.protocols.json_members import edit
-from openai_proxy.protocols.messages_inbound import estimate_tokens, to_chat
 from openai_proxy.routing.router import Route
 from openai_proxy.tasks import spawn
 from openai_proxy.transforms.params import shape

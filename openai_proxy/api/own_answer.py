@@ -8,7 +8,7 @@ import orjson
 
 from openai_proxy.api.headers import lines
 from openai_proxy.api.visit import Visit
-from openai_proxy.protocols.chunk_writer import DONE, ChunkWriter, completion, new_id
+from openai_proxy.dialects.chat.chunks import DONE, ChunkWriter, completion, new_id
 
 _STREAM = (("Content-Type", "text/event-stream; charset=utf-8"), ("Cache-Control", "no-cache"))
 _NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}

@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 
 from openai_proxy.api.passthrough import field, is_event_stream
+from openai_proxy.dialects.sse import EventSplitter
 from openai_proxy.exchange import Headers, UpstreamResponse
-from openai_proxy.protocols.sse import EventSplitter
 
 CHAT = "/chat/completions"
 PATHS = frozenset({CHAT, "/messages"})

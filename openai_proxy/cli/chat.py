@@ -12,9 +12,9 @@ import orjson
 
 from openai_proxy.cli.control import CONTROL, ControlConnection, listens
 from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.dialects import sse
+from openai_proxy.dialects.chat.fold import MessageFold
 from openai_proxy.errors import ProxyError
-from openai_proxy.protocols import sse
-from openai_proxy.protocols.openai_chat import MessageFold
 
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what a daemon listens on, not what one calls
 _TIMEOUT: Final = 600.0  # seconds without a byte; the OpenAI client's own default

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
-from openai_proxy.protocols.tool_schema import NAME_LENGTH, resolve_local, subschemas
+from openai_proxy.dialects.tool_schema import NAME_LENGTH, resolve_local, subschemas
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import ArgsKwargs
 
-from openai_proxy.protocols.tool_schema import written_out
+from openai_proxy.dialects.tool_schema import written_out
 from openai_proxy.tools.handler import ToolFailure
 
 _ARGUMENTS: Final = re.compile(

@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from openai_proxy.config.problems import did_you_mean
-from openai_proxy.protocols.tool_schema import tool_for
+from openai_proxy.dialects.tool_schema import tool_for
 from openai_proxy.tools.base import CallContext, Tool, ToolResult
 from openai_proxy.tools.handler import Handler, describe, handler_tool
 from openai_proxy.tools.result import failure, success

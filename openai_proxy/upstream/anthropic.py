@@ -7,26 +7,26 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
-from openai_proxy.errors import ProxyError, UpstreamAuthError, UpstreamError, UpstreamInvalid
-from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse
-from openai_proxy.protocols.anthropic.capabilities import (
+from openai_proxy.dialects.chat.fold import MessageFold
+from openai_proxy.dialects.messages.capabilities import (
     UNKNOWN,
     Capabilities,
     learn_limit,
     learn_refused,
     read_capabilities,
 )
-from openai_proxy.protocols.anthropic.request import Translated, to_messages
-from openai_proxy.protocols.anthropic.response import (
+from openai_proxy.dialects.messages.read_message import (
     STATUS_OF_ERROR,
     model_object,
     to_completion,
     translate_error,
 )
-from openai_proxy.protocols.anthropic.stream import ChunkStream
+from openai_proxy.dialects.messages.read_stream import ChunkStream
+from openai_proxy.dialects.messages.write_request import Translated, to_messages
+from openai_proxy.dialects.sse import EventSplitter
+from openai_proxy.errors import ProxyError, UpstreamAuthError, UpstreamError, UpstreamInvalid
+from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse
 from openai_proxy.protocols.json_members import parse_object
-from openai_proxy.protocols.openai_chat import MessageFold
-from openai_proxy.protocols.sse import EventSplitter
 from openai_proxy.upstream.anthropic_models import ModelBook
 from openai_proxy.upstream.inprocess import BytesResponse, ConvertedResponse, collect, error_response, json_response
 from openai_proxy.upstream.translating import (

@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 
 import orjson
 
+from openai_proxy.dialects.chat.chunks import DONE, ChunkWriter, completion, new_id
 from openai_proxy.errors import BadRequest, NotFound, ProxyError, unknown_model
 from openai_proxy.exchange import UpstreamRequest, UpstreamResponse
-from openai_proxy.protocols.chunk_writer import DONE, ChunkWriter, completion, new_id
 from openai_proxy.upstream.echo_calls import asked_calls, encode_arguments, text_of, tool_results
 from openai_proxy.upstream.inprocess import StreamResponse, collect, error_response, json_response
 

@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
+from openai_proxy.dialects.chat.google.repair import StreamRepair, repair_completion, unwrap_error
+from openai_proxy.dialects.chat.google.request import PREFIX, Edits, adapt, learn_unknown
+from openai_proxy.dialects.chat.google.signatures import Signatures
 from openai_proxy.errors import ProxyError, UpstreamAuthError, UpstreamError, UpstreamInvalid
 from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse
-from openai_proxy.protocols.google.repair import StreamRepair, repair_completion, unwrap_error
-from openai_proxy.protocols.google.request import PREFIX, Edits, adapt, learn_unknown
-from openai_proxy.protocols.google.signatures import Signatures
 from openai_proxy.protocols.json_members import edit, parse_object
 from openai_proxy.upstream.inprocess import BytesResponse, ConvertedResponse, collect, error_response
 from openai_proxy.upstream.translating import (

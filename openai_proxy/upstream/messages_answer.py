@@ -2,8 +2,8 @@
 
 import orjson
 
+from openai_proxy.dialects.messages.write_answer import MessageStream, to_error, to_message
 from openai_proxy.exchange import UpstreamResponse
-from openai_proxy.protocols.messages_events import MessageStream, to_error, to_message
 from openai_proxy.upstream.inprocess import BytesResponse, ConvertedResponse
 from openai_proxy.upstream.translating import (
     MAX_ANSWER,

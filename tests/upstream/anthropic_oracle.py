@@ -10,8 +10,8 @@ import orjson
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
-from openai_proxy.protocols.anthropic.stream import ChunkStream
-from openai_proxy.protocols.sse import EventSplitter
+from openai_proxy.dialects.messages.read_stream import ChunkStream
+from openai_proxy.dialects.sse import EventSplitter
 
 TOOLS_STREAM = (Path(__file__).parent / "fixtures" / "anthropic_tools.sse").read_bytes()
 

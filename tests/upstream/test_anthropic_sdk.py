@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from openai_proxy.dialects.messages.read_request import estimate_tokens, to_chat
 from openai_proxy.exchange import UpstreamRequest
-from openai_proxy.protocols.messages_inbound import estimate_tokens, to_chat
 from openai_proxy.upstream.echo import EchoProvider
 from openai_proxy.upstream.messages_answer import as_messages
 

@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 import pytest
 
+from openai_proxy.dialects.messages.read_stream import ChunkStream
+from openai_proxy.dialects.sse import EventSplitter
 from openai_proxy.errors import UpstreamInvalid, UpstreamTruncated
-from openai_proxy.protocols.anthropic.stream import ChunkStream
-from openai_proxy.protocols.sse import EventSplitter
 from tests.upstream.anthropic_oracle import TOOLS_STREAM, client_reads, translate, vendor_reads
 from tests.upstream.scripted import cuts, recorded, sse
 
@@ -70,7 +70,7 @@ def test_tool_indices_count_from_zero_and_empty_arguments_are_an_object():
 
 
 def test_the_signature_and_the_hidden_thinking_can_be_put_back_as_they_were():
-    from openai_proxy.protocols.anthropic.content import thinking_blocks
+    from openai_proxy.dialects.messages.content import thinking_blocks
 
     message = client_reads(translate([TOOLS_STREAM]))[3].choices[0].message.model_dump()
     assert thinking_blocks(message) == [
@@ -80,8 +80,8 @@ def test_the_signature_and_the_hidden_thinking_can_be_put_back_as_they_were():
 
 
 def test_a_tool_loop_sends_back_what_was_signed():
-    from openai_proxy.protocols.anthropic.request import to_messages
-    from openai_proxy.protocols.openai_chat import MessageFold
+    from openai_proxy.dialects.chat.fold import MessageFold
+    from openai_proxy.dialects.messages.write_request import to_messages
 
     fold = MessageFold()
     for chunk in chunks_of(translate([TOOLS_STREAM])):

@@ -9,9 +9,9 @@ import pytest
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from openai_proxy.dialects.sse import EventSplitter
 from openai_proxy.errors import UpstreamInvalid
 from openai_proxy.exchange import UpstreamRequest
-from openai_proxy.protocols.sse import EventSplitter
 from openai_proxy.upstream.echo import EchoProvider
 
 CALCULATOR = {"type": "function", "function": {"name": "calculator", "parameters": {"type": "object"}}}

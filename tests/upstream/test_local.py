@@ -13,9 +13,9 @@ import pytest
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from openai_proxy.dialects.sse import EventSplitter
 from openai_proxy.errors import UpstreamDisconnected, UpstreamError, UpstreamTimeout, UpstreamTruncated
 from openai_proxy.exchange import UpstreamRequest
-from openai_proxy.protocols.sse import EventSplitter
 from openai_proxy.upstream.local.provider import LocalProvider
 from openai_proxy.upstream.local.tool_text import ToolCallText
 from openai_proxy.upstream.local.worker import StopText

@@ -8,6 +8,9 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
+from openai_proxy.dialects.chat.chunks import DONE, ChunkWriter, error_event
+from openai_proxy.dialects.chat.fold import MessageFold
+from openai_proxy.dialects.sse import EventSplitter
 from openai_proxy.errors import (
     BadRequest,
     NotFound,
@@ -18,10 +21,7 @@ from openai_proxy.errors import (
     unknown_model,
 )
 from openai_proxy.exchange import UpstreamRequest, UpstreamResponse
-from openai_proxy.protocols.chunk_writer import DONE, ChunkWriter, error_event
 from openai_proxy.protocols.json_members import parse_object
-from openai_proxy.protocols.openai_chat import MessageFold
-from openai_proxy.protocols.sse import EventSplitter
 from openai_proxy.tasks import cancel, spawn
 from openai_proxy.upstream.inprocess import (
     SSE_HEADERS,

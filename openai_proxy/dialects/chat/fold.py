@@ -9,8 +9,8 @@ import time
 import uuid
 from typing import Any, Final
 
-from openai_proxy.protocols.openai_deltas import CallFold, joined, merge, new_call_id, settle
-from openai_proxy.protocols.think import ThinkSplitter, split_think
+from openai_proxy.dialects.chat.deltas import CallFold, joined, merge, new_call_id, settle
+from openai_proxy.dialects.chat.think import ThinkSplitter, split_think
 
 __all__ = [
     "REASONING", "MessageFold", "ThinkSplitter", "chunk", "completion", "new_call_id", "new_id", "text_of",

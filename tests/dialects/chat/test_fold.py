@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.protocols.openai_chat import MessageFold, chunk, usage_chunk
-from openai_proxy.protocols.think import ThinkSplitter, split_think
+from openai_proxy.dialects.chat.fold import MessageFold, chunk, usage_chunk
+from openai_proxy.dialects.chat.think import ThinkSplitter, split_think
 
 
 def fold(*deltas: dict[str, Any], finish: str | None = "stop") -> MessageFold:

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from openai_proxy.errors import UpstreamInvalid, UpstreamTruncated
-from openai_proxy.protocols.anthropic.response import (
+from openai_proxy.dialects.chat.chunks import DONE, ChunkWriter
+from openai_proxy.dialects.messages.read_message import (
     annotation,
     error_of,
     finish_reason,
@@ -17,8 +17,8 @@ from openai_proxy.protocols.anthropic.response import (
     thinking_detail,
     usage_of,
 )
-from openai_proxy.protocols.chunk_writer import DONE, ChunkWriter
-from openai_proxy.protocols.sse import EventSplitter
+from openai_proxy.dialects.sse import EventSplitter
+from openai_proxy.errors import UpstreamInvalid, UpstreamTruncated
 
 
 class ChunkStream:

@@ -6,14 +6,14 @@ from typing import Any
 import orjson
 import pytest
 
-from openai_proxy.errors import BadRequest
-from openai_proxy.protocols.anthropic.capabilities import (
+from openai_proxy.dialects.messages.capabilities import (
     UNKNOWN,
     Capabilities,
     learn_refused,
     read_capabilities,
 )
-from openai_proxy.protocols.anthropic.request import to_messages
+from openai_proxy.dialects.messages.write_request import to_messages
+from openai_proxy.errors import BadRequest
 
 USER = {"role": "user", "content": "hi"}
 PNG = "data:image/png;base64,iVBORw0KGgo="

@@ -4,9 +4,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
+from openai_proxy.dialects.messages.capabilities import BUDGETS, DEFAULT_MAX_TOKENS, UNKNOWN, Capabilities
+from openai_proxy.dialects.messages.content import blocks, thinking_blocks, tool_input
 from openai_proxy.errors import BadRequest
-from openai_proxy.protocols.anthropic.capabilities import BUDGETS, DEFAULT_MAX_TOKENS, UNKNOWN, Capabilities
-from openai_proxy.protocols.anthropic.content import blocks, thinking_blocks, tool_input
 
 _CONSUMED: Final = frozenset(
     {"model", "messages", "max_tokens", "max_completion_tokens", "stop", "temperature", "top_p", "top_k", "n", "tools",

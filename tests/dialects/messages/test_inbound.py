@@ -11,11 +11,11 @@ import pytest
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
+from openai_proxy.dialects.messages.read_request import estimate_tokens, to_chat
+from openai_proxy.dialects.messages.write_answer import MessageStream, error_object, to_error, to_message, usage_of
+from openai_proxy.dialects.messages.write_request import to_messages
+from openai_proxy.dialects.sse import EventSplitter
 from openai_proxy.errors import BadRequest, UpstreamInvalid, UpstreamTruncated
-from openai_proxy.protocols.anthropic.request import to_messages
-from openai_proxy.protocols.messages_events import MessageStream, error_object, to_error, to_message, usage_of
-from openai_proxy.protocols.messages_inbound import estimate_tokens, to_chat
-from openai_proxy.protocols.sse import EventSplitter
 from tests.upstream.scripted import recorded
 
 USER = {"role": "user", "content": "hi"}

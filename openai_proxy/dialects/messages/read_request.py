@@ -1,6 +1,6 @@
 """A client that speaks the Messages API, served by any model: its request as a chat request.
 
-The answer's way back is protocols/messages_events.py. API: https://docs.anthropic.com/en/api/messages
+The answer's way back is write_answer.py. API: https://docs.anthropic.com/en/api/messages
 """
 
 import re
@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import orjson
 
+from openai_proxy.dialects.messages.content import THINKING_FORMAT
 from openai_proxy.errors import BadRequest
-from openai_proxy.protocols.anthropic.content import THINKING_FORMAT
 
 _CONSUMED: Final = frozenset(
     {"model", "messages", "system", "max_tokens", "stop_sequences", "temperature", "top_p", "stream", "tools",

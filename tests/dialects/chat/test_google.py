@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
-from openai_proxy.protocols.google.repair import StreamRepair, repair_completion, unwrap_error
-from openai_proxy.protocols.google.request import adapt, learn_unknown
-from openai_proxy.protocols.google.signatures import SENTINEL, Signatures, needs_signatures
-from openai_proxy.protocols.sse import EventSplitter
+from openai_proxy.dialects.chat.google.repair import StreamRepair, repair_completion, unwrap_error
+from openai_proxy.dialects.chat.google.request import adapt, learn_unknown
+from openai_proxy.dialects.chat.google.signatures import SENTINEL, Signatures, needs_signatures
+from openai_proxy.dialects.sse import EventSplitter
 from tests.upstream.scripted import cuts
 
 USER = {"role": "user", "content": "hi"}

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import orjson
 
-from openai_proxy.protocols.google.signatures import Signatures, signature_of
-from openai_proxy.protocols.openai_deltas import is_object, new_call_id
+from openai_proxy.dialects.chat.deltas import is_object, new_call_id
+from openai_proxy.dialects.chat.google.signatures import Signatures, signature_of
 
 _BOUNDARY: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _DELAY: Final = re.compile(r"(\d+(?:\.\d+)?)s")

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import orjson
 
+from openai_proxy.dialects.chat.chunks import new_id
+from openai_proxy.dialects.chat.deltas import CallFold, is_object
+from openai_proxy.dialects.chat.fold import text_of
+from openai_proxy.dialects.messages.content import THINKING_FORMAT, thinking_blocks
+from openai_proxy.dialects.sse import DONE, EventSplitter
 from openai_proxy.errors import UpstreamInvalid, UpstreamTruncated
-from openai_proxy.protocols.anthropic.content import THINKING_FORMAT, thinking_blocks
-from openai_proxy.protocols.chunk_writer import new_id
-from openai_proxy.protocols.openai_chat import text_of
-from openai_proxy.protocols.openai_deltas import CallFold, is_object
-from openai_proxy.protocols.sse import DONE, EventSplitter
 
 _STOP: Final = {
     "stop": "end_turn",

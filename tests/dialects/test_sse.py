@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openai_proxy.dialects.sse import Event, EventSplitter, encode
 from openai_proxy.errors import UpstreamInvalid
-from openai_proxy.protocols.sse import Event, EventSplitter, encode
 
 
 def split(stream: bytes, *cuts: int) -> list[Event]:

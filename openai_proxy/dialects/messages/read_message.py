@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import orjson
 
-from openai_proxy.protocols.anthropic.content import THINKING_FORMAT
-from openai_proxy.protocols.chunk_writer import completion
+from openai_proxy.dialects.chat.chunks import completion
+from openai_proxy.dialects.messages.content import THINKING_FORMAT
 
 _FINISH: Final = {
     "end_turn": "stop",

@@ -7,14 +7,14 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openai_proxy.dialects.chat.google.repair import StreamRepair
+from openai_proxy.dialects.chat.google.request import adapt
+from openai_proxy.dialects.chat.google.signatures import Signatures
+from openai_proxy.dialects.messages.read_request import to_chat
+from openai_proxy.dialects.messages.read_stream import ChunkStream
+from openai_proxy.dialects.messages.write_answer import MessageStream
+from openai_proxy.dialects.messages.write_request import to_messages
 from openai_proxy.errors import BadRequest, UpstreamError
-from openai_proxy.protocols.anthropic.request import to_messages
-from openai_proxy.protocols.anthropic.stream import ChunkStream
-from openai_proxy.protocols.google.repair import StreamRepair
-from openai_proxy.protocols.google.request import adapt
-from openai_proxy.protocols.google.signatures import Signatures
-from openai_proxy.protocols.messages_events import MessageStream
-from openai_proxy.protocols.messages_inbound import to_chat
 
 NAMES = st.sampled_from(
     [

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from openai_proxy.protocols.google.signatures import SENTINEL, Signatures, needs_signatures, signature_of
+from openai_proxy.dialects.chat.google.signatures import SENTINEL, Signatures, needs_signatures, signature_of
 
 DROPPED: Final = ("frequency_penalty", "presence_penalty", "logit_bias", "store")
 """Members the endpoint refuses or that 2.5 and later models refuse (github.com/google-gemini/cookbook/issues/1290)."""

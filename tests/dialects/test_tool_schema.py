@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.protocols.tool_schema import schema_for, tool_for
+from openai_proxy.dialects.tool_schema import schema_for, tool_for
 
 DIALECTS = ("openai", "anthropic", "gemini")
 
