@@ -16,7 +16,19 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 Chunk = dict[str, Any]
-"""A `chat.completion.chunk`."""
+"""A `chat.completion.chunk`, as tidy as OpenAI's own. A reader gives, and a writer may rely on:
+
+- `choices` is a list (empty in a chunk that only tells `usage`); each choice has an int `index`, a dict `delta` and a
+  `finish_reason`, which is None or one of `stop`, `length`, `tool_calls`, `content_filter`, `error`;
+- in a delta, `content`, `reasoning_content` and `refusal` are text; an entry of `tool_calls` has the `index` of its
+  call, counted from 0 in the order in which calls begin, and a call's first entry also its `id`, `type` and `name`;
+  `arguments` are pieces of text;
+- `usage` may come in any chunk, and more than once: the last one counts;
+- an empty delta means "still working" (`AnswerWriter.heartbeat`);
+- a chunk with `error` (the chat API's error object) ends a broken answer: nothing follows it.
+
+Members beyond these are the provider's own and may be of any kind.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +62,11 @@ class OutgoingRequest:
 
 
 class AnswerReader(Protocol):
-    """Reads one answer of a provider. Holds the state of a stream."""
+    """Reads one answer of a provider. Holds the state of a stream.
+
+    `feed` also takes a whole answer where a stream was asked for, and `whole` a stream: providers do either. Content
+    codings have been taken off. For APIs that stream server-sent events see `reading.EventReader`.
+    """
 
     def feed(self, data: bytes) -> list[Chunk]:
         """The chunks that `data` completes. Raises UpstreamInvalid for bytes that are not this API's."""
@@ -61,11 +77,17 @@ class AnswerReader(Protocol):
         ...
 
     def whole(self, data: bytes) -> dict[str, Any]:
-        """A complete answer as a `chat.completion`. Raises UpstreamInvalid."""
+        """A complete answer as a `chat.completion`, or `{"error": …}` if it says that it failed.
+
+        Raises UpstreamInvalid and UpstreamTruncated.
+        """
         ...
 
     def error(self, status: int, data: bytes) -> dict[str, Any]:
-        """An error answer as the `error` object of the chat API: `message`, `type`, `param`, `code`."""
+        """An error answer as the `error` object of the chat API: `message`, `type`, `param`, `code`.
+
+        `message` is "" where the answer has no words for a person (a page of HTML, an empty body).
+        """
         ...
 
 
