@@ -15,7 +15,7 @@ import pytest
 import uvloop
 
 from openai_proxy.tools.base import CallContext, Tool, ToolResult
-from openai_proxy.tools.mcp.environment import MARK
+from openai_proxy.tools.mcp.settings import MARK
 from openai_proxy.tools.mcp.supervisor import Supervisor
 from tests.harness.waiting import PATIENCE
 

@@ -7,9 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from openai_proxy.tools.mcp.definitions import Listing, ToolDefinition
-from openai_proxy.tools.mcp.known import KnownTools
-from openai_proxy.tools.mcp.pins import Pins
+from openai_proxy.tools.mcp.definitions import KnownTools, Listing, Pins, ToolDefinition
 from openai_proxy.tools.mcp.supervisor import Supervisor
 from tests.mcp.conftest import House, eventually
 from tests.mcp.test_supervisor import description, fault

@@ -180,12 +180,13 @@ async def test_restart_replaces_the_process(house: House) -> None:
 
 
 async def test_a_crash_loop_is_quiet(house: House, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
-    from openai_proxy.tools.mcp import backoff
+    from openai_proxy.tools.mcp import failures, server
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backoff, "_FIRST", 0.001)
-        patch.setattr(backoff, "SLOW_AFTER", 100)
-        patch.setattr(backoff, "_CAP_STDIO", 0.001)
+        patch.setattr(failures, "_FIRST", 0.001)
+        patch.setattr(failures, "SLOW_AFTER", 100)
+        patch.setattr(server, "SLOW_AFTER", 100)
+        patch.setattr(failures, "_CAP_STDIO", 0.001)
         house.configure(fault("die"))
         await eventually(lambda: house.status()["failures"] >= 7)
     complaints = [record for record in caplog.records if record.name.endswith("mcp.server")]

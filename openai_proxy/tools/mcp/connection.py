@@ -23,15 +23,14 @@ from openai_proxy.tasks import cancel, spawn
 from openai_proxy.tools.base import CallContext, ToolResult
 from openai_proxy.tools.mcp.definitions import Listing, ToolDefinition
 from openai_proxy.tools.mcp.diagnosis import diagnose, in_short, session_lost
-from openai_proxy.tools.mcp.elicitation import decline
-from openai_proxy.tools.mcp.failures import Failure, Kind, auth_hint
+from openai_proxy.tools.mcp.failures import TRACE, CallTrace, Failure, Kind, NotDelivered, auth_hint, traced
 from openai_proxy.tools.mcp.filter import Filtered, Wire
-from openai_proxy.tools.mcp.links import link_to
 from openai_proxy.tools.mcp.process import ServerProcess
 from openai_proxy.tools.mcp.repair import TOOL_CAP
 from openai_proxy.tools.mcp.results import to_result
+from openai_proxy.tools.mcp.sdk_internals import decline_elicitations
 from openai_proxy.tools.mcp.settings import ServerSettings
-from openai_proxy.tools.mcp.trace import TRACE, CallTrace, NotDelivered, traced
+from openai_proxy.tools.mcp.transports import link_to
 from openai_proxy.tools.result import clean
 from openai_proxy.tools.result import failure as failed
 from openai_proxy.version import __version__
@@ -163,7 +162,7 @@ class Connection:
         caught: BaseException | None = None
         try:
             async with client:
-                client.session._elicitation_callback = decline
+                decline_elicitations(client)
                 self._client = client
                 self.protocol = client.protocol_version
                 self.listing = await self._list(client)

@@ -1,17 +1,26 @@
-"""What a server says its tools are: an immutable list, hashed, so that a change is seen (and held back if pinned).
+"""What a server says its tools are: immutable definitions, hashed, so that a change is seen, and held back if pinned.
 
 A server that changes a description after it was trusted ("rug pull") is a known attack, and Notion's server broke
-every request overnight by changing a schema (https://github.com/langchain-ai/langchain/issues/39271).
+every request overnight by changing a schema (https://github.com/langchain-ai/langchain/issues/39271). What was accepted
+of pinned servers is kept over restarts of the daemon, or a server that waits for the next restart could redefine its
+tools unnoticed; it is kept whole, not as digests, so that a redefined tool keeps its old definition after a restart.
 """
 
+import asyncio
 import hashlib
+import logging
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import orjson
 
+from openai_proxy.tasks import spawn
 from openai_proxy.tools.result import clean
+
+log = logging.getLogger(__name__)
 
 DESCRIPTION_CAP = 8_000
 """Characters of one description: the longest of the reference servers has 2,000."""
@@ -75,3 +84,123 @@ def hold_back(
 
 def _sorted(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
+
+
+_KEPT: Final = 256  # identities; each edit of a server's command makes a new one, the oldest go
+
+
+class Pins:
+    """Accepted definitions by server identity. Without a path they live as long as the process."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._accepted = _read(path) if path is not None else {}
+        self._dirty = False
+        self._writing: asyncio.Task[None] | None = None
+
+    def of(self, identity: str) -> Mapping[str, ToolDefinition] | None:
+        """What was accepted of this server, by the tools' own names; None if it was never pinned."""
+        return self._accepted.get(identity)
+
+    def keep(self, identity: str, tools: Mapping[str, ToolDefinition] | None) -> None:
+        """Remember `tools` as accepted, or with None forget the server. Written behind the caller's back."""
+        before = self._accepted.pop(identity, None)
+        if tools is not None:
+            self._accepted[identity] = dict(tools)
+            while len(self._accepted) > _KEPT:
+                del self._accepted[next(iter(self._accepted))]
+        if self._path is None or before == self._accepted.get(identity):
+            return
+        self._dirty = True
+        if self._writing is None or self._writing.done():
+            self._writing = spawn(self._write(self._path), name="mcp-pins")
+
+    async def aclose(self) -> None:
+        """Wait until everything is written."""
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
+
+    async def _write(self, path: Path) -> None:
+        while self._dirty:
+            self._dirty = False
+            document = {
+                identity: [[tool.name, tool.description, tool.schema] for tool in tools.values()]
+                for identity, tools in self._accepted.items()
+            }
+            await asyncio.to_thread(_store, path, document)
+
+
+def _store(path: Path, document: dict[str, Any]) -> None:
+    fresh = path.with_suffix(".new")
+    try:
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(orjson.dumps(document))
+        fresh.replace(path)
+    except OSError as error:
+        log.warning("pinned definitions of MCP servers are not saved: %s", error.strerror)
+
+
+def _read(path: Path) -> dict[str, dict[str, ToolDefinition]]:
+    try:
+        return {
+            identity: {name: ToolDefinition.of(name, description, schema) for name, description, schema in tools}
+            for identity, tools in orjson.loads(path.read_bytes()).items()
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        # Said aloud: what the servers offer now is taken for the truth once more.
+        log.warning("pinned definitions of MCP servers cannot be read: %s", type(error).__name__)
+        return {}
+
+
+class KnownTools:
+    """The tools on offer. `version` counts changes; `held` names those whose new definition is held back."""
+
+    def __init__(self, server: str, pins: Pins) -> None:
+        self._server = server
+        self._pins = pins
+        self._tools: dict[str, ToolDefinition] | None = None
+        self._accept = False
+        self.held: tuple[str, ...] = ()
+        self.left_out = 0
+        self.version = 0
+
+    @property
+    def listed(self) -> bool:
+        """True once the server has told its tools."""
+        return self._tools is not None
+
+    @property
+    def tools(self) -> Mapping[str, ToolDefinition]:
+        """By the server's own names; empty before the first listing."""
+        return self._tools or {}
+
+    def accept(self) -> None:
+        """Take the next listing as the truth, also where definitions are pinned."""
+        self._accept = True
+
+    def take(self, listing: Listing, *, identity: str, pin: bool) -> None:
+        """Make `listing` the known one. A redefined tool is told, and with `pin` keeps its old definition.
+
+        The first listing of a pinned server is compared with what was accepted of that `identity` before a restart.
+        """
+        new = dict(listing.tools)
+        self.left_out, self.held = listing.left_out, ()
+        before: Mapping[str, ToolDefinition] | None = self._tools
+        if before is None and pin:
+            before = self._pins.of(identity)
+        if before is not None:
+            change = compare(before, new)
+            if change.changed:
+                held = " (held back: pinned)" if pin and not self._accept else ""
+                log.warning("mcp server %s redefined %s%s", self._server, ", ".join(change.changed), held)
+            if change.added or change.removed:
+                counts = len(change.added), len(change.removed)
+                log.info("mcp server %s: %d tools added, %d removed", self._server, *counts)
+            if pin and not self._accept:
+                new, self.held = hold_back(before, new)
+        self._accept = False
+        self._tools = new
+        self._pins.keep(identity, new if pin else None)
+        self.version += 1

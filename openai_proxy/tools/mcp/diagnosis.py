@@ -10,9 +10,8 @@ from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from openai_proxy.secrets import vault
-from openai_proxy.tools.mcp.failures import Failure, Kind
+from openai_proxy.tools.mcp.failures import CallTrace, Failure, Kind
 from openai_proxy.tools.mcp.settings import ServerSettings
-from openai_proxy.tools.mcp.trace import CallTrace
 
 
 def diagnose(

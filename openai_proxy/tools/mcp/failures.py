@@ -1,7 +1,20 @@
-"""Why a connection did not come about or ended, in words for the status page."""
+"""Why a connection ended, how far a call got on its way, and how long to wait before a server is tried again.
 
+A call that may have run is never repeated. Only the transport knows whether it left; it finds the trace in the
+context of the task that makes the call (the SDK carries that context down to its HTTP requests).
+
+There is no permanent error. A server that was fine and dies is restarted at once, the second time too. One that keeps
+failing is tried after 0.5, 1, 2 … 60 s; after eight failures in a row a slow probe every five minutes is enough, since
+an edit, `mcp restart` or a request that needs it starts an attempt anyway. An HTTP server costs one refused connection
+a try, so it is tried every 15 s: Home Assistant restarts in two minutes and should be found again at once.
+"""
+
+import random
+from collections.abc import Coroutine
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, TypeVar
 
 
 class Kind(StrEnum):
@@ -28,3 +41,66 @@ def auth_hint(status: int) -> str:
         f"the server {refused} (HTTP {status}): set headers: {{Authorization: Bearer ${{TOKEN}}}} for it in "
         "conf/mcp/servers.yaml, with a token that may use it"
     )
+
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class CallTrace:
+    """`sent`: bytes of it may have reached the server. `status`: of its HTTP response. `session`: it named one.
+
+    `started`: it got its turn among the calls of its server. `broken`: the network failed, `status` is ours.
+    """
+
+    started: bool = False
+    sent: bool = False
+    broken: bool = False
+    status: int | None = None
+    session: bool = False
+
+
+TRACE: ContextVar[CallTrace | None] = ContextVar("mcp_call", default=None)
+
+
+class NotDelivered(Exception):  # not an error of ours: the caller tries once more
+    """The call has surely not been executed. The text says why."""
+
+
+async def traced(request: Coroutine[Any, Any, T], trace: CallTrace) -> tuple[T | None, Exception | None]:
+    """Run `request`; its exception is a value, so that a call nobody waits for any more logs nothing."""
+    TRACE.set(trace)
+    try:
+        return await request, None
+    except Exception as problem:
+        return None, problem
+
+
+STABLE_AFTER = 30.0
+"""Seconds a server must have been ready before its failures are forgotten."""
+
+AUTH_RETRY = 300.0
+"""Seconds between two tries with credentials that were refused."""
+
+_AT_ONCE = 2  # two calls in a row may each end a server: the second is no crash loop yet
+_FIRST = 0.5
+_CAP_STDIO = 60.0
+_CAP_HTTP = 15.0
+_SLOW = 300.0
+SLOW_AFTER = 8
+"""Failures in a row after which a stdio server is only probed slowly."""
+
+
+def retry_delay(failures: int, *, remote: bool, was_ready: bool) -> float:
+    """Seconds before attempt number `failures + 1`; `was_ready`: this failure ended a connection that worked."""
+    if was_ready:
+        failures -= _AT_ONCE
+        if failures <= 0:
+            return 0.0
+    if remote:
+        wait = min(_CAP_HTTP, _FIRST * float(2 ** min(failures - 1, 10)))
+    elif failures > SLOW_AFTER:
+        wait = _SLOW
+    else:
+        wait = min(_CAP_STDIO, _FIRST * float(2 ** (failures - 1)))
+    return wait * random.uniform(0.75, 1.25)  # noqa: S311  # jitter, not cryptography

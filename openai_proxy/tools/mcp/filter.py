@@ -11,12 +11,11 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
 
-from mcp.client._transport import ReadStream, TransportStreams, WriteStream
 from mcp.shared.message import SessionMessage
 from mcp_types import ErrorData, JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
 from openai_proxy.tools.mcp.repair import TOOL_CAP, repair_call_result, repair_tool
-from openai_proxy.tools.mcp.streams import MessageStream
+from openai_proxy.tools.mcp.sdk_internals import MessageStream, ReadStream, TransportStreams, WriteStream
 
 log = logging.getLogger(__name__)
 

@@ -22,12 +22,11 @@ from typing import Any
 import httpx2
 import orjson
 
-from openai_proxy.tools.mcp.failures import Failure, Kind, auth_hint
+from openai_proxy.tools.mcp.failures import TRACE, CallTrace, Failure, Kind, auth_hint
 from openai_proxy.tools.mcp.filter import Wire
 from openai_proxy.tools.mcp.lines import LINE_CAP, LineSplitter, Oversized, parse
 from openai_proxy.tools.mcp.repair import slim_message
 from openai_proxy.tools.mcp.settings import ServerSettings, call_timeout
-from openai_proxy.tools.mcp.trace import TRACE, CallTrace
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from mcp_types import jsonrpc_message_adapter
 from pydantic import ValidationError
 
 from openai_proxy.tools.mcp.filter import Wire, error_reply
-from openai_proxy.tools.mcp.streams import MessageStream
+from openai_proxy.tools.mcp.sdk_internals import MessageStream
 
 _ROOM = 64  # messages between the transport and the SDK: bounds what one turn of the loop can do
 

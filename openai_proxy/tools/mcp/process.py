@@ -17,9 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from openai_proxy.tasks import spawn
-from openai_proxy.tools.mcp.environment import MARK
-from openai_proxy.tools.mcp.spawn import Child
-from openai_proxy.tools.mcp.stderr import StderrTail
+from openai_proxy.tools.mcp.settings import MARK
+from openai_proxy.tools.mcp.spawn import Child, StderrTail
 
 log = logging.getLogger(__name__)
 

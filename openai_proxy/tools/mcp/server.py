@@ -22,13 +22,17 @@ from typing import TYPE_CHECKING, Any
 from openai_proxy.secrets import vault
 from openai_proxy.tasks import cancel, spawn
 from openai_proxy.tools.base import CallContext, ToolResult
-from openai_proxy.tools.mcp import backoff
-from openai_proxy.tools.mcp.definitions import ToolDefinition
-from openai_proxy.tools.mcp.failures import Failure, Kind
-from openai_proxy.tools.mcp.known import KnownTools
-from openai_proxy.tools.mcp.pins import Pins
+from openai_proxy.tools.mcp.definitions import KnownTools, Pins, ToolDefinition
+from openai_proxy.tools.mcp.failures import (
+    AUTH_RETRY,
+    SLOW_AFTER,
+    STABLE_AFTER,
+    Failure,
+    Kind,
+    NotDelivered,
+    retry_delay,
+)
 from openai_proxy.tools.mcp.settings import ServerSettings, call_timeout, start_timeout
-from openai_proxy.tools.mcp.trace import NotDelivered
 from openai_proxy.tools.result import failure as failed
 
 if TYPE_CHECKING:
@@ -185,7 +189,7 @@ class Server:
             self.kick()
             left = deadline - time.monotonic()
             hopeless = self._ending or self.state is State.NEEDS_AUTH or self._failures >= limit
-            waiting_long = self.state is State.BACKOFF and self._failures > backoff.SLOW_AFTER and not self._kicked
+            waiting_long = self.state is State.BACKOFF and self._failures > SLOW_AFTER and not self._kicked
             if hopeless or waiting_long or left <= 0:
                 return failed(self._excuse())
             try:
@@ -288,7 +292,7 @@ class Server:
         """Until the connection is gone, an edit replaces it, or all ends."""
         seen = connection.listing
         while connection.failure is None and connection.ready and not self._overtaken(config):
-            stable_at = self._ready_since + backoff.STABLE
+            stable_at = self._ready_since + STABLE_AFTER
             await self._woken(stable_at if self._failures else None)
             if time.monotonic() >= stable_at:
                 self._failures = 0
@@ -309,9 +313,9 @@ class Server:
         """After a failure: say it, and wait until it is time to try again."""
         self._failures += 1
         if failure.kind is Kind.AUTH:
-            wait = backoff.NEEDS_AUTH
+            wait = AUTH_RETRY
         else:
-            wait = backoff.delay(self._failures, remote=config.type != "stdio", was_ready=ready)
+            wait = retry_delay(self._failures, remote=config.type != "stdio", was_ready=ready)
         self._complain(failure, wait)
         if wait:
             self._enter(State.NEEDS_AUTH if failure.kind is Kind.AUTH else State.BACKOFF)

@@ -1,8 +1,15 @@
-"""What this room reads of a server's configuration: the attributes of `config/servers.py: ServerConfig`."""
+"""What this room reads of a server's configuration (`config/servers.py: ServerConfig`), and the environment of a child.
+
+A stdio server starts with an environment clean of our keys, yet complete enough for npx and uvx behind a proxy: the
+SDK passes HOME, LOGNAME, PATH, SHELL, TERM and USER only, and behind a private CA that breaks `uvx` ("invalid peer
+certificate"), so what tells a child about language, time, certificates, proxies and caches passes as well.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
+
+from openai_proxy.children import inherited
 
 CALL_TIMEOUT = 60.0
 """Seconds a call may take unless the server's `timeout` says otherwise: Home Assistant gives up after 60 as well."""
@@ -56,3 +63,17 @@ def call_timeout(config: ServerSettings) -> float:
 def start_timeout(config: ServerSettings) -> float:
     """Seconds one attempt to connect may take."""
     return config.start_timeout or START_TIMEOUT
+
+
+MARK = "OPENAI_PROXY_MCP_CHILD"
+"""Set to a value of its own for each child, so that descendants which left the process group are still found."""
+
+_NAMES = frozenset(
+    {"NODE_EXTRA_CA_CERTS", "PIP_CERT", "PIP_INDEX_URL", "PIP_CACHE_DIR", "DOCKER_HOST", "DOCKER_CONFIG"}
+)
+_PREFIXES = ("UV_", "npm_config_", "NPM_CONFIG_")
+
+
+def child_environment(environ: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a child: what is safe of `environ`, then `own` (the server's `env:`), which wins."""
+    return inherited(environ, _NAMES, _PREFIXES) | dict(own)

@@ -11,18 +11,18 @@ from typing import Any
 
 import anyio
 import orjson
-from mcp.client._transport import TransportStreams, WriteStream
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCRequest
 
 from openai_proxy.tasks import cancel, spawn
+from openai_proxy.tools.mcp.failures import TRACE
 from openai_proxy.tools.mcp.filter import Wire, error_reply
 from openai_proxy.tools.mcp.inbox import Inbox, Reader
 from openai_proxy.tools.mcp.lines import ENDLESS, LINE_CAP, LineSplitter, Oversized, parse
 from openai_proxy.tools.mcp.process import ServerProcess
 from openai_proxy.tools.mcp.repair import slim_message
+from openai_proxy.tools.mcp.sdk_internals import TransportStreams, WriteStream
 from openai_proxy.tools.mcp.settings import ServerSettings
-from openai_proxy.tools.mcp.trace import TRACE
 
 log = logging.getLogger(__name__)
 

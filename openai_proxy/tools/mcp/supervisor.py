@@ -15,12 +15,10 @@ from openai_proxy.errors import NotFound
 from openai_proxy.tasks import spawn
 from openai_proxy.tools.base import Tool
 from openai_proxy.tools.mcp import sdk
-from openai_proxy.tools.mcp.names import exposed_names
-from openai_proxy.tools.mcp.pins import Pins
-from openai_proxy.tools.mcp.policy import Globs
+from openai_proxy.tools.mcp.definitions import Pins
 from openai_proxy.tools.mcp.server import DRAIN, Server, State
 from openai_proxy.tools.mcp.settings import ServerSettings
-from openai_proxy.tools.mcp.tool import McpTool
+from openai_proxy.tools.mcp.tool import Globs, McpTool, exposed_names
 
 log = logging.getLogger(__name__)
 

@@ -1,12 +1,80 @@
-"""One tool of one server, as the agent loop sees it."""
+"""One tool of one server as the agent sees it: which tools may be used, under which name, and how one is called.
 
-from collections.abc import Awaitable, Callable
+Tools are offered as `mcp_{server}_{tool}`, within what every provider accepts: OpenAI and Anthropic allow
+`^[a-zA-Z0-9_-]{1,64}$`, and one bad name fails the whole request (https://github.com/langchain-ai/deepagents/pull/5953);
+MCP itself allows 128 characters and dots. A name is never taken apart again: `mcp_a_b_c` may be tool `c` of server
+`a_b` or tool `b_c` of `a`, so everything is looked up.
+"""
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 from openai_proxy.tools.base import CallContext, ToolResult
 from openai_proxy.tools.mcp.definitions import ToolDefinition
-from openai_proxy.tools.mcp.policy import Globs
+
+
+@dataclass(frozen=True, slots=True)
+class Globs:
+    """One whitelist and one blacklist. An empty whitelist allows everything; a denial beats every permission."""
+
+    whitelist: tuple[str, ...] = ()
+    blacklist: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, whitelist: Sequence[str] | None, blacklist: Sequence[str] | None) -> "Globs":
+        """From configuration, where a list may be missing."""
+        return cls(tuple(whitelist or ()), tuple(blacklist or ()))
+
+    def allows(self, tool: str) -> bool:
+        """True if `tool` (the server's own name, case and all) may be used."""
+        if any(fnmatchcase(tool, glob) for glob in self.blacklist):
+            return False
+        return not self.whitelist or any(fnmatchcase(tool, glob) for glob in self.whitelist)
+
+
+LIMIT = 64
+_FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
+_DIGEST = 8  # hex digits: with 500 tools a collision has odds of 1 in 34,000
+
+
+def exposed_name(server: str, tool: str, *, hashed: bool = False) -> str:
+    """The name `tool` of `server` is offered under.
+
+    It changes as little as possible: only a tool with other characters, an over-long or (`hashed`) an ambiguous one
+    gets a digest of its true name as its tail. Too long a name is cut in its middle, for tails tell tools apart.
+    """
+    plain = f"mcp_{server}_{tool}"
+    clean = _FOREIGN.sub("_", plain)
+    if clean == plain and len(plain) <= LIMIT and not hashed:
+        return plain
+    digest = hashlib.sha256(f"{server}\0{tool}".encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST]
+    room = LIMIT - _DIGEST - 1
+    if len(clean) > room:
+        head = min(len(f"mcp_{server}_") + 8, room // 2 + 12)
+        clean = f"{clean[:head]}_{clean[len(clean) - (room - head - 1) :]}"
+    return f"{clean}_{digest}"
+
+
+def exposed_names(server: str, tools: Iterable[str], servers: Collection[str]) -> dict[str, str]:
+    """Exposed name -> the server's own name for all `tools` of `server`, in the stable order of the exposed names.
+
+    `servers` are all configured names: where another server's name begins with this one's (`a` and `a_b`), a tool
+    that could be read as the other's gets a digest. That depends on the configuration alone, so a name does not
+    change with what other servers happen to offer.
+    """
+    rivals = [other[len(server) + 1 :] + "_" for other in servers if other.startswith(server + "_")]
+    names: dict[str, str] = {}
+    for tool in sorted(set(tools)):
+        name = exposed_name(server, tool, hashed=any(tool.startswith(rival) for rival in rivals))
+        if name in names:
+            name = exposed_name(server, tool, hashed=True)
+        names[name] = tool
+    return dict(sorted(names.items()))
+
 
 Runner = Callable[[ToolDefinition, dict[str, Any], CallContext], Awaitable[ToolResult]]
 

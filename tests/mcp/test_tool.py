@@ -1,11 +1,12 @@
-"""The names tools are offered under."""
+"""The names tools are offered under, and which may be used."""
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.tools.mcp.names import LIMIT, exposed_name, exposed_names
+from openai_proxy.tools.mcp.tool import LIMIT, Globs, exposed_name, exposed_names
 
 ACCEPTED = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 SERVER = st.from_regex(r"[A-Za-z0-9_-]{1,32}", fullmatch=True)
@@ -50,3 +51,21 @@ def test_servers_whose_names_nest_never_meet() -> None:
     assert not one.keys() & two.keys()
     assert "mcp_a_x" in one
     assert "mcp_a_b_c" in two
+
+
+@pytest.mark.parametrize(
+    ("whitelist", "blacklist", "tool", "allowed"),
+    [
+        (None, None, "anything", True),
+        ([], [], "anything", True),
+        (["*Hass*"], None, "intent__HassTurnOn", True),
+        (["*Hass*"], None, "GetLiveContext", False),
+        (None, ["*Debug*"], "HassDebugDump", False),
+        (["*"], ["call_*"], "call_action", False),
+        (["call_action"], ["call_action"], "call_action", False),
+        (["hass*"], None, "HassTurnOn", False),
+        (["todo[._]get"], None, "todo.get", True),
+    ],
+)
+def test_globs(whitelist: list[str] | None, blacklist: list[str] | None, tool: str, allowed: bool) -> None:
+    assert Globs.of(whitelist, blacklist).allows(tool) is allowed

@@ -1,12 +1,14 @@
-"""HTTP+SSE, the transport of 2024-11-05: one endless stream of answers, and a POST for each message.
+"""Which transport a server gets, and the two over HTTP: Streamable HTTP, and HTTP+SSE of 2024-11-05.
 
-Ours rather than the SDK's: there a POST answered 4xx leaves its call hanging, one event over 1 MiB ends the
-connection, and so do 300 s of silence (all measured on 2.3.0).
+Streamable HTTP is the SDK's own on a client of ours. HTTP+SSE (one endless stream of answers, and a POST for each
+message) is ours: in the SDK a POST answered 4xx leaves its call hanging, one event over 1 MiB ends the connection, and
+so do 300 s of silence (all measured on 2.3.0).
 
 Imports the SDK: reached only through `sdk.py`.
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
@@ -15,8 +17,7 @@ from urllib.parse import urljoin, urlsplit
 
 import anyio
 import httpx2
-from mcp.client._transport import TransportStreams, WriteStream
-from mcp.shared._httpx_utils import request_within_origin, sse_within_origin
+from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCRequest
 
@@ -26,7 +27,9 @@ from openai_proxy.tools.mcp.filter import Wire, error_reply
 from openai_proxy.tools.mcp.http_client import Gate, new_client
 from openai_proxy.tools.mcp.inbox import Inbox, Reader
 from openai_proxy.tools.mcp.lines import LINE_CAP, parse
-from openai_proxy.tools.mcp.settings import ServerSettings
+from openai_proxy.tools.mcp.sdk_internals import TransportStreams, WriteStream, request_within_origin, sse_within_origin
+from openai_proxy.tools.mcp.settings import ServerSettings, child_environment
+from openai_proxy.tools.mcp.stdio import StdioTransport
 
 
 class SseTransport(AbstractAsyncContextManager[TransportStreams]):
@@ -141,3 +144,50 @@ class _Poster(WriteStream[SessionMessage]):
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+class StreamableTransport(AbstractAsyncContextManager[TransportStreams]):
+    """One connection, or with a stateless server (Home Assistant, every 2026 one) a series of requests."""
+
+    foreign = True  # the SDK reads it, so the wire stands in front
+
+    def __init__(self, config: ServerSettings, wire: Wire, lose: Callable[[Failure], None]) -> None:
+        self._config = config
+        self._gate = Gate(config, wire, lose)
+        self._stack = AsyncExitStack()
+
+    @property
+    def failure(self) -> str | None:
+        """What the network last did wrong."""
+        return self._gate.failure
+
+    @property
+    def status(self) -> int | None:
+        """The last HTTP status."""
+        return self._gate.status
+
+    async def __aenter__(self) -> TransportStreams:
+        client = await self._stack.enter_async_context(new_client(self._config, self._gate))
+        return await self._stack.enter_async_context(
+            # The gate has bounded each event already; this limit only must not be the tighter one.
+            streamable_http_client(self._config.url or "", http_client=client, max_sse_event_size=2 * LINE_CAP)
+        )
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._stack.__aexit__(kind, error, trace)
+
+
+Link = StdioTransport | SseTransport | StreamableTransport
+
+
+def link_to(config: ServerSettings, wire: Wire, lose: Callable[[Failure], None]) -> Link:
+    """A transport, not yet entered; `lose` is for what it learns that ends the connection."""
+    match config.type:
+        case "stdio":
+            return StdioTransport(config, child_environment(os.environ, config.env), wire)
+        case "sse":
+            return SseTransport(config, wire, lose)
+        case _:
+            return StreamableTransport(config, wire, lose)

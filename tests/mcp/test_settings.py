@@ -3,7 +3,7 @@
 import pytest
 
 from openai_proxy.secrets import vault
-from openai_proxy.tools.mcp.environment import child_environment
+from openai_proxy.tools.mcp.settings import child_environment
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,76 @@
+"""Everything this package uses of the MCP SDK that the SDK does not promise to keep, in one place.
+
+Read against mcp 2.3.0; `tests/mcp/test_sdk_internals.py` fails on any other version until these were looked at again:
+
+    mcp.client._transport         the pair of streams a transport yields, as types
+    mcp.shared._httpx_utils       requests that follow redirects within the origin only
+    ClientSession._elicitation_callback     set after connecting, so that the capability is not declared
+
+Imports the SDK: reached only through `sdk.py`.
+"""
+
+from abc import abstractmethod
+
+import anyio
+from mcp import Client
+from mcp.client._transport import ReadStream, TransportStreams, WriteStream
+from mcp.client.session import ClientRequestContext
+from mcp.shared._httpx_utils import request_within_origin, sse_within_origin
+from mcp.shared.message import SessionMessage
+from mcp_types import ElicitRequestParams, ElicitResult
+
+__all__ = [
+    "READ_AGAINST",
+    "MessageStream",
+    "ReadStream",
+    "TransportStreams",
+    "WriteStream",
+    "decline_elicitations",
+    "request_within_origin",
+    "sse_within_origin",
+]
+
+READ_AGAINST = "2.3.0"
+"""The version of mcp whose source these were read in."""
+
+
+def decline_elicitations(client: Client) -> None:
+    """Let a connected client answer every question to a person with a polite no.
+
+    A server that asks although the capability is not declared can then finish its call, where the SDK would fail it.
+    """
+    client.session._elicitation_callback = _decline
+
+
+async def _decline(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+    return ElicitResult(action="decline")
+
+
+class MessageStream(ReadStream[SessionMessage | Exception]):
+    """A stream for the SDK to read, whatever it reads from.
+
+    Subclasses have `receive`, which raises anyio.EndOfStream at the end, and `aclose`.
+    """
+
+    @abstractmethod
+    async def receive(self) -> SessionMessage | Exception:
+        """The next item."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Read no more."""
+
+    def __aiter__(self) -> "MessageStream":
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self) -> "MessageStream":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
