@@ -14,14 +14,18 @@ import os
 import resource
 import signal
 
-from openai_proxy.api.server import Listener, Server, ready_line
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.errors import ProxyError
+from openai_proxy.fastpath.fast_connection import FastConnection
+from openai_proxy.fastpath.known_heads import HeadCaches
+from openai_proxy.pipeline.dispatch import Dispatcher
 from openai_proxy.runtime.prepare import Prepared, adopt, make, prepare_first
 from openai_proxy.runtime.reload import Reloads
 from openai_proxy.runtime.state import Settings, State
 from openai_proxy.runtime.systemd import ServiceManager
 from openai_proxy.runtime.watcher import Watcher
+from openai_proxy.server.connection import ConnectionServer, RelayingConnection
+from openai_proxy.server.listener import Listener, client_server, ready_line
 from openai_proxy.tasks import cancel, spawn
 
 log = logging.getLogger(__name__)
@@ -61,6 +65,22 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+def _server(state: State, *, local: bool = False) -> ConnectionServer:
+    """The server of the address, or (`local`) of the control socket, whose callers are admins and need no fast path."""
+    caches = HeadCaches()
+
+    def fast(connection: RelayingConnection) -> FastConnection:
+        return FastConnection(connection, state, caches)
+
+    server = client_server(
+        Dispatcher(state, local=local),
+        lambda: state.generation.config.limits.header_seconds,
+        fast if state.settings.splice and not local else None,
+    )
+    state.idle_closers.append(server.close_idle)
+    return server
+
+
 class _Daemon:
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, manager: ServiceManager) -> None:
         self._settings = settings
@@ -79,8 +99,8 @@ class _Daemon:
         try:
             adopt(state, make(state, prepared))
             config = state.generation.config
-            main = Listener(Server(state, config.limits))
-            control = Listener(Server(state, config.limits, local=True))
+            main = Listener(_server(state))
+            control = Listener(_server(state, local=True))
             activated = await self._listen(main, control, config)
             state.reloads = reloads = Reloads(state, prepared.tree, None if activated else main)
             watcher = Watcher(self._loop, lambda: reloads.roots, reloads.noticed)

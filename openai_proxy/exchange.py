@@ -4,16 +4,28 @@ Stations (auth, routing, transforms, prompt, tools, upstream, records) never imp
 the next is defined here.
 """
 
+import random
 import time
 from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count
 from typing import Final, Protocol
 
 from openai_proxy.errors import ProxyError
 
 _monotonic: Final = time.monotonic  # kept: a module's attribute is looked up at every call
 _wall_clock: Final = time.time
+
+_START: Final = f"req_{random.getrandbits(56):014x}"
+_next: Final = count((1 << 40) + random.getrandbits(32)).__next__
+_hex: Final = hex
+
+
+def new_request_id() -> str:
+    """A request id: 24 hex digits, the process and the request's number. Not a secret."""
+    return _START + _hex(_next())[3:]  # without "0x1": ten digits, and a third of what formatting takes
+
 
 Headers = Sequence[tuple[bytes, bytes]]
 """Header fields as they stood on the wire: case and order kept, values without outer whitespace."""

@@ -21,7 +21,7 @@ from typing import Any
 
 from aiohttp import web
 
-from openai_proxy.api.door import Door
+from openai_proxy.pipeline.dispatch import Dispatcher
 from openai_proxy.runtime.prepare import adopt, make, prepare_first
 from openai_proxy.runtime.reload import Reloads
 from openai_proxy.runtime.state import Settings, State
@@ -66,7 +66,7 @@ def build_app(
     app = web.Application()
 
     async def serve(request: web.Request) -> web.StreamResponse:
-        return await Door(request.config_dict[STATE], prefix=prefix.rstrip("/"))(request)
+        return await Dispatcher(request.config_dict[STATE], prefix=prefix.rstrip("/"))(request)
 
     async def live(running: web.Application) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()

@@ -14,8 +14,8 @@ function that takes the row. It runs in a thread of its own: it may be slow, and
 from pathlib import Path
 from typing import Any, Protocol
 
-from openai_proxy.records import textjson
-from openai_proxy.records.files import LineFiles
+from openai_proxy.records.writing import textjson
+from openai_proxy.records.writing.files import LineFiles
 
 
 class Logger(Protocol):

@@ -20,7 +20,7 @@ from typing import Any
 
 from openai_proxy.errors import InternalError
 from openai_proxy.exchange import Caller
-from openai_proxy.owncode import file_of, find
+from openai_proxy.plugin_loader import file_of, find
 from openai_proxy.tasks import spawn
 
 log = logging.getLogger(__name__)

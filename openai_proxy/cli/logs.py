@@ -31,7 +31,7 @@ def _directory(function: Any) -> Any:
 @click.option("--limit", type=click.IntRange(1), default=30, show_default=True, help="How many, newest first.")
 def list_(logs_dir: Path, limit: int) -> int:
     """The latest conversations, newest first."""
-    from openai_proxy.records.reader import summaries
+    from openai_proxy.records.writing.log_reader import summaries
 
     found = summaries(logs_dir, limit)
     if not found:
@@ -57,7 +57,7 @@ def list_(logs_dir: Path, limit: int) -> int:
 @click.option("--full", is_flag=True, help="Nothing shortened.")
 def show(conversation: str, logs_dir: Path, as_json: bool, full: bool) -> int:
     """One conversation; ID may be the beginning of an id."""
-    from openai_proxy.records.reader import find
+    from openai_proxy.records.writing.log_reader import find
 
     names, records = find(logs_dir, conversation)
     if not names:
@@ -79,7 +79,7 @@ def show(conversation: str, logs_dir: Path, as_json: bool, full: bool) -> int:
 
 def told(name: str, records: list[dict[str, Any]], limit: int) -> Iterator[str]:
     """The lines of a conversation; a text longer than `limit` characters is cut."""
-    from openai_proxy.records.reader import Summary, Told, text_of
+    from openai_proxy.records.writing.log_reader import Summary, Told, text_of
 
     summary = Summary(name)
     for record in records:
@@ -135,7 +135,7 @@ def _calls(calls: Any, limit: int) -> Iterator[str]:
 
 
 def _facts(record: dict[str, Any]) -> str:
-    from openai_proxy.records.reader import token_counts
+    from openai_proxy.records.writing.log_reader import token_counts
 
     given, made = token_counts(record)
     facts = [_seconds(record.get("duration_ms"))]

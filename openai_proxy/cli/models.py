@@ -26,9 +26,9 @@ PATIENCE = 10.0  # seconds for an upstream's list
 @click.option("--json", "as_json", is_flag=True, help="As /v1/models has them.")
 def command(config_dir: Path, state_dir: Path | None, env_file: Path, key: str | None, as_json: bool) -> int:
     """List the ids a client would see, one a line."""
-    from openai_proxy.api.models import may_ask
     from openai_proxy.cli.offline import caller_of, generation_of, snapshot_of
     from openai_proxy.config.problems import ConfigError
+    from openai_proxy.pipeline.models import may_ask
 
     try:
         snapshot = snapshot_of(config_dir, env_file)
@@ -56,9 +56,9 @@ def command(config_dir: Path, state_dir: Path | None, env_file: Path, key: str |
 
 async def _asked(snapshot: "Snapshot") -> list[dict[str, Any]]:
     """What a daemon of this configuration would list. What an upstream does not tell is said on stderr."""
-    from openai_proxy.api.models import every_model
     from openai_proxy.cli.offline import generation_of
     from openai_proxy.errors import ProxyError
+    from openai_proxy.pipeline.models import every_model
     from openai_proxy.upstream.factory import Providers
 
     providers = Providers(asyncio.get_running_loop(), snapshot.config_dir)

@@ -36,7 +36,7 @@ def command(
     """Run the daemon until SIGTERM."""
     lean.prepare()
     from openai_proxy.daemon import serve
-    from openai_proxy.records.stderr import configure
+    from openai_proxy.records.writing.stderr import configure
     from openai_proxy.runtime.state import Settings
 
     configure(log_level, log_format)

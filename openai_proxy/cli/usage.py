@@ -41,8 +41,8 @@ def command(by: str, since: str | None, as_json: bool, config_dir: Path, state_d
 def ask(state: Path, by: str, since: str | None) -> dict[str, Any]:
     """The report of the daemon; what it has written so far where it does not answer. Raises BadRequest."""
     from openai_proxy.errors import BadRequest
-    from openai_proxy.records.service import USAGE_FILE
-    from openai_proxy.records.usage import Usage, first_day, groupings
+    from openai_proxy.records.counting.usage import Usage, first_day, groupings
+    from openai_proxy.records.recording.service import USAGE_FILE
 
     groupings(by)
     first_day(since)

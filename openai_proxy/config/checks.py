@@ -9,10 +9,10 @@ from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase, translate
 
 from openai_proxy.config.model_file import ModelConfig
-from openai_proxy.config.origin import Origin, Path
 from openai_proxy.config.problems import Problem, did_you_mean
 from openai_proxy.config.proxy import ProxyConfig, RouteRule
 from openai_proxy.config.skills import SkillFile
+from openai_proxy.config.sources import Origin, Path
 
 
 def is_glob(pattern: str) -> bool:

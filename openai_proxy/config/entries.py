@@ -7,12 +7,12 @@ from openai_proxy.config import files
 from openai_proxy.config.files import PythonFile, SkillPlace, Unreadable
 from openai_proxy.config.interpolate import expand_all
 from openai_proxy.config.model_file import ModelConfig
-from openai_proxy.config.origin import Origin
-from openai_proxy.config.origin import Path as KeyPath
 from openai_proxy.config.problems import Problem, did_you_mean
 from openai_proxy.config.reading import Reading
 from openai_proxy.config.servers import SERVER_NAME, ServerConfig
 from openai_proxy.config.skills import SkillFile, read_skill
+from openai_proxy.config.sources import Origin
+from openai_proxy.config.sources import Path as KeyPath
 from openai_proxy.config.validate import validate
 from openai_proxy.config.yaml_text import Node
 from openai_proxy.secrets import vault

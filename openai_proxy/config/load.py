@@ -12,14 +12,14 @@ from openai_proxy.config import files
 from openai_proxy.config.checks import check_models, check_proxy
 from openai_proxy.config.entries import load_models, load_python, load_servers, load_skills
 from openai_proxy.config.environment import Environment, read_environment
-from openai_proxy.config.origin import Origin
-from openai_proxy.config.origin import Path as KeyPath
 from openai_proxy.config.problems import ConfigError, Problem
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.proxy_file import read_proxy
 from openai_proxy.config.reading import Reading
 from openai_proxy.config.secret_names import header_secrets
 from openai_proxy.config.snapshot import Snapshot
+from openai_proxy.config.sources import Origin
+from openai_proxy.config.sources import Path as KeyPath
 from openai_proxy.config.yaml_text import Node
 from openai_proxy.secrets import vault
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from openai_proxy.config.environment import BUILT, FLAGS, NUMBERED, PROVIDERS, VARIABLES, Environment
-from openai_proxy.config.origin import Path, Place
 from openai_proxy.config.problems import ENVIRONMENT, Problem
+from openai_proxy.config.sources import Path, Place
 
 TIMEOUT_PARTS = (("first_byte",), ("idle",))
 """What one number sets; connect and total stay what the file says."""

@@ -9,10 +9,10 @@ from typing import Any
 from openai_proxy.config.connection import ConnectionConfig
 from openai_proxy.config.environment import VARIABLES, Environment
 from openai_proxy.config.interpolate import expand_all
-from openai_proxy.config.origin import Origin, Path, Place
 from openai_proxy.config.overlay import Overlay, overlay, put_in, take_out
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.proxy import ProxyConfig
+from openai_proxy.config.sources import Origin, Path, Place
 from openai_proxy.config.validate import validate
 from openai_proxy.config.yaml_text import Node
 

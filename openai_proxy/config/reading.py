@@ -7,9 +7,9 @@ from pathlib import Path
 
 from openai_proxy.config.environment import Environment
 from openai_proxy.config.files import digest_of
-from openai_proxy.config.origin import Origin
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.snapshot import Key, Memory
+from openai_proxy.config.sources import Origin
 from openai_proxy.config.yaml_text import Node, parse
 
 

@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import Field
 
 from openai_proxy.config.fields import Strict
-from openai_proxy.config.origin import Origin
 from openai_proxy.config.problems import Problem
+from openai_proxy.config.sources import Origin
 from openai_proxy.config.validate import validate
 from openai_proxy.config.yaml_text import Node, parse
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from openai_proxy.config.environment import Environment
 from openai_proxy.config.files import PythonFile, Unreadable, digest_of, read
 from openai_proxy.config.model_file import ModelConfig
-from openai_proxy.config.origin import Origin
 from openai_proxy.config.problems import ENVIRONMENT, Problem
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.servers import ServerConfig
 from openai_proxy.config.skills import SkillFile
+from openai_proxy.config.sources import Origin
 from openai_proxy.config.yaml_text import Node
 
 Key = tuple[str, str | None]

@@ -7,8 +7,8 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from openai_proxy.config.origin import Path, Place
 from openai_proxy.config.problems import Problem, did_you_mean
+from openai_proxy.config.sources import Path, Place
 from openai_proxy.secrets import vault
 
 Locate = Callable[[Path, bool], Place]

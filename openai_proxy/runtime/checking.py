@@ -18,11 +18,11 @@ def models(snapshot: Snapshot) -> tuple[Problem, ...]:
     """Unknown tools, definitions that are none, templates that call what nobody has, tool files that fail."""
     if not (snapshot.models or snapshot.tool_files):
         return ()
-    from openai_proxy.runtime import augmented
+    from openai_proxy.runtime import augmented_models
     from openai_proxy.tools.mcp.supervisor import Supervisor
 
-    tools = augmented.load_tools(snapshot, None)
-    return augmented.build(snapshot, tools, Supervisor(), augmented.Workshop()).problems
+    tools = augmented_models.load_tools(snapshot, None)
+    return augmented_models.build(snapshot, tools, Supervisor(), augmented_models.Workshop()).problems
 
 
 def loggers(snapshot: Snapshot) -> Iterator[Problem]:
@@ -30,8 +30,8 @@ def loggers(snapshot: Snapshot) -> Iterator[Problem]:
     config = snapshot.proxy
     if not config.loggers:
         return
-    from openai_proxy.records.feeds import Feeds
-    from openai_proxy.records.scrub import Scrubber
+    from openai_proxy.records.loggers.logger_threads import Feeds
+    from openai_proxy.records.writing.scrub import Scrubber
 
     with tempfile.TemporaryDirectory() as folder:
         feeds = Feeds(Path(folder), Scrubber(vault))

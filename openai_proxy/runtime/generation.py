@@ -24,7 +24,7 @@ from openai_proxy.upstream.health import Health, Upstreams
 from openai_proxy.upstream.provider import Provider
 
 if TYPE_CHECKING:  # imported at run time only where there is a model (see runtime.augmented)
-    from openai_proxy.runtime.augmented import AugmentedHouse
+    from openai_proxy.runtime.augmented_models import AugmentedModels
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class Generation:
     upstreams: Upstreams
     allowances: Mapping[str | None, Allowance]  # groups that have limits
     validator: Validator | None
-    params: Mapping[str, Rules]  # by connection, the house's folded in
+    params: Mapping[str, Rules]  # by connection, the augmented's folded in
     command_mark: Mark
-    house: "AugmentedHouse | None" = None
+    augmented: "AugmentedModels | None" = None
     problems: tuple[Problem, ...] = ()
     loaded_at: float = field(default_factory=time.time)
     lease: Lease = field(default_factory=Lease, compare=False)
@@ -63,7 +63,7 @@ def build(
     snapshot: Snapshot,
     providers: Mapping[str, Provider],
     health: Health,
-    house: "AugmentedHouse | None" = None,
+    augmented: "AugmentedModels | None" = None,
     validator: Validator | None = None,
 ) -> Generation:
     """Compile `snapshot`. Everything that can fail fails here, before anything is swapped."""
@@ -88,8 +88,8 @@ def build(
         router=Router(config),
         params={name: params.refined(c.params) for name, c in config.connections.items()},
         command_mark=Mark(config.commands.prefix, enabled=config.commands.enabled),
-        house=house,
-        problems=snapshot.problems + (house.problems if house is not None else ()),
+        augmented=augmented,
+        problems=snapshot.problems + (augmented.problems if augmented is not None else ()),
         upstreams=Upstreams(
             providers,
             retries={name: c.max_retries for name, c in config.connections.items()},

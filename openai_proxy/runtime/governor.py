@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from openai_proxy.auth.limits import Account, Allowance, Book
 from openai_proxy.exchange import Exchange
-from openai_proxy.records.service import Records
-from openai_proxy.records.tokens import Tokens
+from openai_proxy.records.reading.tokens import Tokens
+from openai_proxy.records.recording.service import Records
 from openai_proxy.tasks import spawn
 
 if TYPE_CHECKING:  # imported only where limits.storage names a Redis

@@ -63,10 +63,10 @@ def prepare(settings: Settings, previous: Generation | None) -> Prepared:
     snapshot = load(settings.config_dir, settings.env_file, os.environ, settings.flags, before)
     tools = None
     if settings.tools or snapshot.models or snapshot.tool_files or snapshot.servers or snapshot.proxy.execute_tools:
-        from openai_proxy.runtime.augmented import load_tools
+        from openai_proxy.runtime.augmented_models import load_tools
 
-        house = previous.house if previous is not None else None
-        tools = load_tools(snapshot, house.custom if house is not None else None)
+        augmented = previous.augmented if previous is not None else None
+        tools = load_tools(snapshot, augmented.custom if augmented is not None else None)
         if settings.tools:
             tools = replace(tools, handlers={**tools.handlers, **{tool.name: tool for tool in settings.tools}})
     return Prepared(snapshot, tools, look(snapshot.watched))
@@ -77,17 +77,17 @@ def make(state: State, prepared: Prepared) -> Generation:
     snapshot = prepared.snapshot
     state.redactor.refresh()  # reading has taught the vault new secrets
     previous: Generation | None = getattr(state, "generation", None)
-    house = None
+    augmented = None
     if prepared.tools is not None:
-        from openai_proxy.runtime import augmented
+        from openai_proxy.runtime import augmented_models
 
-        house = augmented.build(snapshot, prepared.tools, state.supervisor, state.workshop, previous)
+        augmented = augmented_models.build(snapshot, prepared.tools, state.supervisor, state.workshop, previous)
     providers = state.providers.build(snapshot.proxy.connections)
     number = previous.number + 1 if previous is not None else 1
     trouble = list(_configure_records(state, snapshot))
     given = state.settings.validator
     validator = Validator("validator", "", given) if given is not None else _validator(snapshot, previous, trouble)
-    generation = build(number, snapshot, providers, state.health, house, validator)
+    generation = build(number, snapshot, providers, state.health, augmented, validator)
     return replace(generation, problems=(*generation.problems, *trouble)) if trouble else generation
 
 

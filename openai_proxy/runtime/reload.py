@@ -139,7 +139,7 @@ class Reloads:
         present = state.generation
         prepared = await self._read(present)
         fresh = prepared.snapshot
-        before = present.house.custom if present.house is not None else None
+        before = present.augmented.custom if present.augmented is not None else None
         changes = _effective(diff(present.snapshot, fresh), prepared.tools)
         changed = bool(changes) or _handlers(prepared.tools) != _handlers(before)
         differs = fresh.digest != present.snapshot.digest or _outcome(prepared.tools) != _outcome(before)
@@ -270,11 +270,11 @@ def _address(generation: Generation) -> tuple[str, int]:
 
 
 def _as_before(present: Generation, config_dir: Path, tree: Tree) -> Prepared:
-    """conf/ itself is gone: it is being replaced, or was unmounted. Nobody empties a house that way on purpose."""
+    """conf/ itself is gone: it is being replaced, or was unmounted. Nobody empties a augmented that way on purpose."""
     problem = Problem(str(config_dir), 1, 1, "the directory is gone; what it said stays in force until it is back")
     problems = tuple(known for known in present.snapshot.problems if known != problem)
     snapshot = replace(present.snapshot, problems=(*problems, problem))
-    return Prepared(snapshot, present.house.custom if present.house is not None else None, tree)
+    return Prepared(snapshot, present.augmented.custom if present.augmented is not None else None, tree)
 
 
 def _handlers(tools: CustomTools | None) -> object:
@@ -287,7 +287,9 @@ def _outcome(tools: CustomTools | None) -> object:
 
 def _open_ends(generation: Generation) -> int:
     """How many problems are not the files' own: a port that was in use may be free by now."""
-    own = len(generation.snapshot.problems) + (len(generation.house.problems) if generation.house is not None else 0)
+    own = len(generation.snapshot.problems) + (
+        len(generation.augmented.problems) if generation.augmented is not None else 0
+    )
     return len(generation.problems) - own
 
 

@@ -15,8 +15,8 @@ import orjson
 
 from openai_proxy.errors import Overloaded, ProxyError
 from openai_proxy.exchange import Exchange
-from openai_proxy.records.recorder import Recorder
-from openai_proxy.records.service import Records
+from openai_proxy.records.recording.recorder import Recorder
+from openai_proxy.records.recording.service import Records
 from openai_proxy.routing.catalog import Catalog
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.governor import Governor
@@ -30,7 +30,7 @@ from openai_proxy.upstream.health import Health
 
 if TYPE_CHECKING:  # each is imported when the first model or MCP server is configured
     from openai_proxy.agent.store import TurnStore
-    from openai_proxy.runtime.augmented import Workshop
+    from openai_proxy.runtime.augmented_models import Workshop
     from openai_proxy.tools.handler import Handler
     from openai_proxy.tools.mcp.supervisor import Supervisor
 
@@ -139,7 +139,7 @@ class State:
         """What augmented models share; made with the first of them."""
         if self._workshop is None:
             from openai_proxy.agent.store import TurnStore
-            from openai_proxy.runtime.augmented import Workshop
+            from openai_proxy.runtime.augmented_models import Workshop
 
             self._workshop = Workshop()
             self.turns = TurnStore()

@@ -176,7 +176,7 @@ def offered(
     return tools
 
 
-def house(handlers: Mapping[str, Handler], workers: Workers, live: Live | None = None) -> Toolset:
+def build_toolset(handlers: Mapping[str, Handler], workers: Workers, live: Live | None = None) -> Toolset:
     """Every handler and every MCP tool, for templates and `execute_tools`."""
     return Toolset([handler_tool(h, workers) for h in handlers.values()], live)
 

@@ -2,7 +2,7 @@
 
 It knows one exchange at a time and tells whoever holds it (the sink) what comes: the head once, then body bytes, then
 one end, clean or not. Two sinks exist: `upstream.response.StreamedResponse` for whoever reads at leisure, and the
-splice of `api.lane`, which writes the same bytes on to the client in the callback they came in.
+splice of `fastpath.fast_connection`, which writes the same bytes on to the client in the callback they came in.
 """
 
 import asyncio

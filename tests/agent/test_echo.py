@@ -5,7 +5,7 @@ import pytest
 
 from openai_proxy.exchange import UpstreamRequest, UpstreamResponse
 from openai_proxy.tools.builtin import BUILTIN
-from openai_proxy.tools.toolbox import Toolbox, house
+from openai_proxy.tools.toolbox import Toolbox, build_toolset
 from openai_proxy.tools.workers import Workers
 from openai_proxy.upstream.echo import EchoProvider
 from tests.agent.grammar import check
@@ -19,7 +19,7 @@ async def ask(body: dict[str, object]) -> UpstreamResponse:
 
 
 def toolbox() -> Toolbox:
-    return house(BUILTIN, Workers()).toolbox()
+    return build_toolset(BUILTIN, Workers()).toolbox()
 
 
 @pytest.mark.parametrize("streamed", [True, False])

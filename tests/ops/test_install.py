@@ -103,7 +103,7 @@ def test_the_service_line_serves_as_it_stands(staged: Path, make_daemon: DaemonF
     daemon.stop()
 
 
-ORIGIN = "import openai_proxy.api.splice; print(openai_proxy.api.splice.__file__)"
+ORIGIN = "import openai_proxy.fastpath.direct_relay; print(openai_proxy.fastpath.direct_relay.__file__)"
 
 
 def origin(staged: Path) -> Path:

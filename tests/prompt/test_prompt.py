@@ -5,7 +5,7 @@ from openai_proxy.config.skills import SkillFile
 from openai_proxy.prompt.prompt import Prompt
 from openai_proxy.tools.builtin import BUILTIN
 from openai_proxy.tools.skills import skill_tools
-from openai_proxy.tools.toolbox import house
+from openai_proxy.tools.toolbox import build_toolset
 from openai_proxy.tools.workers import Workers
 
 SKILLS = [
@@ -21,7 +21,7 @@ def model(**members):
 
 @pytest.fixture
 def box():
-    return house(BUILTIN, Workers()).toolbox()
+    return build_toolset(BUILTIN, Workers()).toolbox()
 
 
 async def test_prompt_template_skills_and_client_make_one_system_message(box):

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from openai_proxy.exchange import Caller, Exchange, Outcome
-from openai_proxy.records.recorder import Recorder
-from openai_proxy.records.scribe import Scribe
+from openai_proxy.records.recording.recorder import Recorder
+from openai_proxy.records.recording.recorder_thread import Scribe
 
 _ids = itertools.count(1)
 
@@ -108,9 +108,9 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 @pytest.fixture
 def fold() -> Callable[..., Any]:
     """Fold an answer without a recorder: bytes, path, media type, framing, coding -> Answer."""
-    from openai_proxy.records.answer import Answer
-    from openai_proxy.records.body import BodyReader
-    from openai_proxy.records.dialects import DIALECTS, METERED
+    from openai_proxy.records.reading.answer import Answer
+    from openai_proxy.records.reading.answer_formats import DIALECTS, METERED
+    from openai_proxy.records.reading.body import BodyReader
 
     def folded(
         data: bytes,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from openai_proxy.exchange import Caller, Exchange, Outcome
-from openai_proxy.records.recorder import Recorder
-from openai_proxy.records.service import Records
+from openai_proxy.records.recording.recorder import Recorder
+from openai_proxy.records.recording.service import Records
 from tests.records.conftest import JSON, SSE
 
 REQUEST = json.dumps(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from openai_proxy.exchange import Caller
-from openai_proxy.records.conversation import BULK, Conversations
+from openai_proxy.records.writing.conversation import BULK, Conversations
 from tests.records.conftest import JSON, SSE, Desk, event, exchange
 
 HI = {"role": "user", "content": "hi"}

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from openai_proxy.records.events import MAX_WAITING, MAX_WATCHERS, EventBus, Subscription
+from openai_proxy.records.recording.live_events import MAX_WAITING, MAX_WATCHERS, EventBus, Subscription
 
 
 async def rest(watch: Subscription) -> list[dict[str, Any]]:

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openai_proxy.exchange import Attempt, Caller, Exchange, Outcome, Target
-from openai_proxy.records.entry import Entry
-from openai_proxy.records.express import Express, milliseconds
-from openai_proxy.records.service import Records
+from openai_proxy.records.recording.entry import Entry
+from openai_proxy.records.recording.service import Records
+from openai_proxy.records.recording.short_line import Express, milliseconds
 from tests.records.conftest import JSON, with_members
 
 VALUES = st.sampled_from([None, "", "text", 7, [], [{"type": "text", "text": "x"}], {}, "\u2028é", {"a": 1}])

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from openai_proxy.records import files as files_module
-from openai_proxy.records.files import MAX_OPEN, REST, LineFiles
+from openai_proxy.records.writing import files as files_module
+from openai_proxy.records.writing.files import MAX_OPEN, REST, LineFiles
 
 
 class Clock:
@@ -134,7 +134,7 @@ def test_a_directory_that_cannot_be_made_costs_lines(tmp_path: Path, clock: Cloc
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from openai_proxy.records.files import LineFiles
+from openai_proxy.records.writing.files import LineFiles
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 lines = LineFiles(Path(sys.argv[1]))
 line = b'{"n": "' + b"x" * 290 + b'"}\\n'
@@ -159,7 +159,7 @@ def test_a_short_write_is_taken_back_to_a_whole_line(tmp_path: Path, batches: st
 KILLED = """
 import sys
 from pathlib import Path
-from openai_proxy.records.files import LineFiles
+from openai_proxy.records.writing.files import LineFiles
 lines = LineFiles(Path(sys.argv[1]))
 print("ready", flush=True)
 n = 0

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from openai_proxy.records.answer import Answer
-from openai_proxy.records.frames import Template, Varying, learn
-from openai_proxy.records.stream import StreamReader
+from openai_proxy.records.reading.answer import Answer
+from openai_proxy.records.reading.event_templates import Template, Varying, learn
+from openai_proxy.records.reading.stream import StreamReader
 from tests.records.conftest import DONE
 
 TEXTS = st.one_of(
@@ -92,7 +92,7 @@ def test_blocks_say_what_single_events_say(
 
 
 def test_frames_that_differ_are_cut_in_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
-    from openai_proxy.records.dialects import DIALECTS
+    from openai_proxy.records.reading.answer_formats import DIALECTS
 
     answer = Answer()
     reader = StreamReader(answer, DIALECTS["/chat/completions"])

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from openai_proxy.exchange import Caller, Outcome
-from openai_proxy.records import feeds as feeds_module
-from openai_proxy.records.service import Records
+from openai_proxy.records.loggers import logger_threads as feeds_module
+from openai_proxy.records.recording.service import Records
 from openai_proxy.secrets import vault
 from tests.records.conftest import JSON, exchange
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from openai_proxy.exchange import Outcome
-from openai_proxy.records.metrics import MAX_SERIES, Metrics
-from openai_proxy.records.service import Records
-from openai_proxy.records.tokens import Tokens
+from openai_proxy.records.counting.metrics import MAX_SERIES, Metrics
+from openai_proxy.records.reading.tokens import Tokens
+from openai_proxy.records.recording.service import Records
 from tests.records.conftest import JSON, exchange
 
 
@@ -67,6 +67,8 @@ def test_made_up_model_names_do_not_fill_memory() -> None:
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     heavy = "prometheus_client sqlite3 json.tool difflib"
-    code = f"import sys, openai_proxy.records.service; print([m for m in {heavy.split()} if m in sys.modules])"
+    code = (
+        f"import sys, openai_proxy.records.recording.service; print([m for m in {heavy.split()} if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "[]"

@@ -7,8 +7,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.records.files import LineFiles
-from openai_proxy.records.names import file_name, slug
+from openai_proxy.records.writing.files import LineFiles
+from openai_proxy.records.writing.names import file_name, slug
 
 HOSTILE = [
     "../../etc/passwd", "..", ".", "", "-rf", ".hidden", "%2e%2e", "a\0b", "x" * 300, "\ud800", "CON", "a\nb",

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from openai_proxy.exchange import Caller, Outcome
-from openai_proxy.records.entry import LINES
-from openai_proxy.records.recorder import HASTE, Recorder
-from openai_proxy.records.scribe import Scribe
-from openai_proxy.records.service import Records
+from openai_proxy.records.recording.entry import LINES
+from openai_proxy.records.recording.recorder import HASTE, Recorder
+from openai_proxy.records.recording.recorder_thread import Scribe
+from openai_proxy.records.recording.service import Records
 from openai_proxy.secrets import vault
 from tests.records.conftest import DONE, JSON, SSE, Desk, chunked, event, exchange
 

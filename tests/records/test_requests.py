@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.records.requests import MAX_STRING, MIN_BLOB, bounded, messages_of, tool_names, without_blobs
+from openai_proxy.records.writing.requests import MAX_STRING, MIN_BLOB, bounded, messages_of, tool_names, without_blobs
 from tests.records.conftest import SSE, Desk, event
 
 

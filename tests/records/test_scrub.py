@@ -1,6 +1,6 @@
 """No secret in a line, whether there are few of them or many, or somebody else knows more."""
 
-from openai_proxy.records.scrub import Scrubber
+from openai_proxy.records.writing.scrub import Scrubber
 from openai_proxy.secrets import Vault
 
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.records import stream
-from openai_proxy.records.answer import MAX_TEXT, Answer
-from openai_proxy.records.dialects import CHAT
-from openai_proxy.records.stream import StreamReader
+from openai_proxy.records.reading import stream
+from openai_proxy.records.reading.answer import MAX_TEXT, Answer
+from openai_proxy.records.reading.answer_formats import CHAT
+from openai_proxy.records.reading.stream import StreamReader
 from tests.records.conftest import DONE, event
 
 Fold = Callable[..., Answer]

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from openai_proxy.cli.usage import command, table
 from openai_proxy.errors import BadRequest
 from openai_proxy.exchange import Caller, Exchange, Outcome
-from openai_proxy.records.prices import Prices
-from openai_proxy.records.service import USAGE_FILE, Records
-from openai_proxy.records.tokens import Tokens, read_usage
-from openai_proxy.records.usage import Usage, first_day
+from openai_proxy.records.counting.prices import Prices
+from openai_proxy.records.counting.usage import Usage, first_day
+from openai_proxy.records.reading.tokens import Tokens, read_usage
+from openai_proxy.records.recording.service import USAGE_FILE, Records
 from tests.records.conftest import JSON, SSE, event, exchange
 
 PRICES = {"gpt-4o": {"input": 2.5, "cached_input": 1.25, "output": 10}, "claude*": SimpleNamespace(input=3, output=15)}

@@ -6,7 +6,7 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.records.wire import MAX_INFLATED, Dechunker, Inflater, decoders
+from openai_proxy.records.reading.decoding import MAX_INFLATED, Dechunker, Inflater, decoders
 
 
 def cuts(data: bytes, size: int) -> list[bytes]:

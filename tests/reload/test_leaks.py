@@ -77,8 +77,8 @@ async def test_unchanged_models_are_the_same_objects(tmp_path: Path) -> None:
         assert after.providers["offline"] is before.providers["offline"]
         (tmp_path / "conf" / "skills" / "skill0.md").write_text("# Skill 0\nOtherwise.\n")
         await reloads.ask()
-        assert state.generation.house is not None
-        assert all(model is not after.house.models[name] for name, model in state.generation.house.models.items())
+        assert state.generation.augmented is not None
+        assert all(model is not after.house.models[name] for name, model in state.generation.augmented.models.items())
 
 
 async def test_asking_a_hundred_times_at_once_is_one_reload(tmp_path: Path) -> None:

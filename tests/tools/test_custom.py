@@ -11,7 +11,7 @@ from openai_proxy.secrets import vault
 from openai_proxy.tools.base import CallContext
 from openai_proxy.tools.custom import load
 from openai_proxy.tools.handler import handler_tool
-from openai_proxy.tools.toolbox import house
+from openai_proxy.tools.toolbox import build_toolset
 from openai_proxy.tools.workers import Workers
 
 
@@ -286,9 +286,9 @@ async def test_a_handler_may_speak_to_the_model_through_a_failure(folder):
         "from openai_proxy import tool, ToolFailure\n@tool\ndef f(n: int):\n    raise ToolFailure('No such lamp.')\n",
     )
     loaded = folder.load()
-    result = await house(loaded.handlers, Workers()).toolbox().run("f", '{"n": 1}')
+    result = await build_toolset(loaded.handlers, Workers()).toolbox().run("f", '{"n": 1}')
     assert (result.text, result.is_error) == ("No such lamp.", True)
-    wrong = await house(loaded.handlers, Workers()).toolbox().run("f", '{"n": 1, "x": 2}')
+    wrong = await build_toolset(loaded.handlers, Workers()).toolbox().run("f", '{"n": 1, "x": 2}')
     assert "x" in wrong.text
 
 

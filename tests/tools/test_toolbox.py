@@ -6,7 +6,7 @@ import pytest
 
 from openai_proxy.tools.base import ToolResult
 from openai_proxy.tools.builtin import BUILTIN
-from openai_proxy.tools.toolbox import Toolbox, Toolset, house, normalised, offered, parse_arguments
+from openai_proxy.tools.toolbox import Toolbox, Toolset, build_toolset, normalised, offered, parse_arguments
 from openai_proxy.tools.workers import Workers
 
 
@@ -143,7 +143,7 @@ def test_a_bare_definition_gets_its_envelope():
 
 
 def test_the_house_has_all_handlers_and_all_servers_tools():
-    assert house(BUILTIN, Workers(), lambda: [Fake("mcp_x_y")]).toolbox().names() == (
+    assert build_toolset(BUILTIN, Workers(), lambda: [Fake("mcp_x_y")]).toolbox().names() == (
         "calculator",
         "get_current_time",
         "mcp_x_y",

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.api.preface import Prefaced, into_stream, prefaced
+from openai_proxy.pipeline.command_notice import Prefaced, into_stream, prefaced
 from tests.agent.support import Response, chunk, completion, events, says
 
 

@@ -1,4 +1,4 @@
-"""Kept connections: which are used again, for how long, and what happens when a new one cannot be made."""
+"""CachedHead connections: which are used again, for how long, and what happens when a new one cannot be made."""
 
 import asyncio
 import socket

@@ -16,7 +16,7 @@ class CommandError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class CommandHost:
     """What a command knows of the configuration, as far as its caller may know it.
 
     `connections` are those the caller may use; `serves` tells if a model name leads anywhere for them; `models` is
@@ -45,10 +45,10 @@ class Edits:
 
 
 @dataclass(slots=True)
-class Context:
+class CommandContext:
     """One message's commands. `may_change_house`: the caller may use `scope=global`."""
 
-    house: House
+    host: CommandHost
     session: Session
     prefix: str
     may_change_house: bool
@@ -70,30 +70,30 @@ class Context:
     def change_house(self, keys: Keys, value: Any) -> None:
         """Set (or with None take out) a member of conf/proxy.yaml, and say so if it will not count."""
         self.edits.members[keys] = value
-        if (name := self.house.overridden(keys)) is not None:
+        if (name := self.host.overridden(keys)) is not None:
             self.notes.append(f"It will not count while {name} is set.")
 
     def connection(self, name: str) -> str:
         """The connection called `name`. Raises CommandError."""
-        if name in self.house.connections:
+        if name in self.host.connections:
             return name
-        raise CommandError(f'There is no backend "{name[:80]}".{nearest(name, self.house.connections)}')
+        raise CommandError(f'There is no backend "{name[:80]}".{nearest(name, self.host.connections)}')
 
     def model(self, name: str) -> str:
         """The model called `name`, if it leads anywhere. Raises CommandError."""
         if not name:
             raise CommandError("Which model? Write model=NAME.")
-        if name in self.session.routes or self.house.serves(name):
+        if name in self.session.routes or self.host.serves(name):
             return name
-        raise CommandError(f'The model "{name[:80]}" is not available.{nearest(name, self.house.augmented)}')
+        raise CommandError(f'The model "{name[:80]}" is not available.{nearest(name, self.host.augmented)}')
 
     def target(self, text: str) -> str:
         """`connection.model` for a target written with a dot or a colon. Raises CommandError."""
-        for connection in sorted(self.house.connections, key=len, reverse=True):
+        for connection in sorted(self.host.connections, key=len, reverse=True):
             rest = text[len(connection) :]
             if text.startswith(connection) and rest[:1] in (".", ":") and len(rest) > 1:
                 return f"{connection}.{rest[1:]}"
-        known = ", ".join(self.house.connections)
+        known = ", ".join(self.host.connections)
         raise CommandError(f'"{text[:80]}" is no target. Write connection.model; the connections are: {known}.')
 
 

@@ -1,7 +1,7 @@
 """The commands there are. Each is a function in a module of `builtin`, found there by itself:
 
     @command("hello", "Say hello.")
-    def hello(call: Call, context: Context) -> str:
+    def hello(call: Call, context: CommandContext) -> str:
         return "Hello."
 
 It returns what it did, in a sentence, or raises CommandError. `!/help` is made from the decorators.
@@ -12,10 +12,10 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from openai_proxy.transforms.commands.context import Context
+from openai_proxy.transforms.commands.context import CommandContext
 from openai_proxy.transforms.commands.parser import Call
 
-Run = Callable[[Call, Context], str]
+Run = Callable[[Call, CommandContext], str]
 
 
 class Command(NamedTuple):

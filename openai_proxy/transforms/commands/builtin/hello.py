@@ -1,24 +1,24 @@
 """`!/hello`: who is speaking. The banner of interactive mode is the same text."""
 
-from openai_proxy.transforms.commands.context import Context, House
+from openai_proxy.transforms.commands.context import CommandContext, CommandHost
 from openai_proxy.transforms.commands.parser import Call
 from openai_proxy.transforms.commands.registry import command
 
 
 @command("hello", "Say what this proxy is and which backends it has.")
-def hello(call: Call, context: Context) -> str:
+def hello(call: Call, context: CommandContext) -> str:
     """The banner."""
-    return banner(context.house, context.prefix)
+    return banner(context.host, context.prefix)
 
 
-def banner(house: House, prefix: str) -> str:
+def banner(host: CommandHost, prefix: str) -> str:
     """Version, backends, and how many models each offers."""
-    counts = house.models()
-    names = [f"{name} ({_models(counts[name])})" if name in counts else name for name in house.connections]
-    parts = [f"This is openai_proxy {house.version}."]
+    counts = host.models()
+    names = [f"{name} ({_models(counts[name])})" if name in counts else name for name in host.connections]
+    parts = [f"This is openai_proxy {host.version}."]
     parts.append(f"Backends: {', '.join(names)}." if names else "There is no backend for you.")
-    if house.augmented:
-        parts.append(f"Models with tools: {', '.join(house.augmented[:10])}{'…' if len(house.augmented) > 10 else ''}.")
+    if host.augmented:
+        parts.append(f"Models with tools: {', '.join(host.augmented[:10])}{'…' if len(host.augmented) > 10 else ''}.")
     parts.append(f"Type {prefix}help for the commands.")
     return " ".join(parts)
 

@@ -1,12 +1,12 @@
 """`!/help`: made from the registry."""
 
-from openai_proxy.transforms.commands.context import CommandError, Context, nearest
+from openai_proxy.transforms.commands.context import CommandContext, CommandError, nearest
 from openai_proxy.transforms.commands.parser import Call
 from openai_proxy.transforms.commands.registry import command, commands
 
 
 @command("help", "Show the commands, or one of them.", "COMMAND")
-def show_help(call: Call, context: Context) -> str:
+def show_help(call: Call, context: CommandContext) -> str:
     """One line a command."""
     known = commands()
     wanted = next((value for _, value in call.arguments), None)
@@ -19,6 +19,6 @@ def show_help(call: Call, context: Context) -> str:
     return "\n".join(["Commands of this proxy:", *lines, "Add scope=global to change it for everyone."])
 
 
-def _line(name: str, context: Context) -> str:
+def _line(name: str, context: CommandContext) -> str:
     found = commands()[name]
     return f"{context.prefix}{name}({found.takes})  {found.does}"

@@ -1,6 +1,6 @@
 """Failover routes: a name of one's own for several targets, tried in order or in turn."""
 
-from openai_proxy.transforms.commands.context import CommandError, Context, nearest
+from openai_proxy.transforms.commands.context import CommandContext, CommandError, nearest
 from openai_proxy.transforms.commands.parser import Call
 from openai_proxy.transforms.commands.registry import command
 from openai_proxy.transforms.sessions import SessionRoute
@@ -11,7 +11,7 @@ _GLOB = frozenset("*?[")
 
 
 @command("create-failover-route", "Make a route, a model name of your own.", "name=N, policy=ordered|round_robin")
-def create(call: Call, context: Context) -> str:
+def create(call: Call, context: CommandContext) -> str:
     """A route that is there already keeps its targets; its policy may change."""
     routes = _Routes(context, call)
     name = _name(call)
@@ -33,26 +33,26 @@ def create(call: Call, context: Context) -> str:
 
 
 @command("route-append", "Add a target at the end of a route.", "name=N, target=connection.model")
-def append(call: Call, context: Context) -> str:
+def append(call: Call, context: CommandContext) -> str:
     """The target is tried last."""
     return _add(call, context, last=True)
 
 
 @command("route-prepend", "Add a target at the front of a route.", "name=N, target=connection.model")
-def prepend(call: Call, context: Context) -> str:
+def prepend(call: Call, context: CommandContext) -> str:
     """The target is tried first."""
     return _add(call, context, last=False)
 
 
 @command("route-list", "Show the targets of a route.", "name=N")
-def list_targets(call: Call, context: Context) -> str:
+def list_targets(call: Call, context: CommandContext) -> str:
     """In order."""
     name = _name(call)
     return _told(name, _Routes(context, call).existing(name))
 
 
 @command("route-clear", "Take all targets out of a route.", "name=N")
-def clear(call: Call, context: Context) -> str:
+def clear(call: Call, context: CommandContext) -> str:
     """The name stays."""
     name = _name(call)
     routes = _Routes(context, call)
@@ -63,7 +63,7 @@ def clear(call: Call, context: Context) -> str:
 
 
 @command("delete-failover-route", "Delete a route.", "name=N")
-def delete(call: Call, context: Context) -> str:
+def delete(call: Call, context: CommandContext) -> str:
     """Name and targets."""
     name = _name(call)
     routes = _Routes(context, call)
@@ -73,12 +73,12 @@ def delete(call: Call, context: Context) -> str:
 
 
 @command("list-failover-routes", "Show all routes.")
-def list_routes(call: Call, context: Context) -> str:
+def list_routes(call: Call, context: CommandContext) -> str:
     """Those of the session, then those of everyone."""
     own = [_told(name, route) for name, route in sorted(context.session.routes.items())]
     shared = [
         f"{_told(name, SessionRoute(rule.policy, list(rule.targets)))} (for everyone)"
-        for name, rule in context.house.config.routing.items()
+        for name, rule in context.host.config.routing.items()
         if _GLOB.isdisjoint(name) and name not in context.session.routes
     ]
     return "\n".join(own + shared) or "There are no routes."
@@ -87,7 +87,7 @@ def list_routes(call: Call, context: Context) -> str:
 class _Routes:
     """The routes a command is about: the session's, or the house's."""
 
-    def __init__(self, context: Context, call: Call) -> None:
+    def __init__(self, context: CommandContext, call: Call) -> None:
         self._context = context
         self.everywhere = context.is_global(call)
 
@@ -97,7 +97,7 @@ class _Routes:
             return context.session.routes.get(name)
         if name in context.global_routes:
             return context.global_routes[name]
-        rule = context.house.config.routing.get(name)
+        rule = context.host.config.routing.get(name)
         if rule is not None:
             return SessionRoute(rule.policy, list(rule.targets))
         policy = context.drafts.get(name)
@@ -107,7 +107,7 @@ class _Routes:
         route = self.find(name)
         if route is None:
             context = self._context
-            known = context.house.config.routing if self.everywhere else context.session.routes
+            known = context.host.config.routing if self.everywhere else context.session.routes
             raise CommandError(f'There is no route "{name}".{nearest(name, known)}')
         return route
 
@@ -125,13 +125,13 @@ class _Routes:
             plain = route.policy == "ordered"
             value = list(route.targets) if plain else {"targets": list(route.targets), "policy": route.policy}
             context.change_house(("routing", name), value)
-        elif name in context.house.config.routing:
+        elif name in context.host.config.routing:
             context.change_house(("routing", name), None)
         else:
             context.edits.members.pop(("routing", name), None)
 
 
-def _add(call: Call, context: Context, *, last: bool) -> str:
+def _add(call: Call, context: CommandContext, *, last: bool) -> str:
     name = _name(call)
     routes = _Routes(context, call)
     route = routes.existing(name)
@@ -155,7 +155,7 @@ def _place(route: SessionRoute, target: str, position: int) -> None:
     route.targets.insert(position, target)
 
 
-def _targets(call: Call, context: Context) -> list[str]:
+def _targets(call: Call, context: CommandContext) -> list[str]:
     written = [value for key, value in call.arguments if key in ("target", "targets", "element")]
     return [context.target(part.strip()) for value in written for part in value.split(",") if part.strip()]
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from openai_proxy.transforms.commands.context import CommandError, Context, Keys, flag, nearest
+from openai_proxy.transforms.commands.context import CommandContext, CommandError, Keys, flag, nearest
 from openai_proxy.transforms.commands.parser import Call
 from openai_proxy.transforms.commands.registry import command
 
@@ -14,14 +14,14 @@ class Setting(NamedTuple):
     """`read` checks a value; `keys` is where the house's own stands in proxy.yaml (None: not a plain member)."""
 
     attribute: str
-    read: Callable[[Context, str], Any]
+    read: Callable[[CommandContext, str], Any]
     keys: Keys | None = None
     switch: bool = False
 
 
 SETTINGS = {
-    "model": Setting("model", Context.model),
-    "backend": Setting("backend", Context.connection, ("default_connection",)),
+    "model": Setting("model", CommandContext.model),
+    "backend": Setting("backend", CommandContext.connection, ("default_connection",)),
     "interactive": Setting(
         "interactive", lambda _, text: flag("interactive", text), ("commands", "interactive"), switch=True
     ),
@@ -47,7 +47,7 @@ def _named(call: Call) -> list[tuple[str, str]]:
 
 
 @command("set", "Change a setting of this session.", "model=NAME, backend=NAME, interactive=on, " + REDACT + "=on")
-def set_(call: Call, context: Context) -> str:
+def set_(call: Call, context: CommandContext) -> str:
     """Every argument is a setting."""
     everywhere = context.is_global(call)
     told: list[str] = []
@@ -70,7 +70,7 @@ def set_(call: Call, context: Context) -> str:
 
 
 @command("unset", "Forget a setting of this session.", "model, backend, interactive, " + REDACT)
-def unset(call: Call, context: Context) -> str:
+def unset(call: Call, context: CommandContext) -> str:
     """Every argument is the name of a setting."""
     everywhere = context.is_global(call)
     told: list[str] = []
@@ -88,20 +88,20 @@ def unset(call: Call, context: Context) -> str:
     return _sentence(told)
 
 
-def _default_model(context: Context, name: str | None) -> None:
+def _default_model(context: CommandContext, name: str | None) -> None:
     """The house's default model is its default connection's `model`, which stands for every request there."""
-    config = context.house.config
+    config = context.host.config
     connection = config.default_connection or (next(iter(config.connections)) if len(config.connections) == 1 else None)
     if name is not None:
         head, colon, rest = name.partition(":")
-        if colon and rest and head in context.house.connections:
+        if colon and rest and head in context.host.connections:
             name = rest
             if head != connection:
                 context.change_house(("default_connection",), head)
                 connection = head
-    if connection is None or connection not in context.house.connections:
+    if connection is None or connection not in context.host.connections:
         raise CommandError("There is no default backend to set a model for. Set the backend first.")
-    if not context.house.in_file(("connections", connection)):
+    if not context.host.in_file(("connections", connection)):
         raise CommandError(f'The backend "{connection}" comes from the environment; no model can be written for it.')
     context.change_house(("connections", connection, "model"), name)
 

@@ -1,15 +1,15 @@
 """`!/show`: what is set, and where."""
 
-from openai_proxy.transforms.commands.context import Context
+from openai_proxy.transforms.commands.context import CommandContext
 from openai_proxy.transforms.commands.parser import Call
 from openai_proxy.transforms.commands.registry import command
 
 
 @command("show", "Show the settings of this session.")
-def show(call: Call, context: Context) -> str:
+def show(call: Call, context: CommandContext) -> str:
     """One line a setting."""
-    session, config = context.session, context.house.config
-    default = config.default_connection or (context.house.connections[0] if len(config.connections) == 1 else None)
+    session, config = context.session, context.host.config
+    default = config.default_connection or (context.host.connections[0] if len(config.connections) == 1 else None)
     rows = [
         ("model", session.model, "as asked for"),
         ("backend", session.backend, f"by the routes, else {default}" if default else "by the routes"),

@@ -1,0 +1,123 @@
+"""Request heads that have been read once.
+
+A client sends the same head with every request; only Content-Length changes. What follows from a head alone (that
+llhttp accepts it, who is calling, which fields go upstream) is remembered under the bytes of the head without that
+number, together with the peer's address: the same bytes get the same verdict. A cache belongs to one generation, so
+an edit empties it, and a revoked key with it.
+"""
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from openai_proxy.auth.gate import Gate, bearer
+from openai_proxy.auth.peers import host_name
+from openai_proxy.exchange import Caller
+from openai_proxy.fastpath.send_plan import SendPlan
+from openai_proxy.server.headers import lines, upstream_fields
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # to the compiler an integer of the machine's; nobody else looks at it
+
+MAX_HEADS: Final = 1024
+"""Heads remembered: a house has a few dozen clients. Full means cleared, so that strangers cannot fill memory."""
+
+MAX_HEAD: Final = 4096
+_LENGTH: Final = re.compile(rb"\r\nContent-Length: ([1-9][0-9]{0,6})\r\n", re.IGNORECASE)
+
+Key = tuple[str, bytes, bytes]
+
+
+class KnownHead:
+    """What the fast path needs of a request head. Immutable by convention."""
+
+    __slots__ = ("caller", "extra", "fields", "keep_alive", "own", "path", "plans", "session")
+
+    def __init__(self, gate: Gate, peer: str, path: str, message: Any) -> None:
+        """From a message aiohttp has parsed. Raises the ProxyErrors of the gate; ValueError for a malformed Host."""
+        headers = message.headers
+        host = headers.get("Host")
+        if host is None or host_name(host) is None:
+            raise ValueError("Host")
+        self.caller: Caller = gate.admit(peer, headers)
+        self.own = bearer(headers.get("Authorization")) or headers.get("x-api-key")  # a secret in prompts, too
+        self.path = path
+        self.plans: dict[str, SendPlan] = {}  # by model as asked for (fastpath.eligible)
+        self.fields = upstream_fields(message.raw_headers)
+        self.keep_alive = not message.should_close
+        self.session: str | None = headers.get("X-Session-ID")
+        self.extra = b""
+        if self.session is not None:
+            self.extra = lines((("X-Session-ID", self.session[:256]),))
+
+
+class CachedHead:
+    """A known head as it stands on the wire, around the number that changes."""
+
+    __slots__ = ("head", "prefix", "suffix")
+
+    def __init__(self, prefix: bytes, suffix: bytes, head: KnownHead) -> None:
+        self.prefix = prefix  # up to the digits of Content-Length
+        self.suffix = suffix  # from behind them to the end of the empty line
+        self.head = head
+
+    def body_of(self, data: bytes) -> tuple[int, int] | None:
+        """If `data` begins with this head: where its body begins and how many bytes it has."""
+        # By hand, because this is compiled: slices instead of `startswith`, and each method of bytes costs 75 ns.
+        prefix, suffix = self.prefix, self.suffix
+        start: i64 = len(prefix)
+        if data[:start] != prefix:
+            return None
+        stop: i64 = start
+        most: i64 = len(data)
+        if most > start + 7:
+            most = start + 7
+        length: i64 = 0
+        digit: i64
+        while stop < most and 0x30 <= (digit := data[stop]) <= 0x39:
+            length = length * 10 + digit - 0x30
+            stop += 1
+        end = stop + len(suffix)
+        if stop == start or data[start] == 0x30 or data[stop:end] != suffix:
+            return None
+        return end, length
+
+
+class HeadCache:
+    """The heads of one generation."""
+
+    def __init__(self) -> None:
+        self._known: dict[Key, CachedHead] = {}
+
+    def find(self, peer: str, data: bytes) -> CachedHead | None:
+        """The head that `data` begins with, if it is known and whole."""
+        end = data.find(b"\r\n\r\n", 0, MAX_HEAD + 4)
+        match = _LENGTH.search(data, 0, end + 2) if end >= 0 else None
+        if match is None:
+            return None
+        start, stop = match.span(1)
+        return self._known.get((peer, data[:start], data[stop : end + 4]))
+
+    def learn(self, peer: str, data: bytes, end: int, head: KnownHead) -> None:
+        """Remember `head`, which aiohttp has read from the first `end` bytes of `data`."""
+        match = _LENGTH.search(data, 0, end + 2) if end <= MAX_HEAD else None
+        if match is None:
+            return
+        if len(self._known) >= MAX_HEADS:
+            self._known.clear()
+        start, stop = match.span(1)
+        cached = CachedHead(data[:start], data[stop : end + 4], head)
+        self._known[peer, cached.prefix, cached.suffix] = cached
+
+
+class HeadCaches:
+    """The cache of the present generation: a new generation begins an empty one."""
+
+    def __init__(self) -> None:
+        self._generation: object = None
+        self._cache = HeadCache()
+
+    def of(self, generation: object) -> HeadCache:
+        """The cache of `generation`."""
+        if generation is not self._generation:
+            self._generation, self._cache = generation, HeadCache()
+        return self._cache

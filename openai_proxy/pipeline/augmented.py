@@ -1,0 +1,253 @@
+"""Answering for an augmented model: assemble the prompt, run the agent, send its one answer."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+
+from openai_proxy.agent import run as agent
+from openai_proxy.agent.plan import check_request, is_probe
+from openai_proxy.agent.refusal import NO_RETRY, UpstreamRefused
+from openai_proxy.agent.turn import CallRecord, Turn
+from openai_proxy.errors import BadRequest, ProxyError, UpstreamError
+from openai_proxy.exchange import Headers, Outcome, Target, UpstreamRequest, UpstreamResponse
+from openai_proxy.fastpath.stream_end import error_event
+from openai_proxy.pipeline.command_notice import into_completion, into_stream
+from openai_proxy.pipeline.context import RequestContext
+from openai_proxy.pipeline.passthrough import came_to_an_end, check_answer
+from openai_proxy.pipeline.redacting import clean_round
+from openai_proxy.routing.router import Route
+from openai_proxy.runtime.augmented_models import AugmentedModel
+from openai_proxy.server.headers import downstream_fields, field, lines, upstream_fields, wire_lines
+from openai_proxy.tools.base import CallContext, ToolResult
+from openai_proxy.transforms.params import shape
+from openai_proxy.upstream.failover import Opened, open_first
+from openai_proxy.upstream.inprocess import BytesResponse
+
+SERVER_WAIT = 5.0
+"""Seconds a request waits for MCP servers that are still starting; then it goes on without them."""
+
+_OURS = ("stream", "stream_options", "tools")
+"""Members of an upstream request that the loop itself decides, whatever `params` say."""
+
+_NOT_FOR_US = frozenset({b"accept-encoding", b"content-type", b"content-encoding", b"accept"})
+_STREAM = (
+    ("Content-Type", "text/event-stream; charset=utf-8"),
+    ("Cache-Control", "no-cache"),
+    ("X-Accel-Buffering", "no"),
+)
+
+
+async def serve(context: RequestContext, model: AugmentedModel, route: Route, document: dict[str, Any]) -> None:
+    """Answer a chat request for an augmented model."""
+    await _answer(context, await turn_for(context, model, route, document), document)
+
+
+async def turn_for(context: RequestContext, model: AugmentedModel, route: Route, document: dict[str, Any]) -> Turn:
+    """The agent's turn for a chat request: prompt filled in, tools at hand."""
+    check_request(document)
+    state = context.state
+    probe = is_probe(document)
+    if model.servers and not probe:
+        missing = await state.supervisor.wait_ready(model.servers, SERVER_WAIT)
+        context.exchange.notes.extend(f"without MCP server '{name}'" for name in missing)
+    house = context.augmented.everything.toolbox()
+    call_context = CallContext(context.exchange.id, context.exchange.caller.identity)
+
+    async def call(name: str, arguments: Mapping[str, Any], **options: Any) -> ToolResult:
+        return await house.run(name, arguments, call_context, **options)
+
+    messages = await model.prompt.messages(
+        document["messages"],
+        call,
+        known=house.__contains__,
+        cache=state.workshop.cache,
+        probe=probe,
+    )
+    body = {**document, "messages": messages}
+    return Turn(
+        body=body,
+        model=model.config.name,
+        ask=_Asking(context, route, model.config.upstream_model),
+        toolbox=None if probe else model.tools.toolbox(),
+        settings=model.settings,
+        caller=context.exchange.caller.identity,
+        request_id=context.exchange.id,
+        turns=state.turns,
+        observer=_Watcher(context),
+    )
+
+
+async def serve_with_tools(context: RequestContext, route: Route, document: dict[str, Any], model: str) -> None:
+    """Answer a plain model's chat request under `execute_tools`: calls to tools we have are run."""
+    turn = Turn(
+        body=document,
+        model=model,
+        ask=_Asking(context, route, model),
+        toolbox=context.augmented.everything.toolbox(),
+        caller=context.exchange.caller.identity,
+        request_id=context.exchange.id,
+        turns=context.state.turns,
+        observer=_Watcher(context),
+        offered_only=True,
+    )
+    await _answer(context, turn, document)
+
+
+async def _answer(context: RequestContext, turn: Turn, document: Mapping[str, Any]) -> None:
+    try:
+        answer = await agent.start(turn)
+        if document.get("stream") is True:
+            await _stream(context, answer)
+            return
+        completion = await _completion(context, answer)
+    except UpstreamRefused as refused:
+        await _refused(context, refused)
+        return
+    _note_id(context, answer.headers)
+    if context.preface:
+        into_completion(completion, context.preface)
+    body = orjson.dumps(completion)
+    context.entry.response(200, ((b"content-type", b"application/json"),))
+    context.entry.data(body)
+    await context.reply.send(200, body)
+
+
+async def _completion(context: RequestContext, answer: agent.Answer) -> dict[str, Any]:
+    try:
+        return await answer.completion()
+    except asyncio.CancelledError:
+        if answer.acted and context.exchange.cut is not None:
+            context.exchange.cut.headers.update(NO_RETRY)
+        raise
+
+
+async def _stream(context: RequestContext, answer: agent.Answer) -> None:
+    reply, exchange, entry = context.reply, context.exchange, context.entry
+    _note_id(context, answer.headers)
+    entry.response(200, ((b"content-type", b"text/event-stream"),))
+    try:
+        reply.begin(200, b"OK", lines(_STREAM), None)
+        async with aclosing(answer.stream()) as pieces:
+            async for data in into_stream(pieces, context.preface) if context.preface else pieces:
+                entry.data(data)
+                await reply.write(data)
+    except asyncio.CancelledError as caught:
+        error = came_to_an_end(caught, reply, exchange)
+        await reply.write(error_event(error, exchange.path))
+        await reply.end()
+        return
+    finally:
+        if answer.usage is not None:
+            # Clients seldom ask for it, but records, limits and costs need it, of broken turns too: an event for
+            # the record alone.
+            entry.data(b"data: %b\n\n" % orjson.dumps({"choices": [], "usage": answer.usage}))
+    if answer.error is not None:
+        exchange.outcome = Outcome.ERROR
+        exchange.error_code = answer.error.code if isinstance(answer.error, ProxyError) else "upstream_refused"
+    await reply.end()
+
+
+async def _refused(context: RequestContext, refused: UpstreamRefused) -> None:
+    """The provider's own error, unchanged but for what stops at a proxy."""
+    context.exchange.outcome = Outcome.ERROR
+    context.exchange.error_code = "upstream_refused"
+    _note_id(context, refused.headers)
+    ours = {b"x-request-id"}
+    if context.exchange.tries > 1:  # ours says whether to try again
+        refused.extra.update(NO_RETRY)
+        ours.add(b"x-should-retry")
+    passed = [f for f in downstream_fields(refused.headers) if f[0].lower() not in ours]
+    head = wire_lines(passed) + lines(refused.extra.items())
+    context.reply.begin(refused.status, refused.reason.encode("latin-1"), head, len(refused.body))
+    context.entry.response(refused.status, refused.headers)
+    context.entry.data(refused.body)
+    await context.reply.write(refused.body)
+    await context.reply.end()
+
+
+def _note_id(context: RequestContext, headers: Headers) -> None:
+    upstream = field(headers, b"x-request-id")
+    name = upstream.decode("utf-8", "surrogateescape") if upstream else context.exchange.id
+    context.reply.extra.append(("x-request-id", name))
+    if context.exchange.tries > 1:
+        context.reply.extra.append(("x-proxy-attempts", str(context.exchange.tries)))
+
+
+class _Asking:
+    """Sends the rounds of one turn: the first with failover, the later ones where the first was answered.
+
+    Reasoning items, thought signatures and prompt caches are the provider's own, so a turn never changes it.
+    """
+
+    def __init__(self, context: RequestContext, route: Route, model: str) -> None:
+        self._visit = context
+        self._route = route
+        self._model = model
+        self._won: Opened | None = None
+
+    async def __call__(self, body: dict[str, Any]) -> UpstreamResponse:
+        context = self._visit
+        generation = context.generation
+        targets = self._route.targets if self._won is None else (self._won.target,)
+
+        def make(target: Target) -> UpstreamRequest:
+            try:
+                shaped = shape(body, generation.rules(target.connection, context.exchange.model)).applied(body)
+                shaped.update({name: body[name] for name in _OURS if name in body})
+                shaped["model"] = target.model or self._model
+                sent = clean_round(context, orjson.dumps(shaped), shaped)
+            except TypeError:  # lone surrogates, 255 levels: fine to pass on untouched, but not to write anew
+                message = "The request holds text that is no Unicode, or is nested too deeply."
+                raise BadRequest(message, code="invalid_json") from None
+            fields = [f for f in upstream_fields(context.request.raw_headers) if f[0].lower() not in _NOT_FOR_US]
+            fields += [(b"Content-Type", b"application/json"), (b"Accept-Encoding", b"identity")]
+            return UpstreamRequest(
+                "POST", "/chat/completions", "", fields, sent, client_authorization=context.authorization_for(target)
+            )
+
+        preferred = self._won.key if self._won is not None else None
+        opened = await open_first(targets, make, generation.upstreams, context.exchange, preferred=preferred)
+        if self._won is None:
+            context.exchange.tries = len(context.exchange.attempts)
+        self._won = opened
+        try:
+            read = await check_answer(opened)
+        except UpstreamError:
+            opened.response.close()
+            raise
+        if read:
+            response = opened.response
+            headers = [f for f in response.headers if f[0].lower() != b"content-length"]
+            body_read = b"".join(read)
+            response.close()
+            return BytesResponse(body_read, status=response.status, headers=headers)
+        return opened.response
+
+
+class _Watcher:
+    """agent.turn.Observer: what the status page, the record and live events learn of a turn."""
+
+    def __init__(self, context: RequestContext) -> None:
+        self._visit = context
+
+    def state(self, state: str) -> None:
+        """The turn's present state."""
+        self._visit.exchange.state = state
+
+    def tool_call(self, record: CallRecord) -> None:
+        """One of our calls has ended."""
+        try:
+            arguments = orjson.loads(record.arguments or "{}")
+        except orjson.JSONDecodeError:
+            arguments = record.arguments
+        self._visit.entry.tool_call(
+            record.tool, arguments, record.result, record.seconds * 1000, record.status, record.id
+        )
+        self._visit.state.publish(
+            "tool_call",
+            {"request_id": self._visit.exchange.id, "tool": record.tool, "status": record.status,
+             "duration_ms": round(record.seconds * 1000, 1)},
+        )  # fmt: skip

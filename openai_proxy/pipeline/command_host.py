@@ -1,0 +1,69 @@
+"""What commands may know of the house, and how they change it for all: conf/proxy.yaml, then the ordinary reload."""
+
+import asyncio
+from typing import Any
+
+from openai_proxy.config import edit
+from openai_proxy.config.environment import FLAGS, VARIABLES
+from openai_proxy.config.problems import ENVIRONMENT, ConfigError
+from openai_proxy.errors import ProxyError
+from openai_proxy.pipeline.context import RequestContext
+from openai_proxy.secrets import vault
+from openai_proxy.transforms.commands.context import CommandHost, Keys
+from openai_proxy.version import __version__
+
+
+def command_host(context: RequestContext) -> CommandHost:
+    """The configuration as this caller may see it."""
+    generation, caller = context.generation, context.exchange.caller
+    access, snapshot = generation.access, generation.snapshot
+    connections = tuple(name for name in generation.config.connections if access.may_reach(caller, name))
+
+    def serves(model: str) -> bool:
+        if not access.may_use(caller, model):
+            return False
+        augmented = snapshot.models.get(model)
+        route = generation.router.resolve(augmented.upstream_model if augmented is not None else model)
+        return route is not None and bool(access.reachable(caller, route.targets))
+
+    def models() -> dict[str, int]:
+        return {name: len(found) for name, found in context.state.catalog.known().items() if name in connections}
+
+    def overridden(keys: Keys) -> str | None:
+        for flag, path in FLAGS.items():
+            if path == keys and context.state.settings.flags.get(flag) is not None:
+                return f"the flag --{flag.replace('_', '-')}"
+        environment = snapshot.memory.environment
+        settings = environment.settings if environment is not None else {}
+        return next(
+            (f"the variable {row.name}" for row in VARIABLES
+             if row.provider is None and row.setting == keys and row.name in settings),
+            None,
+        )  # fmt: skip
+
+    def in_file(keys: Keys) -> bool:
+        return snapshot.place("proxy", None, keys)[0] != ENVIRONMENT
+
+    augmented = tuple(name for name in snapshot.models if access.may_use(caller, name))
+    return CommandHost(__version__, generation.config, connections, augmented, serves, models, overridden, in_file)
+
+
+async def write_down(context: RequestContext, members: dict[Keys, Any]) -> list[str]:
+    """Change conf/proxy.yaml and reload; what is to be told besides. This request goes on under what it gives."""
+    state = context.state
+    path = state.settings.config_dir / "proxy.yaml"
+    put = {keys: value for keys, value in members.items() if value is not None}
+    take_out = [keys for keys, value in members.items() if value is None]
+    loop = asyncio.get_running_loop()
+    try:
+        await loop.run_in_executor(None, edit.change, path, put, take_out)
+    except ConfigError as error:
+        reason = vault.scrub(error.problems[0].message)
+        return [f"But the configuration file could not be changed: {reason}."]
+    try:
+        result = await state.reloads.ask()
+    except ProxyError:
+        return ["But the configuration could not be read again."]
+    context.follow(state.generation)
+    problems = [p for p in result.get("problems", ()) if str(p.get("file", "")).endswith("proxy.yaml")]
+    return [f"But the configuration has a problem now: {problems[0]['message']}."] if problems else []

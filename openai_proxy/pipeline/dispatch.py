@@ -1,0 +1,222 @@
+"""One handler around every door: ids, identity, drain, errors as the API writes them, and the record's end."""
+
+import asyncio
+import logging
+from typing import cast
+
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
+
+from openai_proxy.admin import pages
+from openai_proxy.auth.cors import OriginRule
+from openai_proxy.auth.gate import bearer
+from openai_proxy.auth.peers import host_name
+from openai_proxy.errors import BadRequest, InternalError, NotFound, Overloaded, ProxyError
+from openai_proxy.exchange import Caller, Exchange, Outcome, new_request_id
+from openai_proxy.fastpath.handover import Handover
+from openai_proxy.pipeline import models, order, realtime
+from openai_proxy.pipeline.context import RequestContext
+from openai_proxy.runtime.generation import Generation
+from openai_proxy.runtime.state import Running, State
+from openai_proxy.server.connection import is_read, take_handover
+from openai_proxy.server.headers import lines
+from openai_proxy.server.paths import endpoint, split_target
+from openai_proxy.server.reply import ClientGone, Reply, Written
+from openai_proxy.server.request_body import RequestBody
+
+log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """The handler of the low-level aiohttp server. `local` doors (the control socket) serve admins without a key."""
+
+    def __init__(self, state: State, *, local: bool = False, prefix: str = "") -> None:
+        self._state = state
+        self._local = local
+        self._prefix = prefix
+
+    async def __call__(self, request: BaseRequest) -> StreamResponse:
+        handover = cast(Handover | None, take_handover(request))
+        generation = handover.generation if handover is not None else self._state.generation
+        reply = Reply(request, generation.config.limits.write_seconds)
+        try:
+            await self._serve(generation, request, reply, handover)
+        except ClientGone:
+            reply.abort()
+        except ProxyError as error:
+            await _refuse(reply, error)
+        except asyncio.CancelledError:
+            reply.abort()
+            raise
+        except Exception:
+            log.exception("request failed")
+            await _refuse(reply, InternalError("Something went wrong in the proxy."))
+        if not is_read(request) and reply.keep_alive:
+            reply.keep_alive = False  # what was not read would be taken for the next request
+        return cast(StreamResponse, Written(reply))
+
+    async def _serve(
+        self, generation: Generation, request: BaseRequest, reply: Reply, handover: Handover | None
+    ) -> None:
+        path, query = split_target(request.raw_path)
+        if self._prefix:
+            if not path.startswith(self._prefix + "/"):
+                raise NotFound("There is nothing at this path.")
+            path = path[len(self._prefix) :]
+        headers = request.headers
+        if (session := headers.get("X-Session-ID")) is not None:
+            reply.extra.append(("X-Session-ID", session[:256]))
+        _check_host(request)
+        gate = generation.gate
+        peer = request.remote or ""
+        origin = headers.get("Origin")
+        if origin is not None and gate.origins.allows(origin, headers.get("Host")):
+            if request.method == "OPTIONS" and "Access-Control-Request-Method" in headers:
+                requested = headers.get("Access-Control-Request-Headers")
+                reply.begin(204, b"No Content", lines(OriginRule.preflight(origin, requested)), 0)
+                await reply.end()
+                return
+            reply.extra += OriginRule.grant(origin)
+        if self._state.draining and not self._local:
+            reply.keep_alive = False
+            if path not in pages.HEALTH:
+                raise Overloaded("The proxy is shutting down.", code="draining", headers={"Retry-After": "5"})
+        page = pages.page_for(path)
+        if page is not None:
+            reply.extra.append(("x-request-id", new_request_id()))
+            if page.guarded and not self._local:
+                gate.admit_admin(peer, headers)
+            elif path in pages.HEALTH and not (gate.keys_required and generation.config.allow_unauthenticated_health):
+                await gate.admitted(peer, headers)
+            await page.serve(self._state, request, reply, path, query)
+            return
+        below = endpoint(path)
+        generation.lease.take()  # here already: a validator may take its time
+        try:
+            caller = Caller("local", admin=True) if self._local else await gate.admitted(peer, headers)
+            await self._serve_api(generation, request, reply, caller, below, query, handover)
+        finally:
+            generation.lease.give_back()
+
+    async def _serve_api(
+        self,
+        generation: Generation,
+        request: BaseRequest,
+        reply: Reply,
+        caller: Caller,
+        path: str,
+        query: str,
+        handover: Handover | None,
+    ) -> None:
+        state = self._state
+        if handover is not None and handover.exchange is not None and handover.entry is not None:
+            exchange, entry = handover.exchange, handover.entry
+        else:
+            exchange = Exchange(
+                new_request_id(), caller, request.method, path, session_id=request.headers.get("X-Session-ID")
+            )
+            entry = state.recorder.open(exchange)
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            if len(state.running) >= generation.config.limits.max_concurrent_requests:
+                raise Overloaded("The proxy is busy. Try again in a moment.", headers={"Retry-After": "1"})
+            state.enter(Running(exchange, generation, task.cancel))
+            if request.method in ("GET", "HEAD") and (path == "/models" or path.startswith("/models/")):
+                reply.extra.append(("x-request-id", exchange.id))
+                if path == "/models":
+                    await models.list_models(state, generation, caller, reply)
+                else:
+                    await models.show_model(state, generation, caller, reply, path[len("/models/") :])
+            else:
+                if generation.allowances and exchange.permit is None:
+                    allowance = generation.allowances.get(caller.group)
+                    if allowance is not None:
+                        await state.governor.enter(exchange, allowance)
+                limits = generation.config.limits
+                body = RequestBody(request, reply, int(limits.max_body_mb * 2**20), limits.body_idle_seconds)
+                if handover is not None:
+                    body.taken = handover.body
+                context = RequestContext(state, generation, request, reply, exchange, body, path, query, entry)
+                if handover is not None:
+                    context.route, context.first, context.failed = handover.route, handover.opened, handover.error
+                context.client_authorization = _own_bearer(generation, request)
+                await (realtime.serve(context) if realtime.is_upgrade(request) else order.serve(context))
+            exchange.outcome = exchange.outcome or Outcome.DONE
+        except ClientGone:
+            exchange.outcome = Outcome.CLIENT_CLOSED
+            raise
+        except asyncio.CancelledError:
+            if reply.gone or exchange.cut is None or reply.started:
+                exchange.outcome = Outcome.CLIENT_CLOSED
+                raise
+            task.uncancel()
+            exchange.outcome = Outcome.CANCELLED
+            exchange.error_code = exchange.cut.code
+            _trace(reply, exchange, exchange.cut)
+            raise exchange.cut from None
+        except ProxyError as error:
+            exchange.outcome = Outcome.ERROR
+            exchange.error_code = error.code
+            _trace(reply, exchange, error)
+            raise
+        except Exception:
+            exchange.outcome = Outcome.ERROR
+            exchange.error_code = "internal_error"
+            _trace(reply, exchange)
+            raise
+        finally:
+            exchange.status = reply.status or exchange.status
+            state.leave(exchange)
+            exchange.release()
+            entry.close(exchange.outcome or Outcome.ERROR, exchange.error_code)
+
+
+def _trace(reply: Reply, exchange: Exchange, error: ProxyError | None = None) -> None:
+    if reply.started:
+        return
+    if all(name != "x-request-id" for name, _ in reply.extra):
+        reply.extra.append(("x-request-id", exchange.id))
+    if (tries := exchange.tries or len(exchange.attempts)) > 1:
+        reply.extra.append(("x-proxy-attempts", str(tries)))
+        if error is None or "x-should-retry" not in error.headers:
+            reply.extra.append(("x-should-retry", "false"))
+
+
+async def _refuse(reply: Reply, error: ProxyError) -> None:
+    if reply.started:  # too late for words: never let it look whole
+        reply.abort()
+        return
+    if all(name != "x-request-id" for name, _ in reply.extra):
+        reply.extra.append(("x-request-id", new_request_id()))
+    if error.status in (401, 403, 408, 413, 421):
+        reply.keep_alive = False
+    try:
+        await reply.send_error(error)
+    except ClientGone:
+        reply.abort()
+
+
+def _check_host(request: BaseRequest) -> None:
+    """A malformed Host is refused whoever asks, and so is an absolute target that names another one."""
+    host = request.headers.get("Host")
+    if host is not None and host_name(host) is None:
+        raise BadRequest("The Host header is malformed.", code="invalid_host")
+    target = request.raw_path
+    if not target.startswith("/"):
+        authority = target.partition("://")[2].partition("/")[0].partition("?")[0]
+        if host is None or authority.lower() != host.lower():
+            raise BadRequest("The request target and the Host header do not agree.", code="invalid_host")
+
+
+def _own_bearer(generation: Generation, request: BaseRequest) -> bytes | None:
+    """The caller's own Authorization for the provider, unless that is the key to this proxy."""
+    if not generation.gate.forwarding:
+        return None
+    authorization = request.headers.get("Authorization")
+    if authorization is None:
+        return None
+    token = bearer(authorization)
+    if generation.gate.keys_required and token is not None and generation.gate.credential(request.headers) == token:
+        return None
+    return authorization.encode("utf-8", "surrogateescape")

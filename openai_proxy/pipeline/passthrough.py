@@ -1,0 +1,167 @@
+"""Handing a provider's answer on: same status, same bytes as they come, same headers but those that stop at a proxy.
+
+This is the way over aiohttp's request handler; `fastpath.direct_relay` relays what needs no look. Both obey one rule
+above all: no truncated answer is presented as complete.
+"""
+
+import asyncio
+import time
+import zlib
+
+from openai_proxy.errors import ProxyError, UpstreamAuthError, UpstreamError, UpstreamRedirect
+from openai_proxy.exchange import Exchange, Headers, Outcome, UpstreamResponse
+from openai_proxy.fastpath.stream_end import AFTER_DONE, DONE_ENDS, at_boundary, error_event, is_event_stream
+from openai_proxy.records.recording.entry import Entry
+from openai_proxy.server.headers import downstream_fields, field, wire_lines
+from openai_proxy.server.reply import Reply
+from openai_proxy.upstream.failover import Opened
+from openai_proxy.upstream.openai import OpenAIProvider
+
+MAX_ERROR_BODY = 64 * 1024
+"""An error body up to this size is read whole and searched for our key (contract §3)."""
+
+_CREDENTIALS = frozenset({"authorization", "api-key", "x-api-key"})
+"""Header fields a connection may carry its key in, in place of `api_key`."""
+
+
+async def relay(opened: Opened, reply: Reply, exchange: Exchange, entry: Entry) -> None:
+    """Send `opened`'s answer to the client to its end, or show that it broke.
+
+    Raises the UpstreamError family before anything was sent; ClientGone when the client left.
+    """
+    response = opened.response
+    try:
+        read = await check_answer(opened)
+        headers = response.headers
+        if len(exchange.attempts) > 1:  # ours says whether to try again
+            headers = [field for field in headers if field[0].lower() != b"x-should-retry"]
+        exchange.status = response.status
+        length = _announced(headers)
+        head = wire_lines(downstream_fields(headers))
+        add_trace(reply, exchange, upstream_id=field(headers, b"x-request-id") is not None)
+        exchange.state = "streaming"
+        reply.begin(response.status, response.reason.encode("latin-1"), head, length)
+        entry.response(response.status, headers, "plain")
+        await _body(response, read, reply, exchange, entry)
+    finally:
+        response.close()
+
+
+async def _body(response: UpstreamResponse, read: list[bytes], reply: Reply, exchange: Exchange, entry: Entry) -> None:
+    """Send the body: first what was `read` already, then the rest as it comes."""
+    last = b""
+    try:
+        while piece := read.pop(0) if read else await _next(response, last):
+            if exchange.first_byte is None:
+                exchange.first_byte = time.monotonic()
+            await reply.write(piece)
+            entry.data(piece)
+            last = piece[-16:] if len(piece) >= 16 else (last + piece)[-16:]
+    except (UpstreamError, asyncio.CancelledError) as caught:
+        if isinstance(caught, UpstreamError) and last.endswith(DONE_ENDS) and not reply.announced_length:
+            await reply.end()  # the message was whole; what broke is the connection
+            return
+        error = came_to_an_end(caught, reply, exchange)
+        if not await end_with_error(error, reply, exchange, response.headers, last):
+            reply.abort()
+        return
+    await reply.end()
+
+
+async def _next(response: UpstreamResponse, last: bytes) -> bytes:
+    """The next piece. After `[DONE]` nothing more is due: a provider that keeps the stream open is not waited for."""
+    if not last.endswith(DONE_ENDS):
+        return await response.chunk()
+    try:
+        async with asyncio.timeout(AFTER_DONE):
+            return await response.chunk()
+    except TimeoutError:
+        return b""
+
+
+def came_to_an_end(caught: UpstreamError | asyncio.CancelledError, reply: Reply, exchange: Exchange) -> ProxyError:
+    """What to tell the client whose answer `caught` ended. Raises it again where there is nobody to tell."""
+    if isinstance(caught, UpstreamError):
+        exchange.outcome = Outcome.ERROR
+        exchange.error_code = caught.code
+        return caught
+    task = asyncio.current_task()
+    if exchange.cut is None or reply.gone or task is None:
+        raise caught
+    task.uncancel()  # cut by an admin or the shutdown: the client is still there and hears why
+    exchange.outcome = Outcome.SHUTDOWN if exchange.cut.code == "server_shutting_down" else Outcome.CANCELLED
+    exchange.error_code = exchange.cut.code
+    return exchange.cut
+
+
+async def end_with_error(error: ProxyError, reply: Reply, exchange: Exchange, headers: Headers, last: bytes) -> bool:
+    """End a broken event stream with an error event, where one can stand; True if it did."""
+    if reply.http10 or reply.announced_length or not is_event_stream(headers) or not at_boundary(last):
+        return False
+    await reply.write(error_event(error, exchange.path))
+    await reply.end()
+    return True
+
+
+def add_trace(reply: Reply, exchange: Exchange, *, upstream_id: bool) -> None:
+    """Our fields on an upstream's answer: a request id where it has none, and what was tried."""
+    if not upstream_id:
+        reply.extra.append(("x-request-id", exchange.id))
+    if len(exchange.attempts) > 1:
+        reply.extra.append(("x-proxy-attempts", str(len(exchange.attempts))))
+        if exchange.status is None or exchange.status >= 400:
+            reply.extra.append(("x-should-retry", "false"))
+
+
+async def check_answer(opened: Opened) -> list[bytes]:
+    """Look at what must not reach a client: redirects, refusals of our key, error bodies that hold it.
+
+    Returns what of the body was read for this.
+    """
+    response = opened.response
+    status = response.status
+    if status < 300:
+        return []
+    who = f"The connection '{opened.provider.name}'"
+    if status < 400:
+        if field(response.headers, b"location") is not None:
+            raise UpstreamRedirect(f"{who} redirects elsewhere; its address is probably wrong.")
+        return []
+    keys = _ours(opened)
+    if not keys:  # there is none, or the caller's own went up
+        return []
+    if status in (401, 403):
+        raise UpstreamAuthError(f"{who} refused its API key.")
+    read: list[bytes] = []
+    size = 0
+    while size <= MAX_ERROR_BODY and (piece := await response.chunk()):
+        read.append(piece)
+        size += len(piece)
+    if size <= MAX_ERROR_BODY and _holds(b"".join(read), keys, response.headers):
+        raise UpstreamAuthError(f"{who} answered with an error that holds its API key.")
+    return read
+
+
+def _ours(opened: Opened) -> list[str]:
+    """Our credentials that went up: the key, or what the connection's own `headers` say in its place."""
+    if opened.key is not None:
+        return [opened.key]
+    config = opened.provider.config if isinstance(opened.provider, OpenAIProvider) else None
+    if config is None:
+        return []
+    values = [value for name, value in config.headers.items() if name.lower() in _CREDENTIALS]
+    return [key for value in values if (key := value.rpartition(" ")[2])]
+
+
+def _holds(body: bytes, keys: list[str], headers: Headers) -> bool:
+    if field(headers, b"content-encoding") is not None:
+        try:
+            body = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, 16 * MAX_ERROR_BODY)
+        except zlib.error:
+            return False
+    return any(key.encode() in body for key in keys)
+
+
+def _announced(headers: Headers) -> int | None:
+    value = field(headers, b"content-length")
+    return int(value) if value is not None and value.isdigit() else None

@@ -1,0 +1,76 @@
+"""Where a request loses its secrets: before it is sent, whoever it is sent to."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from openai_proxy.auth.gate import bearer
+from openai_proxy.pipeline.context import RequestContext
+from openai_proxy.protocols.json_members import parse_object
+from openai_proxy.secrets import MARK
+from openai_proxy.transforms.redaction.redactor import OWN_LENGTH, is_secret
+
+IN_PIECES = 1 << 20
+"""Bytes of a body from which on looking at it (about 1.5 ms) leaves the event loop."""
+
+
+NOTE = "secrets redacted"
+
+
+def own_key(context: RequestContext) -> str | None:
+    """The key the caller sent, whatever it is good for."""
+    headers = context.request.headers
+    return bearer(headers.get("Authorization")) or headers.get("x-api-key")
+
+
+def for_the_log(context: RequestContext, body: bytes, document: dict[str, Any]) -> bytes:
+    """`body` without the caller's own key: of all secrets the only one the record itself may not know."""
+    own = own_key(context)
+    return context.state.redactor.without_own(body, document, own) if own is not None else body
+
+
+async def clean(context: RequestContext, body: bytes, document: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
+    """A client's JSON body without secrets; the same objects where it holds none, or nobody wants it changed."""
+    if not context.redacts:
+        return body, document
+    redactor = context.state.redactor
+    own = own_key(context)
+    loop = asyncio.get_running_loop()
+    if not redactor.fresh:
+        await loop.run_in_executor(None, redactor.refresh)
+    if len(body) >= IN_PIECES:
+        cleaned = await loop.run_in_executor(None, redactor.body, body, document, own)
+    else:
+        cleaned = redactor.body(body, document, own)
+    if cleaned is body:
+        return body, document
+    context.exchange.notes.append(NOTE)
+    return cleaned, parse_object(cleaned)
+
+
+async def cleaner(context: RequestContext) -> Callable[[str], str]:
+    """What takes the secrets out of single texts of this request."""
+    redactor, own = context.state.redactor, own_key(context)
+    if not redactor.fresh:
+        await asyncio.get_running_loop().run_in_executor(None, redactor.refresh)
+    mine = own if own is not None and len(own) >= OWN_LENGTH and is_secret(own) else None
+
+    def clean_text(text: str) -> str:
+        found = redactor.text(text)
+        if mine is not None:
+            found = found.replace(mine, MARK)
+        if found != text and NOTE not in context.exchange.notes:
+            context.exchange.notes.append(NOTE)
+        return found
+
+    return clean_text
+
+
+def clean_round(context: RequestContext, body: bytes, document: dict[str, Any]) -> bytes:
+    """What one round of an agent sends: prompts and the results of tools as well."""
+    if not context.redacts:
+        return body
+    redactor = context.state.redactor
+    if not redactor.fresh:  # a server's token that was learnt in mid-turn
+        redactor.refresh()
+    return redactor.body(body, document, own_key(context))

@@ -1,0 +1,204 @@
+"""In-chat commands and sessions at the API: who is speaking, what they order, and what it means for their request.
+
+The order is that of a conversation: find the session, obey the newest message's commands on a copy of it, write down
+what is for everyone, keep the session; then either answer or let the cleaned request go on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from openai_proxy.decision.asked import COMMANDED
+from openai_proxy.errors import BadRequest, Forbidden
+from openai_proxy.exchange import Target
+from openai_proxy.pipeline.command_notice import PATHS as PREFACED
+from openai_proxy.pipeline.context import RequestContext
+from openai_proxy.protocols.json_members import edit, parse_object
+from openai_proxy.routing.router import Route, connection_of
+from openai_proxy.transforms.sessions import Identity, Session, implied, named
+
+if TYPE_CHECKING:  # the commands themselves are imported when the first one is seen
+    from openai_proxy.transforms.commands.cleaning import Cleaned
+    from openai_proxy.transforms.commands.dialogue import Turn
+
+
+def may_concern(context: RequestContext, body: bytes) -> bool:
+    """False if neither commands nor sessions can matter for this request: the answer for nearly all of them."""
+    if context.path not in COMMANDED or context.exchange.method != "POST" or context.route is not None:
+        return False
+    config = context.generation.config
+    return (
+        context.generation.command_mark.in_body(body)
+        or config.commands.interactive
+        or context.state.sessions.concern(context.exchange.caller.identity)
+    )
+
+
+async def steer(context: RequestContext, body: bytes, document: dict[str, Any]) -> tuple[bytes, dict[str, Any]] | None:
+    """The request as the session has it, without its commands; None if it has been answered.
+
+    Raises Forbidden and BadRequest for commands that are refused or cannot be obeyed.
+    """
+    from openai_proxy.transforms.commands.cleaning import clean
+    from openai_proxy.transforms.commands.registry import commands
+
+    config = context.generation.config
+    allowed = config.commands.enabled and _may_command(context)
+    cleaned = clean(context.path, document, config.commands.prefix, commands() if config.commands.enabled else ())
+    identity = _identity(context, document, cleaned.turns)
+    session = _session(context, identity)
+    if not allowed:
+        if cleaned.alone and cleaned.calls and config.commands.enabled:
+            raise Forbidden("You may not use commands here.", code="command_refused")
+        cleaned.replace.clear()
+        cleaned.remove.clear()
+        cleaned.calls.clear()
+        cleaned.alone = False
+    interactive = _interactive(context, session) or any(call.get("interactive") for call in cleaned.calls)
+    if interactive or any(call.name == "hello" for call in cleaned.calls):
+        await context.state.catalog.models()  # what is told of the models is to be true in the first second too
+    told = await _obey(context, cleaned, session) if cleaned.calls or cleaned.alone else []
+    greeting = _greeting(context, identity, session) if cleaned.alone or context.path in PREFACED else []
+    context.session = session
+    _keep(context, identity, session)
+    if cleaned.alone:
+        from openai_proxy.pipeline.command_reply import answer
+
+        context.entry.request(body)
+        text = "\n".join([*greeting, *told])
+        if context.opening is not None:
+            context.state.sessions.begun(context.opening, text, session)
+            context.opening = None
+        await answer(context, text, document)
+        return None
+    if _interactive(context, session) and context.path in PREFACED:
+        context.preface = "\n".join([*greeting, *told])
+    changed = cleaned.applied(body)
+    if session.model is not None and session.model != document.get("model"):
+        changed = edit(changed, {"model": orjson.dumps(session.model)})
+    return (body, document) if changed is body else (changed, parse_object(changed))
+
+
+def _may_command(context: RequestContext) -> bool:
+    group = context.generation.config.groups.get(context.exchange.caller.group or "")
+    return group is None or group.commands
+
+
+def _identity(context: RequestContext, document: dict[str, Any], turns: list[Turn]) -> Identity:
+    caller = context.exchange.caller.identity
+    key = named(caller, context.exchange.session_id, document)
+    if key is not None:
+        return Identity(key, named=True)
+    first = next((turn.text for turn in turns if turn.role == "user"), "")
+    spoken = next((turn for turn in turns if turn.role == "assistant"), None)
+    return implied(caller, first, None if spoken is None else spoken.text.strip() or spoken.calls)
+
+
+def _session(context: RequestContext, identity: Identity) -> Session:
+    """A copy of the session, to be kept once all went well."""
+    found = None
+    if identity.key is not None:
+        found = context.state.sessions.get(identity.key, context.generation.config.session_ttl)
+    return found.copy() if found is not None else Session(caller=context.exchange.caller.identity)
+
+
+def _keep(context: RequestContext, identity: Identity, session: Session) -> None:
+    sessions = context.state.sessions
+    if identity.key is not None:
+        if session.worth_keeping or sessions.concern(session.caller):
+            sessions.put(identity.key, session)
+    elif session.worth_keeping:
+        context.opening = identity.opening  # kept under its name when the answer is known
+
+
+async def _obey(context: RequestContext, cleaned: Cleaned, session: Session) -> list[str]:
+    """Do what the commands say, on `session`; what is to be told. Raises Forbidden, BadRequest."""
+    from openai_proxy.pipeline.command_host import command_host, write_down
+    from openai_proxy.transforms.commands.context import CommandContext, CommandError, CommandRefused, nearest
+    from openai_proxy.transforms.commands.registry import commands
+
+    state, generation = context.state, context.generation
+    known = commands()
+    prefix = generation.config.commands.prefix
+    gate, request = generation.gate, context.request
+    command_context = CommandContext(
+        host=command_host(context),
+        session=session,
+        prefix=prefix,
+        may_change_house=context.exchange.caller.admin or gate.may_change_house(request.remote or "", request.headers),
+        drafts=state.sessions.drafts,
+    )
+    before = session.copy()
+    told: list[str] = []
+    try:
+        told += [known[call.name].run(call, command_context) for call in cleaned.calls]
+    except CommandRefused as refused:
+        raise Forbidden(str(refused), code="command_refused") from None
+    except CommandError as error:
+        if not cleaned.alone:  # whatever it was to change, the question must not go elsewhere
+            raise BadRequest(str(error), code="command_failed") from None
+        for name in session.__slots__:
+            setattr(session, name, getattr(before, name))
+        return [str(error)]
+    if cleaned.alone:
+        told += [
+            f"There is no command {prefix}{name}.{nearest(name, known)} Type {prefix}help for all of them."
+            for name in cleaned.unknown
+        ]
+    if command_context.edits:
+        told += await write_down(context, command_context.edits.members)
+    for name, policy in command_context.new_drafts.items():
+        if policy is None:
+            state.sessions.drafts.pop(name, None)
+        else:
+            state.sessions.draft(name, policy)
+    return told + command_context.notes
+
+
+def _interactive(context: RequestContext, session: Session) -> bool:
+    house = context.generation.config.commands.interactive
+    return house if session.interactive is None else session.interactive
+
+
+def _greeting(context: RequestContext, identity: Identity, session: Session) -> list[str]:
+    """The banner, once in a session whose interactive mode is on."""
+    own = identity.named or session.interactive is not None  # what is remembered of it; else its beginning must do
+    if not _interactive(context, session) or session.greeted or not (own or identity.key is None):
+        return []
+    from openai_proxy.pipeline.command_host import command_host
+    from openai_proxy.transforms.commands.builtin.hello import banner
+
+    session.greeted = own
+    return [banner(command_host(context), context.generation.config.commands.prefix)]
+
+
+def own_route(context: RequestContext, name: str | None) -> Route | None:
+    """The failover route of this session called `name`. Raises BadRequest if it leads nowhere for this caller."""
+    generation, caller, session = context.generation, context.exchange.caller, context.session
+    if session is not None and name is not None and (own := session.routes.get(name)) is not None:
+        targets: list[Target] = []
+        for text in own.targets:
+            connection = connection_of(text, generation.config.connections)
+            model = text[len(connection) + 1 :].replace("*", name) if connection is not None else ""
+            if connection is not None and generation.access.may_use(caller, model):
+                targets.append(Target(connection, generation.config.connections[connection].model or model))
+        if not targets:
+            raise BadRequest(f"The route {name[:64]} has no targets.", param="model", code="empty_route")
+        return Route(tuple(targets), own.policy, f"route '{name}' of a session")
+    return None
+
+
+def by_backend(context: RequestContext, name: str | None) -> Route | None:
+    """Where `name` goes on the backend of this session; None if it has none, or the name says where it goes."""
+    generation, session = context.generation, context.session
+    backend = session.backend if session is not None else None
+    if backend is None or backend not in generation.config.connections:
+        return None
+    head, colon, rest = (name or "").partition(":")
+    if colon and rest and head in generation.config.connections:
+        return None  # asked for by name, past every rule
+    if name is None:
+        return Route((Target(backend, generation.config.connections[backend].model or None),), "ordered", "session")
+    return generation.router.resolve(f"{backend}:{name}")

@@ -1,0 +1,1 @@
+"""Numbers: metrics, usage by day, and prices."""

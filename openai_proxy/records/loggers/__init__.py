@@ -1,0 +1,1 @@
+"""Feeds the loggers of `loggers:`, each from a thread of its own."""

@@ -1,0 +1,122 @@
+"""All records of the process in one object: what the daemon builds once, and configures at every generation."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from openai_proxy.exchange import Exchange
+from openai_proxy.records.counting.prices import Prices
+from openai_proxy.records.counting.usage import Usage
+from openai_proxy.records.loggers.logger_threads import Feeds, LoggerSpec
+from openai_proxy.records.reading.tokens import Tokens
+from openai_proxy.records.recording.finished_exchange import Finished
+from openai_proxy.records.recording.live_events import EventBus
+from openai_proxy.records.recording.recorder import Recorder
+from openai_proxy.records.recording.recorder_thread import Scribe
+from openai_proxy.records.writing.retention import Retention
+
+USAGE_FILE = "usage.sqlite3"
+Metered = Callable[[Exchange, Tokens], None]
+
+
+class Records:
+    """Chat logs, loggers, usage, metrics and live events.
+
+    `scrub` replaces the vault's own rule for taking secrets out of text (the redaction of prompts knows more of
+    their disguises).
+    """
+
+    def __init__(
+        self,
+        logs: Path,
+        state: Path,
+        loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        scrub: Callable[[bytes], bytes] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.events = EventBus()
+        self._scribe = Scribe(logs, scrub=scrub, clock=clock)
+        self.metrics = self._scribe.metrics
+        self.usage = Usage(state / USAGE_FILE, clock=clock)
+        self.feeds = Feeds(logs, self._scribe.scrubber)
+        self._retention = Retention(self._scribe.chat_log.files, clock=clock)
+        self._metered: tuple[Metered, ...] = ()
+        files = self._scribe.chat_log.files
+        self.metrics.written_lines = lambda: files.written
+        self.metrics.watch("events_dropped", "Live events lost on slow watchers.", lambda: self.events.dropped)
+        self.metrics.watch(
+            "logger_rows_lost",
+            "Rows a logger dropped or failed to write.",
+            self._lost_rows,
+            kind="counter",
+            labels=("logger",),
+        )
+        self._scribe.sums = (self.usage.add,)
+        self._scribe.readers = (self.feeds.feed,)
+        self._scribe.chores = (self.usage.settle, self._retention.step)
+        self._scribe.detailed = self.feeds.__len__
+        self.recorder = Recorder(self._scribe, loop)
+        self.open = self.recorder.open
+
+    def configure(
+        self,
+        *,
+        prices: Mapping[str, Any] | None = None,
+        loggers: Iterable[LoggerSpec] = (),
+        retention_days: float | None = None,
+        config_dir: Path | None = None,
+    ) -> list[str]:
+        """Take over a generation's settings; returns the problems of `loggers`, a line each.
+
+        Blocks (a logger's module may be slow to import): call in a thread.
+        """
+        specs = tuple(loggers)
+        table = Prices(prices)
+        self.usage.prices = table
+        self.feeds.prices = table
+        problems = self.feeds.configure(specs, config_dir)
+        self._retention.keep = frozenset(Path(s.file_name).name for s in specs if s.file_name is not None)
+        self._retention.days = retention_days
+        self._retention.soon()
+        self.recorder.nudge()
+        return problems
+
+    def listen(self, metered: Metered) -> None:
+        """Call `metered(exchange, tokens)` when an exchange has ended, in the recorder's thread: for token limits."""
+        self._metered = (*self._metered, metered)
+        self._scribe.sinks = (self._tell,)
+
+    @property
+    def degraded(self) -> str | None:
+        """What is wrong with the disk of the chat logs, in words; None while nothing is."""
+        return self._scribe.chat_log.files.degraded
+
+    def usage_report(self, by: str = "day", since: str | None = None) -> dict[str, Any]:
+        """The JSON of /admin/usage; see `Usage.report`. Blocks: call in a thread."""
+        self.recorder.flush(1.0)
+        return self.usage.report(by, since)
+
+    def metrics_page(self) -> tuple[bytes, str]:
+        """The text of /metrics and its Content-Type. The first call imports prometheus_client."""
+        from openai_proxy.records.counting.exposition import CONTENT_TYPE, render
+
+        return render(self.metrics), CONTENT_TYPE
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write all that is left, within `timeout` seconds. Blocks: call in a thread."""
+        self.events.close()
+        self.recorder.close(timeout)
+        self.feeds.close()
+
+    def _tell(self, finished: Finished) -> None:
+        for metered in self._metered:
+            metered(finished.exchange, finished.tokens)
+
+    def _lost_rows(self) -> dict[tuple[str, ...], float]:
+        lost: dict[tuple[str, ...], float] = {}
+        for feed in self.feeds.feeds:
+            lost[(feed.name,)] = lost.get((feed.name,), 0) + feed.failed + feed.dropped
+        return lost

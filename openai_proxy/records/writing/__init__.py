@@ -1,0 +1,1 @@
+"""The chat logs: files, names, retention, and what is never written."""

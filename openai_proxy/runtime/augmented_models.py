@@ -1,0 +1,203 @@
+"""Augmented models brought to life: the prompt, the tools and the loop's settings of each model file.
+
+Imported only where there is a model, a tool file or `execute_tools`: a house that only passes through pays for none
+of it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from openai_proxy.agent.turn import LoopSettings
+from openai_proxy.config.model_file import McpFilter, ModelConfig
+from openai_proxy.config.problems import Problem, did_you_mean
+from openai_proxy.config.snapshot import Snapshot
+from openai_proxy.prompt.prompt import Prompt
+from openai_proxy.prompt.templates import TemplateCache
+from openai_proxy.tools import custom
+from openai_proxy.tools.base import Tool
+from openai_proxy.tools.custom import CustomTools
+from openai_proxy.tools.mcp.supervisor import Supervisor
+from openai_proxy.tools.skills import skill_tools
+from openai_proxy.tools.toolbox import Toolset, build_toolset, offered
+from openai_proxy.tools.workers import Workers
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentedModel:
+    """One model file in service."""
+
+    config: ModelConfig
+    prompt: Prompt
+    tools: Toolset
+    settings: LoopSettings
+    servers: tuple[str, ...]  # the MCP servers it uses
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentedModels:
+    """All augmented models of one configuration, and the tools of the house."""
+
+    models: Mapping[str, AugmentedModel]
+    custom: CustomTools
+    everything: Toolset
+    problems: tuple[Problem, ...]
+
+
+class Workshop:
+    """What augmented models share and keep over edits: threads for handlers, cached template results."""
+
+    def __init__(self) -> None:
+        self.workers = Workers()
+        self.cache = TemplateCache()
+
+
+class Before(Protocol):
+    """The generation that is to be replaced, as far as its models matter."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What it was made of."""
+        ...
+
+    @property
+    def augmented(self) -> AugmentedModels | None:
+        """Its models; None where there were none."""
+        ...
+
+
+def load_tools(snapshot: Snapshot, previous: CustomTools | None) -> CustomTools:
+    """Import what changed of conf/tools. Blocks: not for the event loop."""
+
+    def label(path: Path) -> str:
+        return snapshot.place("tool", path.name)[0]
+
+    return custom.load(snapshot.tool_files, previous, label=label)
+
+
+def build(
+    snapshot: Snapshot,
+    tools: CustomTools,
+    supervisor: Supervisor,
+    workshop: Workshop,
+    previous: Before | None = None,
+) -> AugmentedModels:
+    """Bring the models of `snapshot` to life. What is wrong with one is a problem of it alone.
+
+    A model nothing of which changed since `previous` is the same object.
+    """
+    enabled = [name for name, server in snapshot.servers.items() if server.enabled]
+    everything = build_toolset(tools.handlers, workshop.workers, _live(supervisor, dict.fromkeys(enabled, McpFilter())))
+    known = _still_true(snapshot, tools, previous)
+    models: dict[str, AugmentedModel] = {}
+    for name, config in snapshot.models.items():
+        model = known.get(name)
+        if model is None or model.config is not config:
+            model = _model(snapshot, config, tools, supervisor, workshop)
+        models[name] = model
+    problems = [problem for model in models.values() for problem in model.problems]
+    return AugmentedModels(models, tools, everything, (*tools.problems, *problems))
+
+
+def _still_true(snapshot: Snapshot, tools: CustomTools, previous: Before | None) -> Mapping[str, AugmentedModel]:
+    """The models of `previous`, if all that models share (tools, skills, the names of servers) is what it was."""
+    if previous is None or previous.augmented is None:
+        return {}
+    before, augmented = previous.snapshot, previous.augmented
+    same = (
+        tools.handlers == augmented.custom.handlers
+        and snapshot.skills == before.skills
+        and snapshot.servers.keys() == before.servers.keys()
+    )
+    return augmented.models if same else {}
+
+
+def _model(
+    snapshot: Snapshot,
+    config: ModelConfig,
+    tools: CustomTools,
+    supervisor: Supervisor,
+    workshop: Workshop,
+) -> AugmentedModel:
+    problems: list[Problem] = []
+
+    def report(index: int, message: str) -> None:
+        problems.append(Problem(*snapshot.place("model", config.name, ("tools", index)), message))
+
+    prompt = Prompt.of(config, snapshot.skills)
+    fixed: list[Tool] = [
+        *offered(config.tools, tools.handlers, workshop.workers, report=report),
+        *skill_tools(prompt.loadable, workshop.workers),
+    ]
+    servers = tuple(name for name in config.mcp_servers if name in snapshot.servers)
+    filters = {name: config.mcp_servers[name] for name in servers}
+    problems.extend(_unknown_templates(snapshot, config, prompt, tools))
+    return AugmentedModel(
+        config=config,
+        prompt=prompt,
+        tools=Toolset(fixed, live=_live(supervisor, filters) if servers else None),
+        settings=LoopSettings.of(config),
+        servers=servers,
+        problems=tuple(problems),
+    )
+
+
+def _live(supervisor: Supervisor, filters: Mapping[str, McpFilter]) -> Callable[[], Sequence[Tool]]:
+    """The tools of some MCP servers as they are now."""
+
+    def tools() -> Sequence[Tool]:
+        return [
+            tool
+            for server, rule in filters.items()
+            for tool in supervisor.tools(server, whitelist=rule.whitelist, blacklist=rule.blacklist)
+        ]
+
+    return tools
+
+
+def _unknown_templates(
+    snapshot: Snapshot, config: ModelConfig, prompt: Prompt, tools: CustomTools
+) -> Iterable[Problem]:
+    """Template calls of tools nobody has. A configured server's tools are known only once it runs: its prefix does."""
+    prefixes = tuple(f"mcp_{server}_" for server in snapshot.servers)
+
+    def known(name: str) -> bool:
+        return name in tools.handlers or name.startswith(prefixes)
+
+    missing = prompt.template.unknown(known)
+    places = _places(snapshot, config, prompt) if missing else {}
+    for call in missing:
+        hint = did_you_mean(call.name, tools.handlers)
+        message = f"the template {call.source[:80]!r} calls a tool nobody has{hint}; its text stays"
+        yield Problem(*places[call.line, call.column], message)
+
+
+def _places(snapshot: Snapshot, config: ModelConfig, prompt: Prompt) -> dict[tuple[int, int], tuple[str, int, int]]:
+    """Where each call of the prompt stands in the file, by its line and column in the prompt.
+
+    A call is looked for behind the one before it; what YAML wrote otherwise (escapes, folded lines) has the prompt's
+    own place.
+    """
+    place = file, line, column = snapshot.place("model", config.name, ("system_prompt",))
+    text = snapshot.text_of(file)
+    here = _offset(text, line, column)
+    places: dict[tuple[int, int], tuple[str, int, int]] = {}
+    for call in prompt.template.calls:
+        found = text.find(call.source.partition("\n")[0], here)
+        if found < 0:
+            places[call.line, call.column] = place
+            continue
+        places[call.line, call.column] = (file, text.count("\n", 0, found) + 1, found - text.rfind("\n", 0, found))
+        here = found + 2
+    return places
+
+
+def _offset(text: str, line: int, column: int) -> int:
+    start = 0
+    for _ in range(line - 1):
+        start = text.find("\n", start) + 1
+        if start == 0:
+            return len(text)
+    return start + column - 1

@@ -1,0 +1,87 @@
+"""Which header fields pass a proxy, and how heads are written."""
+
+from collections.abc import Iterable
+
+from openai_proxy.exchange import Headers
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
+        b"trailer", b"transfer-encoding", b"upgrade",
+    }
+)  # fmt: skip
+"""RFC 9110 §7.6.1, and what older proxies added."""
+
+_NOT_UPSTREAM = HOP_BY_HOP | {
+    b"host", b"content-length", b"expect", b"cookie", b"cookie2", b"authorization", b"x-api-key", b"api-key",
+    b"forwarded", b"x-real-ip", b"x-forwarded", b"via",
+}  # fmt: skip
+_NOT_DOWNSTREAM = HOP_BY_HOP | {b"set-cookie", b"set-cookie2", b"alt-svc", b"content-length"}
+
+_goes_up: dict[bytes, bool] = {}
+"""Field name as written -> does it go upstream. Names come from clients: bounded below."""
+
+
+def upstream_fields(raw: Headers) -> list[tuple[bytes, bytes]]:
+    """The client's fields that go to a provider: not Host, hop-by-hop fields, cookies, forwarding fields or keys."""
+    kept = []
+    options: set[bytes] | None = None
+    for field in raw:
+        name = field[0]
+        goes = _goes_up.get(name)
+        if goes is None:
+            goes = _judge(name)
+        if goes:
+            kept.append(field)
+        elif name.lower() == b"connection" and field[1].lower() not in (b"keep-alive", b"close"):
+            options = (options or set()) | {token.strip().lower() for token in field[1].split(b",")}
+    if options:
+        kept = [field for field in kept if field[0].lower() not in options]
+    return kept
+
+
+def _judge(name: bytes) -> bool:
+    lower = name.lower()
+    goes = lower not in _NOT_UPSTREAM and not lower.startswith((b"x-forwarded-", b"proxy-"))
+    if len(_goes_up) < 4096:
+        _goes_up[name] = goes
+    return goes
+
+
+def downstream_fields(fields: Headers) -> list[tuple[bytes, bytes]]:
+    """A provider's fields that go to a client: not hop-by-hop ones, cookies, CORS grants, Alt-Svc."""
+    named: set[bytes] = set()
+    for name, value in fields:
+        if name.lower() == b"connection":
+            named.update(token.strip().lower() for token in value.split(b","))
+    return [
+        (name, value)
+        for name, value in fields
+        if (lower := name.lower()) not in _NOT_DOWNSTREAM
+        and lower not in named
+        and not lower.startswith(b"access-control-")
+    ]
+
+
+def field(headers: Headers, name: bytes) -> bytes | None:
+    """The first value of a header field (lower-case name)."""
+    return next((value for found, value in headers if found.lower() == name), None)
+
+
+def clean(value: str) -> str:
+    """A header value we were given, safe to write: no control characters, no line ends."""
+    return "".join(c for c in value if c >= " " and c != "\x7f")
+
+
+def lines(fields: Iterable[tuple[str, str]]) -> bytes:
+    """Header lines of our own; what a client sent goes back in the bytes it came in, whatever they are."""
+    text = "".join(f"{name}: {clean(value)}\r\n" for name, value in fields)
+    try:
+        return text.encode("utf-8", "surrogateescape")  # as aiohttp reads them
+    except UnicodeEncodeError:  # half a character, out of JSON
+        return text.encode("utf-8", "replace")
+
+
+def wire_lines(fields: Headers) -> bytes:
+    """Header lines as they came."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])

@@ -1,0 +1,172 @@
+"""The listening side: aiohttp's low-level server, our handler, our limits; sockets that can move to a new address."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
+
+from openai_proxy.errors import BadRequest
+from openai_proxy.server.connection import ConnectionServer, FastPath, RelayingConnection
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 1024
+LINGER = 1.0  # seconds an unread body is read and dropped, so that the client gets to see its 401 or 413
+MAX_LINE = 8190
+READ_BUFFER = 512 * 1024  # bytes of a body that aiohttp keeps before it stops reading
+
+
+def client_server(
+    handler: Callable[[BaseRequest], Awaitable[StreamResponse]],
+    header_seconds: Callable[[], float],
+    make_fast: Callable[[RelayingConnection], FastPath] | None = None,
+) -> ConnectionServer:
+    """A server of client connections: `handler` answers; `make_fast` puts a fast path in front of it."""
+    return ConnectionServer(
+        handler,
+        header_seconds=header_seconds,
+        make_fast=make_fast,
+        handler_cancellation=True,
+        access_log=None,
+        auto_decompress=False,
+        max_line_size=MAX_LINE,
+        max_field_size=MAX_LINE,
+        read_bufsize=READ_BUFFER,
+        lingering_time=LINGER,
+        tcp_keepalive=True,
+    )
+
+
+class Listener:
+    """The open sockets and their server."""
+
+    def __init__(self, server: ConnectionServer) -> None:
+        self.server = server
+        self._open: list[asyncio.Server] = []
+        self._sockets: list[socket.socket] = []
+
+    async def open(self, host: str, port: int) -> None:
+        """Listen on an address. Raises BadRequest with a speakable reason where that cannot be."""
+        await self._open_sockets(host, port, shared=False)
+
+    async def move(self, host: str, port: int) -> None:
+        """Listen on another address, then no more on those before; open connections go on. Raises as `open` does."""
+        before, sockets = self._open, self._sockets
+        self._open, self._sockets = [], []
+        try:
+            _share(sockets, True)  # 0.0.0.0 takes over from 127.0.0.1 on the same port without a gap
+            await self._open_sockets(host, port, shared=True)
+        except BadRequest:
+            self._open, self._sockets = before, sockets
+            raise
+        finally:
+            _share(sockets, False)
+        for server in before:
+            server.close()
+        log.info("%s", ready_line(host, self.port))
+
+    async def _open_sockets(self, host: str, port: int, *, shared: bool) -> None:
+        loop = asyncio.get_running_loop()
+        sockets: list[socket.socket] = []
+        try:
+            # A socket of our own, and not the loop's: that would start four threads to look up the address.
+            for family, address in _addresses(host, port):
+                sockets.append(_listening(family, address, shared))
+        except OSError as error:
+            for sock in sockets:
+                sock.close()
+            reason = {
+                errno.EADDRINUSE: "the port is in use",
+                errno.EACCES: "ports below 1024 need a privilege",
+                errno.EADDRNOTAVAIL: "this machine has no such address",
+            }.get(error.errno or 0, error.strerror or "it is no address of this machine")
+            raise BadRequest(f"cannot listen on {host} port {port}: {reason}", code="cannot_listen") from None
+        for sock in sockets:
+            self._open.append(await loop.create_server(self.server, sock=sock, backlog=BACKLOG))
+        self._sockets += sockets
+
+    async def adopt(self, sockets: Sequence[socket.socket]) -> None:
+        """Listen on sockets the service manager opened."""
+        loop = asyncio.get_running_loop()
+        for sock in sockets:
+            sock.setblocking(False)
+            create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+            self._open.append(await create(self.server, sock=sock, backlog=BACKLOG))
+
+    async def open_unix(self, path: Path) -> None:
+        """Listen on a Unix socket only this user can reach."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)  # noqa: PTH108 - a left-over socket, removed before anything is served
+        previous = os.umask(0o177)
+        try:
+            server = await asyncio.get_running_loop().create_unix_server(self.server, str(path), backlog=16)
+        finally:
+            os.umask(previous)
+        self._open.append(server)
+
+    @property
+    def port(self) -> int | None:
+        """The port of the first listening socket (useful where 0 was asked for)."""
+        for server in self._open:
+            for sock in server.sockets:
+                if sock.family in (socket.AF_INET, socket.AF_INET6):
+                    return int(sock.getsockname()[1])
+        return None
+
+    def close(self) -> None:
+        """Accept no more. Open connections go on."""
+        for server in self._open:
+            server.close()
+        self._open.clear()
+
+    async def shutdown(self, seconds: float) -> None:
+        """End the connections: idle ones now, busy ones within `seconds`."""
+        await self.server.shutdown(seconds)
+
+
+def _addresses(host: str, port: int) -> list[tuple[int, Any]]:
+    # As bytes where it can be: a text is taken for an international name, and the codec for those costs 1.4 MB.
+    name = host.encode() if host.isascii() else host
+    found = socket.getaddrinfo(name or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _share(sockets: Sequence[socket.socket], on: bool) -> None:
+    """Let another socket of ours listen on the same port meanwhile; who does not ask to share is refused as ever."""
+    for sock in sockets:
+        if sock.family != socket.AF_UNIX:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(on))
+
+
+def _listening(family: int, address: Any, shared: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            _share([sock], True)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+        if shared:
+            _share([sock], False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def ready_line(host: str, port: int | None) -> str:
+    """What a person wants to read at start."""
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - shown, not bound
+    return f"serving on http://{shown}:{port}/v1"

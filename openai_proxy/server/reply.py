@@ -1,0 +1,206 @@
+"""Writing an answer to the client: heads byte for byte, bodies with backpressure and a limit.
+
+aiohttp's own response classes add Server, Date and Content-Type to what they send; a pass-through answer has the
+upstream's headers and no others. So replies write to the connection themselves and hand aiohttp's server a finished
+one.
+"""
+
+import asyncio
+import socket
+import struct
+from http import HTTPStatus
+
+from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
+
+from openai_proxy.errors import ProxyError
+from openai_proxy.server.connection import drained
+from openai_proxy.server.headers import lines
+
+_LENGTH_LESS = frozenset({204, 304})
+JSON = "application/json"
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Drop a connection so that its peer sees a reset (RST): an orderly close would end an HTTP/1.0 body cleanly."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+class ClientGone(ConnectionError):
+    """The client left, or did not take its bytes within `write_seconds`."""
+
+
+class Reply:
+    """The one answer to one request."""
+
+    __slots__ = (
+        "_chunked", "_head_only", "_left", "_protocol", "_together", "_transport",
+        "_unsent", "_write_seconds", "body_bytes", "ended", "extra",
+        "http10", "keep_alive", "started", "status",
+    )  # fmt: skip
+
+    def __init__(self, request: BaseRequest, write_seconds: float | None) -> None:
+        protocol: RequestHandler = request.protocol
+        self._protocol = protocol
+        self._transport = request.transport
+        self._write_seconds = write_seconds
+        self._chunked = False
+        self._left: int | None = None
+        self._head_only = request.method == "HEAD"
+        self.http10 = request.version < (1, 1)
+        self.keep_alive = request.keep_alive
+        self.extra: list[tuple[str, str]] = []  # fields of ours for every answer: x-request-id, CORS, session
+        self.started = False
+        self.ended = False
+        self.status = 0
+        self._together = False
+        self._unsent = b""
+        self.body_bytes = 0
+
+    @property
+    def announced_length(self) -> bool:
+        """True if the body has a Content-Length, so that nothing can be added to it."""
+        return self.started and not self._chunked
+
+    # -- whole answers ----------------------------------------------------------------------------------------------
+
+    async def send(self, status: int, body: bytes, content_type: str = JSON, *fields: tuple[str, str]) -> None:
+        """Answer with a body that is at hand."""
+        head = lines([("Content-Type", content_type), ("Cache-Control", "no-store"), *fields])
+        self._together = True
+        self.begin(status, HTTPStatus(status).phrase.encode(), head, len(body))
+        await self.write(body)
+        await self.end()
+
+    async def send_error(self, error: ProxyError) -> None:
+        """Answer with an error of our own."""
+        fields = [*error.headers.items(), ("x-proxy-error", error.code)]
+        await self.send(error.status, error.body(), JSON, *fields)
+
+    # -- streamed answers -------------------------------------------------------------------------------------------
+
+    def begin(self, status: int, reason: bytes, head: bytes, length: int | None) -> None:
+        """Send the head: `head` are finished header lines; framing and connection fields are added here.
+
+        `length` None means a body of unknown size: chunked, or up to the end of the connection for HTTP/1.0.
+        """
+        self.started = True
+        self.status = status
+        self._left = length
+        bodiless = self._head_only or status in _LENGTH_LESS or status < 200
+        if length is not None:
+            framing = b"" if status in _LENGTH_LESS or status < 200 else b"Content-Length: %d\r\n" % length
+        elif bodiless:
+            framing = b""
+        elif self.http10:
+            self.keep_alive = False
+            framing = b""
+        else:
+            self._chunked = True
+            framing = b"Transfer-Encoding: chunked\r\n"
+        if bodiless:
+            self._left = 0
+        if not self.keep_alive:
+            framing += b"Connection: close\r\n"
+        elif self.http10:
+            framing += b"Connection: keep-alive\r\n"
+        text = b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (status, reason, head, lines(self.extra), framing)
+        self._put(text)
+
+    async def write(self, data: bytes) -> None:
+        """Send body bytes; waits while the client does not keep up. Raises ClientGone."""
+        if not data or self._head_only:
+            return
+        if self._left is not None:
+            data = data[: self._left]
+            self._left -= len(data)
+            if not data:
+                return
+        self.body_bytes += len(data)
+        self._put(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        if self._protocol.writing_paused:
+            await self._drain()
+
+    async def end(self) -> None:
+        """The body is complete."""
+        if self._left:  # fewer bytes than promised: never let it look whole
+            self.abort()
+            return
+        self.ended = True
+        if self._chunked:
+            self._put(b"0\r\n\r\n")
+        if self._together:
+            self._together = False
+            unsent, self._unsent = self._unsent, b""
+            self._put(unsent)
+
+    def abort(self) -> None:
+        """Cut the connection, so that the client sees a broken answer: a reset for HTTP/1.0, whose end is silent."""
+        self.keep_alive = False
+        self.ended = True
+        if self._transport is not None and not self._transport.is_closing():
+            if self.http10:
+                reset(self._transport)
+            else:
+                self._transport.close()
+
+    def begin_upgrade(self, head: bytes) -> None:
+        """Answer 101: what follows is another protocol, written by `write_raw`."""
+        self.started = self.http10 = True
+        self.keep_alive = False
+        self.status = 101
+        self._put(b"HTTP/1.1 101 Switching Protocols\r\n%b%b\r\n" % (head, lines(self.extra)))
+
+    async def write_raw(self, data: bytes) -> None:
+        """Bytes of the other protocol."""
+        self._put(data)
+        if self._protocol.writing_paused:
+            await self._drain()
+
+    @property
+    def gone(self) -> bool:
+        """True if the client's connection is closed."""
+        return self._transport is None or self._transport.is_closing()
+
+    def interim(self, line: bytes) -> None:
+        """Send a 1xx response."""
+        self._put(line + b"\r\n\r\n")
+
+    def _put(self, data: bytes) -> None:
+        if self._transport is None or self._transport.is_closing():
+            raise ClientGone
+        if self._together:  # a whole answer goes out in one write, which is one system call
+            self._unsent += data
+            return
+        self._transport.write(data)
+
+    async def _drain(self) -> None:
+        try:
+            async with asyncio.timeout(self._write_seconds):
+                await drained(self._protocol)
+        except TimeoutError:
+            if self._transport is not None:
+                self._transport.abort()
+            raise ClientGone from None
+        except ConnectionError:
+            raise ClientGone from None
+
+
+class Written:
+    """What a handler gives back to aiohttp's server: an answer that has been sent already."""
+
+    __slots__ = ("body_length", "headers", "keep_alive", "status")
+
+    def __init__(self, reply: Reply) -> None:
+        self.keep_alive = reply.keep_alive and reply.ended
+        self.status, self.body_length = reply.status, reply.body_bytes  # for the access log of a program around us
+        self.headers: dict[str, str] = {}
+
+    async def prepare(self, request: BaseRequest) -> None:
+        """aiohttp asks for the head: it has gone."""
+
+    async def write_eof(self) -> None:
+        """aiohttp asks for the end: it has been written."""

@@ -1,0 +1,96 @@
+"""Reading a request's body: bounded in size, and in how long it may stand still."""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+
+from aiohttp.web_request import BaseRequest
+
+from openai_proxy.errors import BadRequest, ProxyError, TooLarge
+from openai_proxy.server.reply import Reply
+
+
+class BodyTimeout(ProxyError):
+    """The client stopped sending."""
+
+    status = 408
+    type = "invalid_request_error"
+    default_code = "request_timeout"
+
+
+class RequestBody:
+    """The body of one request. Read it once, whole or in pieces."""
+
+    def __init__(self, request: BaseRequest, reply: Reply, limit: int, idle: float | None) -> None:
+        self._request = request
+        self._reply = reply
+        self.limit = limit
+        self._idle = idle
+        self._expected = request.headers.get("Expect", "").lower() == "100-continue" and not reply.http10
+        self.taken: bytes | None = None  # a body the lane has read already
+        length = request.headers.get("Content-Length")
+        self.length = int(length) if length is not None and length.isdigit() else None
+
+    @property
+    def present(self) -> bool:
+        """True if the request has a body at all."""
+        return self.taken is not None or self._request.can_read_body
+
+    def check_size(self) -> None:
+        """Raise TooLarge if the announced size is over the limit."""
+        if self.length is not None and self.length > self.limit:
+            self._reply.keep_alive = False
+            raise TooLarge(f"The request is larger than {self.limit // 2**20} MB.")
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises TooLarge, BodyTimeout."""
+        if self.taken is not None:
+            yield self.taken
+            return
+        if not self._request.can_read_body:
+            return
+        self.check_size()
+        if self._expected:
+            self._expected = False
+            self._reply.interim(b"HTTP/1.1 100 Continue")
+        content = self._request.content
+        size = 0
+        while True:
+            try:
+                async with asyncio.timeout(self._idle):
+                    piece = await content.readany()
+            except TimeoutError:
+                self._reply.keep_alive = False
+                raise BodyTimeout("The request's body did not come in time.") from None
+            if not piece:
+                return
+            size += len(piece)
+            if size > self.limit:
+                self._reply.keep_alive = False
+                raise TooLarge(f"The request is larger than {self.limit // 2**20} MB.")
+            yield piece
+
+    async def whole(self) -> bytes:
+        """All of it. Raises TooLarge, BodyTimeout."""
+        if self.taken is None:
+            self.taken = b"".join([piece async for piece in self.pieces()])
+        return self.taken
+
+
+def decoded(body: bytes, coding: str, limit: int) -> bytes:
+    """`body` without its content coding, at most `limit` bytes. Raises BadRequest, TooLarge."""
+    coding = coding.strip().lower()
+    if coding in ("", "identity"):
+        return body
+    if coding not in ("gzip", "x-gzip", "deflate"):
+        raise BadRequest("This content encoding is not understood here.", code="unsupported_encoding")
+    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    try:
+        plain = inflater.decompress(body, limit + 1)
+    except zlib.error:
+        raise BadRequest("The compressed body is damaged.", code="invalid_encoding") from None
+    if len(plain) > limit:
+        raise TooLarge("The request is too large once unpacked.")
+    if not inflater.eof:
+        raise BadRequest("The compressed body is damaged.", code="invalid_encoding")
+    return plain

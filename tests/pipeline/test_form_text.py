@@ -1,0 +1,92 @@
+"""Text fields of a form lose their secrets and keep their length; everything else keeps its bytes."""
+
+import itertools
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_proxy.pipeline.form_text import HELD, TextFields
+
+SECRET = "sk-secret-0123456789abcdef"
+MARK = "[REDACTED]"
+
+
+def clean(text: str) -> str:
+    return text.replace(SECRET, MARK).replace("tiny55", MARK)
+
+
+def part(value: bytes, head: str) -> bytes:
+    return b"--b0\r\nContent-Disposition: form-data; " + head.encode() + b"\r\n\r\n" + value + b"\r\n"
+
+
+def through(body: bytes, *cuts: int) -> bytes:
+    fields = TextFields(b"b0", clean)
+    edges = [0, *sorted(cuts), len(body)]
+    out = b"".join(fields.feed(body[a:b]) for a, b in itertools.pairwise(edges))
+    return out + fields.rest()
+
+
+def form(prompt: bytes, file: bytes = b"RIFF\r\n--b\0") -> bytes:
+    return (
+        part(file + SECRET.encode(), 'name="file"; filename="a.wav"\r\nContent-Type: audio/wav')
+        + part(prompt, 'name="prompt"')
+        + part(SECRET.encode(), 'name="model"')
+        + b"--b0--\r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "sent"),
+    [
+        (f"my {SECRET}.", f"my {MARK}." + " " * (len(SECRET) - len(MARK))),
+        (SECRET, MARK + " " * (len(SECRET) - len(MARK))),
+        ("tiny55", "***   "),
+        ("größe 日本", "größe 日本"),
+        ("", ""),
+        ("two\r\nlines\r\n", "two\r\nlines\r\n"),
+    ],
+)
+def test_a_field_keeps_its_length_at_any_cut(said: str, sent: str) -> None:
+    body, expected = form(said.encode()), form(sent.encode())
+    assert len(body) == len(expected)
+    for cut in range(len(body)):
+        assert through(body, cut) == expected
+
+
+def test_bytes_that_are_no_text_stay() -> None:
+    said = b"\xff\xfe\x80 \xed\xa0\x80"
+    assert through(form(said)) == form(said)
+    assert through(form(said + SECRET.encode())).startswith(form(said)[: form(said).index(said) + len(said)])
+
+
+def test_a_field_beyond_what_is_held_is_cleaned_as_it_goes() -> None:
+    for before in (0, HELD - 10, HELD, 2 * HELD + 100):
+        body = form(b"x" * before + SECRET.encode() + b"y" * HELD)
+        fields = TextFields(b"b0", clean)
+        out = b"".join(fields.feed(body[n : n + 50_000]) for n in range(0, len(body), 50_000))
+        assert len(out) == len(body)
+        assert out.count(SECRET.encode()) == 2, "the file's and the model's"
+
+
+@given(st.binary(max_size=300), st.integers(0, 2**32))
+def test_what_is_no_form_passes_as_it_is(body: bytes, seed: int) -> None:
+    cuts = [random.Random(seed).randrange(len(body) + 1) for _ in range(5)]
+    assert through(body, *cuts) == body
+
+
+def test_a_form_without_its_end_is_handed_on_whole() -> None:
+    body = form(b"hello")[:-20]
+    assert through(body, 40) == body
+
+
+async def test_the_rest_comes_at_the_end() -> None:
+    body = form(SECRET.encode())[:-30]
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield body
+
+    out = b"".join([piece async for piece in TextFields(b"b0", clean).through(pieces())])
+    assert len(out) == len(body)

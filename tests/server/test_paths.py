@@ -1,0 +1,64 @@
+"""Request targets: what is one of ours, and what might be read differently further up."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_proxy.errors import BadRequest, NotFound
+from openai_proxy.server.paths import ROOTS, endpoint, split_target
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        ("/v1/models", "/v1/models", ""),
+        ("/v1/models?limit=2&x=%2e%2e", "/v1/models", "limit=2&x=%2e%2e"),
+        ("/v1/models?a?b", "/v1/models", "a?b"),
+        ("http://elsewhere:1/v1/models?x", "/v1/models", "x"),
+        ("HTTPS://elsewhere", "/", ""),
+        ("http://elsewhere?x=1", "", "x=1"),
+        ("/v1/models/a%2Fb", "/v1/models/a%2Fb", ""),
+        ("/v1/files/a..b/...", "/v1/files/a..b/...", ""),
+        ("//host/v1", "//host/v1", ""),
+    ],
+)
+def test_a_target_is_taken_apart_and_nothing_decoded(target: str, path: str, query: str) -> None:
+    assert split_target(target) == (path, query)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "*", "", "host:443", "v1/models", "ftp://host/v1", "/v1/../admin", "/v1/.", "/..", "/v1/%2e%2e/admin",
+        "/v1/%2E./admin", "/v1/.%2e", "/v1\\models", "/v1/models#x", "http://host/v1/../admin",
+    ],
+)  # fmt: skip
+def test_other_forms_and_dot_segments_are_refused(target: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        split_target(target)
+    assert refused.value.code == "invalid_target"
+
+
+@given(st.text("/.%2eE\\#?ab:", max_size=20))
+def test_what_is_let_through_has_no_dot_segment_left(text: str) -> None:
+    try:
+        path, _ = split_target("/" + text)
+    except BadRequest:
+        return
+    decoded = path.replace("%2e", ".").replace("%2E", ".").split("/")
+    assert not {".", ".."} & set(decoded)
+    assert ("/" + text).startswith(path)
+
+
+def test_the_api_answers_with_and_without_its_version() -> None:
+    assert endpoint("/v1/chat/completions") == "/chat/completions"
+    assert endpoint("/v1/something/new") == "/something/new", "what a provider adds tomorrow passes"
+    for root in ROOTS:
+        assert endpoint(f"/{root}") == f"/{root}"
+        assert endpoint(f"/{root}/x") == f"/{root}/x"
+
+
+@pytest.mark.parametrize("path", ["/", "", "/v1", "/v1/", "/v2/models", "/modelsx", "/wp-login", "//models", "/V1/x"])
+def test_there_is_nothing_elsewhere(path: str) -> None:
+    with pytest.raises(NotFound):
+        endpoint(path)
