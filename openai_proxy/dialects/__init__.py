@@ -9,7 +9,9 @@ from typing import Final
 
 from openai_proxy.dialects.base import Dialect
 
-DIALECTS: Final[dict[str, str]] = {}
+DIALECTS: Final[dict[str, str]] = {
+    "ollama": "openai_proxy.dialects.ollama",
+}
 """Name of a dialect -> the package that holds its `DIALECT`; imported when it is first needed."""
 
 _loaded: dict[str, Dialect] = {}

@@ -48,6 +48,8 @@ class IncomingRequest:
     chat: dict[str, Any]  # the chat request: `model`, `messages`, `stream`, …
     dropped: tuple[str, ...] = ()  # members the pivot has no words for; named in `x-proxy-dropped`
     details: Any = None  # the dialect's own notes for `write_answer`: how tools were declared, for example
+    path: str = "/chat/completions"  # what `chat` is a request to: "/embeddings" has another shape
+    answer: bytes | None = None  # the whole answer, where no model needs to be asked: a count of tokens, for example
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,12 @@
 """Content parts of chat messages as Messages content blocks."""
 
-import re
 from typing import Any, Final
 
 import orjson
 
+from openai_proxy.dialects.media import data_url
 from openai_proxy.errors import BadRequest
 
-_DATA_URL: Final = re.compile(r"data:([\w.+/-]+)?((?:;[\w.=+-]+)*),", re.IGNORECASE)
 _IMAGES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _NATIVE: Final = frozenset(
     {"image", "document", "search_result", "tool_result", "tool_use", "thinking", "redacted_thinking",
@@ -101,21 +100,6 @@ def _decoded(data: str, param: str) -> str:
         return base64.b64decode(data, validate=True).decode()
     except ValueError:
         raise BadRequest("The file's data is not base64 of UTF-8 text.", param=param) from None
-
-
-def data_url(url: str) -> tuple[str, str] | None:
-    """(media type, base64 data) of a `data:` URL; None for any other. A URL without `;base64` is encoded here."""
-    found = _DATA_URL.match(url)
-    if found is None:
-        return None
-    media_type = (found[1] or "text/plain").lower()
-    data = url[found.end() :]
-    if "base64" not in found[2].lower():
-        import base64
-        from urllib.parse import unquote_to_bytes
-
-        data = base64.b64encode(unquote_to_bytes(data)).decode()
-    return ("image/jpeg" if media_type == "image/jpg" else media_type), data
 
 
 def thinking_blocks(message: dict[str, Any]) -> list[dict[str, Any]]:

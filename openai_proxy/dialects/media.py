@@ -1,0 +1,61 @@
+"""Media in requests: what kind bare data is, and the content parts of a chat message that carry it."""
+
+import binascii
+import re
+from typing import Any, Final
+
+_DATA_URL: Final = re.compile(r"data:([\w.+/-]+)?((?:;[\w.=+-]+)*),", re.IGNORECASE)
+_SIGNATURES: Final = (
+    ("iVBORw0KGgo", "image/png"),
+    ("/9j/", "image/jpeg"),
+    ("R0lGOD", "image/gif"),
+    ("Qk0", "image/bmp"),
+    ("JVBERi", "application/pdf"),
+    ("SUQz", "audio/mpeg"),
+    ("T2dnUw", "audio/ogg"),
+    ("ZkxhQw", "audio/flac"),
+)
+"""The first characters of base64 data, by kind."""
+_RIFF: Final = "UklGR"  # "RIFF", then four bytes of length, then what it holds
+_IN_RIFF: Final = {b"WEBP": "image/webp", b"WAVE": "audio/wav"}
+_AUDIO_FORMATS: Final = {
+    "audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/vnd.wave": "wav", "audio/mpeg": "mp3",
+    "audio/mp3": "mp3", "audio/ogg": "ogg", "audio/flac": "flac", "audio/x-flac": "flac", "audio/aac": "aac",
+    "audio/mp4": "m4a", "audio/webm": "webm", "audio/aiff": "aiff",
+}  # fmt: skip
+
+
+def kind_of(data: str) -> str | None:
+    """The media type of base64 `data`, by its first bytes; None for what is not known."""
+    if data.startswith(_RIFF):
+        try:
+            return _IN_RIFF.get(binascii.a2b_base64(data[:16])[8:12])
+        except binascii.Error:
+            return None
+    return next((kind for start, kind in _SIGNATURES if data.startswith(start)), None)
+
+
+def part(kind: str, data: str) -> dict[str, Any] | None:
+    """The content part for base64 `data` of a media type; None for a kind that chat requests cannot carry."""
+    audio = _AUDIO_FORMATS.get(kind)
+    if audio is not None:
+        return {"type": "input_audio", "input_audio": {"data": data, "format": audio}}
+    if kind.startswith("image/"):
+        return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}}
+    if kind == "application/pdf":
+        return {"type": "file", "file": {"filename": "document.pdf", "file_data": f"data:{kind};base64,{data}"}}
+    return None
+
+
+def data_url(url: str) -> tuple[str, str] | None:
+    """(media type, base64 data) of a `data:` URL; None for any other. A URL without `;base64` is encoded here."""
+    found = _DATA_URL.match(url)
+    if found is None:
+        return None
+    media_type = (found[1] or "text/plain").lower()
+    data = url[found.end() :]
+    if "base64" not in found[2].lower():
+        from urllib.parse import unquote_to_bytes
+
+        data = binascii.b2a_base64(unquote_to_bytes(data), newline=False).decode()
+    return ("image/jpeg" if media_type == "image/jpg" else media_type), data

@@ -1,0 +1,109 @@
+"""Ollama's `options` and `think`, and the members of a chat request that say the same.
+
+Options: https://docs.ollama.com/modelfile#valid-parameters-and-values. Those without a counterpart (`num_ctx`,
+`repeat_penalty`, …) travel in the chat request as they came, in members of Ollama's own names (`EXTRAS`): an Ollama
+server gets them back, any other provider is asked without them.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from openai_proxy.errors import BadRequest
+
+EXTRAS: Final = ("options", "keep_alive", "think")
+"""Members of a chat request that only Ollama understands."""
+
+_CHAT_NAMES: Final = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "seed": "seed",
+    "stop": "stop",
+    "num_predict": "max_tokens",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+}
+_WHOLE: Final = frozenset({"top_k", "seed", "num_predict"})
+_NONE_BELOW: Final = {"seed": 0, "num_predict": 1}
+"""Options whose lower values mean "as you like": a random seed, an answer of any length."""
+
+_EFFORTS: Final = frozenset({"low", "medium", "high", "max"})
+_THINK_OF_EFFORT: Final[Mapping[str, bool | str]] = {
+    "none": False, "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "max", "max": "max",
+}  # fmt: skip
+
+
+def read_options(options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(members of a chat request, the options that have no counterpart there). Raises BadRequest."""
+    if options is None:
+        return {}, {}
+    if not isinstance(options, dict):
+        raise BadRequest("'options' must be an object.", param="options")
+    members: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    for name, value in options.items():
+        if value is None:
+            continue
+        if name not in _CHAT_NAMES:
+            rest[name] = value
+        elif (read := _stops(value) if name == "stop" else _number(name, value)) is not None:
+            members[_CHAT_NAMES[name]] = read
+    return members, rest
+
+
+def _stops(value: Any) -> list[str] | None:
+    stops = [value] if isinstance(value, str) else value
+    if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
+        raise BadRequest("The option 'stop' must be a list of strings.", param="options.stop")
+    return stops or None
+
+
+def _number(name: str, value: Any) -> int | float | None:
+    """A number as the chat API takes it: Home Assistant writes every one of them as a float."""
+    whole = name in _WHOLE
+    if isinstance(value, bool) or not isinstance(value, int | float) or (whole and not float(value).is_integer()):
+        kind = "a whole number" if whole else "a number"
+        raise BadRequest(f"The option '{name}' must be {kind}.", param=f"options.{name}")
+    if value < _NONE_BELOW.get(name, value):
+        return None
+    return int(value) if whole else value
+
+
+def write_options(chat: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that say what a chat request's members say, over those it brings along. Raises BadRequest."""
+    given = chat.get("options")
+    if given is not None and not isinstance(given, dict):
+        raise BadRequest("'options' must be an object.", param="options")
+    options: dict[str, Any] = dict(given or {})
+    for option, member in _CHAT_NAMES.items():
+        value = chat.get(member)
+        if member == "max_tokens":
+            completion = chat.get("max_completion_tokens")
+            value = completion if completion is not None else value
+        if value is not None:
+            options[option] = [value] if option == "stop" and isinstance(value, str) else value
+    return options
+
+
+def read_think(think: Any) -> dict[str, Any]:
+    """The members of a chat request that say what `think` says. Raises BadRequest."""
+    if think is None:
+        return {}
+    if isinstance(think, bool):
+        return {"think": think, "reasoning_effort": "medium" if think else "none"}
+    if think not in _EFFORTS:
+        raise BadRequest("'think' must be true, false, low, medium, high or max.", param="think")
+    return {"think": think, "reasoning_effort": think}
+
+
+def write_think(chat: Mapping[str, Any]) -> bool | str | None:
+    """The `think` that says what a chat request says of reasoning, or None where it says nothing."""
+    think = chat.get("think")
+    if isinstance(think, bool | str):
+        return think
+    effort = chat.get("reasoning_effort")
+    reasoning = chat.get("reasoning")
+    if effort is None and isinstance(reasoning, dict):
+        effort = "none" if reasoning.get("enabled") is False else reasoning.get("effort")
+    return _THINK_OF_EFFORT.get(effort) if isinstance(effort, str) else None
