@@ -19,13 +19,14 @@ from openai_proxy.errors import ProxyError
 from openai_proxy.fastpath.fast_connection import FastConnection
 from openai_proxy.fastpath.known_heads import HeadCaches
 from openai_proxy.pipeline.dispatch import Dispatcher
+from openai_proxy.runtime.banner import Banner
 from openai_proxy.runtime.prepare import Prepared, adopt, make, prepare_first
 from openai_proxy.runtime.reload import Reloads
 from openai_proxy.runtime.state import Settings, State
 from openai_proxy.runtime.systemd import ServiceManager
 from openai_proxy.runtime.watcher import Watcher
 from openai_proxy.server.connection import ConnectionServer, RelayingConnection
-from openai_proxy.server.listener import Listener, client_server, ready_line
+from openai_proxy.server.listener import Listener, client_server
 from openai_proxy.tasks import cancel, spawn
 
 log = logging.getLogger(__name__)
@@ -112,7 +113,8 @@ class _Daemon:
             gc.collect()
             gc.set_threshold(10_000, 20, 20)  # few cycles are made here; looking for them every 700 objects costs 5 %
             gc.freeze()  # what the configuration made stays: no need to look at it in every full collection
-            log.info("%s", ready_line(config.host, main.port))
+            banner = Banner(state.generation, main.hosts or [config.host], main.port)
+            log.info("serving on %s port %s", config.host, main.port, extra={"facts": banner})
             self._manager.ready(state.line())
             watcher.start()
             reloads.remote = watcher.polling
@@ -170,7 +172,8 @@ class _Daemon:
         state.draining = True
         self._manager.stopping(within=seconds + LAST_WORDS + 1)
         main.close()
-        log.info("stopping: %d requests run, %g seconds for them", len(state.running), seconds)
+        waiting = f": up to {seconds:g} s for {len(state.running)} running requests" if state.running else ""
+        log.info("stopping%s", waiting)
         deadline = self._loop.time() + seconds
         state.close_idle()
         over = spawn(state.empty(deadline - self._loop.time()), name="drain")

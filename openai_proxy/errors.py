@@ -34,7 +34,8 @@ class ProxyError(Exception):
     """An error of our own, ready to be sent.
 
     `message` is what the caller reads; `code` goes into the body and the `x-proxy-error` header; `param` names the
-    offending member; `headers` are added to the response.
+    offending member; `headers` are added to the response. `cause` is for the owner's eyes alone (terminal, logs,
+    status): it may name addresses, and never leaves by the API.
     """
 
     status: ClassVar[int] = 500
@@ -49,9 +50,11 @@ class ProxyError(Exception):
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
         status: int | None = None,
+        cause: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
+        self.cause = cause
         self.code = code or self.default_code
         self.param = param
         self.headers: dict[str, str] = dict(headers or {})

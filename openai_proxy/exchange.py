@@ -78,16 +78,25 @@ class Target:
 
 
 class Attempt:
-    """One try at one target: what `x-proxy-attempts`, the log and live events tell."""
+    """One try at one target: what `x-proxy-attempts`, the log and live events tell.
 
-    __slots__ = ("duration", "error", "key_id", "status", "target")
+    `error` is a code; `cause` says in words why the try failed.
+    """
+
+    __slots__ = ("cause", "duration", "error", "key_id", "status", "target")
 
     def __init__(self, target: Target, key_id: str | None = None) -> None:
         self.target = target
         self.key_id = key_id
         self.status: int | None = None
         self.error: str | None = None
+        self.cause: str | None = None
         self.duration = 0.0
+
+    def failed(self, error: ProxyError) -> None:
+        """Nothing usable came of it."""
+        self.error = error.code
+        self.cause = error.cause
 
     def told(self) -> dict[str, object]:
         """As the log and live events have it; what is not known is left out."""
@@ -97,6 +106,7 @@ class Attempt:
             "key_id": self.key_id,
             "status": self.status,
             "error": self.error,
+            "cause": self.cause,
             "duration_ms": round(self.duration * 1000, 1),
         }
         return {name: value for name, value in members.items() if value is not None}
@@ -110,9 +120,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "allowance", "attempts", "caller", "connection", "created_at", "cut", "ended", "error_code", "first_byte", "id",
-        "method", "model", "notes", "outcome", "path", "permit", "session_id", "started", "state", "status", "stream",
-        "tries", "upstream_model",
+        "allowance", "attempts", "caller", "cause", "connection", "created_at", "cut", "ended", "error_code",
+        "first_byte", "id", "method", "model", "notes", "outcome", "path", "permit", "session_id", "started", "state",
+        "status", "stream", "tries", "upstream_model",
     )  # fmt: skip
 
     def __init__(
@@ -145,6 +155,7 @@ class Exchange:
         self.status: int | None = None
         self.outcome: Outcome | None = None
         self.error_code: str | None = None
+        self.cause: str | None = None  # why it failed, in words for the owner, where no attempt says it
         self.notes: list[str] = []  # what the record should say besides
         self.tries = 0  # attempts until the first answer; an agent's later rounds add attempts, not tries
         self.permit: Permit | None = None  # what its group's limits let it in with; given back by `release`

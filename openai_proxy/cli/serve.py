@@ -17,7 +17,8 @@ from openai_proxy.cli.options import config_dir, default_state_dir
 @click.option("--logs-dir", type=click.Path(path_type=Path), default=Path("logs"), help="Where chat logs go.")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Where state is kept (default: beside conf/).")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="For people or programs.")
+@click.option("--no-request-log", is_flag=True, help="No line on the terminal for each request.")
 @click.option("--backend", help="Default connection.")
 @click.option("--command-prefix", help="What in-chat commands begin with.")
 @click.option("--interactive/--no-interactive", default=None, help="Confirm in-chat commands in the answer.")
@@ -30,13 +31,14 @@ def command(
     state_dir: Path | None,
     log_level: str,
     log_format: str,
+    no_request_log: bool,
     splice: bool,
     **flags: Any,
 ) -> int:
     """Run the daemon until SIGTERM."""
     lean.prepare()
     from openai_proxy.daemon import serve
-    from openai_proxy.records.writing.stderr import configure
+    from openai_proxy.records.terminal.output import configure
     from openai_proxy.runtime.state import Settings
 
     configure(log_level, log_format)
@@ -52,5 +54,6 @@ def command(
         state_dir=state_dir or default_state_dir(config_dir),
         flags=flags,
         splice=splice,
+        request_log=not no_request_log,
     )
     return serve(settings)

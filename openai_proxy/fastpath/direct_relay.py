@@ -244,11 +244,12 @@ class DirectRelay(Sink):
             if self._reused and error.code == "upstream_disconnected" and self.exchange.path in REPLAYED:
                 self._connect()  # the server had closed the kept connection: it never saw this request
                 return
-            self._attempt.error = error.code
+            self._attempt.failed(error)
             self._client.fall_back(self, None, error)
             return
         if self._done_by and self._end_after_done():
             return  # the message was whole; what broke is the connection
+        self._attempt.failed(error)
         self._break(error, Outcome.ERROR)
 
     # -- other endings ----------------------------------------------------------------------------------------------

@@ -84,6 +84,8 @@ def came_to_an_end(caught: UpstreamError | asyncio.CancelledError, reply: Reply,
     if isinstance(caught, UpstreamError):
         exchange.outcome = Outcome.ERROR
         exchange.error_code = caught.code
+        if exchange.attempts:
+            exchange.attempts[-1].failed(caught)
         return caught
     task = asyncio.current_task()
     if exchange.cut is None or reply.gone or task is None:

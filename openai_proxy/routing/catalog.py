@@ -116,9 +116,12 @@ class Catalog:
             async with asyncio.timeout(FETCH_TIMEOUT):
                 models = await listing.fetch()
         except (ProxyError, TimeoutError) as error:
-            listing.error = str(error) or "no answer in time"
-            log.info("model list of '%s' not refreshed: %s", name, listing.error)
+            before, listing.error = listing.error, _why(error)
+            if before is None:
+                log.warning("%s does not give its list of models: %s", name, listing.error)
         else:
+            if listing.error is not None:
+                log.info("%s gives its list of models again", name)
             listing.error = None
             listing.due = time.monotonic() + REFRESH
             if models != listing.models:
@@ -152,3 +155,10 @@ class Catalog:
         """Stop asking."""
         await cancel(self._keeper, *(listing.task for listing in self._listings.values()))
         self._keeper = None
+
+
+def _why(error: ProxyError | TimeoutError) -> str:
+    """In words for the owner."""
+    if isinstance(error, ProxyError):
+        return error.cause or error.message
+    return f"no answer within {FETCH_TIMEOUT:g} s"

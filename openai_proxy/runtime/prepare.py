@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from openai_proxy.auth.validators import Validator
 from openai_proxy.auth.validators import load as load_validator
+from openai_proxy.config.key_names import names_of_keys
 from openai_proxy.config.load import load
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.snapshot import Snapshot
@@ -129,6 +130,7 @@ def adopt(state: State, generation: Generation) -> None:
     state.leases.hold(generation.lease, providers.values())
     state.governor.follow(snapshot.proxy.limits.storage)
     state.generation = generation
+    state.records.lines.labels = state.health.keys.names = names_of_keys(snapshot)
     state.catalog.follow({name: provider.list_models for name, provider in providers.items()}, changed)
     if previous is not None:
         state.leases.retire(previous.lease)

@@ -88,6 +88,7 @@ class Settings:
     state_dir: Path
     flags: dict[str, object] = field(default_factory=dict)
     splice: bool = True
+    request_log: bool = True  # a line on the terminal for each request
     tools: tuple[Handler, ...] = ()  # of the program that runs us as a library, besides conf/tools
     validator: Callable[[str], Any] | None = None  # the same, in the place of check_api_key
 
@@ -109,6 +110,7 @@ class State:
         self.redactor = Redactor(vault)
         self.sessions = Sessions(settings.state_dir / SESSIONS)
         self.records = Records(settings.logs_dir, settings.state_dir, loop, scrub=self.redactor.lines)
+        self.records.lines.enabled = settings.request_log
         self.recorder: Recorder = self.records.recorder
         self.governor = Governor(loop, settings.state_dir, self.records)
         self.running: dict[str, Served] = {}

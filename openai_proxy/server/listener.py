@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
 
+from openai_proxy import addresses
 from openai_proxy.errors import BadRequest
 from openai_proxy.server.connection import ConnectionServer, FastPath, RelayingConnection
 
@@ -71,7 +72,7 @@ class Listener:
             _share(sockets, False)
         for server in before:
             server.close()
-        log.info("%s", ready_line(host, self.port))
+        log.info("serving on %s now", ", ".join(f"{url}/v1" for url in addresses.urls(self.hosts, self.port or port)))
 
     async def _open_sockets(self, host: str, port: int, *, shared: bool) -> None:
         loop = asyncio.get_running_loop()
@@ -100,6 +101,7 @@ class Listener:
             sock.setblocking(False)
             create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
             self._open.append(await create(self.server, sock=sock, backlog=BACKLOG))
+        self._sockets = list(sockets)
 
     async def open_unix(self, path: Path) -> None:
         """Listen on a Unix socket only this user can reach."""
@@ -120,6 +122,19 @@ class Listener:
                 if sock.family in (socket.AF_INET, socket.AF_INET6):
                     return int(sock.getsockname()[1])
         return None
+
+    @property
+    def hosts(self) -> list[str]:
+        """The addresses listened on; a socket for both families counts for "0.0.0.0" as well."""
+        found: list[str] = []
+        for sock in self._sockets:
+            if sock.family not in (socket.AF_INET, socket.AF_INET6):
+                continue
+            host = str(sock.getsockname()[0])
+            if host == "::" and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+                found.append("0.0.0.0")  # noqa: S104 - told, not bound
+            found.append(host)
+        return list(dict.fromkeys(found))
 
     def close(self) -> None:
         """Accept no more. Open connections go on."""
@@ -164,9 +179,3 @@ def _listening(family: int, address: Any, shared: bool) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def ready_line(host: str, port: int | None) -> str:
-    """What a person wants to read at start."""
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - shown, not bound
-    return f"serving on http://{shown}:{port}/v1"

@@ -24,11 +24,12 @@ from openai_proxy.dialects.messages.read_message import (
 from openai_proxy.dialects.messages.read_stream import ChunkStream
 from openai_proxy.dialects.messages.write_request import Translated, to_messages
 from openai_proxy.dialects.sse import EventSplitter
-from openai_proxy.errors import ProxyError, UpstreamAuthError, UpstreamError, UpstreamInvalid
+from openai_proxy.errors import ProxyError, UpstreamError, UpstreamInvalid
 from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse
 from openai_proxy.protocols.json_members import parse_object
 from openai_proxy.upstream.anthropic_models import ModelBook
 from openai_proxy.upstream.inprocess import BytesResponse, ConvertedResponse, collect, error_response, json_response
+from openai_proxy.upstream.refusals import must_list
 from openai_proxy.upstream.translating import (
     IN_THREAD,
     MAX_ANSWER,
@@ -203,10 +204,7 @@ class AnthropicProvider:
         question = UpstreamRequest("GET", path, query, [(b"Accept", b"application/json")])
         response = await self._raw(question, chosen, question.headers)
         try:
-            if response.status in (401, 403):
-                raise UpstreamAuthError(f"The connection '{self.name}' refused its key.")
-            if response.status != 200:
-                raise UpstreamInvalid(f"The connection '{self.name}' gave no model list (status {response.status}).")
+            await must_list(self.name, response)
             must_be_plain(response)
             return answer_object(await response.read(MAX_ANSWER))
         finally:

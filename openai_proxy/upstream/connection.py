@@ -177,7 +177,8 @@ class HttpConnection:
             self._owner.watch.discard(self)
             return
         if limits.total is not None and now - self._started >= limits.total:
-            self._fail(UpstreamTimeout(f"{self._name} took too long to answer."))
+            cause = f"not done within {limits.total:g} s (timeout.total)"
+            self._fail(UpstreamTimeout(f"{self._name} took too long to answer.", cause=cause))
             return
         if self._stirred or self.held:
             self._stirred = False
@@ -186,10 +187,15 @@ class HttpConnection:
         quiet = now - self._quiet_since
         if self.head is None:
             if limits.first_byte is not None and quiet >= limits.first_byte:
-                self._fail(UpstreamTimeout(f"{self._name} did not answer in time."))
+                cause = f"no answer within {limits.first_byte:g} s (timeout.first_byte)"
+                self._fail(UpstreamTimeout(f"{self._name} did not answer in time.", cause=cause))
         elif limits.idle is not None and quiet >= limits.idle:
             self._fail(
-                UpstreamTimeout(f"{self._name} stopped in the middle of its answer.", code="upstream_idle_timeout")
+                UpstreamTimeout(
+                    f"{self._name} stopped in the middle of its answer.",
+                    code="upstream_idle_timeout",
+                    cause=f"silent for {limits.idle:g} s in the middle of its answer (timeout.idle)",
+                )
             )
 
     @property

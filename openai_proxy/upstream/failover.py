@@ -33,7 +33,7 @@ from openai_proxy.exchange import Attempt, Exchange, Target, UpstreamRequest
 from openai_proxy.upstream.health import Health, Opened, Upstreams
 from openai_proxy.upstream.keyring import key_id
 from openai_proxy.upstream.openai import REPLAYABLE_PATHS
-from openai_proxy.upstream.refusals import Peeked, body_says, retry_after
+from openai_proxy.upstream.refusals import CURIOSITY, PATIENCE, Peeked, body_says, retry_after, said
 
 REFUSALS = frozenset({401, 402, 403, 429})
 RETRYABLE = frozenset({408, 409, 429, *range(500, 600)})
@@ -68,6 +68,7 @@ async def open_first(
     if first is None and failed is None:
         targets = upstreams.health.ordered(targets, exchange.model, upstreams.keys)
         if len(targets) == 1 and (told := upstreams.health.lone(targets[0], exchange.model)) is not None:
+            exchange.connection, exchange.cause = targets[0].connection, told.cause
             raise told
     plan = _Plan(upstreams, make, exchange, first, failed)
     plan.preferred = preferred
@@ -150,8 +151,9 @@ class _Plan:
                 self.let_go()
                 return opened
             wait = retry_after(opened.response.headers)
+            body = await self._explain(opened)
             if status in REFUSALS and own_key is not None:
-                wait = await self._rest(opened, own_key, wait)
+                wait = self._rest(opened, own_key, wait, body)
             if own_key is not None:
                 used.add(own_key)
             if not _sendable_again(request):
@@ -189,17 +191,24 @@ class _Plan:
             kept.response.close()
         self._kept = opened
 
-    async def _rest(self, opened: Opened, key: str, wait: float | None) -> float | None:
-        """Let the refused key rest; the seconds the provider asks for."""
+    async def _explain(self, opened: Opened) -> bytes:
+        """Have the attempt say what the provider said; the beginning of its body."""
         response = opened.response
-        money = response.status == 402
-        if response.status in (402, 429):
-            peeked = Peeked(response)
-            opened.response = peeked
-            asked, short = body_says(await peeked.peek())
+        peeked = opened.response = Peeked(response)
+        body = await peeked.peek(PATIENCE if response.status in (402, 429) else CURIOSITY)
+        if self._exchange.attempts:
+            self._exchange.attempts[-1].cause = said(body)
+        return body
+
+    def _rest(self, opened: Opened, key: str, wait: float | None, body: bytes) -> float | None:
+        """Let the refused key rest; the seconds the provider asks for."""
+        status = opened.response.status
+        money = status == 402
+        if status in (402, 429):
+            asked, short = body_says(body)
             money = money or short
             wait = wait if wait is not None else asked
-        self._health.keys.refused(opened.target.connection, key, response.status, wait, money=money)
+        self._health.keys.refused(opened.target.connection, key, status, wait, money=money, why=said(body))
         return wait if not money else None
 
     async def _answer(
@@ -227,7 +236,7 @@ class _Plan:
         try:
             response = await provider.send(request, key)
         except ProxyError as error:
-            attempt.error = error.code
+            attempt.failed(error)
             raise
         finally:
             attempt.duration = time.monotonic() - started

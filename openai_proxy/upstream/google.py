@@ -11,10 +11,11 @@ import orjson
 from openai_proxy.dialects.chat.google.repair import StreamRepair, repair_completion, unwrap_error
 from openai_proxy.dialects.chat.google.request import PREFIX, Edits, adapt, learn_unknown
 from openai_proxy.dialects.chat.google.signatures import Signatures
-from openai_proxy.errors import ProxyError, UpstreamAuthError, UpstreamError, UpstreamInvalid
+from openai_proxy.errors import ProxyError, UpstreamError, UpstreamInvalid
 from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse
 from openai_proxy.protocols.json_members import edit, parse_object
 from openai_proxy.upstream.inprocess import BytesResponse, ConvertedResponse, collect, error_response
+from openai_proxy.upstream.refusals import must_list
 from openai_proxy.upstream.translating import (
     IN_THREAD,
     MAX_ANSWER,
@@ -69,10 +70,7 @@ class GoogleProvider:
         request = UpstreamRequest("GET", "/models", headers=[(b"Accept", b"application/json"), _IDENTITY])
         response = await self._ask(request, self._keys[0] if self._keys else None)
         try:
-            if response.status in (401, 403):
-                raise UpstreamAuthError(f"The connection '{self.name}' refused its key.")
-            if response.status != 200:
-                raise UpstreamInvalid(f"The connection '{self.name}' gave no model list (status {response.status}).")
+            await must_list(self.name, response)
             must_be_plain(response)
             document = answer_object(await response.read(MAX_ANSWER))
         finally:

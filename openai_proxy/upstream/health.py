@@ -10,6 +10,7 @@ trouble already.
 Lives as long as the process. While all is well a request pays two comparisons (`calm`).
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from openai_proxy.errors import UpstreamError
 from openai_proxy.exchange import Target, UpstreamResponse
 from openai_proxy.upstream.keyring import KeyRing
 from openai_proxy.upstream.provider import Provider
+
+log = logging.getLogger(__name__)
 
 STRIKES: Final = 5
 FIRST_PAUSE: Final = 30.0
@@ -93,7 +96,8 @@ class Health:
         kind = type(known) if known is not None else UpstreamError
         code = known.code if known is not None else "upstream_resting"
         status = known.status if known is not None else 503
-        return kind(text, code=code, status=status, headers={"Retry-After": str(int(wait) + 1)})
+        cause = f"not asked again so soon after: {known.cause or known.message}" if known is not None else None
+        return kind(text, code=code, status=status, headers={"Retry-After": str(int(wait) + 1)}, cause=cause)
 
     def begun(self, target: Target, model: str | None) -> None:
         """A request goes to `target`: if its breaker is open, this is the one that tries."""
@@ -106,7 +110,9 @@ class Health:
     def well(self, target: Target, model: str | None, key: str | None) -> None:
         """`target` gave a sound answer."""
         if self._breakers:
-            self._breakers.pop((target.connection, target.model or model or ""), None)
+            breaker = self._breakers.pop((target.connection, target.model or model or ""), None)
+            if breaker is not None and breaker.open:
+                log.info("%s answers again", _named(target, model))
         if key is not None:
             self.keys.answered(target.connection, key)
 
@@ -124,6 +130,9 @@ class Health:
             return  # one of many that were under way: no more news
         breaker.trying = False
         breaker.strikes += 1
+        if breaker.strikes == STRIKES:
+            why = f": {error.cause or error.message}" if error is not None else ""
+            log.warning("%s failed %d times in a row and is given a pause%s", _named(target, model), STRIKES, why)
         if breaker.open:
             breaker.tried = now
             breaker.until = now + _pause(breaker.strikes)
@@ -138,6 +147,10 @@ class Health:
         """For the status: how many keys rest, and the models whose breaker is open."""
         broken = [model for (name, model), b in self._breakers.items() if name == connection and b.open]
         return self.keys.resting(connection), broken
+
+
+def _named(target: Target, model: str | None) -> str:
+    return f"{target.connection}.{(target.model or model or '')[:80]}".rstrip(".")
 
 
 def _pause(strikes: int) -> float:

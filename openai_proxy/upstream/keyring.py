@@ -12,7 +12,7 @@ answer from the provider says more than one of ours.
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -38,6 +38,8 @@ class KeyRing:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self.names: Mapping[str, str] = {}
+        """What the owner calls a key (its variable, its place in the file), by `key_id`."""
         self._turn: dict[str, int] = {}
         self._rests: dict[tuple[str, str], _Rest] = {}
 
@@ -67,11 +69,19 @@ class KeyRing:
 
     def answered(self, connection: str, key: str) -> None:
         """The key works."""
-        if self._rests:
-            self._rests.pop((connection, key), None)
+        if self._rests and self._rests.pop((connection, key), None) is not None:
+            log.info("%s: %s works again", connection, self._name(key))
 
-    def refused(self, connection: str, key: str, status: int, asked: float | None, *, money: bool) -> None:
-        """The provider answered 401, 402, 403 or 429. `asked` are the seconds it asks for; `money`: for want of it."""
+    def _name(self, key: str) -> str:
+        return self.names.get(key_id(key)) or "its key"
+
+    def refused(
+        self, connection: str, key: str, status: int, asked: float | None, *, money: bool, why: str | None = None
+    ) -> None:
+        """The provider answered 401, 402, 403 or 429. `asked` are the seconds it asks for; `money`: for want of it.
+
+        `why` is what the provider said, for the log.
+        """
         known = self._rests.get((connection, key))
         strikes = known.strikes + 1 if known is not None else 1
         asked = min(asked, LONGEST_ASKED) if asked is not None else None
@@ -85,8 +95,10 @@ class KeyRing:
             seconds = asked if asked is not None else min(FIRST_REST * 2 ** min(strikes - 1, 10), LONGEST_REST)
         self._rests[connection, key] = _Rest(self._clock() + seconds, strikes)
         level = logging.WARNING if known is None or status == 401 else logging.INFO
-        log.log(level, "connection '%s': key %s answered %d and rests for %.0f s",
-                connection, key_id(key), status, seconds)  # fmt: skip
+        log.log(
+            level, "%s: %s was answered with %d and is not used for %s%s",
+            connection, self._name(key), status, _span(seconds), f": {why}" if why else "",
+        )  # fmt: skip
 
     def forget(self, connection: str) -> None:
         """The connection was edited: its keys begin anew."""
@@ -107,3 +119,10 @@ class KeyRing:
 def key_id(key: str) -> str:
     """What may be said of a key: the first 12 hex digits of its SHA-256."""
     return sha256(key.encode()).hexdigest()[:12]
+
+
+def _span(seconds: float) -> str:
+    """A duration for people."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

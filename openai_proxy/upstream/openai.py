@@ -5,10 +5,11 @@ from typing import Any
 import orjson
 
 from openai_proxy.config.connection import ConnectionConfig
-from openai_proxy.errors import UpstreamAuthError, UpstreamInvalid
+from openai_proxy.errors import UpstreamInvalid
 from openai_proxy.exchange import Headers, UpstreamRequest
 from openai_proxy.upstream import http_client
 from openai_proxy.upstream.pool import Pool
+from openai_proxy.upstream.refusals import must_list
 from openai_proxy.upstream.response import StreamedResponse
 
 MAX_MODEL_LIST = 16 * 1024 * 1024  # OpenRouter's list is 0.5 MB
@@ -106,10 +107,7 @@ class OpenAIProvider:
         key = self.config.api_keys[0] if self.config.api_keys else None
         response = await self.send(UpstreamRequest("GET", "/models", headers=[(b"Accept", b"application/json")]), key)
         try:
-            if response.status in (401, 403):
-                raise UpstreamAuthError(f"The connection '{self.name}' refused its key.")
-            if response.status != 200:
-                raise UpstreamInvalid(f"The connection '{self.name}' gave no model list (status {response.status}).")
+            await must_list(self.name, response)
             body = await response.read(MAX_MODEL_LIST)
         finally:
             response.close()

@@ -82,16 +82,28 @@ class Pool(Owner):
         try:
             async with asyncio.timeout(timeout):
                 return await self._connect()
-        except TimeoutError:
-            raise UpstreamTimeout(f"{who} could not be reached in time.", code="upstream_connect_timeout") from None
-        except (ssl.SSLError, ssl.CertificateError):
-            raise UpstreamTLSError(f"{who} has no valid TLS certificate, or does not speak TLS.") from None
-        except ConnectionResetError:
+        except TimeoutError as error:
+            if error.errno is None:  # ours; the kernel's own has a number
+                cause = f"no connection to {self.origin.host}:{self.origin.port} within {timeout:g} s (timeout.connect)"
+                raise UpstreamTimeout(
+                    f"{who} could not be reached in time.", code="upstream_connect_timeout", cause=cause
+                ) from None
+            raise UpstreamUnreachable(f"{who} cannot be reached.", cause=self._cause(error)) from None
+        except (ssl.SSLError, ssl.CertificateError) as error:
+            raise UpstreamTLSError(
+                f"{who} has no valid TLS certificate, or does not speak TLS.", cause=self._cause(error)
+            ) from None
+        except ConnectionResetError as error:
             # During a TLS handshake the peer's reset is how many plain-text servers answer a ClientHello.
-            error: type[UpstreamError] = UpstreamTLSError if self.origin.tls else UpstreamUnreachable
-            raise error(f"{who} refused the connection.") from None
-        except (OSError, UnicodeError):
-            raise UpstreamUnreachable(f"{who} cannot be reached.") from None
+            kind: type[UpstreamError] = UpstreamTLSError if self.origin.tls else UpstreamUnreachable
+            raise kind(f"{who} refused the connection.", cause=self._cause(error)) from None
+        except (OSError, UnicodeError) as error:
+            raise UpstreamUnreachable(f"{who} cannot be reached.", cause=self._cause(error)) from None
+
+    def _cause(self, error: Exception) -> str:
+        from openai_proxy.upstream import causes  # only where something is wrong
+
+        return causes.of_connecting(error, self.origin.host, self.origin.port, ca_file=False)
 
     async def _connect(self) -> HttpConnection:
         loop = self._loop

@@ -7,6 +7,7 @@ error.code "insufficient_quota", error.type "billing_error"  no money: waiting s
 
 import asyncio
 import math
+import re
 import time
 import zlib
 from collections.abc import Iterator
@@ -15,12 +16,15 @@ from typing import Any
 
 import orjson
 
-from openai_proxy.errors import UpstreamError
+from openai_proxy.errors import UpstreamAuthError, UpstreamError, UpstreamInvalid
 from openai_proxy.exchange import Headers, UpstreamResponse
 
 MAX_BODY = 64 * 1024
-PATIENCE = 2.0  # seconds for the body of a refusal
+PATIENCE = 2.0  # seconds for the body of a refusal that may say how long to wait
+CURIOSITY = 0.2  # seconds for the body of any other: it is only told to the owner
+MAX_SAID = 300  # characters of a provider's own words
 
+_TITLE = re.compile(r"<title[^<>]{0,100}>([^<]{1,500})</title", re.IGNORECASE)
 _NO_MONEY = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached", "insufficient_credits"})
 
 
@@ -60,6 +64,30 @@ def body_says(body: bytes) -> tuple[float | None, bool]:
     return next(_delays(error.get("details")), None), money
 
 
+def said(body: bytes) -> str | None:
+    """What an error body says, in one line for the owner; None if that cannot be told.
+
+    Understands `error.message`, `message` and `detail` (OpenAI, Anthropic, Google, FastAPI) and the title of a page.
+    """
+    try:
+        found: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        text = body.decode("utf-8", "replace")
+        page = _TITLE.search(text)
+        return _one_line(page[1] if page is not None else "" if "<" in text else text)
+    for _ in range(4):
+        if isinstance(found, list):
+            found = found[0] if found else None
+        if not isinstance(found, dict):
+            break
+        found = next((found[name] for name in ("error", "message", "detail", "msg") if found.get(name)), None)
+    return _one_line(found) if isinstance(found, str) else None
+
+
+def _one_line(text: str) -> str | None:
+    return " ".join(text[: 4 * MAX_SAID].split())[:MAX_SAID] or None
+
+
 def _delays(details: Any) -> Iterator[float]:
     for detail in details if isinstance(details, list) else ():
         delay = detail.get("retryDelay") if isinstance(detail, dict) else None
@@ -70,6 +98,20 @@ def _delays(details: Any) -> Iterator[float]:
                 continue
             if seconds is not None:
                 yield seconds
+
+
+async def must_list(connection: str, response: UpstreamResponse) -> None:
+    """Raise, with what the provider says, unless `response` to a question for models is a 200."""
+    status = response.status
+    if status == 200:
+        return
+    words = said(await Peeked(response).peek(CURIOSITY))
+    cause = f"HTTP {status}{f': {words}' if words else ''}"
+    if status in (401, 403):
+        raise UpstreamAuthError(f"The connection '{connection}' refused its key.", cause=f"refused its key ({cause})")
+    raise UpstreamInvalid(
+        f"The connection '{connection}' gave no model list (status {status}).", cause=f"no model list ({cause})"
+    )
 
 
 class Peeked:
@@ -83,11 +125,12 @@ class Peeked:
         self.reason = response.reason
         self.headers = response.headers
 
-    async def peek(self) -> bytes:
-        """The body as far as it comes within PATIENCE and MAX_BODY, inflated. What fails here fails the reader."""
+    async def peek(self, patience: float = PATIENCE) -> bytes:
+        """The body as far as it comes within `patience` seconds and MAX_BODY, inflated. What fails here fails the
+        reader."""
         size = 0
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 while size <= MAX_BODY and (piece := await self._response.chunk()):
                     self._pieces.append(piece)
                     size += len(piece)

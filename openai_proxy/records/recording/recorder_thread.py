@@ -20,6 +20,7 @@ from openai_proxy.records.recording.entry import CLOSE, DATA, LINES, TOOL, Entry
 from openai_proxy.records.recording.finished_exchange import Finished, Sink, Sum, Work
 from openai_proxy.records.recording.short_line import Lines
 from openai_proxy.records.recording.traffic_class import settle
+from openai_proxy.records.terminal.requests import RequestLines
 from openai_proxy.records.writing import chatlog, textjson
 from openai_proxy.records.writing.conversation import Conversations
 from openai_proxy.records.writing.requests import bounded, messages_of, without_blobs
@@ -60,6 +61,11 @@ class Scribe:
         self.readers: tuple[Sink, ...] = ()  # loggers, who want whole answers and say so by `detailed`
         self.chores: tuple[Callable[[bool], float | None], ...] = ()
         self.detailed: Callable[[], int] = int  # not 0: somebody wants whole answers, not only their sums
+        self.lines = RequestLines()
+
+    def wants_each(self) -> bool:
+        """True if somebody is to be told of each exchange, not only of sums."""
+        return bool(self.sinks) or self.lines.wanted()
 
     @property
     def lost(self) -> int:
@@ -79,6 +85,8 @@ class Scribe:
         if entry.lost:
             if kind == CLOSE:
                 self.metrics.finished(entry.exchange, entry.status, Tokens(), entry.error_code)
+                lost = Finished(entry.exchange, entry.status, _NO_WORK, Tokens(), entry.error_code, entry.message)
+                self._tell(lost, (self.lines.finished,))
             return
         work = entry.work
         if work is None:
@@ -130,8 +138,10 @@ class Scribe:
         for entry in lines.sums:
             settle(entry, self)
         self.settle_some()
-        for exchange, tokens in lines.single:
+        for exchange, tokens in lines.single if self.sinks else ():
             self._tell(Finished(exchange, 200, _NO_WORK, tokens, None, None), self.sinks)
+        if self.lines.wanted():
+            self.lines.went_well(lines.single)
 
     def _begin(self, entry: Entry, work: Work) -> None:
         exchange = entry.exchange
@@ -185,7 +195,7 @@ class Scribe:
         self.metrics.finished(exchange, entry.status, tokens, entry.error_code)
         if 200 <= entry.status < 300:
             self.add(exchange, tokens, 1)
-        self._tell(finished, self.sinks + self.readers)
+        self._tell(finished, (*self.sinks, *self.readers, self.lines.finished))
 
     def add(self, exchange: Exchange, tokens: Tokens, number: int) -> None:
         """Tell of `number` exchanges that went well and were as `exchange`; `tokens` are those of all."""

@@ -15,6 +15,7 @@ from openai_proxy.records.recording.finished_exchange import Finished
 from openai_proxy.records.recording.live_events import EventBus
 from openai_proxy.records.recording.recorder import Recorder
 from openai_proxy.records.recording.recorder_thread import Scribe
+from openai_proxy.records.terminal.output import settle as settle_repeats
 from openai_proxy.records.writing.retention import Retention
 
 USAGE_FILE = "usage.sqlite3"
@@ -56,10 +57,11 @@ class Records:
         )
         self._scribe.sums = (self.usage.add,)
         self._scribe.readers = (self.feeds.feed,)
-        self._scribe.chores = (self.usage.settle, self._retention.step)
+        self._scribe.chores = (self.usage.settle, self._retention.step, self._scribe.lines.settle, settle_repeats)
         self._scribe.detailed = self.feeds.__len__
         self.recorder = Recorder(self._scribe, loop)
         self.open = self.recorder.open
+        self.lines = self._scribe.lines
 
     def configure(
         self,

@@ -19,7 +19,6 @@ import orjson
 from openai_proxy.exchange import Exchange, Outcome
 from openai_proxy.records.reading.tokens import Tokens, read_usage
 from openai_proxy.records.recording.entry import SMALL, Entry
-from openai_proxy.records.recording.finished_exchange import Sink
 from openai_proxy.records.recording.traffic_class import Kind, Kinds, Sum
 from openai_proxy.records.writing import chatlog
 from openai_proxy.records.writing.conversation import Conversations
@@ -59,7 +58,10 @@ class Books(Protocol):
     """The general way, as far as the short one knows it."""
 
     conversations: Conversations
-    sinks: tuple[Sink, ...]
+
+    def wants_each(self) -> bool:
+        """True if somebody is to be told of each exchange."""
+        ...
 
 
 class Express:
@@ -175,7 +177,7 @@ class Express:
             made.files[kind.key] = [line, answer]
         else:
             lines += (line, answer)
-        if self._books.sinks:
+        if self._books.wants_each():
             made.single.append((exchange, tokens))
         self._sum(kind, exchange, duration, first, tokens)
         return True

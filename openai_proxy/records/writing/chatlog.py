@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from openai_proxy.exchange import Exchange, Outcome
 from openai_proxy.records.recording.finished_exchange import Finished
+from openai_proxy.records.recording.reasons import reason
 from openai_proxy.records.writing import textjson
 from openai_proxy.records.writing.files import LineFiles
 from openai_proxy.records.writing.names import file_name
@@ -121,8 +122,8 @@ class ChatLog:
             record = self._record("error", exchange, conversation, at)
             record["status"] = finished.status or exchange.status
             record["code"] = finished.error_code
-            if finished.message:
-                record["message"] = finished.message
+            if (why := reason(finished)) is not None:
+                record["message"] = why
             if answer.error is not None:
                 record["error"] = answer.error
             record["duration_ms"] = round(duration * 1000, 1)
@@ -136,7 +137,7 @@ class ChatLog:
         record["connection"] = exchange.connection
         if exchange.upstream_model is not None and exchange.upstream_model != exchange.model:
             record["upstream_model"] = exchange.upstream_model
-        if len(exchange.attempts) > 1:
+        if len(exchange.attempts) > 1 or any(attempt.cause for attempt in exchange.attempts):
             record["attempts"] = [attempt.told() for attempt in exchange.attempts]
         if work.answer.malformed:
             record["malformed"] = work.answer.malformed
