@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from openai_proxy.agent.emit import Output
 from openai_proxy.agent.plan import Owner, Plan
-from openai_proxy.dialects.chat.deltas import is_object
 from openai_proxy.dialects.chat.fold import REASONING, MessageFold, text_of
 from openai_proxy.dialects.chat.think import ThinkSplitter
 from openai_proxy.errors import UpstreamError, UpstreamIncomplete
@@ -83,7 +82,7 @@ class Round:
         limit = self._begun if finished else self._begun - 1
         while self._released < limit:
             # Fragments of two calls may be interleaved: before the end only a whole object is taken as complete.
-            if not finished and not is_object(calls.arguments(self._released)):
+            if not finished and not calls.is_whole(self._released):
                 break
             call = calls.call(self._released)
             if not self._is_clients(call):

@@ -5,6 +5,7 @@ leniently as providers write it: lines end in LF, CR or CRLF, the space after th
 anywhere, a byte order mark may stand in front, and the last event may lack its blank line (`flush`).
 """
 
+import re
 from typing import Final, NamedTuple
 
 from openai_proxy.errors import UpstreamInvalid
@@ -16,6 +17,8 @@ MAX_EVENT: Final = 32 * 1024 * 1024
 """Bytes one event may have. An inlined image is a few MB of base64; more than this is no answer but a flood."""
 
 _BOM: Final = b"\xef\xbb\xbf"
+_BOUNDARY: Final = re.compile(rb"\n\r?\n|\r\r")
+"""A blank line: `\\r\\n\\r\\n` ends in `\\n\\r\\n`."""
 
 
 class Event(NamedTuple):
@@ -128,6 +131,55 @@ class EventSplitter:
         raise UpstreamInvalid(
             f"The provider sent an event of more than {self._max} bytes.", code="upstream_event_too_large"
         )
+
+
+class RawEvents:
+    """Cuts a byte stream into whole events, each in the very bytes it came in; the bytes may be cut anywhere.
+
+    For a relay that changes some events and passes the others on. Time is linear: while an event has no end, only the
+    new bytes are looked at.
+    """
+
+    __slots__ = ("_max", "_pieces", "_size", "_tail")
+
+    def __init__(self, max_event: int = MAX_EVENT) -> None:
+        self._max = max_event
+        self._pieces: list[bytes] = []  # the event whose end has not come
+        self._size = 0
+        self._tail = b""  # its last two bytes: they may begin a blank line
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The events that `data` completes, blank lines included. Raises UpstreamInvalid for one past the cap."""
+        seam = len(self._tail)
+        match = _BOUNDARY.search(self._tail + data)
+        if match is None:
+            self._hold(data)
+            return []
+        end = match.end() - seam
+        events = [b"".join([*self._pieces, data[:end]])]
+        self._pieces, self._size, self._tail = [], 0, b""
+        start = end
+        for match in _BOUNDARY.finditer(data, end):
+            events.append(data[start : match.end()])
+            start = match.end()
+        if start < len(data):
+            self._hold(data[start:])
+        return events
+
+    def rest(self) -> bytes:
+        """What came behind the last blank line; it is not held any more."""
+        rest = b"".join(self._pieces)
+        self._pieces, self._size, self._tail = [], 0, b""
+        return rest
+
+    def _hold(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._size += len(data)
+        self._tail = (self._tail + data)[-2:]
+        if self._size > self._max:
+            raise UpstreamInvalid(
+                f"The provider sent an event of more than {self._max} bytes.", code="upstream_event_too_large"
+            )
 
 
 def encode(data: bytes) -> bytes:

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from openai_proxy.dialects.sse import EventSplitter
+from openai_proxy.dialects.sse import EventSplitter, RawEvents
 from openai_proxy.exchange import Headers, UpstreamResponse
 from openai_proxy.fastpath.stream_end import is_event_stream
 from openai_proxy.server.headers import field
@@ -51,51 +51,45 @@ class _Opening:
 
     def __init__(self, text: str) -> None:
         self._text: str | None = text
-        self._held = b""
+        self._events = RawEvents()
 
     def feed(self, data: bytes) -> bytes:
         """`data` as it goes on, with the preface once its place has come."""
         if self._text is None:
             return data
-        self._held += data
-        end = _event_end(self._held)
-        if end < 0:
-            return b""
-        first, rest = self._held[:end], self._held[end:]
-        event = _parsed(first)
-        if event is None:  # a comment, or an error: no place for it yet
-            self._held = rest
-            return first + (self.feed(b"") if rest else b"")
-        ahead = _says_something(event)
-        ours = chunk_like(event, self._text, first=ahead)
-        self._text, self._held = None, b""
-        return (ours + first if ahead else first + ours) + rest
+        out: list[bytes] = []
+        for raw in self._events.feed(data):
+            out += (raw,) if self._text is None else self._with_text(raw, self._text)
+        if self._text is None:
+            out.append(self._events.rest())
+        return b"".join(out)
 
     def flush(self) -> bytes:
         """What is still held at the end."""
-        held, self._held = self._held, b""
-        return held
+        return self._events.rest()
+
+    def _with_text(self, raw: bytes, text: str) -> tuple[bytes, ...]:
+        """One event and, if its place is here, the preface, in order."""
+        event = _parsed(raw)
+        if event is None:  # a comment, or an error: no place for it yet
+            return (raw,)
+        ahead = _says_something(event)
+        ours = chunk_like(event, text, first=ahead)
+        self._text = None
+        return (ours, raw) if ahead else (raw, ours)
 
 
 class _MessagesOpening(_Opening):
     """The same for a stream of the Messages API: before the first text, in its block."""
 
-    def feed(self, data: bytes) -> bytes:
-        """`data` as it goes on, with the preface once its place has come."""
-        if self._text is None:
-            return data
-        self._held += data
-        passed = b""
-        while (end := _event_end(self._held)) >= 0:
-            event, self._held = self._held[:end], self._held[end:]
-            index = _text_block(event)
-            if index is not None:
-                delta = {"type": "text_delta", "text": f"{self._text}\n\n"}
-                ours = orjson.dumps({"type": "content_block_delta", "index": index, "delta": delta})
-                self._text = None
-                return b"%bevent: content_block_delta\ndata: %b\n\n%b%b" % (passed, ours, event, self.flush())
-            passed += event
-        return passed
+    def _with_text(self, raw: bytes, text: str) -> tuple[bytes, ...]:
+        index = _text_block(raw)
+        if index is None:
+            return (raw,)
+        delta = {"type": "text_delta", "text": f"{text}\n\n"}
+        ours = orjson.dumps({"type": "content_block_delta", "index": index, "delta": delta})
+        self._text = None
+        return b"event: content_block_delta\ndata: %b\n\n" % ours, raw
 
 
 def _text_block(event: bytes) -> Any:
@@ -109,11 +103,6 @@ def _text_block(event: bytes) -> Any:
             delta = value.get("delta")
             return value.get("index", 0) if isinstance(delta, dict) and delta.get("type") == "text_delta" else None
     return None
-
-
-def _event_end(data: bytes) -> int:
-    ends = [data.find(mark) + len(mark) for mark in (b"\n\n", b"\r\n\r\n", b"\r\r") if mark in data]
-    return min(ends, default=-1)
 
 
 def _parsed(event: bytes) -> dict[str, Any] | None:

@@ -32,7 +32,7 @@ MAX_EXACT: Final = 64 * 1024  # bytes of a body that is written anew to compare 
 _QUOTED: Final = {name: b'"' + name.encode() + b'"' for name in CONTROL}
 _AS_NAME: Final = {name: re.compile(re.escape(quoted) + rb"[ \t\r\n]*:") for name, quoted in _QUOTED.items()}
 """The name before a colon: `"role": "user"` is no second `user` member."""
-_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]', re.DOTALL)
+_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\],:]', re.DOTALL)
 
 
 class Member(NamedTuple):

@@ -6,7 +6,6 @@ one's session cannot even be named. Only sessions in which something was set are
 """
 
 import os
-import re
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +16,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from openai_proxy.dialects.chat.think import without_thoughts
+
 LIMIT = 10_000
 """Sessions kept; the one that was silent longest goes first. About 1 KB each."""
 
 MAX_DRAFTS = 100
-_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -83,7 +83,7 @@ def _mark(*parts: str) -> bytes:
 
 def plain(text: str) -> str:
     """What is compared of a message: clients leave out thoughts and outer space when they quote an answer."""
-    return (_THOUGHTS.sub("", text) if "<think>" in text else text).strip()
+    return without_thoughts(text).strip()
 
 
 def named(caller: str, header: str | None, document: Mapping[str, Any]) -> bytes | None:

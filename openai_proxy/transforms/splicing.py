@@ -4,6 +4,7 @@ The sibling of protocols/json_members for what lies below the top level: a text 
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Mapping
 
 from openai_proxy.transforms.strings import load
@@ -11,8 +12,9 @@ from openai_proxy.transforms.strings import load
 Path = tuple[str | int, ...]
 """Keys and indexes from the top: `("messages", 3, "content", 0, "text")`."""
 
-STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]', re.DOTALL)
+STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+"""Possessive: what has matched is never tried otherwise, so that a text full of escapes needs no memory for it."""
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\],:]', re.DOTALL)
 _SPACE = b" \t\r\n"
 
 Cut = tuple[int, int, bytes]
@@ -43,6 +45,9 @@ class _Scan:
         self._body = body
         self._replace = replace
         self._remove = remove
+        self._removed: dict[Path, list[int]] = {}  # array -> indexes of its elements in `remove`, in order
+        for path in sorted(remove, key=lambda path: path[-1]):
+            self._removed.setdefault(path[:-1], []).append(path[-1])  # type: ignore[arg-type]  # elements of arrays
         self._depths = {len(path) for path in (*replace, *remove)}
         self._path: list[str | int] = []
         self._begins: list[int] = []  # of the value at each step of the path, after its comma, bracket or colon
@@ -88,7 +93,7 @@ class _Scan:
         if path in self._remove:
             index = path[-1]
             assert isinstance(index, int)
-            kept_before = index > sum((*path[:-1], i) in self._remove for i in range(index))
+            kept_before = index > bisect_left(self._removed[path[:-1]], index)
             if kept_before:
                 begin -= 1  # with the comma before it
             elif not last:

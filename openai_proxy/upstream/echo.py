@@ -30,6 +30,8 @@ _BREATH = 32  # chunks between two turns given to the rest of the loop
 _IN_THREAD = 1 << 20  # bytes from which parsing (about 1 ms a MiB) leaves the loop
 _DIMENSIONS = 8
 _MAX_DIMENSIONS = 4096
+_MAX_NUMBERS = 1 << 20  # in all the vectors of one answer
+_MAX_STOPS = 16
 _MAX_BODY = 1 << 30  # the door's own limit is far below
 _STARTED = int(time.time())
 
@@ -158,6 +160,8 @@ def _calls(body: dict[str, Any], text: str) -> list[tuple[str, str, str]]:
 def _cut(text: str, body: dict[str, Any]) -> tuple[list[str], str]:
     """The tokens of `text` up to the first stop sequence and within `max_tokens`, and the finish reason."""
     stop = body.get("stop")
+    if isinstance(stop, list) and len(stop) > _MAX_STOPS:
+        raise BadRequest(f"'stop' takes at most {_MAX_STOPS} texts.", param="stop")
     for sequence in [stop] if isinstance(stop, str) else stop or ():
         if isinstance(sequence, str) and sequence and (at := text.find(sequence)) >= 0:
             text = text[:at]
@@ -229,6 +233,8 @@ def _embeddings(body: dict[str, Any]) -> UpstreamResponse:
     size = body.get("dimensions", _DIMENSIONS)
     if not isinstance(size, int) or not 1 <= size <= _MAX_DIMENSIONS:
         raise BadRequest(f"'dimensions' must be a whole number from 1 to {_MAX_DIMENSIONS}.", param="dimensions")
+    if size * len(inputs) > _MAX_NUMBERS:
+        raise BadRequest("This is too much input for one request.", param="input")
     packed = body.get("encoding_format") == "base64"
     data = []
     for index, item in enumerate(inputs):

@@ -21,19 +21,27 @@ _PAIR = re.compile(
         \s*(?P<end>,|\))""",
     re.VERBOSE,
 )
+_NAME = re.compile(r"[\w-]+")
+_MAX_ODD_NAMES = 64  # names that are no words: each of them is looked for by itself
 _WORDS = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
 _decoder = json.JSONDecoder()
+_MAX_CALLS = 128
 _MAX_ARGUMENTS = 65536  # characters looked at after a name: a model's arguments are far below
 
 
 def asked_calls(text: str, names: list[str]) -> list[tuple[str, dict[str, Any]]]:
     """The calls `text` asks for among the tools called `names`, in the text's order, each tool once."""
-    found: list[tuple[int, str, dict[str, Any]]] = []
-    for name in names:
-        word = re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)
-        if word is not None:
-            found.append((word.start(), name, _arguments(text[word.end() : word.end() + _MAX_ARGUMENTS])))
-    return [(name, arguments) for _, name, arguments in sorted(found, key=lambda call: call[0])]
+    words = frozenset(name for name in names if _NAME.fullmatch(name))
+    places: dict[str, int] = {}
+    for match in _NAME.finditer(text):
+        if match[0] in words and match[0] not in places:
+            places[match[0]] = match.end()
+    for name in [name for name in dict.fromkeys(names) if name not in words][:_MAX_ODD_NAMES]:
+        odd = re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text) if name else None
+        if odd is not None:
+            places[name] = odd.end()
+    asked = sorted(places.items(), key=lambda place: place[1] - len(place[0]))
+    return [(name, _arguments(text[end : end + _MAX_ARGUMENTS])) for name, end in asked[:_MAX_CALLS]]
 
 
 def _arguments(rest: str) -> dict[str, Any]:

@@ -4,8 +4,10 @@ What providers really send was counted in recorded streams: calls without `index
 index 0, ids and names repeated in every fragment or coming late, `arguments: null`.
 """
 
+import re
 import uuid
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -14,8 +16,68 @@ _REPLACED: Final = frozenset({"id", "type", "index", "role", "name", "format", "
 """String members that name a thing: a later value replaces, it never adds to, an earlier one."""
 
 
+_LATEST: Final = 256
+"""Entries at the end of a list among which the one with an index is looked for: a stream goes on with what came last,
+and a search of thousands for each new one takes n² steps."""
+
+MAX_NAME: Final = 256
+"""Characters of a tool's name that are put together from fragments; no tool of anybody's has as many."""
+
+_STRUCTURE: Final = re.compile(r'["\\{}\[\]]')
+
+
 class Pieces(list[str]):
     """A string that is still coming. Joined once at the end: adding to a str member copies it each time."""
+
+    def __init__(self, pieces: Iterable[str] = ()) -> None:
+        super().__init__(pieces)
+        self._seen = 0  # pieces `is_object` has looked at
+        self._depth = 0  # of braces and brackets
+        self._quoted = False
+        self._escaped = False  # the last character of a piece was a backslash within a string
+        self._begun = False
+        self._sound: bool | None = None  # False: it can be no object any more; True: it is one
+
+    def is_object(self) -> bool:
+        """True if the string so far is a whole JSON object. Each piece is looked at once, however often this is asked.
+
+        Only where the braces say that the object has just ended is the whole of it parsed.
+        """
+        while self._seen < len(self) and self._sound is not False:
+            self._look(self[self._seen])
+            self._seen += 1
+        return self._sound is True
+
+    def _look(self, piece: str) -> None:
+        if self._sound or not self._begun:  # nothing but space may stand around it
+            rest = piece.lstrip(" \t\r\n")
+            if not rest:
+                return
+            if self._sound or rest[0] != "{":
+                self._sound = False
+                return
+            self._begun = True
+        position = 0
+        if self._escaped and piece:
+            self._escaped = False
+            position = 1
+        while (found := _STRUCTURE.search(piece, position)) is not None:
+            position = found.end()
+            mark = found[0]
+            if self._quoted:
+                if mark == "\\":
+                    self._escaped = position == len(piece)
+                    position += 1
+                elif mark == '"':
+                    self._quoted = False
+            elif mark == '"':
+                self._quoted = True
+            else:
+                self._depth += 1 if mark in "{[" else -1
+                if self._depth <= 0:
+                    whole = [*self[: self._seen], piece]
+                    self._sound = not piece[position:].strip(" \t\r\n") and is_object("".join(whole))
+                    return
 
 
 def merge(into: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
@@ -48,7 +110,7 @@ def _merge_list(old: list[Any], new: list[Any]) -> list[Any]:
             continue
         # OpenRouter numbers a summary and an encrypted reasoning block alike: the same entry has the same type, too.
         index, kind = item.get("index"), item.get("type")
-        for entry in reversed(old) if index is not None else ():
+        for entry in islice(reversed(old), _LATEST) if index is not None else ():
             if isinstance(entry, dict) and entry.get("index") == index and kind in (None, entry.get("type", kind)):
                 merge(entry, item)
                 break
@@ -143,6 +205,11 @@ class CallFold:
         """The arguments of call `at` as far as they have come."""
         return joined(self._calls[at].get("function", {}).get("arguments") or ())
 
+    def is_whole(self, at: int) -> bool:
+        """True if the arguments of call `at` are a whole JSON object by now."""
+        pieces = self._calls[at].get("function", {}).get("arguments")
+        return isinstance(pieces, Pieces) and pieces.is_object()
+
     def call(self, at: int) -> dict[str, Any]:
         """Call `at` as an entry of `message.tool_calls`: with id and type, `arguments` a string ("{}" if empty)."""
         call = self._calls[at]
@@ -180,7 +247,7 @@ class CallFold:
         known = self._calls[at].get("id")
         if call_id is not None and known is not None:
             return str(known) != call_id
-        return bool(self.name(at)) and is_object(self.arguments(at))
+        return bool(self.name(at)) and self.is_whole(at)
 
     def _add(self, call: dict[str, Any], entry: dict[str, Any], function: dict[str, Any], name: str | None) -> None:
         rest = {k: v for k, v in entry.items() if k not in ("id", "index", "function") and v is not None}
@@ -194,7 +261,8 @@ class CallFold:
                 known = inner.get("name")
                 if name is not None and known != name:
                     # A name in fragments adds up; a name repeated whole does not.
-                    inner["name"] = name if known is None or name.startswith(known) else known + name
+                    name = name if known is None or name.startswith(known) else known + name
+                    inner["name"] = name[:MAX_NAME]
             elif key == "arguments":
                 pieces = inner.setdefault("arguments", Pieces())
                 if isinstance(value, dict | list):

@@ -32,26 +32,26 @@ class ThinkSplitter:
             return text, ""
         said: list[str] = []
         thought: list[str] = []
-        rest, self._held = self._held + text, ""
-        while rest:
+        text, self._held = self._held + text, ""
+        position = 0
+        while position < len(text):
             tag, out = (_CLOSE, thought) if self._inside else (_OPEN, said)
-            at = rest.find(tag)
+            at = text.find(tag, position)
             if at < 0:
-                keep = _partial(rest, tag)
-                cut = len(rest) - keep
-                out.append(rest[:cut])
-                if cut:
-                    self._before = rest[cut - 1]
-                self._held = rest[cut:]
+                cut = len(text) - _partial(text, position, tag)
+                out.append(text[position:cut])
+                if cut > position:
+                    self._before = text[cut - 1]
+                self._held = text[cut:]
                 break
             end = at + len(tag)
-            if tag is _OPEN and (rest[at - 1] if at else self._before) == "`":
-                out.append(rest[:end])
+            if tag is _OPEN and (text[at - 1] if at > position else self._before) == "`":
+                out.append(text[position:end])
             else:
-                out.append(rest[:at])
+                out.append(text[position:at])
                 self._inside = not self._inside
             self._before = ">"
-            rest = rest[end:]
+            position = end
         return "".join(said), "".join(thought)
 
     def flush(self) -> tuple[str, str]:
@@ -60,12 +60,34 @@ class ThinkSplitter:
         return ("", held) if self._inside else (held, "")
 
 
-def _partial(text: str, tag: str) -> int:
-    """Length of the longest end of `text` that is a beginning of `tag`."""
-    for size in range(min(len(tag) - 1, len(text)), 0, -1):
+def _partial(text: str, position: int, tag: str) -> int:
+    """Length of the longest end of `text[position:]` that is a beginning of `tag`."""
+    for size in range(min(len(tag) - 1, len(text) - position), 0, -1):
         if tag.startswith(text[-size:]):
             return size
     return 0
+
+
+def without_thoughts(text: str) -> str:
+    """`text` without every closed `<think>…</think>`: what clients leave out when they quote an answer.
+
+    Plain searches from where the last one ended, so that the time is linear: a pattern would look for the missing
+    `</think>` again from every `<think>`.
+    """
+    at = text.find(_OPEN)
+    if at < 0:
+        return text
+    kept: list[str] = []
+    position = 0
+    while at >= 0:
+        end = text.find(_CLOSE, at + len(_OPEN))
+        if end < 0:
+            break
+        kept.append(text[position:at])
+        position = end + len(_CLOSE)
+        at = text.find(_OPEN, position)
+    kept.append(text[position:])
+    return "".join(kept)
 
 
 def split_think(text: str) -> tuple[str, str]:

@@ -119,9 +119,13 @@ def thinking_blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
         if kind == "reasoning.encrypted" and isinstance(detail.get("data"), str):
             made[index] = {"type": "redacted_thinking", "data": detail["data"]}
         elif kind == "reasoning.text":
-            block = made.setdefault(index, {"type": "thinking", "thinking": "", "signature": ""})
-            block["thinking"] = block.get("thinking", "") + (detail.get("text") or "")
-            block["signature"] = detail.get("signature") or block.get("signature", "")
+            block = made.setdefault(index, {"type": "thinking", "thinking": [], "signature": ""})
+            if block["type"] == "thinking":
+                block["thinking"].append(detail.get("text") or "")
+                block["signature"] = detail.get("signature") or block["signature"]
+    for block in made.values():
+        if block["type"] == "thinking":
+            block["thinking"] = "".join(block["thinking"])
     return [block for block in made.values() if block["type"] == "redacted_thinking" or block["signature"]]
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from openai_proxy.dialects.chat.chunks import new_id
-from openai_proxy.dialects.chat.deltas import CallFold, is_object
+from openai_proxy.dialects.chat.deltas import CallFold
 from openai_proxy.dialects.chat.fold import text_of
 from openai_proxy.dialects.messages.content import THINKING_FORMAT, thinking_blocks
 from openai_proxy.dialects.sse import DONE, EventSplitter
@@ -224,7 +224,7 @@ class MessageStream:
         if at in self._told or not self._calls.name(at):
             return
         # Only one block is open at a time. A call that began before the open one is whole waits for the end.
-        if self._open != "call" or is_object(self._calls.arguments(self._current)):
+        if self._open != "call" or self._calls.is_whole(self._current):
             self._tell(at, made)
 
     def _tell(self, at: int, made: list[bytes]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from openai_proxy.records.reading.answer import Answer
 from openai_proxy.records.writing import textjson
 
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 _TEXTS: Final = ("content", "reasoning_content", "reasoning", "refusal")
 _WORD: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:+"
 """What may differ in the frames: a number, a time, an id, padding; nothing that ends a JSON string or begins one."""

@@ -11,7 +11,8 @@ block of whole events is tried in this order (per event of 200 bytes, CPython 3.
 - event by event, whatever the stream looks like (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 """
 
-from typing import Any
+import re
+from typing import Any, Final
 
 import orjson
 
@@ -21,6 +22,9 @@ from openai_proxy.records.reading.event_templates import Template, learn
 from openai_proxy.records.writing import textjson
 
 MAX_EVENT = 8 * 1024 * 1024  # bytes of one event; a longer one is counted and passed over
+MAX_MALFORMED = 1000  # events that are no JSON, after which a stream is not read any further
+_BLANK: Final = re.compile(rb"\n[\r\n]|\r\r")
+"""Where an empty line may be. CR, LF and CRLF all end a line."""
 _DONE = b"data: [DONE]\n\n"
 _SAMPLE = 4  # events of a block that are parsed to learn from: the first of a stream often holds but the role
 _FRUITLESS = 3  # templates learnt in vain before a stream is taken for one whose events differ
@@ -44,7 +48,8 @@ class StreamReader:
         """Fold every event that is whole with `data`."""
         if self._held:
             # The end of an event may be cut in two; only where it could now be seen is what was held looked at again.
-            if b"\n" not in data and b"\r" not in data and self._held_size + len(data) <= MAX_EVENT:
+            seam = self._held[-1][-1:]
+            if _BLANK.search(seam + data) is None and self._held_size + len(data) <= MAX_EVENT:
                 self._hold(data)
                 return
             data = b"".join([*self._held, data])
@@ -153,6 +158,8 @@ class StreamReader:
 
     def _each(self, block: bytes) -> None:
         for event in block.split(b"\n\n"):
+            if self._answer.malformed > MAX_MALFORMED:
+                return
             data = [
                 line[6:] if line.startswith(b"data: ") else line[5:]
                 for line in event.split(b"\n")

@@ -9,7 +9,6 @@ minute shares one, so that it fills a file and not a directory, and is not follo
 """
 
 import random
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,12 +16,12 @@ from hashlib import blake2b
 from threading import Lock
 from typing import Any, Final
 
+from openai_proxy.dialects.chat.think import without_thoughts
 from openai_proxy.exchange import Exchange
 
 LIMIT: Final = 20_000  # openings remembered, about 200 bytes each
 BULK: Final = 100  # new conversations a minute and caller
 _MAX_ID: Final = 200  # characters of an id a client chose
-_THOUGHTS: Final = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
 def _bounded(text: str) -> str:
@@ -53,8 +52,7 @@ def plain(content: Any) -> str:
         content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
     if not isinstance(content, str):
         return ""
-    text = _THOUGHTS.sub("", content) if "<think>" in content else content
-    return text.strip()
+    return without_thoughts(content).strip()
 
 
 def call_names(calls: Any) -> str:

@@ -9,7 +9,7 @@ import re
 
 _SPACE = b" \t\r\n"
 _FEW = 64  # quotes with backslashes that are passed one by one
-_REST = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_REST = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 def enclosing(body: bytes, outside: int, place: int) -> tuple[int, int] | None:

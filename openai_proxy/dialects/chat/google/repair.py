@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import orjson
 
-from openai_proxy.dialects.chat.deltas import is_object, new_call_id
+from openai_proxy.dialects.chat.deltas import Pieces, new_call_id
 from openai_proxy.dialects.chat.google.signatures import Signatures, signature_of
+from openai_proxy.dialects.sse import RawEvents
 
-_BOUNDARY: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _DELAY: Final = re.compile(r"(\d+(?:\.\d+)?)s")
 _TYPES: Final = {
     400: "invalid_request_error",
@@ -97,27 +97,16 @@ class StreamRepair:
 
     def __init__(self, signatures: Signatures) -> None:
         self._signatures = signatures
-        self._buffer = b""
-        self._scanned = 0  # bytes of the buffer in which no boundary begins
+        self._events = RawEvents()
         self._choices: dict[int, _Calls] = {}
 
     def feed(self, data: bytes) -> bytes:
         """The events that `data` completes, repaired."""
-        buffer = self._buffer + data if self._buffer else data
-        made: list[bytes] = []
-        start = 0
-        position = self._scanned
-        while (boundary := _BOUNDARY.search(buffer, position)) is not None:
-            position = boundary.end()
-            made.append(self._event(buffer[start:position]))
-            start = position
-        self._buffer = buffer[start:]
-        self._scanned = max(0, len(self._buffer) - 3)
-        return b"".join(made)
+        return b"".join([self._event(raw) for raw in self._events.feed(data)])
 
     def end(self) -> bytes:
         """The last event, if its end is missing."""
-        rest, self._buffer = self._buffer, b""
+        rest = self._events.rest()
         return self._event(rest) if rest else b""
 
     def _event(self, raw: bytes) -> bytes:
@@ -165,8 +154,9 @@ class _Calls:
 
     def __init__(self) -> None:
         self.ids: list[str] = []
+        self._places: dict[str, int] = {}  # id -> its first place in ids
         self._names: list[str] = []
-        self._arguments: list[list[str]] = []
+        self._arguments: list[Pieces] = []
         self._latest: dict[Any, int] = {}  # the provider's index -> our latest call that had it
 
     def repair(self, entry: dict[str, Any]) -> bool:
@@ -187,9 +177,10 @@ class _Calls:
             if function.get("arguments") is None and isinstance(entry.get("function"), dict):
                 entry["function"]["arguments"] = ""
                 touched = True
+            self._places.setdefault(call_id, at)
             self.ids.append(call_id)
             self._names.append(name)
-            self._arguments.append([])
+            self._arguments.append(Pieces())
         if given is not None:
             self._latest[given] = at
         if given != at or isinstance(given, bool):
@@ -204,11 +195,11 @@ class _Calls:
         if not self.ids:
             return None
         known = self._latest.get(given, len(self.ids) - 1) if given is not None else len(self.ids) - 1
-        if call_id and call_id in self.ids:
-            return self.ids.index(call_id)
+        if call_id in self._places:
+            return self._places[call_id]
         if call_id and name:
             return None
-        if name and (given is None or given not in self._latest or is_object("".join(self._arguments[known]))):
+        if name and (given is None or given not in self._latest or self._arguments[known].is_object()):
             return None
         if given is not None and given not in self._latest and (call_id or name):
             return None
