@@ -122,8 +122,8 @@ class AnswerWriter(Protocol):
         ...
 
 
-class Dialect(Protocol):
-    """One API's wire format."""
+class ClientDialect(Protocol):
+    """One API's wire format, as clients speak it."""
 
     @property
     def name(self) -> str:
@@ -132,6 +132,23 @@ class Dialect(Protocol):
 
     def read_request(self, path: str, document: dict[str, Any]) -> IncomingRequest:
         """A client's request to `path` (below the API root, `{model}` and verbs included). Raises BadRequest."""
+        ...
+
+    def write_answer(self, request: IncomingRequest, model: str) -> AnswerWriter:
+        """A writer for the answer to `request`, which names `model`: the name that was asked for."""
+        ...
+
+    def error_body(self, status: int, error: Mapping[str, Any]) -> bytes:
+        """The body of an error answer, from the chat API's error object (`message`, `type`, `param`, `code`)."""
+        ...
+
+
+class ProviderDialect(Protocol):
+    """One API's wire format, as providers speak it."""
+
+    @property
+    def name(self) -> str:
+        """Its key in `DIALECTS`."""
         ...
 
     def write_request(self, chat: dict[str, Any], lessons: Lessons) -> OutgoingRequest:
@@ -143,10 +160,6 @@ class Dialect(Protocol):
         """A reader for the answer to `request`."""
         ...
 
-    def write_answer(self, request: IncomingRequest, model: str) -> AnswerWriter:
-        """A writer for the answer to `request`, which names `model`: the name that was asked for."""
-        ...
 
-    def error_body(self, status: int, error: Mapping[str, Any]) -> bytes:
-        """The body of an error answer, from the chat API's error object (`message`, `type`, `param`, `code`)."""
-        ...
+class Dialect(ClientDialect, ProviderDialect, Protocol):
+    """One API's wire format, both ways."""

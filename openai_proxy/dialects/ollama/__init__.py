@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 from openai_proxy.dialects.base import AnswerReader, AnswerWriter, IncomingRequest, Lessons, OutgoingRequest
 from openai_proxy.dialects.odd_input import as_bad_request
 from openai_proxy.dialects.ollama import embeddings, read_answer, read_request, write_answer, write_request
+from openai_proxy.dialects.ollama.details import Details
 
 _READERS: Final = {
     "/api/chat": read_request.read_chat,
@@ -40,8 +41,8 @@ class OllamaDialect:
     def write_answer(self, request: IncomingRequest, model: str) -> AnswerWriter:
         """A writer for the answer to `request`."""
         details = request.details
-        if isinstance(details, read_request.Details):
-            return write_answer.AnswerWriter(details.kind, model, thinking=details.thinking, memory=details.memory)
+        if isinstance(details, Details):
+            return write_answer.AnswerWriter(details, model)
         return embeddings.Writer(details, model)
 
     def error_body(self, status: int, error: Mapping[str, Any]) -> bytes:

@@ -6,21 +6,21 @@ may name the tool only, or nothing at all (Home Assistant): they are matched to 
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import orjson
 
 from openai_proxy.dialects import media
 from openai_proxy.dialects.base import IncomingRequest
 from openai_proxy.dialects.ollama import memory
+from openai_proxy.dialects.ollama.details import Details
 from openai_proxy.dialects.ollama.options import read_options, read_think
 from openai_proxy.dialects.ollama.write_answer import loaded
 from openai_proxy.dialects.response_format import json_schema
 from openai_proxy.dialects.tool_calls import CallIds
+from openai_proxy.dialects.tool_names import ToolNames
 from openai_proxy.errors import BadRequest
 
-Kind = Literal["chat", "generate"]
 Message = dict[str, Any]
 
 _COMMON: Final = frozenset(
@@ -32,15 +32,6 @@ _IMPOSSIBLE: Final = {"suffix": "Text to be completed up to a suffix", "raw": "A
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Details:
-    """What the writer of the answer has to know of the request."""
-
-    kind: Kind
-    thinking: bool  # whether thoughts are shown
-    memory: tuple[Message, ...] = ()  # of a request to generate: the conversation, for the answer's `context`
-
-
 def read_chat(document: dict[str, Any]) -> IncomingRequest:
     """A request to /api/chat. Without messages it loads the model, and is answered at once. Raises BadRequest."""
     chat = _common(document)
@@ -49,11 +40,11 @@ def read_chat(document: dict[str, Any]) -> IncomingRequest:
         return IncomingRequest(chat, answer=loaded("chat", chat["model"], document.get("keep_alive")))
     if not isinstance(messages, list):
         raise BadRequest("'messages' must be a list.", param="messages")
-    ids = CallIds()
-    chat["messages"] = [_message(message, f"messages[{index}]", ids) for index, message in enumerate(messages)]
+    ids, names = CallIds(), ToolNames()
+    chat["messages"] = [_message(message, f"messages[{index}]", ids, names) for index, message in enumerate(messages)]
     if document.get("tools"):
-        chat["tools"] = _tools(document["tools"])
-    details = Details("chat", thinking=document.get("think") is not False)
+        chat["tools"] = _tools(document["tools"], names)
+    details = Details("chat", thinking=document.get("think") is not False, names=names)
     return IncomingRequest(chat, dropped=_dropped(document, _CHAT), details=details)
 
 
@@ -120,14 +111,15 @@ def _common(document: dict[str, Any]) -> dict[str, Any]:
     return chat
 
 
-def _message(message: Any, param: str, ids: CallIds) -> Message:
+def _message(message: Any, param: str, ids: CallIds, names: ToolNames) -> Message:
     if not isinstance(message, dict):
         raise BadRequest("A message must be an object.", param=param)
     role = message.get("role")
     role = role.lower() if isinstance(role, str) else role
     content = _text(message.get("content"), f"{param}.content")
     if role == "tool":
-        call_id = ids.result(message.get("tool_name") or message.get("name"), message.get("tool_call_id"))
+        name = _text(message.get("tool_name") or message.get("name"), f"{param}.tool_name")
+        call_id = ids.result(names.fit(name) if name else None, message.get("tool_call_id"))
         return {"role": "tool", "tool_call_id": call_id, "content": content}
     if role not in ("system", "user", "assistant"):
         raise BadRequest("A message's role must be system, user, assistant or tool.", param=f"{param}.role")
@@ -141,12 +133,12 @@ def _message(message: Any, param: str, ids: CallIds) -> Message:
             made["reasoning_content"] = thinking
         calls = message.get("tool_calls")
         if calls:
-            made["tool_calls"] = _calls(calls, f"{param}.tool_calls", ids)
+            made["tool_calls"] = _calls(calls, f"{param}.tool_calls", ids, names)
             made["content"] = made["content"] or None
     return made
 
 
-def _calls(calls: Any, param: str, ids: CallIds) -> list[dict[str, Any]]:
+def _calls(calls: Any, param: str, ids: CallIds, names: ToolNames) -> list[dict[str, Any]]:
     if not isinstance(calls, list):
         raise BadRequest("'tool_calls' must be a list.", param=param)
     made = []
@@ -154,7 +146,7 @@ def _calls(calls: Any, param: str, ids: CallIds) -> list[dict[str, Any]]:
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise BadRequest("A tool call needs a function with a name.", param=f"{param}[{index}].function.name")
-        name, arguments = function["name"], function.get("arguments")
+        name, arguments = names.fit(function["name"]), function.get("arguments")
         if not isinstance(arguments, dict | None):
             raise BadRequest("Arguments must be an object.", param=f"{param}[{index}].function.arguments")
         text = orjson.dumps(arguments or {}).decode()
@@ -163,7 +155,7 @@ def _calls(calls: Any, param: str, ids: CallIds) -> list[dict[str, Any]]:
     return made
 
 
-def _tools(tools: Any) -> list[dict[str, Any]]:
+def _tools(tools: Any, names: ToolNames) -> list[dict[str, Any]]:
     if not isinstance(tools, list):
         raise BadRequest("'tools' must be a list.", param="tools")
     made = []
@@ -171,7 +163,7 @@ def _tools(tools: Any) -> list[dict[str, Any]]:
         function = tool.get("function") if isinstance(tool, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise BadRequest("A tool needs a function with a name.", param=f"tools[{index}].function.name")
-        made.append({"type": "function", "function": function})
+        made.append({"type": "function", "function": {**function, "name": names.fit(function["name"])}})
     return made
 
 

@@ -5,13 +5,14 @@ A line holds a piece of text or thought, or whole tool calls with their argument
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 
 from openai_proxy.dialects.base import Chunk
 from openai_proxy.dialects.chat.fold import text_of
+from openai_proxy.dialects.ollama.details import Details
 from openai_proxy.dialects.ollama.memory import remember
 from openai_proxy.dialects.tool_calls import WholeCalls, arguments_object
 from openai_proxy.errors import UpstreamInvalid
@@ -24,17 +25,15 @@ _NOTHING: Final = frozenset({0, "0", "0s", "0m", "0h"})
 
 
 class AnswerWriter:
-    """Writes one answer. `kind`: the endpoint, "chat" or "generate"; `thinking`: whether thoughts are shown.
-
-    `memory` is the conversation that a request to generate carried; its answer carries it on.
-    """
+    """Writes one answer that names `model`."""
 
     stream_type = STREAM_TYPE
 
-    def __init__(self, kind: str, model: str, *, thinking: bool = True, memory: Sequence[dict[str, Any]] = ()) -> None:
-        self._chat = kind == "chat"
-        self._thinking = thinking
-        self._memory = memory
+    def __init__(self, details: Details, model: str) -> None:
+        self._chat = details.kind == "chat"
+        self._thinking = details.thinking
+        self._memory = details.memory
+        self._names = details.names
         self._head = b'{"model":' + orjson.dumps(model) + b',"created_at":"'
         self._before = b'","message":{"role":"assistant","content":' if self._chat else b'","response":'
         self._after = b'},"done":false' if self._chat else b',"done":false'
@@ -99,7 +98,7 @@ class AnswerWriter:
         if not calls:
             return b""
         first = len(self._calls) - len(calls)
-        return self._line("", calls=[_call(call, first + at) for at, call in enumerate(calls)])
+        return self._line("", calls=[self._call(call, first + at) for at, call in enumerate(calls)])
 
     def heartbeat(self) -> bytes:
         """An empty piece of text: a blank line would break clients."""
@@ -121,7 +120,7 @@ class AnswerWriter:
             choice = completion["choices"][0]
             message = choice["message"]
             text, thought = text_of(message.get("content"))
-            calls = [_call(call, at) for at, call in enumerate(message.get("tool_calls") or ())]
+            calls = [self._call(call, at) for at, call in enumerate(message.get("tool_calls") or ())]
             logprobs = (choice.get("logprobs") or {}).get("content")
         except (KeyError, IndexError, TypeError, AttributeError):
             raise UpstreamInvalid("The provider sent an answer that is not understood.") from None
@@ -140,6 +139,12 @@ class AnswerWriter:
         if logprobs:
             ending["logprobs"] = logprobs
         return line + (b"}," if self._chat else b",") + orjson.dumps(ending)[1:]
+
+    def _call(self, call: dict[str, Any], index: int) -> dict[str, Any]:
+        function = call["function"]
+        name = self._names.original(function["name"])
+        arguments = arguments_object(function.get("arguments"))
+        return {"id": call.get("id"), "function": {"index": index, "name": name, "arguments": arguments}}
 
     def _ending(self, text: str) -> dict[str, Any]:
         finish = self._finish if isinstance(self._finish, str) else "stop"
@@ -198,12 +203,6 @@ _TIMINGS: Final = {
     "prompt_eval_duration": "prompt_ms",
     "eval_duration": "predicted_ms",
 }
-
-
-def _call(call: dict[str, Any], index: int) -> dict[str, Any]:
-    function = call["function"]
-    arguments = arguments_object(function.get("arguments"))
-    return {"id": call.get("id"), "function": {"index": index, "name": function["name"], "arguments": arguments}}
 
 
 def loaded(kind: str, model: str, keep_alive: Any) -> bytes:

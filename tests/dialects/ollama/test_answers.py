@@ -83,6 +83,16 @@ def test_calls_are_whole_with_their_arguments_as_an_object() -> None:
     assert last.done_reason == "stop"
 
 
+def test_tools_keep_the_clients_own_names() -> None:
+    asked = {"tools": [{"type": "function", "function": {"name": "light.turn on"}}], "messages": [USER]}
+    request = DIALECT.read_request("/api/chat", {"model": "m", **asked})
+    assert request.chat["tools"][0]["function"]["name"] == "light_turn_on"
+    out = DIALECT.write_answer(request, "m")
+    called = {"index": 0, "id": "a", "function": {"name": "light_turn_on", "arguments": "{}"}}
+    (line,) = lines(out.chunk(chunk({"tool_calls": [called]})))
+    assert line.message.tool_calls[0].function.name == "light.turn on"
+
+
 def test_thoughts_are_shown_unless_told_otherwise() -> None:
     for think, shown in ((None, True), (True, True), (False, False)):
         out = writer(think=think)
