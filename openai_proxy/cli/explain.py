@@ -76,6 +76,7 @@ def lines(generation: object, caller: object, model: str) -> Iterator[str]:
             yield f"    params dropped: {', '.join(rules.drop)}"
         yield from (f"    params default: {key} = {value!r}" for key, value in rules.default.items())
         yield from (f"    params override: {key} = {value!r}" for key, value in rules.override.items())
+        yield from (f"    params renamed: {old} to {new}" for old, new in rules.rename.items())
     if not reached:
         yield f"404: group '{caller.group}' may not use any of these connections"
         return

@@ -35,7 +35,7 @@ def _split_names(value: Any) -> Any:
 
 
 class ParamsConfig(Strict):
-    """What is done to the parameters of a chat-shaped request: first `drop`, then `default`, then `override`.
+    """What is done to the parameters of a chat-shaped request: `drop`, `default`, `override`, `rename`, in this order.
 
     Members of objects are named with dots (`stream_options.include_usage`).
     """
@@ -47,6 +47,9 @@ class ParamsConfig(Strict):
         BeforeValidator(_split_names),
         WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
     ] = Field(default=(), description="Taken out of the request.")
+    rename: dict[str, str] = Field(
+        default={}, description="Sent under another name: {max_tokens: max_completion_tokens}."
+    )
 
 
 class TimeoutConfig(Strict):

@@ -1,8 +1,9 @@
-"""Parameters of chat-shaped requests: what `params` drops, fills in and overrides.
+"""Parameters of chat-shaped requests: what `params` drops, fills in, overrides and renames.
 
 Three places have such rules: the whole house, a connection, an augmented model. Each refines those before it: of two
 values for one name the later place's holds, and what any of them drops is dropped. Then, as contract §2 has it, first
-`drop`, then `default`, then `override`. Names with dots reach into objects (`stream_options.include_usage`).
+`drop`, then `default`, then `override`, and at last `rename`: the other rules are written with the names that clients
+use. Names with dots reach into objects (`stream_options.include_usage`).
 
 A request is chat-shaped if it carries `messages`; all others are left alone. `model`, `messages` and `stream` are not
 parameters: routing, the client and the answer's shape depend on them.
@@ -27,18 +28,20 @@ class Rules:
     default: Mapping[str, Any] = field(default_factory=dict)
     override: Mapping[str, Any] = field(default_factory=dict)
     drop: tuple[str, ...] = ()
+    rename: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.default or self.override or self.drop)
+        return bool(self.default or self.override or self.drop or self.rename)
 
     def refined(self, config: ParamsConfig) -> "Rules":
         """These rules with those of a more particular place laid over them."""
-        if not (config.default or config.override or config.drop):
+        if not (config.default or config.override or config.drop or config.rename):
             return self
         return Rules(
             {**self.default, **_parameters(config.default)},
             {**self.override, **_parameters(config.override)},
             tuple(dict.fromkeys((*self.drop, *(n for n in config.drop if n.partition(".")[0] not in UNTOUCHED)))),
+            {**self.rename, **_names(config.rename)},
         )
 
 
@@ -47,6 +50,11 @@ NONE = Rules()
 
 def _parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name.partition(".")[0] not in UNTOUCHED}
+
+
+def _names(renamed: Mapping[str, str]) -> dict[str, str]:
+    pairs = renamed.items()
+    return {old: new for old, new in pairs if not {old.partition(".")[0], new.partition(".")[0]} & UNTOUCHED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,8 @@ def shape(document: Mapping[str, Any], rules: Rules) -> Changes:
         work.put(name.split("."), value, always=False)
     for name, value in rules.override.items():
         work.put(name.split("."), value, always=True)
+    for old, new in rules.rename.items():
+        work.rename(old.split("."), new.split("."))
     return work.changes()
 
 
@@ -105,6 +115,13 @@ class _Work:
         holder = self._holder(path, make=True, over=always)
         if holder is not None and (always or path[-1] not in holder):
             holder[path[-1]] = copy.deepcopy(value)
+
+    def rename(self, old: list[str], new: list[str]) -> None:
+        """Give the member at `old` the name `new`; where there is one of that name already, that one stays."""
+        holder = self._holder(old, make=False)
+        if holder is None or old[-1] not in holder:
+            return
+        self.put(new, holder.pop(old[-1]), always=False)
 
     def _holder(self, path: list[str], *, make: bool, over: bool = False) -> dict[str, Any] | None:
         """The object that holds the last step of `path`, ready to be written; None if there is none."""

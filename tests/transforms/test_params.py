@@ -39,10 +39,15 @@ def shaped(members: dict[str, Any], *places: dict[str, Any]) -> dict[str, Any]:
         ({"a": {"b": 5}}, {"override": {"a.b.c": 1}}, {"a": {"b": {"c": 1}}}),
         ({"a": {"b": 5, "c": 6}}, {"drop": ["a.b", "a.x.y", "z.z"]}, {"a": {"c": 6}}),
         ({"a": 1}, {"override": {"a": True}}, {"a": True}),
+        ({"a": 1, "b": 2}, {"rename": {"a": "c"}}, {"b": 2, "c": 1}),
+        ({"a": 1, "c": 3}, {"rename": {"a": "c"}}, {"c": 3}),
+        ({}, {"default": {"a": 1}, "rename": {"a": "c", "x": "y"}}, {"c": 1}),
+        ({"a": {"b": 1}}, {"rename": {"a.b": "a.c"}}, {"a": {"c": 1}}),
+        ({"a": 1}, {"rename": {"a": "messages", "model": "b"}}, {"a": 1}),
         ({}, {"drop": ["messages", "model", "stream"], "override": {"model": "x", "stream": True}}, {}),
     ],
 )
-def test_first_drop_then_default_then_override(
+def test_first_drop_then_default_then_override_then_rename(
     members: dict[str, Any], rules: dict[str, Any], result: dict[str, Any]
 ) -> None:
     assert shaped(members, rules) == result
