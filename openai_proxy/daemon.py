@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 
+from openai_proxy.addresses import urls
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.errors import ProxyError
 from openai_proxy.fastpath.fast_connection import FastConnection
@@ -103,6 +104,7 @@ class _Daemon:
             main = Listener(_server(state))
             control = Listener(_server(state, local=True))
             activated = await self._listen(main, control, config)
+            state.addresses = lambda: urls(main.hosts or [config.host], main.port) if main.port is not None else []
             state.reloads = reloads = Reloads(state, prepared.tree, None if activated else main)
             watcher = Watcher(self._loop, lambda: reloads.roots, reloads.noticed)
             helpers = [

@@ -45,6 +45,7 @@ def status_of(state: State) -> dict[str, Any]:
         "version": __version__,
         "started_at": iso(state.started_at),
         "pid": os.getpid(),
+        "addresses": state.addresses(),
         "config": {
             "generation": generation.number,
             "loaded_at": iso(generation.loaded_at),

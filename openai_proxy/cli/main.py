@@ -24,6 +24,7 @@ COMMANDS = {
     "logs": ("openai_proxy.cli.logs", "Read chat logs as conversations."),
     "chat": ("openai_proxy.cli.chat", "Talk to a model of the running daemon."),
     "models": ("openai_proxy.cli.models", "The ids a client would see."),
+    "connect": ("openai_proxy.cli.connect", "What to enter in a client to use this proxy."),
     "explain": ("openai_proxy.cli.explain", "Where a request for a model goes, and why."),
     "import": ("openai_proxy.cli.import_", "Turn another proxy's configuration into conf/."),
     "usage": ("openai_proxy.cli.usage", "Tokens and cost by day, group, key, model, connection."),

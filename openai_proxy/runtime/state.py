@@ -125,6 +125,7 @@ class State:
         self._workshop: Workshop | None = None
         self._emptied: asyncio.Event | None = None
         self.idle_closers: list[Callable[[], None]] = []
+        self.addresses: Callable[[], list[str]] = list  # base URLs under which it is reached; known once it listens
         self.generation: Generation
 
     @property

@@ -1,0 +1,119 @@
+"""`openai-proxy connect`: what it prints is fed to the clients themselves, as far as Python can be one."""
+
+import json
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anthropic import Anthropic
+from click.testing import CliRunner
+from ollama import Client as OllamaClient
+from openai import OpenAI
+from ruamel.yaml import YAML
+
+from openai_proxy.cli.connect import command
+from openai_proxy.cli.recipes import RECIPES
+from tests.conftest import DaemonFactory
+from tests.harness.daemon import Daemon
+
+KEY = "sk-family-0123"
+MODELS = {"models/home.yaml": "name: augmented/home\nupstream_model: echo\n"}
+
+
+def connect(root: Daemon | Path, *arguments: str) -> str:
+    conf, state = (root.conf_dir, root.state_dir) if isinstance(root, Daemon) else (root / "conf", root / "state")
+    result = CliRunner().invoke(command, [*arguments, "--config-dir", str(conf), "--state-dir", str(state)])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def content(printed: str) -> str:
+    """What the client reads: everything but the explanation."""
+    return "\n".join(line for line in printed.splitlines() if not line.startswith("#"))
+
+
+def variables(printed: str) -> dict[str, str]:
+    """What a shell makes of it."""
+    script = "env -i sh -c '. /dev/stdin; env'"
+    done = subprocess.run(["sh", "-c", script], input=printed, capture_output=True, text=True, check=True)
+    pairs = (line.partition("=") for line in done.stdout.splitlines())
+    return {name: value for name, _, value in pairs if name not in ("PWD", "SHLVL", "_", "OLDPWD")}
+
+
+@pytest.fixture
+def daemon(make_daemon: DaemonFactory) -> Daemon:
+    groups = {"family": {"api_keys": [KEY]}}
+    return make_daemon({"connections": {"echo": {"api_type": "echo"}}, "groups": groups}, files=MODELS)
+
+
+def test_without_a_client_the_list(tmp_path: Path) -> None:
+    printed = connect(tmp_path)
+    assert [line.split()[0] for line in printed.splitlines()] == list(RECIPES)
+    assert len(RECIPES) == 13
+
+
+def test_a_misspelt_client_is_told_the_nearest() -> None:
+    result = CliRunner().invoke(command, ["opencoe"])
+    assert result.exit_code == 2
+    assert "did you mean opencode?" in result.output
+
+
+def test_the_running_daemon_is_where_the_client_is_sent(daemon: Daemon) -> None:
+    for client in RECIPES:
+        printed = connect(daemon, client, "--key", KEY)
+        assert f"127.0.0.1:{daemon.port}" in printed, client
+        without = connect(daemon, client)
+        assert "A key of family" in without, client
+        assert KEY not in without, client
+
+
+def test_variables_lead_the_sdks_here(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    def enter(client: str) -> dict[str, str]:
+        found = variables(connect(daemon, client, "--key", KEY))
+        for name, value in found.items():
+            monkeypatch.setenv(name, value)
+        return found
+
+    ask: list[Any] = [{"role": "user", "content": "Hello"}]
+    model = enter("openai")["OPENAI_MODEL"]
+    with OpenAI(max_retries=0) as openai:
+        assert openai.chat.completions.create(model=model, messages=ask).choices[0].message.content == "Hello"
+    model = enter("claude")["ANTHROPIC_MODEL"]
+    with Anthropic(max_retries=0) as claude:
+        answer = claude.messages.create(model=model, max_tokens=99, messages=ask)
+        assert answer.content[0].to_dict()["text"] == "Hello"
+    found = enter("ollama")
+    assert OllamaClient()._client.base_url == f"{found['OLLAMA_HOST']}"
+    assert variables(connect(daemon, "gemini", "--key", KEY))["GEMINI_API_KEY"] == KEY
+    assert variables(connect(daemon, "aider", "--key", KEY))["AIDER_MODEL"].startswith("openai/")
+
+
+def test_files_are_files(daemon: Daemon) -> None:
+    codex = tomllib.loads(connect(daemon, "codex"))
+    assert codex["model_providers"][codex["model_provider"]]["wire_api"] == "responses"
+    opencode = json.loads(content(connect(daemon, "opencode")))
+    assert set(opencode["provider"]["openai-proxy"]["models"]) == {"augmented/home", "echo"}
+    assert opencode["model"] == "openai-proxy/echo"
+    assert json.loads(content(connect(daemon, "vscode")))[0]["models"][0]["toolCalling"] is True
+    zed = json.loads(content(connect(daemon, "zed")))["language_models"]["openai_compatible"]
+    assert zed["openai-proxy"]["available_models"][0]["max_tokens"] > 0
+    assert YAML(typ="safe").load(connect(daemon, "continue"))["models"][0]["provider"] == "openai"
+
+
+def test_home_assistant_gets_an_augmented_model_and_others_a_plain_one(daemon: Daemon) -> None:
+    assert "augmented/home" in connect(daemon, "homeassistant")
+    assert "augmented/home" not in connect(daemon, "aider")
+    assert "augmented/home" in connect(daemon, "aider", "--model", "augmented/home")
+
+
+def test_without_a_daemon_the_configuration_tells(tmp_path: Path) -> None:
+    conf = tmp_path / "conf"
+    conf.mkdir()
+    (conf / "proxy.yaml").write_text("host: 192.0.2.7\nport: 8123\nrouting: {claude-house: echo.echo}\n")
+    found = variables(connect(tmp_path, "claude"))
+    assert found["ANTHROPIC_BASE_URL"] == "http://192.0.2.7:8123"
+    assert found["ANTHROPIC_MODEL"] == "claude-house"
+    assert found["ANTHROPIC_AUTH_TOKEN"] == "not-needed"
+    assert "http://box.lan:1/v1" in connect(tmp_path, "openai", "--url", "http://box.lan:1/v1/")
