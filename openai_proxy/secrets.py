@@ -7,9 +7,19 @@ secrets in megabytes of text, is a station of its own (transforms/redaction) tha
 
 import re
 from collections.abc import Iterable
+from hashlib import sha256
 
 MARK = "[REDACTED]"
 MIN_LENGTH = 6  # a shorter "secret" would blacken ordinary words
+
+
+HASHED = "sha256:"
+"""What a key begins with that stands in a file as its digest alone."""
+
+
+def key_id(key: str) -> str:
+    """What may be written down of a key, plain or hashed: the first 12 hex digits of its SHA-256."""
+    return (key.removeprefix(HASHED) if key.startswith(HASHED) else sha256(key.encode()).hexdigest())[:12]
 
 
 class Vault:

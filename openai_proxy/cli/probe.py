@@ -2,10 +2,17 @@
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING
 
 from openai_proxy.config.connection import ConnectionConfig
+from openai_proxy.config.key_names import names_of_keys
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.snapshot import Snapshot
+from openai_proxy.errors import ProxyError
+from openai_proxy.secrets import key_id
+
+if TYPE_CHECKING:
+    from openai_proxy.upstream.factory import Providers
 
 CONNECTION_SECONDS = 20.0
 Result = tuple[str, Problem | None]
@@ -13,49 +20,49 @@ Result = tuple[str, Problem | None]
 
 async def connections(snapshot: Snapshot) -> list[Result]:
     """Ask every connection for its models, with each of its keys; all side by side."""
+    from openai_proxy.upstream.factory import Providers  # a check that tries nothing need not pay for it
+
+    providers = Providers(asyncio.get_running_loop(), snapshot.config_dir)
+    names = names_of_keys(snapshot)
     tries = []
     for name, connection in snapshot.proxy.connections.items():
-        if connection.api_type in ("openai", "anthropic", "google"):
-            tries += [_connection(snapshot, name, connection, key) for key in connection.api_keys or (None,)]
-    return list(await asyncio.gather(*tries))
-
-
-async def _connection(snapshot: Snapshot, name: str, connection: ConnectionConfig, key: str | None) -> Result:
-    import aiohttp  # a check that tries nothing need not pay for it
-
-    label = f"connection {name}"
-    if len(connection.api_keys) > 1 and key is not None:
-        label += f", key {connection.api_keys.index(key) + 1}"
-    headers = dict(connection.headers)
-    if connection.api_type == "anthropic":
-        headers.setdefault("anthropic-version", "2023-06-01")
-        headers |= {"x-api-key": key} if key else {}
-    elif key:
-        headers["Authorization"] = f"Bearer {key}"
-    timeout = aiohttp.ClientTimeout(total=CONNECTION_SECONDS)
-    wrong: str | None = None
+        if connection.api_type in ("echo", "local"):
+            continue
+        for number, key in enumerate(connection.api_keys or (None,)):
+            label = f"connection {name}"
+            if len(connection.api_keys) > 1 and key is not None:
+                label += f", {names.get(key_id(key)) or f'key {number + 1}'}"
+            alone = connection.model_copy(update={"api_keys": (key,) if key is not None else ()})
+            tries.append(_connection(snapshot, providers, name, alone, label))
     try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False) as session,
-            session.get(f"{connection.api_base}/models", headers=headers, allow_redirects=False) as response,
-        ):
-            wrong = _wrong_status(response.status)
-    except TimeoutError:
-        wrong = f"does not answer within {CONNECTION_SECONDS:.0f} seconds"
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        wrong = f"cannot be reached ({type(error).__name__})"
+        return list(await asyncio.gather(*tries))
+    finally:
+        await providers.aclose()
+
+
+async def _connection(
+    snapshot: Snapshot, providers: "Providers", name: str, connection: ConnectionConfig, label: str
+) -> Result:
+    wrong = await trouble(providers, name, connection)
     if wrong is None:
         return label, None
-    return label, Problem(*snapshot.place("proxy", None, ("connections", name)), f"{label} {wrong}")
+    return label, Problem(*snapshot.place("proxy", None, ("connections", name)), f"{label}: {wrong}")
 
 
-def _wrong_status(status: int) -> str | None:
-    if status in (401, 403):
-        return f"refuses its key (HTTP {status})"
-    if 300 <= status < 400:
-        return f"redirects (HTTP {status}): api_base should be where it leads to"
-    # Not every server that chats also lists its models: 404 and 405 are an answer.
-    return f"answers HTTP {status}" if status >= 400 and status not in (404, 405) else None
+async def trouble(providers: "Providers", name: str, connection: ConnectionConfig) -> str | None:
+    """Why `connection` cannot be used, in words; None if it answers. Nothing is generated and nothing is paid."""
+    provider = providers.build({name: connection})[name]
+    try:
+        async with asyncio.timeout(CONNECTION_SECONDS):
+            await provider.list_models()
+    except TimeoutError:
+        return f"no answer within {CONNECTION_SECONDS:.0f} s"
+    except ProxyError as error:
+        # Not every server that chats also lists its models: to say so is an answer.
+        return None if error.code == "upstream_no_list" else error.cause or error.message
+    finally:
+        await provider.aclose()
+    return None
 
 
 async def servers(snapshot: Snapshot) -> list[Result]:

@@ -1,7 +1,7 @@
 """`connections:` of proxy.yaml: one upstream each."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
@@ -61,6 +61,10 @@ class TimeoutConfig(Strict):
     total: Seconds | None = Field(default=None, description="For the whole exchange.")
 
 
+def _or_none(value: Any) -> Any:
+    return "none" if value is None or value is False else value
+
+
 def _timeout(value: Any) -> Any:
     if isinstance(value, str):
         try:
@@ -80,6 +84,31 @@ def full_base(url: str) -> str:
         raise wrong("a base URL has no ? or # part")
     base = url.rstrip("/")
     return base if parts.path.strip("/") else f"{base}/v1"
+
+
+ENV: Final = "env"
+NONE: Final = "none"
+
+
+def proxy_setting(value: str) -> str:
+    """`value` of `proxy:` if it can be used: env, none, or the URL of a proxy."""
+    text = value.strip()
+    return text.lower() or NONE if text.lower() in (ENV, NONE, "") else proxy_url(text)
+
+
+def proxy_url(text: str) -> str:
+    """`text` as the URL of a proxy, with a name and password or without. Raises, without repeating either."""
+    text = text.strip() if "://" in text else f"http://{text.strip()}"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise wrong("this is not the URL of a proxy: write http://host:port") from None
+    if parts.scheme.startswith("socks"):
+        raise wrong("SOCKS proxies are not supported: name an http:// or https:// proxy, or none")
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or parts.path.strip("/"):
+        raise wrong("expected env, none, or the URL of a proxy such as http://192.168.1.1:3128")
+    return text.rstrip("/")
 
 
 def _base(url: str) -> str:
@@ -107,6 +136,14 @@ class ConnectionConfig(Strict):
     ] = Field(default=TimeoutConfig(), description="Seconds. One number sets first_byte and idle.")
     max_retries: Annotated[Natural, Field(le=20)] = Field(default=2, description="Retries before the first byte.")
     params: ParamsConfig = Field(default=ParamsConfig(), description="Parameters of requests on this connection.")
+    proxy: Annotated[str, BeforeValidator(_or_none), AfterValidator(proxy_setting)] = Field(
+        default=ENV,
+        repr=False,
+        description="env (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY), none, or http(s)://[user:password@]host:port.",
+    )
+    ca_file: str | None = Field(
+        default=None, description="PEM file of a certificate authority of your own, besides those of the system."
+    )
     path: str | None = Field(default=None, description="local: the directory of a transformers model.")
     callable: DottedPath | None = Field(default=None, description="local: module.function, in conf/ or on sys.path.")
 

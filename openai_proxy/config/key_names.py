@@ -1,23 +1,19 @@
 """What the owner calls a key, so that logs need not name it by its hash: its variable, or its place in the file."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path as FilePath
 
 from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.config.sources import Path
-
-HASHED = "sha256:"
-DIGITS = 12
-"""Hex digits of a key's SHA-256 that may be written down, and that logs know a key by."""
+from openai_proxy.secrets import key_id
 
 
 def names_of_keys(snapshot: Snapshot) -> dict[str, str]:
-    """The first DIGITS of a key's SHA-256 -> its name, for every key of proxy.yaml and the environment.
+    """The `key_id` of a key -> its name, for every key of proxy.yaml and the environment.
 
     The only key of a group has no name: the group's says enough.
     """
-    return {_id(key): name for key, name in _names(snapshot)}
+    return {key_id(key): name for key, name in _names(snapshot)}
 
 
 def _names(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
@@ -43,8 +39,3 @@ def _each(
         which = f"key {number + 1} of {owner}" if len(keys) > 1 else f"the key of {owner}"
         file, line, _ = snapshot.place("proxy", None, (*path, number))
         yield key, f"{which} ({FilePath(file).name}:{line})"
-
-
-def _id(key: str) -> str:
-    """As `Caller.key_id` and `Attempt.key_id` have it."""
-    return key[len(HASHED) :][:DIGITS] if key.startswith(HASHED) else sha256(key.encode()).hexdigest()[:DIGITS]

@@ -12,6 +12,7 @@ from openai_proxy.config import files
 from openai_proxy.config.checks import check_models, check_proxy
 from openai_proxy.config.entries import load_models, load_python, load_servers, load_skills
 from openai_proxy.config.environment import Environment, read_environment
+from openai_proxy.config.outgoing import resolve, secrets_of
 from openai_proxy.config.problems import ConfigError, Problem
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.proxy_file import read_proxy
@@ -104,8 +105,10 @@ def _proxy(
         if isinstance(node, Node):
             result = read_proxy(node, str(path), reading.environment, flags)
             if result.config is not None:
-                reading.problems += result.problems
-                return result.config, result.origin, result.dropped
+                variables = reading.environment.variables
+                config, trouble = resolve(result.config, result.origin, variables, reading.config_dir)
+                reading.problems += [*result.problems, *trouble]
+                return config, result.origin, result.dropped
             problems = list(result.problems)
         else:
             problems = [node]
@@ -122,6 +125,7 @@ def learn(proxy: ProxyConfig) -> None:
     for connection in proxy.connections.values():
         vault.learn(connection.api_keys)
         vault.learn(header_secrets(connection.headers))
+        vault.learn(secrets_of(connection))
     keys = [*proxy.admin_api_keys, *(key for group in proxy.groups.values() for key in group.api_keys)]
     vault.learn(key for key in keys if not key.startswith("sha256:"))
     if "@" in proxy.limits.storage:

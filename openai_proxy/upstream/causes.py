@@ -4,6 +4,8 @@ import errno
 import socket
 import ssl
 
+from openai_proxy.upstream.tunnel import TunnelRefused
+
 _TIMEOUTS = frozenset({errno.ETIMEDOUT, errno.EHOSTDOWN})
 
 
@@ -33,6 +35,13 @@ def of_connecting(error: Exception, host: str, port: int, *, ca_file: bool) -> s
         return "no file descriptors are left for another connection"
     said = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return f"{where}: {said[:1].lower()}{said[1:120]}"
+
+
+def of_proxy(error: Exception, host: str, port: int) -> str:
+    """Why the proxy on the way at `host` was of no use."""
+    if isinstance(error, TunnelRefused):
+        return str(error)
+    return f"the proxy in between: {of_connecting(error, host, port, ca_file=True)}"
 
 
 def _certificate(error: ssl.SSLCertVerificationError, host: str, *, ca_file: bool) -> str:

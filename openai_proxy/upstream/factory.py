@@ -98,4 +98,4 @@ class Providers:
 
 
 def _pool_key(name: str, config: ConnectionConfig) -> Key:
-    return name, Origin.parse(config.api_base or "")
+    return name, Origin.parse(config.api_base or "", config.proxy, config.ca_file)

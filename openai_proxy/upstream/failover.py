@@ -30,8 +30,8 @@ from openai_proxy.errors import (
     UpstreamUnreachable,
 )
 from openai_proxy.exchange import Attempt, Exchange, Target, UpstreamRequest
+from openai_proxy.secrets import key_id
 from openai_proxy.upstream.health import Health, Opened, Upstreams
-from openai_proxy.upstream.keyring import key_id
 from openai_proxy.upstream.openai import REPLAYABLE_PATHS
 from openai_proxy.upstream.refusals import CURIOSITY, PATIENCE, Peeked, body_says, retry_after, said
 

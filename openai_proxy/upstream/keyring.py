@@ -14,8 +14,9 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Final
+
+from openai_proxy.secrets import key_id
 
 log = logging.getLogger(__name__)
 
@@ -114,11 +115,6 @@ class KeyRing:
         """How many keys of `connection` rest now, for the status."""
         now = self._clock()
         return sum(1 for pair, rest in self._rests.items() if pair[0] == connection and rest.until > now)
-
-
-def key_id(key: str) -> str:
-    """What may be said of a key: the first 12 hex digits of its SHA-256."""
-    return sha256(key.encode()).hexdigest()[:12]
 
 
 def _span(seconds: float) -> str:

@@ -37,8 +37,10 @@ class OpenAIProvider:
             extra["openai-project"] = config.project
         self.replaced = frozenset(name.encode() for name in extra)
         """Lower-case names of client header fields that ours replace."""
-        self._prefix = origin.prefix.encode()
+        self._prefix = origin.target_prefix.encode()
         self._host_line = b"Host: " + origin.authority.encode() + b"\r\n"
+        if origin.relayed and origin.proxy is not None and origin.proxy.authorization is not None:
+            own.append(("Proxy-Authorization", origin.proxy.authorization))
         self._own_lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in own)
         self._own_lines_beside_callers = b"".join(
             f"{name}: {value}\r\n".encode() for name, value in own if name.lower() != "authorization"

@@ -103,13 +103,42 @@ class Pool(Owner):
     def _cause(self, error: Exception) -> str:
         from openai_proxy.upstream import causes  # only where something is wrong
 
-        return causes.of_connecting(error, self.origin.host, self.origin.port, ca_file=False)
+        origin, proxy = self.origin, self.origin.proxy
+        inside = isinstance(error, ssl.SSLError) and not origin.relayed
+        if proxy is None or inside:
+            return causes.of_connecting(error, origin.host, origin.port, ca_file=origin.ca_file is not None)
+        return causes.of_proxy(error, proxy.host, proxy.port)
 
     async def _connect(self) -> HttpConnection:
         loop = self._loop
-        origin = self.origin
-        host = origin.host.encode() if origin.host.isascii() else origin.host
-        infos = _literal(origin.host, origin.port) or await loop.getaddrinfo(host, origin.port, type=socket.SOCK_STREAM)
+        origin, proxy = self.origin, self.origin.proxy
+        if proxy is not None and not origin.relayed:
+            from openai_proxy.upstream.tunnel import through
+
+            sock = await self._dial(proxy.host, proxy.port)
+            connection = HttpConnection(loop, self)
+            await through(loop, sock, connection, proxy, origin)
+        else:
+            nearest = origin if proxy is None else proxy
+            sock = await self._dial(nearest.host, nearest.port)
+            try:
+                # An asyncio.Protocol in all but name: what inherits from an interpreted class cannot be compiled.
+                _, connection = await loop.create_connection(  # type: ignore[type-var]
+                    lambda: HttpConnection(loop, self),
+                    sock=sock,
+                    ssl=tls_context(origin.ca_file) if nearest.tls else None,
+                    server_hostname=nearest.host if nearest.tls else None,
+                )
+            except BaseException:
+                sock.close()
+                raise
+        self._all.add(connection)
+        return connection
+
+    async def _dial(self, host: str, port: int) -> socket.socket:
+        """A connected socket."""
+        name = host.encode() if host.isascii() else host
+        infos = _literal(host, port) or await self._loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
         sock = await aiohappyeyeballs.start_connection(
             [_in_bytes(info) for info in infos],
             happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY,
@@ -119,18 +148,10 @@ class Pool(Owner):
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            # An asyncio.Protocol in all but name: what inherits from an interpreted class cannot be compiled.
-            _, connection = await loop.create_connection(  # type: ignore[type-var]
-                lambda: HttpConnection(loop, self),
-                sock=sock,
-                ssl=tls_context() if origin.tls else None,
-                server_hostname=origin.host if origin.tls else None,
-            )
         except BaseException:
             sock.close()
             raise
-        self._all.add(connection)
-        return connection
+        return sock
 
     def give_back(self, connection: HttpConnection) -> None:
         """Owner: keep an idle connection for the next exchange."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from openai_proxy.errors import UpstreamAuthError, UpstreamError, UpstreamInvalid
+from openai_proxy.errors import UpstreamAuthError, UpstreamError, UpstreamInvalid, UpstreamRedirect
 from openai_proxy.exchange import Headers, UpstreamResponse
 
 MAX_BODY = 64 * 1024
@@ -105,12 +105,20 @@ async def must_list(connection: str, response: UpstreamResponse) -> None:
     status = response.status
     if status == 200:
         return
+    if 300 <= status < 400:
+        where = next((v.decode("latin-1") for k, v in response.headers if k.lower() == b"location"), "elsewhere")
+        raise UpstreamRedirect(
+            f"The connection '{connection}' redirects elsewhere; its address is probably wrong.",
+            cause=f"redirects to {where[:200]} (HTTP {status}); set api_base to where it leads",
+        )
     words = said(await Peeked(response).peek(CURIOSITY))
     cause = f"HTTP {status}{f': {words}' if words else ''}"
     if status in (401, 403):
         raise UpstreamAuthError(f"The connection '{connection}' refused its key.", cause=f"refused its key ({cause})")
     raise UpstreamInvalid(
-        f"The connection '{connection}' gave no model list (status {status}).", cause=f"no model list ({cause})"
+        f"The connection '{connection}' gave no model list (status {status}).",
+        code="upstream_no_list" if status in (404, 405, 501) else None,
+        cause=f"no model list ({cause})",
     )
 
 

@@ -108,7 +108,7 @@ def test_check_connect_tells_who_does_not_answer(house: House, capsys: pytest.Ca
     # Port 9 of loopback: nobody listens there.
     house.write("proxy.yaml", "connections:\n  a: {api_base: 'http://127.0.0.1:9', api_key: k-of-a}\n")
     assert run(["check", "--connect"]) == 1
-    assert capsys.readouterr().out.startswith("conf/proxy.yaml:2:6: connection a cannot be reached")
+    assert capsys.readouterr().out.startswith("conf/proxy.yaml:2:6: connection a: connection refused by 127.0.0.1:9")
 
 
 def test_models_config_dir_is_the_default_of_config_dir(

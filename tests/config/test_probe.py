@@ -51,11 +51,15 @@ async def test_each_connection_is_tried_with_each_of_its_keys(house: House, upst
     assert {label: problem and problem.message for label, problem in results} == {
         "connection good": None,
         "connection claude": None,
-        "connection two, key 1": None,
-        "connection two, key 2": "connection two, key 2 refuses its key (HTTP 401)",
+        "connection two, key 1 of two (proxy.yaml:4)": None,
+        "connection two, key 2 of two (proxy.yaml:4)": (
+            "connection two, key 2 of two (proxy.yaml:4): refused its key (HTTP 401)"
+        ),
         "connection quiet": None,
-        "connection moved": "connection moved redirects (HTTP 302): api_base should be where it leads to",
-        "connection broken": "connection broken answers HTTP 500",
+        "connection moved": (
+            "connection moved: redirects to http://127.0.0.1:9/ (HTTP 302); set api_base to where it leads"
+        ),
+        "connection broken": "connection broken: no model list (HTTP 500)",
     }
     assert {(Path(p.file).name, p.line) for _, p in results if p} == {
         ("proxy.yaml", 4),
