@@ -44,8 +44,9 @@ def test_every_place_to_cut_gives_the_same(answer: str, heard: str) -> None:
 
 
 MARKS = (
-    "* ** _ __ ` ``` ~ ~~~ [ ] ( ) ]( < > | # - + 1. 2) 12 a Wort x_1 https:// h ht tps://a.b :// : "
-    '😀 👍🏽 \u200d \ufe0f 1️⃣ \\ ! ![ [1] [^1] . , 。 这 【4:0†s】 【 <b> </b> <br> </think> --- === |---| " é & = [x]: ).'
+    "* ** _ __ ` ``` ~ ~~~ [ ] ( ) ]( < > | # - + 1. 2) 12 a Wort x_1 https:// h ht "
+    "tps://a.b :// : 😀 👍🏽 \u200d ️ 1️⃣ \\ ! ![ [1] [^1] . , 。 这 【4:0†s】 【 <b> </b> <br> "
+    '</think> --- === |---| " é & = [x]: ).'
 )
 SPACES = [" ", "  ", "\n", "\n\n", " | ", "# ", "- ", "* ", "> ", "- [ ] ", "| a | b |\n", "It is so! ", "the end. "]
 FRAGMENTS = st.sampled_from([*MARKS.split(" "), *SPACES])
