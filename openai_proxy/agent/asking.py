@@ -7,10 +7,11 @@ from typing import Any, Final, TypeVar
 from openai_proxy.agent.deadline import Deadline
 from openai_proxy.agent.refusal import UpstreamRefused, refusal
 from openai_proxy.agent.turn import Ask
-from openai_proxy.agent.upstream_events import ChunkReader
+from openai_proxy.dialects.chat.read_answer import ChunkReader
 from openai_proxy.errors import ProxyError, UpstreamError
 from openai_proxy.exchange import UpstreamResponse
 from openai_proxy.tasks import spawn
+from openai_proxy.upstream.answers import ChunkSource
 
 TRAILER: Final = 5.0
 """Seconds after the finish_reason in which usage and [DONE] may still come; the answer itself is whole by then."""
@@ -28,7 +29,7 @@ class Asking:
         self._ask = ask
         self._deadline = deadline
         self._response: UpstreamResponse | None = None
-        self._reader: ChunkReader | None = None
+        self._reader: ChunkSource | None = None
 
     async def open(self, body: dict[str, Any]) -> UpstreamResponse:
         """Ask; returns when a 2xx head has come. Raises ProxyError, and UpstreamRefused for any other answer."""
@@ -76,7 +77,7 @@ class Asking:
         self._response = response
         if not 200 <= response.status < 300:
             raise await refusal(response)
-        self._reader = ChunkReader(response)
+        self._reader = ChunkSource(response, ChunkReader())
         return response
 
     async def _within(self, awaited: Awaitable[T]) -> T:

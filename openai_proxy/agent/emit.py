@@ -4,15 +4,12 @@ Role first; text as it comes; calls whole, one per chunk, in sequence; one finis
 model, one time of creation.
 """
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
-import orjson
-
-from openai_proxy.dialects import sse
-from openai_proxy.dialects.chat.fold import MessageFold, chunk, usage_chunk
+from openai_proxy.dialects.chat.chunks import chunk, usage_chunk
+from openai_proxy.dialects.chat.fold import MessageFold
 
 _PRIVATE: Final = frozenset(
     {"id", "object", "created", "model", "choices", "usage", "error", "obfuscation", "x_groq"}
@@ -106,48 +103,11 @@ class Output:
         self._send(self._build(delta, index))
 
     def _build(self, delta: dict[str, Any], index: int) -> dict[str, Any]:
-        return {
-            "id": self._id,
-            "object": "chat.completion.chunk",
-            "created": self._created,
-            "model": self._model,
-            "choices": [{"index": index, "delta": delta, "finish_reason": None}],
-        }
+        return chunk(self._id, self._model, delta, created=self._created, index=index)
 
     def _send(self, built: dict[str, Any]) -> None:
         self.sent_at = self._clock()
         self._put(built)
-
-
-class StreamSink:
-    """Chunks as server-sent events."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-
-    def put(self, built: dict[str, Any]) -> None:
-        """One chunk."""
-        try:
-            data = orjson.dumps(built)
-        except TypeError:
-            data = json.dumps(built).encode()  # half a character, or a number of more than 64 bits: as it came
-        self._parts.append(b"data: %b\n\n" % data)
-
-    def take(self) -> bytes:
-        """The bytes since the last time."""
-        data = b"".join(self._parts)
-        self._parts.clear()
-        return data
-
-    @staticmethod
-    def done() -> bytes:
-        """The end of a whole answer."""
-        return sse.encode(sse.DONE)
-
-    @staticmethod
-    def error(payload: dict[str, Any]) -> bytes:
-        """The end of a broken one: no `choices`, so that every client raises, and nothing follows."""
-        return sse.encode(orjson.dumps(payload))
 
 
 class CompletionSink:

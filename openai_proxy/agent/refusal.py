@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import orjson
-
-from openai_proxy.agent.upstream_events import MAX_ERROR
+from openai_proxy.dialects.chat.read_answer import error_in
 from openai_proxy.errors import ProxyError, UpstreamError
 from openai_proxy.exchange import Headers, UpstreamResponse
 from openai_proxy.secrets import vault
+from openai_proxy.upstream.answers import MAX_ERROR
 
 NO_RETRY = {"x-should-retry": "false"}
 """OpenAI's clients obey it: a turn whose tools have acted must not be run a second time unasked."""
@@ -29,19 +28,14 @@ class UpstreamRefused(Exception):
 
     def payload(self) -> dict[str, Any]:
         """The error object for a stream that has already begun."""
-        try:
-            error = orjson.loads(self.body).get("error")
-            message, code, kind = error["message"], error.get("code"), error.get("type")
-        except (ValueError, AttributeError, KeyError, TypeError):
-            message = code = kind = None
-        if not isinstance(message, str) or not message:
-            message = f"The provider answered {self.status} in the middle of the answer."
+        error = error_in(self.status, self.body)
+        message = error["message"] or f"The provider answered {self.status} in the middle of the answer."
         return {
             "error": {
                 "message": vault.scrub(message)[:500],
-                "type": kind if isinstance(kind, str) else UpstreamError.type,
+                "type": error["type"],
                 "param": None,
-                "code": code if isinstance(code, str) else UpstreamError.default_code,
+                "code": error["code"] if isinstance(error["code"], str) else UpstreamError.default_code,
             }
         }
 

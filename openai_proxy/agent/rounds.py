@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from openai_proxy.agent.emit import Output
 from openai_proxy.agent.plan import Owner, Plan
-from openai_proxy.dialects.chat.fold import REASONING, MessageFold, text_of
+from openai_proxy.dialects.chat.content import text_of
+from openai_proxy.dialects.chat.errors import error_of
+from openai_proxy.dialects.chat.fold import REASONING, MessageFold
 from openai_proxy.dialects.chat.think import ThinkSplitter
 from openai_proxy.errors import UpstreamError, UpstreamIncomplete
 from openai_proxy.secrets import vault
@@ -52,8 +54,8 @@ class Round:
                 index = 0
             if index >= self._plan.choices:
                 continue
-            if choice.get("finish_reason") is not None:
-                self._finishing = True
+            if choice.get("finish_reason"):
+                self._finishing = True  # perhaps: what the word means, the fold says
             delta = choice["delta"] if "delta" in choice else choice.get("message")
             visible = self._visible(index, delta) if delta and isinstance(delta, dict) else None
             logprobs = choice.get("logprobs")
@@ -92,6 +94,7 @@ class Round:
 
     def end(self) -> None:
         """The answer has ended. Raises UpstreamIncomplete if it has no finish_reason."""
+        self._fold.close()
         if any(self._fold.finish_of(index) is None for index in self.choices()):
             raise UpstreamIncomplete("The provider's answer ended before it was complete.")
         if self._fold.finish_reason == "error":
@@ -107,7 +110,7 @@ class Round:
         return sorted({0, *(index for index in self._fold.indices if 0 <= index < self._plan.choices)})
 
     def reason(self, index: int = 0) -> str:
-        """The finish_reason of a choice as it came."""
+        """The finish_reason of a choice, in one of the chat API's words."""
         return self._fold.finish_of(index) or "stop"
 
     def turn(self) -> dict[str, Any]:
@@ -173,11 +176,10 @@ class Round:
 
 def in_band(error: Any) -> UpstreamError:
     """The error for an error object within a stream: the provider's words, without secrets, and its code."""
-    message, code = error, None
-    if isinstance(error, dict):
-        message, code = error.get("message"), error.get("code")
-    words = vault.scrub(message)[:_MAX_MESSAGE] if isinstance(message, str) and message else ""
+    read = error_of({"error": error}) or {"message": "", "code": None}
+    words = vault.scrub(read["message"])[:_MAX_MESSAGE]
+    code = read["code"]
     return UpstreamError(
         words or "The provider reported an error in the middle of its answer.",
-        code=str(code)[:100] if isinstance(code, str | int) and not isinstance(code, bool) else None,
+        code=str(code)[:100] if code is not None else None,
     )

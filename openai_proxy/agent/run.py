@@ -17,11 +17,12 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from openai_proxy.agent.emit import CompletionSink, Output, StreamSink
+from openai_proxy.agent.emit import CompletionSink, Output
 from openai_proxy.agent.loop import Loop
 from openai_proxy.agent.refusal import NO_RETRY, UpstreamRefused
 from openai_proxy.agent.turn import Turn
-from openai_proxy.dialects.chat.fold import new_id
+from openai_proxy.dialects.base import Chunk
+from openai_proxy.dialects.chat.chunks import DONE, error_event, event, new_id
 from openai_proxy.errors import InternalError, ProxyError
 from openai_proxy.exchange import Headers
 
@@ -50,15 +51,23 @@ class Answer:
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """The whole stream, event by event or several at once. Closing it ends everything within 0.2 s."""
-        sink = StreamSink()
-        out = Output(sink.put, id=self.id, model=self._turn.model, clock=self._turn.clock)
+        async with aclosing(self.chunks()) as pieces:
+            async for chunks in pieces:
+                yield b"".join([error_event(c["error"]) if "error" in c else event(c) for c in chunks])
+        if self.error is None:
+            yield DONE
+
+    async def chunks(self) -> AsyncGenerator[list[Chunk], None]:
+        """The same as chunks (see dialects.base); one with `error` is the last."""
+        made: list[Chunk] = []
+        out = Output(made.append, id=self.id, model=self._turn.model, clock=self._turn.clock)
         payload: dict[str, Any] | None = None
         async with aclosing(self._loop.run(out, status=self._turn.settings.tool_status)) as steps:
             try:
                 async for _ in steps:
-                    data = sink.take()
-                    if data:
-                        yield data
+                    if made:
+                        yield made.copy()
+                        made.clear()
             except (ProxyError, UpstreamRefused) as error:
                 self.error = error
                 payload = error.payload()
@@ -66,8 +75,10 @@ class Answer:
                 log.exception("request %s: the agent failed", self._turn.request_id)
                 self.error = InternalError("The proxy failed.")
                 payload = self.error.payload()
-        rest = sink.take()
-        yield rest + (sink.error(payload) if payload is not None else sink.done())
+        if payload is not None:
+            made.append(payload)
+        if made:
+            yield made
 
     async def completion(self) -> dict[str, Any]:
         """The whole answer as one `chat.completion`. Cancelling it ends everything within 0.2 s."""

@@ -10,9 +10,11 @@ from typing import Final
 from openai_proxy.dialects.base import Dialect
 
 DIALECTS: Final[dict[str, str]] = {
+    "chat": "openai_proxy.dialects.chat.dialect",
+    "messages": "openai_proxy.dialects.messages.dialect",
     "ollama": "openai_proxy.dialects.ollama",
 }
-"""Name of a dialect -> the package that holds its `DIALECT`; imported when it is first needed."""
+"""Name of a dialect -> the module that holds its `DIALECT`; imported when it is first needed."""
 
 _loaded: dict[str, Dialect] = {}
 

@@ -13,7 +13,7 @@ Nothing here does I/O; readers take input cut at any byte.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 Chunk = dict[str, Any]
 """A `chat.completion.chunk`, as tidy as OpenAI's own. A reader gives, and a writer may rely on:
@@ -32,12 +32,22 @@ Members beyond these are the provider's own and may be of any kind.
 
 
 @dataclass(frozen=True, slots=True)
-class Lessons:
-    """What is known of one model on one connection: from its refusals, and from the provider's model list."""
+class Lesson:
+    """What a refusal teaches of one model on one connection. Members are named by path: `seed`, `messages[].name`."""
 
     refused: frozenset[str] = frozenset()  # members of a request that the model refuses
     renamed: Mapping[str, str] = field(default_factory=dict)  # members it knows by another name
-    max_output_tokens: int | None = None
+    max_output_tokens: int | None = None  # the most it may be asked to write
+    lengths: Mapping[str, int] = field(default_factory=dict)  # characters a text may have: `user`
+    roles: Mapping[str, str] = field(default_factory=dict)  # roles it refuses -> the role to say instead
+    schema: str | None = None  # the dialect of JSON Schema that it takes in tools; see `tool_schema`
+    api: str | None = None  # the only API that it answers: a key of `DIALECTS`
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons(Lesson):
+    """What is known of one model on one connection: from its refusals, and from the provider's model list."""
+
     entry: Mapping[str, Any] | None = None  # the model's own entry in the provider's list, as it came
 
 
@@ -69,6 +79,9 @@ class AnswerReader(Protocol):
     `feed` also takes a whole answer where a stream was asked for, and `whole` a stream: providers do either. Content
     codings have been taken off. For APIs that stream server-sent events see `reading.EventReader`.
     """
+
+    ended: bool
+    """True once the message has ended, or failed: nothing after that is read. False while it may go on."""
 
     def feed(self, data: bytes) -> list[Chunk]:
         """The chunks that `data` completes. Raises UpstreamInvalid for bytes that are not this API's."""
@@ -163,3 +176,12 @@ class ProviderDialect(Protocol):
 
 class Dialect(ClientDialect, ProviderDialect, Protocol):
     """One API's wire format, both ways."""
+
+
+@runtime_checkable
+class Teaching(Protocol):
+    """A dialect whose provider says in words of its own what a model refuses."""
+
+    def lesson(self, request: OutgoingRequest, status: int, error: Mapping[str, Any]) -> Lesson | None:
+        """What an error answer to `request` teaches; None if the refusal is the caller's business."""
+        ...

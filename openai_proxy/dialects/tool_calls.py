@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import orjson
 
-from openai_proxy.dialects.chat.deltas import CallFold, is_object
+from openai_proxy.dialects.chat.calls import CallFold
+from openai_proxy.dialects.chat.deltas import is_object
 from openai_proxy.errors import UpstreamInvalid
 
 _MAX_LOOKS: Final = 64

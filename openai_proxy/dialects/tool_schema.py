@@ -63,6 +63,27 @@ def tool_for(definition: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
     return {"type": "function", "function": cleaned}
 
 
+def fit_tools(tools: list[Any], dialect: str) -> list[Any] | None:
+    """A request's `tools` with schemas that `dialect` takes; None if they have such already.
+
+    What is not a function tool with a schema stays as it is.
+    """
+    known: Dialect = "gemini" if dialect == "gemini" else "anthropic" if dialect == "anthropic" else "openai"
+    fitted = [_fitted(tool, known) for tool in tools]
+    return fitted if fitted != tools else None
+
+
+def _fitted(tool: Any, dialect: Dialect) -> Any:
+    function = tool.get("function") if isinstance(tool, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("parameters"), dict):
+        return tool
+    fitting = tool_for(tool, dialect)["function"]
+    if fitting["parameters"] == function["parameters"]:
+        return tool
+    kept = {name: value for name, value in function.items() if name != "strict"}
+    return {**tool, "function": {**kept, **fitting}}
+
+
 def schema_for(schema: object, dialect: Dialect) -> tuple[dict[str, Any], str]:
     """(a copy of the root `schema` that the dialect takes, a sentence on what it can no longer say or "")."""
     root: dict[str, Any] = dict(schema) if isinstance(schema, Mapping) else {}

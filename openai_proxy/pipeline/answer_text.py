@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from openai_proxy.dialects.chat.content import text_of
 from openai_proxy.dialects.sse import EventSplitter
 from openai_proxy.records.recording.entry import Entry
 
@@ -74,7 +75,7 @@ def _first(choices: Any) -> dict[str, Any]:
 
 
 def _texts(parts: Any) -> str:
-    return "".join(str(part.get("text") or "") for part in parts or () if isinstance(part, dict))
+    return text_of(parts)[0]
 
 
 def _names(calls: Any) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from openai_proxy.dialects.chat.chunks import DONE, ChunkWriter, completion, new_id
+from openai_proxy.dialects.chat.chunks import DONE, ChunkWriter, completion_of, new_id
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.server.headers import lines
 
@@ -38,7 +38,9 @@ async def answer(context: RequestContext, text: str, document: Mapping[str, Any]
 
 
 def _chat(text: str, model: str, _: Mapping[str, Any]) -> bytes:
-    return orjson.dumps(completion(model, {"role": "assistant", "content": text, "refusal": None}, "stop", _NO_USAGE))
+    return orjson.dumps(
+        completion_of(model, {"role": "assistant", "content": text, "refusal": None}, "stop", _NO_USAGE)
+    )
 
 
 def _chat_stream(text: str, model: str, document: Mapping[str, Any]) -> bytes:

@@ -11,7 +11,9 @@ import orjson
 from openai_proxy.agent import run as agent
 from openai_proxy.agent.refusal import UpstreamRefused
 from openai_proxy.agent.turn import Turn
-from openai_proxy.dialects.messages.read_request import estimate_tokens, to_chat
+from openai_proxy.dialects import dialect, json_text
+from openai_proxy.dialects.base import IncomingRequest
+from openai_proxy.dialects.messages.read_request import estimate_tokens
 from openai_proxy.errors import UpstreamError
 from openai_proxy.exchange import Target, UpstreamRequest, UpstreamResponse
 from openai_proxy.pipeline import augmented
@@ -23,13 +25,11 @@ from openai_proxy.routing.router import Route
 from openai_proxy.server.headers import upstream_fields
 from openai_proxy.tasks import spawn
 from openai_proxy.transforms.params import shape
+from openai_proxy.upstream.client_dialect import as_dialect
 from openai_proxy.upstream.failover import Opened, open_first
-from openai_proxy.upstream.inprocess import BytesResponse, StreamResponse
-from openai_proxy.upstream.messages_answer import as_messages
+from openai_proxy.upstream.inprocess import BytesResponse, ChunksResponse
 
 COUNT = "/messages/count_tokens"
-_OURS = ("stream", "stream_options")
-"""What the translation of the answer rests on, whatever `params` say."""
 _NOT_FOR_CHAT = (b"accept-encoding", b"content-type", b"content-encoding", b"anthropic-version", b"anthropic-beta")
 
 
@@ -49,41 +49,44 @@ async def serve(context: RequestContext, route: Route, model: str, document: dic
     if context.path == COUNT:
         await context.reply.send(200, orjson.dumps({"input_tokens": estimate_tokens(document)}))
         return
-    request = to_chat(document)
+    messages = dialect("messages")
+    request = messages.read_request(context.path, document)
     if request.dropped:
         context.reply.extra.append(("x-proxy-dropped", ", ".join(request.dropped)))
     house = context.generation.augmented
     found = house.models.get(model) if house is not None else None
     if found is not None:
-        response = await _augmented(context, await augmented.turn_for(context, found, route, request.body))
+        response = await _augmented(context, await augmented.turn_for(context, found, route, request.chat))
         if context.preface:
             response = prefaced(response, context.preface)
-        answer = await as_messages(response, model, input_tokens=estimate_tokens(document))
-        opened = Opened(answer, context.generation.providers[route.targets[0].connection], route.targets[0], None)
+        target = route.targets[0]
+        answer = await as_dialect(response, messages, request, model, connection=target.connection)
+        opened = Opened(answer, context.generation.providers[target.connection], target, None)
         await relay(opened, context.reply, context.exchange, context.entry)
         return
-    await _plain(context, route, model, document, plain, request.body)
+    await _plain(context, route, model, document, plain, request)
 
 
 async def _augmented(context: RequestContext, turn: Turn) -> UpstreamResponse:
     try:
         answer = await agent.start(turn)
         if turn.body.get("stream") is True:
-            pieces = answer.stream()
+            pieces = answer.chunks()
 
             def end() -> None:
                 spawn(pieces.aclose(), name="end of an agent's turn")
 
-            return StreamResponse(pieces, on_close=end)
+            return ChunksResponse(pieces, on_close=end)
         return BytesResponse(orjson.dumps(await answer.completion()))
     except UpstreamRefused as refused:
         return BytesResponse(refused.body, status=refused.status)
 
 
 async def _plain(
-    context: RequestContext, route: Route, model: str, document: dict[str, Any], plain: bytes, chat: dict[str, Any]
+    context: RequestContext, route: Route, model: str, document: dict[str, Any], plain: bytes, incoming: IncomingRequest
 ) -> None:
     generation = context.generation
+    chat = incoming.chat
 
     def make(target: Target) -> UpstreamRequest:
         fields = upstream_fields(context.request.raw_headers)
@@ -97,8 +100,9 @@ async def _plain(
             path = context.path
             fields = [f for f in fields if f[0].lower() != b"content-encoding"]
         else:
-            ours = {name: chat[name] for name in _OURS if name in chat}
-            body = orjson.dumps({**shape(chat, rules).applied(chat), **ours, "model": target.model or model})
+            shaped = shape(chat, rules).applied(chat)
+            ours = {"stream": chat["stream"]} if "stream" in chat else {}  # what the client is to get
+            body = json_text.dumps({**shaped, **ours, "model": target.model or model})
             path = "/chat/completions"
             fields = [f for f in fields if f[0].lower() not in _NOT_FOR_CHAT]
             fields += [(b"Content-Type", b"application/json"), (b"Accept-Encoding", b"identity")]
@@ -116,7 +120,8 @@ async def _plain(
                 opened.response.close()
             if context.preface:
                 response = prefaced(response, context.preface)
-            answer = await as_messages(response, model, input_tokens=estimate_tokens(document))
+            connection = opened.target.connection
+            answer = await as_dialect(response, dialect("messages"), incoming, model, connection=connection)
         except UpstreamError:
             opened.response.close()
             raise

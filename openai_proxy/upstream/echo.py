@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import orjson
 
-from openai_proxy.dialects.chat.chunks import DONE, ChunkWriter, completion, new_id
+from openai_proxy.dialects.chat.chunks import DONE, ChunkWriter, completion_of, new_id
 from openai_proxy.errors import BadRequest, NotFound, ProxyError, unknown_model
 from openai_proxy.exchange import UpstreamRequest, UpstreamResponse
 from openai_proxy.upstream.echo_calls import asked_calls, encode_arguments, text_of, tool_results
@@ -119,7 +119,7 @@ def _chat(body: dict[str, Any]) -> UpstreamResponse:
             {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
             for call_id, name, arguments in answer.calls
         ]
-    return json_response(completion(model, message, answer.finish, answer.usage))
+    return json_response(completion_of(model, message, answer.finish, answer.usage))
 
 
 def _answer(body: dict[str, Any], messages: list[dict[str, Any]]) -> _Answer:

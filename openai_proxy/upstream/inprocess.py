@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from openai_proxy.dialects.base import Chunk
+from openai_proxy.dialects.chat.chunks import DONE, error_event, event
 from openai_proxy.errors import ProxyError, UpstreamInvalid
 from openai_proxy.exchange import Body, Headers, UpstreamResponse
 
@@ -19,7 +21,7 @@ _REASONS = {
 }  # fmt: skip
 
 
-async def _rest(response: UpstreamResponse, limit: int) -> bytes:
+async def rest_of(response: UpstreamResponse, limit: int) -> bytes:
     """Every chunk that is left, joined; UpstreamInvalid past `limit` bytes."""
     parts: list[bytes] = []
     size = 0
@@ -48,7 +50,7 @@ class BytesResponse:
 
     async def read(self, limit: int) -> bytes:
         """The body; UpstreamInvalid past `limit` bytes."""
-        return await _rest(self, limit)
+        return await rest_of(self, limit)
 
     def close(self) -> None:
         """Forget the body."""
@@ -87,11 +89,60 @@ class StreamResponse:
 
     async def read(self, limit: int) -> bytes:
         """All pieces joined; UpstreamInvalid past `limit` bytes."""
-        return await _rest(self, limit)
+        return await rest_of(self, limit)
 
     def close(self) -> None:
         """End the stream and tell its source, once."""
         self._pieces = None
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            on_close()
+
+
+class ChunksResponse:
+    """Chat chunks made piece by piece, for who takes them as they are (`answers.HasChunks`) or as an event stream.
+
+    One with `error` is the last. `on_close` is called once, when the answer is let go of.
+    """
+
+    status = 200
+    reason = "OK"
+
+    def __init__(self, pieces: AsyncIterator[list[Chunk]], *, on_close: Callable[[], None] | None = None) -> None:
+        self.headers: Headers = SSE_HEADERS
+        self._pieces: AsyncIterator[list[Chunk]] | None = pieces
+        self._on_close = on_close
+        self._failed = False
+        self._done = False
+
+    async def chunks(self) -> list[Chunk]:
+        """See answers.HasChunks."""
+        while self._pieces is not None:
+            piece = await anext(self._pieces, None)
+            if piece:
+                self._failed = "error" in piece[-1]
+                return piece
+            if piece is None:
+                self._pieces = None
+        return []
+
+    async def chunk(self) -> bytes:
+        """See exchange.UpstreamResponse."""
+        if chunks := await self.chunks():
+            return b"".join([error_event(c["error"]) if "error" in c else event(c) for c in chunks])
+        if self._failed or self._done:
+            return b""
+        self._done = True
+        return DONE
+
+    async def read(self, limit: int) -> bytes:
+        """See exchange.UpstreamResponse."""
+        return await rest_of(self, limit)
+
+    def close(self) -> None:
+        """See exchange.UpstreamResponse."""
+        self._pieces = None
+        self._done = True
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
             on_close()
@@ -135,7 +186,7 @@ class ConvertedResponse:
 
     async def read(self, limit: int) -> bytes:
         """All converted bytes; UpstreamInvalid past `limit` of them."""
-        return await _rest(self, limit)
+        return await rest_of(self, limit)
 
     def close(self) -> None:
         """Close the source."""

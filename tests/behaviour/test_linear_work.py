@@ -14,9 +14,9 @@ import pytest
 from openai_proxy.dialects.chat.deltas import Pieces
 from openai_proxy.dialects.chat.fold import MessageFold
 from openai_proxy.dialects.chat.google.repair import StreamRepair
-from openai_proxy.dialects.chat.google.request import learn_unknown
 from openai_proxy.dialects.chat.google.signatures import Signatures
 from openai_proxy.dialects.chat.think import ThinkSplitter, split_think, without_thoughts
+from openai_proxy.dialects.lessons import lesson_from
 from openai_proxy.dialects.messages.content import data_url, thinking_blocks
 from openai_proxy.dialects.sse import EventSplitter
 from openai_proxy.pipeline.command_notice import _MessagesOpening, _Opening
@@ -207,7 +207,10 @@ ROWS = {
     "line ends": Row(clean, lambda n: "\r" * n),
     "lines of a server": Row(lambda data: LineSplitter().feed(data), lambda n: b"\n" * n),
     "half characters": Row(parse, lambda n: b'"' + b"\\ud800" * (n // 6) + b'"'),
-    "unknown members of Gemini": Row(learn_unknown, lambda n: 'Unknown name "a' * (n // 15)),
+    "unknown members": Row(
+        lambda text: lesson_from(400, orjson.dumps({"error": {"message": text}}), {"messages": []}),
+        lambda n: 'Unknown name "a' * (n // 15),
+    ),
     # The rest
     "file names": Row(lambda text: names._UNSAFE.sub("_", text), lambda n: "/" * n),
     "clock lines of a prompt": Row(assembly._VOLATILE.search, lambda n: "Current time is " * (n // 16)),

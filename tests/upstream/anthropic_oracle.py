@@ -10,7 +10,8 @@ import orjson
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
-from openai_proxy.dialects.messages.read_stream import ChunkStream
+from openai_proxy.dialects.chat.write_answer import ChatWriter
+from openai_proxy.dialects.messages.read_answer import MessagesReader
 from openai_proxy.dialects.sse import EventSplitter
 
 TOOLS_STREAM = (Path(__file__).parent / "fixtures" / "anthropic_tools.sse").read_bytes()
@@ -42,6 +43,29 @@ def client_reads(chunks: bytes) -> tuple[str, str, list[tuple[str, str, Any]], A
     message = completion.choices[0].message
     calls = [(c.id, c.function.name, orjson.loads(c.function.arguments)) for c in message.tool_calls or ()]
     return message.content or "", getattr(message, "reasoning", ""), calls, completion
+
+
+class ChunkStream:
+    """A Messages stream as a chat stream, bytes to bytes."""
+
+    def __init__(self, model: str, *, include_usage: bool = False) -> None:
+        self._reader = MessagesReader(model)
+        self._writer = ChatWriter(include_usage=include_usage)
+        self._closed = False
+
+    def feed(self, data: bytes) -> bytes:
+        return self._written(self._reader.feed(data))
+
+    def end(self) -> bytes:
+        return self._written(self._reader.end())
+
+    def _written(self, chunks: list[Any]) -> bytes:
+        made = b"".join(self._writer.error(c["error"]) if "error" in c else self._writer.chunk(c) for c in chunks)
+        self._closed = self._closed or any("error" in chunk for chunk in chunks)
+        if self._reader.ended and not self._closed:
+            self._closed = True
+            made += self._writer.end()
+        return made
 
 
 def translate(pieces: list[bytes], *, include_usage: bool = True) -> bytes:

@@ -147,11 +147,12 @@ async def test_errors_have_openais_shape_and_keep_their_status(status: int, kind
     await provider.aclose()
 
 
-async def test_an_error_that_is_no_json_goes_through():
+async def test_an_error_that_is_not_json_becomes_a_sentence():
     page = Scripted(503, [b"<html>busy"], [(b"content-type", b"text/html")])
     provider = AnthropicProvider("claude", upstream(page))
     response = await ask(provider)
-    assert (response.status, await response.read(99)) == (503, b"<html>busy")
+    error = orjson.loads(await response.read(999))["error"]
+    assert (response.status, error["message"]) == (503, "The connection 'claude' answered with status 503.")
     assert page.closed
     await provider.aclose()
 
@@ -183,12 +184,14 @@ async def test_a_limit_nobody_asked_for_is_learnt_from_its_refusal():
     await provider.aclose()
 
 
-async def test_a_second_refusal_is_the_answer():
-    refusals = [error(400, "invalid_request_error", f"`{name}` is odd") for name in ("temperature", "top_p")]
-    provider = AnthropicProvider("claude", upstream(*refusals))
+async def test_refusals_are_learnt_one_by_one_and_one_that_teaches_nothing_is_the_answer():
+    names = ("temperature", "top_p", "patience")
+    scripted = upstream(*(error(400, "invalid_request_error", f"`{name}` is odd") for name in names))
+    provider = AnthropicProvider("claude", scripted)
     response = await ask(provider, temperature=0.5, top_p=0.5)
     assert response.status == 400
-    assert b"top_p" in await response.read(999)
+    assert b"patience" in await response.read(999)
+    assert len(scripted.asked) == 3
     await provider.aclose()
 
 

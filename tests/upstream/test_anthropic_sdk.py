@@ -8,10 +8,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from openai_proxy.dialects.messages.read_request import estimate_tokens, to_chat
+from openai_proxy.dialects import dialect
 from openai_proxy.exchange import UpstreamRequest
+from openai_proxy.upstream.client_dialect import as_dialect
 from openai_proxy.upstream.echo import EchoProvider
-from openai_proxy.upstream.messages_answer import as_messages
 
 CALCULATOR: Any = {
     "name": "calculator",
@@ -24,9 +24,11 @@ async def serve(request: web.Request) -> web.StreamResponse:
     import orjson
 
     body = await request.json()
-    chat = orjson.dumps(to_chat(body).body)
+    messages = dialect("messages")
+    asked = messages.read_request("/messages", body)
+    chat = orjson.dumps(asked.chat)
     answer = await EchoProvider().send(UpstreamRequest("POST", "/chat/completions", body=chat), None)
-    answer = await as_messages(answer, body["model"], input_tokens=estimate_tokens(body))
+    answer = await as_dialect(answer, messages, asked, body["model"], connection="echo")
     headers = {name.decode(): value.decode() for name, value in answer.headers if name != b"content-length"}
     response = web.StreamResponse(status=answer.status, headers=headers)
     await response.prepare(request)

@@ -88,8 +88,10 @@ async def test_any_other_refusal_is_the_callers_to_read():
     assert response.status == 400
     assert orjson.loads(await response.read(999))["error"]["message"] == "Please use a valid role."
     assert len(upstream.asked) == 1
-    twice = Provider(refused('Unknown name "a"'), refused('Unknown name "b"'))
-    assert (await ask(GoogleProvider("g", twice), a=1, b=2)).status == 400
+    stubborn = Provider(refused('Unknown name "a"'), refused('Unknown name "a"'))
+    assert (await ask(GoogleProvider("g", stubborn), a=1)).status == 400
+    one_by_one = Provider(refused('Unknown name "a"'), refused('Unknown name "b"'), json_answer({}))
+    assert (await ask(GoogleProvider("g", one_by_one), a=1, b=2)).status == 200
 
 
 async def test_a_quota_error_carries_its_delay():

@@ -1,15 +1,17 @@
-"""Writing chat.completion.chunk events as bytes, at well under a microsecond each.
+"""Chunks and completions of the chat API, built: as objects, and as bytes at well under a microsecond each.
 
-Everything but the delta is constant over one stream, so it is encoded once: a chunk is prefix + delta + suffix.
-The order of chunks (role first, finish, usage, `[DONE]`) is the caller's.
-Shape: https://platform.openai.com/docs/api-reference/chat-streaming/streaming
+Shapes: https://platform.openai.com/docs/api-reference/chat-streaming/streaming,
+https://platform.openai.com/docs/api-reference/chat/object
 """
 
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
+
+from openai_proxy.dialects import json_text
 
 DONE = b"data: [DONE]\n\n"
 _NO_FINISH = b',"finish_reason":null}]'
@@ -21,10 +23,75 @@ def new_id(prefix: str = "chatcmpl-") -> str:
     return prefix + uuid.uuid4().hex[:24]
 
 
-class ChunkWriter:
-    """The chunks of one stream: one id, one model, one time of creation.
+def chunk(
+    id: str,  # noqa: A002  # the member's name
+    model: str,
+    delta: dict[str, Any],
+    *,
+    created: int | None = None,
+    finish_reason: str | None = None,
+    index: int = 0,
+    **extras: Any,
+) -> dict[str, Any]:
+    """One `chat.completion.chunk` with one choice; `extras` become members of the envelope."""
+    return {
+        "id": id,
+        "object": "chat.completion.chunk",
+        "created": int(time.time()) if created is None else created,
+        "model": model,
+        **extras,
+        "choices": [{"index": index, "delta": delta, "finish_reason": finish_reason}],
+    }
 
-    `usage_null` puts `"usage": null` into every chunk, as the API does where `stream_options.include_usage` is set.
+
+def usage_chunk(id: str, model: str, usage: dict[str, Any], *, created: int | None = None) -> dict[str, Any]:  # noqa: A002  # the member's name
+    """The chunk without choices that tells the usage, for clients that asked with `stream_options`."""
+    return {**chunk(id, model, {}, created=created), "choices": [], "usage": usage}
+
+
+def completion(
+    id: str,  # noqa: A002  # the member's name
+    model: str,
+    choices: list[dict[str, Any]],
+    *,
+    created: int | None = None,
+    usage: dict[str, Any] | None = None,
+    **extras: Any,
+) -> dict[str, Any]:
+    """One `chat.completion`; each of `choices` has `index`, `message`, `logprobs` and `finish_reason`."""
+    whole = {
+        "id": id,
+        "object": "chat.completion",
+        "created": int(time.time()) if created is None else created,
+        "model": model,
+        **extras,
+        "choices": choices,
+    }
+    if usage is not None:
+        whole["usage"] = usage
+    return whole
+
+
+def completion_of(
+    model: str,
+    message: dict[str, Any],
+    finish_reason: str,
+    usage: dict[str, Any] | None,
+    *,
+    id: str | None = None,  # noqa: A002  # the member's name
+    **extras: Any,
+) -> dict[str, Any]:
+    """A `chat.completion` with one choice; `extras` become members of the envelope."""
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
+    return completion(id or new_id(), model, [choice], usage=usage, **extras)
+
+
+class ChunkWriter:
+    """The chunks of one stream as bytes: one id, one model, one time of creation.
+
+    Everything but the delta is constant over one stream, so it is encoded once: a chunk is prefix + delta + suffix. The
+    order of chunks (role first, finish, usage, `[DONE]`) is the caller's. `usage_null` puts `"usage": null` into every
+    chunk, as the API does where `stream_options.include_usage` is set.
     """
 
     def __init__(self, model: str, *, id: str | None = None, created: int | None = None, usage_null: bool = False):  # noqa: A002  # the API's own name
@@ -74,28 +141,11 @@ class ChunkWriter:
         return self._head + b',"choices":[],"usage":' + orjson.dumps(usage) + _END
 
 
-def error_event(message: str, kind: str, code: str | int | None) -> bytes:
+def event(document: Any) -> bytes:
+    """`document` as one event of a stream."""
+    return b"data: " + json_text.dumps(document) + b"\n\n"
+
+
+def error_event(error: Mapping[str, Any]) -> bytes:
     """An error in mid-stream: no `choices` member, so that every client raises (measured over six SDKs)."""
-    error = {"message": message, "type": kind, "param": None, "code": code}
-    return b"data: " + orjson.dumps({"error": error}) + b"\n\n"
-
-
-def completion(
-    model: str,
-    message: dict[str, Any],
-    finish_reason: str,
-    usage: dict[str, Any] | None,
-    *,
-    id: str | None = None,  # noqa: A002  # the API's own name
-    extra: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """A whole chat.completion object with one choice; `extra` members go to the top level."""
-    return {
-        "id": id or new_id(),
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": model,
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}],
-        **({"usage": usage} if usage is not None else {}),
-        **(extra or {}),
-    }
+    return event({"error": error})

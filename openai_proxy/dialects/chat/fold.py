@@ -1,21 +1,19 @@
-"""Chat completions: chunks folded into messages, and chunks and completions built.
+"""Chat completions: chunks folded into messages.
 
-Shapes: https://platform.openai.com/docs/api-reference/chat-streaming. The fold takes whatever providers really send
+The fold takes whatever providers really send
 (usage in any chunk, a finish repeated or missing, content in lists, reasoning under three names, odd tool calls) and
 keeps every member it does not know.
 """
 
-import time
-import uuid
 from typing import Any, Final
 
-from openai_proxy.dialects.chat.deltas import CallFold, joined, merge, new_call_id, settle
-from openai_proxy.dialects.chat.think import ThinkSplitter, split_think
-
-__all__ = [
-    "REASONING", "MessageFold", "ThinkSplitter", "chunk", "completion", "new_call_id", "new_id", "text_of",
-    "usage_chunk",
-]  # fmt: skip
+from openai_proxy.dialects.chat.calls import CallFold
+from openai_proxy.dialects.chat.chunks import completion, new_id
+from openai_proxy.dialects.chat.content import text_of
+from openai_proxy.dialects.chat.deltas import joined, merge, settle
+from openai_proxy.dialects.chat.errors import error_of
+from openai_proxy.dialects.chat.finish import finish_of, unknown_word
+from openai_proxy.dialects.chat.think import split_think
 
 REASONING: Final = ("reasoning_content", "reasoning", "reasoning_details")
 """Members that hold a model's reasoning: DeepSeek and most servers, OpenRouter and Groq, OpenRouter in detail."""
@@ -24,7 +22,7 @@ _KNOWN: Final = frozenset({"id", "object", "created", "model", "choices", "usage
 
 
 class _ChoiceFold:
-    __slots__ = ("calls", "finish_reason", "lists", "logprobs", "members", "pieces", "role")
+    __slots__ = ("calls", "finish_reason", "lists", "logprobs", "members", "odd_end", "pieces", "role")
 
     def __init__(self) -> None:
         self.role = "assistant"
@@ -33,6 +31,7 @@ class _ChoiceFold:
         self.members: dict[str, Any] = {}  # every member but role, content and tool_calls
         self.calls: CallFold | None = None
         self.finish_reason: str | None = None
+        self.odd_end = False  # the last word on how it ended was one we do not know
         self.logprobs: dict[str, Any] | None = None
 
     def add(self, delta: dict[str, Any]) -> None:
@@ -54,6 +53,13 @@ class _ChoiceFold:
                 self.role = value
             else:
                 merge(self.members, {key: value})
+
+    def end(self, choice: dict[str, Any]) -> None:
+        """Read how `choice` says that it ended. An error stays one, whatever is said after it."""
+        reason = finish_of(choice)
+        if reason is not None and self.finish_reason != "error":
+            self.finish_reason = reason
+        self.odd_end = unknown_word(choice)
 
     def content(self) -> tuple[str, str]:
         """(text, reasoning) of the content, `<think>` not looked at."""
@@ -126,15 +132,15 @@ class MessageFold:
             else:
                 fold.add(delta)
         reason = choice.get("finish_reason")
-        if reason is not None:
-            fold.finish_reason = reason
+        if reason is not None or "native_finish_reason" in choice:
+            fold.end(choice)
         logprobs = choice.get("logprobs")
         if logprobs and isinstance(logprobs, dict):
             fold.logprobs = merge(fold.logprobs or {}, logprobs)
 
     def _envelope(self, chunk: dict[str, Any]) -> None:
-        if chunk.get("error"):
-            self.error = chunk["error"]
+        if chunk.get("error") or "choices" not in chunk:
+            self.error = error_of(chunk) or self.error
         if self.id is None and isinstance(chunk.get("id"), str):
             self.id = chunk["id"] or None
         if self.model is None and isinstance(chunk.get("model"), str):
@@ -154,9 +160,15 @@ class MessageFold:
         return self.finish_of(0)
 
     def finish_of(self, index: int) -> str | None:
-        """Why choice `index` ended; None while it has not."""
+        """Why choice `index` ended, in one of the chat API's words; None while it has not."""
         fold = self._choices.get(index)
         return fold.finish_reason if fold is not None else None
+
+    def close(self) -> None:
+        """The stream has ended: a choice whose last word was one we do not know has ended with it."""
+        for fold in self._choices.values():
+            if fold.finish_reason is None and fold.odd_end:
+                fold.finish_reason = "stop"
 
     def calls(self, index: int = 0) -> CallFold | None:
         """The tool calls of a choice, also while they come; None before the first."""
@@ -199,75 +211,3 @@ class MessageFold:
             for index in self.indices
         ]
         return completion(self.id or new_id(), self.model or "", choices, usage=self.usage, **self.extras)
-
-
-def text_of(content: Any) -> tuple[str, str]:
-    """(text, reasoning) of a `content`: a string, or a list of parts as Mistral's thinking models send it."""
-    if isinstance(content, str):
-        return content, ""
-    texts: list[str] = []
-    thoughts: list[str] = []
-    for part in content if isinstance(content, list) else ():
-        if isinstance(part, str):
-            texts.append(part)
-        elif isinstance(part, dict):
-            if isinstance(part.get("text"), str):
-                texts.append(part["text"])
-            thinking = part.get("thinking")
-            if thinking:
-                thoughts.append(text_of(thinking)[0])
-    return "".join(texts), "".join(thoughts)
-
-
-def new_id() -> str:
-    """An id for a completion."""
-    return f"chatcmpl-{uuid.uuid4().hex}"
-
-
-def chunk(
-    id: str,  # noqa: A002  # the member's name
-    model: str,
-    delta: dict[str, Any],
-    *,
-    created: int | None = None,
-    finish_reason: str | None = None,
-    index: int = 0,
-    **extras: Any,
-) -> dict[str, Any]:
-    """One `chat.completion.chunk` with one choice; `extras` become members of the envelope."""
-    return {
-        "id": id,
-        "object": "chat.completion.chunk",
-        "created": int(time.time()) if created is None else created,
-        "model": model,
-        **extras,
-        "choices": [{"index": index, "delta": delta, "finish_reason": finish_reason}],
-    }
-
-
-def usage_chunk(id: str, model: str, usage: dict[str, Any], *, created: int | None = None) -> dict[str, Any]:  # noqa: A002  # the member's name
-    """The chunk without choices that tells the usage, for clients that asked with `stream_options`."""
-    return {**chunk(id, model, {}, created=created), "choices": [], "usage": usage}
-
-
-def completion(
-    id: str,  # noqa: A002  # the member's name
-    model: str,
-    choices: list[dict[str, Any]],
-    *,
-    created: int | None = None,
-    usage: dict[str, Any] | None = None,
-    **extras: Any,
-) -> dict[str, Any]:
-    """One `chat.completion`; each of `choices` has `index`, `message`, `logprobs` and `finish_reason`."""
-    whole = {
-        "id": id,
-        "object": "chat.completion",
-        "created": int(time.time()) if created is None else created,
-        "model": model,
-        **extras,
-        "choices": choices,
-    }
-    if usage is not None:
-        whole["usage"] = usage
-    return whole

@@ -11,8 +11,8 @@ import orjson
 
 from openai_proxy.dialects.base import Chunk
 from openai_proxy.dialects.chat.chunks import new_id
+from openai_proxy.dialects.chat.content import text_of
 from openai_proxy.dialects.chat.deltas import merge, settle
-from openai_proxy.dialects.chat.fold import text_of
 from openai_proxy.dialects.gemini import signatures
 from openai_proxy.dialects.gemini.errors import error_document
 from openai_proxy.dialects.gemini.read_request import Details

@@ -6,14 +6,12 @@ https://docs.anthropic.com/en/api/models-list
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 DEFAULT_MAX_TOKENS: Final = 8192
 """Where neither the request nor the model's entry says how much it may write."""
-
-BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 24576, "xhigh": 32768, "max": 65536}
-"""Tokens of thinking for an effort, for models that know budgets only."""
 
 _LEVELS: Final = ("low", "medium", "high", "xhigh", "max")
 _FIELDS: Final = re.compile(r"\b(temperature|top_p|top_k|effort|adaptive|disabled|strict|display)\b")
@@ -51,7 +49,7 @@ class Capabilities:
 UNKNOWN: Final = Capabilities()
 
 
-def read_capabilities(entry: dict[str, Any]) -> Capabilities:
+def read_capabilities(entry: Mapping[str, Any]) -> Capabilities:
     """The capabilities in one entry of the model list; whatever is missing or odd is unknown."""
     listed = entry.get("capabilities")
     limit = entry.get("max_tokens")

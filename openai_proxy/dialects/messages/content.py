@@ -2,9 +2,9 @@
 
 from typing import Any, Final
 
-import orjson
-
+from openai_proxy.dialects import json_text
 from openai_proxy.dialects.media import data_url
+from openai_proxy.dialects.messages.tables import THINKING_FORMAT
 from openai_proxy.errors import BadRequest
 
 _IMAGES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
@@ -12,8 +12,6 @@ _NATIVE: Final = frozenset(
     {"image", "document", "search_result", "tool_result", "tool_use", "thinking", "redacted_thinking",
      "container_upload"}
 )  # fmt: skip
-THINKING_FORMAT: Final = "anthropic-claude-v1"
-"""`format` of the entries in `reasoning_details`, as OpenRouter calls them."""
 
 
 def blocks(content: Any, param: str) -> list[dict[str, Any]]:
@@ -131,14 +129,7 @@ def thinking_blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
 
 def tool_input(arguments: Any, param: str) -> dict[str, Any]:
     """A tool call's `arguments`, JSON text, as the object a tool_use block carries. BadRequest if it is none."""
-    if isinstance(arguments, dict):
-        return arguments
-    if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
-        return {}
-    try:
-        value = orjson.loads(arguments)
-    except (orjson.JSONDecodeError, TypeError):
-        value = None
-    if not isinstance(value, dict):
+    value = json_text.object_in(arguments)
+    if value is None:
         raise BadRequest("A tool call's arguments must be a JSON object.", param=param)
     return value

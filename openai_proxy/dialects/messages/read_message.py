@@ -1,52 +1,13 @@
-"""Answers of the Messages API as the chat API gives them: whole messages, usage, stop reasons, errors, models."""
+"""Parts of the Messages API's answers as the chat API has them: whole messages, thinking, errors, models."""
 
 import datetime
 from typing import Any, Final
 
-import orjson
+from openai_proxy.dialects import json_text
+from openai_proxy.dialects.chat.chunks import completion_of
+from openai_proxy.dialects.messages.tables import THINKING_FORMAT, chat_usage, finish_reason
 
-from openai_proxy.dialects.chat.chunks import completion
-from openai_proxy.dialects.messages.content import THINKING_FORMAT
-
-_FINISH: Final = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "pause_turn": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
 _TOO_LONG: Final = ("prompt is too long", "exceed context limit", "exceeds the context window")
-
-
-def finish_reason(stop_reason: Any) -> str:
-    """The finish_reason for a stop_reason; one we do not know is `stop`."""
-    return _FINISH.get(stop_reason, "stop") if isinstance(stop_reason, str) else "stop"
-
-
-def usage_of(usage: dict[str, Any]) -> dict[str, Any]:
-    """Chat usage. Anthropic's `input_tokens` leaves out what came from or went into the cache; `prompt_tokens` is all.
-
-    `cache_write_tokens` is OpenRouter's name for what was written to the cache.
-    """
-    cached = _whole(usage.get("cache_read_input_tokens"))
-    written = _whole(usage.get("cache_creation_input_tokens"))
-    prompt = _whole(usage.get("input_tokens")) + cached + written
-    spoken = _whole(usage.get("output_tokens"))
-    details = usage.get("output_tokens_details")
-    thinking = _whole(details.get("thinking_tokens")) if isinstance(details, dict) else 0
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": spoken,
-        "total_tokens": prompt + spoken,
-        "prompt_tokens_details": {"cached_tokens": cached, "cache_write_tokens": written},
-        "completion_tokens_details": {"reasoning_tokens": thinking},
-    }
-
-
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def to_completion(message: dict[str, Any]) -> dict[str, Any]:
@@ -67,8 +28,7 @@ def to_completion(message: dict[str, Any]) -> dict[str, Any]:
         elif kind == "redacted_thinking":
             details.append(redacted_detail(len(details), block.get("data")))
         elif kind == "tool_use":
-            arguments = orjson.dumps(block.get("input") or {}).decode()
-            function = {"name": block.get("name"), "arguments": arguments}
+            function = {"name": block.get("name"), "arguments": json_text.text(block.get("input") or {})}
             calls.append({"id": block.get("id"), "type": "function", "function": function})
     made: dict[str, Any] = {"role": "assistant", "content": "".join(texts) if texts or not calls else None}
     made["refusal"] = None
@@ -80,14 +40,14 @@ def to_completion(message: dict[str, Any]) -> dict[str, Any]:
         made["reasoning_details"] = details
     if annotations:
         made["annotations"] = annotations
-    extra = {"stop_details": message["stop_details"]} if message.get("stop_details") else None
-    return completion(
+    extras = {"stop_details": message["stop_details"]} if message.get("stop_details") else {}
+    return completion_of(
         message.get("model") or "",
         made,
         finish_reason(message.get("stop_reason")),
-        usage_of(message.get("usage") or {}),
+        chat_usage(message.get("usage") or {}),
         id=message.get("id"),
-        extra=extra,
+        **extras,
     )
 
 
@@ -125,32 +85,6 @@ def error_of(error: Any) -> dict[str, Any]:
     kind = error.get("type") if isinstance(error.get("type"), str) else "api_error"
     code = "context_length_exceeded" if any(text in str(message).lower() for text in _TOO_LONG) else kind
     return {"message": message, "type": kind, "param": None, "code": code}
-
-
-def translate_error(body: bytes) -> bytes:
-    """An error answer's body in OpenAI's shape; a body of any other shape as it is."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return body
-    if not isinstance(document, dict) or document.get("type") != "error":
-        return body
-    return orjson.dumps({"error": error_of(document.get("error"))})
-
-
-STATUS_OF_ERROR: Final = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "api_error": 500,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
-"""https://docs.anthropic.com/en/api/errors"""
 
 
 def model_object(entry: dict[str, Any]) -> dict[str, Any]:

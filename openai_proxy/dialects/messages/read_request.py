@@ -4,12 +4,11 @@ The answer's way back is write_answer.py. API: https://docs.anthropic.com/en/api
 """
 
 import re
-from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
-from openai_proxy.dialects.messages.content import THINKING_FORMAT
+from openai_proxy.dialects import json_text
+from openai_proxy.dialects.base import IncomingRequest
+from openai_proxy.dialects.messages.tables import THINKING_FORMAT, effort_of
 from openai_proxy.errors import BadRequest
 
 _CONSUMED: Final = frozenset(
@@ -18,20 +17,10 @@ _CONSUMED: Final = frozenset(
 )  # fmt: skip
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _IMPOSSIBLE: Final = ("mcp_servers", "container")
-_EFFORTS: Final = ((2048, "low"), (16384, "medium"))
-"""Budgets of thinking up to which an effort is meant; above: high."""
 _KNOWN_EFFORTS: Final = frozenset({"minimal", "low", "medium", "high", "xhigh", "max"})
 
 
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """A chat body, and the members of the Messages request that could not be said in it."""
-
-    body: dict[str, Any]
-    dropped: tuple[str, ...]
-
-
-def to_chat(request: dict[str, Any]) -> ChatRequest:
+def to_chat(request: dict[str, Any]) -> IncomingRequest:
     """The chat request that says what a Messages `request` says. Raises BadRequest for what cannot be said at all.
 
     Marks for caching are hints and go silently; a streamed answer is always asked for its usage, since the Messages
@@ -43,7 +32,7 @@ def to_chat(request: dict[str, Any]) -> ChatRequest:
         raise BadRequest("The request is not a Messages request: a member has the wrong type.") from None
 
 
-def _translated(request: dict[str, Any]) -> ChatRequest:
+def _translated(request: dict[str, Any]) -> IncomingRequest:
     for name in _IMPOSSIBLE:
         if request.get(name):
             raise BadRequest(f"'{name}' is not available for this model.", param=name, code="unsupported_parameter")
@@ -57,7 +46,8 @@ def _translated(request: dict[str, Any]) -> ChatRequest:
         body["messages"] += _message(message, f"messages[{index}]")
     for name in ("max_tokens", "temperature", "top_p"):
         if request.get(name) is not None:
-            body[name] = request[name]
+            value = request[name]
+            body[name] = int(value) if isinstance(value, float) and value.is_integer() else value
     if request.get("stop_sequences"):
         body["stop"] = request["stop_sequences"]
     _tools(request, body)
@@ -71,7 +61,7 @@ def _translated(request: dict[str, Any]) -> ChatRequest:
     said = _CONSUMED.union(_IMPOSSIBLE)
     dropped = [name for name, value in request.items() if name not in said and value is not None]
     # The names are the caller's text and go into a header field: only what is safe there.
-    return ChatRequest(body, tuple(name for name in dropped if _NAME.fullmatch(name)))
+    return IncomingRequest(body, tuple(name for name in dropped if _NAME.fullmatch(name)))
 
 
 def _text(content: Any, param: str) -> str:
@@ -155,8 +145,7 @@ def _assistant(content: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if kind == "text":
             texts.append(str(block.get("text") or ""))
         elif kind == "tool_use":
-            arguments = orjson.dumps(block.get("input") or {}).decode()
-            function = {"name": block.get("name"), "arguments": arguments}
+            function = {"name": block.get("name"), "arguments": json_text.text(block.get("input") or {})}
             calls.append({"id": block.get("id"), "type": "function", "function": function})
         elif kind == "thinking" and block.get("signature"):
             detail = {"type": "reasoning.text", "text": block.get("thinking"), "signature": block["signature"]}
@@ -213,7 +202,7 @@ def _thinking(request: dict[str, Any], body: dict[str, Any]) -> None:
     if config.get("effort") in _KNOWN_EFFORTS:
         body["reasoning_effort"] = config["effort"]
     elif thinking.get("type") == "enabled" and isinstance(budget, int):
-        body["reasoning_effort"] = next((effort for limit, effort in _EFFORTS if budget <= limit), "high")
+        body["reasoning_effort"] = effort_of(budget)
     wanted = config.get("format")
     if isinstance(wanted, dict) and wanted.get("type") == "json_schema":
         named = {"name": "answer", "schema": wanted.get("schema"), "strict": True}
@@ -221,6 +210,32 @@ def _thinking(request: dict[str, Any], body: dict[str, Any]) -> None:
 
 
 def estimate_tokens(request: dict[str, Any]) -> int:
-    """About how many tokens a Messages `request` has: a quarter of its characters. For `/messages/count_tokens`."""
+    """About how many tokens a Messages `request` has: a quarter of its characters, and pictures as such.
+
+    For `/messages/count_tokens` and the start of a stream.
+    """
     counted = {name: request.get(name) for name in ("system", "messages", "tools")}
-    return max(1, len(orjson.dumps(counted)) // 4)
+    plain, media = _without_media(counted)
+    return max(1, len(json_text.dumps(plain)) // 4 + media)
+
+
+_PICTURE: Final = 1600
+"""Tokens of a picture of the size that is not scaled down (https://docs.anthropic.com/en/docs/build-with-claude/vision)."""
+
+_PAGE: Final = 100_000  # base64 characters of a page of a document, which counts like a picture and its text
+
+
+def _without_media(value: Any) -> tuple[Any, int]:
+    """`value` without base64 data, and about how many tokens that data is worth."""
+    if isinstance(value, list):
+        pairs = [_without_media(item) for item in value]
+        return [item for item, _ in pairs], sum(tokens for _, tokens in pairs)
+    if not isinstance(value, dict):
+        return value, 0
+    source = value.get("source")
+    if value.get("type") in ("image", "document") and isinstance(source, dict) and source.get("type") != "text":
+        data = source.get("data")
+        pages = 1 + len(data) // _PAGE if isinstance(data, str) and value["type"] == "document" else 1
+        return {"type": value["type"]}, pages * _PICTURE
+    pairs_of = {name: _without_media(member) for name, member in value.items()}
+    return {name: item for name, (item, _) in pairs_of.items()}, sum(tokens for _, tokens in pairs_of.values())

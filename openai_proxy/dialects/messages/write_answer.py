@@ -4,61 +4,29 @@ The vendor's SDK passes over events without a name, allows one open block at a t
 https://docs.anthropic.com/en/docs/build-with-claude/streaming
 """
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
 
-import orjson
-
+from openai_proxy.dialects import json_text
+from openai_proxy.dialects.base import Chunk
+from openai_proxy.dialects.chat.calls import CallFold
 from openai_proxy.dialects.chat.chunks import new_id
-from openai_proxy.dialects.chat.deltas import CallFold
-from openai_proxy.dialects.chat.fold import text_of
-from openai_proxy.dialects.messages.content import THINKING_FORMAT, thinking_blocks
-from openai_proxy.dialects.sse import DONE, EventSplitter
-from openai_proxy.errors import UpstreamInvalid, UpstreamTruncated
+from openai_proxy.dialects.chat.content import text_of
+from openai_proxy.dialects.messages.content import thinking_blocks
+from openai_proxy.dialects.messages.tables import (
+    ERROR_OF_STATUS,
+    STATUS_OF_ERROR,
+    THINKING_FORMAT,
+    messages_usage,
+    stop_reason,
+)
+from openai_proxy.errors import UpstreamInvalid
 
-_STOP: Final = {
-    "stop": "end_turn",
-    "length": "max_tokens",
-    "tool_calls": "tool_use",
-    "function_call": "tool_use",
-    "content_filter": "refusal",
-}
-_KIND_OF_STATUS: Final = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-    529: "overloaded_error",
-}
-_KINDS: Final = frozenset(_KIND_OF_STATUS.values())
 _PING: Final = b'event: ping\ndata: {"type":"ping"}\n\n'
+_THINKING: Final = {"type": "thinking", "thinking": "", "signature": ""}
 
 
-def stop_reason(finish: Any, *, called: bool) -> str:
-    """The stop_reason for a finish_reason. Some models end with `stop` although they `called` a tool."""
-    reason = _STOP.get(finish, "end_turn") if isinstance(finish, str) else "end_turn"
-    return "tool_use" if called and reason == "end_turn" else reason
-
-
-def usage_of(usage: Any) -> dict[str, Any]:
-    """Messages usage from chat usage, which counts cached tokens among the prompt's."""
-    usage = usage if isinstance(usage, dict) else {}
-    details = usage.get("prompt_tokens_details") or {}
-    read = details.get("cached_tokens") or 0
-    written = details.get("cache_write_tokens") or 0
-    return {
-        "input_tokens": max((usage.get("prompt_tokens") or 0) - read - written, 0),
-        "cache_creation_input_tokens": written,
-        "cache_read_input_tokens": read,
-        "output_tokens": usage.get("completion_tokens") or 0,
-    }
-
-
-def to_message(completion: dict[str, Any], model: str) -> dict[str, Any]:
+def to_message(completion: Mapping[str, Any], model: str) -> dict[str, Any]:
     """A whole chat.completion as a message that names `model`. Raises UpstreamInvalid if it has no choice."""
     try:
         choice = completion["choices"][0]
@@ -67,15 +35,19 @@ def to_message(completion: dict[str, Any], model: str) -> dict[str, Any]:
         text, thought = text_of(message.get("content"))
         thought = message.get("reasoning_content") or message.get("reasoning") or thought
         if thought and not content:
-            content.append({"type": "thinking", "thinking": thought, "signature": ""})
+            content.append({**_THINKING, "thinking": thought})
         if text or message.get("refusal"):
             content.append({"type": "text", "text": text or message["refusal"]})
         calls = message.get("tool_calls") or ()
         for call in calls:
             function = call["function"]
-            arguments = orjson.loads(function.get("arguments") or "{}")
-            content.append({"type": "tool_use", "id": call.get("id"), "name": function["name"], "input": arguments})
-    except (KeyError, IndexError, TypeError, AttributeError, orjson.JSONDecodeError):
+            arguments = json_text.object_in(function.get("arguments"))
+            if arguments is None and choice.get("finish_reason") != "length":
+                raise TypeError
+            # Cut off by the limit: the stop_reason says so, and half an object is none.
+            block = {"type": "tool_use", "id": call.get("id"), "name": function["name"], "input": arguments or {}}
+            content.append(block)
+    except (KeyError, IndexError, TypeError, AttributeError):
         raise UpstreamInvalid("The provider sent an answer that is not understood.") from None
     return {
         "id": new_id("msg_"),
@@ -85,117 +57,103 @@ def to_message(completion: dict[str, Any], model: str) -> dict[str, Any]:
         "content": content,
         "stop_reason": stop_reason(choice.get("finish_reason"), called=bool(calls)),
         "stop_sequence": None,
-        "usage": usage_of(completion.get("usage")),
+        "usage": messages_usage(completion.get("usage")),
     }
 
 
-def to_error(status: int, body: bytes) -> bytes:
-    """An error answer of the chat API in the Messages API's shape; the text of any other shape is its message."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        document = None
-    error = document.get("error") if isinstance(document, dict) else None
-    return orjson.dumps(error_object(error if error is not None else body.decode(errors="replace")[:500], status))
+def error_object(error: Mapping[str, Any], status: int | None = None) -> dict[str, Any]:
+    """`{"type": "error", "error": {"type", "message"}}` from a chat error object, which may come with a `status`.
+
+    What the code of the error was is in `details.error_code`.
+    """
+    code = error.get("code")
+    if status is None and isinstance(code, int):
+        status = code
+    kind = error.get("type")
+    if kind not in STATUS_OF_ERROR or status == 413:
+        kind = ERROR_OF_STATUS.get(status or 0, "api_error")
+    message = error.get("message")
+    made: dict[str, Any] = {"type": kind, "message": message or "The provider reported an error."}
+    if isinstance(code, str) and code != kind:
+        made["details"] = {"error_code": code}
+    return {"type": "error", "error": made}
 
 
-def error_object(error: Any, status: int | None = None) -> dict[str, Any]:
-    """`{"type": "error", "error": {"type", "message"}}` from an OpenAI error member, or a text."""
-    given = error if isinstance(error, dict) else {"message": error}
-    code = given.get("code")
-    status = code if status is None and isinstance(code, int) else status
-    kind = given.get("type")
-    if kind not in _KINDS:
-        kind = _KIND_OF_STATUS.get(status or 0, "api_error")
-    message = given.get("message")
-    text = message if isinstance(message, str) and message else "The provider reported an error."
-    return {"type": "error", "error": {"type": kind, "message": text}}
+class MessagesWriter:
+    """See base.AnswerWriter. `input_tokens` is an estimate for the start; the true count comes at the end."""
 
-
-class MessageStream:
-    """Chunks in, Messages events out. `feed` bytes as they come, `end` when they have ended."""
+    stream_type: ClassVar[bytes] = b"text/event-stream; charset=utf-8"
 
     def __init__(self, model: str, *, input_tokens: int = 0) -> None:
         self._model = model
-        self._input_tokens = input_tokens  # an estimate for message_start; the true count comes at the end
-        self._events = EventSplitter()
+        self._input_tokens = input_tokens
         self._started = False
-        self._open = ""  # the kind of the open block: "", text, thinking, call
+        self._open = ""  # the kind of the open block: "", text, thinking, hidden, call
         self._index = -1  # of the open or last block
         self._calls = CallFold()
         self._current = -1  # the call whose block is open
         self._told: set[int] = set()  # calls that had their block
         self._finish: str | None = None
         self._usage: Any = None
-        self.ended = False
-        self.failed = False
 
-    def feed(self, data: bytes) -> bytes:
-        """The events that `data` completes. Raises UpstreamInvalid for what is no chat stream."""
+    def chunk(self, chunk: Chunk) -> bytes:
+        """See base.AnswerWriter. Raises UpstreamInvalid for a call that goes on after its end."""
         made: list[bytes] = []
-        for event in self._events.feed(data):
-            self._take(event.data, made)
-        return b"".join(made)
-
-    def end(self) -> bytes:
-        """What the end of the stream completes. Raises UpstreamTruncated if the answer has not ended."""
-        made: list[bytes] = []
-        try:
-            for event in self._events.flush():
-                self._take(event.data, made)
-        except UpstreamInvalid:
-            made.clear()  # the first half of a chunk
-        if not self.ended:
-            if self._finish is None:
-                raise UpstreamTruncated("The provider broke off in the middle of its answer.")
-            self._stop(made)
-        return b"".join(made)
-
-    def _take(self, data: bytes, made: list[bytes]) -> None:
-        if self.ended:
-            return
-        if data == DONE:
-            self._stop(made)
-            return
-        try:
-            chunk = orjson.loads(data)
-            if chunk.get("error"):
-                self.ended = self.failed = True
-                made.append(_event("error", error_object(chunk["error"])))
-                return
-            self._chunk(chunk, made)
-        except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError):
-            raise UpstreamInvalid("The provider sent an event that is not understood.") from None
-
-    def _chunk(self, chunk: dict[str, Any], made: list[bytes]) -> None:
         if not self._started:
             self._start(made)
         self._usage = chunk.get("usage") or self._usage
         choices = chunk.get("choices")
-        if not choices:
-            return
-        before = len(made)
-        choice = choices[0]
-        delta = choice.get("delta") or {}
-        self._delta(delta, made)
-        self._finish = choice.get("finish_reason") or self._finish
-        if len(made) == before and not delta and self._finish is None:
-            made.append(_PING)  # a heartbeat: work goes on behind the scenes, and nobody should lose patience
+        if choices:
+            choice = choices[0]
+            delta = choice["delta"]
+            content = delta.get("content")
+            if content and self._open == "text" and len(delta) == 1:
+                self._piece(b'"text_delta","text":', content, made)  # nearly every chunk
+            elif delta:
+                self._delta(delta, made)
+            self._finish = choice["finish_reason"] or self._finish
+        return made[0] if len(made) == 1 else b"".join(made)
+
+    def heartbeat(self) -> bytes:
+        """See base.AnswerWriter."""
+        return _PING
+
+    def end(self) -> bytes:
+        """See base.AnswerWriter."""
+        made: list[bytes] = []
+        if not self._started:
+            self._start(made)
+        for at in range(len(self._calls)):
+            if at not in self._told:
+                self._tell(at, made)
+        self._close(made)
+        reason = stop_reason(self._finish, called=bool(self._told))
+        delta = {"stop_reason": reason, "stop_sequence": None}
+        usage = messages_usage(self._usage) if self._usage else {"output_tokens": 0}
+        made.append(_event("message_delta", {"type": "message_delta", "delta": delta, "usage": usage}))
+        made.append(_event("message_stop", {"type": "message_stop"}))
+        return b"".join(made)
+
+    def error(self, error: Mapping[str, Any]) -> bytes:
+        """See base.AnswerWriter."""
+        return _event("error", error_object(error))
+
+    def whole(self, completion: Mapping[str, Any]) -> bytes:
+        """See base.AnswerWriter."""
+        return json_text.dumps(to_message(completion, self._model))
 
     def _delta(self, delta: dict[str, Any], made: list[bytes]) -> None:
-        content = delta.get("content")
-        text, thought = (content, "") if isinstance(content, str) else text_of(content)
-        thought = delta.get("reasoning_content") or delta.get("reasoning") or thought
-        if thought:
-            self._block("thinking", {"type": "thinking", "thinking": "", "signature": ""}, made)
-            self._piece({"type": "thinking_delta", "thinking": thought}, made)
-        for detail in delta.get("reasoning_details") or ():
-            self._reasoning(detail, made)
-        text = text or delta.get("refusal") or ""
-        if text:
+        if thought := delta.get("reasoning_content"):
+            self._block("thinking", _THINKING, made)
+            self._piece(b'"thinking_delta","thinking":', thought, made)
+        details = delta.get("reasoning_details")
+        for detail in details if isinstance(details, list) else ():
+            if isinstance(detail, dict):
+                self._reasoning(detail, made)
+        if text := delta.get("content") or delta.get("refusal"):
             self._block("text", {"type": "text", "text": ""}, made)
-            self._piece({"type": "text_delta", "text": text}, made)
-        for entry in delta.get("tool_calls") or ():
+            self._piece(b'"text_delta","text":', text, made)
+        for entry in delta.get("tool_calls", ()):
             self._call(entry, made)
 
     def _reasoning(self, detail: dict[str, Any], made: list[bytes]) -> None:
@@ -206,18 +164,16 @@ class MessageStream:
             self._block("hidden", {"type": "redacted_thinking", "data": detail.get("data")}, made)
             self._close(made)
         elif detail.get("signature"):
-            self._block("thinking", {"type": "thinking", "thinking": "", "signature": ""}, made)
-            self._piece({"type": "signature_delta", "signature": detail["signature"]}, made)
+            self._block("thinking", _THINKING, made)
+            self._piece(b'"signature_delta","signature":', detail["signature"], made)
             self._close(made)  # a signature ends its block: the next thought is another one
 
     def _call(self, entry: dict[str, Any], made: list[bytes]) -> None:
         at = self._calls.feed(entry)
-        piece = (entry.get("function") or {}).get("arguments")
-        if piece and not isinstance(piece, str):
-            piece = orjson.dumps(piece).decode()
+        piece = entry.get("function", {}).get("arguments")
         if at == self._current and self._open == "call":
             if piece:
-                self._piece({"type": "input_json_delta", "partial_json": piece}, made)
+                self._piece(b'"input_json_delta","partial_json":', piece, made)
             return
         if at in self._told and piece and piece.strip():
             raise UpstreamInvalid("The provider went on with a tool call that had ended.")
@@ -230,19 +186,18 @@ class MessageStream:
     def _tell(self, at: int, made: list[bytes]) -> None:
         self._told.add(at)
         self._close(made)
-        call = self._calls.call(at)
-        block = {"type": "tool_use", "id": call["id"], "name": call["function"]["name"], "input": {}}
+        block = {"type": "tool_use", "id": self._calls.id(at), "name": self._calls.name(at), "input": {}}
         self._block("call", block, made)
         self._current = at
         if arguments := self._calls.arguments(at):
-            self._piece({"type": "input_json_delta", "partial_json": arguments}, made)
+            self._piece(b'"input_json_delta","partial_json":', arguments, made)
 
     def _start(self, made: list[bytes]) -> None:
         self._started = True
         message: dict[str, Any] = {
             "id": new_id("msg_"), "type": "message", "role": "assistant", "model": self._model, "content": [],
             "stop_reason": None, "stop_sequence": None,
-            "usage": {**usage_of(None), "input_tokens": self._input_tokens},
+            "usage": {**messages_usage(None), "input_tokens": self._input_tokens},
         }  # fmt: skip
         made.append(_event("message_start", {"type": "message_start", "message": message}))
 
@@ -255,10 +210,10 @@ class MessageStream:
         start = {"type": "content_block_start", "index": self._index, "content_block": block}
         made.append(_event("content_block_start", start))
 
-    def _piece(self, delta: dict[str, Any], made: list[bytes]) -> None:
+    def _piece(self, kind: bytes, text: str, made: list[bytes]) -> None:
         made.append(
-            b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":%b}\n\n'
-            % (self._index, orjson.dumps(delta))
+            b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":%b%b}}\n\n'
+            % (self._index, kind, json_text.dumps(text))
         )
 
     def _close(self, made: list[bytes]) -> None:
@@ -266,20 +221,6 @@ class MessageStream:
             self._open = ""
             made.append(_event("content_block_stop", {"type": "content_block_stop", "index": self._index}))
 
-    def _stop(self, made: list[bytes]) -> None:
-        self.ended = True
-        if not self._started:
-            self._start(made)
-        for at in range(len(self._calls)):
-            if at not in self._told:
-                self._tell(at, made)
-        self._close(made)
-        reason = stop_reason(self._finish, called=bool(self._told))
-        delta = {"stop_reason": reason, "stop_sequence": None}
-        usage = usage_of(self._usage) if self._usage else {"output_tokens": 0}
-        made.append(_event("message_delta", {"type": "message_delta", "delta": delta, "usage": usage}))
-        made.append(_event("message_stop", {"type": "message_stop"}))
-
 
 def _event(name: str, payload: dict[str, Any]) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(payload))
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), json_text.dumps(payload))

@@ -4,8 +4,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
-from openai_proxy.dialects.messages.capabilities import BUDGETS, DEFAULT_MAX_TOKENS, UNKNOWN, Capabilities
+from openai_proxy.dialects.messages.capabilities import DEFAULT_MAX_TOKENS, UNKNOWN, Capabilities
 from openai_proxy.dialects.messages.content import blocks, thinking_blocks, tool_input
+from openai_proxy.dialects.messages.tables import BUDGETS
+from openai_proxy.dialects.tool_schema import schema_for
 from openai_proxy.errors import BadRequest
 
 _CONSUMED: Final = frozenset(
@@ -19,6 +21,9 @@ _NATIVE: Final = frozenset(
 )  # fmt: skip
 _HARMLESS: Final = frozenset({"store", "include_reasoning"})
 """Members whose absence changes nothing the caller can notice: nobody needs to be told."""
+
+_COMBINED: Final = frozenset({"oneOf", "anyOf", "allOf"})
+"""What the API does not take at the root of a schema."""
 
 _MIN_BUDGET: Final = 1024  # tokens; https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking
 _TIERS: Final = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
@@ -91,6 +96,7 @@ def _max_tokens(chat: dict[str, Any], capabilities: Capabilities) -> int:
     for name in ("max_completion_tokens", "max_tokens"):
         value = chat.get(name)
         if value is not None:
+            value = int(value) if isinstance(value, float) and value.is_integer() else value  # 150.0, as some write it
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise BadRequest(f"'{name}' must be a whole number of at least 1.", param=name)
             return value
@@ -168,6 +174,9 @@ def _tool(tool: Any, param: str, refused: Collection[str]) -> dict[str, Any]:
     if function.get("description"):
         made["description"] = function["description"]
     schema = function.get("parameters") or {"type": "object", "properties": {}}
+    if isinstance(schema, dict) and not _COMBINED.isdisjoint(schema):
+        schema, note = schema_for(schema, "anthropic")
+        made["description"] = f"{made.get('description', '')}\n{note}".strip() if note else made.get("description", "")
     made["input_schema"] = schema if not isinstance(schema, dict) or "type" in schema else {"type": "object", **schema}
     if function.get("strict") and "strict" not in refused:
         made["strict"] = True

@@ -9,7 +9,9 @@ from typing import Any, Final
 import orjson
 
 from openai_proxy.dialects.base import Chunk
-from openai_proxy.dialects.chat.fold import MessageFold, completion, new_call_id, new_id
+from openai_proxy.dialects.chat.calls import new_call_id
+from openai_proxy.dialects.chat.chunks import completion, new_id
+from openai_proxy.dialects.chat.fold import MessageFold
 from openai_proxy.errors import UpstreamInvalid, UpstreamTruncated
 
 MAX_LINE: Final = 32 << 20

@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from openai_proxy.dialects.base import Chunk
-from openai_proxy.dialects.chat.fold import text_of
+from openai_proxy.dialects.chat.content import text_of
 from openai_proxy.dialects.ollama.details import Details
 from openai_proxy.dialects.ollama.memory import remember
 from openai_proxy.dialects.tool_calls import WholeCalls, arguments_object

@@ -6,7 +6,7 @@ from typing import Any, Final
 import orjson
 
 from openai_proxy.dialects.base import Lessons, OutgoingRequest
-from openai_proxy.dialects.chat.fold import text_of
+from openai_proxy.dialects.chat.content import text_of
 from openai_proxy.dialects.media import data_url
 from openai_proxy.dialects.ollama.options import write_options, write_think
 from openai_proxy.errors import BadRequest

@@ -193,7 +193,7 @@ class LocalProvider:
             yield chunks.delta(piece)
         if event["event"] != "done":
             error = _error(event)
-            yield error_event(error.message, error.type, error.code)
+            yield error_event(error.payload()["error"])
             return
         finish = event.get("finish_reason") or "stop"
         yield chunks.finish("tool_calls" if (called or text.calls) and finish == "stop" else finish)

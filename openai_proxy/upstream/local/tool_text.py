@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from openai_proxy.dialects.chat.deltas import new_call_id
+from openai_proxy.dialects.chat.calls import new_call_id
 
 _OPEN: Final = "<tool_call>"
 _CLOSE: Final = "</tool_call>"

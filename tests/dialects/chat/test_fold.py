@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.dialects.chat.fold import MessageFold, chunk, usage_chunk
+from openai_proxy.dialects.chat.chunks import chunk, usage_chunk
+from openai_proxy.dialects.chat.fold import MessageFold
 from openai_proxy.dialects.chat.think import ThinkSplitter, split_think
 
 
@@ -61,7 +62,7 @@ def test_a_repeated_finish_changes_nothing() -> None:
 def test_an_error_in_band_is_seen_whatever_else_the_chunk_holds() -> None:
     result = fold({"content": "a"}, finish=None)
     result.feed({**chunk("c1", "m", {}), "error": {"message": "boom"}})
-    assert result.error == {"message": "boom"}
+    assert result.error["message"] == "boom"
 
 
 FRAGMENTS = {

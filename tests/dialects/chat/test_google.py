@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
+from openai_proxy.dialects.base import Lesson
 from openai_proxy.dialects.chat.google.repair import StreamRepair, repair_completion, unwrap_error
-from openai_proxy.dialects.chat.google.request import adapt, learn_unknown
+from openai_proxy.dialects.chat.google.request import adapt
 from openai_proxy.dialects.chat.google.signatures import SENTINEL, Signatures, needs_signatures
 from openai_proxy.dialects.sse import EventSplitter
 from tests.upstream.scripted import cuts
@@ -156,28 +157,23 @@ def test_errors_are_unwrapped_and_their_delay_is_found():
 
 def test_requests_lose_the_prefix_and_what_is_refused():
     chat = {"model": "models/gemini-2.5-pro", "messages": [USER], "frequency_penalty": 0.5, "store": False, "seed": 3}
-    edits = adapt(chat, (), Signatures())
+    edits = adapt(chat, Lesson(), Signatures())
     assert edits.replace == {"model": "gemini-2.5-pro"}
     assert edits.remove == ["frequency_penalty", "store"]
     assert edits.dropped == ["frequency_penalty"]
-    plain = adapt({"model": "gemini-3-flash", "messages": [USER]}, {"seed"}, Signatures())
+    plain = adapt({"model": "gemini-3-flash", "messages": [USER]}, Lesson(frozenset({"seed"})), Signatures())
     assert (plain.replace, plain.remove) == ({}, [])
 
 
 def test_what_a_refusal_names_is_left_out_next_time():
-    message = (
-        'Invalid JSON payload received. Unknown name "seed": Cannot find field.\nInvalid JSON payload received. '
-        "Unknown name \"cache_control\" at 'messages[0].content[1]': Cannot find field."
-    )
-    learnt = learn_unknown(message)
-    assert learnt == {"seed", "messages[].content[].cache_control"}
+    learnt = Lesson(frozenset({"seed", "messages[].content[].cache_control"}))
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b", "cache_control": {}}]
     chat = {"model": "g", "messages": [{"role": "user", "content": parts}, USER], "seed": 1}
     edits = adapt(chat, learnt, Signatures())
     assert edits.remove == ["seed"]
     assert edits.replace["messages"][0]["content"] == [{"type": "text", "text": t} for t in "ab"]
     assert chat["messages"][0]["content"][1]["cache_control"] == {}
-    assert adapt(chat, {"messages", "model", "nothing[].x"}, Signatures()).remove == []
+    assert adapt(chat, Lesson(frozenset({"messages", "model", "nothing[].x"})), Signatures()).remove == []
 
 
 def history(*calls: dict[str, Any]) -> list[Any]:
@@ -188,19 +184,21 @@ def test_signatures_are_put_back():
     signatures = Signatures()
     signatures.put("a", SIGNED)
     first, second = {"id": "a", "function": {}}, {"id": "b", "function": {}}
-    made = adapt({"model": "gemini-3-pro", "messages": history(first, second)}, (), signatures).replace["messages"]
+    made = adapt({"model": "gemini-3-pro", "messages": history(first, second)}, Lesson(), signatures).replace[
+        "messages"
+    ]
     assert made[1]["tool_calls"] == [{**first, "extra_content": SIGNED}, second]
-    kept = adapt({"model": "gemini-3-pro", "messages": made}, (), signatures)
+    kept = adapt({"model": "gemini-3-pro", "messages": made}, Lesson(), signatures)
     assert kept.replace == {}
 
 
 def test_an_unknown_signature_of_the_current_turn_is_the_sentinel():
     turns = history({"id": "zz", "function": {}})
-    made = adapt({"model": "gemini-3-pro", "messages": turns}, (), Signatures()).replace["messages"]
+    made = adapt({"model": "gemini-3-pro", "messages": turns}, Lesson(), Signatures()).replace["messages"]
     assert made[1]["tool_calls"][0]["extra_content"] == {"google": {"thought_signature": SENTINEL}}
     for model, messages in (("gemini-2.5-pro", turns), ("gemini-3-pro", [*turns, USER]), ("gemma-3", turns)):
-        assert adapt({"model": model, "messages": messages}, (), Signatures()).replace == {}
-    fresh = adapt({"model": "gemini-3-pro", "messages": history({"id": "a", "extra_content": SIGNED})}, (),
+        assert adapt({"model": model, "messages": messages}, Lesson(), Signatures()).replace == {}
+    fresh = adapt({"model": "gemini-3-pro", "messages": history({"id": "a", "extra_content": SIGNED})}, Lesson(),
                   Signatures(), fresh_signatures=True)  # fmt: skip
     assert SENTINEL.encode() in fresh.as_json()["messages"]
 

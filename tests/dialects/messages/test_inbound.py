@@ -11,8 +11,10 @@ import pytest
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
+from openai_proxy.dialects.chat.read_answer import ChatReader
 from openai_proxy.dialects.messages.read_request import estimate_tokens, to_chat
-from openai_proxy.dialects.messages.write_answer import MessageStream, error_object, to_error, to_message, usage_of
+from openai_proxy.dialects.messages.tables import messages_usage
+from openai_proxy.dialects.messages.write_answer import MessagesWriter, error_object, to_message
 from openai_proxy.dialects.messages.write_request import to_messages
 from openai_proxy.dialects.sse import EventSplitter
 from openai_proxy.errors import BadRequest, UpstreamInvalid, UpstreamTruncated
@@ -22,7 +24,7 @@ USER = {"role": "user", "content": "hi"}
 
 
 def chat(messages: Any = None, **more: Any) -> dict[str, Any]:
-    return to_chat({"model": "m", "max_tokens": 9, "messages": messages or [USER], **more}).body
+    return to_chat({"model": "m", "max_tokens": 9, "messages": messages or [USER], **more}).chat
 
 
 def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
@@ -45,6 +47,31 @@ def vendor_reads(events: bytes) -> Any:
         client.messages.stream(model="m", max_tokens=5, messages=[{"role": "user", "content": "x"}]) as reader,
     ):
         return reader.get_final_message()
+
+
+class MessageStream:
+    """A chat stream as a Messages stream, bytes to bytes."""
+
+    def __init__(self, model: str, *, input_tokens: int = 0) -> None:
+        self._reader = ChatReader()
+        self._writer = MessagesWriter(model, input_tokens=input_tokens)
+        self._closed = False
+
+    def feed(self, data: bytes) -> bytes:
+        return self._written(self._reader.feed(data))
+
+    def end(self) -> bytes:
+        return self._written(self._reader.end())
+
+    def _written(self, chunks: list[Any]) -> bytes:
+        made = b""
+        for chunk in chunks:
+            self._closed = self._closed or "error" in chunk
+            made += self._writer.error(chunk["error"]) if "error" in chunk else self._writer.chunk(chunk)
+        if self._reader.ended and not self._closed:
+            self._closed = True
+            made += self._writer.end()
+        return made
 
 
 def events_of(pieces: list[bytes]) -> bytes:
@@ -161,7 +188,7 @@ def test_calls_without_index_or_id_are_whole():
 def test_work_behind_the_scenes_is_a_ping_and_an_empty_answer_is_whole():
     stream = MessageStream("m")
     stream.feed(chunk({"role": "assistant"}))
-    assert stream.feed(chunk({}, proxy_status={"type": "tool_execution"})).startswith(b"event: ping\n")
+    assert stream.feed(chunk({}, proxy_status={"type": "tool_execution"})) == b""  # the carrier sends a heartbeat
     grammar(events_of([b"data: [DONE]\n\n"]))
 
 
@@ -203,12 +230,14 @@ def test_a_whole_answer():
 
 
 def test_errors():
-    body = b'{"error":{"message":"no","type":"invalid_request_error","code":"model_not_found"}}'
-    assert orjson.loads(to_error(404, body))["error"] == {"type": "invalid_request_error", "message": "no"}
-    assert orjson.loads(to_error(429, b'{"error":{"message":"slow"}}'))["error"]["type"] == "rate_limit_error"
-    assert orjson.loads(to_error(502, b"<html>"))["error"] == {"type": "api_error", "message": "<html>"}
-    assert error_object("text")["error"]["message"] == "text"
-    assert usage_of(None)["input_tokens"] == 0
+    error = ChatReader().error
+    named = error(404, b'{"error":{"message":"no","type":"invalid_request_error","code":"model_not_found"}}')
+    details = {"error_code": "model_not_found"}
+    assert error_object(named, 404)["error"] == {"type": "invalid_request_error", "message": "no", "details": details}
+    assert error_object(error(429, b'{"error":{"message":"slow"}}'), 429)["error"]["type"] == "rate_limit_error"
+    assert error_object(error(413, b"{}"), 413)["error"]["type"] == "request_too_large"
+    assert error_object(error(502, b"<html>"), 502)["error"]["type"] == "api_error"
+    assert messages_usage(None)["input_tokens"] == 0
 
 
 def test_a_request_with_everything():

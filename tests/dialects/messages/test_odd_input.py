@@ -7,12 +7,15 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openai_proxy.dialects.base import Lesson
 from openai_proxy.dialects.chat.google.repair import StreamRepair
 from openai_proxy.dialects.chat.google.request import adapt
 from openai_proxy.dialects.chat.google.signatures import Signatures
+from openai_proxy.dialects.chat.read_answer import ChatReader
+from openai_proxy.dialects.chat.write_answer import ChatWriter
+from openai_proxy.dialects.messages.read_answer import MessagesReader
 from openai_proxy.dialects.messages.read_request import to_chat
-from openai_proxy.dialects.messages.read_stream import ChunkStream
-from openai_proxy.dialects.messages.write_answer import MessageStream
+from openai_proxy.dialects.messages.write_answer import MessagesWriter
 from openai_proxy.dialects.messages.write_request import to_messages
 from openai_proxy.errors import BadRequest, UpstreamError
 
@@ -96,18 +99,22 @@ def test_odd_requests_are_400s_or_valid_json(body: dict[str, Any], turns: Any, s
     request = {"model": "m", "messages": turns, **({} if sound else body)}
     for translate in (to_messages, to_chat):
         with contextlib.suppress(BadRequest):
-            orjson.dumps(translate(request).body)
-    adapt(request, {"tools[].function.strict"}, Signatures()).as_json()
+            translate(request)
+    adapt(request, Lesson(frozenset({"tools[].function.strict"})), Signatures()).as_json()
 
 
 @settings(max_examples=100)
 @given(EVENTS)
 def test_odd_streams_are_errors_of_ours_or_events(payloads: list[Any]):
     data = b"".join(b"data: " + orjson.dumps(payload) + b"\n\n" for payload in payloads)
-    for stream in (ChunkStream("m", include_usage=True), MessageStream("m")):
+    for reader in (MessagesReader("m"), ChatReader()):
+        writers = MessagesWriter("m"), ChatWriter()
         with contextlib.suppress(UpstreamError):
-            stream.feed(data)
-            stream.end()
+            for chunk in [*reader.feed(data), *reader.end()]:
+                for writer in writers:
+                    writer.error(chunk["error"]) if "error" in chunk else writer.chunk(chunk)
+            for writer in writers:
+                writer.end()
     repair = StreamRepair(Signatures())
     repair.feed(data)
     repair.end()

@@ -8,18 +8,12 @@ from typing import Any, Final
 
 import orjson
 
-from openai_proxy.dialects.chat.deltas import Pieces, new_call_id
+from openai_proxy.dialects.chat.calls import CallFold, new_call_id
+from openai_proxy.dialects.chat.errors import error_of
 from openai_proxy.dialects.chat.google.signatures import Signatures, signature_of
 from openai_proxy.dialects.sse import RawEvents
 
 _DELAY: Final = re.compile(r"(\d+(?:\.\d+)?)s")
-_TYPES: Final = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "invalid_request_error",
-    429: "rate_limit_error",
-}
 
 
 def unwrap_error(body: bytes) -> tuple[bytes, float | None]:
@@ -39,6 +33,11 @@ def unwrap_error(body: bytes) -> tuple[bytes, float | None]:
     return orjson.dumps({"error": _openai_error(error)}), _delay(error)
 
 
+def is_bad_key(body: bytes) -> bool:
+    """True for the 400 with which Google refuses a key (reason `API_KEY_INVALID`)."""
+    return b"API_KEY_INVALID" in body or b"API key not valid" in body
+
+
 def _error_in(document: Any) -> dict[str, Any] | None:
     if isinstance(document, list) and document:
         document = document[0]
@@ -47,11 +46,8 @@ def _error_in(document: Any) -> dict[str, Any] | None:
 
 
 def _openai_error(error: dict[str, Any]) -> dict[str, Any]:
-    code = error.get("code")
-    status = error.get("status")
-    kind = error.get("type") or (_TYPES.get(code, "api_error") if isinstance(code, int) else "api_error")
-    made = {"message": str(error.get("message") or "The provider reported an error."), "type": kind, "param": None}
-    made["code"] = status.lower() if isinstance(status, str) else code
+    made = error_of({"error": error}) or {}
+    made["message"] = made["message"] or "The provider reported an error."
     return made
 
 
@@ -98,7 +94,7 @@ class StreamRepair:
     def __init__(self, signatures: Signatures) -> None:
         self._signatures = signatures
         self._events = RawEvents()
-        self._choices: dict[int, _Calls] = {}
+        self._choices: dict[int, CallFold] = {}
 
     def feed(self, data: bytes) -> bytes:
         """The events that `data` completes, repaired."""
@@ -136,74 +132,33 @@ class StreamRepair:
         if calls is None and not entries:
             return False
         if calls is None:
-            calls = self._choices[index] = _Calls()
+            calls = self._choices[index] = CallFold()
         touched = False
         for entry in entries:
-            touched = calls.repair(entry) or touched
-            self._signatures.put(calls.ids[entry["index"]], entry.get("extra_content"))
+            touched = _repair(calls, entry) or touched
+            self._signatures.put(calls.id(entry["index"]), entry.get("extra_content"))
         if not entries and signature_of(delta.get("extra_content")) is not None:
-            self._signatures.put(calls.ids[-1], delta["extra_content"])  # it came in a delta of its own
+            self._signatures.put(calls.id(len(calls) - 1), delta["extra_content"])  # it came in a delta of its own
         if choice.get("finish_reason") == "stop":
             choice["finish_reason"] = "tool_calls"
             touched = True
         return touched
 
 
-class _Calls:
-    """The tool calls of one choice: a new id or name is a new index, anything else belongs to a call that began."""
-
-    def __init__(self) -> None:
-        self.ids: list[str] = []
-        self._places: dict[str, int] = {}  # id -> its first place in ids
-        self._names: list[str] = []
-        self._arguments: list[Pieces] = []
-        self._latest: dict[Any, int] = {}  # the provider's index -> our latest call that had it
-
-    def repair(self, entry: dict[str, Any]) -> bool:
-        """Give `entry` the index of its call, and the first of a call an id. True if that changed anything."""
-        function = entry.get("function") or {}
-        name = function.get("name") or ""
-        given, call_id = entry.get("index"), entry.get("id") or ""
-        at = self._find(given, call_id, name)
-        touched = False
-        if at is None:
-            at = len(self.ids)
-            if not call_id:
-                call_id = entry["id"] = new_call_id()
-                touched = True
-            if entry.get("type") is None:
-                entry["type"] = "function"
-                touched = True
-            if function.get("arguments") is None and isinstance(entry.get("function"), dict):
-                entry["function"]["arguments"] = ""
-                touched = True
-            self._places.setdefault(call_id, at)
-            self.ids.append(call_id)
-            self._names.append(name)
-            self._arguments.append(Pieces())
-        if given is not None:
-            self._latest[given] = at
-        if given != at or isinstance(given, bool):
-            entry["index"] = at
-            touched = True
-        if isinstance(function.get("arguments"), str):
-            self._arguments[at].append(function["arguments"])
-        return touched
-
-    def _find(self, given: Any, call_id: str, name: str) -> int | None:
-        """The call an entry goes on with; None if it begins one."""
-        if not self.ids:
-            return None
-        known = self._latest.get(given, len(self.ids) - 1) if given is not None else len(self.ids) - 1
-        if call_id in self._places:
-            return self._places[call_id]
-        if call_id and name:
-            return None
-        if name and (given is None or given not in self._latest or self._arguments[known].is_object()):
-            return None
-        if given is not None and given not in self._latest and (call_id or name):
-            return None
-        return known
+def _repair(calls: CallFold, entry: dict[str, Any]) -> bool:
+    """Give `entry` the index of its call, and the first of a call an id. True if that changed anything."""
+    known = len(calls)
+    at = calls.feed(entry)
+    repaired: dict[str, Any] = {"index": at}
+    if at == known:
+        repaired["id"] = calls.id(at)
+        repaired["type"] = entry.get("type") or "function"
+        function = entry.get("function")
+        if isinstance(function, dict) and function.get("arguments") is None:
+            repaired["function"] = {**function, "arguments": ""}
+    touched = any(entry.get(name) != value for name, value in repaired.items()) or isinstance(entry.get("index"), bool)
+    entry.update(repaired)
+    return touched
 
 
 def _written(document: Any) -> bytes:

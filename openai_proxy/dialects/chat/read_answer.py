@@ -1,0 +1,107 @@
+"""Answers of the chat API, read with all the tolerance that real providers need.
+
+`ChunkReader` gives chunks as they were sent, for the agent, which sends messages back as the provider said them;
+`ChatReader` gives them tidy, for clients of other APIs.
+"""
+
+from typing import Any
+
+from openai_proxy.dialects import json_text
+from openai_proxy.dialects.base import Chunk
+from openai_proxy.dialects.chat.chunks import chunk
+from openai_proxy.dialects.chat.errors import error_of
+from openai_proxy.dialects.chat.fold import MessageFold
+from openai_proxy.dialects.chat.tidy import Tidy, as_chunk
+from openai_proxy.dialects.reading import EventReader
+from openai_proxy.errors import UpstreamInvalid
+
+
+class ChunkReader(EventReader):
+    """Chunks as the provider sent them, with whole characters; a whole completion is one chunk.
+
+    A completion's `message` counts as a delta. An error is a chunk too. Whether the answer is whole is not looked at.
+    """
+
+    def _event(self, event: Any, chunks: list[Chunk]) -> None:
+        if event is None:
+            return
+        if isinstance(event, list) and event:
+            event = event[0]  # Google's errors stand in an array
+        if not isinstance(event, dict):
+            raise UpstreamInvalid("The provider sent something that is not a chat completion.")
+        chunks.append(event)
+
+    def _finish(self, chunks: list[Chunk]) -> None:
+        return
+
+    def _completion(self, document: Any) -> dict[str, Any]:
+        made: list[Chunk] = []
+        self._event(document, made)
+        return made[0] if made else {}
+
+    def _as_chunk(self, completion: dict[str, Any]) -> Chunk:
+        return completion
+
+
+class ChatReader(ChunkReader):
+    """See base.AnswerReader."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tidy = Tidy()
+
+    def error(self, status: int, data: bytes) -> dict[str, Any]:
+        """See base.AnswerReader."""
+        return error_in(status, data)
+
+    def _event(self, event: Any, chunks: list[Chunk]) -> None:
+        raw: list[Chunk] = []
+        super()._event(event, raw)
+        for each in raw:
+            tidy = self._tidy.chunk(each)
+            if tidy is not None:
+                self.ended = self.ended or "error" in tidy
+                chunks.append(tidy)
+
+    def _done(self, chunks: list[Chunk]) -> None:
+        chunks += self._tidy.close()
+        if not self._tidy.finished:  # the end is said, if not how: Snowflake, and many a small server
+            chunks.append(self._end())
+        self.ended = True
+
+    def _finish(self, chunks: list[Chunk]) -> None:
+        chunks += self._tidy.close()
+        if not self._tidy.finished:
+            EventReader._finish(self, chunks)
+
+    def _end(self) -> Chunk:
+        return self._tidy.chunk(chunk("", "", {}, finish_reason="stop")) or {}
+
+    def _completion(self, document: Any) -> dict[str, Any]:
+        made: list[Chunk] = []
+        ChatReader._event(self, document, made)
+        if not made:
+            raise UpstreamInvalid("The provider sent an answer that is not understood.")
+        whole = made[0]
+        if "error" in whole:
+            return whole
+        fold = MessageFold()
+        fold.feed(whole)
+        fold.close()
+        if not fold.indices:
+            raise UpstreamInvalid("The provider sent an answer that is not understood.")
+        return fold.completion(think=False)
+
+    def _as_chunk(self, completion: dict[str, Any]) -> Chunk:
+        return as_chunk(completion)
+
+
+def error_in(status: int, data: bytes) -> dict[str, Any]:
+    """The chat API's error object for an error answer of any OpenAI-compatible server; `message` may be ""."""
+    try:
+        document = json_text.loads(data)
+    except ValueError:
+        document = None
+    if isinstance(document, str):
+        document = {"error": document}
+    return error_of(document, status) or error_of({"error": {}}, status) or {}

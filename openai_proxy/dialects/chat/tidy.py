@@ -1,0 +1,180 @@
+"""Chunks as providers send them, made what `base.Chunk` promises."""
+
+from typing import Any, Final
+
+from openai_proxy.dialects import json_text
+from openai_proxy.dialects.base import Chunk
+from openai_proxy.dialects.chat.calls import CallFold
+from openai_proxy.dialects.chat.content import text_of
+from openai_proxy.dialects.chat.errors import error_of
+from openai_proxy.dialects.chat.finish import finish_of, unknown_word
+
+_PLAIN: Final = frozenset({"content", "role"})
+
+
+class Tidy:
+    """The state of one answer: its tool calls, whose identity may need repair, and how its choices ended.
+
+    A call is announced when its first argument comes, another call begins or the answer ends: until then its name may
+    still be coming in fragments.
+    """
+
+    def __init__(self) -> None:
+        self._calls: dict[int, _Calls] = {}
+        self._ends: dict[int, str] = {}  # choice -> its finish_reason; "" for a word that is not known
+
+    @property
+    def finished(self) -> bool:
+        """True once a choice has ended."""
+        return any(self._ends.values())
+
+    def chunk(self, raw: Any) -> Chunk | None:
+        """`raw` made tidy: itself where it is already; None for what says nothing at all."""
+        if not isinstance(raw, dict):
+            return None
+        choices = raw.get("choices")
+        if "error" in raw or choices is None:
+            error = error_of(raw)
+            if error is not None:
+                return {"error": error}
+        if isinstance(choices, list) and len(choices) == 1 and self._is_tidy(choices[0]):
+            return raw  # nearly every chunk
+        made: list[dict[str, Any]] = []
+        for place, choice in enumerate(choices if isinstance(choices, list) else ()):
+            if isinstance(choice, dict):
+                made.append(self._choice(choice, place))
+        if not made and not isinstance(raw.get("usage"), dict):
+            return None
+        return {**raw, "choices": made}
+
+    def close(self) -> list[Chunk]:
+        """What the end of the stream completes: a finish for choices whose last word was one we do not know."""
+        odd = [index for index, end in self._ends.items() if not end]
+        for index in odd:
+            self._ends[index] = "stop"
+        return [{"choices": [self._ended(index, {}, "stop")]} for index in odd]
+
+    @staticmethod
+    def _is_tidy(choice: Any) -> bool:
+        if type(choice) is not dict or choice.get("finish_reason") is not None or "native_finish_reason" in choice:
+            return False
+        delta = choice.get("delta")
+        return (
+            type(delta) is dict and type(choice.get("index")) is int and delta.keys() <= _PLAIN
+            and type(delta.get("content", "")) is str
+        )  # fmt: skip
+
+    def _choice(self, choice: dict[str, Any], place: int) -> dict[str, Any]:
+        index = choice.get("index")
+        index = index if type(index) is int and index >= 0 else place
+        said = choice["delta"] if "delta" in choice else choice.get("message")
+        delta = self._delta(index, said) if isinstance(said, dict) else {}
+        reason = finish_of(choice)
+        if reason is None:
+            if unknown_word(choice):
+                self._ends.setdefault(index, "")
+            elif not self._ends.get(index, "."):
+                del self._ends[index]  # it was not the last word after all
+        else:
+            self._ends[index] = reason
+            delta = self._ended(index, delta, reason)["delta"]
+        members = {name: value for name, value in choice.items() if name not in ("delta", "message")}
+        return {**members, "index": index, "delta": delta, "finish_reason": reason}
+
+    def _ended(self, index: int, delta: dict[str, Any], reason: str) -> dict[str, Any]:
+        calls = self._calls.get(index)
+        if calls is not None and (rest := calls.announce_all()):
+            delta = {**delta, "tool_calls": [*delta.get("tool_calls", ()), *rest]}
+        return {"index": index, "delta": delta, "finish_reason": reason}
+
+    def _delta(self, index: int, said: dict[str, Any]) -> dict[str, Any]:
+        delta = {
+            name: value
+            for name, value in said.items()
+            if value is not None and name not in ("content", "tool_calls", "function_call", "refusal")
+        }
+        content, thought = text_of(said.get("content"))
+        if content or isinstance(said.get("content"), str):
+            delta["content"] = content
+        thought = next((said[n] for n in ("reasoning_content", "reasoning") if said.get(n)), thought)
+        if isinstance(thought, str) and thought:
+            delta["reasoning_content"] = thought
+        else:
+            delta.pop("reasoning_content", None)
+        if isinstance(said.get("refusal"), str):
+            delta["refusal"] = said["refusal"]
+        entries = said.get("tool_calls")
+        legacy = said.get("function_call")
+        if isinstance(legacy, dict):
+            entries = [{"index": 0, "function": legacy}]
+        if isinstance(entries, list) and entries:
+            calls = self._calls.get(index)
+            if calls is None:
+                calls = self._calls[index] = _Calls()
+            made = calls.entries(entries)
+            if made:
+                delta["tool_calls"] = made
+        return delta
+
+
+class _Calls:
+    """The tool calls of one choice on their way out."""
+
+    def __init__(self) -> None:
+        self._fold = CallFold()
+        self._announced: set[int] = set()
+
+    def entries(self, entries: list[Any]) -> list[dict[str, Any]]:
+        """Tidy entries for those of one delta."""
+        made: list[dict[str, Any]] = []
+        for entry in entries:
+            if not isinstance(entry, dict):
+                continue
+            at = self._fold.feed(entry)
+            for other in range(at):
+                self._announce(other, made)
+            function = entry.get("function")
+            piece = function.get("arguments") if isinstance(function, dict) else None
+            if at not in self._announced:
+                if piece or "custom" in entry:
+                    self._announce(at, made)
+                continue
+            rest = {
+                name: value
+                for name, value in entry.items()
+                if name not in ("id", "type", "index", "function") and value is not None
+            }
+            if isinstance(piece, dict | list):
+                piece = json_text.text(piece)
+            if isinstance(piece, str) and piece:
+                rest["function"] = {"arguments": piece}
+            if rest:
+                made.append({"index": at, **rest})
+        return made
+
+    def announce_all(self) -> list[dict[str, Any]]:
+        """The entries of calls that have not been announced: the answer has ended."""
+        made: list[dict[str, Any]] = []
+        for at in range(len(self._fold)):
+            if at not in self._announced:
+                self._announced.add(at)
+                made.append({"index": at, **self._fold.call(at)})
+        return made
+
+    def _announce(self, at: int, made: list[dict[str, Any]]) -> None:
+        if at not in self._announced:
+            self._announced.add(at)
+            made.append({"index": at, **self._fold.begun(at)})
+
+
+def as_chunk(completion: dict[str, Any]) -> Chunk:
+    """A whole, tidy `completion` as one chunk."""
+    choices = []
+    for choice in completion["choices"]:
+        message = dict(choice["message"])
+        if message.get("tool_calls"):
+            message["tool_calls"] = [{"index": at, **call} for at, call in enumerate(message["tool_calls"])]
+        delta = {name: value for name, value in message.items() if value is not None}
+        rest = {name: value for name, value in choice.items() if name != "message"}
+        choices.append({**rest, "delta": delta})
+    return {**completion, "object": "chat.completion.chunk", "choices": choices}

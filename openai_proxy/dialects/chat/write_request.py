@@ -1,0 +1,45 @@
+"""A chat request as one model takes it: without what it refuses, with the names it knows."""
+
+from hashlib import blake2b
+from typing import Any
+
+from openai_proxy.dialects.base import Lesson
+from openai_proxy.dialects.edits import Edits
+from openai_proxy.dialects.tool_schema import fit_tools
+
+
+def learnt(chat: dict[str, Any], lessons: Lesson) -> Edits:
+    """What has to change in `chat` for a model of which `lessons` are known.
+
+    A value is never changed for being refused, only a member that the model does not know; a text that is too long
+    (`user`) becomes a digest of itself, so that two users stay two.
+    """
+    edits = Edits()
+    for name, known_as in lessons.renamed.items():
+        if name in chat:
+            if chat[name] is not None and known_as not in chat:
+                edits.replace[known_as] = chat[name]
+            edits.remove.append(name)
+    for path in sorted(lessons.refused):
+        edits.drop(chat, path)
+    for name, length in lessons.lengths.items():
+        value = chat.get(name)
+        if isinstance(value, str) and len(value) > length and name not in edits.remove:
+            edits.replace[name] = blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()[:length]
+    if lessons.schema is not None:
+        tools = edits.replace.get("tools", chat.get("tools"))
+        fitted = fit_tools(tools, lessons.schema) if isinstance(tools, list) else None
+        if fitted is not None:
+            edits.replace["tools"] = fitted
+    messages = edits.replace.get("messages", chat.get("messages"))
+    if lessons.roles and isinstance(messages, list):
+        said = [_in_role(message, lessons) for message in messages]
+        if said != messages:
+            edits.replace["messages"] = said
+    return edits
+
+
+def _in_role(message: Any, lessons: Lesson) -> Any:
+    role = message.get("role") if isinstance(message, dict) else None
+    instead = lessons.roles.get(role) if isinstance(role, str) else None
+    return {**message, "role": instead} if instead is not None else message

@@ -1,0 +1,70 @@
+"""The Messages API as a dialect."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, Final
+
+from openai_proxy.dialects import json_text
+from openai_proxy.dialects.base import Dialect, IncomingRequest, Lesson, Lessons, OutgoingRequest
+from openai_proxy.dialects.messages.capabilities import UNKNOWN, learn_limit, learn_refused, read_capabilities
+from openai_proxy.dialects.messages.read_answer import MessagesReader
+from openai_proxy.dialects.messages.read_request import estimate_tokens, to_chat
+from openai_proxy.dialects.messages.write_answer import MessagesWriter, error_object
+from openai_proxy.dialects.messages.write_request import to_messages
+
+STREAM_ABOVE: Final = 21_333
+"""max_tokens from which an answer may take ten minutes: then it is streamed even if it is wanted whole.
+
+The vendor's SDK draws the line at the same place (128,000 tokens are taken to need an hour).
+"""
+
+
+class MessagesDialect:
+    """See base.Dialect."""
+
+    name: ClassVar[str] = "messages"
+
+    def read_request(self, path: str, document: dict[str, Any]) -> IncomingRequest:
+        """See base.Dialect."""
+        return replace(to_chat(document), details=estimate_tokens(document))
+
+    def write_request(self, chat: dict[str, Any], lessons: Lessons) -> OutgoingRequest:
+        """See base.Dialect."""
+        capabilities = UNKNOWN if lessons.entry is None else read_capabilities(lessons.entry)
+        if lessons.max_output_tokens is not None:
+            capabilities = replace(capabilities, max_tokens=lessons.max_output_tokens)
+        made = to_messages(chat, capabilities, lessons.refused)
+        if made.body["max_tokens"] > STREAM_ABOVE:
+            made.body["stream"] = True
+        betas = made.body.pop("betas", None)
+        headers = ((b"anthropic-beta", ",".join(map(str, betas)).encode()),) if betas else ()
+        return OutgoingRequest("/messages", made.body, made.dropped, headers, details=limited(chat))
+
+    def read_answer(self, request: OutgoingRequest) -> MessagesReader:
+        """See base.Dialect."""
+        return MessagesReader(request.body["model"])
+
+    def write_answer(self, request: IncomingRequest, model: str) -> MessagesWriter:
+        """See base.Dialect."""
+        return MessagesWriter(model, input_tokens=request.details or 0)
+
+    def error_body(self, status: int, error: Mapping[str, Any]) -> bytes:
+        """See base.Dialect."""
+        return json_text.dumps(error_object(error, status))
+
+    def lesson(self, request: OutgoingRequest, status: int, error: Mapping[str, Any]) -> Lesson | None:
+        """See base.Teaching."""
+        message = str(error.get("message"))
+        if status != 400:
+            return None
+        refused = learn_refused(message, request.body)
+        limit = None if request.details else learn_limit(message)
+        return Lesson(refused=refused, max_output_tokens=limit) if refused or limit is not None else None
+
+
+def limited(chat: Mapping[str, Any]) -> bool:
+    """Whether the caller itself says how much may be written."""
+    return chat.get("max_tokens") is not None or chat.get("max_completion_tokens") is not None
+
+
+DIALECT: Final[Dialect] = MessagesDialect()

@@ -1,0 +1,135 @@
+"""A provider's answer as chat chunks or as one completion, whatever it came in: the I/O around a dialect's reader."""
+
+import asyncio
+import zlib
+from typing import Any, Final, Protocol, runtime_checkable
+
+from openai_proxy.dialects.base import AnswerReader, Chunk
+from openai_proxy.dialects.reading import MAX_ANSWER
+from openai_proxy.errors import UpstreamError, UpstreamInvalid
+from openai_proxy.exchange import Headers, UpstreamResponse
+
+MAX_ERROR: Final = 1 << 20
+"""Bytes of an error answer that are read; a longer one is not an error message."""
+
+
+_DRAIN: Final = 0.5  # seconds
+
+
+@runtime_checkable
+class HasChunks(Protocol):
+    """An answer that was translated to chunks here: who wants chunks need not read its bytes."""
+
+    async def chunks(self) -> list[Chunk]:
+        """The next chunks, at least one; none at a clean end. What `chunk` would give as bytes; use one or the other.
+
+        Raises the UpstreamError family.
+        """
+        ...
+
+
+class StreamReader(Protocol):
+    """The part of a dialect's reader that a stream needs."""
+
+    ended: bool
+
+    def feed(self, data: bytes) -> list[Chunk]:
+        """See dialects.base.AnswerReader."""
+        ...
+
+    def end(self) -> list[Chunk]:
+        """See dialects.base.AnswerReader."""
+        ...
+
+
+class ChunkSource:
+    """The chunks of one answer."""
+
+    def __init__(self, response: UpstreamResponse, reader: StreamReader) -> None:
+        self._response = response
+        self._reader = reader
+        self._direct = response if isinstance(response, HasChunks) else None
+        self._inflate = None if self._direct is not None else inflater(response.headers)
+        self.ended = False  # the end of the message or of the body has come
+
+    async def read(self) -> list[Chunk]:
+        """The next chunks, perhaps none. Raises UpstreamTruncated, UpstreamTimeout and UpstreamInvalid."""
+        if self._direct is not None:
+            chunks = await self._direct.chunks()
+            self.ended = not chunks
+            return chunks
+        data = await self._response.chunk()
+        if data and self._inflate is not None:
+            data = self._inflate.feed(data)
+            if not data:
+                return []
+        chunks = self._reader.feed(data) if data else self._reader.end()
+        self.ended = not data or self._reader.ended
+        return chunks
+
+    async def drain(self) -> None:
+        """Read what follows the end of the message, so that the connection can be used again; not for long."""
+        try:
+            async with asyncio.timeout(_DRAIN):
+                while await self._response.chunk():
+                    continue
+        except (TimeoutError, UpstreamError):
+            return
+
+
+async def whole(response: UpstreamResponse, reader: AnswerReader) -> dict[str, Any]:
+    """The whole answer as a `chat.completion`, or `{"error": …}`. Raises the UpstreamError family."""
+    inflate = inflater(response.headers)
+    data = await response.read(MAX_ANSWER)
+    return reader.whole(inflate.feed(data) if inflate is not None else data)
+
+
+async def error_text(response: UpstreamResponse) -> bytes:
+    """The body of an error answer, which is closed. Empty where it cannot be read."""
+    try:
+        data = await response.read(MAX_ERROR)
+        inflate = inflater(response.headers)
+        return inflate.feed(data) if inflate is not None else data
+    except UpstreamInvalid:
+        return b""
+    finally:
+        response.close()
+
+
+def header(headers: Headers, name: bytes) -> bytes | None:
+    """The first value of the field `name` (lower case)."""
+    return next((value for field, value in headers if field.lower() == name), None)
+
+
+class Inflater:
+    """Takes gzip or deflate off, of at most MAX_ANSWER bytes. Raises UpstreamInvalid."""
+
+    def __init__(self) -> None:
+        self._engine = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: either header
+        self._begun = False
+        self._left = MAX_ANSWER
+
+    def feed(self, data: bytes) -> bytes:
+        """What `data` inflates to."""
+        try:
+            if not self._begun:
+                self._begun = True
+                if data[:2] != b"\x1f\x8b" and data[0] & 0x0F != 8:
+                    self._engine = zlib.decompressobj(-zlib.MAX_WBITS)  # deflate without its header: some servers do
+            made = self._engine.decompress(data, self._left + 1)
+        except zlib.error:
+            raise UpstreamInvalid("The provider's compressed answer is damaged.") from None
+        self._left -= len(made)
+        if self._left < 0:
+            raise UpstreamInvalid("The provider's answer is too large.", code="upstream_too_large")
+        return made
+
+
+def inflater(headers: Headers) -> Inflater | None:
+    """What takes the content coding off; None where there is none. Raises UpstreamInvalid for one nobody asked for."""
+    coding = (header(headers, b"content-encoding") or b"").strip().lower()
+    if coding in (b"", b"identity"):
+        return None
+    if coding in (b"gzip", b"x-gzip", b"deflate"):
+        return Inflater()
+    raise UpstreamInvalid("The provider answered in a compression that was not asked for.")

@@ -1,0 +1,191 @@
+"""The table of lessons: what each model of each connection is known to refuse. Learnt from answers, kept on disk.
+
+A lesson holds for MAX_AGE, since servers are updated; one that was learnt at another address of a connection does not
+hold at all.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from openai_proxy import statefile
+from openai_proxy.dialects.base import Lesson, Lessons
+from openai_proxy.tasks import cancel, spawn
+
+VERSION: Final = 1
+MAX_AGE: Final = 30 * 86400.0  # seconds
+MAX_MODELS: Final = 512  # of one connection; a caller can invent names
+MAX_MEMBERS: Final = 64  # learnt of one model
+WRITE_AFTER: Final = 0.5  # seconds in which further lessons are written together
+
+log = logging.getLogger(__name__)
+_NOTHING: Final = Lessons()
+
+
+class ConnectionLessons:
+    """What is known of the models of one connection, and of its server."""
+
+    def __init__(self, name: str, base: str, clock: Callable[[], float], changed: Callable[[], None]) -> None:
+        self._name = name
+        self.base = base
+        self._clock = clock
+        self._changed = changed
+        self._models: dict[str, tuple[float, Lessons]] = {}
+        self._lacking: dict[str, float] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._models)
+
+    def of(self, model: str) -> Lessons:
+        """What is known of `model`."""
+        known = self._models.get(model)
+        if known is None:
+            return _NOTHING
+        if self._clock() - known[0] > MAX_AGE:
+            del self._models[model]
+            return _NOTHING
+        return known[1]
+
+    def learn(self, model: str, lesson: Lesson) -> bool:
+        """Add what a refusal taught; True if it was new."""
+        known = self.of(model)
+        more = replace(
+            known,
+            refused=known.refused | lesson.refused,
+            renamed={**known.renamed, **lesson.renamed},
+            lengths={**known.lengths, **lesson.lengths},
+            roles={**known.roles, **lesson.roles},
+            schema=lesson.schema or known.schema,
+            max_output_tokens=lesson.max_output_tokens or known.max_output_tokens,
+            api=lesson.api or known.api,
+        )
+        if more == known or len(more.refused) + len(more.renamed) > MAX_MEMBERS:
+            return False
+        self._models.pop(model, None)
+        self._models[model] = (self._clock(), more)
+        if len(self._models) > MAX_MODELS:
+            del self._models[next(iter(self._models))]
+        log.info("connection %s, model %s: %s", self._name, model[:100], _in_words(lesson))
+        self._changed()
+        return True
+
+    def lacks(self, path: str) -> bool:
+        """True if the server is known not to have the endpoint `path`."""
+        since = self._lacking.get(path)
+        return since is not None and self._clock() - since <= MAX_AGE
+
+    def learn_lack(self, path: str) -> None:
+        """The server does not have the endpoint `path`."""
+        self._lacking[path] = self._clock()
+        log.info("connection %s has no %s", self._name, path)
+        self._changed()
+
+    def forget(self, model: str | None = None) -> None:
+        """Forget what is known of `model`; of all of them, and of the server, without one."""
+        if model is None:
+            self._models.clear()
+            self._lacking.clear()
+        else:
+            self._models.pop(model, None)
+        self._changed()
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Take over what `saved` holds of this connection, if it was learnt at the same address."""
+        if saved.get("base") != self.base:
+            return
+        for model, entry in saved["models"].items():
+            members = {**entry, "refused": frozenset(entry.get("refused", ()))}
+            self._models[model] = (float(members.pop("at")), Lessons(**members))
+        self._lacking = {str(path): float(at) for path, at in saved["lacking"].items()}
+
+    def saved(self) -> dict[str, Any]:
+        """What `load` takes."""
+        models = {}
+        for model, (at, known) in self._models.items():
+            members = {
+                "refused": sorted(known.refused), "renamed": dict(known.renamed), "lengths": dict(known.lengths),
+                "roles": dict(known.roles), "max_output_tokens": known.max_output_tokens,
+                "schema": known.schema, "api": known.api,
+            }  # fmt: skip
+            models[model] = {"at": at, **{name: value for name, value in members.items() if value}}
+        return {"base": self.base, "models": models, "lacking": self._lacking}
+
+
+class LessonTable:
+    """The lessons of every connection. Lives as long as the process; without `path` it is forgotten with it."""
+
+    def __init__(self, path: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._clock = clock
+        self._connections: dict[str, ConnectionLessons] = {}
+        self._saved: dict[str, Any] | None = None
+        self._writing: asyncio.Task[None] | None = None
+
+    def of(self, connection: str, base: str = "") -> ConnectionLessons:
+        """The lessons of `connection`, whose API root is `base`: at another address nothing is known."""
+        known = self._connections.get(connection)
+        if known is None or known.base != base:
+            known = self._connections[connection] = ConnectionLessons(connection, base, self._clock, self._changed)
+            self._restore(connection, known)
+        return known
+
+    def forget(self, connection: str, model: str | None = None) -> None:
+        """Forget what is known of a model, or of a whole connection."""
+        known = self._connections.get(connection)
+        if known is not None:
+            known.forget(model)
+
+    async def aclose(self) -> None:
+        """Write what has not been written."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await cancel(writing)
+            self._write()
+
+    def _restore(self, connection: str, known: ConnectionLessons) -> None:
+        if self._path is None:
+            return
+        if self._saved is None:
+            self._saved = statefile.load(self._path, VERSION)
+        saved = self._saved.get(connection)
+        if saved is not None:
+            try:
+                known.load(saved)
+            except (KeyError, TypeError, ValueError, AttributeError):
+                log.warning("what was learnt of connection %s cannot be read and is learnt anew", connection)
+
+    def _changed(self) -> None:
+        if self._path is not None and self._writing is None:
+            self._writing = spawn(self._write_soon(), name="write lessons")
+
+    async def _write_soon(self) -> None:
+        await asyncio.sleep(WRITE_AFTER)
+        self._writing = None
+        await asyncio.get_running_loop().run_in_executor(None, self._write)
+
+    def _write(self) -> None:
+        if self._path is None:
+            return
+        present = {name: lessons.saved() for name, lessons in list(self._connections.items())}
+        try:
+            statefile.save(self._path, VERSION, {**(self._saved or {}), **present})
+        except OSError as error:
+            log.warning("lessons not saved: %s", error.strerror)
+
+
+def _in_words(lesson: Lesson) -> str:
+    told = [f"refuses {', '.join(sorted(lesson.refused))}"] if lesson.refused else []
+    told += [f"has {new} for {old}" for old, new in lesson.renamed.items()]
+    told += [f"takes {name} of at most {length} characters" for name, length in lesson.lengths.items()]
+    told += [f"takes '{new}' for the role '{old}'" for old, new in lesson.roles.items()]
+    if lesson.max_output_tokens is not None:
+        told.append(f"writes at most {lesson.max_output_tokens} tokens")
+    if lesson.schema is not None:
+        told.append(f"takes tools with {lesson.schema} schemas")
+    if lesson.api is not None:
+        told.append(f"answers the {lesson.api} API only")
+    return "; ".join(told)[:500]
