@@ -115,6 +115,7 @@ class _Daemon:
             gc.collect()
             gc.set_threshold(10_000, 20, 20)  # few cycles are made here; looking for them every 700 objects costs 5 %
             gc.freeze()  # what the configuration made stays: no need to look at it in every full collection
+            state.own_port = lambda: main.port
             banner = Banner(state.generation, main.hosts or [config.host], main.port)
             log.info("serving on %s port %s", config.host, main.port, extra={"facts": banner})
             self._manager.ready(state.line())

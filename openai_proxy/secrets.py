@@ -26,20 +26,38 @@ class Vault:
     """Every secret known to this process. Thread-safe: readers see one immutable state at a time."""
 
     def __init__(self) -> None:
+        self._lasting: frozenset[str] = frozenset()
+        self._rotating: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
         self._known: frozenset[str] = frozenset()
         self._pattern: re.Pattern[str] | None = None
         self.version = 0
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Add `secrets`. What was once a secret stays one until the process ends: logs outlive an edit."""
-        fresh = {s for s in secrets if len(s) >= MIN_LENGTH} - self._known
-        if not fresh:
+        fresh = {s for s in secrets if len(s) >= MIN_LENGTH} - self._lasting
+        if fresh:
+            self._lasting |= fresh
+            self._compile()
+
+    def rotate(self, owner: str, secrets: Iterable[str]) -> None:
+        """Make `secrets` the present ones of `owner`, for secrets that are replaced every hour, such as OAuth tokens.
+
+        Those they replace stay known until the next rotation: they may still be valid, or on their way into a log.
+        """
+        present = frozenset(s for s in secrets if len(s) >= MIN_LENGTH)
+        before = self._rotating.get(owner, (frozenset(), frozenset()))[0]
+        if present != before:
+            self._rotating[owner] = (present, before)
+            self._compile()
+
+    def _compile(self) -> None:
+        known = self._lasting.union(*(secrets for pair in self._rotating.values() for secrets in pair))
+        if known == self._known:
             return
-        known = self._known | fresh
         # Longest first, so that a secret that contains another is taken out whole.
         ordered = sorted(known, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, ordered)))
-        self._known = frozenset(known)
+        self._known = known
         self.version += 1
 
     def known(self) -> frozenset[str]:

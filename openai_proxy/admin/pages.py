@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from aiohttp.web_request import BaseRequest
 
-from openai_proxy.admin import observe
+from openai_proxy.admin import mcp_sign_in, observe
 from openai_proxy.admin.status import iso, problem_object, status_of
 from openai_proxy.admin.status_page import PAGE
 from openai_proxy.errors import BadRequest, NotFound, Overloaded
@@ -45,8 +45,9 @@ def page_for(path: str) -> Page | None:
     if page is None and path.startswith("/admin"):
         if path.startswith("/admin/requests/") and path.endswith("/cancel"):
             return _CANCEL
-        if path.startswith(_MCP) and path.endswith(_RESTART):
-            return _RESTART_MCP
+        if path.startswith(_MCP):
+            action = path[len(_MCP) :].partition("/")[2]
+            return _MCP_PAGES.get(action, _NOTHING)
         return _NOTHING
     return page
 
@@ -110,7 +111,12 @@ async def _nothing(state: State, request: BaseRequest, reply: Reply, path: str, 
 
 
 _NOTHING = Page(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"), _nothing)
-_RESTART_MCP = Page(("POST",), _restart_mcp)
+_MCP_PAGES = {
+    "restart": Page(("POST",), _restart_mcp),
+    "login": Page(("GET", "HEAD", "POST", "DELETE"), mcp_sign_in.sign_in),
+    "login/finish": Page(("POST",), mcp_sign_in.finish),
+    "logout": Page(("POST",), mcp_sign_in.sign_out),
+}
 _CANCEL = Page(("POST",), _cancel)
 _PAGES: dict[str, Page] = {
     "/": Page(("GET", "HEAD"), _page),
@@ -119,6 +125,7 @@ _PAGES: dict[str, Page] = {
     "/admin/status": Page(("GET", "HEAD"), _status),
     "/admin/reload": Page(("POST",), _reload),
     "/admin/usage": Page(("GET", "HEAD"), observe.usage),
+    mcp_sign_in.CALLBACK: Page(("GET",), mcp_sign_in.callback, guarded=False),
     "/metrics": Page(("GET", "HEAD"), observe.metrics),
     "/admin/events": Page(("GET",), _events),
 }

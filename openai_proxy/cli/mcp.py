@@ -1,9 +1,10 @@
-"""`openai-proxy mcp …`: try MCP servers from the shell, without a daemon; `restart` speaks to the running one."""
+"""`openai-proxy mcp …`: try MCP servers from the shell, without a daemon; `restart`, `login` and `logout` need one."""
 
 import asyncio
 import json
 import logging
 import os
+import select
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -20,10 +21,13 @@ from openai_proxy.config.servers import ServerConfig
 from openai_proxy.errors import BadRequest, NotFound
 from openai_proxy.secrets import vault
 from openai_proxy.tools.base import CallContext, Tool
-from openai_proxy.tools.mcp.supervisor import Supervisor
+from openai_proxy.tools.mcp.supervisor import SIGN_INS, Supervisor
 from openai_proxy.tools.toolbox import Toolbox
 
 T = TypeVar("T")
+
+_POLL = 0.5  # seconds between two looks at a sign-in, while an address may be pasted
+_WAIT = 25  # seconds the daemon may keep us waiting for its end
 
 env_file = click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables.")
 
@@ -36,7 +40,8 @@ def command() -> None:
 @command.command("list")
 @config_dir
 @env_file
-def list_servers(config_dir: Path, env_file: Path) -> int:
+@state_dir
+def list_servers(config_dir: Path, env_file: Path, state_dir: Path | None) -> int:
     """Start every enabled server and say how it does. Exits 1 if one is not ready."""
     servers = _servers(config_dir, env_file)
 
@@ -44,7 +49,7 @@ def list_servers(config_dir: Path, env_file: Path) -> int:
         await _settled(supervisor, servers)
         return supervisor.status()
 
-    rows = _run(servers, look)
+    rows = _run(servers, look, state_dir or default_state_dir(config_dir))
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
         what = f"{len(row['tools'])} tools" if row["state"] == "ready" else row["last_error"] or ""
@@ -59,7 +64,8 @@ def list_servers(config_dir: Path, env_file: Path) -> int:
 @click.option("--json", "as_json", is_flag=True, help="The definitions as a provider gets them.")
 @config_dir
 @env_file
-def tools(server: str, as_json: bool, config_dir: Path, env_file: Path) -> int:
+@state_dir
+def tools(server: str, as_json: bool, config_dir: Path, env_file: Path, state_dir: Path | None) -> int:
     """List the tools SERVER offers: its own name, the name a model sees, the first line of the description."""
     chosen = _one(_servers(config_dir, env_file), server)
 
@@ -67,7 +73,7 @@ def tools(server: str, as_json: bool, config_dir: Path, env_file: Path) -> int:
         await _ready(supervisor, chosen[server])
         return supervisor.tools(server)
 
-    found = _run(chosen, look)
+    found = _run(chosen, look, state_dir or default_state_dir(config_dir))
     if as_json:
         click.echo(json.dumps([tool.definition for tool in found], indent=2, ensure_ascii=False))
         return 0
@@ -85,7 +91,8 @@ def tools(server: str, as_json: bool, config_dir: Path, env_file: Path) -> int:
 @click.argument("arguments", metavar="JSON", default="{}")
 @config_dir
 @env_file
-def call(server: str, tool: str, arguments: str, config_dir: Path, env_file: Path) -> int:
+@state_dir
+def call(server: str, tool: str, arguments: str, config_dir: Path, env_file: Path, state_dir: Path | None) -> int:
     """Call TOOL of SERVER with the JSON object. The result goes to stdout; a failure to stderr, with exit 1."""
     chosen = _one(_servers(config_dir, env_file), server)
     try:
@@ -104,7 +111,7 @@ def call(server: str, tool: str, arguments: str, config_dir: Path, env_file: Pat
         result = await Toolbox(offered).run(name, arguments, CallContext(progress=_show_progress), timeout=seconds)
         return result.text, result.is_error
 
-    text, failed = _run(chosen, run)
+    text, failed = _run(chosen, run, state_dir or default_state_dir(config_dir))
     click.echo(text, err=failed)
     return 1 if failed else 0
 
@@ -115,14 +122,81 @@ def call(server: str, tool: str, arguments: str, config_dir: Path, env_file: Pat
 @state_dir
 def restart(name: str, config_dir: Path, state_dir: Path | None) -> int:
     """Let the running daemon replace its connection to server NAME; accepts what was held back by `pin`."""
-    path = f"/admin/mcp/{quote(name, safe='')}/restart"
-    code, answer = ask(state_dir or default_state_dir(config_dir), "POST", path)
+    code, answer = ask(state_dir or default_state_dir(config_dir), "POST", _path(name, "restart"))
     if code != 200:
-        message = answer["error"]["message"] if isinstance(answer, dict) and "error" in answer else f"HTTP {code}"
-        click.echo(f"openai-proxy: {message}", err=True)
-        return 1
+        return _refused(code, answer)
     click.echo(f"{name} is restarting")
     return 0
+
+
+@command.command("login")
+@click.argument("name")
+@config_dir
+@state_dir
+def login(name: str, config_dir: Path, state_dir: Path | None) -> int:
+    """Sign in to server NAME: open the printed address on any device. Exits 0 once it is done, 1 if it cannot be.
+
+    The browser is sent back to the daemon. Where it cannot reach it, paste the address it was sent to.
+    """
+    directory, path = state_dir or default_state_dir(config_dir), _path(name, "login")
+    code, answer = ask(directory, "POST", path)
+    if code != 200:
+        return _refused(code, answer)
+    click.echo(f"Open this address in a browser to sign in to {name}:\n\n{answer['authorization_url']}\n")
+    click.echo("If the browser then shows an error, paste the address it was sent to here and press Enter.")
+    pasting = True
+    try:
+        while answer["state"] == "waiting":
+            if pasting and (address := _line(_POLL)) is not None:
+                pasting = address != ""  # else there is no more to come
+                if address.strip():
+                    code, refusal = ask(directory, "POST", f"{path}/finish", {"address": address.strip()})
+                    if code != 200:
+                        _refused(code, refusal)
+            code, answer = ask(directory, "GET", path if pasting else f"{path}?wait={_WAIT}")
+            if code != 200:
+                return _refused(code, answer)
+    except KeyboardInterrupt:
+        ask(directory, "DELETE", path)
+        return 1
+    if answer["state"] != "done":
+        click.echo(f"openai-proxy: not signed in to {name}: {answer.get('error', 'it was given up')}", err=True)
+        return 1
+    click.echo(f"Signed in to {name}.")
+    return 0
+
+
+@command.command("logout")
+@click.argument("name")
+@config_dir
+@state_dir
+def logout(name: str, config_dir: Path, state_dir: Path | None) -> int:
+    """Sign out of server NAME: its tokens are forgotten."""
+    code, answer = ask(state_dir or default_state_dir(config_dir), "POST", _path(name, "logout"))
+    if code != 200:
+        return _refused(code, answer)
+    click.echo(f"Signed out of {name}." if answer["signed_out"] else f"Nobody was signed in to {name}.")
+    return 0
+
+
+def _path(name: str, action: str) -> str:
+    return f"/admin/mcp/{quote(name, safe='')}/{action}"
+
+
+def _refused(code: int, answer: object) -> int:
+    """Say what the daemon said; the exit code."""
+    message = answer["error"]["message"] if isinstance(answer, dict) and "error" in answer else f"HTTP {code}"
+    click.echo(f"openai-proxy: {message}", err=True)
+    return 1
+
+
+def _line(seconds: float) -> str | None:
+    """The next line of the standard input, "" at its end; None if none came within `seconds`."""
+    try:
+        ready, _, _ = select.select([sys.stdin], [], [], seconds)
+    except (OSError, ValueError):  # it is closed, or a test's
+        return ""
+    return sys.stdin.readline() if ready else None
 
 
 def _servers(config_dir: Path, env_file: Path) -> Mapping[str, ServerConfig]:
@@ -145,11 +219,11 @@ def _one(servers: Mapping[str, ServerConfig], name: str) -> dict[str, ServerConf
     return {name: config.model_copy(update={"enabled": True})}
 
 
-def _run(servers: Mapping[str, ServerConfig], work: Callable[[Supervisor], Awaitable[T]]) -> T:
-    """Do `work` with these servers running; nothing of them is left afterwards."""
+def _run(servers: Mapping[str, ServerConfig], work: Callable[[Supervisor], Awaitable[T]], state_dir: Path) -> T:
+    """Do `work` with these servers running, signed in as the daemon is; nothing of them is left afterwards."""
 
     async def main() -> T:
-        supervisor = Supervisor()
+        supervisor = Supervisor(sign_ins=state_dir / SIGN_INS)
         try:
             supervisor.reconcile(servers)
             return await work(supervisor)

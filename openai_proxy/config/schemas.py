@@ -79,8 +79,8 @@ def _shorthand(member: dict[str, Any]) -> dict[str, Any]:
     short = member.pop("x-shorthand", None)
     if short is None:
         return member
-    reference = member.pop("$ref", None)
-    return {**member, "anyOf": [{"$ref": reference}, short]}
+    forms = member.pop("anyOf", None) or [{"$ref": member.pop("$ref", None)}]
+    return {**member, "anyOf": [*forms, short]}
 
 
 def _from_environment(member: dict[str, Any]) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from openai_proxy.config.fields import Flag, Globs, Headers, Seconds, Strict, TextMap, http_url, texts, wrong
+from openai_proxy.config.fields import Flag, Globs, Headers, Names, Seconds, Strict, TextMap, http_url, texts, wrong
 from openai_proxy.config.secret_names import SECRET_NAME, header_secrets
 
 SERVER_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}\Z")
 TRANSPORT_ALIASES = {"http": "streamablehttp", "streamable-http": "streamablehttp", "streamable_http": "streamablehttp"}
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+\Z")  # RFC 6749 section 3.3
 _VARIABLE = re.compile(r"[^=\x00]+\Z")
 
 
@@ -22,6 +23,35 @@ def _variables(value: dict[str, str]) -> dict[str, str]:
         if not _VARIABLE.match(name) or "\x00" in text:
             raise wrong(f'"{name[:60]}" cannot be an environment variable')
     return value
+
+
+def _auth(value: Any) -> Any:
+    if isinstance(value, str):
+        if value != "oauth":
+            raise wrong('expected "oauth", or a mapping with type: oauth; a fixed token goes into headers')
+        return {}
+    return value
+
+
+class OAuthConfig(Strict):
+    """How to sign in to a server that asks for OAuth. All of it may be left out where the server registers clients."""
+
+    type: Literal["oauth"] = "oauth"
+    client_id: str | None = Field(default=None, min_length=1, description="Of a client registered by hand.")
+    client_secret: str | None = Field(default=None, min_length=1, repr=False)
+    scopes: Names = Field(default=(), description="What to ask for; default: what the server names.")
+    redirect_uri: Annotated[str, AfterValidator(http_url)] | None = Field(
+        default=None, description="As registered for client_id; default: /oauth/callback on this machine's own port."
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> "OAuthConfig":
+        if self.client_secret is not None and self.client_id is None:
+            raise wrong("client_secret needs a client_id")
+        for scope in self.scopes:
+            if not _SCOPE.match(scope):
+                raise wrong(f'"{scope[:60]}" cannot be a scope: one word each, without quotes')
+        return self
 
 
 class ServerConfig(Strict):
@@ -41,6 +71,11 @@ class ServerConfig(Strict):
     cwd: str | None = None
     url: Annotated[str, AfterValidator(http_url)] | None = Field(default=None, repr=False)
     headers: Headers = Field(default={}, repr=False, description="Sent with every HTTP request to it.")
+    auth: Annotated[OAuthConfig | None, BeforeValidator(_auth)] = Field(
+        default=None,
+        description="oauth: sign in with `openai-proxy mcp login NAME`.",
+        json_schema_extra={"x-shorthand": {"const": "oauth"}},
+    )
     description: str = ""
     enabled: Flag = True
     timeout: Seconds = Field(default=60, description="Seconds for one call.")
@@ -68,8 +103,8 @@ class ServerConfig(Strict):
         here, there = ("command", "url") if self.type == "stdio" else ("url", "command")
         if not getattr(self, here):
             raise wrong(f"a server of type {self.type} needs {here}")
-        for key in (there, "headers") if here == "command" else (there, "args", "env", "cwd"):
-            if getattr(self, key):
+        for key in (there, "headers", "auth") if here == "command" else (there, "args", "env", "cwd"):
+            if getattr(self, key) not in (None, "", (), {}):
                 raise wrong(f"a server of type {self.type} has no {key}")
         return self
 
@@ -78,10 +113,12 @@ class ServerConfig(Strict):
 
         Policy (filters, timeouts, description) is not part of it.
         """
-        what = (
+        what: tuple[Any, ...] = (
             self.type, self.command, self.args, sorted(self.env.items()), self.cwd, self.url,
             sorted(self.headers.items()),
         )  # fmt: skip
+        if self.auth is not None:  # without it what it was before there was `auth`: pinned tools are kept by it
+            what += ("oauth", self.auth.client_id, self.auth.client_secret)
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
     def secrets(self) -> Iterator[str]:
@@ -90,6 +127,8 @@ class ServerConfig(Strict):
             if SECRET_NAME.search(name):
                 yield value
         yield from header_secrets(self.headers)
+        if self.auth is not None and self.auth.client_secret:
+            yield self.auth.client_secret
         for name, value in parse_qsl(urlsplit(self.url or "").query):
             if SECRET_NAME.search(name):
                 yield value

@@ -124,6 +124,7 @@ class State:
         self._supervisor: Supervisor | None = None
         self._workshop: Workshop | None = None
         self._emptied: asyncio.Event | None = None
+        self.own_port: Callable[[], int | None] = lambda: None  # of the address we listen on, for OAuth callbacks
         self.idle_closers: list[Callable[[], None]] = []
         self.addresses: Callable[[], list[str]] = list  # base URLs under which it is reached; known once it listens
         self.generation: Generation
@@ -132,9 +133,10 @@ class State:
     def supervisor(self) -> Supervisor:
         """The MCP servers; made when the first one is configured."""
         if self._supervisor is None:
-            from openai_proxy.tools.mcp.supervisor import Supervisor
+            from openai_proxy.tools.mcp.supervisor import PINS, SIGN_INS, Supervisor
 
-            self._supervisor = Supervisor(self.publish, self.settings.state_dir / "mcp-pins.json")
+            directory = self.settings.state_dir
+            self._supervisor = Supervisor(self.publish, pins=directory / PINS, sign_ins=directory / SIGN_INS)
         return self._supervisor
 
     @property

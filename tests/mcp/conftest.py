@@ -34,6 +34,7 @@ class Config:
     cwd: str | None = None
     url: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    auth: Any = None
     description: str | None = None
     enabled: bool = True
     timeout: float | None = 10

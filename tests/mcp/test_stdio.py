@@ -254,9 +254,9 @@ async def test_a_server_that_asks_the_user_gets_a_polite_no(house: House) -> Non
 
 async def test_a_call_that_never_got_its_turn_costs_nobody_else(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     await house.start(fault(name="warm"))
-    from openai_proxy.tools.mcp import connection
+    from openai_proxy.tools.mcp import calls
 
-    monkeypatch.setattr(connection, "PARALLEL_CALLS", 2)
+    monkeypatch.setattr(calls, "PARALLEL_CALLS", 2)
     house.configure(fault(timeout=0.6))
     await house.state("ready")
     pid = house.status()["pid"]

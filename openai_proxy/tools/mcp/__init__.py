@@ -7,6 +7,7 @@
     inbox.py, lines.py, filter.py, repair.py    what stands between the wire and the SDK's strict validation
     failures.py, diagnosis.py   why a connection ended, how far a call got, when to try again
     definitions.py, tool.py, results.py         what the model gets to see of it
+    oauth/          signing in to remote servers
     sdk_internals.py            all we use of the SDK that it does not promise to keep
 
 The SDK costs 0.5 s and 55 MB (measured, mcp 2.3.0), so `sdk.py` imports it in a thread, and only once a server is

@@ -1,16 +1,15 @@
 """One generation of one server's connection: connect, list, watch, call, end. Never reused.
 
 Imports the SDK: reached only through `sdk.py`. One task (`_run`) enters and leaves the SDK's context managers, and
-makes no request itself: in the SDK a failing request may cancel the task that owns the transport. Calls run in tasks
-of their own and are abandoned at their deadline, because the SDK's own limit starts only after the request was
-written and then waits up to 5 s to say so (both measured on 2.3.0).
+makes no request itself: in the SDK a failing request may cancel the task that owns the transport. Requests and calls
+run in tasks of their own (`calls.py`).
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar, cast
+from collections.abc import Callable
+from typing import Any
 
 from mcp import Client
 from mcp.shared.exceptions import MCPError
@@ -18,26 +17,22 @@ from mcp_types import Implementation
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
-from openai_proxy.secrets import vault
 from openai_proxy.tasks import cancel, spawn
 from openai_proxy.tools.base import CallContext, ToolResult
+from openai_proxy.tools.mcp.calls import Calls
 from openai_proxy.tools.mcp.definitions import Listing, ToolDefinition
 from openai_proxy.tools.mcp.diagnosis import diagnose, in_short, session_lost
-from openai_proxy.tools.mcp.failures import TRACE, CallTrace, Failure, Kind, NotDelivered, auth_hint, traced
+from openai_proxy.tools.mcp.failures import CallTrace, Failure, Kind, NotDelivered, sign_in_hint
 from openai_proxy.tools.mcp.filter import Filtered, Wire
+from openai_proxy.tools.mcp.oauth.account import Account
 from openai_proxy.tools.mcp.process import ServerProcess
 from openai_proxy.tools.mcp.repair import TOOL_CAP
-from openai_proxy.tools.mcp.results import to_result
 from openai_proxy.tools.mcp.sdk_internals import decline_elicitations
 from openai_proxy.tools.mcp.settings import ServerSettings
 from openai_proxy.tools.mcp.transports import link_to
-from openai_proxy.tools.result import clean
-from openai_proxy.tools.result import failure as failed
 from openai_proxy.version import __version__
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 LIST_TIMEOUT = 15.0
 """Seconds for one page of `tools/list`."""
@@ -54,19 +49,17 @@ RELIST_UNTOLD = 60.0
 DEBOUNCE = 0.05
 """Seconds `list_changed` may gather before the list is read again."""
 
-PARALLEL_CALLS = 64
-"""Calls of one server that run at once; more wait within their own deadline."""
-
 _PROBE_TIMEOUT = 15.0  # slow is not dead: ContextForge had to raise its health limit from 5 to 30 s (#4785)
 _EXIT_PATIENCE = 2.0  # the same where its process has exited and something still holds the pipe: a wrapper's server?
 _CLOSE_PATIENCE = 10.0
-_SUSPICIOUS = 10.0  # seconds after which a call given up by its caller is reason to ask whether the server lives
 
 
 class Connection:
     """A connection that is coming about, ready, or gone. `notify` is called whenever that or the list changes."""
 
-    def __init__(self, config: ServerSettings, *, legacy: bool, notify: Callable[[], None]) -> None:
+    def __init__(
+        self, config: ServerSettings, *, legacy: bool, notify: Callable[[], None], account: Account | None = None
+    ) -> None:
         self.config = config
         self.legacy = legacy
         self._notify = notify
@@ -76,10 +69,9 @@ class Connection:
         self._suspect = False
         self._failure: Failure | None = None
         self._closing = False
-        self._slots = asyncio.Semaphore(PARALLEL_CALLS)
-        self._calls: set[asyncio.Task[Any]] = set()
         self._wire = Wire(config.name, self._tools_changed, self._wake_up)
-        self._link = link_to(config, self._wire, self.lose)
+        self._link = link_to(config, self._wire, self.lose, account)
+        self._calls = Calls(config.name, self._wire, doubt=self._doubt, relist=self._tools_changed, lose=self.lose)
         self.listing: Listing | None = None
         self.protocol: str | None = None
         self._task = spawn(self._run(), name=f"mcp-{config.name}")
@@ -122,19 +114,25 @@ class Connection:
     @property
     def busy(self) -> int:
         """Calls under way."""
-        return len(self._calls)
+        return self._calls.busy
 
     def lose(self, failure: Failure) -> None:
         """Give the connection up; the first reason counts."""
         if self._failure is None and not self._closing:
             self._failure = failure
+            self._calls.over = True
             self._wake_up()
             self._notify()
 
+    async def call(self, name: str, arguments: dict[str, Any], context: CallContext, seconds: float) -> ToolResult:
+        """Call a tool. Raises NotDelivered where it surely was not executed, everything else is a result."""
+        if self._client is None or not self.ready:
+            raise NotDelivered("the connection is closed")
+        return await self._calls.call_tool(self._client, name, arguments, context, seconds)
+
     async def drained(self, seconds: float) -> None:
         """Wait until no call is under way, at most `seconds`."""
-        if calls := set(self._calls):
-            await asyncio.wait(calls, timeout=seconds)
+        await self._calls.drained(seconds)
 
     async def close(self) -> None:
         """End it, whatever it is doing, and wait until nothing of it is left."""
@@ -146,6 +144,11 @@ class Connection:
     # The life of it.
 
     def _wake_up(self) -> None:
+        self._wake.set()
+
+    def _doubt(self) -> None:
+        """Ask whether the server lives."""
+        self._suspect = True
         self._wake.set()
 
     def _tools_changed(self) -> None:
@@ -177,7 +180,7 @@ class Connection:
         if self._failure is None:
             self._failure = self._why(caught)
         self._client = None
-        await cancel(*self._calls)
+        await self._calls.aclose()
         self._notify()
 
     def _why(self, caught: BaseException | None) -> Failure:
@@ -251,9 +254,11 @@ class Connection:
             if session_lost(problem, trace):
                 self.lose(Failure(Kind.SESSION, f"it forgot the session (HTTP {trace.status})"))
                 return
+            if trace.asked_for_more:  # of its most basic request: nothing else will be granted either
+                self.lose(Failure(Kind.AUTH, sign_in_hint(self.config.name, more=True)))
+                return
             log.warning("mcp server %s: its tools could not be read again: %s", self.config.name, in_short(problem))
-            self._suspect = True
-            self._wake.set()
+            self._doubt()
             return
         self.listing = listing
         self._notify()
@@ -264,7 +269,7 @@ class Connection:
             before = self._wire.replies
             request = client.list_tools() if self.modern else client.session.send_ping()
             try:
-                await self._request(request, seconds)
+                await self._calls.request(request, seconds)
             except (TimeoutError, MCPError, ValidationError, RuntimeError):
                 if self._wire.closed or self._failure is not None:
                     return
@@ -279,7 +284,7 @@ class Connection:
         seen: set[str] = set()
         self._wire.left_out = 0
         for _ in range(PAGE_CAP):
-            page = await self._request(client.list_tools(cursor=cursor), LIST_TIMEOUT, trace)
+            page = await self._calls.request(client.list_tools(cursor=cursor), LIST_TIMEOUT, trace)
             for index, tool in enumerate(page.tools):
                 if index % 25 == 24:
                     await asyncio.sleep(0)
@@ -296,104 +301,3 @@ class Connection:
         if self._wire.left_out:
             self._wire.note(f"has {self._wire.left_out} more than {TOOL_CAP} tools, which are left out")
         return Listing(tools, self._wire.left_out)
-
-    async def _request(self, request: Coroutine[Any, Any, T], seconds: float, trace: CallTrace | None = None) -> T:
-        """Make one request of our own in a task of its own. Raises TimeoutError, or what the SDK raised."""
-        outcome = await self._bounded(request, seconds, trace or CallTrace())
-        if outcome is None:
-            raise TimeoutError("no answer")
-        value, problem = outcome
-        if problem is not None:
-            raise problem
-        assert value is not None
-        return value
-
-    async def _bounded(
-        self, request: Coroutine[Any, Any, T], seconds: float, trace: CallTrace
-    ) -> tuple[T | None, Exception | None] | None:
-        """What `request` gives or raises; None once `seconds` have passed: it is cancelled and not waited for."""
-        task = spawn(traced(request, trace), name=f"mcp-request-{self.config.name}")
-        self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
-        try:
-            done, _ = await asyncio.wait({task}, timeout=seconds)
-        except asyncio.CancelledError:
-            task.cancel()  # the SDK tells the server
-            raise
-        if not done:
-            task.cancel()
-            return None
-        return task.result() if not task.cancelled() else (None, RuntimeError("cancelled"))
-
-    # Calls.
-
-    async def call(self, name: str, arguments: dict[str, Any], context: CallContext, seconds: float) -> ToolResult:
-        """Call a tool. Raises NotDelivered where it surely was not executed, everything else is a result."""
-        client = self._client
-        if client is None or not self.ready:
-            raise NotDelivered("the connection is closed")
-        trace, began = CallTrace(), time.monotonic()
-        try:
-            outcome = await self._bounded(self._invoke(client, name, arguments, context), seconds, trace)
-        except asyncio.CancelledError:
-            if time.monotonic() - began > _SUSPICIOUS:
-                self._suspect = True
-                self._wake.set()
-            raise
-        if outcome is None:
-            return self._overdue(trace, seconds)
-        value, problem = outcome
-        if problem is None:
-            assert value is not None
-            return value
-        return self._failed(problem, trace)
-
-    async def _invoke(self, client: Client, name: str, arguments: dict[str, Any], context: CallContext) -> ToolResult:
-        async def report(progress: float, total: float | None, message: str | None) -> None:
-            context.progress(progress, total, vault.scrub(clean(message)[:200]) if message else None)
-
-        async with self._slots:
-            if (trace := TRACE.get()) is not None:
-                trace.started = True
-            result = await client.call_tool(
-                name, arguments, progress_callback=report, meta=cast(Any, dict(context.meta)) if context.meta else None
-            )
-        return to_result(result.content, result.structured_content, bool(result.is_error))
-
-    def _overdue(self, trace: CallTrace, seconds: float) -> ToolResult:
-        name = self.config.name
-        if not trace.started:
-            return failed(f"The tool server '{name}' is busy: {PARALLEL_CALLS} calls are running. Try again later.")
-        if not trace.sent:
-            # It did not read its input all that time; nothing later in the pipe will be read either.
-            self.lose(Failure(Kind.BROKEN, "it stopped reading its input"))
-            return failed(f"The tool server '{name}' did not take the call within {seconds:g} s; it is restarted.")
-        self._suspect = True
-        self._wake.set()
-        return failed(f"No answer within {seconds:g} s: the call was cancelled, but it may have taken effect.")
-
-    def _failed(self, problem: Exception, trace: CallTrace) -> ToolResult:
-        name = self.config.name
-        if trace.status in (401, 403):
-            self.lose(Failure(Kind.AUTH, auth_hint(trace.status)))
-            return failed(f"The tool server '{name}' refuses our credentials; its owner has to renew them.")
-        if session_lost(problem, trace):
-            self.lose(Failure(Kind.SESSION, f"it forgot the session (HTTP {trace.status})"))
-            raise NotDelivered("the server forgot the session")
-        if not trace.sent and not isinstance(problem, ValidationError):
-            if isinstance(problem, TypeError | ValueError):
-                return failed(f"The arguments cannot be sent: {problem}")
-            raise NotDelivered(in_short(problem))
-        cut = isinstance(problem, MCPError) and str(problem).startswith("SSE stream ")  # the SDK's words for it
-        if cut or trace.broken or self._wire.closed or self._failure is not None or self._client is None:
-            if cut or trace.broken:
-                self._suspect = True
-                self._wake.set()
-            return failed(f"The tool server '{name}' broke off during the call; whether it took effect is unknown.")
-        if isinstance(problem, MCPError):
-            if trace.status is not None and (
-                (trace.status >= 400 and problem.code == -32603) or 300 <= trace.status < 400
-            ):
-                return failed(f"The tool server '{name}' answered with HTTP status {trace.status}.")
-            return failed(str(problem) or "The tool server reported an error.")
-        return failed(f"The tool server '{name}' sent an answer that makes no sense ({type(problem).__name__}).")

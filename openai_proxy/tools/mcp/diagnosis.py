@@ -4,7 +4,7 @@ Imports the SDK: reached only through `sdk.py`.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
@@ -22,10 +22,12 @@ def diagnose(
     `at_probe`: the server had not answered anything, and what it had been asked was the modern probe. `closed`: its
     stream has ended.
     """
+    status = getattr(link, "status", None)
+    if status in (401, 403) and (refused := getattr(link, "refused", None)) is not None:
+        return cast(Failure, refused)
     if (seen := link.failure) is not None:
         return Failure(Kind.BROKEN, seen)
     leaf = _leaf(caught)
-    status = getattr(link, "status", None)
     if isinstance(leaf, MCPError) and status is not None and status >= 300:
         wrong = ": is the url right, and the type?" if status in (404, 405) or status < 400 else ""
         return Failure(Kind.BROKEN, f"answered HTTP {status}{wrong}")

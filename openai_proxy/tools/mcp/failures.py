@@ -1,4 +1,4 @@
-"""Why a connection ended, how far a call got on its way, and how long to wait before a server is tried again.
+"""States of a server, why a connection ended, how far a call got, and how long to wait before a server is tried again.
 
 A call that may have run is never repeated. Only the transport knows whether it left; it finds the trace in the
 context of the task that makes the call (the SDK carries that context down to its HTTP requests).
@@ -15,6 +15,17 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
+
+
+class State(StrEnum):
+    """What `/admin/status` shows."""
+
+    STARTING = "starting"
+    READY = "ready"
+    BACKOFF = "backoff"
+    NEEDS_AUTH = "needs-auth"
+    STOPPED = "stopped"
+    DISABLED = "disabled"
 
 
 class Kind(StrEnum):
@@ -43,6 +54,27 @@ def auth_hint(status: int) -> str:
     )
 
 
+def sign_in_hint(server: str, *, more: bool = False) -> str:
+    """What to do about a server that wants OAuth."""
+    wants = "wants more permissions than it was given" if more else "asks for a sign-in"
+    return f"the server {wants}: run openai-proxy mcp login {server}"
+
+
+def excuse(server: str, state: State, may_sign_in: bool) -> str:
+    """What the model is told of a server in `state`, which cannot take its call."""
+    match state:
+        case State.STOPPED:
+            return f"The tool server '{server}' has been removed."
+        case State.NEEDS_AUTH if may_sign_in:
+            return f"The tool server '{server}' needs its owner to sign in to it."
+        case State.NEEDS_AUTH:
+            return f"The tool server '{server}' refuses our credentials; its owner has to renew them."
+        case State.STARTING:
+            return f"The tool server '{server}' is still starting. Try again later."
+        case _:
+            return f"The tool server '{server}' is not available at the moment. Try again later."
+
+
 T = TypeVar("T")
 
 
@@ -51,6 +83,7 @@ class CallTrace:
     """`sent`: bytes of it may have reached the server. `status`: of its HTTP response. `session`: it named one.
 
     `started`: it got its turn among the calls of its server. `broken`: the network failed, `status` is ours.
+    `asked_for_more`: the sign-in is good, but the server wants more permissions for this.
     """
 
     started: bool = False
@@ -58,6 +91,7 @@ class CallTrace:
     broken: bool = False
     status: int | None = None
     session: bool = False
+    asked_for_more: bool = False
 
 
 TRACE: ContextVar[CallTrace | None] = ContextVar("mcp_call", default=None)

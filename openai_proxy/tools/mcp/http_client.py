@@ -5,6 +5,7 @@ call on that server (https://github.com/modelcontextprotocol/python-sdk/issues/3
 status; a JSON answer has no size limit and is parsed on the loop. So its client gets a transport of ours, in which
 
 * an exception becomes an answered 502, and a break in the body an error the SDK handles as the call's own,
+* each request carries the token of the server's sign-in, and is sent once more with a new one if that is refused,
 * the status of each call is noted in its trace, and a refused credential or connection ends the connection,
 * large answers are cut down in a thread before the SDK sees them.
 
@@ -22,9 +23,10 @@ from typing import Any
 import httpx2
 import orjson
 
-from openai_proxy.tools.mcp.failures import TRACE, CallTrace, Failure, Kind, auth_hint
+from openai_proxy.tools.mcp.failures import TRACE, CallTrace, Failure, Kind, auth_hint, sign_in_hint
 from openai_proxy.tools.mcp.filter import Wire
 from openai_proxy.tools.mcp.lines import LINE_CAP, LineSplitter, Oversized, parse
+from openai_proxy.tools.mcp.oauth.account import Account, SignInNeeded, SignInUnavailable
 from openai_proxy.tools.mcp.repair import slim_message
 from openai_proxy.tools.mcp.settings import ServerSettings, call_timeout
 
@@ -38,41 +40,75 @@ _SESSION = "mcp-session-id"
 class Gate(httpx2.AsyncBaseTransport):
     """What stands between the SDK and the network. `failure` and `status` are what the last request met."""
 
-    def __init__(self, config: ServerSettings, wire: Wire, lose: Callable[[Failure], None]) -> None:
+    def __init__(
+        self, config: ServerSettings, wire: Wire, lose: Callable[[Failure], None], account: Account | None = None
+    ) -> None:
         keepalive = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
         if hasattr(socket, "TCP_KEEPIDLE"):
             # A peer that vanished without a word is noticed after two minutes, on streams that may idle for days.
             keepalive += [(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60), (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 20)]
         self._inner = httpx2.AsyncHTTPTransport(
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=16),
-            proxy=_proxy(config.url or ""),
+            proxy=environment_proxy(config.url or ""),
             socket_options=keepalive,
         )
+        self._name = config.name
         self._wire = wire
         self._lose = lose
+        self._account = account
         self._patience = call_timeout(config) + 30.0  # an answer later than its call's deadline helps nobody
         self.failure: str | None = None
         self.status: int | None = None
+        self.refused: Failure | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send it; never raises what the network does."""
+        """Send it with the token of the server's sign-in, if there is one; never raises what the network does."""
         trace = TRACE.get() or CallTrace()
-        sent_before, trace.sent, trace.broken = trace.sent, True, False
-        request.extensions = {**request.extensions, "timeout": self._timeouts(request)}
         request.headers["accept-encoding"] = "identity"
         try:
-            response = await self._inner.handle_async_request(request)
+            token = await self._account.token() if self._account is not None else None
+            response = await self._send(request, trace, token)
+            refused = response.status_code == 401 and request.method != "DELETE"
+            if refused and token is not None and self._account is not None:
+                response = await self._again(request, response, trace, await self._account.renewed(token))
+        except SignInNeeded:
+            self._refuse(Failure(Kind.AUTH, sign_in_hint(self._name)))
+            return httpx2.Response(401, request=request)
+        except SignInUnavailable as problem:
+            trace.broken, self.failure = True, str(problem)
+            self._lose(Failure(Kind.BROKEN, self.failure))
+            return httpx2.Response(502, request=request)
+        if trace.broken:
+            return response
+        self.failure = None
+        self._note_status(request, response, trace)
+        return await self._bounded(request, response)
+
+    async def _again(
+        self, request: httpx2.Request, refused: httpx2.Response, trace: CallTrace, token: str | None
+    ) -> httpx2.Response:
+        """Send a request that was refused with another token; where there is none, it stays refused."""
+        if token is None:
+            return refused
+        await refused.aclose()
+        return await self._send(request, trace, token)
+
+    async def _send(self, request: httpx2.Request, trace: CallTrace, token: str | None) -> httpx2.Response:
+        """One exchange; a failure of the network is an answered 502, with `trace.broken`."""
+        if token is not None:
+            request.headers["authorization"] = f"Bearer {token}"
+        sent_before, trace.sent, trace.broken = trace.sent, True, False
+        request.extensions = {**request.extensions, "timeout": self._timeouts(request)}
+        try:
+            return await self._inner.handle_async_request(request)
         except httpx2.TransportError as problem:
             unsent = isinstance(problem, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
             trace.sent = sent_before if unsent else True
             trace.broken = True
-            self.failure = _words(problem)
+            self.failure = network_words(problem)
             if unsent:
                 self._lose(Failure(Kind.BROKEN, self.failure))
             return httpx2.Response(502, request=request)
-        self.failure = None
-        self._note_status(request, response.status_code, trace)
-        return await self._bounded(request, response)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -83,16 +119,35 @@ class Gate(httpx2.AsyncBaseTransport):
         read = None if endless else 3.0 if request.method == "DELETE" else self._patience
         return {"connect": CONNECT_TIMEOUT, "read": read, "write": 30.0, "pool": CONNECT_TIMEOUT}
 
-    def _note_status(self, request: httpx2.Request, status: int, trace: CallTrace) -> None:
-        trace.status = status
+    def _note_status(self, request: httpx2.Request, response: httpx2.Response, trace: CallTrace) -> None:
+        trace.status = status = response.status_code
         trace.session = _SESSION in request.headers
         if request.method == "DELETE":
             return
         self.status = status
         if status in (401, 403):
-            self._lose(Failure(Kind.AUTH, auth_hint(status)))
+            self._refused(status, response.headers.get("www-authenticate", ""), trace)
         elif status == 404 and trace.session:
             self._lose(Failure(Kind.SESSION, "it forgot the session (HTTP 404)"))
+
+    def _refused(self, status: int, challenge: str, trace: CallTrace) -> None:
+        """Credentials that are missing, wrong, or (that alone leaves the connection in service) not enough."""
+        account = self._account
+        if account is None:
+            self._refuse(Failure(Kind.AUTH, auth_hint(status)))
+            return
+        account.challenged(status, challenge)
+        asked_for_more = account.challenge is not None and account.challenge.asks_for_more
+        hint = sign_in_hint(self._name, more=asked_for_more) if account.offers_sign_in else auth_hint(status)
+        self.refused = Failure(Kind.AUTH, hint)
+        if asked_for_more and account.signed_in:
+            trace.asked_for_more = True
+        else:
+            self._refuse(self.refused)
+
+    def _refuse(self, failure: Failure) -> None:
+        self.refused = failure
+        self._lose(failure)
 
     async def _bounded(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -132,7 +187,7 @@ class _Body(httpx2.AsyncByteStream):
                     raise httpx2.StreamError(f"the answer is larger than {LINE_CAP >> 20} MiB")
         except httpx2.TransportError as problem:
             # Of the errors reading can raise, the SDK handles StreamError alone as the call's own.
-            raise httpx2.StreamError(_words(problem)) from None
+            raise httpx2.StreamError(network_words(problem)) from None
         body = b"".join(chunks)
         if self._is_json and size >= _OFF_LOOP:
             body = await asyncio.to_thread(_slim, body, self._wire)
@@ -191,7 +246,7 @@ def _too_large(line: Oversized) -> bytes:
     return orjson.dumps({"jsonrpc": "2.0", "id": line.answers() or 0, "error": {"code": -32603, "message": text}})
 
 
-def _words(problem: httpx2.TransportError) -> str:
+def network_words(problem: httpx2.TransportError) -> str:
     """What the network did, without an address."""
     cause: BaseException | None = problem
     while cause is not None:
@@ -213,7 +268,7 @@ def _words(problem: httpx2.TransportError) -> str:
             return "the connection broke"
 
 
-def _proxy(url: str) -> str | None:
+def environment_proxy(url: str) -> str | None:
     """The proxy the environment names for `url`: a client with a transport of its own does not look."""
     parsed = httpx2.URL(url)
     if urllib.request.proxy_bypass(parsed.host):

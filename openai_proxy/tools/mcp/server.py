@@ -15,7 +15,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +29,12 @@ from openai_proxy.tools.mcp.failures import (
     Failure,
     Kind,
     NotDelivered,
+    State,
+    excuse,
     retry_delay,
+    sign_in_hint,
 )
+from openai_proxy.tools.mcp.oauth.account import Account
 from openai_proxy.tools.mcp.settings import ServerSettings, call_timeout, start_timeout
 from openai_proxy.tools.result import failure as failed
 
@@ -47,19 +50,11 @@ _KICK_INTERVAL = 2.0  # a request may start an early attempt, but not more often
 _TOLERATED = 2  # failed attempts a waiting call sits through before it is told
 
 
-class State(StrEnum):
-    """What `/admin/status` shows."""
-
-    STARTING = "starting"
-    READY = "ready"
-    BACKOFF = "backoff"
-    NEEDS_AUTH = "needs-auth"
-    STOPPED = "stopped"
-    DISABLED = "disabled"
-
-
 class Server:
-    """The actor. `sdk` loads the connection module; `eras` remembers, by identity, who only speaks the old protocol."""
+    """The actor. `sdk` loads the connection module; `eras` remembers, by identity, who only speaks the old protocol.
+
+    `account` gives the sign-in of a remote server, which outlives its connections.
+    """
 
     def __init__(
         self,
@@ -68,9 +63,11 @@ class Server:
         sdk: Callable[[], Awaitable[ModuleType]],
         eras: dict[str, str],
         pins: Pins,
+        account: Callable[[ServerSettings], Account | None],
         changed: Callable[["Server"], None],
     ) -> None:
         self.config = config
+        self._account = account
         self._sdk = sdk
         self._eras = eras
         self._changed = changed
@@ -127,6 +124,19 @@ class Server:
         self._failures = 0
         self._wake.set()
 
+    def signed_in(self) -> None:
+        """A person has signed in: try now. A connection that is in service has the new token with its next request."""
+        if self.state in (State.NEEDS_AUTH, State.BACKOFF):
+            self._failures = 0
+            self.last_error = None
+            self._kicked = True
+            self._wake.set()
+
+    def signed_out(self) -> None:
+        """The tokens are gone: what was reached with them ends."""
+        if self._current is not None:
+            self._current.lose(Failure(Kind.AUTH, sign_in_hint(self.config.name)))
+
     def kick(self) -> None:
         """Somebody wants it: try now rather than at the end of the delay."""
         if self.state is State.BACKOFF and time.monotonic() - self._last_attempt >= _KICK_INTERVAL:
@@ -164,6 +174,7 @@ class Server:
             "calls": self.busy,
             "held_back": list(self.known.held),
             "left_out": self.known.left_out,
+            "auth": account.status() if (account := self._account(self.config)) is not None else None,
         }
 
     async def call(self, tool: ToolDefinition, arguments: dict[str, Any], context: CallContext) -> ToolResult:
@@ -191,24 +202,14 @@ class Server:
             hopeless = self._ending or self.state is State.NEEDS_AUTH or self._failures >= limit
             waiting_long = self.state is State.BACKOFF and self._failures > SLOW_AFTER and not self._kicked
             if hopeless or waiting_long or left <= 0:
-                return failed(self._excuse())
+                account = self._account(self.config)
+                may_sign_in = account is not None and account.offers_sign_in
+                return failed(excuse(self.config.name, State.STOPPED if self._ending else self.state, may_sign_in))
             try:
                 async with asyncio.timeout(left):
                     await self._next_news()
             except TimeoutError:
                 continue
-
-    def _excuse(self) -> str:
-        name = self.config.name
-        if self._ending:
-            return f"The tool server '{name}' has been removed."
-        match self.state:
-            case State.NEEDS_AUTH:
-                return f"The tool server '{name}' refuses our credentials; its owner has to renew them."
-            case State.STARTING:
-                return f"The tool server '{name}' is still starting. Try again later."
-            case _:
-                return f"The tool server '{name}' is not available at the moment. Try again later."
 
     # The actor.
 
@@ -258,7 +259,9 @@ class Server:
         if self._overtaken(config):
             return None
         legacy = self._eras.get(config.identity()) == "legacy"
-        connection: Connection = module.Connection(config, legacy=legacy, notify=self._wake.set)
+        connection: Connection = module.Connection(
+            config, legacy=legacy, notify=self._wake.set, account=self._account(config)
+        )
         self._candidate = connection
         deadline = self._last_attempt + start_timeout(config)
         while not connection.ready and connection.failure is None and not self._overtaken(config):

@@ -18,6 +18,19 @@ START_TIMEOUT = 60.0
 """Seconds until a server must have listed its tools: a cold `npx` needs 8 on a fast line, many times that on a slow."""
 
 
+class OAuthSettings(Protocol):
+    """How to sign in to a server: a client registered by hand, if any, and what to ask for."""
+
+    @property
+    def client_id(self) -> str | None: ...
+    @property
+    def client_secret(self) -> str | None: ...
+    @property
+    def scopes(self) -> Sequence[str]: ...
+    @property
+    def redirect_uri(self) -> str | None: ...
+
+
 class ServerSettings(Protocol):
     """One entry of `conf/mcp/servers.yaml`, defaults filled and variables expanded."""
 
@@ -38,6 +51,8 @@ class ServerSettings(Protocol):
     @property
     def headers(self) -> Mapping[str, str]: ...
     @property
+    def auth(self) -> OAuthSettings | None: ...
+    @property
     def enabled(self) -> bool: ...
     @property
     def timeout(self) -> float | None: ...
@@ -51,7 +66,7 @@ class ServerSettings(Protocol):
     def pin(self) -> bool: ...
 
     def identity(self) -> str:
-        """A stable digest of what makes another server: type, command, args, env, cwd, url, headers."""
+        """A stable digest of what makes another server: type, command, args, env, cwd, url, headers, client."""
         ...
 
 

@@ -16,7 +16,9 @@ from openai_proxy.tasks import spawn
 from openai_proxy.tools.base import Tool
 from openai_proxy.tools.mcp import sdk
 from openai_proxy.tools.mcp.definitions import Pins
-from openai_proxy.tools.mcp.server import DRAIN, Server, State
+from openai_proxy.tools.mcp.failures import State
+from openai_proxy.tools.mcp.oauth.sign_ins import SignIns
+from openai_proxy.tools.mcp.server import DRAIN, Server
 from openai_proxy.tools.mcp.settings import ServerSettings
 from openai_proxy.tools.mcp.tool import Globs, McpTool, exposed_names
 
@@ -25,14 +27,18 @@ log = logging.getLogger(__name__)
 OnEvent = Callable[[str, dict[str, Any]], None]
 """Called with ("mcp_server", the server's status) whenever a server's state or tools change; must not block."""
 
+PINS, SIGN_INS = "mcp-pins.json", "mcp-sign-ins.json"
+"""Names of the files in the state directory."""
+
 _HOLD_LIMIT = 600.0  # seconds a removed server is kept for requests that began with it
 
 
 class Supervisor:
-    """All MCP servers of the house. What is pinned is kept in the file `pins`, if one is given."""
+    """All MCP servers of the house. Pinned tools and sign-ins are kept in the files `pins` and `sign_ins`, if given."""
 
-    def __init__(self, on_event: OnEvent | None = None, pins: Path | None = None) -> None:
+    def __init__(self, on_event: OnEvent | None = None, pins: Path | None = None, sign_ins: Path | None = None) -> None:
         self._pins = Pins(pins)
+        self.sign_ins = SignIns(sign_ins, self._signed_in, self._signed_out)
         self._on_event = on_event
         self._servers: dict[str, Server] = {}
         self._configs: dict[str, ServerSettings] = {}
@@ -51,6 +57,7 @@ class Supervisor:
         ends once its calls and the requests that hold it have.
         """
         before, self._configs = self._configs, dict(servers)
+        self.sign_ins.retain(servers.keys())
         if before.keys() != servers.keys():
             self._offered.clear()  # exposed names depend on the names of all servers
         for name, server in list(self._servers.items()):
@@ -68,8 +75,9 @@ class Supervisor:
                 back.apply(config)
             else:
                 self._servers[name] = Server(
-                    config, sdk=self._sdk, eras=self._eras, pins=self._pins, changed=self._server_changed
-                )
+                    config, sdk=self._sdk, eras=self._eras, pins=self._pins,
+                    account=self.sign_ins.account, changed=self._server_changed,
+                )  # fmt: skip
 
     def tools(
         self, server: str, whitelist: Sequence[str] | None = None, blacklist: Sequence[str] | None = None
@@ -146,11 +154,37 @@ class Supervisor:
 
     def restart(self, name: str) -> None:
         """Replace the connection of server `name`, pinned definitions included. Raises NotFound."""
+        self._running(name).restart()
+
+    async def sign_in(self, name: str, redirect_uri: str) -> dict[str, Any]:
+        """Begin to sign in to server `name`; see `SignIns.begin`. Raises ProxyError."""
+        return await self.sign_ins.begin(self._running(name).config, redirect_uri)
+
+    async def sign_out(self, name: str) -> bool:
+        """Forget the sign-in to server `name`; False if there was none. Raises ProxyError."""
+        server = self._running(name)
+        signed_out = await self.sign_ins.sign_out(server.config)
+        if signed_out:
+            server.signed_out()
+        return signed_out
+
+    def _running(self, name: str) -> Server:
         server = self._servers.get(name)
         if server is None:
             known = name in self._configs
-            raise NotFound(f"The MCP server '{name[:64]}' is {'disabled' if known else 'not configured'}.")
-        server.restart()
+            raise NotFound(
+                f"The MCP server '{name[:64]}' is {'disabled' if known else 'not configured'}.",
+                code="mcp_server_not_found",
+            )
+        return server
+
+    def _signed_out(self, name: str) -> None:
+        if (server := self._servers.get(name)) is not None:
+            server.signed_out()
+
+    def _signed_in(self, name: str) -> None:
+        if (server := self._servers.get(name)) is not None:
+            server.signed_in()
 
     async def aclose(self) -> None:
         """End every server and everything they started. Nothing is left when this returns."""
@@ -162,6 +196,7 @@ class Supervisor:
             await asyncio.wait(waiting)
         if self._loading is not None:
             await asyncio.wait({self._loading})
+        await self.sign_ins.aclose()
         await self._pins.aclose()
 
     async def _sdk(self) -> ModuleType:

@@ -27,6 +27,7 @@ from openai_proxy.tools.mcp.filter import Wire, error_reply
 from openai_proxy.tools.mcp.http_client import Gate, new_client
 from openai_proxy.tools.mcp.inbox import Inbox, Reader
 from openai_proxy.tools.mcp.lines import LINE_CAP, parse
+from openai_proxy.tools.mcp.oauth.account import Account
 from openai_proxy.tools.mcp.sdk_internals import TransportStreams, WriteStream, request_within_origin, sse_within_origin
 from openai_proxy.tools.mcp.settings import ServerSettings, child_environment
 from openai_proxy.tools.mcp.stdio import StdioTransport
@@ -37,10 +38,12 @@ class SseTransport(AbstractAsyncContextManager[TransportStreams]):
 
     foreign = False  # it consults the wire itself
 
-    def __init__(self, config: ServerSettings, wire: Wire, lose: Callable[[Failure], None]) -> None:
+    def __init__(
+        self, config: ServerSettings, wire: Wire, lose: Callable[[Failure], None], account: Account | None = None
+    ) -> None:
         self._config = config
         self._url = config.url or ""
-        self._gate = Gate(config, wire, lose)
+        self._gate = Gate(config, wire, lose, account)
         self._wire = wire
         self._inbox = Inbox(wire)
         self._stack = AsyncExitStack()
@@ -56,6 +59,11 @@ class SseTransport(AbstractAsyncContextManager[TransportStreams]):
     def status(self) -> int | None:
         """The last HTTP status."""
         return self._gate.status
+
+    @property
+    def refused(self) -> Failure | None:
+        """That credentials were refused."""
+        return self._gate.refused
 
     async def __aenter__(self) -> TransportStreams:
         client = await self._stack.enter_async_context(new_client(self._config, self._gate))
@@ -151,9 +159,11 @@ class StreamableTransport(AbstractAsyncContextManager[TransportStreams]):
 
     foreign = True  # the SDK reads it, so the wire stands in front
 
-    def __init__(self, config: ServerSettings, wire: Wire, lose: Callable[[Failure], None]) -> None:
+    def __init__(
+        self, config: ServerSettings, wire: Wire, lose: Callable[[Failure], None], account: Account | None = None
+    ) -> None:
         self._config = config
-        self._gate = Gate(config, wire, lose)
+        self._gate = Gate(config, wire, lose, account)
         self._stack = AsyncExitStack()
 
     @property
@@ -165,6 +175,11 @@ class StreamableTransport(AbstractAsyncContextManager[TransportStreams]):
     def status(self) -> int | None:
         """The last HTTP status."""
         return self._gate.status
+
+    @property
+    def refused(self) -> Failure | None:
+        """That credentials were refused."""
+        return self._gate.refused
 
     async def __aenter__(self) -> TransportStreams:
         client = await self._stack.enter_async_context(new_client(self._config, self._gate))
@@ -182,12 +197,14 @@ class StreamableTransport(AbstractAsyncContextManager[TransportStreams]):
 Link = StdioTransport | SseTransport | StreamableTransport
 
 
-def link_to(config: ServerSettings, wire: Wire, lose: Callable[[Failure], None]) -> Link:
+def link_to(
+    config: ServerSettings, wire: Wire, lose: Callable[[Failure], None], account: Account | None = None
+) -> Link:
     """A transport, not yet entered; `lose` is for what it learns that ends the connection."""
     match config.type:
         case "stdio":
             return StdioTransport(config, child_environment(os.environ, config.env), wire)
         case "sse":
-            return SseTransport(config, wire, lose)
+            return SseTransport(config, wire, lose, account)
         case _:
-            return StreamableTransport(config, wire, lose)
+            return StreamableTransport(config, wire, lose, account)

@@ -1,0 +1,309 @@
+"""Signing in to a remote server, through the whole daemon: the SDK's own authorization server, a person, time."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+
+from openai_proxy.cli.control import ask
+from tests.harness.daemon import REPOSITORY, Daemon
+from tests.harness.waiting import PATIENCE, eventually
+
+from .oauth_server import OAuthServer, agree, oauth_server, parameters
+
+SERVER = "notes"
+
+
+class House:
+    """A daemon with one remote server, and shorthands for its owner."""
+
+    def __init__(self, root: Path, server: OAuthServer, **settings: Any) -> None:
+        self.server = server
+        self.daemon = Daemon(root, {"connections": {"echo": {"api_type": "echo"}}})
+        self.configure(**settings)
+        self.daemon.start()
+
+    def configure(self, **settings: Any) -> None:
+        """servers.yaml with the one server."""
+        self.daemon.write("mcp/servers.yaml", json.dumps({"servers": {SERVER: {"url": self.server.url, **settings}}}))
+
+    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """One request on the control socket."""
+        return ask(self.daemon.state_dir, method, path, body)
+
+    def status(self) -> dict[str, Any]:
+        """Of the server."""
+        found: dict[str, Any] = self.ask("GET", "/admin/status")[1]["mcp_servers"][0]
+        return found
+
+    def state(self, wanted: str) -> dict[str, Any]:
+        """Wait until the server is in this state."""
+        eventually(lambda: self.status()["state"] == wanted, f"the server is {wanted}: {self.status()}")
+        return self.status()
+
+    def begin(self) -> str:
+        """The address to open."""
+        code, answer = self.ask("POST", f"/admin/mcp/{SERVER}/login")
+        assert code == 200, answer
+        assert answer["state"] == "waiting"
+        return str(answer["authorization_url"])
+
+    def come_back(self, address: str) -> tuple[int, str]:
+        """Open the redirected address, which must be the daemon's own."""
+        parts = urlsplit(address)
+        assert (parts.hostname, parts.port) == self.daemon.address
+        answer = self.daemon.get(f"{parts.path}?{parts.query}")
+        return answer.status, answer.body.decode()
+
+    def sign_in(self) -> str:
+        """All of it; the address that was opened."""
+        opened = self.begin()
+        code, page = self.come_back(agree(opened))
+        assert code == 200, page
+        assert f"Signed in to {SERVER}" in page
+        self.state("ready")
+        return opened
+
+    def call(self, tool: str = "whoami") -> str:
+        """Call a tool from the shell of the owner."""
+        done = self.shell("call", SERVER, tool)
+        return (done.stdout + done.stderr).strip()
+
+    def shell(self, *arguments: str, stdin: str | None = "") -> "subprocess.CompletedProcess[str]":
+        """`openai-proxy mcp …`."""
+        command = [sys.executable, "-m", "openai_proxy", "mcp", *arguments, "--config-dir", str(self.daemon.conf_dir)]
+        command += ["--state-dir", str(self.daemon.state_dir)]
+        environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, env=environ)
+
+    @property
+    def kept(self) -> Path:
+        """The file with the tokens."""
+        return self.daemon.state_dir / "mcp-sign-ins.json"
+
+    def tokens(self) -> dict[str, Any]:
+        """What is kept of the server."""
+        found: dict[str, Any] = json.loads(self.kept.read_bytes())["servers"][SERVER]
+        return found
+
+    def restart(self) -> None:
+        """Stop the daemon as systemd does, and start it again."""
+        self.daemon.stop()
+        self.daemon.start()
+
+
+@pytest.fixture
+def server() -> Iterator[OAuthServer]:
+    with oauth_server() as found:
+        yield found
+
+
+@pytest.fixture
+def house(tmp_path: Path, server: OAuthServer) -> Iterator[House]:
+    found = House(tmp_path, server, auth="oauth")
+    yield found
+    found.daemon.stop()
+    secrets = [*server.provider.access, *server.provider.refresh]
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and path != found.kept:
+            content = path.read_text(errors="replace")
+            assert not [secret for secret in secrets if secret in content], f"a token stands in {path}"
+
+
+def test_a_server_waits_for_a_person_and_serves_once_one_signed_in(house: House) -> None:
+    status = house.state("needs-auth")
+    assert "mcp login notes" in status["last_error"]
+    assert status["auth"] == {"signed_in": False, "scopes": [], "wanted_scopes": [], "expires_at": None}
+    opened = parameters(house.sign_in())
+    assert opened["code_challenge_method"] == "S256"
+    assert opened["resource"] == house.server.url
+    assert stat.S_IMODE(house.kept.stat().st_mode) == 0o600
+    status = house.status()
+    assert status["last_error"] is None or "login" not in status["last_error"]
+    assert status["auth"]["signed_in"] is True
+    assert status["auth"]["scopes"] == ["basic"]
+    assert status["tools"] == ["whoami"]
+    assert house.ask("GET", f"/admin/mcp/{SERVER}/login")[1]["state"] == "done"
+
+
+def test_the_sign_in_survives_restarts_reloads_and_is_the_shells_too(house: House) -> None:
+    house.state("needs-auth")
+    house.sign_in()
+    house.restart()
+    house.state("ready")
+    assert house.call() == "basic"
+    house.configure(auth="oauth", description="edited", timeout=20)
+    eventually(lambda: house.daemon.generation() > 1, "the edit is in effect")
+    house.state("ready")
+    assert len(house.server.provider.asked) == 1
+    assert "ready" in house.shell("list").stdout
+
+
+def test_a_server_that_names_its_metadata_needs_no_configuration(tmp_path: Path, server: OAuthServer) -> None:
+    house = House(tmp_path, server)
+    try:
+        assert "mcp login" in house.state("needs-auth")["last_error"]
+        house.sign_in()
+    finally:
+        house.daemon.stop()
+
+
+def test_a_token_is_refreshed_before_it_ends_and_after_a_restart(house: House) -> None:
+    house.state("needs-auth")
+    house.server.provider.lifetime = 2
+    house.sign_in()
+    first = house.tokens()["tokens"]
+    eventually(lambda: house.server.provider.refreshes > 0, "a token was refreshed ahead of time")
+    assert house.call() == "basic"
+    assert house.tokens()["tokens"]["refresh_token"] != first["refresh_token"]
+    house.restart()
+    house.state("ready")
+    assert house.call() == "basic"
+    assert len(house.server.provider.asked) == 1
+    assert not any("register" in request for request in house.server.requests[-3:])
+
+
+def test_a_revoked_grant_needs_a_person_again_and_is_not_hammered(house: House) -> None:
+    house.state("needs-auth")
+    house.sign_in()
+    house.server.provider.revoke_everything()
+    house.ask("POST", f"/admin/mcp/{SERVER}/restart")
+    house.state("needs-auth")
+    assert house.tokens()["tokens"] is None
+    before = len(house.server.requests)
+    assert "needs-auth" in house.shell("list").stdout
+    assert len(house.server.requests) - before <= 4
+    house.sign_in()
+    assert house.call() == "basic"
+
+
+def test_a_refused_refresh_needs_a_person_and_a_broken_one_only_patience(house: House) -> None:
+    house.state("needs-auth")
+    provider = house.server.provider
+    provider.lifetime, provider.break_refresh = 1, True
+    house.sign_in()
+    eventually(lambda: provider.refreshes > 0, "a refresh was tried ahead of time")
+    provider.access.clear()
+    house.ask("POST", f"/admin/mcp/{SERVER}/restart")
+    status = house.state("backoff")
+    assert "authorization server" in status["last_error"]
+    assert status["auth"]["signed_in"] is True
+    provider.break_refresh = False
+    house.ask("POST", f"/admin/mcp/{SERVER}/restart")
+    house.state("ready")
+    provider.refuse_refresh = "invalid_grant"
+    house.state("needs-auth")  # with nobody asking for anything: the tokens live one second
+    assert house.tokens()["tokens"] is None
+
+
+def test_more_permissions_are_asked_for_beside_the_old_ones(house: House) -> None:
+    house.state("needs-auth")
+    house.sign_in()
+    house.server.required = ["basic", "admin"]
+    house.ask("POST", f"/admin/mcp/{SERVER}/restart")
+    status = house.state("needs-auth")
+    assert "more permissions" in status["last_error"]
+    assert status["auth"]["wanted_scopes"] == ["admin"]
+    assert parameters(house.sign_in())["scope"] == "basic admin"
+    assert house.call() == "basic admin"
+
+
+def test_configured_scopes_are_asked_for(tmp_path: Path, server: OAuthServer) -> None:
+    house = House(tmp_path, server, auth={"type": "oauth", "scopes": ["basic", "extra"]})
+    try:
+        house.state("needs-auth")
+        assert parameters(house.sign_in())["scope"] == "basic extra"
+    finally:
+        house.daemon.stop()
+
+
+def test_the_shell_prints_the_address_and_ends_when_somebody_has_signed_in(house: House) -> None:
+    house.state("needs-auth")
+    command = [sys.executable, "-u", "-m", "openai_proxy", "mcp", "login", SERVER]
+    command += ["--config-dir", str(house.daemon.conf_dir), "--state-dir", str(house.daemon.state_dir)]
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ) as shell:
+        assert shell.stdout is not None
+        address = next(line.strip() for line in shell.stdout if line.startswith("http"))
+        assert house.come_back(agree(address))[0] == 200
+        rest, _ = shell.communicate(timeout=PATIENCE)
+    assert "Signed in to notes." in rest
+    assert shell.returncode == 0
+
+
+def test_the_redirected_address_can_be_pasted(house: House) -> None:
+    house.state("needs-auth")
+    command = [sys.executable, "-u", "-m", "openai_proxy", "mcp", "login", SERVER]
+    command += ["--config-dir", str(house.daemon.conf_dir), "--state-dir", str(house.daemon.state_dir)]
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, text=True, env=environ, **pipes) as shell:
+        assert shell.stdout is not None
+        address = next(line.strip() for line in shell.stdout if line.startswith("http"))
+        out, err = shell.communicate(f"nonsense\n{agree(address)}\n", timeout=PATIENCE)
+    assert "no state" in err
+    assert "Signed in to notes." in out
+    assert shell.returncode == 0
+    house.state("ready")
+
+
+def test_logout_forgets_the_tokens_here_and_there(house: House) -> None:
+    house.state("needs-auth")
+    house.sign_in()
+    done = house.shell("logout", SERVER)
+    assert (done.returncode, done.stdout) == (0, "Signed out of notes.\n")
+    house.state("needs-auth")
+    assert json.loads(house.kept.read_bytes())["servers"] == {}
+    assert house.server.provider.revoked == 1
+    assert house.shell("logout", SERVER).stdout == "Nobody was signed in to notes.\n"
+    house.sign_in()
+
+
+def test_a_callback_that_nobody_knows_disturbs_no_sign_in(house: House) -> None:
+    house.state("needs-auth")
+    for query in ("", "?code=a", "?code=a&state=b", "?state=", "?error=access_denied&state=x"):
+        assert house.daemon.get(f"/oauth/callback{query}").status == 404
+    opened = house.begin()
+    assert house.daemon.get("/oauth/callback?code=a&state=wrong").status == 404
+    redirected = agree(opened)
+    code, page = house.come_back(redirected)
+    assert (code, "Signed in to notes" in page) == (200, True)
+    assert house.come_back(redirected)[0] == 404  # once
+    house.state("ready")
+
+
+def test_a_person_who_declines_is_told_so(house: House) -> None:
+    house.state("needs-auth")
+    state = parameters(house.begin())["state"]
+    query = urlencode({"error": "access_denied", "state": state, "error_description": "<b>no</b>"})
+    code, page = house.come_back(f"http://127.0.0.1:{house.daemon.port}/oauth/callback?{query}")
+    assert code == 502
+    assert "Access was denied." in page
+    assert house.ask("GET", f"/admin/mcp/{SERVER}/login")[1]["error"] == "access was denied"
+    house.sign_in()
+
+
+def test_a_second_sign_in_joins_the_first_and_it_can_be_given_up(house: House) -> None:
+    house.state("needs-auth")
+    assert house.begin() == house.begin()
+    assert house.ask("DELETE", f"/admin/mcp/{SERVER}/login")[1]["state"] == "failed"
+    assert house.ask("POST", "/admin/mcp/nobody/login")[0] == 404
+
+
+def test_the_page_may_say_where_the_browser_has_the_house(house: House) -> None:
+    house.state("needs-auth")
+    for base, redirect in (
+        ("https://house.example/proxy/", "https://house.example/proxy/oauth/callback"),
+        ("http://localhost:1234/", "http://localhost:1234/oauth/callback"),
+        ("http://192.168.1.4:8000/", f"http://127.0.0.1:{house.daemon.port}/oauth/callback"),
+    ):
+        code, answer = house.ask("POST", f"/admin/mcp/{SERVER}/login", {"base": base})
+        assert (code, answer["redirect_uri"]) == (200, redirect)
+        assert parameters(answer["authorization_url"])["redirect_uri"] == redirect
