@@ -26,8 +26,8 @@ from openai_proxy.pipeline.form_text import TextFields
 from openai_proxy.pipeline.passthrough import relay
 from openai_proxy.protocols.json_members import edit, parse_object
 from openai_proxy.routing.router import Route
+from openai_proxy.server.content_codings import decoded
 from openai_proxy.server.headers import upstream_fields
-from openai_proxy.server.request_body import decoded
 from openai_proxy.transforms.params import NONE, shape
 from openai_proxy.upstream.failover import open_first
 

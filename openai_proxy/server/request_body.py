@@ -1,12 +1,11 @@
 """Reading a request's body: bounded in size, and in how long it may stand still."""
 
 import asyncio
-import zlib
 from collections.abc import AsyncIterator
 
 from aiohttp.web_request import BaseRequest
 
-from openai_proxy.errors import BadRequest, ProxyError, TooLarge
+from openai_proxy.errors import ProxyError, TooLarge
 from openai_proxy.server.reply import Reply
 
 
@@ -75,22 +74,3 @@ class RequestBody:
         if self.taken is None:
             self.taken = b"".join([piece async for piece in self.pieces()])
         return self.taken
-
-
-def decoded(body: bytes, coding: str, limit: int) -> bytes:
-    """`body` without its content coding, at most `limit` bytes. Raises BadRequest, TooLarge."""
-    coding = coding.strip().lower()
-    if coding in ("", "identity"):
-        return body
-    if coding not in ("gzip", "x-gzip", "deflate"):
-        raise BadRequest("This content encoding is not understood here.", code="unsupported_encoding")
-    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-    try:
-        plain = inflater.decompress(body, limit + 1)
-    except zlib.error:
-        raise BadRequest("The compressed body is damaged.", code="invalid_encoding") from None
-    if len(plain) > limit:
-        raise TooLarge("The request is too large once unpacked.")
-    if not inflater.eof:
-        raise BadRequest("The compressed body is damaged.", code="invalid_encoding")
-    return plain
