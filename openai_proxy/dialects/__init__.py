@@ -12,6 +12,7 @@ from openai_proxy.dialects.base import Dialect
 DIALECTS: Final[dict[str, str]] = {
     "chat": "openai_proxy.dialects.chat.dialect",
     "messages": "openai_proxy.dialects.messages.dialect",
+    "responses": "openai_proxy.dialects.responses.dialect",
     "ollama": "openai_proxy.dialects.ollama",
 }
 """Name of a dialect -> the module that holds its `DIALECT`; imported when it is first needed."""

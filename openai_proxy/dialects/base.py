@@ -42,6 +42,7 @@ class Lesson:
     roles: Mapping[str, str] = field(default_factory=dict)  # roles it refuses -> the role to say instead
     schema: str | None = None  # the dialect of JSON Schema that it takes in tools; see `tool_schema`
     api: str | None = None  # the only API that it answers: a key of `DIALECTS`
+    tools_api: str | None = None  # the only API by which it takes tools
 
 
 @dataclass(frozen=True, slots=True)

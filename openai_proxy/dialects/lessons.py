@@ -12,6 +12,7 @@ from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import Lesson
 from openai_proxy.dialects.chat.errors import error_of
 from openai_proxy.dialects.edits import Edits
+from openai_proxy.dialects.responses.needed import needs_responses
 
 _STATUSES: Final = frozenset({400, 404, 422})
 _MAX_MESSAGE: Final = 8192
@@ -72,8 +73,8 @@ def lesson_from(status: int, body: bytes, request: Mapping[str, Any]) -> Lesson 
     if error is None:
         return None
     message = error["message"][:_MAX_MESSAGE]
-    if "messages" in request and "v1/responses" in message:
-        return Lesson(api="responses")
+    if "messages" in request and (lesson := needs_responses(error)) is not None:
+        return lesson
     if status == 404:
         return None
     refused: set[str] = set()

@@ -62,6 +62,7 @@ class ConnectionLessons:
             schema=lesson.schema or known.schema,
             max_output_tokens=lesson.max_output_tokens or known.max_output_tokens,
             api=lesson.api or known.api,
+            tools_api=lesson.tools_api or known.tools_api,
         )
         if more == known or len(more.refused) + len(more.renamed) > MAX_MEMBERS:
             return False
@@ -109,7 +110,7 @@ class ConnectionLessons:
             members = {
                 "refused": sorted(known.refused), "renamed": dict(known.renamed), "lengths": dict(known.lengths),
                 "roles": dict(known.roles), "max_output_tokens": known.max_output_tokens,
-                "schema": known.schema, "api": known.api,
+                "schema": known.schema, "api": known.api, "tools_api": known.tools_api,
             }  # fmt: skip
             models[model] = {"at": at, **{name: value for name, value in members.items() if value}}
         return {"base": self.base, "models": models, "lacking": self._lacking}
@@ -188,4 +189,6 @@ def _in_words(lesson: Lesson) -> str:
         told.append(f"takes tools with {lesson.schema} schemas")
     if lesson.api is not None:
         told.append(f"answers the {lesson.api} API only")
+    if lesson.tools_api is not None:
+        told.append(f"takes tools by the {lesson.tools_api} API only")
     return "; ".join(told)[:500]
