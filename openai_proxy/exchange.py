@@ -12,6 +12,7 @@ from enum import StrEnum
 from itertools import count
 from typing import Final, Protocol
 
+from openai_proxy.endpoints import Endpoint
 from openai_proxy.errors import ProxyError
 
 _monotonic: Final = time.monotonic  # kept: a module's attribute is looked up at every call
@@ -113,16 +114,16 @@ class Attempt:
 
 
 class Exchange:
-    """One request from the door to the record.
+    """One request from its arrival to its record.
 
     Times are `time.monotonic()` seconds except `created_at` (wall clock, for records only). No dataclass, because one
     is made for every request: a dataclass's `__init__` is made at run time and stays interpreted.
     """
 
     __slots__ = (
-        "allowance", "attempts", "caller", "cause", "connection", "created_at", "cut", "ended", "error_code",
-        "first_byte", "id", "method", "model", "notes", "outcome", "path", "permit", "session_id", "started", "state",
-        "status", "stream", "tries", "upstream_model",
+        "allowance", "attempts", "caller", "cause", "connection", "created_at", "cut", "ended", "endpoint",
+        "error_code", "first_byte", "id", "method", "model", "notes", "outcome", "path", "permit", "session_id",
+        "started", "state", "status", "stream", "tries", "upstream_model",
     )  # fmt: skip
 
     def __init__(
@@ -130,17 +131,18 @@ class Exchange:
         id: str,  # noqa: A002 - its name everywhere
         caller: Caller,
         method: str,
-        path: str,
+        endpoint: Endpoint,
         model: str | None = None,
         stream: bool = False,
         session_id: str | None = None,
         connection: str | None = None,
     ) -> None:
-        """`path` is below the API root, without query: "/chat/completions"; `model` as asked for."""
+        """`model` is the name that was asked for."""
         self.id = id
         self.caller = caller
         self.method = method
-        self.path = path
+        self.endpoint = endpoint
+        self.path = endpoint.path
         self.model = model
         self.stream = stream
         self.session_id = session_id  # the X-Session-ID header, echoed on the response

@@ -2,10 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from openai_proxy.cli.options import config_dir
+
+if TYPE_CHECKING:
+    from openai_proxy.decision.decide import Decision, Refusal
+    from openai_proxy.exchange import Caller
+    from openai_proxy.runtime.generation import Generation
 
 
 @click.command("explain")
@@ -17,6 +23,8 @@ def command(model: str, config_dir: Path, env_file: Path, key: str | None) -> in
     """Tell which connection, upstream model, params, tools and skills a request for MODEL would get."""
     from openai_proxy.cli.offline import caller_of, generation_of, snapshot_of
     from openai_proxy.config.problems import ConfigError
+    from openai_proxy.decision.decide import Decision, decide
+    from openai_proxy.endpoints import at
 
     try:
         snapshot = snapshot_of(config_dir, env_file)
@@ -26,60 +34,33 @@ def command(model: str, config_dir: Path, env_file: Path, key: str | None) -> in
         return 1
     generation = generation_of(snapshot)
     caller = caller_of(generation, key)
-    served = True
-    for line in lines(generation, caller, model):
-        served = served and not line.startswith("404")
+    decision = decide(generation, caller, at("/chat/completions"), model)
+    for line in lines(generation, caller, model, decision):
         click.echo(line)
-    return 0 if served else 1
+    return 0 if isinstance(decision, Decision) else 1
 
 
-def lines(generation: object, caller: object, model: str) -> Iterator[str]:
-    """The explanation; a line that begins with 404 says that the request is not served."""
-    from openai_proxy.exchange import Caller
-    from openai_proxy.runtime.generation import Generation
+def lines(generation: "Generation", caller: "Caller", model: str, found: "Decision | Refusal") -> Iterator[str]:
+    """What was `found` about a chat request of `caller` for `model`, for people."""
+    from openai_proxy.decision.decide import Refusal
 
-    assert isinstance(generation, Generation)
-    assert isinstance(caller, Caller)
     yield f"{model}, asked for by " + (f"group '{caller.group}'" if caller.group else "anyone")
-    if not generation.access.may_use(caller, model):
-        yield f"404: group '{caller.group}' may not use a model of this name (allowed_models)"
+    if isinstance(found, Refusal) and not generation.access.may_use(caller, model):
+        yield f"{found.error.status}: {found.reason} (allowed_models)"
         return
     augmented = generation.snapshot.models.get(model)
-    name = model
     if augmented is not None:
         file, line, _ = generation.snapshot.place("model", model)
         yield f"augmented model: {file}:{line}, upstream model {augmented.upstream_model}"
-        name = augmented.upstream_model
     else:
         yield "no model file has this name: it is passed through"
     yield "rules:"
+    name = augmented.upstream_model if augmented is not None else model
     yield from (f"  {pattern}: {verdict}" for pattern, verdict in generation.router.why(name))
-    route = generation.router.resolve(name)
-    if route is None:
-        yield "404: no rule matches, and there is no default connection"
+    if isinstance(found, Refusal):
+        yield f"{found.error.status}: {found.reason}"
         return
-    yield f"decided by: {route.rule}" + (f", {route.policy}" if len(route.targets) > 1 else "")
-    yield "goes to:" if len(route.targets) == 1 else "goes to, in turn until one answers:"
-    reached = 0
-    for target in route.targets:
-        connection = generation.config.connections[target.connection]
-        sent = target.model or name
-        if not generation.access.may_reach(caller, target.connection):
-            yield f"  {target.connection}: not for group '{caller.group}' (allowed_connections)"
-            continue
-        reached += 1
-        keys = f"{len(connection.api_keys)} keys" if len(connection.api_keys) > 1 else "1 key"
-        keys = keys if connection.api_keys else "the caller's key" if connection.forward_auth else "no key"
-        yield f"  {target.connection} ({connection.api_type}): model {sent}, {keys}, {connection.max_retries} retries"
-        rules = generation.rules(target.connection, model)
-        if rules.drop:
-            yield f"    params dropped: {', '.join(rules.drop)}"
-        yield from (f"    params default: {key} = {value!r}" for key, value in rules.default.items())
-        yield from (f"    params override: {key} = {value!r}" for key, value in rules.override.items())
-        yield from (f"    params renamed: {old} to {new}" for old, new in rules.rename.items())
-    if not reached:
-        yield f"404: group '{caller.group}' may not use any of these connections"
-        return
+    yield from _targets(generation, caller, found)
     if augmented is not None:
         yield from _augmented(generation, model)
     allowance = generation.allowances.get(caller.group)
@@ -90,11 +71,31 @@ def lines(generation: object, caller: object, model: str) -> Iterator[str]:
         yield f"limits: {', '.join(told)}"
 
 
-def _augmented(generation: object, model: str) -> Iterator[str]:
-    from openai_proxy.prompt.prompt import Prompt
-    from openai_proxy.runtime.generation import Generation
+def _targets(generation: "Generation", caller: "Caller", decision: "Decision") -> Iterator[str]:
+    """Where the request goes, in which shape."""
+    route = decision.route
+    count = len(route.targets) + len(decision.withheld)
+    yield f"decided by: {route.rule}" + (f", {route.policy}" if count > 1 else "")
+    yield "goes to:" if count == 1 else "goes to, in turn until one answers:"
+    for target in route.targets:
+        connection = generation.config.connections[target.connection]
+        keys = f"{len(connection.api_keys)} keys" if len(connection.api_keys) > 1 else "1 key"
+        keys = keys if connection.api_keys else "the caller's key" if connection.forward_auth else "no key"
+        sent = target.model or decision.name
+        yield f"  {target.connection} ({connection.api_type}): model {sent}, {keys}, {connection.max_retries} retries"
+        rules = decision.rules[target.connection]
+        if rules.drop:
+            yield f"    params dropped: {', '.join(rules.drop)}"
+        yield from (f"    params default: {key} = {value!r}" for key, value in rules.default.items())
+        yield from (f"    params override: {key} = {value!r}" for key, value in rules.override.items())
+        yield from (f"    params renamed: {old} to {new}" for old, new in rules.rename.items())
+    for target in decision.withheld:
+        yield f"  {target.connection}: not for group '{caller.group}' (allowed_connections)"
 
-    assert isinstance(generation, Generation)
+
+def _augmented(generation: "Generation", model: str) -> Iterator[str]:
+    from openai_proxy.prompt.prompt import Prompt
+
     snapshot = generation.snapshot
     config = snapshot.models[model]
     tools = [t if isinstance(t, str) else str(t.get("function", {}).get("name")) for t in config.tools]

@@ -1,1 +1,1 @@
-"""What is to be done with a request: one pure function decides, one place acts on its decision."""
+"""What is to be done with a request: `decide` says it and books nothing, `begin` acts on it once the limits allow."""

@@ -15,7 +15,6 @@ from openai_proxy.fastpath.send_plan import SendPlan
 from openai_proxy.fastpath.stream_end import AFTER_DONE, error_event
 from openai_proxy.protocols.http1 import CloseFraming, ResponseHead
 from openai_proxy.records.recording.entry import Entry
-from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import State
 from openai_proxy.tasks import spawn
@@ -27,8 +26,6 @@ DONE_TAILS: Final = (b"[DONE]\n\n\r\n", b"[DONE]\r\n\r\n\r\n")
 """How a last chunk that ends with `data: [DONE]` ends, the CRLF of its own included."""
 
 BRACKET: Final = 0x5D
-
-REPLAYED: Final = frozenset({"/chat/completions", "/completions", "/embeddings"})
 
 
 class RelayClient(ABC):
@@ -120,9 +117,9 @@ class DirectRelay(Sink):
         exchange.state = "waiting"
 
     @property
-    def route(self) -> Route:
-        """Where the request goes."""
-        return self._plan.route
+    def plan(self) -> SendPlan:
+        """How the request is sent."""
+        return self._plan
 
     # -- the request ------------------------------------------------------------------------------------------------
 
@@ -130,6 +127,9 @@ class DirectRelay(Sink):
         """Send the request, over a kept connection or a new one."""
         self._client.state.enter(self)
         self.exchange.attempts.append(self._attempt)
+        health = self.generation.upstreams.health
+        if not health.all_healthy:
+            health.record_attempt(self._plan.target, self.exchange.model)
         connection = self._plan.pool.take()
         if connection is not None:
             self._reused = True
@@ -197,8 +197,8 @@ class DirectRelay(Sink):
         """The client's head, and `body` behind it: from here on the answer is under way, and there is no other try."""
         exchange, state, known = self.exchange, self._client.state, self.known
         health = self.generation.upstreams.health
-        if not health.calm:
-            health.well(self._plan.target, exchange.model, self._plan.key)
+        if not health.all_healthy:
+            health.record_success(self._plan.target, exchange.model, self._plan.key)
         self._head = head
         exchange.state = "streaming"
         exchange.status = head.status
@@ -241,7 +241,7 @@ class DirectRelay(Sink):
         """connection.Sink: nothing sent yet means another try the ordinary way; else the client is told, or cut."""
         if self._head is None:
             self.connection = None
-            if self._reused and error.code == "upstream_disconnected" and self.exchange.path in REPLAYED:
+            if self._reused and error.code == "upstream_disconnected" and self.exchange.endpoint.replayable:
                 self._connect()  # the server had closed the kept connection: it never saw this request
                 return
             self._attempt.failed(error)

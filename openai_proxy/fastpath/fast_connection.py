@@ -8,12 +8,13 @@ the connection is left idle again as if nothing had happened.
 import asyncio
 from typing import Any, Final
 
+from openai_proxy.decision.decide import Decision
+from openai_proxy.endpoints import FAST
 from openai_proxy.errors import ProxyError
 from openai_proxy.fastpath.direct_relay import DirectRelay, RelayClient
 from openai_proxy.fastpath.eligible import choose
 from openai_proxy.fastpath.handover import Handover
 from openai_proxy.fastpath.known_heads import CachedHead, HeadCaches, KnownHead
-from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import State
 from openai_proxy.upstream.failover import Opened
@@ -25,13 +26,6 @@ BODY_WAIT: Final = 0.25
 """Seconds the rest of a body may take; then the request handler waits for it, with its own limits."""
 
 MAX_PIPELINED: Final = 256 * 1024
-
-PATHS: Final = {
-    prefix + path: path
-    for path in ("/chat/completions", "/completions", "/embeddings", "/responses", "/moderations")
-    for prefix in ("", "/v1")
-}
-"""Targets the fast path takes, as written -> below the API root."""
 
 
 class FastConnection(RelayClient):
@@ -136,7 +130,7 @@ class FastConnection(RelayClient):
 
     def wants(self, message: Any) -> bool:
         """FastPath: true if the head alone does not rule this way out."""
-        if getattr(message, "path", None) not in PATHS or message.method != "POST" or message.version != (1, 1):
+        if getattr(message, "path", None) not in FAST or message.method != "POST" or message.version != (1, 1):
             return False
         headers = message.headers
         if message.upgrade or message.chunked or self.state.draining:
@@ -151,7 +145,7 @@ class FastConnection(RelayClient):
         generation = self.state.generation
         self._body = body
         try:
-            head = KnownHead(generation.gate, self._peer, PATHS[message.path], message)
+            head = KnownHead(generation.gate, self._peer, FAST[message.path], message)
         except (ProxyError, ValueError):
             self._hand_back(None)
             return
@@ -173,9 +167,9 @@ class FastConnection(RelayClient):
         else:
             self._hand_back(chosen)
 
-    def _hand_back(self, route: Route | None) -> None:
-        """Nothing has begun: the pipeline takes the request, on `route` where that is decided."""
-        self._give(Handover(self._body, self.state.generation, route=route))
+    def _hand_back(self, decision: Decision | None) -> None:
+        """Nothing has begun: the pipeline takes the request, with what was decided about it."""
+        self._give(Handover(self._body, self.state.generation, decision=decision))
 
     def _give(self, handover: Handover) -> None:
         raw, self._raw = self._raw, b""
@@ -193,7 +187,12 @@ class FastConnection(RelayClient):
         """RelayClient: nothing was sent yet, the pipeline goes on from here."""
         self._relay = None
         self.state.leave(relay.exchange)
-        self._give(Handover(self._body, relay.generation, relay.exchange, relay.entry, relay.route, opened, error))
+        plan = relay.plan
+        self._give(
+            Handover(
+                self._body, relay.generation, relay.exchange, relay.entry, plan.decision, plan.targets, opened, error
+            )
+        )
         self._replay()
 
     def committed(self) -> None:

@@ -1,9 +1,9 @@
 """What the fast path hands to the pipeline when a request needs a second look."""
 
+from openai_proxy.decision.decide import Decision
 from openai_proxy.errors import ProxyError
-from openai_proxy.exchange import Exchange, Outcome
+from openai_proxy.exchange import Exchange, Outcome, Target
 from openai_proxy.records.recording.entry import Entry
-from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.upstream.failover import Opened
 
@@ -11,7 +11,7 @@ from openai_proxy.upstream.failover import Opened
 class Handover:
     """The body of the request, and what was tried, if anything. A `server.connection.Handover`."""
 
-    __slots__ = ("body", "entry", "error", "exchange", "generation", "opened", "route")
+    __slots__ = ("body", "decision", "entry", "error", "exchange", "generation", "opened", "targets")
 
     def __init__(
         self,
@@ -19,7 +19,8 @@ class Handover:
         generation: Generation,
         exchange: Exchange | None = None,
         entry: Entry | None = None,
-        route: Route | None = None,
+        decision: Decision | None = None,
+        targets: tuple[Target, ...] = (),
         opened: Opened | None = None,
         error: ProxyError | None = None,
     ) -> None:
@@ -27,7 +28,8 @@ class Handover:
         self.generation = generation
         self.exchange = exchange
         self.entry = entry
-        self.route = route
+        self.decision = decision
+        self.targets = targets  # in the order of `begin`, once it has been asked
         self.opened = opened
         self.error = error
 

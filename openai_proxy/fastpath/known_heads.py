@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from openai_proxy.auth.gate import Gate, bearer
 from openai_proxy.auth.peers import host_name
+from openai_proxy.endpoints import Endpoint
 from openai_proxy.exchange import Caller
 from openai_proxy.fastpath.send_plan import SendPlan
 from openai_proxy.server.headers import lines, upstream_fields
@@ -30,9 +31,9 @@ Key = tuple[str, bytes, bytes]
 class KnownHead:
     """What the fast path needs of a request head. Immutable by convention."""
 
-    __slots__ = ("caller", "extra", "fields", "keep_alive", "own", "path", "plans", "session")
+    __slots__ = ("caller", "endpoint", "extra", "fields", "keep_alive", "own", "plans", "session")
 
-    def __init__(self, gate: Gate, peer: str, path: str, message: Any) -> None:
+    def __init__(self, gate: Gate, peer: str, endpoint: Endpoint, message: Any) -> None:
         """From a message aiohttp has parsed. Raises the ProxyErrors of the gate; ValueError for a malformed Host."""
         headers = message.headers
         host = headers.get("Host")
@@ -40,7 +41,7 @@ class KnownHead:
             raise ValueError("Host")
         self.caller: Caller = gate.admit(peer, headers)
         self.own = bearer(headers.get("Authorization")) or headers.get("x-api-key")  # a secret in prompts, too
-        self.path = path
+        self.endpoint = endpoint
         self.plans: dict[str, SendPlan] = {}  # by model as asked for (fastpath.eligible)
         self.fields = upstream_fields(message.raw_headers)
         self.keep_alive = not message.should_close

@@ -1,11 +1,10 @@
-"""What a request head and a model's name decide between them."""
+"""How a request is sent once it is decided: what a request head and a model's name decide between them."""
 
 import orjson
 
 from openai_proxy.config.connection import TimeoutConfig
+from openai_proxy.decision.decide import Decision
 from openai_proxy.exchange import Headers, Target
-from openai_proxy.routing.router import Route
-from openai_proxy.transforms.params import Rules
 from openai_proxy.upstream.openai import OpenAIProvider
 from openai_proxy.upstream.pool import Pool
 
@@ -13,19 +12,26 @@ from openai_proxy.upstream.pool import Pool
 class SendPlan:
     """Where a direct relay goes, and the head it goes with. Immutable by convention; lives with its generation."""
 
-    __slots__ = ("key", "limits", "model", "pool", "provider", "route", "rules", "start", "target")
+    __slots__ = ("decision", "key", "limits", "model", "pool", "provider", "rules", "start", "target", "targets")
 
     def __init__(
-        self, route: Route, provider: OpenAIProvider, key: str | None, rules: Rules, path: str, fields: Headers
+        self,
+        decision: Decision,
+        targets: tuple[Target, ...],
+        provider: OpenAIProvider,
+        key: str | None,
+        fields: Headers,
     ) -> None:
-        target: Target = route.targets[0]
+        """`targets` in the order of `begin`; `provider` is that of the first, asked with `key` and these `fields`."""
+        target = targets[0]
+        self.decision = decision
+        self.targets = targets
         self.target = target
-        self.route = route
         self.provider = provider
         self.pool: Pool = provider.pool
         self.limits: TimeoutConfig = provider.limits
         self.key = key
-        self.rules = rules or None
+        self.rules = decision.rules[target.connection] or None
         self.model = orjson.dumps(target.model) if target.model is not None else None  # None: as the client wrote it
-        self.start = provider.post_head(path, key, fields)
+        self.start = provider.post_head(decision.endpoint.path, key, fields)
         """The head up to the number of its Content-Length."""

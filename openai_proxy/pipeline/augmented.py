@@ -11,6 +11,7 @@ from openai_proxy.agent import run as agent
 from openai_proxy.agent.plan import check_request, is_probe
 from openai_proxy.agent.refusal import NO_RETRY, UpstreamRefused
 from openai_proxy.agent.turn import CallRecord, Turn
+from openai_proxy.decision.decide import Decision
 from openai_proxy.errors import BadRequest, ProxyError, UpstreamError
 from openai_proxy.exchange import Headers, Outcome, Target, UpstreamRequest, UpstreamResponse
 from openai_proxy.fastpath.stream_end import error_event
@@ -18,8 +19,6 @@ from openai_proxy.pipeline.command_notice import into_completion, into_stream
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.pipeline.passthrough import came_to_an_end, check_answer
 from openai_proxy.pipeline.redacting import clean_round
-from openai_proxy.routing.router import Route
-from openai_proxy.runtime.augmented_models import AugmentedModel
 from openai_proxy.server.headers import downstream_fields, field, lines, upstream_fields, wire_lines
 from openai_proxy.tools.base import CallContext, ToolResult
 from openai_proxy.transforms.params import shape
@@ -40,14 +39,15 @@ _STREAM = (
 )
 
 
-async def serve(context: RequestContext, model: AugmentedModel, route: Route, document: dict[str, Any]) -> None:
+async def serve(context: RequestContext, decision: Decision, document: dict[str, Any]) -> None:
     """Answer a chat request for an augmented model."""
-    await _answer(context, await turn_for(context, model, route, document), document)
+    await _answer(context, await turn_for(context, decision, document), document)
 
 
-async def turn_for(context: RequestContext, model: AugmentedModel, route: Route, document: dict[str, Any]) -> Turn:
+async def turn_for(context: RequestContext, decision: Decision, document: dict[str, Any]) -> Turn:
     """The agent's turn for a chat request: prompt filled in, tools at hand."""
     check_request(document)
+    model = context.augmented.models[str(decision.model)]
     state = context.state
     probe = is_probe(document)
     if model.servers and not probe:
@@ -70,7 +70,7 @@ async def turn_for(context: RequestContext, model: AugmentedModel, route: Route,
     return Turn(
         body=body,
         model=model.config.name,
-        ask=_Asking(context, route, model.config.upstream_model),
+        ask=_Asking(context, decision),
         toolbox=None if probe else model.tools.toolbox(),
         settings=model.settings,
         caller=context.exchange.caller.identity,
@@ -80,12 +80,12 @@ async def turn_for(context: RequestContext, model: AugmentedModel, route: Route,
     )
 
 
-async def serve_with_tools(context: RequestContext, route: Route, document: dict[str, Any], model: str) -> None:
+async def serve_with_tools(context: RequestContext, decision: Decision, document: dict[str, Any]) -> None:
     """Answer a plain model's chat request under `execute_tools`: calls to tools we have are run."""
     turn = Turn(
         body=document,
-        model=model,
-        ask=_Asking(context, route, model),
+        model=str(decision.model),
+        ask=_Asking(context, decision),
         toolbox=context.augmented.everything.toolbox(),
         caller=context.exchange.caller.identity,
         request_id=context.exchange.id,
@@ -107,8 +107,8 @@ async def _answer(context: RequestContext, turn: Turn, document: Mapping[str, An
         await _refused(context, refused)
         return
     _note_id(context, answer.headers)
-    if context.preface:
-        into_completion(completion, context.preface)
+    if context.notice:
+        into_completion(completion, context.notice)
     body = orjson.dumps(completion)
     context.entry.response(200, ((b"content-type", b"application/json"),))
     context.entry.data(body)
@@ -131,7 +131,7 @@ async def _stream(context: RequestContext, answer: agent.Answer) -> None:
     try:
         reply.begin(200, b"OK", lines(_STREAM), None)
         async with aclosing(answer.stream()) as pieces:
-            async for data in into_stream(pieces, context.preface) if context.preface else pieces:
+            async for data in into_stream(pieces, context.notice) if context.notice else pieces:
                 entry.data(data)
                 await reply.write(data)
     except asyncio.CancelledError as caught:
@@ -182,22 +182,22 @@ class _Asking:
     Reasoning items, thought signatures and prompt caches are the provider's own, so a turn never changes it.
     """
 
-    def __init__(self, context: RequestContext, route: Route, model: str) -> None:
-        self._visit = context
-        self._route = route
-        self._model = model
+    def __init__(self, context: RequestContext, decision: Decision) -> None:
+        self._context = context
+        self._decision = decision
         self._won: Opened | None = None
 
     async def __call__(self, body: dict[str, Any]) -> UpstreamResponse:
-        context = self._visit
+        context = self._context
         generation = context.generation
-        targets = self._route.targets if self._won is None else (self._won.target,)
+        decision = self._decision
+        targets = context.begin(decision) if self._won is None else (self._won.target,)
 
         def make(target: Target) -> UpstreamRequest:
             try:
-                shaped = shape(body, generation.rules(target.connection, context.exchange.model)).applied(body)
+                shaped = shape(body, decision.rules[target.connection]).applied(body)
                 shaped.update({name: body[name] for name in _OURS if name in body})
-                shaped["model"] = target.model or self._model
+                shaped["model"] = target.model or decision.name
                 sent = clean_round(context, orjson.dumps(shaped), shaped)
             except TypeError:  # lone surrogates, 255 levels: fine to pass on untouched, but not to write anew
                 message = "The request holds text that is no Unicode, or is nested too deeply."
@@ -231,11 +231,11 @@ class _Watcher:
     """agent.turn.Observer: what the status page, the record and live events learn of a turn."""
 
     def __init__(self, context: RequestContext) -> None:
-        self._visit = context
+        self._context = context
 
     def state(self, state: str) -> None:
         """The turn's present state."""
-        self._visit.exchange.state = state
+        self._context.exchange.state = state
 
     def tool_call(self, record: CallRecord) -> None:
         """One of our calls has ended."""
@@ -243,11 +243,11 @@ class _Watcher:
             arguments = orjson.loads(record.arguments or "{}")
         except orjson.JSONDecodeError:
             arguments = record.arguments
-        self._visit.entry.tool_call(
+        self._context.entry.tool_call(
             record.tool, arguments, record.result, record.seconds * 1000, record.status, record.id
         )
-        self._visit.state.publish(
+        self._context.state.publish(
             "tool_call",
-            {"request_id": self._visit.exchange.id, "tool": record.tool, "status": record.status,
+            {"request_id": self._context.exchange.id, "tool": record.tool, "status": record.status,
              "duration_ms": round(record.seconds * 1000, 1)},
         )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any
 from openai_proxy.config import edit
 from openai_proxy.config.environment import FLAGS, VARIABLES
 from openai_proxy.config.problems import ENVIRONMENT, ConfigError
+from openai_proxy.decision.decide import Decision, decide
 from openai_proxy.errors import ProxyError
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.secrets import vault
@@ -20,11 +21,7 @@ def command_host(context: RequestContext) -> CommandHost:
     connections = tuple(name for name in generation.config.connections if access.may_reach(caller, name))
 
     def serves(model: str) -> bool:
-        if not access.may_use(caller, model):
-            return False
-        augmented = snapshot.models.get(model)
-        route = generation.router.resolve(augmented.upstream_model if augmented is not None else model)
-        return route is not None and bool(access.reachable(caller, route.targets))
+        return isinstance(decide(generation, caller, context.endpoint, model), Decision)
 
     def models() -> dict[str, int]:
         return {name: len(found) for name, found in context.state.catalog.known().items() if name in connections}

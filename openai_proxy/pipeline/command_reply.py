@@ -22,7 +22,7 @@ async def answer(context: RequestContext, text: str, document: Mapping[str, Any]
     model = document.get("model")
     name = model if isinstance(model, str) and model else "openai_proxy"
     stream = document.get("stream") is True
-    whole, streamed = _SHAPES[context.path]
+    whole, streamed = _SHAPES[context.endpoint.path]
     body = (streamed if stream else whole)(text, name, document)
     kind = b"text/event-stream" if stream else b"application/json"
     reply, entry = context.reply, context.entry

@@ -1,4 +1,4 @@
-"""One request at the door: everything a handler needs, in one place."""
+"""One request being served: everything its handlers need, in one place."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp.web_request import BaseRequest
 
-from openai_proxy.errors import ProxyError
+from openai_proxy.decision.begin import begin
+from openai_proxy.decision.decide import Decision, decide, decided
+from openai_proxy.endpoints import Endpoint
+from openai_proxy.errors import ProxyError, UpstreamError
 from openai_proxy.exchange import Exchange, Target
 from openai_proxy.records.recording.entry import Entry
-from openai_proxy.routing.router import Route
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import State
 from openai_proxy.server.reply import Reply
@@ -22,9 +24,22 @@ if TYPE_CHECKING:
     from openai_proxy.runtime.augmented_models import AugmentedModels
 
 
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A JSON body: `raw` as it goes on untouched, `plain` the same without content coding, and its `members`."""
+
+    plain: bytes
+    members: dict[str, Any]
+    raw: bytes
+
+    def changed(self, plain: bytes, members: dict[str, Any]) -> Document:
+        """The document whose text is `plain` now; itself where that has not changed."""
+        return self if plain is self.plain else Document(plain, members, plain)
+
+
 @dataclass(slots=True)
 class RequestContext:
-    """A request being served by the ordinary way. `path` and `query` are raw, `path` below the API root."""
+    """A request being served by the pipeline. `query` is raw."""
 
     state: State
     generation: Generation
@@ -32,17 +47,27 @@ class RequestContext:
     reply: Reply
     exchange: Exchange
     body: RequestBody
-    path: str
     query: str
     entry: Entry
-    first: Opened | None = None  # an answer the lane has opened already
-    route: Route | None = None  # where the lane has decided it goes
-    failed: ProxyError | None = None  # what came of the lane's attempt instead
+    decision: Decision | None = None  # what the fast path has decided
+    targets: tuple[Target, ...] = ()  # in the order in which the fast path began to ask them
+    first: Opened | None = None  # an answer the fast path has opened already
+    failed: ProxyError | None = None  # what came of the fast path's attempt instead
     document: dict[str, Any] | None = None  # the JSON body, once read
     client_authorization: bytes | None = None  # the caller's own bearer; see authorization_for
     session: Session | None = None  # what was set by command, once anything was
     opening: tuple[str, str] | None = None  # by what a conversation without a name will be found again
-    preface: str = ""  # what interactive mode says before the answer
+    notice: str = ""  # what interactive mode says before the answer
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What is asked."""
+        return self.exchange.endpoint
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the body, lower case, without parameters."""
+        return self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
     @property
     def redacts(self) -> bool:
@@ -50,6 +75,23 @@ class RequestContext:
         if self.session is not None and self.session.redact is not None:
             return self.session.redact
         return self.generation.config.redact_api_keys_in_prompts
+
+    def decide(self, model: str | None) -> Decision:
+        """What is to be done with the request, which asks for `model`. Raises ProxyError where it is refused."""
+        self.exchange.model = model
+        if self.decision is None:
+            self.decision = decided(decide(self.generation, self.exchange.caller, self.endpoint, model, self.session))
+        return self.decision
+
+    def begin(self, decision: Decision) -> tuple[Target, ...]:
+        """The targets in the order in which they are to be asked. Raises UpstreamError; see `decision.begin`."""
+        if not self.targets:
+            try:
+                self.targets = begin(decision, self.generation.upstreams)
+            except UpstreamError as error:
+                self.exchange.connection, self.exchange.cause = decision.route.targets[0].connection, error.cause
+                raise
+        return self.targets
 
     def authorization_for(self, target: Target) -> bytes | None:
         """The caller's own Authorization where it goes to `target` in place of a key of ours, else None."""

@@ -11,16 +11,16 @@ from openai_proxy.admin import pages
 from openai_proxy.auth.cors import OriginRule
 from openai_proxy.auth.gate import bearer
 from openai_proxy.auth.peers import host_name
+from openai_proxy.endpoints import Endpoint, locate, split_target
 from openai_proxy.errors import BadRequest, InternalError, NotFound, Overloaded, ProxyError
 from openai_proxy.exchange import Caller, Exchange, Outcome, new_request_id
 from openai_proxy.fastpath.handover import Handover
-from openai_proxy.pipeline import models, order, realtime
+from openai_proxy.pipeline import models, order
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import Running, State
 from openai_proxy.server.connection import is_read, take_handover
 from openai_proxy.server.headers import lines
-from openai_proxy.server.paths import endpoint, split_target
 from openai_proxy.server.reply import ClientGone, Reply, Written
 from openai_proxy.server.request_body import RequestBody
 
@@ -90,11 +90,11 @@ class Dispatcher:
                 await gate.admitted(peer, headers)
             await page.serve(self._state, request, reply, path, query)
             return
-        below = endpoint(path)
+        endpoint = locate(request.method, path)
         generation.lease.take()  # here already: a validator may take its time
         try:
             caller = Caller("local", admin=True) if self._local else await gate.admitted(peer, headers)
-            await self._serve_api(generation, request, reply, caller, below, query, handover)
+            await self._serve_api(generation, request, reply, caller, endpoint, query, handover)
         finally:
             generation.lease.give_back()
 
@@ -104,7 +104,7 @@ class Dispatcher:
         request: BaseRequest,
         reply: Reply,
         caller: Caller,
-        path: str,
+        endpoint: Endpoint,
         query: str,
         handover: Handover | None,
     ) -> None:
@@ -113,7 +113,7 @@ class Dispatcher:
             exchange, entry = handover.exchange, handover.entry
         else:
             exchange = Exchange(
-                new_request_id(), caller, request.method, path, session_id=request.headers.get("X-Session-ID")
+                new_request_id(), caller, request.method, endpoint, session_id=request.headers.get("X-Session-ID")
             )
             entry = state.recorder.open(exchange)
         task = asyncio.current_task()
@@ -122,26 +122,23 @@ class Dispatcher:
             if len(state.running) >= generation.config.limits.max_concurrent_requests:
                 raise Overloaded("The proxy is busy. Try again in a moment.", headers={"Retry-After": "1"})
             state.enter(Running(exchange, generation, task.cancel))
-            if request.method in ("GET", "HEAD") and (path == "/models" or path.startswith("/models/")):
+            if request.method in ("GET", "HEAD") and endpoint.name in ("models", "model"):
                 reply.extra.append(("x-request-id", exchange.id))
-                if path == "/models":
+                if endpoint.name == "models":
                     await models.list_models(state, generation, caller, reply)
                 else:
-                    await models.show_model(state, generation, caller, reply, path[len("/models/") :])
+                    await models.show_model(state, generation, caller, reply, endpoint.path[len("/models/") :])
             else:
-                if generation.allowances and exchange.permit is None:
-                    allowance = generation.allowances.get(caller.group)
-                    if allowance is not None:
-                        await state.governor.enter(exchange, allowance)
                 limits = generation.config.limits
                 body = RequestBody(request, reply, int(limits.max_body_mb * 2**20), limits.body_idle_seconds)
                 if handover is not None:
                     body.taken = handover.body
-                context = RequestContext(state, generation, request, reply, exchange, body, path, query, entry)
+                context = RequestContext(state, generation, request, reply, exchange, body, query, entry)
                 if handover is not None:
-                    context.route, context.first, context.failed = handover.route, handover.opened, handover.error
+                    context.decision, context.targets = handover.decision, handover.targets
+                    context.first, context.failed = handover.opened, handover.error
                 context.client_authorization = _own_bearer(generation, request)
-                await (realtime.serve(context) if realtime.is_upgrade(request) else order.serve(context))
+                await order.serve(context)
             exchange.outcome = exchange.outcome or Outcome.DONE
         except ClientGone:
             exchange.outcome = Outcome.CLIENT_CLOSED

@@ -5,12 +5,17 @@ from urllib.parse import unquote
 
 import orjson
 
+from openai_proxy.decision.decide import Decision, decide
+from openai_proxy.endpoints import at
 from openai_proxy.errors import unknown_model
 from openai_proxy.exchange import Caller
 from openai_proxy.routing.listing import Models, listed_models, model_object
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import State
 from openai_proxy.server.reply import Reply
+
+CHAT = at("/chat/completions")
+"""A model is listed if it would be served here."""
 
 
 async def visible_models(state: State, generation: Generation, caller: Caller) -> list[dict[str, Any]]:
@@ -35,15 +40,8 @@ def every_model(generation: Generation, offered: Models) -> list[dict[str, Any]]
 
 
 def may_ask(generation: Generation, caller: Caller, name: str) -> bool:
-    """True if a request of `caller` for `name` would be served: the name is allowed, and so is a place it leads to."""
-    access = generation.access
-    if not access.restricts(caller):
-        return True
-    if not access.may_use(caller, name):
-        return False
-    augmented = generation.snapshot.models.get(name)
-    route = generation.router.resolve(augmented.upstream_model if augmented is not None else name)
-    return route is None or bool(access.reachable(caller, route.targets))
+    """True if a request of `caller` for `name` would be served."""
+    return isinstance(decide(generation, caller, CHAT, name), Decision)
 
 
 async def list_models(state: State, generation: Generation, caller: Caller, reply: Reply) -> None:

@@ -1,206 +1,128 @@
 """The order of things for every request to the API, on one page.
 
-    identify    pipeline.dispatch: the gate admits the caller
-    read        the body, as far as the route needs it
-    limit       what the caller's group may use
-    command     in-chat commands act on the session
-    route       the asked-for name becomes targets
-    shape       the body as each target is to see it
-    answer      pass through, or run the agent
-    record      records.recording.recorder, from a copy
+    admit     pipeline.dispatch and auth.gate: who is asking, and may they come in
+    limit     what the caller's group may use
+    read      the body, as far as the endpoint needs it
+    command   in-chat commands act on the session
+    redact    secrets are taken out
+    decide    decision.decide: where it goes and how it is answered; nothing is booked
+    begin     decision.begin: turns are taken, just before the first attempt
+    send      to the provider, with failover
+    relay     the answer to the client
+    record    records.recording, from a copy
 
-What passes through byte for byte takes the same steps in `fastpath.fast_connection`, in one callback.
+What passes through byte for byte takes the same steps in `fastpath.eligible`, in one callback.
 """
-
-from collections.abc import Callable
-from typing import Any
 
 import orjson
 
-from openai_proxy.decision.asked import CHAT_SHAPED, asked_model
-from openai_proxy.errors import BadRequest, NotFound, UpstreamError, unknown_model
+from openai_proxy.decision.decide import Decision, Kind, asked_model
 from openai_proxy.exchange import Target, UpstreamRequest
-from openai_proxy.pipeline import answer_text, multipart, redacting, steering
-from openai_proxy.pipeline.context import RequestContext
-from openai_proxy.pipeline.form_text import TextFields
-from openai_proxy.pipeline.passthrough import relay
+from openai_proxy.pipeline import answer_text, realtime, redacting, steering, uploads
+from openai_proxy.pipeline.context import Document, RequestContext
+from openai_proxy.pipeline.passthrough import pass_through, upstream_request
 from openai_proxy.protocols.json_members import edit, parse_object
-from openai_proxy.routing.router import Route
 from openai_proxy.server.content_codings import decoded
-from openai_proxy.server.headers import upstream_fields
-from openai_proxy.transforms.params import NONE, shape
-from openai_proxy.upstream.failover import open_first
-
-MakeRequest = Callable[[Target], UpstreamRequest]
-
-JSON_PATHS = frozenset(
-    {"/chat/completions", "/completions", "/embeddings", "/responses", "/messages", "/moderations", "/rerank"}
-)
-"""Endpoints whose body is JSON whatever its Content-Type says: curl's -d calls it a form."""
-
-NEEDS_MODEL = frozenset({"/chat/completions", "/completions", "/embeddings", "/messages"})
-"""Endpoints that mean nothing without a model. Elsewhere providers have a default (moderations, images, a stored
-prompt of /responses) or no use for one: what names none goes to the default connection."""
+from openai_proxy.transforms.params import shape
 
 
 async def serve(context: RequestContext) -> None:
     """Answer one API request. Raises ProxyError before anything was sent."""
-    content_type = context.request.headers.get("Content-Type", "").lower()
-    if not context.body.present:
-        await _pass(context, resolve(context, None), lambda target: _request(context, target, None))
-    elif content_type.startswith("multipart/"):
-        await _serve_multipart(context)
-    elif context.path in JSON_PATHS or content_type.partition(";")[0].rstrip().endswith("json"):
-        await _serve_json(context)
+    await limit(context)
+    if realtime.is_upgrade(context.request):
+        await realtime.serve(context)
+    elif not context.body.present:
+        decision = context.decide(None)
+        await pass_through(context, decision, lambda target: upstream_request(context, target, None))
+    elif context.endpoint.json or context.content_type.endswith("json"):
+        await _serve_document(context)
+    elif context.content_type.startswith("multipart/"):
+        await uploads.serve(context)
     else:
-        await _pass(context, resolve(context, None), lambda target: _streamed(context, target))
+        await _serve_bytes(context)
 
 
-async def _serve_json(context: RequestContext) -> None:
-    raw = await context.body.whole()
-    coding = context.request.headers.get("Content-Encoding", "")
-    plain = decoded(raw, coding, context.body.limit) if coding else raw
-    document = parse_object(plain)
-    context.exchange.model = asked_model(document)
-    context.exchange.stream = document.get("stream") is True
-    logged = redacting.for_the_log(context, plain, document)
-    body = plain
-    if steering.may_concern(context, plain):
-        steered = await steering.steer(context, plain, document)
-        if steered is None:
-            return
-        body, document = steered
-    body, document = await redacting.clean(context, body, document)
-    context.document = document
-    model = context.exchange.model = asked_model(document)
-    route = resolve(context, model)
+async def limit(context: RequestContext) -> None:
+    """Let the request in under its group's limits, unless the fast path has. Raises RateLimited."""
+    generation, exchange = context.generation, context.exchange
+    if generation.allowances and exchange.permit is None:
+        allowance = generation.allowances.get(exchange.caller.group)
+        if allowance is not None:
+            await context.state.governor.enter(exchange, allowance)
+
+
+async def _serve_document(context: RequestContext) -> None:
+    read = await _read(context)
+    logged = redacting.for_the_log(context, read.plain, read.members)
+    steered = await _command(context, read)
+    if steered is None:
+        return
+    cleaned = await redacting.clean(context, steered)
+    context.document = cleaned.members
+    decision = context.decide(asked_model(cleaned.members))
     context.entry.request(logged)
     if context.opening is not None:
         answer_text.listen(context.entry)
-    await _answer(context, route, model, document, raw if body is plain else body, body)
+    await _send(context, decision, cleaned)
     if context.opening is not None and context.session is not None:
-        heard = answer_text.heard(context.entry, context.path)
+        heard = answer_text.heard(context.entry, context.endpoint.path)
         context.state.sessions.begun(context.opening, heard, context.session)
 
 
-async def _answer(
-    context: RequestContext, route: Route, model: str | None, document: dict[str, Any], raw: bytes, plain: bytes
-) -> None:
-    """Answer a JSON request: `raw` is its body as it goes on untouched, `plain` the same without content coding."""
-    generation = context.generation
-    if context.path == "/chat/completions" and generation.augmented is not None and model is not None:
-        from openai_proxy.pipeline import augmented
+async def _read(context: RequestContext) -> Document:
+    raw = await context.body.whole()
+    coding = context.request.headers.get("Content-Encoding", "")
+    plain = decoded(raw, coding, context.body.limit) if coding else raw
+    members = parse_object(plain)
+    context.exchange.model = asked_model(members)
+    context.exchange.stream = members.get("stream") is True
+    return Document(plain, members, raw)
 
-        house = generation.augmented
-        if (found := house.models.get(model)) is not None:
-            await augmented.serve(context, found, route, document)
+
+async def _command(context: RequestContext, read: Document) -> Document | None:
+    """The request as the session has it, without its commands; None if it has been answered."""
+    if not steering.may_concern(context, read.plain):
+        return read
+    steered = await steering.steer(context, read.plain, read.members)
+    return read.changed(*steered) if steered is not None else None
+
+
+async def _send(context: RequestContext, decision: Decision, document: Document) -> None:
+    generation, dialect = context.generation, context.endpoint.dialect
+    if dialect == "chat" and generation.augmented is not None:
+        from openai_proxy.pipeline import augmented  # without augmented models or tools the agent is never needed
+
+        if decision.kind is Kind.AUGMENTED:
+            await augmented.serve(context, decision, document.members)
             return
-        if generation.config.execute_tools and document.get("tools"):
-            await augmented.serve_with_tools(context, route, document, model)
+        if generation.config.execute_tools and document.members.get("tools"):
+            await augmented.serve_with_tools(context, decision, document.members)
             return
+    elif dialect not in ("", "chat"):
+        from openai_proxy.pipeline import translated
 
-    if context.path.startswith("/messages"):
-        from openai_proxy.pipeline import messages
-
-        if model is not None and messages.translates(context, route, model):
-            await messages.serve(context, route, model, document, plain)
+        if translated.needs_translation(context, decision):
+            await translated.serve(context, decision, document)
             return
 
     def make(target: Target) -> UpstreamRequest:
-        rules = generation.rules(target.connection, model) if context.path in CHAT_SHAPED else NONE
-        changes = shape(document, rules)
+        changes = shape(document.members, decision.rules[target.connection])
         if target.model is None and not changes:
-            return _request(context, target, raw, recoded=raw is plain)
+            return upstream_request(context, target, document.raw, recoded=document.raw is document.plain)
         members = changes.members()
         if target.model is not None:
             members["model"] = orjson.dumps(target.model)
-        return _request(context, target, edit(plain, members, changes.removed), recoded=True)
+        return upstream_request(context, target, edit(document.plain, members, changes.removed), recoded=True)
 
-    await _pass(context, route, make)
-
-
-async def _serve_multipart(context: RequestContext) -> None:
-    boundary = multipart.boundary_of(context.request.headers["Content-Type"])
-    pieces = context.body.pieces()
-    if context.redacts:
-        pieces = TextFields(boundary, await redacting.cleaner(context)).through(pieces)
-    upload = multipart.ModelField(boundary, pieces)
-    try:
-        model = await upload.find()
-        context.exchange.model = model
-        route = resolve(context, model)
-
-        def make(target: Target) -> UpstreamRequest:
-            request = _request(context, target, upload.replay(target.model))
-            if context.body.length is not None:
-                request.length = context.body.length + upload.growth(target.model)
-            return request
-
-        await _pass(context, route, make)
-    finally:
-        upload.close()
+    await pass_through(context, decision, make)
 
 
-def resolve(context: RequestContext, model: str | None) -> Route:
-    """Where the request goes, for this caller. Raises NotFound; a forbidden model looks like an unknown one."""
-    if context.route is not None:
-        return context.route  # the lane has decided
-    generation, caller = context.generation, context.exchange.caller
-    name = model
-    own = steering.own_route(context, model)
-    if model is not None and own is None:
-        if not generation.access.may_use(caller, model):
-            raise unknown_model(model)
-        augmented = generation.snapshot.models.get(model)
-        if augmented is not None:
-            name = augmented.upstream_model
-    route = own or steering.by_backend(context, name) or generation.router.resolve(name)
-    targets = generation.access.reachable(caller, route.targets) if route is not None else ()
-    if route is None or not targets:
-        if model is None:
-            raise NotFound("No connection is configured for this request.", code="no_connection")
-        raise unknown_model(model)
-    if name != model:  # the body's own name is never what an augmented model is called upstream
-        targets = tuple(Target(t.connection, t.model or name) for t in targets)
-    if model is None and context.exchange.method == "POST" and context.path in NEEDS_MODEL and targets[0].model is None:
-        raise BadRequest("The request names no model.", param="model", code="model_required")
-    if route.policy == "round_robin":
-        targets = generation.upstreams.health.in_turn(route.rule, targets)
-    return Route(targets, route.policy, route.rule)
+async def _serve_bytes(context: RequestContext) -> None:
+    """A body that names no model we could read: to the default connection, as it comes."""
 
+    def make(target: Target) -> UpstreamRequest:
+        request = upstream_request(context, target, context.body.pieces())
+        request.length = context.body.length
+        return request
 
-async def _pass(context: RequestContext, route: Route, make: MakeRequest) -> None:
-    generation = context.generation
-    if context.failed is not None and not isinstance(context.failed, UpstreamError):
-        raise context.failed
-    opened = await open_first(
-        route.targets, make, generation.upstreams, context.exchange, context.first, context.failed
-    )
-    if context.preface:
-        from openai_proxy.pipeline.command_notice import prefaced
-
-        opened.response = prefaced(opened.response, context.preface, context.path)
-    await relay(opened, context.reply, context.exchange, context.entry)
-
-
-def _request(context: RequestContext, target: Target, body: object, *, recoded: bool = False) -> UpstreamRequest:
-    fields = upstream_fields(context.request.raw_headers)
-    if recoded:
-        fields = [field for field in fields if field[0].lower() != b"content-encoding"]
-    if context.preface or context.opening is not None:  # to be read here
-        fields = [field for field in fields if field[0].lower() != b"accept-encoding"]
-        fields.append((b"Accept-Encoding", b"identity"))
-    return UpstreamRequest(
-        context.exchange.method,
-        context.path,
-        context.query,
-        fields,
-        body,  # type: ignore[arg-type]  # bytes, an iterable of bytes, or None
-        client_authorization=context.authorization_for(target),
-    )
-
-
-def _streamed(context: RequestContext, target: Target) -> UpstreamRequest:
-    request = _request(context, target, context.body.pieces())
-    request.length = context.body.length
-    return request
+    await pass_through(context, context.decide(None), make)

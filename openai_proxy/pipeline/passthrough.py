@@ -7,14 +7,17 @@ above all: no truncated answer is presented as complete.
 import asyncio
 import time
 import zlib
+from collections.abc import Callable
 
+from openai_proxy.decision.decide import Decision
 from openai_proxy.errors import ProxyError, UpstreamAuthError, UpstreamError, UpstreamRedirect
-from openai_proxy.exchange import Exchange, Headers, Outcome, UpstreamResponse
+from openai_proxy.exchange import Body, Exchange, Headers, Outcome, Target, UpstreamRequest, UpstreamResponse
 from openai_proxy.fastpath.stream_end import AFTER_DONE, DONE_ENDS, at_boundary, error_event, is_event_stream
+from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.records.recording.entry import Entry
-from openai_proxy.server.headers import downstream_fields, field, wire_lines
+from openai_proxy.server.headers import downstream_fields, field, upstream_fields, wire_lines
 from openai_proxy.server.reply import Reply
-from openai_proxy.upstream.failover import Opened
+from openai_proxy.upstream.failover import Opened, open_first
 from openai_proxy.upstream.openai import OpenAIProvider
 
 MAX_ERROR_BODY = 64 * 1024
@@ -22,6 +25,42 @@ MAX_ERROR_BODY = 64 * 1024
 
 _CREDENTIALS = frozenset({"authorization", "api-key", "x-api-key"})
 """Header fields a connection may carry its key in, in place of `api_key`."""
+
+
+MakeRequest = Callable[[Target], UpstreamRequest]
+
+
+async def pass_through(context: RequestContext, decision: Decision, make: MakeRequest) -> None:
+    """Ask the targets of `decision`, with the request `make` shapes for each, and relay the answer."""
+    if context.failed is not None and not isinstance(context.failed, UpstreamError):
+        raise context.failed
+    targets = context.begin(decision)
+    opened = await open_first(
+        targets, make, context.generation.upstreams, context.exchange, context.first, context.failed
+    )
+    if context.notice:
+        from openai_proxy.pipeline.command_notice import prefaced
+
+        opened.response = prefaced(opened.response, context.notice, context.endpoint.path)
+    await relay(opened, context.reply, context.exchange, context.entry)
+
+
+def upstream_request(context: RequestContext, target: Target, body: Body, *, recoded: bool = False) -> UpstreamRequest:
+    """The client's request for `target` with `body`; `recoded` if that has no content coding any more."""
+    fields = upstream_fields(context.request.raw_headers)
+    if recoded:
+        fields = [field for field in fields if field[0].lower() != b"content-encoding"]
+    if context.notice or context.opening is not None:  # to be read here
+        fields = [field for field in fields if field[0].lower() != b"accept-encoding"]
+        fields.append((b"Accept-Encoding", b"identity"))
+    return UpstreamRequest(
+        context.exchange.method,
+        context.endpoint.path,
+        context.query,
+        fields,
+        body,
+        client_authorization=context.authorization_for(target),
+    )
 
 
 async def relay(opened: Opened, reply: Reply, exchange: Exchange, entry: Entry) -> None:

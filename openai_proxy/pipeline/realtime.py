@@ -8,7 +8,6 @@ from aiohttp.web_request import BaseRequest
 from openai_proxy.errors import BadRequest, ProxyError
 from openai_proxy.exchange import Target, UpstreamRequest
 from openai_proxy.pipeline.context import RequestContext
-from openai_proxy.pipeline.order import resolve
 from openai_proxy.pipeline.passthrough import add_trace, relay
 from openai_proxy.protocols.http1 import ResponseHead
 from openai_proxy.server.connection import receive_raw
@@ -30,8 +29,7 @@ async def serve(context: RequestContext) -> None:
     names = [value for name, value in fields if name == "model"]
     if len(names) > 1:
         raise BadRequest("The model stands more than once in the query.", param="model")
-    model = context.exchange.model = names[0] if names else None
-    route = resolve(context, model)
+    decision = context.decide(names[0] if names else None)
 
     def make(target: Target) -> UpstreamRequest:
         query = context.query
@@ -40,11 +38,11 @@ async def serve(context: RequestContext) -> None:
         headers = upstream_fields(context.request.raw_headers)
         headers += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
         return UpstreamRequest(
-            "GET", context.path, query, headers, client_authorization=context.authorization_for(target)
+            "GET", context.endpoint.path, query, headers, client_authorization=context.authorization_for(target)
         )
 
     generation = context.generation
-    opened = await open_first(route.targets, make, generation.upstreams, context.exchange)
+    opened = await open_first(context.begin(decision), make, generation.upstreams, context.exchange)
     response = opened.response
     connection = response.connection if isinstance(response, StreamedResponse) else None
     if response.status != 101 or connection is None:

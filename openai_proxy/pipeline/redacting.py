@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from openai_proxy.auth.gate import bearer
-from openai_proxy.pipeline.context import RequestContext
+from openai_proxy.pipeline.context import Document, RequestContext
 from openai_proxy.protocols.json_members import parse_object
 from openai_proxy.secrets import MARK
 from openai_proxy.transforms.redaction.redactor import OWN_LENGTH, is_secret
@@ -29,23 +29,24 @@ def for_the_log(context: RequestContext, body: bytes, document: dict[str, Any]) 
     return context.state.redactor.without_own(body, document, own) if own is not None else body
 
 
-async def clean(context: RequestContext, body: bytes, document: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
-    """A client's JSON body without secrets; the same objects where it holds none, or nobody wants it changed."""
+async def clean(context: RequestContext, document: Document) -> Document:
+    """A client's JSON body without secrets; the same object where it holds none, or redaction is off."""
     if not context.redacts:
-        return body, document
+        return document
+    body, members = document.plain, document.members
     redactor = context.state.redactor
     own = own_key(context)
     loop = asyncio.get_running_loop()
     if not redactor.fresh:
         await loop.run_in_executor(None, redactor.refresh)
     if len(body) >= IN_PIECES:
-        cleaned = await loop.run_in_executor(None, redactor.body, body, document, own)
+        cleaned = await loop.run_in_executor(None, redactor.body, body, members, own)
     else:
-        cleaned = redactor.body(body, document, own)
+        cleaned = redactor.body(body, members, own)
     if cleaned is body:
-        return body, document
+        return document
     context.exchange.notes.append(NOTE)
-    return cleaned, parse_object(cleaned)
+    return document.changed(cleaned, parse_object(cleaned))
 
 
 async def cleaner(context: RequestContext) -> Callable[[str], str]:

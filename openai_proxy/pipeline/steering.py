@@ -10,13 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from openai_proxy.decision.asked import COMMANDED
 from openai_proxy.errors import BadRequest, Forbidden
-from openai_proxy.exchange import Target
-from openai_proxy.pipeline.command_notice import PATHS as PREFACED
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.protocols.json_members import edit, parse_object
-from openai_proxy.routing.router import Route, connection_of
 from openai_proxy.transforms.sessions import Identity, Session, implied, named
 
 if TYPE_CHECKING:  # the commands themselves are imported when the first one is seen
@@ -26,7 +22,7 @@ if TYPE_CHECKING:  # the commands themselves are imported when the first one is 
 
 def may_concern(context: RequestContext, body: bytes) -> bool:
     """False if neither commands nor sessions can matter for this request: the answer for nearly all of them."""
-    if context.path not in COMMANDED or context.exchange.method != "POST" or context.route is not None:
+    if not context.endpoint.commanded or context.exchange.method != "POST" or context.decision is not None:
         return False
     config = context.generation.config
     return (
@@ -46,7 +42,8 @@ async def steer(context: RequestContext, body: bytes, document: dict[str, Any]) 
 
     config = context.generation.config
     allowed = config.commands.enabled and _may_command(context)
-    cleaned = clean(context.path, document, config.commands.prefix, commands() if config.commands.enabled else ())
+    known = commands() if config.commands.enabled else ()
+    cleaned = clean(context.endpoint.path, document, config.commands.prefix, known)
     identity = _identity(context, document, cleaned.turns)
     session = _session(context, identity)
     if not allowed:
@@ -60,7 +57,7 @@ async def steer(context: RequestContext, body: bytes, document: dict[str, Any]) 
     if interactive or any(call.name == "hello" for call in cleaned.calls):
         await context.state.catalog.models()  # what is told of the models is to be true in the first second too
     told = await _obey(context, cleaned, session) if cleaned.calls or cleaned.alone else []
-    greeting = _greeting(context, identity, session) if cleaned.alone or context.path in PREFACED else []
+    greeting = _greeting(context, identity, session) if cleaned.alone or context.endpoint.noticed else []
     context.session = session
     _keep(context, identity, session)
     if cleaned.alone:
@@ -73,8 +70,8 @@ async def steer(context: RequestContext, body: bytes, document: dict[str, Any]) 
             context.opening = None
         await answer(context, text, document)
         return None
-    if _interactive(context, session) and context.path in PREFACED:
-        context.preface = "\n".join([*greeting, *told])
+    if _interactive(context, session) and context.endpoint.noticed:
+        context.notice = "\n".join([*greeting, *told])
     changed = cleaned.applied(body)
     if session.model is not None and session.model != document.get("model"):
         changed = edit(changed, {"model": orjson.dumps(session.model)})
@@ -172,33 +169,3 @@ def _greeting(context: RequestContext, identity: Identity, session: Session) -> 
 
     session.greeted = own
     return [banner(command_host(context), context.generation.config.commands.prefix)]
-
-
-def own_route(context: RequestContext, name: str | None) -> Route | None:
-    """The failover route of this session called `name`. Raises BadRequest if it leads nowhere for this caller."""
-    generation, caller, session = context.generation, context.exchange.caller, context.session
-    if session is not None and name is not None and (own := session.routes.get(name)) is not None:
-        targets: list[Target] = []
-        for text in own.targets:
-            connection = connection_of(text, generation.config.connections)
-            model = text[len(connection) + 1 :].replace("*", name) if connection is not None else ""
-            if connection is not None and generation.access.may_use(caller, model):
-                targets.append(Target(connection, generation.config.connections[connection].model or model))
-        if not targets:
-            raise BadRequest(f"The route {name[:64]} has no targets.", param="model", code="empty_route")
-        return Route(tuple(targets), own.policy, f"route '{name}' of a session")
-    return None
-
-
-def by_backend(context: RequestContext, name: str | None) -> Route | None:
-    """Where `name` goes on the backend of this session; None if it has none, or the name says where it goes."""
-    generation, session = context.generation, context.session
-    backend = session.backend if session is not None else None
-    if backend is None or backend not in generation.config.connections:
-        return None
-    head, colon, rest = (name or "").partition(":")
-    if colon and rest and head in generation.config.connections:
-        return None  # asked for by name, past every rule
-    if name is None:
-        return Route((Target(backend, generation.config.connections[backend].model or None),), "ordered", "session")
-    return generation.router.resolve(f"{backend}:{name}")

@@ -32,7 +32,6 @@ from openai_proxy.errors import (
 from openai_proxy.exchange import Attempt, Exchange, Target, UpstreamRequest
 from openai_proxy.secrets import key_id
 from openai_proxy.upstream.health import Health, Opened, Upstreams
-from openai_proxy.upstream.openai import REPLAYABLE_PATHS
 from openai_proxy.upstream.refusals import CURIOSITY, PATIENCE, Peeked, body_says, retry_after, said
 
 REFUSALS = frozenset({401, 402, 403, 429})
@@ -58,19 +57,14 @@ async def open_first(
     *,
     preferred: str | None = None,
 ) -> Opened:
-    """Ask `targets` in turn until one gives an answer that stands; those that rest come last.
+    """Ask `targets` in turn until one gives an answer that stands.
 
     `make` shapes the request for a target. `first` is an answer to the first target that has come already, `failed`
     what came instead of one (either's attempt is on `exchange`). `preferred` is the key the first try goes with, if it
     does not rest: caches and signatures are bound to it. Returns the last answer where none stands, rather a
     429 than another; raises the last UpstreamError where nothing answered.
     """
-    if first is None and failed is None:
-        targets = upstreams.health.ordered(targets, exchange.model, upstreams.keys)
-        if len(targets) == 1 and (told := upstreams.health.lone(targets[0], exchange.model)) is not None:
-            exchange.connection, exchange.cause = targets[0].connection, told.cause
-            raise told
-    plan = _Plan(upstreams, make, exchange, first, failed)
+    plan = _Attempts(upstreams, make, exchange, first, failed)
     plan.preferred = preferred
     try:
         for number, target in enumerate(targets):
@@ -88,7 +82,7 @@ def blames(error: ProxyError) -> bool:
     return isinstance(error, UpstreamError) and not isinstance(error, UpstreamAuthError | UpstreamRedirect)
 
 
-class _Plan:
+class _Attempts:
     """One request on its way through its targets."""
 
     def __init__(
@@ -132,7 +126,7 @@ class _Plan:
         pause = FIRST_PAUSE
         request = self._make(target)
         key, self.preferred = self.preferred, None
-        if key is not None and (key not in keys or self._health.keys.rests(target.connection, (key,))):
+        if key is not None and (key not in keys or self._health.keys.cooldown_left(target.connection, (key,))):
             key = None
         while True:
             try:
@@ -140,14 +134,14 @@ class _Plan:
             except UpstreamError as error:
                 self._error = error
                 if blames(error):
-                    self._health.broken(target, model, error)
+                    self._health.record_failure(target, model, error)
                 if not _may_move_on(error, request, self._exchange):
                     raise
                 return None
             status = opened.response.status
             own_key = opened.key
             if status not in RETRYABLE and (status not in REFUSALS or own_key is None):
-                self._health.well(target, model, own_key)
+                self._health.record_success(target, model, own_key)
                 self.let_go()
                 return opened
             wait = retry_after(opened.response.headers)
@@ -164,7 +158,7 @@ class _Plan:
             again = status not in REFUSALS or (status == 429 and last)
             again = again and left > 0 and time.monotonic() < self._until and (wait is None or wait <= MAX_WAIT)
             others = [other for other in keys if other not in used] if own_key is not None else []
-            ready = bool(others) and self._health.keys.rests(target.connection, others) == 0.0
+            ready = bool(others) and self._health.keys.cooldown_left(target.connection, others) == 0.0
             if ready and (status in REFUSALS or not again):
                 key, left = None, (left if status in REFUSALS else 0)
                 continue  # with the next key, at once
@@ -179,7 +173,7 @@ class _Plan:
 
     def _report(self, target: Target, status: int) -> None:
         if status >= 500 and status not in BLAMELESS:
-            self._health.broken(target, self._exchange.model, None)
+            self._health.record_failure(target, self._exchange.model, None)
 
     def _keep(self, opened: Opened) -> None:
         """Of the answers that do not stand, keep the last one, but rather a 429 than another."""
@@ -223,7 +217,7 @@ class _Plan:
         exchange = self._exchange
         exchange.state = "waiting"
         provider = self._upstreams.providers[target.connection]
-        self._health.begun(target, exchange.model)
+        self._health.record_attempt(target, exchange.model)
         if key is None:
             key = self._health.keys.pick(target.connection, tuple(k for k in keys if k not in used) or keys)
         forwarded = request.client_authorization is not None
@@ -253,4 +247,4 @@ def _may_move_on(error: UpstreamError, request: UpstreamRequest, exchange: Excha
         return True  # nothing of the request was sent
     if not _sendable_again(request):
         return False
-    return request.method in ("GET", "HEAD", "OPTIONS") or exchange.path in REPLAYABLE_PATHS
+    return request.method in ("GET", "HEAD", "OPTIONS") or exchange.endpoint.replayable

@@ -7,7 +7,7 @@ all a route has is protected too, but never given up: while its breaker is open 
 through, and the others hear at once what the last one heard, instead of queueing up in front of a server that has
 trouble already.
 
-Lives as long as the process. While all is well a request pays two comparisons (`calm`).
+Lives as long as the process. While all is well a request pays two comparisons (`all_healthy`).
 """
 
 import logging
@@ -56,9 +56,9 @@ class Health:
         self._turns: dict[str, int] = {}
 
     @property
-    def calm(self) -> bool:
+    def all_healthy(self) -> bool:
         """True while nothing is wrong anywhere: nothing to look up, nothing to clear."""
-        return not self._breakers and self.keys.calm
+        return not self._breakers and self.keys.all_healthy
 
     def in_turn(self, rule: str, targets: tuple[Target, ...]) -> tuple[Target, ...]:
         """`targets` of a round-robin rule, beginning with the one whose turn it is."""
@@ -67,29 +67,29 @@ class Health:
         first = turn % len(targets)
         return targets[first:] + targets[:first]
 
-    def rests(self, target: Target, model: str | None, keys: Sequence[str]) -> float:
+    def cooldown_left(self, target: Target, model: str | None, keys: Sequence[str]) -> float:
         """Seconds for which `target` had better be passed over; 0 if it is fit."""
         breaker = self._breakers.get((target.connection, target.model or model or ""))
         pause = max(breaker.until - self._clock(), 0.0) if breaker is not None and breaker.open else 0.0
-        return max(pause, self.keys.rests(target.connection, keys))
+        return max(pause, self.keys.cooldown_left(target.connection, keys))
 
     def ordered(
         self, targets: tuple[Target, ...], model: str | None, keys: Mapping[str, tuple[str, ...]]
     ) -> tuple[Target, ...]:
         """Fit targets before those that rest, soonest first; the order is kept otherwise."""
-        if len(targets) < 2 or self.calm:
+        if len(targets) < 2 or self.all_healthy:
             return targets
-        return tuple(sorted(targets, key=lambda t: self.rests(t, model, keys.get(t.connection, ()))))
+        return tuple(sorted(targets, key=lambda t: self.cooldown_left(t, model, keys.get(t.connection, ()))))
 
-    def lone(self, target: Target, model: str | None) -> UpstreamError | None:
-        """Before asking the only target of a route: what to tell the client at once instead, or None to go on."""
+    def check_single_target(self, target: Target, model: str | None) -> None:
+        """Before asking the only target of a route. Raises what the client is to hear at once instead, if anything."""
         breaker = self._breakers.get((target.connection, target.model or model or ""))
         if breaker is None or not breaker.open:
-            return None
+            return
         now = self._clock()
         if now - breaker.tried >= LONE_PAUSE:
             breaker.tried = now
-            return None
+            return
         wait = LONE_PAUSE - (now - breaker.tried)
         known = breaker.error
         text = known.message if known is not None else f"The connection '{target.connection}' is in trouble."
@@ -97,9 +97,9 @@ class Health:
         code = known.code if known is not None else "upstream_resting"
         status = known.status if known is not None else 503
         cause = f"not asked again so soon after: {known.cause or known.message}" if known is not None else None
-        return kind(text, code=code, status=status, headers={"Retry-After": str(int(wait) + 1)}, cause=cause)
+        raise kind(text, code=code, status=status, headers={"Retry-After": str(int(wait) + 1)}, cause=cause)
 
-    def begun(self, target: Target, model: str | None) -> None:
+    def record_attempt(self, target: Target, model: str | None) -> None:
         """A request goes to `target`: if its breaker is open, this is the one that tries."""
         if self._breakers:
             breaker = self._breakers.get((target.connection, target.model or model or ""))
@@ -107,7 +107,7 @@ class Health:
                 breaker.trying = True
                 breaker.until = self._clock() + _pause(breaker.strikes)
 
-    def well(self, target: Target, model: str | None, key: str | None) -> None:
+    def record_success(self, target: Target, model: str | None, key: str | None) -> None:
         """`target` gave a sound answer."""
         if self._breakers:
             breaker = self._breakers.pop((target.connection, target.model or model or ""), None)
@@ -116,7 +116,7 @@ class Health:
         if key is not None:
             self.keys.answered(target.connection, key)
 
-    def broken(self, target: Target, model: str | None, error: UpstreamError | None) -> None:
+    def record_failure(self, target: Target, model: str | None, error: UpstreamError | None) -> None:
         """A request found `target` broken; `error` is what it heard, None for an answer of the provider's own."""
         name = (target.connection, target.model or model or "")
         breaker = self._breakers.get(name)

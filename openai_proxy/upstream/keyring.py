@@ -57,7 +57,7 @@ class KeyRing:
         ordered = [keys[(turn + n) % count] for n in range(count)]
         return min(ordered, key=lambda key: self._left(connection, key, now))
 
-    def rests(self, connection: str, keys: Sequence[str]) -> float:
+    def cooldown_left(self, connection: str, keys: Sequence[str]) -> float:
         """Seconds until one of `keys` may be used; 0 if one may now."""
         if not self._rests or not keys:
             return 0.0
@@ -107,7 +107,7 @@ class KeyRing:
             del self._rests[known]
 
     @property
-    def calm(self) -> bool:
+    def all_healthy(self) -> bool:
         """True while no key rests."""
         return not self._rests
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from openai_proxy import endpoints
 from openai_proxy.config.connection import ConnectionConfig
 from openai_proxy.errors import UpstreamInvalid
 from openai_proxy.exchange import Headers, UpstreamRequest
@@ -13,7 +14,6 @@ from openai_proxy.upstream.refusals import must_list
 from openai_proxy.upstream.response import StreamedResponse
 
 MAX_MODEL_LIST = 16 * 1024 * 1024  # OpenRouter's list is 0.5 MB
-REPLAYABLE_PATHS = frozenset({"/chat/completions", "/completions", "/embeddings", "/messages"})
 
 
 class OpenAIProvider:
@@ -62,7 +62,7 @@ class OpenAIProvider:
         return line + own_lines
 
     def post_head(self, path: str, key: str | None, fields: Headers) -> bytes:
-        """The head of a POST with the client's `fields`, up to the number of its Content-Length; for the lane."""
+        """The head of a POST with the client's `fields`, up to the number of its Content-Length; for the fast path."""
         parts = [self.start_of_head(b"POST", path.encode(), key, None)]
         replaced = self.replaced
         if replaced:
@@ -101,7 +101,7 @@ class OpenAIProvider:
         head, chunked = self.head(request, key)
         return await http_client.send(
             self.pool, request.method, head, request.body, self.limits,
-            chunked=chunked, replay=request.path in REPLAYABLE_PATHS,
+            chunked=chunked, replay=endpoints.at(request.path).replayable,
         )  # fmt: skip
 
     async def list_models(self) -> list[dict[str, Any]]:

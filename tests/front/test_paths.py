@@ -139,7 +139,7 @@ def test_every_method_on_every_v1_path(daemon: Daemon, upstream: Upstream, metho
         "/admin/nope",
         "/robots.txt",
         "/favicon.ico",
-        "//v1/files",
+        "//v2/files",
         "/V1/files",
         "/http://evil.example/v1/files",
         "/filesx",
@@ -215,7 +215,31 @@ def test_head(daemon: Daemon, upstream: Upstream, path: str) -> None:
         assert wire.request("GET", "/health").answer(method="GET").status == 200
 
 
-@pytest.mark.parametrize("target", ["/v1/files/%2e%2e%2fx", "/v1/files/a%7Eb", "/v1/files/a%2eb?x=%7e&y=%2E"])
+@pytest.mark.parametrize(
+    "target",
+    ["/v1/chat/completions/", "//v1/chat/completions", "/v1//chat//completions", "/v1/v1/chat/completions",
+     "/chat/completions/", "/v1/chat/completions/?x=1"],
+)  # fmt: skip
+def test_spellings_of_one_endpoint(daemon: Daemon, upstream: Upstream, target: str) -> None:
+    play = upstream.play(plain(b"{}"))
+    answer = daemon.post(target, b'{"model":"%s","messages":[]}' % play.model.encode())
+    assert answer.status == 200
+    assert play.wait().target == "/v1/chat/completions" + ("?x=1" if "?" in target else "")
+
+
+@pytest.mark.parametrize(
+    "target", ["/v1/chat/completion%73", "/v1/chat%2Fcompletions", "/v1/%63hat/completions", "/v1/chat/completion%2573"]
+)
+def test_a_path_that_means_another_endpoint_once_decoded_goes_nowhere(
+    daemon: Daemon, upstream: Upstream, target: str
+) -> None:
+    play = upstream.play(plain(b"{}"))
+    answer = daemon.post(target, b'{"model":"%s","messages":[]}' % play.model.encode())
+    check_error(answer, 404)
+    assert not play.requests
+
+
+@pytest.mark.parametrize("target", ["/v1/files/%2e%2ex", "/v1/files/a%7Eb", "/v1/files/a%2eb?x=%7e&y=%2E"])
 def test_a_target_goes_up_as_it_came(daemon: Daemon, upstream: Upstream, target: str) -> None:
     play = upstream.play(plain(b"{}"))
     daemon.get(target, headers=[("X-Play", play.model)])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from openai_proxy.endpoints import at
 from openai_proxy.exchange import Caller, Exchange, Outcome
 from openai_proxy.records.recording.recorder import Recorder
 from openai_proxy.records.recording.recorder_thread import Scribe
@@ -20,7 +21,7 @@ def exchange(path: str = "/chat/completions", **members: Any) -> Exchange:
     caller = members.pop("caller", Caller("192.168.1.7"))
     members.setdefault("model", "gpt-4o")
     members.setdefault("connection", "openrouter")
-    return with_members(Exchange(f"req-{next(_ids)}", caller, "POST", path), **members)
+    return with_members(Exchange(f"req-{next(_ids)}", caller, "POST", at(path)), **members)
 
 
 def with_members(exchange: Exchange, **members: Any) -> Exchange:

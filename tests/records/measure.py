@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from openai_proxy.endpoints import at
 from openai_proxy.exchange import Caller, Exchange, Outcome
 from openai_proxy.records.recording.recorder import Recorder
 from openai_proxy.records.recording.service import Records
 from tests.records.conftest import JSON, SSE
 
+CHAT = at("/chat/completions")
 REQUEST = json.dumps(
     {
         "model": "gpt-4o",
@@ -72,7 +74,7 @@ def exchanges(count: int) -> Callable[[Recorder], None]:
 
     def ask(recorder: Recorder) -> None:
         for _ in range(count):
-            entry = recorder.open(Exchange("r", Caller("::1"), "POST", "/chat/completions", model="m", connection="c"))
+            entry = recorder.open(Exchange("r", Caller("::1"), "POST", CHAT, model="m", connection="c"))
             entry.request(REQUEST)
             entry.response(200, JSON)
             entry.data(ANSWER)
@@ -85,7 +87,7 @@ def stream(chunks: list[bytes]) -> Callable[[Recorder], None]:
     """One stream of `chunks`."""
 
     def ask(recorder: Recorder) -> None:
-        about: Any = Exchange("r", Caller("::1"), "POST", "/chat/completions", model="m", connection="c", stream=True)
+        about: Any = Exchange("r", Caller("::1"), "POST", CHAT, model="m", connection="c", stream=True)
         entry = recorder.open(about)
         entry.request(REQUEST)
         entry.response(200, SSE)

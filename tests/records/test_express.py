@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from openai_proxy.endpoints import at
 from openai_proxy.exchange import Attempt, Caller, Exchange, Outcome, Target
 from openai_proxy.records.recording.entry import Entry
 from openai_proxy.records.recording.service import Records
@@ -65,7 +66,7 @@ def test_both_ways_write_the_same(
 ) -> None:
     def entry_of(records: Records) -> Entry:
         about = with_members(
-            Exchange("r1", Caller("10.0.0.1", group="g", key_id=key), "POST", "/chat/completions"),
+            Exchange("r1", Caller("10.0.0.1", group="g", key_id=key), "POST", at("/chat/completions")),
             model="gpt",
             session_id="s",
             connection="c",
@@ -90,7 +91,7 @@ def test_the_common_case_takes_the_short_way(tmp_path: Path) -> None:
     express = Express(records.recorder.scribe)
     taken = []
     for content in ("hello", None):
-        about = Exchange("r", Caller("::1"), "POST", "/chat/completions", model="m")
+        about = Exchange("r", Caller("::1"), "POST", at("/chat/completions"), model="m")
         entry = Entry(records.recorder, about, resolved=True, wanted=True, limit=4096)
         entry.request(b'{"messages": [{"role": "user", "content": "hi"}]}')
         entry.response(200, JSON)
@@ -109,7 +110,7 @@ def test_sums_are_those_of_each(tmp_path: Path) -> None:
         if not short:
             records.recorder.scribe.detailed = lambda: 1
         for number in range(60):
-            about = Exchange("r", Caller("::1"), "POST", "/chat/completions", f"m{number % 2}", connection="c")
+            about = Exchange("r", Caller("::1"), "POST", at("/chat/completions"), f"m{number % 2}", connection="c")
             about.started, about.first_byte, about.ended = 0.0, number / 50, number * 6.0
             entry = records.open(about)
             entry.request(b'{"messages": [{"role": "user", "content": "hi"}], "user": "me"}')
@@ -131,7 +132,7 @@ def test_sums_are_those_of_each(tmp_path: Path) -> None:
 
 def test_a_name_that_is_no_text_is_left_to_the_general_way(tmp_path: Path) -> None:
     records = Records(tmp_path / "logs", tmp_path / "state")
-    about = Exchange("r", Caller("::1"), "POST", "/chat/completions", model="m", session_id="\udce9t\udce9")
+    about = Exchange("r", Caller("::1"), "POST", at("/chat/completions"), model="m", session_id="\udce9t\udce9")
     entry = records.open(about)
     entry.request(b'{"messages": []}')
     entry.response(200, JSON)

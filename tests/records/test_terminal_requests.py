@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from openai_proxy.endpoints import at
 from openai_proxy.exchange import Attempt, Caller, Exchange, Outcome, Target
 from openai_proxy.records.reading.tokens import Tokens
 from openai_proxy.records.recording.finished_exchange import Finished, Work
@@ -38,7 +39,7 @@ def finished(*attempts: Attempt, caller: Caller = FAMILY, status: int = 200, **m
         **members,
     }
     exchange = with_members(
-        Exchange("req-1", caller, about.pop("method", "POST"), about.pop("path", "/chat/completions")), **about
+        Exchange("req-1", caller, about.pop("method", "POST"), at(about.pop("path", "/chat/completions"))), **about
     )
     work = Work()
     work.answer.error = answer

@@ -48,7 +48,7 @@ def test_a_refused_key_rests(clock: Clock, status: int, asked: float | None, mon
     ring = KeyRing(clock)
     ring.refused("a", "k-2", status, asked, money=money)
     assert "k-2" not in [ring.pick("a", KEYS) for _ in range(6)]
-    assert ring.rests("a", ("k-2",)) == seconds
+    assert ring.cooldown_left("a", ("k-2",)) == seconds
     clock.now += seconds
     assert "k-2" in [ring.pick("a", KEYS) for _ in range(3)]
 
@@ -58,11 +58,11 @@ def test_a_key_that_is_refused_again_rests_twice_as_long_but_not_for_ever(clock:
     rests = []
     for _ in range(9):
         ring.refused("a", "k-1", 429, None, money=False)
-        rests.append(ring.rests("a", ("k-1",)))
+        rests.append(ring.cooldown_left("a", ("k-1",)))
     assert rests[:3] == [10.0, 20.0, 40.0]
     assert rests[-1] == LONGEST_REST
     ring.answered("a", "k-1")
-    assert ring.calm
+    assert ring.all_healthy
 
 
 def test_where_all_keys_rest_the_soonest_is_used(clock: Clock) -> None:
@@ -70,22 +70,22 @@ def test_where_all_keys_rest_the_soonest_is_used(clock: Clock) -> None:
     for key, seconds in zip(KEYS, (30.0, 5.0, 60.0), strict=True):
         ring.refused("a", key, 429, seconds, money=False)
     assert {ring.pick("a", KEYS) for _ in range(3)} == {"k-2"}
-    assert ring.rests("a", KEYS) == 5.0
+    assert ring.cooldown_left("a", KEYS) == 5.0
 
 
 def test_the_rest_of_a_key_is_that_of_one_connection(clock: Clock) -> None:
     ring = KeyRing(clock)
     ring.refused("a", "k-1", 401, None, money=False)
-    assert ring.rests("b", ("k-1",)) == 0.0
+    assert ring.cooldown_left("b", ("k-1",)) == 0.0
     ring.forget("b")
-    assert ring.rests("a", ("k-1",)) > 0
+    assert ring.cooldown_left("a", ("k-1",)) > 0
     ring.forget("a")
-    assert ring.rests("a", ("k-1",)) == 0.0
+    assert ring.cooldown_left("a", ("k-1",)) == 0.0
 
 
 def strike(health: Health, times: int = STRIKES) -> None:
     for _ in range(times):
-        health.broken(A, "asked", UpstreamTimeout("The connection 'a' is slow."))
+        health.record_failure(A, "asked", UpstreamTimeout("The connection 'a' is slow."))
 
 
 def test_a_broken_target_is_passed_over_and_then_tried_once(clock: Clock) -> None:
@@ -96,46 +96,48 @@ def test_a_broken_target_is_passed_over_and_then_tried_once(clock: Clock) -> Non
     assert health.ordered((A, B), "asked", {}) == (B, A)
     clock.now += FIRST_PAUSE
     assert health.ordered((A, B), "asked", {}) == (A, B)
-    health.begun(A, "asked")
+    health.record_attempt(A, "asked")
     assert health.ordered((A, B), "asked", {}) == (B, A), "only one may try"
     strike(health, 1)
-    assert health.rests(A, "asked", ()) == 2 * FIRST_PAUSE
+    assert health.cooldown_left(A, "asked", ()) == 2 * FIRST_PAUSE
     clock.now += 2 * FIRST_PAUSE
-    health.begun(A, "asked")
-    health.well(A, "asked", None)
-    assert health.calm
+    health.record_attempt(A, "asked")
+    health.record_success(A, "asked", None)
+    assert health.all_healthy
 
 
 def test_those_who_failed_together_count_once_when_the_breaker_is_open(clock: Clock) -> None:
     health = Health(clock)
     strike(health, STRIKES + 50)
-    assert health.rests(A, "asked", ()) == FIRST_PAUSE
+    assert health.cooldown_left(A, "asked", ()) == FIRST_PAUSE
 
 
 def test_a_lone_target_is_tried_now_and_then(clock: Clock) -> None:
     health = Health(clock)
     strike(health)
-    told = health.lone(A, "asked")
-    assert isinstance(told, UpstreamTimeout)
+    with pytest.raises(UpstreamTimeout) as raised:
+        health.check_single_target(A, "asked")
+    told = raised.value
     assert (told.status, told.code, told.headers) == (504, "upstream_timeout", {"Retry-After": "3"})
     clock.now += LONE_PAUSE
-    assert health.lone(A, "asked") is None
-    assert health.lone(A, "asked") is not None
-    health.well(A, "asked", None)
-    assert health.lone(A, "asked") is None
+    health.check_single_target(A, "asked")
+    with pytest.raises(UpstreamTimeout):
+        health.check_single_target(A, "asked")
+    health.record_success(A, "asked", None)
+    health.check_single_target(A, "asked")
 
 
 def test_other_models_of_a_connection_are_not_held_back(clock: Clock) -> None:
     health = Health(clock)
     strike(health)
-    assert health.rests(Target("a", "other"), "asked", ()) == 0.0
-    assert health.lone(Target("a", "other"), "asked") is None
+    assert health.cooldown_left(Target("a", "other"), "asked", ()) == 0.0
+    health.check_single_target(Target("a", "other"), "asked")
 
 
 def test_made_up_model_names_do_not_fill_memory(clock: Clock) -> None:
     health = Health(clock)
     for number in range(5000):
-        health.broken(Target("a"), f"name-{number}", None)
+        health.record_failure(Target("a"), f"name-{number}", None)
     assert len(health._breakers) <= 4096
 
 

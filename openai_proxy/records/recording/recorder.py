@@ -67,7 +67,6 @@ class Recorder(Keeper):
         self._handled = 0  # … and by the thread: two counters need no lock
         self._bound = backlog
         self._ended_before = 0
-        self._readable = scribe.readable
         self._asleep = False
         self._stopping = False
         self._hurried = False
@@ -86,7 +85,7 @@ class Recorder(Keeper):
         limit = SPILL[0][1]
         if (number := self.started - self.ended) > SPILL[0][0]:
             limit = next(limit for bound, limit in SPILL if number <= bound)
-        return Entry(self, exchange, resolved, exchange.path in self._readable, limit)
+        return Entry(self, exchange, resolved, exchange.endpoint.metered, limit)
 
     def active(self) -> int:
         """Entries that are open."""

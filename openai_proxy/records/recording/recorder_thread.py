@@ -29,11 +29,6 @@ from openai_proxy.secrets import vault
 
 log = logging.getLogger(__name__)
 
-METERED_PATHS: Final = frozenset(
-    {"/embeddings", "/images/generations", "/images/edits", "/audio/transcriptions", "/audio/translations", "/rerank"}
-)
-"""Paths whose JSON answers tell usage; the bytes of any other path are not looked at."""
-
 _LARGE: Final = 256 * 1024  # bytes of a request from which on single strings are looked at
 
 
@@ -54,7 +49,6 @@ class Scribe:
         self.chat_log = chatlog.ChatLog(directory, self.scrubber, clock=clock)
         self.conversations = Conversations(clock=clock)
         self.metrics = Metrics()
-        self.readable = frozenset(DIALECTS) | METERED_PATHS
         self.failed = 0  # items that raised: defects of ours
         self.sums: tuple[Sum, ...] = ()  # told of several exchanges at once: usage
         self.sinks: tuple[Sink, ...] = ()  # told of every one: limits. Replaced whole, never changed in place

@@ -1,0 +1,171 @@
+"""Where a request goes, whether it may, and in which way it is answered: decided here, for every door.
+
+`decide` is a function of the configuration, the caller, the endpoint, the model's name and the session. It does no I/O,
+books nothing and takes no turn, so it may be asked by anyone at any time: by requests, by the list of models, by chat
+commands and by `openai-proxy explain`. What takes turns and books trials is `decision.begin`.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from openai_proxy import endpoints
+from openai_proxy.endpoints import Endpoint
+from openai_proxy.errors import BadRequest, NotFound, ProxyError, unknown_model
+from openai_proxy.exchange import Caller, Target
+from openai_proxy.routing.router import Route, connection_of
+from openai_proxy.transforms.params import NONE, Rules
+
+if TYPE_CHECKING:
+    from openai_proxy.runtime.generation import Generation
+    from openai_proxy.transforms.sessions import Session
+
+NATIVE: Final = {"anthropic": frozenset({"messages"})}
+"""Languages beside chat's that a connection of this `api_type` takes as they are. Chat is taken by every connection:
+those that speak another language translate it themselves."""
+
+_PASSING: Final = frozenset({"", "chat"})
+
+
+class Kind(Enum):
+    """How a request is answered."""
+
+    PLAIN = "plain"  # the provider's answer, passed through or translated
+    AUGMENTED = "augmented"  # ours: the agent runs the tools of an augmented model
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done with a request. Frozen, and true as long as its configuration is in service."""
+
+    kind: Kind
+    endpoint: Endpoint
+    model: str | None  # as asked for; None where the request names none
+    name: str | None  # what is routed: the upstream model of an augmented one, else `model`
+    route: Route  # targets this caller may use, in the order of the rule; never empty
+    rules: dict[str, Rules]  # by connection: what `params` change of the body
+    withheld: tuple[Target, ...] = ()  # targets of the rule that this caller may not use
+
+    def native(self, api_type: str) -> bool:
+        """True if a connection of this type takes the client's request as it is."""
+        dialect = self.endpoint.dialect
+        return dialect in _PASSING or dialect in NATIVE.get(api_type, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is not served: `error` for the caller, `reason` for the owner, who may know more."""
+
+    error: ProxyError
+    reason: str
+
+
+def decide(
+    generation: "Generation",
+    caller: Caller,
+    endpoint: Endpoint,
+    model: str | None,
+    session: "Session | None" = None,
+) -> Decision | Refusal:
+    """What is to be done with a request of `caller` to `endpoint` for `model`.
+
+    A model the caller may not use looks to it like one that does not exist.
+    """
+    own = _own_route(generation, caller, model, session)
+    if isinstance(own, Refusal):
+        return own
+    name = model
+    augmented = False
+    if model is not None and own is None:
+        if not generation.access.may_use(caller, model):
+            return Refusal(unknown_model(model), f"group '{caller.group}' may not use a model of this name")
+        found = generation.snapshot.models.get(model)
+        if found is not None:
+            refused = _refused_here(endpoint, model)
+            if refused is not None:
+                return refused
+            name = found.upstream_model
+            augmented = endpoint.augmented == endpoints.SERVE
+    route = own or _by_backend(generation, name, session) or generation.router.resolve(name)
+    if route is None:
+        return _nowhere(model, "no rule matches, and there is no default connection")
+    targets = generation.access.reachable(caller, route.targets)
+    if not targets:
+        return _nowhere(model, f"group '{caller.group}' may not use any of these connections")
+    if name != model:  # the body's own name is never what an augmented model is called upstream
+        targets = tuple(Target(target.connection, target.model or name) for target in targets)
+    if model is None and endpoint.needs_model and targets[0].model is None:
+        error = BadRequest("The request names no model.", param="model", code="model_required")
+        return Refusal(error, "the request names no model")
+    withheld = tuple(t for t in route.targets if not generation.access.may_reach(caller, t.connection))
+    if targets is not route.targets:
+        route = Route(targets, route.policy, route.rule)
+    kind = Kind.AUGMENTED if augmented else Kind.PLAIN
+    shaping = endpoint.shaped
+    rules = {t.connection: generation.rules(t.connection, model) if shaping else NONE for t in targets}
+    return Decision(kind, endpoint, model, name, route, rules, withheld)
+
+
+def decided(found: Decision | Refusal) -> Decision:
+    """The decision. Raises the error of a refusal."""
+    if isinstance(found, Refusal):
+        raise found.error
+    return found
+
+
+def asked_model(document: dict[str, Any]) -> str | None:
+    """The `model` member of a request. Raises BadRequest if it is there and not a string."""
+    model = document.get("model")
+    if model is None or isinstance(model, str):
+        return model or None
+    raise BadRequest("The model must be a string.", param="model")
+
+
+def _refused_here(endpoint: Endpoint, model: str) -> Refusal | None:
+    if endpoint.augmented != endpoints.REFUSE:
+        return None
+    serving = [f"/v1{row.path}" for row in endpoints.TABLE if row.augmented == endpoints.SERVE and row.generates]
+    text = f"The model '{model[:200]}' is not served at this path. Use one of {', '.join(serving)}."
+    error = BadRequest(text, param="model", code="unsupported_endpoint")
+    return Refusal(error, "an augmented model is not served at this path")
+
+
+def _nowhere(model: str | None, reason: str) -> Refusal:
+    if model is None:
+        return Refusal(NotFound("No connection is configured for this request.", code="no_connection"), reason)
+    return Refusal(unknown_model(model), reason)
+
+
+def _own_route(
+    generation: "Generation", caller: Caller, name: str | None, session: "Session | None"
+) -> Route | Refusal | None:
+    """The failover route called `name` that was made in this session by command."""
+    if session is None or name is None or (own := session.routes.get(name)) is None:
+        return None
+    targets: list[Target] = []
+    connections = generation.config.connections
+    for text in own.targets:
+        connection = connection_of(text, connections)
+        if connection is None:
+            continue
+        model = text[len(connection) + 1 :].replace("*", name)
+        if generation.access.may_use(caller, model):
+            targets.append(Target(connection, connections[connection].model or model))
+    if not targets:
+        error = BadRequest(f"The route {name[:64]} has no targets.", param="model", code="empty_route")
+        return Refusal(error, "the route of this session has no targets")
+    return Route(tuple(targets), own.policy, f"route '{name}' of a session")
+
+
+def _by_backend(generation: "Generation", name: str | None, session: "Session | None") -> Route | None:
+    """Where `name` goes on the backend of this session; None if it has none, or the name says where it goes."""
+    backend = session.backend if session is not None else None
+    connections = generation.config.connections
+    if backend is None or backend not in connections:
+        return None
+    head, colon, rest = (name or "").partition(":")
+    if colon and rest and head in connections:
+        return None  # asked for by name, past every rule
+    if name is None:
+        return Route((Target(backend, connections[backend].model or None),), "ordered", "backend of the session")
+    return generation.router.resolve(f"{backend}:{name}")

@@ -1,0 +1,184 @@
+"""What the endpoints are: one table, asked by everything that treats one endpoint differently from another.
+
+A path is read once, here, before anything is decided: a trailing slash, doubled slashes and a repeated `/v1` mean the
+same endpoint. Case and percent-encoding are not folded; a path that means another endpoint once it is decoded is
+refused, because the provider might decode it. What goes upstream is the path that was decided about.
+
+Paths are read from the raw target, never from `request.url`: aiohttp rebuilds that from the Host header, so a crafted
+Host can move the path (the class of CVE-2026-48710).
+"""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Final
+from urllib.parse import unquote
+
+from openai_proxy.errors import BadRequest, NotFound
+
+SERVE: Final = "serve"
+UPSTREAM: Final = "upstream"
+REFUSE: Final = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One endpoint; the defaults are those of a path nobody has described, which passes through."""
+
+    name: str
+    path: str  # below the API root: "/chat/completions"
+    dialect: str = ""  # the language its requests and answers are written in, where it is one of `dialects`
+    generates: bool = True  # a model writes something for it
+    augmented: str = REFUSE  # an augmented model here is served, passes as its upstream model, or is refused
+    json: bool = False  # its body is JSON, whatever the Content-Type says: curl's -d calls it a form
+    needs_model: bool = False  # it means nothing without a model; elsewhere providers have a default, or no use for one
+    shaped: bool = False  # `params` act on it
+    commanded: bool = False  # a person speaks through it: messages may hold commands
+    noticed: bool = False  # interactive mode may speak before its answers
+    replayable: bool = False  # a second delivery does no harm: after a break another target may be asked
+    metered: bool = False  # its answers tell usage
+    fast: bool = False  # plain requests may take the fast path
+
+
+def _conversation(name: str, path: str, dialect: str = "", **more: bool | str) -> Endpoint:
+    return Endpoint(name, path, dialect, json=True, commanded=True, metered=True, **more)  # type: ignore[arg-type]  # the class's own
+
+
+def _passing(name: str, path: str, **more: bool | str) -> Endpoint:
+    return Endpoint(name, path, generates=False, augmented=UPSTREAM, **more)  # type: ignore[arg-type]  # the class's own
+
+
+TABLE: Final = (
+    _conversation(
+        "chat", "/chat/completions", "chat", augmented=SERVE, needs_model=True, shaped=True, noticed=True,
+        replayable=True, fast=True,
+    ),
+    _conversation(
+        "messages", "/messages", "messages", augmented=SERVE, needs_model=True, shaped=True, noticed=True,
+        replayable=True,
+    ),
+    Endpoint("count_tokens", "/messages/count_tokens", "messages", generates=False, augmented=SERVE, json=True),
+    _conversation("responses", "/responses", "responses", fast=True),
+    _conversation("completions", "/completions", needs_model=True, replayable=True, fast=True),
+    _passing("embeddings", "/embeddings", json=True, needs_model=True, replayable=True, metered=True, fast=True),
+    _passing("moderations", "/moderations", json=True, fast=True),
+    _passing("rerank", "/rerank", json=True, metered=True),
+    _passing("score", "/score"),
+    _passing("tokenize", "/tokenize"),
+    _passing("detokenize", "/detokenize"),
+    _passing("images", "/images/generations", metered=True),
+    _passing("images", "/images/edits", metered=True),
+    _passing("images", "/images/variations"),
+    _passing("audio", "/audio/speech"),
+    _passing("audio", "/audio/transcriptions", metered=True),
+    _passing("audio", "/audio/translations", metered=True),
+    Endpoint("models", "/models", generates=False),
+)  # fmt: skip
+"""Endpoints with a path of their own."""
+
+BELOW: Final = (
+    Endpoint("model", "/models/", generates=False),
+    Endpoint("realtime", "/realtime"),
+    Endpoint("batches", "/batches"),
+    Endpoint("batches", "/messages/batches"),
+    _passing("audio", "/audio"),
+    _passing("images", "/images"),
+    _passing("files", "/files"),
+    _passing("uploads", "/uploads"),
+    _passing("vector_stores", "/vector_stores"),
+    _passing("videos", "/videos"),
+)
+"""Endpoints that are everything at or below a path; the first that fits."""
+
+ROOTS: Final = frozenset(
+    {
+        "assistants", "audio", "batches", "chat", "completions", "containers", "conversations", "credits", "edits",
+        "embeddings", "engines", "evals", "files", "fine_tuning", "fine-tunes", "generation", "images", "messages",
+        "models", "moderations", "organization", "realtime", "rerank", "responses", "score", "tokenize", "detokenize",
+        "threads", "uploads", "vector_stores", "videos",
+    }
+)  # fmt: skip
+"""First segments that also answer without /v1."""
+
+_EXACT: Final = {row.path: row for row in TABLE}
+_BY_TARGET: Final = {prefix + row.path: row for prefix in ("", "/v1") for row in TABLE}
+_ABSOLUTE: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+_DECODINGS: Final = 3
+"""How often a path is decoded in search of another meaning: providers behind proxies may decode twice."""
+
+FAST: Final = {target: row for target, row in _BY_TARGET.items() if row.fast}
+"""Targets of the fast path, as written on the request line."""
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """The raw path and query of a request target (origin-form, or absolute-form whose authority is dropped).
+
+    Raises BadRequest for other forms and for dot segments, which the provider might resolve and we do not.
+    """
+    if not target.startswith("/"):
+        match = _ABSOLUTE.match(target)
+        if match is None:
+            raise BadRequest("This request target is not served.", code="invalid_target")
+        target = target[match.end() :] or "/"
+    path, _, query = target.partition("?")
+    if "\\" in path or "#" in path or any(_has_dots(reading) for reading in _readings(path)):
+        raise BadRequest("The path holds dot segments.", code="invalid_target")
+    return path, query
+
+
+def locate(method: str, path: str) -> Endpoint:
+    """The endpoint at a raw path: "/v1/chat/completions", "/chat/completions" and "//v1/v1/chat/completions/" are one.
+
+    Raises NotFound for paths outside the API, and for paths that mean another endpoint once they are decoded.
+    """
+    found = _BY_TARGET.get(path)
+    if found is None:
+        found = _row(_below_root(path))
+        for reading in _readings(path)[1:]:
+            if _row(_below_root(reading)).name != found.name:
+                raise NotFound("There is nothing at this path.")
+    return found if method == "POST" or not found.generates else _stored(found)
+
+
+def at(path: str) -> Endpoint:
+    """The endpoint at a path below the API root, as it is written in `Endpoint.path`."""
+    return _EXACT.get(path) or _row(path)
+
+
+def _stored(row: Endpoint) -> Endpoint:
+    """What methods other than POST find where a model writes: answers that the provider has stored."""
+    return Endpoint(f"stored {row.name}", row.path)
+
+
+def _below_root(path: str) -> str:
+    segments = [segment for segment in path.split("/") if segment]
+    versioned = bool(segments) and segments[0] == "v1"
+    while segments and segments[0] == "v1":
+        del segments[0]
+    if not segments or not (versioned or segments[0] in ROOTS):
+        raise NotFound("There is nothing at this path.")
+    return "/" + "/".join(segments)
+
+
+def _row(path: str) -> Endpoint:
+    found = _EXACT.get(path)
+    if found is not None:
+        return found
+    for row in BELOW:
+        if path == row.path or path.startswith(row.path.rstrip("/") + "/"):
+            return replace(row, path=path)
+    return Endpoint("other", path)
+
+
+def _readings(path: str) -> list[str]:
+    """`path` as it stands, and decoded as long as that changes anything."""
+    found = [path]
+    while "%" in found[-1] and len(found) <= _DECODINGS:
+        decoded = unquote(found[-1])
+        if decoded == found[-1]:
+            break
+        found.append(decoded)
+    return found
+
+
+def _has_dots(path: str) -> bool:
+    return any(segment in (".", "..") for segment in path.replace("\\", "/").split("/"))

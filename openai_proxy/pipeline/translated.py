@@ -1,0 +1,130 @@
+"""Requests in another API's language than chat, for models whose connection does not speak it, and augmented models.
+
+So every client can use every model of the house. The request is read into a chat request by its dialect, answered like
+one, and the answer is written in the dialect; a target that speaks it among others that do not gets the bytes as they
+came.
+"""
+
+import orjson
+
+from openai_proxy.agent import run as agent
+from openai_proxy.agent.refusal import UpstreamRefused
+from openai_proxy.agent.turn import Turn
+from openai_proxy.decision.decide import Decision, Kind
+from openai_proxy.dialects import DIALECTS, dialect, json_text
+from openai_proxy.dialects.base import IncomingRequest
+from openai_proxy.dialects.messages.read_request import estimate_tokens
+from openai_proxy.errors import UpstreamError
+from openai_proxy.exchange import Target, UpstreamRequest, UpstreamResponse
+from openai_proxy.pipeline import augmented
+from openai_proxy.pipeline.command_notice import prefaced
+from openai_proxy.pipeline.context import Document, RequestContext
+from openai_proxy.pipeline.passthrough import check_answer, relay
+from openai_proxy.protocols.json_members import edit
+from openai_proxy.server.headers import upstream_fields
+from openai_proxy.tasks import spawn
+from openai_proxy.transforms.params import shape
+from openai_proxy.upstream.client_dialect import as_dialect
+from openai_proxy.upstream.failover import Opened, open_first
+from openai_proxy.upstream.inprocess import BytesResponse, ChunksResponse
+
+_NOT_FOR_CHAT = (b"accept-encoding", b"content-type", b"content-encoding", b"anthropic-version", b"anthropic-beta")
+
+
+def needs_translation(context: RequestContext, decision: Decision) -> bool:
+    """True if the request must be translated for one of its targets at least."""
+    if decision.endpoint.dialect not in DIALECTS or context.exchange.method != "POST" or decision.model is None:
+        return False
+    if decision.kind is Kind.AUGMENTED:
+        return True
+    providers = context.generation.providers
+    return not all(decision.native(providers[target.connection].api_type) for target in decision.route.targets)
+
+
+async def serve(context: RequestContext, decision: Decision, document: Document) -> None:
+    """Answer a request whose endpoint has a dialect of its own."""
+    if decision.endpoint.name == "count_tokens":
+        await context.reply.send(200, orjson.dumps({"input_tokens": estimate_tokens(document.members)}))
+        return
+    request = dialect(decision.endpoint.dialect).read_request(context.endpoint.path, document.members)
+    if request.dropped:
+        context.reply.extra.append(("x-proxy-dropped", ", ".join(request.dropped)))
+    if decision.kind is Kind.AUGMENTED:
+        response = await _augmented(await augmented.turn_for(context, decision, request.chat))
+        opened = Opened(response, context.generation.providers[context.targets[0].connection], context.targets[0], None)
+    else:
+        opened = await _plain(context, decision, document, request)
+    await relay(await _written(context, decision, request, opened), context.reply, context.exchange, context.entry)
+
+
+async def _augmented(turn: Turn) -> UpstreamResponse:
+    try:
+        answer = await agent.start(turn)
+        if turn.body.get("stream") is True:
+            pieces = answer.chunks()
+
+            def end() -> None:
+                spawn(pieces.aclose(), name="end of an agent's turn")
+
+            return ChunksResponse(pieces, on_close=end)
+        return BytesResponse(orjson.dumps(await answer.completion()))
+    except UpstreamRefused as refused:
+        return BytesResponse(refused.body, status=refused.status)
+
+
+async def _plain(context: RequestContext, decision: Decision, document: Document, request: IncomingRequest) -> Opened:
+    """The first answer that stands, of a target that speaks the client's language or of one that is asked by chat."""
+    generation, chat = context.generation, request.chat
+
+    def make(target: Target) -> UpstreamRequest:
+        fields = upstream_fields(context.request.raw_headers)
+        rules = decision.rules[target.connection]
+        if decision.native(generation.providers[target.connection].api_type):
+            changes = shape(document.members, rules)
+            members = changes.members()
+            if target.model is not None:
+                members["model"] = orjson.dumps(target.model)
+            changed = members or changes.removed
+            body = edit(document.plain, members, changes.removed) if changed else document.plain
+            path = context.endpoint.path
+            fields = [f for f in fields if f[0].lower() != b"content-encoding"]
+        else:
+            shaped = shape(chat, rules).applied(chat)
+            ours = {"stream": chat["stream"]} if "stream" in chat else {}  # what the client is to get
+            body = json_text.dumps({**shaped, **ours, "model": target.model or decision.name})
+            path = "/chat/completions"
+            fields = [f for f in fields if f[0].lower() not in _NOT_FOR_CHAT]
+            fields += [(b"Content-Type", b"application/json"), (b"Accept-Encoding", b"identity")]
+        return UpstreamRequest(
+            "POST", path, context.query, fields, body, client_authorization=context.authorization_for(target)
+        )
+
+    return await open_first(context.begin(decision), make, generation.upstreams, context.exchange)
+
+
+async def _written(context: RequestContext, decision: Decision, request: IncomingRequest, opened: Opened) -> Opened:
+    """`opened` with its answer in the client's language."""
+    response = opened.response
+    if decision.kind is Kind.PLAIN:
+        if decision.native(opened.provider.api_type):
+            if context.notice:
+                opened.response = prefaced(response, context.notice, context.endpoint.path)
+            return opened
+        seen = await check_answer(opened)
+        if seen:
+            response = BytesResponse(b"".join(seen), status=response.status, headers=_without_framing(response))
+            opened.response.close()
+    try:
+        if context.notice:
+            response = prefaced(response, context.notice)
+        language = dialect(decision.endpoint.dialect)
+        name = opened.target.connection
+        answer = await as_dialect(response, language, request, str(decision.model), connection=name)
+    except UpstreamError:
+        opened.response.close()
+        raise
+    return Opened(answer, opened.provider, opened.target, None)
+
+
+def _without_framing(response: UpstreamResponse) -> list[tuple[bytes, bytes]]:
+    return [f for f in response.headers if f[0].lower() not in (b"content-length", b"transfer-encoding")]
