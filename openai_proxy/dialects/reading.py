@@ -101,12 +101,17 @@ class EventReader:
         if not data.strip():
             return
         try:
-            event = json_text.loads(data, exact=b'"arguments"' in data or b'"input"' in data or b'"args"' in data)
+            event = json_text.loads(data, exact=self._holds_arguments(data))
         except ValueError:
             raise UpstreamInvalid("The provider sent something that is not JSON in its answer.") from None
-        if self._halves.waiting or b"\\ud" in data or b"\\uD" in data:
+        # A search for one byte takes a tenth of that for several: nearly no event holds a backslash.
+        if self._halves.waiting or (b"\\" in data and (b"\\ud" in data or b"\\uD" in data)):
             event = self._halves.mend(event)
         self._event(event, chunks)
+
+    def _holds_arguments(self, data: bytes) -> bool:
+        """True if an event may hold a call's arguments as an object, whose numbers must stay as they are."""
+        return b'"arguments"' in data or b'"input"' in data or b'"args"' in data
 
     def _done(self, chunks: list[Chunk]) -> None:
         """`[DONE]` has come; most APIs have no such event."""

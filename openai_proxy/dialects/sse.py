@@ -41,6 +41,8 @@ class EventSplitter:
         self._data: list[bytes] = []  # the data lines of the event whose end has not come
         self._size = 0  # bytes in _data
         self._name = ""
+        self._name_line = b""  # the last line that named an event, and the name
+        self._last_name = ""
         self._id = ""
         self._after_cr = False  # the last byte was CR: an LF right after it belongs to it
         self._at_start = True  # a byte order mark may still come
@@ -71,7 +73,10 @@ class EventSplitter:
                 self._line.clear()
             for line in lines:
                 if line:
-                    self._field(line)
+                    if line == self._name_line:
+                        self._name = self._last_name  # nearly every event is called like the one before it
+                    else:
+                        self._field(line)
                 elif self._data:
                     events.append(self._event())
                 else:
@@ -107,7 +112,8 @@ class EventSplitter:
                 return  # a comment
             value = value.removeprefix(b" ")
             if key == b"event":
-                self._name = value.decode(errors="replace")
+                self._name = self._last_name = value.decode(errors="replace")
+                self._name_line = line
                 return
             if key == b"id":
                 self._id = value.decode(errors="replace")
