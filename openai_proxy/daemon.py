@@ -15,6 +15,7 @@ import resource
 import signal
 
 from openai_proxy.addresses import urls
+from openai_proxy.auth.page_sessions import LOGIN
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.errors import ProxyError
 from openai_proxy.fastpath.fast_connection import FastConnection
@@ -83,6 +84,12 @@ def _server(state: State, *, local: bool = False) -> ConnectionServer:
     return server
 
 
+def _page_address(state: State) -> str | None:
+    """Where the page opens, signed in: it works once, so that a log that is read later lets nobody in."""
+    found = state.addresses()
+    return f"{found[0]}{LOGIN}{state.page_sessions.new_code()[0]}" if found else None
+
+
 class _Daemon:
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, manager: ServiceManager) -> None:
         self._settings = settings
@@ -116,7 +123,7 @@ class _Daemon:
             gc.set_threshold(10_000, 20, 20)  # few cycles are made here; looking for them every 700 objects costs 5 %
             gc.freeze()  # what the configuration made stays: no need to look at it in every full collection
             state.own_port = lambda: main.port
-            banner = Banner(state.generation, main.hosts or [config.host], main.port)
+            banner = Banner(state.generation, main.hosts or [config.host], main.port, _page_address(state))
             log.info("serving on %s port %s", config.host, main.port, extra={"facts": banner})
             self._manager.ready(state.line())
             watcher.start()

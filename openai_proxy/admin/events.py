@@ -9,17 +9,21 @@ import asyncio
 import importlib
 
 import orjson
-from aiohttp.web_request import BaseRequest
 
+from openai_proxy.admin.call import AdminCall
 from openai_proxy.admin.status import status_of
-from openai_proxy.runtime.state import State
-from openai_proxy.server.reply import ClientGone, Reply
+from openai_proxy.errors import BadRequest
+from openai_proxy.server.reply import ClientGone
 
+_ALLOW = {"Allow": "GET"}
 HEARTBEAT = 15.0  # seconds between two comments that keep proxies and browsers from giving up
 
 
-async def serve(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
+async def serve(call: AdminCall) -> None:
     """Stream events until the client goes or the daemon stops."""
+    state, reply = call.state, call.reply
+    if call.request.method == "HEAD":
+        raise BadRequest("This method is not served here.", status=405, code="method_not_allowed", headers=_ALLOW)
     # In a thread: aiohttp-sse brings the whole of aiohttp, 70 ms nobody else should wait for.
     library = await asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "aiohttp_sse")
     limit = state.generation.config.limits.write_seconds
@@ -31,7 +35,7 @@ async def serve(state: State, request: BaseRequest, reply: Reply, path: str, que
         reply.started = True
         reply.keep_alive = False
         try:
-            await response.prepare(request)
+            await response.prepare(call.request)
             async with response:
                 await response.send(orjson.dumps(status_of(state)).decode(), event="status")
                 async for event in events:

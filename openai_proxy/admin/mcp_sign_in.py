@@ -9,70 +9,62 @@ GET    /oauth/callback                where the browser comes back: needs no key
 """
 
 import html
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qs, parse_qsl, urlsplit
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
 
-import orjson
-from aiohttp.web_request import BaseRequest
-
+from openai_proxy.admin.call import AdminCall, Answer, text_of
+from openai_proxy.admin.mcp import supervisor_of
+from openai_proxy.admin.routes import CALLBACK
 from openai_proxy.errors import BadRequest, NotFound, ProxyError
 from openai_proxy.runtime.state import State
-from openai_proxy.server.reply import Reply
-from openai_proxy.server.request_body import RequestBody
 
-if TYPE_CHECKING:  # imported when the first MCP server is configured
-    from openai_proxy.tools.mcp.supervisor import Supervisor
-
-PREFIX: Final = "/admin/mcp/"
-CALLBACK: Final = "/oauth/callback"
-
-_BODY: Final = 64 * 1024
-_BODY_SECONDS: Final = 15.0
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _LONGEST_WAIT: Final = 30.0
 _HTML: Final = "text/html; charset=utf-8"
 
 
-async def sign_in(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
-    """`/admin/mcp/NAME/login`."""
-    name = _name(path, "/login")
-    supervisor = _supervisor(state, name)
-    if request.method == "POST":
-        answer = await supervisor.sign_in(name, _redirect_uri(state, await _document(request, reply)))
-    elif request.method == "DELETE":
-        await supervisor.sign_ins.cancel(name)
-        answer = supervisor.sign_ins.status(name)
-    else:
-        answer = await supervisor.sign_ins.ended(name, _seconds(query))
-    await reply.send(200, orjson.dumps(answer))
+async def begin(call: AdminCall) -> dict[str, Any]:
+    """`POST /admin/mcp/NAME/login`."""
+    (name,) = call.names
+    return await supervisor_of(call, name).sign_in(name, _redirect_uri(call.state, await call.document()))
 
 
-async def finish(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
+async def show(call: AdminCall) -> dict[str, Any]:
+    """`GET /admin/mcp/NAME/login`."""
+    (name,) = call.names
+    return await supervisor_of(call, name).sign_ins.ended(name, _seconds(call.argument("wait", "0")))
+
+
+async def give_up(call: AdminCall) -> dict[str, Any]:
+    """`DELETE /admin/mcp/NAME/login`."""
+    (name,) = call.names
+    sign_ins = supervisor_of(call, name).sign_ins
+    await sign_ins.cancel(name)
+    return sign_ins.status(name)
+
+
+async def finish(call: AdminCall) -> dict[str, Any]:
     """`POST /admin/mcp/NAME/login/finish`."""
-    name = _name(path, "/login/finish")
-    address = (await _document(request, reply)).get("address")
-    if not isinstance(address, str):
-        raise BadRequest("The address the browser was sent to is expected as `address`.", param="address")
-    supervisor = _supervisor(state, name)
-    await supervisor.sign_ins.pasted(address)
-    await reply.send(200, orjson.dumps(supervisor.sign_ins.status(name)))
+    (name,) = call.names
+    sign_ins = supervisor_of(call, name).sign_ins
+    await sign_ins.pasted(text_of(await call.document(), "address"))
+    return sign_ins.status(name)
 
 
-async def sign_out(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
+async def sign_out(call: AdminCall) -> dict[str, Any]:
     """`POST /admin/mcp/NAME/logout`."""
-    name = _name(path, "/logout")
-    signed_out = await _supervisor(state, name).sign_out(name)
-    await reply.send(200, orjson.dumps({"server": name, "signed_out": signed_out}))
+    (name,) = call.names
+    return {"server": name, "signed_out": await supervisor_of(call, name).sign_out(name)}
 
 
-async def callback(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
+async def callback(call: AdminCall) -> Answer:
     """`GET /oauth/callback`: a page for the person whose browser was sent here."""
     status, title, text = 200, "Signed in", "You can close this window."
     try:
-        if not state.has_supervisor:
+        if not call.state.has_supervisor:
             raise NotFound("This sign-in is not known, or it is over. Begin it again.", code="unknown_sign_in")
-        parameters = dict(parse_qsl(query, keep_blank_values=True))
-        name, failure = await state.supervisor.sign_ins.callback(parameters)
+        parameters = dict(parse_qsl(call.query, keep_blank_values=True))
+        name, failure = await call.state.supervisor.sign_ins.callback(parameters)
         if failure:
             status, title, text = 502, f"Not signed in to {name}", f"{failure[:1].upper()}{failure[1:]}."
         else:
@@ -83,33 +75,11 @@ async def callback(state: State, request: BaseRequest, reply: Reply, path: str, 
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{html.escape(title)}</title><h1>{html.escape(title)}</h1><p>{html.escape(text)}</p></html>"
     )
-    await reply.send(
-        status, page.encode(), _HTML,
+    fields = (
         ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
         ("Referrer-Policy", "no-referrer"),  # the address holds a code
-        ("X-Content-Type-Options", "nosniff"),
-    )  # fmt: skip
-
-
-def _name(path: str, action: str) -> str:
-    return path[len(PREFIX) : -len(action)]
-
-
-def _supervisor(state: State, name: str) -> "Supervisor":
-    if not state.has_supervisor:
-        raise NotFound(f"The MCP server '{name[:64]}' is not configured.", code="mcp_server_not_found")
-    return state.supervisor
-
-
-async def _document(request: BaseRequest, reply: Reply) -> dict[str, Any]:
-    body = await RequestBody(request, reply, _BODY, _BODY_SECONDS).whole()
-    try:
-        document = orjson.loads(body or b"{}")
-    except ValueError:
-        raise BadRequest("The body is not valid JSON.") from None
-    if not isinstance(document, dict):
-        raise BadRequest("The body must be a JSON object.")
-    return document
+    )
+    return Answer(page.encode(), status, _HTML, fields)
 
 
 def _redirect_uri(state: State, document: dict[str, Any]) -> str:
@@ -129,8 +99,8 @@ def _redirect_uri(state: State, document: dict[str, Any]) -> str:
     return f"http://127.0.0.1:{state.own_port() or state.generation.config.port}{CALLBACK}"
 
 
-def _seconds(query: str) -> float:
+def _seconds(text: str) -> float:
     try:
-        return min(float(parse_qs(query).get("wait", ["0"])[0]), _LONGEST_WAIT)
+        return min(float(text), _LONGEST_WAIT)
     except ValueError:
         return 0.0

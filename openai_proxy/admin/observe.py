@@ -1,33 +1,28 @@
 """What a house can read of itself: usage and metrics."""
 
-import asyncio
-from urllib.parse import parse_qs
+from typing import Any
 
-import orjson
-from aiohttp.web_request import BaseRequest
-
+from openai_proxy.admin.call import AdminCall, Answer
 from openai_proxy.runtime.state import State
-from openai_proxy.server.reply import Reply
 
 
-async def usage(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
+async def usage(call: AdminCall) -> dict[str, Any]:
     """`GET /admin/usage?by=day,model&since=7d`."""
-    wanted = parse_qs(query)
-    by, since = wanted.get("by", ["day"])[0], wanted.get("since", [None])[0]
-    report = await asyncio.get_running_loop().run_in_executor(None, state.records.usage_report, by, since)
-    await reply.send(200, orjson.dumps(report))
+    by, since = call.argument("by", "day"), call.argument("since") or None
+    return await call.thread(call.state.records.usage_report, by, since)
 
 
-async def metrics(state: State, request: BaseRequest, reply: Reply, path: str, query: str) -> None:
+async def metrics(call: AdminCall) -> Answer:
     """`GET /metrics`: Prometheus text."""
+    state = call.state
     found = state.records.metrics
     if "connection_keys_resting" not in found.sources:
         found.watch("connection_keys_resting", "Keys that rest after a refusal.", lambda: _health(state, 0),
                     labels=("connection",))  # fmt: skip
         found.watch("connection_models_resting", "Models whose circuit breaker is open.", lambda: _health(state, 1),
                     labels=("connection",))  # fmt: skip
-    text, content_type = await asyncio.get_running_loop().run_in_executor(None, state.records.metrics_page)
-    await reply.send(200, text, content_type)
+    text, content_type = await call.thread(state.records.metrics_page)
+    return Answer(text, content_type=content_type)
 
 
 def _health(state: State, which: int) -> dict[tuple[str, ...], float]:

@@ -1,10 +1,12 @@
-"""What the proxy says of itself: `GET /admin/status`, and the first event of `/admin/events`."""
+"""What the proxy says of itself: health, `GET /admin/status`, and the first event of `/admin/events`."""
 
 import asyncio
 import os
 from datetime import UTC, datetime
 from typing import Any
 
+from openai_proxy.admin.call import AdminCall, Answer
+from openai_proxy.runtime.reload import reload
 from openai_proxy.runtime.state import State
 from openai_proxy.version import __version__
 
@@ -72,3 +74,30 @@ def status_of(state: State) -> dict[str, Any]:
             for x in (running.exchange for running in tuple(state.running.values()))
         ],
     }
+
+
+async def show(call: AdminCall) -> dict[str, Any]:
+    """`GET /admin/status`."""
+    return status_of(call.state)
+
+
+async def reload_now(call: AdminCall) -> Answer:
+    """`POST /admin/reload`."""
+    result = await reload(call.state)
+    return Answer(result, 422 if result.get("problems") else 200)
+
+
+async def health(call: AdminCall) -> Answer:
+    """`GET /health`; the texts of problems are for admins."""
+    state = call.state
+    generation = state.generation
+    problems: Any = len(generation.problems)
+    if call.local or generation.gate.is_admin(call.request.remote or "", call.request.headers):
+        problems = [problem_object(p) for p in generation.problems]
+    body = {
+        "status": "draining" if state.draining else "ok",
+        "version": __version__,
+        "config": {"generation": generation.number, "loaded_at": iso(generation.loaded_at), "problems": problems},
+        "degraded": state.degraded(),
+    }
+    return Answer(body, 503 if state.draining else 200)

@@ -1,6 +1,6 @@
 """Which web pages may ask (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from openai_proxy.auth.peers import host_name, is_house_name, is_private
@@ -58,6 +58,24 @@ class OriginRule:
             ("Access-Control-Expose-Headers", "x-request-id, x-proxy-error, x-proxy-attempts, X-Session-ID"),
             ("Vary", "Origin"),
         ]
+
+
+def is_own_page(headers: Mapping[str, str]) -> bool:
+    """True for a request of a page we served, or of no page at all: the rule of everything an admin may do.
+
+    Another port of the same machine is a foreign page. A reverse proxy that rewrites Host tells the browser's in
+    X-Forwarded-Host; a foreign page cannot set that field, for it would need a preflight, which is never granted here.
+    A browser that names no Origin may still say where a request comes from (https://www.w3.org/TR/fetch-metadata/).
+    """
+    origin = headers.get("Origin")
+    if origin is None:
+        return headers.get("Sec-Fetch-Site", "none") in ("same-origin", "none")
+    scheme, separator, netloc = origin.lower().partition("://")
+    if not separator or scheme not in ("http", "https"):
+        return False
+    port = ":443" if scheme == "https" else ":80"
+    hosts = [headers.get("Host", ""), *headers.get("X-Forwarded-Host", "").split(",")]
+    return netloc.removesuffix(port) in {host.strip().lower().removesuffix(port) for host in hosts if host.strip()}
 
 
 def _literal(name: str) -> bool:

@@ -3,14 +3,17 @@
 keys required (any client key, a validator, or require_api_key)   a known key, from anywhere
 otherwise                                                         peers of private networks, safe Host names,
                                                                   and no Origin outside cors.origins
-/admin/*, /metrics, the status page                               an admin key; where none is configured, a
-                                                                  loopback peer with a loopback Host, no
-                                                                  forwarding header, no foreign Origin
+/admin/*, /metrics                                                an admin key, and no Origin but the page's own; a
+                                                                  session of the page and the control socket are
+                                                                  known to `admin.access`. What a program on this
+                                                                  machine may ask besides answers where no admin key
+                                                                  is configured to a loopback peer with a loopback
+                                                                  Host and no forwarding header
 """
 
 from collections.abc import Mapping
 
-from openai_proxy.auth.cors import OriginRule
+from openai_proxy.auth.cors import OriginRule, is_own_page
 from openai_proxy.auth.keys import KeyRing
 from openai_proxy.auth.peers import (
     host_name,
@@ -52,9 +55,6 @@ class Gate:
             bool(self.keys) or config.require_api_key or config.check_api_key is not None or validator is not None
         )
         self.origins = OriginRule(config.cors.origins, keys_required=self.keys_required)
-        # Keys of clients guard nothing of an admin's: where every page may ask for answers, none may administrate.
-        own = "auto" if config.cors.origins == "auto" or "*" in config.cors.origins else config.cors.origins
-        self._admin_origins = OriginRule(own, keys_required=False)
         self.forwarding = any(c.forward_auth for c in config.connections.values())
         self._validator = validator
         self._groups = frozenset(config.groups)
@@ -75,7 +75,7 @@ class Gate:
 
         Raises NotAsked where a validator has to be asked first: see `admitted`.
         """
-        remote = remote_address(peer, headers, self._trusted) if self._trusted else peer
+        remote = self.remote(peer, headers)
         if self.keys_required:
             key = self.credential(headers)
             if key and self._validator is not None:
@@ -105,30 +105,48 @@ class Gate:
             key, validator = self.credential(headers), self._validator
             assert key is not None
             assert validator is not None
-            remote = remote_address(peer, headers, self._trusted) if self._trusted else peer
+            remote = self.remote(peer, headers)
             caller = await validator.ask(key, self._groups, remote)
             if caller is None:
                 raise _wrong_key() from None
             return caller
 
-    def admit_admin(self, peer: str, headers: Mapping[str, str]) -> Caller:
-        """The caller of an admin page. Raises Unauthorized or Forbidden."""
-        remote = remote_address(peer, headers, self._trusted) if self._trusted else peer
+    def admit_admin(self, peer: str, headers: Mapping[str, str], *, at_home: bool = False) -> Caller:
+        """The caller of something that is an admin's. Raises Unauthorized or Forbidden.
+
+        `at_home`: where no admin key is configured, a program on this machine may ask for it too.
+        """
+        self.check_own_page(headers)
+        remote = self.remote(peer, headers)
         if self.keys.has_admins:
             key = bearer(headers.get("Authorization")) or headers.get("x-api-key")
-            if not key or not self.keys.is_admin(key):
-                raise Unauthorized("An admin key is needed here.", code="admin_key_required")
+            if key and self.keys.is_admin(key):
+                return Caller(remote, admin=True)
+        elif at_home:
+            self._check_at_home(remote, headers)
             return Caller(remote, admin=True)
-        self._check_at_home(remote, headers)
-        return Caller(remote, admin=True)
+        raise Unauthorized(
+            "An admin key or a session of the page is needed here: `openai-proxy ui` prints an address that opens one.",
+            code="admin_key_required",
+        )
 
     def is_admin(self, peer: str, headers: Mapping[str, str]) -> bool:
         """True if the caller of an API request has the rights of an admin besides."""
         try:
-            self.admit_admin(peer, headers)
+            self.admit_admin(peer, headers, at_home=True)
         except (Unauthorized, Forbidden):
             return False
         return True
+
+    def remote(self, peer: str, headers: Mapping[str, str]) -> str:
+        """The caller's address, after `trusted_proxies`."""
+        return remote_address(peer, headers, self._trusted) if self._trusted else peer
+
+    @staticmethod
+    def check_own_page(headers: Mapping[str, str]) -> None:
+        """Raise Forbidden for a request of a web page that is not ours."""
+        if not is_own_page(headers):
+            raise Forbidden("Other web pages may not administrate this proxy.", code="origin_not_allowed")
 
     def may_change_house(self, peer: str, headers: Mapping[str, str]) -> bool:
         """True if the caller of an API request may command with `scope=global` (contract §5).
@@ -139,10 +157,10 @@ class Gate:
         if any(key and self.keys.is_admin(key) for key in keys):
             return True
         try:
-            self._check_at_home(remote_address(peer, headers, self._trusted) if self._trusted else peer, headers)
+            self._check_at_home(self.remote(peer, headers), headers)
         except Forbidden:
             return False
-        return True
+        return is_own_page(headers)
 
     def _check_at_home(self, remote: str, headers: Mapping[str, str]) -> None:
         """Raises Forbidden for whoever is not surely a program on this machine."""
@@ -154,10 +172,10 @@ class Gate:
             or any(name in headers for name in _FORWARDING)
         ):
             raise Forbidden(
-                "Admin pages are served to this machine alone. Set admin_api_keys to reach them from elsewhere.",
+                "Without an admin key only programs on the proxy's own machine are answered. Set admin_api_keys, or "
+                "open the page by the address that `openai-proxy ui` prints.",
                 code="admin_not_allowed",
             )
-        self._check_origin(headers, self._admin_origins)
 
     def _check_host(self, headers: Mapping[str, str]) -> None:
         host = headers.get("Host", "")

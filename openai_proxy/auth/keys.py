@@ -37,6 +37,10 @@ class KeyRing:
         """True for one of `admin_api_keys`."""
         return sha256(key.encode("utf-8", "surrogateescape")).digest() in self._admins
 
+    def is_admin_digest(self, digest: str) -> bool:
+        """The same for a key's SHA-256 in hex."""
+        return bytes.fromhex(digest) in self._admins
+
     @property
     def has_admins(self) -> bool:
         """True if admin keys are configured."""

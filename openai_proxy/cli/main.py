@@ -18,6 +18,7 @@ COMMANDS = {
     "check": ("openai_proxy.cli.check", "Read and validate the configuration without serving."),
     "keys": ("openai_proxy.cli.keys", "Make or hash client keys."),
     "init": ("openai_proxy.cli.init", "Write a commented starter configuration."),
+    "ui": ("openai_proxy.cli.ui", "Print the page's address, with a login that works once."),
     "status": ("openai_proxy.cli.status", "Show what the running daemon is doing."),
     "reload": ("openai_proxy.cli.reload", "Make the running daemon read conf/ now."),
     "mcp": ("openai_proxy.cli.mcp", "Try MCP servers from the shell; restart one."),

@@ -235,7 +235,7 @@ class ProxyConfig(Strict):
     require_api_key: Flag = False
     allow_unauthenticated_health: Flag = True
     admin_api_keys: tuple[ClientKey, ...] = Field(
-        default=(), repr=False, description="For /admin and the status page; empty: only from this machine."
+        default=(), repr=False, description="For /admin and to sign in to the page; empty: only by `openai-proxy ui`."
     )
     params: Annotated[ParamsConfig, _MAP] = Field(default=ParamsConfig(), description="Parameters of every request.")
     execute_tools: Flag = Field(default=False, description="Also run a plain model's calls to tools we have.")

@@ -13,5 +13,5 @@ augmented     a model with tools: prompt, agent, answer
 steering      commands and sessions; preface and own_answer: what the proxy says itself; first_answer: how it is found
               again; redacting: where secrets are taken out
 models        the list of models
-admin         the proxy's own pages: status, status_page, events, observe
+admin         the page and /admin/*: who may, the table of what there is, and its handlers
 """

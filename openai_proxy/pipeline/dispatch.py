@@ -7,7 +7,7 @@ from typing import cast
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
 
-from openai_proxy.admin import pages
+from openai_proxy.admin import routes
 from openai_proxy.auth.cors import OriginRule
 from openai_proxy.auth.gate import bearer
 from openai_proxy.auth.peers import host_name
@@ -70,7 +70,13 @@ class Dispatcher:
         gate = generation.gate
         peer = request.remote or ""
         origin = headers.get("Origin")
-        if origin is not None and gate.origins.allows(origin, headers.get("Host")):
+        ours = routes.owns(path)
+        # What an admin may do is granted to no page but the proxy's own, which asks for no grant.
+        if (
+            origin is not None
+            and (not ours or path in routes.HEALTH)
+            and gate.origins.allows(origin, headers.get("Host"))
+        ):
             if request.method == "OPTIONS" and "Access-Control-Request-Method" in headers:
                 requested = headers.get("Access-Control-Request-Headers")
                 reply.begin(204, b"No Content", lines(OriginRule.preflight(origin, requested)), 0)
@@ -79,21 +85,20 @@ class Dispatcher:
             reply.extra += OriginRule.grant(origin)
         if self._state.draining and not self._local:
             reply.keep_alive = False
-            if path not in pages.HEALTH:
+            if path not in routes.HEALTH:
                 raise Overloaded("The proxy is shutting down.", code="draining", headers={"Retry-After": "5"})
-        page = pages.page_for(path)
-        if page is not None:
+        admin: Caller | None = Caller("local", admin=True) if self._local else None
+        if ours:
             reply.extra.append(("x-request-id", new_request_id()))
-            if page.guarded and not self._local:
-                gate.admit_admin(peer, headers)
-            elif path in pages.HEALTH and not (gate.keys_required and generation.config.allow_unauthenticated_health):
-                await gate.admitted(peer, headers)
-            await page.serve(self._state, request, reply, path, query)
-            return
+            asked = await routes.serve(self._state, request, reply, path, query, local=self._local)
+            if asked is None:
+                return
+            admin, path = asked
+            reply.extra.pop()
         endpoint = locate(request.method, path)
         generation.lease.take()  # here already: a validator may take its time
         try:
-            caller = Caller("local", admin=True) if self._local else await gate.admitted(peer, headers)
+            caller = admin or await gate.admitted(peer, headers)
             await self._serve_api(generation, request, reply, caller, endpoint, query, handover)
         finally:
             generation.lease.give_back()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
+from openai_proxy.auth.page_sessions import PageSessions
 from openai_proxy.errors import Overloaded, ProxyError
 from openai_proxy.exchange import Exchange
 from openai_proxy.records.recording.recorder import Recorder
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 TURNS: Final = "turns.json"
 SESSIONS: Final = "sessions.json"
+PAGE_SESSIONS: Final = "page-sessions.json"
 
 
 class Reloading(Protocol):
@@ -109,6 +111,7 @@ class State:
         self.catalog = Catalog(settings.state_dir / "models.json")
         self.redactor = Redactor(vault)
         self.sessions = Sessions(settings.state_dir / SESSIONS)
+        self.page_sessions = PageSessions(settings.state_dir / PAGE_SESSIONS)
         self.records = Records(settings.logs_dir, settings.state_dir, loop, scrub=self.redactor.lines)
         self.records.lines.enabled = settings.request_log
         self.recorder: Recorder = self.records.recorder

@@ -19,6 +19,7 @@ from openai_proxy.server.headers import lines
 
 _LENGTH_LESS = frozenset({204, 304})
 JSON = "application/json"
+_NO_STORE = ("Cache-Control", "no-store")
 
 
 def reset(transport: asyncio.Transport) -> None:
@@ -68,8 +69,9 @@ class Reply:
     # -- whole answers ----------------------------------------------------------------------------------------------
 
     async def send(self, status: int, body: bytes, content_type: str = JSON, *fields: tuple[str, str]) -> None:
-        """Answer with a body that is at hand."""
-        head = lines([("Content-Type", content_type), ("Cache-Control", "no-store"), *fields])
+        """Answer with a body that is at hand; nobody may keep it unless `fields` say how long."""
+        cached = any(name == "Cache-Control" for name, _ in fields)
+        head = lines([("Content-Type", content_type), *(() if cached else (_NO_STORE,)), *fields])
         self._together = True
         self.begin(status, HTTPStatus(status).phrase.encode(), head, len(body))
         await self.write(body)

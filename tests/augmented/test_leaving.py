@@ -107,7 +107,7 @@ def test_the_owner_cancels_a_turn_while_its_tool_runs(
     wire = request(house.wire(), "augmented/tools", play, stream=stream)
     eventually((tmp_path / "started").exists, "the tool runs")
     one = only_running(house, "augmented/tools", "tools")
-    assert house.post(f"/admin/requests/{one['id']}/cancel", b"").status == 200
+    assert house.control("POST", f"/admin/requests/{one['id']}/cancel").status == 200
     eventually((tmp_path / "cancelled").exists, "the tool was cancelled")
     answer = wire.answer()
     if stream:
@@ -127,7 +127,7 @@ def test_the_owner_cancels_a_turn_while_the_model_thinks(house: Daemon, upstream
     wire = request(house.wire(), "augmented/tools", play, stream=stream)
     seen = play.wait()
     one = only_running(house, "augmented/tools", "waiting")
-    assert house.post(f"/admin/requests/{one['id']}/cancel", b"").status == 200
+    assert house.control("POST", f"/admin/requests/{one['id']}/cancel").status == 200
     assert seen.gone()
     check_error(wire.answer(), 503, "cancelled")
 

@@ -65,7 +65,7 @@ def test_a_turn_that_broke_is_written_as_an_error(house: Daemon, upstream: Upstr
 
 
 def test_live_events_tell_of_tool_calls(house: Daemon, upstream: Upstream) -> None:
-    with house.wire() as events:
+    with house.control_wire() as events:
         events.request("GET", "/admin/events").read_head(method="GET")
         play = conversation(upstream, [("c1", "double", '{"number":21}')], "42.", stream=True)
         chat(house, "tools", play, stream=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openai_proxy.auth.cors import OriginRule
+from openai_proxy.auth.cors import OriginRule, is_own_page
 from openai_proxy.auth.gate import Gate
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.errors import Forbidden
@@ -81,16 +81,50 @@ def test_pages_from_files_may_ask_where_they_are_listed() -> None:
 def test_no_foreign_page_administrates_though_it_may_ask_for_answers(config: object, origin: str) -> None:
     gate = Gate(ProxyConfig.model_validate(config))
     local = {"Host": "localhost:8000"}
-    assert gate.admit_admin("127.0.0.1", local).admin
-    assert gate.admit_admin("127.0.0.1", {**local, "Origin": "http://localhost:8000"}).admin
+    assert gate.admit_admin("127.0.0.1", local, at_home=True).admin
+    assert gate.admit_admin("127.0.0.1", {**local, "Origin": "http://localhost:8000"}, at_home=True).admin
     with pytest.raises(Forbidden):
-        gate.admit_admin("127.0.0.1", {**local, "Origin": origin})
+        gate.admit_admin("127.0.0.1", {**local, "Origin": origin}, at_home=True)
     assert not gate.is_admin("127.0.0.1", {**local, "Origin": origin})
 
 
-def test_a_listed_page_may_administrate_from_this_machine() -> None:
+OWN = [
+    {"Host": "pi:8000", "Origin": "http://pi:8000"},
+    {"Host": "pi", "Origin": "http://pi"},
+    {"Host": "PI:80", "Origin": "http://pi"},
+    {"Host": "pi:443", "Origin": "https://pi"},
+    {"Host": "172.30.33.2:8099", "X-Forwarded-Host": "home.example:8123", "Origin": "https://home.example:8123"},
+    {"Host": "pi:8000"},
+    {"Host": "pi:8000", "Sec-Fetch-Site": "same-origin"},
+    {"Host": "pi:8000", "Sec-Fetch-Site": "none"},
+]
+FOREIGN = [
+    {"Host": "pi:8000", "Origin": "http://pi:8001"},
+    {"Host": "pi:8000", "Origin": "http://pi"},
+    {"Host": "pi:8000", "Origin": "https://ui.example"},
+    {"Host": "pi:8000", "Origin": "null"},
+    {"Host": "", "Origin": "http://"},
+    {"Host": "pi:8000", "Origin": "ftp://pi:8000"},
+    {"Host": "pi:8000", "Sec-Fetch-Site": "cross-site"},
+    {"Host": "pi:8000", "Sec-Fetch-Site": "same-site"},
+    {"Host": "pi:8000", "X-Forwarded-Host": "", "Origin": "http://"},
+]
+
+
+@pytest.mark.parametrize("headers", OWN, ids=str)
+def test_the_page_itself_administrates(headers: dict[str, str]) -> None:
+    assert is_own_page(headers)
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_every_other_page_is_foreign_other_ports_of_the_machine_too(headers: dict[str, str]) -> None:
+    assert not is_own_page(headers)
+
+
+def test_a_listed_page_administrates_no_more_than_others() -> None:
     gate = Gate(ProxyConfig.model_validate({"cors": {"origins": ["https://ui.example"]}}))
-    assert gate.admit_admin("127.0.0.1", {"Host": "localhost", "Origin": "https://ui.example"}).admin
+    with pytest.raises(Forbidden):
+        gate.admit_admin("127.0.0.1", {"Host": "localhost", "Origin": "https://ui.example"}, at_home=True)
 
 
 def test_a_preflight_grants_what_was_asked_for() -> None:

@@ -50,7 +50,7 @@ def test_the_banner_says_where_to_go_and_what_is_served(make_daemon: DaemonFacto
     )
     banner = eventually(lambda: daemon.stderr if "clients" in daemon.stderr else "", "the banner is whole")
     assert f"serving on http://127.0.0.1:{daemon.port}/v1" in banner
-    assert re.search(r"page +http://127\.0\.0\.1:\d+/$", banner, re.MULTILINE)
+    assert re.search(r"page +http://127\.0\.0\.1:\d+/admin/login\?code=[\w-]{32}$", banner, re.MULTILINE)
     assert re.search(r"models +augmented/house$", banner, re.MULTILINE)
     assert re.search(r"connections +up \(openai\)$", banner, re.MULTILINE)
     assert re.search(r"clients +every device of this network, without a key", banner)

@@ -50,11 +50,11 @@ class Closed(AssertionError):
 
 
 class Wire:
-    """One connection to the daemon."""
+    """One connection to the daemon. `address` is host and port, or the path of a Unix socket."""
 
-    def __init__(self, address: tuple[str, int], *, timeout: float = PATIENCE, receive_buffer: int = 0) -> None:
+    def __init__(self, address: tuple[str, int] | str, *, timeout: float = PATIENCE, receive_buffer: int = 0) -> None:
         self.address = address
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._socket = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer:  # before connecting, so that the window is small from the start
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._socket.settimeout(timeout)
@@ -63,7 +63,8 @@ class Wire:
         except OSError:
             self._socket.close()
             raise
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not isinstance(address, str):
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = bytearray()
         self._answer: Answer | None = None
         self._rest = 0
@@ -142,7 +143,7 @@ class Wire:
     @property
     def host(self) -> str:
         """The Host header's value for the daemon itself."""
-        return f"{self.address[0]}:{self.address[1]}"
+        return "localhost" if isinstance(self.address, str) else f"{self.address[0]}:{self.address[1]}"
 
     # Receiving
 

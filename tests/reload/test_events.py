@@ -50,7 +50,7 @@ def daemon(make_daemon: DaemonFactory, upstream: Upstream) -> Iterator[Daemon]:
 
 
 def test_a_watcher_sees_status_requests_tools_and_reloads(daemon: Daemon, upstream: Upstream) -> None:
-    with daemon.wire() as wire:
+    with daemon.control_wire() as wire:
         watching = Watching(wire)
         assert (watching.head.status, watching.head.header("content-type")) == (200, "text/event-stream")
         assert watching.next("status")["config"]["generation"] == 1
@@ -72,7 +72,7 @@ def test_a_watcher_sees_status_requests_tools_and_reloads(daemon: Daemon, upstre
 
 
 def test_a_watcher_sees_servers_come_and_go(daemon: Daemon) -> None:
-    with daemon.wire() as wire:
+    with daemon.control_wire() as wire:
         watching = Watching(wire)
         daemon.write("mcp/servers.yaml", {"servers": {"s": {"command": sys.executable, "args": [str(FAULT)]}}})
         states = [watching.next("mcp_server")["state"]]
@@ -89,7 +89,7 @@ def test_a_request_that_fails_over_is_one_request(make_daemon: DaemonFactory, up
         "routing": {"*": ["dead.*", "main.*"]},
     }
     daemon = make_daemon(conf)
-    with daemon.wire() as wire:
+    with daemon.control_wire() as wire:
         watching = Watching(wire)
         for _ in range(2):
             play = upstream.play(plain(b"{}"))
@@ -100,18 +100,18 @@ def test_a_request_that_fails_over_is_one_request(make_daemon: DaemonFactory, up
 
 
 def test_a_watcher_that_leaves_is_forgotten(daemon: Daemon) -> None:
-    wires = [daemon.wire() for _ in range(5)]
+    sockets = daemon.open_sockets()
+    wires = [daemon.control_wire() for _ in range(5)]
     for wire in wires:
         Watching(wire).next("status")
     for wire in wires:
         wire.close()
-    eventually(lambda: daemon.clients() == 0, "their connections are closed")
-    wires = [daemon.wire() for _ in range(32)]  # as many as there may be: none of the five still counts
-    for wire in wires:
-        Watching(wire).next("status")
+    eventually(lambda: daemon.open_sockets() <= sockets, "their connections are closed")
+    for _ in range(32):  # as many as there may be: none of the five still counts
+        Watching(daemon.control_wire()).next("status")
     daemon.write("models/n.yaml", model("n", "me"))
     reload(daemon)
-    with daemon.wire() as one_too_many:
+    with daemon.control_wire() as one_too_many:
         watching = Watching(one_too_many)
         watching.next("status")
         assert watching.wire.read_rest().complete
@@ -139,7 +139,7 @@ def test_events_are_for_admins(make_daemon: DaemonFactory) -> None:
 
 
 def test_a_watcher_delays_no_stop_and_its_stream_ends_whole(daemon: Daemon) -> None:
-    with daemon.wire() as wire:
+    with daemon.control_wire() as wire:
         Watching(wire).next("status")
         daemon.signal(15)
         assert wire.read_rest().complete

@@ -1,0 +1,73 @@
+"""The page's own files: what Vite built, if it was built, else a page of plain HTML (`plain_page.py`).
+
+The built files are read when they are asked for and kept nowhere: a closed page costs nothing.
+"""
+
+import mimetypes
+from pathlib import Path
+from typing import Final
+
+from openai_proxy.admin.call import AdminCall, Answer
+from openai_proxy.errors import NotFound
+
+DIST: Final = Path(__file__).parent / "page" / "dist"
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+)
+PAGE_FIELDS: Final = (
+    ("Content-Security-Policy", _POLICY),
+    ("Referrer-Policy", "same-origin"),
+    ("X-Frame-Options", "SAMEORIGIN"),
+)
+_VARIES: Final = ("Vary", "Accept-Encoding")
+_HTML: Final = "text/html; charset=utf-8"
+_FOR_EVER: Final = ("Cache-Control", "private, max-age=31536000, immutable")  # an asset's name changes with its content
+
+
+def is_built() -> bool:
+    """True if the application was built; without Node the plain page takes its place."""
+    return (DIST / "index.html").is_file()
+
+
+async def shell(call: AdminCall) -> Answer:
+    """`GET /`: the page without any facts, which it asks for itself; for a program that is no browser, a greeting."""
+    if "text/html" not in call.request.headers.get("Accept", "text/html"):
+        # What Ollama's clients ask to find out whether it runs.
+        return Answer(b"Ollama is running", content_type="text/plain; charset=utf-8")
+    if not is_built():
+        from openai_proxy.admin import plain_page
+
+        return Answer(plain_page.entrance(), content_type=_HTML, fields=PAGE_FIELDS)
+    return await call.thread(_file, "index.html", _accepts_gzip(call), PAGE_FIELDS)
+
+
+async def asset(call: AdminCall) -> Answer:
+    """`GET /admin/assets/…`: a script, a style or a picture of the page."""
+    return await call.thread(_file, f"admin/assets/{call.names[0]}", _accepts_gzip(call), (_FOR_EVER,))
+
+
+async def plain(call: AdminCall) -> Answer:
+    """`GET /admin`: the same facts without a script, or the way in."""
+    from openai_proxy.admin import plain_page
+
+    html = plain_page.facts(call.state) if call.session is not None else plain_page.login(call.argument("login"))
+    return Answer(html, content_type=_HTML, fields=PAGE_FIELDS)
+
+
+def _accepts_gzip(call: AdminCall) -> bool:
+    return "gzip" in call.request.headers.get("Accept-Encoding", "")
+
+
+def _file(name: str, gzip: bool, fields: tuple[tuple[str, str], ...]) -> Answer:
+    path = (DIST / name).resolve()
+    if not path.is_relative_to(DIST.resolve()):
+        raise NotFound("There is nothing at this path.")
+    kind = _HTML if name.endswith(".html") else mimetypes.guess_type(name)[0] or "application/octet-stream"
+    try:
+        small = path.with_name(f"{path.name}.gz")
+        if gzip and small.is_file():
+            return Answer(small.read_bytes(), 200, kind, (*fields, _VARIES, ("Content-Encoding", "gzip")))
+        return Answer(path.read_bytes(), 200, kind, (*fields, _VARIES))
+    except OSError:
+        raise NotFound("There is nothing at this path.") from None

@@ -1,0 +1,25 @@
+"""`openai-proxy ui`: the address of the page, with a login that works once."""
+
+from pathlib import Path
+
+import click
+
+from openai_proxy.cli.control import ask
+from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.errors import BadRequest
+
+
+@click.command("ui")
+@config_dir
+@state_dir
+def command(config_dir: Path, state_dir: Path | None) -> int:
+    """Print the page's address. It signs in whoever opens it first, within ten minutes."""
+    status, answer = ask(state_dir or default_state_dir(config_dir), "POST", "/admin/ui")
+    if status != 200:
+        raise BadRequest("the running daemon has no page; is it of an older version?")
+    first, *others = answer["urls"] or [f"(the proxy's address){answer['path']}"]
+    click.echo(first)
+    for other in others:
+        click.echo(f"or {other}")
+    click.echo("The address works once, for ten minutes.", err=True)
+    return 0
