@@ -14,7 +14,7 @@ from openai_proxy.upstream.anthropic_models import ModelBook
 from openai_proxy.upstream.inprocess import error_response, json_response
 from openai_proxy.upstream.lessons import ConnectionLessons, LessonTable
 from openai_proxy.upstream.refusals import must_list
-from openai_proxy.upstream.translating import Ask, Relabelled, answer_object, chat_of, without
+from openai_proxy.upstream.translating import Ask, answer_object, chat_of, relabelled, without
 from openai_proxy.upstream.translator import Translator
 
 VERSION: Final = b"2023-06-01"
@@ -93,7 +93,7 @@ class AnthropicProvider:
             entry = await self.models.entry(model, key, wait=effort or not limited(chat))
 
         async def send(question: UpstreamRequest) -> UpstreamResponse:
-            return Relabelled(await self._raw(question, key, question.headers), _NAMES)
+            return relabelled(await self._raw(question, key, question.headers), _NAMES)
 
         asked = replace(request, headers=without(request.headers, _REPLACED))
         return await self._translator.ask(asked, chat, send, entry)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from openai_proxy.config.connection import ConnectionConfig
+from openai_proxy.upstream.lessons import LessonTable
 from openai_proxy.upstream.openai import OpenAIProvider
 from openai_proxy.upstream.origin import Origin
 from openai_proxy.upstream.pool import Pool
@@ -20,9 +21,10 @@ class Providers:
     Lives as long as the process.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, config_dir: Path) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, config_dir: Path, lessons: LessonTable | None = None) -> None:
         self._config_dir = config_dir  # where a local connection's callable may be
         self._loop = loop
+        self.lessons = lessons or LessonTable()
         self.watch = Watch(loop)
         self._pools: dict[Key, Pool] = {}
         self._present: dict[str, tuple[ConnectionConfig, Provider]] = {}
@@ -63,6 +65,7 @@ class Providers:
             await provider.aclose()
         for pool in self._pools.values():
             pool.close()
+        await self.lessons.aclose()
         self.watch.close()
 
     def _pool(self, name: str, config: ConnectionConfig) -> Pool:
@@ -85,15 +88,18 @@ class Providers:
                 name, path=config.path, function=config.callable, search=self._config_dir, model=config.model,
                 first_byte=config.timeout.first_byte, idle=config.timeout.idle,
             )  # fmt: skip
-        plain = OpenAIProvider(config, self._pool(name, config))
+        lessons = self.lessons.of(name, config.api_base or "")
+        plain = OpenAIProvider(config, self._pool(name, config), lessons)
         if config.api_type == "anthropic":
             from openai_proxy.upstream.anthropic import AnthropicProvider
 
-            return AnthropicProvider(name, plain.send, keys=config.api_keys, forward_auth=config.forward_auth)
+            return AnthropicProvider(
+                name, plain.send_as_is, keys=config.api_keys, forward_auth=config.forward_auth, lessons=lessons
+            )
         if config.api_type == "google":
             from openai_proxy.upstream.google import GoogleProvider
 
-            return GoogleProvider(name, plain.send, keys=config.api_keys)
+            return GoogleProvider(name, plain.send_as_is, keys=config.api_keys, lessons=lessons)
         return plain
 
 

@@ -32,6 +32,8 @@ from openai_proxy.errors import (
 from openai_proxy.exchange import Attempt, Exchange, Target, UpstreamRequest
 from openai_proxy.secrets import key_id
 from openai_proxy.upstream.health import Health, Opened, Upstreams
+from openai_proxy.upstream.learning import REFUSALS as LESSON_STATUSES
+from openai_proxy.upstream.learning import Reconsiders
 from openai_proxy.upstream.refusals import CURIOSITY, PATIENCE, Peeked, body_says, retry_after, said
 
 REFUSALS = frozenset({401, 402, 403, 429})
@@ -210,6 +212,9 @@ class _Attempts:
     ) -> Opened:
         if self._first is not None:
             opened, self._first = self._first, None
+            if opened.response.status in LESSON_STATUSES and isinstance(opened.provider, Reconsiders):
+                opened.response = await opened.provider.reconsider(request, opened.response, opened.key)
+                self._exchange.attempts[-1].status = opened.response.status
             return opened
         if self._failed is not None:
             error, self._failed = self._failed, None

@@ -19,7 +19,7 @@ from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse
 from openai_proxy.protocols.json_members import edit, parse_object
 from openai_proxy.upstream.answers import error_text, header, inflater
 from openai_proxy.upstream.inprocess import BytesResponse, ConvertedResponse, collect, error_response
-from openai_proxy.upstream.lessons import ConnectionLessons, LessonTable
+from openai_proxy.upstream.lessons import MAX_LESSONS, ConnectionLessons, LessonTable
 from openai_proxy.upstream.refusals import must_list
 from openai_proxy.upstream.translating import (
     MAX_BODY,
@@ -31,7 +31,6 @@ from openai_proxy.upstream.translating import (
     parsed,
     without,
 )
-from openai_proxy.upstream.translator import MAX_LESSONS
 
 _BAD_SIGNATURE: Final = re.compile(r"thought.?signature", re.IGNORECASE)
 _SMALL: Final = 1 << 16  # bytes of a body in which the model's prefix is looked for on other paths than chat

@@ -19,6 +19,8 @@ from openai_proxy.tasks import cancel, spawn
 VERSION: Final = 1
 MAX_AGE: Final = 30 * 86400.0  # seconds
 MAX_MODELS: Final = 512  # of one connection; a caller can invent names
+MAX_LESSONS: Final = 4
+"""Refusals that one request may learn from: a model names one parameter at a time."""
 MAX_MEMBERS: Final = 64  # learnt of one model
 WRITE_AFTER: Final = 0.5  # seconds in which further lessons are written together
 

@@ -7,8 +7,10 @@ import orjson
 from openai_proxy import endpoints
 from openai_proxy.config.connection import ConnectionConfig
 from openai_proxy.errors import UpstreamInvalid
-from openai_proxy.exchange import Headers, UpstreamRequest
+from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse
 from openai_proxy.upstream import http_client
+from openai_proxy.upstream.learning import CHAT, Learning
+from openai_proxy.upstream.lessons import ConnectionLessons
 from openai_proxy.upstream.pool import Pool
 from openai_proxy.upstream.refusals import must_list
 from openai_proxy.upstream.response import StreamedResponse
@@ -21,11 +23,13 @@ class OpenAIProvider:
 
     api_type = "openai"
 
-    def __init__(self, config: ConnectionConfig, pool: Pool) -> None:
+    def __init__(self, config: ConnectionConfig, pool: Pool, lessons: ConnectionLessons) -> None:
         self.name = pool.name
         self.config = config
         self.pool = pool
         self.limits = config.timeout
+        self.lessons = lessons
+        self._learning = Learning(lessons, self.send_as_is)
         origin = pool.origin
         extra = {name.lower(): value for name, value in config.headers.items()}
         own: list[tuple[str, str]] = list(config.headers.items())
@@ -96,8 +100,22 @@ class OpenAIProvider:
             parts.append(b"Transfer-Encoding: chunked\r\n\r\n")
         return b"".join(parts), chunked
 
-    async def send(self, request: UpstreamRequest, key: str | None) -> StreamedResponse:
+    async def send(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
         """See Provider."""
+        if request.path == CHAT and request.method == "POST":
+            return await self._learning.ask(request, key)
+        return await self.send_as_is(request, key)
+
+    async def reconsider(
+        self, request: UpstreamRequest, response: UpstreamResponse, key: str | None
+    ) -> UpstreamResponse:
+        """See learning.Reconsiders."""
+        if request.path != CHAT or request.method != "POST":
+            return response
+        return await self._learning.reconsider(request, response, key)
+
+    async def send_as_is(self, request: UpstreamRequest, key: str | None) -> StreamedResponse:
+        """Ask, whatever is known of the model."""
         head, chunked = self.head(request, key)
         return await http_client.send(
             self.pool, request.method, head, request.body, self.limits,

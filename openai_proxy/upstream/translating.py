@@ -113,19 +113,24 @@ def speakable(error: Mapping[str, Any], connection: str, status: int) -> dict[st
     return {**error, "message": message or f"The connection '{connection}' answered with status {status}."}
 
 
-class Relabelled:
-    """An answer with some header fields also under the `names` that clients of the chat API look for."""
+class WithHeaders:
+    """An answer with other header fields."""
 
-    def __init__(self, response: UpstreamResponse, names: Mapping[bytes, bytes]) -> None:
+    def __init__(self, response: UpstreamResponse, headers: Headers) -> None:
         self.status = response.status
         self.reason = response.reason
-        present = {name.lower() for name, _ in response.headers}
-        more = [
-            (names[lower], value)
-            for name, value in response.headers
-            if (lower := name.lower()) in names and names[lower] not in present
-        ]
-        self.headers: Headers = [*response.headers, *more]
+        self.headers = headers
         self.chunk = response.chunk
         self.read = response.read
         self.close = response.close
+
+
+def relabelled(response: UpstreamResponse, names: Mapping[bytes, bytes]) -> WithHeaders:
+    """`response` with some header fields also under the `names` that clients of the chat API look for."""
+    present = {name.lower() for name, _ in response.headers}
+    more = [
+        (names[lower], value)
+        for name, value in response.headers
+        if (lower := name.lower()) in names and names[lower] not in present
+    ]
+    return WithHeaders(response, [*response.headers, *more])

@@ -17,7 +17,7 @@ from openai_proxy.dialects.lessons import lesson_from
 from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse
 from openai_proxy.upstream.answers import ChunkSource, error_text, whole
 from openai_proxy.upstream.inprocess import SSE_HEADERS, BytesResponse, rest_of
-from openai_proxy.upstream.lessons import ConnectionLessons
+from openai_proxy.upstream.lessons import MAX_LESSONS, ConnectionLessons
 from openai_proxy.upstream.translating import (
     DroppedLog,
     body_headers,
@@ -29,9 +29,6 @@ from openai_proxy.upstream.translating import (
 
 Send = Callable[[UpstreamRequest], Awaitable[UpstreamResponse]]
 """Sends a request with the connection's own credentials and header fields."""
-
-MAX_LESSONS: Final = 4
-"""Refusals one request may learn from: a model names one parameter at a time."""
 
 
 class Translator:

@@ -95,7 +95,7 @@ class CallFold:
         if entry["type"] == "function":
             function = {"name": "", **entry.get("function", {})}
             arguments = function.get("arguments")
-            function["arguments"] = "{}" if not arguments or arguments.strip() in ("", "null") else arguments
+            function["arguments"] = arguments if arguments and not arguments.isspace() else "{}"
             entry["function"] = function
         return entry
 
@@ -141,11 +141,18 @@ class CallFold:
                     inner["name"] = name[:MAX_NAME]
             elif key == "arguments":
                 pieces = inner.setdefault("arguments", Pieces())
-                piece = json_text.text(value) if isinstance(value, dict | list) else value
-                if isinstance(piece, str) and piece:
+                piece = argument_text(value)
+                if piece and (pieces or piece != "null"):
                     pieces.append(piece)
             elif value is not None:
                 merge(inner, {key: value})
+
+
+def argument_text(value: Any) -> str:
+    """A piece of `arguments` as text. Some servers send an object, and `null` for a tool without parameters."""
+    if isinstance(value, dict | list):
+        return json_text.text(value)
+    return value if isinstance(value, str) else ""
 
 
 def _whole(index: Any) -> int | None:

@@ -2,9 +2,8 @@
 
 from typing import Any, Final
 
-from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import Chunk
-from openai_proxy.dialects.chat.calls import CallFold
+from openai_proxy.dialects.chat.calls import CallFold, argument_text
 from openai_proxy.dialects.chat.content import text_of
 from openai_proxy.dialects.chat.errors import error_of
 from openai_proxy.dialects.chat.finish import finish_of, unknown_word
@@ -134,9 +133,9 @@ class _Calls:
             for other in range(at):
                 self._announce(other, made)
             function = entry.get("function")
-            piece = function.get("arguments") if isinstance(function, dict) else None
+            piece = argument_text(function.get("arguments")) if isinstance(function, dict) else ""
             if at not in self._announced:
-                if piece or "custom" in entry:
+                if self._fold.arguments(at) or "custom" in entry:
                     self._announce(at, made)
                 continue
             rest = {
@@ -144,9 +143,7 @@ class _Calls:
                 for name, value in entry.items()
                 if name not in ("id", "type", "index", "function") and value is not None
             }
-            if isinstance(piece, dict | list):
-                piece = json_text.text(piece)
-            if isinstance(piece, str) and piece:
+            if piece:
                 rest["function"] = {"arguments": piece}
             if rest:
                 made.append({"index": at, **rest})

@@ -1,0 +1,109 @@
+"""Plain connections whose models refuse parameters: what is known is left out, what is refused now is learnt.
+
+Nothing of a request is looked at before a model of its connection has refused something; then only the touched members
+of its body change. The same question is put again before one byte of an answer has gone to the client.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, Final, Protocol, runtime_checkable
+
+from openai_proxy.errors import ProxyError
+from openai_proxy.exchange import UpstreamRequest, UpstreamResponse
+from openai_proxy.upstream.lessons import MAX_LESSONS, ConnectionLessons
+
+CHAT: Final = "/chat/completions"
+REFUSALS: Final = frozenset({400, 404, 422})
+"""Statuses of answers that may name a parameter."""
+
+Send = Callable[[UpstreamRequest, str | None], Awaitable[UpstreamResponse]]
+
+
+@runtime_checkable
+class Reconsiders(Protocol):
+    """A provider that can say whether a refusal was worth learning from, also of a request it did not send itself."""
+
+    async def reconsider(
+        self, request: UpstreamRequest, response: UpstreamResponse, key: str | None
+    ) -> UpstreamResponse:
+        """`response`, a refusal of `request`, or the answer to the question without what was refused."""
+        ...
+
+
+class Learning:
+    """Asks over `send`, and learns."""
+
+    def __init__(self, lessons: ConnectionLessons, send: Send) -> None:
+        self._lessons = lessons
+        self._send = send
+
+    async def ask(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
+        """The answer to a chat request."""
+        dropped: list[str] = []
+        if self._lessons and isinstance(request.body, bytes):
+            request, dropped = self._shaped(request)
+        response = await self._send(request, key)
+        if response.status in REFUSALS:
+            return await self.reconsider(request, response, key, dropped)
+        return _told(response, dropped)
+
+    async def reconsider(
+        self, request: UpstreamRequest, response: UpstreamResponse, key: str | None, dropped: list[str] | None = None
+    ) -> UpstreamResponse:
+        """See Reconsiders."""
+        from openai_proxy.dialects.lessons import lesson_from
+        from openai_proxy.upstream.refusals import Peeked
+
+        dropped = dropped or []
+        for _ in range(MAX_LESSONS):
+            document = _document(request)
+            if response.status not in REFUSALS or document is None:
+                break
+            peeked = Peeked(response)
+            response = peeked
+            lesson = lesson_from(peeked.status, await peeked.peek(), document)
+            if lesson is None:
+                break
+            self._lessons.learn(str(document.get("model")), lesson)
+            again, more = self._shaped(request)
+            if again is request:
+                break
+            peeked.close()
+            request, dropped = again, [*dropped, *more]
+            response = await self._send(request, key)
+        return _told(response, dropped)
+
+    def _shaped(self, request: UpstreamRequest) -> tuple[UpstreamRequest, list[str]]:
+        """`request` as its model takes it, itself if it is so already; what of it was left out."""
+        from openai_proxy.dialects.chat.write_request import learnt
+        from openai_proxy.protocols.json_members import edit
+
+        document = _document(request)
+        if document is None:
+            return request, []
+        edits = learnt(document, self._lessons.of(str(document.get("model"))))
+        if not edits:
+            return request, []
+        assert isinstance(request.body, bytes)
+        body = edit(request.body, edits.as_json(), edits.remove)
+        return replace(request, body=body, length=None), edits.dropped
+
+
+def _document(request: UpstreamRequest) -> dict[str, Any] | None:
+    """The request's body; None if it cannot be read, or not be sent again."""
+    from openai_proxy.protocols.json_members import parse_object
+
+    if not isinstance(request.body, bytes):
+        return None
+    try:
+        return parse_object(request.body)
+    except ProxyError:
+        return None
+
+
+def _told(response: UpstreamResponse, dropped: list[str]) -> UpstreamResponse:
+    if not dropped:
+        return response
+    from openai_proxy.upstream.translating import WithHeaders, dropped_header
+
+    return WithHeaders(response, [*response.headers, *dropped_header(dropped)])
