@@ -13,6 +13,7 @@ from openai_proxy.dialects.base import Lesson
 from openai_proxy.dialects.chat.errors import error_of
 from openai_proxy.dialects.edits import Edits
 from openai_proxy.dialects.responses.needed import needs_responses
+from openai_proxy.dialects.tool_schema import fit_tools
 
 _STATUSES: Final = frozenset({400, 404, 422})
 _MAX_MESSAGE: Final = 8192
@@ -41,7 +42,7 @@ _REFUSED: Final = tuple(
         r"unexpected keyword argument '(\w{1,100})'",
         r"`(\w{1,100})` is (?:deprecated|not supported|no longer supported)",
         r"'(\w{1,100})' is not supported (?:with|by|for|on) this model",
-        r"Unsupported value: '(\w{1,100})' does not support [^.]{1,100} Only the default",
+        r"Unsupported value: '(\w{1,100})' does not support .{1,100}Only the default",
     )
 )
 _UNKNOWN_NAME: Final = re.compile(r"Unknown name \"([^\"]{1,200})\"(?: at '([^']{1,300})')?")
@@ -84,9 +85,9 @@ def lesson_from(status: int, body: bytes, request: Mapping[str, Any]) -> Lesson 
     lengths = {
         name: int(limit)
         for name, limit in _TOO_LONG.findall(message)
-        if name in _IDENTIFIERS and isinstance(request.get(name), str) and int(limit) > 0
+        if name in _IDENTIFIERS and isinstance(request.get(name), str) and 0 < int(limit) < len(request[name])
     }
-    schema = "gemini" if request.get("tools") and _GEMINI_SCHEMA.search(message) else None
+    schema = "gemini" if _GEMINI_SCHEMA.search(message) and _would_change(request.get("tools")) else None
     lesson = Lesson(frozenset(refused), renamed, lengths=lengths, roles=_roles(message, request), schema=schema)
     return lesson if lesson != Lesson() else None
 
@@ -135,8 +136,11 @@ def _roles(message: str, request: Mapping[str, Any]) -> dict[str, str]:
         return {}
     role = next(group for group in found.groups() if group).lower()
     said = {message.get("role") for message in messages if isinstance(message, dict)}
-    if role == "developer" and "developer" in said and "instruction" not in found[0]:
-        return {"developer": "system"}
-    if said & {"developer", "system"}:
-        return {"system": "user", "developer": "user"}
-    return {}
+    if role == "developer" and "instruction" not in found[0]:
+        return {"developer": "system"} if "developer" in said else {}
+    # Gemma: Google calls every system message an instruction of the developer.
+    return {"system": "user", "developer": "user"} if said & {"developer", "system"} else {}
+
+
+def _would_change(tools: Any) -> bool:
+    return isinstance(tools, list) and fit_tools(tools, "gemini") is not None

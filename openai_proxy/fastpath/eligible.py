@@ -38,6 +38,8 @@ def choose(client: RelayClient, head: KnownHead, body: bytes) -> DirectRelay | D
     if _is_special(state, head, document, body):
         return None
     plan = head.plans.get(model) if generation.upstreams.health.all_healthy else None
+    if plan is not None and plan.provider.lessons and plan.provider.lessons.knows(plan.target.model or model):
+        plan = None  # learnt since: its requests have to be changed
     decision = plan.decision if plan is not None else decided(decide(generation, head.caller, head.endpoint, model))
     if plan is None and not _may_relay(generation, decision):
         return decision
@@ -87,6 +89,7 @@ def _may_relay(generation: Generation, decision: Decision) -> bool:
         if (
             type(provider) is not OpenAIProvider
             or provider.config.forward_auth
+            or (provider.lessons and provider.lessons.knows(target.model or decision.model))
             or not decision.native(provider.config.api_type)
         ):
             return False

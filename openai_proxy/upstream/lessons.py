@@ -42,6 +42,10 @@ class ConnectionLessons:
     def __bool__(self) -> bool:
         return bool(self._models)
 
+    def knows(self, model: str | None) -> bool:
+        """True if `model` has refused something: its requests are not sent as they come."""
+        return model in self._models and self.of(str(model)) is not _NOTHING
+
     def of(self, model: str) -> Lessons:
         """What is known of `model`."""
         known = self._models.get(model)

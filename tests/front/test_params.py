@@ -75,7 +75,7 @@ def test_messages_are_chat_shaped_also_where_they_are_translated(shaped: Daemon,
         assert (sent["model"], sent["temperature"]) == (play.model, 0.25)
 
 
-@pytest.mark.parametrize("path", ["/v1/messages/count_tokens", "/v1/threads", "/v1/responses"])
+@pytest.mark.parametrize("path", ["/v1/messages/count_tokens", "/v1/threads"])
 def test_what_only_holds_messages_is_left_alone(shaped: Daemon, play: Play, path: str) -> None:
     before = len(play.requests)
     body = b'{"model":"claude:%s","messages":[{"role":"user","content":"hi"}]}' % play.model.encode()

@@ -1,0 +1,83 @@
+"""A parameter that a model refuses costs one question more, once: learnt for every kind of connection."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.front.house import WAYS, front_conf, serving
+from tests.harness.daemon import Daemon
+from tests.harness.plays import DONE, LAST, SSE_HEAD, chunk, completion, delta, plain
+from tests.harness.upstream import Upstream
+
+REFUSED = json.dumps({
+    "error": {
+        "message": "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'"
+        " instead.",
+        "type": "invalid_request_error", "param": "max_tokens", "code": "unsupported_parameter",
+    }
+}).encode()  # fmt: skip
+VALUE = json.dumps({
+    "error": {"message": "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 9.",
+              "type": "invalid_request_error", "param": "temperature", "code": "decimal_above_max_value"}
+}).encode()  # fmt: skip
+STREAM = SSE_HEAD + chunk(delta("fine") + delta("", finish="stop") + DONE) + LAST
+
+
+def ask(daemon: Daemon, model: str, **more: Any) -> Any:
+    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9, **more}
+    return daemon.post("/v1/chat/completions", json.dumps(body, indent=1).encode())
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_plain_connection_learns_within_the_request(daemon: Daemon, upstream: Upstream, stream: bool) -> None:
+    good = STREAM if stream else plain(completion("fine"))
+    play = upstream.rounds(plain(REFUSED, "400 Bad Request"), good, good, good)
+    answer = ask(daemon, play.model, **({"stream": True} if stream else {}))
+    assert answer.status == 200
+    assert b"fine" in answer.body
+    assert answer.header("x-proxy-attempts") is None
+    for _ in range(2):
+        assert ask(daemon, play.model, **({"stream": True} if stream else {})).status == 200
+    first, second, *later = play.bodies()
+    assert (first["max_tokens"], "max_completion_tokens" in first) == (9, False)
+    assert (second["max_completion_tokens"], "max_tokens" in second) == (9, False)
+    assert play.requests[1].body.startswith(play.requests[0].body.partition(b',\n "max_tokens"')[0])  # the client's
+    assert all("max_completion_tokens" in body for body in later)
+
+
+def test_a_refused_value_passes_with_its_400(daemon: Daemon, upstream: Upstream) -> None:
+    play = upstream.rounds(plain(VALUE, "400 Bad Request"))
+    answer = ask(daemon, play.model, temperature=9)
+    assert (answer.status, answer.body) == (400, VALUE)
+    assert len(play.requests) == 1
+
+
+def test_what_was_left_out_is_named(daemon: Daemon, upstream: Upstream) -> None:
+    refused = json.dumps({"error": {"message": "Unknown parameter: 'seed'.", "param": "seed"}}).encode()
+    play = upstream.rounds(plain(refused, "400 Bad Request"), plain(completion("fine")))
+    answer = ask(daemon, play.model, seed=1)
+    assert answer.status == 200
+    assert answer.header("x-proxy-dropped") == "seed"
+
+
+def test_a_model_that_refuses_everything_is_asked_a_few_times_only(daemon: Daemon, upstream: Upstream) -> None:
+    names = ("seed", "top_p", "temperature", "presence_penalty", "frequency_penalty", "store")
+    refusals = [json.dumps({"error": {"message": f"Unknown parameter: '{name}'."}}).encode() for name in names]
+    play = upstream.rounds(*(plain(refusal, "400 Bad Request") for refusal in refusals))
+    answer = ask(daemon, play.model, **dict.fromkeys(names, 1))
+    assert answer.status == 400
+    assert len(play.requests) == 5
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_lessons_outlive_the_daemon(upstream: Upstream, tmp_path: Path, way: str) -> None:
+    good = plain(completion("fine"))
+    play = upstream.rounds(plain(REFUSED, "400 Bad Request"), good, good)
+    with serving(tmp_path, front_conf(upstream), way) as daemon:
+        assert ask(daemon, play.model).status == 200
+    with serving(tmp_path, front_conf(upstream), way) as daemon:
+        assert ask(daemon, play.model).status == 200
+    assert "max_completion_tokens" in play.bodies()[-1]
+    assert b"max_completion_tokens" in (tmp_path / "state" / "lessons.json").read_bytes()

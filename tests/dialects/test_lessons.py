@@ -1,0 +1,142 @@
+"""What refusals teach. The words are those of the providers, as reported by people who met them."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from openai_proxy.dialects.base import Lesson
+from openai_proxy.dialects.chat.write_request import learnt
+from openai_proxy.dialects.lessons import lesson_from
+
+USER = {"role": "user", "content": "hi"}
+
+
+def request(**more: Any) -> dict[str, Any]:
+    return {"model": "m", "messages": [USER], **more}
+
+
+def refused(*names: str) -> Lesson:
+    return Lesson(refused=frozenset(names))
+
+
+def openai(message: str, **more: Any) -> bytes:
+    return orjson.dumps({"error": {"message": message, "type": "invalid_request_error", "param": None, **more}})
+
+
+def extra(*loc: Any) -> dict[str, Any]:
+    return {"type": "extra_forbidden", "loc": ["body", *loc], "msg": "Extra inputs are not permitted", "input": 1}
+
+
+SPEAK = request(temperature=0.5, max_tokens=9, user="u" * 99, seed=1, reasoning_effort="low", parallel_tool_calls=True,
+                stream_options={}, presence_penalty=1)  # fmt: skip
+STRICT = request(tools=[{"type": "function", "function": {"name": "f", "parameters": {}, "strict": True}}])
+
+ENUM = request(tools=[{"type": "function", "function": {"name": "f", "parameters": {
+    "type": "object", "properties": {"x": {"type": "integer", "enum": [1, 2]}}}}}])  # fmt: skip
+
+LESSONS: list[tuple[int, bytes, dict[str, Any], Lesson]] = [
+    (400, openai("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'"
+                 " instead.", param="max_tokens", code="unsupported_parameter"), SPEAK,
+     Lesson(renamed={"max_tokens": "max_completion_tokens"})),
+    (400, openai("Unrecognized request argument supplied: max_completion_tokens"), request(max_completion_tokens=9),
+     Lesson(renamed={"max_completion_tokens": "max_tokens"})),
+    (400, openai("Unsupported value: 'temperature' does not support 0.5 with this model. Only the default (1) value is"
+                 " supported.", param="temperature", code="unsupported_value"), SPEAK, refused("temperature")),
+    (400, openai("Unsupported parameter: 'reasoning_effort' is not supported with this model.",
+                 param="reasoning_effort", code="unsupported_parameter"), SPEAK, refused("reasoning_effort")),
+    (400, openai("Unknown parameter: 'stream_options'.", code="unknown_parameter", param="stream_options"), SPEAK,
+     refused("stream_options")),
+    (400, openai("Unrecognized request arguments supplied: parallel_tool_calls, seed"), SPEAK,
+     refused("parallel_tool_calls", "seed")),  # Azure
+    (400, openai("Invalid 'user': string too long. Expected a string with maximum length 64, but got a string with"
+                 " length 99 instead.", param="user", code="string_above_max_length"), SPEAK,
+     Lesson(lengths={"user": 64})),
+    (400, openai("Unsupported value: 'messages[0].role' does not support 'developer' with this model.",
+                 param="messages[0].role", code="unsupported_value"),
+     request(messages=[{"role": "developer", "content": "x"}, USER]), Lesson(roles={"developer": "system"})),
+    (422, openai("messages[0].role: unknown variant `developer`, expected one of `system`, `user`"),  # DeepSeek
+     request(messages=[{"role": "developer", "content": "x"}, USER]), Lesson(roles={"developer": "system"})),
+    (400, openai("Developer instruction is not enabled for models/gemma-3-27b-it"),
+     request(messages=[{"role": "system", "content": "x"}, USER]),
+     Lesson(roles={"system": "user", "developer": "user"})),
+    (422, orjson.dumps({"detail": [extra("stream_options")]}), SPEAK, refused("stream_options")),  # FastAPI
+    (422, orjson.dumps({"object": "error", "message": {"detail": [extra("parallel_tool_calls")]}}), SPEAK,
+     refused("parallel_tool_calls")),  # Mistral
+    (400, openai("property 'messages.0.reasoning_content' is unsupported"),
+     request(messages=[{**USER, "reasoning_content": "r"}]), refused("messages[].reasoning_content")),  # Groq
+    (400, openai("tools.0.function.strict: Extra inputs are not permitted"), STRICT,
+     refused("tools[].function.strict")),
+    (400, openai("Argument not supported on this model: presencePenalty"), SPEAK, refused("presence_penalty")),  # xAI
+    (400, openai("Model m does not support parameter reasoningEffort."), SPEAK, refused("reasoning_effort")),  # xAI
+    (400, openai("`temperature` is deprecated for this model."), SPEAK, refused("temperature")),  # Anthropic
+    (400, orjson.dumps([{"error": {"code": 400, "status": "INVALID_ARGUMENT", "message":
+                         "Invalid JSON payload received. Unknown name \"seed\": Cannot find field.\nUnknown name "
+                         "\"strict\" at 'tools[0].function': Cannot find field."}}]),
+     {**STRICT, "seed": 1}, refused("seed", "tools[].function.strict")),  # Google
+    (400, openai('* GenerateContentRequest.tools[0].function_declarations[0].parameters.properties[x].enum: only'
+                 " allowed for STRING type"), ENUM, Lesson(schema="gemini")),  # Gemini, behind OpenRouter
+    (404, openai("This model is only supported in v1/responses and not in v1/chat/completions.", param="model"), SPEAK,
+     Lesson(api="responses")),
+    (400, openai("Function tools with reasoning_effort are not supported for gpt-5.5 in /v1/chat/completions. Please"
+                 " use /v1/responses instead."), SPEAK, Lesson(tools_api="responses")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "body", "asked", "lesson"), LESSONS)
+def test_a_refused_parameter_is_learnt(status: int, body: bytes, asked: dict[str, Any], lesson: Lesson):
+    assert lesson_from(status, body, asked) == lesson
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "asked"),
+    [
+        # values, which are the caller's to mend
+        (400, openai("Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 9 instead.",
+                     param="temperature", code="decimal_above_max_value"), SPEAK),
+        (400, openai("Unsupported value: 'reasoning_effort' does not support 'minimal' with this model. Supported"
+                     " values are: 'low'.", param="reasoning_effort", code="unsupported_value"), SPEAK),
+        (400, openai("max_tokens is too large: 99999. This model supports at most 16384 completion tokens."), SPEAK),
+        # what must not be left out
+        (400, openai("Unknown parameter: 'tools'."), STRICT),
+        (400, openai("Unsupported parameter: 'response_format' is not supported with this model."),
+         request(response_format={"type": "json_object"})),
+        (400, openai("Unknown parameter: 'messages'."), SPEAK),
+        # what was not said
+        (400, openai("Unknown parameter: 'logprobs'."), SPEAK),
+        (400, openai("Unsupported value: 'messages[0].role' does not support 'developer'."), SPEAK),
+        # other errors
+        (429, openai("Unknown parameter: 'seed'."), SPEAK),
+        (500, openai("Unknown parameter: 'seed'."), SPEAK),
+        (400, b"<html>", SPEAK), (400, b"[]", SPEAK), (400, b'"text"', SPEAK), (400, b'{"error": 5}', SPEAK),
+        (404, openai("The model 'm' does not exist."), SPEAK),
+    ],
+)  # fmt: skip
+def test_anything_else_is_the_callers_to_read(status: int, body: bytes, asked: dict[str, Any]):
+    assert lesson_from(status, body, asked) is None
+
+
+@pytest.mark.parametrize(("status", "body", "asked", "lesson"), LESSONS)
+def test_what_was_learnt_changes_the_next_request(status: int, body: bytes, asked: dict[str, Any], lesson: Lesson):
+    edits = learnt(asked, lesson)
+    if lesson.api is not None or lesson.tools_api is not None:
+        assert not edits
+        return
+    again = edits.applied(asked)
+    assert again != asked
+    assert lesson_from(status, body, again) is None  # asked like this, it is not refused for the same reason
+
+
+def test_what_is_renamed_keeps_its_value_and_a_caller_that_knows_the_name_keeps_its_own():
+    lesson = Lesson(renamed={"max_tokens": "max_completion_tokens"})
+    assert learnt(request(max_tokens=9), lesson).applied(request(max_tokens=9)) == request(max_completion_tokens=9)
+    both = request(max_tokens=9, max_completion_tokens=5)
+    assert learnt(both, lesson).applied(both) == request(max_completion_tokens=5)
+
+
+def test_two_long_users_stay_two():
+    lesson = Lesson(lengths={"user": 64})
+    users = [learnt(request(user=name * 99), lesson).replace["user"] for name in "ab"]
+    assert users[0] != users[1]
+    assert max(map(len, users)) <= 64
+    assert not learnt(request(user="short"), lesson)
