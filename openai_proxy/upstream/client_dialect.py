@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from openai_proxy.dialects.base import AnswerReader, AnswerWriter, Chunk, Dialect, IncomingRequest
+from openai_proxy.dialects.base import AnswerReader, AnswerWriter, Chunk, ClientDialect, IncomingRequest
 from openai_proxy.dialects.chat.read_answer import ChatReader
 from openai_proxy.errors import ProxyError
 from openai_proxy.exchange import Headers, UpstreamResponse
@@ -14,7 +14,7 @@ _JSON = b"application/json"
 
 
 async def as_dialect(
-    response: UpstreamResponse, dialect: Dialect, request: IncomingRequest, model: str, *, connection: str
+    response: UpstreamResponse, dialect: ClientDialect, request: IncomingRequest, model: str, *, connection: str
 ) -> UpstreamResponse:
     """`response` to a chat request as the answer to `request`, the client's own, from which it was made.
 
@@ -40,7 +40,7 @@ async def as_dialect(
     return BytesResponse(writer.whole(completion), headers=body_headers(response.headers, _JSON))
 
 
-def _error(response: UpstreamResponse, dialect: Dialect, status: int, error: dict[str, Any]) -> BytesResponse:
+def _error(response: UpstreamResponse, dialect: ClientDialect, status: int, error: dict[str, Any]) -> BytesResponse:
     body = dialect.error_body(status, error)
     return BytesResponse(body, status=status, headers=body_headers(response.headers, _JSON))
 

@@ -6,8 +6,7 @@ Counts and durations go into the last chunk: `usage`, and `timings` as llama.cpp
 import time
 from typing import Any, Final
 
-import orjson
-
+from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import Chunk
 from openai_proxy.dialects.chat.calls import new_call_id
 from openai_proxy.dialects.chat.chunks import completion, new_id
@@ -74,7 +73,7 @@ class AnswerReader:
 
     def _line(self, line: bytes, made: list[Chunk]) -> None:
         try:
-            document = orjson.loads(line)
+            document = json_text.loads(line, exact=b'"arguments"' in line)
             if "error" in document:
                 self.ended = True
                 made.append({"error": _error(None, document["error"])})
@@ -88,7 +87,7 @@ class AnswerReader:
                     return
             delta = self._delta(message)
             done = document.get("done") is True
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise UpstreamInvalid("The provider sent a line that is not understood.") from None
         if not self._started:
             self._started = True
@@ -128,7 +127,7 @@ class AnswerReader:
         if b"\n{" in data:
             return self._folded(data)
         try:
-            document = orjson.loads(data)
+            document = json_text.loads(data)
             if "error" in document:
                 return {"error": _error(None, document["error"])}
             answer = document["message"]
@@ -136,7 +135,7 @@ class AnswerReader:
             if answer.get("thinking"):
                 message["reasoning_content"] = answer["thinking"]
             calls = _calls(answer.get("tool_calls") or ())
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise UpstreamInvalid("The provider sent an answer that is not understood.") from None
         if calls:
             message["tool_calls"] = calls
@@ -158,8 +157,8 @@ class AnswerReader:
     def error(self, status: int, data: bytes) -> dict[str, Any]:
         """An error answer as the chat API's error object; `message` is "" where there are no words."""
         try:
-            document = orjson.loads(data)
-        except orjson.JSONDecodeError:
+            document = json_text.loads(data)
+        except ValueError:
             document = None
         text = document.get("error") if isinstance(document, dict) else None
         return _error(status, text)
@@ -172,7 +171,7 @@ def _calls(calls: Any) -> list[dict[str, Any]]:
             "type": "function",
             "function": {
                 "name": call["function"]["name"],
-                "arguments": orjson.dumps(call["function"].get("arguments") or {}).decode(),
+                "arguments": json_text.text(call["function"].get("arguments") or {}),
             },
         }
         for call in calls

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
-
-from openai_proxy.dialects.base import Lessons, OutgoingRequest
+from openai_proxy.dialects import json_text
+from openai_proxy.dialects.base import Lesson, Lessons, OutgoingRequest
 from openai_proxy.dialects.chat.content import text_of
 from openai_proxy.dialects.media import data_url
 from openai_proxy.dialects.ollama.options import write_options, write_think
@@ -21,6 +20,9 @@ _CONSUMED: Final = frozenset(
 )  # fmt: skip
 _HARMLESS: Final = frozenset({"store", "include_reasoning", "user", "metadata", "safety_identifier"})
 """Members whose absence changes nothing the caller can notice."""
+_THINK: Final = "think"
+_LEVELS: Final = "think.level"
+"""Not a member, but what some servers refuse of one: they only know that a model should think or should not."""
 _ROLES: Final = {"developer": "system", "function": "tool"}
 
 
@@ -40,12 +42,12 @@ def write(chat: dict[str, Any], lessons: Lessons) -> OutgoingRequest:
     wanted = _format(chat.get("response_format"))
     if wanted is not None:
         body["format"] = wanted
-    options = {name: value for name, value in write_options(chat).items() if name not in lessons.refused}
+    options = write_options(chat)
     if options:
         body["options"] = options
     think = write_think(chat)
     if think is not None and (think is False or _thinks(lessons)):
-        body["think"] = think
+        body["think"] = bool(think) if _LEVELS in lessons.refused else think
     elif think is not None:
         dropped.append("reasoning_effort")
     for name in ("keep_alive", "logprobs", "top_logprobs"):
@@ -59,7 +61,18 @@ def _thinks(lessons: Lessons) -> bool:
     capabilities = (lessons.entry or {}).get("capabilities")
     if isinstance(capabilities, list) and capabilities:
         return "thinking" in capabilities
-    return not lessons.refused & {"think", "reasoning_effort"}
+    return _THINK not in lessons.refused
+
+
+def lesson(status: int, message: str) -> Lesson | None:
+    """What an error answer teaches: that a model does not think, or knows only that it should or should not."""
+    if status != 400:
+        return None
+    if "does not support thinking" in message:
+        return Lesson(refused=frozenset({_THINK}))
+    if message.startswith("think value "):
+        return Lesson(refused=frozenset({_LEVELS}))
+    return None
 
 
 def _messages(messages: Any) -> list[dict[str, Any]]:
@@ -94,16 +107,13 @@ def _message(message: Any, param: str, names: dict[str, str]) -> dict[str, Any]:
 
 def _call(call: Any, index: int, names: dict[str, str]) -> dict[str, Any]:
     function = call["function"]
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        try:
-            arguments = orjson.loads(arguments or "{}")
-        except orjson.JSONDecodeError:
-            arguments = {}  # a call that had failed already: what came of it stands in its result
+    arguments = json_text.object_in(function.get("arguments"))
+    if arguments is None:
+        arguments = {}  # a call that had failed already: what came of it stands in its result
     names[call.get("id") or ""] = function["name"]
     made: dict[str, Any] = {"id": call["id"]} if call.get("id") else {}
     made["function"] = {
-        "index": index, "name": function["name"], "arguments": arguments if isinstance(arguments, dict) else {},
+        "index": index, "name": function["name"], "arguments": arguments,
     }  # fmt: skip
     return made
 

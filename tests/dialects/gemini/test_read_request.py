@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from openai_proxy.dialects.base import IncomingRequest
-from openai_proxy.dialects.gemini import DIALECT
+from openai_proxy.dialects.gemini.dialect import DIALECT
 from openai_proxy.dialects.gemini.paths import parse
 from openai_proxy.errors import BadRequest, NotFound
 from tests.dialects.odd import documents

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from openai_proxy.dialects.base import AnswerWriter, Chunk, IncomingRequest
-from openai_proxy.dialects.gemini import DIALECT
+from openai_proxy.dialects.gemini.dialect import DIALECT
 from openai_proxy.dialects.sse import EventSplitter
 from openai_proxy.errors import UpstreamInvalid
 

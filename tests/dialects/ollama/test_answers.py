@@ -11,7 +11,7 @@ from ollama import ChatResponse, EmbeddingsResponse, EmbedResponse, GenerateResp
 
 from openai_proxy.dialects.base import AnswerReader, AnswerWriter, Chunk, Lessons
 from openai_proxy.dialects.chat.fold import MessageFold
-from openai_proxy.dialects.ollama import DIALECT
+from openai_proxy.dialects.ollama.dialect import DIALECT
 from openai_proxy.errors import UpstreamInvalid, UpstreamTruncated
 
 USER = {"role": "user", "content": "hi"}

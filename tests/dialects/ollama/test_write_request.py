@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from openai_proxy.dialects.base import Lessons, OutgoingRequest
-from openai_proxy.dialects.ollama import DIALECT
+from openai_proxy.dialects.ollama.dialect import DIALECT
 from openai_proxy.errors import BadRequest
 from tests.dialects.odd import documents
 
