@@ -19,13 +19,15 @@ from openai_proxy.config.fields import (
     wrong,
 )
 
-ApiType = Literal["openai", "anthropic", "google", "local", "echo"]
+ApiType = Literal["openai", "ollama", "anthropic", "google", "local", "echo"]
 API_TYPE_ALIASES = {"open_ai": "openai", "google_ai_studio": "google"}
 DEFAULT_BASES: dict[str, str] = {
     "openai": "https://api.openai.com/v1",
+    "ollama": "http://127.0.0.1:11434",
     "anthropic": "https://api.anthropic.com",
     "google": "https://generativelanguage.googleapis.com/v1beta/openai",
 }
+_DURATION = re.compile(r"-?(\d+(\.\d+)?(ns|us|ms|s|m|h)?)+")
 CONNECTION_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}\Z")
 """A dot would end the name in a route's `connection.model`, a colon in `connection:model`."""
 
@@ -111,6 +113,18 @@ def proxy_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _keep_alive(value: Any) -> Any:
+    if isinstance(value, bool) or (isinstance(value, str) and not _DURATION.fullmatch(value)):
+        raise wrong("expected seconds, or a duration such as 10m or 1h30m; -1 for ever")
+    try:
+        return float(value)  # from a variable, a number is text
+    except (TypeError, ValueError):
+        return value
+
+
+KeepAlive = Annotated[str | int | float, BeforeValidator(_keep_alive)]
+
+
 def _base(url: str) -> str:
     return full_base(url) if url else url
 
@@ -144,6 +158,12 @@ class ConnectionConfig(Strict):
     ca_file: str | None = Field(
         default=None, description="PEM file of a certificate authority of your own, besides those of the system."
     )
+    options: dict[str, Any] = Field(
+        default={}, description="ollama: options for every request that does not set them, such as num_ctx."
+    )
+    keep_alive: KeepAlive | None = Field(
+        default=None, description="ollama: how long a model stays loaded, in seconds or as 10m; -1 for ever."
+    )
     path: str | None = Field(default=None, description="local: the directory of a transformers model.")
     callable: DottedPath | None = Field(default=None, description="local: module.function, in conf/ or on sys.path.")
 
@@ -175,6 +195,11 @@ class ConnectionConfig(Strict):
         values["api_key"], values["api_keys"] = None, keys
         if self.api_type in DEFAULT_BASES:
             values["api_base"] = self.api_base or full_base(DEFAULT_BASES[self.api_type])
+        if self.api_type == "ollama":
+            # Its own API is at the root, beside the /v1 that people know.
+            values["api_base"] = self.api_base.removesuffix("/v1").removesuffix("/api")
+        elif self.options or self.keep_alive is not None:
+            raise wrong("options and keep_alive are for connections with api_type: ollama")
         if self.api_type == "local" and (self.path is None) == (self.callable is None):
             raise wrong("a local connection has either path (a model directory) or callable (module.function)")
         return self

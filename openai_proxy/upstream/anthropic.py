@@ -55,7 +55,9 @@ class AnthropicProvider:
         self._ask = ask
         self._keys = tuple(keys)
         self._forward_auth = forward_auth
-        self._translator = Translator(name, dialect("messages"), lessons or LessonTable().of(name))
+        self._translator = Translator(
+            name, dialect("messages"), lessons if lessons is not None else LessonTable().of(name)
+        )
         self.models = ModelBook(name, self._get)
 
     async def send(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:

@@ -96,6 +96,13 @@ class Providers:
             return AnthropicProvider(
                 name, plain.send_as_is, keys=config.api_keys, forward_auth=config.forward_auth, lessons=lessons
             )
+        if config.api_type == "ollama":
+            from openai_proxy.upstream.ollama import OllamaProvider
+
+            return OllamaProvider(
+                name, plain.send_as_is, keys=config.api_keys, options=config.options, keep_alive=config.keep_alive,
+                lessons=lessons,
+            )  # fmt: skip
         if config.api_type == "google":
             from openai_proxy.upstream.google import GoogleProvider
 

@@ -48,7 +48,7 @@ class GoogleProvider:
         self.name = name
         self._ask = ask
         self._keys = tuple(keys)
-        self._lessons = lessons or LessonTable().of(name)
+        self._lessons = lessons if lessons is not None else LessonTable().of(name)
         self._signatures = Signatures()
         self._dropped = DroppedLog(name)
 

@@ -15,7 +15,7 @@ class Provider(Protocol):
 
     @property
     def api_type(self) -> str:
-        """The language it speaks: openai, anthropic, google, local, echo."""
+        """The language it speaks: openai, ollama, anthropic, google, local, echo."""
         ...
 
     async def send(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:

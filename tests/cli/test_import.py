@@ -146,7 +146,7 @@ def test_litellm(tmp_path: Path) -> None:
     }
     assert list(proxy.connections) == ["openai", "openrouter", "anthropic", "ollama"]
     assert proxy.connections["anthropic"].api_keys == ("sk-ant-literal",)
-    assert proxy.connections["ollama"].api_base == "http://192.168.1.4:11434/v1"
+    assert proxy.connections["ollama"].api_base == "http://192.168.1.4:11434"
     assert {c.max_retries for c in proxy.connections.values()} == {3}
     assert {c.timeout.idle for c in proxy.connections.values()} == {90}
     assert proxy.groups["default"].api_keys == ("sk-1234",)

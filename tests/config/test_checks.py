@@ -120,8 +120,8 @@ WRONG = [
     ("require_api_key: 1", "1:18: require_api_key: true or false is wanted here, not a number"),
     ("host: 8000", "1:7: host: text is wanted here, not a number (put it in quotes if it is text)"),
     ("host: false", "1:7: host: text is wanted here, not false (put it in quotes if it is text)"),
-    ("connections: {a: {api_type: opnai}}", "1:29: connections.a.api_type: openai, anthropic, google, local or echo is "
-     'wanted here (did you mean "openai"?)'),
+    ("connections: {a: {api_type: opnai}}", "1:29: connections.a.api_type: openai, ollama, anthropic, google, "
+     'local or echo is wanted here (did you mean "openai"?)'),
     ("connections: {a: {api_base: 'ftp://x'}}",
      "1:29: connections.a.api_base: a URL that begins with http:// or https:// is wanted"),
     ("connections: {a: {url: 'http://x'}}", '1:19: unknown key "url" in connections.a (did you mean "api_base"?)'),

@@ -156,12 +156,17 @@ class AnswerReader:
 
     def error(self, status: int, data: bytes) -> dict[str, Any]:
         """An error answer as the chat API's error object; `message` is "" where there are no words."""
-        try:
-            document = json_text.loads(data)
-        except ValueError:
-            document = None
-        text = document.get("error") if isinstance(document, dict) else None
-        return _error(status, text)
+        return error_object(status, data)
+
+
+def error_object(status: int, data: bytes) -> dict[str, Any]:
+    """See AnswerReader.error."""
+    try:
+        document = json_text.loads(data)
+    except ValueError:
+        document = None
+    text = document.get("error") if isinstance(document, dict) else None
+    return _error(status, text)
 
 
 def _calls(calls: Any) -> list[dict[str, Any]]:
