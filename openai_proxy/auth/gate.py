@@ -14,6 +14,7 @@ otherwise                                                         peers of priva
 from collections.abc import Mapping
 
 from openai_proxy.auth.cors import OriginRule, is_own_page
+from openai_proxy.auth.credentials import bearer, other_key, sent_key
 from openai_proxy.auth.keys import KeyRing
 from openai_proxy.auth.peers import (
     host_name,
@@ -30,13 +31,6 @@ from openai_proxy.errors import Forbidden, Misdirected, Unauthorized
 from openai_proxy.exchange import Caller
 
 _FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
-
-
-def bearer(authorization: str | None) -> str | None:
-    """The token of an `Authorization: Bearer` value (RFC 6750 §2.1), or None."""
-    if authorization is not None and authorization[:7].lower() == "bearer ":
-        return authorization[7:].strip() or None
-    return None
 
 
 class NotAsked(Unauthorized):
@@ -65,10 +59,9 @@ class Gate:
     def credential(self, headers: Mapping[str, str]) -> str | None:
         """The client key of a request: Bearer wins over x-api-key, except that with `forward_auth` and required keys
         the bearer is the caller's own for the provider."""
-        token = bearer(headers.get("Authorization"))
         if self.forwarding and self.keys_required:
-            return headers.get("x-api-key") or token
-        return token or headers.get("x-api-key")
+            return other_key(headers) or bearer(headers.get("Authorization"))
+        return sent_key(headers)
 
     def admit(self, peer: str, headers: Mapping[str, str]) -> Caller:
         """The caller of an API request. Raises Unauthorized, Forbidden or Misdirected, saying what would help.
@@ -119,7 +112,7 @@ class Gate:
         self.check_own_page(headers)
         remote = self.remote(peer, headers)
         if self.keys.has_admins:
-            key = bearer(headers.get("Authorization")) or headers.get("x-api-key")
+            key = sent_key(headers)
             if key and self.keys.is_admin(key):
                 return Caller(remote, admin=True)
         elif at_home:

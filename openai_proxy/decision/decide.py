@@ -124,8 +124,8 @@ def asked_model(document: dict[str, Any]) -> str | None:
 def _refused_here(endpoint: Endpoint, model: str) -> Refusal | None:
     if endpoint.augmented != endpoints.REFUSE:
         return None
-    serving = [f"/v1{row.path}" for row in endpoints.TABLE if row.augmented == endpoints.SERVE and row.generates]
-    text = f"The model '{model[:200]}' is not served at this path. Use one of {', '.join(serving)}."
+    serving = [row.path for row in endpoints.TABLE if row.augmented == endpoints.SERVE and row.generates]
+    text = f"The model '{model[:200]}' is not served at this path. Use {' or '.join(serving)}."
     error = BadRequest(text, param="model", code="unsupported_endpoint")
     return Refusal(error, "an augmented model is not served at this path")
 

@@ -9,7 +9,8 @@ an edit empties it, and a revoked key with it.
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from openai_proxy.auth.gate import Gate, bearer
+from openai_proxy.auth.credentials import sent_key
+from openai_proxy.auth.gate import Gate
 from openai_proxy.auth.peers import host_name
 from openai_proxy.endpoints import Endpoint
 from openai_proxy.exchange import Caller
@@ -40,7 +41,7 @@ class KnownHead:
         if host is None or host_name(host) is None:
             raise ValueError("Host")
         self.caller: Caller = gate.admit(peer, headers)
-        self.own = bearer(headers.get("Authorization")) or headers.get("x-api-key")  # a secret in prompts, too
+        self.own = sent_key(headers)  # a secret in prompts, too
         self.endpoint = endpoint
         self.plans: dict[str, SendPlan] = {}  # by model as asked for (fastpath.eligible)
         self.fields = upstream_fields(message.raw_headers)

@@ -9,7 +9,7 @@ from aiohttp.web_response import StreamResponse
 
 from openai_proxy.admin import routes
 from openai_proxy.auth.cors import OriginRule
-from openai_proxy.auth.gate import bearer
+from openai_proxy.auth.credentials import bearer
 from openai_proxy.auth.peers import host_name
 from openai_proxy.endpoints import Endpoint, locate, split_target
 from openai_proxy.errors import BadRequest, InternalError, NotFound, Overloaded, ProxyError

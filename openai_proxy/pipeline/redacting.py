@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from openai_proxy.auth.gate import bearer
+from openai_proxy.auth.credentials import sent_key
 from openai_proxy.pipeline.context import Document, RequestContext
 from openai_proxy.protocols.json_members import parse_object
 from openai_proxy.secrets import MARK
@@ -19,8 +19,7 @@ NOTE = "secrets redacted"
 
 def own_key(context: RequestContext) -> str | None:
     """The key the caller sent, whatever it is good for."""
-    headers = context.request.headers
-    return bearer(headers.get("Authorization")) or headers.get("x-api-key")
+    return sent_key(context.request.headers)
 
 
 def for_the_log(context: RequestContext, body: bytes, document: dict[str, Any]) -> bytes:

@@ -1,5 +1,6 @@
 """`/v1/realtime`: a WebSocket passes through, is routed by `?model=`, and ends on both sides together."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -144,3 +145,106 @@ def test_an_upgrade_elsewhere_is_an_ordinary_request(daemon: Daemon, upstream: U
     answer = daemon.get("/v1/files", headers=[*headers, ("X-Play", play.model)], key=KEY)
     assert answer.status == 200
     assert play.wait().header("upgrade") is None
+
+
+def handshake(daemon: Daemon, target: str, *headers: tuple[str, str], key: str | None = None) -> Wire:
+    return daemon.wire().request(
+        "GET",
+        target,
+        headers=[
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Key", new_key()),
+            ("Sec-WebSocket-Version", "13"),
+            *headers,
+        ],
+        key=key,
+    )
+
+
+def test_a_key_among_the_subprotocols_is_the_clients_and_stays_here(daemon: Daemon, upstream: Upstream) -> None:
+    play = echoing(upstream, [])
+    protocols = f"realtime, openai-insecure-api-key.{KEY}, openai-beta.realtime-v1"
+    wire = handshake(
+        daemon, "/v1/realtime?model=m", ("Sec-WebSocket-Protocol", protocols), ("X-Play", play.model),
+        ("Sec-WebSocket-Extensions", "permessage-deflate"),
+    )  # fmt: skip
+    assert wire.read_head(method="GET").status == 101
+    seen = play.begun()
+    assert seen.header("sec-websocket-protocol") == "realtime, openai-beta.realtime-v1"
+    assert seen.header("sec-websocket-extensions") is None
+    assert KEY not in repr(seen.headers)
+
+
+def test_a_wrong_key_among_the_subprotocols_is_refused(daemon: Daemon, upstream: Upstream) -> None:
+    wire = handshake(daemon, "/v1/realtime?model=m", ("Sec-WebSocket-Protocol", "openai-insecure-api-key.sk-wrong"))
+    check_error(wire.answer(method="GET"), 401)
+
+
+@pytest.mark.parametrize("target", ["/v1/responses", "/responses", "/v1/responses/", "/v1/responses?model=m"])
+def test_a_socket_on_responses_is_refused_with_426(daemon: Daemon, upstream: Upstream, target: str) -> None:
+    play = echoing(upstream, [])
+    answer = handshake(daemon, target, ("X-Play", play.model), key=KEY).answer(method="GET")
+    check_error(answer, 426)
+    assert play.requests == []
+
+
+@pytest.fixture(scope="module")
+def guarded(way: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon with a group that may use one model, and an augmented model."""
+    groups = {"family": {"api_keys": [KEY], "allowed_models": ["gpt-realtime*"]}}
+    files = {"models/house.yaml": "name: gpt-realtime-house\nupstream_model: m\n"}
+    with serving(
+        tmp_path_factory.mktemp(f"guarded-{way}"), front_conf(upstream, groups=groups), way, files=files
+    ) as it:
+        yield it
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/v1/realtime?model=other-model", 404),
+        ("/v1/realtime?model=gpt-realtime-house", 400),
+        ("/v1/realtime/?model=gpt-realtime-house", 400),
+        ("//v1/realtime?model=gpt-realtime-house", 400),
+        ("/v1/realtime?model=a&model=gpt-realtime", 400),
+    ],
+)
+def test_what_a_request_would_be_refused_a_socket_is(
+    guarded: Daemon, upstream: Upstream, target: str, status: int
+) -> None:
+    play = echoing(upstream, [])
+    check_error(handshake(guarded, target, ("X-Play", play.model), key=KEY).answer(method="GET"), status)
+    assert play.requests == []
+
+
+@pytest.mark.parametrize("model", ["gpt-realtime-house", "other-model", 7, None])
+def test_a_session_cannot_change_to_a_model_that_would_be_refused(
+    guarded: Daemon, upstream: Upstream, model: object
+) -> None:
+    got: list[tuple[int, bytes]] = []
+    play = echoing(upstream, got)
+    wire = handshake(guarded, "/v1/realtime?model=gpt-realtime", ("X-Play", play.model), key=KEY)
+    assert wire.read_head(method="GET").status == 101
+    wire.send(frame(TEXT, b'{"type": "session.update", "session": {"model": "gpt-realtime"}}', masked=True))
+    take(wire.read_exactly)
+    update = json.dumps({"type": "session.update", "session": {"model": model}}).encode()
+    update = update.replace(b"session.update", b"session\\u002eupdate") if model == "other-model" else update
+    whole = frame(TEXT, update, masked=True)
+    for at in range(0, len(whole), 7):
+        wire.send(whole[at : at + 7])
+    kind, data = take(wire.read_exactly)
+    assert (kind, data[:2]) == (CLOSE, (1008).to_bytes(2))
+    wire.wait_closed()
+    assert len(got) == 1
+
+
+def test_a_secret_in_a_message_stays_here(daemon: Daemon, upstream: Upstream) -> None:
+    got: list[tuple[int, bytes]] = []
+    play = echoing(upstream, got)
+    wire = handshake(daemon, "/v1/realtime?model=m", ("X-Play", play.model), key=KEY)
+    wire.read_head(method="GET")
+    wire.send(frame(TEXT, b'{"type":"x","text":"my key is %s"}' % CANARY.encode(), masked=True))
+    take(wire.read_exactly)
+    assert CANARY.encode() not in got[0][1]
+    assert json.loads(got[0][1])["type"] == "x"

@@ -1,0 +1,38 @@
+"""Where in a request a client's key may stand. One answer for the gate, for redaction and for the fast path."""
+
+from collections.abc import Mapping
+from typing import Final
+
+KEY_PROTOCOL: Final = "openai-insecure-api-key."
+"""How a browser, which cannot set headers on a WebSocket, sends its key: as a subprotocol that begins like this
+(https://platform.openai.com/docs/guides/realtime-websocket)."""
+
+
+def bearer(authorization: str | None) -> str | None:
+    """The token of an `Authorization: Bearer` value (RFC 6750 §2.1), or None."""
+    if authorization is not None and authorization[:7].lower() == "bearer ":
+        return authorization[7:].strip() or None
+    return None
+
+
+def sent_key(headers: Mapping[str, str]) -> str | None:
+    """The key a client sent, whatever it is good for: Bearer wins over `x-api-key`."""
+    return bearer(headers.get("Authorization")) or other_key(headers)
+
+
+def other_key(headers: Mapping[str, str]) -> str | None:
+    """The key a client sent anywhere but in `Authorization`."""
+    found = headers.get("x-api-key")
+    if found is not None:
+        return found or None
+    protocols = headers.get("Sec-WebSocket-Protocol")
+    return protocol_key(protocols) if protocols is not None else None
+
+
+def protocol_key(protocols: str) -> str | None:
+    """The key among the subprotocols of a WebSocket handshake."""
+    for part in protocols.split(","):
+        name = part.strip()
+        if name[: len(KEY_PROTOCOL)].lower() == KEY_PROTOCOL:
+            return name[len(KEY_PROTOCOL) :] or None
+    return None
