@@ -29,6 +29,8 @@ from typing import ClassVar
 
 import orjson
 
+from openai_proxy.secrets import vault
+
 
 class ProxyError(Exception):
     """An error of our own, ready to be sent.
@@ -52,6 +54,7 @@ class ProxyError(Exception):
         status: int | None = None,
         cause: str | None = None,
     ) -> None:
+        message = vault.scrub(message)  # a client's or a provider's words may stand in it
         super().__init__(message)
         self.message = message
         self.cause = cause

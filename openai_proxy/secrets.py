@@ -5,6 +5,7 @@ log, an error or a status page asks `scrub` first. Redaction of prompts, which m
 secrets in megabytes of text, is a station of its own (transforms/redaction) that reads `known()`.
 """
 
+import json
 import re
 from collections.abc import Iterable
 from hashlib import sha256
@@ -12,6 +13,16 @@ from hashlib import sha256
 MARK = "[REDACTED]"
 MIN_LENGTH = 6  # a shorter "secret" would blacken ordinary words
 
+PLACEHOLDERS = frozenset(
+    {
+        "anything", "changeme", "dummy-key", "llama.cpp", "lm-studio", "lmstudio", "localai", "no-key",
+        "no-key-required", "not-needed", "not-required", "ollama", "openai", "placeholder", "sk-no-key-required",
+        "string", "whatever", "your-api-key",
+    }
+)  # fmt: skip
+"""What is written where a local server wants some key and looks at none: words, which stand in names of models too."""
+
+_MARK = MARK.encode()
 
 HASHED = "sha256:"
 """What a key begins with that stands in a file as its digest alone."""
@@ -22,6 +33,13 @@ def key_id(key: str) -> str:
     return (key.removeprefix(HASHED) if key.startswith(HASHED) else sha256(key.encode()).hexdigest())[:12]
 
 
+def _forms(secret: str) -> Iterable[bytes]:
+    """`secret` as UTF-8, and as JSON writes it with and without escapes for what is not ASCII."""
+    yield secret.encode("utf-8", "surrogatepass")
+    for ascii_only in (False, True):
+        yield json.dumps(secret, ensure_ascii=ascii_only)[1:-1].encode("utf-8", "surrogatepass")
+
+
 class Vault:
     """Every secret known to this process. Thread-safe: readers see one immutable state at a time."""
 
@@ -30,11 +48,12 @@ class Vault:
         self._rotating: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
         self._known: frozenset[str] = frozenset()
         self._pattern: re.Pattern[str] | None = None
+        self._written: tuple[bytes, ...] = ()  # every secret as it stands in text and in JSON, longest first
         self.version = 0
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Add `secrets`. What was once a secret stays one until the process ends: logs outlive an edit."""
-        fresh = {s for s in secrets if len(s) >= MIN_LENGTH} - self._lasting
+        fresh = {s for s in secrets if len(s) >= MIN_LENGTH and s.lower() not in PLACEHOLDERS} - self._lasting
         if fresh:
             self._lasting |= fresh
             self._compile()
@@ -56,8 +75,10 @@ class Vault:
             return
         # Longest first, so that a secret that contains another is taken out whole.
         ordered = sorted(known, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, ordered)))
+        self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
         self._known = known
+        written = {form for secret in known for form in _forms(secret)}
+        self._written = tuple(sorted(written, key=len, reverse=True))
         self.version += 1
 
     def known(self) -> frozenset[str]:
@@ -68,6 +89,13 @@ class Vault:
         """`text` with every known secret replaced by a short mark."""
         pattern = self._pattern
         return pattern.sub(MARK, text) if pattern is not None else text
+
+    def scrub_body(self, body: bytes) -> bytes:
+        """`body`, text or JSON of our own, with every known secret replaced; the same object where it holds none."""
+        for secret in self._written:
+            if secret in body:
+                body = body.replace(secret, _MARK)
+        return body
 
     def found_in(self, text: str) -> bool:
         """True if `text` holds a known secret."""

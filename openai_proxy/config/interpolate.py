@@ -50,6 +50,22 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(fill, text)
 
 
+def literal(value: Any) -> Any:
+    """`value` written so that it is read back as the very text it is: what a command writes is data.
+
+    Strings, also in lists and mappings. Raises ValueError for `env:NAME`, which no escape turns into text.
+    """
+    if isinstance(value, str):
+        if _WHOLE.match(value):
+            raise ValueError(value)
+        return value.replace("$", "$$")
+    if isinstance(value, dict):
+        return {key: literal(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [literal(item) for item in value]
+    return value
+
+
 def expand_all(
     data: Any, environ: Mapping[str, str], keep: Callable[[Path], bool], path: Path = ()
 ) -> tuple[Any, list[tuple[Path, str]]]:

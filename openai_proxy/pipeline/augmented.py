@@ -112,7 +112,7 @@ async def _answer(context: RequestContext, turn: Turn, document: Mapping[str, An
     body = orjson.dumps(completion)
     context.entry.response(200, ((b"content-type", b"application/json"),))
     context.entry.data(body)
-    await context.reply.send(200, body)
+    await context.reply.send_as_is(200, body)
 
 
 async def _completion(context: RequestContext, answer: agent.Answer) -> dict[str, Any]:

@@ -23,8 +23,9 @@ def command_host(context: RequestContext) -> CommandHost:
     def serves(model: str) -> bool:
         return isinstance(decide(generation, caller, context.endpoint, model), Decision)
 
-    def models() -> dict[str, int]:
-        return {name: len(found) for name, found in context.state.catalog.known().items() if name in connections}
+    def models() -> dict[str, list[str]]:
+        known = context.state.catalog.known()
+        return {name: [str(model.get("id")) for model in known[name]] for name in connections if name in known}
 
     def overridden(keys: Keys) -> str | None:
         for flag, path in FLAGS.items():

@@ -13,6 +13,7 @@ import orjson
 from openai_proxy.errors import BadRequest, Forbidden
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.protocols.json_members import edit, parse_object
+from openai_proxy.secrets import vault
 from openai_proxy.transforms.sessions import Identity, Session, implied, named
 
 if TYPE_CHECKING:  # the commands themselves are imported when the first one is seen
@@ -56,22 +57,23 @@ async def steer(context: RequestContext, body: bytes, document: dict[str, Any]) 
     interactive = _interactive(context, session) or any(call.get("interactive") for call in cleaned.calls)
     if interactive or any(call.name == "hello" for call in cleaned.calls):
         await context.state.catalog.models()  # what is told of the models is to be true in the first second too
-    told = await _obey(context, cleaned, session) if cleaned.calls or cleaned.alone else []
+    said = await _obey(context, cleaned, session) if cleaned.calls or cleaned.alone else []
     greeting = _greeting(context, identity, session) if cleaned.alone or context.endpoint.noticed else []
+    told = [vault.scrub(text) for text in (*greeting, *said)]  # names and targets are the owner's text, or a client's
     context.session = session
     _keep(context, identity, session)
     if cleaned.alone:
         from openai_proxy.pipeline.command_reply import answer
 
         context.entry.request(body)
-        text = "\n".join([*greeting, *told])
+        text = "\n".join(told)
         if context.opening is not None:
             context.state.sessions.begun(context.opening, text, session)
             context.opening = None
         await answer(context, text, document)
         return None
     if _interactive(context, session) and context.endpoint.noticed:
-        context.notice = "\n".join([*greeting, *told])
+        context.notice = "\n".join(told)
     changed = cleaned.applied(body)
     if session.model is not None and session.model != document.get("model"):
         changed = edit(changed, {"model": orjson.dumps(session.model)})

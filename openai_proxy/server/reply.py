@@ -14,6 +14,7 @@ from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
 from openai_proxy.errors import ProxyError
+from openai_proxy.secrets import vault
 from openai_proxy.server.connection import drained
 from openai_proxy.server.headers import lines
 
@@ -69,7 +70,11 @@ class Reply:
     # -- whole answers ----------------------------------------------------------------------------------------------
 
     async def send(self, status: int, body: bytes, content_type: str = JSON, *fields: tuple[str, str]) -> None:
-        """Answer with a body that is at hand; nobody may keep it unless `fields` say how long."""
+        """Answer with words of our own; a secret of the house that got into them is taken out."""
+        await self.send_as_is(status, vault.scrub_body(body), content_type, *fields)
+
+    async def send_as_is(self, status: int, body: bytes, content_type: str = JSON, *fields: tuple[str, str]) -> None:
+        """Answer with a model's words or a file, whole; nobody may keep it unless `fields` say how long."""
         cached = any(name == "Cache-Control" for name, _ in fields)
         head = lines([("Content-Type", content_type), *(() if cached else (_NO_STORE,)), *fields])
         self._together = True

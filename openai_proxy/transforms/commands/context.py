@@ -1,14 +1,19 @@
 """What a command may see and change. What it changes is taken over only when all commands of a message went well."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from openai_proxy.config.interpolate import literal
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.transforms.commands.parser import Call
 from openai_proxy.transforms.sessions import Session, SessionRoute
 
 Keys = tuple[str, ...]
+
+MAX_MODEL_NAME = 256
+_ODD = frozenset(" \"'\\${}<>`")
+"""Characters no provider has in the id of a model."""
 
 
 class CommandError(Exception):
@@ -19,9 +24,9 @@ class CommandError(Exception):
 class CommandHost:
     """What a command knows of the configuration, as far as its caller may know it.
 
-    `connections` are those the caller may use; `serves` tells if a model name leads anywhere for them; `models` is
-    how many models each connection offers; `overridden` names the variable or flag that stands above a setting;
-    `in_file` tells if a setting stands in proxy.yaml.
+    `connections` are those the caller may use; `serves` tells if a model name leads anywhere for them; `models` are
+    the ids each connection lists, as far as they are known; `overridden` names the variable or flag that stands above
+    a setting; `in_file` tells if a setting stands in proxy.yaml.
     """
 
     version: str
@@ -29,7 +34,7 @@ class CommandHost:
     connections: tuple[str, ...]
     augmented: tuple[str, ...]
     serves: Callable[[str], bool]
-    models: Callable[[], Mapping[str, int]]
+    models: Callable[[], Mapping[str, Collection[str]]]
     overridden: Callable[[Keys], str | None]
     in_file: Callable[[Keys], bool]
 
@@ -68,8 +73,14 @@ class CommandContext:
         return scope == "global"
 
     def change_house(self, keys: Keys, value: Any) -> None:
-        """Set (or with None take out) a member of conf/proxy.yaml, and say so if it will not count."""
-        self.edits.members[keys] = value
+        """Set (or with None take out) a member of conf/proxy.yaml, and say so if it will not count.
+
+        What is written is data: nothing in it is read as a variable. Raises CommandError where that cannot be said.
+        """
+        try:
+            self.edits.members[keys] = literal(value)
+        except ValueError:
+            raise CommandError(f'"{str(value)[:80]}" cannot be written to the configuration.') from None
         if (name := self.host.overridden(keys)) is not None:
             self.notes.append(f"It will not count while {name} is set.")
 
@@ -92,9 +103,18 @@ class CommandContext:
         for connection in sorted(self.host.connections, key=len, reverse=True):
             rest = text[len(connection) :]
             if text.startswith(connection) and rest[:1] in (".", ":") and len(rest) > 1:
-                return f"{connection}.{rest[1:]}"
+                return f"{connection}.{self._model_of(connection, rest[1:])}"
         known = ", ".join(self.host.connections)
         raise CommandError(f'"{text[:80]}" is no target. Write connection.model; the connections are: {known}.')
+
+    def _model_of(self, connection: str, name: str) -> str:
+        """`name` as the model of a target; a note is made if `connection` has a list of models without it."""
+        if len(name) > MAX_MODEL_NAME or not _ODD.isdisjoint(name) or not name.isprintable():
+            raise CommandError(f'"{name[:80]}" is no name of a model.')
+        listed = self.host.models().get(connection)
+        if listed and "*" not in name and name not in listed:
+            self.notes.append(f'{connection} does not list "{name[:80]}".{nearest(name, listed)}')
+        return name
 
 
 class CommandRefused(CommandError):

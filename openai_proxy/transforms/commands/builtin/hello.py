@@ -13,8 +13,8 @@ def hello(call: Call, context: CommandContext) -> str:
 
 def banner(host: CommandHost, prefix: str) -> str:
     """Version, backends, and how many models each offers."""
-    counts = host.models()
-    names = [f"{name} ({_models(counts[name])})" if name in counts else name for name in host.connections]
+    listed = host.models()
+    names = [f"{name} ({_models(len(listed[name]))})" if name in listed else name for name in host.connections]
     parts = [f"This is openai_proxy {host.version}."]
     parts.append(f"Backends: {', '.join(names)}." if names else "There is no backend for you.")
     if host.augmented:

@@ -8,6 +8,7 @@ from openai_proxy.transforms.sessions import SessionRoute
 MAX_ROUTES = 50  # of one session
 MAX_TARGETS = 20
 _GLOB = frozenset("*?[")
+_ODD = _GLOB | frozenset("\"'\\${}<>`")
 
 
 @command("create-failover-route", "Make a route, a model name of your own.", "name=N, policy=ordered|round_robin")
@@ -164,8 +165,8 @@ def _name(call: Call) -> str:
     name = call.get("name") or next((value for key, value in call.arguments if key is None), "")
     if not name:
         raise CommandError("Which route? Write name=NAME.")
-    if len(name) > 64 or not _GLOB.isdisjoint(name) or any(c.isspace() or not c.isprintable() for c in name):
-        raise CommandError("The name of a route is one word of at most 64 characters, without wildcards.")
+    if len(name) > 64 or not _ODD.isdisjoint(name) or any(c.isspace() or not c.isprintable() for c in name):
+        raise CommandError("The name of a route is one word of at most 64 letters, digits and dashes.")
     return name
 
 

@@ -93,6 +93,7 @@ def _default_model(context: CommandContext, name: str | None) -> None:
     config = context.host.config
     connection = config.default_connection or (next(iter(config.connections)) if len(config.connections) == 1 else None)
     if name is not None:
+        _must_be_a_model(context, name)
         head, colon, rest = name.partition(":")
         if colon and rest and head in context.host.connections:
             name = rest
@@ -104,6 +105,14 @@ def _default_model(context: CommandContext, name: str | None) -> None:
     if not context.host.in_file(("connections", connection)):
         raise CommandError(f'The backend "{connection}" comes from the environment; no model can be written for it.')
     context.change_house(("connections", connection, "model"), name)
+
+
+def _must_be_a_model(context: CommandContext, name: str) -> None:
+    """What a connection asks for is a model of the provider's. Raises CommandError for a name only this house knows."""
+    if name in context.session.routes or name in context.host.config.routing:
+        raise CommandError(f'"{name[:80]}" is a route. A default for everyone must be a model of a backend.')
+    if name in context.host.augmented:
+        raise CommandError(f'"{name[:80]}" is a model with tools. A default for everyone must be a model of a backend.')
 
 
 def _sentence(told: list[str]) -> str:
