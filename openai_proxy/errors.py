@@ -12,6 +12,7 @@
     └── UpstreamError             502, 504    the provider is the one that failed
         ├── UpstreamUnreachable   502         DNS, refused or reset while connecting
         ├── UpstreamTimeout       504         connect, first byte, idle or total limit passed
+        │   └── DeadlineExceeded  504         the time for the whole turn is over
         ├── UpstreamTLSError      502         certificate or handshake
         ├── UpstreamDisconnected  502         closed or reset before a whole head had come
         ├── UpstreamInvalid       502         not HTTP, bad framing, headers out of bounds
@@ -63,6 +64,14 @@ class ProxyError(Exception):
         self.headers: dict[str, str] = dict(headers or {})
         if status is not None:
             self.status = status  # type: ignore[misc]  # one instance may be more precise than its class
+
+    @property
+    def final(self) -> bool:
+        """True where trying again cannot change the answer, so that clients are told not to (`x-should-retry`).
+
+        OpenAI's SDKs ask three times, Claude Code seven times: silence for a person who waits for a spoken answer.
+        """
+        return self.status in (400, 401, 403, 404, 413)
 
     def payload(self) -> dict[str, dict[str, str | None]]:
         """The error object of the OpenAI API."""
@@ -130,6 +139,11 @@ class UpstreamError(ProxyError):
     type = "upstream_error"
     default_code = "upstream_error"
 
+    @property
+    def final(self) -> bool:
+        """Our own attempts have been made; only a target that rests for a known time is worth another one."""
+        return super().final or (self.status >= 500 and "Retry-After" not in self.headers)
+
 
 class UpstreamUnreachable(UpstreamError):
     default_code = "upstream_unreachable"
@@ -138,6 +152,10 @@ class UpstreamUnreachable(UpstreamError):
 class UpstreamTimeout(UpstreamError):
     status = 504
     default_code = "upstream_timeout"
+
+
+class DeadlineExceeded(UpstreamTimeout):
+    default_code = "deadline_exceeded"
 
 
 class UpstreamTLSError(UpstreamError):

@@ -38,18 +38,18 @@ class Asking:
     async def open_and_read(self, body: dict[str, Any]) -> Chunks:
         """Ask, and read the first piece of the answer."""
         await self.open(body)
-        return await self.read(patient=False)
+        return await self.read()
 
-    async def read(self, *, patient: bool) -> Chunks:
-        """The next chunks; `patient` once text flows: an answer that is being spoken is not cut by the deadline."""
+    async def read(self) -> Chunks:
+        """The next chunks."""
         assert self._reader is not None
-        return await (self._reader.read() if patient else self._within(self._reader.read()))
+        return await self._within(self._reader.read())
 
     async def trailer(self) -> Chunks:
         """What still comes after the finish_reason; nothing that fails here can spoil the answer."""
         assert self._reader is not None
         try:
-            async with asyncio.timeout(TRAILER):
+            async with asyncio.timeout(min(TRAILER, max(0.0, self._deadline.left()))):
                 return await self._reader.read()
         except (TimeoutError, UpstreamError):
             self._reader.ended = True

@@ -1,31 +1,33 @@
 """The time a whole turn may take, and the part of it kept for the answer.
 
-A voice client gives up after a fixed time (home-llm: 90 s for the whole stream), so as the deadline nears the tools
-are withdrawn and the model must answer with what it knows.
+A voice client gives up after a fixed time (home-llm: 90 s for the whole stream), and a person much earlier. So the time
+counts from the request's arrival to the last byte: as it nears, the tools are withdrawn and the model must answer with
+what it knows; when it is over, the turn ends.
 """
 
 import math
 from collections.abc import Callable
 from typing import Final
 
-from openai_proxy.errors import UpstreamTimeout
+from openai_proxy.errors import DeadlineExceeded
 
 _SHARE: Final = 0.25  # of the whole is kept for the last answer …
 _MOST: Final = 15.0  # … but no more seconds than this
 
 
 class Deadline:
-    """Seconds left of a turn; without a limit, infinitely many."""
+    """Seconds left of a turn that began at `started` by `clock`; without a limit, infinitely many."""
 
-    def __init__(self, seconds: float | None, clock: Callable[[], float]) -> None:
+    def __init__(self, seconds: float | None, clock: Callable[[], float], started: float | None = None) -> None:
         self._clock = clock
         self.limited = seconds is not None
-        self._end = clock() + seconds if seconds is not None else math.inf
+        begin = clock() if started is None else started
+        self.end = begin + seconds if seconds is not None else math.inf
         self._reserve = min(seconds * _SHARE, _MOST) if seconds is not None else 0.0
 
     def left(self) -> float:
         """Seconds until the end."""
-        return self._end - self._clock()
+        return self.end - self._clock()
 
     def for_tools(self) -> float:
         """Seconds tools may still take."""
@@ -36,6 +38,11 @@ class Deadline:
         """True once the next round must be the answer."""
         return self.for_tools() <= 0
 
-    def passed(self) -> UpstreamTimeout:
+    def check(self) -> None:
+        """Raises DeadlineExceeded once the time is over."""
+        if self.limited and self.left() <= 0:
+            raise self.passed()
+
+    def passed(self) -> DeadlineExceeded:
         """The error for a turn that took too long."""
-        return UpstreamTimeout("The answer took too long.", code="deadline_exceeded")
+        return DeadlineExceeded("The answer took too long.")

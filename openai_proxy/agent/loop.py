@@ -11,7 +11,7 @@ what streaming would gain, tools that start before the round's end, is little ag
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from openai_proxy.agent import mixed
 from openai_proxy.agent.asking import Asking, Chunks, outcome
@@ -19,7 +19,7 @@ from openai_proxy.agent.calls import Calls, end_soon, sendable
 from openai_proxy.agent.deadline import Deadline
 from openai_proxy.agent.emit import Output
 from openai_proxy.agent.fingerprint import Conversation
-from openai_proxy.agent.plan import Plan, check_request, loops
+from openai_proxy.agent.plan import Plan, check_request, is_structured, loops
 from openai_proxy.agent.rounds import CUT_OFF, Round
 from openai_proxy.agent.status import StatusFeed
 from openai_proxy.agent.turn import Turn
@@ -28,6 +28,9 @@ from openai_proxy.dialects.chat.deltas import is_object
 from openai_proxy.errors import UpstreamError
 from openai_proxy.exchange import UpstreamResponse
 from openai_proxy.tasks import spawn
+
+if TYPE_CHECKING:
+    from openai_proxy.transforms.speech.sentences import Sentences
 
 Flush = AsyncGenerator[None, None]
 """Yields where what has been written may be sent."""
@@ -42,7 +45,7 @@ class Loop:
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
         check_request(turn.body)
-        self._deadline = Deadline(turn.settings.deadline, turn.clock)
+        self._deadline = Deadline(turn.settings.deadline, turn.clock, turn.started)
         self._asking = Asking(turn.ask, self._deadline)
         self._given: list[Any] = list(turn.body.get("messages") or ())
         self._messages = self._given
@@ -56,6 +59,8 @@ class Loop:
         self._rounds = 0  # how many those are
         self._usage: dict[str, Any] | None = None
         self._calls: Calls | None = None
+        self._last = False  # the round that is being asked for must be the answer
+        self._speech = turn.settings.speech and not is_structured(turn.body)
 
     @property
     def acted(self) -> bool:
@@ -70,7 +75,22 @@ class Loop:
     async def open(self) -> UpstreamResponse:
         """Ask for the first time. Raises ProxyError, and UpstreamRefused for an answer that is not 2xx."""
         self._turn.observer.state("waiting")
-        return await self._asking.open(self.plan.request(self._messages, first=True, last=False))
+        self._deadline.check()
+        self._last = self._deadline.near
+        return await self._asking.open(self.plan.request(self._messages, first=True, last=self._last))
+
+    def apologise(self, out: Output) -> None:
+        """End a turn in which nothing has been said with a sentence of our own: its time is over."""
+        out.delta({"content": self._sentences.too_long})
+        out.finish("stop")
+        if self.plan.wants_usage and self._usage is not None:
+            out.usage(self._usage)
+
+    @property
+    def _sentences(self) -> "Sentences":
+        from openai_proxy.transforms.speech.sentences import sentences_for  # with words of many languages
+
+        return sentences_for(self._turn.newest)
 
     def abandon(self) -> None:
         """Let go of a turn that is not run."""
@@ -82,7 +102,6 @@ class Loop:
         calls = self._calls = Calls(self._turn, self.plan, feed, self._deadline)
         settings = self._turn.settings
         chunks: Chunks = []
-        last = False
         try:
             out.role()
             if self.plan.toolbox is not None:
@@ -90,9 +109,17 @@ class Loop:
                 feed.flush()
             yield
             while True:
-                round_ = Round(self.plan, out, strip_reasoning=settings.reasoning == "strip")
-                async for _ in self._read(round_, chunks, calls, out, feed, last=last):
+                round_ = Round(
+                    self.plan,
+                    out,
+                    strip_reasoning=settings.reasoning == "strip",
+                    speech=self._speech,
+                    thinks=self._turn.model in self._turn.thinkers,
+                )
+                async for _ in self._read(round_, chunks, calls, out, feed):
                     yield
+                if (thinks := round_.thinks) is not None:
+                    self._turn.thinkers.seen(self._turn.model, thinks=thinks)
                 self._usage = add_usage(self._usage, round_.usage)
                 async for _ in self._await_tools(calls, out, feed):
                     yield
@@ -101,12 +128,12 @@ class Loop:
                 message, results = self._settled(round_, calls)
                 self._hidden += [message, *results]
                 self._rounds += 1
-                last = self._rounds >= settings.max_tool_rounds or self._deadline.near
+                self._last = self._rounds >= settings.max_tool_rounds or self._deadline.near
                 feed.post("processing_results")
                 feed.flush()
                 yield
                 self._turn.observer.state("waiting")
-                body = self.plan.request([*self._messages, *self._hidden], first=False, last=last)
+                body = self.plan.request([*self._messages, *self._hidden], first=False, last=self._last)
                 # Closed by name: the client may leave at the yield, and the request must not outlive it.
                 async with aclosing(self._watched(self._asking.open_and_read(body), out, feed)) as steps:
                     async for more in steps:
@@ -120,11 +147,11 @@ class Loop:
             await calls.close()
 
     async def _read(
-        self, round_: Round, chunks: list[dict[str, Any]], calls: Calls, out: Output, feed: StatusFeed, *, last: bool
+        self, round_: Round, chunks: list[dict[str, Any]], calls: Calls, out: Output, feed: StatusFeed
     ) -> Flush:
         """Read one answer to its end, `chunks` first; our calls begin as each is complete."""
         clock, heartbeat, asking = self._turn.clock, self._turn.settings.heartbeat, self._asking
-        runs = self.plan.toolbox is not None and not last
+        runs = self.plan.toolbox is not None and not self._last
         streaming = False
         while True:
             for chunk in chunks:
@@ -145,11 +172,11 @@ class Loop:
             if round_.finished:
                 chunks = await asking.trailer()
             elif calls.pending:
-                async with aclosing(self._watched(asking.read(patient=round_.spoke), out, feed)) as steps:
+                async with aclosing(self._watched(asking.read(), out, feed)) as steps:
                     async for chunks in steps:  # noqa: B007  # the last one is the piece that came
                         yield
             else:
-                chunks = await asking.read(patient=round_.spoke)
+                chunks = await asking.read()
         round_.end()
         asking.let_go()
 
@@ -182,9 +209,10 @@ class Loop:
     async def _wait(self, out: Output, feed: StatusFeed) -> Flush:
         """Wait until something happens, or it is time for a heartbeat."""
         try:
-            async with asyncio.timeout(self._until_heartbeat(out)):
+            async with asyncio.timeout(min(self._until_heartbeat(out), max(0.0, self._deadline.left()))):
                 await feed.wake.wait()
         except TimeoutError:
+            self._deadline.check()
             out.heartbeat()
         feed.wake.clear()
         feed.flush()
@@ -212,11 +240,13 @@ class Loop:
                 # Some clients drop calls that end with "stop" (Home Assistant's open_router does).
                 reason = reason if reason in CUT_OFF else "tool_calls"
             elif reason in ("tool_calls", "stop") and round_.has_calls(index):
-                if not out.said:
+                if not (out.said or self._speech):
                     raise UpstreamError("The model kept calling tools and gave no answer.", code="no_answer")
                 reason = "stop"
             elif reason == "tool_calls":
                 reason = "stop"
+            if self._speech and not theirs and not out.said:
+                out.delta({"content": self._sentences.done if calls.acted else self._sentences.nothing}, index)
             if self.plan.choices == 1:
                 self._keep(round_, calls, theirs, out)
             for position, call in enumerate(theirs):

@@ -127,6 +127,12 @@ def is_probe(body: Mapping[str, Any]) -> bool:
     return any(isinstance(n, int | float) and not isinstance(n, bool) and n <= PROBE_TOKENS for n in limits)
 
 
+def is_structured(body: Mapping[str, Any]) -> bool:
+    """True if the answer is asked for as JSON: data, which no person hears as it is."""
+    wanted = body.get("response_format")
+    return isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema")
+
+
 def _relaxed(choice: Any) -> Any:
     """`tool_choice` after the first round."""
     if choice == "none":

@@ -5,14 +5,14 @@ round is whole. Ours begin as soon as each is complete, which is when the next o
 could already be parsed is no sign, since some translators send "{}" before the true arguments.
 """
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from openai_proxy.agent.emit import Output
 from openai_proxy.agent.plan import Owner, Plan
 from openai_proxy.dialects.chat.content import text_of
 from openai_proxy.dialects.chat.errors import error_of
 from openai_proxy.dialects.chat.fold import REASONING, MessageFold
-from openai_proxy.dialects.chat.think import ThinkSplitter
+from openai_proxy.dialects.chat.think import ThinkSplitter, closes_alone
 from openai_proxy.errors import UpstreamError, UpstreamIncomplete
 from openai_proxy.secrets import vault
 
@@ -22,13 +22,22 @@ CUT_OFF: Final = frozenset({"length", "content_filter"})
 _MAX_MESSAGE: Final = 500
 
 
+if TYPE_CHECKING:
+    from openai_proxy.transforms.speech import SpeechFilter
+
+
 class Round:
     """Reads the chunks of one answer."""
 
-    def __init__(self, plan: Plan, out: Output, *, strip_reasoning: bool) -> None:
+    def __init__(
+        self, plan: Plan, out: Output, *, strip_reasoning: bool, speech: bool = False, thinks: bool = False
+    ) -> None:
+        """`speech`: only what can be spoken goes out; `thinks`: the answer begins with thoughts (`Thinkers`)."""
         self._plan = plan
         self._out = out
         self._strip = strip_reasoning
+        self._speech: dict[int, SpeechFilter] | None = {} if speech else None
+        self._thinks = thinks
         self._fold = MessageFold()
         self._think: dict[int, ThinkSplitter] = {}
         self._entries: dict[tuple[int, str], int] = {}  # (choice, member) -> entries numbered so far
@@ -58,7 +67,7 @@ class Round:
                 self._finishing = True  # perhaps: what the word means, the fold says
             delta = choice["delta"] if "delta" in choice else choice.get("message")
             visible = self._visible(index, delta) if delta and isinstance(delta, dict) else None
-            logprobs = choice.get("logprobs")
+            logprobs = choice.get("logprobs") if self._speech is None else None
             if visible or logprobs:
                 self.spoke = True
                 self._out.delta(visible or {}, index, logprobs, chunk)
@@ -101,9 +110,16 @@ class Round:
             raise UpstreamError("The provider broke off its answer.")
         for index, splitter in self._think.items():
             said, thought = splitter.flush()
-            delta = self._delta(said, thought)
+            delta = self._delta(self._spoken(index, said, last=True), thought)
             if delta:
                 self._out.delta(delta, index)
+
+    @property
+    def thinks(self) -> bool | None:
+        """What the answer has shown of the model: it thinks before it says so, it does not, or (None) nothing."""
+        if any(splitter.lone for splitter in self._think.values()):
+            return True
+        return False if self._thinks and self._think else None
 
     def choices(self) -> list[int]:
         """The choices there are. Ollama and llama.cpp give one, whatever `n` asks for."""
@@ -160,10 +176,22 @@ class Round:
         text, thoughts = (value, "") if type(value) is str else text_of(value)
         splitter = self._think.get(index)
         if splitter is None:
-            splitter = self._think[index] = ThinkSplitter()
+            splitter = self._think[index] = ThinkSplitter(inside=self._thinks or closes_alone(text))
         said, more = splitter.feed(text)
-        for name, piece in self._delta(said, thoughts + more).items():
+        for name, piece in self._delta(self._spoken(index, said), thoughts + more).items():
             visible[name] = visible.get(name, "") + piece
+
+    def _spoken(self, index: int, text: str, *, last: bool = False) -> str:
+        """`text` as it goes to the client; with `last` nothing follows in this answer."""
+        if self._speech is None or not (text or last):
+            return text
+        from openai_proxy.transforms.speech import SpeechFilter  # only houses that speak pay for its patterns
+
+        speech = self._speech.get(index)
+        if speech is None:
+            speech = self._speech[index] = SpeechFilter()
+        spoken = speech.feed(text)
+        return spoken + speech.end() if last else spoken
 
     def _delta(self, said: str, thought: str) -> dict[str, Any]:
         delta: dict[str, Any] = {}

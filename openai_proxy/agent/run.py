@@ -23,7 +23,7 @@ from openai_proxy.agent.refusal import NO_RETRY, UpstreamRefused
 from openai_proxy.agent.turn import Turn
 from openai_proxy.dialects.base import Chunk
 from openai_proxy.dialects.chat.chunks import DONE, error_event, event, new_id
-from openai_proxy.errors import InternalError, ProxyError
+from openai_proxy.errors import DeadlineExceeded, InternalError, ProxyError
 from openai_proxy.exchange import Headers
 
 log = logging.getLogger(__name__)
@@ -32,12 +32,15 @@ log = logging.getLogger(__name__)
 class Answer:
     """A turn whose first answer has begun. Drive exactly one of `stream` and `completion`, or `close` it."""
 
-    def __init__(self, turn: Turn, loop: Loop, headers: Headers) -> None:
+    def __init__(self, turn: Turn, loop: Loop, headers: Headers, late: DeadlineExceeded | None = None) -> None:
+        """`late`: the time was over before the first answer came."""
         self._turn = turn
         self._loop = loop
+        self._late = late
         self.headers = headers  # of the first answer: x-request-id and the like
         self.id = new_id()
-        self.error: ProxyError | UpstreamRefused | None = None  # what ended the stream, for the record
+        self.error: ProxyError | UpstreamRefused | None = None  # what ended the turn, for the record
+        self.whole = True  # the client has not been told of it: an answer of our own stands in its place
 
     @property
     def acted(self) -> bool:
@@ -54,7 +57,7 @@ class Answer:
         async with aclosing(self.chunks()) as pieces:
             async for chunks in pieces:
                 yield b"".join([error_event(c["error"]) if "error" in c else event(c) for c in chunks])
-        if self.error is None:
+        if self.whole:
             yield DONE
 
     async def chunks(self) -> AsyncGenerator[list[Chunk], None]:
@@ -62,12 +65,18 @@ class Answer:
         made: list[Chunk] = []
         out = Output(made.append, id=self.id, model=self._turn.model, clock=self._turn.clock)
         payload: dict[str, Any] | None = None
-        async with aclosing(self._loop.run(out, status=self._turn.settings.tool_status)) as steps:
+        async with aclosing(self._steps(out, self._turn.settings.tool_status)) as steps:
             try:
                 async for _ in steps:
                     if made:
                         yield made.copy()
                         made.clear()
+            except DeadlineExceeded as error:
+                self.error = error
+                if out.said:
+                    payload = error.payload()
+                else:
+                    self._loop.apologise(out)
             except (ProxyError, UpstreamRefused) as error:
                 self.error = error
                 payload = error.payload()
@@ -76,18 +85,30 @@ class Answer:
                 self.error = InternalError("The proxy failed.")
                 payload = self.error.payload()
         if payload is not None:
+            self.whole = False
             made.append(payload)
         if made:
             yield made
+
+    async def _steps(self, out: Output, status: str) -> AsyncGenerator[None, None]:
+        if self._late is not None:
+            raise self._late
+        async with aclosing(self._loop.run(out, status=status)) as steps:
+            async for _ in steps:
+                yield
 
     async def completion(self) -> dict[str, Any]:
         """The whole answer as one `chat.completion`. Cancelling it ends everything within 0.2 s."""
         sink = CompletionSink()
         out = Output(sink.put, id=self.id, model=self._turn.model, clock=self._turn.clock)
         try:
-            async with aclosing(self._loop.run(out, status="off")) as steps:
+            async with aclosing(self._steps(out, "off")) as steps:
                 async for _ in steps:
                     continue
+        except DeadlineExceeded as error:
+            self.error = error
+            sink = CompletionSink()  # what had come was no whole answer
+            self._loop.apologise(Output(sink.put, id=self.id, model=self._turn.model, clock=self._turn.clock))
         except ProxyError as error:
             self.error = error
             if self.acted:
@@ -109,10 +130,14 @@ async def start(turn: Turn) -> Answer:
     """Ask the model for the first time and return once it has answered 2xx.
 
     Raises ProxyError where no answer came and UpstreamRefused where it is an error. Nothing of ours has run by then.
+    Where the turn's time is over, it returns, too: the answer is then a sentence of our own.
     """
     loop = Loop(turn)
     try:
         response = await loop.open()
+    except DeadlineExceeded as late:
+        loop.abandon()
+        return Answer(turn, loop, (), late)
     except BaseException:
         loop.abandon()
         raise

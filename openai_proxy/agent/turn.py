@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from openai_proxy.agent.store import TurnStore
+from openai_proxy.agent.thinkers import Thinkers
 from openai_proxy.exchange import UpstreamResponse
 from openai_proxy.tools.base import CallContext, Tool, ToolResult
 
@@ -38,7 +39,7 @@ class Toolbox(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
-    """How the loop behaves; the first six have the names and defaults of a model file's keys. Times in seconds."""
+    """How the loop behaves; the first seven have the names and defaults of a model file's keys. Times in seconds."""
 
     tool_status: str = "chunk"  # chunk | reasoning | off
     reasoning: str = "pass"  # pass | strip
@@ -46,6 +47,7 @@ class LoopSettings:
     max_tool_rounds: int = 10
     tool_timeout: float = 60.0
     deadline: float | None = None
+    speech: bool = False
     concurrency: int = 8  # calls of one turn that run side by side
     same_call_limit: int = 3  # runs of one call with the same arguments in one turn
     heartbeat: float = 5.0  # Home Assistant's clients wait 90 s at least; browsers' proxies cut at 30 to 60 s
@@ -112,4 +114,7 @@ class Turn:
     turns: TurnStore | None = None
     observer: Observer = field(default_factory=Unobserved)
     offered_only: bool = False
+    newest: str = ""  # the person's newest message, whose language sentences of our own are in
+    started: float | None = None  # by `clock`, when the request arrived; None: now
+    thinkers: Thinkers = field(default_factory=Thinkers)
     clock: Callable[[], float] = time.monotonic

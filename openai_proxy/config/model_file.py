@@ -105,7 +105,10 @@ class ModelConfig(Strict):
     tool_timeout: Seconds = Field(default=60, description="Seconds for one call.")
     template_timeout: Seconds = Field(default=3, description="Seconds for one template call.")
     template_cache: Annotated[Number, Field(ge=0)] = Field(default=0, description="Seconds a result may be reused.")
-    deadline: Seconds | None = Field(default=None, description="Seconds for the whole turn.")
+    deadline: Seconds | None = Field(
+        default=None, description="Seconds from a request's arrival to its answer's last byte."
+    )
+    speech: Flag = Field(default=False, description="Answers without anything that cannot be spoken.")
 
     @model_validator(mode="before")
     @classmethod

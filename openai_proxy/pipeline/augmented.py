@@ -1,6 +1,7 @@
 """Answering for an augmented model: assemble the prompt, run the agent, send its one answer."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import orjson
 
 from openai_proxy.agent import run as agent
+from openai_proxy.agent.deadline import Deadline
 from openai_proxy.agent.plan import check_request, is_probe
 from openai_proxy.agent.refusal import NO_RETRY, UpstreamRefused
 from openai_proxy.agent.turn import CallRecord, Turn
@@ -19,6 +21,7 @@ from openai_proxy.pipeline.command_notice import into_completion, into_stream
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.pipeline.passthrough import came_to_an_end, check_answer
 from openai_proxy.pipeline.redacting import clean_round
+from openai_proxy.prompt.assembly import newest_user_text
 from openai_proxy.server.headers import downstream_fields, field, lines, upstream_fields, wire_lines
 from openai_proxy.tools.base import CallContext, ToolResult
 from openai_proxy.transforms.params import shape
@@ -50,8 +53,9 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
     model = context.augmented.models[str(decision.model)]
     state = context.state
     probe = is_probe(document)
+    deadline = Deadline(model.settings.deadline, time.monotonic, context.exchange.started)
     if model.servers and not probe:
-        missing = await state.supervisor.wait_ready(model.servers, SERVER_WAIT)
+        missing = await state.supervisor.wait_ready(model.servers, min(SERVER_WAIT, max(0.0, deadline.for_tools())))
         context.exchange.notes.extend(f"without MCP server '{name}'" for name in missing)
     house = context.augmented.everything.toolbox()
     call_context = CallContext(context.exchange.id, context.exchange.caller.identity)
@@ -65,6 +69,7 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
         known=house.__contains__,
         cache=state.workshop.cache,
         probe=probe,
+        within=max(0.0, deadline.for_tools()),
     )
     body = {**document, "messages": messages}
     return Turn(
@@ -77,6 +82,9 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
         request_id=context.exchange.id,
         turns=state.turns,
         observer=_Watcher(context),
+        newest=newest_user_text(document["messages"]),
+        started=context.exchange.started,
+        thinkers=state.workshop.thinkers,
     )
 
 
@@ -103,6 +111,7 @@ async def _answer(context: RequestContext, turn: Turn, document: Mapping[str, An
             await _stream(context, answer)
             return
         completion = await _completion(context, answer)
+        _note_error(context, answer)
     except UpstreamRefused as refused:
         await _refused(context, refused)
         return
@@ -144,10 +153,14 @@ async def _stream(context: RequestContext, answer: agent.Answer) -> None:
             # Clients seldom ask for it, but records, limits and costs need it, of broken turns too: an event for
             # the record alone.
             entry.data(b"data: %b\n\n" % orjson.dumps({"choices": [], "usage": answer.usage}))
-    if answer.error is not None:
-        exchange.outcome = Outcome.ERROR
-        exchange.error_code = answer.error.code if isinstance(answer.error, ProxyError) else "upstream_refused"
+    _note_error(context, answer)
     await reply.end()
+
+
+def _note_error(context: RequestContext, answer: agent.Answer) -> None:
+    if answer.error is not None:
+        context.exchange.outcome = Outcome.ERROR
+        context.exchange.error_code = answer.error.code if isinstance(answer.error, ProxyError) else "upstream_refused"
 
 
 async def _refused(context: RequestContext, refused: UpstreamRefused) -> None:

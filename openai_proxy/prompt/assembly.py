@@ -64,6 +64,14 @@ def text_of(content: object) -> str:
     return _split(content)[0]
 
 
+def newest_user_text(messages: Sequence[Any]) -> str:
+    """The text of the newest user message; empty if there is none."""
+    for message in reversed(messages):
+        if isinstance(message, Mapping) and message.get("role") == "user":
+            return text_of(message.get("content"))
+    return ""
+
+
 def _split(content: object) -> tuple[str, list[Any]]:
     """(the text of `content`, its parts that are no text)."""
     if isinstance(content, str):

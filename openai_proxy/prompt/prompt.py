@@ -1,5 +1,6 @@
 """The prompt of one augmented model: worked out once per generation, filled in per request."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,16 +48,23 @@ class Prompt:
         known: Callable[[str], bool],
         cache: TemplateCache | None = None,
         probe: bool = False,
+        within: float = math.inf,
     ) -> list[dict[str, Any]]:
         """The client's messages with this prompt before them, as the provider gets them.
 
         `call` and `known` are the house's tools (`Toolbox.run` and `Toolbox.__contains__` fit). A `probe` (a request
-        for a few tokens, contract section 4) waits for no template. Raises BadRequest for messages that are none.
+        for a few tokens, contract section 4) waits for no template, and nobody waits for one longer than `within`
+        seconds. Raises BadRequest for messages that are none.
         """
         if probe:
             ours = self.template.skipped
         else:
             ours = await render(
-                self.template, call, known=known, timeout=self.timeout, cache=cache, cache_seconds=self.cache_seconds
+                self.template,
+                call,
+                known=known,
+                timeout=min(self.timeout, within),
+                cache=cache,
+                cache_seconds=self.cache_seconds,
             )
         return assemble(client, ours=ours, skills=self.skills_text)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from openai_proxy.agent.thinkers import Thinkers
 from openai_proxy.agent.turn import LoopSettings
 from openai_proxy.config.model_file import McpFilter, ModelConfig
 from openai_proxy.config.problems import Problem, did_you_mean
@@ -47,11 +48,12 @@ class AugmentedModels:
 
 
 class Workshop:
-    """What augmented models share and keep over edits: threads for handlers, cached template results."""
+    """What augmented models share and keep over edits: threads for handlers, cached results, what was learnt."""
 
     def __init__(self) -> None:
         self.workers = Workers()
         self.cache = TemplateCache()
+        self.thinkers = Thinkers()
 
 
 class Before(Protocol):

@@ -85,6 +85,9 @@ class Reply:
     async def send_error(self, error: ProxyError) -> None:
         """Answer with an error of our own."""
         fields = [*error.headers.items(), ("x-proxy-error", error.code)]
+        told = {name.lower() for name, _ in (*fields, *self.extra)}
+        if error.final and "x-should-retry" not in told:
+            fields.append(("x-should-retry", "false"))
         await self.send(error.status, error.body(), JSON, *fields)
 
     # -- streamed answers -------------------------------------------------------------------------------------------

@@ -213,7 +213,11 @@ CLIENT_TOOL = {"type": "function", "function": {"name": "theirs", "parameters": 
 
 def turn(upstream: Any, box: Any = None, *, settings: dict[str, Any] | None = None, **given: Any) -> Turn:
     """A turn; `given` are members of the body, or of Turn where it has them."""
-    own = {k: given.pop(k) for k in ("turns", "caller", "observer", "offered_only", "meta") if k in given}
+    own = {
+        k: given.pop(k)
+        for k in ("turns", "caller", "observer", "offered_only", "meta", "newest", "started", "thinkers")
+        if k in given
+    }
     body = {"model": "upstream/m", "messages": [{"role": "user", "content": "hi"}], "stream": True, **given}
     limits: Any = {"tool_status": "off", **(settings or {})}
     return Turn(

@@ -1,12 +1,13 @@
 """The bounds of a turn: rounds, repeated calls, width, time, tokens, and requests for which no tool runs at all."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
 
 from openai_proxy.agent.run import start
-from openai_proxy.errors import UpstreamTimeout
+from openai_proxy.errors import DeadlineExceeded
 from tests.agent.grammar import check
 from tests.agent.support import (
     CLIENT_TOOL,
@@ -15,10 +16,12 @@ from tests.agent.support import (
     asks,
     call_deltas,
     chunk,
+    collect,
     events,
     says,
     stream,
     turn,
+    whole,
 )
 
 
@@ -94,13 +97,63 @@ async def test_a_deadline_withdraws_tools_and_cuts_a_hanging_one() -> None:
     assert upstream.requests[1]["tool_choice"] == "none"
 
 
-async def test_a_deadline_ends_the_waiting_for_a_silent_provider() -> None:
-    with pytest.raises(UpstreamTimeout) as caught:
-        await start(turn(Upstream(asyncio.Event()), Box(a="1"), settings={"deadline": 0.05}))
-    assert caught.value.code == "deadline_exceeded"
-    seen = check(await stream(Upstream([asyncio.Event()]), Box(a="1"), settings={"deadline": 0.05}))
+TOO_LONG = "Sorry, that took too long."
+SILENT: dict[str, list[Any]] = {
+    "no head": [asyncio.Event()],
+    "a head and no word": [[asyncio.Event()]],
+    "thoughts and no word": [[events(chunk({"reasoning_content": "hm"}), done=False), asyncio.Event()]],
+}
+
+
+@pytest.mark.parametrize("name", SILENT)
+async def test_a_deadline_ends_the_waiting_with_a_sentence_where_nothing_was_said(name: str) -> None:
+    seen = check(await stream(Upstream(*SILENT[name]), Box(a="1"), settings={"deadline": 0.05}))
+    assert (seen.content, seen.finish, seen.error) == (TOO_LONG, "stop", None)
+    given = turn(Upstream(*SILENT[name]), Box(a="1"), settings={"deadline": 0.05}, newest="Mach das Licht an")
+    seen = check(await collect(await start(given)))
+    assert seen.content == "Das hat leider zu lange gedauert."
+    answer = await start(turn(Upstream(*SILENT[name]), stream=False, settings={"deadline": 0.05}))
+    said = await answer.completion()
+    assert said["choices"][0]["message"]["content"] == TOO_LONG
+    assert said["choices"][0]["finish_reason"] == "stop"
+    assert isinstance(answer.error, DeadlineExceeded), "but the record knows"
+
+
+async def test_a_deadline_ends_a_stall_after_the_first_word() -> None:
+    half = events(chunk({"content": "It is "}), done=False)
+    seen = check(await stream(Upstream([half, asyncio.Event()]), settings={"deadline": 0.05}))
+    assert (seen.content, seen.finish) == ("It is ", None)
     assert seen.error is not None
     assert seen.error["code"] == "deadline_exceeded"
+    said = await whole(Upstream([half, asyncio.Event()]), settings={"deadline": 0.05})
+    assert said["choices"][0]["message"]["content"] == TOO_LONG, "half an answer is none"
+
+
+async def test_a_deadline_counts_from_the_arrival_of_the_request() -> None:
+    now = time.monotonic()
+    upstream = Upstream(says("Hello."), says("Hello."))
+    seen = check(await collect(await start(turn(upstream, settings={"deadline": 5}, started=now - 6))))
+    assert (seen.content, upstream.requests) == (TOO_LONG, []), "it is over: nobody is asked"
+    seen = check(await collect(await start(turn(upstream, Box(a="1"), settings={"deadline": 5}, started=now - 4))))
+    assert seen.content == "Hello."
+    assert upstream.requests[0]["tool_choice"] == "none", "it is near: no tool may run"
+
+
+async def test_a_tool_that_does_not_end_does_not_outlast_the_deadline() -> None:
+    async def stubborn(arguments: Any, context: Any) -> str:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if released.is_set():
+                    raise
+
+    released = asyncio.Event()
+    upstream = Upstream(asks(("1", "stubborn", "{}")))
+    async with asyncio.timeout(5):
+        seen = check(await stream(upstream, Box(stubborn=stubborn), settings={"deadline": 0.2}))
+    released.set()
+    assert seen.content == TOO_LONG
 
 
 async def test_a_cut_off_call_is_not_run() -> None:

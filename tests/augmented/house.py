@@ -118,6 +118,7 @@ MODELS = {
     "two-rounds": f"tools: {OURS}\nmax_tool_rounds: 2",
     "hasty": f"tools: {OURS}\ntool_timeout: 0.3",
     "deadline": f"tools: {OURS}\ndeadline: 1.5",
+    "spoken": f"tools: {OURS}\nspeech: true\ndeadline: 3",
     "brisk": f"tools: {OURS}\nupstream_model: 'brisk:m-brisk'",
     "idle": f"tools: {OURS}\nupstream_model: 'idle:m-idle'",
     "on-echo": f"tools: {OURS}\nupstream_model: 'echo:echo'",

@@ -15,14 +15,21 @@ class ThinkSplitter:
 
     At most seven characters are ever held back: a beginning that may still become a tag. A tag right after a
     backtick is an answer that talks about the tag, and stays. What is opened and never closed is thought to the end.
+
+    Some chat templates open the tag themselves, in the prompt, so that an answer holds a `</think>` alone, after what
+    was thought. By then that has been handed on as content; the tag goes, and `lone` says that it was seen. With
+    `inside`, such an answer is expected from the start; if no tag comes, it was none, and `flush` gives all of it back
+    as content.
     """
 
-    __slots__ = ("_before", "_held", "_inside")
+    __slots__ = ("_before", "_expected", "_held", "_inside", "lone")
 
-    def __init__(self) -> None:
-        self._inside = False
+    def __init__(self, *, inside: bool = False) -> None:
+        self._inside = inside
+        self._expected: list[str] | None = [] if inside else None  # what is to be given back if no tag comes
         self._held = ""
         self._before = ""  # the character before the held text
+        self.lone = False  # a tag was closed that had not been opened
 
     def feed(self, text: str) -> tuple[str, str]:
         """(content, reasoning) that `text` decides."""
@@ -34,29 +41,47 @@ class ThinkSplitter:
         thought: list[str] = []
         text, self._held = self._held + text, ""
         position = 0
+        closing = text.find(_CLOSE)  # looked for once per tag, or many openings would make it quadratic
         while position < len(text):
-            tag, out = (_CLOSE, thought) if self._inside else (_OPEN, said)
-            at = text.find(tag, position)
+            if 0 <= closing < position:
+                closing = text.find(_CLOSE, position)
+            opening = -1 if self._inside else text.find(_OPEN, position, closing if closing >= 0 else len(text))
+            at, tag = (opening, _OPEN) if opening >= 0 else (closing, _CLOSE)
             if at < 0:
-                cut = len(text) - _partial(text, position, tag)
-                out.append(text[position:cut])
-                if cut > position:
-                    self._before = text[cut - 1]
-                self._held = text[cut:]
+                self._hold(text, position, thought if self._inside else said)
                 break
             end = at + len(tag)
-            if tag is _OPEN and (text[at - 1] if at > position else self._before) == "`":
-                out.append(text[position:end])
+            before = text[at - 1] if at > position else self._before
+            if not self._inside and before == "`":
+                said.append(text[position:end])
+            elif tag is _OPEN:
+                said.append(text[position:at])
+                self._inside = True
             else:
-                out.append(text[position:at])
-                self._inside = not self._inside
+                self.lone = self.lone or not self._inside or self._expected is not None
+                (thought if self._inside else said).append(text[position:at])
+                self._inside, self._expected = False, None
             self._before = ">"
             position = end
+        if self._expected is not None:
+            self._expected += thought
         return "".join(said), "".join(thought)
+
+    def _hold(self, text: str, position: int, out: list[str]) -> None:
+        """The rest of `text` goes to `out`, but for an end that may be the beginning of a tag."""
+        held = _partial(text, position, _CLOSE)
+        cut = len(text) - (held if self._inside else max(held, _partial(text, position, _OPEN)))
+        out.append(text[position:cut])
+        if cut > position:
+            self._before = text[cut - 1]
+        self._held = text[cut:]
 
     def flush(self) -> tuple[str, str]:
         """(content, reasoning) of what was held back when the text ended."""
         held, self._held = self._held, ""
+        if self._expected is not None:
+            expected, self._expected = self._expected, None
+            return "".join(expected) + held, ""
         return ("", held) if self._inside else (held, "")
 
 
@@ -90,9 +115,15 @@ def without_thoughts(text: str) -> str:
     return "".join(kept)
 
 
+def closes_alone(text: str) -> bool:
+    """True if `text` closes a thought that it does not open: all before `</think>` was thought."""
+    closing = text.find(_CLOSE)
+    return closing >= 0 and text[closing - 1 : closing] != "`" and text.find(_OPEN, 0, closing) < 0
+
+
 def split_think(text: str) -> tuple[str, str]:
     """(content, reasoning) of a whole text."""
-    splitter = ThinkSplitter()
+    splitter = ThinkSplitter(inside=closes_alone(text))
     said, thought = splitter.feed(text)
     more_said, more_thought = splitter.flush()
     return said + more_said, thought + more_thought

@@ -235,7 +235,39 @@ def test_any_text_splits_the_same_under_any_cuts(parts: list[str], data: st.Data
     text = "".join(parts)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
     edges = [0, *cuts, len(text)]
-    assert _pieces(*(text[a:b] for a, b in itertools.pairwise(edges))) == split_think(text)
+    for inside in (False, True):
+        assert _pieces(*(text[a:b] for a, b in itertools.pairwise(edges)), inside=inside) == _pieces(
+            text, inside=inside
+        )
+    if "think>" not in text:
+        assert _pieces(text) == (text, "")
+
+
+LONE = {
+    "hm</think>Paris": ("Paris", "hm"),
+    "hm<a</think>Paris<think>b</think>!": ("Paris!", "hm<ab"),
+    "</think>Paris": ("Paris", ""),
+    "`</think>` closes": ("`</think>` closes", ""),
+}
+
+
+@pytest.mark.parametrize("text", LONE)
+def test_an_answer_whose_thoughts_were_opened_by_the_prompt(text: str) -> None:
+    assert split_think(text) == LONE[text]
+    if text[0] == "`":
+        return
+    for cut in range(len(text)):
+        assert _pieces(text[:cut], text[cut:], inside=True) == LONE[text], "where that is known before"
+    splitter = ThinkSplitter()
+    assert "</think>" not in "".join(splitter.feed(letter)[0] for letter in text)
+    assert splitter.lone
+
+
+def test_thoughts_that_were_expected_and_did_not_come() -> None:
+    splitter = ThinkSplitter(inside=True)
+    assert [splitter.feed("Par"), splitter.feed("is</thi")] == [("", "Par"), ("", "is")]
+    assert splitter.flush() == ("Paris</thi", "")
+    assert not splitter.lone
 
 
 def test_plain_text_is_never_held_back() -> None:
@@ -251,7 +283,7 @@ def test_the_fold_moves_thoughts_for_clients_only() -> None:
     assert result.turn()["content"] == "<think>hm</think>Paris"
 
 
-def _pieces(*pieces: str) -> tuple[str, str]:
-    splitter = ThinkSplitter()
+def _pieces(*pieces: str, inside: bool = False) -> tuple[str, str]:
+    splitter = ThinkSplitter(inside=inside)
     out = [splitter.feed(p) for p in pieces] + [splitter.flush()]
     return "".join(o[0] for o in out), "".join(o[1] for o in out)

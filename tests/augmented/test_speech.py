@@ -1,0 +1,43 @@
+"""Spoken answers through the daemon: every API hears the same, and nothing that cannot be said."""
+
+from typing import Any
+
+import pytest
+
+from tests.augmented.talk import MODE_IDS, MODES, ask, chat, conversation, says
+from tests.harness.daemon import Daemon
+from tests.harness.plays import HOLD
+from tests.harness.upstream import Upstream
+
+both_modes = pytest.mark.parametrize("stream", MODES, ids=MODE_IDS)
+MARKED = "**Six** lights are on [1]:\n\n- [Hall](https://a.example) 💡\n- `kitchen`\n\n| a | b |\n|---|---|\n| 1 | 2 |"
+HEARD = "Six lights are on:\n\nHall.\nkitchen.\n\na, b.\n1, 2."
+
+
+@both_modes
+def test_no_mark_reaches_the_client(house: Daemon, upstream: Upstream, stream: bool) -> None:
+    play = conversation(upstream, ("**One** moment.", [("c1", "double", '{"number":3}')]), MARKED, stream=stream)
+    assert chat(house, "spoken", play, stream=stream).content == f"One moment.\n\n{HEARD}"
+
+
+@both_modes
+def test_structured_output_stays_as_it_is(house: Daemon, upstream: Upstream, stream: bool) -> None:
+    play = conversation(upstream, '{"a":"**b**"}', stream=stream)
+    kind = {"response_format": {"type": "json_object"}}
+    assert chat(house, "spoken", play, stream=stream, **kind).content == '{"a":"**b**"}'
+
+
+@both_modes
+def test_silence_is_a_sentence_in_the_language_of_the_question(house: Daemon, upstream: Upstream, stream: bool) -> None:
+    asked: Any = [{"role": "user", "content": "Mach bitte das Licht an"}]
+    play = conversation(upstream, "", stream=stream)
+    assert chat(house, "spoken", play, stream=stream, messages=asked).content == "Darauf habe ich keine Antwort."
+    seen = chat(house, "spoken", upstream.play(HOLD), stream=stream, messages=asked)
+    assert seen.content == "Das hat leider zu lange gedauert."
+
+
+def test_other_apis_hear_the_same(house: Daemon, upstream: Upstream) -> None:
+    play = upstream.rounds(says(MARKED, stream=False))
+    body: dict[str, Any] = {"max_tokens": 99, "messages": [{"role": "user", "content": "Hi"}]}
+    answer = ask(house, "augmented/spoken", play, stream=False, path="/v1/messages", **body)
+    assert answer.json()["content"] == [{"type": "text", "text": HEARD}]
