@@ -26,7 +26,7 @@ T = TypeVar("T")
 class Answer:
     """An answer that is not simply 200 with JSON."""
 
-    body: Any = None  # bytes are sent as they are, anything else as JSON
+    body: Any = None  # bytes are sent as they are, anything else as JSON without the secrets of the house
     status: int = 200
     content_type: str = "application/json"
     fields: tuple[tuple[str, str], ...] = ()

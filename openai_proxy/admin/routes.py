@@ -144,5 +144,8 @@ def handler_of(route: Route) -> Handler:
 
 
 async def _send(reply: Reply, answer: Answer) -> None:
-    body = answer.body if isinstance(answer.body, bytes) else orjson.dumps(answer.body, default=str)
-    await reply.send(answer.status, body, answer.content_type, ("X-Content-Type-Options", "nosniff"), *answer.fields)
+    fields = (("X-Content-Type-Options", "nosniff"), *answer.fields)
+    if isinstance(answer.body, bytes):
+        await reply.send_as_is(answer.status, answer.body, answer.content_type, *fields)
+    else:
+        await reply.send(answer.status, orjson.dumps(answer.body, default=str), answer.content_type, *fields)

@@ -30,7 +30,11 @@ from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.errors import Forbidden, Misdirected, Unauthorized
 from openai_proxy.exchange import Caller
 
-_FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
+_FORWARDING = frozenset(
+    {"cf-connecting-ip", "client-ip", "forwarded", "true-client-ip", "via", "x-client-ip", "x-cluster-client-ip",
+     "x-forwarded", "x-original-host", "x-real-ip"}
+)  # fmt: skip
+"""Header fields that a reverse proxy adds, besides all that begin with `x-forwarded-`."""
 
 
 class NotAsked(Unauthorized):
@@ -162,7 +166,7 @@ class Gate:
             not is_loopback(remote)
             or host is None
             or not is_loopback_name(host)
-            or any(name in headers for name in _FORWARDING)
+            or any(_forwards(name.lower()) for name in headers)
         ):
             raise Forbidden(
                 "Without an admin key only programs on the proxy's own machine are answered. Set admin_api_keys, or "
@@ -186,6 +190,10 @@ class Gate:
                 "Web pages of this origin are not served. Add it to cors.origins to allow it.",
                 code="origin_not_allowed",
             )
+
+
+def _forwards(name: str) -> bool:
+    return name in _FORWARDING or name.startswith("x-forwarded-")
 
 
 def _no_key() -> Unauthorized:

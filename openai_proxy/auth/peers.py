@@ -5,7 +5,7 @@ and to rebound DNS (Ollama's CVE-2024-28224 is what happens without the Host rul
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -23,6 +23,13 @@ _PRIVATE: tuple[Network, ...] = tuple(
     )
 )  # fmt: skip
 _SAFE_SUFFIXES = (".local", ".lan", ".home.arpa", ".internal", ".localhost")
+UNKNOWN = "unknown"
+"""The address of a caller whose proxies did not say it so that it could be read: in no network at all."""
+
+_FORWARDED_PAIR = re.compile(
+    r"""[ \t]*(?:([!#$%&'*+.^_`|~0-9A-Za-z-]+)=("(?:[^"\\]|\\.)*+"|[!#$%&'*+.^_`|~0-9A-Za-z-]+))?[ \t]*([;,]|\Z)"""
+)
+_NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?")
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{1,5}))?\Z")
 
 
@@ -87,18 +94,71 @@ def host_rule(allowed: str | Iterable[str]) -> Callable[[str], bool]:
 
 
 def remote_address(peer: str, headers: Mapping[str, str], trusted: tuple[Network, ...]) -> str:
-    """The caller's address: the peer, or the last hop of X-Forwarded-For that is not one of our trusted proxies."""
+    """The caller's address: the peer, or the last hop before it that is not one of our trusted proxies.
+
+    Hops are read from `X-Forwarded-For` and `Forwarded` (RFC 7239), across all lines of either, from the right: what
+    stands further left, a caller may have made up. UNKNOWN where a hop that counts cannot be read; where both headers
+    came and differ, the one that is not of the house counts.
+    """
     if not trusted or not _within(peer, trusted):
         return peer
-    remote = peer
-    for hop in reversed(headers.get("X-Forwarded-For", "").split(",")):
-        hop = hop.strip()
-        if not hop or _parse(hop) is None:
-            break
+    listed = field_lines(headers, "X-Forwarded-For")
+    forwarded = field_lines(headers, "Forwarded")
+    found: list[str] = []
+    if any(line.strip() for line in listed):
+        found.append(_last_untrusted([hop.strip() for hop in ",".join(listed).split(",")], trusted))
+    if any(line.strip() for line in forwarded):
+        found.append(_last_untrusted(forwarded_for(",".join(forwarded)), trusted))
+    return next((remote for remote in found if not is_private(remote)), found[0]) if found else peer
+
+
+def _last_untrusted(hops: Sequence[str], trusted: tuple[Network, ...]) -> str:
+    remote = UNKNOWN
+    for hop in reversed(hops):
+        if _parse(hop) is None:
+            return UNKNOWN
         remote = hop
         if not _within(hop, trusted):
             break
     return remote
+
+
+def field_lines(headers: Mapping[str, str], name: str) -> list[str]:
+    """The values of every line of a header: one by one, where `headers` keeps them apart."""
+    lines = getattr(headers, "getall", None)
+    if lines is not None:
+        return list(lines(name, ()))
+    return [headers[name]] if name in headers else []
+
+
+def forwarded_for(value: str) -> list[str]:
+    """The address in `for` of each element of a `Forwarded` header (RFC 7239 §4), a port taken off.
+
+    UNKNOWN in place of an element that has none, more than one, or one that is hidden ("_hidden", "unknown"); and of
+    everything, where the header is malformed.
+    """
+    found: list[str] = []
+    position, element = 0, 0
+    name = UNKNOWN
+    while position <= len(value):
+        pair = _FORWARDED_PAIR.match(value, position)
+        if pair is None:
+            return [UNKNOWN]
+        position = pair.end()
+        if pair[1] is not None and pair[1].lower() == "for":
+            element += 1
+            name = _node(pair[2]) if element == 1 else UNKNOWN
+        if pair[3] != ";":
+            found.append(name)
+            name, element = UNKNOWN, 0
+            if not pair[3]:
+                break
+    return found
+
+
+def _node(value: str) -> str:
+    match = _NODE.fullmatch(value[1:-1] if value.startswith('"') else value)
+    return (match[1] or match[2]) if match is not None else UNKNOWN
 
 
 def _within(address: str, networks: tuple[Network, ...]) -> bool:

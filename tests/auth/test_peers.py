@@ -5,8 +5,10 @@ from ipaddress import ip_address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from openai_proxy.auth.peers import (
+    UNKNOWN,
     host_name,
     host_rule,
     is_house_name,
@@ -119,14 +121,57 @@ TRUSTED = networks(["10.0.0.0/8", "192.168.1.7", "fd00::/8"])
         ("fd00::1", "2001:db8::5, 192.168.1.7", "2001:db8::5"),
         ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3"),
         ("10.0.0.1", "", "10.0.0.1"),
-        ("10.0.0.1", "1.1.1.1, unknown", "10.0.0.1"),
-        ("10.0.0.1", "1.1.1.1, , 10.0.0.2", "10.0.0.2"),
+        # What cannot be read is nobody's address: it must not turn a caller into our proxy.
+        ("10.0.0.1", "1.1.1.1, unknown", UNKNOWN),
+        ("10.0.0.1", "8.8.8.8:1234", UNKNOWN),
+        ("10.0.0.1", "8.8.8.8,", UNKNOWN),
+        ("10.0.0.1", "[2001:db8::1]", UNKNOWN),
+        ("10.0.0.1", "1.1.1.1, , 10.0.0.2", UNKNOWN),
+        ("10.0.0.1", "unknown, 1.1.1.1", "1.1.1.1"),  # further left it does not matter
     ],
 )
 def test_whose_address_a_forwarded_request_has(peer: str, forwarded: str, remote: str) -> None:
     assert remote_address(peer, {"X-Forwarded-For": forwarded}, TRUSTED) == remote
     assert remote_address(peer, {"X-Forwarded-For": forwarded}, ()) == peer
     assert remote_address(peer, {}, TRUSTED) == peer
+
+
+@pytest.mark.parametrize(
+    ("lines", "remote"),
+    [
+        ([("X-Forwarded-For", "192.168.1.9"), ("X-Forwarded-For", "8.8.8.8")], "8.8.8.8"),
+        ([("X-Forwarded-For", "8.8.8.8"), ("X-Forwarded-For", "10.0.0.2")], "8.8.8.8"),
+        ([("X-Forwarded-For", "192.168.1.9"), ("x-forwarded-for", "")], UNKNOWN),
+        ([("X-Forwarded-For", "10.0.0.2"), ("X-Forwarded-For", "10.0.0.3")], "10.0.0.2"),
+        ([("Forwarded", "for=8.8.8.8")], "8.8.8.8"),
+        ([("Forwarded", "for=192.168.1.9"), ("Forwarded", "for=8.8.8.8;proto=http")], "8.8.8.8"),
+        ([("Forwarded", 'proto=http; For="[2001:db8:cafe::17]:4711" ;by=10.0.0.1, for=10.0.0.2')], "2001:db8:cafe::17"),
+        ([("Forwarded", "for=8.8.8.8:80")], UNKNOWN),  # a port needs quotes
+        ([("Forwarded", 'for="8.8.8.8:80"')], "8.8.8.8"),
+        ([("Forwarded", "for=unknown")], UNKNOWN),
+        ([("Forwarded", "for=_hidden")], UNKNOWN),
+        ([("Forwarded", "for=8.8.8.8,")], UNKNOWN),
+        ([("Forwarded", "for=192.168.1.9, proto=https")], UNKNOWN),
+        ([("Forwarded", "for=192.168.1.9;for=8.8.8.8")], UNKNOWN),
+        ([("Forwarded", 'for="192.168.1.9')], UNKNOWN),
+        ([("Forwarded", "192.168.1.9")], UNKNOWN),
+        ([("X-Forwarded-For", "192.168.1.9"), ("Forwarded", "for=8.8.8.8")], "8.8.8.8"),
+        ([("X-Forwarded-For", "8.8.8.8"), ("Forwarded", "for=192.168.1.9")], "8.8.8.8"),
+        ([("X-Forwarded-For", "192.168.1.9"), ("Forwarded", "for=192.168.1.9")], "192.168.1.9"),
+        ([("X-Forwarded-For", ""), ("X-Forwarded-For", " ")], "10.0.0.1"),
+    ],
+)
+def test_all_lines_count_from_the_right(lines: list[tuple[str, str]], remote: str) -> None:
+    assert remote_address("10.0.0.1", CIMultiDict(lines), TRUSTED) == remote
+    assert not is_private(UNKNOWN)
+    assert not is_loopback(UNKNOWN)
+
+
+@given(st.text(st.sampled_from('for=;,"\\ .:[]18_a\t'), max_size=60))
+def test_any_header_is_read_or_unreadable(value: str) -> None:
+    for name in ("Forwarded", "X-Forwarded-For"):
+        found = remote_address("10.0.0.1", {name: value}, TRUSTED)
+        assert found == UNKNOWN or ip_address(found)
 
 
 def test_a_network_may_be_written_by_one_of_its_hosts() -> None:

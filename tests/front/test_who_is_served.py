@@ -69,6 +69,37 @@ def test_an_odd_forwarded_address_is_no_way_in(locked: Daemon, upstream: Upstrea
     assert ask(locked, upstream, ("X-Forwarded-For", peer))[0].status in {400, 401, 403}
 
 
+@pytest.mark.parametrize("value", ["8.8.8.8:1234", "unknown", "8.8.8.8,", "192.168.1.1, ", "[::1]:80", "10.0.0.1 x"])
+def test_a_forwarded_address_that_cannot_be_read_closes_the_door(
+    daemon: Daemon, upstream: Upstream, value: str
+) -> None:
+    answer, asked = ask(daemon, upstream, ("X-Forwarded-For", value))
+    check_error(answer, 403, "peer_not_allowed")
+    assert asked == 0
+    assert daemon.get("/admin/status", headers=[("X-Forwarded-For", value)]).status in {401, 403}
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ([("X-Forwarded-For", "192.168.1.1"), ("X-Forwarded-For", "8.8.8.8")], 403),
+        ([("X-Forwarded-For", "8.8.8.8"), ("x-forwarded-for", "192.168.1.1")], 200),
+        ([("X-Forwarded-For", "192.168.1.1"), ("X-Forwarded-For", "127.0.0.2")], 200),
+        ([("X-Forwarded-For", "8.8.8.8"), ("X-Forwarded-For", "127.0.0.2")], 403),
+        ([("Forwarded", "for=192.168.1.1"), ("Forwarded", "for=8.8.8.8")], 403),
+        ([("Forwarded", 'for="[2001:db8::1]:99"')], 403),
+        ([("Forwarded", "for=192.168.1.1;proto=http")], 200),
+        ([("Forwarded", "for=unknown")], 403),
+        ([("Forwarded", "for=192.168.1.1"), ("X-Forwarded-For", "8.8.8.8")], 403),
+    ],
+)
+def test_forwarded_addresses_are_read_across_all_lines_from_the_right(
+    daemon: Daemon, upstream: Upstream, lines: list[tuple[str, str]], status: int
+) -> None:
+    answer, asked = ask(daemon, upstream, *lines)
+    assert (answer.status, asked) == (status, int(status == 200))
+
+
 def test_with_keys_a_public_peer_is_served(locked: Daemon, upstream: Upstream) -> None:
     assert ask(locked, upstream, ("X-Forwarded-For", "8.8.8.8"), key=KEY)[0].status == 200
 
