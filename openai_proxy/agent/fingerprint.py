@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import orjson
 
+from openai_proxy.dialects import json_text
+
 _SIZE: Final = 16
 _IGNORED: Final = frozenset({"system", "developer"})
 
@@ -21,7 +23,7 @@ def canonical(arguments: Any) -> str:
         if not text:
             return "{}"
         try:
-            arguments = orjson.loads(text)
+            arguments = json_text.loads(text)
         except ValueError:
             return text
     if arguments is None:
@@ -29,7 +31,7 @@ def canonical(arguments: Any) -> str:
     try:
         return orjson.dumps(_plain(arguments), option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
     except (TypeError, ValueError):
-        return repr(arguments)
+        return repr(arguments)  # integers beyond 64 bits among them
 
 
 def _plain(value: Any) -> Any:

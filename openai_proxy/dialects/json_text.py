@@ -34,6 +34,17 @@ def loads(data: bytes | str, *, exact: bool = True) -> Any:
     return _by_the_letter(encoded.decode()) if exact and holds_long_number(encoded) else value
 
 
+def with_exact_numbers(document: dict[str, Any], data: bytes) -> dict[str, Any]:
+    """`document`, which orjson read from `data`; read again where `data` may hold integers beyond 64 bits."""
+    if not holds_long_number(data):
+        return document
+    try:
+        again = loads(data)
+    except ValueError:
+        return document
+    return again if isinstance(again, dict) else document
+
+
 def _by_the_letter(text: str) -> Any:
     try:
         return json.loads(text, strict=False, parse_constant=_no_number)

@@ -12,6 +12,8 @@ I/O. Rules and the complaints they come from:
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
+from openai_proxy.dialects import json_text
+
 Dialect = Literal["openai", "anthropic", "gemini"]
 
 MAX_DEPTH: Final = 24  # levels of nested schemas that are sent; below, anything is allowed
@@ -26,6 +28,7 @@ _ONE: Final = frozenset(
 _MANY: Final = frozenset({"allOf", "anyOf", "oneOf", "prefixItems", "items"})
 _NAMED: Final = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 
+_MAX_LISTED: Final = 64  # values of an enum that are named in a description
 _COMBINATORS: Final = ("oneOf", "anyOf", "allOf")
 _NOT_AT_ROOT: Final = frozenset(
     {*_COMBINATORS, "not", "enum", "const", "if", "then", "else", "$ref", "dependentSchemas"}
@@ -268,11 +271,7 @@ def _gemini(schema: dict[str, Any]) -> dict[str, Any]:
     if isinstance(branches := schema.get("anyOf"), list):
         _nullable_union(schema, branches)
     if isinstance(values := schema.get("enum"), list):
-        schema["enum"] = [str(v) for v in values if isinstance(v, str | int | float) and str(v)]
-        if schema["enum"]:
-            schema["type"] = "string"  # Gemini has enums of strings only
-        else:
-            del schema["enum"]
+        _string_enum(schema, values)
     allowed = _GEMINI_FORMATS.get(str(schema.get("type")), frozenset())
     if schema.get("format") not in allowed:
         schema.pop("format", None)
@@ -281,6 +280,19 @@ def _gemini(schema: dict[str, Any]) -> dict[str, Any]:
     if schema.get("type") == "object" and schema.get("properties") == {}:
         del schema["properties"]
     return {key: value for key, value in schema.items() if key in _GEMINI_KEYS}
+
+
+def _string_enum(schema: dict[str, Any], values: list[Any]) -> None:
+    """Gemini has enums of strings only. Other values are said in words: as strings they would come back as strings."""
+    del schema["enum"]
+    texts = [value for value in values if isinstance(value, str) and value]
+    if texts and schema.get("type", "string") == "string":
+        schema["enum"] = texts
+        schema["type"] = "string"
+        return
+    listed = ", ".join(json_text.text(value) for value in values[:_MAX_LISTED] if value is not None)
+    if listed:
+        schema["description"] = f"{schema.get('description') or ''} One of: {listed}.".strip()
 
 
 def _merge(schema: dict[str, Any], branch: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from openai_proxy.agent.plan import check_request, is_probe
 from openai_proxy.agent.refusal import NO_RETRY, UpstreamRefused
 from openai_proxy.agent.turn import CallRecord, Turn
 from openai_proxy.decision.decide import Decision
+from openai_proxy.dialects import json_text
 from openai_proxy.errors import BadRequest, ProxyError, UpstreamError
 from openai_proxy.exchange import Headers, Outcome, Target, UpstreamRequest, UpstreamResponse
 from openai_proxy.fastpath.stream_end import error_event
@@ -31,7 +32,7 @@ from openai_proxy.upstream.inprocess import BytesResponse
 SERVER_WAIT = 5.0
 """Seconds a request waits for MCP servers that are still starting; then it goes on without them."""
 
-_OURS = ("stream", "stream_options", "tools")
+_OURS = ("stream", "tools")
 """Members of an upstream request that the loop itself decides, whatever `params` say."""
 
 _NOT_FOR_US = frozenset({b"accept-encoding", b"content-type", b"content-encoding", b"accept"})
@@ -211,9 +212,9 @@ class _Asking:
                 shaped = shape(body, decision.rules[target.connection]).applied(body)
                 shaped.update({name: body[name] for name in _OURS if name in body})
                 shaped["model"] = target.model or decision.name
-                sent = clean_round(context, orjson.dumps(shaped), shaped)
-            except TypeError:  # lone surrogates, 255 levels: fine to pass on untouched, but not to write anew
-                message = "The request holds text that is no Unicode, or is nested too deeply."
+                sent = clean_round(context, json_text.dumps(shaped), shaped)
+            except (TypeError, RecursionError):  # fine to pass on untouched, but not to write anew
+                message = "The request is nested too deeply."
                 raise BadRequest(message, code="invalid_json") from None
             fields = [f for f in upstream_fields(context.request.raw_headers) if f[0].lower() not in _NOT_FOR_US]
             fields += [(b"Content-Type", b"application/json"), (b"Accept-Encoding", b"identity")]
@@ -253,8 +254,8 @@ class _Watcher:
     def tool_call(self, record: CallRecord) -> None:
         """One of our calls has ended."""
         try:
-            arguments = orjson.loads(record.arguments or "{}")
-        except orjson.JSONDecodeError:
+            arguments: Any = json_text.loads(record.arguments or "{}")
+        except ValueError:
             arguments = record.arguments
         self._context.entry.tool_call(
             record.tool, arguments, record.result, record.seconds * 1000, record.status, record.id

@@ -17,8 +17,10 @@ from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.records.recording.entry import Entry
 from openai_proxy.server.headers import downstream_fields, field, upstream_fields, wire_lines
 from openai_proxy.server.reply import Reply
+from openai_proxy.upstream.answers import EndsInWords
 from openai_proxy.upstream.failover import Opened, open_first
 from openai_proxy.upstream.openai import OpenAIProvider
+from openai_proxy.upstream.refusals import is_moderation
 
 MAX_ERROR_BODY = 64 * 1024
 """An error body up to this size is read whole and searched for our key (contract §3)."""
@@ -101,7 +103,7 @@ async def _body(response: UpstreamResponse, read: list[bytes], reply: Reply, exc
             await reply.end()  # the message was whole; what broke is the connection
             return
         error = came_to_an_end(caught, reply, exchange)
-        if not await end_with_error(error, reply, exchange, response.headers, last):
+        if not await end_with_error(error, reply, exchange, response, last):
             reply.abort()
         return
     await reply.end()
@@ -135,11 +137,19 @@ def came_to_an_end(caught: UpstreamError | asyncio.CancelledError, reply: Reply,
     return exchange.cut
 
 
-async def end_with_error(error: ProxyError, reply: Reply, exchange: Exchange, headers: Headers, last: bytes) -> bool:
-    """End a broken event stream with an error event, where one can stand; True if it did."""
-    if reply.http10 or reply.announced_length or not is_event_stream(headers) or not at_boundary(last):
+async def end_with_error(
+    error: ProxyError, reply: Reply, exchange: Exchange, response: UpstreamResponse, last: bytes
+) -> bool:
+    """End a broken stream with an error in its API's own shape, where one can stand; True if it did."""
+    if reply.http10 or reply.announced_length:
         return False
-    await reply.write(error_event(error, exchange.path))
+    if isinstance(response, EndsInWords):
+        ending = response.broken(error)
+    elif is_event_stream(response.headers) and at_boundary(last):
+        ending = error_event(error, exchange.path)
+    else:
+        return False
+    await reply.write(ending)
     await reply.end()
     return True
 
@@ -171,13 +181,15 @@ async def check_answer(opened: Opened) -> list[bytes]:
     keys = _ours(opened)
     if not keys:  # there is none, or the caller's own went up
         return []
-    if status in (401, 403):
+    if status == 401:
         raise UpstreamAuthError(f"{who} refused its API key.")
     read: list[bytes] = []
     size = 0
     while size <= MAX_ERROR_BODY and (piece := await response.chunk()):
         read.append(piece)
         size += len(piece)
+    if status == 403 and not is_moderation(b"".join(read)):
+        raise UpstreamAuthError(f"{who} refused its API key.")
     if size <= MAX_ERROR_BODY and _holds(b"".join(read), keys, response.headers):
         raise UpstreamAuthError(f"{who} answered with an error that holds its API key.")
     return read

@@ -46,7 +46,8 @@ async def serve(context: RequestContext, decision: Decision, document: Document)
     if decision.endpoint.name == "count_tokens":
         await context.reply.send(200, orjson.dumps({"input_tokens": estimate_tokens(document.members)}))
         return
-    request = dialect(decision.endpoint.dialect).read_request(context.endpoint.path, document.members)
+    members = json_text.with_exact_numbers(document.members, document.plain)
+    request = dialect(decision.endpoint.dialect).read_request(context.endpoint.path, members)
     if request.dropped:
         context.reply.extra.append(("x-proxy-dropped", ", ".join(request.dropped)))
     if decision.kind is Kind.AUGMENTED:

@@ -10,9 +10,8 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-import orjson
-
 from openai_proxy.config.problems import did_you_mean
+from openai_proxy.dialects import json_text
 from openai_proxy.dialects.tool_schema import tool_for
 from openai_proxy.tools.base import CallContext, Tool, ToolResult
 from openai_proxy.tools.handler import Handler, describe, handler_tool
@@ -206,8 +205,8 @@ def parse_arguments(arguments: str | Mapping[str, Any] | None) -> dict[str, Any]
     if len(arguments) > MAX_ARGUMENT_BYTES:
         raise ValueError("The arguments are too large.")
     try:
-        value = orjson.loads(arguments)
-    except (ValueError, RecursionError):
+        value = json_text.loads(arguments)
+    except ValueError:
         raise ValueError("The arguments are not valid JSON; send one JSON object.") from None
     if value is None:
         return {}

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from openai_proxy.dialects.base import AnswerReader, Chunk
 from openai_proxy.dialects.reading import MAX_ANSWER
-from openai_proxy.errors import UpstreamError, UpstreamInvalid
+from openai_proxy.errors import ProxyError, UpstreamError, UpstreamInvalid
 from openai_proxy.exchange import Headers, UpstreamResponse
 
 MAX_ERROR: Final = 1 << 20
@@ -25,6 +25,15 @@ class HasChunks(Protocol):
 
         Raises the UpstreamError family.
         """
+        ...
+
+
+@runtime_checkable
+class EndsInWords(Protocol):
+    """A stream that was translated here, and knows how it ends in its API where something breaks it."""
+
+    def broken(self, error: ProxyError) -> bytes:
+        """The end that says so; only between two pieces."""
         ...
 
 

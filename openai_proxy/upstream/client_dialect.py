@@ -99,7 +99,7 @@ class WrittenStream:
         self._response.close()
 
     def broken(self, error: ProxyError) -> bytes:
-        """How this stream ends where `error` broke it; only between two pieces."""
+        """See answers.EndsInWords."""
         return self._writer.error(error.payload()["error"])
 
 

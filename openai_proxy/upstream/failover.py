@@ -4,6 +4,7 @@
     408, 409, 5xx answered                  up to max_retries      then       then          whose body can be resent
     429 answered                            if it is all there is  at once    then          whose body can be resent
     401, 402, 403 to a key of ours          no                     at once    then          whose body can be resent
+    403 for what was said (moderation)      it is the answer
     DNS, refused, TLS, connect timeout      no                     no         yes           any (nothing was sent)
     break or timeout with the body sent     no                     no         yes           chat and embeddings
     any other answer                        it is the answer
@@ -34,7 +35,7 @@ from openai_proxy.secrets import key_id
 from openai_proxy.upstream.health import Health, Opened, Upstreams
 from openai_proxy.upstream.learning import REFUSALS as LESSON_STATUSES
 from openai_proxy.upstream.learning import Reconsiders
-from openai_proxy.upstream.refusals import CURIOSITY, PATIENCE, Peeked, body_says, retry_after, said
+from openai_proxy.upstream.refusals import CURIOSITY, PATIENCE, Peeked, body_says, is_moderation, retry_after, said
 
 REFUSALS = frozenset({401, 402, 403, 429})
 RETRYABLE = frozenset({408, 409, 429, *range(500, 600)})
@@ -148,6 +149,10 @@ class _Attempts:
                 return opened
             wait = retry_after(opened.response.headers)
             body = await self._explain(opened)
+            if status == 403 and is_moderation(body):  # it is about what was said, not about the key
+                self._health.record_success(target, model, own_key)
+                self.let_go()
+                return opened
             if status in REFUSALS and own_key is not None:
                 wait = self._rest(opened, own_key, wait, body)
             if own_key is not None:
@@ -191,7 +196,7 @@ class _Attempts:
         """Have the attempt say what the provider said; the beginning of its body."""
         response = opened.response
         peeked = opened.response = Peeked(response)
-        body = await peeked.peek(PATIENCE if response.status in (402, 429) else CURIOSITY)
+        body = await peeked.peek(PATIENCE if response.status in (402, 403, 429) else CURIOSITY)
         if self._exchange.attempts:
             self._exchange.attempts[-1].cause = said(body)
         return body

@@ -25,6 +25,7 @@ CURIOSITY = 0.2  # seconds for the body of any other: it is only told to the own
 MAX_SAID = 300  # characters of a provider's own words
 
 _TITLE = re.compile(r"<title[^<>]{0,100}>([^<]{1,500})</title", re.IGNORECASE)
+_MODERATION = frozenset({"content_filter", "content_policy_violation", "moderation_blocked", "moderation_error"})
 _NO_MONEY = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached", "insufficient_credits"})
 
 
@@ -62,6 +63,20 @@ def body_says(body: bytes) -> tuple[float | None, bool]:
         return None, False
     money = not _NO_MONEY.isdisjoint(x for x in (error.get("code"), error.get("type")) if isinstance(x, str))
     return next(_delays(error.get("details")), None), money
+
+
+def is_moderation(body: bytes) -> bool:
+    """True if a 403 is about what was said: it says why, or quotes it (https://openrouter.ai/docs/api-reference/errors)."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    error = document.get("error") if isinstance(document, dict) else None
+    if not isinstance(error, dict):
+        return False
+    metadata = error.get("metadata")
+    flagged = isinstance(metadata, dict) and bool(metadata.get("reasons") or metadata.get("flagged_input"))
+    return flagged or error.get("code") in _MODERATION or error.get("type") in _MODERATION
 
 
 def said(body: bytes) -> str | None:

@@ -6,8 +6,7 @@ https://huggingface.co/docs/transformers/chat_extras). What does not parse stays
 
 from typing import Any, Final
 
-import orjson
-
+from openai_proxy.dialects import json_text
 from openai_proxy.dialects.chat.calls import new_call_id
 
 _OPEN: Final = "<tool_call>"
@@ -64,13 +63,13 @@ class ToolCallText:
 
     def _call(self, whole: str) -> dict[str, Any] | None:
         try:
-            said = orjson.loads(whole[len(_OPEN) : -len(_CLOSE)].strip())
+            said = json_text.loads(whole[len(_OPEN) : -len(_CLOSE)].strip())
             name, arguments = said["name"], said.get("arguments", said.get("parameters")) or {}
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None
         if name not in self._names:
             return None
-        text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+        text = arguments if isinstance(arguments, str) else json_text.text(arguments)
         entry = {"index": self.calls, "id": new_call_id(), "type": "function"}
         self.calls += 1
         return {"tool_calls": [{**entry, "function": {"name": name, "arguments": text}}]}
