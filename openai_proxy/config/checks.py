@@ -21,12 +21,12 @@ def is_glob(pattern: str) -> bool:
 
 
 def check_proxy(
-    proxy: ProxyConfig, origin: Origin, excused: Collection[Path], model_names: Collection[str]
+    proxy: ProxyConfig, origin: Origin, excused: Collection[Path], model_names: Collection[str] | None
 ) -> tuple[ProxyConfig, list[Problem]]:
     """`proxy` without what dangles, and the problems.
 
-    `excused` are the (section, name) that were already left out for a reason of their own: naming them is no second
-    problem. `model_names` are the names of conf/models and of their upstream models.
+    `excused` are the (section, name) that were already left out for a reason of their own: naming them is not a second
+    problem. `model_names` are the names of conf/models and of their upstream models; None if they are not known.
     """
     problems: list[Problem] = []
     gone = {str(path[1]) for path in excused if len(path) > 1 and path[0] == "connections"}
@@ -38,7 +38,8 @@ def check_proxy(
     }
     check.unreachable()
     check.keys_of_two_groups()
-    check.prices(update["routing"], model_names)
+    if model_names is not None:
+        check.prices(update["routing"], model_names)
     changed = {key: value for key, value in update.items() if value != getattr(proxy, key)}
     return (proxy.model_copy(update=changed) if changed else proxy), problems
 
@@ -132,7 +133,7 @@ class _ProxyCheck:
                 if digest not in owner:
                     owner[digest] = name
                 elif owner[digest] == name:
-                    self.tell(("groups", name, "api_keys", index), f'this key stands twice in the group "{name}"')
+                    self.tell(("groups", name, "api_keys", index), f'duplicate key in the group "{name}"')
                 else:
                     message = f'this key is also one of the group "{owner[digest]}", which comes first and has it'
                     self.tell(("groups", name, "api_keys", index), message)

@@ -72,10 +72,14 @@ def _timeout(value: Any) -> Any:
         try:
             value = float(value)  # from a variable
         except ValueError:
-            raise wrong("seconds are wanted, or {connect, first_byte, idle, total}") from None
+            raise wrong("expected a number of seconds, or {connect, first_byte, idle, total}") from None
     if isinstance(value, int | float) and not isinstance(value, bool):
         return {"first_byte": value, "idle": value}
     return value
+
+
+ENDPOINTS: Final = ("/chat/completions", "/completions", "/embeddings", "/responses", "/messages", "/api/chat")
+"""Paths that people copy into api_base along with the rest."""
 
 
 def full_base(url: str) -> str:
@@ -83,8 +87,11 @@ def full_base(url: str) -> str:
     url = http_url(url)
     parts = urlsplit(url)
     if parts.query or parts.fragment or url.endswith(("?", "#")):
-        raise wrong("a base URL has no ? or # part")
+        raise wrong("a base URL cannot have a ? or # part")
     base = url.rstrip("/")
+    for ending in ENDPOINTS:
+        if parts.path.rstrip("/").endswith(ending):
+            raise wrong(f"this is the address of one endpoint; write {base.removesuffix(ending)}, without {ending}")
     return base if parts.path.strip("/") else f"{base}/v1"
 
 
@@ -186,10 +193,10 @@ class ConnectionConfig(Strict):
     @model_validator(mode="after")
     def _whole(self) -> "ConnectionConfig":
         if self.api_key and self.api_keys:
-            raise wrong("api_key or api_keys, not both")
+            raise wrong("set api_key or api_keys, not both")
         keys = (self.api_key,) if self.api_key else tuple(key for key in self.api_keys if key)
         if len(set(keys)) != len(keys):
-            raise wrong("a key stands twice in api_keys")
+            raise wrong("duplicate key in api_keys")
         # The one place where a frozen model is finished: shorthand becomes what everyone reads.
         values = self.__dict__
         values["api_key"], values["api_keys"] = None, keys
@@ -201,5 +208,5 @@ class ConnectionConfig(Strict):
         elif self.options or self.keep_alive is not None:
             raise wrong("options and keep_alive are for connections with api_type: ollama")
         if self.api_type == "local" and (self.path is None) == (self.callable is None):
-            raise wrong("a local connection has either path (a model directory) or callable (module.function)")
+            raise wrong("a local connection needs either path (a model directory) or callable (module.function)")
         return self

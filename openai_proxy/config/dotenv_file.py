@@ -28,7 +28,7 @@ def read_dotenv(path: Path | None, before: tuple[Line, ...] | None) -> tuple[tup
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return before or (), [Problem(str(path), 1, 1, "this is not UTF-8 text")]
+        return before or (), [Problem(str(path), 1, 1, "this is not UTF-8 text: save the file as UTF-8")]
     lines, problems = _parse(text, str(path))
     return (lines if before is None or not problems else before), problems
 
@@ -42,7 +42,7 @@ def _parse(text: str, file: str) -> tuple[tuple[Line, ...], list[Problem]]:
         written = binding.original.string
         number = binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
         if binding.error:
-            problems.append(Problem(file, number, 1, "this line is not NAME=value"))
+            problems.append(Problem(file, number, 1, "expected NAME=value"))
         elif binding.key is not None and binding.value is not None:
             lines.append((binding.key, binding.value, number))
     return tuple(lines), problems

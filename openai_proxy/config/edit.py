@@ -16,7 +16,7 @@ from typing import Any
 
 from openai_proxy.config import files
 from openai_proxy.config.problems import ConfigError, Problem
-from openai_proxy.config.yaml_text import parse
+from openai_proxy.config.yaml_text import BrokenYaml, parse
 
 Keys = Sequence[str]
 
@@ -56,8 +56,8 @@ def _edit(path: Path, put: Mapping[tuple[str, ...], Any], take_out: Sequence[tup
     except files.Unreadable as error:
         raise _refuse(path, str(error)) from None
     node = parse(before, str(path))
-    if isinstance(node, Problem):
-        raise ConfigError([node])
+    if isinstance(node, BrokenYaml):
+        raise ConfigError(node.problems)
     # The round-trip half of ruamel.yaml is only for writing, which most daemons never do.
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap
@@ -70,13 +70,13 @@ def _edit(path: Path, put: Mapping[tuple[str, ...], Any], take_out: Sequence[tup
     text = before.decode("utf-8-sig")
     try:
         data = yaml.load(text)
-    except (YAMLError, ValueError) as error:
-        raise _refuse(path, f"cannot be edited: {type(error).__name__}") from None
+    except (YAMLError, ValueError):
+        raise _refuse(path, "cannot be edited here: its comments could not be kept; edit it by hand") from None
     only_comments = data is None
     if only_comments:
         data = CommentedMap()
     if not isinstance(data, dict):
-        raise _refuse(path, "a mapping (key: value) is wanted here")
+        raise _refuse(path, "expected a mapping (key: value)")
     untouched = "" if only_comments else _dump(yaml, data)
     changed = False
     for keys in take_out:
@@ -90,11 +90,11 @@ def _edit(path: Path, put: Mapping[tuple[str, ...], Any], take_out: Sequence[tup
         # A file of nothing but comments has no node that could carry them.
         result = text + ("\n" if text and not text.endswith("\n") else "") + result
     again = parse(result.encode(), str(path))
-    if isinstance(again, Problem):
-        raise _refuse(path, f"cannot be edited: the result would be broken ({again.message})")
+    if isinstance(again, BrokenYaml):
+        raise _refuse(path, f"cannot be edited: the result would be broken ({again.problems[0].message})")
     if not only_comments and (patched := _patch(text, untouched, result)) is not None:
         whole = parse(patched.encode(), str(path))
-        if not isinstance(whole, Problem) and whole.value == again.value:
+        if not isinstance(whole, BrokenYaml) and whole.value == again.value:
             result = patched
     after = result.encode()
     _write(path, after)
@@ -160,7 +160,7 @@ def _put(path: Path, data: Any, keys: Keys, value: Any, mapping: type) -> bool:
         if inner is None:
             inner = data[key] = mapping()
         if not isinstance(inner, dict):
-            raise _refuse(path, f'"{key}" is no mapping, so nothing can be set in it')
+            raise _refuse(path, f'"{key}" is not a mapping, so nothing can be set in it')
         data = inner
     if keys[-1] in data and data[keys[-1]] == value and type(data[keys[-1]]) is type(value):
         return False

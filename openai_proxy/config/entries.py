@@ -13,8 +13,8 @@ from openai_proxy.config.servers import SERVER_NAME, ServerConfig
 from openai_proxy.config.skills import SkillFile, read_skill
 from openai_proxy.config.sources import Origin
 from openai_proxy.config.sources import Path as KeyPath
-from openai_proxy.config.validate import validate
-from openai_proxy.config.yaml_text import Node
+from openai_proxy.config.validate import validate, without_mistakes
+from openai_proxy.config.yaml_text import BrokenYaml, Node
 from openai_proxy.secrets import vault
 
 _OWNERS_TEXT = frozenset({("system_prompt",), ("description",), ("tools",)})
@@ -42,7 +42,7 @@ def load_models(reading: Reading, directory: Path) -> dict[str, tuple[ModelConfi
     for file, model, origin in found:
         if owner[model.name][0] != file:
             first = owner[model.name][2].place(("name",))
-            message = f'the model "{model.name}" also stands in {first[0]}:{first[1]}, which has the name; rename one'
+            message = f'duplicate model "{model.name}": {first[0]}:{first[1]} has that name already; rename one'
             reading.problems.append(Problem(*origin.place(("name",)), message))
     reading.memory.owners = {entry[0] for entry in owner.values()}
     return {name: (model, origin) for name, (_, model, origin) in owner.items()}
@@ -59,15 +59,24 @@ def _model(reading: Reading, path: Path) -> tuple[str, ModelConfig, Origin] | No
     if data is None:
         return None  # it went away since the directory was listed
     node = reading.parse(path, data)
-    if isinstance(node, Problem):
-        reading.problems.append(node)
+    if isinstance(node, BrokenYaml):
+        reading.problems += node.problems
+        if node.rest is not None and node.rest.entries:
+            _validated(reading, path, node.rest, partial=True)
         return last
     digest = reading.memory.parsed[str(path)][0]
     if last is not None and last[0] == digest and reading.same_variables:
         return last
     if node.value is None:
-        reading.tell(path, "the file is empty: a model needs a name")
+        reading.tell(path, "the file is empty: a model needs at least a `name`")
         return last
+    return _validated(reading, path, node) or (None if _misses(reading, node) else last)
+
+
+def _validated(
+    reading: Reading, path: Path, node: Node, *, partial: bool = False
+) -> tuple[str, ModelConfig, Origin] | None:
+    """The model in `node`, if it is sound; what is wrong is told. `partial`: it is what is left of a broken file."""
     origin = Origin(str(path), node)
     expanded, missing = expand_all(node.value, reading.environment.variables, _OWNERS_TEXT.__contains__)
     for where, variable in missing:
@@ -75,11 +84,19 @@ def _model(reading: Reading, path: Path) -> tuple[str, ModelConfig, Origin] | No
         reading.problems.append(Problem(*origin.place(where), message))
     if missing:
         return None
-    model, problems = validate(
-        ModelConfig, expanded, lambda at, key: origin.place(at, key=key), traps=traps_of(node, _READ_AS_WRITTEN)
+    model, mistakes = validate(
+        ModelConfig,
+        expanded,
+        lambda at, key: origin.place(at, key=key),
+        traps=traps_of(node, _READ_AS_WRITTEN),
+        partial=partial,
     )
-    reading.problems += problems
-    return last if model is None else (digest, model, origin)
+    reading.problems += mistakes.problems
+    if model is None and not partial:
+        salvaged = without_mistakes(ModelConfig, expanded, mistakes)
+        if salvaged is not None:
+            reading.salvaged[str(path)] = (salvaged, origin)
+    return (reading.memory.parsed[str(path)][0], model, origin) if model is not None else None
 
 
 def traps_of(node: Node, allowed: frozenset[KeyPath] = frozenset()) -> dict[KeyPath, str]:
@@ -100,8 +117,11 @@ def load_servers(reading: Reading) -> tuple[dict[str, tuple[ServerConfig, Origin
         reading.tell(path, str(error))
         return _servers_as_before(reading)
     node = reading.parse(path, data or b"")
-    if isinstance(node, Problem):
-        reading.problems.append(node)
+    if isinstance(node, BrokenYaml):
+        reading.problems += node.problems
+        rest = (node.rest.entries or {}).get("servers") if node.rest is not None else None
+        for name, (_, _, member) in ((rest[2].entries or {}) if rest is not None else {}).items():
+            _server(reading, name, member, Origin(str(path), node.rest, ("servers", name)), partial=True)
         return _servers_as_before(reading)
     file = Origin(str(path), node)
     problems = _wrong_root(node, file)
@@ -135,18 +155,18 @@ def _wrong_root(node: Node, file: Origin) -> list[Problem]:
     if node.value is None:
         return []
     if node.entries is None:
-        return [Problem(*file.place(), "`servers:` with a mapping of name to server is wanted here")]
+        return [Problem(*file.place(), "expected `servers:` with a mapping of names to servers")]
     problems = [
         Problem(
             *file.place((key,), key=True),
-            f'unknown key "{key[:80]}"{did_you_mean(key, ["servers"]) or " (there is only servers)"}',
+            f'unknown key "{key[:80]}"{did_you_mean(key, ["servers"]) or " (expected: servers)"}',
         )
         for key in node.entries
         if key != "servers"
     ]
     servers = node.entries.get("servers")
     if servers is not None and servers[2].value is not None and servers[2].entries is None:
-        problems.append(Problem(*file.place(("servers",)), "servers: a mapping of name to server is wanted here"))
+        problems.append(Problem(*file.place(("servers",)), "servers: expected a mapping of names to servers"))
     return problems
 
 
@@ -154,9 +174,9 @@ def _misses(reading: Reading, node: Node) -> bool:
     return bool(expand_all(node.value, reading.environment.variables, _OWNERS_TEXT.__contains__)[1])
 
 
-def _server(reading: Reading, name: str, node: Node, origin: Origin) -> ServerConfig | None:
+def _server(reading: Reading, name: str, node: Node, origin: Origin, *, partial: bool = False) -> ServerConfig | None:
     if not SERVER_NAME.match(name):
-        message = f'"{name[:60]}" cannot be the name of a server: letters, digits, - and _, at most 32'
+        message = f'"{name[:60]}" cannot be used as a server name: use letters, digits, - and _, at most 32'
         reading.problems.append(Problem(*origin.place(key=True), message))
         return None
     expanded, missing = expand_all(node.value, reading.environment.variables, _OWNERS_TEXT.__contains__)
@@ -172,8 +192,10 @@ def _server(reading: Reading, name: str, node: Node, origin: Origin) -> ServerCo
             reading.problems.append(problem)
             return None
         expanded["name"] = name
-    server, problems = validate(ServerConfig, expanded, lambda at, key: origin.place(at, key=key), traps=traps_of(node))
-    reading.problems += problems
+    server, mistakes = validate(
+        ServerConfig, expanded, lambda at, key: origin.place(at, key=key), traps=traps_of(node), partial=partial
+    )
+    reading.problems += mistakes.problems
     return server
 
 
@@ -206,13 +228,16 @@ def load_skills(reading: Reading, models: dict[str, tuple[ModelConfig, Origin]])
         return _ordered(skill for _, skill in reading.memory.skills.values())
     result: dict[tuple[str | None, str], tuple[SkillFile, Path]] = {}
     for place in places:
+        if place.file.name.lower() == "skill.md" and place.folder is None and place.owner not in (None, *models):
+            reading.tell(place.file, "rename this file to SKILL.md: a folder with that file in it is a skill")
+            continue
         skill = _skill(reading, place)
         if skill is None:
             continue
         key = (place.owner, place.id)
         if key in result:
             other = result[key][1]
-            reading.tell(place.file, f'the skill "{place.id}" also stands in {other}, which has the name; rename one')
+            reading.tell(place.file, f'duplicate skill "{place.id}": {other} has that name already; rename one')
             continue
         result[key] = (skill, place.file)
         name = f"{place.owner}/{place.id}" if place.owner else place.id

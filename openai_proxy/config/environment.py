@@ -29,14 +29,14 @@ _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
 
 def _flag(text: str) -> bool:
     if text.strip().lower() not in _TRUTH:
-        raise ValueError("true or false is wanted")
+        raise ValueError("expected true or false")
     return _TRUTH[text.strip().lower()]
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not re.fullmatch(r"\s*[0-9]{1,9}\s*", text) or not low <= int(text) <= high:
-            raise ValueError(f"a whole number from {low} to {high} is wanted")
+            raise ValueError(f"expected a whole number from {low} to {high}")
         return int(text)
 
     return parse
@@ -44,7 +44,7 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
 
 def _seconds(text: str) -> float:
     if not re.fullmatch(r"\s*[0-9]{1,9}(?:\.[0-9]{1,9})?\s*", text) or float(text) <= 0:
-        raise ValueError("seconds, more than 0, are wanted")
+        raise ValueError("expected a number of seconds above 0")
     return float(text)
 
 
@@ -54,13 +54,13 @@ def _text(text: str) -> str:
 
 def _host(text: str) -> str:
     if not re.fullmatch(r"[^\s/]{1,253}", text.strip()):
-        raise ValueError("an address or host name is wanted")
+        raise ValueError("expected an address or a host name")
     return text.strip()
 
 
 def _prefix(text: str) -> str:
     if not re.fullmatch(r"\S{1,16}", text):
-        raise ValueError("one to sixteen characters without spaces are wanted")
+        raise ValueError("expected 1 to 16 characters without spaces")
     return text
 
 
@@ -74,7 +74,7 @@ def _object(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise ValueError("a JSON object is wanted")
+        raise ValueError("expected a JSON object")
     return value
 
 
@@ -86,7 +86,7 @@ def _list(text: str) -> list[str]:
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise ValueError("a JSON list of texts, or texts with commas between them, are wanted")
+            raise ValueError("expected texts separated by commas, or a JSON list of texts")
     else:
         value = text.split(",")
     return [item.strip() for item in value if item.strip()]
@@ -96,7 +96,7 @@ def _keys(text: str) -> list[str]:
     """Client keys; a variable that is set but holds none would leave the door open unnoticed."""
     keys = [client_key(key) for key in _list(text)]
     if not keys:
-        raise ValueError("at least one key is wanted")
+        raise ValueError("expected at least one key")
     return keys
 
 

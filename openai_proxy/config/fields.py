@@ -32,13 +32,13 @@ def wrong(message: str) -> PydanticCustomError:
 
 def _no_truth(value: Any) -> Any:
     if isinstance(value, bool):
-        raise wrong("a number is wanted here, not true or false")
+        raise wrong("expected a number, not true or false")
     return value
 
 
 def _no_number(value: Any) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise wrong("true or false is wanted here, not a number")
+        raise wrong("expected true or false, not a number")
     return value
 
 
@@ -72,11 +72,11 @@ def glob_trouble(pattern: str) -> str | None:
     if not pattern:
         return "an empty pattern matches nothing"
     if len(pattern) > MAX_NAME:
-        return f"a pattern of more than {MAX_NAME} characters"
+        return f"the pattern is longer than {MAX_NAME} characters"
     if pattern.count("*") > MAX_GLOB_STARS:
-        return f"a pattern with more than {MAX_GLOB_STARS} stars"
+        return f"the pattern has more than {MAX_GLOB_STARS} stars"
     if pattern.count("[") != pattern.count("]"):
-        return f'the pattern "{pattern}" has a bracket without its partner'
+        return f'the pattern "{pattern}" has a bracket that is not closed'
     return None
 
 
@@ -98,9 +98,9 @@ def _headers(headers: dict[str, str]) -> dict[str, str]:
     seen: set[str] = set()
     for name, value in headers.items():
         if not _TOKEN.match(name):
-            raise wrong(f'"{name[:60]}" cannot be the name of an HTTP header')
+            raise wrong(f'"{name[:60]}" cannot be used as the name of an HTTP header')
         if name.lower() in seen:
-            raise wrong(f'the header "{name}" stands twice')
+            raise wrong(f'duplicate header "{name}"')
         if not _FIELD_VALUE.match(value):
             raise wrong(f'the value of the header "{name}" holds a line break or control character')
         seen.add(name.lower())
@@ -133,8 +133,18 @@ def client_or_upstream_key(key: str) -> str:
     """`key` without outer whitespace (a secret file ends with a newline); raises for what no header can carry."""
     key = key.strip()
     if key and not _KEY.match(key):
-        raise wrong("a key is printable ASCII without spaces")
+        raise wrong(f"a key is printable ASCII without spaces{_odd_character(key)}")
     return key
+
+
+def _odd_character(text: str) -> str:
+    """Which character of `text` cannot be sent, without the text itself: it may be a secret."""
+    from openai_proxy.config.yaml_words import invisible
+
+    odd = invisible(text)
+    if odd is not None:
+        return f"; this one holds {odd[1]}: copy it anew"
+    return "; this one holds a space" if any(char.isspace() for char in text) else ""
 
 
 HASHED_KEY = re.compile(r"sha256:[0-9a-f]{64}\Z")
@@ -144,11 +154,11 @@ def client_key(key: str) -> str:
     """A client's key as it is looked up: plain, or `sha256:` and 64 lower-case hex digits."""
     key = client_or_upstream_key(key)
     if not key:
-        raise wrong("an empty key")
+        raise wrong("the key is empty")
     if key.lower().startswith("sha256:"):
         key = key.lower()
         if not HASHED_KEY.match(key):
-            raise wrong("sha256: is followed by 64 hex digits (openai-proxy keys hash makes them)")
+            raise wrong("expected 64 hex digits after sha256: (`openai-proxy keys hash` prints them)")
     return key
 
 
@@ -164,18 +174,18 @@ def http_url(url: str) -> str:
     except ValueError:
         raise wrong("this is not a URL") from None
     if parts.scheme not in ("http", "https"):
-        raise wrong("a URL that begins with http:// or https:// is wanted")
+        raise wrong("expected a URL that begins with http:// or https://")
     if not parts.hostname or port_is_wrong or re.search(r"[\s\x00-\x1f\x7f\\]", url):
-        raise wrong("this is not a URL with a host")
+        raise wrong("expected a URL with a host name")
     if parts.username is not None or parts.password is not None:
-        raise wrong("a name or password cannot stand in the URL: use a key or a header")
+        raise wrong("a URL here cannot carry a name or password: use a key or a header")
     return url
 
 
 def dotted_path(value: str) -> str:
     """`value` if it can name something in a Python module (`module.function`)."""
     if not re.fullmatch(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+", value):
-        raise wrong("a dotted path is wanted, such as module.function")
+        raise wrong("expected a dotted path such as module.function")
     return value
 
 

@@ -42,7 +42,8 @@ def load(
     if previous is None and environment.broken:
         raise ConfigError(environment.broken)
     reading = Reading(config_dir, environment, previous.memory if previous else None)
-    proxy, proxy_origin, excused = _proxy(reading, flags or {}, previous)
+    found = _proxy(reading, flags or {}, previous)
+    proxy, proxy_origin, excused = found or (ProxyConfig(), Origin(str(config_dir / "proxy.yaml")), frozenset())
     learn(proxy)
 
     models_dir = _models_dir(config_dir, environment)
@@ -52,12 +53,15 @@ def load(
     tool_files = load_python(reading, config_dir / "tools")
     modules = load_python(reading, config_dir)
 
-    upstream = {name for model, _ in models.values() for name in (model.name, model.upstream_model)}
-    proxy, problems = check_proxy(proxy, proxy_origin, excused, upstream)
-    reading.problems += problems
+    if found is not None:
+        upstream = {name for model, _ in models.values() for name in (model.name, model.upstream_model)}
+        proxy, problems = check_proxy(proxy, proxy_origin, excused, upstream)
+        reading.problems += problems
     excused_skills = {key.rpartition("/")[2] for key in reading.broken_skills}
     sound, problems = check_models(models, servers, declared, skills, excused_skills)
-    reading.problems += problems
+    reading.problems += problems + check_models(reading.salvaged, servers, declared, skills, excused_skills)[1]
+    if found is None:
+        raise ConfigError([*environment.problems, *reading.problems])
 
     origins = {("proxy", None): proxy_origin, **reading.origins}
     origins.update({("model", name): origin for name, (_, origin) in models.items()})
@@ -93,14 +97,14 @@ def _models_dir(config_dir: Path, environment: Environment) -> Path:
 
 def _proxy(
     reading: Reading, flags: Mapping[str, object], previous: Snapshot | None
-) -> tuple[ProxyConfig, Origin, frozenset[KeyPath]]:
-    """proxy.yaml, or its last good form whole."""
+) -> tuple[ProxyConfig, Origin, frozenset[KeyPath]] | None:
+    """proxy.yaml, or its last good form whole; None without either. What is wrong is told in any case."""
     path = reading.config_dir / "proxy.yaml"
     try:
         data = files.read(path)
         other = reading.config_dir / "proxy.yml"
         if data is None and other.is_file():
-            raise files.Unreadable("the file is called proxy.yaml, not proxy.yml")
+            raise files.Unreadable("rename proxy.yml to proxy.yaml: only that is read")
         node = reading.parse(path, data or b"")
         if isinstance(node, Node):
             result = read_proxy(node, str(path), reading.environment, flags)
@@ -109,14 +113,18 @@ def _proxy(
                 config, trouble = resolve(result.config, result.origin, variables, reading.config_dir)
                 reading.problems += [*result.problems, *trouble]
                 return config, result.origin, result.dropped
-            problems = list(result.problems)
+            reading.problems += result.problems
+            if result.salvaged is not None:
+                reading.problems += check_proxy(result.salvaged, result.origin, result.dropped, None)[1]
         else:
-            problems = [node]
+            reading.problems += node.problems
+            if node.rest is not None and node.rest.entries:
+                rest = read_proxy(node.rest, str(path), reading.environment, flags, partial=True)
+                reading.problems += rest.problems
     except files.Unreadable as error:
-        problems = [Problem(str(path), 1, 1, str(error))]
+        reading.problems.append(Problem(str(path), 1, 1, str(error)))
     if previous is None:
-        raise ConfigError(problems)
-    reading.problems += problems
+        return None
     return previous.proxy, previous.origins["proxy", None], frozenset()
 
 

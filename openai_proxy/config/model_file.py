@@ -28,9 +28,9 @@ def _servers(value: Any) -> Any:
         for item in value:
             for name, rule in item.items() if isinstance(item, dict) else [(item, None)]:
                 if not isinstance(name, str):
-                    raise wrong("the name of an MCP server is wanted here")
+                    raise wrong("expected the name of an MCP server")
                 if name in result:
-                    raise wrong(f'the MCP server "{name}" stands twice')
+                    raise wrong(f'duplicate MCP server "{name}"')
                 result[name] = rule
         value = result
     if isinstance(value, dict):
@@ -51,9 +51,9 @@ def _tools(tools: tuple[str | dict[str, Any], ...]) -> tuple[str | dict[str, Any
     for tool in tools:
         name = tool if isinstance(tool, str) else _defined(tool)
         if not TOOL_NAME.match(name):
-            raise wrong(f'"{name[:64]}" cannot be the name of a tool: letters, digits, - and _, at most 64')
+            raise wrong(f'"{name[:64]}" cannot be used as a tool name: use letters, digits, - and _, at most 64')
         if name in seen:
-            raise wrong(f'the tool "{name}" stands twice')
+            raise wrong(f'duplicate tool "{name}"')
         seen.add(name)
     return tools
 
@@ -61,18 +61,23 @@ def _tools(tools: tuple[str | dict[str, Any], ...]) -> tuple[str | dict[str, Any
 def _defined(tool: dict[str, Any]) -> str:
     function = tool.get("function")
     if tool.get("type", "function") != "function" or not isinstance(function, dict):
-        raise wrong("a tool is a name, or {type: function, function: {name, description, parameters}}")
+        raise wrong("expected a name, or {type: function, function: {name, description, parameters}}")
     name = function.get("name")
     if not isinstance(name, str):
         raise wrong("a tool's definition needs function.name")
     if not isinstance(function.get("parameters", {}), dict):
-        raise wrong(f'the parameters of the tool "{name[:64]}" are no mapping (a JSON Schema is wanted)')
+        raise wrong(f'the parameters of the tool "{name[:64]}" are not a mapping: expected a JSON Schema')
     return name
 
 
 def _name(value: str) -> str:
-    if value != value.strip() or not value.isprintable():
-        raise wrong("a model's name has no spaces around it and no control characters")
+    if value != value.strip():
+        raise wrong("a model name cannot begin or end with a space")
+    if not value.isprintable():
+        from openai_proxy.config.yaml_words import invisible
+
+        odd = invisible(value)
+        raise wrong(f"the name holds {odd[1] if odd is not None else 'a control character'}: type it anew")
     return value
 
 

@@ -61,18 +61,20 @@ def _route(value: Any) -> Any:
     if isinstance(value, dict):
         unknown = [key for key in value if key not in ("targets", "policy")]
         if unknown:
-            raise wrong(f'a route has only targets and policy, not "{unknown[0]}"')
+            raise wrong(f'unknown key "{unknown[0][:80]}" (a route has targets and policy)')
         targets, policy = value.get("targets"), value.get("policy", "ordered")
     if policy not in ("ordered", "round_robin"):
-        raise wrong("policy is ordered or round_robin")
+        raise wrong("policy: expected ordered or round_robin")
     if isinstance(targets, str):
         targets = one_or_many(targets)
     if not isinstance(targets, list | tuple) or not targets or not all(isinstance(t, str) for t in targets):
-        raise wrong('a route goes to "connection.model", to a list of these, or is {targets: [...], policy: ...}')
+        raise wrong('expected "connection.model", a list of these, or {targets: [...], policy: ...}')
     for target in targets:
         connection, dot, model = target.partition(".")
         if not dot or not connection or not model:
-            raise wrong(f'"{target[:80]}" is no target: write connection.model, or connection.* for the name as asked')
+            raise wrong(
+                f'"{target[:80]}" is not a target: write connection.model, or connection.* for the name as asked'
+            )
     return RouteRule(tuple(targets), policy)
 
 
@@ -125,7 +127,7 @@ AutoOrNames = Annotated[
 def _origins(value: Any) -> Any:
     for origin in () if value == "auto" else value:
         if origin not in ("*", "null") and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s]+", origin):
-            raise wrong(f'"{origin[:80]}" is no origin: write scheme://host[:port], without a path')
+            raise wrong(f'"{origin[:80]}" is not an origin: write scheme://host[:port], without a path')
     return value
 
 
@@ -143,13 +145,13 @@ def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
         try:
             result.append(str(ip_network(text.strip(), strict=False)))
         except ValueError:
-            raise wrong(f'"{text[:60]}" is no network: write an address or a network such as 10.0.0.0/8') from None
+            raise wrong(f'"{text[:60]}" is not a network: write an address or a network such as 10.0.0.0/8') from None
     return tuple(result)
 
 
 def _storage(value: str) -> str:
     if value != "memory" and not value.startswith(("redis://", "rediss://", "redis+unix://", "unix://")):
-        raise wrong("storage is memory or a redis:// URL")
+        raise wrong("expected memory or a redis:// URL")
     return value
 
 
@@ -187,7 +189,7 @@ def _named(pattern: re.Pattern[str], what: str) -> AfterValidator:
     def check(value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
             if not pattern.match(name):
-                raise wrong(f'"{name[:60]}" cannot be the name of a {what}: letters, digits, - and _ (at most 64)')
+                raise wrong(f'"{name[:60]}" cannot be used as a {what} name: use letters, digits, - and _, at most 64')
         return value
 
     return AfterValidator(check)

@@ -13,11 +13,19 @@ from openai_proxy.config.overlay import Overlay, overlay, put_in, take_out
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.sources import Origin, Path, Place
-from openai_proxy.config.validate import validate
+from openai_proxy.config.validate import validate, without_mistakes
 from openai_proxy.config.yaml_text import Node
 
 ENTRY_DEPTH = {"connections": 2, "routing": 2, "groups": 2, "prices": 2, "loggers": 2}
 """How much a missing variable takes with it: that connection, route, group, ...; else the whole setting."""
+
+FOREIGN = {
+    "model_list": "a configuration of LiteLLM",
+    "litellm_settings": "a configuration of LiteLLM",
+    "primary_backends": "a config.json with primary_backends",
+    "mcpServers": "an mcpServers file (Claude Desktop, Cursor)",
+}
+"""Keys by which another program's configuration is known."""
 
 GUARDS = frozenset({"groups", "check_api_key", "require_api_key"})
 """Settings that keep strangers out: where one is lost, keys are required all the same."""
@@ -27,20 +35,27 @@ GUARDS = frozenset({"groups", "check_api_key", "require_api_key"})
 class ProxyFile:
     """`config` is None where syntax, keys or types are wrong; then `problems` say why.
 
-    `dropped` are the (section, name) that a missing variable has cost.
+    `dropped` are the (section, name) that a missing variable or a mistake has cost. `salvaged` is what `config` would
+    be without the mistakes, to look for more of them.
     """
 
     config: ProxyConfig | None
     problems: tuple[Problem, ...]
     origin: Origin
     dropped: frozenset[Path] = frozenset()
+    salvaged: ProxyConfig | None = None
 
 
-def read_proxy(node: Node, file: str, environment: Environment, flags: Mapping[str, object]) -> ProxyFile:
-    """Check the content of proxy.yaml (`node`; an empty one is fine) with `environment` and `flags` over it."""
-    if node.entries is None and node.value is not None:
-        problem = Problem(file, node.line, node.column, "a mapping (key: value) is wanted here")
-        return ProxyFile(None, (problem,), Origin(file, node))
+def read_proxy(
+    node: Node, file: str, environment: Environment, flags: Mapping[str, object], *, partial: bool = False
+) -> ProxyFile:
+    """Check the content of proxy.yaml (`node`; an empty one is fine) with `environment` and `flags` over it.
+
+    `partial`: it is what is left of a broken file.
+    """
+    wrong_root = _wrong_root(node)
+    if wrong_root is not None:
+        return ProxyFile(None, (Problem(file, node.line, node.column, wrong_root),), Origin(file, node))
     original = node.value or {}
     data = _copy(original)
     over = overlay(original, environment, flags)
@@ -55,11 +70,28 @@ def read_proxy(node: Node, file: str, environment: Environment, flags: Mapping[s
     traps = {path: trapped.trap.words for path, trapped in node.traps() if trapped.trap and not _under(path, over)}
 
     origin = Origin(file, node, overlaid=over.places)
-    config, wrong = validate(ProxyConfig, data, lambda path, key: origin.place(path, key=key), traps=traps)
-    wrong += _covered(original, node, file, over, environment)
+    config, mistakes = validate(
+        ProxyConfig, data, lambda path, key: origin.place(path, key=key), traps=traps, partial=partial
+    )
+    wrong = mistakes.problems + _covered(original, node, file, over, environment)
     if config is None or wrong:
-        return ProxyFile(None, (*wrong, *problems), origin)
+        salvaged = without_mistakes(ProxyConfig, data, mistakes) if config is None and not partial else None
+        lost = {path[: ENTRY_DEPTH.get(str(path[0]), 1)] for path in mistakes.paths if path}
+        return ProxyFile(None, (*wrong, *problems), origin, dropped | lost, salvaged)
     return ProxyFile(_finish(config, original, environment), tuple(problems), origin, dropped)
+
+
+def _wrong_root(node: Node) -> str | None:
+    """What is wrong with the file as a whole."""
+    if node.entries is None:
+        if node.value is None:
+            return None
+        hint = ": is a space missing after a colon?" if isinstance(node.value, str) and ":" in node.value else ""
+        return f"expected a mapping (key: value){hint}"
+    for known, program in FOREIGN.items():
+        if known in node.entries:
+            return f"this is {program}: move it elsewhere, and `openai-proxy import FILE` turns it into ours"
+    return None
 
 
 def _under(path: Path, over: Overlay) -> bool:
@@ -91,8 +123,8 @@ def _covered(
         return origin.place(path, key=key) if told else ("", 1, 1)
 
     traps = {path: trapped.trap.words for path, trapped in node.traps() if trapped.trap and _within(path, hidden)}
-    _, wrong = validate(ProxyConfig, data, locate, traps=traps)
-    return [problem for problem in wrong if problem.file]
+    _, mistakes = validate(ProxyConfig, data, locate, traps=traps)
+    return [problem for problem in mistakes.problems if problem.file]
 
 
 def _has(data: Any, path: Path) -> bool:

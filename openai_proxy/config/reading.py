@@ -7,10 +7,11 @@ from pathlib import Path
 
 from openai_proxy.config.environment import Environment
 from openai_proxy.config.files import digest_of
+from openai_proxy.config.model_file import ModelConfig
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.snapshot import Key, Memory
 from openai_proxy.config.sources import Origin
-from openai_proxy.config.yaml_text import Node, parse
+from openai_proxy.config.yaml_text import BrokenYaml, Node, parse
 
 
 class Reading:
@@ -25,6 +26,8 @@ class Reading:
         self.problems: list[Problem] = []
         self.origins: dict[Key, Origin] = {}
         self.broken_skills: set[str] = set()
+        self.salvaged: dict[str, tuple[ModelConfig, Origin]] = {}
+        """Models as they would be without the mistakes in them: only to look for more of these."""
         before_environment = self.before.environment
         self.same_variables = before_environment is not None and before_environment.variables == environment.variables
         """True if no variable changed since: what a file meant then, it means now."""
@@ -40,7 +43,7 @@ class Reading:
         self._digests.append((str(path), digest))
         return digest
 
-    def parse(self, path: Path, data: bytes) -> Node | Problem:
+    def parse(self, path: Path, data: bytes) -> Node | BrokenYaml:
         """The root node of a YAML file; from the last load where its bytes are the same."""
         name, digest = str(path), self.note(path, data)
         known = self.before.parsed.get(name)

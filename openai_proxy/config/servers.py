@@ -3,7 +3,9 @@
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -21,7 +23,7 @@ _VARIABLE = re.compile(r"[^=\x00]+\Z")
 def _variables(value: dict[str, str]) -> dict[str, str]:
     for name, text in value.items():
         if not _VARIABLE.match(name) or "\x00" in text:
-            raise wrong(f'"{name[:60]}" cannot be an environment variable')
+            raise wrong(f'"{name[:60]}" cannot be used as an environment variable')
     return value
 
 
@@ -52,6 +54,16 @@ class OAuthConfig(Strict):
             if not _SCOPE.match(scope):
                 raise wrong(f'"{scope[:60]}" cannot be a scope: one word each, without quotes')
         return self
+
+
+def _several_words(command: str) -> list[str]:
+    """The words of a command line where only a program belongs; none where a program is called so, spaces and all."""
+    if " " not in command.strip() or Path(command).exists():
+        return []
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return command.split()
 
 
 class ServerConfig(Strict):
@@ -103,6 +115,9 @@ class ServerConfig(Strict):
         here, there = ("command", "url") if self.type == "stdio" else ("url", "command")
         if not getattr(self, here):
             raise wrong(f"a server of type {self.type} needs {here}")
+        if self.command is not None and (words := _several_words(self.command)):
+            first, *others = words
+            raise wrong(f"command names only the program; write command: {first}, args: [{', '.join(others)}]")
         for key in (there, "headers", "auth") if here == "command" else (there, "args", "env", "cwd"):
             if getattr(self, key) not in (None, "", (), {}):
                 raise wrong(f"a server of type {self.type} has no {key}")

@@ -17,7 +17,7 @@ from openai_proxy.config.fields import Strict
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.sources import Origin
 from openai_proxy.config.validate import validate
-from openai_proxy.config.yaml_text import Node, parse
+from openai_proxy.config.yaml_text import BrokenYaml, Node, parse
 
 _FRONTMATTER = re.compile(rb"\A(?:\xef\xbb\xbf)?---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _PLAIN_PAIR = re.compile(r"([A-Za-z_][\w-]*):[ \t]+([^\s'\"|>\[{&*!].*?)[ \t]*\Z")
@@ -57,13 +57,13 @@ def read_skill(
     if found is not None:
         body = data[found.end() :]
         node = _frontmatter(found[1], file)
-        if isinstance(node, Problem):
-            return [node]
+        if isinstance(node, BrokenYaml):
+            return list(node.problems)
         head = node.value if node.entries is not None else {}
     try:
         content = body.decode("utf-8-sig").replace("\r\n", "\n").strip("\n")
     except UnicodeDecodeError:
-        return [Problem(file, 1, 1, "this is not UTF-8 text")]
+        return [Problem(file, 1, 1, "this is not UTF-8 text: save the file as UTF-8")]
     if not content.strip() and not head:
         return [Problem(file, 1, 1, "the file is empty: a skill is a text")]
     name, description = head.get("name"), head.get("description")
@@ -80,21 +80,21 @@ def read_skill(
 
 def _from_yaml(data: bytes, file: str, skill_id: str, model: str | None) -> SkillFile | list[Problem]:
     node = parse(data, file)
-    if isinstance(node, Problem):
-        return [node]
+    if isinstance(node, BrokenYaml):
+        return list(node.problems)
     if node.value is None:
         return [Problem(file, 1, 1, "the file is empty: a skill has name, description and content")]
-    skill, problems = validate(SkillYaml, node.value, lambda path, key: Origin(file, node).place(path, key=key))
+    skill, mistakes = validate(SkillYaml, node.value, lambda path, key: Origin(file, node).place(path, key=key))
     if skill is None:
-        return problems
+        return mistakes.problems
     description = skill.description or _first_words(skill.content)
     return SkillFile(skill_id, skill.name or skill_id, description, skill.content.strip("\n"), model=model)
 
 
-def _frontmatter(data: bytes, file: str) -> Node | Problem:
+def _frontmatter(data: bytes, file: str) -> Node | BrokenYaml:
     """The frontmatter, read a second time with its plain values quoted if it is no YAML as it stands."""
     node = parse(data, file, first_line=2)
-    if not isinstance(node, Problem):
+    if not isinstance(node, BrokenYaml):
         return node
     lines = []
     for line in data.decode("utf-8", "replace").splitlines():
@@ -102,7 +102,7 @@ def _frontmatter(data: bytes, file: str) -> Node | Problem:
         quoted = pair and "'" + pair[2].replace("'", "''") + "'"
         lines.append(f"{pair[1]}: {quoted}" if pair else line)
     again = parse("\n".join(lines).encode(), file, first_line=2)
-    return node if isinstance(again, Problem) else again
+    return node if isinstance(again, BrokenYaml) else again
 
 
 def _first_words(content: str) -> str:

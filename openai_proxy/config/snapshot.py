@@ -12,7 +12,7 @@ from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.servers import ServerConfig
 from openai_proxy.config.skills import SkillFile
 from openai_proxy.config.sources import Origin
-from openai_proxy.config.yaml_text import Node
+from openai_proxy.config.yaml_text import BrokenYaml, Node
 
 Key = tuple[str, str | None]
 
@@ -22,7 +22,7 @@ class Memory:
     """What the next load needs of this one: what files meant (by digest) and what was sound (by file)."""
 
     environment: Environment | None = None
-    parsed: dict[str, tuple[str, Node | Problem]] = field(default_factory=dict)
+    parsed: dict[str, tuple[str, Node | BrokenYaml]] = field(default_factory=dict)
     models: dict[str, tuple[str, ModelConfig, Origin]] = field(default_factory=dict)  # file -> digest, model, origin
     owners: set[str] = field(default_factory=set)  # the files whose model serves, where two have one name
     servers: dict[str, tuple[ServerConfig, Origin]] = field(default_factory=dict)

@@ -1,6 +1,8 @@
 """From plain data to a model, with every error in words and at its place."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -49,34 +51,51 @@ KNOWN_BY = {
 }
 """What other programs of this kind call our keys."""
 
-_WANTED = {
-    "string_type": "text is wanted here",
-    "int_type": "a whole number is wanted here",
-    "int_parsing": "a whole number is wanted here",
-    "int_from_float": "a whole number is wanted here",
-    "float_type": "a number is wanted here",
-    "float_parsing": "a number is wanted here",
-    "finite_number": "a finite number is wanted here",
-    "bool_type": "true or false is wanted here",
-    "bool_parsing": "true or false is wanted here",
-    "dict_type": "a mapping (key: value) is wanted here",
-    "model_type": "a mapping (key: value) is wanted here",
-    "model_attributes_type": "a mapping (key: value) is wanted here",
-    "tuple_type": "a list is wanted here",
-    "list_type": "a list is wanted here",
-    "missing": "is missing",
+_EXPECTED = {
+    "string_type": "expected text",
+    "int_type": "expected a whole number",
+    "int_parsing": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_type": "expected a number",
+    "float_parsing": "expected a number",
+    "finite_number": "expected a finite number",
+    "bool_type": "expected true or false",
+    "bool_parsing": "expected true or false",
+    "dict_type": "expected a mapping (key: value)",
+    "model_type": "expected a mapping (key: value)",
+    "model_attributes_type": "expected a mapping (key: value)",
+    "tuple_type": "expected a list",
+    "list_type": "expected a list",
+}
+
+_BOUNDS = {
+    "greater_than": ("must be more than {}", "gt"),
+    "greater_than_equal": ("must be at least {}", "ge"),
+    "less_than": ("must be less than {}", "lt"),
+    "less_than_equal": ("must be at most {}", "le"),
+    "string_too_short": ("must have at least {} characters", "min_length"),
+    "string_too_long": ("must have at most {} characters", "max_length"),
 }
 
 
+@dataclass(slots=True)
+class Mistakes:
+    """What `validate` found: `problems`, and the `paths` of the members they are about."""
+
+    problems: list[Problem] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
+
+
 def validate(
-    model: type[M], data: Any, locate: Locate, *, traps: Mapping[Path, str] | None = None, base: Path = ()
-) -> tuple[M | None, list[Problem]]:
+    model: type[M], data: Any, locate: Locate, *, traps: Mapping[Path, str] | None = None, partial: bool = False
+) -> tuple[M | None, Mistakes]:
     """An instance of `model`, or None and what is wrong.
 
-    `base` is put before every path that is given to `locate`. `traps` are words for scalars that are read in two
-    ways (see yaml_text.trap): each is a problem, told instead of what the model itself says about that place.
+    `traps` are words for scalars that are read in two ways (see yaml_text.trap): each is a problem, told instead of
+    what the model itself says about that place. With `partial`, members may be missing: `data` is what is left of a
+    broken file.
     """
-    problems: list[Problem] = []
+    mistakes = Mistakes()
     instance: M | None = None
     told = dict(traps or {})
     try:
@@ -84,16 +103,53 @@ def validate(
     except ValidationError as error:
         seen: set[tuple[Path, str]] = set()
         for detail in error.errors(include_url=False, include_context=True, include_input=True):
+            if partial and detail["type"] == "missing":
+                continue
             path = _real_path(detail["loc"], data)
-            if base + path in told:
+            mistakes.paths.append(path)
+            if path in told:
                 continue
             words, at_key = _words(model, detail, path)
             if (path, words) not in seen:
                 seen.add((path, words))
-                problems.append(Problem(*locate(base + path, at_key), vault.scrub(words)))
-    problems.extend(Problem(*locate(path, False), words) for path, words in told.items())
-    problems.sort(key=lambda p: (p.line, p.column))
-    return (None if problems else instance), problems
+                mistakes.problems.append(Problem(*locate(path, at_key), vault.scrub(words)))
+    mistakes.problems.extend(Problem(*locate(path, False), words) for path, words in told.items())
+    mistakes.problems.sort(key=lambda p: (p.line, p.column))
+    return (None if mistakes.problems else instance), mistakes
+
+
+def without_mistakes(model: type[M], data: Any, mistakes: Mistakes) -> M | None:
+    """An instance of `model` from `data` without the members that are wrong, to look for more; None if that fails."""
+    rest = _copy(data)
+    for path in mistakes.paths:
+        if not path or not _take_out(rest, path):
+            return None
+    try:
+        return model.model_validate(rest)
+    except ValidationError:
+        return None
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(member) for key, member in value.items()}
+    return [_copy(member) for member in value] if isinstance(value, list) else value
+
+
+def _take_out(data: Any, path: Path) -> bool:
+    """Remove the member at `path`, or the list it is in; True if it was there, or its parent had been taken before."""
+    for step in path[:-1]:
+        inner = data.get(step) if isinstance(data, dict) else None
+        if isinstance(inner, list):
+            del data[step]
+            return True
+        if inner is None:
+            return isinstance(data, dict)
+        data = inner
+    if isinstance(data, dict):
+        data.pop(path[-1], None)
+        return True
+    return False
 
 
 def _real_path(loc: tuple[str | int, ...], data: Any) -> Path:
@@ -119,31 +175,35 @@ def _words(model: type[BaseModel], detail: ErrorDetails, path: Path) -> tuple[st
     kind = detail["type"]
     context = detail.get("ctx", {})
     name = _dotted(path)
+    front = f"{name}: " if name else ""
     if kind == "extra_forbidden":
-        wrong_key = str(path[-1]) if path else "?"
-        keys = list(_keys_at(model, path[:-1]))
-        nearest = KNOWN_BY.get(wrong_key)
-        hint = f' (did you mean "{nearest}"?)' if nearest in keys else did_you_mean(wrong_key, keys)
-        if not hint and keys:
-            hint = f" (there are: {', '.join(keys)})" if len(keys) <= 12 else ""
-        where = f" in {_dotted(path[:-1])}" if len(path) > 1 else ""
-        return f'unknown key "{wrong_key[:80]}"{where}{hint}', True
+        return _unknown_key(model, path), True
     if kind == "wrong":
-        return (f"{name}: " if name else "") + str(context["words"]), False
+        return front + str(context["words"]), False
     if kind == "missing":
         return f'"{path[-1]}" is missing' if path else "empty", False
     if kind in ("literal_error", "enum"):
         given = detail.get("input")
-        expected = str(context.get("expected", ""))
-        hint = (
-            did_you_mean(given, expected.replace("'", "").replace(" or ", ", ").split(", ")) if _is_text(given) else ""
-        )
-        return f"{name}: {expected.replace(chr(39), '')} is wanted here{hint}", False
-    if kind in _WANTED:
-        said = f"{_WANTED[kind]}{_instead(detail.get('input'), kind)}"
-        return (f"{name}: {said}" if name else said), False
-    message = detail["msg"]
-    return f"{name}: {message[:1].lower()}{message[1:]}", False
+        expected = str(context.get("expected", "")).replace("'", "")
+        hint = did_you_mean(given, expected.replace(" or ", ", ").split(", ")) if _is_text(given) else ""
+        return f"{front}expected {expected}{hint}", False
+    if kind in _EXPECTED:
+        return f"{front}{_EXPECTED[kind]}{_instead(detail.get('input'), kind)}", False
+    if kind in _BOUNDS:
+        words, member = _BOUNDS[kind]
+        return front + words.format(context.get(member)), False
+    return f"{front}this value cannot be used here", False
+
+
+def _unknown_key(model: type[BaseModel], path: Path) -> str:
+    wrong_key = str(path[-1]) if path else "?"
+    keys = list(_keys_at(model, path[:-1]))
+    nearest = KNOWN_BY.get(wrong_key)
+    hint = f' (did you mean "{nearest}"?)' if nearest in keys else did_you_mean(wrong_key, keys)
+    if not hint and keys:
+        hint = f" (there are: {', '.join(keys)})" if len(keys) <= 12 else ""
+    where = f" in {_dotted(path[:-1])}" if len(path) > 1 else ""
+    return f'unknown key "{wrong_key[:80]}"{where}{hint}'
 
 
 def _is_text(value: Any) -> bool:
@@ -162,7 +222,13 @@ def _instead(given: Any, kind: str) -> str:
         return ", not a number" + (" (put it in quotes if it is text)" if kind == "string_type" else "")
     if isinstance(given, dict):
         return ", not a mapping"
-    return ", not a list" if isinstance(given, list | tuple) else ", not text"
+    if isinstance(given, list | tuple):
+        return ", not a list"
+    if kind in ("tuple_type", "list_type") and _is_text(given) and re.match(r"-\S", given):
+        return ", not text: is a space missing after the -?"
+    if kind in ("dict_type", "model_type") and _is_text(given) and re.match(r"[\w-]+:\S", given):
+        return ", not text: is a space missing after the colon?"
+    return ", not text"
 
 
 def _dotted(path: Path) -> str:

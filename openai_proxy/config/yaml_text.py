@@ -10,6 +10,7 @@ text, and merge keys (`<<`) work.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from openai_proxy.config.problems import Problem
@@ -17,6 +18,9 @@ from openai_proxy.config.yaml_scalars import Trap, core_value, trap
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
+MAX_FAULTS = 20
+MAX_SALVAGED = 64 * 1024  # bytes of a broken file that is read again for more mistakes
+MAX_SALVAGES = 4
 MAX_NODES = 50_000  # after aliases are expanded; 1,000 routes with 1,000 keys are 4,000, and 17 µs each
 
 _STR_TAGS = frozenset({"!", "tag:yaml.org,2002:str"})
@@ -68,22 +72,73 @@ class Node:
 
 
 class Refused(Exception):
-    """What stops the reading: the one problem of this text."""
+    """What stops the reading: one problem of this text. `again` is the line (from 1) that is left out to go on."""
 
-    def __init__(self, line: int, column: int, message: str) -> None:
+    def __init__(self, line: int, column: int, message: str, again: int | None = None) -> None:
         super().__init__(message)
-        self.line, self.column, self.message = line, column, message
+        self.line, self.column, self.message, self.again = line, column, message, again
 
 
-def parse(data: bytes, file: str, *, first_line: int = 1) -> Node | Problem:
+@dataclass(frozen=True, slots=True)
+class BrokenYaml:
+    """A text that cannot be used. `rest` is what could be read beside the mistakes, to look for more of them."""
+
+    problems: tuple[Problem, ...]
+    rest: Node | None = None
+
+
+def parse(data: bytes, file: str, *, first_line: int = 1) -> Node | BrokenYaml:
     """The root node of the one document in `data`, or what is wrong. Never raises, whatever the bytes.
 
     An empty document is a node with value None. `first_line` is the line of `file` at which `data` begins.
     """
+    offset = first_line - 1
+    faults: list[Refused] = []
+    rest: Node | None = None
     try:
-        return _compose(_text(data), first_line - 1)
+        text = _text(data)
+        composer = _compose(text, offset)
+        if not composer.faults:
+            return composer.root
+        faults, rest = composer.faults, composer.root
     except Refused as refused:
-        return Problem(file, refused.line + first_line - 1, refused.column, refused.message)
+        faults = [refused]
+        if refused.again is not None and len(data) <= MAX_SALVAGED:
+            rest = _salvage(text, offset, faults)
+    faults.sort(key=lambda fault: (fault.line, fault.column))
+    return BrokenYaml(tuple(Problem(file, f.line + offset, f.column, f.message) for f in faults), rest)
+
+
+def _salvage(text: str, offset: int, faults: list[Refused]) -> Node | None:
+    """Read on without the lines that stopped the reading, and add what else is wrong to `faults`."""
+    lines = text.split("\n")
+    for _ in range(MAX_SALVAGES):
+        last = faults[-1]
+        assert last.again is not None
+        _blank(lines, last.again - 1)
+        try:
+            composer = _compose("\n".join(lines), offset)
+        except Refused as refused:
+            if refused.again is None or refused.again <= last.again:
+                return None
+            if refused.message != last.message:
+                faults.append(refused)
+            last.again = refused.again
+            continue
+        faults += composer.faults
+        return composer.root
+    return None
+
+
+def _blank(lines: list[str], number: int) -> None:
+    """Empty a line and those that belong to it, which are indented deeper."""
+    depth = len(lines[number]) - len(lines[number].lstrip())
+    lines[number] = ""
+    for below in range(number + 1, len(lines)):
+        stripped = lines[below].lstrip()
+        if stripped and len(lines[below]) - len(stripped) <= depth:
+            return
+        lines[below] = ""
 
 
 def _text(data: bytes) -> str:
@@ -94,53 +149,45 @@ def _text(data: bytes) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
-        raise Refused(line, column, "this is not UTF-8 text") from None
+        raise Refused(line, column, "this is not UTF-8 text: save the file as UTF-8") from None
     for index, char in enumerate(text):
         if (char < " " and char not in "\n\r\t") or ("\x7f" <= char <= "\x9f" and char != "\x85"):
             line, column = text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index)
-            raise Refused(line, column, f"a control character (code {ord(char)}) cannot stand in a YAML file")
+            raise Refused(line, column, f"a control character (U+{ord(char):04X}) cannot be part of a YAML file")
     return text
 
 
-def _compose(text: str, offset: int) -> Node:
+def _compose(text: str, offset: int) -> "_Composer":
     # Imported here, since a daemon without a single YAML file need not pay for it (20 ms, 2 MB).
     import ruamel.yaml
     from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLStreamError
 
     reader = ruamel.yaml.YAML(typ="safe", pure=True)
     try:
-        return _Composer(reader.parse(text), offset).document()
+        composer = _Composer(reader.parse(text), offset)
+        composer.document()
+        return composer
     except Refused:
         raise
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
-        raise Refused(line, column, _explain(error.problem, error.context)) from None
+        raise _explained(error, text) from None
     except (YAMLError, YAMLStreamError) as error:
         raise Refused(1, 1, f"not YAML: {str(error).splitlines()[0][:200]}") from None
-    except Exception as error:
+    except Exception:
         # The scanner has met bytes its authors never did. They are somebody's file all the same.
-        raise Refused(1, 1, f"not YAML that can be read ({type(error).__name__})") from None
+        raise Refused(1, 1, "this is not YAML that can be read") from None
 
 
-def _explain(problem: str | None, context: str | None) -> str:
-    """The scanner's words, or better ones for what people really do wrong."""
-    said = (problem or context or "not YAML").strip()
-    if "'\\t'" in said:
-        return "a tab cannot indent or begin anything in YAML: use spaces"
-    if "mapping values are not allowed" in said:
-        return "a colon where none can stand: is the line indented like its neighbours, or does its text need quotes?"
-    if "could not find expected ':'" in said:
-        return "a key without a colon: is one missing, or does a text need quotes or more indentation?"
-    if "expected <block end>" in said:
-        return "the indentation does not fit the lines above"
-    if "while scanning a quoted scalar" in (context or "") and "end of stream" in said:
-        return "a quote was opened and never closed"
-    if "but got '{'" in said:
-        return "a brace where none can stand: inside { } and [ ], a text such as ${NAME} needs quotes"
-    if "'@'" in said or "'`'" in said or "'%'" in said:
-        return f"not YAML: {said}: put the text in quotes"
-    return f"not YAML: {said}" + (f" ({context.strip()})" if context and problem else "")
+def _explained(error: Any, text: str) -> Refused:
+    from openai_proxy.config.yaml_words import Mark, explain
+
+    mark = error.problem_mark or error.context_mark
+    if mark is None:
+        return Refused(1, 1, "this is not YAML")
+    opened = Mark(error.context_mark.line, error.context_mark.column) if error.context_mark is not None else None
+    said, context = (error.problem or error.context or "").strip(), (error.context or "").strip()
+    found = explain(said, context, Mark(mark.line, mark.column), opened, text)
+    return Refused(found.line + 1, found.column + 1, found.message, found.again + 1)
 
 
 class _Composer:
@@ -151,21 +198,30 @@ class _Composer:
         self.offset = offset
         self.anchors: dict[str, Node | None] = {}  # None: still being read
         self.total = 0
+        self.faults: list[Refused] = []
+        self.root = Node(1 + offset, 1)
 
-    def document(self) -> Node:
+    def document(self) -> None:
+        """Read the one document into `root`, and what is wrong with it into `faults`. Raises Refused."""
         next(self.events)  # stream start
         event = next(self.events)
         if type(event).__name__ == "StreamEndEvent":
-            return Node(1 + self.offset, 1)
-        root = self.node(next(self.events), 0)
+            return
+        self.root = self.node(next(self.events), 0)
         next(self.events)  # document end
         event = next(self.events)
         if type(event).__name__ != "StreamEndEvent":
-            raise self.refused(event, "a second document in one file (`---`): one file holds one document")
-        return root
+            self.fault(event, "a second document in one file (`---`): one file holds one document")
 
     def refused(self, event: Any, message: str) -> Refused:
+        """What ends the reading."""
         return Refused(event.start_mark.line + 1, event.start_mark.column + 1, message)
+
+    def fault(self, event: Any, message: str) -> None:
+        """Something that is wrong and does not keep the rest from being read."""
+        self.faults.append(self.refused(event, message))
+        if len(self.faults) >= MAX_FAULTS:
+            raise self.faults.pop()
 
     def node(self, event: Any, depth: int) -> Node:
         kind = type(event).__name__
@@ -197,18 +253,22 @@ class _Composer:
 
     def alias(self, event: Any) -> Node:
         name = event.anchor
+        node = self.anchors.get(name)
         if name not in self.anchors:
-            raise self.refused(event, f'no anchor "&{name}" stands before this alias')
-        node = self.anchors[name]
+            shown = name[:40]
+            self.fault(event, f'a text that begins with * needs quotes: "*{shown}" (there is no anchor &{shown})')
+        elif node is None:
+            self.fault(event, f'the alias "*{name[:40]}" is inside its own anchor: a circle')
         if node is None:
-            raise self.refused(event, f'the alias "*{name}" stands inside its own anchor: a circle')
+            return Node(event.start_mark.line + 1 + self.offset, event.start_mark.column + 1)
         self.count(event, node.count)
         return node
 
     def tag(self, event: Any) -> str | None:
         tag = None if event.tag is None else str(event.tag)
         if tag is not None and tag not in _STR_TAGS and tag not in _CORE_TAGS:
-            raise self.refused(event, f"the tag {tag[:60]} means nothing here: take it out")
+            hint = f'; if it is a text, put it in quotes: "{tag[:40]}"' if tag.startswith("!") else ""
+            self.fault(event, f"the tag {tag[:60]} means nothing here: take it out{hint}")
         return tag
 
     def sequence(self, node: Node, depth: int) -> None:
@@ -223,33 +283,37 @@ class _Composer:
         entries: dict[str, tuple[int, int, Node]] = {}
         merged: list[Node] = []
         while type(event := next(self.events)).__name__ != "MappingEndEvent":
-            if type(event).__name__ not in ("ScalarEvent", "AliasEvent"):
-                raise self.refused(event, "a list or mapping cannot be a key: does a text with [ or { need quotes?")
             line, column = event.start_mark.line + 1, event.start_mark.column + 1
             key_node = self.node(event, depth + 1)
-            key = key_node.raw if key_node.raw is not None else key_node.value
-            if not isinstance(key, str) or (not key and getattr(event, "style", None) is None):
-                raise self.refused(event, "an empty key: is a name missing before the colon?")
             value = self.node(next(self.events), depth + 1)
-            if key == "<<" and getattr(event, "style", "x") is None:
-                merged.append(self.mergeable(event, value))
+            if type(event).__name__ not in ("ScalarEvent", "AliasEvent"):
+                self.fault(event, "a list or mapping cannot be a key: a text that begins with [ or { needs quotes")
+                continue
+            key = key_node.raw if key_node.raw is not None else key_node.value
+            plain = getattr(event, "style", "x") is None
+            if not isinstance(key, str) or (not key and plain):
+                if type(event).__name__ == "ScalarEvent":
+                    self.fault(event, "an empty key: is a name missing before the colon?")
+            elif key == "<<" and plain:
+                merged += self.mergeable(event, value)
             elif key in entries:
-                raise self.refused(event, f'the key "{key[:80]}" stands twice (first in line {entries[key][0]})')
+                self.fault(event, f'duplicate key "{key[:80]}" (first in line {entries[key][0]})')
+            elif not key.isascii() and (odd := _invisible(key)) is not None:
+                self.fault(event, f'the key "{odd[1][:80]}" holds {odd[0]}: type it anew')
             else:
                 entries[key] = (line + self.offset, column, value)
         for source in merged:
-            for part in source.items if source.items is not None else [source]:
-                for key, entry in (part.entries or {}).items():
-                    entries.setdefault(key, entry)
+            for key, entry in (source.entries or {}).items():
+                entries.setdefault(key, entry)
         node.entries = entries
         node.value = {key: entry[2].value for key, entry in entries.items()}
         node.count += sum(entry[2].count for entry in entries.values())
 
-    def mergeable(self, event: Any, value: Node) -> Node:
+    def mergeable(self, event: Any, value: Node) -> list[Node]:
         parts = value.items if value.items is not None else [value]
         if any(part.entries is None for part in parts):
-            raise self.refused(event, "`<<` takes a mapping, or a list of mappings")
-        return value
+            self.fault(event, "`<<` takes a mapping, or a list of mappings")
+        return [part for part in parts if part.entries is not None]
 
     def scalar(self, event: Any, node: Node) -> None:
         text: str = event.value
@@ -261,3 +325,13 @@ class _Composer:
         value = core_value(text)
         if value is not text:
             node.value, node.raw = value, text
+
+
+def _invisible(text: str) -> tuple[str, str] | None:
+    """What `text` holds that is not seen, and the text without it."""
+    from openai_proxy.config.yaml_words import invisible
+
+    found = invisible(text)
+    if found is None:
+        return None
+    return found[1], "".join(char for char in text if invisible(char) is None)

@@ -102,18 +102,18 @@ def test_models_config_dir_is_where_models_are(house: House, tmp_path: Path) -> 
 
 
 BROKEN = [
-    ("PORT", "eighty", "a whole number from 0 to 65535 is wanted"),
-    ("PORT", "70000", "a whole number from 0 to 65535 is wanted"),
-    ("REQUEST_TIMEOUT", "0", "seconds, more than 0, are wanted"),
-    ("BASE_URL", "openrouter.ai/api", "a URL that begins with http:// or https:// is wanted"),
-    ("OPENAI_BASE_URL", "https://u:p@host/v1", "a name or password cannot stand in the URL: use a key or a header"),
-    ("OPENAI_API_KEY", "two words", "a key is printable ASCII without spaces"),
-    ("OPENAI_PARAM_DEFAULTS", "[1]", "a JSON object is wanted"),
-    ("OPENAI_PARAM_DROP", "[1", "a JSON list of texts, or texts with commas between them, are wanted"),
-    ("INTERACTIVE_MODE", "maybe", "true or false is wanted"),
-    ("PROXY_API_KEYS", " , ", "at least one key is wanted"),
-    ("PROXY_API_KEYS", "sk-a,sha256:12", "sha256: is followed by 64 hex digits (openai-proxy keys hash makes them)"),
-    ("OPENAI_MAX_RETRIES", "-1", "a whole number from 0 to 20 is wanted"),
+    ("PORT", "eighty", "expected a whole number from 0 to 65535"),
+    ("PORT", "70000", "expected a whole number from 0 to 65535"),
+    ("REQUEST_TIMEOUT", "0", "expected a number of seconds above 0"),
+    ("BASE_URL", "openrouter.ai/api", "expected a URL that begins with http:// or https://"),
+    ("OPENAI_BASE_URL", "https://u:p@host/v1", "a URL here cannot carry a name or password: use a key or a header"),
+    ("OPENAI_API_KEY", "two words", "a key is printable ASCII without spaces; this one holds a space"),
+    ("OPENAI_PARAM_DEFAULTS", "[1]", "expected a JSON object"),
+    ("OPENAI_PARAM_DROP", "[1", "expected texts separated by commas, or a JSON list of texts"),
+    ("INTERACTIVE_MODE", "maybe", "expected true or false"),
+    ("PROXY_API_KEYS", " , ", "expected at least one key"),
+    ("PROXY_API_KEYS", "sk-a,sha256:12", "expected 64 hex digits after sha256: (`openai-proxy keys hash` prints them)"),
+    ("OPENAI_MAX_RETRIES", "-1", "expected a whole number from 0 to 20"),
 ]
 
 
@@ -191,7 +191,7 @@ def test_a_wrong_line_of_dotenv_is_told_and_the_rest_applies(house: House) -> No
     snapshot = house.load()
     assert (snapshot.proxy.port, snapshot.proxy.host) == (9, "h")
     [problem] = snapshot.problems
-    assert (problem.line, problem.message) == (2, "this line is not NAME=value")
+    assert (problem.line, problem.message) == (2, "expected NAME=value")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"A=" + b"x" * (1 << 20)])

@@ -56,20 +56,20 @@ def test_the_owners_text_is_not_expanded(house: House) -> None:
 WRONG = [
     ("description: x", '1:1: "name" is missing'),
     ("name: no", "1:7: `no` is false to some YAML readers"),
-    ("name: 12", "1:7: name: text is wanted here, not a number (put it in quotes if it is text)"),
-    ("name: ' m'", "1:7: name: a model's name has no spaces around it"),
-    ("{name: m, tools: [a, a]}", '1:18: tools: the tool "a" stands twice'),
-    ("{name: m, tools: ['a b']}", '1:18: tools: "a b" cannot be the name of a tool'),
-    ("{name: m, tools: [{name: a}]}", "1:18: tools: a tool is a name, or {type: function"),
-    ("{name: m, mcp_servers: [a, a]}", '1:24: mcp_servers: the MCP server "a" stands twice'),
+    ("name: 12", "1:7: name: expected text, not a number (put it in quotes if it is text)"),
+    ("name: ' m'", "1:7: name: a model name cannot begin or end with a space"),
+    ("{name: m, tools: [a, a]}", '1:18: tools: duplicate tool "a"'),
+    ("{name: m, tools: ['a b']}", '1:18: tools: "a b" cannot be used as a tool name'),
+    ("{name: m, tools: [{name: a}]}", "1:18: tools: expected a name, or {type: function"),
+    ("{name: m, mcp_servers: [a, a]}", '1:24: mcp_servers: duplicate MCP server "a"'),
     ("{name: m, mcp_servers: {a: {white: x}}}",
      '1:29: unknown key "white" in mcp_servers.a (did you mean "whitelist"?)'),
     ("{name: m, prompt: x}", '1:11: unknown key "prompt" (did you mean "system_prompt"?)'),
-    ("{name: m, max_tool_rounds: 1.5}", "1:28: max_tool_rounds: a whole number is wanted here"),
-    ("{name: m, deadline: -1}", "1:21: deadline: input should be greater than 0"),
+    ("{name: m, max_tool_rounds: 1.5}", "1:28: max_tool_rounds: expected a whole number"),
+    ("{name: m, deadline: -1}", "1:21: deadline: must be more than 0"),
     ("{name: m, params: {defaults: {}}}", '1:20: unknown key "defaults" in params (did you mean "default"?)'),
-    ("[m]", "1:1: a mapping (key: value) is wanted here, not a list"),
-    ("name: m\nname: n", '2:1: the key "name" stands twice (first in line 1)'),
+    ("[m]", "1:1: expected a mapping (key: value), not a list"),
+    ("name: m\nname: n", '2:1: duplicate key "name" (first in line 1)'),
 ]  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def test_a_wrong_model_is_told_in_words_at_its_place(house: House, text: str, wo
     house.write("models/m.yaml", text + "\n")
     snapshot = house.load()
     assert snapshot.models == {}
-    [problem] = snapshot.problems
+    problem, *_ = snapshot.problems
     assert str(problem).partition("m.yaml:")[2].startswith(words)
 
 
@@ -89,7 +89,7 @@ def test_a_wrong_model_is_told_in_words_at_its_place(house: House, text: str, wo
         (b"\x00\x01\x02binary", "control character"),
         (b"x" * (1 << 20) + b"x", "larger than 1 MiB"),
         (b"x: " + b"[" * 20_000, "nested more than 64 deep"),
-        (b"name: m\n" * 2, "stands twice"),
+        (b"name: m\n" * 2, "duplicate key"),
     ],
 )
 def test_a_hostile_file_is_a_problem_and_the_rest_serves(house: House, content: bytes, words: str) -> None:
@@ -98,7 +98,7 @@ def test_a_hostile_file_is_a_problem_and_the_rest_serves(house: House, content: 
     house.write("models/bad.yaml", content)
     second = house.load(first)
     assert list(second.models) == ["good"]
-    [problem] = second.problems
+    problem, *_ = second.problems
     assert words in problem.message
 
 

@@ -41,7 +41,7 @@ def test_at_start_a_broken_model_is_left_out_and_listed(house: House) -> None:
     assert list(snapshot.models) == ["y"]
     assert messages(snapshot.problems) == [
         'x.yaml:2:1: unknown key "max_tool_ronds" (did you mean "max_tool_rounds"?)',
-        "z.yaml:1:1: the file is empty: a model needs a name",
+        "z.yaml:1:1: the file is empty: a model needs at least a `name`",
     ]
 
 
@@ -51,7 +51,7 @@ def test_a_broken_proxy_yaml_keeps_its_last_good_form_whole(house: House) -> Non
     house.write("proxy.yaml", "connections: {b: {api_key: k2}}\nsession_ttl: ten\n")
     second = house.load(first)
     assert second.proxy == first.proxy
-    assert messages(second.problems) == ["proxy.yaml:2:14: session_ttl: a number is wanted here, not text"]
+    assert messages(second.problems) == ["proxy.yaml:2:14: session_ttl: expected a number, not text"]
     assert second.place("proxy", None, ("session_ttl",))[1:] == (2, 14)
     with pytest.raises(ConfigError):
         house.load()
@@ -96,7 +96,7 @@ def test_what_vanishes_is_removed_and_what_cannot_be_read_stays(house: House) ->
     assert [s.content for s in second.skills] == ["Be kind."]
     assert [t.digest for t in second.tool_files] == [t.digest for t in first.tool_files]
     assert sorted(messages(second.problems)) == [
-        "s.md:1:1: this is not UTF-8 text",
+        "s.md:1:1: this is not UTF-8 text: save the file as UTF-8",
         "t.py:1:1: this is not a regular file",
         "x.yaml:1:1: this is a directory, not a file",
     ]
@@ -189,7 +189,7 @@ def test_a_vanished_proxy_yaml_is_a_removal_and_a_misnamed_one_is_told(house: Ho
     (house.conf / "proxy.yaml").rename(house.conf / "proxy.yml")
     second = house.load(first)
     assert second.proxy == first.proxy
-    assert messages(second.problems) == ["proxy.yaml:1:1: the file is called proxy.yaml, not proxy.yml"]
+    assert messages(second.problems) == ["proxy.yaml:1:1: rename proxy.yml to proxy.yaml: only that is read"]
     (house.conf / "proxy.yml").unlink()
     assert diff(second, house.load(second)) == Changes(
         added=("connection echo",), removed=("connection a",), updated=("settings",)

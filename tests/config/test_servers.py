@@ -37,16 +37,16 @@ WRONG = [
     ("a: {type: stdio, url: 'http://h'}", "1:14: a server of type stdio needs command"),
     ("a: {command: x, url: 'http://h'}", "1:14: a server of type stdio has no url"),
     ("a: {type: sse, url: 'http://h', args: [1]}", "1:14: a server of type sse has no args"),
-    ("a: {url: 'file:///x'}", "1:20: url: a URL that begins with http:// or https:// is wanted"),
-    ("a: {type: websocket, url: 'http://h'}", "1:21: type: stdio, sse or streamablehttp is wanted here"),
-    ("a b: {command: x}", '1:11: "a b" cannot be the name of a server'),
-    (f"{'a' * 33}: {{command: x}}", f'1:11: "{"a" * 33}" cannot be the name of a server'),
+    ("a: {url: 'file:///x'}", "1:20: url: expected a URL that begins with http:// or https://"),
+    ("a: {type: websocket, url: 'http://h'}", "1:21: type: expected stdio, sse or streamablehttp"),
+    ("a b: {command: x}", '1:11: "a b" cannot be used as a server name'),
+    (f"{'a' * 33}: {{command: x}}", f'1:11: "{"a" * 33}" cannot be used as a server name'),
     ("a: {command: x, name: b}", '1:27: unknown key "name" (its name is its key)'),
-    ("a: {command: x, timeout: 0}", "1:36: timeout: input should be greater than 0"),
+    ("a: {command: x, timeout: 0}", "1:36: timeout: must be more than 0"),
     ("a: {command: x, env: {A: no}}", "1:36: `no` is false to some YAML readers"),
     ("a: {command: x, args: [12:30]}", "1:34: `12:30` is a number of base 60"),
     ("a: {command: x, whitelist: ['[']}", '1:38: whitelist: the pattern "[" has a bracket'),
-    ("a: [x]", "1:14: a mapping (key: value) is wanted here, not a list"),
+    ("a: [x]", "1:14: expected a mapping (key: value), not a list"),
 ]
 
 
@@ -63,8 +63,8 @@ def test_a_wrong_server_is_told_and_the_next_one_serves(house: House, entry: str
     ("text", "words"),
     [
         ("mcpServers: {}\n", '1:1: unknown key "mcpServers" (did you mean "servers"?)'),
-        ("- a\n", "1:1: `servers:` with a mapping"),
-        ("servers: [a]\n", "1:10: servers: a mapping of name to server is wanted here"),
+        ("- a\n", "1:1: expected `servers:` with a mapping"),
+        ("servers: [a]\n", "1:10: servers: expected a mapping of names to servers"),
     ],
 )
 def test_a_wrong_file_is_told(house: House, text: str, words: str) -> None:

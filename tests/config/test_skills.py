@@ -94,7 +94,7 @@ def test_two_of_one_id_and_a_folder_of_nobody_are_told(house: House) -> None:
     house.write("skills/augmented/n/x.md", "X")
     snapshot = house.load()
     assert [(Path(p.file).name, p.message.partition(":")[0].partition("also")[0]) for p in snapshot.problems] == [
-        ("one.md", 'the skill "one" '),
+        ("one.md", 'duplicate skill "one"'),
         ("x.md", 'this folder belongs to the model "augmented/n", and there is none (did you mean "augmented/m"?)'),
     ]
     assert [s.content for s in snapshot.skills if s.id == "one"] == ["Another"]
