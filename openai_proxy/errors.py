@@ -6,6 +6,7 @@
     ├── Forbidden                 403         a peer, origin, admin call or command that is refused
     ├── NotFound                  404         unknown path or model (a forbidden model looks the same)
     ├── TooLarge                  413         a body over the limit
+    ├── HeadTooLarge              431         header fields over the limit
     ├── Misdirected               421         a Host name that is not served
     ├── RateLimited               429         one of the proxy's own limits
     ├── Overloaded                503         too many requests, or draining
@@ -71,7 +72,7 @@ class ProxyError(Exception):
 
         OpenAI's SDKs ask three times, Claude Code seven times: silence for a person who waits for a spoken answer.
         """
-        return self.status in (400, 401, 403, 404, 413)
+        return self.status in (400, 401, 403, 404, 413, 431)
 
     def payload(self) -> dict[str, dict[str, str | None]]:
         """The error object of the OpenAI API."""
@@ -114,6 +115,12 @@ class TooLarge(ProxyError):
     status = 413
     type = "invalid_request_error"
     default_code = "request_too_large"
+
+
+class HeadTooLarge(ProxyError):
+    status = 431
+    type = "invalid_request_error"
+    default_code = "headers_too_large"
 
 
 class Misdirected(ProxyError):

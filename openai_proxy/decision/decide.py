@@ -10,6 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from openai_proxy import endpoints
+from openai_proxy.bounds import check_model
 from openai_proxy.endpoints import Endpoint
 from openai_proxy.errors import BadRequest, NotFound, ProxyError, unknown_model
 from openai_proxy.exchange import Caller, Target
@@ -71,6 +72,11 @@ def decide(
 
     A model the caller may not use looks to it like one that does not exist.
     """
+    if model is not None:
+        try:
+            check_model(model)
+        except BadRequest as too_long:
+            return Refusal(too_long, "the model's name is too long")
     own = _own_route(generation, caller, model, session)
     if isinstance(own, Refusal):
         return own
@@ -114,9 +120,12 @@ def decided(found: Decision | Refusal) -> Decision:
 
 
 def asked_model(document: dict[str, Any]) -> str | None:
-    """The `model` member of a request. Raises BadRequest if it is there and not a string."""
+    """The `model` member of a request. Raises BadRequest if it is there and not a string, or too long."""
     model = document.get("model")
-    if model is None or isinstance(model, str):
+    if model is None:
+        return None
+    if isinstance(model, str):
+        check_model(model)
         return model or None
     raise BadRequest("The model must be a string.", param="model")
 

@@ -6,6 +6,7 @@ model, a limit that must wait, a provider that translates) is left to the pipeli
 
 from typing import Any, Final
 
+from openai_proxy.bounds import check_names
 from openai_proxy.decision.begin import begin
 from openai_proxy.decision.decide import Decision, Kind, asked_model, decide, decided
 from openai_proxy.exchange import Exchange, new_request_id
@@ -33,6 +34,7 @@ def choose(client: RelayClient, head: KnownHead, body: bytes) -> DirectRelay | D
         return None
     document = parse_object(body)
     model = asked_model(document)
+    check_names(document)
     if model is None or (generation.executes_tools and document.get("tools")):
         return None
     if _is_special(state, head, document, body):

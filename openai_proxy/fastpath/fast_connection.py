@@ -8,6 +8,7 @@ the connection is left idle again as if nothing had happened.
 import asyncio
 from typing import Any, Final
 
+from openai_proxy.bounds import MAX_HEAD
 from openai_proxy.decision.decide import Decision
 from openai_proxy.endpoints import FAST
 from openai_proxy.errors import ProxyError
@@ -17,6 +18,7 @@ from openai_proxy.fastpath.handover import Handover
 from openai_proxy.fastpath.known_heads import CachedHead, HeadCaches, KnownHead
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import State
+from openai_proxy.server.headers import head_size
 from openai_proxy.upstream.failover import Opened
 
 MAX_BODY: Final = 512 * 1024
@@ -138,7 +140,7 @@ class FastConnection(RelayClient):
         if "Expect" in headers or "Content-Encoding" in headers or "Origin" in headers:
             return False
         length = headers.get("Content-Length", "")
-        return length.isdigit() and 0 < int(length) <= MAX_BODY
+        return length.isdigit() and 0 < int(length) <= MAX_BODY and head_size(message) <= MAX_HEAD
 
     def parsed(self, message: Any, first: bytes, body: bytes) -> None:
         """FastPath: a request is whole."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from openai_proxy.auth.credentials import sent_key
 from openai_proxy.auth.gate import Gate
 from openai_proxy.auth.peers import host_name
+from openai_proxy.bounds import check_session
 from openai_proxy.endpoints import Endpoint
 from openai_proxy.exchange import Caller
 from openai_proxy.fastpath.send_plan import SendPlan
@@ -47,9 +48,10 @@ class KnownHead:
         self.fields = upstream_fields(message.raw_headers)
         self.keep_alive = not message.should_close
         self.session: str | None = headers.get("X-Session-ID")
+        check_session(self.session)
         self.extra = b""
         if self.session is not None:
-            self.extra = lines((("X-Session-ID", self.session[:256]),))
+            self.extra = lines((("X-Session-ID", self.session),))
 
 
 class CachedHead:

@@ -11,6 +11,7 @@ from openai_proxy.admin import routes
 from openai_proxy.auth.cors import OriginRule
 from openai_proxy.auth.credentials import bearer
 from openai_proxy.auth.peers import host_name
+from openai_proxy.bounds import check_session
 from openai_proxy.endpoints import Endpoint, locate, split_target
 from openai_proxy.errors import BadRequest, InternalError, NotFound, Overloaded, ProxyError
 from openai_proxy.exchange import Caller, Exchange, Outcome, new_request_id
@@ -19,7 +20,7 @@ from openai_proxy.pipeline import models, order
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import Running, State
-from openai_proxy.server.connection import is_read, take_handover
+from openai_proxy.server.connection import check_head, is_read, take_handover
 from openai_proxy.server.headers import lines
 from openai_proxy.server.reply import ClientGone, Reply, Written
 from openai_proxy.server.request_body import RequestBody
@@ -58,6 +59,7 @@ class Dispatcher:
     async def _serve(
         self, generation: Generation, request: BaseRequest, reply: Reply, handover: Handover | None
     ) -> None:
+        check_head(request)
         path, query = split_target(request.raw_path)
         if self._prefix:
             if not path.startswith(self._prefix + "/"):
@@ -65,7 +67,8 @@ class Dispatcher:
             path = path[len(self._prefix) :]
         headers = request.headers
         if (session := headers.get("X-Session-ID")) is not None:
-            reply.extra.append(("X-Session-ID", session[:256]))
+            check_session(session)
+            reply.extra.append(("X-Session-ID", session))
         _check_host(request)
         gate = generation.gate
         peer = request.remote or ""
@@ -191,7 +194,7 @@ async def _refuse(reply: Reply, error: ProxyError) -> None:
         return
     if all(name != "x-request-id" for name, _ in reply.extra):
         reply.extra.append(("x-request-id", new_request_id()))
-    if error.status in (401, 403, 408, 413, 421):
+    if error.status in (401, 403, 408, 413, 421, 431):
         reply.keep_alive = False
     try:
         await reply.send_error(error)

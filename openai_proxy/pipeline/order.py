@@ -16,6 +16,7 @@ What passes through byte for byte takes the same steps in `fastpath.eligible`, i
 
 import orjson
 
+from openai_proxy.bounds import check_names
 from openai_proxy.decision.decide import Decision, Kind, asked_model
 from openai_proxy.exchange import Target, UpstreamRequest
 from openai_proxy.pipeline import answer_text, realtime, redacting, steering, uploads
@@ -75,6 +76,7 @@ async def _read(context: RequestContext) -> Document:
     plain = decoded(raw, coding, context.body.limit) if coding else raw
     members = parse_object(plain)
     context.exchange.model = asked_model(members)
+    check_names(members)
     context.exchange.stream = members.get("stream") is True
     return Document(plain, members, raw)
 

@@ -7,7 +7,7 @@ Everything else stays on the queue for the request handler; so does what the fas
 second look: retries, errors, redirects.
 
 Used of aiohttp 3.14 beyond its documented interface: RequestHandler's `_messages`, `_waiter`, `_parser`, `_close`,
-`_request_count`, `_reading_paused`, `_request_in_progress`, `_keepalive_handle`, `_keepalive_timeout`,
+`_request_count`, `_reading_paused`, `_request_in_progress`, `_upgraded`, `_keepalive_handle`, `_keepalive_timeout`,
 `_next_keepalive_close_time`, `_process_keepalive`, `_drain_helper`, `set_parser`; Server's `_kwargs`; BaseRequest's
 `_payload`; StreamReader's `_buffer`. tests/server/test_connection.py fails loudly when they move. Three of their rules:
 - a message that is taken must be given back to the parser's count (`message_consumed`), or it stops after 32;
@@ -24,8 +24,10 @@ from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response, StreamResponse
 from aiohttp.web_server import Server as AiohttpServer
 
-from openai_proxy.errors import BadRequest, InternalError, ProxyError
+from openai_proxy.bounds import MAX_HEAD
+from openai_proxy.errors import BadRequest, HeadTooLarge, InternalError, ProxyError
 from openai_proxy.exchange import new_request_id
+from openai_proxy.server.headers import head_size
 
 KEEP_ALIVE: Final = 75.0
 """Seconds an idle connection is kept: above Home Assistant's 15 and nginx's 60, so that the client closes first."""
@@ -34,6 +36,10 @@ BODY_WAIT: Final = 0.25
 """Seconds a body may take on the fast path; then the request handler waits for it, with its own limits."""
 
 UNKNOWN: Final = -1
+
+
+def _head_too_large() -> HeadTooLarge:
+    return HeadTooLarge(f"The header fields are larger than {MAX_HEAD // 1024} KB.")
 
 
 class FastPath(Protocol):
@@ -86,14 +92,46 @@ class Handover(Protocol):
 
 
 class ClientConnection(RequestHandler):
-    """One client connection: aiohttp's own, with errors as the API writes them."""
+    """One client connection: aiohttp's own, with errors as the API writes them, and a bound on unfinished heads."""
 
-    __slots__ = ()
+    __slots__ = ("_head_bytes", "_latest_payload")
+
+    def __init__(self, manager: Any, **kwargs: Any) -> None:
+        super().__init__(manager, **kwargs)
+        self._head_bytes = 0  # of a head whose end has not come
+        self._latest_payload: Any = None  # of the message that came last: until its end, bytes are a body
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         # The first request's head has `header_seconds`; an idle kept connection may rest longer.
         self._keepalive_timeout = KEEP_ALIVE
+
+    def data_received(self, data: bytes) -> None:
+        """aiohttp bounds each line and their number, a megabyte in all; it would keep that for anybody."""
+        count = self._request_count
+        in_head = self._latest_payload is None or self._latest_payload.is_eof()
+        super().data_received(data)
+        if self._request_count != count:
+            self._head_bytes = 0
+            self._latest_payload = self._messages[-1][1] if self._messages else None
+        elif in_head and not self._upgraded:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD and self.transport is not None:
+                self._refuse_head(self.transport)
+
+    def _refuse_head(self, transport: asyncio.Transport) -> None:
+        if self._request_in_progress:  # pipelined: an answer is on its way, and what we said would stand in it
+            transport.abort()
+            return
+        error = _head_too_large()
+        body = error.body()
+        transport.write(
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+            b"x-proxy-error: %b\r\nx-request-id: %b\r\nx-should-retry: false\r\nConnection: close\r\n\r\n%b"
+            % (len(body), error.code.encode(), new_request_id().encode(), body)
+        )
+        self.force_close()
+        transport.close()
 
     def handle_error(
         self,
@@ -115,7 +153,12 @@ class ClientConnection(RequestHandler):
             status=error.status,
             body=error.body(),
             content_type="application/json",
-            headers={"x-proxy-error": error.code, "x-request-id": new_request_id(), "Server": "openai-proxy"},
+            headers={
+                "x-proxy-error": error.code,
+                "x-request-id": new_request_id(),
+                "Server": "openai-proxy",
+                **({"x-should-retry": "false"} if error.final else {}),
+            },
         )
         response.force_close()
         return response
@@ -342,6 +385,12 @@ def take_handover(request: BaseRequest) -> Handover | None:
     """What the fast path knows of `request`."""
     protocol: object = request.protocol
     return protocol.take_handover() if isinstance(protocol, ClientConnection) else None
+
+
+def check_head(request: BaseRequest) -> None:
+    """Raise HeadTooLarge for a request whose head is over the bound as a whole."""
+    if head_size(request) > MAX_HEAD:
+        raise _head_too_large()
 
 
 def is_read(request: BaseRequest) -> bool:

@@ -1,6 +1,7 @@
 """Which header fields pass a proxy, and how heads are written."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from openai_proxy.exchange import Headers
 
@@ -61,6 +62,12 @@ def downstream_fields(fields: Headers) -> list[tuple[bytes, bytes]]:
         and lower not in named
         and not lower.startswith(b"access-control-")
     ]
+
+
+def head_size(message: Any) -> int:
+    """Bytes of a request's head as it stood on the wire, about: of a message aiohttp parsed, or its request."""
+    target = getattr(message, "raw_path", None) or message.path
+    return len(target) + sum(len(name) + len(value) + 4 for name, value in message.raw_headers)
 
 
 def field(headers: Headers, name: bytes) -> bytes | None:

@@ -121,7 +121,8 @@ WRONG = [
     ("host: 8000", "1:7: host: expected text, not a number (put it in quotes if it is text)"),
     ("host: false", "1:7: host: expected text, not false (put it in quotes if it is text)"),
     ("connections: {a: {api_type: opnai}}",
-     '1:29: connections.a.api_type: expected openai, ollama, anthropic, google, local or echo (did you mean "openai"?)'),
+     "1:29: connections.a.api_type: expected openai, ollama, anthropic, google, local or echo "
+     '(did you mean "openai"?)'),
     ("connections: {a: {api_base: 'ftp://x'}}",
      "1:29: connections.a.api_base: expected a URL that begins with http:// or https://"),
     ("connections: {a: {url: 'http://x'}}", '1:19: unknown key "url" in connections.a (did you mean "api_base"?)'),

@@ -33,7 +33,7 @@ def check_error(answer: Answer, status: int, code: str | None = None) -> dict[st
     check_error_object(error)
     assert answer.header("x-proxy-error") == error["code"]
     assert answer.header("x-request-id")
-    if status in (400, 401, 403, 404, 413) or error["code"] == "upstream_auth":
+    if status in (400, 401, 403, 404, 413, 431) or error["code"] == "upstream_auth":
         assert answer.header("x-should-retry") == "false", "trying again cannot change this"
     if status in (429, 503):
         assert answer.header("x-should-retry") is None or answer.header("x-proxy-attempts"), "later it may work"

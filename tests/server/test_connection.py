@@ -28,6 +28,7 @@ async def test_the_insides_of_the_request_handler_are_where_we_expect_them() -> 
     assert callable(protocol._parser.message_consumed)
     assert protocol.writing_paused is False
     assert protocol._request_in_progress is False
+    assert protocol._upgraded is False
 
 
 async def test_a_payload_keeps_its_pieces_in_a_buffer() -> None:
