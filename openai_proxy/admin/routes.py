@@ -64,7 +64,14 @@ ROUTES: Final = (
     Route("GET", "/admin/requests/{}", "requests:show"),
     Route("POST", "/admin/requests/{}/cancel", "requests:cancel"),
     Route("GET", "/admin/conversations/{}", "requests:conversation"),
-    # MCP servers
+    # Models
+    Route("GET", "/admin/models", "models:list_models"),
+    Route("GET", "/admin/explain", "models:explain"),
+    Route("GET", "/admin/connect", "models:list_clients"),
+    Route("GET", "/admin/connect/{}", "models:connect"),
+    # Tools and MCP servers
+    Route("GET", "/admin/tools", "tools:list_tools"),
+    Route("POST", "/admin/tools/{}/call", "tools:try_one"),
     Route("POST", "/admin/mcp/{}/restart", "mcp:restart"),
     Route("POST", "/admin/mcp/{}/login", "mcp_sign_in:begin"),
     Route("GET", "/admin/mcp/{}/login", "mcp_sign_in:show"),

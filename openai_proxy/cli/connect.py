@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from openai_proxy.admin.recipes import KEY_PLACE, NO_KEY, RECIPES, Place
 from openai_proxy.cli.control import NotRunning, ask
 from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
-from openai_proxy.cli.recipes import NO_KEY, RECIPES, Place
 
 if TYPE_CHECKING:
     from openai_proxy.config.snapshot import Snapshot
-
-KEY_PLACE = "YOUR_KEY"
 
 
 @click.command("connect")

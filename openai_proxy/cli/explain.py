@@ -1,17 +1,10 @@
 """`openai-proxy explain MODEL`: where a request would go, in which shape, and which rule decided."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from openai_proxy.cli.options import config_dir
-
-if TYPE_CHECKING:
-    from openai_proxy.decision.decide import Decision, Refusal
-    from openai_proxy.exchange import Caller
-    from openai_proxy.runtime.generation import Generation
 
 
 @click.command("explain")
@@ -24,6 +17,7 @@ def command(model: str, config_dir: Path, env_file: Path, key: str | None) -> in
     from openai_proxy.cli.offline import caller_of, generation_of, snapshot_of
     from openai_proxy.config.problems import ConfigError
     from openai_proxy.decision.decide import Decision, decide
+    from openai_proxy.decision.explain import lines
     from openai_proxy.endpoints import at
 
     try:
@@ -38,80 +32,3 @@ def command(model: str, config_dir: Path, env_file: Path, key: str | None) -> in
     for line in lines(generation, caller, model, decision):
         click.echo(line)
     return 0 if isinstance(decision, Decision) else 1
-
-
-def lines(generation: "Generation", caller: "Caller", model: str, found: "Decision | Refusal") -> Iterator[str]:
-    """What was `found` about a chat request of `caller` for `model`, for people."""
-    from openai_proxy.decision.decide import Refusal
-
-    yield f"{model}, asked for by " + (f"group '{caller.group}'" if caller.group else "anyone")
-    if isinstance(found, Refusal) and not generation.access.may_use(caller, model):
-        yield f"{found.error.status}: {found.reason} (allowed_models)"
-        return
-    augmented = generation.snapshot.models.get(model)
-    if augmented is not None:
-        file, line, _ = generation.snapshot.place("model", model)
-        yield f"augmented model: {file}:{line}, upstream model {augmented.upstream_model}"
-    else:
-        yield "no model file has this name: it is passed through"
-    yield "rules:"
-    name = augmented.upstream_model if augmented is not None else model
-    yield from (f"  {pattern}: {verdict}" for pattern, verdict in generation.router.why(name))
-    if isinstance(found, Refusal):
-        yield f"{found.error.status}: {found.reason}"
-        return
-    yield from _targets(generation, caller, found)
-    if augmented is not None:
-        yield from _augmented(generation, model)
-    allowance = generation.allowances.get(caller.group)
-    if allowance is not None:
-        names = ("requests a minute", "requests a day", "tokens a minute", "tokens a day")
-        told = [f"{int(number)} {text}" for number, text in zip(allowance.numbers, names, strict=True) if number]
-        told += [f"{int(allowance.concurrent)} at the same time"] if allowance.concurrent is not None else []
-        yield f"limits: {', '.join(told)}"
-
-
-def _targets(generation: "Generation", caller: "Caller", decision: "Decision") -> Iterator[str]:
-    """Where the request goes, in which shape."""
-    route = decision.route
-    count = len(route.targets) + len(decision.withheld)
-    yield f"decided by: {route.rule}" + (f", {route.policy}" if count > 1 else "")
-    yield "goes to:" if count == 1 else "goes to, in turn until one answers:"
-    for target in route.targets:
-        connection = generation.config.connections[target.connection]
-        keys = f"{len(connection.api_keys)} keys" if len(connection.api_keys) > 1 else "1 key"
-        keys = keys if connection.api_keys else "the caller's key" if connection.forward_auth else "no key"
-        sent = target.model or decision.name
-        yield f"  {target.connection} ({connection.api_type}): model {sent}, {keys}, {connection.max_retries} retries"
-        rules = decision.rules[target.connection]
-        if rules.drop:
-            yield f"    params dropped: {', '.join(rules.drop)}"
-        yield from (f"    params default: {key} = {value!r}" for key, value in rules.default.items())
-        yield from (f"    params override: {key} = {value!r}" for key, value in rules.override.items())
-        yield from (f"    params renamed: {old} to {new}" for old, new in rules.rename.items())
-    for target in decision.withheld:
-        yield f"  {target.connection}: not for group '{caller.group}' (allowed_connections)"
-
-
-def _augmented(generation: "Generation", model: str) -> Iterator[str]:
-    from openai_proxy.prompt.prompt import Prompt
-
-    snapshot = generation.snapshot
-    config = snapshot.models[model]
-    tools = [t if isinstance(t, str) else str(t.get("function", {}).get("name")) for t in config.tools]
-    prompt = Prompt.of(config, snapshot.skills)
-    if prompt.loadable:
-        tools += ["load_skill", "read_skill_file"]
-    yield f"tools: {', '.join(tools) or 'none'}"
-    for server, rule in config.mcp_servers.items():
-        allowed = ", ".join(rule.whitelist) if rule.whitelist else "all"
-        without = f" without {', '.join(rule.blacklist)}" if rule.blacklist else ""
-        state = "" if server in snapshot.servers else " (no such server)"
-        yield f"MCP server {server}{state}: {allowed}{without}, as mcp_{server}_…"
-    skills = ", ".join(f"{skill.model + '/' if skill.model else ''}{skill.id}" for skill in prompt.skills)
-    yield f"skills ({config.skills_mode}): {skills or 'none'}"
-    calls = [call.source for call in prompt.template.unknown(lambda name: False)]
-    if calls:
-        yield f"template calls: {', '.join(calls)}"
-    yield "prompt:"
-    yield from (f"  | {line}" for line in (config.system_prompt.strip() or "(none)").splitlines())

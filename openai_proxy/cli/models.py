@@ -28,7 +28,7 @@ def command(config_dir: Path, state_dir: Path | None, env_file: Path, key: str |
     """List the ids a client would see, one a line."""
     from openai_proxy.cli.offline import caller_of, generation_of, snapshot_of
     from openai_proxy.config.problems import ConfigError
-    from openai_proxy.pipeline.models import may_ask
+    from openai_proxy.decision.visible import may_ask
 
     try:
         snapshot = snapshot_of(config_dir, env_file)
@@ -57,8 +57,8 @@ def command(config_dir: Path, state_dir: Path | None, env_file: Path, key: str |
 async def _asked(snapshot: "Snapshot") -> list[dict[str, Any]]:
     """What a daemon of this configuration would list. What an upstream does not tell is said on stderr."""
     from openai_proxy.cli.offline import generation_of
+    from openai_proxy.decision.visible import every_model
     from openai_proxy.errors import ProxyError
-    from openai_proxy.pipeline.models import every_model
     from openai_proxy.upstream.factory import Providers
 
     providers = Providers(asyncio.get_running_loop(), snapshot.config_dir)

@@ -13,8 +13,8 @@ from ollama import Client as OllamaClient
 from openai import OpenAI
 from ruamel.yaml import YAML
 
+from openai_proxy.admin.recipes import RECIPES
 from openai_proxy.cli.connect import command
-from openai_proxy.cli.recipes import RECIPES
 from tests.conftest import DaemonFactory
 from tests.harness.daemon import Daemon
 

@@ -13,6 +13,9 @@ from typing import Any, Final
 NO_KEY: Final = "not-needed"
 """What is written for a key where none is required: many clients insist on one."""
 
+KEY_PLACE: Final = "YOUR_KEY"
+"""What stands in the place of a key that nobody has named."""
+
 _DEFAULT_CONTEXT: Final = 32_768
 _DEFAULT_OUTPUT: Final = 8_192
 """Tokens that are entered for a model of which nobody says how much it takes: clients that ask for it need a number."""
