@@ -32,6 +32,11 @@ Headers = Sequence[tuple[bytes, bytes]]
 """Header fields as they stood on the wire: case and order kept, values without outer whitespace."""
 
 
+def header(headers: Headers, name: bytes) -> bytes | None:
+    """The first value of the header field `name` (lower case)."""
+    return next((value for found, value in headers if found.lower() == name), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who is asking.

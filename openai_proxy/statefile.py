@@ -3,34 +3,57 @@
 A file names its version, so that a later release can tell what it reads.
 """
 
+import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+log = logging.getLogger(__name__)
 
-def load(path: Path, version: int) -> dict[str, Any]:
-    """The members of the file at `path`; {} where there is none, or none of this `version` that can be read."""
+
+def load(
+    path: Path, version: int, unversioned: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """The members of the file at `path`; {} where there is none, or none of this `version` that can be read.
+
+    `unversioned` makes the members of a file from before files had a version.
+    """
     try:
         document = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
     except (OSError, ValueError):
+        document = None
+    if not isinstance(document, dict):
+        log.warning("the saved state in %s cannot be read and is not used", path.name)
         return {}
-    if not isinstance(document, dict) or document.pop("version", None) != version:
-        return {}
-    return document
+    found = document.pop("version", None)
+    if found is None and unversioned is not None:
+        return unversioned(document)
+    return document if found == version else {}
 
 
-def save(path: Path, version: int, members: dict[str, Any]) -> None:
-    """Write `members` to `path`, mode 0600, in one step. Raises OSError."""
-    temporary = path.with_name(path.name + ".new")
-    data = orjson.dumps({"version": version, **members})
+def save(path: Path, version: int, members: dict[str, Any], *, sync: bool = False) -> None:
+    """Write `members` to `path`, mode 0600, in one step. Raises OSError.
+
+    `sync` waits until the disk has it: for what a power cut must not take back.
+    """
+    write(path, orjson.dumps({"version": version, **members}), sync=sync)
+
+
+def write(path: Path, data: bytes, *, sync: bool = False) -> None:
+    """Write `data` to `path` as `save` does."""
+    temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)

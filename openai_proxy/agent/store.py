@@ -19,8 +19,6 @@ MAX_ENTRIES: Final = 2000
 MAX_BYTES: Final = 32 * 1024 * 1024
 TTL: Final = 3600.0  # seconds, the default of session_ttl
 
-_VERSION: Final = 1
-
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
@@ -48,6 +46,9 @@ class _Entry:
 
 class TurnStore:
     """Hidden turns by key. Of several entries under one key all are kept; `find` gives the newest first."""
+
+    VERSION: Final = 1
+    """Of the state that `dump` gives."""
 
     def __init__(
         self,
@@ -105,13 +106,11 @@ class TurnStore:
         entries = [
             {"age": now - e.born, "keys": list(e.keys), "hidden": orjson.loads(e.data)} for e in self._entries.values()
         ]
-        return {"version": _VERSION, "saved_at": time.time(), "entries": entries}
+        return {"saved_at": time.time(), "entries": entries}
 
     def load(self, state: Mapping[str, Any]) -> int:
         """Take over what `dump` gave, aged by the time since; how many entries. An unreadable state is none."""
         try:
-            if state["version"] != _VERSION:
-                return 0
             passed = max(0.0, time.time() - float(state["saved_at"]))
             entries = [
                 _Entry(orjson.dumps(e["hidden"]), tuple(map(str, e["keys"])), self._clock() - float(e["age"]) - passed)

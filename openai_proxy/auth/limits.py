@@ -11,15 +11,13 @@ counted by each daemon for itself.
 
 import logging
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from openai_proxy import statefile
 from openai_proxy.config.proxy import GroupLimits
 from openai_proxy.errors import RateLimited
 from openai_proxy.exchange import Caller
@@ -29,6 +27,7 @@ log = logging.getLogger(__name__)
 MINUTE = 60.0
 DAY = 86_400.0
 FILE = "limits.json"
+VERSION = 1
 
 
 class Window:
@@ -168,27 +167,21 @@ class Book:
                 del self._accounts[name]
             elif isinstance(name, bytes):
                 kept[name.hex()] = rows
-        path = directory / FILE
-        temporary = path.with_suffix(".new")
         try:
-            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(orjson.dumps(kept))
-            temporary.replace(path)
+            statefile.save(directory / FILE, VERSION, {"accounts": kept})
         except OSError as error:
             log.warning("limits not saved: %s", error.strerror)
 
     def load(self, directory: Path) -> None:
         """Take over what another process saved. What cannot be read is forgotten."""
         try:
-            document = orjson.loads((directory / FILE).read_bytes())
-            for name, rows in document.items():
+            saved = statefile.load(directory / FILE, VERSION, lambda document: {"accounts": document})
+            for name, rows in saved.get("accounts", {}).items():
                 account = Account()
                 for window, (begun, count) in zip(account.windows, rows, strict=True):
                     window.begun, window.count = float(begun), int(count)
                 self._accounts[bytes.fromhex(name)] = account
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             log.warning("saved limits not read: %s", error)
 
 

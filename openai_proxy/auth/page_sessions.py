@@ -5,19 +5,19 @@ A session that was opened with an admin key ends when that key is taken out of t
 """
 
 import logging
-import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import orjson
+from openai_proxy import statefile
 
 log = logging.getLogger(__name__)
 
+VERSION = 1
 LIFETIME: Final = 30 * 86400.0  # seconds a session lasts, contract §13
 CODE_LIFETIME: Final = 600.0  # seconds a one-time code can be used
 MAX_SESSIONS: Final = 50  # the one that was used longest ago gives way
@@ -131,14 +131,12 @@ class PageSessions:
         if self._sessions is None:
             self._sessions = {}
             try:
-                document: Any = orjson.loads(self._path.read_bytes())
-                self._instance = str(document["instance"])
-                for member in document["sessions"]:
+                document = statefile.load(self._path, VERSION, lambda before: before)
+                self._instance = str(document.get("instance", ""))
+                for member in document.get("sessions", ()):
                     session = PageSession(**member)
                     self._sessions[session.token] = session
-            except FileNotFoundError:
-                self._instance = ""
-            except (OSError, ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError):
                 log.warning("the sessions of the page could not be read; everybody has to sign in again")
                 self._sessions = {}
             self._instance = self._instance or secrets.token_hex(4)
@@ -148,11 +146,8 @@ class PageSessions:
         """Some hundred bytes, replaced at once; without the file sessions end with the process."""
         self._saved_use = self._clock()
         document = {"instance": self._instance, "sessions": [asdict(session) for session in self._read().values()]}
-        beside = self._path.with_name(f".{self._path.name}.new")
         try:
-            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(orjson.dumps(document))
-            beside.replace(self._path)
+            statefile.save(self._path, VERSION, document)
         except OSError as error:
             log.warning("the sessions of the page could not be written: %s", error.strerror)
 

@@ -1,6 +1,5 @@
 """`openai-proxy connect CLIENT`: what to enter in a client to use this proxy."""
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,8 @@ import click
 from openai_proxy.admin.recipes import KEY_PLACE, NO_KEY, RECIPES, Place
 from openai_proxy.cli.control import NotRunning, ask
 from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.globs import is_glob
+from openai_proxy.nearest import nearest
 
 if TYPE_CHECKING:
     from openai_proxy.config.snapshot import Snapshot
@@ -41,7 +42,7 @@ def command(
             click.echo(f"{name:<{width}}  {title}")
         return 0
     if client not in RECIPES:
-        near = get_close_matches(client, RECIPES, 1)
+        near = nearest(client, RECIPES)
         hint = f"; did you mean {near[0]}?" if near else "; `openai-proxy connect` lists them"
         raise click.UsageError(f"'{client}' is not a client that I know{hint}")
     from openai_proxy.cli.offline import snapshot_of
@@ -65,7 +66,7 @@ def _place(snapshot: "Snapshot", state: Path, url: str | None, key: str | None, 
         listed: list[dict[str, Any]] = ask(state, "GET", "/v1/models")[1]["data"]
         urls: list[str] = ask(state, "GET", "/admin/status")[1]["addresses"]
     except NotRunning:
-        names = [*snapshot.models, *(name for name in snapshot.proxy.routing if not set(name) & set("*?[")), "echo"]
+        names = [*snapshot.models, *(name for name in snapshot.proxy.routing if not is_glob(name)), "echo"]
         listed = [{"id": name} for name in dict.fromkeys(names)]
         urls = addresses.urls([snapshot.proxy.host], snapshot.proxy.port)
     if model is not None and all(entry["id"] != model for entry in listed):

@@ -8,6 +8,7 @@ from typing import Any
 
 from openai_proxy.cli.draft import Draft, literal
 from openai_proxy.errors import BadRequest
+from openai_proxy.globs import is_glob
 
 Document = Mapping[str, Any]
 
@@ -187,7 +188,7 @@ class _LiteLLM:
                 routes.setdefault(name, []).append(target)
             _rest(draft, f"model_list[{number}]", row, {"model_name", "litellm_params"})
         fallbacks = self.fallbacks()
-        for name in sorted(routes, key=lambda x: any(c in x for c in "*?[")):  # LiteLLM prefers exact names
+        for name in sorted(routes, key=is_glob):  # LiteLLM prefers exact names
             targets = list(dict.fromkeys(routes[name]))
             more = [t for other in fallbacks.get(name, ()) for t in routes.get(other, ()) if t not in targets]
             if len(targets) > 1 and not more:

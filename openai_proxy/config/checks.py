@@ -13,11 +13,7 @@ from openai_proxy.config.problems import Problem, did_you_mean
 from openai_proxy.config.proxy import ProxyConfig, RouteRule
 from openai_proxy.config.skills import SkillFile
 from openai_proxy.config.sources import Origin, Path
-
-
-def is_glob(pattern: str) -> bool:
-    """True if `pattern` can match more than itself."""
-    return "*" in pattern or "?" in pattern or "[" in pattern
+from openai_proxy.globs import is_glob
 
 
 def check_proxy(

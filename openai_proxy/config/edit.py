@@ -17,6 +17,7 @@ from typing import Any
 from openai_proxy.config import files
 from openai_proxy.config.problems import ConfigError, Problem
 from openai_proxy.config.yaml_text import BrokenYaml, parse
+from openai_proxy.globs import is_glob
 
 Keys = Sequence[str]
 
@@ -164,17 +165,13 @@ def _put(path: Path, data: Any, keys: Keys, value: Any, mapping: type) -> bool:
         data = inner
     if keys[-1] in data and data[keys[-1]] == value and type(data[keys[-1]]) is type(value):
         return False
-    if tuple(keys[:-1]) == ("routing",) and keys[-1] not in data and not _glob(keys[-1]):
+    if tuple(keys[:-1]) == ("routing",) and keys[-1] not in data and not is_glob(keys[-1]):
         # The first match wins: a name of one's own stands before the patterns that would take it.
-        position = next((index for index, key in enumerate(data) if _glob(str(key))), len(data))
+        position = next((index for index, key in enumerate(data) if is_glob(str(key))), len(data))
         data.insert(position, keys[-1], value)
         return True
     data[keys[-1]] = value
     return True
-
-
-def _glob(name: str) -> bool:
-    return not frozenset("*?[").isdisjoint(name)
 
 
 def _write(path: Path, data: bytes) -> None:

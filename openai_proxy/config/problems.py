@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from openai_proxy.errors import ProxyError
+from openai_proxy.nearest import nearest
 
 ENVIRONMENT = "environment"
 """The "file" of a problem that stands in a variable of the process, or in a flag."""
@@ -34,8 +35,5 @@ class ConfigError(ProxyError):
 
 def did_you_mean(wrong: str, right: Iterable[str]) -> str:
     """` (did you mean "x"?)` for the nearest of `right`, or an empty string where nothing is near."""
-    import difflib  # only where something is wrong
-
-    names = {name.lower(): name for name in right}
-    near = difflib.get_close_matches(wrong.lower(), names, n=1, cutoff=0.6)
-    return f' (did you mean "{names[near[0]]}"?)' if near else ""
+    near = nearest(wrong, right)
+    return f' (did you mean "{near[0]}"?)' if near else ""

@@ -5,8 +5,7 @@ from typing import Final
 import orjson
 
 from openai_proxy.errors import ProxyError
-from openai_proxy.exchange import Headers
-from openai_proxy.server.headers import field
+from openai_proxy.exchange import Headers, header
 
 DONE_ENDS: Final = (b"data: [DONE]\n\n", b"data: [DONE]\r\n\r\n")
 AFTER_DONE: Final = 0.5
@@ -15,8 +14,8 @@ AFTER_DONE: Final = 0.5
 
 def is_event_stream(headers: Headers) -> bool:
     """True for an uncompressed stream of server-sent events."""
-    kind = field(headers, b"content-type") or b""
-    return kind.lower().startswith(b"text/event-stream") and field(headers, b"content-encoding") is None
+    kind = header(headers, b"content-type") or b""
+    return kind.lower().startswith(b"text/event-stream") and header(headers, b"content-encoding") is None
 
 
 def at_boundary(last: bytes) -> bool:

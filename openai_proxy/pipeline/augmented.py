@@ -16,14 +16,14 @@ from openai_proxy.agent.turn import CallRecord, Turn
 from openai_proxy.decision.decide import Decision
 from openai_proxy.dialects import json_text
 from openai_proxy.errors import BadRequest, ProxyError, UpstreamError
-from openai_proxy.exchange import Headers, Outcome, Target, UpstreamRequest, UpstreamResponse
+from openai_proxy.exchange import Headers, Outcome, Target, UpstreamRequest, UpstreamResponse, header
 from openai_proxy.fastpath.stream_end import error_event
 from openai_proxy.pipeline.command_notice import into_completion, into_stream
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.pipeline.passthrough import came_to_an_end, check_answer
 from openai_proxy.pipeline.redacting import clean_round
 from openai_proxy.prompt.assembly import newest_user_text
-from openai_proxy.server.headers import downstream_fields, field, lines, upstream_fields, wire_lines
+from openai_proxy.server.headers import downstream_fields, lines, upstream_fields, wire_lines
 from openai_proxy.tools.base import CallContext, ToolResult
 from openai_proxy.transforms.params import shape
 from openai_proxy.upstream.failover import Opened, open_first
@@ -183,7 +183,7 @@ async def _refused(context: RequestContext, refused: UpstreamRefused) -> None:
 
 
 def _note_id(context: RequestContext, headers: Headers) -> None:
-    upstream = field(headers, b"x-request-id")
+    upstream = header(headers, b"x-request-id")
     name = upstream.decode("utf-8", "surrogateescape") if upstream else context.exchange.id
     context.reply.extra.append(("x-request-id", name))
     if context.exchange.tries > 1:

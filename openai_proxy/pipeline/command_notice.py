@@ -6,9 +6,8 @@ from typing import Any
 import orjson
 
 from openai_proxy.dialects.sse import EventSplitter, RawEvents
-from openai_proxy.exchange import Headers, UpstreamResponse
+from openai_proxy.exchange import Headers, UpstreamResponse, header
 from openai_proxy.fastpath.stream_end import is_event_stream
-from openai_proxy.server.headers import field
 
 CHAT = "/chat/completions"
 PATHS = frozenset({CHAT, "/messages"})
@@ -198,6 +197,6 @@ class Prefaced:
 
 def prefaced(response: UpstreamResponse, text: str, path: str = CHAT) -> UpstreamResponse:
     """`response` of the endpoint `path` (one of PATHS) with `text` before its content, where it can have one."""
-    if not 200 <= response.status < 300 or field(response.headers, b"content-encoding") is not None:
+    if not 200 <= response.status < 300 or header(response.headers, b"content-encoding") is not None:
         return response
     return Prefaced(response, text, path)

@@ -6,16 +6,16 @@ above all: no truncated answer is presented as complete.
 
 import asyncio
 import time
-import zlib
 from collections.abc import Callable
 
 from openai_proxy.decision.decide import Decision
 from openai_proxy.errors import ProxyError, UpstreamAuthError, UpstreamError, UpstreamRedirect
-from openai_proxy.exchange import Body, Exchange, Headers, Outcome, Target, UpstreamRequest, UpstreamResponse
+from openai_proxy.exchange import Body, Exchange, Headers, Outcome, Target, UpstreamRequest, UpstreamResponse, header
 from openai_proxy.fastpath.stream_end import AFTER_DONE, DONE_ENDS, at_boundary, error_event, is_event_stream
 from openai_proxy.pipeline.context import RequestContext
+from openai_proxy.protocols.inflate import readable_part
 from openai_proxy.records.recording.entry import Entry
-from openai_proxy.server.headers import downstream_fields, field, upstream_fields, wire_lines
+from openai_proxy.server.headers import downstream_fields, upstream_fields, wire_lines
 from openai_proxy.server.reply import Reply
 from openai_proxy.upstream.answers import EndsInWords
 from openai_proxy.upstream.failover import Opened, open_first
@@ -79,10 +79,10 @@ async def relay(opened: Opened, reply: Reply, exchange: Exchange, entry: Entry) 
         exchange.status = response.status
         length = _announced(headers)
         head = wire_lines(downstream_fields(headers))
-        add_trace(reply, exchange, upstream_id=field(headers, b"x-request-id") is not None)
+        add_trace(reply, exchange, upstream_id=header(headers, b"x-request-id") is not None)
         exchange.state = "streaming"
         reply.begin(response.status, response.reason.encode("latin-1"), head, length)
-        entry.response(response.status, headers, "plain")
+        entry.response(response.status, headers)
         await _body(response, read, reply, exchange, entry)
     finally:
         response.close()
@@ -175,7 +175,7 @@ async def check_answer(opened: Opened) -> list[bytes]:
         return []
     who = f"The connection '{opened.provider.name}'"
     if status < 400:
-        if field(response.headers, b"location") is not None:
+        if header(response.headers, b"location") is not None:
             raise UpstreamRedirect(f"{who} redirects elsewhere; its address is probably wrong.")
         return []
     keys = _ours(opened)
@@ -207,14 +207,11 @@ def _ours(opened: Opened) -> list[str]:
 
 
 def _holds(body: bytes, keys: list[str], headers: Headers) -> bool:
-    if field(headers, b"content-encoding") is not None:
-        try:
-            body = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, 16 * MAX_ERROR_BODY)
-        except zlib.error:
-            return False
+    if header(headers, b"content-encoding") is not None:
+        body = readable_part(body, 16 * MAX_ERROR_BODY)
     return any(key.encode() in body for key in keys)
 
 
 def _announced(headers: Headers) -> int | None:
-    value = field(headers, b"content-length")
+    value = header(headers, b"content-length")
     return int(value) if value is not None and value.isdigit() else None

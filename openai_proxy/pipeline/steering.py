@@ -115,7 +115,7 @@ def _keep(context: RequestContext, identity: Identity, session: Session) -> None
 async def _obey(context: RequestContext, cleaned: Cleaned, session: Session) -> list[str]:
     """Do what the commands say, on `session`; what is to be told. Raises Forbidden, BadRequest."""
     from openai_proxy.pipeline.command_host import command_host, write_down
-    from openai_proxy.transforms.commands.context import CommandContext, CommandError, CommandRefused, nearest
+    from openai_proxy.transforms.commands.context import CommandContext, CommandError, CommandRefused, did_you_mean
     from openai_proxy.transforms.commands.registry import commands
 
     state, generation = context.state, context.generation
@@ -143,7 +143,7 @@ async def _obey(context: RequestContext, cleaned: Cleaned, session: Session) -> 
         return [str(error)]
     if cleaned.alone:
         told += [
-            f"There is no command {prefix}{name}.{nearest(name, known)} Type {prefix}help for all of them."
+            f"There is no command {prefix}{name}.{did_you_mean(name, known)} Type {prefix}help for all of them."
             for name in cleaned.unknown
         ]
     if command_context.edits:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from openai_proxy.config.skills import SkillFile
+from openai_proxy.protocols.markup import escaped, quoted
 
 MAX_INJECTED: Final = 200_000  # characters of all skills together; the largest public one has 75 kB
 MAX_CATALOGUE: Final = 16_000  # characters
@@ -89,20 +90,11 @@ def catalogue(skills: Sequence[SkillFile], limit: int = MAX_CATALOGUE) -> str:
             description = description[: room - 1] + "…"
         elif len(description) > MAX_DESCRIPTION:
             description = description[: MAX_DESCRIPTION - 1] + "…"
-        lines.append(f"<skill name={_quoted(skill.id)}>{_escaped(description)}</skill>")
+        lines.append(f"<skill name={quoted(skill.id)}>{escaped(description)}</skill>")
     lines.append("</available_skills>")
     return "\n".join(lines)
 
 
-def _escaped(text: str) -> str:
-    # xml.sax.saxutils does the same, and imports urllib.request and http.client for it
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _quoted(text: str) -> str:
-    return '"' + _escaped(text).replace('"', "&quot;") + '"'
-
-
 def _wrapped(skill: SkillFile, text: str) -> str:
     # Only the name is quoted: Markdown with code in it reads better as it was written.
-    return f"<skill_content name={_quoted(skill.id)}>\n{text.strip()}\n</skill_content>"
+    return f"<skill_content name={quoted(skill.id)}>\n{text.strip()}\n</skill_content>"

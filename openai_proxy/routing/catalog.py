@@ -12,12 +12,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from openai_proxy import statefile
 from openai_proxy.errors import ProxyError
 from openai_proxy.tasks import cancel, spawn
 
 log = logging.getLogger(__name__)
+
+VERSION = 1
 
 REFRESH = 300.0  # seconds between two looks at a connection that answered
 RETRY = 30.0  # and after one that did not
@@ -133,11 +134,8 @@ class Catalog:
     def _load(self) -> dict[str, list[dict[str, Any]]]:
         if self._saved is None:
             return {}
-        try:
-            document = orjson.loads(self._saved.read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return document if isinstance(document, dict) else {}
+        models = statefile.load(self._saved, VERSION, lambda document: {"models": document}).get("models")
+        return models if isinstance(models, dict) else {}
 
     def _store(self) -> None:
         if self._saved is None:
@@ -145,9 +143,7 @@ class Catalog:
         with self._saving:  # several lists come at once, each with its thread
             known = {name: listing.models for name, listing in list(self._listings.items())}
             try:
-                temporary = self._saved.with_suffix(".new")
-                temporary.write_bytes(orjson.dumps(known))
-                temporary.replace(self._saved)
+                statefile.save(self._saved, VERSION, {"models": known})
             except OSError as error:
                 log.warning("model lists not saved: %s", error.strerror)
 

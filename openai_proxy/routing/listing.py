@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from openai_proxy.routing.router import Router, connection_of, is_pattern
+from openai_proxy.globs import is_glob
+from openai_proxy.routing.router import Router, connection_of
 
 Models = Mapping[str, Sequence[dict[str, Any]]]
 
@@ -21,7 +22,7 @@ def listed_models(router: Router, offered: Models, mode: str, *, prefixed: bool 
         rules.append(("*", (router.default_connection + ".*",)))
     found: dict[str, dict[str, Any]] = {}
     for pattern, targets in rules:
-        if not is_pattern(pattern) or mode == "as_is":
+        if not is_glob(pattern) or mode == "as_is":
             _add(found, router, offered, pattern, prefixed)
         elif mode == "expand_wildcards":
             for target in targets:
@@ -30,7 +31,7 @@ def listed_models(router: Router, offered: Models, mode: str, *, prefixed: bool 
 
 
 def _add(found: dict[str, dict[str, Any]], router: Router, offered: Models, name: str, prefixed: bool) -> None:
-    route = router.resolve(name) if not is_pattern(name) else None
+    route = router.resolve(name) if not is_glob(name) else None
     known: dict[str, Any] | None = None
     key = name
     if route is not None:

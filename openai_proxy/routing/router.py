@@ -12,14 +12,9 @@ from fnmatch import fnmatchcase, translate
 from openai_proxy.config.connection import ConnectionConfig
 from openai_proxy.config.proxy import ProxyConfig, RouteRule
 from openai_proxy.exchange import Target
+from openai_proxy.globs import is_glob
 
 _CACHE_SIZE = 4096
-WILDCARDS = frozenset("*?[")
-
-
-def is_pattern(text: str) -> bool:
-    """True for a glob."""
-    return not WILDCARDS.isdisjoint(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +42,8 @@ class Router:
             for number, (pattern, rule) in enumerate(self._rules)
             if any(connection_of(target, self._connections) is not None for target in rule.targets)
         ]
-        self._exact = {pattern: number for number, pattern in usable if not is_pattern(pattern)}
-        self._globs = [number for number, pattern in usable if is_pattern(pattern)]
+        self._exact = {pattern: number for number, pattern in usable if not is_glob(pattern)}
+        self._globs = [number for number, pattern in usable if is_glob(pattern)]
         self._any = re.compile("|".join(f"({translate(self._rules[n][0])})" for n in self._globs) or r"(?!)", re.DOTALL)
         self._known: dict[str | None, Route | None] = {}
 
@@ -103,7 +98,7 @@ class Router:
             found.append((f"{head}:…", "decides: a connection is named" if named else f"no connection '{head}'"))
         decides = None if named else self.deciding(model)
         for number, (pattern, rule) in enumerate(self._rules):
-            matches = fnmatchcase(model, pattern) if is_pattern(pattern) else model == pattern
+            matches = fnmatchcase(model, pattern) if is_glob(pattern) else model == pattern
             if number == decides:
                 verdict = "decides"
             elif not matches:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from openai_proxy import addresses
+from openai_proxy.globs import is_glob
 from openai_proxy.records.terminal.output import Paint, one_line
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.version import __version__
@@ -49,7 +50,7 @@ class Banner:
     def _rows(self) -> Iterator[tuple[str, str]]:
         generation = self._generation
         config, snapshot = generation.config, generation.snapshot
-        yield "models", _some([*snapshot.models, *(name for name in config.routing if not set(name) & set("*?["))])
+        yield "models", _some([*snapshot.models, *(name for name in config.routing if not is_glob(name))])
         yield "connections", _some(f"{name} ({c.api_type})" for name, c in config.connections.items())
         if snapshot.servers:
             servers = (name if s.enabled else f"{name} (disabled)" for name, s in snapshot.servers.items())

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import orjson
-
+from openai_proxy import statefile
 from openai_proxy.auth.page_sessions import PageSessions
 from openai_proxy.errors import Overloaded, ProxyError
 from openai_proxy.exchange import Exchange
@@ -165,19 +163,16 @@ class State:
         return self._supervisor.status() if self._supervisor is not None else []
 
     def _load_turns(self, turns: TurnStore) -> None:
-        try:
-            turns.load(orjson.loads((self.settings.state_dir / TURNS).read_bytes()))
-        except (OSError, ValueError):
-            return
+        saved = statefile.load(self.settings.state_dir / TURNS, turns.VERSION)
+        if saved:
+            turns.load(saved)
 
     def _save_turns(self) -> None:
         """Keep what clients were not shown of their turns, so that a restart in the middle of one loses nothing."""
         if self.turns is None:
             return
-        path = self.settings.state_dir / TURNS
         try:
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(orjson.dumps(self.turns.dump()))
+            statefile.save(self.settings.state_dir / TURNS, self.turns.VERSION, self.turns.dump())
         except OSError as error:
             log.warning("tool turns not saved: %s", error.strerror)
 

@@ -5,11 +5,11 @@ RFC 9659 demands. The libraries are imported when a body needs them.
 """
 
 import sys
-import zlib
 from collections.abc import Callable
 from typing import Final
 
 from openai_proxy.errors import BadRequest, TooLarge
+from openai_proxy.protocols.inflate import DamagedError, Inflater, TooLongError
 
 _WINDOW_LOG: Final = 23  # 8 MiB
 _MOST: Final = 4
@@ -33,12 +33,14 @@ def _damaged() -> BadRequest:
 
 
 def _inflated(body: bytes, limit: int) -> bytes:
-    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    inflater = Inflater(limit)
     try:
-        plain = inflater.decompress(body, limit + 1)
-    except zlib.error:
+        plain = inflater.feed(body)
+    except DamagedError:
         raise _damaged() from None
-    if len(plain) <= limit and not inflater.eof:
+    except TooLongError:
+        raise TooLarge("The request is too large once unpacked.") from None
+    if not inflater.ended:
         raise _damaged()
     return plain
 

@@ -70,11 +70,6 @@ def head_size(message: Any) -> int:
     return len(target) + sum(len(name) + len(value) + 4 for name, value in message.raw_headers)
 
 
-def field(headers: Headers, name: bytes) -> bytes | None:
-    """The first value of a header field (lower-case name)."""
-    return next((value for found, value in headers if found.lower() == name), None)
-
-
 def clean(value: str) -> str:
     """A header value we were given, safe to write: no control characters, no line ends."""
     return "".join(c for c in value if c >= " " and c != "\x7f")

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from openai_proxy.nearest import nearest
 from openai_proxy.tools.calculator import MAX_LENGTH, CalculatorError, calculate
 from openai_proxy.tools.handler import Handler, ToolFailure
 
@@ -68,15 +69,13 @@ def _zone(name: str) -> Any:
 
 def _suggestion(name: str) -> str:
     """The names that look most like `name`: by the whole, or by the city alone."""
-    from difflib import get_close_matches
     from zoneinfo import available_timezones
 
     wanted = name[:60].lower().replace(" ", "_")
     zones = sorted(available_timezones())
     cities = [z for z in zones if z.rpartition("/")[2].lower() == wanted.rpartition("/")[2]]
     if not cities:
-        lower = {z.lower(): z for z in zones}
-        cities = [lower[m] for m in get_close_matches(wanted, lower, n=3, cutoff=0.6)]
+        cities = nearest(wanted, zones, 3)
     return f" Did you mean {' or '.join(cities[:3])}?" if cities else ""
 
 

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from openai_proxy.config.skills import SkillFile
+from openai_proxy.protocols.markup import escaped, quoted
 from openai_proxy.tools.base import CallContext, Tool, ToolResult
 from openai_proxy.tools.result import failure, success
 from openai_proxy.tools.workers import Workers
@@ -88,11 +89,11 @@ def skill_tools(skills: Sequence[SkillFile], workers: Workers) -> list[Tool]:
 
 def load_skill(skill: SkillFile) -> str:
     """The body of `skill`, and the names of the files beside it. Reads the folder's listing: blocks shortly."""
-    lines = [f"<skill_content name={_quoted(skill.id)}>", skill.content.strip()]
+    lines = [f"<skill_content name={quoted(skill.id)}>", skill.content.strip()]
     listed, more = resources(skill.path) if skill.path is not None else ([], False)
     if listed:
         lines += ["", f"Files of this skill can be read with read_skill_file. {_NOT_RUN}", "<skill_resources>"]
-        lines += [f"<file>{_escaped(name)}</file>" for name in listed]
+        lines += [f"<file>{escaped(name)}</file>" for name in listed]
         if more:
             lines.append(f"<!-- only the first {len(listed)} are listed -->")
         lines.append("</skill_resources>")
@@ -152,7 +153,7 @@ def read_skill_file(skill: SkillFile, path: object) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise SkillError("This is not a text file.") from None
-    return f"<skill_file skill={_quoted(skill.id)} path={_quoted(path)}>\n{text}\n</skill_file>"
+    return f"<skill_file skill={quoted(skill.id)} path={quoted(path)}>\n{text}\n</skill_file>"
 
 
 def _read(path: Path) -> bytes:
@@ -165,15 +166,6 @@ def _read(path: Path) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise SkillError(f"The file is larger than {MAX_FILE_BYTES // 1024} KiB.")
     return data
-
-
-def _escaped(text: str) -> str:
-    # xml.sax.saxutils does the same, and imports urllib.request and http.client for it
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _quoted(text: str) -> str:
-    return '"' + _escaped(text).replace('"', "&quot;") + '"'
 
 
 def _named(table: dict[str, SkillFile], arguments: dict[str, Any], key: str = "name") -> SkillFile:

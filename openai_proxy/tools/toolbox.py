@@ -5,7 +5,6 @@ changes its tools in mid-conversation changes the next request's list and not th
 """
 
 import asyncio
-import difflib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -13,6 +12,7 @@ from typing import Any, Final
 from openai_proxy.config.problems import did_you_mean
 from openai_proxy.dialects import json_text
 from openai_proxy.dialects.tool_schema import tool_for
+from openai_proxy.nearest import nearest
 from openai_proxy.tools.base import CallContext, Tool, ToolResult
 from openai_proxy.tools.handler import Handler, describe, handler_tool
 from openai_proxy.tools.result import failure, success
@@ -217,5 +217,5 @@ def parse_arguments(arguments: str | Mapping[str, Any] | None) -> dict[str, Any]
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """ " Did you mean x?" with the known name nearest to `name`, for the model; or "" if none is near."""
-    near = difflib.get_close_matches(name[:64], list(known)[:2000], n=1, cutoff=0.6)
+    near = nearest(name, known)
     return f" Did you mean {near[0]}?" if near else ""

@@ -5,7 +5,6 @@ else the caller with the conversation's first user message and first answer. All
 one's session cannot even be named. Only sessions in which something was set are kept.
 """
 
-import os
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +15,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from openai_proxy import statefile
 from openai_proxy.dialects.chat.think import without_thoughts
 
+VERSION = 1
 LIMIT = 10_000
 """Sessions kept; the one that was silent longest goes first. About 1 KB each."""
 
@@ -184,25 +185,23 @@ class Sessions:
         if self._saved is None or not (self._dirty or (all_of_it and self._known)):
             return None
         self._dirty = False
-        return orjson.dumps({key.hex(): asdict(session) for key, session in self._known.items()})
+        sessions = {key.hex(): asdict(session) for key, session in self._known.items()}
+        return orjson.dumps({"version": VERSION, "sessions": sessions})
 
     def write(self, data: bytes) -> None:
         """Keep `data` for the next start. Blocks. Raises OSError."""
         assert self._saved is not None
-        fresh = self._saved.with_name(f".{self._saved.name}.new")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(data)
-        fresh.replace(self._saved)
+        statefile.write(self._saved, data)
 
     def _load(self) -> None:
         if self._saved is None:
             return
         try:
-            saved = orjson.loads(self._saved.read_bytes())
+            saved = statefile.load(self._saved, VERSION, lambda document: {"sessions": document})
             sessions: Sequence[tuple[bytes, Session]] = [
-                (bytes.fromhex(key), Session.of(value)) for key, value in saved.items()
+                (bytes.fromhex(key), Session.of(value)) for key, value in saved.get("sessions", {}).items()
             ]
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError):
             return
         for key, session in sorted(sessions, key=lambda pair: pair[1].used)[-LIMIT:]:
             self._known[key] = session

@@ -1,13 +1,13 @@
 """A provider's answer as chat chunks or as one completion, whatever it came in: the I/O around a dialect's reader."""
 
 import asyncio
-import zlib
 from typing import Any, Final, Protocol, runtime_checkable
 
 from openai_proxy.dialects.base import AnswerReader, Chunk
 from openai_proxy.dialects.reading import MAX_ANSWER
 from openai_proxy.errors import ProxyError, UpstreamError, UpstreamInvalid
-from openai_proxy.exchange import Headers, UpstreamResponse
+from openai_proxy.exchange import Headers, UpstreamResponse, header
+from openai_proxy.protocols.inflate import CODINGS, DamagedError, Inflater, TooLongError
 
 MAX_ERROR: Final = 1 << 20
 """Bytes of an error answer that are read; a longer one is not an error message."""
@@ -105,40 +105,27 @@ async def error_text(response: UpstreamResponse) -> bytes:
         response.close()
 
 
-def header(headers: Headers, name: bytes) -> bytes | None:
-    """The first value of the field `name` (lower case)."""
-    return next((value for field, value in headers if field.lower() == name), None)
-
-
-class Inflater:
-    """Takes gzip or deflate off, of at most MAX_ANSWER bytes. Raises UpstreamInvalid."""
+class AnswerInflater:
+    """Takes gzip or deflate off, of at most MAX_ANSWER bytes."""
 
     def __init__(self) -> None:
-        self._engine = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: either header
-        self._begun = False
-        self._left = MAX_ANSWER
+        self._inflater = Inflater(MAX_ANSWER)
 
     def feed(self, data: bytes) -> bytes:
-        """What `data` inflates to."""
+        """What `data` inflates to. Raises UpstreamInvalid."""
         try:
-            if not self._begun:
-                self._begun = True
-                if data[:2] != b"\x1f\x8b" and data[0] & 0x0F != 8:
-                    self._engine = zlib.decompressobj(-zlib.MAX_WBITS)  # deflate without its header: some servers do
-            made = self._engine.decompress(data, self._left + 1)
-        except zlib.error:
+            return self._inflater.feed(data)
+        except DamagedError:
             raise UpstreamInvalid("The provider's compressed answer is damaged.") from None
-        self._left -= len(made)
-        if self._left < 0:
-            raise UpstreamInvalid("The provider's answer is too large.", code="upstream_too_large")
-        return made
+        except TooLongError:
+            raise UpstreamInvalid("The provider's answer is too large.", code="upstream_too_large") from None
 
 
-def inflater(headers: Headers) -> Inflater | None:
+def inflater(headers: Headers) -> AnswerInflater | None:
     """What takes the content coding off; None where there is none. Raises UpstreamInvalid for one nobody asked for."""
     coding = (header(headers, b"content-encoding") or b"").strip().lower()
     if coding in (b"", b"identity"):
         return None
-    if coding in (b"gzip", b"x-gzip", b"deflate"):
-        return Inflater()
+    if coding.decode("latin-1") in CODINGS:
+        return AnswerInflater()
     raise UpstreamInvalid("The provider answered in a compression that was not asked for.")

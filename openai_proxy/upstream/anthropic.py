@@ -8,8 +8,7 @@ from openai_proxy.dialects import dialect
 from openai_proxy.dialects.messages.dialect import limited
 from openai_proxy.dialects.messages.read_message import model_object
 from openai_proxy.errors import ProxyError, UpstreamError, UpstreamInvalid
-from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse
-from openai_proxy.upstream.answers import header
+from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse, header
 from openai_proxy.upstream.anthropic_models import ModelBook
 from openai_proxy.upstream.inprocess import error_response, json_response
 from openai_proxy.upstream.lessons import ConnectionLessons, LessonTable

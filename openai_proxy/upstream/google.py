@@ -15,9 +15,9 @@ from openai_proxy.dialects.edits import Edits
 from openai_proxy.dialects.lessons import lesson_from
 from openai_proxy.dialects.reading import MAX_ANSWER
 from openai_proxy.errors import ProxyError, UpstreamError, UpstreamInvalid
-from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse
+from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse, header
 from openai_proxy.protocols.json_members import edit, parse_object
-from openai_proxy.upstream.answers import error_text, header, inflater
+from openai_proxy.upstream.answers import error_text, inflater
 from openai_proxy.upstream.inprocess import BytesResponse, ConvertedResponse, collect, error_response
 from openai_proxy.upstream.lessons import MAX_LESSONS, ConnectionLessons, LessonTable
 from openai_proxy.upstream.refusals import must_list

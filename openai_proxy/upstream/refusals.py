@@ -9,7 +9,6 @@ import asyncio
 import math
 import re
 import time
-import zlib
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -18,6 +17,7 @@ import orjson
 
 from openai_proxy.errors import UpstreamAuthError, UpstreamError, UpstreamInvalid, UpstreamRedirect
 from openai_proxy.exchange import Headers, UpstreamResponse
+from openai_proxy.protocols.inflate import readable_part
 
 MAX_BODY = 64 * 1024
 PATIENCE = 2.0  # seconds for the body of a refusal that may say how long to wait
@@ -163,10 +163,7 @@ class Peeked:
             self._error = error
         body = b"".join(self._pieces)
         if any(name.lower() == b"content-encoding" for name, _ in self.headers):
-            try:
-                body = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, 16 * MAX_BODY)
-            except zlib.error:
-                return b""
+            body = readable_part(body, 16 * MAX_BODY)
         return body
 
     async def chunk(self) -> bytes:

@@ -140,7 +140,7 @@ def test_accounts_of_yesterday_are_dropped(clock: Clock, tmp_path: Path) -> None
     book.enter(ME, allowance(requests_per_day=9)).release()
     clock.now += DAY
     book.save(tmp_path)
-    assert (tmp_path / FILE).read_bytes() == b"{}"
+    assert (tmp_path / FILE).read_bytes() == b'{"version":1,"accounts":{}}'
     assert book._accounts == {}
 
 

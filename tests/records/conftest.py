@@ -31,11 +31,6 @@ def with_members(exchange: Exchange, **members: Any) -> Exchange:
     return exchange
 
 
-def chunked(*payloads: bytes) -> bytes:
-    """Payloads with chunk framing, the last chunk included."""
-    return b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in payloads) + b"0\r\n\r\n"
-
-
 def event(content: str | None = None, finish: str | None = None, **members: Any) -> bytes:
     """One chat.completion.chunk as a server-sent event."""
     delta: dict[str, Any] = {} if content is None else {"content": content}
@@ -64,7 +59,6 @@ class Desk:
         *,
         about: Exchange | None = None,
         headers: Any = JSON,
-        framing: str = "length",
         status: int = 200,
         outcome: Outcome = Outcome.DONE,
         body: dict[str, Any] | None = None,
@@ -76,7 +70,7 @@ class Desk:
         entry = self.recorder.open(about)
         messages = messages if messages is not None else [{"role": "user", "content": "hi"}]
         entry.request(json.dumps({"model": about.model, "messages": messages, **(body or {})}).encode())
-        entry.response(status, headers, framing)
+        entry.response(status, headers)
         for start in range(0, len(answer), cut):
             entry.data(answer[start : start + cut])
         entry.close(outcome)
@@ -123,7 +117,7 @@ def fold() -> Callable[..., Any]:
         cuts: tuple[int, ...] = (),
     ) -> Answer:
         answer = Answer()
-        reader = BodyReader(answer, DIALECTS.get(path, METERED), kind, coding, framing)
+        reader = BodyReader(answer, DIALECTS.get(path, METERED), kind, coding)
         places = [0, *sorted(c for c in cuts if c < len(data)), len(data)]
         for start, stop in itertools.pairwise(places):
             reader.feed(data[start:stop])

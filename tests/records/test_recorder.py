@@ -15,7 +15,7 @@ from openai_proxy.records.recording.recorder import HASTE, Recorder
 from openai_proxy.records.recording.recorder_thread import Scribe
 from openai_proxy.records.recording.service import Records
 from openai_proxy.secrets import vault
-from tests.records.conftest import DONE, JSON, SSE, Desk, chunked, event, exchange
+from tests.records.conftest import DONE, JSON, SSE, Desk, event, exchange
 
 ANSWER = json.dumps(
     {
@@ -49,8 +49,8 @@ def test_a_plain_answer_is_a_request_line_and_a_response_line(desk: Desk) -> Non
 
 def test_a_long_stream_is_folded_as_it_comes(desk: Desk) -> None:
     words = [f"word{n} " for n in range(2000)]
-    stream = chunked(*map(event, words), event(finish="stop"), event(usage={"prompt_tokens": 3}, choices=[]), DONE)
-    desk.ask(stream, headers=SSE, framing="chunked", cut=1000)
+    stream = b"".join([*map(event, words), event(finish="stop"), event(usage={"prompt_tokens": 3}, choices=[]), DONE])
+    desk.ask(stream, headers=SSE, cut=1000)
     response = desk.response()
     assert response["content"] == "".join(words)
     assert response["finish_reason"] == "stop"
@@ -85,7 +85,7 @@ def test_a_stream_that_breaks_has_its_text_and_its_error(desk: Desk) -> None:
     about = exchange()
     entry = desk.recorder.open(about)
     entry.request(b'{"messages": []}')
-    entry.response(200, SSE, "plain")
+    entry.response(200, SSE)
     entry.data(event("so far"))
     entry.close(Outcome.ERROR, "upstream_truncated")
     kinds = {record["type"]: record for record in desk.lines()}

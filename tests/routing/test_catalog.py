@@ -124,7 +124,11 @@ async def test_lists_that_come_at_once_are_all_saved(tmp_path: Path, caplog: pyt
     await until(lambda: all(upstream.asked for upstream in upstreams.values()))
     for upstream in upstreams.values():
         upstream.free.set()
-    await until(lambda: saved.exists() and saved.read_bytes() == orjson.dumps(dict.fromkeys(upstreams, A)))
+    await until(
+        lambda: (
+            saved.exists() and saved.read_bytes() == orjson.dumps({"version": 1, "models": dict.fromkeys(upstreams, A)})
+        )
+    )
     await catalog.aclose()
     assert caplog.messages == []
 
@@ -136,7 +140,7 @@ async def test_a_damaged_memory_is_no_memory(tmp_path: Path, content: bytes) -> 
     catalog = Catalog(saved)
     catalog.follow({"one": Upstream(A)})
     assert await catalog.models() == {"one": A}
-    await until(lambda: saved.read_bytes() == orjson.dumps({"one": A}))
+    await until(lambda: saved.read_bytes() == orjson.dumps({"version": 1, "models": {"one": A}}))
     await catalog.aclose()
 
 

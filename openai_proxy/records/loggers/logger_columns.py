@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from openai_proxy.exchange import Outcome
+from openai_proxy.nearest import nearest
 from openai_proxy.records.recording.finished_exchange import Finished
 from openai_proxy.records.writing.chatlog import stamp
 
@@ -39,9 +40,7 @@ def trouble(path: str) -> str | None:
     root = path.partition(".")[0]
     if root in ROOTS:
         return None
-    from difflib import get_close_matches
-
-    near = get_close_matches(root, ROOTS, 1)
+    near = nearest(root, ROOTS)
     return f'"{path[:60]}" leads nowhere' + (f", did you mean {near[0]}?" if near else f": use {', '.join(ROOTS)}")
 
 

@@ -9,7 +9,7 @@ import orjson
 from openai_proxy.exchange import Headers
 from openai_proxy.records.reading.answer import Answer
 from openai_proxy.records.reading.answer_formats import METERED, Dialect
-from openai_proxy.records.reading.decoding import Decoder, decoders
+from openai_proxy.records.reading.decoding import decoder
 from openai_proxy.records.reading.stream import StreamReader
 from openai_proxy.records.writing import textjson
 
@@ -37,12 +37,12 @@ def _readable(kind: bytes, coding: bytes) -> tuple[str, str]:
 class BodyReader:
     """Reads one answer. `note` says why there is no text, where that is so."""
 
-    __slots__ = ("_answer", "_decoders", "_dialect", "_parts", "_size", "_stream", "note")
+    __slots__ = ("_answer", "_decoder", "_dialect", "_parts", "_size", "_stream", "note")
 
-    def __init__(self, answer: Answer, dialect: Dialect, kind: str, coding: str, framing: str) -> None:
+    def __init__(self, answer: Answer, dialect: Dialect, kind: str, coding: str) -> None:
         self._answer = answer
         self._dialect = dialect
-        self._decoders: tuple[Decoder, ...] = decoders(framing, coding)
+        self._decoder = decoder(coding)
         self._stream = StreamReader(answer, dialect) if kind == "text/event-stream" else None
         self._parts: list[bytes] = []
         self._size = 0
@@ -50,8 +50,8 @@ class BodyReader:
 
     def feed(self, data: bytes) -> None:
         """More bytes as they came over the wire."""
-        for decoder in self._decoders:
-            data = decoder.feed(data)
+        if self._decoder is not None:
+            data = self._decoder.feed(data)
         if not data:
             return
         if self._stream is not None:
@@ -66,9 +66,8 @@ class BodyReader:
 
     def finish(self) -> None:
         """The answer is over, cleanly or not."""
-        for decoder in self._decoders:
-            if decoder.broken:
-                self.note = "content coding or framing could not be read"
+        if self._decoder is not None and self._decoder.broken:
+            self.note = "content coding could not be read"
         if self._stream is not None:
             self._stream.finish()
             return

@@ -46,7 +46,6 @@ class Entry:
         "document",
         "error_code",
         "exchange",
-        "framing",
         "headers",
         "limit",
         "lost",
@@ -72,7 +71,6 @@ class Entry:
         self.begun = False  # the thread has been given something of it
         self.status = 0
         self.headers: Headers = ()
-        self.framing = "plain"
         self.closed = False
         self.lost = False
         self.error_code: str | None = None
@@ -85,11 +83,10 @@ class Entry:
         if body is not None and len(body) <= SMALL:
             self.document = document
 
-    def response(self, status: int, headers: Headers, framing: str = "plain") -> None:
-        """The answer has begun. `framing`: "chunked" if `data` will hold chunk framing, else anything."""
+    def response(self, status: int, headers: Headers) -> None:
+        """The answer has begun."""
         self.status = status
         self.headers = headers
-        self.framing = framing
         exchange = self.exchange
         if exchange.first_byte is None:
             exchange.first_byte = _monotonic()

@@ -169,7 +169,7 @@ class Scribe:
     def _reader(entry: Entry, work: Work) -> BodyReader:
         kind, coding = media_type(entry.headers)
         dialect = DIALECTS.get(entry.exchange.path, METERED)
-        work.reader = BodyReader(work.answer, dialect, kind, coding, entry.framing)
+        work.reader = BodyReader(work.answer, dialect, kind, coding)
         entry.headers = ()  # 2 KB that nobody needs any more
         return work.reader
 

@@ -95,7 +95,6 @@ class Express:
             or entry.size > SMALL
             or len(body) > SMALL
             or exchange.stream
-            or entry.framing == "chunked"
             or entry.error_code is not None
             or not entry.resolved
             or exchange.path != "/chat/completions"

@@ -9,7 +9,6 @@ tools unnoticed; it is kept whole, not as digests, so that a redefined tool keep
 import asyncio
 import hashlib
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Final
 
 import orjson
 
+from openai_proxy import statefile
 from openai_proxy.tasks import spawn
 from openai_proxy.tools.result import clean
 
@@ -86,6 +86,7 @@ def _sorted(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
+VERSION: Final = 1
 _KEPT: Final = 256  # identities; each edit of a server's command makes a new one, the oldest go
 
 
@@ -131,20 +132,18 @@ class Pins:
 
 
 def _store(path: Path, document: dict[str, Any]) -> None:
-    fresh = path.with_suffix(".new")
     try:
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(orjson.dumps(document))
-        fresh.replace(path)
+        statefile.save(path, VERSION, {"servers": document})
     except OSError as error:
         log.warning("pinned definitions of MCP servers are not saved: %s", error.strerror)
 
 
 def _read(path: Path) -> dict[str, dict[str, ToolDefinition]]:
+    saved = statefile.load(path, VERSION, lambda before: {"servers": before})
     try:
         return {
             identity: {name: ToolDefinition.of(name, description, schema) for name, description, schema in tools}
-            for identity, tools in orjson.loads(path.read_bytes()).items()
+            for identity, tools in saved.get("servers", {}).items()
         }
     except FileNotFoundError:
         return {}

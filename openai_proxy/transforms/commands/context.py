@@ -6,6 +6,7 @@ from typing import Any
 
 from openai_proxy.config.interpolate import literal
 from openai_proxy.config.proxy import ProxyConfig
+from openai_proxy.nearest import nearest
 from openai_proxy.transforms.commands.parser import Call
 from openai_proxy.transforms.sessions import Session, SessionRoute
 
@@ -88,7 +89,7 @@ class CommandContext:
         """The connection called `name`. Raises CommandError."""
         if name in self.host.connections:
             return name
-        raise CommandError(f'There is no backend "{name[:80]}".{nearest(name, self.host.connections)}')
+        raise CommandError(f'There is no backend "{name[:80]}".{did_you_mean(name, self.host.connections)}')
 
     def model(self, name: str) -> str:
         """The model called `name`, if it leads anywhere. Raises CommandError."""
@@ -96,7 +97,7 @@ class CommandContext:
             raise CommandError("Which model? Write model=NAME.")
         if name in self.session.routes or self.host.serves(name):
             return name
-        raise CommandError(f'The model "{name[:80]}" is not available.{nearest(name, self.host.augmented)}')
+        raise CommandError(f'The model "{name[:80]}" is not available.{did_you_mean(name, self.host.augmented)}')
 
     def target(self, text: str) -> str:
         """`connection.model` for a target written with a dot or a colon. Raises CommandError."""
@@ -121,11 +122,9 @@ class CommandRefused(CommandError):
     """A command this caller may not give."""
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
+def did_you_mean(name: str, names: Iterable[str]) -> str:
     """ " Did you mean …?", or nothing."""
-    from difflib import get_close_matches  # only for those who mistype
-
-    found = get_close_matches(name, list(names), n=1)
+    found = nearest(name, names)
     return f' Did you mean "{found[0]}"?' if found else ""
 
 

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from openai_proxy import statefile
 from openai_proxy.secrets import vault
 
 log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
+VERSION = 1
 _LOCK_INTERVAL = 0.05  # seconds between two tries; another process holds the file for one request
 
 
@@ -120,11 +120,9 @@ class CredentialStore:
         if self._path is None:
             return
         try:
-            document = orjson.loads(self._path.read_bytes())
-            self._known = {name: Credentials(**members) for name, members in document["servers"].items()}
-        except FileNotFoundError:
-            self._known = {}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            servers = statefile.load(self._path, VERSION).get("servers", {})
+            self._known = {name: Credentials(**members) for name, members in servers.items()}
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             log.warning("the sign-ins to MCP servers cannot be read: %s", type(error).__name__)
             self._known = {}
         for name in self._known:
@@ -141,12 +139,7 @@ class CredentialStore:
                 for name, credentials in self._known.items()
             }
         }
-        fresh = path.with_suffix(".new")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(orjson.dumps(document))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        statefile.save(path, VERSION, document, sync=True)
 
 
 def _taken(descriptor: int) -> bool:

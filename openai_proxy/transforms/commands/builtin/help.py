@@ -1,6 +1,6 @@
 """`!/help`: made from the registry."""
 
-from openai_proxy.transforms.commands.context import CommandContext, CommandError, nearest
+from openai_proxy.transforms.commands.context import CommandContext, CommandError, did_you_mean
 from openai_proxy.transforms.commands.parser import Call
 from openai_proxy.transforms.commands.registry import command, commands
 
@@ -13,7 +13,7 @@ def show_help(call: Call, context: CommandContext) -> str:
     if wanted is not None:
         name = wanted.removeprefix(context.prefix).lower().replace("_", "-")
         if name not in known:
-            raise CommandError(f'There is no command "{name[:60]}".{nearest(name, known)}')
+            raise CommandError(f'There is no command "{name[:60]}".{did_you_mean(name, known)}')
         return _line(name, context)
     lines = [_line(name, context) for name in sorted(known)]
     return "\n".join(["Commands of this proxy:", *lines, "Add scope=global to change it for everyone."])

@@ -1,14 +1,14 @@
 """Failover routes: a name of one's own for several targets, tried in order or in turn."""
 
-from openai_proxy.transforms.commands.context import CommandContext, CommandError, nearest
+from openai_proxy.globs import is_glob
+from openai_proxy.transforms.commands.context import CommandContext, CommandError, did_you_mean
 from openai_proxy.transforms.commands.parser import Call
 from openai_proxy.transforms.commands.registry import command
 from openai_proxy.transforms.sessions import SessionRoute
 
 MAX_ROUTES = 50  # of one session
 MAX_TARGETS = 20
-_GLOB = frozenset("*?[")
-_ODD = _GLOB | frozenset("\"'\\${}<>`")
+_ODD = frozenset("\"'\\${}<>`")
 
 
 @command("create-failover-route", "Make a route, a model name of your own.", "name=N, policy=ordered|round_robin")
@@ -80,7 +80,7 @@ def list_routes(call: Call, context: CommandContext) -> str:
     shared = [
         f"{_told(name, SessionRoute(rule.policy, list(rule.targets)))} (for everyone)"
         for name, rule in context.host.config.routing.items()
-        if _GLOB.isdisjoint(name) and name not in context.session.routes
+        if not is_glob(name) and name not in context.session.routes
     ]
     return "\n".join(own + shared) or "There are no routes."
 
@@ -109,7 +109,7 @@ class _Routes:
         if route is None:
             context = self._context
             known = context.host.config.routing if self.everywhere else context.session.routes
-            raise CommandError(f'There is no route "{name}".{nearest(name, known)}')
+            raise CommandError(f'There is no route "{name}".{did_you_mean(name, known)}')
         return route
 
     def keep(self, name: str, route: SessionRoute | None) -> None:
@@ -165,7 +165,12 @@ def _name(call: Call) -> str:
     name = call.get("name") or next((value for key, value in call.arguments if key is None), "")
     if not name:
         raise CommandError("Which route? Write name=NAME.")
-    if len(name) > 64 or not _ODD.isdisjoint(name) or any(c.isspace() or not c.isprintable() for c in name):
+    if (
+        len(name) > 64
+        or is_glob(name)
+        or not _ODD.isdisjoint(name)
+        or any(c.isspace() or not c.isprintable() for c in name)
+    ):
         raise CommandError("The name of a route is one word of at most 64 letters, digits and dashes.")
     return name
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from openai_proxy.transforms.commands.context import CommandContext, CommandError, Keys, flag, nearest
+from openai_proxy.transforms.commands.context import CommandContext, CommandError, Keys, did_you_mean, flag
 from openai_proxy.transforms.commands.parser import Call
 from openai_proxy.transforms.commands.registry import command
 
@@ -34,7 +34,9 @@ def _setting(name: str) -> tuple[str, Setting]:
     name = _ALSO.get(name, name)
     if name not in SETTINGS:
         known = ", ".join(SETTINGS)
-        raise CommandError(f'There is no setting "{name[:60]}".{nearest(name, SETTINGS) or f" There are: {known}."}')
+        raise CommandError(
+            f'There is no setting "{name[:60]}".{did_you_mean(name, SETTINGS) or f" There are: {known}."}'
+        )
     return name, SETTINGS[name]
 
 

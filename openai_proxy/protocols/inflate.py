@@ -1,0 +1,67 @@
+"""Taking gzip and deflate off, within a bound: what is small on the wire may be huge unpacked.
+
+Understands a body of several gzip members (RFC 1952 §2.2), and deflate with and without its zlib wrapper, since servers
+send either (https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1.2).
+"""
+
+import zlib
+from typing import Final
+
+CODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
+
+_EITHER_HEADER: Final = zlib.MAX_WBITS | 32
+_BARE: Final = -zlib.MAX_WBITS
+
+
+class DamagedError(ValueError):
+    """The data is not what its coding says."""
+
+
+class TooLongError(ValueError):
+    """The data unpacks to more than the bound."""
+
+
+class Inflater:
+    """Unpacks one body as it comes."""
+
+    __slots__ = ("_engine", "_left", "_started")
+
+    def __init__(self, limit: int) -> None:
+        """`limit`: bytes the whole may unpack to."""
+        self._engine = zlib.decompressobj(_EITHER_HEADER)
+        self._started = False
+        self._left = limit
+
+    @property
+    def ended(self) -> bool:
+        """True where the body may end: between two members."""
+        return self._engine.eof
+
+    def feed(self, data: bytes) -> bytes:
+        """What `data` unpacks to. Raises DamagedError and TooLongError."""
+        out: list[bytes] = []
+        try:
+            if data and not self._started:
+                self._started = True
+                if data[0] != 0x1F and data[0] & 0x0F != 8:
+                    self._engine = zlib.decompressobj(_BARE)
+            while data:
+                piece = self._engine.decompress(data, self._left + 1)
+                self._left -= len(piece)
+                if self._left < 0:
+                    raise TooLongError("unpacks to too much")
+                out.append(piece)
+                data = self._engine.unused_data if self._engine.eof else b""
+                if data:
+                    self._engine = zlib.decompressobj(_EITHER_HEADER)
+        except zlib.error:
+            raise DamagedError("damaged") from None
+        return out[0] if len(out) == 1 else b"".join(out)
+
+
+def readable_part(data: bytes, limit: int) -> bytes:
+    """What of a body, perhaps cut off, can be read: for looking into it. b"" where it is damaged or too long."""
+    try:
+        return Inflater(limit).feed(data)
+    except (DamagedError, TooLongError):
+        return b""
