@@ -11,6 +11,10 @@ MAX_ANSWER: Final = 64 * 1024 * 1024
 """Bytes of a whole answer: a few inlined images."""
 
 
+_SPACE: Final = b"\xef\xbb\xbf \t\r\n"
+"""What may stand before a whole answer, a byte order mark included."""
+
+
 class EventReader:
     """The part of `base.AnswerReader` that is the same for every API with server-sent events.
 
@@ -23,13 +27,14 @@ class EventReader:
         self._begun = False
         self._document: list[bytes] | None = None  # a whole answer where events were asked for
         self._size = 0
+        self._data = b""  # the event at hand
         self._halves = Halves()
         self.ended = False  # the end of the message has come, or an error: nothing after it is read
 
     def feed(self, data: bytes) -> list[Chunk]:
         """See base.AnswerReader."""
         if not self._begun:
-            bare = data.lstrip()
+            bare = data.lstrip(_SPACE)
             if bare:
                 self._begun = True
                 if bare[0] in b"{[":
@@ -66,7 +71,7 @@ class EventReader:
 
     def whole(self, data: bytes) -> dict[str, Any]:
         """See base.AnswerReader."""
-        if data.lstrip()[:1] not in (b"{", b"["):
+        if data.lstrip(_SPACE)[:1] not in (b"{", b"["):
             return self._folded(data)
         try:
             document = json_text.loads(data)
@@ -98,20 +103,21 @@ class EventReader:
         if data.startswith(sse.DONE):
             self._done(chunks)
             return
-        if not data.strip():
-            return
         try:
-            event = json_text.loads(data, exact=self._holds_arguments(data))
+            event = json_text.loads(data, exact=False)
         except ValueError:
+            if not data.strip():
+                return
             raise UpstreamInvalid("The provider sent something that is not JSON in its answer.") from None
         # A search for one byte takes a tenth of that for several: nearly no event holds a backslash.
         if self._halves.waiting or (b"\\" in data and (b"\\ud" in data or b"\\uD" in data)):
             event = self._halves.mend(event)
+        self._data = data
         self._event(event, chunks)
 
-    def _holds_arguments(self, data: bytes) -> bool:
-        """True if an event may hold a call's arguments as an object, whose numbers must stay as they are."""
-        return b'"arguments"' in data or b'"input"' in data or b'"args"' in data
+    def _exactly(self) -> Any:
+        """The event at hand, read again with every digit of its numbers: for arguments that come as an object."""
+        return json_text.loads(self._data)
 
     def _done(self, chunks: list[Chunk]) -> None:
         """`[DONE]` has come; most APIs have no such event."""

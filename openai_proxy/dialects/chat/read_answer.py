@@ -23,13 +23,15 @@ class ChunkReader(EventReader):
     """
 
     def _event(self, event: Any, chunks: list[Chunk]) -> None:
-        if event is None:
-            return
+        if event is not None:
+            chunks.append(self._raw(event))
+
+    def _raw(self, event: Any) -> Chunk:
         if isinstance(event, list) and event:
             event = event[0]  # Google's errors stand in an array
         if not isinstance(event, dict):
             raise UpstreamInvalid("The provider sent something that is not a chat completion.")
-        chunks.append(event)
+        return self._exactly() if _holds_objects(event) else event
 
     def _finish(self, chunks: list[Chunk]) -> None:
         return
@@ -55,13 +57,15 @@ class ChatReader(ChunkReader):
         return error_in(status, data)
 
     def _event(self, event: Any, chunks: list[Chunk]) -> None:
-        raw: list[Chunk] = []
-        super()._event(event, raw)
-        for each in raw:
-            tidy = self._tidy.chunk(each)
-            if tidy is not None:
-                self.ended = self.ended or "error" in tidy
-                chunks.append(tidy)
+        if type(event) is not dict or _holds_objects(event):
+            if event is None:
+                return
+            event = self._raw(event)
+        tidy = self._tidy.chunk(event)
+        if tidy is not None:
+            chunks.append(tidy)
+            if "error" in tidy:
+                self.ended = True
 
     def _done(self, chunks: list[Chunk]) -> None:
         chunks += self._tidy.close()
@@ -105,3 +109,16 @@ def error_in(status: int, data: bytes) -> dict[str, Any]:
     if isinstance(document, str):
         document = {"error": document}
     return error_of(document, status) or error_of({"error": {}}, status) or {}
+
+
+def _holds_objects(chunk: dict[str, Any]) -> bool:
+    """True if a tool call of `chunk` has its arguments as an object, whose numbers must stay as they are."""
+    choices = chunk.get("choices")
+    for choice in choices if type(choices) is list else ():
+        delta = choice.get("delta") if type(choice) is dict else None
+        calls = delta.get("tool_calls") if type(delta) is dict else None
+        for call in calls if type(calls) is list else ():
+            function = call.get("function") if isinstance(call, dict) else None
+            if isinstance(function, dict) and isinstance(function.get("arguments"), dict | list):
+                return True
+    return False

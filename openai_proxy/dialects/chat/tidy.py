@@ -1,14 +1,12 @@
 """Chunks as providers send them, made what `base.Chunk` promises."""
 
-from typing import Any, Final
+from typing import Any
 
 from openai_proxy.dialects.base import Chunk
 from openai_proxy.dialects.chat.calls import CallFold, argument_text
 from openai_proxy.dialects.chat.content import text_of
 from openai_proxy.dialects.chat.errors import error_of
 from openai_proxy.dialects.chat.finish import finish_of, unknown_word
-
-_PLAIN: Final = frozenset({"content", "role"})
 
 
 class Tidy:
@@ -58,10 +56,10 @@ class Tidy:
         if type(choice) is not dict or choice.get("finish_reason") is not None or "native_finish_reason" in choice:
             return False
         delta = choice.get("delta")
-        return (
-            type(delta) is dict and type(choice.get("index")) is int and delta.keys() <= _PLAIN
-            and type(delta.get("content", "")) is str
-        )  # fmt: skip
+        if type(delta) is not dict or type(choice.get("index")) is not int:
+            return False
+        plain = len(delta) == 1 or (len(delta) == 2 and "role" in delta)
+        return plain and type(delta.get("content")) is str
 
     def _choice(self, choice: dict[str, Any], place: int) -> dict[str, Any]:
         index = choice.get("index")

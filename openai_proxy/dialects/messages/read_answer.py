@@ -120,6 +120,8 @@ class MessagesReader(EventReader):
 
     def _other(self, kind: str, event: dict[str, Any], chunks: list[Chunk]) -> None:
         if kind == "content_block_start":
+            if event["content_block"].get("input"):
+                event = self._exactly()
             self._block_start(event["index"], event["content_block"], chunks)
         elif kind == "content_block_stop":
             arguments = self._waiting.pop(event["index"], None)

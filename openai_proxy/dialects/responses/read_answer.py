@@ -94,9 +94,6 @@ class ResponsesReader(EventReader):
             document = None
         return error_of(document, status) or error_of({"error": {}}, status) or {}
 
-    def _holds_arguments(self, data: bytes) -> bool:
-        return False  # they are text here
-
     def _event(self, event: Any, chunks: list[Chunk]) -> None:
         self._made = chunks
         try:

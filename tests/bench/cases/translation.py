@@ -16,7 +16,7 @@ from tests.bench.subjects import Subject
 from tests.bench.table import Goal, Row
 
 NAME = "translation"
-HELP = "Responses API to chat chunks and back: CPU time an event"
+HELP = "the chat, Messages and Responses APIs to chat chunks and back: CPU time an event"
 EVENTS = 400
 GOAL = 6.0  # µs
 
@@ -25,28 +25,60 @@ async def run(lab: Lab, subjects: Sequence[Subject]) -> list[Row]:
     if not any(subject.name == "ours" for subject in subjects):
         return []
     rounds = 20 if lab.quick else 100
-    responses = dialect("responses")
-    question = responses.write_request({"model": "m", "messages": [{"role": "user", "content": "x"}]}, Lessons())
-    asked = responses.read_request("/responses", {"model": "m", "input": "x", "stream": True})
-    events = list(stream())
-    first = responses.read_answer(question)
-    chunks = [chunk for event in events for chunk in first.feed(event)]
+    rows: list[Row] = []
+    for name, word, events in (
+        ("chat", "chat", list(chat_stream())),
+        ("messages", "Messages", list(messages_stream())),
+        ("responses", "Responses", list(responses_stream())),
+    ):
+        rows += [
+            Row(
+                f"{word} event read as a chunk",
+                "µs",
+                {"ours": best(reading(name, events), rounds)},
+                (Goal("<=", GOAL),),
+            ),
+            Row(f"chunk written as a {word} event", "µs", {"ours": best(writing(name), rounds)}, (Goal("<=", GOAL),)),
+        ]
+    return rows
+
+
+def reading(name: str, events: Sequence[bytes]) -> Callable[[], None]:
+    """Work that reads `events` in the dialect `name`."""
+    spoken = dialect(name)
+    question = spoken.write_request({"model": "m", "messages": [{"role": "user", "content": "x"}]}, Lessons())
 
     def read() -> None:
-        reader = responses.read_answer(question)
+        reader = spoken.read_answer(question)
         for event in events:
             reader.feed(event)
 
+    return read
+
+
+def writing(name: str) -> Callable[[], None]:
+    """Work that writes as many chunks in the dialect `name`."""
+    spoken = dialect(name)
+    asked = spoken.read_request(*REQUESTS[name])
+    chat = dialect("chat")
+    reader = chat.read_answer(chat.write_request({"model": "m", "messages": []}, Lessons()))
+    chunks = [chunk for event in chat_stream() for chunk in reader.feed(event)]
+
     def write() -> None:
-        writer = responses.write_answer(asked, "m")
+        writer = spoken.write_answer(asked, "m")
         for chunk in chunks:
             writer.chunk(chunk)
         writer.end()
 
-    return [
-        Row("Responses event read as a chunk", "µs", {"ours": best(read, rounds)}, (Goal("<=", GOAL),)),
-        Row("chunk written as a Responses event", "µs", {"ours": best(write, rounds)}, (Goal("<=", GOAL),)),
-    ]
+    return write
+
+
+USER = [{"role": "user", "content": "x"}]
+REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "chat": ("/chat/completions", {"model": "m", "messages": USER, "stream": True}),
+    "messages": ("/messages", {"model": "m", "max_tokens": 9, "messages": USER, "stream": True}),
+    "responses": ("/responses", {"model": "m", "input": "x", "stream": True}),
+}
 
 
 def best(work: Callable[[], None], rounds: int) -> float:
@@ -59,7 +91,23 @@ def best(work: Callable[[], None], rounds: int) -> float:
     return least / EVENTS * 1e6
 
 
-def stream() -> Sequence[bytes]:
+def chat_stream() -> Sequence[bytes]:
+    """A stream as OpenAI writes it."""
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "system_fingerprint": "fp"}
+    choice = {"index": 0, "delta": {"content": " word"}, "logprobs": None, "finish_reason": None}
+    event = {**head, "choices": [choice], "usage": None, "obfuscation": "x" * 11}
+    return [b"data: %b\n\n" % orjson.dumps(event)] * EVENTS
+
+
+def messages_stream() -> Sequence[bytes]:
+    """A stream as Anthropic writes it."""
+    delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": " word"}}
+    block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+    found = [{"type": "message_start", "message": {"id": "m", "model": "m"}}, block, *[delta] * EVENTS]
+    return [b"event: %b\ndata: %b\n\n" % (str(event["type"]).encode(), orjson.dumps(event)) for event in found]
+
+
+def responses_stream() -> Sequence[bytes]:
     """A stream as OpenAI writes it: one event a piece, text deltas of a word with its padding."""
     response = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "status": "in_progress"}
     item = {"id": "msg_1", "type": "message", "status": "in_progress", "content": [], "role": "assistant"}
