@@ -37,10 +37,7 @@ class Halves:
         if isinstance(value, dict):
             return {key: self._mended(member, (*path, key)) for key, member in value.items()}
         if isinstance(value, list):
-            return [
-                self._mended(entry, (*path, str(entry.get("index", place) if isinstance(entry, dict) else place)))
-                for place, entry in enumerate(value)
-            ]
+            return [self._mended(entry, (*path, _place(entry, at))) for at, entry in enumerate(value)]
         return value
 
     def _text(self, text: str, path: tuple[str, ...]) -> str:
@@ -54,3 +51,9 @@ class Halves:
         except UnicodeEncodeError:
             return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return text
+
+
+def _place(entry: Any, at: int) -> str:
+    """What tells an entry of a list from the others: its index, else its position."""
+    index = entry.get("index") if isinstance(entry, dict) else None
+    return str(index if type(index) is int else at)

@@ -14,6 +14,8 @@ MAX_ANSWER: Final = 64 * 1024 * 1024
 _SPACE: Final = b"\xef\xbb\xbf \t\r\n"
 """What may stand before a whole answer, a byte order mark included."""
 
+_MAX_LEAD: Final = 1024  # bytes of it that are kept
+
 
 class EventReader:
     """The part of `base.AnswerReader` that is the same for every API with server-sent events.
@@ -25,6 +27,7 @@ class EventReader:
     def __init__(self) -> None:
         self._events = sse.EventSplitter()
         self._begun = False
+        self._lead = b""  # space that came before anything else
         self._document: list[bytes] | None = None  # a whole answer where events were asked for
         self._size = 0
         self._data = b""  # the event at hand
@@ -34,11 +37,14 @@ class EventReader:
     def feed(self, data: bytes) -> list[Chunk]:
         """See base.AnswerReader."""
         if not self._begun:
+            data = self._lead + data
             bare = data.lstrip(_SPACE)
-            if bare:
-                self._begun = True
-                if bare[0] in b"{[":
-                    self._document = []
+            if not bare:
+                self._lead = data[:_MAX_LEAD]
+                return []
+            self._begun = True
+            if bare[0] in b"{[":
+                self._document = []
         if self._document is not None:
             self._hold(data)
             return []

@@ -53,7 +53,7 @@ class Tidy:
 
     @staticmethod
     def _is_tidy(choice: Any) -> bool:
-        if type(choice) is not dict or choice.get("finish_reason") is not None or "native_finish_reason" in choice:
+        if type(choice) is not dict or choice.get("finish_reason", "") is not None or "native_finish_reason" in choice:
             return False
         delta = choice.get("delta")
         if type(delta) is not dict or type(choice.get("index")) is not int:
