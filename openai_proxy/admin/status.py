@@ -5,6 +5,7 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
+from openai_proxy.admin.access import session_of
 from openai_proxy.admin.call import AdminCall, Answer
 from openai_proxy.runtime.reload import reload
 from openai_proxy.runtime.state import State
@@ -92,7 +93,7 @@ async def health(call: AdminCall) -> Answer:
     state = call.state
     generation = state.generation
     problems: Any = len(generation.problems)
-    if call.local or generation.gate.is_admin(call.request.remote or "", call.request.headers):
+    if call.local or session_of(call) or generation.gate.is_admin(call.request.remote or "", call.request.headers):
         problems = [problem_object(p) for p in generation.problems]
     body = {
         "status": "draining" if state.draining else "ok",

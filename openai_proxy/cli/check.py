@@ -12,6 +12,7 @@ from openai_proxy.cli.options import config_dir as config_dir_option
 from openai_proxy.config.load import load
 from openai_proxy.config.problems import ConfigError, Problem
 from openai_proxy.config.snapshot import Snapshot
+from openai_proxy.config.warnings import warnings
 from openai_proxy.secrets import vault
 
 DEEPER: tuple[str, ...] = (
@@ -49,6 +50,7 @@ def command(config_dir: Path, env_file: Path, connect: bool) -> int:
         problems += check(snapshot)
     if connect:
         problems += _connect(snapshot)
+    _tell(warnings(snapshot))
     if problems:
         return _tell(problems)
     click.echo(

@@ -121,12 +121,11 @@ async def _obey(context: RequestContext, cleaned: Cleaned, session: Session) -> 
     state, generation = context.state, context.generation
     known = commands()
     prefix = generation.config.commands.prefix
-    gate, request = generation.gate, context.request
     command_context = CommandContext(
         host=command_host(context),
         session=session,
         prefix=prefix,
-        may_change_house=context.exchange.caller.admin or gate.may_change_house(request.remote or "", request.headers),
+        may_change_house=generation.gate.may_change_house(context.exchange.caller, context.request.headers),
         drafts=state.sessions.drafts,
     )
     before = session.copy()

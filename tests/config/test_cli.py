@@ -126,3 +126,18 @@ def test_models_config_dir_is_the_default_of_config_dir(
     assert "models/bad.yaml" in capsys.readouterr().out
     assert run(["init", "--config-dir", "third"]) == 0
     assert (house.root / "third/proxy.yaml").is_file()
+
+
+def test_a_reverse_proxy_without_keys_is_a_warning(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    """It works, so the exit code is 0."""
+    house.write("proxy.yaml", "connections: {a: {api_type: echo}}\ntrusted_proxies: [127.0.0.1]\n")
+    assert run(["check"]) == 0
+    out = capsys.readouterr().out
+    assert "conf/proxy.yaml:2:18: warning: behind a reverse proxy keys are a must" in out
+    assert "conf is fine" in out
+    house.write(
+        "proxy.yaml",
+        "connections: {a: {api_type: echo}}\ntrusted_proxies: [127.0.0.1]\ngroups: {all: {api_keys: [a-long-key]}}\n",
+    )
+    assert run(["check"]) == 0
+    assert "warning" not in capsys.readouterr().out

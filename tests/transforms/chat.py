@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import httpx
 import openai
 
+from openai_proxy.cli.control import CONTROL
 from tests.harness.daemon import Daemon
 
 
@@ -20,7 +21,7 @@ class Chat:
             base_url=daemon.url,
             api_key=options.pop("key", "none"),
             max_retries=0,
-            http_client=httpx.Client(transport=httpx.HTTPTransport(local_address=self.address)),
+            http_client=httpx.Client(transport=self._transport(daemon, options.pop("owner", False))),
         )
         self.clients.append(self.client)
         self.model = model
@@ -28,6 +29,12 @@ class Chat:
         self.stream = stream
         self.options = options
         self.answered_model = ""
+
+    def _transport(self, daemon: Daemon, owner: bool) -> httpx.HTTPTransport:
+        """The owner comes by the control socket, as `openai-proxy chat` does; anybody else by TCP."""
+        if owner:
+            return httpx.HTTPTransport(uds=str(daemon.state_dir / CONTROL))
+        return httpx.HTTPTransport(local_address=self.address)
 
     def say(self, text: Any) -> str:
         self.messages.append({"role": "user", "content": text})

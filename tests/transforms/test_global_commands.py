@@ -50,7 +50,7 @@ def text(daemon: Daemon) -> str:
 
 def test_a_route_for_everyone_is_written_and_serves(daemon: Daemon, upstream: Upstream, seen: Asked) -> None:
     before = text(daemon)
-    chat = Chat(daemon, "m-small")
+    chat = Chat(daemon, "m-small", owner=True)
     assert "made" in chat.say("!/create-failover-route(name=smart, policy=ordered, scope=global)")
     assert text(daemon) == before  # a route without targets cannot be written
     chat.say("!/route-append(name=smart, target=two.vendor/m-large, scope=global)")
@@ -71,7 +71,7 @@ def test_a_route_for_everyone_is_written_and_serves(daemon: Daemon, upstream: Up
 
 def test_defaults_for_everyone(daemon: Daemon, seen: Asked) -> None:
     before = text(daemon)
-    chat = Chat(daemon, "m-small")
+    chat = Chat(daemon, "m-small", owner=True)
     assert chat.say("!/set(redact-api-keys-in-prompts=off, interactive=on, scope=global)").endswith("for everyone.")
     after = text(daemon)
     assert "redact_api_keys_in_prompts: false" in after
@@ -85,7 +85,7 @@ def test_defaults_for_everyone(daemon: Daemon, seen: Asked) -> None:
 
 
 def test_backend_and_model_for_everyone(daemon: Daemon, seen: Asked) -> None:
-    chat = Chat(daemon, "m-small")
+    chat = Chat(daemon, "m-small", owner=True)
     chat.say("!/set(backend=two, scope=global)")
     assert "default_connection: two   # for now" in text(daemon)
     chat.say("!/set(model=vendor/m-large, scope=global)")
@@ -97,11 +97,12 @@ def test_a_change_for_everyone_holds_for_the_message_it_stands_in(
     make_daemon: DaemonFactory, upstream: Upstream, seen: Asked
 ) -> None:
     daemon = make_daemon(conf(upstream))
-    Chat(daemon, "m-small").say("!/set(backend=two, scope=global) Hi")
+    Chat(daemon, "m-small", owner=True).say("!/set(backend=two, scope=global) Hi")
     assert where(seen[-1]) == ("two", "m-small")
 
 
-def test_an_admin_key_or_a_loopback_peer_may(make_daemon: DaemonFactory, upstream: Upstream, seen: Asked) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_admin_key_may(make_daemon: DaemonFactory, upstream: Upstream, stream: bool) -> None:
     """Contract §5. The admin key may come beside the client key, or be one."""
     settings: dict[str, Any] = {
         "groups": {"family": {"api_keys": ["key-of-the-family"]}, "owner": {"api_keys": ["key-of-the-owner"]}},
@@ -113,7 +114,7 @@ def test_an_admin_key_or_a_loopback_peer_may(make_daemon: DaemonFactory, upstrea
 
     def say(*headers: tuple[str, str]) -> tuple[int, str | None]:
         messages = [{"role": "user", "content": "!/set(backend=two, scope=global)"}]
-        answer = daemon.chat("m-small", messages=messages, headers=headers)
+        answer = daemon.chat("m-small", messages=messages, headers=headers, stream=stream)
         assert ("default_connection: two" in text(daemon)) == (answer.status == 200)
         back = [{"role": "user", "content": "!/set(backend=one, scope=global)"}]
         assert daemon.chat("m-small", messages=back, headers=[owner]).status == 200
@@ -121,27 +122,41 @@ def test_an_admin_key_or_a_loopback_peer_may(make_daemon: DaemonFactory, upstrea
 
     family, owner = ("Authorization", "Bearer key-of-the-family"), ("Authorization", "Bearer key-of-the-owner")
     assert say(family, afar) == (403, "command_refused")
+    assert say(family) == (403, "command_refused")  # from this machine: so is everybody behind its reverse proxy
     assert say(family, afar, ("x-api-key", "key-of-the-admin"))[0] == 200
     assert say(owner, afar)[0] == 200
-    assert say(family)[0] == 200
+    assert say(owner)[0] == 200
+    assert say(family, ("x-api-key", "key-of-nobody")) == (403, "command_refused")
 
 
-def test_without_admin_keys_it_must_come_from_this_machine(
-    make_daemon: DaemonFactory, upstream: Upstream, seen: Asked
+@pytest.mark.parametrize("headers", [[], [("X-Forwarded-For", "192.168.1.7")], [("x-api-key", "guessed")]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "!/set(backend=two, scope=global)",
+        "!/unset(backend, scope=global)",
+        "!/set(redact-api-keys-in-prompts=off, scope=global)",
+        "!/create-failover-route(name=r, target=two.m-small, scope=global)",
+        "!/delete-failover-route(name=kept, scope=GLOBAL)",
+        '!/route-append(name=kept, target=two.m-small, scope="global")',
+    ],
+)
+def test_an_address_is_no_proof(
+    make_daemon: DaemonFactory, upstream: Upstream, headers: list[tuple[str, str]], command: str
 ) -> None:
-    daemon = make_daemon(conf(upstream, trusted_proxies=["127.0.0.1"]))
+    """Behind a reverse proxy on this machine every stranger is a loopback peer."""
+    daemon = make_daemon(conf(upstream, trusted_proxies=["127.0.0.1"], routing={"kept": "one.m-small"}))
     before = text(daemon)
-    messages = [{"role": "user", "content": "!/set(backend=two, scope=global)"}]
-    answer = daemon.chat("m-small", messages=messages, headers=[("X-Forwarded-For", "192.168.1.7")])
+    answer = daemon.chat("m-small", messages=[{"role": "user", "content": command}], headers=headers)
     assert (answer.status, answer.json()["error"]["code"]) == (403, "command_refused")
     assert text(daemon) == before
 
 
 def test_it_is_said_where_the_environment_stands_above(make_daemon: DaemonFactory, upstream: Upstream) -> None:
     daemon = make_daemon(conf(upstream), env={"INTERACTIVE_MODE": "false"}, flags=["--backend", "one"])
-    said = Chat(daemon, "m-small").say("!/set(interactive=on, scope=global)")
+    said = Chat(daemon, "m-small", owner=True).say("!/set(interactive=on, scope=global)")
     assert "will not count while the variable INTERACTIVE_MODE" in said
-    said = Chat(daemon, "m-small").say("!/set(backend=two, scope=global)")
+    said = Chat(daemon, "m-small", owner=True).say("!/set(backend=two, scope=global)")
     assert "will not count while the flag --backend" in said
 
 
@@ -156,7 +171,7 @@ def test_it_is_said_where_the_file_cannot_be_written(make_daemon: DaemonFactory,
         daemon.conf_dir.chmod(0o500)
         (daemon.conf_dir / "proxy.yaml").chmod(0o400)
     try:
-        said = Chat(daemon, "m-small").say("!/set(backend=two, scope=global)")
+        said = Chat(daemon, "m-small", owner=True).say("!/set(backend=two, scope=global)")
     finally:
         daemon.conf_dir.chmod(0o700)
     assert "could not be changed" in said
