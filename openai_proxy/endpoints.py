@@ -89,6 +89,9 @@ BELOW: Final = (
 )
 """Endpoints that are everything at or below a path; the first that fits."""
 
+MCP: Final = Endpoint("mcp", "/mcp", generates=False, augmented=SERVE)
+"""The endpoint for MCP clients, which stands beside the API and not below its root: the gateway finds its own paths."""
+
 ROOTS: Final = frozenset(
     {
         "assistants", "audio", "batches", "chat", "completions", "containers", "conversations", "credits", "edits",

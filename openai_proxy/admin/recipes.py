@@ -32,6 +32,12 @@ class Place:
     model: str  # the one to begin with
     chosen: bool  # whether the owner has named it
     augmented: frozenset[str] = frozenset()
+    has_tools: bool = False  # of its own or of MCP servers, for clients that speak MCP
+
+    @property
+    def mcp(self) -> str:
+        """The MCP endpoint."""
+        return f"{self.url}/mcp"
 
     @property
     def v1(self) -> str:
@@ -85,8 +91,17 @@ def _home_assistant(place: Place) -> str:
             "#",
             "# For AI tasks (any version): Add integration → Ollama",
             _fields(("URL", place.url), ("API key", place.key_hint), ("Model", model)),
+            *_home_assistant_tools(place),
         )
     )
+
+
+def _home_assistant_tools(place: Place) -> tuple[str, ...]:
+    if not place.has_tools:
+        return ()
+    if place.key != NO_KEY:  # its MCP integration knows OAuth, and no keys
+        return ("#", "# The tools of this house cannot be used from there: that integration sends no key.")
+    return ("#", "# The tools of this house: Add integration → Model Context Protocol", _fields(("URL", place.mcp)))
 
 
 def _open_webui(place: Place) -> str:
@@ -114,7 +129,18 @@ def _claude(place: Place) -> str:
                 ("ANTHROPIC_MODEL", model),
                 ("ANTHROPIC_DEFAULT_HAIKU_MODEL", small),
             ),
+            *_claude_tools(place),
         )
+    )
+
+
+def _claude_tools(place: Place) -> tuple[str, ...]:
+    if not place.has_tools:
+        return ()
+    key = "" if place.key == NO_KEY else f" --header {quote(f'Authorization: Bearer {place.key}')}"
+    return (
+        "# The tools of this house in Claude Code:",
+        f"# claude mcp add --transport http house {quote(place.mcp)}{key}",
     )
 
 
@@ -134,6 +160,27 @@ def _codex(place: Place) -> str:
             f"base_url = {json.dumps(place.v1)}",
             'env_key = "OPENAI_PROXY_KEY"',
             'wire_api = "responses"',
+            *_codex_tools(place),
+        )
+    )
+
+
+def _codex_tools(place: Place) -> tuple[str, ...]:
+    if not place.has_tools:
+        return ()
+    key = () if place.key == NO_KEY else ('bearer_token_env_var = "OPENAI_PROXY_KEY"',)
+    return ("", "[mcp_servers.house]", f"url = {json.dumps(place.mcp)}", *key)
+
+
+def _cursor(place: Place) -> str:
+    server: dict[str, Any] = {"url": place.mcp}
+    if place.key != NO_KEY:
+        server["headers"] = {"Authorization": f"Bearer {place.key}"}
+    return "\n".join(
+        (
+            "# Cursor sends chats through its own servers, which do not reach a house; its tools it calls itself:",
+            f"# in ~/.cursor/mcp.json. {place.key_hint}",
+            _json({"mcpServers": {"house": server}}),
         )
     )
 
@@ -299,6 +346,7 @@ RECIPES: Final[Mapping[str, tuple[str, Callable[[Place], str]]]] = {
     "open-webui": ("Open WebUI", _open_webui),
     "claude": ("Claude Code", _claude),
     "codex": ("Codex CLI", _codex),
+    "cursor": ("Cursor (the tools of the house)", _cursor),
     "opencode": ("OpenCode", _opencode),
     "cline": ("Cline", _cline),
     "continue": ("Continue", _continue),

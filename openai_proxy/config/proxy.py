@@ -103,6 +103,9 @@ class GroupConfig(Strict):
     allowed_models: Globs = Field(default=("*",), description="Names or globs.")
     limits: GroupLimits = Field(default=GroupLimits(), description="For each key of the group.")
     commands: Flag = Field(default=True, description="May these clients use in-chat commands?")
+    mcp: Globs = Field(
+        default=(), description="MCP servers whose tools these clients see at /mcp; `tools`: those of conf/tools."
+    )
 
 
 class CommandsConfig(Strict):

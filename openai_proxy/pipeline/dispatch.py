@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
@@ -12,7 +12,7 @@ from openai_proxy.auth.cors import OriginRule
 from openai_proxy.auth.credentials import bearer
 from openai_proxy.auth.peers import host_name
 from openai_proxy.bounds import check_session
-from openai_proxy.endpoints import Endpoint, locate, split_target
+from openai_proxy.endpoints import MCP, Endpoint, locate, split_target
 from openai_proxy.errors import BadRequest, InternalError, NotFound, Overloaded, ProxyError
 from openai_proxy.exchange import Caller, Exchange, Outcome, new_request_id
 from openai_proxy.fastpath.handover import Handover
@@ -25,6 +25,9 @@ from openai_proxy.server.headers import lines
 from openai_proxy.server.reply import ClientGone, Reply, Written
 from openai_proxy.server.request_body import RequestBody
 
+if TYPE_CHECKING:
+    from openai_proxy.gateway.endpoint import Gateway
+
 log = logging.getLogger(__name__)
 
 
@@ -35,6 +38,7 @@ class Dispatcher:
         self._state = state
         self._local = local
         self._prefix = prefix
+        self._gateway: Gateway | None = None
 
     async def __call__(self, request: BaseRequest) -> StreamResponse:
         handover = cast(Handover | None, take_handover(request))
@@ -90,6 +94,9 @@ class Dispatcher:
             reply.keep_alive = False
             if path not in routes.HEALTH:
                 raise Overloaded("The proxy is shutting down.", code="draining", headers={"Retry-After": "5"})
+        if path == MCP.path or path.startswith(f"{MCP.path}/"):
+            await self._gateway_of().serve(request, reply, path, local=self._local)
+            return
         admin: Caller | None = Caller("local", admin=True) if self._local else None
         if ours:
             reply.extra.append(("x-request-id", new_request_id()))
@@ -105,6 +112,14 @@ class Dispatcher:
             await self._serve_api(generation, request, reply, caller, endpoint, query, handover)
         finally:
             generation.lease.give_back()
+
+    def _gateway_of(self) -> "Gateway":
+        """The MCP endpoint, made for its first client."""
+        if self._gateway is None:
+            from openai_proxy.gateway.endpoint import Gateway
+
+            self._gateway = Gateway(self._state)
+        return self._gateway
 
     async def _serve_api(
         self,

@@ -17,20 +17,29 @@ def _silent(progress: float | None, total: float | None, message: str | None) ->
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a call gave: text for the model, and whether that text reports a failure."""
+    """What a call gave: text for the model, and whether that text reports a failure.
+
+    `blocks` and `structured` are the same in MCP's own form, for a client that takes more than text.
+    """
 
     text: str
     is_error: bool = False
+    blocks: tuple[dict[str, Any], ...] = ()
+    structured: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a call may know of the request it serves. `caller` is an opaque identity, never a key."""
+    """What a call may know of the request it serves. `caller` is an opaque identity, never a key.
+
+    `rich`: the caller takes MCP's content blocks beside the text.
+    """
 
     request_id: str = ""
     caller: str = ""
     progress: Progress = _silent
     meta: dict[str, Any] = field(default_factory=dict)  # handed to MCP servers as `_meta`
+    rich: bool = False
 
 
 class Tool(Protocol):

@@ -7,6 +7,7 @@ changes its tools in mid-conversation changes the next request's list and not th
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from openai_proxy.config.problems import did_you_mean
@@ -105,7 +106,12 @@ class Toolbox:
         except Exception as error:
             log.exception("tool %s broke its promise not to raise", name)
             return failure(f"{name} failed: {describe(error)}")
-        return failure(result.text) if result.is_error else success(result.text)
+        if result.is_error:
+            return failure(result.text)
+        fit = success(result.text)
+        if result.blocks or result.structured is not None:
+            return replace(fit, blocks=result.blocks, structured=result.structured)
+        return fit
 
     def _check(self, tool: Tool) -> ArgumentCheck:
         check = self._checks.get(tool.name)

@@ -51,7 +51,7 @@ def daemon(make_daemon: DaemonFactory) -> Daemon:
 def test_without_a_client_the_list(tmp_path: Path) -> None:
     printed = connect(tmp_path)
     assert [line.split()[0] for line in printed.splitlines()] == list(RECIPES)
-    assert len(RECIPES) == 13
+    assert len(RECIPES) == 14
 
 
 def test_a_misspelt_client_is_told_the_nearest() -> None:
@@ -117,3 +117,19 @@ def test_without_a_daemon_the_configuration_tells(tmp_path: Path) -> None:
     assert found["ANTHROPIC_MODEL"] == "claude-house"
     assert found["ANTHROPIC_AUTH_TOKEN"] == "not-needed"
     assert "http://box.lan:1/v1" in connect(tmp_path, "openai", "--url", "http://box.lan:1/v1/")
+
+
+def test_clients_of_mcp_are_told_where_the_tools_are(tmp_path: Path) -> None:
+    server = "servers:\n  time: {command: uvx, args: [mcp-server-time]}\n"
+    (tmp_path / "conf" / "mcp").mkdir(parents=True)
+    address = ("--url", "http://house:8000", "--key", KEY)
+    for client in ("claude", "codex", "homeassistant"):
+        assert "/mcp" not in connect(tmp_path, client, *address), client
+    (tmp_path / "conf" / "mcp" / "servers.yaml").write_text(server)
+    key = f"--header 'Authorization: Bearer {KEY}'"
+    assert f"claude mcp add --transport http house http://house:8000/mcp {key}" in connect(tmp_path, "claude", *address)
+    codex = tomllib.loads(content(connect(tmp_path, "codex", *address)))["mcp_servers"]["house"]
+    assert codex == {"url": "http://house:8000/mcp", "bearer_token_env_var": "OPENAI_PROXY_KEY"}
+    cursor = json.loads(content(connect(tmp_path, "cursor", *address)))["mcpServers"]["house"]
+    assert cursor == {"url": "http://house:8000/mcp", "headers": {"Authorization": f"Bearer {KEY}"}}
+    assert "http://house:8000/mcp" in connect(tmp_path, "homeassistant", "--url", "http://house:8000")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from mcp_types import methods
 
 from openai_proxy.tools.mcp.repair import TOOL_CAP, repair_call_result, repair_tool, slim_message
+from openai_proxy.tools.mcp.results import MEDIA_CAP
 
 VERSIONS = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"]
 JSON = st.recursive(
@@ -96,13 +97,15 @@ def test_a_large_message_is_slimmed() -> None:
     tools = {"result": {"tools": [{"name": str(number)} for number in range(TOOL_CAP + 10)]}}
     assert slim_message(tools) == 10
     assert len(tools["result"]["tools"]) == TOOL_CAP
-    image = {"type": "image", "mimeType": "image/png", "data": "A" * 4096}
+    image = {"type": "image", "mimeType": "image/png", "data": "A" * (MEDIA_CAP + 4)}
+    icon = {"type": "image", "mimeType": "image/png", "data": "A" * 4096}
     result: dict[str, Any] = {
-        "result": {"content": [{"type": "text", "text": "x" * 500_000}, image], "structuredContent": {}}
+        "result": {"content": [{"type": "text", "text": "x" * 500_000}, image, icon], "structuredContent": {}}
     }
     slim_message(result)
-    text, note = (block["text"] for block in result["result"]["content"])
-    assert len(text) <= 100_000
-    assert note == "[image omitted: image/png, 3 KB]"
+    text, note, kept = result["result"]["content"]
+    assert len(text["text"]) <= 100_000
+    assert note["text"] == "[image omitted: image/png, 3072 KB]"
+    assert kept == icon
     assert "structuredContent" not in result["result"]
     assert slim_message([1, 2]) == 0

@@ -4,8 +4,10 @@ from types import SimpleNamespace as Block
 from typing import Any
 
 import pytest
+from mcp_types import EmbeddedResource, ImageContent, ResourceLink, TextContent, TextResourceContents
 
-from openai_proxy.tools.mcp.results import to_result
+from openai_proxy.secrets import vault
+from openai_proxy.tools.mcp.results import MEDIA_CAP, to_result
 
 
 def text(value: str) -> Block:
@@ -62,3 +64,26 @@ def test_a_failure_stays_one() -> None:
     result = to_result([text("No entities matched the name (given name 'x')")], None, True)
     assert result.is_error
     assert result.text == "No entities matched the name (given name 'x')"
+
+
+def test_a_client_that_takes_more_than_text_gets_the_blocks() -> None:
+    vault.learn(["secret-in-a-result"])
+    content = [
+        TextContent(type="text", text="see secret-in-a-result\u202e"),
+        ImageContent(type="image", data="AAAA", mime_type="image/png"),
+        ImageContent(type="image", data="A" * MEDIA_CAP, mime_type="image/png"),
+        ResourceLink(type="resource_link", name="notes", uri="memo://1"),
+        EmbeddedResource(type="resource", resource=TextResourceContents(uri="memo://2", text="inside")),
+    ]
+    result = to_result(content, {"found": ["secret-in-a-result"]}, False, rich=True)
+    assert list(result.blocks) == [
+        {"type": "text", "text": "see [REDACTED]"},
+        {"type": "image", "data": "AAAA", "mimeType": "image/png"},
+        {"type": "text", "text": "[image omitted: image/png, 3072 KB]"},
+        {"type": "resource_link", "name": "notes", "uri": "memo://1"},
+        {"type": "resource", "resource": {"uri": "memo://2", "text": "inside"}},
+    ]
+    assert result.structured == {"found": ["[REDACTED]"]}
+    assert to_result(content, None, False).blocks == ()
+    failed = to_result(content[:1], None, True, rich=True)
+    assert (failed.is_error, failed.blocks) == (True, ())

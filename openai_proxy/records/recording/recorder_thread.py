@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from openai_proxy.endpoints import MCP
 from openai_proxy.exchange import Exchange
 from openai_proxy.records.counting.metrics import Metrics
 from openai_proxy.records.reading.answer_formats import DIALECTS, METERED
@@ -139,6 +140,9 @@ class Scribe:
 
     def _begin(self, entry: Entry, work: Work) -> None:
         exchange = entry.exchange
+        if exchange.endpoint is MCP:  # another program's conversation: only the tool calls are written down
+            work.conversation = exchange.session_id or exchange.id
+            return
         dialect = DIALECTS.get(exchange.path)
         body, entry.body = entry.body, None
         if entry.status and entry.wanted:
@@ -184,7 +188,7 @@ class Scribe:
             self.conversations.answered(work.opening, work.conversation, answer.content, answer.tool_calls, answer.id)
         tokens = tokens_of(answer, entry.status, work.asked)
         finished = Finished(exchange, entry.status, work, tokens, entry.error_code, entry.message)
-        if work.conversation:
+        if work.conversation and exchange.endpoint is not MCP:
             self.chat_log.finished(finished)
         self.metrics.finished(exchange, entry.status, tokens, entry.error_code)
         if 200 <= entry.status < 300:

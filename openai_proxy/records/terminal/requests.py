@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from openai_proxy.endpoints import MCP
 from openai_proxy.exchange import Attempt, Exchange, Outcome, Target
 from openai_proxy.records.reading.tokens import Tokens
 from openai_proxy.records.recording.finished_exchange import Finished, Work
@@ -158,6 +159,8 @@ def _what(exchange: Exchange) -> str:
     model = _name(exchange.model) if exchange.model else ""
     if exchange.method == "POST" and exchange.path in _GENERATES:
         return model or f"POST /v1{exchange.path}"
+    if exchange.endpoint is MCP:
+        return f"{MCP.path}/{model}" if exchange.model != MCP.name else MCP.path
     path = _name(f"/v1{exchange.path}")
     return f"{exchange.method} {path}{f' {model}' if model else ''}"
 

@@ -137,7 +137,7 @@ class Calls:
             result = await client.call_tool(
                 name, arguments, progress_callback=report, meta=cast(Any, dict(context.meta)) if context.meta else None
             )
-        return to_result(result.content, result.structured_content, bool(result.is_error))
+        return to_result(result.content, result.structured_content, bool(result.is_error), rich=context.rich)
 
     def _overdue(self, trace: CallTrace, seconds: float) -> ToolResult:
         name = self._server

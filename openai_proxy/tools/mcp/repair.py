@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from openai_proxy.tools.mcp.results import omitted
+from openai_proxy.tools.mcp.results import MEDIA_CAP, omitted
 from openai_proxy.tools.result import MAX_RESULT_BYTES, bound
 
 TOOL_CAP = 500
@@ -204,7 +204,7 @@ def _slim_block(block: Any) -> Any:
     match block.get("type"), block.get("text"), block.get("data"):
         case "text", str(text), _ if len(text) > MAX_RESULT_BYTES:
             return {"type": "text", "text": bound(text)}
-        case "image" | "audio" as kind, _, str(data):
+        case "image" | "audio" as kind, _, str(data) if len(data) > MEDIA_CAP:
             return {"type": "text", "text": omitted(kind, str(block.get("mimeType")), data)}
         case _:
             return block

@@ -7,20 +7,27 @@
     resource link        "name (mime) uri"
     nothing              "(no output)"
 
+For a client that takes more than text the blocks are kept as they are besides, cleaned, scrubbed and bounded alike.
+
 Home Assistant's `{"success": true, "result": "…"}` around a YAML text is taken off: it doubles the tokens.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
+from openai_proxy.secrets import vault
 from openai_proxy.tools.base import ToolResult
-from openai_proxy.tools.result import failure, success
+from openai_proxy.tools.result import MAX_RESULT_BYTES, clean, failure, success
+
+MEDIA_CAP = 4 * 1024 * 1024
+"""Bytes of base64 that images, audio and blobs of one result may have together: a screenshot of 3 MB."""
 
 
-def to_result(content: Iterable[Any], structured: Any, is_error: bool) -> ToolResult:
-    """One tool result from the SDK's content blocks and structured content."""
+def to_result(content: Iterable[Any], structured: Any, is_error: bool, *, rich: bool = False) -> ToolResult:
+    """One tool result from the SDK's content blocks and structured content; `rich`: with those themselves."""
     blocks = list(content)
     parts = [part for block in blocks if (part := _block_text(block))]
     if not parts and structured is not None:
@@ -28,12 +35,48 @@ def to_result(content: Iterable[Any], structured: Any, is_error: bool) -> ToolRe
     elif len(parts) == 1 and blocks[0].type == "text":
         parts = [_unwrapped(parts[0])]
     text = "\n".join(parts)
-    return failure(text) if is_error else success(text)
+    if is_error:
+        return failure(text)
+    fit = success(text)
+    return replace(fit, blocks=_fit_blocks(blocks), structured=_fit_structured(structured)) if rich else fit
 
 
 def omitted(kind: str, what: str, data: str) -> str:
     """The note in the place of base64 `data`, four characters of which are three bytes."""
     return f"[{kind} omitted: {what}, {_size(len(data) * 3 // 4)}]"
+
+
+def _fit_blocks(blocks: Iterable[Any]) -> tuple[dict[str, Any], ...]:
+    """The blocks as MCP has them, their texts as fit as a model's, their media within MEDIA_CAP."""
+    room = MEDIA_CAP
+    fit: list[dict[str, Any]] = []
+    for block in blocks:
+        document = block.model_dump(mode="json", by_alias=True, exclude_none=True)
+        holder = document.get("resource", document)
+        media = next((key for key in ("data", "blob") if isinstance(holder.get(key), str)), None)
+        if media is not None:
+            room -= len(holder[media])
+            if room < 0:
+                document = {"type": "text", "text": _block_text(block)}
+        elif isinstance(holder.get("text"), str):
+            holder["text"] = success(holder["text"]).text if holder["text"] else ""
+        for key in ("name", "description", "title", "uri"):
+            if isinstance(holder.get(key), str):
+                holder[key] = vault.scrub(clean(holder[key]))
+        fit.append(document)
+    return tuple(fit)
+
+
+def _fit_structured(structured: Any) -> dict[str, Any] | None:
+    if not isinstance(structured, dict):
+        return None
+    try:
+        text = orjson.dumps(structured).decode()
+    except TypeError:
+        return None
+    if len(text) > MAX_RESULT_BYTES:
+        return None
+    return structured if not vault.found_in(text) else dict(orjson.loads(vault.scrub(text)))
 
 
 def _block_text(block: Any) -> str:

@@ -48,6 +48,7 @@ class Supervisor:
         self._holds: dict[str, int] = {}
         self._released = asyncio.Event()
         self._offered: dict[tuple[str, Globs], tuple[tuple[Any, ...], list[Tool]]] = {}
+        self._listeners: list[Callable[[], None]] = []
         self._closing = False
 
     def reconcile(self, servers: Mapping[str, ServerSettings]) -> None:
@@ -57,6 +58,7 @@ class Supervisor:
         ends once its calls and the requests that hold it have.
         """
         before, self._configs = self._configs, dict(servers)
+        self._tell_listeners()
         self.sign_ins.retain(servers.keys())
         if before.keys() != servers.keys():
             self._offered.clear()  # exposed names depend on the names of all servers
@@ -148,6 +150,14 @@ class Supervisor:
 
         return release
 
+    def watch(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` whenever a server's state or tools, or the configuration, may have changed.
+
+        Until the returned function is called. It must not block or raise; it is called before the change holds.
+        """
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
     def status(self) -> list[dict[str, Any]]:
         """Every configured server, in the shape of `/admin/status`."""
         return [self._status(name) for name in sorted(self._configs)]
@@ -236,7 +246,12 @@ class Supervisor:
         if self._servers.get(server.config.name) is server:
             self._tell(server.config.name)
 
+    def _tell_listeners(self) -> None:
+        for listener in self._listeners:
+            listener()
+
     def _tell(self, name: str) -> None:
+        self._tell_listeners()
         if self._on_event is None:
             return
         try:

@@ -1,0 +1,109 @@
+"""A daemon with two MCP servers, a tool of its own, an augmented model and two groups; and a client in either era."""
+
+import json
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+
+from tests.harness.daemon import Daemon
+from tests.harness.waiting import eventually
+from tests.harness.wire import Answer
+
+FAULT_SERVER = Path(__file__).parent.parent / "mcp" / "fault_server.py"
+MODERN_SERVER = Path(__file__).parent.parent / "mcp" / "modern_server.py"
+MODERN, LEGACY = "2026-07-28", "2025-11-25"
+META = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientCapabilities": {},
+    "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+}
+
+OWN_TOOL = '''
+from openai_proxy import tool
+
+
+@tool
+def double(number: int) -> int:
+    """Twice the number."""
+    return 2 * number
+'''
+
+
+class House:
+    """The daemon, and requests to its `/mcp`."""
+
+    def __init__(self, root: Path, conf: dict[str, Any] | None = None) -> None:
+        proxy = {"connections": {"echo": {"api_type": "echo"}}, **(conf or {})}
+        self.daemon = Daemon(root, proxy)
+        self.daemon.write("tools/own.py", OWN_TOOL)
+        model = {"name": "augmented/small", "upstream_model": "echo", "description": "The small one.",
+                 "mcp_servers": {"old": {"whitelist": ["echo"]}}, "tools": ["double"]}  # fmt: skip
+        self.daemon.write("models/small.yaml", json.dumps(model))
+        self.servers = {
+            "old": {"command": sys.executable, "args": [str(FAULT_SERVER)], "blacklist": ["die"]},
+            "new": {"command": sys.executable, "args": [str(MODERN_SERVER), "stdio"]},
+        }
+        self.configure()
+
+    def configure(self, **more: Any) -> None:
+        """servers.yaml."""
+        self.daemon.write("mcp/servers.yaml", json.dumps({"servers": {**self.servers, **more}}))
+
+    def start(self) -> "House":
+        self.daemon.start()
+        return self
+
+    def url(self, model: str = "") -> str:
+        """Of the endpoint."""
+        return f"http://127.0.0.1:{self.daemon.port}/mcp" + (f"/{model}" if model else "")
+
+    def post(
+        self, method: str, params: dict[str, Any] | None = None, *, modern: bool = False, path: str = "/mcp",
+        headers: dict[str, str] | None = None, request_id: int | str | None = 1,
+    ) -> Answer:  # fmt: skip
+        """One message, as a client of either era sends it."""
+        body: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "params": dict(params or {})}
+        if request_id is not None:
+            body["id"] = request_id
+        sent = {"accept": "application/json, text/event-stream"}
+        if modern:
+            body["params"]["_meta"] = {**META, **body["params"].get("_meta", {})}
+            sent |= {"mcp-protocol-version": MODERN, "mcp-method": method}
+            if method == "tools/call":
+                sent["mcp-name"] = str(body["params"].get("name"))
+        else:
+            sent["mcp-protocol-version"] = LEGACY
+        sent |= headers or {}
+        return self.daemon.post(path, json.dumps(body).encode(), headers=list(sent.items()))
+
+    def names(self, **options: Any) -> list[str]:
+        """The tools that are offered."""
+        return [tool["name"] for tool in self.post("tools/list", **options).json()["result"]["tools"]]
+
+    def until_ready(self) -> None:
+        """Wait until both servers have told their tools."""
+
+        def ready() -> bool:
+            status = self.daemon.get("/admin/status").json()["mcp_servers"]
+            return all(server["state"] == "ready" for server in status)
+
+        eventually(ready, "the servers are ready")
+
+    @asynccontextmanager
+    async def client(self, model: str = "", *, mode: str = "auto", **options: Any) -> AsyncIterator[Client]:
+        """The SDK's client."""
+        async with Client(streamable_http_client(self.url(model)), mode=mode, cache=None, **options) as client:
+            yield client
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    found = House(tmp_path).start()
+    yield found
+    found.daemon.stop()

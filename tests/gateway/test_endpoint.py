@@ -1,0 +1,275 @@
+"""`/mcp` as clients of both eras speak to it: lists, calls, progress, cancellation, and everything that is refused."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness.waiting import eventually
+from tests.harness.wire import Answer
+
+from .conftest import LEGACY, MODERN, House
+
+BOTH = pytest.mark.parametrize("modern", [False, True], ids=["handshake", "stateless"])
+
+
+def text_of(answer: Answer) -> str:
+    """The text of a tool's result."""
+    return str(answer.json()["result"]["content"][0]["text"])
+
+
+@BOTH
+def test_the_tools_of_the_house_are_offered_and_run(house: House, modern: bool) -> None:
+    house.until_ready()
+    names = house.names(modern=modern)
+    assert {"mcp_old_echo", "mcp_new_echo", "double", "calculator"} <= set(names)
+    assert "mcp_old_die" not in names
+    assert names == sorted(names)
+    answer = house.post("tools/call", {"name": "mcp_old_echo", "arguments": {"text": "hello"}}, modern=modern)
+    assert answer.json()["result"]["isError"] is False
+    assert text_of(answer) == "hello"
+    assert text_of(house.post("tools/call", {"name": "double", "arguments": {"number": 21}}, modern=modern)) == "42"
+
+
+@BOTH
+def test_wrong_arguments_are_a_result_and_an_unknown_tool_an_error(house: House, modern: bool) -> None:
+    house.until_ready()
+    answer = house.post("tools/call", {"name": "mcp_old_echo", "arguments": {"text": 7}}, modern=modern).json()
+    assert answer["result"]["isError"] is True
+    assert "text" in answer["result"]["content"][0]["text"]
+    for name in ("mcp_old_die", "nothing"):
+        refused = house.post("tools/call", {"name": name}, modern=modern)
+        assert refused.json()["error"]["code"] == -32602
+        assert refused.status == (400 if modern else 200)
+
+
+def test_the_handshake_chooses_a_version_and_gives_a_session(house: House) -> None:
+    for asked, given in (("2025-06-18", "2025-06-18"), ("2024-11-05", "2024-11-05"), ("1999-01-01", LEGACY)):
+        answer = house.post("initialize", {"protocolVersion": asked, "capabilities": {}, "clientInfo": {}})
+        result = answer.json()["result"]
+        assert result["protocolVersion"] == given
+        assert result["capabilities"] == {"tools": {"listChanged": True}}
+        assert result["serverInfo"]["name"] == "openai-proxy"
+        assert answer.header("mcp-session-id")
+    assert house.post("notifications/initialized", request_id=None).status == 202
+    assert house.post("ping").json()["result"] == {}
+
+
+def test_the_stateless_era_is_discovered_and_checked(house: House) -> None:
+    result = house.post("server/discover", modern=True).json()["result"]
+    assert result["supportedVersions"] == [MODERN]
+    assert result["resultType"] == "complete"
+    assert result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "openai-proxy"
+    for headers, code in (
+        ({"mcp-method": "tools/call"}, -32020),
+        ({"mcp-protocol-version": "2030-01-01"}, -32020),
+    ):
+        answer = house.post("tools/list", modern=True, headers=headers)
+        assert (answer.status, answer.json()["error"]["code"]) == (400, code)
+    unsupported = house.post(
+        "tools/list", {"_meta": {"io.modelcontextprotocol/protocolVersion": "2030-01-01"}}, modern=True,
+        headers={"mcp-protocol-version": "2030-01-01"},
+    )  # fmt: skip
+    assert unsupported.status == 400
+    assert unsupported.json()["error"]["data"]["supported"] == [MODERN]
+
+
+@BOTH
+def test_what_is_not_served_is_an_error_of_the_protocol(house: House, modern: bool) -> None:
+    for method in ("resources/list", "nonsense"):
+        answer = house.post(method, modern=modern)
+        assert answer.json()["error"]["code"] == -32601
+        assert answer.status == (404 if modern else 200)
+    assert house.post("tools/list", {"cursor": "x"}, modern=modern).json()["error"]["code"] == -32602
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"{", -32700),
+        (b"[]", -32600),
+        (b"7", -32600),
+        (b'{"jsonrpc": "2.0", "id": null, "method": "ping"}', -32600),
+        (b'{"jsonrpc": "2.0", "id": true, "method": "ping"}', -32600),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": 7}', -32600),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": []}', -32600),
+    ],
+)
+def test_a_body_that_is_no_message_is_told_so(house: House, body: bytes, code: int) -> None:
+    answer = house.daemon.post("/mcp", body)
+    assert (answer.status, answer.json()["error"]["code"]) == (400, code)
+
+
+def test_other_methods_and_answers_nobody_asked_for(house: House) -> None:
+    assert house.daemon.get("/mcp").status == 405
+    with house.daemon.wire() as wire:
+        answer = wire.request("PUT", "/mcp", body=b"{}").answer()
+    assert (answer.status, answer.header("allow")) == (405, "GET, POST, DELETE")
+    assert answer.json()["jsonrpc"] == "2.0"
+    assert house.daemon.post("/mcp", b'{"jsonrpc": "2.0", "id": 1, "result": {}}').status == 202
+    with house.daemon.wire() as wire:
+        assert wire.request("DELETE", "/mcp", headers=[("Mcp-Session-Id", "s")]).answer().status == 200
+
+
+def test_a_model_offers_exactly_its_tools(house: House) -> None:
+    house.until_ready()
+    assert house.names(path="/mcp/augmented/small") == ["double", "mcp_old_echo"]
+    about = house.post("initialize", {"protocolVersion": LEGACY}, path="/mcp/augmented/small").json()["result"]
+    assert about["instructions"] == "The small one."
+    refused = house.post(
+        "tools/call", {"name": "mcp_new_echo", "arguments": {"text": "a"}}, path="/mcp/augmented/small"
+    )
+    assert refused.json()["error"]["code"] == -32602
+    for model in ("augmented/none", "echo", "augmented"):
+        answer = house.post("tools/list", path=f"/mcp/{model}")
+        assert (answer.status, answer.header("x-proxy-error")) == (404, "model_not_found")
+
+
+GROUPS = {
+    "groups": {
+        "all": {"api_keys": ["sk-all"], "mcp": ["*"]},
+        "some": {"api_keys": ["sk-some"], "mcp": ["ne*"], "allowed_models": ["other"]},
+        "own": {"api_keys": ["sk-own"], "mcp": ["tools"]},
+        "none": {"api_keys": ["sk-none"]},
+    }
+}
+
+
+def test_a_group_sees_what_its_globs_name(tmp_path: Path) -> None:
+    house = House(tmp_path, GROUPS).start()
+    try:
+        house.until_ready()
+
+        def seen(key: str, **options: Any) -> set[str]:
+            return set(house.names(headers={"authorization": f"Bearer {key}"}, **options))
+
+        assert {"mcp_old_echo", "mcp_new_echo", "double"} <= seen("sk-all")
+        assert seen("sk-some") == {"mcp_new_echo", "mcp_new_grow", "mcp_new_slow"}
+        assert "double" in seen("sk-own")
+        assert not any(name.startswith("mcp_") for name in seen("sk-own"))
+        assert seen("sk-none") == set()
+        assert seen("sk-none", path="/mcp/augmented/small") == {"double", "mcp_old_echo"}
+        headers = {"x-api-key": "sk-some"}
+        outside = house.post("tools/call", {"name": "mcp_old_echo", "arguments": {"text": "a"}}, headers=headers)
+        assert outside.json()["error"]["message"] == "Unknown tool: mcp_old_echo"
+        assert house.post("tools/list", path="/mcp/augmented/small", headers=headers).status == 404
+        for headers in ({}, {"authorization": "Bearer sk-wrong"}):
+            answer = house.post("tools/list", headers=headers)
+            assert answer.status == 401
+            assert answer.header("www-authenticate") == "Bearer"
+            assert answer.json()["error"]["code"] == -32600
+    finally:
+        house.daemon.stop()
+
+
+def test_web_pages_of_elsewhere_are_not_served(house: House) -> None:
+    answer = house.post("tools/list", headers={"origin": "https://evil.example"})
+    assert (answer.status, answer.json()["jsonrpc"]) == (403, "2.0")
+
+
+async def test_the_sdks_client_in_both_eras(house: House) -> None:
+    house.until_ready()
+    for mode, version in (("auto", MODERN), ("legacy", LEGACY)):
+        async with house.client(mode=mode) as client:
+            assert client.protocol_version == version
+            names = [tool.name for tool in (await client.list_tools()).tools]
+            assert "mcp_new_slow" in names
+            told: list[tuple[float, float | None, str | None]] = []
+
+            async def tell(progress: float, total: float | None, message: str | None, told: Any = told) -> None:
+                told.append((progress, total, message))
+
+            result = await client.call_tool("mcp_new_slow", {}, progress_callback=tell)
+            assert result.content[0].text == "done"  # type: ignore[union-attr]
+            assert told == [(1.0, 2.0, "half way")]
+
+
+async def test_the_list_changes_live_for_listeners_of_both_eras(house: House) -> None:
+    house.until_ready()
+    heard = asyncio.Event()
+
+    async def hear(message: Any) -> None:
+        if getattr(message, "method", "") == "notifications/tools/list_changed":
+            heard.set()
+
+    async with house.client(mode="legacy", message_handler=hear) as old, house.client() as new:
+        assert "mcp_new_grown" not in [tool.name for tool in (await old.list_tools()).tools]
+        async with asyncio.timeout(20), new.listen(tools_list_changed=True) as events:
+            await asyncio.sleep(0.1)
+            await new.call_tool("mcp_new_grow", {})
+            await anext(aiter(events))
+        assert "mcp_new_grown" in [tool.name for tool in (await new.list_tools()).tools]
+        async with asyncio.timeout(20):
+            await heard.wait()
+            heard.clear()
+            house.configure(old={**house.servers["old"], "whitelist": ["echo"]})  # the configuration changes it, too
+            await heard.wait()
+        assert "mcp_old_sleep" not in [tool.name for tool in (await old.list_tools()).tools]
+
+
+async def test_a_client_that_leaves_or_cancels_ends_its_call(house: House) -> None:
+    house.until_ready()
+    for number, mode in enumerate(("legacy", "auto")):
+        async with house.client(mode=mode) as client:
+            call = asyncio.ensure_future(client.call_tool("mcp_old_sleep", {"seconds": 30}))
+            await asyncio.to_thread(eventually, lambda: _running(house), "the call runs")
+            call.cancel()
+            await asyncio.wait({call}, timeout=10)
+            await asyncio.to_thread(eventually, lambda: not _running(house), "the call has ended")
+            counted = await client.call_tool("mcp_old_cancelled", {})
+            assert counted.content[0].text == str(number + 1)  # type: ignore[union-attr]
+
+
+def _running(house: House) -> list[dict[str, Any]]:
+    requests = house.daemon.get("/admin/status").json()["requests"]
+    return [request for request in requests if request["model"] == "mcp"]
+
+
+def test_an_admin_can_cut_a_call(house: House) -> None:
+    from openai_proxy.cli.control import ask
+
+    house.until_ready()
+    with house.daemon.wire() as wire:
+        body = {"jsonrpc": "2.0", "id": 5, "method": "tools/call",
+                "params": {"name": "mcp_old_sleep", "arguments": {"seconds": 30}}}  # fmt: skip
+        wire.request("POST", "/mcp", body=json.dumps(body).encode())
+        [running] = eventually(lambda: _running(house), "the call runs")
+        assert ask(house.daemon.state_dir, "POST", f"/admin/requests/{running['id']}/cancel")[0] == 200
+        answer = wire.answer().json()
+    assert answer["id"] == 5
+    assert answer["error"]["message"] == "The request was cancelled."
+
+
+def test_calls_are_written_down_and_results_are_bounded(house: House) -> None:
+    house.until_ready()
+    house.post("tools/call", {"name": "double", "arguments": {"number": 4}})
+    huge = house.post("tools/call", {"name": "mcp_old_echo", "arguments": {"text": "x" * 300_000}})
+    assert len(text_of(huge)) < 110_000
+
+    def lines() -> list[dict[str, Any]]:
+        return [line for line in house.daemon.log_lines() if line["type"] == "tool_call"]
+
+    eventually(lambda: len(lines()) == 2, "both calls are in the log")
+    first = lines()[0]
+    assert (first["tool"], first["arguments"], first["result"], first["status"]) == ("double", {"number": 4}, "8", "ok")
+    assert {line["type"] for line in house.daemon.log_lines()} == {"tool_call"}
+    assert first["model"] == "mcp"
+
+
+def test_a_second_client_costs_no_second_process(house: House) -> None:
+    house.until_ready()
+    before = {child.pid for child in house.daemon.children()}
+    for _ in range(3):
+        assert text_of(house.post("tools/call", {"name": "mcp_old_echo", "arguments": {"text": "a"}})) == "a"
+    assert {child.pid for child in house.daemon.children()} == before
+
+
+def test_held_streams_end_with_the_daemon(house: House) -> None:
+    with house.daemon.wire() as wire:
+        wire.request("GET", "/mcp", headers=[("Accept", "text/event-stream")], content_type=None)
+        house.until_ready()
+        house.daemon.stop()
+        house.daemon.start()
+    assert "double" in house.names()
