@@ -66,7 +66,7 @@ async def _serve_document(context: RequestContext) -> None:
         answer_text.listen(context.entry)
     await _send(context, decision, cleaned)
     if context.opening is not None and context.session is not None:
-        heard = answer_text.heard(context.entry, context.endpoint.path)
+        heard = answer_text.heard(context.entry, context.endpoint.dialect)
         context.state.sessions.begun(context.opening, heard, context.session)
 
 

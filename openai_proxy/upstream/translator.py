@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from openai_proxy.dialects import json_text
-from openai_proxy.dialects.base import AnswerReader, Chunk, Dialect, Lesson, OutgoingRequest, Teaching
+from openai_proxy.dialects.base import AnswerReader, Chunk, Lesson, OutgoingRequest, ProviderDialect, Teaching
 from openai_proxy.dialects.chat.dialect import asks_for_usage
 from openai_proxy.dialects.chat.write_answer import ChatWriter
 from openai_proxy.dialects.chat.write_request import learnt
@@ -34,7 +34,7 @@ Send = Callable[[UpstreamRequest], Awaitable[UpstreamResponse]]
 class Translator:
     """Asks the provider of one connection through `dialect`."""
 
-    def __init__(self, connection: str, dialect: Dialect, lessons: ConnectionLessons) -> None:
+    def __init__(self, connection: str, dialect: ProviderDialect, lessons: ConnectionLessons) -> None:
         self._connection = connection
         self._dialect = dialect
         self._lessons = lessons

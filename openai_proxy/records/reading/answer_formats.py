@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from openai_proxy.dialects.chat.content import text_of
 from openai_proxy.records.reading.answer import Answer
 from openai_proxy.records.writing import textjson
 
@@ -21,15 +22,6 @@ class Dialect:
     whole: Callable[[Answer, Any], None]
     chat: bool = True
     bulk: bool = False  # events of the chat shape, which the stream reader may fold by template
-
-
-def _text_of(content: Any) -> str:
-    """The text of a content member: a string, or a list of parts."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
-    return ""
 
 
 def _common(answer: Answer, event: dict[str, Any]) -> None:
@@ -62,7 +54,7 @@ def chat_event(answer: Answer, event: Any) -> None:
             if delta:
                 text = delta.get("content")
                 if text:
-                    answer.add_text(text if isinstance(text, str) else _text_of(text))
+                    _add_content(answer, text)
                 if len(delta) > 1 or not text:
                     _rest_of_delta(answer, choice.get("index") or 0, delta)
             finish = choice.get("finish_reason")
@@ -73,6 +65,15 @@ def chat_event(answer: Answer, event: Any) -> None:
         # Not a chunk: an error event, or something we do not know.
         if isinstance(event, dict):
             _common(answer, event)
+
+
+def _add_content(answer: Answer, content: Any) -> None:
+    if isinstance(content, str):
+        answer.add_text(content)
+    else:
+        text, thought = text_of(content)  # a list of parts, as Mistral's thinking models send it
+        answer.add_text(text)
+        answer.add_reasoning(thought)
 
 
 def _rest_of_delta(answer: Answer, choice: int, delta: dict[str, Any]) -> None:
@@ -119,7 +120,7 @@ def chat_whole(answer: Answer, body: Any) -> None:
             message = choice["message"]
             text = message.get("content")
             if text:
-                answer.add_text(text if isinstance(text, str) else _text_of(text))
+                _add_content(answer, text)
             calls = message.get("tool_calls")
             if calls:
                 message = {**message, "tool_calls": [{**call, "index": n} for n, call in enumerate(calls)]}
@@ -204,9 +205,9 @@ def response_whole(answer: Answer, body: Any) -> None:
     for item in output if isinstance(output, list) else ():
         if isinstance(item, dict):
             if item.get("type") == "message":
-                answer.add_text(_text_of(item.get("content")))
+                answer.add_text(text_of(item.get("content"))[0])
             elif item.get("type") == "reasoning":
-                answer.add_reasoning(_text_of(item.get("summary")))
+                answer.add_reasoning(text_of(item.get("summary"))[0])
             _response_call(answer, item)
 
 
