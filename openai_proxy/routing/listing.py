@@ -1,5 +1,6 @@
 """The ids a client sees: routing rules read backwards over what the connections offer."""
 
+import datetime
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -63,10 +64,32 @@ def _expand(
 
 
 def model_object(name: str, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """An OpenAI model object under our name, with whatever the provider says about it kept."""
+    """An OpenAI model object under our name, with whatever the provider says about it kept.
+
+    Clients with typed models fail on a whole list for one `created` that is a text, or one `owned_by` that is null.
+    """
     model: dict[str, Any] = {"id": name, "object": "model", "created": 0, "owned_by": "openai-proxy"}
     if known is not None:
         model.update(known)
         model["id"] = name
         model["object"] = "model"
+        model["created"] = _seconds(known.get("created"))
+        if not isinstance(known.get("owned_by", ""), str):
+            model["owned_by"] = "openai-proxy"
     return model
+
+
+def _seconds(created: Any) -> int:
+    """A time of creation in seconds since 1970, from a number or a text; 0 if it cannot be told."""
+    if isinstance(created, str):
+        try:
+            return int(float(created)) if created.strip("0123456789.") == "" else _seconds_of_date(created)
+        except (ValueError, OverflowError):
+            return 0
+    if isinstance(created, int | float) and not isinstance(created, bool) and abs(created) < 1e15:
+        return int(created)
+    return 0
+
+
+def _seconds_of_date(text: str) -> int:
+    return int(datetime.datetime.fromisoformat(text).timestamp())

@@ -190,10 +190,13 @@ class MessageFold:
     def turn(self, index: int = 0) -> dict[str, Any]:
         """The message as the provider said it, to be sent back in the next request: nothing moved, nothing lost."""
         fold = self._choices.get(index) or _ChoiceFold()
-        return self._message(fold, fold.parts() if fold.lists else joined(fold.pieces))
+        if fold.lists:
+            return self._message(fold, fold.parts())
+        # An empty text beside calls stays one: some servers want the very text that they sent.
+        return self._message(fold, joined(fold.pieces), empty="" if fold.pieces else None)
 
-    def _message(self, fold: _ChoiceFold, content: Any) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": fold.role, "content": content if content or not fold.calls else None}
+    def _message(self, fold: _ChoiceFold, content: Any, empty: str | None = None) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": fold.role, "content": content if content or not fold.calls else empty}
         message.update(settle(fold.members))
         if fold.calls:
             message["tool_calls"] = fold.calls.calls()
