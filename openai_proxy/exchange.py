@@ -10,7 +10,7 @@ from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from openai_proxy.endpoints import Endpoint
 from openai_proxy.errors import ProxyError
@@ -186,7 +186,8 @@ class UpstreamRequest:
     `path` is below the API root ("/chat/completions"), `query` raw and without "?". `headers` are the client's,
     already free of hop-by-hop fields, Host, cookies, forwarding fields and client credentials; the provider adds its
     own key and Content-Length. A `body` that is an iterable can be sent only once, so it is never retried; `length`
-    is its size in bytes where it is known.
+    is its size in bytes where it is known. `document` is what `body` says, where that is at hand: it saves a provider
+    that translates from parsing it again. Nobody changes it.
     """
 
     method: str
@@ -196,6 +197,7 @@ class UpstreamRequest:
     body: Body = None
     length: int | None = None
     client_authorization: bytes | None = None  # the caller's own bearer, used only with forward_auth
+    document: dict[str, Any] | None = None
 
 
 class UpstreamResponse(Protocol):

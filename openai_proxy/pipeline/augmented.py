@@ -212,15 +212,17 @@ class _Asking:
                 shaped = shape(body, decision.rules[target.connection]).applied(body)
                 shaped.update({name: body[name] for name in _OURS if name in body})
                 shaped["model"] = target.model or decision.name
-                sent = clean_round(context, json_text.dumps(shaped), shaped)
+                written = json_text.dumps(shaped)
+                sent = clean_round(context, written, shaped)
             except (TypeError, RecursionError):  # fine to pass on untouched, but not to write anew
                 message = "The request is nested too deeply."
                 raise BadRequest(message, code="invalid_json") from None
             fields = [f for f in upstream_fields(context.request.raw_headers) if f[0].lower() not in _NOT_FOR_US]
             fields += [(b"Content-Type", b"application/json"), (b"Accept-Encoding", b"identity")]
             return UpstreamRequest(
-                "POST", "/chat/completions", "", fields, sent, client_authorization=context.authorization_for(target)
-            )
+                "POST", "/chat/completions", "", fields, sent, client_authorization=context.authorization_for(target),
+                document=shaped if sent is written else None,
+            )  # fmt: skip
 
         preferred = self._won.key if self._won is not None else None
         opened = await open_first(targets, make, generation.upstreams, context.exchange, preferred=preferred)

@@ -5,6 +5,8 @@ one, and the answer is written in the dialect; a target that speaks it among oth
 came.
 """
 
+from typing import Any
+
 import orjson
 
 from openai_proxy.agent import run as agent
@@ -80,6 +82,7 @@ async def _plain(context: RequestContext, decision: Decision, document: Document
     def make(target: Target) -> UpstreamRequest:
         fields = upstream_fields(context.request.raw_headers)
         rules = decision.rules[target.connection]
+        asked: dict[str, Any] | None = None
         if decision.native(generation.providers[target.connection].api_type):
             changes = shape(document.members, rules)
             members = changes.members()
@@ -92,13 +95,15 @@ async def _plain(context: RequestContext, decision: Decision, document: Document
         else:
             shaped = shape(chat, rules).applied(chat)
             ours = {"stream": chat["stream"]} if "stream" in chat else {}  # what the client is to get
-            body = json_text.dumps({**shaped, **ours, "model": target.model or decision.name})
+            asked = {**shaped, **ours, "model": target.model or decision.name}
+            body = json_text.dumps(asked)
             path = "/chat/completions"
             fields = [f for f in fields if f[0].lower() not in _NOT_FOR_CHAT]
             fields += [(b"Content-Type", b"application/json"), (b"Accept-Encoding", b"identity")]
         return UpstreamRequest(
-            "POST", path, context.query, fields, body, client_authorization=context.authorization_for(target)
-        )
+            "POST", path, context.query, fields, body, client_authorization=context.authorization_for(target),
+            document=asked,
+        )  # fmt: skip
 
     return await open_first(context.begin(decision), make, generation.upstreams, context.exchange)
 

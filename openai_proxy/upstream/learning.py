@@ -86,7 +86,7 @@ class Learning:
             return request, []
         assert isinstance(request.body, bytes)
         body = edit(request.body, edits.as_json(), edits.remove)
-        return replace(request, body=body, length=None), edits.dropped
+        return replace(request, body=body, length=None, document=None), edits.dropped
 
 
 def _document(request: UpstreamRequest) -> dict[str, Any] | None:

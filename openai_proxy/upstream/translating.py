@@ -74,6 +74,8 @@ class DroppedLog:
 
 async def chat_of(request: UpstreamRequest) -> dict[str, Any]:
     """The chat request in the body of `request`. Raises BadRequest."""
+    if request.document is not None:
+        return request.document
     return await parsed(await collect(request.body, MAX_BODY))
 
 

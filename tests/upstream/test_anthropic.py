@@ -264,3 +264,13 @@ async def test_a_forwarded_api_key_becomes_the_vendors_header_and_a_token_stays_
     assert scripted.asked[0][0].client_authorization is None
     assert scripted.header("x-api-key", 1) is None
     assert scripted.asked[1][0].client_authorization == b"Bearer oauth"
+
+
+async def test_a_document_that_is_at_hand_is_not_parsed_again():
+    scripted = upstream(json_answer(MESSAGE))
+    provider = AnthropicProvider("claude", scripted)
+    chat = {"model": "c", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 7}
+    request = UpstreamRequest("POST", "/chat/completions", body=b"never read", document=chat)
+    assert (await provider.send(request, None)).status == 200
+    assert scripted.body()["max_tokens"] == 7
+    await provider.aclose()
