@@ -18,7 +18,6 @@ from pathlib import Path
 from types import ModuleType
 
 MODULES = (
-    "decision.asked",
     "fastpath.eligible",
     "fastpath.handover",
     "fastpath.known_heads",
