@@ -11,15 +11,11 @@ _MAX_DEPTH: Final = 24  # levels that are looked into; no API has its texts so d
 class Halves:
     """Holds back the first half of a character until the second comes; each text of a stream for itself."""
 
-    __slots__ = ("_held",)
+    __slots__ = ("held",)
 
     def __init__(self) -> None:
-        self._held: dict[tuple[str, ...], str] = {}
-
-    @property
-    def waiting(self) -> bool:
-        """True while a half is held back."""
-        return bool(self._held)
+        self.held: dict[tuple[str, ...], str] = {}
+        """First halves by the place of their text."""
 
     def mend(self, event: Any) -> Any:
         """`event`, a JSON value of a stream, with the texts in it mended."""
@@ -41,10 +37,10 @@ class Halves:
         return value
 
     def _text(self, text: str, path: tuple[str, ...]) -> str:
-        held = self._held.pop(path, "")
+        held = self.held.pop(path, "")
         text = held + text
         if text and "\ud800" <= text[-1] <= "\udbff":
-            self._held[path] = text[-1]
+            self.held[path] = text[-1]
             text = text[:-1]
         try:
             text.encode()

@@ -43,12 +43,19 @@ class EventSplitter:
         self._name = ""
         self._name_line = b""  # the last line that named an event, and the name
         self._last_name = ""
+        self._usual = b"data: "  # what an event begins with that is like the last one
+        self._usual_name = ""
         self._id = ""
         self._after_cr = False  # the last byte was CR: an LF right after it belongs to it
         self._at_start = True  # a byte order mark may still come
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes. Raises UpstreamInvalid (`upstream_event_too_large`) past the cap."""
+        usual = self._usual
+        if data.startswith(usual) and data.endswith(b"\n\n") and self._is_idle() and len(data) <= self._max:
+            size = len(usual)
+            if data.find(b"\n", size) == len(data) - 2 and data.find(b"\r", size) < 0:
+                return [Event(data[size:-2], self._usual_name, self._id)]  # nearly always: one event, like the last
         if self._at_start:
             data = self._skip_bom(data)
         if self._after_cr and data:
@@ -86,6 +93,9 @@ class EventSplitter:
             if len(self._line) + self._size > self._max:
                 self._too_large()
         return events
+
+    def _is_idle(self) -> bool:
+        return not (self._line or self._data or self._after_cr or self._at_start or self._name)
 
     def flush(self) -> list[Event]:
         """The event that the end of the stream completes, if any (the standard drops it; some providers need it)."""
@@ -128,6 +138,9 @@ class EventSplitter:
     def _event(self) -> Event:
         data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
         event = Event(data, self._name, self._id)
+        if self._name != self._usual_name:
+            self._usual_name = self._name
+            self._usual = self._name_line + b"\ndata: " if self._name else b"data: "
         self._data = []
         self._size = 0
         self._name = ""

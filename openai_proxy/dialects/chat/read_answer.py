@@ -11,7 +11,7 @@ from openai_proxy.dialects.base import Chunk
 from openai_proxy.dialects.chat.chunks import chunk
 from openai_proxy.dialects.chat.errors import error_of
 from openai_proxy.dialects.chat.fold import MessageFold
-from openai_proxy.dialects.chat.tidy import Tidy, as_chunk
+from openai_proxy.dialects.chat.tidy import Tidy, as_chunk, is_plain_text
 from openai_proxy.dialects.reading import EventReader
 from openai_proxy.errors import UpstreamInvalid
 
@@ -23,7 +23,9 @@ class ChunkReader(EventReader):
     """
 
     def _event(self, event: Any, chunks: list[Chunk]) -> None:
-        if event is not None:
+        if is_plain_text(event):
+            chunks.append(event)
+        elif event is not None:
             chunks.append(self._raw(event))
 
     def _raw(self, event: Any) -> Chunk:
@@ -57,11 +59,10 @@ class ChatReader(ChunkReader):
         return error_in(status, data)
 
     def _event(self, event: Any, chunks: list[Chunk]) -> None:
-        if type(event) is not dict or _holds_objects(event):
-            if event is None:
-                return
-            event = self._raw(event)
-        tidy = self._tidy.chunk(event)
+        if is_plain_text(event):
+            chunks.append(event)
+            return
+        tidy = self._tidy.chunk(self._raw(event)) if event is not None else None
         if tidy is not None:
             chunks.append(tidy)
             if "error" in tidy:

@@ -9,6 +9,23 @@ from openai_proxy.dialects.chat.errors import error_of
 from openai_proxy.dialects.chat.finish import finish_of, unknown_word
 
 
+def is_plain_text(chunk: Any) -> bool:
+    """True for a chunk with a piece of text and nothing else in its delta, tidy as it is: nearly every chunk."""
+    if type(chunk) is not dict or "error" in chunk:
+        return False
+    choices = chunk.get("choices")
+    if type(choices) is not list or len(choices) != 1:
+        return False
+    choice = choices[0]
+    if type(choice) is not dict or choice.get("finish_reason", "") is not None or "native_finish_reason" in choice:
+        return False
+    delta = choice.get("delta")
+    if type(delta) is not dict or type(choice.get("index")) is not int:
+        return False
+    alone = len(delta) == 1 or (len(delta) == 2 and "role" in delta)
+    return alone and type(delta.get("content")) is str
+
+
 class Tidy:
     """The state of one answer: its tool calls, whose identity may need repair, and how its choices ended.
 
@@ -34,8 +51,8 @@ class Tidy:
             error = error_of(raw)
             if error is not None:
                 return {"error": error}
-        if isinstance(choices, list) and len(choices) == 1 and self._is_tidy(choices[0]):
-            return raw  # nearly every chunk
+        if is_plain_text(raw):
+            return raw
         made: list[dict[str, Any]] = []
         for place, choice in enumerate(choices if isinstance(choices, list) else ()):
             if isinstance(choice, dict):
@@ -50,16 +67,6 @@ class Tidy:
         for index in odd:
             self._ends[index] = "stop"
         return [{"choices": [self._ended(index, {}, "stop")]} for index in odd]
-
-    @staticmethod
-    def _is_tidy(choice: Any) -> bool:
-        if type(choice) is not dict or choice.get("finish_reason", "") is not None or "native_finish_reason" in choice:
-            return False
-        delta = choice.get("delta")
-        if type(delta) is not dict or type(choice.get("index")) is not int:
-            return False
-        plain = len(delta) == 1 or (len(delta) == 2 and "role" in delta)
-        return plain and type(delta.get("content")) is str
 
     def _choice(self, choice: dict[str, Any], place: int) -> dict[str, Any]:
         index = choice.get("index")
