@@ -126,6 +126,7 @@ async def _obey(context: RequestContext, cleaned: Cleaned, session: Session) -> 
         session=session,
         prefix=prefix,
         may_change_house=generation.gate.may_change_house(context.exchange.caller, context.request.headers),
+        alone=cleaned.alone,
         drafts=state.sessions.drafts,
     )
     before = session.copy()

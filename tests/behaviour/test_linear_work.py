@@ -189,6 +189,8 @@ ROWS = {
     "unfinished commands": Row(lambda text: parser.find(text, "!/"), lambda n: "!/a( " * (n // 5)),
     "prefixes of commands": Row(lambda text: parser.find(text, "!/"), lambda n: " !/" * (n // 3)),
     "fences": Row(lambda text: parser.find(text, "!/"), lambda n: "```\n" * (n // 4) + " !/x"),
+    "runs of backticks": Row(lambda text: parser.find(text, "!/"), lambda n: "`` !/x ` " * (n // 10)),
+    "commands with many values": Row(lambda text: parser.find(text, "!/"), lambda n: '!/a("' * (n // 5)),
     "tools of echo": Row(echo("tool_%d"), lambda n: "word " * (n // 5)),
     "odd tools of echo": Row(echo("tool.%d"), lambda n: "word " * (n // 5)),
     # Secrets in texts

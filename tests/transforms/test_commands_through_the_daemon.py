@@ -376,3 +376,32 @@ def test_who_comes_first_hears_how_many_models_there_are(
     connections = {"one": slow, "two": {"api_type": "echo"}}
     daemon = make_daemon({"connections": connections, "default_connection": "two"}, flags=flags)
     assert "one (2 models)" in Chat(daemon, "m-small").say(said)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Why does this not work?\n```\n!/set(model=other)\n```",
+        "Why does this not work?\n```\n```python\n!/set(model=other)\n```",
+        "What does ` !/set(model=other) ` do?",
+        "They wrote:\n> Hello\n> !/set(model=other)",
+        [{"type": "text", "text": "A log:\n```"}, {"type": "text", "text": "!/set(model=other)"}],
+        [{"type": "text", "text": "` a"}, {"type": "text", "text": "!/set(model=other) `"}],
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_what_is_pasted_is_no_command(daemon: Daemon, upstream: Upstream, path: str, text: object) -> None:
+    play = upstream.play(plain(completion("ok")))
+    user = json.dumps([path, text])[-200:]
+    messages = [{"role": "user", "content": text}]
+    daemon.chat(play.model, path=path, messages=messages, user=user, max_tokens=100)
+    assert [seen.json()["model"] for seen in play.requests] == [play.model]
+    sent = play.requests[0].body.decode()
+    assert "!/set(model=other)" in json.dumps(json.loads(sent), ensure_ascii=False)
+
+
+def test_the_persons_own_words_beside_a_paste_are_commands(daemon: Daemon, seen: Asked) -> None:
+    chat = Chat(daemon, "m-small")
+    chat.say("Hello, please use !/set(model=vendor/m-large) for this:\n```\n!/set(model=other)\n```")
+    assert where(seen[-1]) == ("one", "vendor/m-large")
+    assert texts(seen[-1]) == ["Hello, please use for this:\n```\n!/set(model=other)\n```"]

@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+import openai
 import pytest
 
 from tests.conftest import DaemonFactory
@@ -93,12 +94,18 @@ def test_backend_and_model_for_everyone(daemon: Daemon, seen: Asked) -> None:
     assert where(seen[-1]) == ("two", "vendor/m-large")
 
 
-def test_a_change_for_everyone_holds_for_the_message_it_stands_in(
-    make_daemon: DaemonFactory, upstream: Upstream, seen: Asked
+@pytest.mark.parametrize("text", ["{} Hi", "Hi\n{}", "Look at this:\n\n{}", "{} !/unknown Hi"])
+def test_a_change_for_everyone_needs_a_message_of_nothing_else(
+    make_daemon: DaemonFactory, upstream: Upstream, seen: Asked, text: str
 ) -> None:
+    """It may stand in something the owner pasted."""
     daemon = make_daemon(conf(upstream))
-    Chat(daemon, "m-small", owner=True).say("!/set(backend=two, scope=global) Hi")
-    assert where(seen[-1]) == ("two", "m-small")
+    before = (daemon.conf_dir / "proxy.yaml").read_text()
+    for command in ("!/set(backend=two, scope=global)", "!/create-failover-route(name=r, target=two.m, scope=global)"):
+        with pytest.raises(openai.BadRequestError, match="nothing but commands"):
+            Chat(daemon, "m-small", owner=True).say(text.format(command))
+    assert (daemon.conf_dir / "proxy.yaml").read_text() == before
+    assert len(seen) == 0
 
 
 @pytest.mark.parametrize("stream", [False, True])

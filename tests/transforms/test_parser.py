@@ -44,10 +44,28 @@ def test_a_command_is_read(text: str, name: str, arguments: dict[str | None, str
         "", "!/", "#!/bin/sh", "#!/usr/bin/env python", "x!/help", "`!/help`", "! /help", "!/ help", "!/1", "!/bin/sh",
         "!/set(model=x", '!/set(model="x)', '!/set(model="x"y)', "!!/help", "!/help-", "a/!/help",
         "```\n!/help\n```", "~~~sh\n!/set(model=x)\n~~~", "```\n!/set(model=x)",
+        # what looks like the end of a fence and is none
+        "```\n```python\n!/help\n```", "````\n```\n!/help\n````", "```\n~~~\n!/help\n```", "   ```\n!/help\n   ```",
+        # inline code
+        "use ` !/help `", "`a !/set(model=x) b`", "`` a ` !/help ``", "`a\n!/help b`", "x `` ` !/help `` y",
+        # quoted lines
+        "> !/help", ">!/help", "  > see\n  > !/set(model=x)", "> a\n> !/help\n", ">> !/help",
     ],
 )  # fmt: skip
 def test_what_only_resembles_a_command_is_none(text: str) -> None:
     assert [call for call in find(text, "!/") if call.name != "help-"] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "it` !/help", "` !/help", "a `` b ` c !/help", "`a` !/help", "`a`\n!/help\n`b`", "`a\n\n!/help\n\nb`",
+        "\\` !/help `", "> quoted\n!/help", "a > b !/help", "1. > x\n!/help", "    > !/help",
+        "```\nx\n```\n!/help", "``` a ` b\n!/help", "~~ !/help ~~", "-> !/help",
+    ],
+)  # fmt: skip
+def test_a_command_in_the_persons_own_words_counts_beside_code_and_quotes(text: str) -> None:
+    assert [name for name, _ in named(text)] == ["help"]
 
 
 def test_several_commands_in_one_message_are_read_in_order() -> None:
@@ -115,5 +133,8 @@ def test_quoted_values_come_back_as_they_were(arguments: dict[str, str]) -> None
 def test_reading_stays_linear() -> None:
     """Each would take minutes if a command that has no end were looked for again and again."""
     fenced = "```\n!/x\n```\n" * 50_000
+    odd = "".join("`" * (n % 400 + 1) + " !/x " for n in range(3000))
+    for text in (odd, "` !/x `` " * 50_000, "> !/x\n" * 50_000, "`\n\n" * 50_000 + " !/x"):
+        find(text, "!/")
     for text in (" !/set(" * 50_000, " !/a(b=" * 50_000, ' !/a("' * 50_000, " !/x" * 50_000, "```\n" * 50_000, fenced):
         find(text, "!/")

@@ -162,10 +162,15 @@ def test_it_can_be_switched_off_but_not_for_the_logs(
     assert own.encode() not in logs
 
 
-def test_a_session_may_switch_it_off_in_the_very_message(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_session_may_switch_it_off_by_a_message_of_nothing_else(daemon: Daemon, upstream: Upstream) -> None:
     command = "!/set(redact-api-keys-in-prompts=false)"
-    messages = [{"role": "user", "content": f"{command} it is {SECRETS[40]}"}]
-    assert SECRETS[40].encode() in sent(daemon, upstream, {"messages": messages, "user": "anna"})
+    play = upstream.play(plain(completion("ok")))
+    mixed = [{"role": "user", "content": f"{command} it is {SECRETS[40]}"}]  # it may be a text that was pasted
+    answer = daemon.chat(play.model, messages=mixed, user="anna")
+    assert (answer.status, answer.header("x-proxy-error")) == (400, "command_failed")
+    assert play.requests == []
+    alone = [{"role": "user", "content": command}]
+    assert daemon.chat(play.model, messages=alone, user="anna").status == 200
     plain_words = [{"role": "user", "content": SECRETS[40]}]
     assert SECRETS[40].encode() in sent(daemon, upstream, {"messages": plain_words, "user": "anna"})
     assert SECRETS[40].encode() not in sent(daemon, upstream, {"messages": plain_words, "user": "bert"})

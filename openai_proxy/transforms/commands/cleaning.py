@@ -5,13 +5,15 @@ results of its tools sends the same words again. Older messages are cleaned in t
 nothing but commands goes together with the answer the proxy gave it.
 """
 
+from bisect import bisect_right
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from string import whitespace
 from typing import Any
 
 from openai_proxy.transforms.commands.dialogue import Turn, dialogue
-from openai_proxy.transforms.commands.parser import Call, find, without
+from openai_proxy.transforms.commands.parser import Budget, Call, find, without
+from openai_proxy.transforms.commands.protected import Span, protected
 from openai_proxy.transforms.splicing import Path, splice
 from openai_proxy.transforms.strings import dump
 
@@ -42,12 +44,13 @@ def clean(path: str, document: Mapping[str, Any], prefix: str, known: Collection
     """What to do about the commands in a request to the endpoint `path`."""
     turns = dialogue(path, document)
     result = Cleaned(turns)
+    budget = Budget()
     spoken = max((index for index, turn in enumerate(turns) if turn.role == "assistant"), default=-1)
     newest = max((index for index, turn in enumerate(turns) if turn.role == "user"), default=-1)
     for index, turn in enumerate(turns):
         if turn.role != "user":
             continue
-        found = [(where, text, find(text, prefix)) for where, text in turn.texts]
+        found = _found(turn, prefix, budget)
         if path == "/completions" and not turn.text.startswith(prefix):
             continue  # code to be completed may hold anything
         if not any(calls for _, _, calls in found):
@@ -67,6 +70,26 @@ def clean(path: str, document: Mapping[str, Any], prefix: str, known: Collection
             continue
         _take_out(result, turn, found, known)
     return result
+
+
+def _found(turn: Turn, prefix: str, budget: Budget) -> list[tuple[Path, str, list[Call]]]:
+    """The commands in each text of a message. Code that begins in one part may end in a later one."""
+    if not any(prefix in text for _, text in turn.texts):
+        return [(where, text, []) for where, text in turn.texts]
+    spans = protected("\n".join(text for _, text in turn.texts), prefix)
+    found: list[tuple[Path, str, list[Call]]] = []
+    offset = 0
+    for where, text in turn.texts:
+        found.append((where, text, find(text, prefix, spans=_part(spans, offset, len(text)), budget=budget)))
+        offset += len(text) + 1
+    return found
+
+
+def _part(spans: list[Span], offset: int, length: int) -> list[Span]:
+    """What of `spans` lies in the `length` characters from `offset` on, counted from there."""
+    first = max(bisect_right(spans, (offset, 0)) - 1, 0)
+    last = bisect_right(spans, (offset + length, 0))
+    return [(max(start - offset, 0), end - offset) for start, end in spans[first:last] if end > offset]
 
 
 def _take_out(result: Cleaned, turn: Turn, found: list[tuple[Path, str, list[Call]]], known: Collection[str]) -> None:

@@ -52,12 +52,13 @@ class Edits:
 
 @dataclass(slots=True)
 class CommandContext:
-    """One message's commands. `may_change_house`: the caller may use `scope=global`."""
+    """One message's commands. `may_change_house`: the caller may use `scope=global`; `alone`: it says nothing else."""
 
     host: CommandHost
     session: Session
     prefix: str
     may_change_house: bool
+    alone: bool
     drafts: Mapping[str, str]
     edits: Edits = field(default_factory=Edits)
     new_drafts: dict[str, str | None] = field(default_factory=dict)
@@ -69,9 +70,16 @@ class CommandContext:
         scope = (call.get("scope") or "session").lower()
         if scope not in ("session", "global"):
             raise CommandError(f'The scope is session or global, not "{scope[:40]}".')
-        if scope == "global" and not self.may_change_house:
-            raise CommandRefused("Only an administrator may change settings for everyone.")
+        if scope == "global":
+            if not self.may_change_house:
+                raise CommandRefused("Only an administrator may change settings for everyone.")
+            self.require_alone("A setting for everyone")
         return scope == "global"
+
+    def require_alone(self, what: str) -> None:
+        """Raise CommandError if the message says anything besides: it may be a text that was pasted."""
+        if not self.alone:
+            raise CommandError(f"{what} is changed by a message of nothing but commands.")
 
     def change_house(self, keys: Keys, value: Any) -> None:
         """Set (or with None take out) a member of conf/proxy.yaml, and say so if it will not count.

@@ -3,13 +3,17 @@
     !/name                          a word of its own: `#!/bin/sh` and `x!/set` are none; right behind another is fine
     !/name(value, key=value, …)     values to the next comma or bracket, or in quotes; \\ takes any character as it is
 
-Code between fences (```) is left alone, and so is whatever does not come to a proper end.
+Only the person's own words count: what stands in code or in a quoted line (protected.py) is left alone, and so is
+whatever does not come to a proper end.
 """
 
 import re
 from bisect import bisect_right
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
+
+from openai_proxy.transforms.commands.protected import Span, protected
 
 MAX_LENGTH = 4000  # characters of one command
 MAX_CALLS = 100  # looked at in one text; what follows is text
@@ -30,9 +34,28 @@ class Call(NamedTuple):
         return next((value for name, value in reversed(self.arguments) if name == key), None)
 
 
-_FENCE = re.compile(r"^[ \t]{0,3}(```+|~~~+)", re.MULTILINE)
+class Budget:
+    """How many beginnings of commands may still be looked at in a request, whose messages may be many."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int = 10 * MAX_CALLS) -> None:
+        self.left = left
+
+    def spend(self) -> bool:
+        """True if one more may be looked at."""
+        self.left -= 1
+        return self.left >= 0
+
+
 _KEY = re.compile(r"\s*([A-Za-z][A-Za-z0-9_-]{0,63})\s*=")
 _AFTER = re.compile(r"\s|$|[.,;:!?)\]}'\"…](?:\s|$)")
+_VALUE = re.compile(r"\s*((?:[^\\,)]|\\.)*+)(?=[,)])", re.DOTALL)
+_QUOTED = {
+    quote: re.compile(rf"\s*{quote}((?:[^\\{quote}]|\\.)*+){quote}\s*(?=[,)])", re.DOTALL) for quote in ('"', "'")
+}
+_SPACE = re.compile(r"\s*")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 @lru_cache(maxsize=32)
@@ -46,20 +69,22 @@ def _next(text: str, prefix: str, position: int, calls: list[Call]) -> re.Match[
     return behind or _opening(prefix, r"(?<!\S)").search(text, position)
 
 
-def find(text: str, prefix: str) -> list[Call]:
-    """Every command in `text`, in order."""
+def find(text: str, prefix: str, *, spans: Sequence[Span] | None = None, budget: Budget | None = None) -> list[Call]:
+    """Every command in `text`, in order. `spans`: where none counts, if the caller knows; else that is found out."""
     if prefix not in text:
         return []
     calls: list[Call] = []
-    code = _code(text)
+    spans = protected(text, prefix) if spans is None else spans
+    budget = budget or Budget()
     position = 0
     for _ in range(MAX_CALLS):
         match = _next(text, prefix, position, calls)
-        if match is None:
+        if match is None or not budget.spend():
             break
         position = match.end()
-        before = bisect_right(code, (match.start(), len(text))) - 1
-        if before >= 0 and match.start() < code[before][1]:
+        before = bisect_right(spans, (match.start(), len(text))) - 1
+        if before >= 0 and match.start() < spans[before][1]:
+            position = max(position, spans[before][1])
             continue
         name = _normal(match[1])
         if text.startswith("(", position):
@@ -78,21 +103,6 @@ def find(text: str, prefix: str) -> list[Call]:
 
 def _normal(name: str) -> str:
     return name.lower().replace("_", "-")
-
-
-def _code(text: str) -> list[tuple[int, int]]:
-    """The spans of fenced code; an open fence reaches to the end."""
-    spans: list[tuple[int, int]] = []
-    opened: re.Match[str] | None = None
-    for match in _FENCE.finditer(text):
-        if opened is None:
-            opened = match
-        elif match[1].startswith(opened[1]):
-            spans.append((opened.start(), match.end()))
-            opened = None
-    if opened is not None:
-        spans.append((opened.start(), len(text)))
-    return spans
 
 
 def _arguments(text: str, position: int, length: int) -> tuple[tuple[Argument, ...], int] | None:
@@ -116,29 +126,15 @@ def _arguments(text: str, position: int, length: int) -> tuple[tuple[Argument, .
 
 def _value(text: str, position: int, length: int) -> tuple[str, int, bool] | None:
     """A value, the position of the comma or bracket behind it, and if it was quoted; None without one of these."""
-    while position < length and text[position].isspace():
-        position += 1
-    quote = text[position] if position < length and text[position] in "\"'" else ""
-    if quote:
-        position += 1
-    taken: list[str] = []
-    while position < length:
-        character = text[position]
-        if character == "\\" and position + 1 < length:
-            taken.append(text[position + 1])
-            position += 2
-            continue
-        if quote and character == quote:
-            position += 1
-            while position < length and text[position].isspace():
-                position += 1
-            good = position < length and text[position] in ",)"
-            return ("".join(taken), position, True) if good else None
-        if not quote and character in ",)":
-            return "".join(taken).strip(), position, False
-        taken.append(character)
-        position += 1
-    return None
+    space = _SPACE.match(text, position, length)
+    begin = space.end() if space is not None else position
+    quote = text[begin : begin + 1] if begin < length else ""
+    quoted = _QUOTED.get(quote)
+    match = (quoted or _VALUE).match(text, position, length)
+    if match is None:
+        return None
+    value = _ESCAPED.sub(r"\1", match[1]) if "\\" in match[1] else match[1]
+    return (value if quoted is not None else value.strip()), match.end(), quoted is not None
 
 
 def without(text: str, calls: list[Call]) -> str:

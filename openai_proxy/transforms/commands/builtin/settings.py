@@ -58,6 +58,8 @@ def set_(call: Call, context: CommandContext) -> str:
         if not text and not setting.switch:
             raise CommandError(f"Which {name}? Write {name}=NAME.")
         value = setting.read(context, text)
+        if name == REDACT and value is False:
+            context.require_alone("Taking secrets out of messages")
         words = ("on" if value else "off") if setting.switch else value
         if not everywhere:
             setattr(context.session, setting.attribute, value)
