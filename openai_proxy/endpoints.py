@@ -37,6 +37,9 @@ class Endpoint:
     replayable: bool = False  # a second delivery does no harm: after a break another target may be asked
     metered: bool = False  # its answers tell usage
     fast: bool = False  # plain requests may take the fast path
+    method: str = ""  # the only method that means it, HEAD for GET besides; "": any
+    lists: bool = False  # it tells what models there are: answered here, from the catalog
+    elsewhere: bool = False  # part of the API, but nothing that a proxy can do
 
 
 def _conversation(name: str, path: str, dialect: str = "", **more: bool | str) -> Endpoint:
@@ -46,6 +49,22 @@ def _conversation(name: str, path: str, dialect: str = "", **more: bool | str) -
 def _passing(name: str, path: str, **more: bool | str) -> Endpoint:
     return Endpoint(name, path, generates=False, augmented=UPSTREAM, **more)  # type: ignore[arg-type]  # the class's own
 
+
+def _ollama(path: str, **more: bool | str) -> Endpoint:
+    return Endpoint(f"ollama{path.removeprefix('/api')}", path, "ollama", **{"method": "POST", **more})  # type: ignore[arg-type]  # the class's own
+
+
+def _gemini(name: str, **more: bool | str) -> Endpoint:
+    return Endpoint(name, "", "gemini", **{"method": "POST", **more})  # type: ignore[arg-type]  # the class's own
+
+
+_TALK: Final[dict[str, bool | str]] = {
+    "augmented": SERVE, "json": True, "needs_model": True, "shaped": True, "commanded": True, "noticed": True,
+    "replayable": True, "metered": True,
+}  # fmt: skip
+_EMBED: Final[dict[str, bool | str]] = {
+    "generates": False, "augmented": UPSTREAM, "json": True, "needs_model": True, "replayable": True, "metered": True,
+}  # fmt: skip
 
 TABLE: Final = (
     _conversation(
@@ -72,6 +91,18 @@ TABLE: Final = (
     _passing("audio", "/audio/transcriptions", metered=True),
     _passing("audio", "/audio/translations", metered=True),
     Endpoint("models", "/models", generates=False),
+    _ollama("/api/chat", **_TALK),
+    _ollama("/api/generate", **_TALK),
+    _ollama("/api/embed", **_EMBED),
+    _ollama("/api/embeddings", **_EMBED),
+    _ollama("/api/tags", method="GET", generates=False, lists=True),
+    _ollama("/api/ps", method="GET", generates=False, lists=True),
+    _ollama("/api/version", method="GET", generates=False, lists=True),
+    _ollama("/api/show", generates=False, json=True, lists=True),
+    *(
+        _ollama(f"/api/{name}", method="", generates=False, elsewhere=True)
+        for name in ("pull", "push", "create", "copy", "delete", "me", "signout")
+    ),
 )  # fmt: skip
 """Endpoints with a path of their own."""
 
@@ -86,24 +117,36 @@ BELOW: Final = (
     _passing("uploads", "/uploads"),
     _passing("vector_stores", "/vector_stores"),
     _passing("videos", "/videos"),
+    _ollama("/api/blobs", method="", generates=False, elsewhere=True),
 )
 """Endpoints that are everything at or below a path; the first that fits."""
 
 MCP: Final = Endpoint("mcp", "/mcp", generates=False, augmented=SERVE)
 """The endpoint for MCP clients, which stands beside the API and not below its root: the gateway finds its own paths."""
+GEMINI: Final = {
+    "generateContent": _gemini("generate_content", **_TALK),
+    "streamGenerateContent": _gemini("stream_generate_content", **_TALK),
+    "countTokens": _gemini("count_content_tokens", generates=False, augmented=SERVE, json=True, needs_model=True),
+    "embedContent": _gemini("embed_content", **_EMBED),
+    "batchEmbedContents": _gemini("batch_embed_contents", **_EMBED),
+}
+"""Google's endpoints: `/models/{model}:verb`, by the verb."""
+_GEMINI_LIST: Final = Endpoint("gemini models", "/models", "gemini", generates=False, method="GET", lists=True)
+_GEMINI_ROOTS: Final = frozenset({"v1beta", "v1alpha"})
 
 ROOTS: Final = frozenset(
     {
-        "assistants", "audio", "batches", "chat", "completions", "containers", "conversations", "credits", "edits",
-        "embeddings", "engines", "evals", "files", "fine_tuning", "fine-tunes", "generation", "images", "messages",
-        "models", "moderations", "organization", "realtime", "rerank", "responses", "score", "tokenize", "detokenize",
-        "threads", "uploads", "vector_stores", "videos",
+        "agents", "assistants", "audio", "batches", "chat", "completions", "containers", "content_provenance_checks",
+        "conversations", "credits", "decisions", "detokenize", "edits", "embeddings", "engines", "evals", "files",
+        "fine_tuning", "fine-tunes", "generation", "images", "live", "messages", "models", "moderations",
+        "organization", "realtime", "rerank", "responses", "score", "skills", "threads", "tokenize", "uploads",
+        "vector_stores", "videos",
     }
 )  # fmt: skip
 """First segments that also answer without /v1."""
 
 _EXACT: Final = {row.path: row for row in TABLE}
-_BY_TARGET: Final = {prefix + row.path: row for prefix in ("", "/v1") for row in TABLE}
+_BY_TARGET: Final = {prefix + row.path: row for prefix in ("", "/v1") for row in TABLE if not row.method}
 _ABSOLUTE: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _DECODINGS: Final = 3
 """How often a path is decoded in search of another meaning: providers behind proxies may decode twice."""
@@ -135,10 +178,14 @@ def locate(method: str, path: str) -> Endpoint:
     """
     found = _BY_TARGET.get(path)
     if found is None:
-        found = _row(_below_root(path))
+        found = _find(method, path)
         for reading in _readings(path)[1:]:
-            if _row(_below_root(reading)).name != found.name:
+            if _find(method, reading).name != found.name:
                 raise NotFound("There is nothing at this path.")
+    if found.method:
+        if method != found.method and not (method == "HEAD" and found.method == "GET"):
+            raise NotFound(f"This is asked with {found.method}.", code="method_not_allowed", status=405)
+        return found
     return found if method == "POST" or not found.generates else _stored(found)
 
 
@@ -152,14 +199,46 @@ def _stored(row: Endpoint) -> Endpoint:
     return Endpoint(f"stored {row.name}", row.path)
 
 
-def _below_root(path: str) -> str:
+def language(path: str) -> str:
+    """The dialect of errors about a raw path, also where there is nothing at it; "" for that of the chat API."""
+    first, _, rest = path.lstrip("/").partition("/")
+    while first == "v1":
+        first, _, rest = rest.lstrip("/").partition("/")
+    if first == "api":
+        return "ollama"
+    if first in _GEMINI_ROOTS or (first == "models" and rest.rpartition(":")[2] in GEMINI):
+        return "gemini"
+    return "messages" if first == "messages" else ""
+
+
+def _find(method: str, path: str) -> Endpoint:
     segments = [segment for segment in path.split("/") if segment]
-    versioned = bool(segments) and segments[0] == "v1"
+    root = segments[0] if segments else ""
+    if root == "api":
+        return _known("/" + "/".join(segments))
     while segments and segments[0] == "v1":
         del segments[0]
-    if not segments or not (versioned or segments[0] in ROOTS):
+    if root in _GEMINI_ROOTS:
+        del segments[0]
+    if not segments or not (root in ("v1", *_GEMINI_ROOTS) or root in ROOTS):
         raise NotFound("There is nothing at this path.")
-    return "/" + "/".join(segments)
+    below = "/" + "/".join(segments)
+    verb = below.rpartition(":")[2] if segments[0] == "models" and len(segments) > 1 else ""
+    if verb in GEMINI and (root in _GEMINI_ROOTS or method == "POST"):
+        return replace(GEMINI[verb], path=below)
+    if root not in _GEMINI_ROOTS:
+        return _row(below)
+    if segments[0] != "models":
+        raise NotFound("There is nothing at this path.")
+    return _GEMINI_LIST if len(segments) == 1 else replace(_GEMINI_LIST, name="gemini model", path=below)
+
+
+def _known(path: str) -> Endpoint:
+    """The endpoint at a path of an API of which nothing but what the table has passes."""
+    row = _row(path)
+    if row.name == "other":
+        raise NotFound("There is nothing at this path.")
+    return row
 
 
 def _row(path: str) -> Endpoint:

@@ -8,6 +8,7 @@
     ├── TooLarge                  413         a body over the limit
     ├── HeadTooLarge              431         header fields over the limit
     ├── Misdirected               421         a Host name that is not served
+    ├── NotServed                 501         part of an API that a proxy cannot serve
     ├── RateLimited               429         one of the proxy's own limits
     ├── Overloaded                503         too many requests, or draining
     └── UpstreamError             502, 504    the provider is the one that failed
@@ -127,6 +128,12 @@ class Misdirected(ProxyError):
     status = 421
     type = "invalid_request_error"
     default_code = "host_not_allowed"
+
+
+class NotServed(ProxyError):
+    status = 501
+    type = "invalid_request_error"
+    default_code = "not_served"
 
 
 class RateLimited(ProxyError):

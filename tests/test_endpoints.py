@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.endpoints import ROOTS, locate, split_target
+from openai_proxy.endpoints import ROOTS, language, locate, split_target
 from openai_proxy.errors import BadRequest, NotFound
 
 
@@ -62,3 +62,49 @@ def test_the_api_answers_with_and_without_its_version() -> None:
 def test_there_is_nothing_elsewhere(path: str) -> None:
     with pytest.raises(NotFound):
         locate("GET", path)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name", "below"),
+    [
+        ("POST", "/api/chat", "ollama/chat", "/api/chat"),
+        ("POST", "//api/chat/", "ollama/chat", "/api/chat"),
+        ("GET", "/api/tags", "ollama/tags", "/api/tags"),
+        ("HEAD", "/api/version", "ollama/version", "/api/version"),
+        ("DELETE", "/api/delete", "ollama/delete", "/api/delete"),
+        ("POST", "/api/blobs/sha256:1", "ollama/blobs", "/api/blobs/sha256:1"),
+        ("GET", "/v1beta/models", "gemini models", "/models"),
+        ("GET", "/v1beta/models/a/b:c", "gemini model", "/models/a/b:c"),
+        ("POST", "/v1beta/models/a/b:c:generateContent", "generate_content", "/models/a/b:c:generateContent"),
+        ("POST", "/v1beta/models/a%2Fb:countTokens", "count_content_tokens", "/models/a%2Fb:countTokens"),
+        ("POST", "/v1/models/a:streamGenerateContent", "stream_generate_content", "/models/a:streamGenerateContent"),
+        ("GET", "/v1/models/llama3:8b", "model", "/models/llama3:8b"),
+    ],
+)
+def test_paths_of_other_apis(method: str, path: str, name: str, below: str) -> None:
+    found = locate(method, path)
+    assert (found.name, found.path) == (name, below)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/api/nothing", 404), ("POST", "/api", 404), ("GET", "/api/chat", 405), ("POST", "/api/tags", 405),
+        ("POST", "/v1beta/models/m", 405), ("POST", "/v1beta/files", 404), ("GET", "/v1beta/models/m:countTokens", 405),
+    ],
+)  # fmt: skip
+def test_nothing_else_of_them_passes(method: str, path: str, status: int) -> None:
+    with pytest.raises(NotFound) as refused:
+        locate(method, path)
+    assert refused.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("path", "spoken"),
+    [
+        ("/api/x", "ollama"), ("//api", "ollama"), ("/v1beta/x", "gemini"), ("/v1/models/m:countTokens", "gemini"),
+        ("/v1/messages", "messages"), ("/messages/count_tokens", "messages"), ("/v1/models/m", ""), ("/v1/chat", ""),
+    ],
+)  # fmt: skip
+def test_errors_have_the_language_of_the_path(path: str, spoken: str) -> None:
+    assert language(path) == spoken

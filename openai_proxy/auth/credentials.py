@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
+GOOGLE_KEY: Final = "x-goog-api-key"
+"""Where Google's clients put it (https://ai.google.dev/gemini-api/docs/api-key), or into the query as `key`."""
+
 KEY_PROTOCOL: Final = "openai-insecure-api-key."
 """How a browser, which cannot set headers on a WebSocket, sends its key: as a subprotocol that begins like this
 (https://platform.openai.com/docs/guides/realtime-websocket)."""
@@ -16,13 +19,15 @@ def bearer(authorization: str | None) -> str | None:
 
 
 def sent_key(headers: Mapping[str, str]) -> str | None:
-    """The key a client sent, whatever it is good for: Bearer wins over `x-api-key`."""
+    """The key a client sent, whatever it is good for: Bearer wins over `x-api-key`, and both over Google's header."""
     return bearer(headers.get("Authorization")) or other_key(headers)
 
 
 def other_key(headers: Mapping[str, str]) -> str | None:
     """The key a client sent anywhere but in `Authorization`."""
     found = headers.get("x-api-key")
+    if found is None:
+        found = headers.get(GOOGLE_KEY)
     if found is not None:
         return found or None
     protocols = headers.get("Sec-WebSocket-Protocol")

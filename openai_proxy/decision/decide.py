@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from openai_proxy.runtime.generation import Generation
     from openai_proxy.transforms.sessions import Session
 
-NATIVE: Final = {"anthropic": frozenset({"messages"}), "openai": frozenset({"responses"})}
+NATIVE: Final = {
+    "anthropic": frozenset({"messages"}),
+    "openai": frozenset({"responses"}),
+    "ollama": frozenset({"ollama"}),
+}
 """Languages beside chat's that a connection of this `api_type` takes as they are. Chat is taken by every connection:
 those that speak another language translate it themselves."""
 

@@ -3,7 +3,11 @@
 from openai_proxy.dialects import DIALECTS, dialect
 from openai_proxy.dialects.base import OutgoingRequest
 from openai_proxy.dialects.chat.content import text_of
+from openai_proxy.endpoints import Endpoint
 from openai_proxy.errors import UpstreamError
+from openai_proxy.records.reading.answer import Answer
+from openai_proxy.records.reading.body import BodyReader
+from openai_proxy.records.reading.other_formats import format_of
 from openai_proxy.records.recording.entry import Entry
 
 MAX = 4 << 20
@@ -15,14 +19,14 @@ def listen(entry: Entry) -> None:
     entry.limit = MAX
 
 
-def heard(entry: Entry, language: str) -> str:
+def heard(entry: Entry, endpoint: Endpoint) -> str:
     """The answer's text as a client would quote it; without text, the names of the tools it calls.
 
-    `language` is the dialect it is written in. An answer that cannot be read, or broke off, has none.
+    An answer that cannot be read, or broke off, has none.
     """
-    if language not in DIALECTS:
-        return ""
-    reader = dialect(language).read_answer(OutgoingRequest("", {"model": ""}))
+    if endpoint.dialect not in DIALECTS:
+        return _as_recorded(entry, endpoint)
+    reader = dialect(endpoint.dialect).read_answer(OutgoingRequest("", {"model": ""}))
     try:
         completion = reader.whole(b"".join(entry.parts))
         message = completion["choices"][0]["message"]
@@ -31,3 +35,16 @@ def heard(entry: Entry, language: str) -> str:
     text, _ = text_of(message.get("content"))
     calls = message.get("tool_calls") or ()
     return text or "\x1f".join(str(call["function"]["name"]) for call in calls if "function" in call)
+
+
+def _as_recorded(entry: Entry, endpoint: Endpoint) -> str:
+    """The same for an API that only clients speak."""
+    body = b"".join(entry.parts)
+    answer = Answer()
+    reader = BodyReader(answer, format_of(endpoint), _EVENTS if body.startswith(b"data:") else _JSON, "")
+    reader.feed(body)
+    reader.finish()
+    return answer.content or "\x1f".join(call["function"]["name"] for call in answer.tool_calls)
+
+
+_EVENTS, _JSON = "text/event-stream", "application/json"

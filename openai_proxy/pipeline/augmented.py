@@ -15,6 +15,7 @@ from openai_proxy.agent.refusal import NO_RETRY, UpstreamRefused
 from openai_proxy.agent.turn import CallRecord, Turn
 from openai_proxy.decision.decide import Decision
 from openai_proxy.dialects import json_text
+from openai_proxy.dialects.ollama.options import for_connection
 from openai_proxy.errors import BadRequest, ProxyError, UpstreamError
 from openai_proxy.exchange import Headers, Outcome, Target, UpstreamRequest, UpstreamResponse, header
 from openai_proxy.fastpath.stream_end import error_event
@@ -212,6 +213,7 @@ class _Asking:
                 shaped = shape(body, decision.rules[target.connection]).applied(body)
                 shaped.update({name: body[name] for name in _OURS if name in body})
                 shaped["model"] = target.model or decision.name
+                shaped = for_connection(shaped, generation.providers[target.connection].api_type)
                 written = json_text.dumps(shaped)
                 sent = clean_round(context, written, shaped)
             except (TypeError, RecursionError):  # fine to pass on untouched, but not to write anew

@@ -6,11 +6,11 @@ from typing import Any
 
 import orjson
 
+from openai_proxy.dialects import client_dialect
 from openai_proxy.dialects.chat.chunks import DONE, ChunkWriter, completion_of, new_id
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.server.headers import lines
 
-_STREAM = (("Content-Type", "text/event-stream; charset=utf-8"), ("Cache-Control", "no-cache"))
 _NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 _ZERO = {"input_tokens": 0, "output_tokens": 0}
 
@@ -19,12 +19,15 @@ Write = Callable[[str, str, Mapping[str, Any]], bytes]
 
 async def answer(context: RequestContext, text: str, document: Mapping[str, Any]) -> None:
     """Answer the request with `text`; nothing goes upstream."""
-    model = document.get("model")
-    name = model if isinstance(model, str) and model else "openai_proxy"
-    stream = document.get("stream") is True
-    whole, streamed = _SHAPES[context.endpoint.path]
-    body = (streamed if stream else whole)(text, name, document)
+    name = context.exchange.model or "openai_proxy"
+    stream = context.exchange.stream
     kind = b"text/event-stream" if stream else b"application/json"
+    shapes = _SHAPES.get(context.endpoint.path)
+    if shapes is not None:
+        whole, streamed = shapes
+        body = (streamed if stream else whole)(text, name, document)
+    else:
+        kind, body = _translated(context, text, name, dict(document))
     reply, entry = context.reply, context.entry
     reply.extra.append(("x-request-id", context.exchange.id))
     entry.response(200, ((b"content-type", kind),))
@@ -32,9 +35,24 @@ async def answer(context: RequestContext, text: str, document: Mapping[str, Any]
     if not stream:
         await reply.send(200, body)
         return
-    reply.begin(200, b"OK", lines(_STREAM), None)
+    reply.begin(200, b"OK", lines([("Content-Type", kind.decode()), ("Cache-Control", "no-cache")]), None)
     await reply.write(body)
     await reply.end()
+
+
+def _translated(context: RequestContext, text: str, name: str, document: dict[str, Any]) -> tuple[bytes, bytes]:
+    """(media type, answer) in the dialect of the endpoint."""
+    language = client_dialect(context.endpoint.dialect)
+    request = language.read_request(context.whole_path, document)
+    writer = language.write_answer(request, name)
+    if not request.chat.get("stream"):
+        message = {"role": "assistant", "content": text}
+        return b"application/json", writer.whole(completion_of(name, message, "stop", _NO_USAGE))
+    pieces = [
+        writer.chunk({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+        for delta, finish in (({"role": "assistant", "content": ""}, None), ({"content": text}, None), ({}, "stop"))
+    ]
+    return writer.stream_type, b"".join([*pieces, writer.end()])
 
 
 def _chat(text: str, model: str, _: Mapping[str, Any]) -> bytes:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from aiohttp.web_request import BaseRequest
 
 from openai_proxy.decision.begin import begin
-from openai_proxy.decision.decide import Decision, decide, decided
+from openai_proxy.decision.decide import Decision, asked_model, decide, decided
 from openai_proxy.endpoints import Endpoint
 from openai_proxy.errors import ProxyError, UpstreamError
 from openai_proxy.exchange import Exchange, Target
@@ -65,6 +66,11 @@ class RequestContext:
         return self.exchange.endpoint
 
     @property
+    def whole_path(self) -> str:
+        """The endpoint's path with the query, as a dialect reads it."""
+        return f"{self.endpoint.path}?{self.query}" if self.query else self.endpoint.path
+
+    @property
     def content_type(self) -> str:
         """The media type of the body, lower case, without parameters."""
         return self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -75,6 +81,27 @@ class RequestContext:
         if self.session is not None and self.session.redact is not None:
             return self.session.redact
         return self.generation.config.redact_api_keys_in_prompts
+
+    def asked_model(self, document: dict[str, Any]) -> str | None:
+        """The model that a request with this JSON body is for. Raises BadRequest if it is not a string."""
+        if self.session is not None and self.session.model is not None:
+            return self.session.model
+        path = self.endpoint.path
+        if self.endpoint.dialect == "gemini":
+            return unquote(path[len("/models/") : path.rindex(":")])
+        model = asked_model(document)
+        if model is not None and self.endpoint.dialect == "ollama":
+            return self.generation.untagged(model)
+        return model
+
+    def wants_stream(self, document: dict[str, Any]) -> bool:
+        """Whether a request with this JSON body is to be answered piece by piece."""
+        dialect = self.endpoint.dialect
+        if dialect == "gemini":
+            return self.endpoint.name == "stream_generate_content"
+        if dialect == "ollama":
+            return self.endpoint.generates and document.get("stream") is not False
+        return document.get("stream") is True
 
     def decide(self, model: str | None) -> Decision:
         """What is to be done with the request, which asks for `model`. Raises ProxyError where it is refused."""

@@ -2,18 +2,21 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
+from urllib.parse import parse_qs
 
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
+from multidict import CIMultiDict
 
 from openai_proxy.admin import routes
 from openai_proxy.auth.cors import OriginRule
-from openai_proxy.auth.credentials import bearer
+from openai_proxy.auth.credentials import GOOGLE_KEY, bearer
 from openai_proxy.auth.peers import host_name
 from openai_proxy.bounds import check_session
-from openai_proxy.endpoints import MCP, Endpoint, locate, split_target
-from openai_proxy.errors import BadRequest, InternalError, NotFound, Overloaded, ProxyError
+from openai_proxy.endpoints import MCP, Endpoint, language, locate, split_target
+from openai_proxy.errors import BadRequest, InternalError, NotFound, NotServed, Overloaded, ProxyError
 from openai_proxy.exchange import Caller, Exchange, Outcome, new_request_id
 from openai_proxy.fastpath.handover import Handover
 from openai_proxy.pipeline import models, order
@@ -69,7 +72,8 @@ class Dispatcher:
             if not path.startswith(self._prefix + "/"):
                 raise NotFound("There is nothing at this path.")
             path = path[len(self._prefix) :]
-        headers = request.headers
+        reply.language = language(path)
+        headers: Mapping[str, str] = request.headers
         if (session := headers.get("X-Session-ID")) is not None:
             check_session(session)
             reply.extra.append(("X-Session-ID", session))
@@ -108,7 +112,11 @@ class Dispatcher:
         endpoint = locate(request.method, path)
         generation.lease.take()  # here already: a validator may take its time
         try:
+            if endpoint.dialect == "gemini":
+                headers = _with_query_key(headers, query)
             caller = admin or await gate.admitted(peer, headers)
+            if endpoint.elsewhere:
+                raise NotServed("Models are managed on the server that runs them; a proxy cannot do that.")
             await self._serve_api(generation, request, reply, caller, endpoint, query, handover)
         finally:
             generation.lease.give_back()
@@ -227,6 +235,14 @@ def _check_host(request: BaseRequest) -> None:
         authority = target.partition("://")[2].partition("/")[0].partition("?")[0]
         if host is None or authority.lower() != host.lower():
             raise BadRequest("The request target and the Host header do not agree.", code="invalid_host")
+
+
+def _with_query_key(headers: Mapping[str, str], query: str) -> Mapping[str, str]:
+    """`headers` with the key that one of Google's clients has put into the query, unless they hold one."""
+    key = parse_qs(query).get("key")
+    if not key or GOOGLE_KEY in headers:
+        return headers
+    return CIMultiDict([*headers.items(), (GOOGLE_KEY, key[-1])])
 
 
 def _own_bearer(generation: Generation, request: BaseRequest) -> bytes | None:

@@ -17,7 +17,7 @@ What passes through byte for byte takes the same steps in `fastpath.eligible`, i
 import orjson
 
 from openai_proxy.bounds import check_names
-from openai_proxy.decision.decide import Decision, Kind, asked_model
+from openai_proxy.decision.decide import Decision, Kind
 from openai_proxy.exchange import Target, UpstreamRequest
 from openai_proxy.pipeline import answer_text, realtime, redacting, steering, uploads
 from openai_proxy.pipeline.context import Document, RequestContext
@@ -60,13 +60,13 @@ async def _serve_document(context: RequestContext) -> None:
         return
     cleaned = await redacting.clean(context, steered)
     context.document = cleaned.members
-    decision = context.decide(asked_model(cleaned.members))
+    decision = context.decide(context.asked_model(cleaned.members))
     context.entry.request(logged)
     if context.opening is not None:
         answer_text.listen(context.entry)
     await _send(context, decision, cleaned)
     if context.opening is not None and context.session is not None:
-        heard = answer_text.heard(context.entry, context.endpoint.dialect)
+        heard = answer_text.heard(context.entry, context.endpoint)
         context.state.sessions.begun(context.opening, heard, context.session)
 
 
@@ -75,9 +75,9 @@ async def _read(context: RequestContext) -> Document:
     coding = context.request.headers.get("Content-Encoding", "")
     plain = decoded(raw, coding, context.body.limit) if coding else raw
     members = parse_object(plain)
-    context.exchange.model = asked_model(members)
+    context.exchange.model = context.asked_model(members)
     check_names(members)
-    context.exchange.stream = members.get("stream") is True
+    context.exchange.stream = context.wants_stream(members)
     return Document(plain, members, raw)
 
 

@@ -13,9 +13,10 @@ from openai_proxy.agent import run as agent
 from openai_proxy.agent.refusal import UpstreamRefused
 from openai_proxy.agent.turn import Turn
 from openai_proxy.decision.decide import Decision, Kind
-from openai_proxy.dialects import DIALECTS, dialect, json_text
+from openai_proxy.dialects import CLIENT_DIALECTS, client_dialect, json_text
 from openai_proxy.dialects.base import IncomingRequest
 from openai_proxy.dialects.messages.read_request import estimate_tokens
+from openai_proxy.dialects.ollama.options import for_connection, left_out
 from openai_proxy.errors import UpstreamError
 from openai_proxy.exchange import Target, UpstreamRequest, UpstreamResponse
 from openai_proxy.pipeline import augmented
@@ -30,17 +31,30 @@ from openai_proxy.upstream.client_dialect import as_dialect
 from openai_proxy.upstream.failover import Opened, open_first
 from openai_proxy.upstream.inprocess import BytesResponse, ChunksResponse
 
+_NOTHING_ELSE = frozenset({"ollama", "gemini"})
+"""Dialects whose documents mean nothing to a connection of another kind, whatever model it has of its own."""
+
 _NOT_FOR_CHAT = (b"accept-encoding", b"content-type", b"content-encoding", b"anthropic-version", b"anthropic-beta")
 
 
 def needs_translation(context: RequestContext, decision: Decision) -> bool:
     """True if the request must be translated for one of its targets at least."""
-    if decision.endpoint.dialect not in DIALECTS or context.exchange.method != "POST" or decision.model is None:
+    dialect = decision.endpoint.dialect
+    if dialect not in CLIENT_DIALECTS or context.exchange.method != "POST":
         return False
+    if decision.model is None:
+        return dialect in _NOTHING_ELSE
     if decision.kind is Kind.AUGMENTED:
         return True
-    providers = context.generation.providers
-    return not all(decision.native(providers[target.connection].api_type) for target in decision.route.targets)
+    return not all(_takes_as_it_is(context, decision, target) for target in decision.route.targets)
+
+
+def _takes_as_it_is(context: RequestContext, decision: Decision, target: Target) -> bool:
+    """True if `target` is asked with the client's own document."""
+    if not decision.native(context.generation.providers[target.connection].api_type):
+        return False
+    # What `params` and interactive mode change has other places in Ollama's documents.
+    return decision.endpoint.dialect != "ollama" or not (decision.rules[target.connection] or context.notice)
 
 
 async def serve(context: RequestContext, decision: Decision, document: Document) -> None:
@@ -49,15 +63,26 @@ async def serve(context: RequestContext, decision: Decision, document: Document)
         await context.reply.send(200, orjson.dumps({"input_tokens": estimate_tokens(document.members)}))
         return
     members = json_text.with_exact_numbers(document.members, document.plain)
-    request = dialect(decision.endpoint.dialect).read_request(context.endpoint.path, members)
-    if request.dropped:
-        context.reply.extra.append(("x-proxy-dropped", ", ".join(request.dropped)))
+    request = client_dialect(decision.endpoint.dialect).read_request(context.whole_path, members)
+    if request.answer is not None:
+        context.reply.extra.append(("x-request-id", context.exchange.id))
+        await context.reply.send(200, request.answer)
+        return
     if decision.kind is Kind.AUGMENTED:
         response = await _augmented(await augmented.turn_for(context, decision, request.chat))
         opened = Opened(response, context.generation.providers[context.targets[0].connection], context.targets[0], None)
     else:
         opened = await _plain(context, decision, document, request)
+    if dropped := _dropped(context, decision, request, opened):
+        context.reply.extra.append(("x-proxy-dropped", ", ".join(dropped)))
     await relay(await _written(context, decision, request, opened), context.reply, context.exchange, context.entry)
+
+
+def _dropped(context: RequestContext, decision: Decision, request: IncomingRequest, opened: Opened) -> tuple[str, ...]:
+    """The members of the client's request that its answer does without."""
+    if decision.kind is Kind.PLAIN and _takes_as_it_is(context, decision, opened.target):
+        return ()
+    return (*request.dropped, *left_out(request.chat, opened.provider.api_type))
 
 
 async def _augmented(turn: Turn) -> UpstreamResponse:
@@ -83,27 +108,26 @@ async def _plain(context: RequestContext, decision: Decision, document: Document
         fields = upstream_fields(context.request.raw_headers)
         rules = decision.rules[target.connection]
         asked: dict[str, Any] | None = None
-        if decision.native(generation.providers[target.connection].api_type):
+        if _takes_as_it_is(context, decision, target):
             changes = shape(document.members, rules)
             members = changes.members()
             if target.model is not None:
                 members["model"] = orjson.dumps(target.model)
             changed = members or changes.removed
             body = edit(document.plain, members, changes.removed) if changed else document.plain
-            path = context.endpoint.path
+            path, query = context.endpoint.path, context.query
             fields = [f for f in fields if f[0].lower() != b"content-encoding"]
         else:
-            shaped = shape(chat, rules).applied(chat)
+            shaped = for_connection(shape(chat, rules).applied(chat), generation.providers[target.connection].api_type)
             ours = {"stream": chat["stream"]} if "stream" in chat else {}  # what the client is to get
             asked = {**shaped, **ours, "model": target.model or decision.name}
             body = json_text.dumps(asked)
-            path = "/chat/completions"
+            path, query = request.path, ""
             fields = [f for f in fields if f[0].lower() not in _NOT_FOR_CHAT]
             fields += [(b"Content-Type", b"application/json"), (b"Accept-Encoding", b"identity")]
         return UpstreamRequest(
-            "POST", path, context.query, fields, body, client_authorization=context.authorization_for(target),
-            document=asked,
-        )  # fmt: skip
+            "POST", path, query, fields, body, client_authorization=context.authorization_for(target), document=asked
+        )
 
     return await open_first(context.begin(decision), make, generation.upstreams, context.exchange)
 
@@ -112,7 +136,7 @@ async def _written(context: RequestContext, decision: Decision, request: Incomin
     """`opened` with its answer in the client's language."""
     response = opened.response
     if decision.kind is Kind.PLAIN:
-        if decision.native(opened.provider.api_type):
+        if _takes_as_it_is(context, decision, opened.target):
             if context.notice:
                 opened.response = prefaced(response, context.notice, context.endpoint.path)
             return opened
@@ -123,9 +147,10 @@ async def _written(context: RequestContext, decision: Decision, request: Incomin
     try:
         if context.notice:
             response = prefaced(response, context.notice)
-        language = dialect(decision.endpoint.dialect)
+        language = client_dialect(decision.endpoint.dialect)
         name = opened.target.connection
-        answer = await as_dialect(response, language, request, str(decision.model), connection=name)
+        asked = str(request.chat.get("model") or decision.model)
+        answer = await as_dialect(response, language, request, asked, connection=name)
     except UpstreamError:
         opened.response.close()
         raise

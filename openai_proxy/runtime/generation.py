@@ -7,7 +7,7 @@ What lives longer (pools, sockets, logs, sessions) is in runtime.state and only 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from openai_proxy.auth.access import Access
 from openai_proxy.auth.gate import Gate
@@ -22,6 +22,9 @@ from openai_proxy.transforms.commands.mark import Mark
 from openai_proxy.transforms.params import NONE, Rules
 from openai_proxy.upstream.health import Health, Upstreams
 from openai_proxy.upstream.provider import Provider
+
+DEFAULT_TAG: Final = ":latest"
+"""What Ollama puts behind a model's name that has no tag of its own."""
 
 if TYPE_CHECKING:  # imported at run time only where there is a model (see runtime.augmented)
     from openai_proxy.runtime.augmented_models import AugmentedModels
@@ -50,6 +53,12 @@ class Generation:
     problems: tuple[Problem, ...] = ()
     loaded_at: float = field(default_factory=time.time)
     lease: Lease = field(default_factory=Lease, compare=False)
+
+    def untagged(self, model: str) -> str:
+        """`model` without Ollama's default tag, unless a model or a rule bears the whole name."""
+        if not model.endswith(DEFAULT_TAG) or model in self.snapshot.models or model in self.config.routing:
+            return model
+        return model.removesuffix(DEFAULT_TAG)
 
     def rules(self, connection: str, model: str | None) -> Rules:
         """The parameter rules for a request on `connection` that was asked for as `model`."""

@@ -15,6 +15,7 @@ HOP_BY_HOP = frozenset(
 
 _NOT_UPSTREAM = HOP_BY_HOP | {
     b"host", b"content-length", b"expect", b"cookie", b"cookie2", b"authorization", b"x-api-key", b"api-key",
+    b"x-goog-api-key",
     b"forwarded", b"x-real-ip", b"x-forwarded", b"via",
 }  # fmt: skip
 _NOT_DOWNSTREAM = HOP_BY_HOP | {b"set-cookie", b"set-cookie2", b"alt-svc", b"content-length"}

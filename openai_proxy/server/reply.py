@@ -13,6 +13,7 @@ from http import HTTPStatus
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
+from openai_proxy.dialects import client_dialect
 from openai_proxy.errors import ProxyError
 from openai_proxy.secrets import vault
 from openai_proxy.server.connection import drained
@@ -41,7 +42,7 @@ class Reply:
     __slots__ = (
         "_chunked", "_head_only", "_left", "_protocol", "_together", "_transport",
         "_unsent", "_write_seconds", "body_bytes", "ended", "extra",
-        "http10", "keep_alive", "started", "status",
+        "http10", "keep_alive", "language", "started", "status",
     )  # fmt: skip
 
     def __init__(self, request: BaseRequest, write_seconds: float | None) -> None:
@@ -55,6 +56,7 @@ class Reply:
         self.http10 = request.version < (1, 1)
         self.keep_alive = request.keep_alive
         self.extra: list[tuple[str, str]] = []  # fields of ours for every answer: x-request-id, CORS, session
+        self.language = ""  # the dialect in which errors are written; "" for that of the chat API
         self.started = False
         self.ended = False
         self.status = 0
@@ -83,12 +85,15 @@ class Reply:
         await self.end()
 
     async def send_error(self, error: ProxyError) -> None:
-        """Answer with an error of our own."""
+        """Answer with an error of our own, as the client's API writes it."""
         fields = [*error.headers.items(), ("x-proxy-error", error.code)]
         told = {name.lower() for name, _ in (*fields, *self.extra)}
         if error.final and "x-should-retry" not in told:
             fields.append(("x-should-retry", "false"))
-        await self.send(error.status, error.body(), JSON, *fields)
+        body = error.body()
+        if self.language:
+            body = client_dialect(self.language).error_body(error.status, error.payload()["error"])
+        await self.send(error.status, body, JSON, *fields)
 
     # -- streamed answers -------------------------------------------------------------------------------------------
 

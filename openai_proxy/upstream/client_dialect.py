@@ -8,8 +8,9 @@ from openai_proxy.errors import ProxyError
 from openai_proxy.exchange import Headers, UpstreamResponse
 from openai_proxy.upstream.answers import ChunkSource, error_text, whole
 from openai_proxy.upstream.inprocess import BytesResponse, rest_of
-from openai_proxy.upstream.translating import body_headers, speakable, status_of
+from openai_proxy.upstream.translating import answer_object, body_headers, speakable, status_of
 
+CHAT = "/chat/completions"
 _JSON = b"application/json"
 
 
@@ -31,7 +32,7 @@ async def as_dialect(
         headers = body_headers(response.headers, writer.stream_type)
         return WrittenStream(response, reader, writer, headers, connection)
     try:
-        completion = await whole(response, reader)
+        completion = await (whole(response, reader) if request.path == CHAT else answer_object(response))
     finally:
         response.close()
     if "error" in completion:

@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openai_proxy.endpoints import at, locate
 from openai_proxy.records.writing.requests import MAX_STRING, MIN_BLOB, bounded, messages_of, tool_names, without_blobs
 from tests.records.conftest import SSE, Desk, event
 
@@ -50,8 +51,21 @@ def test_every_api_has_messages() -> None:
         ("/responses", {"input": user, "instructions": "be kind"}, [{"role": "system", "content": "be kind"}, *user]),
         ("/messages", {"system": "be kind", "messages": user}, [{"role": "system", "content": "be kind"}, *user]),
     ]
+    cases += [
+        ("/api/chat", {"messages": user}, user),
+        ("/api/generate", {"prompt": "x", "system": "be kind"}, [{"role": "system", "content": "be kind"}, *user]),
+    ]
     for path, body, expected in cases:
-        assert messages_of(path, body) == expected
+        assert messages_of(at(path), body) == expected
+    talk = {
+        "contents": [{"role": "user", "parts": [{"text": "x"}]}, {"role": "model", "parts": [{"functionCall": {}}]}]
+    }
+    gemini = locate("POST", "/v1beta/models/m:generateContent")
+    assert messages_of(gemini, talk) == [*user, {"role": "assistant", "content": [{"functionCall": {}}]}]
+    assert messages_of(gemini, {"contents": "x", "systemInstruction": {"parts": [{"text": "be kind"}]}}) == [
+        {"role": "system", "content": "be kind"},
+        *user,
+    ]
 
 
 def test_offered_tools_are_named() -> None:

@@ -118,7 +118,7 @@ class AnswerWriter:
         if logprobs:
             candidate["logprobsResult"] = _logprobs(logprobs)
         document = b'{"candidates":[' + orjson.dumps(candidate) + b"]"
-        if finish is not None:
+        if finish is not None and self._usage:
             document += b',"usageMetadata":' + orjson.dumps(usage_metadata(self._usage))
         return self._framed(document + self._tail)
 
@@ -153,8 +153,9 @@ class AnswerWriter:
             raise UpstreamInvalid("The provider sent an answer that is not understood.") from None
         if not candidates:
             raise UpstreamInvalid("The provider sent an answer without a choice.")
-        usage = usage_metadata(completion.get("usage"))
-        return orjson.dumps({"candidates": candidates, "usageMetadata": usage, **self._envelope})
+        usage = completion.get("usage")
+        told = {"usageMetadata": usage_metadata(usage)} if usage else {}
+        return orjson.dumps({"candidates": candidates, **told, **self._envelope})
 
     def _whole(self, choice: dict[str, Any]) -> dict[str, Any]:
         message = dict(choice["message"])

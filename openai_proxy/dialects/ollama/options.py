@@ -34,6 +34,22 @@ _THINK_OF_EFFORT: Final[Mapping[str, bool | str]] = {
 }  # fmt: skip
 
 
+def for_connection(chat: dict[str, Any], api_type: str) -> dict[str, Any]:
+    """A chat request without the members that only Ollama understands, unless that is what will be asked."""
+    if api_type == "ollama" or not any(name in chat for name in EXTRAS):
+        return chat
+    return {name: value for name, value in chat.items() if name not in EXTRAS}
+
+
+def left_out(chat: Mapping[str, Any], api_type: str) -> tuple[str, ...]:
+    """What `for_connection` leaves out that nothing else says, by name."""
+    if api_type == "ollama":
+        return ()
+    options = chat.get("options")
+    names = [f"options.{name}" for name in options] if isinstance(options, dict) else []
+    return (*names, "keep_alive") if "keep_alive" in chat else tuple(names)
+
+
 def read_options(options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """(members of a chat request, the options that have no counterpart there). Raises BadRequest."""
     if options is None:

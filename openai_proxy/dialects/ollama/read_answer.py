@@ -78,7 +78,7 @@ class AnswerReader:
                 self.ended = True
                 made.append({"error": _error(None, document["error"])})
                 return
-            message = document["message"]
+            message = _message(document)
             if self._started and len(message) == 2 and "role" in message and len(document) == 4:
                 text = message["content"]
                 if type(text) is str and document["done"] is False:
@@ -130,7 +130,7 @@ class AnswerReader:
             document = json_text.loads(data)
             if "error" in document:
                 return {"error": _error(None, document["error"])}
-            answer = document["message"]
+            answer = _message(document)
             message: dict[str, Any] = {"role": "assistant", "content": answer.get("content") or ""}
             if answer.get("thinking"):
                 message["reasoning_content"] = answer["thinking"]
@@ -157,6 +157,14 @@ class AnswerReader:
     def error(self, status: int, data: bytes) -> dict[str, Any]:
         """An error answer as the chat API's error object; `message` is "" where there are no words."""
         return error_object(status, data)
+
+
+def _message(document: dict[str, Any]) -> dict[str, Any]:
+    """The message of a line; those of /api/generate have its members at their root. Raises KeyError."""
+    if "response" in document:
+        members = {"role": "assistant", "content": document["response"], "thinking": document.get("thinking")}
+        return {name: value for name, value in members.items() if value is not None}
+    return dict(document["message"])
 
 
 def error_object(status: int, data: bytes) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from openai_proxy.exchange import Headers
 from openai_proxy.records.reading.answer import Answer
 from openai_proxy.records.reading.answer_formats import METERED, Dialect
 from openai_proxy.records.reading.decoding import decoder
-from openai_proxy.records.reading.stream import StreamReader
+from openai_proxy.records.reading.stream import LineReader, StreamReader
 from openai_proxy.records.writing import textjson
 
 MAX_JSON: Final = 16 * 1024 * 1024  # bytes of a whole JSON answer
@@ -43,7 +43,11 @@ class BodyReader:
         self._answer = answer
         self._dialect = dialect
         self._decoder = decoder(coding)
-        self._stream = StreamReader(answer, dialect) if kind == "text/event-stream" else None
+        self._stream: StreamReader | LineReader | None = None
+        if kind == "text/event-stream":
+            self._stream = StreamReader(answer, dialect)
+        elif kind == "application/x-ndjson":
+            self._stream = LineReader(answer, dialect)
         self._parts: list[bytes] = []
         self._size = 0
         self.note: str | None = None

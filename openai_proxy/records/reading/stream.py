@@ -30,6 +30,51 @@ _SAMPLE = 4  # events of a block that are parsed to learn from: the first of a s
 _FRUITLESS = 3  # templates learnt in vain before a stream is taken for one whose events differ
 
 
+class LineReader:
+    """Folds the bytes of a stream of lines, each a JSON value, into an answer: Ollama's streams."""
+
+    __slots__ = ("_answer", "_dialect", "_held", "_size")
+
+    def __init__(self, answer: Answer, dialect: Dialect) -> None:
+        self._answer = answer
+        self._dialect = dialect
+        self._held: list[bytes] = []  # the beginning of a line that is not whole yet
+        self._size = 0
+
+    def feed(self, data: bytes) -> None:
+        """Fold every line that is whole with `data`."""
+        first, *rest = data.split(b"\n")
+        self._hold(first)
+        for line in rest:
+            self.finish()
+            self._hold(line)
+
+    def finish(self) -> None:
+        """The stream has ended: a line without its end counts too."""
+        line = b"".join(self._held)
+        self._held.clear()
+        self._size = 0
+        self._line(line)
+
+    def _hold(self, piece: bytes) -> None:
+        self._held.append(piece)
+        self._size += len(piece)
+        if self._size > MAX_EVENT:
+            self._answer.unreadable("")
+            self._held = []  # its rest is no JSON, and counted as that
+            self._size = 0
+
+    def _line(self, line: bytes) -> None:
+        if not line.strip() or self._answer.malformed > MAX_MALFORMED:
+            return
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            self._answer.unreadable(textjson.readable(line, 2048))
+            return
+        self._dialect.event(self._answer, value)
+
+
 class StreamReader:
     """Folds the bytes of an event stream into an answer."""
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 from openai_proxy.endpoints import MCP
 from openai_proxy.exchange import Exchange
 from openai_proxy.records.counting.metrics import Metrics
-from openai_proxy.records.reading.answer_formats import DIALECTS, METERED
 from openai_proxy.records.reading.body import BodyReader, media_type
+from openai_proxy.records.reading.other_formats import format_of
 from openai_proxy.records.reading.tokens import Tokens, estimate, tokens_of
 from openai_proxy.records.recording.entry import CLOSE, DATA, LINES, TOOL, Entry
 from openai_proxy.records.recording.finished_exchange import Finished, Sink, Sum, Work
@@ -143,11 +143,11 @@ class Scribe:
         if exchange.endpoint is MCP:  # another program's conversation: only the tool calls are written down
             work.conversation = exchange.session_id or exchange.id
             return
-        dialect = DIALECTS.get(exchange.path)
+        dialect = format_of(exchange.endpoint)
         body, entry.body = entry.body, None
         if entry.status and entry.wanted:
             self._reader(entry, work)
-        if not body or (dialect is None and len(body) > _LARGE):
+        if not body or (not dialect.chat and len(body) > _LARGE):
             return
         body = without_blobs(body)
         parsed = textjson.tolerant(body) if body[:1] == b"{" or body.lstrip()[:1] == b"{" else None
@@ -157,9 +157,9 @@ class Scribe:
             parsed = bounded(parsed)
         if self.detailed():
             work.request = parsed  # else let go of: thousands of held streams must not each keep a history
-        if dialect is None or exchange.method != "POST":
+        if not dialect.chat or exchange.method != "POST":
             return
-        messages = messages_of(exchange.path, parsed)
+        messages = messages_of(exchange.endpoint, parsed)
         work.asked = estimate(messages)
         if entry.resolved:
             work.conversation, work.opening = self.conversations.identify(exchange, parsed, messages)
@@ -172,7 +172,7 @@ class Scribe:
     @staticmethod
     def _reader(entry: Entry, work: Work) -> BodyReader:
         kind, coding = media_type(entry.headers)
-        dialect = DIALECTS.get(entry.exchange.path, METERED)
+        dialect = format_of(entry.exchange.endpoint)
         work.reader = BodyReader(work.answer, dialect, kind, coding)
         entry.headers = ()  # 2 KB that nobody needs any more
         return work.reader

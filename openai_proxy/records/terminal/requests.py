@@ -24,8 +24,8 @@ BURST: Final = 1000  # lines at once
 RATE: Final = 50.0  # and a second from then on
 MAX_NAME: Final = 80  # characters of a name a client chose
 
-_GENERATES: Final = frozenset({"/chat/completions", "/messages", "/responses", "/completions"})
-"""Paths that go without saying: the line names the model only."""
+_BELOW_V1: Final = frozenset({"ollama"})
+"""Dialects whose paths are not below /v1."""
 
 _PLAIN_WORK: Final = Work()
 """Of a whole exchange that went well, and of which nothing is known but its tokens."""
@@ -157,11 +157,12 @@ def _who(exchange: Exchange, labels: Mapping[str, str]) -> str:
 
 def _what(exchange: Exchange) -> str:
     model = _name(exchange.model) if exchange.model else ""
-    if exchange.method == "POST" and exchange.path in _GENERATES:
-        return model or f"POST /v1{exchange.path}"
     if exchange.endpoint is MCP:
         return f"{MCP.path}/{model}" if exchange.model != MCP.name else MCP.path
-    path = _name(f"/v1{exchange.path}")
+    whole = exchange.path if exchange.endpoint.dialect in _BELOW_V1 else f"/v1{exchange.path}"
+    if exchange.method == "POST" and exchange.endpoint.generates and exchange.endpoint.metered:
+        return model or f"POST {whole}"  # goes without saying: the line names the model only
+    path = _name(whole)
     return f"{exchange.method} {path}{f' {model}' if model else ''}"
 
 

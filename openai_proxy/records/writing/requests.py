@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from openai_proxy.endpoints import Endpoint
+
 MIN_BLOB: Final = 4096  # bytes of base64 from which on a data: URL is replaced by its size
 MAX_STRING: Final = 256 * 1024  # characters of one string of a message
 _MARKER: Final = b";base64,"
@@ -50,8 +52,14 @@ def bounded(value: Any, depth: int = 0) -> Any:
     return value
 
 
-def messages_of(path: str, body: dict[str, Any]) -> Any:
+def messages_of(endpoint: Endpoint, body: dict[str, Any]) -> Any:
     """The messages of a chat-shaped request, as it would have sent them to /chat/completions."""
+    path = endpoint.path
+    if endpoint.dialect == "gemini":
+        return _gemini_messages(body)
+    if path == "/api/generate":
+        system = [{"role": "system", "content": body["system"]}] if body.get("system") else []
+        return [*system, {"role": "user", "content": str(body.get("prompt") or "")}]
     if path == "/completions":
         prompt = body.get("prompt")
         return [{"role": "user", "content": prompt if isinstance(prompt, str) else str(prompt)}]
@@ -66,12 +74,35 @@ def messages_of(path: str, body: dict[str, Any]) -> Any:
     return messages if isinstance(messages, list) else []
 
 
+def _gemini_messages(body: dict[str, Any]) -> list[dict[str, Any]]:
+    contents = body.get("contents")
+    contents = contents if isinstance(contents, list) else [contents]
+    system = body.get("systemInstruction") or body.get("system_instruction")
+    turns = [("system", system)] if system else []
+    for content in contents:
+        role = content.get("role") if isinstance(content, dict) else None
+        turns.append(("assistant" if role == "model" else "user", content))
+    return [{"role": role, "content": _parts(content)} for role, content in turns]
+
+
+def _parts(content: Any) -> Any:
+    """The text of a content of Gemini's; its parts where they hold anything else."""
+    parts = content.get("parts") if isinstance(content, dict) else content
+    if isinstance(parts, list) and all(isinstance(part, dict) and "text" in part for part in parts):
+        return "".join(str(part["text"]) for part in parts)
+    return parts
+
+
 def tool_names(body: dict[str, Any]) -> list[str]:
     """The names of the tools a request offers; their definitions would only be repeated in every line."""
     names: list[str] = []
     tools = body.get("tools")
     for tool in tools if isinstance(tools, list) else ():
         if isinstance(tool, dict):
+            declared = tool.get("functionDeclarations")
+            if isinstance(declared, list):
+                names += [str(one.get("name")) for one in declared if isinstance(one, dict)]
+                continue
             function = tool.get("function")
             name = function.get("name") if isinstance(function, dict) else tool.get("name") or tool.get("type")
             names.append(str(name))

@@ -4,6 +4,9 @@
 /messages           messages; what a tool gave stands in a user message, as parts of another type
 /responses          input, a text or items
 /completions        prompt, where it begins with a command
+/api/chat           messages, as /chat/completions
+/api/generate       prompt
+Gemini's            contents, each with its parts; the model's are another role
 """
 
 from collections.abc import Mapping
@@ -11,9 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from openai_proxy.transforms.splicing import Path
-
-PATHS = frozenset({"/chat/completions", "/completions", "/messages", "/responses"})
-"""The endpoints a person may speak through."""
 
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 
@@ -36,9 +36,11 @@ class Turn:
 
 def dialogue(path: str, document: Mapping[str, Any]) -> list[Turn]:
     """The turns of a request to the endpoint `path`, in order."""
-    if path == "/completions":
+    if path in ("/completions", "/api/generate"):
         prompt = document.get("prompt")
         return [Turn((), "user", ((("prompt",), prompt),))] if isinstance(prompt, str) else []
+    if path.startswith("/models/"):
+        return _contents(document.get("contents"))
     name = "input" if path == "/responses" else "messages"
     messages = document.get(name)
     if isinstance(messages, str):
@@ -67,6 +69,25 @@ def _turn(path: Path, message: Mapping[str, Any]) -> Turn:
     elif content is not None:
         more = True
     return Turn(path, role, tuple(texts), more, _names(message.get("tool_calls")))
+
+
+def _contents(contents: Any) -> list[Turn]:
+    if isinstance(contents, str):
+        return [Turn((), "user", ((("contents",), contents),))]
+    turns: list[Turn] = []
+    for index, content in enumerate(contents if isinstance(contents, list) else ()):
+        parts = content.get("parts") if isinstance(content, dict) else None
+        if not isinstance(parts, list):
+            continue
+        path: Path = ("contents", index)
+        texts: list[tuple[Path, str]] = []
+        for place, part in enumerate(parts):
+            if isinstance(part, dict) and isinstance(part.get("text"), str) and not part.get("thought"):
+                texts.append(((*path, "parts", place, "text"), part["text"]))
+        role = "assistant" if content.get("role") == "model" else "user"
+        answers = [part for part in parts if isinstance(part, dict) and "functionResponse" in part]
+        turns.append(Turn(path, "tool" if answers and not texts else role, tuple(texts), len(texts) < len(parts)))
+    return turns
 
 
 def _names(calls: Any) -> str:
