@@ -1,22 +1,20 @@
 """Sessions: what was set by command, for whom, and until when.
 
-A session is known by, in order: `X-Session-ID`, `metadata.session_id` (or `metadata.user_id`, Anthropic's), `user`,
-else the caller with the conversation's first user message and first answer. All keys are bound to the caller: another
-one's session cannot even be named. Only sessions in which something was set are kept.
+A session is known by the rule of `dialects.chat.conversation`. All keys are bound to the caller: another one's session
+cannot even be named. Only sessions in which something was set are kept.
 """
 
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
 from openai_proxy import statefile
-from openai_proxy.dialects.chat.think import without_thoughts
+from openai_proxy.dialects.chat.conversation import chosen_id, comparable, mark
 
 VERSION = 1
 LIMIT = 10_000
@@ -78,30 +76,18 @@ class Identity(NamedTuple):
     named: bool = False
 
 
-def _mark(*parts: str) -> bytes:
-    return blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def plain(text: str) -> str:
-    """What is compared of a message: clients leave out thoughts and outer space when they quote an answer."""
-    return without_thoughts(text).strip()
-
-
 def named(caller: str, header: str | None, document: Mapping[str, Any]) -> bytes | None:
     """The key of the session a client names, if it names one."""
-    metadata = document.get("metadata")
-    told = metadata if isinstance(metadata, dict) else {}
-    for value in (header, told.get("session_id") or told.get("user_id"), document.get("user")):
-        if value and isinstance(value, str | int):
-            return _mark(caller, "named", str(value))
-    return None
+    name = chosen_id(header, document)
+    return mark(caller, "named", name) if name is not None else None
 
 
 def implied(caller: str, first: str, answer: str | None) -> Identity:
     """The session of a conversation without a name: its first user message and its first answer, if there is one."""
+    opening = comparable(first)
     if answer is None:
-        return Identity(None, (caller, plain(first)))
-    return Identity(_mark(caller, "implied", plain(first), plain(answer)))
+        return Identity(None, (caller, opening))
+    return Identity(mark(caller, "implied", opening, comparable(answer)))
 
 
 class Sessions:

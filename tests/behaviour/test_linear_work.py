@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 
+from openai_proxy.dialects.chat.conversation import comparable
 from openai_proxy.dialects.chat.deltas import Pieces
 from openai_proxy.dialects.chat.fold import MessageFold
 from openai_proxy.dialects.chat.google.repair import StreamRepair
@@ -25,16 +26,13 @@ from openai_proxy.protocols.http1 import ResponseHead
 from openai_proxy.protocols.json_members import edit, parse_object, scan
 from openai_proxy.records.reading.answer import Answer
 from openai_proxy.records.reading.answer_formats import CHAT
-from openai_proxy.records.reading.decoding import Dechunker
 from openai_proxy.records.reading.stream import StreamReader
 from openai_proxy.records.writing import names
-from openai_proxy.records.writing.conversation import plain
 from openai_proxy.tools.mcp.lines import LineSplitter, parse
 from openai_proxy.tools.result import clean, without_places
 from openai_proxy.transforms import flat
 from openai_proxy.transforms.commands import parser
 from openai_proxy.transforms.redaction.finder import Finder
-from openai_proxy.transforms.sessions import plain as session_plain
 from openai_proxy.transforms.splicing import splice
 from openai_proxy.upstream.echo_calls import asked_calls
 from tests.behaviour.work import ALLOWED, growth, pieces_of
@@ -137,9 +135,8 @@ def echo(name: str) -> Callable[[str], object]:
 
 ROWS = {
     # What a conversation is recognised by
-    "recorded opening, thoughts never closed": Row(plain, lambda n: "<think>" * (n // 7)),
-    "recorded opening, many thoughts": Row(plain, lambda n: "<think>x</think>" * (n // 16)),
-    "session opening": Row(session_plain, lambda n: "<think>" * (n // 7)),
+    "opening, thoughts never closed": Row(comparable, lambda n: "<think>" * (n // 7)),
+    "opening, many thoughts": Row(comparable, lambda n: "<think>x</think>" * (n // 16)),
     "quoted answer": Row(without_thoughts, lambda n: "<think></think>" * (n // 15) + "<think>"),
     # Thoughts in an answer
     "thoughts in one piece": Row(split_think, lambda n: "<think></think>" * (n // 15)),
@@ -164,7 +161,6 @@ ROWS = {
     "a recorded stream that is no JSON": Row(recorded, lambda n: b"data: a\n\n" * (n // 9)),
     "a recorded long event": Row(recorded, lambda n: b"data: " + b"a" * n, 100_000),
     "a recorded event of escapes": Row(recorded, escapes),
-    "small chunks": Row(fed(Dechunker), lambda n: b"2\r\n\r\n\r\n" * (n // 7)),
     # Answers that are folded
     "reasoning entries": Row(folded, deltas(lambda i: {"reasoning_details": [{"index": i, "text": "a"}]}), 60_000),
     "one reasoning entry": Row(folded, deltas(lambda i: {"reasoning_details": [{"index": 0, "text": "a"}]})),

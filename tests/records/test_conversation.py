@@ -97,3 +97,13 @@ def test_messages_of_any_shape_do_no_harm() -> None:
     known = Conversations()
     for messages in (None, 7, [None], [{"role": 5}], [{"role": "user", "content": {"a": 1}}], [{"role": "assistant"}]):
         known.identify(exchange(), {"metadata": 3, "user": ["x"]}, messages)
+
+
+def test_a_numeric_user_names_the_same_conversation_for_the_log_and_for_sessions(desk: Desk) -> None:
+    from openai_proxy.transforms.sessions import named
+
+    body = {"user": 7, "messages": [{"role": "user", "content": "hi"}]}
+    desk.ask(b"{}", body=body)
+    desk.ask(b"{}", body={**body, "messages": [{"role": "user", "content": "and now"}]})
+    assert {line["conversation_id"] for line in desk.lines()} == {"7"}
+    assert named("caller", None, body) == named("caller", None, {"user": "7"})

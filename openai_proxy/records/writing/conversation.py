@@ -1,8 +1,7 @@
-"""Which conversation a request belongs to.
+"""Which conversation a request belongs to in the log.
 
-In this order: the `X-Session-ID` header, `metadata.session_id`, `user`; else the caller with the conversation's first
-user message and first answer. A request without an assistant message starts a new conversation; the answer it gets
-is remembered, and the follow-up that quotes that answer is the same conversation.
+The rule is that of `dialects.chat.conversation`. A request without an assistant message starts a new conversation; the
+answer it gets is remembered, and the follow-up that quotes that answer is the same conversation.
 
 A caller that starts more than BULK conversations within a minute is a batch job, not a person: the rest of that
 minute shares one, so that it fills a file and not a directory, and is not followed further.
@@ -12,11 +11,10 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from hashlib import blake2b
 from threading import Lock
 from typing import Any, Final
 
-from openai_proxy.dialects.chat.think import without_thoughts
+from openai_proxy.dialects.chat.conversation import answer_mark, call_names, chosen_id, comparable, mark
 from openai_proxy.exchange import Exchange
 
 LIMIT: Final = 20_000  # openings remembered, about 200 bytes each
@@ -28,45 +26,7 @@ def _bounded(text: str) -> str:
     """An id of bearable length; longer ones end in a hash, so that two of them never meet."""
     if len(text) <= _MAX_ID:
         return text
-    return f"{text[: _MAX_ID - 21]}-{_mark(text).hex()}"
-
-
-def chosen(exchange: Exchange, body: dict[str, Any]) -> str | None:
-    """The id the client itself gave its session, if it did."""
-    if exchange.session_id:
-        return _bounded(exchange.session_id)
-    if "metadata" not in body and "user" not in body:
-        return None
-    metadata = body.get("metadata")
-    if isinstance(metadata, dict):
-        found = metadata.get("session_id") or metadata.get("user_id")  # user_id: Anthropic's name for `user`
-        if found and isinstance(found, str | int):
-            return _bounded(str(found))
-    user = body.get("user")
-    return _bounded(user) if user and isinstance(user, str) else None
-
-
-def plain(content: Any) -> str:
-    """What is compared of a message's content: its text, without what clients leave out when they quote it."""
-    if isinstance(content, list):
-        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    if not isinstance(content, str):
-        return ""
-    return without_thoughts(content).strip()
-
-
-def call_names(calls: Any) -> str:
-    """What is compared of an answer that holds only tool calls: their names (ids do not survive every client)."""
-    names: list[str] = []
-    for call in calls if isinstance(calls, list) else ():
-        function = call.get("function") if isinstance(call, dict) else None
-        if isinstance(function, dict):
-            names.append(str(function.get("name")))
-    return "\x1f".join(names)
-
-
-def _mark(*parts: str) -> bytes:
-    return blake2b("\x1e".join(parts).encode("utf-8", "surrogatepass"), digest_size=10).digest()
+    return f"{text[: _MAX_ID - 21]}-{mark(text)[:10].hex()}"
 
 
 class Conversations:
@@ -81,12 +41,12 @@ class Conversations:
 
     def identify(self, exchange: Exchange, body: dict[str, Any], messages: Any) -> tuple[str, str | None]:
         """The conversation's id, and the opening to call `answered` with (None: the answer need not be told)."""
-        given = chosen(exchange, body)
+        given = chosen_id(exchange.session_id, body)
         if given is not None:
-            return given, None
+            return _bounded(given), None
         previous = body.get("previous_response_id")
         if previous and type(previous) is str:
-            known = self._known.get(_mark("response", previous))
+            known = self._known.get(mark("response", previous))
             if known is not None:
                 return known, ""
         identity = exchange.caller.identity
@@ -98,35 +58,35 @@ class Conversations:
                 continue
             role = message.get("role")
             if first is None and role == "user":
-                first = plain(message.get("content"))
+                first = comparable(message.get("content"))
             elif role == "assistant":
-                answer = plain(message.get("content")) or call_names(message.get("tool_calls"))
+                answer = answer_mark(message)
                 break
         opening = f"{identity}\x1e{first or ''}"
         if answer is None:
             return self._new(exchange, identity), opening
-        mark = _mark(opening, answer)
+        key = mark(opening, answer)
         with self._lock:
-            found = self._known.get(mark)
+            found = self._known.get(key)
             if found is not None:
-                self._known.move_to_end(mark)
+                self._known.move_to_end(key)
                 return found, ""
         # Begun before the last start, or long ago: the same opening always gives the same name.
-        found = f"c-{mark.hex()}"
-        self._remember(mark, found)
+        found = f"c-{key[:10].hex()}"
+        self._remember(key, found)
         return found, ""
 
     def answered(self, opening: str, conversation: str, text: str, calls: Any, response_id: str | None) -> None:
         """Remember the first answer of `conversation`, and the id of any answer a later request may name."""
         if opening:
-            self._remember(_mark(opening, plain(text) or call_names(calls)), conversation)
+            self._remember(mark(opening, comparable(text) or call_names(calls)), conversation)
         if response_id is not None and response_id.startswith("resp"):
-            self._remember(_mark("response", response_id), conversation)
+            self._remember(mark("response", response_id), conversation)
 
-    def _remember(self, mark: bytes, conversation: str) -> None:
+    def _remember(self, key: bytes, conversation: str) -> None:
         known = self._known
         with self._lock:
-            known[mark] = conversation
+            known[key] = conversation
             if len(known) > self._limit:
                 known.popitem(last=False)
 
