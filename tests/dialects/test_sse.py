@@ -91,3 +91,30 @@ def test_time_is_linear_even_one_byte_at_a_time() -> None:
     cost(10_000)
     # Eight times the bytes; quadratic would be 64 times the time. CPU time, and the best of three on a busy machine.
     assert any(cost(400_000) < cost(50_000) * 8 * 5 for _ in range(3))
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "events"),
+    [
+        (b"data: a\n\n", b"data: b\rdata: c\n\n", [b"b\nc"]), (b"data: a\n\n", b"data: b\r\r\n\n", [b"b"]),
+        (b"event: x\ndata: a\n\n", b"event: x\ndata: b\ndata: c\n\n", [b"b\nc"]),
+        (b"event: x\ndata: a\n\n", b"data: b\n\n", [b"b"]), (b"data: a\n\ndat", b"a: b\n\n", [b"b"]),
+        (b"data: a\n\n: c\n", b"data: b\n\n", [b"b"]), (b"data: a\n\nevent: x\n", b"data: b\n\n", [b"b"]),
+    ],
+)  # fmt: skip
+def test_an_event_is_read_alike_after_one_that_began_alike(first: bytes, then: bytes, events: list[bytes]):
+    alone = EventSplitter()
+    splitter = EventSplitter()
+    splitter.feed(first)
+    assert [event.data for event in splitter.feed(then)] == events
+    assert splitter.feed(b"data: z\n\n") == [Event(b"z")]
+    whole = alone.feed(first + then)
+    assert [event.data for event in whole][1:] == events
+
+
+def test_names_do_not_last_longer_than_their_event():
+    splitter = EventSplitter()
+    pieces = [b"event: x\ndata: 1\n\n", b"event: x\ndata: 2\n\n", b"data: 3\n\n", b"event: x\n", b"data: 4\n\n"]
+    assert [(e.data, e.name) for piece in pieces for e in splitter.feed(piece)] == [
+        (b"1", "x"), (b"2", "x"), (b"3", ""), (b"4", "x"),
+    ]  # fmt: skip
