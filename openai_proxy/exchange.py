@@ -6,7 +6,7 @@ the next is defined here.
 
 import random
 import time
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
@@ -81,6 +81,13 @@ class Target:
 
     connection: str
     model: str | None = None
+    first_byte: float | None = None  # seconds until its answer begins, where the route says it; else the connection's
+
+
+HIGH: Final = 0
+NORMAL: Final = 1
+PRIORITIES: Final = {"high": HIGH, "normal": NORMAL, "low": 2}
+"""The priorities of requests; the smallest number goes first."""
 
 
 class Attempt:
@@ -126,9 +133,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "allowance", "attempts", "caller", "cause", "connection", "created_at", "cut", "ended", "endpoint",
-        "error_code", "first_byte", "id", "method", "model", "notes", "outcome", "path", "permit", "session_id",
-        "started", "state", "status", "stream", "tries", "upstream_model",
+        "allowance", "attempts", "caller", "cause", "connection", "created_at", "cut", "deadline", "ended", "endpoint",
+        "error_code", "first_byte", "id", "method", "model", "notes", "on_waking", "outcome", "path", "permit",
+        "priority", "queued", "session_id", "started", "state", "status", "stream", "tries", "upstream_model",
     )  # fmt: skip
 
     def __init__(
@@ -153,7 +160,7 @@ class Exchange:
         self.session_id = session_id  # the X-Session-ID header, echoed on the response
         self.connection = connection  # where it went, once decided
         self.upstream_model: str | None = None
-        self.state = "accepted"  # accepted, waiting, streaming, tools: what /admin/status shows
+        self.state = "accepted"  # accepted, queued, waking, waiting, streaming, tools: what /admin/status shows
         self.attempts: list[Attempt] = []
         self.started = _monotonic()
         self.created_at = _wall_clock()
@@ -167,7 +174,15 @@ class Exchange:
         self.tries = 0  # attempts until the first answer; an agent's later rounds add attempts, not tries
         self.permit: Permit | None = None  # what its group's limits let it in with; given back by `release`
         self.allowance: object = None  # the limits its tokens count for; None: for none
+        self.deadline: float | None = None  # when its answer must have ended
+        self.priority = NORMAL  # before whom it is served, where a connection takes few at a time
+        self.queued = 0.0  # seconds it has waited in line
+        self.on_waking: Callable[[], None] | None = None  # called when it begins to wait for a machine that sleeps
         self.cut: ProxyError | None = None  # why it is being ended before its time: an admin's cancel, the shutdown
+
+    def has_time_for(self, seconds: float) -> bool:
+        """False if waiting so long would leave no time before the deadline."""
+        return self.deadline is None or _monotonic() + seconds < self.deadline
 
     def release(self) -> None:
         """Give the permit back. Idempotent."""

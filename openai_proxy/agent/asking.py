@@ -19,6 +19,7 @@ TRAILER: Final = 5.0
 _DRAIN: Final = 1.0  # seconds for the end of a whole answer's framing
 
 Chunks = list[dict[str, Any]]
+Failed = ProxyError | UpstreamRefused
 T = TypeVar("T")
 
 
@@ -94,12 +95,25 @@ class Asking:
             raise
 
 
-async def outcome(reading: Awaitable[Chunks]) -> Chunks | ProxyError | UpstreamRefused:
+async def outcome(reading: Awaitable[T]) -> T | Failed:
     """The result of `reading`, or its error: as the end of a task an error would be logged as a defect."""
     try:
         return await reading
     except (ProxyError, UpstreamRefused) as error:
         return error
+
+
+async def opened(opening: "asyncio.Task[UpstreamResponse | Failed]") -> Chunks:
+    """Wait for the first answer's head. Raises what came instead."""
+    result = await opening
+    if isinstance(result, Exception):
+        raise result
+    return []
+
+
+async def raised(error: Failed) -> Chunks:
+    """`opened` where the error is known already."""
+    raise error
 
 
 async def _drain(response: UpstreamResponse) -> None:

@@ -9,7 +9,7 @@ what streaming would gain, tools that start before the round's end, is little ag
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,8 +96,13 @@ class Loop:
         """Let go of a turn that is not run."""
         self._asking.close()
 
-    async def run(self, out: Output, *, status: str) -> Flush:
-        """The turn from the first answer's head to its end. `status`: chunk, reasoning or off."""
+    async def run(
+        self, out: Output, *, status: str, opening: Callable[[], Coroutine[Any, Any, Chunks]] | None = None
+    ) -> Flush:
+        """The turn from the first answer's head to its end. `status`: chunk, reasoning or off.
+
+        `opening` waits for that head, where it is still to come.
+        """
         feed = StatusFeed(status, out, self._turn.clock)
         calls = self._calls = Calls(self._turn, self.plan, feed, self._deadline)
         settings = self._turn.settings
@@ -108,6 +113,10 @@ class Loop:
                 feed.post("calling_llm")
                 feed.flush()
             yield
+            if opening is not None:
+                async with aclosing(self._watched(opening(), out, feed)) as steps:
+                    async for _ in steps:
+                        yield
             while True:
                 round_ = Round(
                     self.plan,

@@ -12,11 +12,15 @@
 be passed on with `extra` headers added). A stream never raises but for cancellation: what fails is its last event.
 """
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
+from openai_proxy.agent.asking import Chunks, opened, outcome, raised
+from openai_proxy.agent.calls import end_soon
 from openai_proxy.agent.emit import CompletionSink, Output
 from openai_proxy.agent.loop import Loop
 from openai_proxy.agent.refusal import NO_RETRY, UpstreamRefused
@@ -25,6 +29,7 @@ from openai_proxy.dialects.base import Chunk
 from openai_proxy.dialects.chat.chunks import DONE, error_event, event, new_id
 from openai_proxy.errors import DeadlineExceeded, InternalError, ProxyError
 from openai_proxy.exchange import Headers
+from openai_proxy.tasks import spawn
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +37,13 @@ log = logging.getLogger(__name__)
 class Answer:
     """A turn whose first answer has begun. Drive exactly one of `stream` and `completion`, or `close` it."""
 
-    def __init__(self, turn: Turn, loop: Loop, headers: Headers, late: DeadlineExceeded | None = None) -> None:
-        """`late`: the time was over before the first answer came."""
+    def __init__(
+        self, turn: Turn, loop: Loop, headers: Headers, opening: Callable[[], Coroutine[Any, Any, Chunks]] | None = None
+    ) -> None:
+        """`opening` waits for the first answer where it has not come yet, or raises what came instead."""
         self._turn = turn
         self._loop = loop
-        self._late = late
+        self._opening = opening
         self.headers = headers  # of the first answer: x-request-id and the like
         self.id = new_id()
         self.error: ProxyError | UpstreamRefused | None = None  # what ended the turn, for the record
@@ -65,7 +72,9 @@ class Answer:
         made: list[Chunk] = []
         out = Output(made.append, id=self.id, model=self._turn.model, clock=self._turn.clock)
         payload: dict[str, Any] | None = None
-        async with aclosing(self._steps(out, self._turn.settings.tool_status)) as steps:
+        async with aclosing(
+            self._loop.run(out, status=self._turn.settings.tool_status, opening=self._opening)
+        ) as steps:
             try:
                 async for _ in steps:
                     if made:
@@ -90,19 +99,12 @@ class Answer:
         if made:
             yield made
 
-    async def _steps(self, out: Output, status: str) -> AsyncGenerator[None, None]:
-        if self._late is not None:
-            raise self._late
-        async with aclosing(self._loop.run(out, status=status)) as steps:
-            async for _ in steps:
-                yield
-
     async def completion(self) -> dict[str, Any]:
         """The whole answer as one `chat.completion`. Cancelling it ends everything within 0.2 s."""
         sink = CompletionSink()
         out = Output(sink.put, id=self.id, model=self._turn.model, clock=self._turn.clock)
         try:
-            async with aclosing(self._steps(out, "off")) as steps:
+            async with aclosing(self._loop.run(out, status="off", opening=self._opening)) as steps:
                 async for _ in steps:
                     continue
         except DeadlineExceeded as error:
@@ -130,15 +132,37 @@ async def start(turn: Turn) -> Answer:
     """Ask the model for the first time and return once it has answered 2xx.
 
     Raises ProxyError where no answer came and UpstreamRefused where it is an error. Nothing of ours has run by then.
-    Where the turn's time is over, it returns, too: the answer is then a sentence of our own.
+    It returns sooner where the turn's time is over, for then the answer is a sentence of our own, and where a stream
+    has to wait for a machine that sleeps (`Turn.waking`): its client is kept company meanwhile.
     """
     loop = Loop(turn)
     try:
+        if turn.waking is not None and loop.plan.stream:
+            return await _start_or_wait(turn, loop, turn.waking)
         response = await loop.open()
     except DeadlineExceeded as late:
         loop.abandon()
-        return Answer(turn, loop, (), late)
+        return Answer(turn, loop, (), partial(raised, late))
     except BaseException:
         loop.abandon()
         raise
     return Answer(turn, loop, response.headers)
+
+
+async def _start_or_wait(turn: Turn, loop: Loop, waking: asyncio.Event) -> Answer:
+    """The answer, begun or (once `waking` is set) still to begin."""
+    opening = spawn(outcome(loop.open()), name="ask the provider")
+    news = spawn(waking.wait(), name="wait for news of the provider")
+    try:
+        await asyncio.wait({opening, news}, return_when=asyncio.FIRST_COMPLETED)
+        if not opening.done():
+            return Answer(turn, loop, (), partial(opened, opening))
+        result = opening.result()
+        if isinstance(result, Exception):
+            raise result
+        return Answer(turn, loop, result.headers)
+    except BaseException:
+        await end_soon({opening})
+        raise
+    finally:
+        news.cancel()

@@ -1,5 +1,6 @@
 """What one augmented answer is made from. Everything is handed in; the agent fetches nothing by itself."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields
@@ -116,5 +117,6 @@ class Turn:
     offered_only: bool = False
     newest: str = ""  # the person's newest message, whose language sentences of our own are in
     started: float | None = None  # by `clock`, when the request arrived; None: now
+    waking: asyncio.Event | None = None  # set when the provider's machine sleeps and has to be waited for
     thinkers: Thinkers = field(default_factory=Thinkers)
     clock: Callable[[], float] = time.monotonic

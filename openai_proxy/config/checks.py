@@ -69,11 +69,13 @@ class _ProxyCheck:
             for index, target in enumerate(rule.targets):
                 path = self.target_path(pattern, index)
                 if self.known(target.partition(".")[0], path):
-                    kept.append(target)
+                    kept.append(index)
             if len(kept) == len(rule.targets):
                 result[pattern] = rule
             elif kept:
-                result[pattern] = RouteRule(tuple(kept), rule.policy)
+                targets = tuple(rule.targets[index] for index in kept)
+                patience = tuple(rule.first_byte(index) for index in kept) if rule.patience else ()
+                result[pattern] = RouteRule(targets, rule.policy, patience)
         return result
 
     def target_path(self, pattern: str, index: int) -> Path:

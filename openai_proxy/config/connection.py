@@ -1,6 +1,7 @@
 """`connections:` of proxy.yaml: one upstream each."""
 
 import re
+from ipaddress import IPv4Address
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -12,12 +13,16 @@ from openai_proxy.config.fields import (
     Headers,
     Key,
     Natural,
+    Port,
+    Positive,
     Seconds,
     Strict,
     http_url,
     one_or_many,
     wrong,
 )
+
+_MAC = re.compile(r"(?:[0-9a-f]{2}[:-]?){5}[0-9a-f]{2}\Z", re.IGNORECASE)
 
 ApiType = Literal["openai", "ollama", "anthropic", "google", "local", "echo"]
 API_TYPE_ALIASES = {"open_ai": "openai", "google_ai_studio": "google"}
@@ -65,6 +70,33 @@ class TimeoutConfig(Strict):
 
 def _or_none(value: Any) -> Any:
     return "none" if value is None or value is False else value
+
+
+def _mac(value: str) -> str:
+    """`value` as "aa:bb:cc:dd:ee:ff"."""
+    value = value.strip()
+    if not _MAC.match(value):
+        raise wrong(f'"{value[:40]}" is not a MAC address: write six pairs of hex digits, such as aa:bb:cc:dd:ee:ff')
+    digits = re.sub(r"[:-]", "", value).lower()
+    return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
+
+
+def _ipv4(value: str) -> str:
+    try:
+        return str(IPv4Address(value.strip()))
+    except ValueError:
+        raise wrong(f'"{value[:40]}" is not an IPv4 address, such as 192.168.1.255') from None
+
+
+class WakeConfig(Strict):
+    """How to wake the machine of a connection (Wake-on-LAN)."""
+
+    mac: Annotated[str, AfterValidator(_mac)] = Field(description="Of its network card.")
+    broadcast: Annotated[str, AfterValidator(_ipv4)] = Field(
+        default="255.255.255.255", description="Where the packet is sent: the broadcast address of its network."
+    )
+    port: Annotated[Port, Field(ge=1)] = Field(default=9, description="The UDP port of the packet.")
+    wait: Seconds = Field(default=120, description="Seconds a request waits for the machine to answer.")
 
 
 def _timeout(value: Any) -> Any:
@@ -157,6 +189,10 @@ class ConnectionConfig(Strict):
     ] = Field(default=TimeoutConfig(), description="Seconds. One number sets first_byte and idle.")
     max_retries: Annotated[Natural, Field(le=20)] = Field(default=2, description="Retries before the first byte.")
     params: ParamsConfig = Field(default=ParamsConfig(), description="Parameters of requests on this connection.")
+    concurrency: Positive | None = Field(
+        default=None, description="At most so many requests at a time; others wait in line, by priority."
+    )
+    wake: WakeConfig | None = Field(default=None, description="Wake its machine when it cannot be reached.")
     proxy: Annotated[str, BeforeValidator(_or_none), AfterValidator(proxy_setting)] = Field(
         default=ENV,
         repr=False,

@@ -6,7 +6,7 @@ but no number is taken for a truth value or the other way round, and nothing but
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -50,6 +50,8 @@ Number = Annotated[float, BeforeValidator(_no_truth)]
 Seconds = Annotated[Number, Field(gt=0, le=86_400 * 365)]
 """A duration in seconds, more than nothing."""
 Flag = Annotated[bool, BeforeValidator(_no_number)]
+Priority = Literal["high", "normal", "low"]
+"""Before whom a request is served, where a line forms in front of a connection."""
 Port = Annotated[Whole, Field(ge=0, le=65_535)]
 
 

@@ -6,7 +6,18 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from openai_proxy.config.connection import ParamsConfig
-from openai_proxy.config.fields import Flag, Globs, Names, Natural, Number, Seconds, Strict, one_or_many, wrong
+from openai_proxy.config.fields import (
+    Flag,
+    Globs,
+    Names,
+    Natural,
+    Number,
+    Priority,
+    Seconds,
+    Strict,
+    one_or_many,
+    wrong,
+)
 
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
@@ -113,6 +124,7 @@ class ModelConfig(Strict):
     deadline: Seconds | None = Field(
         default=None, description="Seconds from a request's arrival to its answer's last byte."
     )
+    priority: Priority = Field(default="normal", description="Before whom it is served, where a line forms.")
     speech: Flag = Field(default=False, description="Answers without anything that cannot be spoken.")
 
     @model_validator(mode="before")

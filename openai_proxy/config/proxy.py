@@ -16,6 +16,7 @@ from openai_proxy.config.fields import (
     Number,
     Port,
     Positive,
+    Priority,
     Seconds,
     Strict,
     TextOrNames,
@@ -32,12 +33,35 @@ class RouteRule:
 
     targets: tuple[str, ...]
     policy: Literal["ordered", "round_robin"] = "ordered"
+    patience: tuple[float | None, ...] = ()  # seconds each target has for its first byte; empty: none says
+
+    def first_byte(self, number: int) -> float | None:
+        """The patience with target `number`, where the rule says it."""
+        return self.patience[number] if self.patience else None
 
 
+_TARGET_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "description": "connection.model; * is the name as asked"},
+        {
+            "type": "object",
+            "properties": {
+                "target": {"type": "string", "description": "connection.model; * is the name as asked"},
+                "first_byte": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "description": "seconds until its answer begins",
+                },
+            },
+            "required": ["target"],
+            "additionalProperties": False,
+        },
+    ]
+}
 _TARGETS_SCHEMA: dict[str, Any] = {
     "anyOf": [
         {"type": "string", "description": "connection.model; * is the name as asked"},
-        {"type": "array", "items": {"type": "string"}, "minItems": 1, "description": "in turn, until one answers"},
+        {"type": "array", "items": _TARGET_SCHEMA, "minItems": 1, "description": "in turn, until one answers"},
     ]
 }
 _ROUTE_SCHEMA: dict[str, Any] = {
@@ -67,15 +91,37 @@ def _route(value: Any) -> Any:
         raise wrong("policy: expected ordered or round_robin")
     if isinstance(targets, str):
         targets = one_or_many(targets)
-    if not isinstance(targets, list | tuple) or not targets or not all(isinstance(t, str) for t in targets):
+    if isinstance(targets, dict):
+        targets = [targets]
+    if not isinstance(targets, list | tuple) or not targets or not all(isinstance(t, str | dict) for t in targets):
         raise wrong('expected "connection.model", a list of these, or {targets: [...], policy: ...}')
+    patience = tuple(_patience(target) if isinstance(target, dict) else None for target in targets)
+    targets = [target["target"] if isinstance(target, dict) else target for target in targets]
     for target in targets:
         connection, dot, model = target.partition(".")
         if not dot or not connection or not model:
             raise wrong(
                 f'"{target[:80]}" is not a target: write connection.model, or connection.* for the name as asked'
             )
-    return RouteRule(tuple(targets), policy)
+    return RouteRule(tuple(targets), policy, patience if any(patience) else ())
+
+
+def _patience(target: dict[str, Any]) -> float | None:
+    """`first_byte` of a target written as a mapping."""
+    unknown = [key for key in target if key not in ("target", "first_byte")]
+    if unknown:
+        raise wrong(f'unknown key "{unknown[0][:80]}" (a target has target and first_byte)')
+    if not isinstance(target.get("target"), str):
+        raise wrong("a target written as a mapping needs target: connection.model")
+    seconds = target.get("first_byte")
+    if isinstance(seconds, str):
+        try:
+            seconds = float(seconds)  # from a variable
+        except ValueError:
+            raise wrong("first_byte: expected a number of seconds") from None
+    if seconds is not None and (not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds > 0):
+        raise wrong("first_byte: expected a number of seconds, more than 0")
+    return seconds
 
 
 Route = Annotated[RouteRule, BeforeValidator(_route), WithJsonSchema(_ROUTE_SCHEMA)]
@@ -106,6 +152,7 @@ class GroupConfig(Strict):
     mcp: Globs = Field(
         default=(), description="MCP servers whose tools these clients see at /mcp; `tools`: those of conf/tools."
     )
+    priority: Priority = Field(default="normal", description="Before whom they are served, where a line forms.")
 
 
 class CommandsConfig(Strict):

@@ -5,7 +5,7 @@ books nothing and takes no turn, so it may be asked by anyone at any time: by re
 commands and by `openai-proxy explain`. What takes turns and books trials is `decision.begin`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -103,7 +103,7 @@ def decide(
     if not targets:
         return _nowhere(model, f"group '{caller.group}' may not use any of these connections")
     if name != model:  # the body's own name is never what an augmented model is called upstream
-        targets = tuple(Target(target.connection, target.model or name) for target in targets)
+        targets = tuple(replace(target, model=target.model or name) for target in targets)
     if model is None and endpoint.needs_model and targets[0].model is None:
         error = BadRequest("The request names no model.", param="model", code="model_required")
         return Refusal(error, "the request names no model")

@@ -91,6 +91,9 @@ def _may_relay(generation: Generation, decision: Decision) -> bool:
         if (
             type(provider) is not OpenAIProvider
             or provider.config.forward_auth
+            or target.first_byte is not None
+            or provider.config.concurrency is not None
+            or provider.config.wake is not None
             or (provider.lessons and provider.lessons.knows(target.model or decision.model))
             or not decision.native(provider.config.api_type)
         ):

@@ -21,7 +21,7 @@ from openai_proxy.exchange import Headers, Outcome, Target, UpstreamRequest, Ups
 from openai_proxy.fastpath.stream_end import error_event
 from openai_proxy.pipeline.command_notice import into_completion, into_stream
 from openai_proxy.pipeline.context import RequestContext
-from openai_proxy.pipeline.passthrough import came_to_an_end, check_answer
+from openai_proxy.pipeline.passthrough import came_to_an_end, check_answer, note_queue
 from openai_proxy.pipeline.redacting import clean_round
 from openai_proxy.prompt.assembly import newest_user_text
 from openai_proxy.server.headers import downstream_fields, lines, upstream_fields, wire_lines
@@ -55,7 +55,11 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
     model = context.augmented.models[str(decision.model)]
     state = context.state
     probe = is_probe(document)
-    deadline = Deadline(model.settings.deadline, time.monotonic, context.exchange.started)
+    exchange = context.exchange
+    deadline = Deadline(model.settings.deadline, time.monotonic, exchange.started)
+    exchange.deadline = deadline.end if deadline.limited else None
+    waking = asyncio.Event() if context.generation.upstreams.wakers else None
+    exchange.on_waking = waking.set if waking is not None else None
     if model.servers and not probe:
         missing = await state.supervisor.wait_ready(model.servers, min(SERVER_WAIT, max(0.0, deadline.for_tools())))
         context.exchange.notes.extend(f"without MCP server '{name}'" for name in missing)
@@ -86,6 +90,7 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
         observer=_Watcher(context),
         newest=newest_user_text(document["messages"]),
         started=context.exchange.started,
+        waking=waking,
         thinkers=state.workshop.thinkers,
     )
 
@@ -184,6 +189,7 @@ async def _refused(context: RequestContext, refused: UpstreamRefused) -> None:
 
 
 def _note_id(context: RequestContext, headers: Headers) -> None:
+    note_queue(context.reply, context.exchange)
     upstream = header(headers, b"x-request-id")
     name = upstream.decode("utf-8", "surrogateescape") if upstream else context.exchange.id
     context.reply.extra.append(("x-request-id", name))

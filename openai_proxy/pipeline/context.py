@@ -113,6 +113,7 @@ class RequestContext:
     def begin(self, decision: Decision) -> tuple[Target, ...]:
         """The targets in the order in which they are to be asked. Raises UpstreamError; see `decision.begin`."""
         if not self.targets:
+            self.exchange.priority = self.generation.priority(self.exchange.caller.group, decision.model)
             try:
                 self.targets = begin(decision, self.generation.upstreams)
             except UpstreamError as error:

@@ -21,6 +21,7 @@ from openai_proxy.exchange import Caller, Exchange, Outcome, new_request_id
 from openai_proxy.fastpath.handover import Handover
 from openai_proxy.pipeline import models, order
 from openai_proxy.pipeline.context import RequestContext
+from openai_proxy.pipeline.passthrough import note_queue
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import Running, State
 from openai_proxy.server.connection import check_head, is_read, take_handover
@@ -203,6 +204,8 @@ class Dispatcher:
 def _trace(reply: Reply, exchange: Exchange, error: ProxyError | None = None) -> None:
     if reply.started:
         return
+    if all(name != "x-proxy-queued" for name, _ in reply.extra):
+        note_queue(reply, exchange)
     if all(name != "x-request-id" for name, _ in reply.extra):
         reply.extra.append(("x-request-id", exchange.id))
     if (tries := exchange.tries or len(exchange.attempts)) > 1:

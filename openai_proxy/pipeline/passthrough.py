@@ -154,8 +154,15 @@ async def end_with_error(
     return True
 
 
+def note_queue(reply: Reply, exchange: Exchange) -> None:
+    """Say how long the request has waited in line, if it has."""
+    if exchange.queued:
+        reply.extra.append(("x-proxy-queued", f"{exchange.queued:.3f}"))
+
+
 def add_trace(reply: Reply, exchange: Exchange, *, upstream_id: bool) -> None:
     """Our fields on an upstream's answer: a request id where it has none, and what was tried."""
+    note_queue(reply, exchange)
     if not upstream_id:
         reply.extra.append(("x-request-id", exchange.id))
     if len(exchange.attempts) > 1:

@@ -6,7 +6,7 @@ rules from top to bottom, then the default connection.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase, translate
 
 from openai_proxy.config.connection import ConnectionConfig
@@ -86,7 +86,11 @@ class Router:
         if number is None:
             return self._to_default(model)
         pattern, rule = self._rules[number]
-        targets = tuple(t for text in rule.targets if (t := self._parse(text, model)) is not None)
+        targets = tuple(
+            replace(target, first_byte=rule.first_byte(number)) if rule.patience else target
+            for number, text in enumerate(rule.targets)
+            if (target := self._parse(text, model)) is not None
+        )
         return Route(targets, rule.policy, f"rule '{pattern}'")
 
     def why(self, model: str) -> list[tuple[str, str]]:

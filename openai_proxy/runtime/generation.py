@@ -16,18 +16,21 @@ from openai_proxy.auth.validators import Validator
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.snapshot import Snapshot
+from openai_proxy.exchange import NORMAL, PRIORITIES
 from openai_proxy.routing.router import Router
 from openai_proxy.runtime.leases import Lease
 from openai_proxy.transforms.commands.mark import Mark
 from openai_proxy.transforms.params import NONE, Rules
 from openai_proxy.upstream.health import Health, Upstreams
 from openai_proxy.upstream.provider import Provider
+from openai_proxy.upstream.queue import Lines, Publish, unheard
 
 DEFAULT_TAG: Final = ":latest"
 """What Ollama puts behind a model's name that has no tag of its own."""
 
 if TYPE_CHECKING:  # imported at run time only where there is a model (see runtime.augmented)
     from openai_proxy.runtime.augmented_models import AugmentedModels
+    from openai_proxy.upstream.wake import Waker
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,23 @@ class Generation:
         augmented = self.snapshot.models.get(model) if model is not None else None
         return rules.refined(augmented.params) if augmented is not None else rules
 
+    def priority(self, group: str | None, model: str | None) -> int:
+        """The priority of a request: the model's or the group's, whichever is higher."""
+        named = [g.priority for g in (self.config.groups.get(group or ""),) if g is not None]
+        augmented = self.snapshot.models.get(model) if model is not None else None
+        named += [augmented.priority] if augmented is not None else []
+        return min((PRIORITIES[name] for name in named), default=NORMAL)
+
+
+def _wakers(config: ProxyConfig, publish: Publish) -> Mapping[str, "Waker"]:
+    """What wakes the machines of connections, where one is configured to sleep."""
+    asleep = {name: c.wake for name, c in config.connections.items() if c.wake is not None}
+    if not asleep:
+        return {}
+    from openai_proxy.upstream.wake import Waker
+
+    return {name: Waker(name, wake, publish) for name, wake in asleep.items()}
+
 
 def build(
     number: int,
@@ -74,6 +94,8 @@ def build(
     health: Health,
     augmented: "AugmentedModels | None" = None,
     validator: Validator | None = None,
+    lines: Lines | None = None,
+    publish: Publish = unheard,
 ) -> Generation:
     """Compile `snapshot`. Everything that can fail fails here, before anything is swapped."""
     config = snapshot.proxy
@@ -104,5 +126,7 @@ def build(
             retries={name: c.max_retries for name, c in config.connections.items()},
             keys={name: tuple(c.api_keys) for name, c in config.connections.items()},
             health=health,
+            lines=lines or Lines(),
+            wakers=_wakers(config, publish),
         ),
     )

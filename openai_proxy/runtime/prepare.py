@@ -88,7 +88,7 @@ def make(state: State, prepared: Prepared) -> Generation:
     trouble = list(_configure_records(state, snapshot))
     given = state.settings.validator
     validator = Validator("validator", "", given) if given is not None else _validator(snapshot, previous, trouble)
-    generation = build(number, snapshot, providers, state.health, augmented, validator)
+    generation = build(number, snapshot, providers, state.health, augmented, validator, state.lines, state.publish)
     return replace(generation, problems=(*generation.problems, *trouble)) if trouble else generation
 
 
@@ -128,6 +128,7 @@ def adopt(state: State, generation: Generation) -> None:
         state.health.forget(name)
     state.providers.adopt(snapshot.proxy.connections, providers)
     state.leases.hold(generation.lease, providers.values())
+    state.lines.follow({name: c.concurrency for name, c in snapshot.proxy.connections.items()})
     state.governor.follow(snapshot.proxy.limits.storage)
     state.generation = generation
     state.records.lines.labels = state.health.keys.names = names_of_keys(snapshot)

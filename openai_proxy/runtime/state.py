@@ -27,6 +27,7 @@ from openai_proxy.transforms.sessions import Sessions
 from openai_proxy.upstream.factory import Providers
 from openai_proxy.upstream.health import Health
 from openai_proxy.upstream.lessons import LessonTable
+from openai_proxy.upstream.queue import Lines
 
 if TYPE_CHECKING:  # each is imported when the first model or MCP server is configured
     from openai_proxy.agent.store import TurnStore
@@ -119,6 +120,7 @@ class State:
         self.draining = False
         self.events = self.records.events
         self.publish = self.events.publish
+        self.lines = Lines(self.publish)
         self.manager = ServiceManager()
         self.leases = Leases(loop)
         self.reloads: Reloading

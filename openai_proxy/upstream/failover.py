@@ -11,7 +11,9 @@
 
 Another key or target is asked at once; the same one after what it asks for (Retry-After up to MAX_WAIT), else after
 0.5 s doubling to 8 s, half of it jitter. Past FAILOVER_TIME nothing is waited for any more: every target that is left
-is asked once. A body that is being streamed can be sent once, so it is never tried again after its first byte.
+is asked once; nor is anything waited for beyond the deadline of a turn. A machine that sleeps is woken and waited for
+(`wake`) before its target counts as unreachable. A body that is being streamed can be sent once, so it is never tried
+again after its first byte.
 
 A provider that answers 200 and then an error as its first event is not tried again: to see that, the head of every
 answer would have to wait for the first event, and contract §3 promises bytes as they come.
@@ -23,6 +25,7 @@ import time
 from collections.abc import Callable
 
 from openai_proxy.errors import (
+    DeadlineExceeded,
     ProxyError,
     UpstreamAuthError,
     UpstreamError,
@@ -30,12 +33,14 @@ from openai_proxy.errors import (
     UpstreamTLSError,
     UpstreamUnreachable,
 )
-from openai_proxy.exchange import Attempt, Exchange, Target, UpstreamRequest
+from openai_proxy.exchange import HIGH, Attempt, Exchange, Target, UpstreamRequest
 from openai_proxy.secrets import key_id
 from openai_proxy.upstream.health import Health, Opened, Upstreams
 from openai_proxy.upstream.learning import REFUSALS as LESSON_STATUSES
 from openai_proxy.upstream.learning import Reconsiders
 from openai_proxy.upstream.refusals import CURIOSITY, PATIENCE, Peeked, body_says, is_moderation, retry_after, said
+from openai_proxy.upstream.sending import send
+from openai_proxy.upstream.wake import is_asleep
 
 REFUSALS = frozenset({401, 402, 403, 429})
 RETRYABLE = frozenset({408, 409, 429, *range(500, 600)})
@@ -133,10 +138,10 @@ class _Attempts:
             key = None
         while True:
             try:
-                opened = await self._answer(target, request, keys, used, key)
+                opened = await self._awake(target, request, keys, used, key, last=last)
             except UpstreamError as error:
                 self._error = error
-                if blames(error):
+                if blames(error) and not (target.connection in self._upstreams.wakers and is_asleep(error)):
                     self._health.record_failure(target, model, error)
                 if not _may_move_on(error, request, self._exchange):
                     raise
@@ -174,8 +179,13 @@ class _Attempts:
                 return None
             left -= 1
             key = opened.key
-            jittered = pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
-            await asyncio.sleep(wait if wait is not None else jittered)
+            if wait is None:
+                wait = pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+            if not self._exchange.has_time_for(wait):
+                if last:
+                    raise DeadlineExceeded("The answer took too long.", cause="no time was left to ask again")
+                return None
+            await asyncio.sleep(wait)
             pause = min(pause * 2, MAX_PAUSE)
 
     def _report(self, target: Target, status: int) -> None:
@@ -212,6 +222,28 @@ class _Attempts:
         self._health.keys.refused(opened.target.connection, key, status, wait, money=money, why=said(body))
         return wait if not money else None
 
+    async def _awake(
+        self,
+        target: Target,
+        request: UpstreamRequest,
+        keys: tuple[str, ...],
+        used: set[str],
+        key: str | None,
+        *,
+        last: bool,
+    ) -> Opened:
+        """`_answer`, after waiting for the target's machine to wake up where it sleeps."""
+        waker = self._upstreams.wakers.get(target.connection)
+        try:
+            return await self._answer(target, request, keys, used, key)
+        except UpstreamError as error:
+            if waker is None or not is_asleep(error):
+                raise
+            if self._exchange.priority == HIGH and not last:
+                waker.call()  # for the next one: this one asks the next target at once
+                raise
+        return await waker.wait_for(self._exchange, lambda: self._answer(target, request, keys, used, key))
+
     async def _answer(
         self, target: Target, request: UpstreamRequest, keys: tuple[str, ...], used: set[str], key: str | None
     ) -> Opened:
@@ -238,7 +270,7 @@ class _Attempts:
         exchange.upstream_model = target.model or exchange.model
         started = time.monotonic()
         try:
-            response = await provider.send(request, key)
+            response = await send(self._upstreams, target, request, key, exchange)
         except ProxyError as error:
             attempt.failed(error)
             raise

@@ -13,13 +13,17 @@ Lives as long as the process. While all is well a request pays two comparisons (
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 from openai_proxy.errors import UpstreamError
 from openai_proxy.exchange import Target, UpstreamResponse
 from openai_proxy.upstream.keyring import KeyRing
 from openai_proxy.upstream.provider import Provider
+from openai_proxy.upstream.queue import Lines
+
+if TYPE_CHECKING:
+    from openai_proxy.upstream.wake import Waker
 
 log = logging.getLogger(__name__)
 
@@ -175,3 +179,5 @@ class Upstreams:
     retries: Mapping[str, int]
     keys: Mapping[str, tuple[str, ...]]
     health: Health
+    lines: Lines = field(default_factory=Lines)
+    wakers: "Mapping[str, Waker]" = field(default_factory=dict)  # machines that may sleep, by connection

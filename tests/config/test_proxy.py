@@ -45,6 +45,9 @@ def test_a_connection_is_made_whole(house: House) -> None:
         ("a.*", RouteRule(("a.*",))),
         ("[a.x/y.z, b.*]", RouteRule(("a.x/y.z", "b.*"))),
         ("{targets: b.*, policy: round_robin}", RouteRule(("b.*",), "round_robin")),
+        ("[{target: a.*, first_byte: 4}, b.*]", RouteRule(("a.*", "b.*"), patience=(4, None))),
+        ("{targets: {target: a.*, first_byte: '1.5'}}", RouteRule(("a.*",), patience=(1.5,))),
+        ("[{target: a.*}, b.*]", RouteRule(("a.*", "b.*"))),
     ],
 )
 def test_a_route_has_three_forms(house: House, written: str, rule: RouteRule) -> None:
@@ -60,6 +63,38 @@ def test_an_unknown_key_is_told_with_its_place_and_the_nearest_right_one(house: 
         (3, 5, 'unknown key "api_bsae" in connections.a (did you mean "api_base"?)'),
         (4, 1, 'unknown key "prot" (did you mean "port"?)'),
     ]
+
+
+VOICE_WRONG = [
+    ("connections:\n  a: {wake: {mac: 'aa:bb:cc'}}", '2:19: connections.a.wake.mac: "aa:bb:cc" is not a MAC address'),
+    ("connections:\n  a: {wake: {wait: 3}}", '2:13: "mac" is missing'),
+    (
+        "connections:\n  a: {wake: {mac: 'aabbccddeeff', broadcast: everyone}}",
+        '2:46: connections.a.wake.broadcast: "everyone" is not an IPv4 address',
+    ),
+    ("connections:\n  a: {concurrency: 0}", "2:20: connections.a.concurrency: input should be greater than or equal"),
+    ("groups:\n  g: {priority: urgent}", "2:17: groups.g.priority: expected high, normal or low"),
+    ("routing:\n  x: [{target: a.b, first_bite: 3}]", "2:6: routing.x: unknown key "first_bite" (a target has target and first_byte)"),
+    ("routing:\n  x: [{target: a.b, first_byte: 0}]", "2:6: routing.x: first_byte: expected a number of seconds, more than 0"),
+    ("routing:\n  x: [{first_byte: 3}]", "2:6: routing.x: a target written as a mapping needs target"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), VOICE_WRONG, ids=[row[0] for row in VOICE_WRONG])
+def test_what_is_wrong_with_waiting_is_told_at_its_place(house: House, text: str, words: str) -> None:
+    house.write("proxy.yaml", text + "\n")
+    with pytest.raises(ConfigError) as error:
+        house.load()
+    [problem] = error.value.problems
+    assert str(problem).partition("proxy.yaml:")[2].startswith(words)
+
+
+def test_a_mac_address_may_be_written_in_three_ways(house: House) -> None:
+    for written in ("AA-BB-CC-00-11-2f", "aabbcc00112F", "'aa:bb:cc:00:11:2f'"):
+        house.write("proxy.yaml", f"connections:\n  a: {{wake: {{mac: {written}}}}}\n")
+        wake = house.load().proxy.connections["a"].wake
+        assert wake is not None
+        assert (wake.mac, wake.broadcast, wake.port, wake.wait) == ("aa:bb:cc:00:11:2f", "255.255.255.255", 9, 120)
 
 
 def test_the_credential_in_a_header_is_a_secret_by_itself(house: House) -> None:

@@ -103,6 +103,7 @@ class Express:
             or exchange.first_byte is None
             or exchange.ended is None
             or len(exchange.attempts) > 1
+            or exchange.queued
         ):
             return False
         try:

@@ -93,6 +93,7 @@ class RequestFacts:
             "reason": self.why,
             "first_word_seconds": _seconds(exchange, exchange.first_byte),
             "seconds": _seconds(exchange, exchange.ended),
+            "queued_seconds": round(exchange.queued, 3) or None,
             "input_tokens": tokens.input if tokens.total else None,
             "output_tokens": tokens.output if tokens.total else None,
             "attempts": [attempt.told() for attempt in exchange.attempts] if self._tried else None,

@@ -137,6 +137,8 @@ class ChatLog:
         record["connection"] = exchange.connection
         if exchange.upstream_model is not None and exchange.upstream_model != exchange.model:
             record["upstream_model"] = exchange.upstream_model
+        if exchange.queued:
+            record["queued_ms"] = round(exchange.queued * 1000, 1)
         if len(exchange.attempts) > 1 or any(attempt.cause for attempt in exchange.attempts):
             record["attempts"] = [attempt.told() for attempt in exchange.attempts]
         if work.answer.malformed:
