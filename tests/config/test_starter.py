@@ -47,7 +47,7 @@ def test_what_is_commented_out_is_sound_too(house: House) -> None:
     snapshot = house.load(OPENROUTER_API_KEY="k-one", ANTHROPIC_API_KEY="k-two")
     assert snapshot.problems == ()
     assert set(snapshot.proxy.connections) == {"openrouter", "anthropic", "ollama"}
-    assert set(snapshot.proxy.routing) == {"claude*", "fast", "smart", "*"}
+    assert set(snapshot.proxy.routing) == {"claude*", "fast", "quick", "smart", "*"}
 
 
 @pytest.mark.parametrize(
