@@ -42,6 +42,7 @@ class Dispatcher:
         self._state = state
         self._local = local
         self._prefix = prefix
+        self._models = models.ModelLists(state)
         self._gateway: Gateway | None = None
 
     async def __call__(self, request: BaseRequest) -> StreamResponse:
@@ -154,15 +155,12 @@ class Dispatcher:
             if len(state.running) >= generation.config.limits.max_concurrent_requests:
                 raise Overloaded("The proxy is busy. Try again in a moment.", headers={"Retry-After": "1"})
             state.enter(Running(exchange, generation, task.cancel))
-            if request.method in ("GET", "HEAD") and endpoint.name in ("models", "model"):
+            limits = generation.config.limits
+            body = RequestBody(request, reply, int(limits.max_body_mb * 2**20), limits.body_idle_seconds)
+            if models.serves(request.method, endpoint):
                 reply.extra.append(("x-request-id", exchange.id))
-                if endpoint.name == "models":
-                    await models.list_models(state, generation, caller, reply)
-                else:
-                    await models.show_model(state, generation, caller, reply, endpoint.path[len("/models/") :])
+                await self._models.serve(generation, caller, endpoint, request, query, body, reply)
             else:
-                limits = generation.config.limits
-                body = RequestBody(request, reply, int(limits.max_body_mb * 2**20), limits.body_idle_seconds)
                 if handover is not None:
                     body.taken = handover.body
                 context = RequestContext(state, generation, request, reply, exchange, body, query, entry)

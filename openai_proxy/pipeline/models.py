@@ -1,36 +1,172 @@
-"""`GET /v1/models` and `/v1/models/{id}`: what this caller may ask for, from memory."""
+"""What this caller may ask for, in the shapes of the APIs that have a list: from memory, in milliseconds.
 
-from urllib.parse import unquote
+GET /v1/models, /v1/models/{id}           OpenAI's; Anthropic's with `anthropic-version`, Google's with its key header,
+                                          the catalog of Codex with `?client_version=`
+GET /v1beta/models, /v1beta/models/{id}   Google's
+/api/tags, /api/show, /api/ps, /api/version   Ollama's
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote
 
 import orjson
+from aiohttp.web_request import BaseRequest
 
+from openai_proxy.auth.credentials import GOOGLE_KEY
 from openai_proxy.decision.visible import may_ask, visible_models
-from openai_proxy.errors import unknown_model
+from openai_proxy.dialects.model_lists import anthropic, codex, gemini, ollama, openai
+from openai_proxy.dialects.model_lists.cards import ModelCard, card_of
+from openai_proxy.endpoints import Endpoint
+from openai_proxy.errors import BadRequest, unknown_model
 from openai_proxy.exchange import Caller
+from openai_proxy.protocols.json_members import parse_object
 from openai_proxy.routing.listing import model_object
-from openai_proxy.runtime.generation import Generation
+from openai_proxy.runtime.generation import DEFAULT_TAG, Generation
 from openai_proxy.runtime.state import State
 from openai_proxy.server.reply import Reply
+from openai_proxy.server.request_body import RequestBody
+
+OLLAMA_VERSION: Final = "0.18.3"
+"""What is told to clients that ask whether this Ollama is new enough: three numbers, or VS Code refuses it."""
+
+_LOADED: Final = timedelta(minutes=5)  # how long a model that is in use is said to stay loaded: Ollama's default
+_KEPT: Final = 64  # lists kept ready: of several groups, in several shapes
+
+Cards = tuple[ModelCard, ...]
 
 
-async def list_models(state: State, generation: Generation, caller: Caller, reply: Reply) -> None:
-    """The list."""
-    models = await visible_models(state, generation, caller)
-    await reply.send(200, orjson.dumps({"object": "list", "data": models}))
+def serves(method: str, endpoint: Endpoint) -> bool:
+    """True if this is a question about models."""
+    return endpoint.lists or (method in ("GET", "HEAD") and endpoint.name in ("models", "model"))
 
 
-async def show_model(state: State, generation: Generation, caller: Caller, reply: Reply, raw_id: str) -> None:
-    """One model; ids contain slashes. Raises NotFound for what nobody offers.
+class ModelLists:
+    """The lists of a daemon, kept ready as long as neither its configuration nor what the upstreams offer changes."""
 
-    `connection:model` may be asked for past all rules, so it is shown too, listed or not.
-    """
-    wanted = unquote(raw_id)
-    for model in await visible_models(state, generation, caller):
-        if model["id"] == wanted:
-            await reply.send(200, orjson.dumps(model))
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._cards: dict[tuple[Any, ...], Cards] = {}
+        self._bodies: dict[tuple[Any, ...], bytes] = {}
+
+    async def serve(
+        self,
+        generation: Generation,
+        caller: Caller,
+        endpoint: Endpoint,
+        request: BaseRequest,
+        query: str,
+        body: RequestBody,
+        reply: Reply,
+    ) -> None:
+        """Answer a question about models. Raises NotFound for a model that does not exist, or not for this caller."""
+        name = endpoint.name
+        if name == "ollama/version":
+            await reply.send(200, orjson.dumps({"version": OLLAMA_VERSION}))
             return
-    connection, _, name = wanted.partition(":")
-    known = state.catalog.find(connection, name) if connection in generation.config.connections else None
-    if known is None or not may_ask(generation, caller, wanted):
-        raise unknown_model(wanted)
-    await reply.send(200, orjson.dumps(model_object(wanted, known)))
+        key, cards = await self._known(generation, caller)
+        if name == "ollama/show":
+            wanted = _named(parse_object(await body.whole()))
+            bare = generation.untagged(wanted)
+            tagged = next((card for card in cards if card.id in (wanted, bare + DEFAULT_TAG)), None)
+            answer = orjson.dumps(ollama.shown(tagged or self._find(generation, caller, cards, bare)))
+        elif name == "ollama/ps":
+            answer = orjson.dumps(ollama.loaded(self._in_use(cards), _in(_LOADED)))
+        elif name == "ollama/tags":
+            answer = self._ready((*key, name), lambda: ollama.listed(cards))
+        else:
+            answer = self._of_v1(generation, caller, endpoint, request, query, key, cards)
+        await reply.send(200, answer)
+
+    def _of_v1(
+        self,
+        generation: Generation,
+        caller: Caller,
+        endpoint: Endpoint,
+        request: BaseRequest,
+        query: str,
+        key: tuple[Any, ...],
+        cards: Cards,
+    ) -> bytes:
+        asked = dict(parse_qsl(query, keep_blank_values=True))
+        headers = request.headers
+        google = endpoint.dialect == "gemini" or GOOGLE_KEY in headers
+        if endpoint.name in ("model", "gemini model"):
+            card = self._find(generation, caller, cards, unquote(endpoint.path[len("/models/") :]))
+            one = gemini.one if google else anthropic.one if "anthropic-version" in headers else openai.one
+            return orjson.dumps(one(card))
+        if google:
+            page = (asked.get("pageSize", ""), asked.get("pageToken", ""))
+            return self._ready((*key, "gemini", *page), lambda: gemini.listed(cards, asked))
+        if "anthropic-version" in headers:
+            page = (asked.get("limit", ""), asked.get("after_id", "") + "\0" + asked.get("before_id", ""))
+            return self._ready((*key, "anthropic", *page), lambda: anthropic.listed(cards, asked))
+        if "client_version" in asked:
+            return self._ready((*key, "codex"), lambda: codex.listed(cards))
+        return self._ready((*key, "openai"), lambda: openai.listed(cards))
+
+    async def _known(self, generation: Generation, caller: Caller) -> tuple[tuple[Any, ...], Cards]:
+        """(what the list depends on, the cards of the models that `caller` may use)."""
+        catalog = self._state.catalog
+        offered = await catalog.models()
+        group = caller.group if generation.access.restricts(caller) else ""
+        key = (generation.number, catalog.version, group)
+        cards = self._cards.get(key)
+        if cards is None:
+            entries = await visible_models(self._state, generation, caller)
+            cards = tuple(card_of(entry, _upstream(generation, offered, entry["id"])) for entry in entries)
+            if len(self._cards) >= _KEPT:
+                self._cards.clear()
+            self._cards[key] = cards
+        return key, cards
+
+    def _ready(self, key: tuple[Any, ...], make: Callable[[], dict[str, Any]]) -> bytes:
+        body = self._bodies.get(key)
+        if body is None:
+            if len(self._bodies) >= _KEPT:
+                self._bodies.clear()
+            body = self._bodies[key] = orjson.dumps(make())
+        return body
+
+    def _find(self, generation: Generation, caller: Caller, cards: Cards, wanted: str) -> ModelCard:
+        """The card of one model; `connection:model` may be asked for past all rules, so it is shown, listed or not."""
+        for card in cards:
+            if card.id == wanted:
+                return card
+        connection, _, name = wanted.partition(":")
+        known = None
+        if connection in generation.config.connections:
+            known = self._state.catalog.find(connection, name)
+        if known is None or not may_ask(generation, caller, wanted):
+            raise unknown_model(wanted)
+        return card_of(model_object(wanted, known))
+
+    def _in_use(self, cards: Cards) -> Sequence[ModelCard]:
+        """The models that are being asked at this moment."""
+        asked = {running.exchange.model for running in tuple(self._state.running.values())}
+        return [card for card in cards if card.id in asked]
+
+
+def _upstream(generation: Generation, offered: dict[str, list[dict[str, Any]]], name: str) -> dict[str, Any] | None:
+    """What is known of the upstream model of an augmented one; None for any other model."""
+    augmented = generation.snapshot.models.get(name)
+    if augmented is None:
+        return None
+    route = generation.router.resolve(augmented.upstream_model)
+    if route is None or not route.targets:
+        return {}
+    target = route.targets[0]
+    model = target.model or augmented.upstream_model
+    return next((entry for entry in offered.get(target.connection, ()) if entry.get("id") == model), {})
+
+
+def _named(document: dict[str, Any]) -> str:
+    name = document.get("model") or document.get("name")
+    if not isinstance(name, str) or not name:
+        raise BadRequest("model is required", param="model")
+    return name
+
+
+def _in(time: timedelta) -> str:
+    return (datetime.now(UTC) + time).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -51,6 +51,7 @@ class Catalog:
         self._keeper: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._saving = threading.Lock()
+        self.version = 0  # counts the changes of what is known
 
     def follow(self, fetchers: Mapping[str, Fetch], changed: frozenset[str] = frozenset()) -> None:
         """From now on list these connections; those in `changed` are asked anew."""
@@ -64,6 +65,7 @@ class Catalog:
             elif name in changed:
                 listing.due = 0.0
             listing.fetch = fetch
+        self.version += 1
         if self._keeper is None:
             self._keeper = spawn(self._keep(), name="model catalog")
         self._wake.set()
@@ -127,6 +129,7 @@ class Catalog:
             listing.due = time.monotonic() + REFRESH
             if models != listing.models:
                 listing.models = models
+                self.version += 1
                 await asyncio.get_running_loop().run_in_executor(None, self._store)
         finally:
             listing.answered.set()
