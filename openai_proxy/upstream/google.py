@@ -19,7 +19,7 @@ from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse, he
 from openai_proxy.protocols.json_members import edit, parse_object
 from openai_proxy.upstream.answers import error_text, inflater
 from openai_proxy.upstream.inprocess import BytesResponse, ConvertedResponse, collect, error_response
-from openai_proxy.upstream.lessons import MAX_LESSONS, ConnectionLessons, LessonTable
+from openai_proxy.upstream.lessons import MAX_LESSONS, ConnectionLessons, LessonTable, with_lesson
 from openai_proxy.upstream.refusals import must_list
 from openai_proxy.upstream.translating import (
     MAX_BODY,
@@ -93,23 +93,27 @@ class GoogleProvider:
         data = await collect(request.body, MAX_BODY)
         chat = await parsed(data)
         model = str(chat.get("model")).removeprefix(PREFIX)
+        known = tried = self._lessons.of(model)
         fresh_signatures = False
         left = MAX_LESSONS
         while True:
-            edits = adapt(chat, self._lessons.of(model), self._signatures, fresh_signatures=fresh_signatures)
+            edits = adapt(chat, tried, self._signatures, fresh_signatures=fresh_signatures)
             response = await self._attempt(request, key, data, edits)
             if response.status != 400 or left == 0:
                 break
             left -= 1
             body = await error_text(response)
             lesson = lesson_from(response.status, unwrap_error(body)[0], edits.applied(chat))
-            if lesson is not None and self._lessons.learn(model, lesson):
+            if lesson is not None and (more := with_lesson(tried, lesson)) != tried:
+                tried = more
                 continue
             if fresh_signatures or "messages" not in chat or _BAD_SIGNATURE.search(_message_of(body)) is None:
                 return self._error(response, body, edits.dropped)
             fresh_signatures = True
         if response.status >= 400:
             return await self._failed(response, edits.dropped)
+        if tried is not known:
+            self._lessons.learn(model, tried)
         self._dropped.note(edits.dropped)
         return await self._repaired(response, dropped_header(edits.dropped))
 

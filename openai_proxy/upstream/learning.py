@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final, Protocol, runtime_checkable
 
+from openai_proxy.dialects.base import Lesson, Lessons
 from openai_proxy.errors import ProxyError
 from openai_proxy.exchange import UpstreamRequest, UpstreamResponse
-from openai_proxy.upstream.lessons import MAX_LESSONS, ConnectionLessons
+from openai_proxy.upstream.lessons import MAX_LESSONS, ConnectionLessons, with_lesson
 
 CHAT: Final = "/chat/completions"
 REFUSALS: Final = frozenset({400, 404, 422})
@@ -40,8 +41,8 @@ class Learning:
     async def ask(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
         """The answer to a chat request."""
         dropped: list[str] = []
-        if self._lessons and isinstance(request.body, bytes):
-            request, dropped = self._shaped(request)
+        if self._lessons and (document := _document(request)) is not None:
+            request, dropped = _shaped(request, document, self._lessons.of(_model(document)))
         response = await self._send(request, key)
         if response.status in REFUSALS:
             return await self.reconsider(request, response, key, dropped)
@@ -55,6 +56,7 @@ class Learning:
         from openai_proxy.upstream.refusals import Peeked
 
         dropped = dropped or []
+        tried = Lessons()
         for _ in range(MAX_LESSONS):
             document = _document(request)
             if response.status not in REFUSALS or document is None:
@@ -64,29 +66,36 @@ class Learning:
             lesson = lesson_from(peeked.status, await peeked.peek(), document)
             if lesson is None:
                 break
-            self._lessons.learn(str(document.get("model")), lesson)
-            again, more = self._shaped(request)
+            if lesson.api is not None or lesson.tools_api is not None:
+                self._lessons.learn(_model(document), lesson)  # asking again by this API is of no use
+                break
+            tried = with_lesson(tried, lesson)
+            again, more = _shaped(request, document, tried)
             if again is request:
                 break
             peeked.close()
             request, dropped = again, [*dropped, *more]
             response = await self._send(request, key)
+            if response.status < 300:
+                self._lessons.learn(_model(document), tried)
         return _told(response, dropped)
 
-    def _shaped(self, request: UpstreamRequest) -> tuple[UpstreamRequest, list[str]]:
-        """`request` as its model takes it, itself if it is so already; what of it was left out."""
-        from openai_proxy.dialects.chat.write_request import learnt
-        from openai_proxy.protocols.json_members import edit
 
-        document = _document(request)
-        if document is None:
-            return request, []
-        edits = learnt(document, self._lessons.of(str(document.get("model"))))
-        if not edits:
-            return request, []
-        assert isinstance(request.body, bytes)
-        body = edit(request.body, edits.as_json(), edits.remove)
-        return replace(request, body=body, length=None, document=None), edits.dropped
+def _model(document: dict[str, Any]) -> str:
+    return str(document.get("model"))
+
+
+def _shaped(request: UpstreamRequest, document: dict[str, Any], lessons: Lesson) -> tuple[UpstreamRequest, list[str]]:
+    """`request` as a model with these `lessons` takes it, itself if it is so already; what of it was left out."""
+    from openai_proxy.dialects.chat.write_request import learnt
+    from openai_proxy.protocols.json_members import edit
+
+    edits = learnt(document, lessons)
+    if not edits:
+        return request, []
+    assert isinstance(request.body, bytes)
+    body = edit(request.body, edits.as_json(), edits.remove)
+    return replace(request, body=body, length=None, document=None), edits.dropped
 
 
 def _document(request: UpstreamRequest) -> dict[str, Any] | None:

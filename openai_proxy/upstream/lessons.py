@@ -28,6 +28,21 @@ log = logging.getLogger(__name__)
 _NOTHING: Final = Lessons()
 
 
+def with_lesson(known: Lessons, lesson: Lesson) -> Lessons:
+    """`known` and what `lesson` adds."""
+    return replace(
+        known,
+        refused=known.refused | lesson.refused,
+        renamed={**known.renamed, **lesson.renamed},
+        lengths={**known.lengths, **lesson.lengths},
+        roles={**known.roles, **lesson.roles},
+        schema=lesson.schema or known.schema,
+        max_output_tokens=lesson.max_output_tokens or known.max_output_tokens,
+        api=lesson.api or known.api,
+        tools_api=lesson.tools_api or known.tools_api,
+    )
+
+
 class ConnectionLessons:
     """What is known of the models of one connection, and of its server."""
 
@@ -57,19 +72,13 @@ class ConnectionLessons:
         return known[1]
 
     def learn(self, model: str, lesson: Lesson) -> bool:
-        """Add what a refusal taught; True if it was new."""
+        """Add what a refusal taught; True if it was new.
+
+        Call it once the question was answered without what was refused: an error may quote the caller, and what one
+        caller writes must not change what another one gets.
+        """
         known = self.of(model)
-        more = replace(
-            known,
-            refused=known.refused | lesson.refused,
-            renamed={**known.renamed, **lesson.renamed},
-            lengths={**known.lengths, **lesson.lengths},
-            roles={**known.roles, **lesson.roles},
-            schema=lesson.schema or known.schema,
-            max_output_tokens=lesson.max_output_tokens or known.max_output_tokens,
-            api=lesson.api or known.api,
-            tools_api=lesson.tools_api or known.tools_api,
-        )
+        more = with_lesson(known, lesson)
         if more == known or len(more.refused) + len(more.renamed) > MAX_MEMBERS:
             return False
         self._models.pop(model, None)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from openai_proxy.dialects import json_text
-from openai_proxy.dialects.base import AnswerReader, Chunk, Lesson, OutgoingRequest, ProviderDialect, Teaching
+from openai_proxy.dialects.base import AnswerReader, Chunk, Lesson, Lessons, OutgoingRequest, ProviderDialect, Teaching
 from openai_proxy.dialects.chat.dialect import asks_for_usage
 from openai_proxy.dialects.chat.write_answer import ChatWriter
 from openai_proxy.dialects.chat.write_request import learnt
@@ -17,7 +17,7 @@ from openai_proxy.dialects.lessons import lesson_from
 from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse
 from openai_proxy.upstream.answers import ChunkSource, error_text, whole
 from openai_proxy.upstream.inprocess import SSE_HEADERS, BytesResponse, rest_of
-from openai_proxy.upstream.lessons import MAX_LESSONS, ConnectionLessons
+from openai_proxy.upstream.lessons import MAX_LESSONS, ConnectionLessons, with_lesson
 from openai_proxy.upstream.translating import (
     DroppedLog,
     body_headers,
@@ -48,22 +48,28 @@ class Translator:
         `request.headers` go up as they are, but for the body's own; `entry` is the model's in the provider's list.
         Raises BadRequest for what cannot be said, and the UpstreamError family.
         """
+        model = str(chat.get("model"))
+        known = tried = self._lessons.of(model)
         left = MAX_LESSONS
         while True:
-            question = self._question(chat, entry)
+            question = self._question(chat, tried, entry)
             response = await send(_as_request(request, question))
             if response.status < 300:
                 break
             body = await error_text(response)
             error = self._dialect.read_answer(question).error(response.status, body)
             left -= 1
-            if left < 0 or not self._learnt(question, response.status, body, error):
+            lesson = self._lesson(question, response.status, body, error)
+            more = with_lesson(tried, lesson) if lesson is not None else tried
+            if left < 0 or more == tried:
                 return self._refused(response, error, question)
+            tried = more
+        if tried is not known:
+            self._lessons.learn(model, tried)
         self._dropped.note(question.dropped)
         return await self._answer(response, question, chat)
 
-    def _question(self, chat: dict[str, Any], entry: dict[str, Any] | None) -> OutgoingRequest:
-        known = self._lessons.of(str(chat.get("model")))
+    def _question(self, chat: dict[str, Any], known: Lessons, entry: dict[str, Any] | None) -> OutgoingRequest:
         question = self._dialect.write_request(chat, replace(known, entry=entry) if entry is not None else known)
         edits = learnt(question.body, known)  # what the dialect derives may be refused as well
         if edits:
@@ -71,13 +77,10 @@ class Translator:
             question = replace(question, body=edits.applied(question.body), dropped=dropped)
         return question
 
-    def _learnt(self, question: OutgoingRequest, status: int, body: bytes, error: dict[str, Any]) -> bool:
-        """True if the refusal taught something, so that asking again makes sense."""
-        lesson: Lesson | None = None
-        if isinstance(self._dialect, Teaching):
-            lesson = self._dialect.lesson(question, status, error)
-        lesson = lesson or lesson_from(status, body, question.body)
-        return lesson is not None and self._lessons.learn(str(question.body.get("model")), lesson)
+    def _lesson(self, question: OutgoingRequest, status: int, body: bytes, error: dict[str, Any]) -> Lesson | None:
+        """What the refusal teaches, so that asking again makes sense."""
+        lesson = self._dialect.lesson(question, status, error) if isinstance(self._dialect, Teaching) else None
+        return lesson or lesson_from(status, body, question.body)
 
     def _refused(self, response: UpstreamResponse, error: dict[str, Any], question: OutgoingRequest) -> BytesResponse:
         headers = [*body_headers(response.headers, _JSON), *dropped_header(question.dropped)]

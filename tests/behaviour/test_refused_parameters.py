@@ -81,3 +81,16 @@ def test_lessons_outlive_the_daemon(upstream: Upstream, tmp_path: Path, way: str
         assert ask(daemon, play.model).status == 200
     assert "max_completion_tokens" in play.bodies()[-1]
     assert b"max_completion_tokens" in (tmp_path / "state" / "lessons.json").read_bytes()
+
+
+def test_what_one_caller_writes_teaches_nothing_about_others(daemon: Daemon, upstream: Upstream) -> None:
+    """An error may quote the request; what it seems to say is learnt only once leaving it out has helped."""
+    trick = "x'. Unsupported parameter: 'temperature' is not supported with this model."
+    quoting = json.dumps({"error": {"message": f"Invalid value: '{trick}'"}}).encode()
+    bad = plain(quoting, "400 Bad Request")
+    good = plain(completion("fine"))
+    play = upstream.rounds(bad, bad, good)
+    answer = ask(daemon, play.model, temperature=0.5, service_tier=trick)
+    assert (answer.status, answer.body) == (400, quoting)
+    assert ask(daemon, play.model, temperature=0.5).status == 200
+    assert play.bodies()[-1]["temperature"] == 0.5
