@@ -5,10 +5,13 @@ log, an error or a status page asks `scrub` first. Redaction of prompts, which m
 secrets in megabytes of text, is a station of its own (transforms/redaction) that reads `known()`.
 """
 
+import contextlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from hashlib import sha256
+from typing import Final
 
 MARK = "[REDACTED]"
 MIN_LENGTH = 6  # a shorter "secret" would blacken ordinary words
@@ -40,6 +43,9 @@ def _forms(secret: str) -> Iterable[bytes]:
         yield json.dumps(secret, ensure_ascii=ascii_only)[1:-1].encode("utf-8", "surrogatepass")
 
 
+_trying: Final[ContextVar[bool]] = ContextVar("a configuration is only tried", default=False)
+
+
 class Vault:
     """Every secret known to this process. Thread-safe: readers see one immutable state at a time."""
 
@@ -54,9 +60,19 @@ class Vault:
     def learn(self, secrets: Iterable[str]) -> None:
         """Add `secrets`. What was once a secret stays one until the process ends: logs outlive an edit."""
         fresh = {s for s in secrets if len(s) >= MIN_LENGTH and s.lower() not in PLACEHOLDERS} - self._lasting
-        if fresh:
+        if fresh and not _trying.get():
             self._lasting |= fresh
             self._compile()
+
+    @staticmethod
+    @contextlib.contextmanager
+    def trying() -> Iterator[None]:
+        """Learn nothing meanwhile, in this thread: of a key that is being typed every beginning would be a secret."""
+        token = _trying.set(True)
+        try:
+            yield
+        finally:
+            _trying.reset(token)
 
     def rotate(self, owner: str, secrets: Iterable[str]) -> None:
         """Make `secrets` the present ones of `owner`, for secrets that are replaced every hour, such as OAuth tokens.

@@ -69,6 +69,18 @@ ROUTES: Final = (
     Route("GET", "/admin/explain", "models:explain"),
     Route("GET", "/admin/connect", "models:list_clients"),
     Route("GET", "/admin/connect/{}", "models:connect"),
+    # Configuration
+    Route("GET", "/admin/config", "configuration:list_files"),
+    Route("POST", "/admin/config/check", "configuration:check"),
+    Route("POST", "/admin/config/undo", "configuration:undo"),
+    Route("GET", "/admin/config/schemas/{}", "configuration:schema"),
+    Route("GET", "/admin/config/files/{...}", "configuration:show"),
+    Route("PUT", "/admin/config/files/{...}", "configuration:save"),
+    Route("DELETE", "/admin/config/files/{...}", "configuration:delete"),
+    # Keys
+    Route("GET", "/admin/groups", "keys:list_groups"),
+    Route("POST", "/admin/keys", "keys:make"),
+    Route("DELETE", "/admin/keys/{}", "keys:revoke"),
     # Tools and MCP servers
     Route("GET", "/admin/tools", "tools:list_tools"),
     Route("POST", "/admin/tools/{}/call", "tools:try_one"),

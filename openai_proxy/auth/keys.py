@@ -1,11 +1,22 @@
 """Client keys: looked up by their SHA-256, never compared as text."""
 
+import secrets
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
 from openai_proxy.exchange import Caller
 
 PREFIX = "sha256:"
+
+
+def new_key() -> str:
+    """A fresh client key: `sk-` and 43 characters that carry 256 random bits."""
+    return "sk-" + secrets.token_urlsafe(32)
+
+
+def hashed(key: str) -> str:
+    """`key` as it stands in `api_keys`: `sha256:` and its digest in hex."""
+    return PREFIX + sha256(key.encode()).hexdigest()
 
 
 def digest_of(configured: str) -> bytes:

@@ -1,20 +1,10 @@
 """`openai-proxy keys`: make or hash a client key. The hash is what goes into YAML."""
 
-import hashlib
-import secrets
 import sys
 
 import click
 
-
-def new_key() -> str:
-    """A fresh client key: `sk-` and 43 characters that carry 256 random bits."""
-    return "sk-" + secrets.token_urlsafe(32)
-
-
-def hashed(key: str) -> str:
-    """`key` as it stands in `api_keys`: `sha256:` and its digest in hex."""
-    return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
+from openai_proxy.auth.keys import hashed, new_key
 
 
 @click.group("keys")

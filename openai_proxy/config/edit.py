@@ -1,6 +1,7 @@
 """Change one value of conf/proxy.yaml as a person would: comments, order, anchors and quotes stay.
 
-For what a chat command sets for the whole house (contract section 5). The reload that follows is the ordinary one.
+For what a chat command sets for the whole house (contract section 5), and for keys made or revoked on the page. The
+reload that follows is the ordinary one.
 """
 
 import contextlib
@@ -19,10 +20,15 @@ from openai_proxy.config.problems import ConfigError, Problem
 from openai_proxy.config.yaml_text import BrokenYaml, parse
 from openai_proxy.globs import is_glob
 
-Keys = Sequence[str]
+Keys = Sequence[str | int]
+"""The way to a member; a number is a place in a list."""
+
+Put = Mapping[tuple[str, ...], Any]
+Append = Mapping[tuple[str, ...], tuple[str, str]]
+"""Texts to add to lists, each with the comment beside it (or "")."""
 
 
-def set_value(path: Path, keys: Keys, value: Any) -> None:
+def set_value(path: Path, keys: Sequence[str], value: Any) -> None:
     """Set the member at `keys` (`("routing", "fast")`) of the YAML file at `path`, which is made if it is not there.
 
     Mappings on the way are made. Raises ConfigError if the file cannot be read, is broken, is not a mapping on the
@@ -36,26 +42,16 @@ def delete_value(path: Path, keys: Keys) -> bool:
     return _edit(path, {}, (tuple(keys),))
 
 
-def change(path: Path, put: Mapping[tuple[str, ...], Any], take_out: Sequence[tuple[str, ...]] = ()) -> bool:
+def change(path: Path, put: Put, take_out: Sequence[Keys] = ()) -> bool:
     """Several changes in one write. True if the file is another one now. Raises ConfigError as `set_value` does."""
     return _edit(path, put, take_out)
 
 
-def writable(path: Path) -> bool:
-    """True if `set_value` could write `path`: asked before a command promises anything."""
-    directory_is = os.access(path.parent, os.W_OK | os.X_OK)
-    return directory_is and (not path.exists() or os.access(path, os.W_OK))
+def edited(path: Path, before: bytes, put: Put, take_out: Sequence[Keys] = (), append: Append | None = None) -> bytes:
+    """What `before`, the content of `path`, becomes by some changes; nothing is written.
 
-
-def _refuse(path: Path, message: str) -> ConfigError:
-    return ConfigError([Problem(str(path), 1, 1, message)])
-
-
-def _edit(path: Path, put: Mapping[tuple[str, ...], Any], take_out: Sequence[tuple[str, ...]]) -> bool:
-    try:
-        before = files.read(path) or b""
-    except files.Unreadable as error:
-        raise _refuse(path, str(error)) from None
+    Raises ConfigError if it is broken, is not a mapping on the way, or cannot be edited without losing comments.
+    """
     node = parse(before, str(path))
     if isinstance(node, BrokenYaml):
         raise ConfigError(node.problems)
@@ -80,12 +76,14 @@ def _edit(path: Path, put: Mapping[tuple[str, ...], Any], take_out: Sequence[tup
         raise _refuse(path, "expected a mapping (key: value)")
     untouched = "" if only_comments else _dump(yaml, data)
     changed = False
-    for keys in take_out:
-        changed |= _take_out(data, keys)
+    for way in take_out:
+        changed |= _take_out(data, way)
     for keys, value in put.items():
         changed |= _put(path, data, keys, value, CommentedMap)
+    for keys, (item, comment) in (append or {}).items():
+        changed |= _append(path, data, keys, item, comment)
     if not changed:
-        return False
+        return before
     result = _dump(yaml, data)
     if only_comments:
         # A file of nothing but comments has no node that could carry them.
@@ -97,8 +95,28 @@ def _edit(path: Path, put: Mapping[tuple[str, ...], Any], take_out: Sequence[tup
         whole = parse(patched.encode(), str(path))
         if not isinstance(whole, BrokenYaml) and whole.value == again.value:
             result = patched
-    after = result.encode()
-    _write(path, after)
+    return result.encode()
+
+
+def writable(path: Path) -> bool:
+    """True if `set_value` could write `path`: asked before a command promises anything."""
+    directory_is = os.access(path.parent, os.W_OK | os.X_OK)
+    return directory_is and (not path.exists() or os.access(path, os.W_OK))
+
+
+def _refuse(path: Path, message: str) -> ConfigError:
+    return ConfigError([Problem(str(path), 1, 1, message)])
+
+
+def _edit(path: Path, put: Put, take_out: Sequence[Keys]) -> bool:
+    try:
+        before = files.read(path) or b""
+    except files.Unreadable as error:
+        raise _refuse(path, str(error)) from None
+    after = edited(path, before, put, take_out)
+    if after == before:
+        return False
+    write(path, after)
     return True
 
 
@@ -149,13 +167,36 @@ def _sequence_indent(data: bytes) -> int:
 def _take_out(data: Any, keys: Keys) -> bool:
     for key in keys[:-1]:
         data = data.get(key) if isinstance(data, dict) else None
-    if not isinstance(data, dict) or keys[-1] not in data:
-        return False
-    del data[keys[-1]]
+    last = keys[-1]
+    if isinstance(data, list):
+        there = isinstance(last, int) and last < len(data)
+    else:
+        there = isinstance(data, dict) and last in data
+    if there:
+        del data[last]
+    return there
+
+
+def _append(path: Path, data: Any, keys: tuple[str, ...], item: str, comment: str) -> bool:
+    from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+    known = data
+    for key in keys:
+        known = known.get(key) if isinstance(known, dict) else None
+    if not isinstance(known, list):
+        if known is not None:
+            raise _refuse(path, f'"{keys[-1]}" is not a list, so nothing can be added to it')
+        known = CommentedSeq()
+        _put(path, data, keys, known, CommentedMap)
+    known.append(item)
+    if isinstance(known, CommentedSeq):
+        known.fa.set_block_style()
+        if comment:
+            known.yaml_add_eol_comment(comment, len(known) - 1, column=0)
     return True
 
 
-def _put(path: Path, data: Any, keys: Keys, value: Any, mapping: type) -> bool:
+def _put(path: Path, data: Any, keys: Sequence[str], value: Any, mapping: type) -> bool:
     for key in keys[:-1]:
         inner = data.get(key)
         if inner is None:
@@ -174,8 +215,11 @@ def _put(path: Path, data: Any, keys: Keys, value: Any, mapping: type) -> bool:
     return True
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Replace the file at once and for good, with the mode and (where allowed) the owner it had; a link stays one."""
+def write(path: Path, data: bytes) -> None:
+    """Replace the file at once and for good, with the mode and (where allowed) the owner it had; a link stays one.
+
+    Raises ConfigError where it cannot be written; it is then as it was.
+    """
     target = path.resolve()
     try:
         try:

@@ -1,12 +1,16 @@
 """What lies in conf/: regular files within bounds, read without ever waiting for a pipe or loading 100 MB."""
 
+import contextlib
 import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from openai_proxy.config.yaml_text import MAX_BYTES
 
@@ -38,6 +42,21 @@ class SkillPlace:
     owner: str | None
 
 
+_changes: Final[ContextVar[Mapping[Path, bytes | None]]] = ContextVar(
+    "changes that are only tried", default=MappingProxyType({})
+)
+
+
+@contextlib.contextmanager
+def changed(changes: Mapping[Path, bytes | None]) -> Iterator[None]:
+    """Read, in this thread, as if these files had these contents; None: as if the file were not there."""
+    token = _changes.set(changes)
+    try:
+        yield
+    finally:
+        _changes.reset(token)
+
+
 def digest_of(data: bytes) -> str:
     """SHA-256 in hex."""
     return hashlib.sha256(data).hexdigest()
@@ -45,6 +64,8 @@ def digest_of(data: bytes) -> str:
 
 def read(path: Path, limit: int = MAX_BYTES) -> bytes | None:
     """The bytes of a regular file of at most `limit` bytes; None if it is not there; else raises Unreadable."""
+    if path in (changes := _changes.get()):
+        return changes[path]
     try:
         # Not blocking: opening a named pipe would wait for its writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -82,10 +103,33 @@ def names(directory: Path) -> list[str]:
     try:
         found = [path.name for path in directory.iterdir()]
     except FileNotFoundError:
-        return []
+        found = []
     except OSError as error:
         raise Unreadable(_why(error)) from None
+    found = _as_changed(directory, found)
     return sorted(name for name in found if not name.startswith(".") and not name.endswith("~"))
+
+
+def _as_changed(directory: Path, found: list[str]) -> list[str]:
+    there = set(found)
+    for path, data in _changes.get().items():
+        if path.parent == directory:
+            (there.discard if data is None else there.add)(path.name)
+        elif data is not None and path.is_relative_to(directory):
+            there.add(path.relative_to(directory).parts[0])
+    return list(there)
+
+
+def _is_directory(path: Path) -> bool:
+    """True also for the folder of a file that is only tried."""
+    return os.path.isdir(path) or any(  # noqa: PTH112 - unlike Path.is_dir it never raises
+        data is not None and path in changed.parents for changed, data in _changes.get().items()
+    )
+
+
+def _exists(path: Path) -> bool:
+    changes = _changes.get()
+    return changes[path] is not None if path in changes else os.path.exists(path)  # noqa: PTH110 - the same
 
 
 def yaml_files(directory: Path) -> list[Path]:
@@ -107,8 +151,8 @@ def skill_places(root: Path) -> Iterator[SkillPlace]:
         owner = "/".join(parts) or None
         for name in names(directory):
             path = directory / name
-            if os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir it never raises
-                if os.path.exists(path / "SKILL.md"):  # noqa: PTH110 - the same
+            if _is_directory(path):
+                if _exists(path / "SKILL.md"):
                     yield SkillPlace(path / "SKILL.md", name, path, owner)
                 elif name not in _PASSED_OVER and len(parts) < MAX_SKILL_DEPTH and budget > 0:
                     budget -= 1

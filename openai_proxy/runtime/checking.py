@@ -1,17 +1,67 @@
 """What `openai-proxy check` finds beyond the files: the problems a daemon would have bringing a snapshot to life.
 
 Tools are imported, templates and definitions looked up, loggers made and the key validator found, as at a start;
-nothing is connected and nothing stays.
+nothing is connected and nothing stays. `would_be` is the same for an edit that has not been saved.
 """
 
+import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from openai_proxy.config.problems import Problem
+from openai_proxy.config import files
+from openai_proxy.config.load import load
+from openai_proxy.config.problems import ConfigError, Problem
 from openai_proxy.config.snapshot import Snapshot
+from openai_proxy.runtime.generation import Generation
+from openai_proxy.runtime.state import Settings
 from openai_proxy.secrets import vault
+
+
+def would_be(
+    settings: Settings, present: Generation, changes: Mapping[Path, bytes | None], *, run: bool = False
+) -> tuple[Problem, ...]:
+    """The problems this daemon would have if the files of `changes` had these contents (None: if they were gone).
+
+    Python of the owner's is compiled, and with `run` also run, as a reload would. Nothing is written, learnt or
+    connected. Blocks.
+    """
+    with files.changed(changes), vault.trying():
+        try:
+            snapshot = load(settings.config_dir, settings.env_file, os.environ, settings.flags, present.snapshot)
+        except ConfigError as error:
+            return error.problems
+        found = [*snapshot.problems, *_python(changes)]
+        if snapshot.models or snapshot.tool_files or present.augmented is not None:
+            found += _augmented(snapshot, present, run=run)
+        if run:
+            found += [*loggers(snapshot), *validator(snapshot)]
+    return tuple(found)
+
+
+def _augmented(snapshot: Snapshot, present: Generation, *, run: bool) -> tuple[Problem, ...]:
+    """What is wrong with models and tools, with the handlers that are loaded now unless files may be `run`."""
+    from openai_proxy.runtime import augmented_models
+    from openai_proxy.tools import custom
+    from openai_proxy.tools.mcp.supervisor import Supervisor
+
+    loaded = present.augmented.custom if present.augmented is not None else None
+    if run or loaded is None:
+        loaded = augmented_models.load_tools(snapshot, loaded) if run else custom.load(())
+    return augmented_models.build(snapshot, loaded, Supervisor(), augmented_models.Workshop(), present).problems
+
+
+def _python(changes: Mapping[Path, bytes | None]) -> Iterator[Problem]:
+    """Files that are not Python."""
+    for path, data in changes.items():
+        if data is None or path.suffix != ".py":
+            continue
+        try:
+            compile(data, str(path), "exec")
+        except (SyntaxError, ValueError) as error:
+            place = (getattr(error, "lineno", None) or 1, getattr(error, "offset", None) or 1)
+            yield Problem(str(path), *place, f"not valid Python: {getattr(error, 'msg', error)}")
 
 
 def models(snapshot: Snapshot) -> tuple[Problem, ...]:

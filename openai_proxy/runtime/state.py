@@ -129,6 +129,7 @@ class State:
         self._workshop: Workshop | None = None
         self._emptied: asyncio.Event | None = None
         self.own_port: Callable[[], int | None] = lambda: None  # of the address we listen on, for OAuth callbacks
+        self.kept: dict[type, object] = {}  # what a room above needs for the life of the process, by its class
         self.idle_closers: list[Callable[[], None]] = []
         self.addresses: Callable[[], list[str]] = list  # base URLs under which it is reached; known once it listens
         self.generation: Generation
