@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from openai_proxy.endpoints import MCP
 from openai_proxy.errors import ProxyError
@@ -15,15 +15,22 @@ from openai_proxy.runtime.state import Running, State
 from openai_proxy.tasks import spawn
 from openai_proxy.tools.base import CallContext, ToolResult
 
+_ENDED_KEPT: Final = 4096  # ended sessions that are remembered
+
 Progress = tuple[float, float | None, str | None]
 Key = tuple[str, str, int | str]
 
 
 class RunningCalls:
-    """The calls under way, by who may cancel them: caller, session and request id."""
+    """The calls under way, by who may cancel them: caller, session and request id.
+
+    Of sessions only those are known that their client has ended: a request of one of them is answered 404, which is how
+    clients are told to begin anew. What nobody has ended is good, also if an earlier daemon gave it out.
+    """
 
     def __init__(self) -> None:
         self._calls: dict[Key, ToolCall] = {}
+        self._ended: dict[tuple[str, str], None] = {}
 
     def add(self, key: Key, call: "ToolCall") -> None:
         """`call` may be cancelled under `key`; of two with the same key the later."""
@@ -39,8 +46,15 @@ class RunningCalls:
         if (call := self._calls.get(key)) is not None:
             call.cancel()
 
-    def cancel_session(self, caller: str, session: str) -> None:
+    def has_ended(self, caller: str, session: str) -> bool:
+        """True for a session that its client has ended."""
+        return (caller, session) in self._ended
+
+    def end_session(self, caller: str, session: str) -> None:
         """Its client has ended the session."""
+        self._ended[caller, session] = None
+        if len(self._ended) > _ENDED_KEPT:
+            del self._ended[next(iter(self._ended))]
         for key in [key for key in self._calls if key[:2] == (caller, session)]:
             self.cancel(key)
 

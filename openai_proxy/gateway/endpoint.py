@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from aiohttp.web_request import BaseRequest
 
 from openai_proxy.endpoints import MCP
-from openai_proxy.errors import BadRequest, Overloaded, ProxyError
+from openai_proxy.errors import BadRequest, NotFound, Overloaded, ProxyError
 from openai_proxy.exchange import Caller, Outcome, new_request_id
 from openai_proxy.gateway.calls import RunningCalls, ToolCall
 from openai_proxy.gateway.offer import Offer, Offers
@@ -68,6 +68,8 @@ class Gateway:
 
     async def _serve(self, visit: "_Visit") -> None:
         offer = self._offers.of(visit.generation, visit.caller, visit.model)
+        if self._calls.has_ended(visit.who, visit.header(SESSION)):
+            raise NotFound("This session has ended.", code="session_ended")
         match visit.request.method:
             case "POST":
                 await self._post(visit, offer)
@@ -77,7 +79,7 @@ class Gateway:
                 changed = self._rpc.event(self._rpc.tools_changed(None))
                 await self._streams.serve(visit.reply, visit.caller, visit.model, first=b"", changed=changed, last=b"")
             case "DELETE" if session := visit.header(SESSION):
-                self._calls.cancel_session(visit.who, session)
+                self._calls.end_session(visit.who, session)
                 await visit.reply.send(200, b"")
             case _:
                 raise BadRequest(
@@ -108,6 +110,8 @@ class Gateway:
                 await self._send(
                     visit.reply, 200, rpc.initialized(message, offer.instructions), (SESSION, new_request_id())
                 )
+            case ("prompts/list" | "resources/list" | "resources/templates/list") as method, _:
+                await self._answer(visit, rpc.nothing_of(message, method))
             case "ping", False:
                 await self._answer(visit, message.result({}))
             case "server/discover", True:

@@ -179,7 +179,17 @@ def discovered(message: Message, instructions: str) -> bytes:
 
 def listed(message: Message, tools: bytes) -> bytes:
     """The answer to `tools/list`; `tools` is the JSON array."""
-    members: dict[str, Any] = {"tools": orjson.Fragment(tools)}
+    return _list(message, "tools", orjson.Fragment(tools))
+
+
+def nothing_of(message: Message, method: str) -> bytes:
+    """An empty list of what we do not offer: clients ask for it although we do not announce it."""
+    kind = {"prompts/list": "prompts", "resources/list": "resources"}.get(method, "resourceTemplates")
+    return _list(message, kind, [])
+
+
+def _list(message: Message, kind: str, found: Any) -> bytes:
+    members: dict[str, Any] = {kind: found}
     if message.modern:
         members |= {"ttlMs": 0, "cacheScope": "private"}
     return message.result(members)

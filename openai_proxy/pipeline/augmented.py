@@ -63,16 +63,16 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
     if model.servers and not probe:
         missing = await state.supervisor.wait_ready(model.servers, min(SERVER_WAIT, max(0.0, deadline.for_tools())))
         context.exchange.notes.extend(f"without MCP server '{name}'" for name in missing)
-    house = context.augmented.everything.toolbox()
+    house, extra = context.augmented.everything.toolbox(), context.augmented.context
     call_context = CallContext(context.exchange.id, context.exchange.caller.identity)
 
     async def call(name: str, arguments: Mapping[str, Any], **options: Any) -> ToolResult:
-        return await house.run(name, arguments, call_context, **options)
+        return await (house if name in house else extra).run(name, arguments, call_context, **options)
 
     messages = await model.prompt.messages(
         document["messages"],
         call,
-        known=house.__contains__,
+        known=lambda name: name in house or name in extra,
         cache=state.workshop.cache,
         probe=probe,
         within=max(0.0, deadline.for_tools()),

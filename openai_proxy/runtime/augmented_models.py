@@ -15,13 +15,15 @@ from openai_proxy.config.model_file import McpFilter, ModelConfig
 from openai_proxy.config.problems import Problem, did_you_mean
 from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.prompt.prompt import Prompt
-from openai_proxy.prompt.templates import TemplateCache
+from openai_proxy.prompt.templates import TemplateCache, TemplateCall
 from openai_proxy.tools import custom
 from openai_proxy.tools.base import Tool
 from openai_proxy.tools.custom import CustomTools
+from openai_proxy.tools.mcp.context import MEMBERS as CONTEXT_MEMBERS
+from openai_proxy.tools.mcp.context import context_tools
 from openai_proxy.tools.mcp.supervisor import Supervisor
 from openai_proxy.tools.skills import skill_tools
-from openai_proxy.tools.toolbox import Toolset, build_toolset, offered
+from openai_proxy.tools.toolbox import Toolbox, Toolset, build_toolset, offered
 from openai_proxy.tools.workers import Workers
 
 
@@ -44,6 +46,7 @@ class AugmentedModels:
     models: Mapping[str, AugmentedModel]
     custom: CustomTools
     everything: Toolset
+    context: Toolbox  # what only templates may call
     problems: tuple[Problem, ...]
 
 
@@ -100,7 +103,7 @@ def build(
             model = _model(snapshot, config, tools, supervisor, workshop)
         models[name] = model
     problems = [problem for model in models.values() for problem in model.problems]
-    return AugmentedModels(models, tools, everything, (*tools.problems, *problems))
+    return AugmentedModels(models, tools, everything, Toolbox(context_tools(supervisor)), (*tools.problems, *problems))
 
 
 def _still_true(snapshot: Snapshot, tools: CustomTools, previous: Before | None) -> Mapping[str, AugmentedModel]:
@@ -134,6 +137,7 @@ def _model(
         *skill_tools(prompt.loadable, workshop.workers),
     ]
     servers = tuple(name for name in config.mcp_servers if name in snapshot.servers)
+    read = dict.fromkeys(server for _, server in _context_calls(prompt, tools) if server in snapshot.servers)
     filters = {name: config.mcp_servers[name] for name in servers}
     problems.extend(_unknown_templates(snapshot, config, prompt, tools))
     return AugmentedModel(
@@ -141,7 +145,7 @@ def _model(
         prompt=prompt,
         tools=Toolset(fixed, live=_live(supervisor, filters) if servers else None),
         settings=LoopSettings.of(config),
-        servers=servers,
+        servers=tuple(dict.fromkeys((*servers, *read))),
         problems=tuple(problems),
     )
 
@@ -166,14 +170,36 @@ def _unknown_templates(
     prefixes = tuple(f"mcp_{server}_" for server in snapshot.servers)
 
     def known(name: str) -> bool:
-        return name in tools.handlers or name.startswith(prefixes)
+        return name in tools.handlers or name.startswith(prefixes) or name in CONTEXT_MEMBERS
 
     missing = prompt.template.unknown(known)
-    places = _places(snapshot, config, prompt) if missing else {}
+    wrong = [(call, why) for call, server in _context_calls(prompt, tools) if (why := _fault(snapshot, call, server))]
+    places = _places(snapshot, config, prompt) if missing or wrong else {}
+    for call, why in wrong:
+        yield Problem(*places[call.line, call.column], f"the template {call.source[:80]!r} {why}")
     for call in missing:
         hint = did_you_mean(call.name, tools.handlers)
         message = f"the template {call.source[:80]!r} calls a tool nobody has{hint}; its text stays"
         yield Problem(*places[call.line, call.column], message)
+
+
+def _fault(snapshot: Snapshot, call: TemplateCall, server: str) -> str | None:
+    """What is wrong with a template that reads from `server`."""
+    needed = ("server", CONTEXT_MEMBERS[call.name])
+    if absent := [name for name in needed if not isinstance(call.arguments.get(name), str)]:
+        return f"needs {' and '.join(absent)}"
+    if server not in snapshot.servers:
+        return f'names no MCP server of servers.yaml: "{server[:64]}"{did_you_mean(server, snapshot.servers)}'
+    return None
+
+
+def _context_calls(prompt: Prompt, tools: CustomTools) -> list[tuple[TemplateCall, str]]:
+    """The templates that read from an MCP server, and which."""
+    return [
+        (call, str(call.arguments.get("server") or ""))
+        for call in prompt.template.calls
+        if call.name in CONTEXT_MEMBERS and call.name not in tools.handlers
+    ]
 
 
 def _places(snapshot: Snapshot, config: ModelConfig, prompt: Prompt) -> dict[tuple[int, int], tuple[str, int, int]]:

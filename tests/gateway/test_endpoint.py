@@ -78,7 +78,8 @@ def test_the_stateless_era_is_discovered_and_checked(house: House) -> None:
 
 @BOTH
 def test_what_is_not_served_is_an_error_of_the_protocol(house: House, modern: bool) -> None:
-    for method in ("resources/list", "nonsense"):
+    assert house.post("resources/list", modern=modern).json()["result"]["resources"] == []
+    for method in ("resources/read", "nonsense"):
         answer = house.post(method, modern=modern)
         assert answer.json()["error"]["code"] == -32601
         assert answer.status == (404 if modern else 200)
@@ -109,8 +110,11 @@ def test_other_methods_and_answers_nobody_asked_for(house: House) -> None:
     assert (answer.status, answer.header("allow")) == (405, "GET, POST, DELETE")
     assert answer.json()["jsonrpc"] == "2.0"
     assert house.daemon.post("/mcp", b'{"jsonrpc": "2.0", "id": 1, "result": {}}').status == 202
+    session = {"mcp-session-id": "s"}
+    assert house.post("ping", headers=session).status == 200  # whoever gave it out: nothing is kept of it
     with house.daemon.wire() as wire:
-        assert wire.request("DELETE", "/mcp", headers=[("Mcp-Session-Id", "s")]).answer().status == 200
+        assert wire.request("DELETE", "/mcp", headers=list(session.items())).answer().status == 200
+    assert house.post("ping", headers=session).status == 404
 
 
 def test_a_model_offers_exactly_its_tools(house: House) -> None:

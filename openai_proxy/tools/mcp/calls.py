@@ -30,7 +30,7 @@ from openai_proxy.tools.mcp.failures import (
 )
 from openai_proxy.tools.mcp.filter import Wire
 from openai_proxy.tools.mcp.results import to_result
-from openai_proxy.tools.result import clean
+from openai_proxy.tools.result import clean, success
 from openai_proxy.tools.result import failure as failed
 
 T = TypeVar("T")
@@ -126,6 +126,18 @@ class Calls:
             assert value is not None
             return value
         return self._failed(problem, trace)
+
+    async def text_of(self, request: Coroutine[Any, Any, T], as_text: Callable[[T], str], seconds: float) -> ToolResult:
+        """What a request that changes nothing gives, as text. Raises NotDelivered as `call_tool` does."""
+        trace = CallTrace(started=True)
+        outcome = await self._bounded(request, seconds, trace)
+        if outcome is None:
+            return self._overdue(trace, seconds)
+        value, problem = outcome
+        if problem is not None:
+            return self._failed(problem, trace)
+        assert value is not None
+        return success(as_text(value))
 
     async def _invoke(self, client: Client, name: str, arguments: dict[str, Any], context: CallContext) -> ToolResult:
         async def report(progress: float, total: float | None, message: str | None) -> None:

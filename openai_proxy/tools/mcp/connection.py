@@ -27,6 +27,7 @@ from openai_proxy.tools.mcp.filter import Filtered, Wire
 from openai_proxy.tools.mcp.oauth.account import Account
 from openai_proxy.tools.mcp.process import ServerProcess
 from openai_proxy.tools.mcp.repair import TOOL_CAP
+from openai_proxy.tools.mcp.results import prompt_text, resource_text
 from openai_proxy.tools.mcp.sdk_internals import decline_elicitations
 from openai_proxy.tools.mcp.settings import ServerSettings
 from openai_proxy.tools.mcp.transports import link_to
@@ -129,6 +130,18 @@ class Connection:
         if self._client is None or not self.ready:
             raise NotDelivered("the connection is closed")
         return await self._calls.call_tool(self._client, name, arguments, context, seconds)
+
+    async def read_resource(self, uri: str, seconds: float) -> ToolResult:
+        """The text of a resource. Raises NotDelivered as `call` does."""
+        if self._client is None or not self.ready:
+            raise NotDelivered("the connection is closed")
+        return await self._calls.text_of(self._client.read_resource(uri), resource_text, seconds)
+
+    async def get_prompt(self, name: str, arguments: dict[str, str], seconds: float) -> ToolResult:
+        """The text of a prompt. Raises NotDelivered as `call` does."""
+        if self._client is None or not self.ready:
+            raise NotDelivered("the connection is closed")
+        return await self._calls.text_of(self._client.get_prompt(name, arguments or None), prompt_text, seconds)
 
     async def drained(self, seconds: float) -> None:
         """Wait until no call is under way, at most `seconds`."""

@@ -41,6 +41,22 @@ def to_result(content: Iterable[Any], structured: Any, is_error: bool, *, rich: 
     return replace(fit, blocks=_fit_blocks(blocks), structured=_fit_structured(structured)) if rich else fit
 
 
+def resource_text(result: Any) -> str:
+    """What a `resources/read` gave, as text."""
+    parts = [
+        content.text
+        if getattr(content, "text", None) is not None
+        else omitted("resource", str(content.uri), content.blob)
+        for content in result.contents
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def prompt_text(result: Any) -> str:
+    """What a `prompts/get` gave, as text: its messages one after another, whoever is to have said them."""
+    return "\n\n".join(part for message in result.messages if (part := _block_text(message.content)))
+
+
 def omitted(kind: str, what: str, data: str) -> str:
     """The note in the place of base64 `data`, four characters of which are three bytes."""
     return f"[{kind} omitted: {what}, {_size(len(data) * 3 // 4)}]"

@@ -102,11 +102,6 @@ class Server:
         """True once there is no way back."""
         return self._ending
 
-    @property
-    def busy(self) -> int:
-        """Calls under way."""
-        return self._current.busy if self._current is not None else 0
-
     def apply(self, config: ServerSettings) -> None:
         """Take an edited configuration: another identity means another connection, anything else just holds."""
         replaced = config.identity() != self.config.identity()
@@ -171,21 +166,25 @@ class Server:
             "last_error": vault.scrub(self.last_error) if self.last_error else None,
             "stderr": text or self._stderr,
             "failures": self._failures,
-            "calls": self.busy,
+            "calls": self._current.busy if self._current is not None else 0,
             "held_back": list(self.known.held),
             "left_out": self.known.left_out,
             "auth": account.status() if (account := self._account(self.config)) is not None else None,
         }
 
     async def call(self, tool: ToolDefinition, arguments: dict[str, Any], context: CallContext) -> ToolResult:
-        """Call a tool; waits for a server that is starting, at most its `start_timeout`. Failures are results."""
+        """Call a tool. Failures are results."""
+        return await self.deliver(lambda c: c.call(tool.name, arguments, context, call_timeout(self.config)))
+
+    async def deliver(self, request: "Callable[[Connection], Awaitable[ToolResult]]") -> ToolResult:
+        """Make a request once it can be made: a server that is starting is waited for, at most its `start_timeout`."""
         reason = ""
         for _ in range(2):
             found = await self._usable()
             if isinstance(found, ToolResult):
                 return found
             try:
-                return await found.call(tool.name, arguments, context, call_timeout(self.config))
+                return await request(found)
             except NotDelivered as undelivered:
                 reason = str(undelivered)
         return failed(f"The tool server '{self.config.name}' could not be reached ({reason}). Try again later.")

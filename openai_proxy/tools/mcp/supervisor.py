@@ -6,21 +6,25 @@ configured: the daemon is ready before its servers are.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openai_proxy.errors import NotFound
 from openai_proxy.tasks import spawn
-from openai_proxy.tools.base import Tool
+from openai_proxy.tools.base import Tool, ToolResult
 from openai_proxy.tools.mcp import sdk
 from openai_proxy.tools.mcp.definitions import Pins
 from openai_proxy.tools.mcp.failures import State
 from openai_proxy.tools.mcp.oauth.sign_ins import SignIns
 from openai_proxy.tools.mcp.server import DRAIN, Server
-from openai_proxy.tools.mcp.settings import ServerSettings
+from openai_proxy.tools.mcp.settings import ServerSettings, call_timeout
 from openai_proxy.tools.mcp.tool import Globs, McpTool, exposed_names
+from openai_proxy.tools.result import failure
+
+if TYPE_CHECKING:
+    from openai_proxy.tools.mcp.connection import Connection
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +111,20 @@ class Supervisor:
             for exposed, tool in exposed_names(name, running.known.tools, self._configs.keys()).items()
             if house.allows(tool) and globs.allows(tool)
         ]
+
+    async def read_resource(self, server: str, uri: str) -> ToolResult:
+        """The text of the resource `uri` of `server`. Failures are results."""
+        return await self._deliver(server, lambda connection, seconds: connection.read_resource(uri, seconds))
+
+    async def get_prompt(self, server: str, name: str, arguments: dict[str, str]) -> ToolResult:
+        """The text of the prompt `name` of `server`. Failures are results."""
+        return await self._deliver(server, lambda connection, seconds: connection.get_prompt(name, arguments, seconds))
+
+    async def _deliver(self, name: str, request: "Callable[[Connection, float], Awaitable[ToolResult]]") -> ToolResult:
+        server = self._servers.get(name)
+        if server is None:
+            return failure(f"There is no MCP server '{name[:64]}'.")
+        return await server.deliver(lambda connection: request(connection, call_timeout(server.config)))
 
     async def wait_ready(self, servers: Iterable[str], timeout: float) -> list[str]:
         """Wait until each of `servers` has told its tools or failed to, at most `timeout` seconds in all.
