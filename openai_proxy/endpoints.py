@@ -76,7 +76,8 @@ TABLE: Final = (
         replayable=True,
     ),
     Endpoint("count_tokens", "/messages/count_tokens", "messages", generates=False, augmented=SERVE, json=True),
-    _conversation("responses", "/responses", "responses", fast=True),
+    _conversation("responses", "/responses", "responses", augmented=SERVE, shaped=True, noticed=True, fast=True),
+    Endpoint("input_tokens", "/responses/input_tokens", "responses", generates=False, augmented=SERVE, json=True),
     _conversation("completions", "/completions", needs_model=True, replayable=True, fast=True),
     _passing("embeddings", "/embeddings", json=True, needs_model=True, replayable=True, metered=True, fast=True),
     _passing("moderations", "/moderations", json=True, fast=True),
@@ -108,6 +109,8 @@ TABLE: Final = (
 
 BELOW: Final = (
     Endpoint("model", "/models/", generates=False),
+    Endpoint("stored", "/responses/", generates=False),
+    Endpoint("stored", "/conversations", generates=False),
     Endpoint("realtime", "/realtime"),
     Endpoint("batches", "/batches"),
     Endpoint("batches", "/messages/batches"),

@@ -258,6 +258,8 @@ class Loop:
                 out.delta({"content": self._sentences.done if calls.acted else self._sentences.nothing}, index)
             if self.plan.choices == 1:
                 self._keep(round_, calls, theirs, out)
+            if details := round_.details(index):
+                out.delta({"reasoning_details": details}, index)
             for position, call in enumerate(theirs):
                 out.call(position, call, index)
             out.finish(reason, index)

@@ -19,6 +19,9 @@ from openai_proxy.secrets import vault
 CUT_OFF: Final = frozenset({"length", "content_filter"})
 """Ends that may leave the last call half written."""
 
+_LATER: Final = frozenset({"role", "tool_calls", "reasoning_details"})
+"""Members of a delta that are seen, if at all, when the round is whole and known to be the last."""
+
 _MAX_MESSAGE: Final = 500
 
 
@@ -133,6 +136,14 @@ class Round:
         """The assistant message as the provider said it."""
         return self._fold.turn()
 
+    def details(self, index: int = 0) -> list[Any]:
+        """What the provider needs to see again of its reasoning, for the message that the client sends back.
+
+        That of other rounds belongs to calls which the client never sees, and the provider would refuse it.
+        """
+        found = [] if self._strip else self._fold.turn(index).get("reasoning_details")
+        return self._numbered(index, "reasoning_details", found) if isinstance(found, list) else []
+
     def has_calls(self, index: int = 0) -> bool:
         """True if the model called anything at all."""
         return bool(self._fold.calls(index))
@@ -151,7 +162,7 @@ class Round:
             if name == "content":
                 if value:
                     self._add_content(index, value, visible)
-            elif value is None or name in ("role", "tool_calls") or (self._strip and name in REASONING):
+            elif value is None or name in _LATER or (self._strip and name in REASONING):
                 continue
             elif value != "":
                 if name == "reasoning_content" and name in visible:

@@ -26,6 +26,7 @@ _MAC = re.compile(r"(?:[0-9a-f]{2}[:-]?){5}[0-9a-f]{2}\Z", re.IGNORECASE)
 
 ApiType = Literal["openai", "ollama", "anthropic", "google", "local", "echo"]
 API_TYPE_ALIASES = {"open_ai": "openai", "google_ai_studio": "google"}
+Api = Literal["auto", "chat", "responses"]
 DEFAULT_BASES: dict[str, str] = {
     "openai": "https://api.openai.com/v1",
     "ollama": "http://127.0.0.1:11434",
@@ -172,6 +173,9 @@ class ConnectionConfig(Strict):
     """One upstream. `api_key` is folded into `api_keys`; `api_base` is filled in and made whole."""
 
     api_type: ApiType = Field(default="openai", description="The language the upstream speaks.")
+    api: Api = Field(
+        default="auto", description="openai: how models are asked for chat; auto: by responses where it must be."
+    )
     api_base: Annotated[str, AfterValidator(_base)] = Field(
         default="", description="Its base URL; without a path of its own it gets /v1."
     )
@@ -243,6 +247,8 @@ class ConnectionConfig(Strict):
             values["api_base"] = self.api_base.removesuffix("/v1").removesuffix("/api")
         elif self.options or self.keep_alive is not None:
             raise wrong("options and keep_alive are for connections with api_type: ollama")
+        if self.api != "auto" and self.api_type != "openai":
+            raise wrong("api is for openai connections only")
         if self.api_type == "local" and (self.path is None) == (self.callable is None):
             raise wrong("a local connection needs either path (a model directory) or callable (module.function)")
         return self

@@ -16,18 +16,11 @@ from openai_proxy.errors import BadRequest, NotFound, ProxyError, unknown_model
 from openai_proxy.exchange import Caller, Target
 from openai_proxy.routing.router import Route, connection_of
 from openai_proxy.transforms.params import NONE, Rules
+from openai_proxy.upstream.provider import Provider
 
 if TYPE_CHECKING:
     from openai_proxy.runtime.generation import Generation
     from openai_proxy.transforms.sessions import Session
-
-NATIVE: Final = {
-    "anthropic": frozenset({"messages"}),
-    "openai": frozenset({"responses"}),
-    "ollama": frozenset({"ollama"}),
-}
-"""Languages beside chat's that a connection of this `api_type` takes as they are. Chat is taken by every connection:
-those that speak another language translate it themselves."""
 
 _PASSING: Final = frozenset({"", "chat"})
 
@@ -51,10 +44,10 @@ class Decision:
     rules: dict[str, Rules]  # by connection: what `params` change of the body
     withheld: tuple[Target, ...] = ()  # targets of the rule that this caller may not use
 
-    def native(self, api_type: str) -> bool:
-        """True if a connection of this type takes the client's request as it is."""
+    def native(self, provider: Provider) -> bool:
+        """True if this connection takes the client's request as it is."""
         dialect = self.endpoint.dialect
-        return dialect in _PASSING or dialect in NATIVE.get(api_type, ())
+        return dialect in _PASSING or provider.speaks(dialect)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def choose(client: RelayClient, head: KnownHead, body: bytes) -> DirectRelay | D
     if _is_special(state, head, document, body):
         return None
     plan = head.plans.get(model) if generation.upstreams.health.all_healthy else None
-    if plan is not None and plan.provider.lessons and plan.provider.lessons.knows(plan.target.model or model):
+    if plan is not None and not plan.provider.relays(head.endpoint.dialect, plan.target.model or model):
         plan = None  # learnt since: its requests have to be changed
     decision = plan.decision if plan is not None else decided(decide(generation, head.caller, head.endpoint, model))
     if plan is None and not _may_relay(generation, decision):
@@ -94,8 +94,7 @@ def _may_relay(generation: Generation, decision: Decision) -> bool:
             or target.first_byte is not None
             or provider.config.concurrency is not None
             or provider.config.wake is not None
-            or (provider.lessons and provider.lessons.knows(target.model or decision.model))
-            or not decision.native(provider.config.api_type)
+            or not provider.relays(decision.endpoint.dialect, target.model or decision.model)
         ):
             return False
     upstreams = generation.upstreams

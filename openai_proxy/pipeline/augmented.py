@@ -29,6 +29,7 @@ from openai_proxy.tools.base import CallContext, ToolResult
 from openai_proxy.transforms.params import shape
 from openai_proxy.upstream.failover import Opened, open_first
 from openai_proxy.upstream.inprocess import BytesResponse
+from openai_proxy.upstream.openai import OpenAIProvider
 
 SERVER_WAIT = 5.0
 """Seconds a request waits for MCP servers that are still starting; then it goes on without them."""
@@ -219,7 +220,10 @@ class _Asking:
                 shaped = shape(body, decision.rules[target.connection]).applied(body)
                 shaped.update({name: body[name] for name in _OURS if name in body})
                 shaped["model"] = target.model or decision.name
-                shaped = for_connection(shaped, generation.providers[target.connection].api_type)
+                provider = generation.providers[target.connection]
+                shaped = for_connection(shaped, provider.api_type)
+                if isinstance(provider, OpenAIProvider):
+                    shaped = provider.fitted(shaped)
                 written = json_text.dumps(shaped)
                 sent = clean_round(context, written, shaped)
             except (TypeError, RecursionError):  # fine to pass on untouched, but not to write anew

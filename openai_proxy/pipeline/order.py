@@ -32,7 +32,13 @@ async def serve(context: RequestContext) -> None:
     await limit(context)
     if realtime.is_upgrade(context.request):
         await realtime.serve(context)
-    elif not context.body.present:
+        return
+    if context.endpoint.name == "stored":
+        from openai_proxy.pipeline import stored  # few clients come back for what they have been told
+
+        if await stored.serve(context):
+            return
+    if not context.body.present:
         decision = context.decide(None)
         await pass_through(context, decision, lambda target: upstream_request(context, target, None))
     elif context.endpoint.json or context.content_type.endswith("json"):
@@ -91,21 +97,6 @@ async def _command(context: RequestContext, read: Document) -> Document | None:
 
 async def _send(context: RequestContext, decision: Decision, document: Document) -> None:
     generation, dialect = context.generation, context.endpoint.dialect
-    if dialect == "chat" and generation.augmented is not None:
-        from openai_proxy.pipeline import augmented  # without augmented models or tools the agent is never needed
-
-        if decision.kind is Kind.AUGMENTED:
-            await augmented.serve(context, decision, document.members)
-            return
-        if generation.config.execute_tools and document.members.get("tools"):
-            await augmented.serve_with_tools(context, decision, document.members)
-            return
-    elif dialect not in ("", "chat"):
-        from openai_proxy.pipeline import translated
-
-        if translated.needs_translation(context, decision):
-            await translated.serve(context, decision, document)
-            return
 
     def make(target: Target) -> UpstreamRequest:
         changes = shape(document.members, decision.rules[target.connection])
@@ -115,6 +106,27 @@ async def _send(context: RequestContext, decision: Decision, document: Document)
         if target.model is not None:
             members["model"] = orjson.dumps(target.model)
         return upstream_request(context, target, edit(document.plain, members, changes.removed), recoded=True)
+
+    if dialect == "chat" and generation.augmented is not None:
+        from openai_proxy.pipeline import augmented  # without augmented models or tools the agent is never needed
+
+        if decision.kind is Kind.AUGMENTED:
+            await augmented.serve(context, decision, document.members)
+            return
+        if generation.config.execute_tools and document.members.get("tools"):
+            await augmented.serve_with_tools(context, decision, document.members)
+            return
+    elif dialect == "responses":
+        from openai_proxy.pipeline import responses
+
+        await responses.serve(context, decision, document, make)
+        return
+    elif dialect not in ("", "chat"):
+        from openai_proxy.pipeline import translated
+
+        if translated.needs_translation(context, decision):
+            await translated.serve(context, decision, document)
+            return
 
     await pass_through(context, decision, make)
 

@@ -34,17 +34,23 @@ MakeRequest = Callable[[Target], UpstreamRequest]
 
 async def pass_through(context: RequestContext, decision: Decision, make: MakeRequest) -> None:
     """Ask the targets of `decision`, with the request `make` shapes for each, and relay the answer."""
-    if context.failed is not None and not isinstance(context.failed, UpstreamError):
-        raise context.failed
-    targets = context.begin(decision)
-    opened = await open_first(
-        targets, make, context.generation.upstreams, context.exchange, context.first, context.failed
-    )
+    opened = await ask(context, decision, make)
     if context.notice:
         from openai_proxy.pipeline.command_notice import prefaced
 
         opened.response = prefaced(opened.response, context.notice, context.endpoint.path)
     await relay(opened, context.reply, context.exchange, context.entry)
+
+
+async def ask(context: RequestContext, decision: Decision, make: MakeRequest) -> Opened:
+    """The first answer that stands, beginning with what the fast path has tried. Raises ProxyError."""
+    first, failed = context.first, context.failed
+    context.first = context.failed = None
+    if failed is not None and not isinstance(failed, UpstreamError):
+        raise failed
+    return await open_first(
+        context.begin(decision), make, context.generation.upstreams, context.exchange, first, failed
+    )
 
 
 def upstream_request(context: RequestContext, target: Target, body: Body, *, recoded: bool = False) -> UpstreamRequest:

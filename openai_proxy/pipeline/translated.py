@@ -30,6 +30,7 @@ from openai_proxy.transforms.params import shape
 from openai_proxy.upstream.client_dialect import as_dialect
 from openai_proxy.upstream.failover import Opened, open_first
 from openai_proxy.upstream.inprocess import BytesResponse, ChunksResponse
+from openai_proxy.upstream.openai import OpenAIProvider
 
 _NOTHING_ELSE = frozenset({"ollama", "gemini"})
 """Dialects whose documents mean nothing to a connection of another kind, whatever model it has of its own."""
@@ -51,7 +52,7 @@ def needs_translation(context: RequestContext, decision: Decision) -> bool:
 
 def _takes_as_it_is(context: RequestContext, decision: Decision, target: Target) -> bool:
     """True if `target` is asked with the client's own document."""
-    if not decision.native(context.generation.providers[target.connection].api_type):
+    if not decision.native(context.generation.providers[target.connection]):
         return False
     # What `params` and interactive mode change has other places in Ollama's documents.
     return decision.endpoint.dialect != "ollama" or not (decision.rules[target.connection] or context.notice)
@@ -68,21 +69,26 @@ async def serve(context: RequestContext, decision: Decision, document: Document)
         context.reply.extra.append(("x-request-id", context.exchange.id))
         await context.reply.send(200, request.answer)
         return
+    await answer(context, decision, document, request)
+
+
+async def answer(
+    context: RequestContext, decision: Decision, document: Document | None, request: IncomingRequest
+) -> None:
+    """Answer `request`; without `document`, the bytes it was read from, every target is asked by chat."""
     if decision.kind is Kind.AUGMENTED:
         response = await _augmented(await augmented.turn_for(context, decision, request.chat))
         opened = Opened(response, context.generation.providers[context.targets[0].connection], context.targets[0], None)
     else:
         opened = await _plain(context, decision, document, request)
-    if dropped := _dropped(context, decision, request, opened):
-        context.reply.extra.append(("x-proxy-dropped", ", ".join(dropped)))
-    await relay(await _written(context, decision, request, opened), context.reply, context.exchange, context.entry)
-
-
-def _dropped(context: RequestContext, decision: Decision, request: IncomingRequest, opened: Opened) -> tuple[str, ...]:
-    """The members of the client's request that its answer does without."""
-    if decision.kind is Kind.PLAIN and _takes_as_it_is(context, decision, opened.target):
-        return ()
-    return (*request.dropped, *left_out(request.chat, opened.provider.api_type))
+    native = document is not None and decision.kind is Kind.PLAIN and _takes_as_it_is(context, decision, opened.target)
+    if not native:
+        if dropped := (*request.dropped, *left_out(request.chat, opened.provider.api_type)):
+            context.reply.extra.append(("x-proxy-dropped", ", ".join(dropped)))
+        opened = await _written(context, decision, request, opened)
+    elif context.notice:
+        opened.response = prefaced(opened.response, context.notice, context.endpoint.path)
+    await relay(opened, context.reply, context.exchange, context.entry)
 
 
 async def _augmented(turn: Turn) -> UpstreamResponse:
@@ -100,7 +106,9 @@ async def _augmented(turn: Turn) -> UpstreamResponse:
         return BytesResponse(refused.body, status=refused.status)
 
 
-async def _plain(context: RequestContext, decision: Decision, document: Document, request: IncomingRequest) -> Opened:
+async def _plain(
+    context: RequestContext, decision: Decision, document: Document | None, request: IncomingRequest
+) -> Opened:
     """The first answer that stands, of a target that speaks the client's language or of one that is asked by chat."""
     generation, chat = context.generation, request.chat
 
@@ -108,7 +116,8 @@ async def _plain(context: RequestContext, decision: Decision, document: Document
         fields = upstream_fields(context.request.raw_headers)
         rules = decision.rules[target.connection]
         asked: dict[str, Any] | None = None
-        if _takes_as_it_is(context, decision, target):
+        provider = generation.providers[target.connection]
+        if document is not None and _takes_as_it_is(context, decision, target):
             changes = shape(document.members, rules)
             members = changes.members()
             if target.model is not None:
@@ -118,9 +127,11 @@ async def _plain(context: RequestContext, decision: Decision, document: Document
             path, query = context.endpoint.path, context.query
             fields = [f for f in fields if f[0].lower() != b"content-encoding"]
         else:
-            shaped = for_connection(shape(chat, rules).applied(chat), generation.providers[target.connection].api_type)
+            shaped = for_connection(shape(chat, rules).applied(chat), provider.api_type)
             ours = {"stream": chat["stream"]} if "stream" in chat else {}  # what the client is to get
             asked = {**shaped, **ours, "model": target.model or decision.name}
+            if isinstance(provider, OpenAIProvider):
+                asked = provider.fitted(asked)
             body = json_text.dumps(asked)
             path, query = request.path, ""
             fields = [f for f in fields if f[0].lower() not in _NOT_FOR_CHAT]
@@ -136,10 +147,6 @@ async def _written(context: RequestContext, decision: Decision, request: Incomin
     """`opened` with its answer in the client's language."""
     response = opened.response
     if decision.kind is Kind.PLAIN:
-        if _takes_as_it_is(context, decision, opened.target):
-            if context.notice:
-                opened.response = prefaced(response, context.notice, context.endpoint.path)
-            return opened
         seen = await check_answer(opened)
         if seen:
             response = BytesResponse(b"".join(seen), status=response.status, headers=_without_framing(response))

@@ -32,6 +32,7 @@ from openai_proxy.upstream.queue import Lines
 if TYPE_CHECKING:  # each is imported when the first model or MCP server is configured
     from openai_proxy.agent.store import TurnStore
     from openai_proxy.runtime.augmented_models import Workshop
+    from openai_proxy.store.responses import ResponseStore
     from openai_proxy.tools.handler import Handler
     from openai_proxy.tools.mcp.supervisor import Supervisor
 
@@ -125,6 +126,7 @@ class State:
         self.leases = Leases(loop)
         self.reloads: Reloading
         self.turns: TurnStore | None = None
+        self._responses: ResponseStore | None = None
         self._supervisor: Supervisor | None = None
         self._workshop: Workshop | None = None
         self._emptied: asyncio.Event | None = None
@@ -155,6 +157,16 @@ class State:
             self.turns = TurnStore()
             self._load_turns(self.turns)
         return self._workshop
+
+    @property
+    def responses(self) -> ResponseStore:
+        """Stored answers of the Responses API; made when the first one is."""
+        if self._responses is None:
+            from openai_proxy.store.responses import ResponseStore
+
+            self._responses = ResponseStore()
+        self._responses.ttl = self.generation.config.session_ttl
+        return self._responses
 
     @property
     def has_supervisor(self) -> bool:

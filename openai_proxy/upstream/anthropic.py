@@ -59,6 +59,10 @@ class AnthropicProvider:
         )
         self.models = ModelBook(name, self._get)
 
+    def speaks(self, dialect: str) -> bool:
+        """See Provider."""
+        return dialect == "messages"
+
     async def send(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
         """Ask with `key`. What cannot be said in the Messages API comes back as an answer with status 400."""
         path = request.path.rstrip("/")

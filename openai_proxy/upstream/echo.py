@@ -58,6 +58,10 @@ class EchoProvider:
     def __init__(self, name: str = MODEL) -> None:
         self.name = name
 
+    def speaks(self, dialect: str) -> bool:
+        """See Provider."""
+        return False
+
     async def send(self, request: UpstreamRequest, key: str | None = None) -> UpstreamResponse:
         """Answer `request`; errors come as OpenAI-shaped answers, never as exceptions. `key` is not looked at."""
         try:

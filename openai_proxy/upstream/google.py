@@ -52,6 +52,10 @@ class GoogleProvider:
         self._signatures = Signatures()
         self._dropped = DroppedLog(name)
 
+    def speaks(self, dialect: str) -> bool:
+        """See Provider."""
+        return False
+
     async def send(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
         """Ask with `key`. Only chat completions are looked into; of anything else only the model's name and errors."""
         if request.method == "POST" and request.path.rstrip("/") == "/chat/completions":

@@ -1,5 +1,7 @@
 """Plain connections whose models refuse parameters: what is known is left out, what is refused now is learnt.
 
+A model may also refuse the chat API, as a whole or for tools; then it is asked by another one.
+
 Nothing of a request is looked at before a model of its connection has refused something; then only the touched members
 of its body change. The same question is put again before one byte of an answer has gone to the client.
 """
@@ -31,17 +33,45 @@ class Reconsiders(Protocol):
         ...
 
 
+class Alternative(Protocol):
+    """Another API of the same server."""
+
+    @property
+    def looks(self) -> bool:
+        """True if requests must be looked at before anything was refused."""
+        ...
+
+    def wanted(self, chat: dict[str, Any]) -> bool:
+        """True if `chat` is to be asked by it."""
+        ...
+
+    async def ask(self, request: UpstreamRequest, key: str | None, chat: dict[str, Any]) -> UpstreamResponse:
+        """The answer to `chat`, the document of `request`, as a chat answer."""
+        ...
+
+    async def instead(
+        self, refused: UpstreamResponse, request: UpstreamRequest, key: str | None, chat: dict[str, Any], lesson: Lesson
+    ) -> UpstreamResponse:
+        """The answer where chat has `refused` it, which taught the `lesson`; the refusal where there is none."""
+        ...
+
+
 class Learning:
     """Asks over `send`, and learns."""
 
-    def __init__(self, lessons: ConnectionLessons, send: Send) -> None:
+    def __init__(self, lessons: ConnectionLessons, send: Send, alternative: Alternative | None = None) -> None:
         self._lessons = lessons
         self._send = send
+        self._alternative = alternative
 
     async def ask(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
         """The answer to a chat request."""
         dropped: list[str] = []
-        if self._lessons and (document := _document(request)) is not None:
+        other = self._alternative
+        looks = self._lessons or (other is not None and other.looks)
+        if looks and (document := _document(request)) is not None:
+            if other is not None and other.wanted(document):
+                return await other.ask(request, key, document)
             request, dropped = _shaped(request, document, self._lessons.of(_model(document)))
         response = await self._send(request, key)
         if response.status in REFUSALS:
@@ -67,7 +97,8 @@ class Learning:
             if lesson is None:
                 break
             if lesson.api is not None or lesson.tools_api is not None:
-                self._lessons.learn(_model(document), lesson)  # asking again by this API is of no use
+                if self._alternative is not None:  # asking again by this API is of no use
+                    response = await self._alternative.instead(peeked, request, key, document, lesson)
                 break
             tried = with_lesson(tried, lesson)
             again, more = _shaped(request, document, tried)
@@ -102,8 +133,10 @@ def _document(request: UpstreamRequest) -> dict[str, Any] | None:
     """The request's body; None if it cannot be read, or not be sent again."""
     from openai_proxy.protocols.json_members import parse_object
 
-    if not isinstance(request.body, bytes):
+    if not isinstance(request.body, bytes) or any(name.lower() == b"content-encoding" for name, _ in request.headers):
         return None
+    if request.document is not None:
+        return request.document
     try:
         return parse_object(request.body)
     except ProxyError:

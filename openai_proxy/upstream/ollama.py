@@ -66,6 +66,10 @@ class OllamaProvider:
         self._entries: dict[str, dict[str, Any]] = {}  # by the name the server gives the model
         self._shown: dict[str, dict[str, Any]] = {}  # what /api/show said, by name and digest
 
+    def speaks(self, dialect: str) -> bool:
+        """See Provider."""
+        return dialect == "ollama"
+
     async def send(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
         """Ask with `key`. What cannot be said to this server comes back as an answer with status 400."""
         path = request.path.rstrip("/")

@@ -9,12 +9,14 @@ from openai_proxy.config.connection import ConnectionConfig
 from openai_proxy.errors import UpstreamInvalid
 from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse
 from openai_proxy.upstream import http_client
+from openai_proxy.upstream.by_responses import RESPONSES, RESPONSES_PATH, ByResponses
 from openai_proxy.upstream.learning import CHAT, Learning
 from openai_proxy.upstream.lessons import ConnectionLessons
 from openai_proxy.upstream.pool import Pool
 from openai_proxy.upstream.refusals import must_list
 from openai_proxy.upstream.response import StreamedResponse
 
+OPENAI_HOST = "api.openai.com"
 MAX_MODEL_LIST = 16 * 1024 * 1024  # OpenRouter's list is 0.5 MB
 
 
@@ -29,8 +31,11 @@ class OpenAIProvider:
         self.pool = pool
         self.limits = config.timeout
         self.lessons = lessons
-        self._learning = Learning(lessons, self.send_as_is)
         origin = pool.origin
+        self._by_responses = ByResponses(
+            pool.name, config.api, self._ask_by_responses, lessons, at_openai=origin.host == OPENAI_HOST
+        )
+        self._learning = Learning(lessons, self.send_as_is, self._by_responses)
         extra = {name.lower(): value for name, value in config.headers.items()}
         own: list[tuple[str, str]] = list(config.headers.items())
         if config.organization:
@@ -100,6 +105,27 @@ class OpenAIProvider:
             parts.append(b"Transfer-Encoding: chunked\r\n\r\n")
         return b"".join(parts), chunked
 
+    def speaks(self, dialect: str) -> bool:
+        """See Provider. Whether a server has Responses shows when it is asked."""
+        return dialect == RESPONSES and self.config.api != "chat" and not self.lessons.lacks(RESPONSES_PATH)
+
+    def relays(self, dialect: str, model: str | None) -> bool:
+        """True if a request for `model` goes up as it comes, as far as is known; asked for every one."""
+        if dialect == "chat":
+            return not (self.lessons or self._by_responses.looks) or not self._watches(model)
+        return dialect != RESPONSES or self.speaks(dialect)
+
+    def fitted(self, chat: dict[str, Any]) -> dict[str, Any]:
+        """`chat`, which was made here, as this connection is to be sent it."""
+        if self._by_responses.wanted(chat):
+            return chat
+        from openai_proxy.dialects.responses.memory import without_items
+
+        return without_items(chat)
+
+    def _watches(self, model: str | None) -> bool:
+        return self.lessons.knows(model) or self._by_responses.watches(model)
+
     async def send(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
         """See Provider."""
         if request.path == CHAT and request.method == "POST":
@@ -114,13 +140,18 @@ class OpenAIProvider:
             return response
         return await self._learning.reconsider(request, response, key)
 
-    async def send_as_is(self, request: UpstreamRequest, key: str | None) -> StreamedResponse:
-        """Ask, whatever is known of the model."""
+    async def send_as_is(
+        self, request: UpstreamRequest, key: str | None, *, replayable: bool | None = None
+    ) -> StreamedResponse:
+        """Ask, whatever is known of the model. `replayable` is as in endpoints.Endpoint, which also has the default."""
         head, chunked = self.head(request, key)
+        replay = endpoints.at(request.path).replayable if replayable is None else replayable
         return await http_client.send(
-            self.pool, request.method, head, request.body, self.limits,
-            chunked=chunked, replay=endpoints.at(request.path).replayable,
-        )  # fmt: skip
+            self.pool, request.method, head, request.body, self.limits, chunked=chunked, replay=replay
+        )
+
+    async def _ask_by_responses(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
+        return await self.send_as_is(request, key, replayable=True)  # nothing of it is stored there
 
     async def list_models(self) -> list[dict[str, Any]]:
         """See Provider. Understands OpenAI's list object and a bare list of models."""

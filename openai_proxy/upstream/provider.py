@@ -18,6 +18,10 @@ class Provider(Protocol):
         """The language it speaks: openai, ollama, anthropic, google, local, echo."""
         ...
 
+    def speaks(self, dialect: str) -> bool:
+        """True if it takes requests in this dialect as they are. The chat API's are taken by every connection."""
+        ...
+
     async def send(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
         """Ask, with `key`; returns when status and headers have come. Raises the UpstreamError family."""
         ...

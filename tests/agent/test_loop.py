@@ -212,8 +212,14 @@ async def test_reasoning_and_signatures_go_back_with_the_assistant_turn() -> Non
         {"reasoning_content": "th"},
         {"reasoning_content": "ink", "reasoning_details": [{"index": 0, "data": "="}]},
     ]
-    upstream = Upstream(events(*map(chunk, [*first, *delta]), chunk({}, "tool_calls")), says("ok"))
-    seen = check(await stream(upstream, Box(a="1")))
+    last = chunk({"reasoning_details": [{"index": 0, "data": "+"}]})
+    upstream = Upstream(
+        events(*map(chunk, [*first, *delta]), chunk({}, "tool_calls")), events(last, chunk({"content": "ok"}, "stop"))
+    )
+    data = await stream(upstream, Box(a="1"))
+    assert b'"data":"="' not in data, "it belongs to a call the client never sees"
+    assert b'"data":"+"' in data
+    seen = check(data)
     message = upstream.requests[1]["messages"][1]
     assert message["reasoning_content"] == "think"
     assert message["reasoning_details"] == [{"index": 0, "data": "="}]

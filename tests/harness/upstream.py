@@ -128,6 +128,25 @@ class Rounds(Play):
         return [seen.json() for seen in self.requests]
 
 
+class Acting(Play):
+    """A script that is made for each request from what it asks."""
+
+    def __init__(self, name: str, answer: Callable[[Seen], bytes]) -> None:
+        super().__init__(name, (), early=False)
+        self._answer = answer
+
+    def steps_for(self, seen: Seen) -> tuple[Step, ...]:
+        return (self._answer(seen),)
+
+    def bodies(self) -> list[dict[str, Any]]:
+        """The JSON bodies so far."""
+        return [seen.json() for seen in self.requests]
+
+    def paths(self) -> list[str]:
+        """What was asked so far, below the API's root."""
+        return [seen.target.partition("?")[0].removeprefix("/v1") for seen in self.requests]
+
+
 class Upstream:
     """The provider. `start` and `stop` it once; give it `play`s meanwhile."""
 
@@ -170,6 +189,12 @@ class Upstream:
         """A new script that answers each request with the next of `answers`."""
         steps = [answer if isinstance(answer, tuple) else (answer,) for answer in answers]
         play = Rounds(f"{name}-{next(self._numbers)}", steps)
+        self._plays[play.model] = play
+        return play
+
+    def acting(self, answer: Callable[[Seen], bytes], name: str = "acting") -> Acting:
+        """A new script that answers each request with what `answer` makes of it."""
+        play = Acting(f"{name}-{next(self._numbers)}", answer)
         self._plays[play.model] = play
         return play
 

@@ -54,8 +54,6 @@ def _assistant(
         if index:
             made += [item for after, item in reasoning if after == index]
         made.append(_call(call, f"{param}.tool_calls[{index}]", custom))
-    if calls:
-        made += [item for after, item in reasoning if after >= len(calls)]
 
 
 def _said(message: dict[str, Any]) -> dict[str, Any] | None:

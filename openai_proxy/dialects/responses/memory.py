@@ -78,6 +78,32 @@ def without_reasoning(chat: dict[str, Any]) -> dict[str, Any]:
     return {**chat, "messages": messages}
 
 
+def without_items(chat: dict[str, Any]) -> dict[str, Any]:
+    """`chat` for a provider that is asked by another API: itself, unless a message holds something of this one.
+
+    Chat servers refuse members of a message that they do not know, or waste tokens on them.
+    """
+    messages = chat.get("messages")
+    if not isinstance(messages, list) or not any(map(_has_items, messages)):
+        return chat
+    return {**chat, "messages": [_without_items(message) if _has_items(message) else message for message in messages]}
+
+
+def _has_items(message: Any) -> bool:
+    return (
+        isinstance(message, dict)
+        and message.get("role") == "assistant"
+        and ("phase" in message or _has_reasoning(message))
+    )
+
+
+def _without_items(message: dict[str, Any]) -> dict[str, Any]:
+    details = message.get("reasoning_details") or ()
+    others = [d for d in details if not (isinstance(d, dict) and str(d.get("format") or "").startswith(FORMAT))]
+    left = {name: value for name, value in message.items() if name not in ("phase", "reasoning_details")}
+    return {**left, "reasoning_details": others} if others else left
+
+
 def _call_ids(message: Any) -> list[str]:
     calls = message.get("tool_calls") if isinstance(message, dict) and message.get("role") == "assistant" else None
     ids = [call.get("id") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []

@@ -5,6 +5,7 @@ https://developers.openai.com/api/docs/guides/responses-vs-chat-completions
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from openai_proxy.dialects.base import Lesson
@@ -18,6 +19,7 @@ _NOT_A_CHAT_MODEL: Final = "This is not a chat model"
 _FUNCTION_TOOLS: Final = "Function tools"
 
 
+@lru_cache(maxsize=256)
 def known_by_name(model: str) -> Lesson | None:
     """What is known of a model of api.openai.com before it was asked: it saves the first refusal."""
     if _NEVER.match(model):

@@ -6,6 +6,7 @@ https://platform.openai.com/docs/api-reference/responses/create
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,6 +48,7 @@ class ResponsesDetails:
     request: dict[str, Any]  # the document, for the members that an answer repeats
     declared: dict[str, Declared]  # how the functions of the chat request were declared
     packs: bool = False  # reasoning is wanted in a form that can be sent back
+    ended: Callable[[dict[str, Any]], None] | None = None  # called with the response object once it is whole
 
 
 def read_request(document: dict[str, Any]) -> IncomingRequest:

@@ -260,6 +260,8 @@ class ResponsesWriter:
         self.response = ended(self.response, self._finish, self._usage)
         status = self.response["status"]
         self._events.emit(f"response.{status}", {"response": self.response})
+        if self._details.ended is not None:
+            self._details.ended(self.response)
 
     def _start(self) -> None:
         self._started = True

@@ -91,6 +91,10 @@ class LocalProvider:
         """The child's process id while it runs."""
         return self._process.pid if self._process is not None and self._process.alive else None
 
+    def speaks(self, dialect: str) -> bool:
+        """See Provider."""
+        return False
+
     async def send(self, request: UpstreamRequest, key: str | None = None) -> UpstreamResponse:
         """Wait for a turn and ask; returns with the first token. Raises the UpstreamError family."""
         try:

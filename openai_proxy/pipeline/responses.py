@@ -1,0 +1,97 @@
+"""The Responses API: as it comes where the provider has it, translated for everyone else.
+
+What was answered by translation is kept for the next request (`store`): the provider knows nothing of it.
+"""
+
+from dataclasses import replace
+from typing import Any, Final
+
+import orjson
+
+from openai_proxy.decision.decide import Decision, Kind
+from openai_proxy.dialects import dialect, json_text
+from openai_proxy.dialects.base import IncomingRequest
+from openai_proxy.dialects.chat.errors import error_of
+from openai_proxy.dialects.responses.needed import is_missing
+from openai_proxy.errors import BadRequest
+from openai_proxy.pipeline import translated
+from openai_proxy.pipeline.context import Document, RequestContext
+from openai_proxy.pipeline.passthrough import MakeRequest, ask, relay
+from openai_proxy.store.resolve import Resolved, as_items, resolve
+from openai_proxy.upstream.failover import Opened
+from openai_proxy.upstream.openai import OpenAIProvider
+from openai_proxy.upstream.refusals import Peeked
+
+_PATH: Final = "/responses"
+_MISSING: Final = frozenset({404, 405, 501})
+
+
+async def serve(context: RequestContext, decision: Decision, document: Document, make: MakeRequest) -> None:
+    """Answer a Responses request, or one for its number of tokens; `make` shapes it for who takes it as it is."""
+    members = json_text.with_exact_numbers(document.members, document.plain)
+    resolved = resolve(context.state.responses, context.exchange.caller.identity, members)
+    ours = decision.kind is Kind.AUGMENTED or resolved.ours or bool(context.notice)
+    if not ours and _all_native(context, decision):
+        opened = await ask_natively(context, decision, make, _PATH)
+        if opened is not None:
+            await relay(opened, context.reply, context.exchange, context.entry)
+            return
+    if resolved.missing is not None:
+        raise resolved.missing
+    if decision.model is None:
+        raise BadRequest("The request names no model.", param="model", code="model_required")
+    if context.endpoint.name == "input_tokens":
+        counted = {"object": "response.input_tokens", "input_tokens": _estimate(resolved.document)}
+        await context.reply.send(200, orjson.dumps(counted))
+        return
+    request = dialect("responses").read_request(context.endpoint.path, resolved.document)
+    request = _kept(context, resolved, members, request)
+    await translated.answer(context, decision, None if ours else document, request)
+
+
+async def ask_natively(context: RequestContext, decision: Decision, make: MakeRequest, path: str) -> Opened | None:
+    """The provider's own answer; None if its server turns out to have no endpoint at `path`, which is remembered."""
+    opened = await ask(context, decision, make)
+    provider, response = opened.provider, opened.response
+    if response.status not in _MISSING or not isinstance(provider, OpenAIProvider):
+        return opened
+    opened.response = peeked = Peeked(response)
+    try:
+        error = error_of(json_text.loads(await peeked.peek()), response.status)
+    except ValueError:
+        error = None
+    if not is_missing(response.status, error or {}):
+        return opened
+    provider.lessons.learn_lack(path)
+    response.close()
+    return None
+
+
+def _all_native(context: RequestContext, decision: Decision) -> bool:
+    providers = context.generation.providers
+    return all(decision.native(providers[target.connection]) for target in decision.route.targets)
+
+
+def _kept(
+    context: RequestContext, resolved: Resolved, given: dict[str, Any], request: IncomingRequest
+) -> IncomingRequest:
+    """`request` whose answer will be kept for later ones, unless the client does not want it."""
+    stores, conversation = given.get("store") is not False, given.get("conversation")
+    if not stores and conversation is None:
+        return request
+    store, caller = context.state.responses, context.exchange.caller.identity
+
+    def keep(response: dict[str, Any]) -> None:
+        if stores:
+            store.keep(caller, as_items(resolved.document.get("input")), response)
+        if conversation is not None:
+            name = conversation["id"] if isinstance(conversation, dict) else conversation
+            store.add(caller, name, [*as_items(given.get("input")), *response["output"]])
+
+    return replace(request, details=replace(request.details, ended=keep))
+
+
+def _estimate(document: dict[str, Any]) -> int:
+    """About how many tokens a request has: a quarter of its characters."""
+    counted = {name: document.get(name) for name in ("instructions", "input", "tools")}
+    return max(1, len(json_text.dumps(counted)) // 4)

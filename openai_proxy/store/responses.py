@@ -1,0 +1,176 @@
+"""Answers of the Responses API, and conversations, kept for the next request of the same caller.
+
+Kept are items as JSON bytes, so that a chain of answers shares those it has in common. All keys hold the caller:
+another one's answer cannot even be named. Lives as long as the process.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from openai_proxy.store.bounded import MAX_BYTES, MAX_ENTRIES, TTL, BoundedMap
+
+MAX_CONVERSATION_ITEMS: Final = 20_000
+_PREFIXES: Final = {"function_call": "fc", "function_call_output": "fco", "reasoning": "rs", "custom_tool_call": "ctc",
+                    "custom_tool_call_output": "ctco"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResponse:
+    """One answer: the whole input that led to it, and the response object with its output."""
+
+    input: tuple[bytes, ...]
+    response: bytes
+    output: tuple[bytes, ...]
+
+    def document(self) -> dict[str, Any]:
+        """The response object."""
+        document: dict[str, Any] = orjson.loads(self.response)
+        return document
+
+    def input_items(self) -> list[dict[str, Any]]:
+        """What led to the answer."""
+        return [orjson.loads(item) for item in self.input]
+
+    def items(self) -> list[dict[str, Any]]:
+        """What led to the answer, and the answer: the beginning of the next request."""
+        return [orjson.loads(item) for item in (*self.input, *self.output)]
+
+
+@dataclass(slots=True)
+class StoredConversation:
+    """Items under a name, to which answers are added."""
+
+    id: str
+    created_at: int
+    metadata: dict[str, Any] = field(default_factory=dict)
+    items: dict[str, bytes] = field(default_factory=dict)  # by their ids, in order
+    size: int = 0
+
+    def document(self) -> dict[str, Any]:
+        """The conversation object."""
+        return {"id": self.id, "object": "conversation", "created_at": self.created_at, "metadata": self.metadata}
+
+    def all_items(self) -> list[dict[str, Any]]:
+        """Every item, in order."""
+        return [orjson.loads(item) for item in self.items.values()]
+
+
+class ResponseStore:
+    """Answers by id, items by id, conversations by id; each of one caller."""
+
+    def __init__(
+        self,
+        *,
+        ttl: float = TTL,
+        max_entries: int = MAX_ENTRIES,
+        max_bytes: int = MAX_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._responses: BoundedMap[StoredResponse] = BoundedMap(
+            ttl=ttl, max_entries=max_entries, max_bytes=max_bytes // 2, clock=clock, removed=self._forget_items
+        )
+        self._conversations: BoundedMap[StoredConversation] = BoundedMap(
+            ttl=ttl, max_entries=max_entries, max_bytes=max_bytes // 2, clock=clock
+        )
+        self._items: dict[tuple[str, str], bytes] = {}  # (caller, id of an item) -> the item, while its answer is kept
+
+    @property
+    def ttl(self) -> float:
+        """Seconds after which what was not used is forgotten."""
+        return self._responses.ttl
+
+    @ttl.setter
+    def ttl(self, seconds: float) -> None:
+        self._responses.ttl = self._conversations.ttl = seconds
+
+    @property
+    def size(self) -> int:
+        """Bytes kept. What several answers of a chain share is counted for each of them."""
+        return self._responses.size + self._conversations.size
+
+    def keep(self, caller: str, items: Iterable[dict[str, Any]], response: dict[str, Any]) -> None:
+        """Keep an answer and the whole `items` that led to it. One that alone is too large is not kept."""
+        given = tuple(_encoded(with_id(item)) for item in items)
+        output = tuple(_encoded(item) for item in response["output"])
+        stored = StoredResponse(given, _encoded(response), output)
+        size = sum(map(len, given)) + 2 * len(stored.response)
+        if not self._responses.put((caller, response["id"]), stored, size):
+            return
+        for item, data in zip(response["output"], output, strict=True):
+            self._items[caller, item["id"]] = data
+
+    def response(self, caller: str, response_id: str) -> StoredResponse | None:
+        """An answer."""
+        return self._responses.get((caller, response_id))
+
+    def delete(self, caller: str, response_id: str) -> bool:
+        """Forget an answer; False if there is none."""
+        return self._responses.pop((caller, response_id)) is not None
+
+    def item(self, caller: str, item_id: str) -> dict[str, Any] | None:
+        """An item of an answer's output."""
+        data = self._items.get((caller, item_id))
+        if data is None:
+            return None
+        item: dict[str, Any] = orjson.loads(data)
+        return item
+
+    def begin(
+        self, caller: str, items: Iterable[dict[str, Any]], metadata: dict[str, Any] | None = None
+    ) -> StoredConversation:
+        """A new conversation."""
+        made = StoredConversation(f"conv_{uuid.uuid4().hex}", int(time.time()), metadata or {})
+        self._conversations.put((caller, made.id), made, 0)
+        self.add(caller, made.id, items)
+        return made
+
+    def conversation(self, caller: str, conversation_id: str) -> StoredConversation | None:
+        """A conversation."""
+        return self._conversations.get((caller, conversation_id))
+
+    def add(self, caller: str, conversation_id: str, items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Add items to a conversation; as they are kept. The first ones go where there are too many."""
+        found = self._conversations.get((caller, conversation_id))
+        if found is None:
+            return []
+        added = [with_id(item) for item in items]
+        for item in added:
+            found.items[item["id"]] = _encoded(item)
+        while len(found.items) > MAX_CONVERSATION_ITEMS:
+            del found.items[next(iter(found.items))]
+        self._keep_conversation(caller, found)
+        return added
+
+    def remove(self, caller: str, conversation: StoredConversation, item_id: str) -> None:
+        """Take an item out of a conversation."""
+        conversation.items.pop(item_id, None)
+        self._keep_conversation(caller, conversation)
+
+    def end(self, caller: str, conversation_id: str) -> bool:
+        """Forget a conversation; False if there is none."""
+        return self._conversations.pop((caller, conversation_id)) is not None
+
+    def _keep_conversation(self, caller: str, found: StoredConversation) -> None:
+        found.size = sum(map(len, found.items.values()))
+        self._conversations.put((caller, found.id), found, found.size)
+
+    def _forget_items(self, key: tuple[str, str], stored: StoredResponse) -> None:
+        for data in stored.output:
+            self._items.pop((key[0], orjson.loads(data)["id"]), None)
+
+
+def with_id(item: dict[str, Any]) -> dict[str, Any]:
+    """`item` with an id of its own where it has none."""
+    if isinstance(item.get("id"), str):
+        return item
+    prefix = _PREFIXES.get(str(item.get("type")), "msg")
+    return {"id": f"{prefix}_{uuid.uuid4().hex}", **item}
+
+
+def _encoded(item: dict[str, Any]) -> bytes:
+    return orjson.dumps(item)

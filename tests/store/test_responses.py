@@ -1,0 +1,134 @@
+"""Stored answers: found by their caller, forgotten by age, count and size."""
+
+from typing import Any
+
+import pytest
+
+from openai_proxy.errors import BadRequest
+from openai_proxy.store.bounded import BoundedMap
+from openai_proxy.store.resolve import resolve
+from openai_proxy.store.responses import ResponseStore
+
+HI = {"role": "user", "content": "hi"}
+
+
+def answer(number: int, text: str = "yes") -> dict[str, Any]:
+    part = {"type": "output_text", "text": text, "annotations": []}
+    message = {"id": f"msg_{number}", "type": "message", "role": "assistant", "content": [part]}
+    return {"id": f"resp_{number}", "object": "response", "status": "completed", "output": [message]}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_chain_of_answers_is_put_together() -> None:
+    store = ResponseStore()
+    store.keep("me", [HI], answer(1))
+    first = resolve(store, "me", {"model": "m", "previous_response_id": "resp_1", "input": "more"})
+    assert first.ours
+    assert first.missing is None
+    assert [item["role"] for item in first.document["input"]] == ["user", "assistant", "user"]
+    store.keep("me", first.document["input"], answer(2))
+    second = resolve(store, "me", {"previous_response_id": "resp_2"})
+    assert [item["role"] for item in second.document["input"]] == ["user", "assistant", "user", "assistant"]
+
+
+def test_what_another_caller_has_stored_is_not_there() -> None:
+    store = ResponseStore()
+    store.keep("me", [HI], answer(1))
+    for document, code in (
+        ({"previous_response_id": "resp_1"}, "previous_response_not_found"),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "item_not_found"),
+        ({"input": [{"id": "msg_1"}]}, "item_not_found"),
+        ({"conversation": "conv_1"}, "conversation_not_found"),
+        ({"conversation": {"id": "conv_1"}}, "conversation_not_found"),
+    ):
+        found = resolve(store, "you", document)
+        assert not found.ours
+        assert found.missing is not None
+        assert found.missing.code == code
+        assert found.missing.status == 404
+    assert store.response("you", "resp_1") is None
+    assert not store.delete("you", "resp_1")
+    assert store.response("me", "resp_1") is not None
+
+
+def test_a_single_item_is_put_in_the_place_of_its_reference() -> None:
+    store = ResponseStore()
+    store.keep("me", [HI], answer(1))
+    found = resolve(store, "me", {"input": [HI, {"type": "item_reference", "id": "msg_1"}, HI]})
+    assert found.ours
+    assert found.document["input"][1]["content"][0]["text"] == "yes"
+
+
+def test_a_request_without_references_is_left_as_it_is() -> None:
+    document = {"input": [HI, {"id": "msg_7", "role": "user", "content": "x"}]}
+    assert resolve(ResponseStore(), "me", document).document is document
+
+
+def test_two_references_that_contradict_are_refused() -> None:
+    with pytest.raises(BadRequest):
+        resolve(ResponseStore(), "me", {"previous_response_id": "resp_1", "conversation": "conv_1"})
+
+
+def test_conversations() -> None:
+    store = ResponseStore()
+    begun = store.begin("me", [HI], {"a": "b"})
+    assert store.conversation("you", begun.id) is None
+    added = store.add("me", begun.id, [{"id": "msg_9", "role": "assistant", "content": "x"}])
+    assert [item["id"] for item in added] == ["msg_9"]
+    found = resolve(store, "me", {"conversation": begun.id, "input": "more"})
+    assert [item["role"] for item in found.document["input"]] == ["user", "assistant", "user"]
+    kept = store.conversation("me", begun.id)
+    assert kept is not None
+    store.remove("me", kept, "msg_9")
+    assert [item["role"] for item in kept.all_items()] == ["user"]
+    assert store.end("me", begun.id)
+    assert not store.end("me", begun.id)
+    assert store.size == 0
+
+
+def test_deleting_an_answer_forgets_its_items() -> None:
+    store = ResponseStore()
+    store.keep("me", [HI], answer(1))
+    assert store.delete("me", "resp_1")
+    assert store.item("me", "msg_1") is None
+    assert store.size == 0
+
+
+def test_answers_are_forgotten_by_age_and_size() -> None:
+    clock = Clock()
+    store = ResponseStore(ttl=10, max_bytes=4000, clock=clock)
+    store.keep("me", [HI], answer(1))
+    clock.now = 9
+    assert store.response("me", "resp_1") is not None  # and used: it is young again
+    clock.now = 18
+    assert store.response("me", "resp_1") is not None
+    clock.now = 30
+    assert store.response("me", "resp_1") is None
+    assert store.item("me", "msg_1") is None
+    for number in range(50):
+        store.keep("me", [HI], answer(number))
+    assert store.response("me", "resp_0") is None
+    assert store.response("me", "resp_49") is not None
+    assert store.size <= 4000
+    store.keep("me", [HI], answer(99, "x" * 4000))
+    assert store.response("me", "resp_99") is None
+
+
+def test_a_map_that_forgets_tells_what_goes() -> None:
+    gone: list[str] = []
+    held: BoundedMap[int] = BoundedMap(max_entries=2, removed=lambda key, value: gone.append(key))
+    for name in ("a", "b"):
+        held.put(name, 1, 10)
+    held.get("a")
+    held.put("c", 1, 10)
+    assert gone == ["b"]
+    held.put("a", 2, 30)
+    assert gone == ["b", "a"]
+    assert (held.get("a"), len(held), held.size) == (2, 2, 40)
