@@ -149,15 +149,11 @@ class _Attempts:
             status = opened.response.status
             own_key = opened.key
             if status not in RETRYABLE and (status not in REFUSALS or own_key is None):
-                self._health.record_success(target, model, own_key)
-                self.let_go()
-                return opened
+                return self._stands(target, opened)
             wait = retry_after(opened.response.headers)
             body = await self._explain(opened)
             if status == 403 and is_moderation(body):  # it is about what was said, not about the key
-                self._health.record_success(target, model, own_key)
-                self.let_go()
-                return opened
+                return self._stands(target, opened)
             if status in REFUSALS and own_key is not None:
                 wait = self._rest(opened, own_key, wait, body)
             if own_key is not None:
@@ -187,6 +183,12 @@ class _Attempts:
                 return None
             await asyncio.sleep(wait)
             pause = min(pause * 2, MAX_PAUSE)
+
+    def _stands(self, target: Target, opened: Opened) -> Opened:
+        """`opened` is the answer."""
+        self._health.record_success(target, self._exchange.model, opened.key)
+        self.let_go()
+        return opened
 
     def _report(self, target: Target, status: int) -> None:
         if status >= 500 and status not in BLAMELESS:
