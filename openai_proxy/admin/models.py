@@ -47,7 +47,7 @@ async def explain(call: AdminCall) -> dict[str, Any]:
     return {
         "model": model,
         "served": isinstance(found, Decision),
-        "lines": list(lines(generation, caller, model, found)),
+        "lines": list(lines(generation, caller, model, found, call.state.providers.lessons)),
     }
 
 

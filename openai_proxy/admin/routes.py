@@ -69,6 +69,7 @@ ROUTES: Final = (
     Route("GET", "/admin/explain", "models:explain"),
     Route("GET", "/admin/connect", "models:list_clients"),
     Route("GET", "/admin/connect/{}", "models:connect"),
+    Route("DELETE", "/admin/lessons/{}", "lessons:forget"),
     # Configuration
     Route("GET", "/admin/config", "configuration:list_files"),
     Route("POST", "/admin/config/check", "configuration:check"),

@@ -22,8 +22,11 @@ def problem_object(problem: Any) -> dict[str, Any]:
     return {"file": problem.file, "line": problem.line, "column": problem.column, "message": problem.message}
 
 
-def _connection(state: State, name: str, api_type: str, keys: int) -> dict[str, Any]:
-    """One connection of the status: `resting` while none of its keys may be used, or a model of it is left alone."""
+def _connection(state: State, name: str, api_type: str, base: str, keys: int) -> dict[str, Any]:
+    """One connection of the status: `resting` while none of its keys may be used, or a model of it is left alone.
+
+    `learnt` is what its models, and under "" its server, are known to refuse.
+    """
     error = state.catalog.error(name)
     resting, models = state.health.state(name)
     condition = "resting" if models or (keys and resting >= keys) else "ready" if error is None else "failing"
@@ -36,6 +39,7 @@ def _connection(state: State, name: str, api_type: str, keys: int) -> dict[str, 
         "keys": keys,
         "resting_keys": resting,
         "resting_models": models,
+        "learnt": state.providers.lessons.of(name, base).in_words(),
     }
 
 
@@ -55,7 +59,7 @@ def status_of(state: State) -> dict[str, Any]:
             "problems": [problem_object(p) for p in generation.problems],
         },
         "connections": [
-            _connection(state, name, connection.api_type, len(connection.api_keys))
+            _connection(state, name, connection.api_type, connection.api_base or "", len(connection.api_keys))
             for name, connection in config.connections.items()
         ],
         "mcp_servers": state.mcp_status(),

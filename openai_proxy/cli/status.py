@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 
@@ -14,9 +15,16 @@ from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
 @config_dir
 @state_dir
 @click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as it is.")
-def command(config_dir: Path, state_dir: Path | None, as_json: bool) -> int:
-    """Show the running daemon: configuration, connections, MCP servers, requests."""
-    _, status = ask(state_dir or default_state_dir(config_dir), "GET", "/admin/status")
+@click.option("--forget", metavar="CONNECTION[:MODEL]", help="Forget what was learnt of it before.")
+def command(config_dir: Path, state_dir: Path | None, as_json: bool, forget: str | None) -> int:
+    """Show the running daemon: configuration, connections and what was learnt of them, MCP servers, requests."""
+    directory = state_dir or default_state_dir(config_dir)
+    if forget is not None:
+        name, _, model = forget.partition(":")
+        code, answer = ask(directory, "DELETE", f"/admin/lessons/{quote(name, '')}?model={quote(model, '')}")
+        if code != 200:
+            raise click.ClickException(answer["error"]["message"])
+    _, status = ask(directory, "GET", "/admin/status")
     if as_json:
         print(json.dumps(status, indent=2))
         return 0
@@ -36,6 +44,11 @@ def _lines(status: dict[str, Any]) -> list[str]:
     lines += [
         f"  {c['name']} ({c['api_type']}): {c['state']}" + (f", {c['last_error']}" if c.get("last_error") else "")
         for c in status["connections"]
+    ]
+    lines += [
+        f"  learnt: {c['name']}{f':{model}' if model else ''} {words}"
+        for c in status["connections"]
+        for model, words in c.get("learnt", {}).items()
     ]
     if status["mcp_servers"]:
         lines.append("MCP servers:")

@@ -5,10 +5,17 @@ from collections.abc import Iterator
 from openai_proxy.decision.decide import Decision, Refusal
 from openai_proxy.exchange import Caller
 from openai_proxy.runtime.generation import Generation
+from openai_proxy.upstream.lessons import LessonTable
 
 
-def lines(generation: Generation, caller: Caller, model: str, found: Decision | Refusal) -> Iterator[str]:
-    """What was `found` about a chat request of `caller` for `model`, for people."""
+def lines(
+    generation: Generation,
+    caller: Caller,
+    model: str,
+    found: Decision | Refusal,
+    lessons: LessonTable | None = None,
+) -> Iterator[str]:
+    """What was `found` about a chat request of `caller` for `model`, for people; with what the targets refuse."""
     yield f"{model}, asked for by " + (f"group '{caller.group}'" if caller.group else "anyone")
     if isinstance(found, Refusal) and not generation.access.may_use(caller, model):
         yield f"{found.error.status}: {found.reason} (allowed_models)"
@@ -25,7 +32,7 @@ def lines(generation: Generation, caller: Caller, model: str, found: Decision | 
     if isinstance(found, Refusal):
         yield f"{found.error.status}: {found.reason}"
         return
-    yield from _targets(generation, caller, found)
+    yield from _targets(generation, caller, found, lessons)
     if augmented is not None:
         yield from _augmented(generation, model)
     allowance = generation.allowances.get(caller.group)
@@ -36,7 +43,7 @@ def lines(generation: Generation, caller: Caller, model: str, found: Decision | 
         yield f"limits: {', '.join(told)}"
 
 
-def _targets(generation: Generation, caller: Caller, decision: Decision) -> Iterator[str]:
+def _targets(generation: Generation, caller: Caller, decision: Decision, lessons: LessonTable | None) -> Iterator[str]:
     """Where the request goes, in which shape."""
     route = decision.route
     count = len(route.targets) + len(decision.withheld)
@@ -54,6 +61,10 @@ def _targets(generation: Generation, caller: Caller, decision: Decision) -> Iter
         yield from (f"    params default: {key} = {value!r}" for key, value in rules.default.items())
         yield from (f"    params override: {key} = {value!r}" for key, value in rules.override.items())
         yield from (f"    params renamed: {old} to {new}" for old, new in rules.rename.items())
+        known = lessons.of(target.connection, connection.api_base or "").in_words() if lessons is not None else {}
+        for whose, name in (("the server", ""), ("this model", sent or "")):
+            if name in known:
+                yield f"    learnt: {whose} {known.pop(name)}"
     for target in decision.withheld:
         yield f"  {target.connection}: not for group '{caller.group}' (allowed_connections)"
 

@@ -26,7 +26,7 @@ from openai_proxy.transforms.redaction.redactor import Redactor
 from openai_proxy.transforms.sessions import Sessions
 from openai_proxy.upstream.factory import Providers
 from openai_proxy.upstream.health import Health
-from openai_proxy.upstream.lessons import LessonTable
+from openai_proxy.upstream.lessons import LESSONS, LessonTable
 from openai_proxy.upstream.queue import Lines
 
 if TYPE_CHECKING:  # each is imported when the first model or MCP server is configured
@@ -107,7 +107,7 @@ class State:
             log.warning("no state directory: %s; nothing is remembered over a restart", error.strerror)
         self.loop = loop
         self.started_at = time.time()
-        self.providers = Providers(loop, settings.config_dir, LessonTable(settings.state_dir / "lessons.json"))
+        self.providers = Providers(loop, settings.config_dir, LessonTable(settings.state_dir / LESSONS))
         self.health = Health()
         self.catalog = Catalog(settings.state_dir / "models.json")
         self.redactor = Redactor(vault)

@@ -16,6 +16,9 @@ from openai_proxy import statefile
 from openai_proxy.dialects.base import Lesson, Lessons
 from openai_proxy.tasks import cancel, spawn
 
+LESSONS: Final = "lessons.json"
+"""The file of the state directory."""
+
 VERSION: Final = 1
 MAX_AGE: Final = 30 * 86400.0  # seconds
 MAX_MODELS: Final = 512  # of one connection; a caller can invent names
@@ -99,6 +102,13 @@ class ConnectionLessons:
         self._lacking[path] = self._clock()
         log.info("connection %s has no %s", self._name, path)
         self._changed()
+
+    def in_words(self) -> dict[str, str]:
+        """What is known of each model, in words; of the server itself under ""."""
+        lacking = [path for path in self._lacking if self.lacks(path)]
+        found = {"": f"has no {', '.join(lacking)}"} if lacking else {}
+        known = {model: self.of(model) for model in tuple(self._models)}
+        return {**found, **{model: _in_words(lessons) for model, lessons in known.items() if lessons is not _NOTHING}}
 
     def forget(self, model: str | None = None) -> None:
         """Forget what is known of `model`; of all of them, and of the server, without one."""

@@ -4,6 +4,8 @@ The provider is as strict as OpenAI (tests/harness/strict_openai.py): a request 
 """
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from tests.harness import strict_openai
 from tests.harness.daemon import Daemon
 from tests.harness.plays import plain
 from tests.harness.upstream import Acting, Seen, Upstream
+from tests.harness.waiting import eventually
 
 TOOL: Any = {"type": "function", "function": {"name": "theirs", "parameters": {"type": "object", "properties": {}}}}
 USER: Any = {"role": "user", "content": "call me"}
@@ -166,6 +169,28 @@ def test_a_server_without_responses_is_not_asked_for_them_again(sdk: openai.Open
     daemon_forgets = strict(upstream)  # the connection, not the model, is known for it
     with pytest.raises(openai.BadRequestError):
         sdk.chat.completions.create(model=daemon_forgets.model, messages=[USER], tools=[TOOL])
+
+
+def test_what_was_learnt_is_told_and_can_be_forgotten(upstream: Upstream, tmp_path: Path) -> None:
+    play = strict(upstream)
+    with serving(tmp_path, {"connections": {"main": connection(upstream.url)}}, "spliced") as daemon:
+        body = json.dumps({"model": play.model, "messages": [USER], "tools": [TOOL]}).encode()
+        assert daemon.post("/v1/chat/completions", body).status == 200
+
+        def told(*arguments: str) -> str:
+            command = ["-m", "openai_proxy", *arguments, "--config-dir", str(daemon.conf_dir)]
+            made = subprocess.run(
+                [sys.executable, *command, "--state-dir", str(daemon.state_dir)], capture_output=True, text=True,
+                check=True, cwd=tmp_path, timeout=60,
+            )  # fmt: skip
+            return made.stdout
+
+        words = "takes tools by the responses API only"
+        assert f"learnt: main:{play.model} {words}" in told("status")
+        eventually(lambda: f"learnt: this model {words}" in told("explain", play.model), "the lesson is written")
+        assert words not in told("status", "--forget", f"main:{play.model}")
+        assert daemon.post("/v1/chat/completions", body).status == 200
+    assert play.paths() == ["/chat/completions", "/responses"] * 2
 
 
 def test_what_was_learnt_outlives_a_restart(upstream: Upstream, tmp_path: Path) -> None:
