@@ -46,7 +46,8 @@ log = logging.getLogger(__name__)
 DRAIN = 30.0
 """Seconds calls may take to end before the connection they run on is closed."""
 
-_KICK_INTERVAL = 2.0  # a request may start an early attempt, but not more often than this
+_KICK_REMOTE = 0.25  # seconds between two attempts that requests start early: a refused connection costs nothing, …
+_KICK_STDIO = 2.0  # … a process does
 _TOLERATED = 2  # failed attempts a waiting call sits through before it is told
 
 
@@ -132,11 +133,20 @@ class Server:
         if self._current is not None:
             self._current.lose(Failure(Kind.AUTH, sign_in_hint(self.config.name)))
 
-    def kick(self) -> None:
-        """Somebody wants it: try now rather than at the end of the delay."""
-        if self.state is State.BACKOFF and time.monotonic() - self._last_attempt >= _KICK_INTERVAL:
-            self._kicked = True
-            self._wake.set()
+    def kick(self) -> float | None:
+        """Somebody wants it: try now rather than at the end of the delay.
+
+        Returns in how many seconds that is possible, where it is too soon after the last attempt; else None.
+        """
+        if self.state is not State.BACKOFF or self._kicked:
+            return None
+        interval = _KICK_STDIO if self.config.type == "stdio" else _KICK_REMOTE
+        wait = self._last_attempt + interval - time.monotonic()
+        if wait > 0:
+            return wait
+        self._kicked = True
+        self._wake.set()
+        return None
 
     async def settle(self) -> None:
         """Wait until `settled`."""
@@ -192,20 +202,19 @@ class Server:
     async def _usable(self) -> "Connection | ToolResult":
         """A connection that takes calls, or what to tell the model instead."""
         deadline = time.monotonic() + start_timeout(self.config)
-        limit = self._failures + _TOLERATED
+        limit = self._failures + (_TOLERATED if self._failures <= SLOW_AFTER else 1)
         while True:
             if self._current is not None and self._current.ready:
                 return self._current
-            self.kick()
-            left = deadline - time.monotonic()
             hopeless = self._ending or self.state is State.NEEDS_AUTH or self._failures >= limit
-            waiting_long = self.state is State.BACKOFF and self._failures > SLOW_AFTER and not self._kicked
-            if hopeless or waiting_long or left <= 0:
+            too_soon = None if hopeless else self.kick()
+            left = deadline - time.monotonic()
+            if hopeless or left <= 0:
                 account = self._account(self.config)
                 may_sign_in = account is not None and account.offers_sign_in
                 return failed(excuse(self.config.name, State.STOPPED if self._ending else self.state, may_sign_in))
             try:
-                async with asyncio.timeout(left):
+                async with asyncio.timeout(left if too_soon is None else min(left, too_soon)):
                     await self._next_news()
             except TimeoutError:
                 continue
