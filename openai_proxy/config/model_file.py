@@ -110,14 +110,20 @@ class ModelConfig(Strict):
     )
     skills: Names = Field(default=(), description="Ids of skills.")
     include_global_skills: Flag = Field(default=True, description="All global skills, not only those in skills.")
-    skills_mode: Literal["inject", "on_demand"] = "inject"
-    description: str = ""
-    owned_by: str = "openai-proxy"
+    skills_mode: Literal["inject", "on_demand"] = Field(
+        default="inject", description="inject: into the prompt; on_demand: the model loads them when it needs them."
+    )
+    description: str = Field(default="", description="For people: shown in lists of models.")
+    owned_by: str = Field(default="openai-proxy", description="Shown in lists of models.")
     params: ParamsConfig = Field(default=ParamsConfig(), description="Parameters of requests to this model.")
-    tool_status: Literal["chunk", "reasoning", "off"] = "chunk"
-    reasoning: Literal["pass", "strip"] = "pass"
+    tool_status: Literal["chunk", "reasoning", "off"] = Field(
+        default="chunk", description="How a stream tells what tools do: in chunks of its own, as reasoning, or not at all."
+    )
+    reasoning: Literal["pass", "strip"] = Field(default="pass", description="strip: clients see no reasoning.")
     remember_tool_turns: Flag = Field(default=False, description="Put finished hidden rounds back in later turns.")
-    max_tool_rounds: Annotated[Natural, Field(le=1000)] = 10
+    max_tool_rounds: Annotated[Natural, Field(le=1000)] = Field(
+        default=10, description="Rounds of tool calls in one turn; then the model must answer."
+    )
     tool_timeout: Seconds = Field(default=60, description="Seconds for one call.")
     template_timeout: Seconds = Field(default=3, description="Seconds for one template call.")
     template_cache: Annotated[Number, Field(ge=0)] = Field(default=0, description="Seconds a result may be reused.")

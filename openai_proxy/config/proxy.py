@@ -130,11 +130,11 @@ Route = Annotated[RouteRule, BeforeValidator(_route), WithJsonSchema(_ROUTE_SCHE
 class GroupLimits(Strict):
     """What each key of a group may use; null is no limit."""
 
-    requests_per_minute: Positive | None = None
-    requests_per_day: Positive | None = None
-    tokens_per_minute: Positive | None = None
-    tokens_per_day: Positive | None = None
-    concurrent_requests: Positive | None = None
+    requests_per_minute: Positive | None = Field(default=None, description="Requests in any minute.")
+    requests_per_day: Positive | None = Field(default=None, description="Requests in any day.")
+    tokens_per_minute: Positive | None = Field(default=None, description="Tokens, read and written, in any minute.")
+    tokens_per_day: Positive | None = Field(default=None, description="Tokens, read and written, in any day.")
+    concurrent_requests: Positive | None = Field(default=None, description="Requests at the same time.")
 
 
 ClientKey = Annotated[Key, AfterValidator(client_key)]
@@ -158,8 +158,10 @@ class GroupConfig(Strict):
 class CommandsConfig(Strict):
     """In-chat commands."""
 
-    enabled: Flag = True
-    prefix: Annotated[str, Field(min_length=1, max_length=16, pattern=r"^\S+$")] = "!/"
+    enabled: Flag = Field(default=True, description="false: what looks like a command is text.")
+    prefix: Annotated[str, Field(min_length=1, max_length=16, pattern=r"^\S+$")] = Field(
+        default="!/", description="What a command begins with."
+    )
     interactive: Flag = Field(default=False, description="Confirm in the answer what a command did.")
 
 
@@ -209,7 +211,7 @@ class LimitsConfig(Strict):
     """Bounds of the whole daemon."""
 
     max_body_mb: Annotated[Number, Field(gt=0, le=1_000_000)] = Field(default=100, description="Of a request.")
-    max_concurrent_requests: Positive = 1000
+    max_concurrent_requests: Positive = Field(default=1000, description="Requests at the same time; more get a 503.")
     storage: Annotated[str, AfterValidator(_storage)] = Field(
         default="memory", repr=False, description="redis://... shares the counters of groups between daemons."
     )
@@ -222,9 +224,9 @@ class LimitsConfig(Strict):
 class PriceConfig(Strict):
     """Per million tokens."""
 
-    input: Annotated[Number, Field(ge=0)] = 0
+    input: Annotated[Number, Field(ge=0)] = Field(default=0, description="For tokens that are read.")
     cached_input: Annotated[Number, Field(ge=0)] | None = Field(default=None, description="Default: as input.")
-    output: Annotated[Number, Field(ge=0)] = 0
+    output: Annotated[Number, Field(ge=0)] = Field(default=0, description="For tokens that are written.")
 
 
 class LoggerConfig(Strict):
@@ -278,20 +280,25 @@ class ProxyConfig(Strict):
     routing: Annotated[dict[str, Route], _MAP, AfterValidator(_glob_keys)] = Field(
         default={}, description="Asked-for names or globs and where they go; the first match wins."
     )
-    model_listing_mode: Literal["as_is", "ignore_wildcards", "expand_wildcards"] = "expand_wildcards"
+    model_listing_mode: Literal["as_is", "ignore_wildcards", "expand_wildcards"] = Field(
+        default="expand_wildcards",
+        description="What /v1/models lists: the rules as they are, those without globs, or what upstreams offer for them.",
+    )
     model_listing_prefix: Flag = Field(default=False, description="List ids as connection:model.")
     groups: Annotated[dict[str, GroupConfig], _MAP] = Field(default={}, description="Clients and what they may do.")
     check_api_key: Annotated[DottedPath | None, BeforeValidator(_or_none)] = Field(
         default=None, description="callable(key) -> group name or None, in conf/ or on sys.path."
     )
-    require_api_key: Flag = False
-    allow_unauthenticated_health: Flag = True
+    require_api_key: Flag = Field(default=False, description="true: require a key even where none is listed.")
+    allow_unauthenticated_health: Flag = Field(default=True, description="May anybody ask /health?")
     admin_api_keys: tuple[ClientKey, ...] = Field(
         default=(), repr=False, description="For /admin and to sign in to the page; empty: only by `openai-proxy ui`."
     )
     params: Annotated[ParamsConfig, _MAP] = Field(default=ParamsConfig(), description="Parameters of every request.")
     execute_tools: Flag = Field(default=False, description="Also run a plain model's calls to tools we have.")
-    redact_api_keys_in_prompts: Flag = True
+    redact_api_keys_in_prompts: Flag = Field(
+        default=True, description="Take our own keys out of prompts before they go upstream."
+    )
     commands: Annotated[CommandsConfig, _MAP] = Field(default=CommandsConfig(), description="In-chat commands.")
     session_ttl: Seconds = Field(default=3600, description="Seconds a silent session is remembered.")
     cors: Annotated[CorsConfig, _MAP] = Field(default=CorsConfig(), description="Which web pages may ask.")

@@ -38,9 +38,9 @@ def _auth(value: Any) -> Any:
 class OAuthConfig(Strict):
     """How to sign in to a server that asks for OAuth. All of it may be left out where the server registers clients."""
 
-    type: Literal["oauth"] = "oauth"
+    type: Literal["oauth"] = Field(default="oauth", description="The only kind there is.")
     client_id: str | None = Field(default=None, min_length=1, description="Of a client registered by hand.")
-    client_secret: str | None = Field(default=None, min_length=1, repr=False)
+    client_secret: str | None = Field(default=None, min_length=1, repr=False, description="The secret of client_id.")
     scopes: Names = Field(default=(), description="What to ask for; default: what the server names.")
     redirect_uri: Annotated[str, AfterValidator(http_url)] | None = Field(
         default=None, description="As registered for client_id; default: /oauth/callback on this machine's own port."
@@ -73,23 +73,27 @@ class ServerConfig(Strict):
     type: Literal["stdio", "sse", "streamablehttp"] = Field(
         default="stdio", description="How to speak to it; default: by command or url."
     )
-    command: str | None = None
+    command: str | None = Field(default=None, description="stdio: the program to run.")
     args: Annotated[
         tuple[str, ...],
         BeforeValidator(texts),
         WithJsonSchema({"type": "array", "items": {"type": ["string", "number", "boolean"]}}),
-    ] = Field(default=(), repr=False)
-    env: Annotated[TextMap, AfterValidator(_variables)] = Field(default={}, repr=False)
-    cwd: str | None = None
-    url: Annotated[str, AfterValidator(http_url)] | None = Field(default=None, repr=False)
+    ] = Field(default=(), repr=False, description="stdio: its arguments.")
+    env: Annotated[TextMap, AfterValidator(_variables)] = Field(
+        default={}, repr=False, description="stdio: its environment variables, besides paths and locale."
+    )
+    cwd: str | None = Field(default=None, description="stdio: its working directory.")
+    url: Annotated[str, AfterValidator(http_url)] | None = Field(
+        default=None, repr=False, description="sse, streamablehttp: its address."
+    )
     headers: Headers = Field(default={}, repr=False, description="Sent with every HTTP request to it.")
     auth: Annotated[OAuthConfig | None, BeforeValidator(_auth)] = Field(
         default=None,
         description="oauth: sign in with `openai-proxy mcp login NAME`.",
         json_schema_extra={"x-shorthand": {"const": "oauth"}},
     )
-    description: str = ""
-    enabled: Flag = True
+    description: str = Field(default="", description="For people.")
+    enabled: Flag = Field(default=True, description="false: not started.")
     timeout: Seconds = Field(default=60, description="Seconds for one call.")
     start_timeout: Seconds = Field(default=30, description="Seconds until it must be ready.")
     whitelist: Globs | None = Field(default=None, description="Only these tools; null: all.")
