@@ -20,7 +20,7 @@ UNITDIR := $(PREFIX)/lib/systemd/system
 CONFDIR := /etc/openai-proxy
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix bench venv compiled lock install install-compiled uninstall clean
+.PHONY: help run test check fix docs bench venv compiled lock install install-compiled uninstall clean
 
 help:  ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,15 +32,20 @@ test: compiled  ## run the whole test suite (ARGS="tests/config -x" narrows it)
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.dev  ## lint, format, types, who may import whom, and that the locks are current
-	$(BIN)/ruff check openai_proxy tests
-	$(BIN)/ruff format --check openai_proxy tests
+	$(BIN)/ruff check openai_proxy tests docs
+	$(BIN)/ruff format --check openai_proxy tests docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest tests/ops/test_lock.py
 
 fix: $(VENV)/.dev  ## let the tools repair what they can
-	$(BIN)/ruff check --fix openai_proxy tests
-	$(BIN)/ruff format openai_proxy tests
+	$(BIN)/ruff check --fix openai_proxy tests docs
+	$(BIN)/ruff format openai_proxy tests docs
+
+docs: $(VENV)/.dev  ## write the schemas and docs/settings.md anew from the program
+	$(BIN)/python -m openai_proxy.config.schemas
+	cp openai_proxy/config/schemas/*.json conf/.schemas/
+	$(BIN)/python -m docs.make_settings
 
 bench: compiled  ## measure against nginx and a plain aiohttp proxy (ARGS="--quick", "--peers", "--help")
 	$(BIN)/python -m tests.bench $(ARGS)

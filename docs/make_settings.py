@@ -30,7 +30,7 @@ HEAD = """\
 
 Everything is optional unless it says *required*. Durations are seconds; `null` is "no limit" where that makes sense.
 `${NAME}`, `${NAME:-default}` and `env:NAME` take a value from the environment or `.env`; `$$` is a literal `$`. Editors
-that understand the `# yaml-language-server: $schema=` line of the starter files complete and check all of this as you type.
+that understand the `# yaml-language-server: $schema=` line of the starter files complete and check it as you type.
 """
 
 FILES: tuple[tuple[str, type[BaseModel], str], ...] = (
@@ -66,8 +66,8 @@ def page() -> str:
 
 
 ENVIRONMENT = """\
-Read from the process and from `.env`. A variable wins over the file, a flag over both. Without `connections:` in the file,
-provider variables make connections; with it, they override the key and the base of the connection of that name.
+Read from the process and from `.env`. A variable wins over the file, a flag over both. Without `connections:` in the
+file, provider variables make connections; with it, they override the key and the base of the connection of that name.
 """
 COMMAND_WORDS = "`openai-proxy COMMAND --help` prints the same. Without a command the daemon runs, as with `serve`.\n"
 
@@ -161,7 +161,9 @@ def _commands() -> Iterator[str]:
 
 def _command(path: str, command: click.Command) -> Iterator[str]:
     arguments = "".join(
-        f" [{p.make_metavar(click.Context(command))}]" if not p.required else f" {p.make_metavar(click.Context(command))}"
+        f" [{p.make_metavar(click.Context(command))}]"
+        if not p.required
+        else f" {p.make_metavar(click.Context(command))}"
         for p in command.params
         if isinstance(p, click.Argument)
     )

@@ -158,10 +158,9 @@ def _message(error: Any) -> str:
 @click.argument("text", required=False)
 @config_dir
 @state_dir
-@click.option("--host", envvar="HOST", help="Where the daemon listens (default: as its control socket has it).")
-@click.option(
-    "--port", envvar="PORT", type=click.IntRange(1, 65535), help="Its port (8000 where only --host is given)."
-)
+@click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables; may be missing.")
+@click.option("--host", envvar="HOST", help="Where the daemon listens (default: its control socket, or as configured).")
+@click.option("--port", envvar="PORT", type=click.IntRange(1, 65535), help="Its port (default: as configured).")
 @click.option("--key", envvar="OPENAI_PROXY_KEY", help="Talk as the client with this key.")
 @click.option("--system", help="A system message for the whole conversation.")
 def command(
@@ -169,6 +168,7 @@ def command(
     text: str | None,
     config_dir: Path,
     state_dir: Path | None,
+    env_file: Path,
     host: str | None,
     port: int | None,
     key: str | None,
@@ -186,7 +186,7 @@ def command(
     if host is None and port is None and key is None and listens(state):
         talk = Talk(lambda: ControlConnection(state / CONTROL, _TIMEOUT), str(state / CONTROL), None, model, Screen())
     else:
-        name, number = _EVERYWHERE.get(host or "", host) or "127.0.0.1", port or 8000
+        name, number = _address(config_dir, env_file, host, port)
         talk = Talk(
             lambda: http.client.HTTPConnection(name, number, timeout=_TIMEOUT), f"{name}:{number}", key, model, Screen()
         )
@@ -196,6 +196,21 @@ def command(
         talk.say(sys.stdin.read() if text == "-" else text)
         return 0
     return _converse(talk)
+
+
+def _address(config_dir: Path, env_file: Path, host: str | None, port: int | None) -> tuple[str, int]:
+    """Host and port to ask: as told, else as configured."""
+    if host is None or port is None:
+        from openai_proxy.cli.offline import snapshot_of
+        from openai_proxy.config.problems import ConfigError
+        from openai_proxy.config.proxy import ProxyConfig
+
+        try:
+            configured = snapshot_of(config_dir, env_file).proxy
+        except ConfigError:  # `check` says what is wrong
+            configured = ProxyConfig()
+        host, port = host or configured.host, port or configured.port
+    return _EVERYWHERE.get(host, host), port
 
 
 def _converse(talk: Talk) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from openai_proxy.cli.options import config_dir as config_dir_option
+from openai_proxy.config.files import directory_trouble
 from openai_proxy.config.load import load
 from openai_proxy.config.problems import ConfigError, Problem
 from openai_proxy.config.snapshot import Snapshot
@@ -40,6 +41,9 @@ def _named(path: str) -> Any:
 @click.option("--connect", is_flag=True, help="Also try every connection and MCP server.")
 def command(config_dir: Path, env_file: Path, connect: bool) -> int:
     """Read and validate everything under --config-dir without serving."""
+    wrong_directory = directory_trouble(config_dir, empty_is_fine=False)
+    if wrong_directory is not None:
+        return _tell([Problem(str(config_dir), 1, 1, wrong_directory)])
     try:
         snapshot = load(config_dir, env_file, os.environ)
     except ConfigError as error:

@@ -1,8 +1,13 @@
-"""`openai-proxy init DIR`: write a commented starter conf/."""
+"""`openai-proxy init DIR`: write a commented starter conf/; on a terminal, ask for a provider and try it first."""
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from openai_proxy.cli.first_provider import Chosen
 
 STARTER = Path(__file__).parent.parent / "config" / "starter"
 SCHEMAS = Path(__file__).parent.parent / "config" / "schemas"
@@ -19,25 +24,79 @@ def starter_files() -> dict[str, bytes]:
     return found
 
 
+def asks() -> bool:
+    """True if somebody is there to answer."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
 @click.command("init")
 @click.argument("directory", type=click.Path(path_type=Path), required=False)
 @click.option("--config-dir", type=click.Path(path_type=Path), default=Path("conf"), help="The same as DIRECTORY.")
-def command(directory: Path | None, config_dir: Path) -> int:
-    """Write a commented starter configuration into DIRECTORY (default: conf). Nothing is ever overwritten."""
-    directory = directory or config_dir
+@click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Where keys are written.")
+@click.option("--yes", is_flag=True, help="Ask nothing: only write the files.")
+def command(directory: Path | None, config_dir: Path, env_file: Path, yes: bool) -> int:
+    """Write a commented starter configuration into DIRECTORY (default: conf). Nothing is ever overwritten.
+
+    On a terminal it asks for a provider and its key, tries them, and ends with the addresses for your clients.
+    """
+    return run(directory or config_dir, env_file, ask=not yes and asks())
+
+
+def run(directory: Path, env_file: Path, *, ask: bool) -> int:
+    """What the command does; returns its exit code."""
     wanted = starter_files()
     there = [name for name in wanted if (directory / name).exists() or (directory / name).is_symlink()]
-    if there:
-        click.echo(f"openai-proxy: {directory / there[0]} is already there; init overwrites nothing", err=True)
+    if there and not ask:
+        click.echo(
+            f"openai-proxy: {directory / there[0]} is already there, and init overwrites nothing; "
+            f"a provider's key goes into {env_file}, or see `openai-proxy serve --help`",
+            err=True,
+        )
         return 1
+    chosen: Chosen | None = None
+    if ask:
+        from openai_proxy.cli.first_provider import choose
+
+        if there:
+            click.echo(f"{directory} is there already and stays as it is; a provider can be added.")
+        chosen = choose()
     try:
-        for name, content in wanted.items():
-            path = directory / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("xb") as file:
-                file.write(content)
+        if not there:
+            _write(directory, wanted)
+            click.echo(f"Wrote {len(wanted)} files into {directory}.")
+        if chosen is not None:
+            chosen.write(directory, env_file)
     except OSError as error:
-        click.echo(f"openai-proxy: {directory}: {error.strerror}", err=True)
+        click.echo(f"openai-proxy: {error.filename or directory}: {error.strerror}", err=True)
         return 1
-    click.echo(f"Wrote {len(wanted)} files. Next: openai-proxy serve --config-dir {directory}")
+    _tell_where(directory, env_file)
     return 0
+
+
+def _write(directory: Path, wanted: dict[str, bytes]) -> None:
+    for name, content in wanted.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            file.write(content)
+
+
+def _tell_where(directory: Path, env_file: Path) -> None:
+    """The addresses for the clients people have first, and what comes next."""
+    from openai_proxy import addresses
+    from openai_proxy.cli.offline import snapshot_of
+    from openai_proxy.config.problems import ConfigError
+
+    try:
+        snapshot = snapshot_of(directory, env_file)
+        host, port = snapshot.proxy.host, snapshot.proxy.port
+    except ConfigError:
+        host, port = "0.0.0.0", 8000  # noqa: S104 - told, not bound; `serve` will say what is wrong
+    url = addresses.urls([host], port)[0]
+    flags = "" if directory == Path("conf") else f" --config-dir {directory}"
+    flags += "" if env_file == Path(".env") else f" --env-file {env_file}"
+    click.echo(f"Start it:        openai-proxy serve{flags}")
+    click.echo(f"Home Assistant:  {url}/v1   (integration llama.cpp)")
+    click.echo(f"Open WebUI:      {url}/v1   (connection of type OpenAI API)")
+    click.echo(f"Claude Code:     ANTHROPIC_BASE_URL={url}")
+    click.echo("`openai-proxy connect` prints the whole of it for these and other clients.")

@@ -40,7 +40,7 @@ def list_(logs_dir: Path, limit: int) -> int:
     width = max(12, *(min(len(s.id), 40) for s in found))
     click.echo(f"{'LAST':<16}  {'ID':<{width}}  {'TURNS':>5}  {'TOKENS':>13}  MODEL, FIRST WORDS")
     for s in found:
-        tokens = f"{s.input}+{s.output}"
+        tokens = f"{s.input}+{s.output}" if s.input or s.output else "unknown"
         words = " ".join(printable(s.title).split())[:50]
         failed = f"  [{s.errors} failed]" if s.errors else ""
         models = printable(", ".join(s.models))
@@ -56,15 +56,16 @@ def list_(logs_dir: Path, limit: int) -> int:
 @click.option("--json", "as_json", is_flag=True, help="The records themselves, one a line.")
 @click.option("--full", is_flag=True, help="Nothing shortened.")
 def show(conversation: str, logs_dir: Path, as_json: bool, full: bool) -> int:
-    """One conversation; ID may be the beginning of an id."""
+    """One conversation; ID is any part of an id that fits only one, or `last`."""
     from openai_proxy.records.writing.log_reader import find
 
     names, records = find(logs_dir, conversation)
     if not names:
-        click.echo(f"openai-proxy: no conversation {printable(conversation)} in {logs_dir}", err=True)
+        what = "conversation yet" if conversation == "last" else f"conversation {printable(conversation)}"
+        click.echo(f"openai-proxy: there is no {what} in {logs_dir}", err=True)
         return 1
     if len(names) > 1:
-        click.echo(f"openai-proxy: {len(names)} conversations begin like that:", err=True)
+        click.echo(f"openai-proxy: {len(names)} conversations fit:", err=True)
         for name in names[:20]:
             click.echo(f"  {printable(name)}", err=True)
         return 1
@@ -87,7 +88,8 @@ def told(name: str, records: list[dict[str, Any]], limit: int) -> Iterator[str]:
     yield f"conversation {printable(name)}"
     yield (
         f"{printable(', '.join(summary.models))} · {_day(summary.first)} to {_day(summary.last)} · {summary.turns} "
-        f"{'turn' if summary.turns == 1 else 'turns'} · {summary.input} tokens in, {summary.output} out"
+        f"{'turn' if summary.turns == 1 else 'turns'}"
+        + (f" · {summary.input} tokens in, {summary.output} out" if summary.input or summary.output else "")
     )
     yield ""
     heard = Told()
@@ -112,9 +114,10 @@ def told(name: str, records: list[dict[str, Any]], limit: int) -> Iterator[str]:
         elif kind == "error":
             error = record.get("error")
             text = record.get("message") or (error.get("message") if isinstance(error, dict) else error) or ""
-            yield from _said(
-                at, "error", f"{record.get('code') or ''} {record.get('status') or ''} {text}".strip(), limit
-            )
+            code = record.get("code")
+            words = [str(record.get("status") or ""), text or str(code or ""), f"({code})" if code and text else ""]
+            yield from _said(at, "error", " ".join(filter(None, words)), limit)
+            yield from _attempts(record, limit)
 
 
 def _said(at: str, who: str, text: str, limit: int) -> Iterator[str]:
@@ -134,6 +137,15 @@ def _calls(calls: Any, limit: int) -> Iterator[str]:
             yield f"{_INDENT}calls {_short(printable(text), limit)}"
 
 
+def _attempts(record: dict[str, Any], limit: int) -> Iterator[str]:
+    """What was tried, where there was more than one try."""
+    attempts = [one for one in record.get("attempts") or () if isinstance(one, dict)]
+    for attempt in attempts if len(attempts) > 1 else ():
+        where = ".".join(str(attempt[name]) for name in ("connection", "model") if attempt.get(name))
+        why = " ".join(str(attempt[name]) for name in ("status", "cause") if attempt.get(name)) or attempt.get("error")
+        yield f"{_INDENT}tried {_short(printable(f'{where}: {why}'), limit)}"
+
+
 def _facts(record: dict[str, Any]) -> str:
     from openai_proxy.records.writing.log_reader import token_counts
 
@@ -142,7 +154,8 @@ def _facts(record: dict[str, Any]) -> str:
     if record.get("ttft_ms") is not None:
         facts.append(f"first byte {_seconds(record['ttft_ms'])}")
     about = "about " if record.get("usage_estimated") else ""
-    facts.append(f"{about}{given} tokens in, {made} out")
+    if given or made:
+        facts.append(f"{about}{given} tokens in, {made} out")
     if record.get("finish_reason") not in (None, "stop"):
         facts.append(str(record["finish_reason"]))
     if record.get("finish") not in (None, "done"):

@@ -50,6 +50,8 @@ def list_servers(config_dir: Path, env_file: Path, state_dir: Path | None) -> in
         return supervisor.status()
 
     rows = _run(servers, look, state_dir or default_state_dir(config_dir))
+    if not rows:
+        click.echo(f"There is no MCP server in {config_dir / 'mcp' / 'servers.yaml'}.")
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
         what = f"{len(row['tools'])} tools" if row["state"] == "ready" else row["last_error"] or ""

@@ -2,27 +2,25 @@
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 from openai_proxy.config.connection import ConnectionConfig
 from openai_proxy.config.key_names import names_of_keys
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.snapshot import Snapshot
-from openai_proxy.errors import ProxyError
+from openai_proxy.errors import ProxyError, UpstreamTimeout
 from openai_proxy.secrets import key_id
 
-if TYPE_CHECKING:
-    from openai_proxy.upstream.factory import Providers
-
+OPEN_LISTS: Final = {"openrouter.ai": "/key"}
+"""Providers that list their models to anybody, and the path that wants a key (https://openrouter.ai/docs/api)."""
 CONNECTION_SECONDS = 20.0
 Result = tuple[str, Problem | None]
 
 
 async def connections(snapshot: Snapshot) -> list[Result]:
     """Ask every connection for its models, with each of its keys; all side by side."""
-    from openai_proxy.upstream.factory import Providers  # a check that tries nothing need not pay for it
-
-    providers = Providers(asyncio.get_running_loop(), snapshot.config_dir)
     names = names_of_keys(snapshot)
     tries = []
     for name, connection in snapshot.proxy.connections.items():
@@ -33,36 +31,51 @@ async def connections(snapshot: Snapshot) -> list[Result]:
             if len(connection.api_keys) > 1 and key is not None:
                 label += f", {names.get(key_id(key)) or f'key {number + 1}'}"
             alone = connection.model_copy(update={"api_keys": (key,) if key is not None else ()})
-            tries.append(_connection(snapshot, providers, name, alone, label))
+            tries.append(_connection(snapshot, name, alone, label))
+    return list(await asyncio.gather(*tries))
+
+
+async def _connection(snapshot: Snapshot, name: str, connection: ConnectionConfig, label: str) -> Result:
     try:
-        return list(await asyncio.gather(*tries))
-    finally:
-        await providers.aclose()
+        await asked(name, connection, snapshot.config_dir)
+    except ProxyError as error:
+        place = snapshot.place("proxy", None, ("connections", name))
+        return label, Problem(*place, f"{label}: {error.cause or error.message}")
+    return label, None
 
 
-async def _connection(
-    snapshot: Snapshot, providers: "Providers", name: str, connection: ConnectionConfig, label: str
-) -> Result:
-    wrong = await trouble(providers, name, connection)
-    if wrong is None:
-        return label, None
-    return label, Problem(*snapshot.place("proxy", None, ("connections", name)), f"{label}: {wrong}")
+async def asked(name: str, connection: ConnectionConfig, config_dir: Path = Path("conf")) -> list[str]:
+    """The models `connection` offers; none where it does not list them. Nothing is generated, so nothing is paid.
 
+    Raises ProxyError, with a cause in words, where the connection cannot be used.
+    """
+    from openai_proxy.exchange import UpstreamRequest
+    from openai_proxy.upstream.factory import Providers  # a check that tries nothing need not pay for it
+    from openai_proxy.upstream.refusals import must_list
 
-async def trouble(providers: "Providers", name: str, connection: ConnectionConfig) -> str | None:
-    """Why `connection` cannot be used, in words; None if it answers. Nothing is generated and nothing is paid."""
+    providers = Providers(asyncio.get_running_loop(), config_dir)
     provider = providers.build({name: connection})[name]
+    host = urlsplit(connection.api_base).hostname or ""
     try:
         async with asyncio.timeout(CONNECTION_SECONDS):
-            await provider.list_models()
+            listed = await provider.list_models()
+            if host in OPEN_LISTS and connection.api_keys:
+                response = await provider.send(UpstreamRequest("GET", OPEN_LISTS[host]), connection.api_keys[0])
+                try:
+                    await must_list(name, response)
+                finally:
+                    response.close()
     except TimeoutError:
-        return f"no answer within {CONNECTION_SECONDS:.0f} s"
+        cause = f"no answer within {CONNECTION_SECONDS:.0f} s"
+        raise UpstreamTimeout(f"The connection '{name}' did not answer in time.", cause=cause) from None
     except ProxyError as error:
-        # Not every server that chats also lists its models: to say so is an answer.
-        return None if error.code == "upstream_no_list" else error.cause or error.message
+        if error.code != "upstream_no_list":  # not every server that chats also lists its models
+            raise
+        return []
     finally:
         await provider.aclose()
-    return None
+        await providers.aclose()
+    return [str(model.get("id")) for model in listed]
 
 
 async def servers(snapshot: Snapshot) -> list[Result]:

@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from openai_proxy.cli import lean
+from openai_proxy.cli import init, lean
 from openai_proxy.cli.options import config_dir, default_state_dir
+from openai_proxy.config.files import directory_trouble
 
 
 @click.command("serve")
@@ -36,6 +37,8 @@ def command(
     **flags: Any,
 ) -> int:
     """Run the daemon until SIGTERM."""
+    if (code := _wrong_directory(config_dir, env_file)) is not None:
+        return code
     lean.prepare()
     from openai_proxy.daemon import serve
     from openai_proxy.records.terminal.output import configure
@@ -57,3 +60,21 @@ def command(
         request_log=not no_request_log,
     )
     return serve(settings)
+
+
+def _wrong_directory(config_dir: Path, env_file: Path) -> int | None:
+    """The exit code where there is nothing to serve from `config_dir`; None to go on.
+
+    A directory that somebody named must be one of ours, or empty. Where nobody named one and `conf` is not there, the
+    environment alone may be enough; on a terminal, `init` is offered first.
+    """
+    named = click.get_current_context().get_parameter_source("config_dir") is click.core.ParameterSource.COMMANDLINE
+    trouble = directory_trouble(config_dir, empty_is_fine=True)
+    if trouble is None:
+        return None
+    if named or config_dir.exists():
+        click.echo(f"openai-proxy: {config_dir}: {trouble}", err=True)
+        return 1
+    if init.asks() and click.confirm(f"There is no configuration here ({config_dir}/). Make one now?", default=True):
+        return init.run(config_dir, env_file, ask=True) or None
+    return None

@@ -57,6 +57,29 @@ def changed(changes: Mapping[Path, bytes | None]) -> Iterator[None]:
         _changes.reset(token)
 
 
+OURS = ("proxy.yaml", "proxy.yml", "models", "mcp", "skills", "tools", ".schemas")
+"""What conf/ is known by; Python files (validators, local models) count too."""
+
+
+_NOBODYS = ("lost+found", ".gitkeep", ".DS_Store")
+
+
+def directory_trouble(directory: Path, *, empty_is_fine: bool) -> str | None:
+    """Why `directory` cannot be a conf/: it is not there, or holds other things only. None if it can."""
+    make = f"`openai-proxy init {directory}` makes one"
+    try:
+        found = [entry.name for entry in directory.iterdir() if entry.name not in _NOBODYS]
+    except FileNotFoundError:
+        return f"there is no such directory; {make}"
+    except NotADirectoryError:
+        return "this is a file; expected the directory in which proxy.yaml, models/ and the others are"
+    except OSError as error:
+        return _why(error)
+    if any(name in OURS or name.endswith(".py") for name in found) or (not found and empty_is_fine):
+        return None
+    return f"there is no proxy.yaml, models/, mcp/, skills/ or tools/ in this directory; {make}"
+
+
 def digest_of(data: bytes) -> str:
     """SHA-256 in hex."""
     return hashlib.sha256(data).hexdigest()

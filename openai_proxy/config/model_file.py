@@ -117,7 +117,8 @@ class ModelConfig(Strict):
     owned_by: str = Field(default="openai-proxy", description="Shown in lists of models.")
     params: ParamsConfig = Field(default=ParamsConfig(), description="Parameters of requests to this model.")
     tool_status: Literal["chunk", "reasoning", "off"] = Field(
-        default="chunk", description="How a stream tells what tools do: in chunks of its own, as reasoning, or not at all."
+        default="chunk",
+        description="How a stream tells what tools do: in chunks of its own, as reasoning, or off.",
     )
     reasoning: Literal["pass", "strip"] = Field(default="pass", description="strip: clients see no reasoning.")
     remember_tool_turns: Flag = Field(default=False, description="Put finished hidden rounds back in later turns.")

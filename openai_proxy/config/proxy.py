@@ -282,7 +282,7 @@ class ProxyConfig(Strict):
     )
     model_listing_mode: Literal["as_is", "ignore_wildcards", "expand_wildcards"] = Field(
         default="expand_wildcards",
-        description="What /v1/models lists: the rules as they are, those without globs, or what upstreams offer for them.",
+        description="What /v1/models lists: all rules, those without globs, or what upstreams offer for them.",
     )
     model_listing_prefix: Flag = Field(default=False, description="List ids as connection:model.")
     groups: Annotated[dict[str, GroupConfig], _MAP] = Field(default={}, description="Clients and what they may do.")

@@ -15,6 +15,8 @@ from openai_proxy.exchange import Target
 from openai_proxy.globs import is_glob
 
 _CACHE_SIZE = 4096
+ECHO = "echo"
+"""The offline model that is always there, unless an exact rule or a connection of that name says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class Router:
         if colon and rest and head in self._connections:
             return Route((self._target(head, rest, model),), "ordered", f"named connection '{head}'")
         number = self.deciding(model)
+        if self._built_in(model):
+            return Route((Target(ECHO),), "ordered", "the built-in model echo")
         if number is None:
             return self._to_default(model)
         pattern, rule = self._rules[number]
@@ -100,7 +104,10 @@ class Router:
         named = bool(colon and rest and head in self._connections)
         if colon and rest:
             found.append((f"{head}:…", "decides: a connection is named" if named else f"no connection '{head}'"))
-        decides = None if named else self.deciding(model)
+        built_in = self._built_in(model)
+        if built_in:
+            found.append((ECHO, "decides: it is built in"))
+        decides = None if named or built_in else self.deciding(model)
         for number, (pattern, rule) in enumerate(self._rules):
             matches = fnmatchcase(model, pattern) if is_glob(pattern) else model == pattern
             if number == decides:
@@ -111,11 +118,16 @@ class Router:
                 verdict = "matches, but leads to no connection"
             else:
                 verdict = "matches, but the connection is named" if named else "matches, but comes later"
+                verdict = "matches, but echo is built in" if built_in else verdict
             found.append((pattern, verdict))
         if self._default is not None:
-            decided = named or decides is not None
+            decided = named or built_in or decides is not None
             found.append((f"default connection '{self._default}'", "not needed" if decided else "decides"))
         return found
+
+    def _built_in(self, model: str) -> bool:
+        """True for the offline model, unless a connection or an exact rule has its name."""
+        return model == ECHO and model not in self._connections and model not in self._exact
 
     def _to_default(self, model: str | None) -> Route | None:
         if self._default is None or self._default not in self._connections:

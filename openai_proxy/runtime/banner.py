@@ -74,6 +74,8 @@ class Banner:
         connections = generation.config.connections.values()
         if connections and all(connection.api_type == "echo" for connection in connections):
             yield "a provider: `openai-proxy init` asks for one, or put its key into .env; `echo` answers until then"
+        if not generation.snapshot.config_dir.is_dir():
+            yield f"the directory {generation.snapshot.config_dir}: `openai-proxy init` writes it"
         if number := len(generation.problems):
             said = "problem" if number == 1 else "problems"
             yield f"{number} {said} in the configuration, named above and by `openai-proxy check`"

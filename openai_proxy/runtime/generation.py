@@ -21,6 +21,7 @@ from openai_proxy.routing.router import Router
 from openai_proxy.runtime.leases import Lease
 from openai_proxy.transforms.commands.mark import Mark
 from openai_proxy.transforms.params import NONE, Rules
+from openai_proxy.upstream.builtin import ECHO, BuiltInEcho
 from openai_proxy.upstream.health import Health, Upstreams
 from openai_proxy.upstream.provider import Provider
 from openai_proxy.upstream.queue import Lines, Publish, unheard
@@ -100,6 +101,8 @@ def build(
     """Compile `snapshot`. Everything that can fail fails here, before anything is swapped."""
     config = snapshot.proxy
     params = NONE.refined(config.params)
+    if ECHO not in providers:
+        providers = {**providers, ECHO: BuiltInEcho()}
     return Generation(
         number=number,
         snapshot=snapshot,
@@ -117,7 +120,7 @@ def build(
         },
         access=Access(config.groups),
         router=Router(config),
-        params={name: params.refined(c.params) for name, c in config.connections.items()},
+        params={ECHO: params, **{name: params.refined(c.params) for name, c in config.connections.items()}},
         command_mark=Mark(config.commands.prefix, enabled=config.commands.enabled),
         augmented=augmented,
         problems=snapshot.problems + (augmented.problems if augmented is not None else ()),

@@ -119,7 +119,8 @@ def _configure_records(state: State, snapshot: Snapshot) -> Iterator[Problem]:
 def adopt(state: State, generation: Generation) -> None:
     """Put `generation` in service. The one before is let go when its last request has ended."""
     previous: Generation | None = getattr(state, "generation", None)
-    snapshot, providers = generation.snapshot, generation.providers
+    snapshot = generation.snapshot
+    providers = {name: generation.providers[name] for name in snapshot.proxy.connections}  # without what is built in
     if snapshot.servers or state.has_supervisor:
         state.supervisor.reconcile(snapshot.servers)
         generation.lease.holds(state.supervisor.hold(snapshot.servers))

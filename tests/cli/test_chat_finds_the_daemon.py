@@ -30,3 +30,14 @@ def test_a_socket_nobody_listens_on_is_none(tmp_path: Path) -> None:
     assert not listens(tmp_path)
     (tmp_path / "control.sock").touch()
     assert not listens(tmp_path)
+
+
+def test_without_a_socket_the_configured_port_is_asked(make_daemon: DaemonFactory, tmp_path: Path) -> None:
+    daemon = make_daemon({"connections": {"echo": {"api_type": "echo"}}})
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/proxy.yaml").write_text(f"port: {daemon.port}\n")
+    words = ["echo", "Hello", "--config-dir", str(tmp_path / "conf"), "--state-dir", str(tmp_path / "nowhere")]
+    result = CliRunner().invoke(command, words)
+    assert (result.exit_code, result.stdout) == (0, "Hello\n")
+    (tmp_path / "conf/proxy.yaml").write_text("port: 1\n")
+    assert "127.0.0.1:1" in CliRunner().invoke(command, words).stderr

@@ -119,6 +119,7 @@ def test_models_config_dir_is_the_default_of_config_dir(
     monkeypatch.setenv("MODELS_CONFIG_DIR", str(house.root / "other"))
     assert run(["check"]) == 1
     assert "other/models/bad.yaml:1:1" in capsys.readouterr().out
+    house.write("mcp/servers.yaml", "servers: {}\n")
     assert run(["check", "--config-dir", "conf"]) == 0
     monkeypatch.setenv("MODELS_CONFIG_DIR", str(house.root / "other/models"))
     house.write("proxy.yaml", "connections: {a: {api_key: k}, b: {api_key: k}}\n")

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from openai_proxy.cli import probe
 from openai_proxy.cli.probe import connections, servers
 from tests.config.conftest import House
 
@@ -26,7 +27,15 @@ async def upstream() -> AsyncIterator[TestServer]:
             )
         return web.Response(status=int(kind), headers={"Location": "http://127.0.0.1:9/"} if kind == "302" else {})
 
+    async def open_models(request: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": "m"}]})
+
+    async def open_key(request: web.Request) -> web.Response:
+        return web.Response(status=200 if request.headers.get("Authorization") == "Bearer right" else 401)
+
     app = web.Application()
+    app.router.add_get("/open/models", open_models)
+    app.router.add_get("/open/key", open_key)
     app.router.add_get("/{kind}/models", models)
     server = TestServer(app)
     await server.start_server()
@@ -66,6 +75,18 @@ async def test_each_connection_is_tried_with_each_of_its_keys(house: House, upst
         ("proxy.yaml", 6),
         ("proxy.yaml", 7),
     }
+
+
+async def test_where_the_list_is_open_to_anybody_the_key_is_tried_elsewhere(
+    house: House, upstream: TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "OPEN_LISTS", {"127.0.0.1": "/key"})
+    base = f"http://127.0.0.1:{upstream.port}/open"
+    house.write("proxy.yaml", f"connections:\n  a: {{api_base: '{base}', api_keys: [right, wrong]}}\n")
+    first, second = await connections(house.load())
+    assert first[1] is None
+    assert second[1] is not None
+    assert second[1].message.endswith("refused its key (HTTP 401)")
 
 
 async def test_no_server_costs_nothing(house: House) -> None:

@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from openai_proxy.cli.logs import command, printable
-from openai_proxy.exchange import Outcome
+from openai_proxy.errors import UpstreamUnreachable
+from openai_proxy.exchange import Attempt, Outcome, Target
 from tests.records.conftest import JSON, SSE, Desk, event, exchange
 
 
@@ -74,6 +75,36 @@ def test_the_beginning_of_an_id_is_enough_if_it_is_one(talk: Desk) -> None:
     assert "talk-1" in several.output
     assert run(talk, "show", "talk-1").return_value == 0
     assert run(talk, "show", "nothing").return_value == 1
+
+
+def test_any_part_of_an_id_is_enough_and_last_is_the_newest(talk: Desk) -> None:
+    assert "conversation talk-1" in run(talk, "show", "alk-").output
+    assert "conversation other" in run(talk, "show", "last").output
+
+
+def test_without_a_conversation_last_is_told_in_words(desk: Desk) -> None:
+    result = run(desk, "show", "last")
+    assert result.return_value == 1
+    assert "there is no conversation yet" in result.output
+
+
+def test_a_failure_says_why_and_what_was_tried(desk: Desk) -> None:
+    first, second = Attempt(Target("ollama", "llama3.2")), Attempt(Target("groq"))
+    first.failed(UpstreamUnreachable("gone", cause="connection refused by 10.0.0.2:11434"))
+    second.status, second.cause = 429, "slow down"
+    desk.ask(b'{"error": {"message": "slow down"}}', status=429, session_id="failed", attempts=[first, second])
+    text = run(desk, "show", "failed").output
+    assert "429 slow down" in text
+    assert "tried ollama.llama3.2: connection refused by 10.0.0.2:11434" in text
+    assert "tried groq: 429 slow down" in text
+    assert "tokens" not in text
+
+
+def test_unknown_tokens_are_no_zero_in_the_list(desk: Desk) -> None:
+    desk.ask(b'{"error": "x"}', status=500, session_id="odd")
+    (line,) = [line for line in run(desk, "list").output.splitlines() if "odd" in line]
+    assert "unknown" in line
+    assert "0+0" not in line
 
 
 def test_a_torn_line_and_foreign_files_are_passed_over(talk: Desk) -> None:

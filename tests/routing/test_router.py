@@ -116,3 +116,21 @@ def test_one_expression_says_what_all_globs_say_in_turn(patterns: list[str], nam
         (n for n, p in enumerate(patterns) if (fnmatchcase(name, p) if set("*?[") & set(p) else p == name)), None
     )
     assert where(found, name) == ([("one", str(first))] if first is not None else None)
+
+
+def test_echo_is_always_there_unless_something_has_its_name() -> None:
+    assert where(router({"*": "a.*"}, "a"), "echo") == [("echo", None)]
+    assert where(router({}), "echo") == [("echo", None)]
+    assert where(router({}, "a", default="a"), "echo") == [("echo", None)]
+    assert where(router({"echo": "a.x", "*": "a.*"}, "a"), "echo") == [("a", "x")]
+    assert where(router({"*": "a.*"}, "a", "echo"), "echo") == [("a", None)]
+    assert where(router({"echo": "gone.x"}, "a"), "echo") == [("echo", None)]
+    assert where(router({"*": "a.*"}, "a"), "echoes") == [("a", None)]
+
+
+def test_why_says_that_echo_is_built_in() -> None:
+    assert router({"*": "a.*"}, "a").why("echo") == [
+        ("echo", "decides: it is built in"),
+        ("*", "matches, but echo is built in"),
+        ("default connection 'a'", "not needed"),
+    ]

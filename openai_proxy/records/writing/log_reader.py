@@ -14,6 +14,8 @@ from typing import Any
 import orjson
 
 Record = dict[str, Any]
+LAST = "last"
+"""Instead of an id: the conversation that spoke last."""
 
 
 def records(path: Path) -> Iterator[Record]:
@@ -110,13 +112,22 @@ def summaries(directory: Path, limit: int) -> list[Summary]:
 
 
 def find(directory: Path, wanted: str) -> tuple[list[str], list[Record]]:
-    """The ids that `wanted` may mean (itself, else those that begin with it), and if it is one, all its records."""
+    """The ids that `wanted` may mean, and if it is one, all its records.
+
+    That is itself, else those that begin with it, else those it is a part of; `last` is the one that spoke last.
+    """
+    if wanted == LAST:
+        newest = summaries(directory, 1)
+        if not newest:
+            return [], []
+        wanted = newest[0].id
     by_id: dict[str, list[Path]] = {}
     for path in reversed(files_by_age(directory)):
         first = next(records(path), None)
-        if first is not None and str(first["conversation_id"]).startswith(wanted):
+        if first is not None and wanted in str(first["conversation_id"]):
             by_id.setdefault(first["conversation_id"], []).append(path)
-    names = [wanted] if wanted in by_id else sorted(by_id)
+    begin = sorted(name for name in by_id if name.startswith(wanted))
+    names = [wanted] if wanted in by_id else begin or sorted(by_id)
     if len(names) != 1:
         return names, []
     merged = [record for path in by_id[names[0]] for record in records(path)]
