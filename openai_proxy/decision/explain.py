@@ -50,7 +50,10 @@ def _targets(generation: Generation, caller: Caller, decision: Decision, lessons
     yield f"decided by: {route.rule}" + (f", {route.policy}" if count > 1 else "")
     yield "goes to:" if count == 1 else "goes to, in turn until one answers:"
     for target in route.targets:
-        connection = generation.config.connections[target.connection]
+        connection = generation.config.connections.get(target.connection)
+        if connection is None:
+            yield f"  {target.connection}: built in, offline"
+            continue
         keys = f"{len(connection.api_keys)} keys" if len(connection.api_keys) > 1 else "1 key"
         keys = keys if connection.api_keys else "the caller's key" if connection.forward_auth else "no key"
         sent = target.model or decision.name
