@@ -24,7 +24,7 @@ from openai_proxy.tools.base import ToolResult
 SESSION: Final = "Mcp-Session-Id"
 
 _MAX_BODY: Final = 4 * 1024 * 1024
-_SERVER_WAIT: Final = 10.0  # seconds a list waits for servers that are just starting
+_SERVER_WAIT: Final = 4.0  # seconds a list waits for servers that are just starting; their tools are told later
 _STREAM_AFTER: Final = 15.0  # seconds after which an answer that takes its time becomes a stream, and pings
 _EVENTS: Final = "text/event-stream"
 _EVENT_HEAD: Final = lines(

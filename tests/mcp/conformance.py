@@ -196,7 +196,7 @@ def _as_listed(conf: Path) -> dict[str, Any]:
 
 def _until_ready(port: int) -> None:
     status: Any = None
-    for _ in range(200):
+    for _ in range(1200):
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/admin/status", timeout=5) as answer:
                 status = json.load(answer)["mcp_servers"]

@@ -138,7 +138,8 @@ def oauth_client(
     tokens = OAuthToken.model_validate(found.tokens) if found is not None and found.tokens else None
 
     async def open_page(address: str) -> None:
-        _choose_method(provider)
+        if account.configured_client is not None:
+            _choose_method(provider)
         assert opened is not None
         await opened(address)
 
@@ -172,7 +173,7 @@ def _client(account: Account, found: Credentials | None, redirect_uri: str) -> O
 def _choose_method(provider: OAuthClientProvider) -> None:
     """How a client that was registered by hand proves itself: as the server's metadata say."""
     client, metadata = provider.context.client_info, provider.context.oauth_metadata
-    if client is None or client.token_endpoint_auth_method is not None or client.client_secret is None:
+    if client is None or client.client_secret is None:
         return
     offered = metadata.token_endpoint_auth_methods_supported if metadata is not None else None
     # RFC 8414 section 2: omitted, it is client_secret_basic.
