@@ -42,6 +42,7 @@ async def serve(context: RequestContext, decision: Decision, document: Document,
         raise BadRequest("The request names no model.", param="model", code="model_required")
     if context.endpoint.name == "input_tokens":
         counted = {"object": "response.input_tokens", "input_tokens": _estimate(resolved.document)}
+        context.reply.extra.append(("x-request-id", context.exchange.id))
         await context.reply.send(200, orjson.dumps(counted))
         return
     request = dialect("responses").read_request(context.endpoint.path, resolved.document)

@@ -41,8 +41,13 @@ async def serve(context: RequestContext) -> bool:
             what = "Response" if root == "responses" else "Conversation"
             raise NotFound(f"{what} with id '{steps[0][:64]}' not found.", code="not_found")
         return False
-    await context.reply.send(200, orjson.dumps(answer))
+    await _send(context, answer)
     return True
+
+
+async def _send(context: RequestContext, answer: dict[str, Any]) -> None:
+    context.reply.extra.append(("x-request-id", context.exchange.id))
+    await context.reply.send(200, orjson.dumps(answer))
 
 
 async def _response(
@@ -79,7 +84,7 @@ async def _begin(context: RequestContext, store: ResponseStore, caller: str) -> 
             return True
     given = parse_object(decoded(raw, context.request.headers.get("Content-Encoding", ""), context.body.limit) or b"{}")
     begun = store.begin(caller, _items(given.get("items")), _metadata(given))
-    await context.reply.send(200, orjson.dumps(begun.document()))
+    await _send(context, begun.document())
     return True
 
 

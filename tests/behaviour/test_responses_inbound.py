@@ -215,7 +215,10 @@ def test_conversations(sdk: openai.OpenAI, upstream: Upstream) -> None:
 
 
 def test_tokens_are_estimated(sdk: openai.OpenAI) -> None:
-    assert sdk.responses.input_tokens.count(model=PLAIN, input="Hi").input_tokens > 0
+    for model in (PLAIN, AUGMENTED):
+        counted = sdk.responses.input_tokens.with_raw_response.count(model=model, input="Hi")
+        assert counted.parse().input_tokens > 0
+        assert counted.headers["x-request-id"]
 
 
 BAD: list[tuple[dict[str, Any], int, str]] = [
