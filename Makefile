@@ -20,12 +20,12 @@ UNITDIR := $(PREFIX)/lib/systemd/system
 CONFDIR := /etc/openai-proxy
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix docs bench venv compiled lock install install-compiled uninstall clean
+.PHONY: help run test check fix docs bench venv compiled page lock install install-compiled uninstall clean
 
 help:  ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/.run  ## serve on http://localhost:8000 (ARGS="--port 9000" adds flags)
+run: $(VENV)/.run page  ## serve on http://localhost:8000 (ARGS="--port 9000" adds flags)
 	$(BIN)/openai-proxy serve $(ARGS)
 
 test: compiled  ## run the whole test suite (ARGS="tests/config -x" narrows it)
@@ -50,12 +50,16 @@ docs: $(VENV)/.dev  ## write the schemas and docs/settings.md anew from the prog
 bench: compiled  ## measure against nginx and a plain aiohttp proxy (ARGS="--quick", "--peers", "--help")
 	$(BIN)/python -m tests.bench $(ARGS)
 
-venv: compiled  ## make .venv with everything for development
+venv: compiled page  ## make .venv with everything for development
 
 # Always asked, for it may be of older sources; at once where it is of these. Says why where it cannot be made, and that
 # is no failure. `make run` uses it when it is there, and never waits for it.
 compiled: $(VENV)/.dev
 	@$(BIN)/python -m openai_proxy.compiled >/dev/null
+
+# Where Node is: the application at `/`. Says why where it cannot be built, and that is no failure either.
+page: $(VENV)/.run
+	@test ! -f openai_proxy/admin/page_build.py || $(BIN)/python openai_proxy/admin/page_build.py
 
 lock:  ## write the lock files anew from pyproject.toml (needs uv; UPGRADE=1 also moves to new versions)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
@@ -128,5 +132,5 @@ uninstall:  ## take it off again; the configuration in /etc/openai-proxy and the
 	@test -n "$(DESTDIR)" || { command -v systemctl >/dev/null && systemctl daemon-reload; } || true
 
 clean:  ## remove .venv and everything that was generated
-	rm -f openai_proxy/compiled/hot-*
+	rm -rf openai_proxy/compiled/hot-* openai_proxy/admin/page/dist
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .bench
