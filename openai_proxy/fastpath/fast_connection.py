@@ -31,7 +31,7 @@ MAX_PIPELINED: Final = 256 * 1024
 
 
 class FastConnection(RelayClient):
-    """The fast path of one connection. A `server.connection.FastPath`; `connection` is aiohttp's side of it."""
+    """The fast path of one connection. A `server.fast_path.FastPath`; `connection` is aiohttp's side of it."""
 
     __slots__ = (
         "_awaited", "_body", "_body_timer", "_cached", "_cached_for", "_caches", "_peer", "_pending", "_raw", "_relay",

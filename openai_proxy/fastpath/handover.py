@@ -9,7 +9,7 @@ from openai_proxy.upstream.failover import Opened
 
 
 class Handover:
-    """The body of the request, and what was tried, if anything. A `server.connection.Handover`."""
+    """The body of the request, and what was tried, if anything. A `server.fast_path.HandedBack`."""
 
     __slots__ = ("body", "decision", "entry", "error", "exchange", "generation", "opened", "targets")
 

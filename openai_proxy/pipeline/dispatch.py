@@ -161,13 +161,10 @@ class Dispatcher:
                 reply.extra.append(("x-request-id", exchange.id))
                 await self._models.serve(generation, caller, endpoint, request, query, body, reply)
             else:
-                if handover is not None:
-                    body.taken = handover.body
                 context = RequestContext(state, generation, request, reply, exchange, body, query, entry)
-                if handover is not None:
-                    context.decision, context.targets = handover.decision, handover.targets
-                    context.first, context.failed = handover.opened, handover.error
                 context.client_authorization = _own_bearer(generation, request)
+                if handover is not None:
+                    _take_up(context, handover)
                 await order.serve(context)
             exchange.outcome = exchange.outcome or Outcome.DONE
         except ClientGone:
@@ -197,6 +194,13 @@ class Dispatcher:
             state.leave(exchange)
             exchange.release()
             entry.close(exchange.outcome or Outcome.ERROR, exchange.error_code)
+
+
+def _take_up(context: RequestContext, handover: Handover) -> None:
+    """Go on with what the fast path knows of the request."""
+    context.body.taken = handover.body
+    context.decision, context.targets = handover.decision, handover.targets
+    context.first, context.failed = handover.opened, handover.error
 
 
 def _trace(reply: Reply, exchange: Exchange, error: ProxyError | None = None) -> None:

@@ -17,7 +17,7 @@ Used of aiohttp 3.14 beyond its documented interface: RequestHandler's `_message
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
@@ -27,6 +27,7 @@ from aiohttp.web_server import Server as AiohttpServer
 from openai_proxy.bounds import MAX_HEAD
 from openai_proxy.errors import BadRequest, HeadTooLarge, InternalError, ProxyError
 from openai_proxy.exchange import new_request_id
+from openai_proxy.server.fast_path import FastPath, HandedBack
 from openai_proxy.server.headers import head_size
 
 KEEP_ALIVE: Final = 75.0
@@ -40,55 +41,6 @@ UNKNOWN: Final = -1
 
 def _head_too_large() -> HeadTooLarge:
     return HeadTooLarge(f"The header fields are larger than {MAX_HEAD // 1024} KB.")
-
-
-class FastPath(Protocol):
-    """What takes requests before aiohttp's handler sees them: one object per connection."""
-
-    @property
-    def busy(self) -> bool:
-        """True while it has a request, or waits for the rest of one."""
-        ...
-
-    def connected(self, transport: asyncio.BaseTransport, peer: str) -> None:
-        """The connection is open."""
-        ...
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes from the client; what it does not take goes to `RelayingConnection.parse`."""
-        ...
-
-    def wants(self, message: Any) -> bool:
-        """True if the head of this parsed message does not rule the fast path out."""
-        ...
-
-    def parsed(self, message: Any, first: bytes, body: bytes) -> None:
-        """A message it wants is whole. `first` is the segment its head came in, b"" where that is not known."""
-        ...
-
-    def pause(self) -> None:
-        """The client's socket is full."""
-        ...
-
-    def resume(self) -> None:
-        """The client reads again."""
-        ...
-
-    def client_gone(self) -> None:
-        """The client has closed its side."""
-        ...
-
-    def disconnected(self) -> None:
-        """The connection is closed."""
-        ...
-
-
-class Handover(Protocol):
-    """What the fast path knows of a request it hands back."""
-
-    def abandon(self) -> None:
-        """The client left before the request handler took it up."""
-        ...
 
 
 class ClientConnection(RequestHandler):
@@ -172,7 +124,7 @@ class ClientConnection(RequestHandler):
         if self._request_in_progress and self.transport is not None:
             self.transport.abort()
 
-    def take_handover(self) -> Handover | None:
+    def take_handover(self) -> HandedBack | None:
         """What the fast path knows of the request being handled; None where it has not seen it."""
         return None
 
@@ -196,7 +148,7 @@ class RelayingConnection(ClientConnection):
         self._held: Any = None  # the message that is off aiohttp's queue, and its payload
         self._fed = self._needed = 0  # bytes of the present message the parser got and wants: equal between messages
         self._first = b""  # its first segment, where its head is whole
-        self._handover: Handover | None = None
+        self._handover: HandedBack | None = None
         self._body_timer: asyncio.TimerHandle | None = None
         self.parsing = False  # the parser has a part of a message and waits for the rest
         self.fast = make_fast(self)
@@ -285,7 +237,7 @@ class RelayingConnection(ClientConnection):
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def hand_back(self, handover: Handover | None = None, raw: bytes = b"") -> None:
+    def hand_back(self, handover: HandedBack | None = None, raw: bytes = b"") -> None:
         """The request handler shall have the message, with what is known of it.
 
         `raw` is a message the parser has not seen; without it the held one goes back on the queue.
@@ -317,7 +269,7 @@ class RelayingConnection(ClientConnection):
 
     # -- asyncio.Protocol, aiohttp ----------------------------------------------------------------------------------
 
-    def take_handover(self) -> Handover | None:
+    def take_handover(self) -> HandedBack | None:
         handover, self._handover = self._handover, None
         return handover
 
@@ -381,7 +333,7 @@ class ConnectionServer(AiohttpServer):
                 connection.transport.close()
 
 
-def take_handover(request: BaseRequest) -> Handover | None:
+def take_handover(request: BaseRequest) -> HandedBack | None:
     """What the fast path knows of `request`."""
     protocol: object = request.protocol
     return protocol.take_handover() if isinstance(protocol, ClientConnection) else None

@@ -15,7 +15,8 @@ from aiohttp.web_response import StreamResponse
 
 from openai_proxy import addresses
 from openai_proxy.errors import BadRequest
-from openai_proxy.server.connection import ConnectionServer, FastPath, RelayingConnection
+from openai_proxy.server.connection import ConnectionServer, RelayingConnection
+from openai_proxy.server.fast_path import FastPath
 
 log = logging.getLogger(__name__)
 

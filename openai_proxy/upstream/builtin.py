@@ -28,6 +28,10 @@ class BuiltInEcho:
             self._made = EchoProvider(ECHO)
         return self._made
 
+    def speaks(self, dialect: str) -> bool:
+        """See Provider."""
+        return self._echo.speaks(dialect)
+
     async def send(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
         """See Provider."""
         return await self._echo.send(request, key)

@@ -304,6 +304,10 @@ class HttpConnection:
             if not data:
                 return
         self._buffer = b""
+        self._answer_begins(head, data)
+
+    def _answer_begins(self, head: ResponseHead, data: bytes) -> None:
+        """The head of the answer has come; `data` is what came behind it."""
         self._interim = 0
         self._stirred = True
         self.head = head
