@@ -40,6 +40,7 @@ class Endpoint:
     method: str = ""  # the only method that means it, HEAD for GET besides; "": any
     lists: bool = False  # it tells what models there are: answered here, from the catalog
     elsewhere: bool = False  # part of the API, but nothing that a proxy can do
+    only: str = ""  # the `api_type` of the connections that have it, where the others have nothing like it
 
 
 def _conversation(name: str, path: str, dialect: str = "", **more: bool | str) -> Endpoint:
@@ -113,7 +114,7 @@ BELOW: Final = (
     Endpoint("stored", "/conversations", generates=False),
     Endpoint("realtime", "/realtime"),
     Endpoint("batches", "/batches"),
-    Endpoint("batches", "/messages/batches"),
+    Endpoint("batches", "/messages/batches", only="anthropic"),
     _passing("audio", "/audio"),
     _passing("images", "/images"),
     _passing("files", "/files"),
@@ -199,7 +200,7 @@ def at(path: str) -> Endpoint:
 
 def _stored(row: Endpoint) -> Endpoint:
     """What methods other than POST find where a model writes: answers that the provider has stored."""
-    return Endpoint(f"stored {row.name}", row.path)
+    return Endpoint(f"stored {row.name}", row.path, only=row.only)
 
 
 def language(path: str) -> str:
@@ -207,7 +208,7 @@ def language(path: str) -> str:
     first, _, rest = path.lstrip("/").partition("/")
     while first == "v1":
         first, _, rest = rest.lstrip("/").partition("/")
-    if first == "api":
+    if first == "api" and rest:
         return "ollama"
     if first in _GEMINI_ROOTS or (first == "models" and rest.rpartition(":")[2] in GEMINI):
         return "gemini"

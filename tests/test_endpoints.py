@@ -102,7 +102,7 @@ def test_nothing_else_of_them_passes(method: str, path: str, status: int) -> Non
 @pytest.mark.parametrize(
     ("path", "spoken"),
     [
-        ("/api/x", "ollama"), ("//api", "ollama"), ("/v1beta/x", "gemini"), ("/v1/models/m:countTokens", "gemini"),
+        ("/api/x", "ollama"), ("/api", ""), ("/v1beta/x", "gemini"), ("/v1/models/m:countTokens", "gemini"),
         ("/v1/messages", "messages"), ("/messages/count_tokens", "messages"), ("/v1/models/m", ""), ("/v1/chat", ""),
     ],
 )  # fmt: skip

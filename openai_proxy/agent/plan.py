@@ -43,6 +43,8 @@ class Plan:
         self.choices = choices(body)
         self.toolbox = self._usable(turn, messages)
         self._tools = self._merged()
+        theirs = any(self.owner(name) is Owner.CLIENT for name in self._client_names)
+        self._must_call_theirs = theirs and body.get("tool_choice") == "required"
 
     def _usable(self, turn: Turn, messages: Sequence[Any]) -> Toolbox | None:
         box, body = turn.toolbox, turn.body
@@ -82,7 +84,10 @@ class Plan:
             for name in ("tools", "tool_choice", "parallel_tool_calls"):  # refused where no tools are listed
                 body.pop(name, None)
             return body
-        if last:
+        if self._must_call_theirs:  # it stays demanded when tools of ours have run: the client has no use for words
+            if last:
+                body["tools"] = [t for t in self._tools if self.owner(_name(t)) is Owner.CLIENT]
+        elif last:
             body["tool_choice"] = "none"
         elif not first and "tool_choice" in body:
             body["tool_choice"] = _relaxed(body["tool_choice"])

@@ -90,6 +90,8 @@ def decide(
             name = found.upstream_model
             augmented = endpoint.augmented == endpoints.SERVE
     route = own or _by_backend(generation, name, session) or generation.router.resolve(name)
+    if endpoint.only:
+        route = _among(generation, caller, endpoint.only, route)
     if route is None:
         return _nowhere(model, "no rule matches, and there is no default connection")
     targets = generation.access.reachable(caller, route.targets)
@@ -140,6 +142,18 @@ def _nowhere(model: str | None, reason: str) -> Refusal:
     if model is None:
         return Refusal(NotFound("No connection is configured for this request.", code="no_connection"), reason)
     return Refusal(unknown_model(model), reason)
+
+
+def _among(generation: "Generation", caller: Caller, api_type: str, route: Route | None) -> Route | None:
+    """`route` as far as it leads to connections of this type, else the first of them that the caller may use."""
+    connections = generation.config.connections
+    fit = tuple(t for t in route.targets if connections[t.connection].api_type == api_type) if route is not None else ()
+    if route is not None and fit:
+        return replace(route, targets=fit)
+    for name, connection in connections.items():
+        if connection.api_type == api_type and generation.access.may_reach(caller, name):
+            return Route((Target(name, None),), "ordered", f"the first connection with api_type {api_type}")
+    return None
 
 
 def _own_route(

@@ -37,7 +37,10 @@ SERVER_WAIT = 5.0
 _OURS = ("stream", "tools")
 """Members of an upstream request that the loop itself decides, whatever `params` say."""
 
-_NOT_FOR_US = frozenset({b"accept-encoding", b"content-type", b"content-encoding", b"accept"})
+_NOT_FOR_US = frozenset(
+    {b"accept-encoding", b"content-type", b"content-encoding", b"accept", b"anthropic-version", b"anthropic-beta"}
+)
+"""Fields that speak of the client's own body and answer: versions and betas of an API among them."""
 _STREAM = (
     ("Content-Type", "text/event-stream; charset=utf-8"),
     ("Cache-Control", "no-cache"),

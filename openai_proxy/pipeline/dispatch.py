@@ -76,6 +76,7 @@ class Dispatcher:
             path = path[len(self._prefix) :]
         reply.language = language(path)
         headers: Mapping[str, str] = request.headers
+        check_session(headers.get("X-Claude-Code-Session-Id"))
         if (session := headers.get("X-Session-ID")) is not None:
             check_session(session)
             reply.extra.append(("X-Session-ID", session))
@@ -145,9 +146,9 @@ class Dispatcher:
         if handover is not None and handover.exchange is not None and handover.entry is not None:
             exchange, entry = handover.exchange, handover.entry
         else:
-            exchange = Exchange(
-                new_request_id(), caller, request.method, endpoint, session_id=request.headers.get("X-Session-ID")
-            )
+            headers = request.headers
+            session = headers.get("X-Session-ID") or headers.get("X-Claude-Code-Session-Id")
+            exchange = Exchange(new_request_id(), caller, request.method, endpoint, session_id=session)
             entry = state.recorder.open(exchange)
         task = asyncio.current_task()
         assert task is not None

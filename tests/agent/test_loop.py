@@ -180,6 +180,14 @@ async def test_a_forced_choice_counts_for_the_first_round_only() -> None:
         assert [r["tool_choice"] for r in upstream.requests] == [choice, later]
 
 
+async def test_a_call_of_the_clients_stays_demanded_after_calls_of_ours() -> None:
+    theirs = {"type": "function", "function": {"name": "theirs", "parameters": {"type": "object"}}}
+    upstream = Upstream(asks(("1", "a", "{}")), asks(("2", "a", "{}")), asks(("3", "theirs", "{}")))
+    await stream(upstream, Box(a="1"), settings={"max_tool_rounds": 2}, tool_choice="required", tools=[theirs])
+    assert [r["tool_choice"] for r in upstream.requests] == ["required"] * 3
+    assert [len(r["tools"]) for r in upstream.requests] == [2, 2, 1], "the last round has no call but theirs"
+
+
 async def test_choice_none_offers_nothing_unless_the_transcript_needs_it() -> None:
     upstream = Upstream(says("ok"), says("ok"))
     await stream(upstream, Box(a="1"), tool_choice="none")

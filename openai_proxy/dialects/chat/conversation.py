@@ -1,8 +1,9 @@
 """Whose conversation a request belongs to: the one rule, for sessions set by command and for the log.
 
-In this order: the `X-Session-ID` header, `metadata.session_id` (or `metadata.user_id`, Anthropic's), `user`; else the
-caller with the conversation's first user message and first answer. What is compared of a message is what survives a
-client: its text without thoughts and outer space; of an answer that only calls tools, their names.
+In this order: the `X-Session-ID` header (or Claude Code's own, `X-Claude-Code-Session-Id`), `metadata.session_id` (or
+`metadata.user_id`, Anthropic's), `user`; else the caller with the conversation's first user message and first answer.
+What is compared of a message is what survives a client: its text without thoughts and outer space; of an answer that
+only calls tools, their names.
 """
 
 from collections.abc import Mapping

@@ -10,11 +10,11 @@ from typing import Any, Final
 import orjson
 
 from openai_proxy.dialects.base import IncomingRequest
-from openai_proxy.dialects.efforts import effort_of_budget
 from openai_proxy.dialects.estimate import estimate_tokens
 from openai_proxy.dialects.gemini.contents import messages_of, text_of
 from openai_proxy.dialects.gemini.fields import an_object, camel, member, objects
 from openai_proxy.dialects.gemini.schemas import to_json_schema
+from openai_proxy.dialects.messages.tables import effort_of
 from openai_proxy.dialects.response_format import json_schema
 from openai_proxy.dialects.tool_names import ToolNames
 from openai_proxy.errors import BadRequest
@@ -176,5 +176,5 @@ def _thinking(thinking: dict[str, Any], chat: dict[str, Any]) -> bool:
     if isinstance(level, str) and level.lower() in _LEVELS:
         chat["reasoning_effort"] = level.lower()
     elif isinstance(budget, int | float) and not isinstance(budget, bool) and budget >= 0:
-        chat["reasoning_effort"] = effort_of_budget(budget) if budget else "none"
+        chat["reasoning_effort"] = effort_of(int(budget)) if budget else "none"
     return member(thinking, "includeThoughts") is True

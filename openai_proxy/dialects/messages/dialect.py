@@ -1,7 +1,7 @@
 """The Messages API as a dialect."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
 from openai_proxy.dialects import json_text
@@ -19,6 +19,14 @@ The vendor's SDK draws the line at the same place (128,000 tokens are taken to n
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What the writer of the answer has to know of the request."""
+
+    input_tokens: int  # an estimate
+    thoughts: bool = True  # whether thoughts are shown
+
+
 class MessagesDialect:
     """See base.Dialect."""
 
@@ -26,7 +34,9 @@ class MessagesDialect:
 
     def read_request(self, path: str, document: dict[str, Any]) -> IncomingRequest:
         """See base.Dialect."""
-        return replace(to_chat(document), details=estimate_tokens(document))
+        thinking = document.get("thinking")
+        omits = isinstance(thinking, dict) and thinking.get("display") == "omitted"
+        return replace(to_chat(document), details=Details(estimate_tokens(document), thoughts=not omits))
 
     def write_request(self, chat: dict[str, Any], lessons: Lessons) -> OutgoingRequest:
         """See base.Dialect."""
@@ -46,7 +56,8 @@ class MessagesDialect:
 
     def write_answer(self, request: IncomingRequest, model: str) -> MessagesWriter:
         """See base.Dialect."""
-        return MessagesWriter(model, input_tokens=request.details or 0)
+        details = request.details or Details(0)
+        return MessagesWriter(model, input_tokens=details.input_tokens, thoughts=details.thoughts)
 
     def error_body(self, status: int, error: Mapping[str, Any]) -> bytes:
         """See base.Dialect."""

@@ -9,14 +9,17 @@ from typing import Any, Final
 from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import IncomingRequest
 from openai_proxy.dialects.messages.tables import THINKING_FORMAT, effort_of
-from openai_proxy.errors import BadRequest
+from openai_proxy.errors import BadRequest, NotFound
 
 _CONSUMED: Final = frozenset(
     {"model", "messages", "system", "max_tokens", "stop_sequences", "temperature", "top_p", "stream", "tools",
-     "tool_choice", "thinking", "output_config", "metadata", "cache_control"}
+     "tool_choice", "thinking", "output_config", "metadata", "cache_control", "thread"}
 )  # fmt: skip
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _IMPOSSIBLE: Final = ("mcp_servers", "container")
+_ATTRIBUTION: Final = "x-anthropic-billing-header:"
+"""How Claude Code begins a system block that says who it is, and differs between conversations: it would cost every
+prompt cache but Anthropic's its beginning."""
 _KNOWN_EFFORTS: Final = frozenset({"minimal", "low", "medium", "high", "xhigh", "max"})
 
 
@@ -39,11 +42,17 @@ def _translated(request: dict[str, Any]) -> IncomingRequest:
     messages = request.get("messages")
     if not isinstance(messages, list) or not messages:
         raise BadRequest("'messages' must be a list with at least one message.", param="messages")
+    _thread(request.get("thread"))
     body: dict[str, Any] = {"model": request.get("model"), "messages": []}
-    if request.get("system"):
-        body["messages"].append({"role": "system", "content": _text(request["system"], "system")})
+    system = [_system(request["system"])] if request.get("system") else []
     for index, message in enumerate(messages):
-        body["messages"] += _message(message, f"messages[{index}]")
+        for made in _message(message, f"messages[{index}]"):
+            if made["role"] == "system":  # many templates take one, and only at the beginning
+                system.append(made["content"])
+            else:
+                body["messages"].append(made)
+    if any(system):
+        body["messages"].insert(0, {"role": "system", "content": "\n\n".join(text for text in system if text)})
     for name in ("max_tokens", "temperature", "top_p"):
         if request.get(name) is not None:
             value = request[name]
@@ -62,6 +71,22 @@ def _translated(request: dict[str, Any]) -> IncomingRequest:
     dropped = [name for name, value in request.items() if name not in said and value is not None]
     # The names are the caller's text and go into a header field: only what is safe there.
     return IncomingRequest(body, tuple(name for name in dropped if _NAME.fullmatch(name)))
+
+
+def _thread(thread: Any) -> None:
+    """Raise NotFound for a conversation that is to go on from what a server has kept: the SDK then sends all of it."""
+    if isinstance(thread, dict) and thread.get("type") == "continue":
+        raise NotFound("The thread is not known here.", code="thread_not_found", param="thread")
+
+
+def _system(system: Any) -> str:
+    if isinstance(system, list):
+        system = [
+            block
+            for block in system
+            if not (isinstance(block, dict) and str(block.get("text") or "").startswith(_ATTRIBUTION))
+        ]
+    return _text(system, "system")
 
 
 def _text(content: Any, param: str) -> str:
@@ -101,6 +126,8 @@ def _user(content: list[dict[str, Any]], param: str) -> list[dict[str, Any]]:
         for piece in [{"type": "text", "text": inner}] if isinstance(inner, str) else inner or ():
             if isinstance(piece, dict) and piece.get("type") == "text":
                 texts.append(str(piece.get("text") or ""))
+            elif isinstance(piece, dict) and piece.get("type") == "tool_reference":
+                texts.append(f"The tool {piece.get('tool_name')} can be called now.")
             elif isinstance(piece, dict):
                 parts.append(_part(piece, where))  # a tool message holds text only: its images follow as the user's
         text = "\n".join(texts)
@@ -136,10 +163,11 @@ def _part(block: dict[str, Any], param: str) -> dict[str, Any]:
 
 
 def _assistant(content: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One assistant message. Thinking goes along only if it was signed: then its maker may read it again."""
+    """One assistant message. Thinking that was signed is its maker's to read again; other thinking is text."""
     texts: list[str] = []
     calls: list[dict[str, Any]] = []
     details: list[dict[str, Any]] = []
+    thoughts: list[str] = []
     for block in content:
         kind = block.get("type")
         if kind == "text":
@@ -150,6 +178,8 @@ def _assistant(content: list[dict[str, Any]]) -> list[dict[str, Any]]:
         elif kind == "thinking" and block.get("signature"):
             detail = {"type": "reasoning.text", "text": block.get("thinking"), "signature": block["signature"]}
             details.append({**detail, "index": len(details), "format": THINKING_FORMAT})
+        elif kind == "thinking":
+            thoughts.append(str(block.get("thinking") or ""))
         elif kind == "redacted_thinking":
             detail = {"type": "reasoning.encrypted", "data": block.get("data")}
             details.append({**detail, "index": len(details), "format": THINKING_FORMAT})
@@ -158,6 +188,8 @@ def _assistant(content: list[dict[str, Any]]) -> list[dict[str, Any]]:
         made["tool_calls"] = calls
     if details:
         made["reasoning_details"] = details
+    if any(thoughts):
+        made["reasoning_content"] = "".join(thoughts)
     return [made]
 
 
@@ -166,6 +198,7 @@ def _tools(request: dict[str, Any], body: dict[str, Any]) -> None:
     if not tools:
         return
     made = []
+    found = _referenced(request["messages"])
     for index, tool in enumerate(tools if isinstance(tools, list) else [None]):
         if not isinstance(tool, dict) or tool.get("type", "custom") not in ("custom", None):
             raise BadRequest(
@@ -178,8 +211,10 @@ def _tools(request: dict[str, Any], body: dict[str, Any]) -> None:
         function["parameters"] = tool.get("input_schema") or {"type": "object", "properties": {}}
         if tool.get("strict") is not None:
             function["strict"] = tool["strict"]
-        made.append({"type": "function", "function": function})
-    body["tools"] = made
+        if not tool.get("defer_loading") or tool.get("name") in found:
+            made.append({"type": "function", "function": function})
+    if made:
+        body["tools"] = made
     choice = request.get("tool_choice")
     if isinstance(choice, dict):
         kind = choice.get("type")
@@ -191,6 +226,19 @@ def _tools(request: dict[str, Any], body: dict[str, Any]) -> None:
             raise BadRequest("This 'tool_choice' is not understood.", param="tool_choice")
         if choice.get("disable_parallel_tool_use"):
             body["parallel_tool_calls"] = False
+
+
+def _referenced(messages: list[dict[str, Any]]) -> set[str]:
+    """The names of the tools that a search has found: only then is a deferred one offered."""
+    found: set[str] = set()
+    for message in messages:
+        content = message.get("content")
+        for block in content if isinstance(content, list) else ():
+            inner = block.get("content") if block.get("type") == "tool_result" else None
+            for piece in inner if isinstance(inner, list) else ():
+                if isinstance(piece, dict) and piece.get("type") == "tool_reference":
+                    found.add(str(piece.get("tool_name")))
+    return found
 
 
 def _thinking(request: dict[str, Any], body: dict[str, Any]) -> None:

@@ -26,15 +26,20 @@ _PING: Final = b'event: ping\ndata: {"type":"ping"}\n\n'
 _THINKING: Final = {"type": "thinking", "thinking": "", "signature": ""}
 
 
-def to_message(completion: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """A whole chat.completion as a message that names `model`. Raises UpstreamInvalid if it has no choice."""
+def to_message(completion: Mapping[str, Any], model: str, *, thoughts: bool = True) -> dict[str, Any]:
+    """A whole chat.completion as a message that names `model`, with or without the text of `thoughts`.
+
+    Raises UpstreamInvalid if it has no choice.
+    """
     try:
         choice = completion["choices"][0]
         message = choice["message"]
         content: list[dict[str, Any]] = thinking_blocks(message)
+        if not thoughts:
+            content = [{**block, "thinking": ""} if block["type"] == "thinking" else block for block in content]
         text, thought = text_of(message.get("content"))
         thought = message.get("reasoning_content") or message.get("reasoning") or thought
-        if thought and not content:
+        if thought and thoughts and not content:
             content.append({**_THINKING, "thinking": thought})
         if text or message.get("refusal"):
             content.append({"type": "text", "text": text or message["refusal"]})
@@ -80,12 +85,16 @@ def error_object(error: Mapping[str, Any], status: int | None = None) -> dict[st
 
 
 class MessagesWriter:
-    """See base.AnswerWriter. `input_tokens` is an estimate for the start; the true count comes at the end."""
+    """See base.AnswerWriter. `input_tokens` is an estimate for the start; the true count comes at the end.
+
+    Without `thoughts`, a thinking block has its signature only: `thinking.display` was "omitted".
+    """
 
     stream_type: ClassVar[bytes] = b"text/event-stream; charset=utf-8"
 
-    def __init__(self, model: str, *, input_tokens: int = 0) -> None:
+    def __init__(self, model: str, *, input_tokens: int = 0, thoughts: bool = True) -> None:
         self._model = model
+        self._thoughts = thoughts
         self._input_tokens = input_tokens
         self._started = False
         self._open = ""  # the kind of the open block: "", text, thinking, hidden, call
@@ -140,10 +149,10 @@ class MessagesWriter:
 
     def whole(self, completion: Mapping[str, Any]) -> bytes:
         """See base.AnswerWriter."""
-        return json_text.dumps(to_message(completion, self._model))
+        return json_text.dumps(to_message(completion, self._model, thoughts=self._thoughts))
 
     def _delta(self, delta: dict[str, Any], made: list[bytes]) -> None:
-        if thought := delta.get("reasoning_content"):
+        if self._thoughts and (thought := delta.get("reasoning_content")):
             self._block("thinking", _THINKING, made)
             self._piece(b'"thinking_delta","thinking":', thought, made)
         details = delta.get("reasoning_details")

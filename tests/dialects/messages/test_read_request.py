@@ -6,7 +6,7 @@ import pytest
 
 from openai_proxy.dialects.messages.read_request import estimate_tokens, to_chat
 from openai_proxy.dialects.messages.write_request import to_messages
-from openai_proxy.errors import BadRequest
+from openai_proxy.errors import BadRequest, NotFound
 
 USER = {"role": "user", "content": "hi"}
 
@@ -37,7 +37,8 @@ def test_a_request_with_everything():
         {"role": "user", "content": [{"type": "text", "text": "a"},
                                      {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUE="}}]},
         {"role": "assistant", "content": "b", "tool_calls": [
-            {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}]},
+            {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}],
+            "reasoning_content": "t"},
         {"role": "tool", "tool_call_id": "1", "content": "Error: down"},
         {"role": "user", "content": "c"},
     ]  # fmt: skip
@@ -101,3 +102,52 @@ def test_whole_numbers_and_digits_stay():
     assert again["messages"][1]["content"] == [block]
     assert again["max_tokens"] == 150
     assert chat([{"role": "assistant", "content": ""}, USER])["messages"][0]["content"] == ""
+
+
+def test_a_template_that_takes_one_system_message_gets_one_at_the_beginning():
+    inner = [{"role": "user", "content": "Hi"}, {"role": "system", "content": "s2"}, {"role": "user", "content": "Go"}]
+    assert chat(inner, system="s1")["messages"] == [
+        {"role": "system", "content": "s1\n\ns2"},
+        {"role": "user", "content": "Hi"},
+        {"role": "user", "content": "Go"},
+    ]
+
+
+def test_the_block_by_which_claude_code_names_itself_stays_out_of_the_prompt():
+    blocks = [{"type": "text", "text": "x-anthropic-billing-header: cc_version=2; cch=1f;"}]
+    assert [m["role"] for m in chat(system=blocks)["messages"]] == ["user"]
+    assert chat(system=[*blocks, {"type": "text", "text": "Code."}])["messages"][0]["content"] == "Code."
+
+
+def test_a_conversation_kept_elsewhere_is_answered_as_one_that_is_not_known():
+    with pytest.raises(NotFound) as caught:
+        chat(thread={"type": "continue", "id": "t1"})
+    assert caught.value.code == "thread_not_found"
+    assert "thread" not in chat(thread={"type": "create"})
+
+
+def test_a_deferred_tool_is_offered_once_a_search_has_found_it():
+    tools = [
+        {"name": "search", "input_schema": {"type": "object"}},
+        {"name": "weather", "input_schema": {"type": "object"}, "defer_loading": True},
+    ]
+    assert [t["function"]["name"] for t in chat(tools=tools)["tools"]] == ["search"]
+    reference = {"type": "tool_reference", "tool_name": "weather"}
+    made = chat(
+        [
+            {"role": "user", "content": "Weather?"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "search", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": [reference]}]},
+        ],
+        tools=tools,
+    )
+    assert [t["function"]["name"] for t in made["tools"]] == ["search", "weather"]
+    assert "weather" in made["messages"][-1]["content"]
+    assert "tools" not in chat(tools=tools[1:])
+
+
+def test_unsigned_thinking_goes_along_as_text():
+    content = [{"type": "thinking", "thinking": "Hm.", "signature": ""}, {"type": "text", "text": "Hi"}]
+    made = chat([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": content}])["messages"][1]
+    assert made["reasoning_content"] == "Hm."
+    assert "reasoning_details" not in made

@@ -12,6 +12,7 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
 from openai_proxy.dialects.chat.read_answer import ChatReader
+from openai_proxy.dialects.messages.dialect import DIALECT
 from openai_proxy.dialects.messages.tables import messages_usage
 from openai_proxy.dialects.messages.write_answer import MessagesWriter, error_object, to_message
 from openai_proxy.dialects.sse import EventSplitter
@@ -230,3 +231,21 @@ def test_errors():
     assert error_object(error(413, b"{}"), 413)["error"]["type"] == "request_too_large"
     assert error_object(error(502, b"<html>"), 502)["error"]["type"] == "api_error"
     assert messages_usage(None)["input_tokens"] == 0
+
+
+def test_thoughts_that_are_to_be_omitted_stay_out_and_their_signature_stays_in():
+    asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    request = DIALECT.read_request("/messages", {**asked, "thinking": {"type": "adaptive", "display": "omitted"}})
+    detail = {"type": "reasoning.text", "text": "Hm.", "signature": "s", "index": 0, "format": "anthropic-claude-v1"}
+    said = {"role": "assistant", "content": "Hi", "reasoning_content": "Hm.", "reasoning_details": [detail]}
+    whole = DIALECT.write_answer(request, "m").whole({"choices": [{"message": said, "finish_reason": "stop"}]})
+    assert orjson.loads(whole)["content"] == [
+        {"type": "thinking", "thinking": "", "signature": "s"},
+        {"type": "text", "text": "Hi"},
+    ]
+    writer = DIALECT.write_answer(request, "m")
+    streamed = writer.chunk({"choices": [{"delta": said, "finish_reason": None}]})
+    assert b"Hm." not in streamed
+    assert b'"signature":"s"' in streamed
+    del said["reasoning_details"]
+    assert b"thinking" not in writer.whole({"choices": [{"message": said, "finish_reason": "stop"}]})

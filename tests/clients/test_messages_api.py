@@ -1,0 +1,37 @@
+"""What Claude Code and the batches of Anthropic's SDK need beside `/v1/messages` itself."""
+
+import json
+from typing import Any
+
+from tests.conftest import DaemonFactory
+from tests.harness.plays import plain
+
+
+def test_batches_go_to_an_anthropic_connection_or_nowhere(make_daemon: DaemonFactory, upstream: Any) -> None:
+    main = {"api_base": upstream.url, "api_key": "sk-1"}
+    daemon = make_daemon({"connections": {"main": main}, "default_connection": "main"})
+    missing = daemon.get("/v1/messages/batches")
+    assert missing.status == 404, missing.body
+    assert missing.json()["type"] == "error", missing.body
+    claude = {"api_type": "anthropic", "api_base": upstream.url, "api_key": "sk-ant"}
+    daemon = make_daemon({"connections": {"main": main, "claude": claude}, "default_connection": "main"})
+    play = upstream.play(plain(b"{}"))
+    assert daemon.get("/v1/messages/batches/b1/results", headers=[("x-play", play.model)]).status == 200
+    seen = play.wait()
+    assert seen.target.endswith("/messages/batches/b1/results")
+    assert seen.all("x-api-key") == ["sk-ant"]
+
+
+def test_a_session_of_claude_code_keeps_what_was_set_in_it(make_daemon: DaemonFactory) -> None:
+    main = {"api_base": "http://127.0.0.1:9/v1", "api_key": "sk-1"}
+    connections = {"main": main, "echo": {"api_type": "echo"}}
+    daemon = make_daemon({"connections": connections, "default_connection": "main", "routing": {"echo": "echo.echo"}})
+    ours, another = [("x-claude-code-session-id", "s1")], [("x-claude-code-session-id", "s2")]
+
+    def said(text: str, headers: list[tuple[str, str]]) -> int:
+        body = {"model": "nobody", "max_tokens": 9, "messages": [{"role": "user", "content": text}]}
+        return daemon.post("/v1/messages", json.dumps(body).encode(), headers=headers).status
+
+    assert said("!/set(model=echo)", ours) == 200
+    assert said("Hi", ours) == 200
+    assert said("Hi", another) == 502
