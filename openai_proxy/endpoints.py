@@ -29,6 +29,7 @@ class Endpoint:
     dialect: str = ""  # the language its requests and answers are written in, where it is one of `dialects`
     generates: bool = True  # a model writes something for it
     augmented: str = REFUSE  # an augmented model here is served, passes as its upstream model, or is refused
+    raw: bool = False  # files go up as they are: what they look like says nothing
     json: bool = False  # its body is JSON, whatever the Content-Type says: curl's -d calls it a form
     needs_model: bool = False  # it means nothing without a model; elsewhere providers have a default, or no use for one
     shaped: bool = False  # `params` act on it
@@ -117,8 +118,8 @@ BELOW: Final = (
     Endpoint("batches", "/messages/batches", only="anthropic"),
     _passing("audio", "/audio"),
     _passing("images", "/images"),
-    _passing("files", "/files"),
-    _passing("uploads", "/uploads"),
+    _passing("files", "/files", raw=True),
+    _passing("uploads", "/uploads", raw=True),
     _passing("vector_stores", "/vector_stores"),
     _passing("videos", "/videos"),
     _ollama("/api/blobs", method="", generates=False, elsewhere=True),
@@ -267,4 +268,5 @@ def _readings(path: str) -> list[str]:
 
 
 def _has_dots(path: str) -> bool:
-    return any(segment in (".", "..") for segment in path.replace("\\", "/").split("/"))
+    """True if `path` holds a dot segment, also one with parameters (`..;x`), which Java servers take off."""
+    return any(segment.partition(";")[0] in (".", "..") for segment in path.replace("\\", "/").split("/"))

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from aiohttp.web_request import BaseRequest
 
+from openai_proxy.auth.peers import field_lines
 from openai_proxy.decision.begin import begin
 from openai_proxy.decision.decide import Decision, asked_model, decide, decided
 from openai_proxy.endpoints import Endpoint
@@ -74,6 +75,12 @@ class RequestContext:
     def content_type(self) -> str:
         """The media type of the body, lower case, without parameters."""
         return self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+    @property
+    def content_codings(self) -> str:
+        """What the Content-Encoding says, all its lines together; "" where the body is as it is."""
+        codings = ",".join(field_lines(self.request.headers, "Content-Encoding"))
+        return "" if codings.strip(" \t,").lower() in ("", "identity") else codings
 
     @property
     def redacts(self) -> bool:

@@ -5,10 +5,9 @@ field keeps its length: Content-Length has gone up before the field is seen. Wha
 is made up with spaces at the field's end.
 """
 
-import re
 from collections.abc import AsyncIterator, Callable
 
-from openai_proxy.pipeline.multipart import MAX_PART_HEAD
+from openai_proxy.pipeline.form_parts import MODEL, Chunk, FormSplitter
 from openai_proxy.secrets import MARK
 
 HELD = 256 * 1024
@@ -16,8 +15,6 @@ HELD = 256 * 1024
 OVERLAP = 4096
 """Bytes of a longer field that are looked at again with what follows: longer than any key."""
 
-_FIELD = re.compile(rb"content-disposition:[^\r\n]*;\s*name=", re.IGNORECASE)
-_NOT_TEXT = re.compile(rb'filename\*?=|;\s*name="?model"?\s*(?:;|\r)', re.IGNORECASE)
 _SHORT = "***"
 
 
@@ -25,72 +22,47 @@ class TextFields:
     """Takes the body in pieces and gives it back in pieces, text fields cleaned by `clean`."""
 
     def __init__(self, boundary: bytes, clean: Callable[[str], str]) -> None:
-        self._delimiter = b"--" + boundary
+        self._splitter = FormSplitter(boundary)
         self._clean = clean
-        self._buffer = b""
-        self._in_head = False
-        self._is_text = False
-        self._over = False  # behind the last delimiter, or no form at all
+        self._held = b""  # the beginning of a text field
 
     async def through(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The whole body."""
+        """The whole body. Raises BadRequest where it can be misread."""
         async for piece in pieces:
             if data := self.feed(piece):
                 yield data
         if rest := self.rest():
             yield rest
 
-    def rest(self) -> bytes:
-        """What is still held at the body's end, which came too early."""
-        held, self._buffer = self._buffer, b""
-        return self._cleaned(held) if self._is_text and not self._in_head else held
-
     def feed(self, piece: bytes) -> bytes:
         """What of the body can go on, now that `piece` has come."""
-        self._buffer += piece
         out: list[bytes] = []
-        while not self._over and (self._head(out) if self._in_head else self._content(out)):
-            pass
-        if self._over:
-            out.append(self._buffer)
-            self._buffer = b""
+        for chunk in self._splitter.feed(piece):
+            self._take(chunk, out)
         return b"".join(out)
 
-    def _head(self, out: list[bytes]) -> bool:
-        after = len(self._delimiter)
-        if self._buffer.startswith(b"--", after):
-            self._over = True
-            return False
-        end = self._buffer.find(b"\r\n\r\n", after)
-        if end < 0:
-            self._over = len(self._buffer) > MAX_PART_HEAD
-            return False
-        head = self._take(end + 2, out)
-        self._in_head = False
-        self._is_text = _FIELD.search(head) is not None and _NOT_TEXT.search(head) is None
-        return True
+    def rest(self) -> bytes:
+        """What is still held at the body's end, which came too early if that is much."""
+        out: list[bytes] = []
+        for chunk in self._splitter.rest():
+            self._take(chunk, out)
+        out.append(self._cleaned(self._held))
+        self._held = b""
+        return b"".join(out)
 
-    def _content(self, out: list[bytes]) -> bool:
-        at = self._buffer.find(self._delimiter)
-        if at >= 0:
-            if self._is_text:
-                self._buffer = self._cleaned(self._buffer[:at]) + self._buffer[at:]
-            self._take(at, out)
-            self._in_head = True
-            return True
-        keep = len(self._delimiter) - 1
-        if self._is_text:
-            if len(self._buffer) <= HELD:
-                return False
-            self._buffer = self._cleaned(self._buffer)
-            keep = OVERLAP
-        self._take(max(len(self._buffer) - keep, 0), out)
-        return False
-
-    def _take(self, count: int, out: list[bytes]) -> bytes:
-        taken, self._buffer = self._buffer[:count], self._buffer[count:]
-        out.append(taken)
-        return taken
+    def _take(self, chunk: Chunk, out: list[bytes]) -> None:
+        part = chunk.part
+        if part is None or part.file or part.name is None or part.name == MODEL:
+            out.append(chunk.data)
+            return
+        self._held += chunk.data
+        if chunk.last:
+            out.append(self._cleaned(self._held))
+            self._held = b""
+        elif len(self._held) > HELD:
+            cleaned = self._cleaned(self._held)
+            out.append(cleaned[:-OVERLAP])
+            self._held = cleaned[-OVERLAP:]
 
     def _cleaned(self, data: bytes) -> bytes:
         text = data.decode("utf-8", "surrogateescape")
@@ -100,5 +72,4 @@ class TextFields:
         new = clean.encode("utf-8", "surrogateescape")
         if len(new) > len(data):  # a secret shorter than the mark
             new = clean.replace(MARK, _SHORT).encode("utf-8", "surrogateescape")
-        value = new.removesuffix(b"\r\n")
-        return value + b" " * (len(data) - len(new)) + new[len(value) :]
+        return new + b" " * (len(data) - len(new))

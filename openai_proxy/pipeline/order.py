@@ -14,6 +14,8 @@
 What passes through byte for byte takes the same steps in `fastpath.eligible`, in one callback.
 """
 
+from typing import Final
+
 import orjson
 
 from openai_proxy.bounds import check_names
@@ -23,8 +25,11 @@ from openai_proxy.pipeline import answer_text, realtime, redacting, steering, up
 from openai_proxy.pipeline.context import Document, RequestContext
 from openai_proxy.pipeline.passthrough import pass_through, upstream_request
 from openai_proxy.protocols.json_members import edit, parse_object
-from openai_proxy.server.content_codings import decoded
+from openai_proxy.server.content_codings import unpacked
 from openai_proxy.transforms.params import shape
+
+_JSON_BEGINS: Final = (b"{", b"[", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+"""With byte order marks: some servers take JSON in UTF-16 too."""
 
 
 async def serve(context: RequestContext) -> None:
@@ -41,12 +46,28 @@ async def serve(context: RequestContext) -> None:
     if not context.body.present:
         decision = context.decide(None)
         await pass_through(context, decision, lambda target: upstream_request(context, target, None))
-    elif context.endpoint.json or context.content_type.endswith("json"):
+    elif await _is_document(context):
         await _serve_document(context)
     elif context.content_type.startswith("multipart/"):
         await uploads.serve(context)
     else:
         await _serve_bytes(context)
+
+
+async def _is_document(context: RequestContext) -> bool:
+    """True for a body that is JSON, or that a provider might take for JSON, whatever its Content-Type says.
+
+    Else a caller could show one model to the provider and none to us. Only where files go up as they are, it is the
+    Content-Type that counts.
+    """
+    if context.endpoint.json or context.content_type.endswith("json"):
+        return True
+    if context.content_type.startswith("multipart/") or context.endpoint.raw:
+        return False
+    if context.content_codings:
+        return context.endpoint.generates
+    beginning = await context.body.begins_with()
+    return beginning.startswith(_JSON_BEGINS) or b"\0" in beginning[:4]
 
 
 async def limit(context: RequestContext) -> None:
@@ -78,8 +99,8 @@ async def _serve_document(context: RequestContext) -> None:
 
 async def _read(context: RequestContext) -> Document:
     raw = await context.body.whole()
-    coding = context.request.headers.get("Content-Encoding", "")
-    plain = decoded(raw, coding, context.body.limit) if coding else raw
+    codings = context.content_codings
+    plain = await unpacked(raw, codings, context.body.limit) if codings else raw
     members = parse_object(plain)
     context.exchange.model = context.asked_model(members)
     check_names(members)

@@ -1,15 +1,19 @@
 """Multipart uploads: the `model` field decides, text fields lose their secrets, files pass as they come."""
 
+from openai_proxy.errors import BadRequest
 from openai_proxy.exchange import Target, UpstreamRequest
 from openai_proxy.pipeline import redacting
 from openai_proxy.pipeline.context import RequestContext
+from openai_proxy.pipeline.form_parts import boundary_of
 from openai_proxy.pipeline.form_text import TextFields
-from openai_proxy.pipeline.multipart import ModelField, boundary_of
+from openai_proxy.pipeline.multipart import ModelField
 from openai_proxy.pipeline.passthrough import pass_through, upstream_request
 
 
 async def serve(context: RequestContext) -> None:
     """Answer a multipart request."""
+    if context.content_codings:
+        raise BadRequest("An upload of several parts must not be compressed.", code="unsupported_encoding")
     boundary = boundary_of(context.request.headers["Content-Type"])
     pieces = context.body.pieces()
     if context.redacts:

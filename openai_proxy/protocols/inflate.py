@@ -11,6 +11,8 @@ CODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
 
 _EITHER_HEADER: Final = zlib.MAX_WBITS | 32
 _BARE: Final = -zlib.MAX_WBITS
+_STEP: Final = 16 * 1024
+"""Bytes that are unpacked at a time: zlib copies what stands behind each member, and a body may have millions."""
 
 
 class DamagedError(ValueError):
@@ -45,18 +47,24 @@ class Inflater:
                 self._started = True
                 if data[0] != 0x1F and data[0] & 0x0F != 8:
                     self._engine = zlib.decompressobj(_BARE)
-            while data:
-                piece = self._engine.decompress(data, self._left + 1)
-                self._left -= len(piece)
-                if self._left < 0:
-                    raise TooLongError("unpacks to too much")
-                out.append(piece)
-                data = self._engine.unused_data if self._engine.eof else b""
-                if data:
-                    self._engine = zlib.decompressobj(_EITHER_HEADER)
+            for start in range(0, len(data), _STEP):
+                self._unpack(data[start : start + _STEP], out)
         except zlib.error:
             raise DamagedError("damaged") from None
         return out[0] if len(out) == 1 else b"".join(out)
+
+    def _unpack(self, data: bytes, out: list[bytes]) -> None:
+        if self._engine.eof and data:
+            self._engine = zlib.decompressobj(_EITHER_HEADER)
+        while data:
+            piece = self._engine.decompress(data, self._left + 1)
+            self._left -= len(piece)
+            if self._left < 0:
+                raise TooLongError("unpacks to too much")
+            out.append(piece)
+            data = self._engine.unused_data if self._engine.eof else b""
+            if data:
+                self._engine = zlib.decompressobj(_EITHER_HEADER)
 
 
 def readable_part(data: bytes, limit: int) -> bytes:

@@ -4,6 +4,7 @@ https://www.rfc-editor.org/rfc/rfc9110#section-8.4. Codex and LiteLLM's clients 
 RFC 9659 demands. The libraries are imported when a body needs them.
 """
 
+import asyncio
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -12,6 +13,9 @@ from openai_proxy.errors import BadRequest, TooLarge
 from openai_proxy.protocols.inflate import DamagedError, Inflater, TooLongError
 
 _WINDOW_LOG: Final = 23  # 8 MiB
+_RATIO: Final = 200
+"""Times its size a body may unpack to: prompts come to 3 to 20, a file of nothing but spaces to 1,000."""
+_ANY_RATIO: Final = 1 << 20  # bytes up to which that does not matter
 _MOST: Final = 4
 """Codings one body may have. Each is a whole pass over it."""
 
@@ -26,6 +30,12 @@ def decoded(body: bytes, codings: str, limit: int) -> bytes:
         if len(body) > limit:
             raise TooLarge("The request is too large once unpacked.")
     return body
+
+
+async def unpacked(body: bytes, codings: str, limit: int) -> bytes:
+    """`decoded`, off the event loop, and within what honest text unpacks to. Raises BadRequest, TooLarge."""
+    limit = min(limit, max(_ANY_RATIO, len(body) * _RATIO))
+    return await asyncio.get_running_loop().run_in_executor(None, decoded, body, codings, limit)
 
 
 def _damaged() -> BadRequest:

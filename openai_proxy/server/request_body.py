@@ -8,6 +8,8 @@ from aiohttp.web_request import BaseRequest
 from openai_proxy.errors import ProxyError, TooLarge
 from openai_proxy.server.reply import Reply
 
+_SPACE = b" \t\r\n"
+
 
 class BodyTimeout(ProxyError):
     """The client stopped sending."""
@@ -26,7 +28,9 @@ class RequestBody:
         self.limit = limit
         self._idle = idle
         self._expected = request.headers.get("Expect", "").lower() == "100-continue" and not reply.http10
-        self.taken: bytes | None = None  # a body the lane has read already
+        self.taken: bytes | None = None  # a body that has been read as a whole
+        self._stream: AsyncIterator[bytes] | None = None
+        self._ahead: bytes = b""  # what was read to look at it
         length = request.headers.get("Content-Length")
         self.length = int(length) if length is not None and length.isdigit() else None
 
@@ -46,6 +50,27 @@ class RequestBody:
         if self.taken is not None:
             yield self.taken
             return
+        if self._ahead:
+            ahead, self._ahead = self._ahead, b""
+            yield ahead
+        if self._stream is None:
+            self._stream = self._read()
+        async for piece in self._stream:
+            yield piece
+
+    async def begins_with(self) -> bytes:
+        """Its first bytes that are no white space, as many as came together; b"" if there is nothing but that."""
+        if self.taken is not None:
+            return self.taken.lstrip(_SPACE)
+        pieces: list[bytes] = []
+        async for piece in self.pieces():
+            pieces.append(piece)
+            if piece.lstrip(_SPACE):
+                break
+        self._ahead = b"".join(pieces)
+        return self._ahead.lstrip(_SPACE)
+
+    async def _read(self) -> AsyncIterator[bytes]:
         if not self._request.can_read_body:
             return
         self.check_size()

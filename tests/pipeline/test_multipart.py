@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.errors import BadRequest
-from openai_proxy.pipeline.multipart import MAX_FIELD, MAX_PART_HEAD, ModelField, boundary_of
+from openai_proxy.pipeline.form_parts import MAX_PART_HEAD, boundary_of
+from openai_proxy.pipeline.multipart import MAX_FIELD, ModelField
 
 EDGE = b"XbX"
 
@@ -127,13 +128,13 @@ async def test_a_second_model_in_what_comes_later_breaks_the_upload_before_it_is
 
 async def test_a_model_hidden_in_a_file_name_does_not_stand_for_the_true_one() -> None:
     body = part("file", b"cheap", '; filename="; name=model; "') + part("model", b"dear") + END
-    with pytest.raises(BadRequest, match="more than once"):
+    with pytest.raises(BadRequest, match="more than one way"):
         await asked(body)
 
 
 async def test_what_is_endless_or_not_text_is_refused() -> None:
     with pytest.raises(BadRequest, match="too long"):
-        await asked(part("model", b"m" * (MAX_FIELD + 1)))
+        await asked(part("model", b"m" * (MAX_FIELD + 1)) + END)
     with pytest.raises(BadRequest, match="no end"):
         await asked(b"--" + EDGE + b"\r\nX: " + b"y" * MAX_PART_HEAD)
     with pytest.raises(BadRequest, match="UTF-8"):

@@ -1,0 +1,202 @@
+"""Multipart bodies (RFC 7578, RFC 2046 §5.1) taken apart as they stream by, so strictly that they have one reading.
+
+Servers read forms very differently: some take a boundary anywhere in a line, decode quoted-printable parts, join folded
+lines, or look for `name=` with a pattern. What one of them could read in another way than we do is refused: else it
+would see a model that was never asked about, or a key that was never looked for. What clients really send passes.
+"""
+
+import re
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+from openai_proxy.errors import BadRequest
+
+MAX_PART_HEAD: Final = 16 * 1024
+MODEL: Final = "model"
+
+_PARAMETER: Final = re.compile(
+    r"[ \t]*;[ \t]*(?:([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*=[ \t]*(\"(?:[^\"\\]|\\.)*+\"|[^\s;\",]*))?"
+)
+_FIELD: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*)")
+_BROKEN: Final = re.compile(rb"[\r\n\0]")
+_NAIVE_MODEL: Final = re.compile(
+    r"(?<![\w*])name[ \t]*=[ \t]*[\"']?model[\"']?[ \t]*(?:;|\"|$)", re.IGNORECASE | re.MULTILINE
+)
+_IDENTITY: Final = frozenset({"7bit", "8bit", "binary"})
+_UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+
+
+class Part(NamedTuple):
+    """What the head of one part says: its name, and whether it is a file."""
+
+    name: str | None
+    file: bool
+
+
+class Chunk(NamedTuple):
+    """Bytes as they stand in the body. `part` is None for what is no content; `last`: the part ends with them."""
+
+    data: bytes
+    part: Part | None = None
+    last: bool = False
+
+
+def ambiguous(what: str) -> BadRequest:
+    """The refusal of a body that has more than one reading."""
+    return BadRequest(f"The multipart body can be read in more than one way: {what}.", code="invalid_multipart")
+
+
+def boundary_of(content_type: str) -> bytes:
+    """The boundary of a multipart content type. Raises BadRequest."""
+    _, semicolon, rest = content_type.partition(";")
+    parameters = _parameters(semicolon + rest)
+    if parameters is None:
+        raise ambiguous("its content type is malformed")
+    names = [name for name, _ in parameters]
+    if names.count("boundary") > 1 or any(name.startswith("boundary*") for name in names):
+        raise ambiguous("it has several boundaries")
+    found = dict(parameters)
+    boundary = found.get("boundary")
+    if not boundary:
+        raise BadRequest("The multipart body has no boundary.", code="invalid_multipart")
+    if len(boundary) > 200 or not boundary.isascii() or not boundary.isprintable() or "\\" in boundary:
+        raise ambiguous("its boundary is odd")
+    if found.get("charset", "utf-8").lower() not in _UTF8:
+        raise ambiguous("its character set is not UTF-8")
+    return boundary.encode("ascii")
+
+
+def read_head(head: bytes) -> Part:
+    """The head of a part, without its last line end. Raises BadRequest where servers could read it differently."""
+    fields: dict[str, str] = {}
+    for line in head.split(b"\r\n") if head else ():
+        match = _FIELD.fullmatch(line.decode("latin-1")) if _BROKEN.search(line) is None else None
+        if match is None or (name := match[1].lower()) in fields:
+            raise ambiguous("the head of a part is malformed")
+        fields[name] = match[2].strip(" \t")
+    if fields.get("content-transfer-encoding", "8bit").lower() not in _IDENTITY:
+        raise ambiguous("a part is encoded")
+    kind, semicolon, rest = fields.get("content-type", "").partition(";")
+    if kind.strip().lower().startswith("multipart/"):
+        raise ambiguous("a part has parts of its own")
+    name, file = _named(fields.get("content-disposition"))
+    if not file and semicolon:
+        typed = _parameters(semicolon + rest)
+        if typed is None or dict(typed).get("charset", "utf-8").lower() not in _UTF8:
+            raise ambiguous("the character set of a part is not UTF-8")
+    if name != MODEL and (_looks_like_model(name) or _NAIVE_MODEL.search(head.decode("latin-1"))):
+        raise ambiguous("the model's name")
+    return Part(name, file)
+
+
+def _named(disposition: str | None) -> tuple[str | None, bool]:
+    if disposition is None:
+        return None, False
+    kind, semicolon, rest = disposition.partition(";")
+    parameters = _parameters(semicolon + rest)
+    if parameters is None or not kind.strip():
+        raise ambiguous("the name of a part is malformed")
+    names = [value for key, value in parameters if key == "name"]
+    if len(names) > 1 or any(key.startswith("name*") for key, _ in parameters):
+        raise ambiguous("a part has several names")
+    if names and ("\\" in names[0] or "\0" in names[0]):
+        raise ambiguous("the name of a part holds a backslash")
+    return (names[0] if names else None), any(key in ("filename", "filename*") for key, _ in parameters)
+
+
+def _looks_like_model(name: str | None) -> bool:
+    """True for a name that lenient servers take for `model`: `Model`, ` model`, `%6dodel`, `model[]`."""
+    if name is None:
+        return False
+    plain = unquote(name).strip().casefold()
+    return plain == MODEL or plain.startswith(f"{MODEL}[")
+
+
+def _parameters(text: str) -> list[tuple[str, str]] | None:
+    """The parameters of a header value, from the first semicolon on, names in lower case; None if it is malformed."""
+    found: list[tuple[str, str]] = []
+    position = 0
+    while position < len(text):
+        match = _PARAMETER.match(text, position)
+        if match is None or match.end() == position:
+            return None if text[position:].strip(" \t") else found
+        position = match.end()
+        if match[1] is not None:
+            value = match[2]
+            found.append((match[1].lower(), value[1:-1] if value.startswith('"') else value))
+    return found
+
+
+class FormSplitter:
+    """Cuts a multipart body into chunks that, put together, are the body. Looks at each byte about once.
+
+    Raises BadRequest at what has more than one reading.
+    """
+
+    def __init__(self, boundary: bytes) -> None:
+        self._delimiter = b"--" + boundary
+        self._buffer = b""
+        self._before = b"\r\n"  # the two bytes before the buffer: the body's beginning is that of a line
+        self._part: Part | None = None
+        self._in_head = False
+        self.complete = False
+        """True behind the last delimiter."""
+
+    def feed(self, piece: bytes) -> list[Chunk]:
+        """The chunks that `piece` completes."""
+        data = self._buffer + piece if self._buffer else piece
+        chunks: list[Chunk] = []
+        position, going = 0, True
+        while going:
+            position, going = (self._head if self._in_head else self._content)(data, position, chunks)
+        self._before = (self._before + data[:position])[-2:]
+        self._buffer = data[position:]
+        return chunks
+
+    def rest(self) -> list[Chunk]:
+        """What is still held at the body's end; all of it is whole only where `complete`."""
+        held, self._buffer = self._buffer, b""
+        return [Chunk(held, self._part)] if held else []
+
+    def _content(self, data: bytes, position: int, chunks: list[Chunk]) -> tuple[int, bool]:
+        """Pass on content up to the next delimiter; where that ends, and whether to go on."""
+        delimiter = self._delimiter
+        at = data.find(delimiter, position)
+        after = at + len(delimiter)
+        if at < 0 or len(data) < after + 2:
+            # A line end may belong to a delimiter whose rest has not come.
+            stop = max(position, (len(data) - len(delimiter) + 1 if at < 0 else at) - 2)
+            if stop > position:
+                chunks.append(Chunk(data[position:stop], self._part))
+            return stop, False
+        ending = data[after : after + 2]
+        if (
+            (self._before + data[max(at - 2, 0) : at])[-2:] != b"\r\n"
+            or ending not in (b"\r\n", b"--")
+            or self.complete
+        ):
+            raise ambiguous("its boundary stands where no part ends")
+        end = max(position, at - 2)  # an empty part ends with the line end of its head
+        if self._part is not None or end > position:
+            chunks.append(Chunk(data[position:end], self._part, last=self._part is not None))
+        chunks.append(Chunk(data[end : after + 2]))
+        self._part = None
+        self.complete = ending == b"--"
+        self._in_head = not self.complete
+        return after + 2, True
+
+    def _head(self, data: bytes, position: int, chunks: list[Chunk]) -> tuple[int, bool]:
+        """Read the head of a part once it is whole."""
+        if data.startswith(b"\r\n", position):
+            end = stop = position
+            stop += 2
+        elif (end := data.find(b"\r\n\r\n", position)) >= 0:
+            stop = end + 4
+        elif len(data) - position > MAX_PART_HEAD:
+            raise BadRequest("A part of the multipart body has no end to its head.", code="invalid_multipart")
+        else:
+            return position, False
+        self._part = read_head(data[position:end])
+        chunks.append(Chunk(data[position:stop]))
+        self._in_head = False
+        return stop, True
