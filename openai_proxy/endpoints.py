@@ -19,6 +19,10 @@ SERVE: Final = "serve"
 UPSTREAM: Final = "upstream"
 REFUSE: Final = "refuse"
 
+NEVER: Final = ""
+NAMED: Final = "named"
+ANY: Final = "any"
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -40,24 +44,26 @@ class Endpoint:
     fast: bool = False  # plain requests may take the fast path
     method: str = ""  # the only method that means it, HEAD for GET besides; "": any
     lists: bool = False  # it tells what models there are: answered here, from the catalog
+    restricted: str = NEVER  # what keys for some models only may do here: nothing, ask an allowed model, or anything
     elsewhere: bool = False  # part of the API, but nothing that a proxy can do
     only: str = ""  # the `api_type` of the connections that have it, where the others have nothing like it
 
 
 def _conversation(name: str, path: str, dialect: str = "", **more: bool | str) -> Endpoint:
-    return Endpoint(name, path, dialect, json=True, commanded=True, metered=True, **more)  # type: ignore[arg-type]  # the class's own
+    return Endpoint(name, path, dialect, json=True, commanded=True, metered=True, restricted=NAMED, **more)  # type: ignore[arg-type]  # the class's own
 
 
 def _passing(name: str, path: str, **more: bool | str) -> Endpoint:
-    return Endpoint(name, path, generates=False, augmented=UPSTREAM, **more)  # type: ignore[arg-type]  # the class's own
+    return Endpoint(name, path, **{"generates": False, "augmented": UPSTREAM, "restricted": NAMED, **more})  # type: ignore[arg-type]  # the class's own
 
 
 def _ollama(path: str, **more: bool | str) -> Endpoint:
-    return Endpoint(f"ollama{path.removeprefix('/api')}", path, "ollama", **{"method": "POST", **more})  # type: ignore[arg-type]  # the class's own
+    name = f"ollama{path.removeprefix('/api')}"
+    return Endpoint(name, path, "ollama", **{"method": "POST", "restricted": NAMED, **more})  # type: ignore[arg-type]  # the class's own
 
 
 def _gemini(name: str, **more: bool | str) -> Endpoint:
-    return Endpoint(name, "", "gemini", **{"method": "POST", **more})  # type: ignore[arg-type]  # the class's own
+    return Endpoint(name, "", "gemini", **{"method": "POST", "restricted": NAMED, **more})  # type: ignore[arg-type]  # the class's own
 
 
 _TALK: Final[dict[str, bool | str]] = {
@@ -77,31 +83,37 @@ TABLE: Final = (
         "messages", "/messages", "messages", augmented=SERVE, needs_model=True, shaped=True, noticed=True,
         replayable=True,
     ),
-    Endpoint("count_tokens", "/messages/count_tokens", "messages", generates=False, augmented=SERVE, json=True),
+    Endpoint(
+        "count_tokens", "/messages/count_tokens", "messages", generates=False, augmented=SERVE, json=True,
+        restricted=NAMED,
+    ),
     _conversation("responses", "/responses", "responses", augmented=SERVE, shaped=True, noticed=True, fast=True),
-    Endpoint("input_tokens", "/responses/input_tokens", "responses", generates=False, augmented=SERVE, json=True),
+    Endpoint(
+        "input_tokens", "/responses/input_tokens", "responses", generates=False, augmented=SERVE, json=True,
+        restricted=NAMED,
+    ),
     _conversation("completions", "/completions", needs_model=True, replayable=True, fast=True),
     _passing("embeddings", "/embeddings", json=True, needs_model=True, replayable=True, metered=True, fast=True),
-    _passing("moderations", "/moderations", json=True, fast=True),
+    _passing("moderations", "/moderations", json=True, fast=True, restricted=ANY),
     _passing("rerank", "/rerank", json=True, metered=True),
     _passing("score", "/score"),
-    _passing("tokenize", "/tokenize"),
-    _passing("detokenize", "/detokenize"),
+    _passing("tokenize", "/tokenize", restricted=ANY),
+    _passing("detokenize", "/detokenize", restricted=ANY),
     _passing("images", "/images/generations", metered=True),
     _passing("images", "/images/edits", metered=True),
     _passing("images", "/images/variations"),
     _passing("audio", "/audio/speech"),
     _passing("audio", "/audio/transcriptions", metered=True),
     _passing("audio", "/audio/translations", metered=True),
-    Endpoint("models", "/models", generates=False),
+    Endpoint("models", "/models", generates=False, restricted=ANY),
     _ollama("/api/chat", **_TALK),
     _ollama("/api/generate", **_TALK),
     _ollama("/api/embed", **_EMBED),
     _ollama("/api/embeddings", **_EMBED),
-    _ollama("/api/tags", method="GET", generates=False, lists=True),
-    _ollama("/api/ps", method="GET", generates=False, lists=True),
-    _ollama("/api/version", method="GET", generates=False, lists=True),
-    _ollama("/api/show", generates=False, json=True, lists=True),
+    _ollama("/api/tags", method="GET", generates=False, lists=True, restricted=ANY),
+    _ollama("/api/ps", method="GET", generates=False, lists=True, restricted=ANY),
+    _ollama("/api/version", method="GET", generates=False, lists=True, restricted=ANY),
+    _ollama("/api/show", generates=False, json=True, lists=True, restricted=ANY),
     *(
         _ollama(f"/api/{name}", method="", generates=False, elsewhere=True)
         for name in ("pull", "push", "create", "copy", "delete", "me", "signout")
@@ -110,17 +122,17 @@ TABLE: Final = (
 """Endpoints with a path of their own."""
 
 BELOW: Final = (
-    Endpoint("model", "/models/", generates=False),
+    Endpoint("model", "/models/", generates=False, restricted=ANY),
     Endpoint("stored", "/responses/", generates=False),
     Endpoint("stored", "/conversations", generates=False),
-    Endpoint("realtime", "/realtime"),
+    Endpoint("realtime", "/realtime", restricted=NAMED),
     Endpoint("batches", "/batches"),
     Endpoint("batches", "/messages/batches", only="anthropic"),
     _passing("audio", "/audio"),
     _passing("images", "/images"),
-    _passing("files", "/files", raw=True),
-    _passing("uploads", "/uploads", raw=True),
-    _passing("vector_stores", "/vector_stores"),
+    _passing("files", "/files", raw=True, restricted=NEVER),
+    _passing("uploads", "/uploads", raw=True, restricted=NEVER),
+    _passing("vector_stores", "/vector_stores", restricted=NEVER),
     _passing("videos", "/videos"),
     _ollama("/api/blobs", method="", generates=False, elsewhere=True),
 )
@@ -136,7 +148,9 @@ GEMINI: Final = {
     "batchEmbedContents": _gemini("batch_embed_contents", **_EMBED),
 }
 """Google's endpoints: `/models/{model}:verb`, by the verb."""
-_GEMINI_LIST: Final = Endpoint("gemini models", "/models", "gemini", generates=False, method="GET", lists=True)
+_GEMINI_LIST: Final = Endpoint(
+    "gemini models", "/models", "gemini", generates=False, method="GET", lists=True, restricted=ANY
+)
 _GEMINI_ROOTS: Final = frozenset({"v1beta", "v1alpha"})
 
 ROOTS: Final = frozenset(
@@ -191,7 +205,9 @@ def locate(method: str, path: str) -> Endpoint:
         if method != found.method and not (method == "HEAD" and found.method == "GET"):
             raise NotFound(f"This is asked with {found.method}.", code="method_not_allowed", status=405)
         return found
-    return found if method == "POST" or not found.generates else _stored(found)
+    if found.name in ("models", "model"):  # told here; anything but reading them is about the account
+        return found if method in ("GET", "HEAD") else replace(found, restricted=NEVER)
+    return found if method == "POST" else _not_posted(found)
 
 
 def at(path: str) -> Endpoint:
@@ -199,9 +215,12 @@ def at(path: str) -> Endpoint:
     return _EXACT.get(path) or _row(path)
 
 
-def _stored(row: Endpoint) -> Endpoint:
-    """What methods other than POST find where a model writes: answers that the provider has stored."""
-    return Endpoint(f"stored {row.name}", row.path, only=row.only)
+def _not_posted(row: Endpoint) -> Endpoint:
+    """What methods other than POST find at `row`: where a model writes, answers that the provider has stored."""
+    if row.generates:
+        restricted = NAMED if row.name == "realtime" else NEVER
+        return Endpoint(f"stored {row.name}", row.path, only=row.only, restricted=restricted)
+    return replace(row, restricted=NEVER) if row.restricted else row
 
 
 def language(path: str) -> str:

@@ -25,6 +25,12 @@ class Access:
         """True if there is anything the caller may not do."""
         return self._restricted and caller.group is not None
 
+    def restricts_models(self, caller: Caller) -> bool:
+        """True if there is a model the caller may not ask for."""
+        if not self._restricted or caller.group is None:
+            return False
+        return self._groups.get(caller.group, NOTHING)[1] is not None
+
     def may_use(self, caller: Caller, model: str) -> bool:
         """True if the caller's group may ask for `model` (the name as asked)."""
         if not self._restricted or caller.group is None:

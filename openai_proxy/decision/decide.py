@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from openai_proxy import endpoints
 from openai_proxy.bounds import check_model
+from openai_proxy.decision import restricted
 from openai_proxy.endpoints import Endpoint
 from openai_proxy.errors import BadRequest, NotFound, ProxyError, unknown_model
 from openai_proxy.exchange import Caller, Target
@@ -19,6 +20,8 @@ from openai_proxy.transforms.params import NONE, Rules
 from openai_proxy.upstream.provider import Provider
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from openai_proxy.runtime.generation import Generation
     from openai_proxy.transforms.sessions import Session
 
@@ -64,8 +67,9 @@ def decide(
     endpoint: Endpoint,
     model: str | None,
     session: "Session | None" = None,
+    document: "Mapping[str, Any] | None" = None,
 ) -> Decision | Refusal:
-    """What is to be done with a request of `caller` to `endpoint` for `model`.
+    """What is to be done with a request of `caller` to `endpoint` for `model`; its body may name further models.
 
     A model the caller may not use looks to it like one that does not exist.
     """
@@ -97,11 +101,15 @@ def decide(
     targets = generation.access.reachable(caller, route.targets)
     if not targets:
         return _nowhere(model, f"group '{caller.group}' may not use any of these connections")
+    if generation.access.restricts_models(caller):
+        error = restricted.refusal(generation.access, caller, endpoint, model, targets, document)
+        if error is not None:
+            return Refusal(error, f"group '{caller.group}' may use some models only")
     if name != model:  # the body's own name is never what an augmented model is called upstream
         targets = tuple(replace(target, model=target.model or name) for target in targets)
     if model is None and endpoint.needs_model and targets[0].model is None:
-        error = BadRequest("The request names no model.", param="model", code="model_required")
-        return Refusal(error, "the request names no model")
+        nameless = BadRequest("The request names no model.", param="model", code="model_required")
+        return Refusal(nameless, "the request names no model")
     withheld = tuple(t for t in route.targets if not generation.access.may_reach(caller, t.connection))
     if targets is not route.targets:
         route = Route(targets, route.policy, route.rule)

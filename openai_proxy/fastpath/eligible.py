@@ -9,6 +9,7 @@ from typing import Any, Final
 from openai_proxy.bounds import check_names
 from openai_proxy.decision.begin import begin
 from openai_proxy.decision.decide import Decision, Kind, asked_model, decide, decided
+from openai_proxy.decision.restricted import OTHER_MODELS
 from openai_proxy.exchange import Exchange, new_request_id
 from openai_proxy.fastpath.direct_relay import DirectRelay, RelayClient
 from openai_proxy.fastpath.known_heads import KnownHead
@@ -39,6 +40,8 @@ def choose(client: RelayClient, head: KnownHead, body: bytes) -> DirectRelay | D
         return None
     if _is_special(state, head, document, body):
         return None
+    if generation.access.restricts_models(head.caller) and not OTHER_MODELS.isdisjoint(document):
+        return None  # they are looked at there, each time
     plan = head.plans.get(model) if generation.upstreams.health.all_healthy else None
     if plan is not None and not plan.provider.relays(head.endpoint.dialect, plan.target.model or model):
         plan = None  # learnt since: its requests have to be changed

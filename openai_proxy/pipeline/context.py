@@ -114,7 +114,9 @@ class RequestContext:
         """What is to be done with the request, which asks for `model`. Raises ProxyError where it is refused."""
         self.exchange.model = model
         if self.decision is None:
-            self.decision = decided(decide(self.generation, self.exchange.caller, self.endpoint, model, self.session))
+            self.decision = decided(
+                decide(self.generation, self.exchange.caller, self.endpoint, model, self.session, self.document)
+            )
         return self.decision
 
     def begin(self, decision: Decision) -> tuple[Target, ...]:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import parse_qs
 
 from aiohttp.web_request import BaseRequest
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from openai_proxy.gateway.endpoint import Gateway
 
 log = logging.getLogger(__name__)
+
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""Those that go anywhere: TRACE would hand out our key, CONNECT asks for another kind of proxy."""
 
 
 class Dispatcher:
@@ -69,6 +72,11 @@ class Dispatcher:
         self, generation: Generation, request: BaseRequest, reply: Reply, handover: Handover | None
     ) -> None:
         check_head(request)
+        if request.method not in METHODS:
+            raise BadRequest(
+                "This method is not served here.", status=405, code="method_not_allowed",
+                headers={"Allow": ", ".join(METHODS)},
+            )  # fmt: skip
         path, query = split_target(request.raw_path)
         if self._prefix:
             if not path.startswith(self._prefix + "/"):
