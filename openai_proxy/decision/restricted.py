@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from openai_proxy.auth.access import Access
 from openai_proxy.endpoints import ANY, NAMED, Endpoint
-from openai_proxy.errors import Forbidden, ProxyError, unknown_model
+from openai_proxy.errors import NotFound, ProxyError, unknown_model
 from openai_proxy.exchange import Caller, Target
 
 OTHER_MODELS: Final = frozenset({"models", "fallbacks", "route", "preset", "tools"})
@@ -71,8 +71,8 @@ def refusal(
     return None
 
 
-def _not_here() -> Forbidden:
-    return Forbidden(
+def _not_here() -> NotFound:
+    return NotFound(
         "This key is for some models only. This endpoint is not among what it may use, or the request names no model.",
         code="endpoint_not_allowed",
     )

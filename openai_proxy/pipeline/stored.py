@@ -18,7 +18,7 @@ from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.pipeline.passthrough import relay, upstream_request
 from openai_proxy.pipeline.responses import ask_natively
 from openai_proxy.protocols.json_members import parse_object
-from openai_proxy.server.content_codings import decoded
+from openai_proxy.server.content_codings import unpacked
 from openai_proxy.store.responses import ResponseStore, StoredConversation
 
 _CONVERSATIONS: Final = "/conversations"
@@ -82,7 +82,7 @@ async def _begin(context: RequestContext, store: ResponseStore, caller: str) -> 
         if opened is not None:
             await relay(opened, context.reply, context.exchange, context.entry)
             return True
-    given = parse_object(decoded(raw, context.request.headers.get("Content-Encoding", ""), context.body.limit) or b"{}")
+    given = await _document(context)
     begun = store.begin(caller, _items(given.get("items")), _metadata(given))
     await _send(context, begun.document())
     return True
@@ -137,7 +137,8 @@ def _default_speaks(context: RequestContext) -> bool:
 
 async def _document(context: RequestContext) -> dict[str, Any]:
     raw = await context.body.whole()
-    return parse_object(decoded(raw, context.request.headers.get("Content-Encoding", ""), context.body.limit) or b"{}")
+    codings = context.content_codings
+    return parse_object((await unpacked(raw, codings, context.body.limit) if codings else raw) or b"{}")
 
 
 def _items(items: Any) -> list[dict[str, Any]]:
