@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from openai_proxy.cli.options import config_dir as config_dir_option
+from openai_proxy.cli.options import default_state_dir
+from openai_proxy.cli.options import state_dir as state_dir_option
 from openai_proxy.config.files import directory_trouble
 from openai_proxy.config.load import load
 from openai_proxy.config.problems import ConfigError, Problem
@@ -39,7 +41,8 @@ def _named(path: str) -> Any:
 @config_dir_option
 @click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables; may be missing.")
 @click.option("--connect", is_flag=True, help="Also try every connection and MCP server.")
-def command(config_dir: Path, env_file: Path, connect: bool) -> int:
+@state_dir_option
+def command(config_dir: Path, env_file: Path, connect: bool, state_dir: Path | None) -> int:
     """Read and validate everything under --config-dir without serving."""
     wrong_directory = directory_trouble(config_dir, empty_is_fine=False)
     if wrong_directory is not None:
@@ -54,6 +57,7 @@ def command(config_dir: Path, env_file: Path, connect: bool) -> int:
         problems += check(snapshot)
     if connect:
         problems += _connect(snapshot)
+        _learnt(snapshot, state_dir or default_state_dir(config_dir))
     _tell(warnings(snapshot))
     if problems:
         return _tell(problems)
@@ -69,6 +73,16 @@ def _tell(problems: Iterable[Problem]) -> int:
         # A file name may hold bytes that are no text.
         click.echo(vault.scrub(str(problem)).encode("utf-8", "backslashreplace").decode())
     return 1
+
+
+def _learnt(snapshot: Snapshot, state_dir: Path) -> None:
+    """Tell what the models of each connection have refused so far."""
+    from openai_proxy.upstream.lessons import LESSONS, LessonTable
+
+    table = LessonTable(state_dir / LESSONS)
+    for name, connection in snapshot.proxy.connections.items():
+        for model, words in table.of(name, connection.api_base or "").in_words().items():
+            click.echo(f"connection {name}{f', model {model}' if model else ''}: {words}", err=True)
 
 
 def _connect(snapshot: Snapshot) -> list[Problem]:

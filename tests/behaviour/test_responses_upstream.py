@@ -183,11 +183,12 @@ def test_what_was_learnt_is_told_and_can_be_forgotten(upstream: Upstream, tmp_pa
                 [sys.executable, *command, "--state-dir", str(daemon.state_dir)], capture_output=True, text=True,
                 check=True, cwd=tmp_path, timeout=60,
             )  # fmt: skip
-            return made.stdout
+            return made.stdout + made.stderr
 
         words = "takes tools by the responses API only"
         assert f"learnt: main:{play.model} {words}" in told("status")
         eventually(lambda: f"learnt: this model {words}" in told("explain", play.model), "the lesson is written")
+        assert f"connection main, model {play.model}: {words}" in told("check", "--connect")
         assert words not in told("status", "--forget", f"main:{play.model}")
         assert daemon.post("/v1/chat/completions", body).status == 200
     assert play.paths() == ["/chat/completions", "/responses"] * 2
