@@ -88,7 +88,7 @@ def error_of(error: Any) -> dict[str, Any]:
 
 
 def model_object(entry: dict[str, Any]) -> dict[str, Any]:
-    """An entry of the model list as an OpenAI model object; limits and the readable name are kept beside it."""
+    """An entry of the model list as an OpenAI model object; what else it says is kept beside it."""
     created = 0
     try:
         created = int(datetime.datetime.fromisoformat(str(entry.get("created_at"))).timestamp())
@@ -99,4 +99,8 @@ def model_object(entry: dict[str, Any]) -> dict[str, Any]:
         made["name"] = entry["display_name"]
     if isinstance(entry.get("max_input_tokens"), int):
         made["context_length"] = entry["max_input_tokens"]
+    if isinstance(entry.get("max_tokens"), int):
+        made["max_output_tokens"] = entry["max_tokens"]
+    if isinstance(entry.get("capabilities"), dict):
+        made["capabilities"] = entry["capabilities"]
     return made
