@@ -20,7 +20,7 @@ UNITDIR := $(PREFIX)/lib/systemd/system
 CONFDIR := /etc/openai-proxy
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix docs bench venv compiled page lock install install-compiled uninstall clean
+.PHONY: help run test check fix docs bench venv compiled page page-shots lock install install-compiled uninstall clean
 
 help:  ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,10 @@ compiled: $(VENV)/.dev
 # Where Node is: the application at `/`. Says why where it cannot be built, and that is no failure either.
 page: $(VENV)/.run
 	@test ! -f openai_proxy/admin/page_build.py || $(BIN)/python openai_proxy/admin/page_build.py
+
+page-shots: page $(VENV)/.dev  ## write a screenshot of every section of the page into build/page-shots (needs Chromium)
+	mkdir -p build/page-shots
+	PAGE_SHOTS=$(CURDIR)/build/page-shots $(BIN)/python -m pytest tests/page
 
 lock:  ## write the lock files anew from pyproject.toml (needs uv; UPGRADE=1 also moves to new versions)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }

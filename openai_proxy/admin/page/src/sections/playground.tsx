@@ -116,7 +116,7 @@ export function Playground() {
             <a href={link("models", model)}>Why it goes where it goes</a>
           </div>
           <div class="field">
-            <label for="system">System message</label>
+            <label for="system">System prompt</label>
             <textarea id="system" class="input" rows={4} value={system} onInput={(event) => setSystem(event.currentTarget.value)} />
           </div>
           <div class="field">
