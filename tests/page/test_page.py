@@ -55,4 +55,4 @@ def test_a_walk_through_the_page(make_daemon: DaemonFactory) -> None:
     wrong = [f"{step['step']}: {step['error']}" for step in steps if not step["ok"]]
     assert steps, done.stderr[-3000:]
     assert not wrong, "\n".join(wrong)
-    assert len(steps) > 20, done.stderr[-3000:]
+    assert len(steps) >= 20, done.stderr[-3000:]
