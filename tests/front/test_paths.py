@@ -135,7 +135,6 @@ def test_every_method_on_every_v1_path(daemon: Daemon, upstream: Upstream, metho
         "/api",
         "/.env",
         "/conf/proxy.yaml",
-        "/admin",
         "/admin/nope",
         "/robots.txt",
         "/favicon.ico",
