@@ -20,8 +20,10 @@ _PARAMETER: Final = re.compile(
 _FIELD: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*)")
 _BROKEN: Final = re.compile(rb"[\r\n\0]")
 _NAIVE_MODEL: Final = re.compile(
-    r"(?<![\w*])name[ \t]*=[ \t]*[\"']?model[\"']?[ \t]*(?:;|\"|$)", re.IGNORECASE | re.MULTILINE
+    rb"(?i)(?<![\w*])name[ \t]{0,64}=[ \t]{0,64}[\"']?model[\"']?[ \t]{0,64}(?:[;\"]|\r?$)", re.MULTILINE
 )
+_MOST_ODD: Final = 100
+_NAIVE_LENGTH: Final = 256  # bytes such a match may have
 _IDENTITY: Final = frozenset({"7bit", "8bit", "binary"})
 _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
@@ -84,7 +86,7 @@ def read_head(head: bytes) -> Part:
         typed = _parameters(semicolon + rest)
         if typed is None or dict(typed).get("charset", "utf-8").lower() not in _UTF8:
             raise ambiguous("the character set of a part is not UTF-8")
-    if name != MODEL and (_looks_like_model(name) or _NAIVE_MODEL.search(head.decode("latin-1"))):
+    if name != MODEL and (_looks_like_model(name) or _NAIVE_MODEL.search(head)):
         raise ambiguous("the model's name")
     return Part(name, file)
 
@@ -139,6 +141,9 @@ class FormSplitter:
         self._before = b"\r\n"  # the two bytes before the buffer: the body's beginning is that of a line
         self._part: Part | None = None
         self._in_head = False
+        self._doubtful = 0  # bytes that some server could still take for the head of a part
+        self._seen = b""  # the last of them
+        self._odd = 0  # boundaries seen where no part ends
         self.complete = False
         """True behind the last delimiter."""
 
@@ -166,24 +171,39 @@ class FormSplitter:
         if at < 0 or len(data) < after + 2:
             # A line end may belong to a delimiter whose rest has not come.
             stop = max(position, (len(data) - len(delimiter) + 1 if at < 0 else at) - 2)
-            if stop > position:
-                chunks.append(Chunk(data[position:stop], self._part))
+            self._pass(data[position:stop], chunks)
             return stop, False
         ending = data[after : after + 2]
-        if (
-            (self._before + data[max(at - 2, 0) : at])[-2:] != b"\r\n"
-            or ending not in (b"\r\n", b"--")
-            or self.complete
-        ):
-            raise ambiguous("its boundary stands where no part ends")
+        line_begins = (self._before + data[max(at - 2, 0) : at])[-2:] == b"\r\n"
+        if not line_begins or ending not in (b"\r\n", b"--"):
+            self._pass(data[position:after], chunks)
+            self._doubtful = MAX_PART_HEAD
+            self._odd += 1
+            if self._odd > _MOST_ODD:
+                raise ambiguous("its boundary stands in many places where no part ends")
+            return after, True
+        if self.complete:
+            raise ambiguous("it goes on behind its end")
         end = max(position, at - 2)  # an empty part ends with the line end of its head
-        if self._part is not None or end > position:
-            chunks.append(Chunk(data[position:end], self._part, last=self._part is not None))
+        self._pass(data[position:end], chunks, last=True)
+        self._doubtful, self._seen = 0, b""
         chunks.append(Chunk(data[end : after + 2]))
         self._part = None
         self.complete = ending == b"--"
         self._in_head = not self.complete
         return after + 2, True
+
+    def _pass(self, content: bytes, chunks: list[Chunk], *, last: bool = False) -> None:
+        """Content goes on, unless a server that takes boundaries anywhere would find a model's name in it."""
+        if self._doubtful:
+            seen = self._seen + content[: self._doubtful]
+            if _NAIVE_MODEL.search(seen) is not None:
+                raise ambiguous("its boundary stands where no part ends")
+            self._seen = seen[-_NAIVE_LENGTH:]
+            self._doubtful = max(self._doubtful - len(content), 0)
+        last = last and self._part is not None
+        if content or last:
+            chunks.append(Chunk(content, self._part, last))
 
     def _head(self, data: bytes, position: int, chunks: list[Chunk]) -> tuple[int, bool]:
         """Read the head of a part once it is whole."""

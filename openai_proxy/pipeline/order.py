@@ -28,7 +28,7 @@ from openai_proxy.protocols.json_members import edit, parse_object
 from openai_proxy.server.content_codings import unpacked
 from openai_proxy.transforms.params import shape
 
-_JSON_BEGINS: Final = (b"{", b"[", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_JSON_BEGINS: Final = (b"{", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 """With byte order marks: some servers take JSON in UTF-16 too."""
 
 
@@ -67,7 +67,7 @@ async def _is_document(context: RequestContext) -> bool:
     if context.content_codings:
         return context.endpoint.generates
     beginning = await context.body.begins_with()
-    return beginning.startswith(_JSON_BEGINS) or b"\0" in beginning[:4]
+    return beginning.startswith(_JSON_BEGINS) or beginning[:8].replace(b"\0", b"").lstrip().startswith(b"{")
 
 
 async def limit(context: RequestContext) -> None:

@@ -4,6 +4,8 @@ Each row is a function that reads foreign text, and an input made to be hard for
 interpreter for seconds with a few hundred kilobytes.
 """
 
+import contextlib
+import gzip
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,9 +22,12 @@ from openai_proxy.dialects.chat.think import ThinkSplitter, split_think, without
 from openai_proxy.dialects.lessons import lesson_from
 from openai_proxy.dialects.messages.content import data_url, thinking_blocks
 from openai_proxy.dialects.sse import EventSplitter
+from openai_proxy.errors import BadRequest
 from openai_proxy.pipeline.command_notice import _MessagesOpening, _Opening
+from openai_proxy.pipeline.form_parts import FormSplitter, boundary_of, read_head
 from openai_proxy.prompt import assembly
 from openai_proxy.protocols.http1 import ResponseHead
+from openai_proxy.protocols.inflate import Inflater
 from openai_proxy.protocols.json_members import edit, parse_object, scan
 from openai_proxy.records.reading.answer import Answer
 from openai_proxy.records.reading.answer_formats import CHAT
@@ -133,6 +138,17 @@ def echo(name: str) -> Callable[[str], object]:
     return lambda text: asked_calls(text, [name % number for number in range(len(text) // 20)])
 
 
+def form_read(body: bytes) -> None:
+    splitter = FormSplitter(b"b")
+    for piece in pieces_of(body, 65536):
+        splitter.feed(piece)
+
+
+def suppressed(function: Callable[[Any], object], value: object) -> None:
+    with contextlib.suppress(BadRequest):
+        function(value)
+
+
 ROWS = {
     # What a conversation is recognised by
     "opening, thoughts never closed": Row(comparable, lambda n: "<think>" * (n // 7)),
@@ -189,6 +205,13 @@ ROWS = {
     "commands with many values": Row(lambda text: parser.find(text, "!/"), lambda n: '!/a("' * (n // 5)),
     "tools of echo": Row(echo("tool_%d"), lambda n: "word " * (n // 5)),
     "odd tools of echo": Row(echo("tool.%d"), lambda n: "word " * (n // 5)),
+    # Forms and codings
+    "forms of many parts": Row(form_read, lambda n: b"--b\r\n\r\n\r\n" * (n // 9) + b"--b--"),
+    "forms with odd boundaries": Row(form_read, lambda n: (b"--b\r\n\r\n" + b"x" * 200 + b"--bx\r\n") * 50 + b"y" * n),
+    "heads of parts": Row(form_read, lambda n: (b"--b\r\nA: " + b"name:" * 2000 + b"\r\n\r\n\r\n") * (n // 10000)),
+    "parameters of parts": Row(read_head, lambda n: b"Content-Disposition: x" + b" ; a=b" * (n // 6), 4000),
+    "a content type of spaces": Row(lambda text: suppressed(boundary_of, text), lambda n: "a;" + " " * n + "x"),
+    "gzip members": Row(lambda data: Inflater(1 << 30).feed(data), lambda n: gzip.compress(b"") * (n // 20), 100_000),
     # Secrets in texts
     "keys that are none": Row(FINDER.spans, lambda n: b" sk-aaaaaaaaaaaaaaaaaaaaaaaaaa" * (n // 30)),
     "beginnings of keys": Row(FINDER.spans, lambda n: b"sk-" * (n // 3)),
