@@ -110,7 +110,7 @@ def test_told_with_its_place_and_the_others_serve(
     where = f"{Path(problem['file'])}:{problem['line']}:{problem['column']}"
     assert f"/{numbered(number, place)}" in f"/{where}:"
     assert numbered(number, words).lower() in problem["message"].lower()
-    (line,) = (line for line in checked if any(f"{file}:" in line for file in ours))
+    line = next(line for line in checked if any(f"{file}:" in line for file in ours))
     assert line.endswith(f":{problem['line']}:{problem['column']}: {problem['message']}")
     play = conversation(upstream, [("c1", "calculator", '{"expression":"6*7"}')], "42.", stream=True)
     assert chat(bad_house, "good", play, stream=True).content == "42."
