@@ -36,6 +36,10 @@ _EVENT_HEAD: Final = lines(
 )
 
 
+_LOCAL: Final = Caller("local", admin=True)
+"""Who asks on the control socket."""
+
+
 class Gateway:
     """The endpoint, for the life of one listener."""
 
@@ -50,21 +54,19 @@ class Gateway:
     async def serve(self, request: BaseRequest, reply: Reply, path: str, *, local: bool) -> None:
         """Answer; `local`: on the control socket, where no key is asked for."""
         reply.extra.append(("x-request-id", new_request_id()))
-        generation = self._state.generation
         if self._rpc is None:
             self._rpc = await asyncio.to_thread(importlib.import_module, "openai_proxy.gateway.rpc")
+        visit = _Visit(self._state.generation, request, reply, unquote(path[len(MCP.path) :].strip("/")) or None)
         try:
-            caller = (
-                Caller("local", admin=True)
-                if local
-                else await generation.gate.admitted(request.remote or "", request.headers)
-            )
-            model = unquote(path[len(MCP.path) :].strip("/")) or None
-            await self._serve(_Visit(generation, request, reply, caller, model))
+            if not local:
+                visit.caller = await visit.generation.gate.admitted(request.remote or "", request.headers)
+            await self._serve(visit)
         except self._rpc.Refusal as refusal:
             await self._send(reply, refusal.status, refusal.body())
         except ProxyError as error:
             await self._refuse(reply, error)
+        finally:
+            visit.let_go()
 
     async def _serve(self, visit: "_Visit") -> None:
         offer = self._offers.of(visit.generation, visit.caller, visit.model)
@@ -75,6 +77,7 @@ class Gateway:
                 await self._post(visit, offer)
             case "GET" if _EVENTS in visit.header("accept") and not self._rpc.is_modern(visit.headers):
                 self._streams.admit()
+                visit.let_go()
                 self._begin_events(visit.reply)
                 changed = self._rpc.event(self._rpc.tools_changed(None))
                 await self._streams.serve(visit.reply, visit.caller, visit.model, first=b"", changed=changed, last=b"")
@@ -127,6 +130,7 @@ class Gateway:
         if not isinstance(kinds, dict):
             raise message.error(rpc.INVALID_PARAMS, "The kinds of notifications are expected as `notifications`.")
         self._streams.admit()
+        visit.let_go()
         self._begin_events(visit.reply)
         wanted = kinds.get("toolsListChanged") is True
         await self._streams.serve(
@@ -238,20 +242,30 @@ class Gateway:
 
 
 class _Visit:
-    """What is known of one request."""
+    """What is known of one request. It leases its configuration until `let_go`: a held stream may outlive that."""
 
-    __slots__ = ("caller", "generation", "headers", "model", "reply", "request", "who")
+    __slots__ = ("_leased", "caller", "generation", "headers", "model", "reply", "request")
 
-    def __init__(
-        self, generation: Generation, request: BaseRequest, reply: Reply, caller: Caller, model: str | None
-    ) -> None:
+    def __init__(self, generation: Generation, request: BaseRequest, reply: Reply, model: str | None) -> None:
         self.generation = generation
         self.request = request
         self.reply = reply
-        self.caller = caller
+        self.caller = _LOCAL
         self.model = model
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in request.headers.items()}
-        self.who = caller.identity
+        self._leased = True
+        generation.lease.take()
+
+    @property
+    def who(self) -> str:
+        """To whom the request's session belongs."""
+        return self.caller.identity
+
+    def let_go(self) -> None:
+        """The configuration is no longer needed."""
+        if self._leased:
+            self._leased = False
+            self.generation.lease.give_back()
 
     def header(self, name: str) -> str:
         """A header's value, or ""."""

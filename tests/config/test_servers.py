@@ -46,6 +46,10 @@ WRONG = [
     ("a: {command: x, env: {A: no}}", "1:36: `no` is false to some YAML readers"),
     ("a: {command: x, args: [12:30]}", "1:34: `12:30` is a number of base 60"),
     ("a: {command: x, whitelist: ['[']}", '1:38: whitelist: the pattern "[" has a bracket'),
+    ("a: {command: x, auth: oauth}", "1:14: a server of type stdio has no auth"),
+    ("a: {url: 'http://h', auth: bearer}", '1:38: auth: expected "oauth"'),
+    ("a: {url: 'http://h', auth: {client_secret: s}}", "1:38: auth: client_secret needs a client_id"),
+    ("a: {url: 'http://h', auth: {scopes: ['a b']}}", '1:38: auth: "a b" cannot be a scope'),
     ("a: [x]", "1:14: expected a mapping (key: value), not a list"),
 ]
 
@@ -105,3 +109,19 @@ def test_servers_yml_is_read_too(house: House) -> None:
     assert list(snapshot.servers) == ["a"]
     assert Path(snapshot.place("server", "a", ("command",))[0]).name == "servers.yml"
     assert snapshot.place("server", "a", ("command",))[1:] == (1, 24)
+
+
+def test_signing_in_has_a_short_form_and_its_secret_is_one(house: House) -> None:
+    house.write(
+        "mcp/servers.yaml",
+        "servers:\n  a: {url: 'http://h', auth: oauth}\n"
+        "  b: {url: 'http://h', auth: {type: oauth, client_id: c, client_secret: the-clients-secret, scopes: [x, y]}}\n"
+        "  c: {url: 'http://h'}\n",
+    )
+    servers = house.load().servers
+    assert servers["a"].auth is not None
+    assert servers["a"].auth.client_id is None
+    assert servers["b"].auth is not None
+    assert servers["b"].auth.scopes == ("x", "y")
+    assert vault.found_in("the-clients-secret")
+    assert len({server.identity() for server in servers.values()}) == 3

@@ -270,6 +270,16 @@ def test_a_second_client_costs_no_second_process(house: House) -> None:
     assert {child.pid for child in house.daemon.children()} == before
 
 
+def test_held_streams_lease_no_configuration_and_end_with_their_clients(house: House) -> None:
+    with house.daemon.wire() as wire:
+        wire.request("GET", "/mcp", headers=[("Accept", "text/event-stream")], content_type=None)
+        assert wire.read_head(method="GET").header("content-type") == "text/event-stream"
+        wire.read_until(b": open")
+        requests = house.daemon.get("/admin/status").json()["requests"]
+        assert [request["path"] for request in requests] == []
+    eventually(lambda: house.daemon.clients() == 0, "the stream is let go")
+
+
 def test_held_streams_end_with_the_daemon(house: House) -> None:
     with house.daemon.wire() as wire:
         wire.request("GET", "/mcp", headers=[("Accept", "text/event-stream")], content_type=None)
