@@ -231,6 +231,9 @@ def load_skills(reading: Reading, models: dict[str, tuple[ModelConfig, Origin]])
         if place.file.name.lower() == "skill.md" and place.folder is None and place.owner not in (None, *models):
             reading.tell(place.file, "rename this file to SKILL.md: a folder with that file in it is a skill")
             continue
+        if not _is_text(f"{place.owner}/{place.id}"):
+            reading.tell(place.file, "the name of this file is not UTF-8: rename it")
+            continue
         skill = _skill(reading, place)
         if skill is None:
             continue
@@ -244,6 +247,15 @@ def load_skills(reading: Reading, models: dict[str, tuple[ModelConfig, Origin]])
         reading.origins["skill", name] = Origin(str(place.file))
     _ownerless(reading, result.values(), models)
     return _ordered(skill for skill, _ in result.values())
+
+
+def _is_text(name: str) -> bool:
+    """False for a name with bytes that are not UTF-8, which no request could carry."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _ordered(skills: Iterable[SkillFile]) -> tuple[SkillFile, ...]:

@@ -12,6 +12,7 @@ from openai_proxy.config import files
 from openai_proxy.config.checks import check_models, check_proxy
 from openai_proxy.config.entries import load_models, load_python, load_servers, load_skills
 from openai_proxy.config.environment import Environment, read_environment
+from openai_proxy.config.last_good import words
 from openai_proxy.config.outgoing import resolve, secrets_of
 from openai_proxy.config.problems import ConfigError, Problem
 from openai_proxy.config.proxy import ProxyConfig
@@ -21,7 +22,7 @@ from openai_proxy.config.secret_names import header_secrets
 from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.config.sources import Origin
 from openai_proxy.config.sources import Path as KeyPath
-from openai_proxy.config.yaml_text import Node
+from openai_proxy.config.yaml_text import Node, parse
 from openai_proxy.secrets import vault
 
 
@@ -31,18 +32,19 @@ def load(
     environ: Mapping[str, str],
     flags: Mapping[str, object] | None = None,
     previous: Snapshot | None = None,
+    last_good: Path | None = None,
 ) -> Snapshot:
     """Read and check everything under `config_dir`, with `env_file`, `environ` and `flags` over it.
 
     `flags` are those of environment.FLAGS; None is a flag not given. What is broken keeps its form in `previous` and
-    stands in `problems`. Raises ConfigError only for a broken proxy.yaml, or a setting in the environment that
-    cannot be read, without `previous`.
+    stands in `problems`. Without `previous`, a broken proxy.yaml gives way to the one kept at `last_good`; without that
+    either, or for a setting in the environment that cannot be read, ConfigError is raised.
     """
     environment = read_environment(env_file, environ, previous.memory.environment if previous else None)
     if previous is None and environment.broken:
         raise ConfigError(environment.broken)
     reading = Reading(config_dir, environment, previous.memory if previous else None)
-    found = _proxy(reading, flags or {}, previous)
+    found = _proxy(reading, flags or {}, previous) or _kept(reading, flags or {}, last_good)
     proxy, proxy_origin, excused = found or (ProxyConfig(), Origin(str(config_dir / "proxy.yaml")), frozenset())
     learn(proxy)
 
@@ -78,6 +80,7 @@ def load(
         watched=tuple(dict.fromkeys([config_dir, models_dir, *([env_file] if env_file else [])])),
         origins=origins,
         memory=reading.memory,
+        proxy_text=reading.proxy_text,
     )
 
 
@@ -112,6 +115,7 @@ def _proxy(
                 variables = reading.environment.variables
                 config, trouble = resolve(result.config, result.origin, variables, reading.config_dir)
                 reading.problems += [*result.problems, *trouble]
+                reading.proxy_text = data or b""
                 return config, result.origin, result.dropped
             reading.problems += result.problems
             if result.salvaged is not None:
@@ -126,6 +130,28 @@ def _proxy(
     if previous is None:
         return None
     return previous.proxy, previous.origins["proxy", None], frozenset()
+
+
+def _kept(
+    reading: Reading, flags: Mapping[str, object], last_good: Path | None
+) -> tuple[ProxyConfig, Origin, frozenset[KeyPath]] | None:
+    """What the kept proxy.yaml says, if there is one and it still can be used."""
+    try:
+        data = files.read(last_good) if last_good is not None else None
+    except files.Unreadable:
+        return None
+    if last_good is None or data is None:
+        return None
+    node = parse(data, str(last_good))
+    if not isinstance(node, Node):
+        return None
+    result = read_proxy(node, str(last_good), reading.environment, flags)
+    if result.config is None:
+        return None
+    config, trouble = resolve(result.config, result.origin, reading.environment.variables, reading.config_dir)
+    told = Problem(str(reading.config_dir / "proxy.yaml"), 1, 1, words(last_good))
+    reading.problems += [told, *result.problems, *trouble]
+    return config, result.origin, result.dropped
 
 
 def learn(proxy: ProxyConfig) -> None:

@@ -19,6 +19,10 @@ class Problem:
     column: int
     message: str
 
+    def __post_init__(self) -> None:
+        if not self.file.isascii():  # a name on a disk may hold bytes that are not UTF-8: JSON could not carry them
+            object.__setattr__(self, "file", self.file.encode("utf-8", "backslashreplace").decode())
+
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}: {self.message}"
 

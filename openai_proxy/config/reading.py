@@ -26,6 +26,7 @@ class Reading:
         self.problems: list[Problem] = []
         self.origins: dict[Key, Origin] = {}
         self.broken_skills: set[str] = set()
+        self.proxy_text: bytes | None = None  # proxy.yaml, if it is sound
         self.salvaged: dict[str, tuple[ModelConfig, Origin]] = {}
         """Models as they would be without the mistakes in them: only to look for more of these."""
         before_environment = self.before.environment

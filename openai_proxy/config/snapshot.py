@@ -51,6 +51,8 @@ class Snapshot:
     watched: tuple[Path, ...] = ()
     origins: Mapping[Key, Origin] = field(default_factory=dict, repr=False, compare=False)
     memory: Memory = field(default_factory=Memory, repr=False, compare=False)
+    proxy_text: bytes | None = field(default=None, repr=False, compare=False)
+    """proxy.yaml as this load found it, if it is sound; None where an earlier form is in force."""
 
     def place(self, kind: str, name: str | None = None, path: tuple[str | int, ...] = ()) -> tuple[str, int, int]:
         """File, line and column (from 1) of a member, for a Problem about it: `Problem(*snapshot.place(...), "...")`.

@@ -70,7 +70,7 @@ def _suspicions(
             message = f'a text that begins with {first} needs quotes: "{found[1][:40]}"'
             yield Explained(focus, found.start(1), message, focus)
     yield from _quotes(problem, context, place, opened, lines)
-    yield from _brackets(problem, context, place, opened)
+    yield from _brackets(problem, context, place, opened, lines)
     yield from _colons(problem, place, lines, focus)
     yield from _indentation(problem, place)
 
@@ -111,10 +111,29 @@ def _closed_too_early(place: Mark, lines: Sequence[str]) -> Iterator[Explained]:
         return
 
 
-def _brackets(problem: str, context: str, place: Mark, opened: Mark | None) -> Iterator[Explained]:
+def _last_open(lines: Sequence[str]) -> Mark | None:
+    """The last bracket that nothing closes; what stands in quotes is not looked at closely."""
+    waiting: list[tuple[str, Mark]] = []
+    for number, line in enumerate(lines):
+        for column, char in enumerate(re.sub(r"'[^']*'|\"[^\"]*\"|#.*", lambda found: " " * len(found[0]), line)):
+            if char in "[{":
+                waiting.append((char, Mark(number, column)))
+            elif char in "]}" and waiting:
+                waiting.pop()
+    return waiting[-1][1] if waiting else None
+
+
+def _brackets(
+    problem: str, context: str, place: Mark, opened: Mark | None, lines: Sequence[str]
+) -> Iterator[Explained]:
     if "but got '{'" in problem:
         message = "unexpected brace: inside { } and [ ], a text such as ${NAME} needs quotes"
         yield Explained(*place, message, opened.line if opened else place.line)
+    if "flow node" in context and "<stream end>" in problem:
+        opened = _last_open(lines) or opened
+        bracket = lines[opened.line][opened.column] if opened is not None and opened.line < len(lines) else "["
+        where = opened or place
+        yield Explained(*where, f"the {bracket} that opens here is never closed", where.line)
     if "while parsing a flow" in context and opened is not None:
         bracket, closing = ("[", "]") if "sequence" in context else ("{", "}")
         if "<stream end>" in problem:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from openai_proxy.auth.validators import Validator
 from openai_proxy.auth.validators import load as load_validator
+from openai_proxy.config import last_good
 from openai_proxy.config.key_names import names_of_keys
 from openai_proxy.config.load import load
 from openai_proxy.config.problems import Problem
@@ -61,7 +62,8 @@ def prepare_first(settings: Settings) -> Prepared:
 def prepare(settings: Settings, previous: Generation | None) -> Prepared:
     """Read conf/, the environment and conf/tools. Blocks. Raises ConfigError only without `previous`."""
     before = previous.snapshot if previous is not None else None
-    snapshot = load(settings.config_dir, settings.env_file, os.environ, settings.flags, before)
+    kept = settings.state_dir / last_good.NAME
+    snapshot = load(settings.config_dir, settings.env_file, os.environ, settings.flags, before, kept)
     tools = None
     if settings.tools or snapshot.models or snapshot.tool_files or snapshot.servers or snapshot.proxy.execute_tools:
         from openai_proxy.runtime.augmented_models import load_tools
@@ -89,6 +91,8 @@ def make(state: State, prepared: Prepared) -> Generation:
     given = state.settings.validator
     validator = Validator("validator", "", given) if given is not None else _validator(snapshot, previous, trouble)
     generation = build(number, snapshot, providers, state.health, augmented, validator, state.lines, state.publish)
+    if snapshot.proxy_text is not None:
+        last_good.keep(state.settings.state_dir, snapshot.proxy_text)
     return replace(generation, problems=(*generation.problems, *trouble)) if trouble else generation
 
 

@@ -25,6 +25,8 @@ IN_PROXY = [
     ("apostrophe", "connections:\n  a:\n    model: 'it's'\n", 3, "is written twice"),
     ("backslash", 'connections:\n  a: {api_type: local, path: "C:\\models\\x"}\n', 2, "single quotes"),
     ("bracket", "connections:\n  a:\n    api_keys: [k1, k2\nport: 8000\n", 3, "the [ that opens here is not closed"),
+    ("bracket at the end", "connections: [\n", 1, "the [ that opens here is never closed"),
+    ("brace at the end", "port: 8000\nconnections: {a: {api_key: k},\n", 2, "the { that opens here is never closed"),
     ("brace", "connections:\n  a: {api_key: k\nport: 8000\n", 2, "the { that opens here is not closed"),
     ("comma", "connections:\n  a: {api_key: k model: x}\n", 2, "expected a comma or }"),
     ("one bracket too many", "trusted_proxies: [10.0.0.0/8]]\n", 1, "a ] too many"),

@@ -46,6 +46,7 @@ class Records:
         self._retention = Retention(self._scribe.chat_log.files, clock=clock)
         self._metered: tuple[Metered, ...] = ()
         files = self._scribe.chat_log.files
+        files.try_directory()
         self.metrics.written_lines = lambda: files.written
         self.metrics.watch("events_dropped", "Live events lost on slow watchers.", lambda: self.events.dropped)
         self.metrics.watch(

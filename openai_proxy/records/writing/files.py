@@ -8,12 +8,15 @@ Measured (Linux 6, RLIMIT_FSIZE): the first write past the limit is short, the s
 """
 
 import errno
+import logging
 import os
 import stat
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 REST = 30.0  # seconds until a disk that refused is asked again
 MAX_OPEN = 64  # file descriptors
@@ -61,13 +64,23 @@ class LineFiles:
             done = 0
         else:
             if done < count:
-                self.degraded = os.strerror(errno.ENOSPC)
+                self._tell(OSError(errno.ENOSPC, ""))
                 self._resting[name] = now + REST
-            elif not self._resting:
+            elif not self._resting and self.degraded is not None:
                 self.degraded = None
+                log.info("logs are written to %s again", self.directory)
         self.written += done
         self.lost += count - done
         return done == count
+
+    def try_directory(self) -> None:
+        """Look whether the directory can be written to; what is in the way is told now, and not at the first line."""
+        try:
+            self._check_directory(self._clock())
+            if not os.access(self.directory, os.W_OK | os.X_OK):
+                raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            self._tell(error)
 
     def close(self) -> None:
         """Close every descriptor. The files may be appended to again afterwards."""
@@ -113,7 +126,7 @@ class LineFiles:
 
     def _fault(self, name: str, error: OSError, now: float) -> None:
         code = error.errno or 0
-        self.degraded = os.strerror(code)
+        self._tell(error)
         self._drop(name)
         if code in _WHOLE_DISK:
             self._resting[""] = now + REST
@@ -121,6 +134,12 @@ class LineFiles:
             if len(self._resting) > 1000:
                 self._resting.clear()
             self._resting[name] = now + REST
+
+    def _tell(self, error: OSError) -> None:
+        said = os.strerror(error.errno or 0)
+        if self.degraded != said:
+            log.warning("logs cannot be written to %s: %s; requests go on without", self.directory, said.lower())
+        self.degraded = said
 
     def _file(self, name: str, now: float) -> _Open:
         if self._directory_fd is None or now - self._directory_checked > RECHECK:
