@@ -127,7 +127,10 @@ class Router:
 
     def _built_in(self, model: str) -> bool:
         """True for the offline model, unless a connection or an exact rule has its name."""
-        return model == ECHO and model not in self._connections and model not in self._exact
+        if model != ECHO or model in self._connections or model in self._exact:
+            return False
+        default = self._connections.get(self._default) if self._default is not None else None
+        return default is None or default.api_type != ECHO  # which offers the same model itself
 
     def _to_default(self, model: str | None) -> Route | None:
         if self._default is None or self._default not in self._connections:

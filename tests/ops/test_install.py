@@ -130,7 +130,7 @@ def test_where_no_compiler_is_the_sources_are_run(staged: Path, tmp_path: Path) 
     assert done.stderr.startswith("not compiled: there is no C compiler /nonexistent")
     assert done.stderr.count("\n") == 1
     assert not [*copy.rglob("openai_proxy/compiled/hot-*")]
-    assert origin(copy).name == "splice.py"
+    assert origin(copy).name == "direct_relay.py"
     assert run(copy, "check", "--config-dir", str(copy / "etc/openai-proxy")).returncode == 0
 
 

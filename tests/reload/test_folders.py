@@ -39,9 +39,8 @@ def test_a_folder_that_appears_later_is_watched(make_daemon: DaemonFactory) -> N
     until_owner(daemon, "late", "you")
 
 
-def test_a_house_that_began_without_files_gets_its_conf_and_env_later(make_daemon: DaemonFactory) -> None:
+def test_a_house_that_began_without_files_gets_its_models_and_env_later(make_daemon: DaemonFactory) -> None:
     daemon = make_daemon(start=False)
-    daemon.conf_dir.rmdir()
     (daemon.root / ".env").unlink()
     daemon.start()
     daemon.write("models/late.yaml", "name: late\nowned_by: ${WHO:-nobody}\n")

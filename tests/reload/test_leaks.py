@@ -70,15 +70,17 @@ async def test_unchanged_models_are_the_same_objects(tmp_path: Path) -> None:
         write_model(tmp_path / "conf", 7, "second")
         await reloads.ask()
         after = state.generation
-        assert before.house is not None
-        assert after.house is not None
-        same = [name for name, model in after.house.models.items() if model is before.house.models[name]]
+        assert before.augmented is not None
+        assert after.augmented is not None
+        same = [name for name, model in after.augmented.models.items() if model is before.augmented.models[name]]
         assert len(same) == 19
         assert after.providers["offline"] is before.providers["offline"]
         (tmp_path / "conf" / "skills" / "skill0.md").write_text("# Skill 0\nOtherwise.\n")
         await reloads.ask()
         assert state.generation.augmented is not None
-        assert all(model is not after.house.models[name] for name, model in state.generation.augmented.models.items())
+        assert all(
+            model is not after.augmented.models[name] for name, model in state.generation.augmented.models.items()
+        )
 
 
 async def test_asking_a_hundred_times_at_once_is_one_reload(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def test_a_broken_file_keeps_its_last_good_form_and_the_rest_applies(
 
 def test_a_missing_variable_drops_its_entry_and_the_variable_brings_it_back(make_daemon: DaemonFactory) -> None:
     conf = PROXY + "  paid: {api_type: openai, api_base: 'http://127.0.0.1:9/v1', api_key: '${PAID_KEY}'}\n"
+    conf += "default_connection: offline\n"  # else nothing would serve the model once there are two
     daemon = make_daemon(conf, files={"models/m.yaml": "name: m\nowned_by: ${OWNER}\n"}, dotenv="OWNER=me\n")
 
     def connections() -> set[str]:

@@ -13,9 +13,9 @@ from openai_proxy.routing.router import Router
 
 
 def router(routing: dict[str, Any], *names: str, default: str | None = None, **models: str) -> Router:
-    """A router over echo connections; `models` are connections with a model of their own."""
-    connections: dict[str, Any] = {name: {"api_type": "echo"} for name in names}
-    connections |= {name: {"api_type": "echo", "model": model} for name, model in models.items()}
+    """A router over connections; `models` are connections with a model of their own."""
+    connections: dict[str, Any] = {name: {"api_type": "openai"} for name in names}
+    connections |= {name: {"api_type": "openai", "model": model} for name, model in models.items()}
     return Router(ProxyConfig.model_validate({"connections": connections, "routing": routing,
                                               "default_connection": default}))  # fmt: skip
 
@@ -126,6 +126,11 @@ def test_echo_is_always_there_unless_something_has_its_name() -> None:
     assert where(router({"*": "a.*"}, "a", "echo"), "echo") == [("a", None)]
     assert where(router({"echo": "gone.x"}, "a"), "echo") == [("echo", None)]
     assert where(router({"*": "a.*"}, "a"), "echoes") == [("a", None)]
+
+
+def test_an_echo_connection_that_is_the_default_serves_echo_itself() -> None:
+    config = ProxyConfig.model_validate({"connections": {"offline": {"api_type": "echo"}}})
+    assert where(Router(config), "echo") == [("offline", None)]
 
 
 def test_why_says_that_echo_is_built_in() -> None:
