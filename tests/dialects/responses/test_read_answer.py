@@ -20,7 +20,7 @@ from openai_proxy.dialects.sse import EventSplitter
 from openai_proxy.errors import UpstreamInvalid, UpstreamTruncated
 from tests.dialects.responses.chunks import check, events, writer
 
-RECORDED = Path("/work/shared/recorded/openai-responses")
+RECORDED = Path(__file__).resolve().parents[4] / "shared" / "recorded" / "openai-responses"
 STREAMS = sorted(RECORDED.glob("*.sse"))
 RESPONSE = {"id": "resp_1", "created_at": 7, "model": "dated", "status": "in_progress", "output": []}
 CREATED = {"type": "response.created", "response": RESPONSE}
