@@ -159,7 +159,7 @@ def test_a_full_backlog_loses_lines_and_counts_them(tmp_path: Path) -> None:
 
 def test_old_files_go_when_the_configuration_says_so(tmp_path: Path) -> None:
     records = Records(tmp_path / "logs", tmp_path / "state")
-    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs").mkdir(exist_ok=True)
     for name in ("a_1.jsonl", "a_2.jsonl"):
         (tmp_path / "logs" / name).write_text("{}\n")
     os.utime(tmp_path / "logs" / "a_1.jsonl", (1, 1))
