@@ -54,11 +54,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 @pytest.mark.parametrize(
     ("file", "broken", "place"),
     [
-        ("models/a.yaml", "name: a\nowned_by: [\n", "a.yaml:3:1"),
+        ("models/a.yaml", "name: a\nowned_by: [\n", "a.yaml:2:11"),
         ("models/a.yaml", "name: a\nowend_by: two\n", "a.yaml:2:1"),
         ("models/a.yaml", "", "a.yaml:1:1"),
         ("models/a.yaml", "\x00\x01 binary \xff", "a.yaml:1"),
-        ("proxy.yaml", "connections: [\n", "proxy.yaml:2:1"),
+        ("proxy.yaml", "connections: [\n", "proxy.yaml:1:14"),
         ("proxy.yaml", PROXY + "prot: 80\n", "proxy.yaml:3:1"),
         ("proxy.yaml", PROXY + "limits: {drain_seconds: soon}\n", "proxy.yaml:3:25"),
         ("skills/manners.md", "", "manners.md:1:1"),
@@ -66,7 +66,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         ("tools/which.py", "def broken(:\n", "which.py:1"),
         ("tools/which.py", "raise SystemExit(3)\n", "which.py:1"),
         ("mcp/servers.yaml", "servers:\n  off: {comand: x}\n", "servers.yaml:2:9"),
-        ("mcp/servers.yaml", "servers: [\n", "servers.yaml:2:1"),
+        ("mcp/servers.yaml", "servers: [\n", "servers.yaml:1:10"),
     ],
 )
 def test_a_broken_file_keeps_its_last_good_form_and_the_rest_applies(
