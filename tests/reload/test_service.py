@@ -49,7 +49,7 @@ def test_a_refused_reload_ends_with_ready_and_the_reason(make_daemon: DaemonFact
     daemon.write("proxy.yaml", "connections: [\n")
     manager.next_of("RELOADING")
     status = manager.next_of("READY")["STATUS"]
-    assert status.startswith(f"serving configuration 2, 1 problem: {path}:2:1: ")
+    assert status.startswith(f"serving configuration 2, 1 problem: {path}:1:14: the [ that opens here")
     assert daemon.chat("echo").status == 200
     daemon.signal(signal.SIGHUP)
     manager.next_of("RELOADING")
