@@ -24,7 +24,7 @@ from openai_proxy.pipeline.dispatch import Dispatcher
 from openai_proxy.runtime.banner import Banner
 from openai_proxy.runtime.prepare import Prepared, adopt, make, prepare_first
 from openai_proxy.runtime.reload import Reloads
-from openai_proxy.runtime.state import Settings, State
+from openai_proxy.runtime.state import ProxyState, Settings
 from openai_proxy.runtime.systemd import ServiceManager
 from openai_proxy.runtime.watcher import Watcher
 from openai_proxy.server.connection import ConnectionServer, RelayingConnection
@@ -68,7 +68,7 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-def _server(state: State, *, local: bool = False) -> ConnectionServer:
+def _server(state: ProxyState, *, local: bool = False) -> ConnectionServer:
     """The server of the address, or (`local`) of the control socket, whose callers are admins and need no fast path."""
     caches = HeadCaches()
 
@@ -84,7 +84,7 @@ def _server(state: State, *, local: bool = False) -> ConnectionServer:
     return server
 
 
-def _page_address(state: State) -> str | None:
+def _page_address(state: ProxyState) -> str | None:
     """Where the page opens, signed in: it works once, so that a log that is read later lets nobody in."""
     found = state.addresses()
     return f"{found[0]}{LOGIN}{state.page_sessions.new_code()[0]}" if found else None
@@ -102,7 +102,7 @@ class _Daemon:
         loop.set_exception_handler(self._report)
 
     async def run(self, prepared: Prepared) -> int:
-        state = State(self._settings, self._loop)
+        state = ProxyState(self._settings, self._loop)
         state.manager = self._manager
         self._signals()
         try:
@@ -170,14 +170,14 @@ class _Daemon:
             with contextlib.suppress(ProxyError):  # told where it happened
                 await reloads.follow()
 
-    async def _sweep(self, state: State) -> None:
+    async def _sweep(self, state: ProxyState) -> None:
         while True:
             await asyncio.sleep(SWEEP)
             state.sweep()
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
-    async def _drain(self, state: State, main: Listener) -> None:
+    async def _drain(self, state: ProxyState, main: Listener) -> None:
         seconds = state.generation.config.limits.drain_seconds
         state.draining = True
         self._manager.stopping(within=seconds + LAST_WORDS + 1)

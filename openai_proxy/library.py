@@ -24,13 +24,13 @@ from aiohttp import web
 from openai_proxy.pipeline.dispatch import Dispatcher
 from openai_proxy.runtime.prepare import adopt, make, prepare_first
 from openai_proxy.runtime.reload import Reloads
-from openai_proxy.runtime.state import Settings, State
+from openai_proxy.runtime.state import ProxyState, Settings
 from openai_proxy.runtime.watcher import Watcher
 from openai_proxy.tasks import cancel, spawn
 
 SWEEP = 5.0  # seconds between two looks at idle upstream sockets
 
-STATE: web.AppKey[State] = web.AppKey("openai_proxy", State)
+STATE: web.AppKey[ProxyState] = web.AppKey("openai_proxy", ProxyState)
 
 
 def build_app(
@@ -71,7 +71,7 @@ def build_app(
     async def live(running: web.Application) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
         prepared = await loop.run_in_executor(None, prepare_first, made)
-        state = running[STATE] = State(made, loop)
+        state = running[STATE] = ProxyState(made, loop)
         adopt(state, await loop.run_in_executor(None, make, state, prepared))
         for logger in loggers:
             state.records.feeds.add(logger)
@@ -112,7 +112,7 @@ def _handlers(tools: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(found)
 
 
-async def _sweep(state: State) -> None:
+async def _sweep(state: ProxyState) -> None:
     while True:
         await asyncio.sleep(SWEEP)
         state.sweep()

@@ -7,7 +7,7 @@ import mimetypes
 from pathlib import Path
 from typing import Final
 
-from openai_proxy.admin.call import AdminCall, Answer
+from openai_proxy.admin.call import AdminAnswer, AdminCall
 from openai_proxy.errors import NotFound
 
 DIST: Final = Path(__file__).parent / "page" / "dist"
@@ -30,36 +30,36 @@ def is_built() -> bool:
     return (DIST / "index.html").is_file()
 
 
-async def shell(call: AdminCall) -> Answer:
+async def shell(call: AdminCall) -> AdminAnswer:
     """`GET /`: the page without any facts, which it asks for itself; for a program that is no browser, a greeting."""
     if "text/html" not in call.request.headers.get("Accept", "text/html"):
         # What Ollama's clients ask to find out whether it runs.
-        return Answer(b"Ollama is running", content_type="text/plain; charset=utf-8")
+        return AdminAnswer(b"Ollama is running", content_type="text/plain; charset=utf-8")
     if not is_built():
         from openai_proxy.admin import plain_page
 
-        return Answer(plain_page.entrance(), content_type=_HTML, fields=PAGE_FIELDS)
+        return AdminAnswer(plain_page.entrance(), content_type=_HTML, fields=PAGE_FIELDS)
     return await call.thread(_file, "index.html", _accepts_gzip(call), PAGE_FIELDS)
 
 
-async def asset(call: AdminCall) -> Answer:
+async def asset(call: AdminCall) -> AdminAnswer:
     """`GET /admin/assets/…`: a script, a style or a picture of the page."""
     return await call.thread(_file, f"admin/assets/{call.names[0]}", _accepts_gzip(call), (_FOR_EVER,))
 
 
-async def plain(call: AdminCall) -> Answer:
+async def plain(call: AdminCall) -> AdminAnswer:
     """`GET /admin`: the same facts without a script, or the way in."""
     from openai_proxy.admin import plain_page
 
     html = plain_page.facts(call.state) if call.session is not None else plain_page.login(call.argument("login"))
-    return Answer(html, content_type=_HTML, fields=PAGE_FIELDS)
+    return AdminAnswer(html, content_type=_HTML, fields=PAGE_FIELDS)
 
 
 def _accepts_gzip(call: AdminCall) -> bool:
     return "gzip" in call.request.headers.get("Accept-Encoding", "")
 
 
-def _file(name: str, gzip: bool, fields: tuple[tuple[str, str], ...]) -> Answer:
+def _file(name: str, gzip: bool, fields: tuple[tuple[str, str], ...]) -> AdminAnswer:
     path = (DIST / name).resolve()
     if not path.is_relative_to(DIST.resolve()):
         raise NotFound("There is nothing at this path.")
@@ -67,7 +67,7 @@ def _file(name: str, gzip: bool, fields: tuple[tuple[str, str], ...]) -> Answer:
     try:
         small = path.with_name(f"{path.name}.gz")
         if gzip and small.is_file():
-            return Answer(small.read_bytes(), 200, kind, (*fields, _VARIES, ("Content-Encoding", "gzip")))
-        return Answer(path.read_bytes(), 200, kind, (*fields, _VARIES))
+            return AdminAnswer(small.read_bytes(), 200, kind, (*fields, _VARIES, ("Content-Encoding", "gzip")))
+        return AdminAnswer(path.read_bytes(), 200, kind, (*fields, _VARIES))
     except OSError:
         raise NotFound("There is nothing at this path.") from None

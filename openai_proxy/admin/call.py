@@ -12,7 +12,7 @@ from aiohttp.web_request import BaseRequest
 from openai_proxy.auth.page_sessions import PageSession
 from openai_proxy.errors import BadRequest
 from openai_proxy.exchange import Caller
-from openai_proxy.runtime.state import State
+from openai_proxy.runtime.state import ProxyState
 from openai_proxy.server.reply import Reply
 from openai_proxy.server.request_body import RequestBody
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Answer:
+class AdminAnswer:
     """An answer that is not simply 200 with JSON."""
 
     body: Any = None  # bytes are sent as they are, anything else as JSON without the secrets of the house
@@ -36,7 +36,7 @@ class Answer:
 class AdminCall:
     """`names` are the parts of the path that its route leaves open, decoded; `local` came by the control socket."""
 
-    state: State
+    state: ProxyState
     request: BaseRequest
     reply: Reply
     path: str

@@ -21,7 +21,7 @@ from openai_proxy.config.problems import ConfigError, Problem
 from openai_proxy.errors import BadRequest, Forbidden, NotFound, ProxyError
 from openai_proxy.runtime.checking import would_be
 from openai_proxy.runtime.reload import reload
-from openai_proxy.runtime.state import State
+from openai_proxy.runtime.state import ProxyState
 
 MAX_SIZE: Final = 1 << 20  # bytes of a file
 MAX_FILES: Final = 2000
@@ -84,7 +84,7 @@ def kind_of(path: str) -> str | None:
 class ConfigFiles:
     """The editor's side of conf/ for the life of the process. Belongs to the event loop."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: ProxyState) -> None:
         self._state = state
         self._root = state.settings.config_dir
         self._saves: deque[Save] = deque(maxlen=KEPT)

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from openai_proxy.admin.call import AdminCall, Answer, text_of
+from openai_proxy.admin.call import AdminAnswer, AdminCall, text_of
 from openai_proxy.admin.config_files import ConfigFiles, Conflict, DoesNotCheck, is_warning, kind_of
 from openai_proxy.admin.status import iso
 from openai_proxy.config import schemas
@@ -41,13 +41,13 @@ async def show(call: AdminCall) -> dict[str, Any]:
     return {"path": name, "kind": kind_of(name), "text": data.decode("utf-8", "replace"), "digest": digest}
 
 
-async def save(call: AdminCall) -> Answer:
+async def save(call: AdminCall) -> AdminAnswer:
     """`PUT /admin/config/files/PATH` with `text` and `digest`, that of the text the edit began with (null: none)."""
     document = await call.document()
     return await _done(call, text_of(document, "text").encode(), document.get("digest"))
 
 
-async def delete(call: AdminCall) -> Answer:
+async def delete(call: AdminCall) -> AdminAnswer:
     """`DELETE /admin/config/files/PATH` with `digest`."""
     document = await call.document()
     return await _done(call, None, document.get("digest") or call.argument("digest") or None)
@@ -62,36 +62,36 @@ async def check(call: AdminCall) -> dict[str, Any]:
     return {"problems": [files.shown(problem) for problem in problems]}
 
 
-async def undo(call: AdminCall) -> Answer:
+async def undo(call: AdminCall) -> AdminAnswer:
     """`POST /admin/config/undo` with `id`: take a save back."""
     number = (await call.document()).get("id")
     if not isinstance(number, int):
         raise BadRequest("Which save is to be undone?", param="id")
     try:
-        return Answer(await files_of(call).undo(number))
+        return AdminAnswer(await files_of(call).undo(number))
     except (Conflict, DoesNotCheck) as error:
         return await _refused(call, error, "")
 
 
-async def schema(call: AdminCall) -> Answer:
+async def schema(call: AdminCall) -> AdminAnswer:
     """`GET /admin/config/schemas/KIND`: the JSON Schema of a kind of file."""
     path = schemas.DIRECTORY / f"{call.names[0]}.json"
     if call.names[0] not in schemas.KINDS or not path.is_file():
         raise NotFound("There is no schema of this kind.", code="schema_not_found")
-    return Answer(await call.thread(path.read_bytes))
+    return AdminAnswer(await call.thread(path.read_bytes))
 
 
-async def _done(call: AdminCall, data: bytes | None, base: Any) -> Answer:
+async def _done(call: AdminCall, data: bytes | None, base: Any) -> AdminAnswer:
     (name,) = call.names
     if base is not None and not isinstance(base, str):
         raise BadRequest("`digest` must be a string, or null for a new file.", param="digest")
     try:
-        return Answer(await files_of(call).save(name, data, base))
+        return AdminAnswer(await files_of(call).save(name, data, base))
     except (Conflict, DoesNotCheck) as error:
         return await _refused(call, error, name)
 
 
-async def _refused(call: AdminCall, error: ProxyError, name: str) -> Answer:
+async def _refused(call: AdminCall, error: ProxyError, name: str) -> AdminAnswer:
     """The error, with what an editor needs to go on: the problems, or the file as it is now."""
     files = files_of(call)
     body: dict[str, Any] = error.payload()
@@ -100,4 +100,4 @@ async def _refused(call: AdminCall, error: ProxyError, name: str) -> Answer:
     elif name:
         data, digest = await call.thread(files.read, name)
         body |= {"digest": digest, "text": data.decode("utf-8", "replace") if data is not None else None}
-    return Answer(orjson.dumps(body), error.status, fields=(("x-proxy-error", error.code),))
+    return AdminAnswer(orjson.dumps(body), error.status, fields=(("x-proxy-error", error.code),))

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 
 from openai_proxy.admin.access import session_of
 from openai_proxy.admin.assets import is_built
-from openai_proxy.admin.call import AdminCall, Answer, text_of
+from openai_proxy.admin.call import AdminAnswer, AdminCall, text_of
 from openai_proxy.admin.status import iso
 from openai_proxy.auth.page_sessions import LIFETIME, LOGIN, PageSession
 from openai_proxy.errors import NotFound, Unauthorized
@@ -14,12 +14,12 @@ from openai_proxy.errors import NotFound, Unauthorized
 _FORM = "application/x-www-form-urlencoded"
 
 
-async def one_time(call: AdminCall) -> Answer:
+async def one_time(call: AdminCall) -> AdminAnswer:
     """`GET /admin/login?code=…`: the address that `openai-proxy ui` prints. Opens a session and shows the page."""
     headers = call.request.headers
     fetched_ahead = "prefetch" in headers.get("Sec-Purpose", "") + headers.get("Purpose", "")
     if call.request.method != "GET" or fetched_ahead:  # a preview of the link must not use it up
-        return Answer(b"", status=204)
+        return AdminAnswer(b"", status=204)
     sessions = call.state.page_sessions
     if sessions.redeem(call.argument("code")):
         return _see_page(_cookie(call, *sessions.open(*_about(call))))
@@ -35,7 +35,7 @@ async def show(call: AdminCall) -> dict[str, Any]:
     return {"signed_in": True, "session": _shown(call.session, own=True)}
 
 
-async def open_session(call: AdminCall) -> Answer:
+async def open_session(call: AdminCall) -> AdminAnswer:
     """`POST /admin/session` with `key` or `code`, as JSON or as a form: sign in."""
     state, gate = call.state, call.state.generation.gate
     gate.check_own_page(call.request.headers)  # nobody signs a browser in from another page
@@ -58,16 +58,16 @@ async def open_session(call: AdminCall) -> Answer:
     cookie = _cookie(call, *opened)
     if form:
         return _see_page(cookie)
-    return Answer({"signed_in": True, "session": _shown(opened[1], own=True)}, fields=(cookie,))
+    return AdminAnswer({"signed_in": True, "session": _shown(opened[1], own=True)}, fields=(cookie,))
 
 
-async def close_own(call: AdminCall) -> Answer:
+async def close_own(call: AdminCall) -> AdminAnswer:
     """`DELETE /admin/session`: sign out."""
     call.state.generation.gate.check_own_page(call.request.headers)
     if call.session is not None:
         call.state.page_sessions.close(call.session.id)
     gone = f"{call.state.page_sessions.cookie}=; Max-Age=0; HttpOnly; SameSite=Strict"
-    return Answer({"signed_in": False}, fields=(("Set-Cookie", gone),))
+    return AdminAnswer({"signed_in": False}, fields=(("Set-Cookie", gone),))
 
 
 async def list_sessions(call: AdminCall) -> dict[str, Any]:
@@ -106,10 +106,10 @@ def _cookie(call: AdminCall, token: str, session: PageSession) -> tuple[str, str
     return "Set-Cookie", value
 
 
-def _see_page(*fields: tuple[str, str], query: str = "") -> Answer:
+def _see_page(*fields: tuple[str, str], query: str = "") -> AdminAnswer:
     """A redirect to the page, relative, so that it stays below the prefix the browser sees."""
     where = f"../{query}" if is_built() else f"../admin{query}"
-    return Answer(b"", 303, "text/plain", (("Location", where), ("Referrer-Policy", "no-referrer"), *fields))
+    return AdminAnswer(b"", 303, "text/plain", (("Location", where), ("Referrer-Policy", "no-referrer"), *fields))
 
 
 def _shown(session: PageSession, *, own: bool) -> dict[str, Any]:

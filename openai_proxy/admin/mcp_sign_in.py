@@ -12,11 +12,11 @@ import html
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from openai_proxy.admin.call import AdminCall, Answer, text_of
+from openai_proxy.admin.call import AdminAnswer, AdminCall, text_of
 from openai_proxy.admin.mcp import supervisor_of
 from openai_proxy.admin.routes import CALLBACK
 from openai_proxy.errors import BadRequest, NotFound, ProxyError
-from openai_proxy.runtime.state import State
+from openai_proxy.runtime.state import ProxyState
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _LONGEST_WAIT: Final = 30.0
@@ -57,7 +57,7 @@ async def sign_out(call: AdminCall) -> dict[str, Any]:
     return {"server": name, "signed_out": await supervisor_of(call, name).sign_out(name)}
 
 
-async def callback(call: AdminCall) -> Answer:
+async def callback(call: AdminCall) -> AdminAnswer:
     """`GET /oauth/callback`: a page for the person whose browser was sent here."""
     status, title, text = 200, "Signed in", "You can close this window."
     try:
@@ -79,10 +79,10 @@ async def callback(call: AdminCall) -> Answer:
         ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
         ("Referrer-Policy", "no-referrer"),  # the address holds a code
     )
-    return Answer(page.encode(), status, _HTML, fields)
+    return AdminAnswer(page.encode(), status, _HTML, fields)
 
 
-def _redirect_uri(state: State, document: dict[str, Any]) -> str:
+def _redirect_uri(state: ProxyState, document: dict[str, Any]) -> str:
     """Where the browser is to come back: to this machine's own port, or to where the page was opened.
 
     Authorization servers take plain http for loopback addresses only (OAuth 2.1 section 2.3.1), so a page opened by

@@ -3,7 +3,7 @@
 from typing import Any
 
 from openai_proxy.admin.call import AdminCall
-from openai_proxy.admin.recipes import KEY_PLACE, NO_KEY, RECIPES, Place
+from openai_proxy.admin.recipes import KEY_PLACE, NO_KEY, RECIPES, RecipePlace
 from openai_proxy.decision.decide import Decision, decide
 from openai_proxy.decision.explain import lines
 from openai_proxy.decision.visible import CHAT, visible_models
@@ -67,7 +67,7 @@ async def connect(call: AdminCall) -> dict[str, Any]:
     listed = await visible_models(call.state, generation, call.caller)
     model = call.argument("model")
     keys = generation.gate.keys_required
-    place = Place(
+    place = RecipePlace(
         url=(call.argument("url") or next(iter(call.state.addresses()), "http://127.0.0.1:8000")).rstrip("/"),
         key=KEY_PLACE if keys else NO_KEY,
         key_hint="A key of one of your groups: make one under Keys and budgets."

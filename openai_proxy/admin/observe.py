@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from openai_proxy.admin.call import AdminCall, Answer
-from openai_proxy.runtime.state import State
+from openai_proxy.admin.call import AdminAnswer, AdminCall
+from openai_proxy.runtime.state import ProxyState
 
 
 async def usage(call: AdminCall) -> dict[str, Any]:
@@ -12,7 +12,7 @@ async def usage(call: AdminCall) -> dict[str, Any]:
     return await call.thread(call.state.records.usage_report, by, since)
 
 
-async def metrics(call: AdminCall) -> Answer:
+async def metrics(call: AdminCall) -> AdminAnswer:
     """`GET /metrics`: Prometheus text."""
     state = call.state
     found = state.records.metrics
@@ -22,10 +22,10 @@ async def metrics(call: AdminCall) -> Answer:
         found.watch("connection_models_resting", "Models whose circuit breaker is open.", lambda: _health(state, 1),
                     labels=("connection",))  # fmt: skip
     text, content_type = await call.thread(state.records.metrics_page)
-    return Answer(text, content_type=content_type)
+    return AdminAnswer(text, content_type=content_type)
 
 
-def _health(state: State, which: int) -> dict[tuple[str, ...], float]:
+def _health(state: ProxyState, which: int) -> dict[tuple[str, ...], float]:
     found: dict[tuple[str, ...], float] = {}
     for name in state.generation.config.connections:
         keys, models = state.health.state(name)

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any, Final
 
 from openai_proxy.admin.status import status_of
-from openai_proxy.runtime.state import State
+from openai_proxy.runtime.state import ProxyState
 
 REFRESH: Final = 10  # seconds between two looks
 _HEAD: Final = """<!doctype html>
@@ -37,7 +37,7 @@ def login(outcome: str) -> bytes:
     return f"{_HEAD.format(more='')}{said}{form}{_END}".encode()
 
 
-def facts(state: State) -> bytes:
+def facts(state: ProxyState) -> bytes:
     """The status as tables."""
     status = status_of(state)
     config = status["config"]

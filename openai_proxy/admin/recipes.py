@@ -22,7 +22,7 @@ _DEFAULT_OUTPUT: Final = 8_192
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RecipePlace:
     """This proxy, as a client should reach it."""
 
     url: str  # "http://192.168.1.10:8000"
@@ -82,7 +82,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _home_assistant(place: Place) -> str:
+def _home_assistant(place: RecipePlace) -> str:
     model = place.first(lambda name: name in place.augmented)
     return "\n".join(
         (
@@ -96,7 +96,7 @@ def _home_assistant(place: Place) -> str:
     )
 
 
-def _home_assistant_tools(place: Place) -> tuple[str, ...]:
+def _home_assistant_tools(place: RecipePlace) -> tuple[str, ...]:
     if not place.has_tools:
         return ()
     if place.key != NO_KEY:  # its MCP integration knows OAuth, and no keys
@@ -104,7 +104,7 @@ def _home_assistant_tools(place: Place) -> tuple[str, ...]:
     return ("#", "# The tools of this house: Add integration → Model Context Protocol", _fields(("URL", place.mcp)))
 
 
-def _open_webui(place: Place) -> str:
+def _open_webui(place: RecipePlace) -> str:
     return "\n".join(
         (
             "# Open WebUI: Admin panel → Settings → Connections → OpenAI API → +, or these variables at its start.",
@@ -114,7 +114,7 @@ def _open_webui(place: Place) -> str:
     )
 
 
-def _claude(place: Place) -> str:
+def _claude(place: RecipePlace) -> str:
     model = place.first(lambda name: name.startswith("claude"), lambda name: name not in place.augmented)
     small = place.first(lambda name: name.startswith("claude") and "haiku" in name)
     small = small if "haiku" in small else model
@@ -134,7 +134,7 @@ def _claude(place: Place) -> str:
     )
 
 
-def _claude_tools(place: Place) -> tuple[str, ...]:
+def _claude_tools(place: RecipePlace) -> tuple[str, ...]:
     if not place.has_tools:
         return ()
     key = "" if place.key == NO_KEY else f" --header {quote(f'Authorization: Bearer {place.key}')}"
@@ -144,7 +144,7 @@ def _claude_tools(place: Place) -> tuple[str, ...]:
     )
 
 
-def _codex(place: Place) -> str:
+def _codex(place: RecipePlace) -> str:
     model = place.first(lambda name: name not in place.augmented)
     context, _ = place.size(model)
     return "\n".join(
@@ -165,14 +165,14 @@ def _codex(place: Place) -> str:
     )
 
 
-def _codex_tools(place: Place) -> tuple[str, ...]:
+def _codex_tools(place: RecipePlace) -> tuple[str, ...]:
     if not place.has_tools:
         return ()
     key = () if place.key == NO_KEY else ('bearer_token_env_var = "OPENAI_PROXY_KEY"',)
     return ("", "[mcp_servers.house]", f"url = {json.dumps(place.mcp)}", *key)
 
 
-def _cursor(place: Place) -> str:
+def _cursor(place: RecipePlace) -> str:
     server: dict[str, Any] = {"url": place.mcp}
     if place.key != NO_KEY:
         server["headers"] = {"Authorization": f"Bearer {place.key}"}
@@ -185,7 +185,7 @@ def _cursor(place: Place) -> str:
     )
 
 
-def _opencode(place: Place) -> str:
+def _opencode(place: RecipePlace) -> str:
     model = place.first(lambda name: name not in place.augmented)
     models = {}
     for entry in place.models:
@@ -205,7 +205,7 @@ def _opencode(place: Place) -> str:
     return f"# OpenCode: in ~/.config/opencode/opencode.json. {place.key_hint}\n{_json(config)}"
 
 
-def _cline(place: Place) -> str:
+def _cline(place: RecipePlace) -> str:
     model = place.first(lambda name: name not in place.augmented)
     context, _ = place.size(model)
     return "\n".join(
@@ -225,7 +225,7 @@ def _cline(place: Place) -> str:
     )
 
 
-def _continue(place: Place) -> str:
+def _continue(place: RecipePlace) -> str:
     model = place.first(lambda name: name not in place.augmented)
     return "\n".join(
         (
@@ -244,7 +244,7 @@ def _continue(place: Place) -> str:
     )
 
 
-def _vscode(place: Place) -> str:
+def _vscode(place: RecipePlace) -> str:
     model = place.first(lambda name: name not in place.augmented)
     context, output = place.size(model)
     entry = {
@@ -274,7 +274,7 @@ def _vscode(place: Place) -> str:
     )
 
 
-def _zed(place: Place) -> str:
+def _zed(place: RecipePlace) -> str:
     models = []
     for entry in place.models or ({"id": place.model},):
         name = str(entry["id"])
@@ -298,7 +298,7 @@ def _zed(place: Place) -> str:
     )
 
 
-def _aider(place: Place) -> str:
+def _aider(place: RecipePlace) -> str:
     model = place.first(lambda name: name not in place.augmented)
     return "\n".join(
         (
@@ -310,7 +310,7 @@ def _aider(place: Place) -> str:
     )
 
 
-def _gemini(place: Place) -> str:
+def _gemini(place: RecipePlace) -> str:
     model = place.first(lambda name: name not in place.augmented)
     return "\n".join(
         (
@@ -320,7 +320,7 @@ def _gemini(place: Place) -> str:
     )
 
 
-def _ollama(place: Place) -> str:
+def _ollama(place: RecipePlace) -> str:
     return "\n".join(
         (
             "# Apps that ask for the address of an Ollama server:",
@@ -332,7 +332,7 @@ def _ollama(place: Place) -> str:
     )
 
 
-def _openai(place: Place) -> str:
+def _openai(place: RecipePlace) -> str:
     return "\n".join(
         (
             f"# OpenAI's SDKs, and what is built on them. {place.key_hint}",
@@ -341,7 +341,7 @@ def _openai(place: Place) -> str:
     )
 
 
-RECIPES: Final[Mapping[str, tuple[str, Callable[[Place], str]]]] = {
+RECIPES: Final[Mapping[str, tuple[str, Callable[[RecipePlace], str]]]] = {
     "homeassistant": ("Home Assistant", _home_assistant),
     "open-webui": ("Open WebUI", _open_webui),
     "claude": ("Claude Code", _claude),

@@ -14,10 +14,10 @@ import orjson
 from aiohttp.web_request import BaseRequest
 
 from openai_proxy.admin.access import Who, admit
-from openai_proxy.admin.call import AdminCall, Answer
+from openai_proxy.admin.call import AdminAnswer, AdminCall
 from openai_proxy.errors import BadRequest, NotFound
 from openai_proxy.exchange import Caller
-from openai_proxy.runtime.state import State
+from openai_proxy.runtime.state import ProxyState
 from openai_proxy.server.reply import Reply
 
 HEALTH: Final = frozenset({"/health", "/v1/health"})
@@ -31,7 +31,7 @@ Handler = Callable[[AdminCall], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class AdminRoute:
     """`path` may leave open one part, `{}`, and at its end all the rest, `{...}`. `handler` is module:function."""
 
     method: str
@@ -41,67 +41,67 @@ class Route:
 
 
 ROUTES: Final = (
-    Route("GET", "/", "assets:shell", Who.ANYBODY),
-    Route("GET", "/admin", "assets:plain", Who.ANYBODY),
-    Route("GET", "/admin/assets/{...}", "assets:asset", Who.ANYBODY),
-    Route("GET", "/health", "status:health", Who.HEALTH),
-    Route("GET", "/v1/health", "status:health", Who.HEALTH),
-    Route("GET", "/metrics", "observe:metrics", Who.AT_HOME),
-    Route("GET", "/admin/status", "status:show", Who.AT_HOME),
-    Route("POST", "/admin/reload", "status:reload_now", Who.AT_HOME),
-    Route("GET", "/admin/events", "events:serve"),
-    Route("GET", "/admin/usage", "observe:usage"),
+    AdminRoute("GET", "/", "assets:shell", Who.ANYBODY),
+    AdminRoute("GET", "/admin", "assets:plain", Who.ANYBODY),
+    AdminRoute("GET", "/admin/assets/{...}", "assets:asset", Who.ANYBODY),
+    AdminRoute("GET", "/health", "status:health", Who.HEALTH),
+    AdminRoute("GET", "/v1/health", "status:health", Who.HEALTH),
+    AdminRoute("GET", "/metrics", "observe:metrics", Who.AT_HOME),
+    AdminRoute("GET", "/admin/status", "status:show", Who.AT_HOME),
+    AdminRoute("POST", "/admin/reload", "status:reload_now", Who.AT_HOME),
+    AdminRoute("GET", "/admin/events", "events:serve"),
+    AdminRoute("GET", "/admin/usage", "observe:usage"),
     # Signing in
-    Route("GET", "/admin/login", "login:one_time", Who.ANYBODY),
-    Route("GET", "/admin/session", "login:show", Who.ANYBODY),
-    Route("POST", "/admin/session", "login:open_session", Who.ANYBODY),
-    Route("DELETE", "/admin/session", "login:close_own", Who.ANYBODY),
-    Route("GET", "/admin/sessions", "login:list_sessions"),
-    Route("DELETE", "/admin/sessions/{}", "login:revoke"),
-    Route("POST", "/admin/ui", "login:new_address"),
+    AdminRoute("GET", "/admin/login", "login:one_time", Who.ANYBODY),
+    AdminRoute("GET", "/admin/session", "login:show", Who.ANYBODY),
+    AdminRoute("POST", "/admin/session", "login:open_session", Who.ANYBODY),
+    AdminRoute("DELETE", "/admin/session", "login:close_own", Who.ANYBODY),
+    AdminRoute("GET", "/admin/sessions", "login:list_sessions"),
+    AdminRoute("DELETE", "/admin/sessions/{}", "login:revoke"),
+    AdminRoute("POST", "/admin/ui", "login:new_address"),
     # Requests
-    Route("GET", "/admin/requests", "requests:list_requests"),
-    Route("GET", "/admin/requests/{}", "requests:show"),
-    Route("POST", "/admin/requests/{}/cancel", "requests:cancel"),
-    Route("GET", "/admin/conversations/{}", "requests:conversation"),
+    AdminRoute("GET", "/admin/requests", "requests:list_requests"),
+    AdminRoute("GET", "/admin/requests/{}", "requests:show"),
+    AdminRoute("POST", "/admin/requests/{}/cancel", "requests:cancel"),
+    AdminRoute("GET", "/admin/conversations/{}", "requests:conversation"),
     # Models
-    Route("GET", "/admin/models", "models:list_models"),
-    Route("GET", "/admin/explain", "models:explain"),
-    Route("GET", "/admin/connect", "models:list_clients"),
-    Route("GET", "/admin/connect/{}", "models:connect"),
-    Route("DELETE", "/admin/lessons/{}", "lessons:forget"),
+    AdminRoute("GET", "/admin/models", "models:list_models"),
+    AdminRoute("GET", "/admin/explain", "models:explain"),
+    AdminRoute("GET", "/admin/connect", "models:list_clients"),
+    AdminRoute("GET", "/admin/connect/{}", "models:connect"),
+    AdminRoute("DELETE", "/admin/lessons/{}", "lessons:forget"),
     # Configuration
-    Route("GET", "/admin/config", "configuration:list_files"),
-    Route("POST", "/admin/config/check", "configuration:check"),
-    Route("POST", "/admin/config/undo", "configuration:undo"),
-    Route("GET", "/admin/config/schemas/{}", "configuration:schema"),
-    Route("GET", "/admin/config/files/{...}", "configuration:show"),
-    Route("PUT", "/admin/config/files/{...}", "configuration:save"),
-    Route("DELETE", "/admin/config/files/{...}", "configuration:delete"),
+    AdminRoute("GET", "/admin/config", "configuration:list_files"),
+    AdminRoute("POST", "/admin/config/check", "configuration:check"),
+    AdminRoute("POST", "/admin/config/undo", "configuration:undo"),
+    AdminRoute("GET", "/admin/config/schemas/{}", "configuration:schema"),
+    AdminRoute("GET", "/admin/config/files/{...}", "configuration:show"),
+    AdminRoute("PUT", "/admin/config/files/{...}", "configuration:save"),
+    AdminRoute("DELETE", "/admin/config/files/{...}", "configuration:delete"),
     # Keys
-    Route("GET", "/admin/groups", "keys:list_groups"),
-    Route("POST", "/admin/keys", "keys:make"),
-    Route("DELETE", "/admin/keys/{}", "keys:revoke"),
+    AdminRoute("GET", "/admin/groups", "keys:list_groups"),
+    AdminRoute("POST", "/admin/keys", "keys:make"),
+    AdminRoute("DELETE", "/admin/keys/{}", "keys:revoke"),
     # Tools and MCP servers
-    Route("GET", "/admin/tools", "tools:list_tools"),
-    Route("POST", "/admin/tools/{}/call", "tools:try_one"),
-    Route("POST", "/admin/mcp/{}/restart", "mcp:restart"),
-    Route("POST", "/admin/mcp/{}/login", "mcp_sign_in:begin"),
-    Route("GET", "/admin/mcp/{}/login", "mcp_sign_in:show"),
-    Route("DELETE", "/admin/mcp/{}/login", "mcp_sign_in:give_up"),
-    Route("POST", "/admin/mcp/{}/login/finish", "mcp_sign_in:finish"),
-    Route("POST", "/admin/mcp/{}/logout", "mcp_sign_in:sign_out"),
-    Route("GET", CALLBACK, "mcp_sign_in:callback", Who.CALLBACK),
+    AdminRoute("GET", "/admin/tools", "tools:list_tools"),
+    AdminRoute("POST", "/admin/tools/{}/call", "tools:try_one"),
+    AdminRoute("POST", "/admin/mcp/{}/restart", "mcp:restart"),
+    AdminRoute("POST", "/admin/mcp/{}/login", "mcp_sign_in:begin"),
+    AdminRoute("GET", "/admin/mcp/{}/login", "mcp_sign_in:show"),
+    AdminRoute("DELETE", "/admin/mcp/{}/login", "mcp_sign_in:give_up"),
+    AdminRoute("POST", "/admin/mcp/{}/login/finish", "mcp_sign_in:finish"),
+    AdminRoute("POST", "/admin/mcp/{}/logout", "mcp_sign_in:sign_out"),
+    AdminRoute("GET", CALLBACK, "mcp_sign_in:callback", Who.CALLBACK),
 )
 
 
 class _Table:
     """ROUTES, compiled."""
 
-    def __init__(self, routes: tuple[Route, ...]) -> None:
-        self._fixed: dict[str, dict[str, Route]] = {}
-        self._open: list[tuple[re.Pattern[str], dict[str, Route]]] = []
-        patterns: dict[str, dict[str, Route]] = {}
+    def __init__(self, routes: tuple[AdminRoute, ...]) -> None:
+        self._fixed: dict[str, dict[str, AdminRoute]] = {}
+        self._open: list[tuple[re.Pattern[str], dict[str, AdminRoute]]] = []
+        patterns: dict[str, dict[str, AdminRoute]] = {}
         for route in routes:
             methods = self._fixed if "{" not in route.path else patterns
             methods.setdefault(route.path, {})[route.method] = route
@@ -109,7 +109,7 @@ class _Table:
             expression = re.escape(path).replace(r"\{\.\.\.\}", "(.+)").replace(r"\{\}", "([^/]+)")
             self._open.append((re.compile(expression), by_method))
 
-    def find(self, method: str, path: str) -> tuple[Route, tuple[str, ...]]:
+    def find(self, method: str, path: str) -> tuple[AdminRoute, tuple[str, ...]]:
         """The route and the open parts of `path`. Raises NotFound, or BadRequest for a method it does not have."""
         names: tuple[str, ...] = ()
         methods = self._fixed.get(path)
@@ -137,7 +137,7 @@ def owns(path: str) -> bool:
 
 
 async def serve(
-    state: State, request: BaseRequest, reply: Reply, path: str, query: str, *, local: bool
+    state: ProxyState, request: BaseRequest, reply: Reply, path: str, query: str, *, local: bool
 ) -> tuple[Caller, str] | None:
     """Answer a request whose path is ours, or raise ProxyError.
 
@@ -152,18 +152,18 @@ async def serve(
     await admit(call, route.who)
     result = await handler_of(route)(call)
     if result is not None:
-        await _send(reply, result if isinstance(result, Answer) else Answer(result))
+        await _send(reply, result if isinstance(result, AdminAnswer) else AdminAnswer(result))
     return None
 
 
-def handler_of(route: Route) -> Handler:
+def handler_of(route: AdminRoute) -> Handler:
     """The function a route names."""
     module, _, name = route.handler.partition(":")
     found: Handler = getattr(importlib.import_module(f"openai_proxy.admin.{module}"), name)
     return found
 
 
-async def _send(reply: Reply, answer: Answer) -> None:
+async def _send(reply: Reply, answer: AdminAnswer) -> None:
     fields = (("X-Content-Type-Options", "nosniff"), *answer.fields)
     if isinstance(answer.body, bytes):
         await reply.send_as_is(answer.status, answer.body, answer.content_type, *fields)

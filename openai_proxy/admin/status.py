@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from openai_proxy.admin.access import session_of
-from openai_proxy.admin.call import AdminCall, Answer
+from openai_proxy.admin.call import AdminAnswer, AdminCall
 from openai_proxy.runtime.reload import reload
-from openai_proxy.runtime.state import State
+from openai_proxy.runtime.state import ProxyState
 from openai_proxy.version import __version__
 
 
@@ -22,7 +22,7 @@ def problem_object(problem: Any) -> dict[str, Any]:
     return {"file": problem.file, "line": problem.line, "column": problem.column, "message": problem.message}
 
 
-def _connection(state: State, name: str, api_type: str, base: str, keys: int) -> dict[str, Any]:
+def _connection(state: ProxyState, name: str, api_type: str, base: str, keys: int) -> dict[str, Any]:
     """One connection of the status: `resting` while none of its keys may be used, or a model of it is left alone.
 
     `learnt` is what its models, and under "" its server, are known to refuse.
@@ -43,7 +43,7 @@ def _connection(state: State, name: str, api_type: str, base: str, keys: int) ->
     }
 
 
-def status_of(state: State) -> dict[str, Any]:
+def status_of(state: ProxyState) -> dict[str, Any]:
     """What `GET /admin/status` answers (contract §3)."""
     generation = state.generation
     config = generation.config
@@ -86,13 +86,13 @@ async def show(call: AdminCall) -> dict[str, Any]:
     return status_of(call.state)
 
 
-async def reload_now(call: AdminCall) -> Answer:
+async def reload_now(call: AdminCall) -> AdminAnswer:
     """`POST /admin/reload`."""
     result = await reload(call.state)
-    return Answer(result, 422 if result.get("problems") else 200)
+    return AdminAnswer(result, 422 if result.get("problems") else 200)
 
 
-async def health(call: AdminCall) -> Answer:
+async def health(call: AdminCall) -> AdminAnswer:
     """`GET /health`; the texts of problems are for admins."""
     state = call.state
     generation = state.generation
@@ -105,4 +105,4 @@ async def health(call: AdminCall) -> Answer:
         "config": {"generation": generation.number, "loaded_at": iso(generation.loaded_at), "problems": problems},
         "degraded": state.degraded(),
     }
-    return Answer(body, 503 if state.draining else 200)
+    return AdminAnswer(body, 503 if state.draining else 200)

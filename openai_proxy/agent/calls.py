@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from openai_proxy.agent.deadline import Deadline
 from openai_proxy.agent.fingerprint import canonical
-from openai_proxy.agent.plan import Owner, Plan
+from openai_proxy.agent.plan import Plan, ToolOwner
 from openai_proxy.agent.status import StatusFeed
-from openai_proxy.agent.turn import CallRecord, Toolbox, Turn
+from openai_proxy.agent.turn import CallRecord, Turn, TurnToolbox
 from openai_proxy.dialects.chat.deltas import is_object
 from openai_proxy.tasks import spawn
 from openai_proxy.tools.base import CallContext, ToolResult
@@ -39,7 +39,7 @@ class _Running:
     task: asyncio.Task[ToolResult]
 
 
-class Calls:
+class ToolCalls:
     """The calls of ours in one turn, over all its rounds."""
 
     def __init__(self, turn: Turn, plan: Plan, feed: StatusFeed, deadline: Deadline) -> None:
@@ -63,7 +63,7 @@ class Calls:
         self._running.append(running)
 
     @property
-    def _toolbox(self) -> Toolbox:
+    def _toolbox(self) -> TurnToolbox:
         assert self._plan.toolbox is not None
         return self._plan.toolbox
 
@@ -98,7 +98,7 @@ class Calls:
         started = self._turn.clock()
         if fault is not None:
             result = ToolResult(fault, is_error=True)
-        elif self._plan.owner(name) is not Owner.OURS:
+        elif self._plan.owner(name) is not ToolOwner.OURS:
             result = await _caught(self._toolbox.run(name, arguments), name)  # says so, and names the nearest
         else:
             async with self._slots:

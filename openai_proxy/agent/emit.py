@@ -16,7 +16,7 @@ _PRIVATE: Final = frozenset(
 )  # of the provider's envelope: ours instead, or per round, or padding of bytes that are no longer there
 
 
-class Output:
+class TurnOutput:
     """Builds the chunks of one answer and hands each to `put`."""
 
     def __init__(

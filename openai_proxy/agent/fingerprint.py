@@ -82,7 +82,7 @@ def _media(part: Any) -> str:
         return ""
 
 
-class Conversation:
+class ConversationFingerprint:
     """The fingerprint of the messages added so far; system messages do not count."""
 
     def __init__(self) -> None:

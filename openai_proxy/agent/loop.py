@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from openai_proxy.agent import mixed
 from openai_proxy.agent.asking import Asking, Chunks, outcome
-from openai_proxy.agent.calls import Calls, end_soon, sendable
+from openai_proxy.agent.calls import ToolCalls, end_soon, sendable
 from openai_proxy.agent.deadline import Deadline
-from openai_proxy.agent.emit import Output
-from openai_proxy.agent.fingerprint import Conversation
+from openai_proxy.agent.emit import TurnOutput
+from openai_proxy.agent.fingerprint import ConversationFingerprint
 from openai_proxy.agent.plan import Plan, check_request, is_structured, loops
 from openai_proxy.agent.rounds import CUT_OFF, Round
 from openai_proxy.agent.status import StatusFeed
@@ -58,7 +58,7 @@ class Loop:
         self._hidden: list[dict[str, Any]] = []  # finished rounds of this turn
         self._rounds = 0  # how many those are
         self._usage: dict[str, Any] | None = None
-        self._calls: Calls | None = None
+        self._calls: ToolCalls | None = None
         self._last = False  # the round that is being asked for must be the answer
         self._speech = turn.settings.speech and not is_structured(turn.body)
 
@@ -79,7 +79,7 @@ class Loop:
         self._last = self._deadline.near
         return await self._asking.open(self.plan.request(self._messages, first=True, last=self._last))
 
-    def apologise(self, out: Output) -> None:
+    def apologise(self, out: TurnOutput) -> None:
         """End a turn in which nothing has been said with a sentence of our own: its time is over."""
         out.delta({"content": self._sentences.too_long})
         out.finish("stop")
@@ -97,14 +97,14 @@ class Loop:
         self._asking.close()
 
     async def run(
-        self, out: Output, *, status: str, opening: Callable[[], Coroutine[Any, Any, Chunks]] | None = None
+        self, out: TurnOutput, *, status: str, opening: Callable[[], Coroutine[Any, Any, Chunks]] | None = None
     ) -> Flush:
         """The turn from the first answer's head to its end. `status`: chunk, reasoning or off.
 
         `opening` waits for that head, where it is still to come.
         """
         feed = StatusFeed(status, out, self._turn.clock)
-        calls = self._calls = Calls(self._turn, self.plan, feed, self._deadline)
+        calls = self._calls = ToolCalls(self._turn, self.plan, feed, self._deadline)
         settings = self._turn.settings
         chunks: Chunks = []
         try:
@@ -156,7 +156,7 @@ class Loop:
             await calls.close()
 
     async def _read(
-        self, round_: Round, chunks: list[dict[str, Any]], calls: Calls, out: Output, feed: StatusFeed
+        self, round_: Round, chunks: list[dict[str, Any]], calls: ToolCalls, out: TurnOutput, feed: StatusFeed
     ) -> Flush:
         """Read one answer to its end, `chunks` first; our calls begin as each is complete."""
         clock, heartbeat, asking = self._turn.clock, self._turn.settings.heartbeat, self._asking
@@ -189,7 +189,7 @@ class Loop:
         round_.end()
         asking.let_go()
 
-    async def _await_tools(self, calls: Calls, out: Output, feed: StatusFeed) -> Flush:
+    async def _await_tools(self, calls: ToolCalls, out: TurnOutput, feed: StatusFeed) -> Flush:
         """Wait for our calls of this round, with status and heartbeats."""
         if calls.pending:
             self._turn.observer.state("tools")
@@ -199,7 +199,7 @@ class Loop:
         feed.flush()
 
     async def _watched(
-        self, reading: Coroutine[Any, Any, Chunks], out: Output, feed: StatusFeed
+        self, reading: Coroutine[Any, Any, Chunks], out: TurnOutput, feed: StatusFeed
     ) -> AsyncGenerator[Chunks, None]:
         """Wait for `reading` with status and heartbeats; its result is the last thing yielded."""
         task = spawn(outcome(reading), name="await the provider")
@@ -215,7 +215,7 @@ class Loop:
             raise result
         yield result
 
-    async def _wait(self, out: Output, feed: StatusFeed) -> Flush:
+    async def _wait(self, out: TurnOutput, feed: StatusFeed) -> Flush:
         """Wait until something happens, or it is time for a heartbeat."""
         try:
             async with asyncio.timeout(min(self._until_heartbeat(out), max(0.0, self._deadline.left()))):
@@ -227,10 +227,10 @@ class Loop:
         feed.flush()
         yield
 
-    def _until_heartbeat(self, out: Output) -> float:
+    def _until_heartbeat(self, out: TurnOutput) -> float:
         return max(0.0, out.sent_at + self._turn.settings.heartbeat - self._turn.clock())
 
-    def _settled(self, round_: Round, calls: Calls) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def _settled(self, round_: Round, calls: ToolCalls) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The true assistant message to be sent back, and the results of our calls in it."""
         message = {name: value for name, value in round_.turn().items() if name not in _OUTPUT_ONLY}
         theirs = {call["id"] for call in round_.clients_calls()}
@@ -240,7 +240,7 @@ class Loop:
             message["tool_calls"] = [sendable(call) for call in entries]
         return message, results
 
-    def _deliver(self, round_: Round, calls: Calls, out: Output) -> None:
+    def _deliver(self, round_: Round, calls: ToolCalls, out: TurnOutput) -> None:
         """The end of the turn: the client's calls, the finish, the usage."""
         for index in round_.choices():
             theirs = round_.clients_calls(index)
@@ -266,12 +266,12 @@ class Loop:
         if self.plan.wants_usage and self._usage is not None:
             out.usage(self._usage)
 
-    def _keep(self, round_: Round, calls: Calls, theirs: list[dict[str, Any]], out: Output) -> None:
+    def _keep(self, round_: Round, calls: ToolCalls, theirs: list[dict[str, Any]], out: TurnOutput) -> None:
         """Keep what the client does not see of this turn for its next request."""
         store, caller = self._turn.turns, self._scope
         if store is None or not (self._hidden or calls.started):
             return
-        seen = Conversation()
+        seen = ConversationFingerprint()
         for message in self._given:
             seen.add(message)
         if theirs:

@@ -32,7 +32,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from openai_proxy.agent.fingerprint import Conversation, key, named_calls, text
+from openai_proxy.agent.fingerprint import ConversationFingerprint, key, named_calls, text
 from openai_proxy.agent.store import Hidden, TurnStore
 
 UNANSWERED: Final = "(The client gave no result for this call.)"
@@ -46,7 +46,7 @@ Message = dict[str, Any]
 def keep_calls(
     store: TurnStore,
     caller: str,
-    seen: Conversation,
+    seen: ConversationFingerprint,
     *,
     before: list[Message],
     turn: Message,
@@ -63,7 +63,7 @@ def keep_calls(
 
 
 def keep_answer(
-    store: TurnStore, caller: str, seen: Conversation, *, before: list[Message], turn: Message, visible: str
+    store: TurnStore, caller: str, seen: ConversationFingerprint, *, before: list[Message], turn: Message, visible: str
 ) -> None:
     """Rule K4: remember the hidden rounds before a final answer of which the client saw `visible`."""
     said = text(visible)
@@ -77,7 +77,7 @@ def restore(store: TurnStore, caller: str, messages: Sequence[Any], *, remember:
     if not len(store) or not any(_may_hide(message, remember) for message in messages):
         return list(messages)
     out: list[Any] = []
-    seen = Conversation()
+    seen = ConversationFingerprint()
     at = 0
     while at < len(messages):
         message = messages[at]
@@ -106,13 +106,13 @@ def _may_hide(message: Any, remember: bool) -> bool:
     return remember or bool(message.get("tool_calls"))
 
 
-def _find_answer(store: TurnStore, caller: str, seen: Conversation, message: Message) -> Hidden | None:
+def _find_answer(store: TurnStore, caller: str, seen: ConversationFingerprint, message: Message) -> Hidden | None:
     said = text(message.get("content"))
     found = store.find(key(caller, "answer", seen.question, said)) if said else []
     return next((h for h in found if h.conversation == seen.whole), found[0] if found else None)
 
 
-def _find_calls(store: TurnStore, caller: str, seen: Conversation, message: Message) -> Hidden | None:
+def _find_calls(store: TurnStore, caller: str, seen: ConversationFingerprint, message: Message) -> Hidden | None:
     conversation = seen.whole
     for call_id, name, arguments in named_calls(message):
         known = [h for h in store.find(key(caller, "id", call_id)) if h.calls.get(call_id) == (name, arguments)]

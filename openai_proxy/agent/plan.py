@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
-from openai_proxy.agent.turn import Toolbox, Turn
+from openai_proxy.agent.turn import Turn, TurnToolbox
 from openai_proxy.errors import BadRequest
 
 PROBE_TOKENS: Final = 16
 """A request for so few tokens is a client's probe (Home Assistant's llama.cpp integration asks for 3 at set-up)."""
 
 
-class Owner(Enum):
+class ToolOwner(Enum):
     """Who runs a call."""
 
     OURS = "ours"
@@ -43,10 +43,10 @@ class Plan:
         self.choices = choices(body)
         self.toolbox = self._usable(turn, messages)
         self._tools = self._merged()
-        theirs = any(self.owner(name) is Owner.CLIENT for name in self._client_names)
+        theirs = any(self.owner(name) is ToolOwner.CLIENT for name in self._client_names)
         self._must_call_theirs = theirs and body.get("tool_choice") == "required"
 
-    def _usable(self, turn: Turn, messages: Sequence[Any]) -> Toolbox | None:
+    def _usable(self, turn: Turn, messages: Sequence[Any]) -> TurnToolbox | None:
         box, body = turn.toolbox, turn.body
         if box is None or not loops(body) or turn.settings.max_tool_rounds < 1:
             return None
@@ -62,15 +62,15 @@ class Plan:
         ours = [d for d in self.toolbox.definitions() if _name(d) not in self._client_names]
         return ours + self._client_tools
 
-    def owner(self, name: str) -> Owner:
+    def owner(self, name: str) -> ToolOwner:
         """Whose tool `name` is: by table, never by its form."""
         if self.toolbox is None:
-            return Owner.CLIENT
+            return ToolOwner.CLIENT
         if self._offered_only:
-            return Owner.OURS if name in self._client_names and self.toolbox.get(name) else Owner.CLIENT
+            return ToolOwner.OURS if name in self._client_names and self.toolbox.get(name) else ToolOwner.CLIENT
         if name in self._client_names:
-            return Owner.CLIENT
-        return Owner.OURS if self.toolbox.get(name) is not None else Owner.NOBODY
+            return ToolOwner.CLIENT
+        return ToolOwner.OURS if self.toolbox.get(name) is not None else ToolOwner.NOBODY
 
     def request(self, messages: Sequence[Any], *, first: bool, last: bool) -> dict[str, Any]:
         """The body of one round."""
@@ -86,7 +86,7 @@ class Plan:
             return body
         if self._must_call_theirs:  # it stays demanded when tools of ours have run: the client has no use for words
             if last:
-                body["tools"] = [t for t in self._tools if self.owner(_name(t)) is Owner.CLIENT]
+                body["tools"] = [t for t in self._tools if self.owner(_name(t)) is ToolOwner.CLIENT]
         elif last:
             body["tool_choice"] = "none"
         elif not first and "tool_choice" in body:
@@ -94,7 +94,7 @@ class Plan:
         return body
 
 
-def offers_ours(body: dict[str, Any], toolbox: Toolbox) -> bool:
+def offers_ours(body: dict[str, Any], toolbox: TurnToolbox) -> bool:
     """True if a plain request offers a tool we have a handler for: only then does `execute_tools` concern it."""
     tools = body.get("tools")
     offered = [t for t in tools if isinstance(t, dict)] if isinstance(tools, list) else []

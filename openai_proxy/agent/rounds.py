@@ -7,8 +7,8 @@ could already be parsed is no sign, since some translators send "{}" before the 
 
 from typing import TYPE_CHECKING, Any, Final
 
-from openai_proxy.agent.emit import Output
-from openai_proxy.agent.plan import Owner, Plan
+from openai_proxy.agent.emit import TurnOutput
+from openai_proxy.agent.plan import Plan, ToolOwner
 from openai_proxy.dialects.chat.content import text_of
 from openai_proxy.dialects.chat.errors import error_of
 from openai_proxy.dialects.chat.fold import REASONING, MessageFold
@@ -33,7 +33,7 @@ class Round:
     """Reads the chunks of one answer."""
 
     def __init__(
-        self, plan: Plan, out: Output, *, strip_reasoning: bool, speech: bool = False, thinks: bool = False
+        self, plan: Plan, out: TurnOutput, *, strip_reasoning: bool, speech: bool = False, thinks: bool = False
     ) -> None:
         """`speech`: only what can be spoken goes out; `thinks`: the answer begins with thoughts (`Thinkers`)."""
         self._plan = plan
@@ -154,7 +154,7 @@ class Round:
         return [call for call in calls.calls() if self._is_clients(call)] if calls is not None else []
 
     def _is_clients(self, call: dict[str, Any]) -> bool:
-        return "function" not in call or self._plan.owner(call["function"]["name"]) is Owner.CLIENT
+        return "function" not in call or self._plan.owner(call["function"]["name"]) is ToolOwner.CLIENT
 
     def _visible(self, index: int, delta: dict[str, Any]) -> dict[str, Any]:
         visible: dict[str, Any] = {}

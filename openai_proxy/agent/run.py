@@ -21,7 +21,7 @@ from typing import Any
 
 from openai_proxy.agent.asking import Chunks, opened, outcome, raised
 from openai_proxy.agent.calls import end_soon
-from openai_proxy.agent.emit import CompletionSink, Output
+from openai_proxy.agent.emit import CompletionSink, TurnOutput
 from openai_proxy.agent.loop import Loop
 from openai_proxy.agent.refusal import NO_RETRY, UpstreamRefused
 from openai_proxy.agent.turn import Turn
@@ -34,7 +34,7 @@ from openai_proxy.tasks import spawn
 log = logging.getLogger(__name__)
 
 
-class Answer:
+class TurnAnswer:
     """A turn whose first answer has begun. Drive exactly one of `stream` and `completion`, or `close` it."""
 
     def __init__(
@@ -70,7 +70,7 @@ class Answer:
     async def chunks(self) -> AsyncGenerator[list[Chunk], None]:
         """The same as chunks (see dialects.base); one with `error` is the last."""
         made: list[Chunk] = []
-        out = Output(made.append, id=self.id, model=self._turn.model, clock=self._turn.clock)
+        out = TurnOutput(made.append, id=self.id, model=self._turn.model, clock=self._turn.clock)
         payload: dict[str, Any] | None = None
         async with aclosing(
             self._loop.run(out, status=self._turn.settings.tool_status, opening=self._opening)
@@ -102,7 +102,7 @@ class Answer:
     async def completion(self) -> dict[str, Any]:
         """The whole answer as one `chat.completion`. Cancelling it ends everything within 0.2 s."""
         sink = CompletionSink()
-        out = Output(sink.put, id=self.id, model=self._turn.model, clock=self._turn.clock)
+        out = TurnOutput(sink.put, id=self.id, model=self._turn.model, clock=self._turn.clock)
         try:
             async with aclosing(self._loop.run(out, status="off", opening=self._opening)) as steps:
                 async for _ in steps:
@@ -110,7 +110,7 @@ class Answer:
         except DeadlineExceeded as error:
             self.error = error
             sink = CompletionSink()  # what had come was no whole answer
-            self._loop.apologise(Output(sink.put, id=self.id, model=self._turn.model, clock=self._turn.clock))
+            self._loop.apologise(TurnOutput(sink.put, id=self.id, model=self._turn.model, clock=self._turn.clock))
         except ProxyError as error:
             self.error = error
             if self.acted:
@@ -128,7 +128,7 @@ class Answer:
         self._loop.abandon()
 
 
-async def start(turn: Turn) -> Answer:
+async def start(turn: Turn) -> TurnAnswer:
     """Ask the model for the first time and return once it has answered 2xx.
 
     Raises ProxyError where no answer came and UpstreamRefused where it is an error. Nothing of ours has run by then.
@@ -142,25 +142,25 @@ async def start(turn: Turn) -> Answer:
         response = await loop.open()
     except DeadlineExceeded as late:
         loop.abandon()
-        return Answer(turn, loop, (), partial(raised, late))
+        return TurnAnswer(turn, loop, (), partial(raised, late))
     except BaseException:
         loop.abandon()
         raise
-    return Answer(turn, loop, response.headers)
+    return TurnAnswer(turn, loop, response.headers)
 
 
-async def _start_or_wait(turn: Turn, loop: Loop, waking: asyncio.Event) -> Answer:
+async def _start_or_wait(turn: Turn, loop: Loop, waking: asyncio.Event) -> TurnAnswer:
     """The answer, begun or (once `waking` is set) still to begin."""
     opening = spawn(outcome(loop.open()), name="ask the provider")
     news = spawn(waking.wait(), name="wait for news of the provider")
     try:
         await asyncio.wait({opening, news}, return_when=asyncio.FIRST_COMPLETED)
         if not opening.done():
-            return Answer(turn, loop, (), partial(opened, opening))
+            return TurnAnswer(turn, loop, (), partial(opened, opening))
         result = opening.result()
         if isinstance(result, Exception):
             raise result
-        return Answer(turn, loop, result.headers)
+        return TurnAnswer(turn, loop, result.headers)
     except BaseException:
         await end_soon({opening})
         raise

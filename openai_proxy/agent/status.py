@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from openai_proxy.agent.emit import Output
+from openai_proxy.agent.emit import TurnOutput
 from openai_proxy.secrets import vault
 
 PROGRESS_INTERVAL: Final = 1.0  # seconds between two reports of one call
@@ -20,7 +20,7 @@ _MAX_MESSAGE: Final = 300  # characters of a tool's own words
 class StatusFeed:
     """Collects status between two chances to send, and wakes whoever waits for them."""
 
-    def __init__(self, style: str, out: Output, clock: Callable[[], float]) -> None:
+    def __init__(self, style: str, out: TurnOutput, clock: Callable[[], float]) -> None:
         self._style = style
         self._out = out
         self._clock = clock

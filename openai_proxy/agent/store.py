@@ -38,7 +38,7 @@ class Hidden:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _PendingEntry:
     data: bytes  # JSON: exact to count, and nobody can change it
     keys: tuple[str, ...]
     born: float
@@ -62,7 +62,7 @@ class TurnStore:
         self._max_bytes = max_bytes
         self._ttl = ttl
         self._clock = clock
-        self._entries: OrderedDict[int, _Entry] = OrderedDict()  # oldest first
+        self._entries: OrderedDict[int, _PendingEntry] = OrderedDict()  # oldest first
         self._keys: dict[str, list[int]] = {}
         self._next = 0
         self._bytes = 0
@@ -87,7 +87,7 @@ class TurnStore:
                 "conversation": hidden.conversation,
             }
         )
-        self._insert(_Entry(data, tuple(dict.fromkeys(keys)), self._clock()))
+        self._insert(_PendingEntry(data, tuple(dict.fromkeys(keys)), self._clock()))
 
     def find(self, key: str) -> list[Hidden]:
         """What is kept under `key`, newest first."""
@@ -113,7 +113,9 @@ class TurnStore:
         try:
             passed = max(0.0, time.time() - float(state["saved_at"]))
             entries = [
-                _Entry(orjson.dumps(e["hidden"]), tuple(map(str, e["keys"])), self._clock() - float(e["age"]) - passed)
+                _PendingEntry(
+                    orjson.dumps(e["hidden"]), tuple(map(str, e["keys"])), self._clock() - float(e["age"]) - passed
+                )
                 for e in state["entries"]
                 if e["hidden"].keys() == {"before", "turn", "results", "calls", "question", "conversation"}
             ]
@@ -125,7 +127,7 @@ class TurnStore:
         self._expire()
         return len(self._entries)
 
-    def _insert(self, entry: _Entry) -> None:
+    def _insert(self, entry: _PendingEntry) -> None:
         if len(entry.data) > self._max_bytes or not entry.keys:
             return
         number = self._next

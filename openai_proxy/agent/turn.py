@@ -20,7 +20,7 @@ the provider's own. Cancelling it must let go of the connection.
 """
 
 
-class Toolbox(Protocol):
+class TurnToolbox(Protocol):
     """The tools of one request (tools/toolbox.py)."""
 
     def definitions(self) -> list[dict[str, Any]]:
@@ -107,7 +107,7 @@ class Turn:
     body: dict[str, Any]
     model: str
     ask: Ask
-    toolbox: Toolbox | None = None
+    toolbox: TurnToolbox | None = None
     settings: LoopSettings = field(default_factory=LoopSettings)
     caller: str = ""  # Caller.identity
     request_id: str = ""

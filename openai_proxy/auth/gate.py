@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from openai_proxy.auth.cors import OriginRule, is_own_page
 from openai_proxy.auth.credentials import bearer, other_key, sent_key
-from openai_proxy.auth.keys import KeyRing
+from openai_proxy.auth.keys import ClientKeys
 from openai_proxy.auth.peers import (
     host_name,
     host_rule,
@@ -48,7 +48,7 @@ class Gate:
     """The rules of one configuration, compiled."""
 
     def __init__(self, config: ProxyConfig, validator: Validator | None = None) -> None:
-        self.keys = KeyRing({n: g.api_keys for n, g in config.groups.items()}, config.admin_api_keys)
+        self.keys = ClientKeys({n: g.api_keys for n, g in config.groups.items()}, config.admin_api_keys)
         self.keys_required = (
             bool(self.keys) or config.require_api_key or config.check_api_key is not None or validator is not None
         )

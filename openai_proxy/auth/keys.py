@@ -26,7 +26,7 @@ def digest_of(configured: str) -> bytes:
     return sha256(configured.encode()).digest()
 
 
-class KeyRing:
+class ClientKeys:
     """Every client key of one configuration. The dictionary look-up leaks no timing about the key's text."""
 
     def __init__(self, groups: Mapping[str, Iterable[str]], admin_keys: Iterable[str]) -> None:

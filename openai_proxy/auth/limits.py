@@ -52,7 +52,7 @@ class Window:
         return self.begun + self.length - now
 
 
-class Account:
+class LimitAccount:
     """What one key has used. It is its own permit: letting in and releasing need no object more.
 
     `open` are the requests whose tokens are not known yet: those that run, and those just ended.
@@ -110,10 +110,10 @@ class Book:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._accounts: dict[bytes | str, Account] = {}
+        self._accounts: dict[bytes | str, LimitAccount] = {}
         self._dirty = False
 
-    def enter(self, caller: Caller, allowance: Allowance) -> Account:
+    def enter(self, caller: Caller, allowance: Allowance) -> LimitAccount:
         """Count a request of `caller` and let it in. Raises RateLimited."""
         account = self.account(caller)
         now = self._clock()
@@ -144,12 +144,12 @@ class Book:
             window.count += tokens
         self._dirty = True
 
-    def account(self, caller: Caller) -> Account:
+    def account(self, caller: Caller) -> LimitAccount:
         """The account of a caller's key."""
         name = caller.key_digest or caller.remote
         account = self._accounts.get(name)
         if account is None:
-            account = self._accounts[name] = Account()
+            account = self._accounts[name] = LimitAccount()
         return account
 
     # -- over a restart ---------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ class Book:
         try:
             saved = statefile.load(directory / FILE, VERSION, lambda document: {"accounts": document})
             for name, rows in saved.get("accounts", {}).items():
-                account = Account()
+                account = LimitAccount()
                 for window, (begun, count) in zip(account.windows, rows, strict=True):
                     window.begun, window.count = float(begun), int(count)
                 self._accounts[bytes.fromhex(name)] = account

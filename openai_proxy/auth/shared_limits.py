@@ -14,7 +14,7 @@ from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.storage import storage_from_string
 
-from openai_proxy.auth.limits import Account, Allowance, Book, exhausted
+from openai_proxy.auth.limits import Allowance, Book, LimitAccount, exhausted
 from openai_proxy.exchange import Caller
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class SharedBook:
         self._limiter = FixedWindowRateLimiter(self._storage)
         self._rests_until = 0.0
 
-    async def enter(self, caller: Caller, allowance: Allowance) -> Account:
+    async def enter(self, caller: Caller, allowance: Allowance) -> LimitAccount:
         """See `Book.enter`. Raises RateLimited."""
         account = self._book.enter(caller, allowance)
         try:

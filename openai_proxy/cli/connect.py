@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openai_proxy.admin.recipes import KEY_PLACE, NO_KEY, RECIPES, Place
+from openai_proxy.admin.recipes import KEY_PLACE, NO_KEY, RECIPES, RecipePlace
 from openai_proxy.cli.control import NotRunning, ask
 from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
 from openai_proxy.globs import is_glob
@@ -58,7 +58,7 @@ def command(
     return 0
 
 
-def _place(snapshot: "Snapshot", state: Path, url: str | None, key: str | None, model: str | None) -> Place:
+def _place(snapshot: "Snapshot", state: Path, url: str | None, key: str | None, model: str | None) -> RecipePlace:
     """This proxy: as the running daemon knows it, else as it is configured."""
     from openai_proxy import addresses
 
@@ -72,7 +72,7 @@ def _place(snapshot: "Snapshot", state: Path, url: str | None, key: str | None, 
     if model is not None and all(entry["id"] != model for entry in listed):
         click.echo(f"there is no model '{model}' in the list; `openai-proxy models` prints it", err=True)
     needed = _keys_required(snapshot)
-    return Place(
+    return RecipePlace(
         url=(url or urls[0]).rstrip("/").removesuffix("/v1"),
         key=key or (KEY_PLACE if needed else NO_KEY),
         key_hint=_hint(snapshot, key, needed),

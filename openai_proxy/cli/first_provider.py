@@ -15,7 +15,7 @@ OLLAMA: Final = "http://127.0.0.1:11434"
 
 
 @dataclass(frozen=True, slots=True)
-class Provider:
+class KnownProvider:
     """One choice. `variable` holds its key in `.env`; `connection` are its members in proxy.yaml."""
 
     name: str
@@ -27,21 +27,21 @@ class Provider:
 
 
 PROVIDERS: Final = (
-    Provider(
+    KnownProvider(
         "openrouter", "OpenRouter: most models there are, one key", "OPENROUTER_API_KEY", "https://openrouter.ai/keys",
         connection={"api_base": "https://openrouter.ai/api/v1"},
     ),
-    Provider("openai", "OpenAI", "OPENAI_API_KEY", "https://platform.openai.com/api-keys"),
-    Provider(
+    KnownProvider("openai", "OpenAI", "OPENAI_API_KEY", "https://platform.openai.com/api-keys"),
+    KnownProvider(
         "anthropic", "Anthropic", "ANTHROPIC_API_KEY", "https://console.anthropic.com/settings/keys",
         connection={"api_type": "anthropic"},
     ),
-    Provider(
+    KnownProvider(
         "gemini", "Google Gemini", "GEMINI_API_KEY", "https://aistudio.google.com/apikey",
         connection={"api_type": "google"},
     ),
-    Provider("ollama", "Ollama in this house", asks_url=OLLAMA, connection={"api_type": "ollama"}),
-    Provider(
+    KnownProvider("ollama", "Ollama in this house", asks_url=OLLAMA, connection={"api_type": "ollama"}),
+    KnownProvider(
         "local-server", "Another server that speaks OpenAI's API (llama.cpp, vLLM, LM Studio …)",
         "LOCAL_SERVER_API_KEY", asks_url="",
     ),
@@ -49,10 +49,10 @@ PROVIDERS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChosenProvider:
     """A provider, with its key or address."""
 
-    provider: Provider
+    provider: KnownProvider
     key: str | None
     members: dict[str, Any]
 
@@ -76,7 +76,7 @@ class Chosen:
             click.echo(f"openai-proxy: {error.problems[0]}", err=True)
 
 
-def choose() -> Chosen | None:
+def choose() -> ChosenProvider | None:
     """Ask until there is a provider that answers, or none is wanted."""
     click.echo("Which provider do you use?")
     for number, provider in enumerate(PROVIDERS, 1):
@@ -99,16 +99,16 @@ def choose() -> Chosen | None:
             return chosen if click.confirm("Keep it all the same?", default=False) else None
 
 
-def _with_key(provider: Provider) -> Chosen:
+def _with_key(provider: KnownProvider) -> ChosenProvider:
     assert provider.variable is not None
     known = os.environ.get(provider.variable, "").strip()
     if known and click.confirm(f"Use {provider.variable} of this shell?", default=True):
-        return Chosen(provider, known, provider.connection)
+        return ChosenProvider(provider, known, provider.connection)
     key = click.prompt(f"Key (make one at {provider.keys_at}; it is not shown)", hide_input=True)
-    return Chosen(provider, key.strip(), provider.connection)
+    return ChosenProvider(provider, key.strip(), provider.connection)
 
 
-def _with_url(provider: Provider) -> Chosen:
+def _with_url(provider: KnownProvider) -> ChosenProvider:
     url = click.prompt("Address", default=provider.asks_url or None).strip()
     url = url if "://" in url else f"http://{url}"
     key = ""
@@ -116,7 +116,7 @@ def _with_url(provider: Provider) -> Chosen:
         key = click.prompt(
             "Key (leave it empty if none is needed; it is not shown)", default="", hide_input=True
         ).strip()
-    return Chosen(provider, key or None, {**provider.connection, "api_base": url})
+    return ChosenProvider(provider, key or None, {**provider.connection, "api_base": url})
 
 
 def _likely() -> int:
@@ -127,7 +127,7 @@ def _likely() -> int:
     return 1
 
 
-def _found(provider: Provider) -> str:
+def _found(provider: KnownProvider) -> str:
     if provider.variable is not None:
         return f"  ({provider.variable} is set)" if os.environ.get(provider.variable, "").strip() else ""
     if provider.asks_url != OLLAMA:
@@ -139,7 +139,7 @@ def _found(provider: Provider) -> str:
         return ""
 
 
-async def _tried(chosen: Chosen) -> tuple[str | None, list[str]]:
+async def _tried(chosen: ChosenProvider) -> tuple[str | None, list[str]]:
     """What is wrong, in words, or the models it offers."""
     from openai_proxy.cli.probe import asked
     from openai_proxy.config.connection import ConnectionConfig

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from openai_proxy.cli.first_provider import Chosen
+    from openai_proxy.cli.first_provider import ChosenProvider
 
 STARTER = Path(__file__).parent.parent / "config" / "starter"
 SCHEMAS = Path(__file__).parent.parent / "config" / "schemas"
@@ -53,7 +53,7 @@ def run(directory: Path, env_file: Path, *, ask: bool) -> int:
             err=True,
         )
         return 1
-    chosen: Chosen | None = None
+    chosen: ChosenProvider | None = None
     if ask:
         from openai_proxy.cli.first_provider import choose
 

@@ -12,12 +12,12 @@ from openai_proxy.config.model_file import ModelConfig
 from openai_proxy.config.problems import Problem, did_you_mean
 from openai_proxy.config.proxy import ProxyConfig, RouteRule
 from openai_proxy.config.skills import SkillFile
-from openai_proxy.config.sources import Origin, Path
+from openai_proxy.config.sources import Path, SourceOrigin
 from openai_proxy.globs import is_glob
 
 
 def check_proxy(
-    proxy: ProxyConfig, origin: Origin, excused: Collection[Path], model_names: Collection[str] | None
+    proxy: ProxyConfig, origin: SourceOrigin, excused: Collection[Path], model_names: Collection[str] | None
 ) -> tuple[ProxyConfig, list[Problem]]:
     """`proxy` without what dangles, and the problems.
 
@@ -41,7 +41,9 @@ def check_proxy(
 
 
 class _ProxyCheck:
-    def __init__(self, proxy: ProxyConfig, origin: Origin, gone: Collection[str], problems: list[Problem]) -> None:
+    def __init__(
+        self, proxy: ProxyConfig, origin: SourceOrigin, gone: Collection[str], problems: list[Problem]
+    ) -> None:
         self.proxy, self.origin, self.gone, self.problems = proxy, origin, gone, problems
 
     def tell(self, path: Path, message: str, *, key: bool = False) -> None:
@@ -155,7 +157,7 @@ def _first_of(globs: Sequence[str]) -> re.Pattern[str]:
 
 
 def check_models(
-    models: Mapping[str, tuple[ModelConfig, Origin]],
+    models: Mapping[str, tuple[ModelConfig, SourceOrigin]],
     servers: Collection[str],
     excused_servers: Collection[str],
     skills: Collection[SkillFile],
@@ -189,7 +191,7 @@ def check_models(
     return result, problems
 
 
-def _is_mapping(origin: Origin, key: str) -> bool:
+def _is_mapping(origin: SourceOrigin, key: str) -> bool:
     node = origin.node
     entry = node.entries.get(key) if node is not None and node.entries else None
     return entry is not None and entry[2].entries is not None

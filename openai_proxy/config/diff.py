@@ -11,7 +11,7 @@ _WORDS = {"connections": "connection", "groups": "group", "routing": "route"}
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class ConfigChanges:
     """Names such as "model augmented/x", "server y", "connection z", "skill s", "tool t.py", "settings"; sorted."""
 
     added: tuple[str, ...] = ()
@@ -22,7 +22,7 @@ class Changes:
         return bool(self.added or self.removed or self.updated)
 
 
-def diff(old: Snapshot, new: Snapshot) -> Changes:
+def diff(old: Snapshot, new: Snapshot) -> ConfigChanges:
     """What `new` has that `old` had not, has no more, and has otherwise."""
     before, after = dict(_things(old)), dict(_things(new))
     updated = [name for name in after if name in before and after[name] != before[name]]
@@ -30,14 +30,14 @@ def diff(old: Snapshot, new: Snapshot) -> Changes:
         updated.append("settings")
     if list(old.proxy.routing) != list(new.proxy.routing) and set(old.proxy.routing) == set(new.proxy.routing):
         updated.append("route order")
-    return Changes(
+    return ConfigChanges(
         tuple(sorted(after.keys() - before.keys())),
         tuple(sorted(before.keys() - after.keys())),
         tuple(sorted(updated)),
     )
 
 
-def merged(steps: Iterable[Changes]) -> Changes:
+def merged(steps: Iterable[ConfigChanges]) -> ConfigChanges:
     """What several edits did, one after another: of each name what it came to in the end."""
     kinds: dict[str, str] = {}
     for step in steps:
@@ -50,7 +50,7 @@ def merged(steps: Iterable[Changes]) -> Changes:
     def of(kind: str) -> tuple[str, ...]:
         return tuple(sorted(name for name, known in kinds.items() if known == kind))
 
-    return Changes(of("added"), of("removed"), of("updated"))
+    return ConfigChanges(of("added"), of("removed"), of("updated"))
 
 
 def _things(snapshot: Snapshot) -> Iterator[tuple[str, object]]:

@@ -11,8 +11,8 @@ from openai_proxy.config.problems import Problem, did_you_mean
 from openai_proxy.config.reading import Reading
 from openai_proxy.config.servers import SERVER_NAME, ServerConfig
 from openai_proxy.config.skills import SkillFile, read_skill
-from openai_proxy.config.sources import Origin
 from openai_proxy.config.sources import Path as KeyPath
+from openai_proxy.config.sources import SourceOrigin
 from openai_proxy.config.validate import validate, without_mistakes
 from openai_proxy.config.yaml_text import BrokenYaml, Node
 from openai_proxy.secrets import vault
@@ -21,7 +21,7 @@ _OWNERS_TEXT = frozenset({("system_prompt",), ("description",), ("tools",)})
 _READ_AS_WRITTEN = frozenset({("tool_status",)})  # `off` is one of its words, and YAML 1.2 reads it as one
 
 
-def load_models(reading: Reading, directory: Path) -> dict[str, tuple[ModelConfig, Origin]]:
+def load_models(reading: Reading, directory: Path) -> dict[str, tuple[ModelConfig, SourceOrigin]]:
     """Every sound model by name, with where it stands."""
     try:
         for path in files.yaml_files(directory):
@@ -34,7 +34,7 @@ def load_models(reading: Reading, directory: Path) -> dict[str, tuple[ModelConfi
     found = [(file, model, origin) for file, (_, model, origin) in reading.memory.models.items()]
     # A name that stands in two files stays with the one that had it, else goes to the first.
     had = {entry[1].name: file for file, entry in reading.before.models.items() if file in reading.before.owners}
-    owner: dict[str, tuple[str, ModelConfig, Origin]] = {}
+    owner: dict[str, tuple[str, ModelConfig, SourceOrigin]] = {}
     for entry in found:
         name = entry[1].name
         if name not in owner or had.get(name) == entry[0]:
@@ -48,7 +48,7 @@ def load_models(reading: Reading, directory: Path) -> dict[str, tuple[ModelConfi
     return {name: (model, origin) for name, (_, model, origin) in owner.items()}
 
 
-def _model(reading: Reading, path: Path) -> tuple[str, ModelConfig, Origin] | None:
+def _model(reading: Reading, path: Path) -> tuple[str, ModelConfig, SourceOrigin] | None:
     """One model file; in its last good form if it is broken; None if there is nothing to serve."""
     last = reading.before.models.get(str(path))
     try:
@@ -75,9 +75,9 @@ def _model(reading: Reading, path: Path) -> tuple[str, ModelConfig, Origin] | No
 
 def _validated(
     reading: Reading, path: Path, node: Node, *, partial: bool = False
-) -> tuple[str, ModelConfig, Origin] | None:
+) -> tuple[str, ModelConfig, SourceOrigin] | None:
     """The model in `node`, if it is sound; what is wrong is told. `partial`: it is what is left of a broken file."""
-    origin = Origin(str(path), node)
+    origin = SourceOrigin(str(path), node)
     expanded, missing = expand_all(node.value, reading.environment.variables, _OWNERS_TEXT.__contains__)
     for where, variable in missing:
         message = f"the environment variable {variable} is not set, so this model is left out"
@@ -104,7 +104,7 @@ def traps_of(node: Node, allowed: frozenset[KeyPath] = frozenset()) -> dict[KeyP
     return {path: found.trap.words for path, found in node.traps() if found.trap and path not in allowed}
 
 
-def load_servers(reading: Reading) -> tuple[dict[str, tuple[ServerConfig, Origin]], set[str]]:
+def load_servers(reading: Reading) -> tuple[dict[str, tuple[ServerConfig, SourceOrigin]], set[str]]:
     """Every sound server by name, and all names the file declares, sound or not."""
     path = reading.config_dir / "mcp" / "servers.yaml"
     last = reading.before.servers
@@ -121,18 +121,18 @@ def load_servers(reading: Reading) -> tuple[dict[str, tuple[ServerConfig, Origin
         reading.problems += node.problems
         rest = (node.rest.entries or {}).get("servers") if node.rest is not None else None
         for name, (_, _, member) in ((rest[2].entries or {}) if rest is not None else {}).items():
-            _server(reading, name, member, Origin(str(path), node.rest, ("servers", name)), partial=True)
+            _server(reading, name, member, SourceOrigin(str(path), node.rest, ("servers", name)), partial=True)
         return _servers_as_before(reading)
-    file = Origin(str(path), node)
+    file = SourceOrigin(str(path), node)
     problems = _wrong_root(node, file)
     if problems:
         reading.problems += problems
         return _servers_as_before(reading)
     entry = (node.entries or {}).get("servers")
-    result: dict[str, tuple[ServerConfig, Origin]] = {}
+    result: dict[str, tuple[ServerConfig, SourceOrigin]] = {}
     members = (entry[2].entries or {}) if entry is not None else {}
     for name, (_, _, member) in members.items():
-        origin = Origin(str(path), node, ("servers", name))
+        origin = SourceOrigin(str(path), node, ("servers", name))
         server = _server(reading, name, member, origin)
         if server is None and name in last and not _misses(reading, member):
             server, origin = last[name]
@@ -144,14 +144,14 @@ def load_servers(reading: Reading) -> tuple[dict[str, tuple[ServerConfig, Origin
     return result, set(members)
 
 
-def _servers_as_before(reading: Reading) -> tuple[dict[str, tuple[ServerConfig, Origin]], set[str]]:
+def _servers_as_before(reading: Reading) -> tuple[dict[str, tuple[ServerConfig, SourceOrigin]], set[str]]:
     reading.memory.servers = dict(reading.before.servers)
     for name, (_, origin) in reading.memory.servers.items():
         reading.origins["server", name] = origin
     return reading.memory.servers, set(reading.memory.servers)
 
 
-def _wrong_root(node: Node, file: Origin) -> list[Problem]:
+def _wrong_root(node: Node, file: SourceOrigin) -> list[Problem]:
     if node.value is None:
         return []
     if node.entries is None:
@@ -174,7 +174,9 @@ def _misses(reading: Reading, node: Node) -> bool:
     return bool(expand_all(node.value, reading.environment.variables, _OWNERS_TEXT.__contains__)[1])
 
 
-def _server(reading: Reading, name: str, node: Node, origin: Origin, *, partial: bool = False) -> ServerConfig | None:
+def _server(
+    reading: Reading, name: str, node: Node, origin: SourceOrigin, *, partial: bool = False
+) -> ServerConfig | None:
     if not SERVER_NAME.match(name):
         message = f'"{name[:60]}" cannot be used as a server name: use letters, digits, - and _, at most 32'
         reading.problems.append(Problem(*origin.place(key=True), message))
@@ -216,7 +218,7 @@ def raw_texts(data: dict[str, object], node: Node) -> None:
                     value[index] = member.raw
 
 
-def load_skills(reading: Reading, models: dict[str, tuple[ModelConfig, Origin]]) -> tuple[SkillFile, ...]:
+def load_skills(reading: Reading, models: dict[str, tuple[ModelConfig, SourceOrigin]]) -> tuple[SkillFile, ...]:
     """Every sound skill: global ones first, then those of models; each group in order of its ids."""
     root = reading.config_dir / "skills"
     places: list[SkillPlace] = []
@@ -244,7 +246,7 @@ def load_skills(reading: Reading, models: dict[str, tuple[ModelConfig, Origin]])
             continue
         result[key] = (skill, place.file)
         name = f"{place.owner}/{place.id}" if place.owner else place.id
-        reading.origins["skill", name] = Origin(str(place.file))
+        reading.origins["skill", name] = SourceOrigin(str(place.file))
     _ownerless(reading, result.values(), models)
     return _ordered(skill for skill, _ in result.values())
 
@@ -292,7 +294,7 @@ def _skill(reading: Reading, place: SkillPlace) -> SkillFile | None:
 
 
 def _ownerless(
-    reading: Reading, found: Iterable[tuple[SkillFile, Path]], models: Mapping[str, tuple[ModelConfig, Origin]]
+    reading: Reading, found: Iterable[tuple[SkillFile, Path]], models: Mapping[str, tuple[ModelConfig, SourceOrigin]]
 ) -> None:
     """Skills in a folder that is no model's."""
     told: set[str] = set()
@@ -316,7 +318,7 @@ def load_python(reading: Reading, directory: Path) -> tuple[PythonFile, ...]:
         result = [file for file in read if file is not None]
     for file in result:
         reading.memory.python[str(file.path)] = file
-        reading.origins["tool", file.path.name] = Origin(str(file.path))
+        reading.origins["tool", file.path.name] = SourceOrigin(str(file.path))
     return tuple(result)
 
 

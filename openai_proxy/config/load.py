@@ -20,8 +20,8 @@ from openai_proxy.config.proxy_file import read_proxy
 from openai_proxy.config.reading import Reading
 from openai_proxy.config.secret_names import header_secrets
 from openai_proxy.config.snapshot import Snapshot
-from openai_proxy.config.sources import Origin
 from openai_proxy.config.sources import Path as KeyPath
+from openai_proxy.config.sources import SourceOrigin
 from openai_proxy.config.yaml_text import Node, parse
 from openai_proxy.secrets import vault
 
@@ -45,7 +45,7 @@ def load(
         raise ConfigError(environment.broken)
     reading = Reading(config_dir, environment, previous.memory if previous else None)
     found = _proxy(reading, flags or {}, previous) or _kept(reading, flags or {}, last_good)
-    proxy, proxy_origin, excused = found or (ProxyConfig(), Origin(str(config_dir / "proxy.yaml")), frozenset())
+    proxy, proxy_origin, excused = found or (ProxyConfig(), SourceOrigin(str(config_dir / "proxy.yaml")), frozenset())
     learn(proxy)
 
     models_dir = _models_dir(config_dir, environment)
@@ -100,7 +100,7 @@ def _models_dir(config_dir: Path, environment: Environment) -> Path:
 
 def _proxy(
     reading: Reading, flags: Mapping[str, object], previous: Snapshot | None
-) -> tuple[ProxyConfig, Origin, frozenset[KeyPath]] | None:
+) -> tuple[ProxyConfig, SourceOrigin, frozenset[KeyPath]] | None:
     """proxy.yaml, or its last good form whole; None without either. What is wrong is told in any case."""
     path = reading.config_dir / "proxy.yaml"
     try:
@@ -134,7 +134,7 @@ def _proxy(
 
 def _kept(
     reading: Reading, flags: Mapping[str, object], last_good: Path | None
-) -> tuple[ProxyConfig, Origin, frozenset[KeyPath]] | None:
+) -> tuple[ProxyConfig, SourceOrigin, frozenset[KeyPath]] | None:
     """What the kept proxy.yaml says, if there is one and it still can be used."""
     try:
         data = files.read(last_good) if last_good is not None else None

@@ -17,13 +17,13 @@ from urllib.parse import unquote, urlsplit
 from openai_proxy.config.connection import ENV, NONE, ConnectionConfig, proxy_url
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.proxy import ProxyConfig
-from openai_proxy.config.sources import Origin
+from openai_proxy.config.sources import SourceOrigin
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def resolve(
-    config: ProxyConfig, origin: Origin, environ: Mapping[str, str], config_dir: Path
+    config: ProxyConfig, origin: SourceOrigin, environ: Mapping[str, str], config_dir: Path
 ) -> tuple[ProxyConfig, list[Problem]]:
     """`config` with every connection's `proxy` settled (a URL or "none") and its `ca_file` found, and the problems."""
     problems: list[Problem] = []
@@ -47,7 +47,7 @@ def secrets_of(connection: ConnectionConfig) -> Iterator[str]:
 def _settled(
     name: str,
     connection: ConnectionConfig,
-    origin: Origin,
+    origin: SourceOrigin,
     environ: Mapping[str, str],
     config_dir: Path,
     problems: list[Problem],
@@ -80,7 +80,7 @@ def _untrustworthy(path: Path) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ProxyChoice:
     """What the environment says about one URL: the proxy, or `none`; `trouble` is what is wrong with `variable`."""
 
     proxy: str = NONE
@@ -88,24 +88,24 @@ class Chosen:
     trouble: str | None = None
 
 
-def from_environment(url: str, environ: Mapping[str, str]) -> Chosen:
+def from_environment(url: str, environ: Mapping[str, str]) -> ProxyChoice:
     """The proxy that the environment names for requests to `url`."""
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
     if not host or _is_here(host):
-        return Chosen()
+        return ProxyChoice()
     port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
     for name in (f"{parts.scheme}_proxy", f"{parts.scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"):
         named = environ.get(name, "").strip()
         if not named:
             continue
         if _excepted(host, port, environ.get("no_proxy") or environ.get("NO_PROXY") or ""):
-            return Chosen(variable=name)
+            return ProxyChoice(variable=name)
         try:
-            return Chosen(proxy_url(named), name)
+            return ProxyChoice(proxy_url(named), name)
         except ValueError as error:
-            return Chosen(variable=name, trouble=str(error))
-    return Chosen()
+            return ProxyChoice(variable=name, trouble=str(error))
+    return ProxyChoice()
 
 
 def _is_here(host: str) -> bool:

@@ -12,7 +12,7 @@ from openai_proxy.config.interpolate import expand_all
 from openai_proxy.config.overlay import Overlay, overlay, put_in, take_out
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.proxy import ProxyConfig
-from openai_proxy.config.sources import Origin, Path, Place
+from openai_proxy.config.sources import Path, Place, SourceOrigin
 from openai_proxy.config.validate import validate, without_mistakes
 from openai_proxy.config.yaml_text import Node
 
@@ -41,7 +41,7 @@ class ProxyFile:
 
     config: ProxyConfig | None
     problems: tuple[Problem, ...]
-    origin: Origin
+    origin: SourceOrigin
     dropped: frozenset[Path] = frozenset()
     salvaged: ProxyConfig | None = None
 
@@ -55,7 +55,7 @@ def read_proxy(
     """
     wrong_root = _wrong_root(node)
     if wrong_root is not None:
-        return ProxyFile(None, (Problem(file, node.line, node.column, wrong_root),), Origin(file, node))
+        return ProxyFile(None, (Problem(file, node.line, node.column, wrong_root),), SourceOrigin(file, node))
     original = node.value or {}
     data = _copy(original)
     over = overlay(original, environment, flags)
@@ -69,7 +69,7 @@ def read_proxy(
     problems += over.problems
     traps = {path: trapped.trap.words for path, trapped in node.traps() if trapped.trap and not _under(path, over)}
 
-    origin = Origin(file, node, overlaid=over.places)
+    origin = SourceOrigin(file, node, overlaid=over.places)
     config, mistakes = validate(
         ProxyConfig, data, lambda path, key: origin.place(path, key=key), traps=traps, partial=partial
     )
@@ -116,7 +116,7 @@ def _covered(
     absent = [path for path, _ in missing]
     for path in absent:
         take_out(data, path)
-    origin = Origin(file, node)
+    origin = SourceOrigin(file, node)
 
     def locate(path: Path, key: bool) -> Place:
         told = _within(path, hidden) and not _within(path, absent)

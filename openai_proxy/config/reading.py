@@ -10,7 +10,7 @@ from openai_proxy.config.files import digest_of
 from openai_proxy.config.model_file import ModelConfig
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.snapshot import Key, Memory
-from openai_proxy.config.sources import Origin
+from openai_proxy.config.sources import SourceOrigin
 from openai_proxy.config.yaml_text import BrokenYaml, Node, parse
 
 
@@ -24,10 +24,10 @@ class Reading:
         self.before = before or Memory()
         self.memory = Memory(environment)
         self.problems: list[Problem] = []
-        self.origins: dict[Key, Origin] = {}
+        self.origins: dict[Key, SourceOrigin] = {}
         self.broken_skills: set[str] = set()
         self.proxy_text: bytes | None = None  # proxy.yaml, if it is sound
-        self.salvaged: dict[str, tuple[ModelConfig, Origin]] = {}
+        self.salvaged: dict[str, tuple[ModelConfig, SourceOrigin]] = {}
         """Models as they would be without the mistakes in them: only to look for more of these."""
         before_environment = self.before.environment
         self.same_variables = before_environment is not None and before_environment.variables == environment.variables

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from openai_proxy.config.fields import Strict
 from openai_proxy.config.problems import Problem
-from openai_proxy.config.sources import Origin
+from openai_proxy.config.sources import SourceOrigin
 from openai_proxy.config.validate import validate
 from openai_proxy.config.yaml_text import BrokenYaml, Node, parse
 
@@ -84,7 +84,7 @@ def _from_yaml(data: bytes, file: str, skill_id: str, model: str | None) -> Skil
         return list(node.problems)
     if node.value is None:
         return [Problem(file, 1, 1, "the file is empty: a skill has name, description and content")]
-    skill, mistakes = validate(SkillYaml, node.value, lambda path, key: Origin(file, node).place(path, key=key))
+    skill, mistakes = validate(SkillYaml, node.value, lambda path, key: SourceOrigin(file, node).place(path, key=key))
     if skill is None:
         return mistakes.problems
     description = skill.description or _first_words(skill.content)

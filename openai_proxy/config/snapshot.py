@@ -11,7 +11,7 @@ from openai_proxy.config.problems import ENVIRONMENT, Problem
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.servers import ServerConfig
 from openai_proxy.config.skills import SkillFile
-from openai_proxy.config.sources import Origin
+from openai_proxy.config.sources import SourceOrigin
 from openai_proxy.config.yaml_text import BrokenYaml, Node
 
 Key = tuple[str, str | None]
@@ -23,9 +23,11 @@ class Memory:
 
     environment: Environment | None = None
     parsed: dict[str, tuple[str, Node | BrokenYaml]] = field(default_factory=dict)
-    models: dict[str, tuple[str, ModelConfig, Origin]] = field(default_factory=dict)  # file -> digest, model, origin
+    models: dict[str, tuple[str, ModelConfig, SourceOrigin]] = field(
+        default_factory=dict
+    )  # file -> digest, model, origin
     owners: set[str] = field(default_factory=set)  # the files whose model serves, where two have one name
-    servers: dict[str, tuple[ServerConfig, Origin]] = field(default_factory=dict)
+    servers: dict[str, tuple[ServerConfig, SourceOrigin]] = field(default_factory=dict)
     skills: dict[str, tuple[str, SkillFile]] = field(default_factory=dict)  # file -> digest, skill
     python: dict[str, PythonFile] = field(default_factory=dict)
 
@@ -49,7 +51,7 @@ class Snapshot:
     digest: str = ""
     config_dir: Path = Path("conf")
     watched: tuple[Path, ...] = ()
-    origins: Mapping[Key, Origin] = field(default_factory=dict, repr=False, compare=False)
+    origins: Mapping[Key, SourceOrigin] = field(default_factory=dict, repr=False, compare=False)
     memory: Memory = field(default_factory=Memory, repr=False, compare=False)
     proxy_text: bytes | None = field(default=None, repr=False, compare=False)
     """proxy.yaml as this load found it, if it is sound; None where an earlier form is in force."""

@@ -10,7 +10,7 @@ Place = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class SourceOrigin:
     """A file, and the node of it under `path`. `overlaid` are members that stand elsewhere (a variable, a flag)."""
 
     file: str

@@ -71,7 +71,7 @@ class Node:
             yield from node.traps((*path, index))
 
 
-class Refused(Exception):
+class YamlRefused(Exception):
     """What stops the reading: one problem of this text. `again` is the line (from 1) that is left out to go on."""
 
     def __init__(self, line: int, column: int, message: str, again: int | None = None) -> None:
@@ -93,7 +93,7 @@ def parse(data: bytes, file: str, *, first_line: int = 1) -> Node | BrokenYaml:
     An empty document is a node with value None. `first_line` is the line of `file` at which `data` begins.
     """
     offset = first_line - 1
-    faults: list[Refused] = []
+    faults: list[YamlRefused] = []
     rest: Node | None = None
     try:
         text = _text(data)
@@ -101,7 +101,7 @@ def parse(data: bytes, file: str, *, first_line: int = 1) -> Node | BrokenYaml:
         if not composer.faults:
             return composer.root
         faults, rest = composer.faults, composer.root
-    except Refused as refused:
+    except YamlRefused as refused:
         faults = [refused]
         if refused.again is not None and len(data) <= MAX_SALVAGED:
             rest = _salvage(text, offset, faults)
@@ -109,7 +109,7 @@ def parse(data: bytes, file: str, *, first_line: int = 1) -> Node | BrokenYaml:
     return BrokenYaml(tuple(Problem(file, f.line + offset, f.column, f.message) for f in faults), rest)
 
 
-def _salvage(text: str, offset: int, faults: list[Refused]) -> Node | None:
+def _salvage(text: str, offset: int, faults: list[YamlRefused]) -> Node | None:
     """Read on without the lines that stopped the reading, and add what else is wrong to `faults`."""
     lines = text.split("\n")
     for _ in range(MAX_SALVAGES):
@@ -118,7 +118,7 @@ def _salvage(text: str, offset: int, faults: list[Refused]) -> Node | None:
         _blank(lines, last.again - 1)
         try:
             composer = _compose("\n".join(lines), offset)
-        except Refused as refused:
+        except YamlRefused as refused:
             if refused.again is None or refused.again <= last.again:
                 return None
             if refused.message != last.message:
@@ -143,17 +143,17 @@ def _blank(lines: list[str], number: int) -> None:
 
 def _text(data: bytes) -> str:
     if len(data) > MAX_BYTES:
-        raise Refused(1, 1, f"the file is larger than 1 MiB ({len(data):,} bytes)")
+        raise YamlRefused(1, 1, f"the file is larger than 1 MiB ({len(data):,} bytes)")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
-        raise Refused(line, column, "this is not UTF-8 text: save the file as UTF-8") from None
+        raise YamlRefused(line, column, "this is not UTF-8 text: save the file as UTF-8") from None
     for index, char in enumerate(text):
         if (char < " " and char not in "\n\r\t") or ("\x7f" <= char <= "\x9f" and char != "\x85"):
             line, column = text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index)
-            raise Refused(line, column, f"a control character (U+{ord(char):04X}) cannot be part of a YAML file")
+            raise YamlRefused(line, column, f"a control character (U+{ord(char):04X}) cannot be part of a YAML file")
     return text
 
 
@@ -167,27 +167,27 @@ def _compose(text: str, offset: int) -> "_Composer":
         composer = _Composer(reader.parse(text), offset)
         composer.document()
         return composer
-    except Refused:
+    except YamlRefused:
         raise
     except MarkedYAMLError as error:
         raise _explained(error, text) from None
     except (YAMLError, YAMLStreamError) as error:
-        raise Refused(1, 1, f"not YAML: {str(error).splitlines()[0][:200]}") from None
+        raise YamlRefused(1, 1, f"not YAML: {str(error).splitlines()[0][:200]}") from None
     except Exception:
         # The scanner has met bytes its authors never did. They are somebody's file all the same.
-        raise Refused(1, 1, "this is not YAML that can be read") from None
+        raise YamlRefused(1, 1, "this is not YAML that can be read") from None
 
 
-def _explained(error: Any, text: str) -> Refused:
-    from openai_proxy.config.yaml_words import Mark, explain
+def _explained(error: Any, text: str) -> YamlRefused:
+    from openai_proxy.config.yaml_words import YamlMark, explain
 
     mark = error.problem_mark or error.context_mark
     if mark is None:
-        return Refused(1, 1, "this is not YAML")
-    opened = Mark(error.context_mark.line, error.context_mark.column) if error.context_mark is not None else None
+        return YamlRefused(1, 1, "this is not YAML")
+    opened = YamlMark(error.context_mark.line, error.context_mark.column) if error.context_mark is not None else None
     said, context = (error.problem or error.context or "").strip(), (error.context or "").strip()
-    found = explain(said, context, Mark(mark.line, mark.column), opened, text)
-    return Refused(found.line + 1, found.column + 1, found.message, found.again + 1)
+    found = explain(said, context, YamlMark(mark.line, mark.column), opened, text)
+    return YamlRefused(found.line + 1, found.column + 1, found.message, found.again + 1)
 
 
 class _Composer:
@@ -198,7 +198,7 @@ class _Composer:
         self.offset = offset
         self.anchors: dict[str, Node | None] = {}  # None: still being read
         self.total = 0
-        self.faults: list[Refused] = []
+        self.faults: list[YamlRefused] = []
         self.root = Node(1 + offset, 1)
 
     def document(self) -> None:
@@ -213,9 +213,9 @@ class _Composer:
         if type(event).__name__ != "StreamEndEvent":
             self.fault(event, "a second document in one file (`---`): one file holds one document")
 
-    def refused(self, event: Any, message: str) -> Refused:
+    def refused(self, event: Any, message: str) -> YamlRefused:
         """What ends the reading."""
-        return Refused(event.start_mark.line + 1, event.start_mark.column + 1, message)
+        return YamlRefused(event.start_mark.line + 1, event.start_mark.column + 1, message)
 
     def fault(self, event: Any, message: str) -> None:
         """Something that is wrong and does not keep the rest from being read."""

@@ -21,7 +21,7 @@ _WORD = re.compile(r"\s*(?:-\s+)?[\w.-]+\s*")
 _QUOTES = {"\u201c": '"', "\u201d": '"', "\u201e": '"', "\u2018": "'", "\u2019": "'"}
 
 
-class Mark(NamedTuple):
+class YamlMark(NamedTuple):
     """A place in the text, counted from 0."""
 
     line: int
@@ -37,7 +37,7 @@ class Explained(NamedTuple):
     again: int
 
 
-def explain(problem: str, context: str, place: Mark, opened: Mark | None, text: str) -> Explained:
+def explain(problem: str, context: str, place: YamlMark, opened: YamlMark | None, text: str) -> Explained:
     """In words: the scanner's `problem` at `place`, met in a `context` that began at `opened`."""
     lines = text.split("\n")
     focus = place.line
@@ -51,7 +51,7 @@ def explain(problem: str, context: str, place: Mark, opened: Mark | None, text: 
 
 
 def _suspicions(
-    problem: str, context: str, place: Mark, opened: Mark | None, lines: Sequence[str], focus: int
+    problem: str, context: str, place: YamlMark, opened: YamlMark | None, lines: Sequence[str], focus: int
 ) -> Iterator[Explained]:
     line = lines[focus] if focus < len(lines) else ""
     if "'\\t'" in problem:
@@ -75,7 +75,9 @@ def _suspicions(
     yield from _indentation(problem, place)
 
 
-def _quotes(problem: str, context: str, place: Mark, opened: Mark | None, lines: Sequence[str]) -> Iterator[Explained]:
+def _quotes(
+    problem: str, context: str, place: YamlMark, opened: YamlMark | None, lines: Sequence[str]
+) -> Iterator[Explained]:
     if "quoted scalar" in context and opened is not None:
         if "end of stream" in problem or "document separator" in problem:
             yield Explained(*opened, "the quote that opens here is never closed", opened.line)
@@ -88,7 +90,7 @@ def _quotes(problem: str, context: str, place: Mark, opened: Mark | None, lines:
         yield from _closed_too_early(place, lines)
 
 
-def _closed_too_early(place: Mark, lines: Sequence[str]) -> Iterator[Explained]:
+def _closed_too_early(place: YamlMark, lines: Sequence[str]) -> Iterator[Explained]:
     """A quoted text ended just before `place`: in its own line, or lines below because it was never closed there."""
     text = "\n".join(lines)
     starts = [0]
@@ -111,20 +113,20 @@ def _closed_too_early(place: Mark, lines: Sequence[str]) -> Iterator[Explained]:
         return
 
 
-def _last_open(lines: Sequence[str]) -> Mark | None:
+def _last_open(lines: Sequence[str]) -> YamlMark | None:
     """The last bracket that nothing closes; what stands in quotes is not looked at closely."""
-    waiting: list[tuple[str, Mark]] = []
+    waiting: list[tuple[str, YamlMark]] = []
     for number, line in enumerate(lines):
         for column, char in enumerate(re.sub(r"'[^']*'|\"[^\"]*\"|#.*", lambda found: " " * len(found[0]), line)):
             if char in "[{":
-                waiting.append((char, Mark(number, column)))
+                waiting.append((char, YamlMark(number, column)))
             elif char in "]}" and waiting:
                 waiting.pop()
     return waiting[-1][1] if waiting else None
 
 
 def _brackets(
-    problem: str, context: str, place: Mark, opened: Mark | None, lines: Sequence[str]
+    problem: str, context: str, place: YamlMark, opened: YamlMark | None, lines: Sequence[str]
 ) -> Iterator[Explained]:
     if "but got '{'" in problem:
         message = "unexpected brace: inside { } and [ ], a text such as ${NAME} needs quotes"
@@ -148,7 +150,7 @@ def _brackets(
             yield Explained(*place, f"a {closing} too many: nothing that it could close is open", place.line)
 
 
-def _colons(problem: str, place: Mark, lines: Sequence[str], focus: int) -> Iterator[Explained]:
+def _colons(problem: str, place: YamlMark, lines: Sequence[str], focus: int) -> Iterator[Explained]:
     line = lines[focus] if focus < len(lines) else ""
     for number in (focus, focus - 1):
         if number >= 0 and (tight := _NO_SPACE.match(lines[number])) is not None and "quoted" not in problem:
@@ -166,7 +168,7 @@ def _colons(problem: str, place: Mark, lines: Sequence[str], focus: int) -> Iter
         yield Explained(*place, message, place.line)
 
 
-def _indentation(problem: str, place: Mark) -> Iterator[Explained]:
+def _indentation(problem: str, place: YamlMark) -> Iterator[Explained]:
     if "<block end>" in problem and "found '-'" in problem:
         yield Explained(*place, "a list item among keys: is its - indented as its neighbours are?", place.line)
     if "expected <block end>" in problem:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _PASSING: Final = frozenset({"", "chat"})
 
 
-class Kind(Enum):
+class DecisionKind(Enum):
     """How a request is answered."""
 
     PLAIN = "plain"  # the provider's answer, passed through or translated
@@ -39,7 +39,7 @@ class Kind(Enum):
 class Decision:
     """What is to be done with a request. Frozen, and true as long as its configuration is in service."""
 
-    kind: Kind
+    kind: DecisionKind
     endpoint: Endpoint
     model: str | None  # as asked for; None where the request names none
     name: str | None  # what is routed: the upstream model of an augmented one, else `model`
@@ -113,7 +113,7 @@ def decide(
     withheld = tuple(t for t in route.targets if not generation.access.may_reach(caller, t.connection))
     if targets is not route.targets:
         route = Route(targets, route.policy, route.rule)
-    kind = Kind.AUGMENTED if augmented else Kind.PLAIN
+    kind = DecisionKind.AUGMENTED if augmented else DecisionKind.PLAIN
     shaping = endpoint.shaped
     rules = {t.connection: generation.rules(t.connection, model) if shaping else NONE for t in targets}
     return Decision(kind, endpoint, model, name, route, rules, withheld)

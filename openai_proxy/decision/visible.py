@@ -7,13 +7,13 @@ from openai_proxy.endpoints import at
 from openai_proxy.exchange import Caller
 from openai_proxy.routing.listing import Models, listed_models, model_object
 from openai_proxy.runtime.generation import Generation
-from openai_proxy.runtime.state import State
+from openai_proxy.runtime.state import ProxyState
 
 CHAT = at("/chat/completions")
 """A model is listed if it would be served here."""
 
 
-async def visible_models(state: State, generation: Generation, caller: Caller) -> list[dict[str, Any]]:
+async def visible_models(state: ProxyState, generation: Generation, caller: Caller) -> list[dict[str, Any]]:
     """All models, as far as `caller` may use them."""
     models = every_model(generation, await state.catalog.models())
     return [model for model in models if may_ask(generation, caller, model["id"])]

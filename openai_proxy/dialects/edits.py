@@ -10,7 +10,7 @@ _ESSENTIAL: Final = frozenset({"model", "messages"})
 
 
 @dataclass(slots=True)
-class Edits:
+class BodyEdits:
     """Members to set and to take out; `dropped` names what the caller must be told of."""
 
     replace: dict[str, Any] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import Lesson
 from openai_proxy.dialects.chat.errors import error_of
-from openai_proxy.dialects.edits import Edits
+from openai_proxy.dialects.edits import BodyEdits
 from openai_proxy.dialects.responses.needed import needs_responses
 from openai_proxy.dialects.tool_schema import fit_tools
 
@@ -122,7 +122,7 @@ def _learn(named: str, message: str, request: Mapping[str, Any], refused: set[st
         return
     if path in _MEANING:
         return
-    edits = Edits()
+    edits = BodyEdits()
     edits.drop(dict(request), path)
     if edits:
         refused.add(path)

@@ -16,7 +16,7 @@ from openai_proxy.fastpath.stream_end import AFTER_DONE, error_event
 from openai_proxy.protocols.http1 import CloseFraming, ResponseHead
 from openai_proxy.records.recording.entry import Entry
 from openai_proxy.runtime.generation import Generation
-from openai_proxy.runtime.state import State
+from openai_proxy.runtime.state import ProxyState
 from openai_proxy.tasks import spawn
 from openai_proxy.upstream.connection import HttpConnection, Sink
 from openai_proxy.upstream.failover import Opened
@@ -33,7 +33,7 @@ class RelayClient(ABC):
 
     __slots__ = ("state",)
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: ProxyState) -> None:
         self.state = state
 
     @abstractmethod

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from openai_proxy.bounds import check_names
 from openai_proxy.decision.begin import begin
-from openai_proxy.decision.decide import Decision, Kind, asked_model, decide, decided
+from openai_proxy.decision.decide import Decision, DecisionKind, asked_model, decide, decided
 from openai_proxy.decision.restricted import OTHER_MODELS
 from openai_proxy.exchange import Exchange, new_request_id
 from openai_proxy.fastpath.direct_relay import DirectRelay, RelayClient
@@ -16,7 +16,7 @@ from openai_proxy.fastpath.known_heads import KnownHead
 from openai_proxy.fastpath.send_plan import SendPlan
 from openai_proxy.protocols.json_members import edit, parse_object
 from openai_proxy.runtime.generation import Generation
-from openai_proxy.runtime.state import State
+from openai_proxy.runtime.state import ProxyState
 from openai_proxy.transforms.params import NOTHING, shape
 from openai_proxy.upstream.openai import OpenAIProvider
 
@@ -69,7 +69,7 @@ def choose(client: RelayClient, head: KnownHead, body: bytes) -> DirectRelay | D
     return DirectRelay(client, generation, exchange, entry, head, plan, sent)
 
 
-def _is_special(state: State, head: KnownHead, document: dict[str, Any], body: bytes) -> bool:
+def _is_special(state: ProxyState, head: KnownHead, document: dict[str, Any], body: bytes) -> bool:
     """True if the body may hold a command or a secret, or the caller has a session; never wrongly False."""
     generation, redactor = state.generation, state.redactor
     mark, callers = generation.command_mark, state.sessions.callers
@@ -85,7 +85,7 @@ def _is_special(state: State, head: KnownHead, document: dict[str, Any], body: b
 
 def _may_relay(generation: Generation, decision: Decision) -> bool:
     """True if every target takes the request as it is, with a key of ours, and may be asked now."""
-    if decision.kind is not Kind.PLAIN:
+    if decision.kind is not DecisionKind.PLAIN:
         return False
     targets = decision.route.targets
     providers = generation.providers

@@ -17,7 +17,7 @@ from openai_proxy.fastpath.eligible import choose
 from openai_proxy.fastpath.handover import Handover
 from openai_proxy.fastpath.known_heads import CachedHead, HeadCaches, KnownHead
 from openai_proxy.runtime.generation import Generation
-from openai_proxy.runtime.state import State
+from openai_proxy.runtime.state import ProxyState
 from openai_proxy.server.headers import head_size
 from openai_proxy.upstream.failover import Opened
 
@@ -38,7 +38,7 @@ class FastConnection(RelayClient):
         "_transport", "connection",
     )  # fmt: skip
 
-    def __init__(self, connection: Any, state: State, caches: HeadCaches) -> None:
+    def __init__(self, connection: Any, state: ProxyState, caches: HeadCaches) -> None:
         """`connection` is a `server.connection.RelayingConnection`, which is not compiled."""
         super().__init__(state)
         self.connection = connection

@@ -11,7 +11,7 @@ from openai_proxy.errors import ProxyError
 from openai_proxy.exchange import Caller, Exchange, Outcome, new_request_id
 from openai_proxy.gateway.offer import Offer
 from openai_proxy.runtime.generation import Generation
-from openai_proxy.runtime.state import Running, State
+from openai_proxy.runtime.state import ProxyState, Running
 from openai_proxy.tasks import spawn
 from openai_proxy.tools.base import CallContext, ToolResult
 
@@ -63,7 +63,7 @@ class ToolCall:
     """One call, from its start to its record. `cancelled` once its client has taken it back."""
 
     def __init__(
-        self, state: State, generation: Generation, offer: Offer, caller: Caller, model: str | None, name: str
+        self, state: ProxyState, generation: Generation, offer: Offer, caller: Caller, model: str | None, name: str
     ) -> None:
         self._state = state
         self._generation = generation

@@ -15,7 +15,7 @@ from openai_proxy.gateway.calls import RunningCalls, ToolCall
 from openai_proxy.gateway.offer import Offer, Offers
 from openai_proxy.gateway.streams import Streams
 from openai_proxy.runtime.generation import Generation
-from openai_proxy.runtime.state import State
+from openai_proxy.runtime.state import ProxyState
 from openai_proxy.server.headers import lines
 from openai_proxy.server.reply import JSON, ClientGone, Reply
 from openai_proxy.server.request_body import RequestBody
@@ -43,7 +43,7 @@ _LOCAL: Final = Caller("local", admin=True)
 class Gateway:
     """The endpoint, for the life of one listener."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: ProxyState) -> None:
         self._state = state
         self._offers = Offers(state)
         self._calls = RunningCalls()

@@ -16,7 +16,7 @@ import orjson
 from openai_proxy.errors import unknown_model
 from openai_proxy.exchange import Caller
 from openai_proxy.runtime.generation import Generation
-from openai_proxy.runtime.state import State
+from openai_proxy.runtime.state import ProxyState
 from openai_proxy.tools.base import Tool
 from openai_proxy.tools.handler import handler_tool
 from openai_proxy.tools.toolbox import DEFAULT_TIMEOUT, Toolbox, Toolset
@@ -55,7 +55,7 @@ class Offer:
 class Offers:
     """The offers of the present configuration, made once for callers who see the same."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: ProxyState) -> None:
         self._state = state
         self._generation = 0
         self._toolsets: dict[tuple[str, ...] | None, tuple[Toolset, tuple[str, ...]]] = {}

@@ -42,7 +42,7 @@ _CAPABILITIES: Final = {"tools": {"listChanged": True}}
 RequestId = int | str
 
 
-class Refusal(Exception):
+class RpcRefusal(Exception):
     """A message that is answered with an error: JSON-RPC `code` and message, and the HTTP status that goes with it."""
 
     def __init__(
@@ -78,10 +78,10 @@ class Message:
         token = meta.get("progressToken") if isinstance(meta, Mapping) else None
         return token if isinstance(token, int | str) and not isinstance(token, bool) else None
 
-    def error(self, code: int, message: str, data: Any = None) -> Refusal:
+    def error(self, code: int, message: str, data: Any = None) -> RpcRefusal:
         """An error for this request."""
         status = ERROR_CODE_HTTP_STATUS.get(code, 200) if self.modern else 200
-        return Refusal(code, message, status=status, request_id=self.id, data=data)
+        return RpcRefusal(code, message, status=status, request_id=self.id, data=data)
 
     def result(self, members: Mapping[str, Any]) -> bytes:
         """The response with a result of `members`."""
@@ -106,19 +106,19 @@ def read(body: bytes, headers: Mapping[str, str], raw_headers: Sequence[tuple[st
     try:
         document = orjson.loads(body)
     except ValueError:
-        raise Refusal(PARSE_ERROR, "Parse error: the body is not valid JSON.", status=400) from None
+        raise RpcRefusal(PARSE_ERROR, "Parse error: the body is not valid JSON.", status=400) from None
     if not isinstance(document, dict) or "method" not in document:
         if isinstance(document, dict) and ("result" in document or "error" in document):
             return None  # an answer to something we never asked
-        raise Refusal(INVALID_REQUEST, "The body must be one JSON-RPC request or notification.", status=400)
+        raise RpcRefusal(INVALID_REQUEST, "The body must be one JSON-RPC request or notification.", status=400)
     method, params = document["method"], document.get("params")
     request_id = document.get("id")
     if isinstance(request_id, bool) or not isinstance(request_id, int | str | None):
-        raise Refusal(INVALID_REQUEST, "The id must be a string or an integer.", status=400)
+        raise RpcRefusal(INVALID_REQUEST, "The id must be a string or an integer.", status=400)
     if "id" in document and request_id is None:
-        raise Refusal(INVALID_REQUEST, "The id must not be null.", status=400)
+        raise RpcRefusal(INVALID_REQUEST, "The id must not be null.", status=400)
     if not isinstance(method, str) or not isinstance(params, dict | None):
-        raise Refusal(INVALID_REQUEST, "The request is malformed.", status=400, request_id=request_id)
+        raise RpcRefusal(INVALID_REQUEST, "The request is malformed.", status=400, request_id=request_id)
     message = Message(request_id, method, params or {}, is_modern(headers))
     if message.modern:
         _check_envelope(message, document, headers, raw_headers)
@@ -153,7 +153,7 @@ def check_parameter_headers(
 def _unless_fine(rejection: InboundLadderRejection | None, request_id: RequestId | None) -> None:
     if rejection is not None:
         status = ERROR_CODE_HTTP_STATUS.get(rejection.code, 400)
-        raise Refusal(rejection.code, rejection.message, status=status, request_id=request_id, data=rejection.data)
+        raise RpcRefusal(rejection.code, rejection.message, status=status, request_id=request_id, data=rejection.data)
 
 
 def initialized(message: Message, instructions: str) -> bytes:

@@ -13,7 +13,7 @@ from typing import Final
 from openai_proxy.errors import Overloaded, ProxyError
 from openai_proxy.exchange import Caller
 from openai_proxy.gateway.offer import Offers
-from openai_proxy.runtime.state import State
+from openai_proxy.runtime.state import ProxyState
 from openai_proxy.server.reply import Reply
 
 MAX_STREAMS: Final = 1000
@@ -40,7 +40,7 @@ class _Stream:
 class Streams:
     """All open streams, and the watch for changes while there is one."""
 
-    def __init__(self, state: State, offers: Offers) -> None:
+    def __init__(self, state: ProxyState, offers: Offers) -> None:
         self._state = state
         self._offers = offers
         self._open: set[_Stream] = set()

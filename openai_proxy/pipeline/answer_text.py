@@ -5,7 +5,7 @@ from openai_proxy.dialects.base import OutgoingRequest
 from openai_proxy.dialects.chat.content import text_of
 from openai_proxy.endpoints import Endpoint
 from openai_proxy.errors import UpstreamError
-from openai_proxy.records.reading.answer import Answer
+from openai_proxy.records.reading.answer import RecordedAnswer
 from openai_proxy.records.reading.body import BodyReader
 from openai_proxy.records.reading.other_formats import format_of
 from openai_proxy.records.recording.entry import Entry
@@ -40,7 +40,7 @@ def heard(entry: Entry, endpoint: Endpoint) -> str:
 def _as_recorded(entry: Entry, endpoint: Endpoint) -> str:
     """The same for an API that only clients speak."""
     body = b"".join(entry.parts)
-    answer = Answer()
+    answer = RecordedAnswer()
     reader = BodyReader(answer, format_of(endpoint), _EVENTS if body.startswith(b"data:") else _JSON, "")
     reader.feed(body)
     reader.finish()

@@ -135,7 +135,7 @@ async def _answer(context: RequestContext, turn: Turn, document: Mapping[str, An
     await context.reply.send_as_is(200, body)
 
 
-async def _completion(context: RequestContext, answer: agent.Answer) -> dict[str, Any]:
+async def _completion(context: RequestContext, answer: agent.TurnAnswer) -> dict[str, Any]:
     try:
         return await answer.completion()
     except asyncio.CancelledError:
@@ -144,7 +144,7 @@ async def _completion(context: RequestContext, answer: agent.Answer) -> dict[str
         raise
 
 
-async def _stream(context: RequestContext, answer: agent.Answer) -> None:
+async def _stream(context: RequestContext, answer: agent.TurnAnswer) -> None:
     reply, exchange, entry = context.reply, context.exchange, context.entry
     _note_id(context, answer.headers)
     entry.response(200, ((b"content-type", b"text/event-stream"),))
@@ -168,7 +168,7 @@ async def _stream(context: RequestContext, answer: agent.Answer) -> None:
     await reply.end()
 
 
-def _note_error(context: RequestContext, answer: agent.Answer) -> None:
+def _note_error(context: RequestContext, answer: agent.TurnAnswer) -> None:
     if answer.error is not None:
         context.exchange.outcome = Outcome.ERROR
         context.exchange.error_code = answer.error.code if isinstance(answer.error, ProxyError) else "upstream_refused"

@@ -16,7 +16,7 @@ from openai_proxy.errors import ProxyError, UpstreamError
 from openai_proxy.exchange import Exchange, Target
 from openai_proxy.records.recording.entry import Entry
 from openai_proxy.runtime.generation import Generation
-from openai_proxy.runtime.state import State
+from openai_proxy.runtime.state import ProxyState
 from openai_proxy.server.reply import Reply
 from openai_proxy.server.request_body import RequestBody
 from openai_proxy.transforms.sessions import Session
@@ -43,7 +43,7 @@ class Document:
 class RequestContext:
     """A request being served by the pipeline. `query` is raw."""
 
-    state: State
+    state: ProxyState
     generation: Generation
     request: BaseRequest
     reply: Reply

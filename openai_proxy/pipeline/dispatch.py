@@ -23,7 +23,7 @@ from openai_proxy.pipeline import models, order
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.pipeline.passthrough import note_queue
 from openai_proxy.runtime.generation import Generation
-from openai_proxy.runtime.state import Running, State
+from openai_proxy.runtime.state import ProxyState, Running
 from openai_proxy.server.connection import check_head, is_read, take_handover
 from openai_proxy.server.headers import lines
 from openai_proxy.server.reply import ClientGone, Reply, Written
@@ -41,7 +41,7 @@ METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 class Dispatcher:
     """The handler of the low-level aiohttp server. `local` doors (the control socket) serve admins without a key."""
 
-    def __init__(self, state: State, *, local: bool = False, prefix: str = "") -> None:
+    def __init__(self, state: ProxyState, *, local: bool = False, prefix: str = "") -> None:
         self._state = state
         self._local = local
         self._prefix = prefix

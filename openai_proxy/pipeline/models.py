@@ -24,7 +24,7 @@ from openai_proxy.exchange import Caller
 from openai_proxy.protocols.json_members import parse_object
 from openai_proxy.routing.listing import model_object
 from openai_proxy.runtime.generation import DEFAULT_TAG, Generation
-from openai_proxy.runtime.state import State
+from openai_proxy.runtime.state import ProxyState
 from openai_proxy.server.reply import Reply
 from openai_proxy.server.request_body import RequestBody
 
@@ -45,7 +45,7 @@ def serves(method: str, endpoint: Endpoint) -> bool:
 class ModelLists:
     """The lists of a daemon, kept ready as long as neither its configuration nor what the upstreams offer changes."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: ProxyState) -> None:
         self._state = state
         self._cards: dict[tuple[Any, ...], Cards] = {}
         self._bodies: dict[tuple[Any, ...], bytes] = {}

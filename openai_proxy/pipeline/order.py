@@ -19,7 +19,7 @@ from typing import Final
 import orjson
 
 from openai_proxy.bounds import check_names
-from openai_proxy.decision.decide import Decision, Kind
+from openai_proxy.decision.decide import Decision, DecisionKind
 from openai_proxy.exchange import Target, UpstreamRequest
 from openai_proxy.pipeline import answer_text, realtime, redacting, steering, uploads
 from openai_proxy.pipeline.context import Document, RequestContext
@@ -131,7 +131,7 @@ async def _send(context: RequestContext, decision: Decision, document: Document)
     if dialect == "chat" and generation.augmented is not None:
         from openai_proxy.pipeline import augmented  # without augmented models or tools the agent is never needed
 
-        if decision.kind is Kind.AUGMENTED:
+        if decision.kind is DecisionKind.AUGMENTED:
             await augmented.serve(context, decision, document.members)
             return
         if generation.config.execute_tools and document.members.get("tools"):

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from openai_proxy.decision.decide import Decision, Kind
+from openai_proxy.decision.decide import Decision, DecisionKind
 from openai_proxy.dialects import dialect, json_text
 from openai_proxy.dialects.base import IncomingRequest
 from openai_proxy.dialects.chat.errors import error_of
@@ -30,7 +30,7 @@ async def serve(context: RequestContext, decision: Decision, document: Document,
     """Answer a Responses request, or one for its number of tokens; `make` shapes it for who takes it as it is."""
     members = json_text.with_exact_numbers(document.members, document.plain)
     resolved = resolve(context.state.responses, context.exchange.caller.identity, members)
-    ours = decision.kind is Kind.AUGMENTED or resolved.ours or bool(context.notice)
+    ours = decision.kind is DecisionKind.AUGMENTED or resolved.ours or bool(context.notice)
     if not ours and _all_native(context, decision):
         opened = await ask_natively(context, decision, make, _PATH)
         if opened is not None:

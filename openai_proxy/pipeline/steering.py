@@ -18,7 +18,7 @@ from openai_proxy.transforms.sessions import Identity, Session, implied, named
 
 if TYPE_CHECKING:  # the commands themselves are imported when the first one is seen
     from openai_proxy.transforms.commands.cleaning import Cleaned
-    from openai_proxy.transforms.commands.dialogue import Turn
+    from openai_proxy.transforms.commands.dialogue import DialogueTurn
 
 
 def may_concern(context: RequestContext, body: bytes) -> bool:
@@ -85,7 +85,7 @@ def _may_command(context: RequestContext) -> bool:
     return group is None or group.commands
 
 
-def _identity(context: RequestContext, document: dict[str, Any], turns: list[Turn]) -> Identity:
+def _identity(context: RequestContext, document: dict[str, Any], turns: list[DialogueTurn]) -> Identity:
     caller = context.exchange.caller.identity
     key = named(caller, context.exchange.session_id, document)
     if key is not None:

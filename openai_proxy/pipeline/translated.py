@@ -12,7 +12,7 @@ import orjson
 from openai_proxy.agent import run as agent
 from openai_proxy.agent.refusal import UpstreamRefused
 from openai_proxy.agent.turn import Turn
-from openai_proxy.decision.decide import Decision, Kind
+from openai_proxy.decision.decide import Decision, DecisionKind
 from openai_proxy.dialects import CLIENT_DIALECTS, client_dialect, json_text
 from openai_proxy.dialects.base import IncomingRequest
 from openai_proxy.dialects.messages.read_request import estimate_tokens
@@ -45,7 +45,7 @@ def needs_translation(context: RequestContext, decision: Decision) -> bool:
         return False
     if decision.model is None:
         return dialect in _NOTHING_ELSE
-    if decision.kind is Kind.AUGMENTED:
+    if decision.kind is DecisionKind.AUGMENTED:
         return True
     return not all(_takes_as_it_is(context, decision, target) for target in decision.route.targets)
 
@@ -76,12 +76,16 @@ async def answer(
     context: RequestContext, decision: Decision, document: Document | None, request: IncomingRequest
 ) -> None:
     """Answer `request`; without `document`, the bytes it was read from, every target is asked by chat."""
-    if decision.kind is Kind.AUGMENTED:
+    if decision.kind is DecisionKind.AUGMENTED:
         response = await _augmented(await augmented.turn_for(context, decision, request.chat))
         opened = Opened(response, context.generation.providers[context.targets[0].connection], context.targets[0], None)
     else:
         opened = await _plain(context, decision, document, request)
-    native = document is not None and decision.kind is Kind.PLAIN and _takes_as_it_is(context, decision, opened.target)
+    native = (
+        document is not None
+        and decision.kind is DecisionKind.PLAIN
+        and _takes_as_it_is(context, decision, opened.target)
+    )
     if not native:
         if dropped := (*request.dropped, *left_out(request.chat, opened.provider.api_type)):
             context.reply.extra.append(("x-proxy-dropped", ", ".join(dropped)))
@@ -146,7 +150,7 @@ async def _plain(
 async def _written(context: RequestContext, decision: Decision, request: IncomingRequest, opened: Opened) -> Opened:
     """`opened` with its answer in the client's language."""
     response = opened.response
-    if decision.kind is Kind.PLAIN:
+    if decision.kind is DecisionKind.PLAIN:
         seen = await check_answer(opened)
         if seen:
             response = BytesResponse(b"".join(seen), status=response.status, headers=_without_framing(response))

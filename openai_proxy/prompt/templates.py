@@ -41,7 +41,7 @@ _WORDS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None}
 _ESCAPES: Final = {'"': '"', "'": "'", "\\": "\\", "/": "/", "n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
 
-class Outcome(Protocol):
+class TemplateOutcome(Protocol):
     """What a tool gave (tools.base.ToolResult has this shape)."""
 
     @property
@@ -55,7 +55,7 @@ class Outcome(Protocol):
         ...
 
 
-Call = Callable[[str, dict[str, Any]], Awaitable[Outcome]]
+Call = Callable[[str, dict[str, Any]], Awaitable[TemplateOutcome]]
 """Runs the tool of a name with arguments; failures come back as an outcome."""
 
 

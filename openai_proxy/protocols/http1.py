@@ -165,7 +165,7 @@ def read_head(raw: bytes) -> ResponseHead:
     return head
 
 
-class State(IntEnum):
+class ParserState(IntEnum):
     """Where a framing stands."""
 
     OPEN = 0
@@ -181,7 +181,7 @@ class LengthFraming:
 
     def __init__(self, length: int) -> None:
         self.left = length
-        self.state = State.OPEN if length else State.DONE
+        self.state = ParserState.OPEN if length else ParserState.DONE
         self.extra = False
 
     def feed(self, data: bytes, payload: list[bytes] | None = None) -> bytes:
@@ -193,7 +193,7 @@ class LengthFraming:
             size = self.left
         self.left -= size
         if not self.left:
-            self.state = State.DONE
+            self.state = ParserState.DONE
         if payload is not None and data:
             payload.append(data)
         return data
@@ -208,7 +208,7 @@ class CloseFraming:
 
     __slots__ = ()
     chunked = False
-    state = State.OPEN
+    state = ParserState.OPEN
     extra = False
 
     def feed(self, data: bytes, payload: list[bytes] | None = None) -> bytes:
@@ -243,7 +243,7 @@ class ChunkedFraming:
         self._left = 0  # payload bytes to come in this chunk, plus 2 for its CRLF
         self._held = b""
         self._tail = b""  # the last payload bytes: is this the end of an event?
-        self.state = State.OPEN
+        self.state = ParserState.OPEN
         self.extra = False
 
     def feed(self, data: bytes, payload: list[bytes] | None = None) -> bytes:
@@ -318,18 +318,18 @@ class ChunkedFraming:
             payload.append(data[start:stop])
 
     def _broken(self, data: bytes, position: int, left: int = 0) -> bytes:
-        self.state = State.BROKEN
+        self.state = ParserState.BROKEN
         self._left = left  # not zero: what goes on ends inside a chunk
         return data[:position]
 
     def _last_chunk(self, data: bytes, start: int, after: int) -> bytes:
         """The zero chunk stands at `start`, its trailers begin at `after`."""
         if data.startswith(b"\r\n", after):
-            self.state = State.DONE
+            self.state = ParserState.DONE
             self.extra = len(data) > after + 2
             return data[: after + 2] if self.extra else data
         if (blank := data.find(b"\r\n\r\n", after)) >= 0:
-            self.state = State.DONE
+            self.state = ParserState.DONE
             self.extra = len(data) > blank + 4
             return data[:start] + b"0\r\n\r\n"
         if len(data) - after > MAX_TRAILERS:

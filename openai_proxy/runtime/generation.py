@@ -19,12 +19,12 @@ from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.exchange import NORMAL, PRIORITIES
 from openai_proxy.routing.router import Router
 from openai_proxy.runtime.leases import Lease
-from openai_proxy.transforms.commands.mark import Mark
+from openai_proxy.transforms.commands.mark import CommandMark
 from openai_proxy.transforms.params import NONE, Rules
 from openai_proxy.upstream.builtin import ECHO, BuiltInEcho
 from openai_proxy.upstream.health import Health, Upstreams
 from openai_proxy.upstream.provider import Provider
-from openai_proxy.upstream.queue import Lines, Publish, unheard
+from openai_proxy.upstream.queue import ConnectionQueues, Publish, unheard
 
 DEFAULT_TAG: Final = ":latest"
 """What Ollama puts behind a model's name that has no tag of its own."""
@@ -52,7 +52,7 @@ class Generation:
     allowances: Mapping[str | None, Allowance]  # groups that have limits
     validator: Validator | None
     params: Mapping[str, Rules]  # by connection, the augmented's folded in
-    command_mark: Mark
+    command_mark: CommandMark
     augmented: "AugmentedModels | None" = None
     problems: tuple[Problem, ...] = ()
     loaded_at: float = field(default_factory=time.time)
@@ -95,7 +95,7 @@ def build(
     health: Health,
     augmented: "AugmentedModels | None" = None,
     validator: Validator | None = None,
-    lines: Lines | None = None,
+    lines: ConnectionQueues | None = None,
     publish: Publish = unheard,
 ) -> Generation:
     """Compile `snapshot`. Everything that can fail fails here, before anything is swapped."""
@@ -121,7 +121,7 @@ def build(
         access=Access(config.groups),
         router=Router(config),
         params={ECHO: params, **{name: params.refined(c.params) for name, c in config.connections.items()}},
-        command_mark=Mark(config.commands.prefix, enabled=config.commands.enabled),
+        command_mark=CommandMark(config.commands.prefix, enabled=config.commands.enabled),
         augmented=augmented,
         problems=snapshot.problems + (augmented.problems if augmented is not None else ()),
         upstreams=Upstreams(
@@ -129,7 +129,7 @@ def build(
             retries={name: c.max_retries for name, c in config.connections.items()},
             keys={name: tuple(c.api_keys) for name, c in config.connections.items()},
             health=health,
-            lines=lines or Lines(),
+            lines=lines or ConnectionQueues(),
             wakers=_wakers(config, publish),
         ),
     )

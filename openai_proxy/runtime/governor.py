@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openai_proxy.auth.limits import Account, Allowance, Book
+from openai_proxy.auth.limits import Allowance, Book, LimitAccount
 from openai_proxy.exchange import Exchange
 from openai_proxy.records.reading.tokens import Tokens
 from openai_proxy.records.recording.service import Records
@@ -73,7 +73,7 @@ class Governor:
             account = self._book.enter(exchange.caller, allowance)
         self._admitted(exchange, allowance, account)
 
-    def _admitted(self, exchange: Exchange, allowance: Allowance, account: Account) -> None:
+    def _admitted(self, exchange: Exchange, allowance: Allowance, account: LimitAccount) -> None:
         exchange.permit = account
         if allowance.counts_tokens:
             account.open += 1
@@ -82,7 +82,7 @@ class Governor:
                 self._listening = True
                 self._records.listen(self.metered)
 
-    async def _settled(self, account: Account) -> None:
+    async def _settled(self, account: LimitAccount) -> None:
         if account.open <= account.running:
             return
         self._records.recorder.nudge()

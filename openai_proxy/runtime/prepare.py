@@ -21,7 +21,7 @@ from openai_proxy.config.load import load
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.runtime.generation import Generation, build
-from openai_proxy.runtime.state import Settings, State
+from openai_proxy.runtime.state import ProxyState, Settings
 from openai_proxy.runtime.tree import Tree, look
 from openai_proxy.secrets import vault
 
@@ -75,7 +75,7 @@ def prepare(settings: Settings, previous: Generation | None) -> Prepared:
     return Prepared(snapshot, tools, look(snapshot.watched))
 
 
-def make(state: State, prepared: Prepared) -> Generation:
+def make(state: ProxyState, prepared: Prepared) -> Generation:
     """Bring `prepared` to life beside the present generation, with the same objects for what did not change. Blocks."""
     snapshot = prepared.snapshot
     state.redactor.refresh()  # reading has taught the vault new secrets
@@ -106,7 +106,7 @@ def _validator(snapshot: Snapshot, previous: Generation | None, problems: list[P
     return found
 
 
-def _configure_records(state: State, snapshot: Snapshot) -> Iterator[Problem]:
+def _configure_records(state: ProxyState, snapshot: Snapshot) -> Iterator[Problem]:
     config = snapshot.proxy
     lines = state.records.configure(
         prices=config.prices,
@@ -120,7 +120,7 @@ def _configure_records(state: State, snapshot: Snapshot) -> Iterator[Problem]:
         yield Problem(*snapshot.place("proxy", None, path), line)
 
 
-def adopt(state: State, generation: Generation) -> None:
+def adopt(state: ProxyState, generation: Generation) -> None:
     """Put `generation` in service. The one before is let go when its last request has ended."""
     previous: Generation | None = getattr(state, "generation", None)
     snapshot = generation.snapshot

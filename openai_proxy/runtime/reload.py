@@ -15,12 +15,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from openai_proxy.config.diff import Changes, diff, merged
+from openai_proxy.config.diff import ConfigChanges, diff, merged
 from openai_proxy.config.problems import Problem
 from openai_proxy.errors import InternalError, ProxyError
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.prepare import SETTLE, Prepared, adopt, make, prepare
-from openai_proxy.runtime.state import State
+from openai_proxy.runtime.state import ProxyState
 from openai_proxy.runtime.tree import Tree, look
 from openai_proxy.tasks import cancel, spawn
 
@@ -57,7 +57,7 @@ class Reloads:
     `listening` is None where the service manager opened the address.
     """
 
-    def __init__(self, state: State, tree: Tree, listening: Listening | None) -> None:
+    def __init__(self, state: ProxyState, tree: Tree, listening: Listening | None) -> None:
         self.tree = tree  # what lay in conf/ when it was last read
         self.remote = False  # conf/ is on another machine, whose clock is not ours
         self._state = state
@@ -69,7 +69,9 @@ class Reloads:
         self._forming: asyncio.Task[dict[str, Any] | ProxyError] | None = None
         self._passes: set[asyncio.Task[Any]] = set()
         self._asked: set[asyncio.Task[Any]] = set()  # the passes somebody waits to be told of
-        self._untold: list[tuple[float, bool, Changes]] = []  # passes nobody asked for: the end, if and what changed
+        self._untold: list[
+            tuple[float, bool, ConfigChanges]
+        ] = []  # passes nobody asked for: the end, if and what changed
         self._one = asyncio.Lock()
         self._tell_problems((), state.generation.problems)
 
@@ -155,7 +157,7 @@ class Reloads:
         state.publish("reload", self._result(changed, changes))
         return self._told(changed, changes)
 
-    def _told(self, changed: bool, changes: Changes) -> dict[str, Any]:
+    def _told(self, changed: bool, changes: ConfigChanges) -> dict[str, Any]:
         """What is told of this pass, and with it of those just before that nobody was told of."""
         now = time.monotonic()
         untold = [*(one for one in self._untold if now - one[0] < TOLD), (now, changed, changes)]
@@ -163,7 +165,7 @@ class Reloads:
         self._untold = [] if asked else untold
         return self._result(any(was for _, was, _ in untold), merged(changes for _, _, changes in untold))
 
-    def _result(self, changed: bool, changes: Changes) -> dict[str, Any]:
+    def _result(self, changed: bool, changes: ConfigChanges) -> dict[str, Any]:
         generation = self._state.generation
         result: dict[str, Any] = {
             "changed": changed,
@@ -231,7 +233,7 @@ class Reloads:
 
     # -- telling ----------------------------------------------------------------------------------------------------
 
-    def _tell(self, present: Generation, changes: Changes) -> None:
+    def _tell(self, present: Generation, changes: ConfigChanges) -> None:
         words = [
             f"{kind} {', '.join(names)}"
             for kind, names in (("added", changes.added), ("removed", changes.removed), ("updated", changes.updated))
@@ -250,7 +252,7 @@ class Reloads:
             log.info("the configuration has no problem any more")
 
 
-async def reload(state: State) -> dict[str, Any]:
+async def reload(state: ProxyState) -> dict[str, Any]:
     """Read again and swap if anything changed. Returns what `POST /admin/reload` answers."""
     return await state.reloads.ask()
 
@@ -293,7 +295,7 @@ def _open_ends(generation: Generation) -> int:
     return len(generation.problems) - own
 
 
-def _effective(changes: Changes, tools: CustomTools | None) -> Changes:
+def _effective(changes: ConfigChanges, tools: CustomTools | None) -> ConfigChanges:
     """`changes` without the files of tools that are broken now: their last good form stays."""
     files = tools.files if tools is not None else {}
     broken = {f"tool {path.name}" for path, file in files.items() if file.problems}

@@ -27,7 +27,7 @@ from openai_proxy.transforms.sessions import Sessions
 from openai_proxy.upstream.factory import Providers
 from openai_proxy.upstream.health import Health
 from openai_proxy.upstream.lessons import LESSONS, LessonTable
-from openai_proxy.upstream.queue import Lines
+from openai_proxy.upstream.queue import ConnectionQueues
 
 if TYPE_CHECKING:  # each is imported when the first model or MCP server is configured
     from openai_proxy.agent.store import TurnStore
@@ -96,7 +96,7 @@ class Settings:
     validator: Callable[[str], Any] | None = None  # the same, in the place of check_api_key
 
 
-class State:
+class ProxyState:
     """The process. `generation` is swapped by one assignment; everything else stays."""
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
@@ -121,7 +121,7 @@ class State:
         self.draining = False
         self.events = self.records.events
         self.publish = self.events.publish
-        self.lines = Lines(self.publish)
+        self.lines = ConnectionQueues(self.publish)
         self.manager = ServiceManager()
         self.leases = Leases(loop)
         self.reloads: Reloading

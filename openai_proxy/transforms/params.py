@@ -58,7 +58,7 @@ def _names(renamed: Mapping[str, str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class ParamChanges:
     """What becomes of a document: top-level members that are set, and those that go. False if nothing changes."""
 
     set: Mapping[str, Any] = field(default_factory=dict)
@@ -78,10 +78,10 @@ class Changes:
         return kept
 
 
-NOTHING = Changes()
+NOTHING = ParamChanges()
 
 
-def shape(document: Mapping[str, Any], rules: Rules) -> Changes:
+def shape(document: Mapping[str, Any], rules: Rules) -> ParamChanges:
     """What `rules` change of a request's body. Pure: `document` stays as it is."""
     if not rules or "messages" not in document:
         return NOTHING
@@ -141,10 +141,10 @@ class _Work:
             holder = below
         return holder
 
-    def changes(self) -> Changes:
+    def changes(self) -> ParamChanges:
         before, now = self._before, self._now
         changed = {name: value for name, value in now.items() if name not in before or before[name] != value}
         for name, value in now.items():  # True == 1 and 1 == 1.0, but not for a provider
             if name in before and name not in changed and type(before[name]) is not type(value):
                 changed[name] = value
-        return Changes(changed, tuple(name for name in before if name not in now))
+        return ParamChanges(changed, tuple(name for name in before if name not in now))

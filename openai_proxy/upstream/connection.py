@@ -22,8 +22,8 @@ from openai_proxy.protocols.http1 import (
     CloseFraming,
     Framing,
     Malformed,
+    ParserState,
     ResponseHead,
-    State,
     framing_for,
     read_head,
 )
@@ -64,7 +64,7 @@ class Sink(ABC):
         """It broke: before the head, or in the middle of the body. The connection is closed."""
 
 
-class Owner(ABC):
+class ConnectionOwner(ABC):
     """The pool a connection goes back to."""
 
     def __init__(self, name: str, watch: Watch) -> None:
@@ -90,7 +90,7 @@ class HttpConnection:
         "upgrading", "uploading", "write_paused",
     )  # fmt: skip
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, owner: ConnectionOwner) -> None:
         self._loop = loop
         self._owner = owner
         self.transport: asyncio.Transport | None = None
@@ -336,7 +336,7 @@ class HttpConnection:
             self._body_ended(framing)
 
     def _body_ended(self, framing: Framing) -> None:
-        if framing.state == State.BROKEN:
+        if framing.state == ParserState.BROKEN:
             self._fail(UpstreamTruncated(f"{self._name} broke off in the middle of its answer."))
         else:
             assert self.head is not None

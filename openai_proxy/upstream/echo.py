@@ -37,7 +37,7 @@ _STARTED = int(time.time())
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _EchoAnswer:
     """What echo says to one prompt: tokens, or calls, and how it ended."""
 
     tokens: list[str]
@@ -126,7 +126,7 @@ def _chat(body: dict[str, Any]) -> UpstreamResponse:
     return json_response(completion_of(model, message, answer.finish, answer.usage))
 
 
-def _answer(body: dict[str, Any], messages: list[dict[str, Any]]) -> _Answer:
+def _answer(body: dict[str, Any], messages: list[dict[str, Any]]) -> _EchoAnswer:
     prompt = sum(_count(text_of(message.get("content"))) for message in messages)
     text = tool_results(messages)
     if text is None:
@@ -134,9 +134,9 @@ def _answer(body: dict[str, Any], messages: list[dict[str, Any]]) -> _Answer:
         text = text_of((users or messages)[-1].get("content"))
         if calls := _calls(body, text):
             spoken = sum(_count(arguments) + 1 for _, _, arguments in calls)
-            return _Answer([], calls, "tool_calls", _usage(prompt, spoken))
+            return _EchoAnswer([], calls, "tool_calls", _usage(prompt, spoken))
     tokens, finish = _cut(text, body)
-    return _Answer(tokens, [], finish, _usage(prompt, len(tokens)))
+    return _EchoAnswer(tokens, [], finish, _usage(prompt, len(tokens)))
 
 
 def _calls(body: dict[str, Any], text: str) -> list[tuple[str, str, str]]:
@@ -179,7 +179,7 @@ def _cut(text: str, body: dict[str, Any]) -> tuple[list[str], str]:
     return tokens[:limit], "length" if len(tokens) > limit else "stop"
 
 
-def _chat_chunks(answer: _Answer, model: str, with_usage: bool) -> Iterator[bytes]:
+def _chat_chunks(answer: _EchoAnswer, model: str, with_usage: bool) -> Iterator[bytes]:
     chunks = ChunkWriter(model, usage_null=with_usage)
     yield chunks.role()
     for token in answer.tokens:

@@ -11,7 +11,7 @@ from openai_proxy.dialects.chat.google.repair import StreamRepair, is_bad_key, r
 from openai_proxy.dialects.chat.google.request import PREFIX, adapt
 from openai_proxy.dialects.chat.google.signatures import Signatures
 from openai_proxy.dialects.chat.read_answer import error_in
-from openai_proxy.dialects.edits import Edits
+from openai_proxy.dialects.edits import BodyEdits
 from openai_proxy.dialects.lessons import lesson_from
 from openai_proxy.dialects.reading import MAX_ANSWER
 from openai_proxy.errors import ProxyError, UpstreamError, UpstreamInvalid
@@ -137,7 +137,9 @@ class GoogleProvider:
         headers = [*body_headers(response.headers, kind or b"application/json"), *dropped]
         return BytesResponse(body, status=response.status, headers=headers)
 
-    async def _attempt(self, request: UpstreamRequest, key: str | None, data: bytes, edits: Edits) -> UpstreamResponse:
+    async def _attempt(
+        self, request: UpstreamRequest, key: str | None, data: bytes, edits: BodyEdits
+    ) -> UpstreamResponse:
         body = edit(data, edits.as_json(), edits.remove) if edits else data
         headers: Headers = [*without(request.headers, {b"accept-encoding"}), _IDENTITY]
         return await self._ask(replace(request, headers=headers, body=body, length=None), key)

@@ -20,7 +20,7 @@ from openai_proxy.errors import UpstreamError
 from openai_proxy.exchange import Target, UpstreamResponse
 from openai_proxy.upstream.keyring import KeyRing
 from openai_proxy.upstream.provider import Provider
-from openai_proxy.upstream.queue import Lines
+from openai_proxy.upstream.queue import ConnectionQueues
 
 if TYPE_CHECKING:
     from openai_proxy.upstream.wake import Waker
@@ -179,5 +179,5 @@ class Upstreams:
     retries: Mapping[str, int]
     keys: Mapping[str, tuple[str, ...]]
     health: Health
-    lines: Lines = field(default_factory=Lines)
+    lines: ConnectionQueues = field(default_factory=ConnectionQueues)
     wakers: "Mapping[str, Waker]" = field(default_factory=dict)  # machines that may sleep, by connection

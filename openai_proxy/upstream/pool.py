@@ -8,7 +8,7 @@ from typing import Any, Final
 import aiohappyeyeballs
 
 from openai_proxy.errors import UpstreamError, UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
-from openai_proxy.upstream.connection import HttpConnection, Owner
+from openai_proxy.upstream.connection import ConnectionOwner, HttpConnection
 from openai_proxy.upstream.dialler import Dialler
 from openai_proxy.upstream.origin import Origin, tls_context
 from openai_proxy.upstream.watch import Watch
@@ -43,7 +43,7 @@ def _in_bytes(info: Any) -> Any:
     return family, kind, protocol, name, (host.encode() if isinstance(host, str) else host, *rest)
 
 
-class Pool(Owner):
+class Pool(ConnectionOwner):
     """Connections to one origin. Lives as long as the process: edits that do not change the origin keep it warm."""
 
     def __init__(self, name: str, origin: Origin, watch: Watch, loop: asyncio.AbstractEventLoop) -> None:

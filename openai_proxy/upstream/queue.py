@@ -22,7 +22,7 @@ def unheard(kind: str, members: dict[str, Any]) -> None:
     """Nobody watches."""
 
 
-class Place:
+class QueuePlace:
     """One request's turn on a connection."""
 
     __slots__ = ("_line",)
@@ -58,11 +58,11 @@ class Line:
         self._limit = limit
         self._let_in()
 
-    async def enter(self, exchange: Exchange) -> Place:
+    async def enter(self, exchange: Exchange) -> QueuePlace:
         """Wait for a place. `exchange` tells its priority, and learns how long it took."""
         if self._free() and not self.waiting:
             self.running += 1
-            return Place(self)
+            return QueuePlace(self)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (exchange.priority, next(self._numbers), turn))
         began = time.monotonic()
@@ -79,7 +79,7 @@ class Line:
             self._say(exchange, "left")
         exchange.state = "waiting"
         exchange.notes.append(f"waited {exchange.queued:.1f} s in line for '{self._connection}'")
-        return Place(self)
+        return QueuePlace(self)
 
     def left(self) -> None:
         """A place has become free."""
@@ -109,7 +109,7 @@ class Line:
         )
 
 
-class Lines:
+class ConnectionQueues:
     """The lines of all connections that have one. Lives as long as the process: an edit leaves nobody behind."""
 
     def __init__(self, publish: Publish = unheard) -> None:
@@ -138,7 +138,7 @@ class Lines:
 class HeldResponse:
     """An answer that holds a place: it is given up with the last byte, a failure, or the answer itself."""
 
-    def __init__(self, response: UpstreamResponse, place: Place) -> None:
+    def __init__(self, response: UpstreamResponse, place: QueuePlace) -> None:
         self._response = response
         self._place = place
 

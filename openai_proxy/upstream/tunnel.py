@@ -17,7 +17,7 @@ class TunnelRefused(OSError):
     """The proxy did not open the tunnel; its text says why, for the owner."""
 
 
-class _Answer(asyncio.Protocol):
+class _TunnelAnswer(asyncio.Protocol):
     """The head of the proxy's answer to CONNECT."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -47,7 +47,7 @@ async def through(
     """
     try:
         transport, answer = await loop.create_connection(
-            lambda: _Answer(loop),
+            lambda: _TunnelAnswer(loop),
             sock=sock,
             ssl=tls_context(origin.ca_file) if proxy.tls else None,
             server_hostname=proxy.host if proxy.tls else None,

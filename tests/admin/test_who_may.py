@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from openai_proxy.admin.access import Who
-from openai_proxy.admin.routes import ROUTES, Route
+from openai_proxy.admin.routes import ROUTES, AdminRoute
 from tests.front.house import front_conf, serving
 from tests.harness.daemon import Daemon
 from tests.harness.upstream import Upstream
@@ -31,7 +31,7 @@ def locked_house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -
         yield running
 
 
-def target(route: Route) -> str:
+def target(route: AdminRoute) -> str:
     return route.path.replace("{...}", "x").replace("{}", "x")
 
 
@@ -49,7 +49,7 @@ def test_exactly_three_answer_a_program_on_this_machine() -> None:
 
 
 @pytest.mark.parametrize("route", GUARDED, ids=lambda route: f"{route.method} {route.path}")
-def test_nothing_else_answers_without_proof(open_house: Daemon, locked_house: Daemon, route: Route) -> None:
+def test_nothing_else_answers_without_proof(open_house: Daemon, locked_house: Daemon, route: AdminRoute) -> None:
     for daemon in (open_house, locked_house):
         for path in (target(route), target(route) + "/"):
             assert ask(daemon, route.method, path) == 401
@@ -64,7 +64,7 @@ def test_the_api_below_admin_needs_proof_too(open_house: Daemon, locked_house: D
 
 
 @pytest.mark.parametrize("route", AT_HOME, ids=lambda route: route.path)
-def test_those_three_answer_at_home_alone(open_house: Daemon, locked_house: Daemon, route: Route) -> None:
+def test_those_three_answer_at_home_alone(open_house: Daemon, locked_house: Daemon, route: AdminRoute) -> None:
     assert ask(open_house, route.method, route.path) == 200
     assert ask(locked_house, route.method, route.path) == 401
     assert ask(locked_house, route.method, route.path, key=ADMIN) == 200

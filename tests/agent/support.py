@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
-from openai_proxy.agent.run import Answer, start
+from openai_proxy.agent.run import TurnAnswer, start
 from openai_proxy.agent.turn import CallRecord, LoopSettings, Turn
 from openai_proxy.errors import ProxyError, UpstreamTruncated
 from openai_proxy.tools.base import CallContext, ToolResult
@@ -231,7 +231,7 @@ def turn(upstream: Any, box: Any = None, *, settings: dict[str, Any] | None = No
     )
 
 
-async def collect(answer: Answer) -> bytes:
+async def collect(answer: TurnAnswer) -> bytes:
     async with aclosing(answer.stream()) as pieces:
         return b"".join([piece async for piece in pieces])
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from openai_proxy.agent.calls import MAX_TOTAL
-from openai_proxy.agent.fingerprint import Conversation, canonical, text
+from openai_proxy.agent.fingerprint import ConversationFingerprint, canonical, text
 from openai_proxy.agent.run import start
 from openai_proxy.agent.turn import LoopSettings
 from openai_proxy.agent.usage import add_usage
@@ -181,7 +181,7 @@ def test_arguments_that_differ_stay_different(one: str, other: str) -> None:
 
 def test_a_conversation_is_known_by_what_is_said() -> None:
     def whole_of(*messages: Any) -> str:
-        seen = Conversation()
+        seen = ConversationFingerprint()
         for message in messages:
             seen.add(message)
         return seen.whole

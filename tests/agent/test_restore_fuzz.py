@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.agent.fingerprint import Conversation
+from openai_proxy.agent.fingerprint import ConversationFingerprint
 from openai_proxy.agent.mixed import keep_calls, restore
 from openai_proxy.agent.store import TurnStore
 from tests.agent.test_mixed import LONG, QUESTION
@@ -33,7 +33,7 @@ MESSAGE = st.fixed_dictionaries(
 @given(st.lists(MESSAGE | JUNK, max_size=8))
 def test_any_history_is_answered_and_a_restored_one_is_valid(history: list[Any]) -> None:
     store = TurnStore()
-    seen = Conversation()
+    seen = ConversationFingerprint()
     seen.add(QUESTION)
     calls = [
         {"id": i, "type": "function", "function": {"name": n, "arguments": '{"a":1,"b":2}'}}

@@ -29,20 +29,20 @@ from openai_proxy.prompt import assembly
 from openai_proxy.protocols.http1 import ResponseHead
 from openai_proxy.protocols.inflate import Inflater
 from openai_proxy.protocols.json_members import edit, parse_object, scan
-from openai_proxy.records.reading.answer import Answer
+from openai_proxy.records.reading.answer import RecordedAnswer
 from openai_proxy.records.reading.answer_formats import CHAT
-from openai_proxy.records.reading.stream import StreamReader
+from openai_proxy.records.reading.stream import RecordedStreamReader
 from openai_proxy.records.writing import names
 from openai_proxy.tools.mcp.lines import LineSplitter, parse
 from openai_proxy.tools.result import clean, without_places
 from openai_proxy.transforms import flat
 from openai_proxy.transforms.commands import parser
-from openai_proxy.transforms.redaction.finder import Finder
+from openai_proxy.transforms.redaction.finder import SecretFinder
 from openai_proxy.transforms.splicing import splice
 from openai_proxy.upstream.echo_calls import asked_calls
 from tests.behaviour.work import ALLOWED, growth, pieces_of
 
-FINDER = Finder(["supersecretvalue123", "short1"])
+FINDER = SecretFinder(["supersecretvalue123", "short1"])
 
 
 class Row(NamedTuple):
@@ -86,7 +86,7 @@ def called(number: int, **function: Any) -> dict[str, Any]:
 
 
 def recorded(data: bytes) -> None:
-    reader = StreamReader(Answer(), CHAT)
+    reader = RecordedStreamReader(RecordedAnswer(), CHAT)
     for piece in pieces_of(data):
         reader.feed(piece)
     reader.finish()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from openai_proxy.config.diff import Changes, diff, merged
+from openai_proxy.config.diff import ConfigChanges, diff, merged
 from openai_proxy.config.problems import ConfigError
 from tests.config.conftest import House
 
@@ -27,7 +27,7 @@ def test_a_broken_model_keeps_its_last_good_form_while_the_rest_applies(house: H
     assert second.models["x"].description == "one"
     assert second.models["y"].description == "two"
     assert [Path(p.file).name for p in second.problems] == ["x.yaml"]
-    assert diff(first, second) == Changes(updated=("model y",))
+    assert diff(first, second) == ConfigChanges(updated=("model y",))
     third = house.load(second)  # told again for as long as it lasts
     assert third.problems == second.problems
     assert third.models["x"].description == "one"
@@ -64,7 +64,7 @@ def test_one_broken_server_costs_only_that_one(house: House) -> None:
     second = house.load(first)
     assert second.servers["a"].command == "one"
     assert second.servers["b"].url == "http://h/other"
-    assert diff(first, second) == Changes(added=("server c",), updated=("server b",))
+    assert diff(first, second) == ConfigChanges(added=("server c",), updated=("server b",))
     assert messages(second.problems)[0] == 'servers.yaml:2:7: unknown key "comand" (did you mean "command"?)'
     assert sorted(house.load().servers) == ["b", "c"]
 
@@ -100,7 +100,7 @@ def test_what_vanishes_is_removed_and_what_cannot_be_read_stays(house: House) ->
         "t.py:1:1: this is not a regular file",
         "x.yaml:1:1: this is a directory, not a file",
     ]
-    assert diff(first, second) == Changes(removed=("model y",))
+    assert diff(first, second) == ConfigChanges(removed=("model y",))
 
 
 def test_a_missing_variable_drops_its_entry_only(house: House) -> None:
@@ -191,7 +191,7 @@ def test_a_vanished_proxy_yaml_is_a_removal_and_a_misnamed_one_is_told(house: Ho
     assert second.proxy == first.proxy
     assert messages(second.problems) == ["proxy.yaml:1:1: rename proxy.yml to proxy.yaml: only that is read"]
     (house.conf / "proxy.yml").unlink()
-    assert diff(second, house.load(second)) == Changes(
+    assert diff(second, house.load(second)) == ConfigChanges(
         added=("connection echo",), removed=("connection a",), updated=("settings",)
     )
 
@@ -202,21 +202,21 @@ def test_modules_beside_proxy_yaml_are_part_of_the_configuration(house: House) -
     first = house.load()
     assert [(m.path, m.source) for m in first.modules] == [(path, b"A = 1\n")]
     house.write("my_validators.py", "A = 2\n")
-    assert diff(first, house.load(first)) == Changes(updated=("module my_validators.py",))
+    assert diff(first, house.load(first)) == ConfigChanges(updated=("module my_validators.py",))
 
 
 def test_the_order_of_routes_and_the_settings_count_as_changes(house: House) -> None:
     house.write("proxy.yaml", PROXY + "routing: {x: a.x, y: a.y}\nsession_ttl: 5\n")
     first = house.load()
     house.write("proxy.yaml", PROXY + "routing: {y: a.y, x: a.x}\nsession_ttl: 6\n")
-    assert diff(first, house.load(first)) == Changes(updated=("route order", "settings"))
+    assert diff(first, house.load(first)) == ConfigChanges(updated=("route order", "settings"))
 
 
 def test_edits_one_after_another_come_to_one_answer() -> None:
     steps = [
-        Changes(added=("a", "b"), updated=("c", "d")),
-        Changes(removed=("b", "c"), updated=("a", "d")),
-        Changes(added=("c",)),
+        ConfigChanges(added=("a", "b"), updated=("c", "d")),
+        ConfigChanges(removed=("b", "c"), updated=("a", "d")),
+        ConfigChanges(added=("c",)),
     ]
-    assert merged(steps) == Changes(added=("a",), removed=("b",), updated=("c", "d"))
+    assert merged(steps) == ConfigChanges(added=("a",), removed=("b",), updated=("c", "d"))
     assert not merged([])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from openai_proxy.config.diff import Changes, diff
+from openai_proxy.config.diff import ConfigChanges, diff
 from openai_proxy.config.skills import SkillFile, read_skill
 from tests.config.conftest import House
 
@@ -106,9 +106,9 @@ def test_a_skill_is_added_changed_and_removed(house: House) -> None:
     house.write("skills/a.md", "B")
     house.write("skills/b.md", "B")
     second = house.load(first)
-    assert diff(first, second) == Changes(added=("skill b",), updated=("skill a",))
+    assert diff(first, second) == ConfigChanges(added=("skill b",), updated=("skill a",))
     (house.conf / "skills/a.md").unlink()
-    assert diff(second, house.load(second)) == Changes(removed=("skill a",))
+    assert diff(second, house.load(second)) == ConfigChanges(removed=("skill a",))
 
 
 @given(st.one_of(st.binary(max_size=60), st.text("-\n: ab[]{}'\"", max_size=60).map(lambda t: b"---\n" + t.encode())))

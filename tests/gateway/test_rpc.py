@@ -37,7 +37,7 @@ def _answer(document: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]
     """The refusal, the id of what would be answered, or nothing."""
     try:
         message = read(json.dumps(document).encode(), headers)
-    except rpc.Refusal as refusal:
+    except rpc.RpcRefusal as refusal:
         found: dict[str, Any] = json.loads(refusal.body())
         return found
     return {} if message is None or message.id is None else dict(json.loads(message.result({})))
@@ -45,14 +45,14 @@ def _answer(document: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]
 
 @given(st.binary(max_size=200), ERAS)
 def test_any_bytes_are_refused(body: bytes, headers: dict[str, str]) -> None:
-    with pytest.raises(rpc.Refusal):
+    with pytest.raises(rpc.RpcRefusal):
         read(b"\xff" + body, headers)
 
 
 def test_a_cut_message_is_refused_at_every_byte() -> None:
     whole = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {}}).encode()
     for end in range(len(whole)):
-        with pytest.raises(rpc.Refusal):
+        with pytest.raises(rpc.RpcRefusal):
             read(whole[:end], {})
     assert read(whole, {}) is not None
 
@@ -80,7 +80,7 @@ def test_results_say_of_the_stateless_era_who_answers() -> None:
 def test_a_routing_header_sent_twice_is_refused() -> None:
     headers = {"mcp-protocol-version": MODERN, "mcp-method": "ping"}
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"_meta": META}}).encode()
-    with pytest.raises(rpc.Refusal, match="more than once"):
+    with pytest.raises(rpc.RpcRefusal, match="more than once"):
         rpc.read(body, headers, [*headers.items(), ("Mcp-Method", "tools/call")])
 
 
@@ -89,7 +89,7 @@ def test_arguments_that_belong_into_headers_are_compared() -> None:
     message = rpc.Message(1, "tools/call", {}, modern=True)
     rpc.check_parameter_headers(message, schema, {"region": "eu"}, {"mcp-param-region": "eu"})
     for arguments, headers in (({"region": "eu"}, {}), ({"region": "eu"}, {"mcp-param-region": "us"})):
-        with pytest.raises(rpc.Refusal) as refusal:
+        with pytest.raises(rpc.RpcRefusal) as refusal:
             rpc.check_parameter_headers(message, schema, arguments, headers)
         assert refusal.value.status == 400
     rpc.check_parameter_headers(rpc.Message(1, "tools/call", {}, modern=False), schema, {"region": "eu"}, {})

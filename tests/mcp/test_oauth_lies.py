@@ -194,8 +194,8 @@ def test_what_is_kept_is_only_for_its_owner_and_another_url_does_not_get_it(tmp_
 async def test_tokens_of_one_url_are_not_sent_to_another(tmp_path: Path) -> None:
     store = CredentialStore(tmp_path / "sign-ins.json")
     store.put("a", Credentials(url="http://one/mcp", tokens={"access_token": "t" * 20}))
-    assert await account.Account("a", "http://one/mcp", None, store, lambda: None).token() == "t" * 20
-    assert await account.Account("a", "http://two/mcp", None, store, lambda: None).token() is None
+    assert await account.OAuthAccount("a", "http://one/mcp", None, store, lambda: None).token() == "t" * 20
+    assert await account.OAuthAccount("a", "http://two/mcp", None, store, lambda: None).token() is None
 
 
 @pytest.mark.parametrize(

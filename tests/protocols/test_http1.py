@@ -15,8 +15,8 @@ from openai_proxy.protocols.http1 import (
     CloseFraming,
     LengthFraming,
     Malformed,
+    ParserState,
     ResponseHead,
-    State,
     framing_for,
 )
 
@@ -130,17 +130,19 @@ def test_connection_cannot_take_the_framing_away() -> None:
 @pytest.mark.parametrize(
     ("method", "status", "fields", "kind", "state"),
     [
-        ("HEAD", b"200", [b"Content-Length: 5"], LengthFraming, State.DONE),
-        ("POST", b"204", [b"Transfer-Encoding: chunked"], LengthFraming, State.DONE),
-        ("GET", b"304", [b"Content-Length: 5"], LengthFraming, State.DONE),
-        ("GET", b"101", [], LengthFraming, State.DONE),
-        ("POST", b"200", [b"Transfer-Encoding: Chunked"], ChunkedFraming, State.OPEN),
-        ("POST", b"200", [b"Content-Length: 5"], LengthFraming, State.OPEN),
-        ("POST", b"200", [b"Content-Length: 0"], LengthFraming, State.DONE),
-        ("POST", b"200", [], CloseFraming, State.OPEN),
+        ("HEAD", b"200", [b"Content-Length: 5"], LengthFraming, ParserState.DONE),
+        ("POST", b"204", [b"Transfer-Encoding: chunked"], LengthFraming, ParserState.DONE),
+        ("GET", b"304", [b"Content-Length: 5"], LengthFraming, ParserState.DONE),
+        ("GET", b"101", [], LengthFraming, ParserState.DONE),
+        ("POST", b"200", [b"Transfer-Encoding: Chunked"], ChunkedFraming, ParserState.OPEN),
+        ("POST", b"200", [b"Content-Length: 5"], LengthFraming, ParserState.OPEN),
+        ("POST", b"200", [b"Content-Length: 0"], LengthFraming, ParserState.DONE),
+        ("POST", b"200", [], CloseFraming, ParserState.OPEN),
     ],
 )
-def test_how_a_body_is_delimited(method: str, status: bytes, fields: list[bytes], kind: type, state: State) -> None:
+def test_how_a_body_is_delimited(
+    method: str, status: bytes, fields: list[bytes], kind: type, state: ParserState
+) -> None:
     framing = framing_for(head(*fields, status=b"HTTP/1.1 " + status + b" X"), method)
     assert type(framing) is kind
     assert framing.state is state
@@ -150,16 +152,16 @@ def test_a_length_body_ends_at_its_length_and_notices_more() -> None:
     framing = LengthFraming(5)
     payload: list[bytes] = []
     assert framing.feed(b"abc", payload) == b"abc"
-    assert (framing.state, framing.extra, framing.at_event_boundary()) == (State.OPEN, False, False)
+    assert (framing.state, framing.extra, framing.at_event_boundary()) == (ParserState.OPEN, False, False)
     assert framing.feed(b"deXY", payload) == b"de"
-    assert (framing.state, framing.extra, payload) == (State.DONE, True, [b"abc", b"de"])
+    assert (framing.state, framing.extra, payload) == (ParserState.DONE, True, [b"abc", b"de"])
 
 
 def test_a_body_until_close_is_all_there_comes() -> None:
     framing = CloseFraming()
     payload: list[bytes] = []
     assert framing.feed(b"abc", payload) == b"abc"
-    assert (framing.state, payload, framing.at_event_boundary()) == (State.OPEN, [b"abc"], False)
+    assert (framing.state, payload, framing.at_event_boundary()) == (ParserState.OPEN, [b"abc"], False)
 
 
 # -- chunks --------------------------------------------------------------------------------------------------------
@@ -172,7 +174,7 @@ def fed(wire: bytes, cuts: Iterable[int], *, decode: bool = True) -> tuple[Chunk
     payload: list[bytes] = []
     positions = [0, *sorted(cuts), len(wire)]
     for start, stop in itertools.pairwise(positions):
-        if start < stop and framing.state is State.OPEN:
+        if start < stop and framing.state is ParserState.OPEN:
             passed += framing.feed(wire[start:stop], payload if decode else None)
     return framing, passed, b"".join(payload)
 
@@ -185,14 +187,14 @@ def test_chunks_cut_at_every_byte_equal_the_whole() -> None:
     for cut in range(len(wire) + 1):
         for decode in (True, False):
             framing, passed, payload = fed(wire, [cut], decode=decode)
-            assert (framing.state, framing.extra, passed) == (State.DONE, False, wire)
+            assert (framing.state, framing.extra, passed) == (ParserState.DONE, False, wire)
             assert payload == (b"".join(PIECES) if decode else b"")
 
 
 def test_chunks_that_come_byte_by_byte_equal_the_whole() -> None:
     wire = encoded(PIECES)
     framing, passed, payload = fed(wire, range(len(wire)))
-    assert (framing.state, passed, payload) == (State.DONE, wire, b"".join(PIECES))
+    assert (framing.state, passed, payload) == (ParserState.DONE, wire, b"".join(PIECES))
 
 
 @given(
@@ -201,7 +203,7 @@ def test_chunks_that_come_byte_by_byte_equal_the_whole() -> None:
 def test_any_chunks_in_any_cuts(pieces: list[bytes], cuts: list[int], decode: bool) -> None:
     wire = encoded(pieces)
     framing, passed, payload = fed(wire, [cut for cut in cuts if cut < len(wire)], decode=decode)
-    assert (framing.state, framing.extra, passed) == (State.DONE, False, wire)
+    assert (framing.state, framing.extra, passed) == (ParserState.DONE, False, wire)
     if decode:
         assert payload == b"".join(pieces)
 
@@ -211,7 +213,7 @@ def test_cuts_never_change_the_verdict_on_any_bytes(wire: bytes, cuts: list[int]
     whole, passed_whole, payload_whole = fed(wire, [])
     cut, passed, payload = fed(wire, [c for c in cuts if c < len(wire)])
     assert cut.state is whole.state
-    if whole.state is not State.BROKEN:
+    if whole.state is not ParserState.BROKEN:
         assert (passed, payload) == (passed_whole, payload_whole)
     else:  # in pieces, some of a broken chunk's payload may have gone on before it proved broken; never other bytes
         assert wire.startswith(passed)
@@ -223,7 +225,7 @@ def test_an_unfinished_size_line_is_held_back() -> None:
     assert framing.feed(b"3\r\nabc\r\n1") == b"3\r\nabc\r\n"
     assert framing.feed(b'0;ext="v"\r') == b""
     assert framing.feed(b"\nabc") == b'10;ext="v"\r\nabc'
-    assert framing.state is State.OPEN
+    assert framing.state is ParserState.OPEN
 
 
 @pytest.mark.parametrize("size", [b"10", b"0A", b"a \t", b"A;x=y", b"00000A"])
@@ -232,7 +234,7 @@ def test_sizes_as_the_rfc_writes_them(size: bytes) -> None:
     wire = size + b"\r\n" + b"z" * length + b"\r\n0\r\n\r\n"
     for cuts in ([], [len(wire) - 5]):  # the last chunk with it, and after it
         framing, passed, payload = fed(wire, cuts)
-        assert (framing.state, passed, payload) == (State.DONE, wire, b"z" * length)
+        assert (framing.state, passed, payload) == (ParserState.DONE, wire, b"z" * length)
 
 
 @pytest.mark.parametrize(
@@ -260,16 +262,16 @@ def test_a_malformed_size_breaks_the_body_between_two_chunks(line: bytes) -> Non
     good = encoded([b"data: 1\n\n"])[:-5]
     for cut in range(len(good), len(good) + len(line)):
         framing, passed, payload = fed(good + line + b"0\r\n\r\n", [cut])
-        assert (framing.state, passed, payload) == (State.BROKEN, good, b"data: 1\n\n")
+        assert (framing.state, passed, payload) == (ParserState.BROKEN, good, b"data: 1\n\n")
         assert framing.at_event_boundary(), "an error event can still be put behind it"
 
 
 def test_a_size_line_without_an_end_breaks_the_body() -> None:
     framing = ChunkedFraming()
     assert framing.feed(b"3;" + b"x" * (MAX_CHUNK_LINE - 2)) == b""
-    assert framing.state is State.OPEN
+    assert framing.state is ParserState.OPEN
     assert framing.feed(b"x") == b""
-    assert framing.state is State.BROKEN
+    assert framing.state is ParserState.BROKEN
 
 
 @pytest.mark.parametrize("end", [b"XX", b"\rX", b"X\n", b"\n\n"])
@@ -277,7 +279,7 @@ def test_a_chunk_longer_than_it_said_breaks_the_body_inside_the_chunk(end: bytes
     wire = b"3\r\nabc" + end + b"0\r\n\r\n"
     for cut in range(len(wire) - 5):
         framing, passed, _ = fed(wire, [cut])
-        assert framing.state is State.BROKEN
+        assert framing.state is ParserState.BROKEN
         assert b"3\r\nabc".startswith(passed[:6])
         assert not framing.at_event_boundary()
 
@@ -286,20 +288,20 @@ def test_trailers_are_swallowed_at_every_cut() -> None:
     wire = encoded([b"abc"], b"X-Sum: 1\r\nX-Two: 2\r\n")
     for cut in range(len(wire) + 1):
         framing, passed, payload = fed(wire, [cut])
-        assert (framing.state, framing.extra, passed, payload) == (State.DONE, False, encoded([b"abc"]), b"abc")
+        assert (framing.state, framing.extra, passed, payload) == (ParserState.DONE, False, encoded([b"abc"]), b"abc")
 
 
 def test_endless_trailers_break_the_body() -> None:
     framing = ChunkedFraming()
     assert framing.feed(b"0\r\n") == b""
     assert framing.feed(b"a: b\r\n" * (MAX_TRAILERS // 6 + 2)) == b""
-    assert framing.state is State.BROKEN
+    assert framing.state is ParserState.BROKEN
 
 
 @pytest.mark.parametrize("trailers", [b"", b"A: b\r\n"])
 def test_bytes_after_the_end_are_noticed_and_not_passed_on(trailers: bytes) -> None:
     framing, passed, _ = fed(encoded([b"abc"], trailers) + b"HTTP/1.1 200 OK", [])
-    assert (framing.state, framing.extra, passed) == (State.DONE, True, encoded([b"abc"]))
+    assert (framing.state, framing.extra, passed) == (ParserState.DONE, True, encoded([b"abc"]))
 
 
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\r", b"\r\n\r\n", b"\n\r\n"])
@@ -330,4 +332,4 @@ def test_the_short_way_for_one_known_chunk_is_not_fooled() -> None:
     assert framing.feed(b"\r\n") == b"\r\n"
     assert framing.feed(b"6\r\nabcdef\r\n5\r\nab") == b"6\r\nabcdef\r\n5\r\nab"
     assert framing.feed(b"cde\r\n0\r\n\r\n") == b"cde\r\n0\r\n\r\n"
-    assert framing.state is State.DONE
+    assert framing.state is ParserState.DONE

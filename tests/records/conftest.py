@@ -103,7 +103,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 @pytest.fixture
 def fold() -> Callable[..., Any]:
     """Fold an answer without a recorder: bytes, path, media type, framing, coding -> Answer."""
-    from openai_proxy.records.reading.answer import Answer
+    from openai_proxy.records.reading.answer import RecordedAnswer
     from openai_proxy.records.reading.answer_formats import DIALECTS, METERED
     from openai_proxy.records.reading.body import BodyReader
 
@@ -115,8 +115,8 @@ def fold() -> Callable[..., Any]:
         framing: str = "plain",
         coding: str = "",
         cuts: tuple[int, ...] = (),
-    ) -> Answer:
-        answer = Answer()
+    ) -> RecordedAnswer:
+        answer = RecordedAnswer()
         reader = BodyReader(answer, DIALECTS.get(path, METERED), kind, coding)
         places = [0, *sorted(c for c in cuts if c < len(data)), len(data)]
         for start, stop in itertools.pairwise(places):

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from openai_proxy.records.reading.answer import Answer
-from openai_proxy.records.reading.event_templates import Template, Varying, learn
-from openai_proxy.records.reading.stream import StreamReader
+from openai_proxy.records.reading.answer import RecordedAnswer
+from openai_proxy.records.reading.event_templates import EventTemplate, Varying, learn
+from openai_proxy.records.reading.stream import RecordedStreamReader
 from tests.records.conftest import DONE
 
 TEXTS = st.one_of(
@@ -37,15 +37,15 @@ def frame(number: int, text: str, **change: Any) -> bytes:
     return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n"
 
 
-def learnt(first: bytes, second: bytes) -> Template | None:
+def learnt(first: bytes, second: bytes) -> EventTemplate | None:
     raws = [first[:-2], second[:-2]]
-    return learn(raws, [orjson.loads(raw[6:]) for raw in raws], Answer())
+    return learn(raws, [orjson.loads(raw[6:]) for raw in raws], RecordedAnswer())
 
 
 @pytest.mark.parametrize(
     ("change", "kind"),
     [
-        ({}, Template),
+        ({}, EventTemplate),
         ({"times": True}, Varying),
         ({"padding": True}, Varying),
         ({"times": True, "padding": True}, Varying),
@@ -81,7 +81,7 @@ def test_texts_are_cut_out_whatever_stands_at_the_ends_of_a_block() -> None:
     cuts=st.lists(st.integers(1, 3000), max_size=4),
 )
 def test_blocks_say_what_single_events_say(
-    fold: Callable[..., Answer], texts: list[str], change: dict[str, bool], odd: dict[int, Any], cuts: list[int]
+    fold: Callable[..., RecordedAnswer], texts: list[str], change: dict[str, bool], odd: dict[int, Any], cuts: list[int]
 ) -> None:
     events = [frame(n, text, **{**change, **odd.get(n, {})}) for n, text in enumerate(texts)]
     stream = b"".join([*events, DONE])
@@ -94,13 +94,13 @@ def test_blocks_say_what_single_events_say(
 def test_frames_that_differ_are_cut_in_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
     from openai_proxy.records.reading.answer_formats import DIALECTS
 
-    answer = Answer()
-    reader = StreamReader(answer, DIALECTS["/chat/completions"])
+    answer = RecordedAnswer()
+    reader = RecordedStreamReader(answer, DIALECTS["/chat/completions"])
     reader.feed(b"".join(frame(n, "x", times=True) for n in range(10)))
 
-    def not_again(self: StreamReader, block: bytes, learning: bool = False) -> None:
+    def not_again(self: RecordedStreamReader, block: bytes, learning: bool = False) -> None:
         raise AssertionError("an event was parsed")
 
-    monkeypatch.setattr(StreamReader, "_array", not_again)
+    monkeypatch.setattr(RecordedStreamReader, "_array", not_again)
     reader.feed(b"".join(frame(n, "y", times=True) for n in range(10, 20)))
     assert answer.content == "x" * 10 + "y" * 10

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from openai_proxy.endpoints import Endpoint, at, locate
-from openai_proxy.records.reading.answer import Answer
+from openai_proxy.records.reading.answer import RecordedAnswer
 from openai_proxy.records.reading.body import BodyReader
 from openai_proxy.records.reading.other_formats import format_of
 from openai_proxy.records.reading.tokens import read_usage
@@ -37,8 +37,8 @@ EVENTS: list[dict[str, Any]] = [
 ]
 
 
-def read(endpoint: Endpoint, kind: str, *pieces: bytes) -> Answer:
-    answer = Answer()
+def read(endpoint: Endpoint, kind: str, *pieces: bytes) -> RecordedAnswer:
+    answer = RecordedAnswer()
     reader = BodyReader(answer, format_of(endpoint), kind, "")
     for piece in pieces:
         reader.feed(piece)
@@ -46,7 +46,7 @@ def read(endpoint: Endpoint, kind: str, *pieces: bytes) -> Answer:
     return answer
 
 
-def check(answer: Answer) -> None:
+def check(answer: RecordedAnswer) -> None:
     assert (answer.content, answer.reasoning, answer.model) == ("Paris", "hm", "m")
     assert (answer.finish_reason, answer.complete) == ("length", True)
     assert answer.usage is not None

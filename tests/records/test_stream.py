@@ -11,26 +11,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.records.reading import stream
-from openai_proxy.records.reading.answer import MAX_TEXT, Answer
+from openai_proxy.records.reading.answer import MAX_TEXT, RecordedAnswer
 from openai_proxy.records.reading.answer_formats import CHAT
-from openai_proxy.records.reading.stream import StreamReader
+from openai_proxy.records.reading.stream import RecordedStreamReader
 from tests.records.conftest import DONE, event
 
-Fold = Callable[..., Answer]
+Fold = Callable[..., RecordedAnswer]
 
 RECORDED = Path(__file__).resolve().parents[2].parent / "shared" / "recorded"
 
 
-def folded(data: bytes, size: int) -> Answer:
-    answer = Answer()
-    reader = StreamReader(answer, CHAT)
+def folded(data: bytes, size: int) -> RecordedAnswer:
+    answer = RecordedAnswer()
+    reader = RecordedStreamReader(answer, CHAT)
     for start in range(0, len(data), size):
         reader.feed(data[start : start + size])
     reader.finish()
     return answer
 
 
-def told(answer: Answer) -> tuple[Any, ...]:
+def told(answer: RecordedAnswer) -> tuple[Any, ...]:
     return answer.content, answer.reasoning, answer.tool_calls, answer.finish_reason, answer.usage, answer.complete
 
 
@@ -224,8 +224,8 @@ def _recorded() -> list[Path]:
 @pytest.mark.parametrize("path", _recorded(), ids=lambda p: p.stem[:60])
 def test_recorded_streams_fold_alike_in_any_cut(path: Path) -> None:
     data = path.read_bytes()
-    slow = Answer()
-    one_by_one = StreamReader(slow, CHAT)
+    slow = RecordedAnswer()
+    one_by_one = RecordedStreamReader(slow, CHAT)
     one_by_one._each(data.replace(b"\r\n", b"\n"))
     assert slow.content or slow.tool_calls or slow.reasoning or slow.usage or slow.error
     assert slow.malformed == 0

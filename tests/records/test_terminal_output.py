@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from openai_proxy.records.terminal.output import Output, Paint, configure, style_of
+from openai_proxy.records.terminal.output import Paint, TerminalHandler, configure, style_of
 from openai_proxy.secrets import vault
 
 
@@ -26,7 +26,7 @@ def root() -> Iterator[logging.Logger]:
 
 def lines(style: str, *records: tuple[int, str], facts: Any = None) -> list[str]:
     stream = io.StringIO()
-    output = Output(stream, style)
+    output = TerminalHandler(stream, style)
     for level, text in records:
         record = logging.LogRecord("openai_proxy.daemon", level, "", 0, text, None, None)
         if facts is not None:
@@ -111,7 +111,7 @@ def test_a_heading_of_two_lines_is_two_lines_everywhere_but_in_json() -> None:
 
 def test_a_closed_stream_raises_nothing() -> None:
     stream = io.StringIO()
-    output = Output(stream, "plain")
+    output = TerminalHandler(stream, "plain")
     stream.close()
     output.emit(logging.LogRecord("x", logging.INFO, "", 0, "text", None, None))
     output.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from openai_proxy.runtime.prepare import adopt, make, prepare_first
 from openai_proxy.runtime.reload import Reloads
-from openai_proxy.runtime.state import Settings, State
+from openai_proxy.runtime.state import ProxyState, Settings
 from openai_proxy.tasks import cancel, spawn
 
 MODEL = """\
@@ -45,12 +45,12 @@ def write_house(conf: Path, models: int, servers: list[str] | None = None, comma
 
 
 @asynccontextmanager
-async def reloading(root: Path) -> AsyncIterator[tuple[State, Reloads]]:
+async def reloading(root: Path) -> AsyncIterator[tuple[ProxyState, Reloads]]:
     """State and Reloads on `root`/conf, as the daemon makes them."""
     settings = Settings(root / "conf", root / ".env", root / "logs", root / "state")
     settings.state_dir.mkdir(exist_ok=True)
     prepared = prepare_first(settings)
-    state = State(settings, asyncio.get_running_loop())
+    state = ProxyState(settings, asyncio.get_running_loop())
     try:
         adopt(state, make(state, prepared))
         state.reloads = Reloads(state, prepared.tree, None)

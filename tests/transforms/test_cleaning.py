@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from openai_proxy.transforms.commands.cleaning import Cleaned, clean
-from openai_proxy.transforms.commands.mark import Mark
+from openai_proxy.transforms.commands.mark import CommandMark
 
 KNOWN = frozenset({"set", "help"})
 
@@ -109,13 +109,13 @@ def test_odd_requests_are_left_to_the_provider(document: dict[str, Any]) -> None
 @pytest.mark.parametrize("prefix", ["!/", "é/", '"/', "\\"])
 @pytest.mark.parametrize("ascii_only", [True, False])
 def test_the_mark_is_seen_however_json_writes_it(prefix: str, ascii_only: bool) -> None:
-    mark = Mark(prefix, enabled=True)
+    mark = CommandMark(prefix, enabled=True)
     body = json.dumps({"a": f"x {prefix}help"}, ensure_ascii=ascii_only).encode()
     assert mark.in_body(body)
     assert mark.in_body(body.replace(b"/", b"\\/"))
     assert not mark.in_body(b'{"a":"x help"}')
-    assert not Mark(prefix, enabled=False).in_body(body)
+    assert not CommandMark(prefix, enabled=False).in_body(body)
 
 
 def test_the_mark_is_seen_behind_escapes() -> None:
-    assert Mark("!/", enabled=True).in_body(b'{"a":"\\u0021\\u002Fhelp"}')
+    assert CommandMark("!/", enabled=True).in_body(b'{"a":"\\u0021\\u002Fhelp"}')

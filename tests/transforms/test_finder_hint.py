@@ -5,12 +5,12 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.transforms.redaction.finder import Finder
+from openai_proxy.transforms.redaction.finder import SecretFinder
 from openai_proxy.transforms.redaction.hint import LETTERS, SHORTEST_SHAPE, next_run, next_run_in
 from openai_proxy.transforms.redaction.shapes import AWS, PATTERNS
 
 SECRETS = ("sk-house-0123456789abcdef", "pässwort mit leerzeichen", "short-one-123", 'quote"and\\slash-0123')
-FINDER = Finder(SECRETS)
+FINDER = SecretFinder(SECRETS)
 
 words = st.text(alphabet='abc "\\{}:,0123456789_-.%/=+', max_size=60)
 
@@ -30,7 +30,7 @@ def test_quiet_means_that_the_whole_search_finds_nothing(data: bytes) -> None:
 @given(st.sampled_from(PATTERNS).flatmap(lambda pattern: st.from_regex(re.compile(pattern), fullmatch=True)))
 def test_no_shape_is_shorter_than_the_hint_believes(key: bytes) -> None:
     assert len(key) >= SHORTEST_SHAPE or re.match(AWS, key)
-    assert not Finder(()).quiet(b'{"content": "' + key + b'"}')
+    assert not SecretFinder(()).quiet(b'{"content": "' + key + b'"}')
 
 
 @given(
@@ -55,4 +55,4 @@ def test_runs_are_found_from_their_ends_as_from_their_beginnings(data: bytes, le
 
 @given(st.text(alphabet="AIKS x", max_size=60), st.text(alphabet="AIKS x", max_size=60))
 def test_a_key_of_aws_is_seen_among_its_own_letters(before: str, after: str) -> None:
-    assert not Finder(()).quiet(f"{before} AKIAIOSFODNN7EXAMPLE {after}".encode())
+    assert not SecretFinder(()).quiet(f"{before} AKIAIOSFODNN7EXAMPLE {after}".encode())

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.secrets import MARK, Vault
-from openai_proxy.transforms.redaction.finder import SLICE, Finder
+from openai_proxy.transforms.redaction.finder import SLICE, SecretFinder
 from openai_proxy.transforms.redaction.redactor import Redactor
 
 SECRET = "Zq7/pl+Tk9-w!x&U3mNvC5tRb1eYhG8a"
@@ -150,7 +150,7 @@ def test_a_known_secret_is_never_left_whatever_stands_around_it(
 @given(st.binary(max_size=9), st.binary(max_size=9))
 def test_base64_around_a_secret_gives_none_of_its_characters_away(before: bytes, after: bytes) -> None:
     encoded = base64.b64encode(before + SECRET.encode() + after).decode()
-    clean = Finder((SECRET,)).clean(encoded.encode()).decode()
+    clean = SecretFinder((SECRET,)).clean(encoded.encode()).decode()
     left, _, right = clean.partition(MARK)
     assert len(left) <= (len(before) * 8) // 6 + 1
     assert len(right.rstrip("=")) <= (len(after) * 8) // 6 + 2
@@ -158,12 +158,12 @@ def test_base64_around_a_secret_gives_none_of_its_characters_away(before: bytes,
 
 def test_secrets_that_overlap_are_both_taken_out() -> None:
     one, two = "abcdefgh-12345", "12345-ijklmnop"
-    assert Finder((one, two)).clean(b"x abcdefgh-12345-ijklmnop y") == b"x [REDACTED] y"
+    assert SecretFinder((one, two)).clean(b"x abcdefgh-12345-ijklmnop y") == b"x [REDACTED] y"
 
 
 def test_a_known_secret_inside_what_looks_like_a_key_but_is_none_is_found() -> None:
     secret = "green-hello-kitty"
-    assert secret.encode() not in Finder((secret,)).clean(b"sk-learn-and-other-green-hello-kitty-words")
+    assert secret.encode() not in SecretFinder((secret,)).clean(b"sk-learn-and-other-green-hello-kitty-words")
 
 
 @pytest.mark.parametrize(
@@ -257,9 +257,9 @@ def test_what_the_vault_learns_later_is_found_after_a_refresh() -> None:
 
 
 def test_without_re2_the_same_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = Finder((SECRET, "abcdefgh-12345"))
+    fast = SecretFinder((SECRET, "abcdefgh-12345"))
     monkeypatch.setitem(sys.modules, "re2", None)
-    slow = Finder((SECRET, "abcdefgh-12345"))
+    slow = SecretFinder((SECRET, "abcdefgh-12345"))
     for disguise in DISGUISES.values():
         text = f"x {disguise(SECRET)} {OPENAI} abcdefgh-12345 y".encode()
         assert slow.suspects(text)

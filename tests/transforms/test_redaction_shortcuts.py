@@ -14,14 +14,18 @@ from openai_proxy.transforms.flat import flatten, mapped, undone
 from openai_proxy.transforms.redaction import body as body_module
 from openai_proxy.transforms.redaction.body import redact, suspected
 from openai_proxy.transforms.redaction.enclosing import enclosing
-from openai_proxy.transforms.redaction.finder import HINTED, Finder
+from openai_proxy.transforms.redaction.finder import HINTED, SecretFinder
 from openai_proxy.transforms.redaction.forms import forms
 from openai_proxy.transforms.redaction.parts import part_lists
 from openai_proxy.transforms.splicing import STRING
 
 PLAIN = ("sk-house-0123456789abcdef", "Zq7/pl+Tk9-w!x&U3mNvC5", "short-one-123", "hunter2")
 ODD = ("pässwort mit leerzeichen", 'quote"and\\slash-0123', "line\nbreak-0123\x1b[0m", "😀-smile-99")
-FINDERS = {"plain": Finder(PLAIN), "odd": Finder(PLAIN + ODD), "one own": Finder(PLAIN[1:2], shapes=False)}
+FINDERS = {
+    "plain": SecretFinder(PLAIN),
+    "odd": SecretFinder(PLAIN + ODD),
+    "one own": SecretFinder(PLAIN[1:2], shapes=False),
+}
 SHAPES = ("sk-proj-9aB8cD7eF6gH5iJ4kL3m", "AKIAABCD1234ABCD1234", "eyJhbGciOiJIUzI1.eyJpc3MiOiIxMjM0In0.c2lnbmF0dXJl")
 SEEDS = [*PLAIN, *ODD, *SHAPES, *(form.decode() for secret in (PLAIN[1], ODD[1]) for form in forms(secret))]
 SHORT = {'"': '\\"', "\\": "\\\\", "/": "\\/", "\n": "\\n", "\t": "\\t", "\b": "\\b", "\f": "\\f", "\r": "\\r"}
@@ -75,7 +79,7 @@ def parsed(body: bytes) -> Any:
         return json.loads(body.decode())
 
 
-def string_by_string(body: bytes, finder: Finder) -> bytes:
+def string_by_string(body: bytes, finder: SecretFinder) -> bytes:
     """Secrets out of each string of `body`, all of them decoded: the long way."""
 
     def clean(match: re.Match[bytes]) -> bytes:
@@ -203,7 +207,7 @@ def test_the_first_look_misses_no_secret_in_any_surroundings(before: bytes, afte
 
 
 def test_secrets_too_many_and_too_short_for_the_first_look_are_left_to_the_search() -> None:
-    finder = Finder(f"pw-{number}!" for number in range(99))
+    finder = SecretFinder(f"pw-{number}!" for number in range(99))
     assert not finder.look(b"{}")
     assert finder.quiet(b"{}")
     assert not finder.quiet(b'{"a":"pw-77!"}')

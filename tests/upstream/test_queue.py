@@ -8,7 +8,7 @@ import pytest
 from openai_proxy import endpoints
 from openai_proxy.errors import UpstreamTruncated
 from openai_proxy.exchange import PRIORITIES, Caller, Exchange
-from openai_proxy.upstream.queue import HeldResponse, Line, Lines, Place
+from openai_proxy.upstream.queue import ConnectionQueues, HeldResponse, Line, QueuePlace
 
 CHAT = endpoints.locate("POST", "/v1/chat/completions")
 
@@ -88,7 +88,7 @@ async def test_one_who_gives_up_as_its_turn_comes_passes_it_on() -> None:
 
 
 async def test_an_edit_of_the_limit_lets_people_in() -> None:
-    lines = Lines()
+    lines = ConnectionQueues()
     lines.follow({"gpu": 1, "other": None})
     line = lines.get("gpu")
     assert line is not None
@@ -151,7 +151,7 @@ async def test_a_place_is_held_to_the_last_byte() -> None:
 def test_a_place_that_was_never_taken_is_left_once() -> None:
     line = Line("gpu", 1, lambda kind, members: None)
     line.running = 1
-    place = Place(line)
+    place = QueuePlace(line)
     place.leave()
     place.leave()
     assert line.running == 0

@@ -4,17 +4,17 @@ from hashlib import blake2b
 from typing import Any
 
 from openai_proxy.dialects.base import Lesson
-from openai_proxy.dialects.edits import Edits
+from openai_proxy.dialects.edits import BodyEdits
 from openai_proxy.dialects.tool_schema import fit_tools
 
 
-def learnt(chat: dict[str, Any], lessons: Lesson) -> Edits:
+def learnt(chat: dict[str, Any], lessons: Lesson) -> BodyEdits:
     """What has to change in `chat` for a model of which `lessons` are known.
 
     A value is never changed for being refused, only a member that the model does not know; a text that is too long
     (`user`) becomes a digest of itself, so that two users stay two.
     """
-    edits = Edits()
+    edits = BodyEdits()
     for name, known_as in lessons.renamed.items():
         if name in chat:
             if chat[name] is not None and known_as not in chat:

@@ -33,9 +33,9 @@ class GeminiDialect:
     def write_answer(self, request: IncomingRequest, model: str) -> AnswerWriter:
         """A writer for the answer to `request`."""
         details = request.details
-        if isinstance(details, embeddings.Details):
-            return embeddings.Writer(details)
-        return write_answer.AnswerWriter(details, model)
+        if isinstance(details, embeddings.GeminiEmbeddingDetails):
+            return embeddings.GeminiEmbeddingsWriter(details)
+        return write_answer.GeminiWriter(details, model)
 
     def error_body(self, status: int, error: Mapping[str, Any]) -> bytes:
         """The body of an error answer."""

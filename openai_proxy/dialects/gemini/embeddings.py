@@ -17,7 +17,7 @@ _LEFT_OUT = ("taskType", "title", "autoTruncate")
 
 
 @dataclass(frozen=True, slots=True)
-class Details:
+class GeminiEmbeddingDetails:
     """Which of the two was asked."""
 
     single: bool  # embedContent
@@ -52,13 +52,13 @@ def _request(model: str, requests: list[dict[str, Any]], where: list[str], *, si
     chat: dict[str, Any] = {"model": model, "input": texts, "encoding_format": "float"}
     if dimensions is not None:
         chat["dimensions"] = dimensions
-    return IncomingRequest(chat, dropped=tuple(dropped), details=Details(single), path=PATH)
+    return IncomingRequest(chat, dropped=tuple(dropped), details=GeminiEmbeddingDetails(single), path=PATH)
 
 
-class Writer(WholeWriter):
+class GeminiEmbeddingsWriter(WholeWriter):
     """Writes the answer to a request for embeddings."""
 
-    def __init__(self, details: Details) -> None:
+    def __init__(self, details: GeminiEmbeddingDetails) -> None:
         self._single = details.single
 
     def whole(self, completion: Mapping[str, Any]) -> bytes:

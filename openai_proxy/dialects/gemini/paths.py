@@ -7,7 +7,7 @@ PREFIX = "/models/"
 VERBS = frozenset({"generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents"})
 
 
-class Call(NamedTuple):
+class GeminiPath(NamedTuple):
     """What a path asks for."""
 
     model: str
@@ -15,7 +15,7 @@ class Call(NamedTuple):
     sse: bool  # a stream of events was asked for by `alt=sse`
 
 
-def parse(path: str) -> Call | None:
+def parse(path: str) -> GeminiPath | None:
     """The call that a path below the API root, with its query, stands for; None for any other path."""
     path, _, query = path.partition("?")
     if not path.startswith(PREFIX):
@@ -23,4 +23,4 @@ def parse(path: str) -> Call | None:
     name, _, verb = path[len(PREFIX) :].rpartition(":")
     if not name or verb not in VERBS:
         return None
-    return Call(unquote(name), verb, parse_qs(query).get("alt", [""])[-1] == "sse")
+    return GeminiPath(unquote(name), verb, parse_qs(query).get("alt", [""])[-1] == "sse")

@@ -42,7 +42,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Details:
+class GeminiDetails:
     """What the writer of the answer has to know of the request."""
 
     sse: bool  # a stream of events, and not one array
@@ -69,7 +69,7 @@ def read_generate(model: str, document: dict[str, Any], *, stream: bool, sse: bo
         chat["stream_options"] = {"include_usage": True}
     # The names are the caller's text and go into a header field: only what is safe there.
     named = tuple(name for name in dropped if _NAME.fullmatch(name))
-    return IncomingRequest(chat, dropped=named, details=Details(sse, thoughts, names))
+    return IncomingRequest(chat, dropped=named, details=GeminiDetails(sse, thoughts, names))
 
 
 def read_count(model: str, document: dict[str, Any]) -> IncomingRequest:

@@ -15,7 +15,7 @@ from openai_proxy.dialects.chat.content import text_of
 from openai_proxy.dialects.chat.deltas import merge, settle
 from openai_proxy.dialects.gemini import signatures
 from openai_proxy.dialects.gemini.errors import error_document
-from openai_proxy.dialects.gemini.read_request import Details
+from openai_proxy.dialects.gemini.read_request import GeminiDetails
 from openai_proxy.dialects.tool_calls import WholeCalls, arguments_object
 from openai_proxy.errors import UpstreamInvalid
 
@@ -31,10 +31,10 @@ class _Candidate:
         self.finish: Any = None
 
 
-class AnswerWriter:
+class GeminiWriter:
     """Writes one answer that names `model`."""
 
-    def __init__(self, details: Details, model: str) -> None:
+    def __init__(self, details: GeminiDetails, model: str) -> None:
         self._sse = details.sse
         self._thoughts = details.thoughts
         self._names = details.names

@@ -20,7 +20,7 @@ The vendor's SDK draws the line at the same place (128,000 tokens are taken to n
 
 
 @dataclass(frozen=True, slots=True)
-class Details:
+class MessagesDetails:
     """What the writer of the answer has to know of the request."""
 
     input_tokens: int  # an estimate
@@ -36,7 +36,7 @@ class MessagesDialect:
         """See base.Dialect."""
         thinking = document.get("thinking")
         omits = isinstance(thinking, dict) and thinking.get("display") == "omitted"
-        return replace(to_chat(document), details=Details(estimate_tokens(document), thoughts=not omits))
+        return replace(to_chat(document), details=MessagesDetails(estimate_tokens(document), thoughts=not omits))
 
     def write_request(self, chat: dict[str, Any], lessons: Lessons) -> OutgoingRequest:
         """See base.Dialect."""
@@ -56,7 +56,7 @@ class MessagesDialect:
 
     def write_answer(self, request: IncomingRequest, model: str) -> MessagesWriter:
         """See base.Dialect."""
-        details = request.details or Details(0)
+        details = request.details or MessagesDetails(0)
         return MessagesWriter(model, input_tokens=details.input_tokens, thoughts=details.thoughts)
 
     def error_body(self, status: int, error: Mapping[str, Any]) -> bytes:

@@ -7,7 +7,7 @@ from openai_proxy.dialects.tool_names import ToolNames
 
 
 @dataclass(frozen=True, slots=True)
-class Details:
+class OllamaDetails:
     """`kind`: the endpoint. `thinking`: whether thoughts are shown. `names`: of the tools.
 
     `memory`: the conversation that a request to generate carried; its answer carries it on.

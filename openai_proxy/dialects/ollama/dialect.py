@@ -14,7 +14,7 @@ from openai_proxy.dialects.base import (
 )
 from openai_proxy.dialects.odd_input import as_bad_request
 from openai_proxy.dialects.ollama import embeddings, read_answer, read_request, write_answer, write_request
-from openai_proxy.dialects.ollama.details import Details
+from openai_proxy.dialects.ollama.details import OllamaDetails
 
 _READERS: Final = {
     "/api/chat": read_request.read_chat,
@@ -41,14 +41,14 @@ class OllamaDialect:
 
     def read_answer(self, request: OutgoingRequest) -> AnswerReader:
         """A reader for the answer to `request`."""
-        return read_answer.AnswerReader(str(request.body["model"]))
+        return read_answer.OllamaReader(str(request.body["model"]))
 
     def write_answer(self, request: IncomingRequest, model: str) -> AnswerWriter:
         """A writer for the answer to `request`."""
         details = request.details
-        if isinstance(details, Details):
-            return write_answer.AnswerWriter(details, model)
-        return embeddings.Writer(details, model)
+        if isinstance(details, OllamaDetails):
+            return write_answer.OllamaWriter(details, model)
+        return embeddings.OllamaEmbeddingsWriter(details, model)
 
     def error_body(self, status: int, error: Mapping[str, Any]) -> bytes:
         """The body of an error answer."""

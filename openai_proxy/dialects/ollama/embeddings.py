@@ -17,7 +17,7 @@ from openai_proxy.errors import BadRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Details:
+class OllamaEmbeddingDetails:
     """Which endpoint was asked."""
 
     single: bool  # /api/embeddings
@@ -37,7 +37,7 @@ def read_embed(document: dict[str, Any]) -> IncomingRequest:
     if document.get("dimensions"):
         chat["dimensions"] = document["dimensions"]
     dropped = tuple(name for name in ("truncate", "options", "keep_alive") if document.get(name) is not None)
-    return IncomingRequest(chat, dropped=dropped, details=Details(single=False), path=PATH)
+    return IncomingRequest(chat, dropped=dropped, details=OllamaEmbeddingDetails(single=False), path=PATH)
 
 
 def read_embeddings(document: dict[str, Any]) -> IncomingRequest:
@@ -50,13 +50,13 @@ def read_embeddings(document: dict[str, Any]) -> IncomingRequest:
         raise BadRequest("'prompt' must be a string.", param="prompt")
     chat = {"model": model, "input": [prompt], "encoding_format": "float"}
     dropped = tuple(name for name in ("options", "keep_alive") if document.get(name) is not None)
-    return IncomingRequest(chat, dropped=dropped, details=Details(single=True), path=PATH)
+    return IncomingRequest(chat, dropped=dropped, details=OllamaEmbeddingDetails(single=True), path=PATH)
 
 
-class Writer(WholeWriter):
+class OllamaEmbeddingsWriter(WholeWriter):
     """Writes the answer to a request for embeddings."""
 
-    def __init__(self, details: Details, model: str) -> None:
+    def __init__(self, details: OllamaEmbeddingDetails, model: str) -> None:
         self._single = details.single
         self._model = model
         self._clock = Clock()

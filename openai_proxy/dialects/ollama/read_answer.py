@@ -22,7 +22,7 @@ _TYPES: Final = {
 }  # fmt: skip
 
 
-class AnswerReader:
+class OllamaReader:
     """Reads one answer for a request to `model`."""
 
     def __init__(self, model: str) -> None:

@@ -13,7 +13,7 @@ import orjson
 from openai_proxy.dialects import media
 from openai_proxy.dialects.base import IncomingRequest
 from openai_proxy.dialects.ollama import memory
-from openai_proxy.dialects.ollama.details import Details
+from openai_proxy.dialects.ollama.details import OllamaDetails
 from openai_proxy.dialects.ollama.options import read_options, read_think
 from openai_proxy.dialects.ollama.write_answer import loaded
 from openai_proxy.dialects.response_format import json_schema
@@ -44,7 +44,7 @@ def read_chat(document: dict[str, Any]) -> IncomingRequest:
     chat["messages"] = [_message(message, f"messages[{index}]", ids, names) for index, message in enumerate(messages)]
     if document.get("tools"):
         chat["tools"] = _tools(document["tools"], names)
-    details = Details("chat", thinking=document.get("think") is not False, names=names)
+    details = OllamaDetails("chat", thinking=document.get("think") is not False, names=names)
     return IncomingRequest(chat, dropped=_dropped(document, _CHAT), details=details)
 
 
@@ -68,7 +68,7 @@ def read_generate(document: dict[str, Any]) -> IncomingRequest:
     chat["messages"] = [*talk[:-1], {"role": "user", "content": content}]
     if system:
         chat["messages"].insert(0, {"role": "system", "content": system})
-    details = Details("generate", thinking=document.get("think") is not False, memory=talk)
+    details = OllamaDetails("generate", thinking=document.get("think") is not False, memory=talk)
     return IncomingRequest(chat, dropped=dropped, details=details)
 
 

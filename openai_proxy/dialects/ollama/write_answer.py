@@ -12,7 +12,7 @@ import orjson
 
 from openai_proxy.dialects.base import Chunk
 from openai_proxy.dialects.chat.content import text_of
-from openai_proxy.dialects.ollama.details import Details
+from openai_proxy.dialects.ollama.details import OllamaDetails
 from openai_proxy.dialects.ollama.memory import remember
 from openai_proxy.dialects.tool_calls import WholeCalls, arguments_object
 from openai_proxy.errors import UpstreamInvalid
@@ -24,12 +24,12 @@ _NOTHING: Final = frozenset({0, "0", "0s", "0m", "0h"})
 """Values of `keep_alive` that unload a model."""
 
 
-class AnswerWriter:
+class OllamaWriter:
     """Writes one answer that names `model`."""
 
     stream_type = STREAM_TYPE
 
-    def __init__(self, details: Details, model: str) -> None:
+    def __init__(self, details: OllamaDetails, model: str) -> None:
         self._chat = details.kind == "chat"
         self._thinking = details.thinking
         self._memory = details.memory

@@ -75,7 +75,7 @@ class _Turn:
         return made
 
 
-class Conversation:
+class ChatMessages:
     """Builds the messages of a chat request."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from openai_proxy.dialects.base import IncomingRequest
-from openai_proxy.dialects.responses.conversation import Conversation
+from openai_proxy.dialects.responses.conversation import ChatMessages
 from openai_proxy.dialects.responses.tools import CUSTOM_INPUT, Declared, Tools
 from openai_proxy.errors import BadRequest, NotFound
 
@@ -146,7 +146,7 @@ class _Reader:
     """Reads the items of `input`."""
 
     def __init__(self) -> None:
-        self.conversation = Conversation()
+        self.conversation = ChatMessages()
         self.tools = Tools()
         self.dropped: list[str] = []
         self._update: dict[str, Any] = {}  # members that a configuration_update has set

@@ -1,6 +1,6 @@
 """What a model said, gathered from a stream or a whole body, whichever API it was asked through.
 
-One `Answer` per exchange, bounded: text past MAX_TEXT is counted and left out, with a mark where it ended.
+One `RecordedAnswer` per exchange, bounded: text past MAX_TEXT is counted and left out, with a mark where it ended.
 """
 
 from typing import Any, Final
@@ -12,7 +12,7 @@ MAX_CALLS: Final = 256
 MAX_UNREAD: Final = 2048  # characters kept of what could not be parsed
 
 
-class Answer:
+class RecordedAnswer:
     """The folded state of one answer."""
 
     __slots__ = (

@@ -1,4 +1,4 @@
-"""How each API says what a model said: one event of a stream, or the whole body, into an `Answer`.
+"""How each API says what a model said: one event of a stream, or the whole body, into a `RecordedAnswer`.
 
 Only what a record holds is read, and nothing is required: an event of another shape adds nothing.
 Sources: https://platform.openai.com/docs/api-reference/chat/streaming, …/completions, …/responses-streaming,
@@ -10,21 +10,21 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from openai_proxy.dialects.chat.content import text_of
-from openai_proxy.records.reading.answer import Answer
+from openai_proxy.records.reading.answer import RecordedAnswer
 from openai_proxy.records.writing import textjson
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class AnswerFormat:
     """One API. `event` folds one event of its stream, `whole` its JSON body. `chat`: it gets a conversation file."""
 
-    event: Callable[[Answer, Any], None]
-    whole: Callable[[Answer, Any], None]
+    event: Callable[[RecordedAnswer, Any], None]
+    whole: Callable[[RecordedAnswer, Any], None]
     chat: bool = True
     bulk: bool = False  # events of the chat shape, which the stream reader may fold by template
 
 
-def _common(answer: Answer, event: dict[str, Any]) -> None:
+def _common(answer: RecordedAnswer, event: dict[str, Any]) -> None:
     usage = event.get("usage")
     if not usage and isinstance(event.get("x_groq"), dict):
         usage = event["x_groq"].get("usage")  # Groq's streams: https://console.groq.com/docs/text-chat
@@ -43,7 +43,7 @@ def _common(answer: Answer, event: dict[str, Any]) -> None:
 # --- /chat/completions ------------------------------------------------------------------------------------------
 
 
-def chat_event(answer: Answer, event: Any) -> None:
+def chat_event(answer: RecordedAnswer, event: Any) -> None:
     """One chat.completion.chunk. Any of them may carry usage (null or not), and a finish may come twice."""
     try:
         choices = event["choices"]
@@ -67,7 +67,7 @@ def chat_event(answer: Answer, event: Any) -> None:
             _common(answer, event)
 
 
-def _add_content(answer: Answer, content: Any) -> None:
+def _add_content(answer: RecordedAnswer, content: Any) -> None:
     if isinstance(content, str):
         answer.add_text(content)
     else:
@@ -76,7 +76,7 @@ def _add_content(answer: Answer, content: Any) -> None:
         answer.add_reasoning(thought)
 
 
-def _rest_of_delta(answer: Answer, choice: int, delta: dict[str, Any]) -> None:
+def _rest_of_delta(answer: RecordedAnswer, choice: int, delta: dict[str, Any]) -> None:
     thought = delta.get("reasoning_content") or delta.get("reasoning")
     if thought and isinstance(thought, str):
         answer.add_reasoning(thought)
@@ -90,7 +90,7 @@ def _rest_of_delta(answer: Answer, choice: int, delta: dict[str, Any]) -> None:
         _call_delta(answer, choice, {"index": 0, "function": legacy})
 
 
-def _call_delta(answer: Answer, choice: int, call: dict[str, Any]) -> None:
+def _call_delta(answer: RecordedAnswer, choice: int, call: dict[str, Any]) -> None:
     # Without an index a new id begins a new call, and what has neither continues the last one.
     index = call.get("index")
     if index is None:
@@ -108,7 +108,7 @@ def _call_delta(answer: Answer, choice: int, call: dict[str, Any]) -> None:
         answer.add_arguments(known, text if isinstance(text, str) else str(text))
 
 
-def chat_whole(answer: Answer, body: Any) -> None:
+def chat_whole(answer: RecordedAnswer, body: Any) -> None:
     """A chat.completion: its messages are deltas that came at once."""
     if not isinstance(body, dict):
         return
@@ -134,7 +134,7 @@ def chat_whole(answer: Answer, body: Any) -> None:
 # --- /completions -----------------------------------------------------------------------------------------------
 
 
-def completion_event(answer: Answer, event: Any) -> None:
+def completion_event(answer: RecordedAnswer, event: Any) -> None:
     """One text_completion, whole or in part: both have the text in the same place."""
     if not isinstance(event, dict):
         return
@@ -148,7 +148,7 @@ def completion_event(answer: Answer, event: Any) -> None:
                 answer.finish_reason = str(choice["finish_reason"])
 
 
-def completion_whole(answer: Answer, body: Any) -> None:
+def completion_whole(answer: RecordedAnswer, body: Any) -> None:
     """A whole text_completion."""
     answer.complete = True
     completion_event(answer, body)
@@ -157,7 +157,7 @@ def completion_whole(answer: Answer, body: Any) -> None:
 # --- /responses -------------------------------------------------------------------------------------------------
 
 
-def response_event(answer: Answer, event: Any) -> None:
+def response_event(answer: RecordedAnswer, event: Any) -> None:
     """Only the last event is needed where it comes, since it holds the whole response; deltas serve a cut stream."""
     if not isinstance(event, dict):
         return
@@ -176,7 +176,7 @@ def response_event(answer: Answer, event: Any) -> None:
         answer.error = event.get("error") or event
 
 
-def _response_call(answer: Answer, item: Any) -> None:
+def _response_call(answer: RecordedAnswer, item: Any) -> None:
     if isinstance(item, dict) and item.get("type") == "function_call":
         call = answer.call(0, item.get("call_id") or item.get("id"))
         if not call["arguments"]:
@@ -185,7 +185,7 @@ def _response_call(answer: Answer, item: Any) -> None:
             answer.add_arguments(call, str(item.get("arguments") or ""))
 
 
-def _response_frame(answer: Answer, response: Any) -> None:
+def _response_frame(answer: RecordedAnswer, response: Any) -> None:
     if not isinstance(response, dict):
         return
     _common(answer, response)
@@ -195,7 +195,7 @@ def _response_frame(answer: Answer, response: Any) -> None:
     )
 
 
-def response_whole(answer: Answer, body: Any) -> None:
+def response_whole(answer: RecordedAnswer, body: Any) -> None:
     """A whole response object."""
     if not isinstance(body, dict):
         return
@@ -214,7 +214,7 @@ def response_whole(answer: Answer, body: Any) -> None:
 # --- /messages --------------------------------------------------------------------------------------------------
 
 
-def messages_event(answer: Answer, event: Any) -> None:
+def messages_event(answer: RecordedAnswer, event: Any) -> None:
     """One event of Anthropic's stream; usage comes in two halves, at the start and at the end."""
     if not isinstance(event, dict):
         return
@@ -248,7 +248,7 @@ def messages_event(answer: Answer, event: Any) -> None:
         answer.error = event.get("error") or event
 
 
-def messages_whole(answer: Answer, body: Any) -> None:
+def messages_whole(answer: RecordedAnswer, body: Any) -> None:
     """A whole Anthropic message."""
     if not isinstance(body, dict):
         return
@@ -273,18 +273,18 @@ def messages_whole(answer: Answer, body: Any) -> None:
 # --- everything else that tells usage ---------------------------------------------------------------------------
 
 
-def usage_only(answer: Answer, body: Any) -> None:
+def usage_only(answer: RecordedAnswer, body: Any) -> None:
     """Embeddings, images, transcriptions: nothing to read but what it cost."""
     if isinstance(body, dict):
         _common(answer, body)
 
 
-CHAT: Final = Dialect(chat_event, chat_whole, bulk=True)
-DIALECTS: Final[dict[str, Dialect]] = {
+CHAT: Final = AnswerFormat(chat_event, chat_whole, bulk=True)
+DIALECTS: Final[dict[str, AnswerFormat]] = {
     "/chat/completions": CHAT,
-    "/completions": Dialect(completion_event, completion_whole),
-    "/responses": Dialect(response_event, response_whole),
-    "/messages": Dialect(messages_event, messages_whole),
+    "/completions": AnswerFormat(completion_event, completion_whole),
+    "/responses": AnswerFormat(response_event, response_whole),
+    "/messages": AnswerFormat(messages_event, messages_whole),
 }
-METERED: Final = Dialect(usage_only, usage_only, chat=False)
+METERED: Final = AnswerFormat(usage_only, usage_only, chat=False)
 """Any other path: no conversation, and of its answer only the usage."""

@@ -1,4 +1,4 @@
-"""The body of a recorded answer, whatever it is wrapped in, into an `Answer`."""
+"""The body of a recorded answer, whatever it is wrapped in, into a `RecordedAnswer`."""
 
 import re
 from functools import lru_cache
@@ -7,10 +7,10 @@ from typing import Final
 import orjson
 
 from openai_proxy.exchange import Headers
-from openai_proxy.records.reading.answer import Answer
-from openai_proxy.records.reading.answer_formats import METERED, Dialect
+from openai_proxy.records.reading.answer import RecordedAnswer
+from openai_proxy.records.reading.answer_formats import METERED, AnswerFormat
 from openai_proxy.records.reading.decoding import decoder
-from openai_proxy.records.reading.stream import LineReader, StreamReader
+from openai_proxy.records.reading.stream import LineReader, RecordedStreamReader
 from openai_proxy.records.writing import textjson
 
 MAX_JSON: Final = 16 * 1024 * 1024  # bytes of a whole JSON answer
@@ -39,13 +39,13 @@ class BodyReader:
 
     __slots__ = ("_answer", "_decoder", "_dialect", "_parts", "_size", "_stream", "note")
 
-    def __init__(self, answer: Answer, dialect: Dialect, kind: str, coding: str) -> None:
+    def __init__(self, answer: RecordedAnswer, dialect: AnswerFormat, kind: str, coding: str) -> None:
         self._answer = answer
         self._dialect = dialect
         self._decoder = decoder(coding)
-        self._stream: StreamReader | LineReader | None = None
+        self._stream: RecordedStreamReader | LineReader | None = None
         if kind == "text/event-stream":
-            self._stream = StreamReader(answer, dialect)
+            self._stream = RecordedStreamReader(answer, dialect)
         elif kind == "application/x-ndjson":
             self._stream = LineReader(answer, dialect)
         self._parts: list[bytes] = []
@@ -92,7 +92,7 @@ class BodyReader:
             self._answer.malformed -= 1  # counted below, or where it is read
             if body.startswith((b"data:", b"event:", b":")):
                 # An event stream under another name: some servers say application/json or text/plain.
-                stream = StreamReader(self._answer, self._dialect)
+                stream = RecordedStreamReader(self._answer, self._dialect)
                 stream.feed(body)
                 stream.finish()
             else:

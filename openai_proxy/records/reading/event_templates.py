@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from openai_proxy.records.reading.answer import Answer
+from openai_proxy.records.reading.answer import RecordedAnswer
 from openai_proxy.records.writing import textjson
 
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
@@ -16,7 +16,7 @@ Cut = tuple[bytes, bytes, bytes]
 """Events before the texts that are not of the template, the texts as they stand in JSON, events after them."""
 
 
-class Template:
+class EventTemplate:
     """Events that are `prefix + text + suffix`: 0.1 µs each."""
 
     __slots__ = ("add", "into", "joint", "prefix", "suffix")
@@ -50,7 +50,7 @@ class Template:
         return b"".join(pieces)
 
 
-class Varying(Template):
+class Varying(EventTemplate):
     """Events that are `prefix + word + left + text + right + word + suffix`: 0.3 µs each; or only half of that.
 
     `left` begins and `right` ends with no character of a word, so both are found for certain; and `right` holds two
@@ -60,7 +60,7 @@ class Varying(Template):
 
     __slots__ = ("left", "right")
 
-    def __init__(self, prefix: bytes, left: bytes, right: bytes, suffix: bytes, one: Template) -> None:
+    def __init__(self, prefix: bytes, left: bytes, right: bytes, suffix: bytes, one: EventTemplate) -> None:
         super().__init__(prefix, suffix, one.add, one.into)
         self.left = left
         self.right = right
@@ -82,7 +82,7 @@ class Varying(Template):
         return b"".join(texts)
 
 
-def learn(raws: list[bytes], events: list[Any], answer: Answer) -> Template | None:
+def learn(raws: list[bytes], events: list[Any], answer: RecordedAnswer) -> EventTemplate | None:
     """The template of two chat events (each of `raws` without its blank line), if there is one."""
     one = _single(raws[0], events[0], answer)
     other = _single(raws[1], events[1], answer) if one is not None else None
@@ -112,7 +112,7 @@ def _alike(one: bytes, other: bytes) -> int:
     return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def _single(raw: bytes, event: Any, answer: Answer) -> Template | None:
+def _single(raw: bytes, event: Any, answer: RecordedAnswer) -> EventTemplate | None:
     """One event's frame, if it carries one text and nothing else."""
     into: object
     try:
@@ -148,4 +148,4 @@ def _single(raw: bytes, event: Any, answer: Answer) -> Template | None:
     string = _STRING.match(raw, start)
     if string is None or textjson.tolerant(string[0]) != value:
         return None
-    return Template(raw[: start + 1], raw[string.end() - 1 :] + b"\n\n", add, into)
+    return EventTemplate(raw[: start + 1], raw[string.end() - 1 :] + b"\n\n", add, into)

@@ -6,14 +6,14 @@ Sources: https://docs.ollama.com/api/chat, https://ai.google.dev/api/generate-co
 from typing import Any, Final
 
 from openai_proxy.endpoints import Endpoint
-from openai_proxy.records.reading.answer import Answer
-from openai_proxy.records.reading.answer_formats import DIALECTS, METERED, Dialect
+from openai_proxy.records.reading.answer import RecordedAnswer
+from openai_proxy.records.reading.answer_formats import DIALECTS, METERED, AnswerFormat
 from openai_proxy.records.writing import textjson
 
 # --- Ollama: every line of a stream, and a whole answer, have the same members -----------------------------------
 
 
-def ollama_line(answer: Answer, line: Any) -> None:
+def ollama_line(answer: RecordedAnswer, line: Any) -> None:
     """One object: a piece of an answer, or all of it."""
     if not isinstance(line, dict):
         return
@@ -39,7 +39,7 @@ def ollama_line(answer: Answer, line: Any) -> None:
         answer.usage = {"prompt_tokens": prompt, "completion_tokens": written}
 
 
-def _ollama_call(answer: Answer, call: Any) -> None:
+def _ollama_call(answer: RecordedAnswer, call: Any) -> None:
     function = call.get("function") if isinstance(call, dict) else None
     if isinstance(function, dict):
         _call(answer, call.get("id"), function.get("name"), function.get("arguments"))
@@ -48,7 +48,7 @@ def _ollama_call(answer: Answer, call: Any) -> None:
 # --- Gemini ------------------------------------------------------------------------------------------------------
 
 
-def gemini_event(answer: Answer, event: Any) -> None:
+def gemini_event(answer: RecordedAnswer, event: Any) -> None:
     """One GenerateContentResponse; the candidates of the last one say why they ended."""
     if not isinstance(event, dict):
         return
@@ -70,7 +70,7 @@ def gemini_event(answer: Answer, event: Any) -> None:
             answer.finish_reason = str(candidate["finishReason"])
 
 
-def _gemini_part(answer: Answer, part: Any) -> None:
+def _gemini_part(answer: RecordedAnswer, part: Any) -> None:
     if not isinstance(part, dict):
         return
     text, call = part.get("text"), part.get("functionCall")
@@ -91,24 +91,24 @@ def _gemini_usage(usage: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def gemini_whole(answer: Answer, body: Any) -> None:
+def gemini_whole(answer: RecordedAnswer, body: Any) -> None:
     """One object, or the array that a stream is without `alt=sse`."""
     for event in body if isinstance(body, list) else [body]:
         gemini_event(answer, event)
 
 
-def _call(answer: Answer, call_id: Any, name: Any, arguments: Any) -> None:
+def _call(answer: RecordedAnswer, call_id: Any, name: Any, arguments: Any) -> None:
     call = answer.call(0, len(answer.tool_calls))
     call["id"] = call_id
     call["name"] = str(name or "")
     answer.add_arguments(call, textjson.line(arguments or {}).decode().rstrip())
 
 
-_TALK: Final = {"ollama": Dialect(ollama_line, ollama_line), "gemini": Dialect(gemini_event, gemini_whole)}
-_OTHER: Final = {"ollama": Dialect(ollama_line, ollama_line, chat=False)}
+_TALK: Final = {"ollama": AnswerFormat(ollama_line, ollama_line), "gemini": AnswerFormat(gemini_event, gemini_whole)}
+_OTHER: Final = {"ollama": AnswerFormat(ollama_line, ollama_line, chat=False)}
 
 
-def format_of(endpoint: Endpoint) -> Dialect:
+def format_of(endpoint: Endpoint) -> AnswerFormat:
     """How the answers of `endpoint` are read; METERED for those of which only the usage is."""
     found = DIALECTS.get(endpoint.path)
     if found is None:

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 import orjson
 
-from openai_proxy.records.reading.answer import Answer
-from openai_proxy.records.reading.answer_formats import Dialect
-from openai_proxy.records.reading.event_templates import Template, learn
+from openai_proxy.records.reading.answer import RecordedAnswer
+from openai_proxy.records.reading.answer_formats import AnswerFormat
+from openai_proxy.records.reading.event_templates import EventTemplate, learn
 from openai_proxy.records.writing import textjson
 
 MAX_EVENT = 8 * 1024 * 1024  # bytes of one event; a longer one is counted and passed over
@@ -35,7 +35,7 @@ class LineReader:
 
     __slots__ = ("_answer", "_dialect", "_held", "_size")
 
-    def __init__(self, answer: Answer, dialect: Dialect) -> None:
+    def __init__(self, answer: RecordedAnswer, dialect: AnswerFormat) -> None:
         self._answer = answer
         self._dialect = dialect
         self._held: list[bytes] = []  # the beginning of a line that is not whole yet
@@ -75,18 +75,18 @@ class LineReader:
         self._dialect.event(self._answer, value)
 
 
-class StreamReader:
+class RecordedStreamReader:
     """Folds the bytes of an event stream into an answer."""
 
     __slots__ = ("_answer", "_dialect", "_held", "_held_size", "_skipping", "_template", "_vain")
 
-    def __init__(self, answer: Answer, dialect: Dialect) -> None:
+    def __init__(self, answer: RecordedAnswer, dialect: AnswerFormat) -> None:
         self._answer = answer
         self._dialect = dialect
         self._held: list[bytes] = []  # the beginning of an event that is not whole yet
         self._held_size = 0
         self._skipping = False
-        self._template: Template | None = None
+        self._template: EventTemplate | None = None
         self._vain = 0 if dialect.bulk else _FRUITLESS
 
     def feed(self, data: bytes) -> None:

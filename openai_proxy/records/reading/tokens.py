@@ -7,7 +7,7 @@ OpenAI chat: prompt_tokens, completion_tokens with *_details; OpenAI responses: 
 
 from typing import Any, Final, NamedTuple
 
-from openai_proxy.records.reading.answer import Answer
+from openai_proxy.records.reading.answer import RecordedAnswer
 
 CHARACTERS_A_TOKEN: Final = 4  # of English text and JSON; only for answers whose upstream told nothing
 
@@ -58,7 +58,7 @@ def read_usage(usage: dict[str, Any]) -> Tokens:
     return _tokens(Tokens, (given, made, cached, thought, False, told))
 
 
-def tokens_of(answer: Answer, status: int, asked: int) -> Tokens:
+def tokens_of(answer: RecordedAnswer, status: int, asked: int) -> Tokens:
     """What the upstream said, else, marked as such, an estimate; `asked` is that of the request."""
     if answer.usage is not None:
         return read_usage(answer.usage)

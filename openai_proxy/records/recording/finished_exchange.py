@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from openai_proxy.exchange import Exchange
-from openai_proxy.records.reading.answer import Answer
+from openai_proxy.records.reading.answer import RecordedAnswer
 from openai_proxy.records.reading.body import BodyReader
 from openai_proxy.records.reading.tokens import Tokens
 
@@ -18,7 +18,7 @@ class Work:
         self.request: dict[str, Any] | None = None
         self.conversation = ""
         self.opening: str | None = None
-        self.answer = Answer()
+        self.answer = RecordedAnswer()
         self.reader: BodyReader | None = None
         self.asked = 0  # tokens of the request, estimated
 

@@ -19,7 +19,7 @@ from openai_proxy.records.reading.other_formats import format_of
 from openai_proxy.records.reading.tokens import Tokens, estimate, tokens_of
 from openai_proxy.records.recording.entry import CLOSE, DATA, LINES, TOOL, Entry
 from openai_proxy.records.recording.finished_exchange import Finished, Sink, Sum, Work
-from openai_proxy.records.recording.short_line import Lines
+from openai_proxy.records.recording.short_line import ShortLines
 from openai_proxy.records.recording.traffic_class import settle
 from openai_proxy.records.terminal.requests import RequestLines
 from openai_proxy.records.writing import chatlog, textjson
@@ -127,7 +127,7 @@ class Scribe:
                 soonest = due
         return soonest
 
-    def _whole(self, lines: Lines) -> None:
+    def _whole(self, lines: ShortLines) -> None:
         for key, added in lines.files.items():
             self.chat_log.add(key, added)
         for entry in lines.sums:

@@ -19,7 +19,7 @@ import orjson
 from openai_proxy.exchange import Exchange, Outcome
 from openai_proxy.records.reading.tokens import Tokens, read_usage
 from openai_proxy.records.recording.entry import SMALL, Entry
-from openai_proxy.records.recording.traffic_class import Kind, Kinds, Sum
+from openai_proxy.records.recording.traffic_class import Kinds, Sum, TrafficClass
 from openai_proxy.records.writing import chatlog
 from openai_proxy.records.writing.conversation import Conversations
 from openai_proxy.records.writing.requests import tool_names
@@ -42,7 +42,7 @@ def milliseconds(seconds: float) -> bytes:
     return str(tenths // 10).encode() + b"." + str(tenths % 10).encode()
 
 
-class Lines:
+class ShortLines:
     """Some exchanges, ready to be written."""
 
     __slots__ = ("files", "single", "size", "sums")
@@ -70,10 +70,10 @@ class Express:
     def __init__(self, books: Books) -> None:
         self._books = books
         self._kinds = Kinds()
-        self._summed: list[Kind] = []
-        self._lines = Lines()
+        self._summed: list[TrafficClass] = []
+        self._lines = ShortLines()
 
-    def take(self) -> Lines | None:
+    def take(self) -> ShortLines | None:
         """What was made since the last time; None if nothing was."""
         made = self._lines
         if not made.size:
@@ -83,7 +83,7 @@ class Express:
             made.sums.append(kind.sum)
             kind.sum = None
         self._summed.clear()
-        self._lines = Lines()
+        self._lines = ShortLines()
         return made
 
     def record(self, entry: Entry) -> bool:
@@ -182,7 +182,7 @@ class Express:
         self._sum(kind, exchange, duration, first, tokens)
         return True
 
-    def _sum(self, kind: Kind, exchange: Exchange, duration: float, first: float, tokens: Tokens) -> None:
+    def _sum(self, kind: TrafficClass, exchange: Exchange, duration: float, first: float, tokens: Tokens) -> None:
         entry = kind.sum
         if entry is None:
             entry = kind.sum = Sum()

@@ -23,7 +23,7 @@ class Sum:
         self.read = self.made = self.cached = self.reasoning = 0
 
 
-class Kind:
+class TrafficClass:
     """Exchanges that differ only in their texts and times: the JSON their lines share. Belongs to the event loop."""
 
     __slots__ = ("about", "answer_end", "conversation", "key", "request_end", "sum")
@@ -55,9 +55,9 @@ class Kinds:
     """The kinds lately seen."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str | None, ...], Kind] = {}
+        self._known: dict[tuple[str | None, ...], TrafficClass] = {}
 
-    def of(self, exchange: Exchange) -> Kind:
+    def of(self, exchange: Exchange) -> TrafficClass:
         """The kind of `exchange`."""
         caller = exchange.caller
         key = (exchange.model, exchange.connection, exchange.upstream_model, caller.group, caller.key_id)
@@ -65,7 +65,7 @@ class Kinds:
         if kind is None:
             if len(self._known) >= MAX_KINDS:
                 self._known.clear()
-            kind = self._known[key] = Kind(exchange)
+            kind = self._known[key] = TrafficClass(exchange)
         return kind
 
 

@@ -67,7 +67,7 @@ def configure(level: str, style: str, stream: TextIO | None = None) -> None:
     """Send the process's log to stderr, as lines of at least `level`; `style` is "text" or "json"."""
     stream = stream if stream is not None else sys.stderr
     root = logging.getLogger()
-    root.handlers[:] = [Output(stream, "json" if style == "json" else style_of(stream))]
+    root.handlers[:] = [TerminalHandler(stream, "json" if style == "json" else style_of(stream))]
     root.setLevel(LEVELS[level])
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.raiseExceptions = False  # a closed stderr must not end a request
@@ -97,7 +97,7 @@ def _is_terminal(descriptor: int) -> bool:
 
 def settle(now: bool) -> float | None:
     """Tell what was held back and is due (all of it if `now`); seconds until more is due, None if nothing is."""
-    waits = [handler.settle(now) for handler in logging.getLogger().handlers if isinstance(handler, Output)]
+    waits = [handler.settle(now) for handler in logging.getLogger().handlers if isinstance(handler, TerminalHandler)]
     return min((wait for wait in waits if wait is not None), default=None)
 
 
@@ -109,7 +109,7 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
-class Output(logging.Handler):
+class TerminalHandler(logging.Handler):
     """Writes records to `stream` in one of the styles above."""
 
     def __init__(self, stream: TextIO, style: str) -> None:

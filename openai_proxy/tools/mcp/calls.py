@@ -23,7 +23,7 @@ from openai_proxy.tools.mcp.failures import (
     TRACE,
     CallTrace,
     Failure,
-    Kind,
+    FailureKind,
     NotDelivered,
     auth_hint,
     traced,
@@ -41,7 +41,7 @@ PARALLEL_CALLS = 64
 _SUSPICIOUS = 10.0  # seconds after which a call given up by its caller is reason to ask whether the server lives
 
 
-class Calls:
+class McpCalls:
     """The requests of one connection.
 
     `doubt` asks whether the server lives, `relist` what it offers now; `lose` gives the connection up.
@@ -157,7 +157,7 @@ class Calls:
             return failed(f"The tool server '{name}' is busy: {PARALLEL_CALLS} calls are running. Try again later.")
         if not trace.sent:
             # It did not read its input all that time; nothing later in the pipe will be read either.
-            self._lose(Failure(Kind.BROKEN, "it stopped reading its input"))
+            self._lose(Failure(FailureKind.BROKEN, "it stopped reading its input"))
             return failed(f"The tool server '{name}' did not take the call within {seconds:g} s; it is restarted.")
         self._doubt()
         return failed(f"No answer within {seconds:g} s: the call was cancelled, but it may have taken effect.")
@@ -168,10 +168,10 @@ class Calls:
             self._relist()  # is it this tool, or everything?
             return failed(f"The tool server '{name}' wants a permission for this that its owner has not given yet.")
         if trace.status in (401, 403):
-            self._lose(Failure(Kind.AUTH, auth_hint(trace.status)))
+            self._lose(Failure(FailureKind.AUTH, auth_hint(trace.status)))
             return failed(f"The tool server '{name}' refuses our credentials; its owner has to renew them.")
         if session_lost(problem, trace):
-            self._lose(Failure(Kind.SESSION, f"it forgot the session (HTTP {trace.status})"))
+            self._lose(Failure(FailureKind.SESSION, f"it forgot the session (HTTP {trace.status})"))
             raise NotDelivered("the server forgot the session")
         if not trace.sent and not isinstance(problem, ValidationError):
             if isinstance(problem, TypeError | ValueError):

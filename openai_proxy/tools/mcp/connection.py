@@ -19,12 +19,12 @@ from pydantic import ValidationError
 
 from openai_proxy.tasks import cancel, spawn
 from openai_proxy.tools.base import CallContext, ToolResult
-from openai_proxy.tools.mcp.calls import Calls
+from openai_proxy.tools.mcp.calls import McpCalls
 from openai_proxy.tools.mcp.definitions import Listing, ToolDefinition
 from openai_proxy.tools.mcp.diagnosis import diagnose, in_short, session_lost
-from openai_proxy.tools.mcp.failures import CallTrace, Failure, Kind, NotDelivered, sign_in_hint
+from openai_proxy.tools.mcp.failures import CallTrace, Failure, FailureKind, NotDelivered, sign_in_hint
 from openai_proxy.tools.mcp.filter import Filtered, Wire
-from openai_proxy.tools.mcp.oauth.account import Account
+from openai_proxy.tools.mcp.oauth.account import OAuthAccount
 from openai_proxy.tools.mcp.process import ServerProcess
 from openai_proxy.tools.mcp.repair import TOOL_CAP
 from openai_proxy.tools.mcp.results import prompt_text, resource_text
@@ -59,7 +59,7 @@ class Connection:
     """A connection that is coming about, ready, or gone. `notify` is called whenever that or the list changes."""
 
     def __init__(
-        self, config: ServerSettings, *, legacy: bool, notify: Callable[[], None], account: Account | None = None
+        self, config: ServerSettings, *, legacy: bool, notify: Callable[[], None], account: OAuthAccount | None = None
     ) -> None:
         self.config = config
         self.legacy = legacy
@@ -72,7 +72,7 @@ class Connection:
         self._closing = False
         self._wire = Wire(config.name, self._tools_changed, self._wake_up)
         self._link = link_to(config, self._wire, self.lose, account)
-        self._calls = Calls(config.name, self._wire, doubt=self._doubt, relist=self._tools_changed, lose=self.lose)
+        self._calls = McpCalls(config.name, self._wire, doubt=self._doubt, relist=self._tools_changed, lose=self.lose)
         self.listing: Listing | None = None
         self.protocol: str | None = None
         self._task = spawn(self._run(), name=f"mcp-{config.name}")
@@ -199,7 +199,7 @@ class Connection:
     def _why(self, caught: BaseException | None) -> Failure:
         """Why it ended: what its transport saw, else what the task died of."""
         if self._closing and not self._wire.closed:
-            return Failure(Kind.BROKEN, "closed")
+            return Failure(FailureKind.BROKEN, "closed")
         died_of_probe = self.listing is None and not self.legacy and self._wire.replies == 0
         return diagnose(caught, self._link, self.config, at_probe=died_of_probe, closed=self._wire.closed)
 
@@ -265,10 +265,10 @@ class Connection:
             listing = await self._list(client, trace)
         except (TimeoutError, MCPError, ValidationError, RuntimeError) as problem:
             if session_lost(problem, trace):
-                self.lose(Failure(Kind.SESSION, f"it forgot the session (HTTP {trace.status})"))
+                self.lose(Failure(FailureKind.SESSION, f"it forgot the session (HTTP {trace.status})"))
                 return
             if trace.asked_for_more:  # of its most basic request: nothing else will be granted either
-                self.lose(Failure(Kind.AUTH, sign_in_hint(self.config.name, more=True)))
+                self.lose(Failure(FailureKind.AUTH, sign_in_hint(self.config.name, more=True)))
                 return
             log.warning("mcp server %s: its tools could not be read again: %s", self.config.name, in_short(problem))
             self._doubt()
@@ -288,7 +288,7 @@ class Connection:
                     return
             if self._wire.replies > before:
                 return
-        self.lose(Failure(Kind.BROKEN, "it stopped answering"))
+        self.lose(Failure(FailureKind.BROKEN, "it stopped answering"))
 
     async def _list(self, client: Client, trace: CallTrace | None = None) -> Listing:
         """All pages of `tools/list`, up to the caps, in slices short enough for the loop."""

@@ -10,7 +10,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from openai_proxy.secrets import vault
-from openai_proxy.tools.mcp.failures import CallTrace, Failure, Kind
+from openai_proxy.tools.mcp.failures import CallTrace, Failure, FailureKind
 from openai_proxy.tools.mcp.settings import ServerSettings
 
 
@@ -26,23 +26,23 @@ def diagnose(
     if status in (401, 403) and (refused := getattr(link, "refused", None)) is not None:
         return cast(Failure, refused)
     if (seen := link.failure) is not None:
-        return Failure(Kind.BROKEN, seen)
+        return Failure(FailureKind.BROKEN, seen)
     leaf = _leaf(caught)
     if isinstance(leaf, MCPError) and status is not None and status >= 300:
         wrong = ": is the url right, and the type?" if status in (404, 405) or status < 400 else ""
-        return Failure(Kind.BROKEN, f"answered HTTP {status}{wrong}")
+        return Failure(FailureKind.BROKEN, f"answered HTTP {status}{wrong}")
     process = getattr(link, "process", None)
     if process is not None and (closed or process.returncode is not None):
         how = "closed its output" if process.returncode is None else _exit_text(process.returncode)
         last = process.stderr.last_line()
-        return Failure(Kind.ERA if at_probe else Kind.BROKEN, f"{how}: {last}" if last else how)
+        return Failure(FailureKind.ERA if at_probe else FailureKind.BROKEN, f"{how}: {last}" if last else how)
     if isinstance(leaf, FileNotFoundError):
-        return Failure(Kind.BROKEN, f"not found: {config.command} (or its working directory)")
+        return Failure(FailureKind.BROKEN, f"not found: {config.command} (or its working directory)")
     if isinstance(leaf, OSError):
-        return Failure(Kind.BROKEN, f"{config.command or 'connecting'}: {leaf.strerror or type(leaf).__name__}")
+        return Failure(FailureKind.BROKEN, f"{config.command or 'connecting'}: {leaf.strerror or type(leaf).__name__}")
     if closed or leaf is None or isinstance(leaf, asyncio.CancelledError):
-        return Failure(Kind.BROKEN, "the connection was closed")
-    return Failure(Kind.BROKEN, in_short(leaf))
+        return Failure(FailureKind.BROKEN, "the connection was closed")
+    return Failure(FailureKind.BROKEN, in_short(leaf))
 
 
 def session_lost(problem: Exception, trace: CallTrace) -> bool:

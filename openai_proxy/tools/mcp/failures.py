@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 
-class State(StrEnum):
+class ServerState(StrEnum):
     """What `/admin/status` shows."""
 
     STARTING = "starting"
@@ -28,7 +28,7 @@ class State(StrEnum):
     DISABLED = "disabled"
 
 
-class Kind(StrEnum):
+class FailureKind(StrEnum):
     """What the supervisor does about it."""
 
     BROKEN = "broken"  # back off and try again
@@ -41,7 +41,7 @@ class Kind(StrEnum):
 class Failure:
     """One end of one connection."""
 
-    kind: Kind
+    kind: FailureKind
     text: str
 
 
@@ -60,16 +60,16 @@ def sign_in_hint(server: str, *, more: bool = False) -> str:
     return f"the server {wants}: run openai-proxy mcp login {server}"
 
 
-def excuse(server: str, state: State, may_sign_in: bool) -> str:
+def excuse(server: str, state: ServerState, may_sign_in: bool) -> str:
     """What the model is told of a server in `state`, which cannot take its call."""
     match state:
-        case State.STOPPED:
+        case ServerState.STOPPED:
             return f"The tool server '{server}' has been removed."
-        case State.NEEDS_AUTH if may_sign_in:
+        case ServerState.NEEDS_AUTH if may_sign_in:
             return f"The tool server '{server}' needs its owner to sign in to it."
-        case State.NEEDS_AUTH:
+        case ServerState.NEEDS_AUTH:
             return f"The tool server '{server}' refuses our credentials; its owner has to renew them."
-        case State.STARTING:
+        case ServerState.STARTING:
             return f"The tool server '{server}' is still starting. Try again later."
         case _:
             return f"The tool server '{server}' is not available at the moment. Try again later."

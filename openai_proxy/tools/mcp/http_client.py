@@ -23,10 +23,10 @@ from typing import Any
 import httpx2
 import orjson
 
-from openai_proxy.tools.mcp.failures import TRACE, CallTrace, Failure, Kind, auth_hint, sign_in_hint
+from openai_proxy.tools.mcp.failures import TRACE, CallTrace, Failure, FailureKind, auth_hint, sign_in_hint
 from openai_proxy.tools.mcp.filter import Wire
 from openai_proxy.tools.mcp.lines import LINE_CAP, LineSplitter, Oversized, parse
-from openai_proxy.tools.mcp.oauth.account import Account, SignInNeeded, SignInUnavailable
+from openai_proxy.tools.mcp.oauth.account import OAuthAccount, SignInNeeded, SignInUnavailable
 from openai_proxy.tools.mcp.repair import slim_message
 from openai_proxy.tools.mcp.settings import ServerSettings, call_timeout
 
@@ -37,11 +37,11 @@ _OFF_LOOP = 64 * 1024  # bytes from which an answer is cut down in a thread
 _SESSION = "mcp-session-id"
 
 
-class Gate(httpx2.AsyncBaseTransport):
+class GuardedTransport(httpx2.AsyncBaseTransport):
     """What stands between the SDK and the network. `failure` and `status` are what the last request met."""
 
     def __init__(
-        self, config: ServerSettings, wire: Wire, lose: Callable[[Failure], None], account: Account | None = None
+        self, config: ServerSettings, wire: Wire, lose: Callable[[Failure], None], account: OAuthAccount | None = None
     ) -> None:
         keepalive = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
         if hasattr(socket, "TCP_KEEPIDLE"):
@@ -72,11 +72,11 @@ class Gate(httpx2.AsyncBaseTransport):
             if refused and token is not None and self._account is not None:
                 response = await self._again(request, response, trace, await self._account.renewed(token))
         except SignInNeeded:
-            self._refuse(Failure(Kind.AUTH, sign_in_hint(self._name)))
+            self._refuse(Failure(FailureKind.AUTH, sign_in_hint(self._name)))
             return httpx2.Response(401, request=request)
         except SignInUnavailable as problem:
             trace.broken, self.failure = True, str(problem)
-            self._lose(Failure(Kind.BROKEN, self.failure))
+            self._lose(Failure(FailureKind.BROKEN, self.failure))
             return httpx2.Response(502, request=request)
         if trace.broken:
             return response
@@ -107,7 +107,7 @@ class Gate(httpx2.AsyncBaseTransport):
             trace.broken = True
             self.failure = network_words(problem)
             if unsent:
-                self._lose(Failure(Kind.BROKEN, self.failure))
+                self._lose(Failure(FailureKind.BROKEN, self.failure))
             return httpx2.Response(502, request=request)
 
     async def aclose(self) -> None:
@@ -128,18 +128,18 @@ class Gate(httpx2.AsyncBaseTransport):
         if status in (401, 403):
             self._refused(status, response.headers.get("www-authenticate", ""), trace)
         elif status == 404 and trace.session:
-            self._lose(Failure(Kind.SESSION, "it forgot the session (HTTP 404)"))
+            self._lose(Failure(FailureKind.SESSION, "it forgot the session (HTTP 404)"))
 
     def _refused(self, status: int, challenge: str, trace: CallTrace) -> None:
         """Credentials that are missing, wrong, or (that alone leaves the connection in service) not enough."""
         account = self._account
         if account is None:
-            self._refuse(Failure(Kind.AUTH, auth_hint(status)))
+            self._refuse(Failure(FailureKind.AUTH, auth_hint(status)))
             return
         account.challenged(status, challenge)
         asked_for_more = account.challenge is not None and account.challenge.asks_for_more
         hint = sign_in_hint(self._name, more=asked_for_more) if account.offers_sign_in else auth_hint(status)
-        self.refused = Failure(Kind.AUTH, hint)
+        self.refused = Failure(FailureKind.AUTH, hint)
         if asked_for_more and account.signed_in:
             trace.asked_for_more = True
         else:
@@ -276,6 +276,6 @@ def environment_proxy(url: str) -> str | None:
     return urllib.request.getproxies().get(parsed.scheme)
 
 
-def new_client(config: ServerSettings, gate: Gate) -> Any:
+def new_client(config: ServerSettings, gate: GuardedTransport) -> Any:
     """A client for one connection generation, with the server's headers and no cookie or setting of another."""
     return httpx2.AsyncClient(transport=gate, headers=dict(config.headers), trust_env=False)

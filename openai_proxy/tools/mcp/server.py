@@ -27,14 +27,14 @@ from openai_proxy.tools.mcp.failures import (
     SLOW_AFTER,
     STABLE_AFTER,
     Failure,
-    Kind,
+    FailureKind,
     NotDelivered,
-    State,
+    ServerState,
     excuse,
     retry_delay,
     sign_in_hint,
 )
-from openai_proxy.tools.mcp.oauth.account import Account
+from openai_proxy.tools.mcp.oauth.account import OAuthAccount
 from openai_proxy.tools.mcp.settings import ServerSettings, call_timeout, start_timeout
 from openai_proxy.tools.result import failure as failed
 
@@ -64,7 +64,7 @@ class Server:
         sdk: Callable[[], Awaitable[ModuleType]],
         eras: dict[str, str],
         pins: Pins,
-        account: Callable[[ServerSettings], Account | None],
+        account: Callable[[ServerSettings], OAuthAccount | None],
         changed: Callable[["Server"], None],
     ) -> None:
         self.config = config
@@ -88,7 +88,7 @@ class Server:
         self.restarts = 0
         self.last_error: str | None = None
         self.protocol: str | None = None
-        self.state = State.STARTING
+        self.state = ServerState.STARTING
         self._task = spawn(self._live(), name=f"mcp-actor-{config.name}")
 
     # What the supervisor asks.
@@ -96,7 +96,7 @@ class Server:
     @property
     def settled(self) -> bool:
         """True if waiting for its tools would be of no use: they are there, or will not come soon."""
-        return self.known.listed or self.state != State.STARTING
+        return self.known.listed or self.state != ServerState.STARTING
 
     @property
     def ending(self) -> bool:
@@ -122,7 +122,7 @@ class Server:
 
     def signed_in(self) -> None:
         """A person has signed in: try now. A connection that is in service has the new token with its next request."""
-        if self.state in (State.NEEDS_AUTH, State.BACKOFF):
+        if self.state in (ServerState.NEEDS_AUTH, ServerState.BACKOFF):
             self._failures = 0
             self.last_error = None
             self._kicked = True
@@ -131,14 +131,14 @@ class Server:
     def signed_out(self) -> None:
         """The tokens are gone: what was reached with them ends."""
         if self._current is not None:
-            self._current.lose(Failure(Kind.AUTH, sign_in_hint(self.config.name)))
+            self._current.lose(Failure(FailureKind.AUTH, sign_in_hint(self.config.name)))
 
     def kick(self) -> float | None:
         """Somebody wants it: try now rather than at the end of the delay.
 
         Returns in how many seconds that is possible, where it is too soon after the last attempt; else None.
         """
-        if self.state is not State.BACKOFF or self._kicked:
+        if self.state is not ServerState.BACKOFF or self._kicked:
             return None
         interval = _KICK_STDIO if self.config.type == "stdio" else _KICK_REMOTE
         wait = self._last_attempt + interval - time.monotonic()
@@ -161,15 +161,15 @@ class Server:
         self._wake.set()
         await asyncio.wait({self._task})
         await cancel(*self._retiring)
-        self._enter(State.STOPPED)
+        self._enter(ServerState.STOPPED)
 
     def status(self) -> dict[str, Any]:
         """What `/admin/status` shows of it (names of tools are the server's own, those the globs are about)."""
         connection = self._current or self._candidate
         text = connection.stderr if connection is not None else ""
-        gone = self.state is State.READY and not (connection is not None and connection.ready)
+        gone = self.state is ServerState.READY and not (connection is not None and connection.ready)
         return {
-            "state": str(State.STARTING if gone else self.state),  # its end is seen before the actor has its turn
+            "state": str(ServerState.STARTING if gone else self.state),  # its end is seen before the actor has its turn
             "pid": connection.pid if connection is not None else None,
             "protocol": self.protocol,
             "restarts": self.restarts,
@@ -206,13 +206,15 @@ class Server:
         while True:
             if self._current is not None and self._current.ready:
                 return self._current
-            hopeless = self._ending or self.state is State.NEEDS_AUTH or self._failures >= limit
+            hopeless = self._ending or self.state is ServerState.NEEDS_AUTH or self._failures >= limit
             too_soon = None if hopeless else self.kick()
             left = deadline - time.monotonic()
             if hopeless or left <= 0:
                 account = self._account(self.config)
                 may_sign_in = account is not None and account.offers_sign_in
-                return failed(excuse(self.config.name, State.STOPPED if self._ending else self.state, may_sign_in))
+                return failed(
+                    excuse(self.config.name, ServerState.STOPPED if self._ending else self.state, may_sign_in)
+                )
             try:
                 async with asyncio.timeout(left if too_soon is None else min(left, too_soon)):
                     await self._next_news()
@@ -228,7 +230,9 @@ class Server:
                     await self._generation()
                 except Exception as problem:
                     log.exception("mcp server %s: defect of its supervisor", self.config.name)
-                    await self._pause(self.config, Failure(Kind.BROKEN, f"internal error: {type(problem).__name__}"))
+                    await self._pause(
+                        self.config, Failure(FailureKind.BROKEN, f"internal error: {type(problem).__name__}")
+                    )
         finally:
             for connection in (self._candidate, self._current):
                 if connection is not None:
@@ -243,15 +247,15 @@ class Server:
         if old is not None and old.config.type == "stdio" and config.type == "stdio":
             # Two processes of one server may fight over a port or a database: the old one ends first.
             self._current = None
-            self._enter(State.STARTING)
+            self._enter(ServerState.STARTING)
             await self._retire(old)
-        self._enter(State.STARTING)
+        self._enter(ServerState.STARTING)
         failure = await self._connect(config)
         if failure is None:
             if self._current is not None and self._current.ready and not self._overtaken(config):
                 await self._stand_by(config, self._current)
             return
-        if failure.kind is Kind.ERA:
+        if failure.kind is FailureKind.ERA:
             self._eras[config.identity()] = "legacy"
             return
         self._eras.pop(config.identity(), None)
@@ -263,7 +267,7 @@ class Server:
         try:
             module = await self._sdk()
         except Exception as problem:
-            return Failure(Kind.BROKEN, f"the MCP SDK cannot be loaded: {problem}")
+            return Failure(FailureKind.BROKEN, f"the MCP SDK cannot be loaded: {problem}")
         if self._overtaken(config):
             return None
         legacy = self._eras.get(config.identity()) == "legacy"
@@ -285,7 +289,7 @@ class Server:
         self._stderr = connection.stderr
         if overtaken:
             return None
-        return failure or Failure(Kind.BROKEN, f"did not answer within {start_timeout(config):g} s")
+        return failure or Failure(FailureKind.BROKEN, f"did not answer within {start_timeout(config):g} s")
 
     def _publish(self, connection: "Connection") -> None:
         old, self._current = self._current, connection
@@ -297,7 +301,7 @@ class Server:
         if old is not None:
             self._retire_later(old)
         self._take_listing(connection)
-        self._enter(State.READY)
+        self._enter(ServerState.READY)
 
     async def _stand_by(self, config: ServerSettings, connection: "Connection") -> None:
         """Until the connection is gone, an edit replaces it, or all ends."""
@@ -315,27 +319,29 @@ class Server:
             return
         self._current = None
         self.restarts += 1
-        self._enter(State.STARTING)
+        self._enter(ServerState.STARTING)
         await connection.close()
         self._stderr = connection.stderr
-        await self._pause(config, connection.failure or Failure(Kind.BROKEN, "the connection was closed"), ready=True)
+        await self._pause(
+            config, connection.failure or Failure(FailureKind.BROKEN, "the connection was closed"), ready=True
+        )
 
     async def _pause(self, config: ServerSettings, failure: Failure, ready: bool = False) -> None:
         """After a failure: say it, and wait until it is time to try again."""
         self._failures += 1
-        if failure.kind is Kind.AUTH:
+        if failure.kind is FailureKind.AUTH:
             wait = AUTH_RETRY
         else:
             wait = retry_delay(self._failures, remote=config.type != "stdio", was_ready=ready)
         self._complain(failure, wait)
         if wait:
-            self._enter(State.NEEDS_AUTH if failure.kind is Kind.AUTH else State.BACKOFF)
+            self._enter(ServerState.NEEDS_AUTH if failure.kind is FailureKind.AUTH else ServerState.BACKOFF)
         deadline = time.monotonic() + wait
         while not self._overtaken(config) and not self._kicked and await self._woken(deadline):
             if self._current is not None and not self._current.ready:
                 self._retire_later(self._current)
                 self._current = None
-        if not ready and failure.kind is not Kind.AUTH and not self._overtaken(config):
+        if not ready and failure.kind is not FailureKind.AUTH and not self._overtaken(config):
             self.restarts += 1  # so that a server that dies at every start is seen to do so
 
     def _complain(self, failure: Failure, wait: float) -> None:
@@ -388,7 +394,7 @@ class Server:
         finally:
             await connection.close()
 
-    def _enter(self, state: State) -> None:
+    def _enter(self, state: ServerState) -> None:
         self.state = state
         self._say()
 

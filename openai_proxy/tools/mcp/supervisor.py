@@ -16,7 +16,7 @@ from openai_proxy.tasks import spawn
 from openai_proxy.tools.base import Tool, ToolResult
 from openai_proxy.tools.mcp import sdk
 from openai_proxy.tools.mcp.definitions import Pins
-from openai_proxy.tools.mcp.failures import State
+from openai_proxy.tools.mcp.failures import ServerState
 from openai_proxy.tools.mcp.oauth.sign_ins import SignIns
 from openai_proxy.tools.mcp.server import DRAIN, Server
 from openai_proxy.tools.mcp.settings import ServerSettings, call_timeout
@@ -285,7 +285,7 @@ class Supervisor:
         return {
             "name": name,
             "type": config.type,
-            "state": str(server.state if server is not None else State.DISABLED),
+            "state": str(server.state if server is not None else ServerState.DISABLED),
             "tools": sorted(tool for tool in own if house.allows(tool)),
             "last_error": None,
             "stderr": "",

@@ -24,10 +24,10 @@ from mcp_types import JSONRPCRequest
 from openai_proxy.tasks import cancel, spawn
 from openai_proxy.tools.mcp.failures import Failure
 from openai_proxy.tools.mcp.filter import Wire, error_reply
-from openai_proxy.tools.mcp.http_client import Gate, new_client
+from openai_proxy.tools.mcp.http_client import GuardedTransport, new_client
 from openai_proxy.tools.mcp.inbox import Inbox, Reader
 from openai_proxy.tools.mcp.lines import LINE_CAP, parse
-from openai_proxy.tools.mcp.oauth.account import Account
+from openai_proxy.tools.mcp.oauth.account import OAuthAccount
 from openai_proxy.tools.mcp.sdk_internals import TransportStreams, WriteStream, request_within_origin, sse_within_origin
 from openai_proxy.tools.mcp.settings import ServerSettings, child_environment
 from openai_proxy.tools.mcp.stdio import StdioTransport
@@ -39,11 +39,11 @@ class SseTransport(AbstractAsyncContextManager[TransportStreams]):
     foreign = False  # it consults the wire itself
 
     def __init__(
-        self, config: ServerSettings, wire: Wire, lose: Callable[[Failure], None], account: Account | None = None
+        self, config: ServerSettings, wire: Wire, lose: Callable[[Failure], None], account: OAuthAccount | None = None
     ) -> None:
         self._config = config
         self._url = config.url or ""
-        self._gate = Gate(config, wire, lose, account)
+        self._gate = GuardedTransport(config, wire, lose, account)
         self._wire = wire
         self._inbox = Inbox(wire)
         self._stack = AsyncExitStack()
@@ -160,10 +160,10 @@ class StreamableTransport(AbstractAsyncContextManager[TransportStreams]):
     foreign = True  # the SDK reads it, so the wire stands in front
 
     def __init__(
-        self, config: ServerSettings, wire: Wire, lose: Callable[[Failure], None], account: Account | None = None
+        self, config: ServerSettings, wire: Wire, lose: Callable[[Failure], None], account: OAuthAccount | None = None
     ) -> None:
         self._config = config
-        self._gate = Gate(config, wire, lose, account)
+        self._gate = GuardedTransport(config, wire, lose, account)
         self._stack = AsyncExitStack()
 
     @property
@@ -198,7 +198,7 @@ Link = StdioTransport | SseTransport | StreamableTransport
 
 
 def link_to(
-    config: ServerSettings, wire: Wire, lose: Callable[[Failure], None], account: Account | None = None
+    config: ServerSettings, wire: Wire, lose: Callable[[Failure], None], account: OAuthAccount | None = None
 ) -> Link:
     """A transport, not yet entered; `lose` is for what it learns that ends the connection."""
     match config.type:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from string import whitespace
 from typing import Any
 
-from openai_proxy.transforms.commands.dialogue import Turn, dialogue
-from openai_proxy.transforms.commands.parser import Budget, Call, find, without
+from openai_proxy.transforms.commands.dialogue import DialogueTurn, dialogue
+from openai_proxy.transforms.commands.parser import Budget, CommandCall, find, without
 from openai_proxy.transforms.commands.protected import Span, protected
 from openai_proxy.transforms.splicing import Path, splice
 from openai_proxy.transforms.strings import dump
@@ -28,8 +28,8 @@ class Cleaned:
     `unknown` are the names of commands nobody knows (told only where they stand alone).
     """
 
-    turns: list[Turn]
-    calls: list[Call] = field(default_factory=list)
+    turns: list[DialogueTurn]
+    calls: list[CommandCall] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     alone: bool = False
     replace: dict[Path, bytes] = field(default_factory=dict)
@@ -72,12 +72,12 @@ def clean(path: str, document: Mapping[str, Any], prefix: str, known: Collection
     return result
 
 
-def _found(turn: Turn, prefix: str, budget: Budget) -> list[tuple[Path, str, list[Call]]]:
+def _found(turn: DialogueTurn, prefix: str, budget: Budget) -> list[tuple[Path, str, list[CommandCall]]]:
     """The commands in each text of a message. Code that begins in one part may end in a later one."""
     if not any(prefix in text for _, text in turn.texts):
         return [(where, text, []) for where, text in turn.texts]
     spans = protected("\n".join(text for _, text in turn.texts), prefix)
-    found: list[tuple[Path, str, list[Call]]] = []
+    found: list[tuple[Path, str, list[CommandCall]]] = []
     offset = 0
     for where, text in turn.texts:
         found.append((where, text, find(text, prefix, spans=_part(spans, offset, len(text)), budget=budget)))
@@ -92,7 +92,9 @@ def _part(spans: list[Span], offset: int, length: int) -> list[Span]:
     return [(max(start - offset, 0), end - offset) for start, end in spans[first:last] if end > offset]
 
 
-def _take_out(result: Cleaned, turn: Turn, found: list[tuple[Path, str, list[Call]]], known: Collection[str]) -> None:
+def _take_out(
+    result: Cleaned, turn: DialogueTurn, found: list[tuple[Path, str, list[CommandCall]]], known: Collection[str]
+) -> None:
     """Take the known commands out of a message that says something besides; parts that are empty then go."""
     emptied: list[Path] = []
     for where, text, calls in found:

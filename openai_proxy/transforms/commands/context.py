@@ -7,7 +7,7 @@ from typing import Any
 from openai_proxy.config.interpolate import literal
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.nearest import nearest
-from openai_proxy.transforms.commands.parser import Call
+from openai_proxy.transforms.commands.parser import CommandCall
 from openai_proxy.transforms.sessions import Session, SessionRoute
 
 Keys = tuple[str, ...]
@@ -41,7 +41,7 @@ class CommandHost:
 
 
 @dataclass(slots=True)
-class Edits:
+class CommandEdits:
     """Changes to conf/proxy.yaml. A value of None takes the member out."""
 
     members: dict[Keys, Any] = field(default_factory=dict)
@@ -60,12 +60,12 @@ class CommandContext:
     may_change_house: bool
     alone: bool
     drafts: Mapping[str, str]
-    edits: Edits = field(default_factory=Edits)
+    edits: CommandEdits = field(default_factory=CommandEdits)
     new_drafts: dict[str, str | None] = field(default_factory=dict)
     global_routes: dict[str, SessionRoute | None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def is_global(self, call: Call) -> bool:
+    def is_global(self, call: CommandCall) -> bool:
         """True if `call` is about the house, not the session. Raises CommandError where the caller may not."""
         scope = (call.get("scope") or "session").lower()
         if scope not in ("session", "global"):

@@ -19,7 +19,7 @@ _TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class DialogueTurn:
     """One message. `texts` are its texts and where they stand; `more` is True if it holds anything else."""
 
     path: Path
@@ -34,23 +34,23 @@ class Turn:
         return "".join(text for _, text in self.texts)
 
 
-def dialogue(path: str, document: Mapping[str, Any]) -> list[Turn]:
+def dialogue(path: str, document: Mapping[str, Any]) -> list[DialogueTurn]:
     """The turns of a request to the endpoint `path`, in order."""
     if path in ("/completions", "/api/generate"):
         prompt = document.get("prompt")
-        return [Turn((), "user", ((("prompt",), prompt),))] if isinstance(prompt, str) else []
+        return [DialogueTurn((), "user", ((("prompt",), prompt),))] if isinstance(prompt, str) else []
     if path.startswith("/models/"):
         return _contents(document.get("contents"))
     name = "input" if path == "/responses" else "messages"
     messages = document.get(name)
     if isinstance(messages, str):
-        return [Turn((), "user", (((name,), messages),))]
+        return [DialogueTurn((), "user", (((name,), messages),))]
     if not isinstance(messages, list):
         return []
     return [_turn((name, index), message) for index, message in enumerate(messages) if isinstance(message, dict)]
 
 
-def _turn(path: Path, message: Mapping[str, Any]) -> Turn:
+def _turn(path: Path, message: Mapping[str, Any]) -> DialogueTurn:
     role = message.get("role")
     if not isinstance(role, str):
         kind = str(message.get("type", ""))
@@ -68,13 +68,13 @@ def _turn(path: Path, message: Mapping[str, Any]) -> Turn:
                 more = True
     elif content is not None:
         more = True
-    return Turn(path, role, tuple(texts), more, _names(message.get("tool_calls")))
+    return DialogueTurn(path, role, tuple(texts), more, _names(message.get("tool_calls")))
 
 
-def _contents(contents: Any) -> list[Turn]:
+def _contents(contents: Any) -> list[DialogueTurn]:
     if isinstance(contents, str):
-        return [Turn((), "user", ((("contents",), contents),))]
-    turns: list[Turn] = []
+        return [DialogueTurn((), "user", ((("contents",), contents),))]
+    turns: list[DialogueTurn] = []
     for index, content in enumerate(contents if isinstance(contents, list) else ()):
         parts = content.get("parts") if isinstance(content, dict) else None
         if not isinstance(parts, list):
@@ -86,7 +86,9 @@ def _contents(contents: Any) -> list[Turn]:
                 texts.append(((*path, "parts", place, "text"), part["text"]))
         role = "assistant" if content.get("role") == "model" else "user"
         answers = [part for part in parts if isinstance(part, dict) and "functionResponse" in part]
-        turns.append(Turn(path, "tool" if answers and not texts else role, tuple(texts), len(texts) < len(parts)))
+        turns.append(
+            DialogueTurn(path, "tool" if answers and not texts else role, tuple(texts), len(texts) < len(parts))
+        )
     return turns
 
 

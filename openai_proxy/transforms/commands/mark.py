@@ -5,7 +5,7 @@ import json
 from openai_proxy.transforms.flat import flatten
 
 
-class Mark:
+class CommandMark:
     """The prefix of commands, however JSON may write it."""
 
     def __init__(self, prefix: str, *, enabled: bool) -> None:

@@ -21,7 +21,7 @@ MAX_CALLS = 100  # looked at in one text; what follows is text
 Argument = tuple[str | None, str]
 
 
-class Call(NamedTuple):
+class CommandCall(NamedTuple):
     """One command: `text[start:end]`. Names of commands and arguments are lower case with dashes."""
 
     name: str
@@ -63,17 +63,19 @@ def _opening(prefix: str, before: str) -> re.Pattern[str]:
     return re.compile(before + re.escape(prefix) + r"([A-Za-z][A-Za-z0-9_-]{0,63})")
 
 
-def _next(text: str, prefix: str, position: int, calls: list[Call]) -> re.Match[str] | None:
+def _next(text: str, prefix: str, position: int, calls: list[CommandCall]) -> re.Match[str] | None:
     """The next that may be a command: right behind the last one, or a word of its own."""
     behind = _opening(prefix, "").match(text, position) if calls and calls[-1].end == position else None
     return behind or _opening(prefix, r"(?<!\S)").search(text, position)
 
 
-def find(text: str, prefix: str, *, spans: Sequence[Span] | None = None, budget: Budget | None = None) -> list[Call]:
+def find(
+    text: str, prefix: str, *, spans: Sequence[Span] | None = None, budget: Budget | None = None
+) -> list[CommandCall]:
     """Every command in `text`, in order. `spans`: where none counts, if the caller knows; else that is found out."""
     if prefix not in text:
         return []
-    calls: list[Call] = []
+    calls: list[CommandCall] = []
     spans = protected(text, prefix) if spans is None else spans
     budget = budget or Budget()
     position = 0
@@ -96,7 +98,7 @@ def find(text: str, prefix: str, *, spans: Sequence[Span] | None = None, budget:
             arguments, end = (), position
         else:
             continue
-        calls.append(Call(name, arguments, match.start(), end))
+        calls.append(CommandCall(name, arguments, match.start(), end))
         position = end
     return calls
 
@@ -137,7 +139,7 @@ def _value(text: str, position: int, length: int) -> tuple[str, int, bool] | Non
     return (value if quoted is not None else value.strip()), match.end(), quoted is not None
 
 
-def without(text: str, calls: list[Call]) -> str:
+def without(text: str, calls: list[CommandCall]) -> str:
     """`text` without `calls`, and without the space that only they needed."""
     pieces: list[str] = []
     position = 0

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from openai_proxy.transforms.commands.context import CommandContext
-from openai_proxy.transforms.commands.parser import Call
+from openai_proxy.transforms.commands.parser import CommandCall
 
-Run = Callable[[Call, CommandContext], str]
+Run = Callable[[CommandCall, CommandContext], str]
 
 
 class Command(NamedTuple):

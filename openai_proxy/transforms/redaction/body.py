@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from openai_proxy.transforms.redaction.enclosing import enclosing
-from openai_proxy.transforms.redaction.finder import Finder, replaced
+from openai_proxy.transforms.redaction.finder import SecretFinder, replaced
 from openai_proxy.transforms.redaction.hint import LETTERS
 from openai_proxy.transforms.redaction.parts import Looked, has_parts, has_split, joined
 from openai_proxy.transforms.splicing import splice
@@ -24,7 +24,7 @@ MANY = 256
 """Strings with escapes that are looked into one by one (5 µs each), before all that is left is looked over at once."""
 
 
-def redact(body: bytes, document: Mapping[str, Any], finder: Finder) -> bytes:
+def redact(body: bytes, document: Mapping[str, Any], finder: SecretFinder) -> bytes:
     """`body` (the JSON of `document`) without the secrets `finder` knows; the same object where it holds none."""
     looked = Looked() if has_parts(document) else None
     clean = _strings(body, finder, looked)
@@ -33,7 +33,7 @@ def redact(body: bytes, document: Mapping[str, Any], finder: Finder) -> bytes:
     return clean
 
 
-def suspected(body: bytes, document: Mapping[str, Any], finder: Finder) -> bool:
+def suspected(body: bytes, document: Mapping[str, Any], finder: SecretFinder) -> bool:
     """True if `redact` might change `body`; the cheap half of it."""
     hit = finder.first(body)
     return (hit is not None and finder.confirms(body, hit)) or (
@@ -41,7 +41,7 @@ def suspected(body: bytes, document: Mapping[str, Any], finder: Finder) -> bool:
     )
 
 
-def _strings(body: bytes, finder: Finder, looked: Looked | None) -> bytes:
+def _strings(body: bytes, finder: SecretFinder, looked: Looked | None) -> bytes:
     """`body` with its strings cleaned one by one. Those that were looked into are noted in `looked`."""
     pieces: list[bytes] = []
     kept = position = outside = escaped = 0
@@ -77,7 +77,7 @@ def _decoded(token: bytes) -> bytes:
     return load(token).encode("utf-8", "surrogatepass") if b"\\" in token else token[1:-1]
 
 
-def _string(body: bytes, start: int, end: int, hit: int, finder: Finder) -> tuple[int, bytes] | None:
+def _string(body: bytes, start: int, end: int, hit: int, finder: SecretFinder) -> tuple[int, bytes] | None:
     """From where on the string token at `start:end` changes, and into what; None if it may stay.
 
     `hit` is the first suspicious place in it, or its start if what is found may begin anywhere.

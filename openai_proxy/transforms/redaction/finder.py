@@ -62,7 +62,7 @@ def _text(literal: bytes) -> str:
     return literal.decode("utf-8", "surrogatepass")
 
 
-class Finder:
+class SecretFinder:
     """Finds `secrets` and, with `shapes`, whatever looks like a key. Immutable; used from any thread."""
 
     def __init__(self, secrets: Iterable[str], *, shapes: bool = True) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from openai_proxy.secrets import MARK
-from openai_proxy.transforms.redaction.finder import Finder
+from openai_proxy.transforms.redaction.finder import SecretFinder
 from openai_proxy.transforms.redaction.hint import LETTERS
 from openai_proxy.transforms.splicing import Path
 from openai_proxy.transforms.strings import dump
@@ -39,7 +39,7 @@ def _has_lists(messages: Any) -> bool:
     return False
 
 
-def has_split(document: Mapping[str, Any], finder: Finder, *, alone: bool) -> bool:
+def has_split(document: Mapping[str, Any], finder: SecretFinder, *, alone: bool) -> bool:
     """True if the parts of a message may hold a secret together. `alone`: none of them holds one, or an escape."""
     if alone:
         return finder.suspects(b"\n".join(_seams(texts, finder.seam) for _, texts in part_lists(document)))
@@ -70,7 +70,7 @@ def _parts(path: Path, content: list[Any]) -> Iterator[tuple[list[Path], list[by
         yield paths, texts
 
 
-def joined(document: Mapping[str, Any], looked: Looked, finder: Finder) -> dict[Path, bytes]:
+def joined(document: Mapping[str, Any], looked: Looked, finder: SecretFinder) -> dict[Path, bytes]:
     """The new texts of parts that hold a secret together: the mark in the first of them, the rest taken out.
 
     `document` is what the body was before its strings were cleaned one by one; `looked` tells what that changed.
@@ -102,7 +102,7 @@ def _seams(texts: list[bytes], reach: int) -> bytes:
     return b"".join(pieces)
 
 
-def _without(paths: list[Path], texts: list[bytes], finder: Finder) -> dict[Path, bytes]:
+def _without(paths: list[Path], texts: list[bytes], finder: SecretFinder) -> dict[Path, bytes]:
     changes: dict[Path, bytes] = {}
     spans = finder.spans(b"".join(texts))
     offset = 0

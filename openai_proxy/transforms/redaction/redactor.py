@@ -8,7 +8,7 @@ from typing import Any, Final
 from openai_proxy.secrets import Vault
 from openai_proxy.transforms.flat import flatten
 from openai_proxy.transforms.redaction.body import redact, suspected
-from openai_proxy.transforms.redaction.finder import HINTED, Finder
+from openai_proxy.transforms.redaction.finder import HINTED, SecretFinder
 from openai_proxy.transforms.redaction.parts import has_parts
 
 PLACEHOLDERS: Final = frozenset(
@@ -30,8 +30,8 @@ def is_secret(text: str) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _own(key: str) -> Finder:
-    return Finder((key,), shapes=False)
+def _own(key: str) -> SecretFinder:
+    return SecretFinder((key,), shapes=False)
 
 
 @lru_cache(maxsize=256)
@@ -57,7 +57,7 @@ class Redactor:
         self._vault = vault
         self._version = -1
         self._building = threading.Lock()
-        self._finder = Finder((), shapes=False)
+        self._finder = SecretFinder((), shapes=False)
 
     @property
     def fresh(self) -> bool:
@@ -69,7 +69,7 @@ class Redactor:
         with self._building:
             version = self._vault.version
             if version != self._version:
-                self._finder = Finder(secret for secret in self._vault.known() if is_secret(secret))
+                self._finder = SecretFinder(secret for secret in self._vault.known() if is_secret(secret))
                 self._version = version
 
     def quiet(self, body: bytes, document: Mapping[str, Any], own: str | None = None) -> bool:

@@ -14,8 +14,8 @@ from openai_proxy.transforms.speech import inline as marks
 from openai_proxy.transforms.speech import links
 from openai_proxy.transforms.speech.characters import EMOJI, STYLES
 from openai_proxy.transforms.speech.inline import MORE, Inline
-from openai_proxy.transforms.speech.lines import NO_MARK, Lines
-from openai_proxy.transforms.speech.writer import Writer
+from openai_proxy.transforms.speech.lines import NO_MARK, SpeechLines
+from openai_proxy.transforms.speech.writer import SpeechWriter
 
 _SPECIAL: Final = re.compile(rf"[\n*_`~\[\]<\\(:!hH【\ue200{STYLES}{EMOJI}]")
 """Characters at which the scanner has to look closer, at an h and an exclamation mark only sometimes."""
@@ -73,9 +73,9 @@ class SpeechFilter:
         self._buffer = ""  # what cannot be decided yet
         self._marked = lines
         self._flowing = False  # in the midst of a line, where nothing is held: most text is let through by one look
-        self._writer = Writer()
+        self._writer = SpeechWriter()
         self._inline = Inline(self._writer, _plain)
-        self._lines = Lines(self._inline)
+        self._lines = SpeechLines(self._inline)
 
     def feed(self, text: str) -> str:
         """What may be spoken now that `text` has come."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from openai_proxy.transforms.speech.characters import EMOJI, JOINERS
-from openai_proxy.transforms.speech.writer import PICTURE, Writer
+from openai_proxy.transforms.speech.writer import PICTURE, SpeechWriter
 
 MORE: Final = -1
 MAX_HELD: Final = 300  # characters that are waited for, where no sentence ends before
@@ -40,7 +40,7 @@ class Inline:
         "writer",
     )
 
-    def __init__(self, writer: Writer, plain: Callable[[str], str]) -> None:
+    def __init__(self, writer: SpeechWriter, plain: Callable[[str], str]) -> None:
         """`plain` is the filter for the text of a link: a whole text, without rules for lines."""
         self.writer = writer
         self.plain = plain

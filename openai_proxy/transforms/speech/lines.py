@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from openai_proxy.transforms.speech.inline import MORE, Inline, run_end
-from openai_proxy.transforms.speech.writer import Writer
+from openai_proxy.transforms.speech.writer import SpeechWriter
 
 NO_MARK: Final = -2
 
@@ -34,7 +34,7 @@ _CELL_END: Final = re.compile(r"(?<!\\)\|")
 _ALIGNMENT: Final = re.compile(r"[ \t]*:?-+:?[ \t]*")
 
 
-class Lines:
+class SpeechLines:
     """Where in its lines a text is."""
 
     __slots__ = ("_fence_start", "_items", "_table", "fence", "inline", "kind")
@@ -48,7 +48,7 @@ class Lines:
         self._table = False  # the line before was a row
 
     @property
-    def writer(self) -> Writer:
+    def writer(self) -> SpeechWriter:
         """Where the text goes."""
         return self.inline.writer
 

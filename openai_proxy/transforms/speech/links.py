@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from openai_proxy.transforms.speech.inline import MAX_HELD, MORE, SENTENCE_END, Inline
-from openai_proxy.transforms.speech.writer import PICTURE, Writer
+from openai_proxy.transforms.speech.writer import PICTURE, SpeechWriter
 
 _MAX_TARGET: Final = 300
 
@@ -160,7 +160,7 @@ def left_over(inline: Inline, text: str, at: int, final: bool) -> int:
     return at + 1
 
 
-def _in_formula(writer: Writer) -> bool:
+def _in_formula(writer: SpeechWriter) -> bool:
     last = writer.gap.strip()[-1:] or ("" if writer.empty else writer.last[-1:])
     return last in _OPERATORS if last else False
 

@@ -21,7 +21,7 @@ TAKEN: Final = 1  # something was taken out of the gap
 PICTURE: Final = 2  # the same, and it also separated the words on both sides of it
 
 
-class Writer:
+class SpeechWriter:
     """Collects the text that may be spoken. `take` hands over what has been certain since the last time."""
 
     __slots__ = ("_parts", "empty", "gap", "last", "owed", "removed", "spaced", "trimming")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 
-class Refused(Exception):
+class EngineRefused(Exception):
     """A request the model cannot serve: what the caller is told."""
 
     def __init__(self, message: str, *, status: int = 400, code: str = "invalid_request") -> None:

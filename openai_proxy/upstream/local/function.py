@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from openai_proxy.upstream.local.engine import Refused, Run
+from openai_proxy.upstream.local.engine import EngineRefused, Run
 
 _NOT_PARAMETERS = frozenset({"messages", "stream", "stream_options"})
 
@@ -26,13 +26,17 @@ class Function:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             if error.name is not None and module_name.startswith(error.name):
-                raise Refused(f"There is no module '{module_name}'.", status=503, code="callable_not_found") from None
+                raise EngineRefused(
+                    f"There is no module '{module_name}'.", status=503, code="callable_not_found"
+                ) from None
             raise
         except ValueError:
-            raise Refused("A callable is written as module.function.", status=503, code="callable_not_found") from None
+            raise EngineRefused(
+                "A callable is written as module.function.", status=503, code="callable_not_found"
+            ) from None
         function = getattr(module, name, None)
         if not callable(function):
-            raise Refused(f"There is no function '{dotted}'.", status=503, code="callable_not_found")
+            raise EngineRefused(f"There is no function '{dotted}'.", status=503, code="callable_not_found")
         self._function: Callable[..., Any] = function
 
     def run(self, body: dict[str, Any], cancelled: threading.Event) -> Run:
@@ -42,10 +46,10 @@ class Function:
         if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values()):
             parameters = {name: value for name, value in parameters.items() if name in signature.parameters}
         messages = body.get("messages") or []
-        return _Run(lambda: self._function(messages, **parameters), messages, cancelled)
+        return _FunctionRun(lambda: self._function(messages, **parameters), messages, cancelled)
 
 
-class _Run:
+class _FunctionRun:
     """One call. Tokens are estimated: a token has about four characters."""
 
     def __init__(self, call: Callable[[], Any], messages: list[Any], cancelled: threading.Event) -> None:

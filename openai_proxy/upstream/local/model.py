@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, StoppingCriteria, TextIteratorStreamer, set_seed
 
-from openai_proxy.upstream.local.engine import Refused, Run
+from openai_proxy.upstream.local.engine import EngineRefused, Run
 
 _DEFAULT_NEW_TOKENS = 2048  # where the request says nothing: a model that never ends must end some time
 
@@ -19,7 +19,7 @@ class Model:
 
     def __init__(self, path: str) -> None:
         if not Path(path).is_dir():
-            raise Refused("The model's directory does not exist.", status=503, code="local_model_missing")
+            raise EngineRefused("The model's directory does not exist.", status=503, code="local_model_missing")
         self._tokenizer: Any = AutoTokenizer.from_pretrained(path)
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         self._model: Any = AutoModelForCausalLM.from_pretrained(path, dtype="auto").to(device).eval()
@@ -33,10 +33,10 @@ class Model:
         asked = body.get("max_completion_tokens") or body.get("max_tokens")
         room = window - length if isinstance(window, int) else None
         if room is not None and room < 1:
-            raise Refused("The conversation is longer than the model's context.", code="context_length_exceeded")
+            raise EngineRefused("The conversation is longer than the model's context.", code="context_length_exceeded")
         limit = asked if isinstance(asked, int) and asked > 0 else _DEFAULT_NEW_TOKENS
         limit = min(limit, room) if room is not None else limit
-        return _Run(self, inputs, length, limit, self._sampling(body), cancelled)
+        return _ModelRun(self, inputs, length, limit, self._sampling(body), cancelled)
 
     def start(self, inputs: Any, limit: int, sampling: dict[str, Any], counter: "_Counter") -> "_Generation":
         """Begin to generate in a thread; the pieces come out of its streamer."""
@@ -53,10 +53,10 @@ class Model:
                 messages, tools=tools or None, add_generation_prompt=True, return_tensors="pt", return_dict=True
             ).to(self._device)
         except (ValueError, TypeError, KeyError) as error:
-            raise Refused(f"The model's chat template refuses this conversation: {error}") from None
+            raise EngineRefused(f"The model's chat template refuses this conversation: {error}") from None
         except Exception as error:
             if type(error).__module__.startswith("jinja2"):  # raise_exception() of the template itself
-                raise Refused(f"The model's chat template refuses this conversation: {error}") from None
+                raise EngineRefused(f"The model's chat template refuses this conversation: {error}") from None
             raise
 
     def _sampling(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class _Generation:
             self.streamer.end()
 
 
-class _Run:
+class _ModelRun:
     """One answer."""
 
     def __init__(
@@ -160,7 +160,7 @@ def _plain(message: dict[str, Any]) -> dict[str, Any]:
     if isinstance(content, list):
         texts = [part for part in content if isinstance(part, dict) and part.get("type") == "text"]
         if len(texts) != len(content):
-            raise Refused("This model takes text only.", code="unsupported_content")
+            raise EngineRefused("This model takes text only.", code="unsupported_content")
         content = "\n".join(str(part.get("text") or "") for part in texts)
     made = {**message, "role": message.get("role"), "content": content or ""}
     calls = []
@@ -170,7 +170,7 @@ def _plain(message: dict[str, Any]) -> dict[str, Any]:
             try:
                 function["arguments"] = json.loads(function["arguments"] or "{}")
             except ValueError:
-                raise Refused("A tool call's arguments must be a JSON object.") from None
+                raise EngineRefused("A tool call's arguments must be a JSON object.") from None
         calls.append({**call, "function": function})
     if calls:
         made["tool_calls"] = calls

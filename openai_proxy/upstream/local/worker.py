@@ -14,7 +14,7 @@ import threading
 import traceback
 from typing import Any
 
-from openai_proxy.upstream.local.engine import Engine, Refused
+from openai_proxy.upstream.local.engine import Engine, EngineRefused
 
 
 class Outlet:
@@ -111,7 +111,7 @@ def answer(engine: Engine, outlet: Outlet, number: int, body: dict[str, Any], ca
                 break
         if not stop.found and (rest := stop.end()):
             outlet.emit("delta", id=number, delta={"content": rest})
-    except Refused as error:
+    except EngineRefused as error:
         outlet.emit("error", id=number, status=error.status, code=error.code, message=str(error))
         return
     except Exception:
@@ -139,7 +139,7 @@ def load(arguments: argparse.Namespace) -> Engine:
         import torch
         import transformers
     except ImportError:
-        raise Refused(
+        raise EngineRefused(
             "Local models need the optional extra: pip install 'openai_proxy[local]'.",
             status=503,
             code="local_extra_missing",
@@ -162,7 +162,7 @@ def main() -> None:
     inlet = Inlet()
     try:
         engine = load(arguments)
-    except Refused as error:
+    except EngineRefused as error:
         outlet.emit("failed", status=error.status, code=error.code, message=str(error))
         return
     except Exception:

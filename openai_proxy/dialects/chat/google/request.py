@@ -6,7 +6,7 @@ from typing import Any, Final
 from openai_proxy.dialects.base import Lesson
 from openai_proxy.dialects.chat.google.signatures import SENTINEL, Signatures, needs_signatures, signature_of
 from openai_proxy.dialects.chat.write_request import learnt
-from openai_proxy.dialects.edits import Edits
+from openai_proxy.dialects.edits import BodyEdits
 
 DROPPED: Final = ("frequency_penalty", "presence_penalty", "logit_bias", "store")
 """Members the endpoint refuses or that 2.5 and later models refuse (github.com/google-gemini/cookbook/issues/1290)."""
@@ -15,7 +15,9 @@ _QUIET: Final = frozenset({"store"})  # its absence changes nothing the caller c
 PREFIX: Final = "models/"
 
 
-def adapt(chat: dict[str, Any], lessons: Lesson, signatures: Signatures, *, fresh_signatures: bool = False) -> Edits:
+def adapt(
+    chat: dict[str, Any], lessons: Lesson, signatures: Signatures, *, fresh_signatures: bool = False
+) -> BodyEdits:
     """What has to change in `chat`, for a model of which `lessons` are known.
 
     Thought signatures a client left out are put back; where none is known, the first call of a message of the current

@@ -57,7 +57,7 @@ class Challenge:
         return self.status == 403 and self.fields.get("error") == "insufficient_scope"
 
 
-class Account:
+class OAuthAccount:
     """One server's sign-in. `challenge` is what the server last asked for, None since it was given.
 
     `over` is called when a refresh was refused: nobody is signed in any more.

@@ -27,7 +27,7 @@ _TIMEOUT = httpx2.Timeout(15.0, connect=CONNECT_TIMEOUT)
 _TOTAL = 30.0  # seconds for one exchange, however it trickles
 
 
-class Forbidden(Exception):
+class ForbiddenAddress(Exception):
     """An address that may not be asked. The text says why, without the address."""
 
 
@@ -93,9 +93,9 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
         found = await addresses(url.host, url.port)
         good = [address for address in found if kind_of(address) in self._kinds]
         if not good:
-            raise Forbidden(f"it names {_article(kind_of(found[0]))} address, which a server elsewhere may not")
+            raise ForbiddenAddress(f"it names {_article(kind_of(found[0]))} address, which a server elsewhere may not")
         if url.scheme != "https" and kind_of(good[0]) == "public":
-            raise Forbidden("it names an address on the internet without https")
+            raise ForbiddenAddress("it names an address on the internet without https")
         pinned = httpx2.Request(
             request.method, url.copy_with(host=good[0]), headers=request.headers, stream=request.stream,
             extensions={**request.extensions, "sni_hostname": url.host},
@@ -110,7 +110,7 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
         except ValueError:
             kind = "this machine" if url.host == "localhost" else "public"
         if kind not in self._kinds:
-            raise Forbidden(f"it names {_article(kind)} address, which a server elsewhere may not")
+            raise ForbiddenAddress(f"it names {_article(kind)} address, which a server elsewhere may not")
 
 
 class _Capped(httpx2.AsyncByteStream):

@@ -27,9 +27,9 @@ from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAu
 from mcp_types import LATEST_PROTOCOL_VERSION
 from pydantic import AnyUrl, ValidationError
 
-from openai_proxy.tools.mcp.oauth.account import Account, SignInUnavailable
+from openai_proxy.tools.mcp.oauth.account import OAuthAccount, SignInUnavailable
 from openai_proxy.tools.mcp.oauth.credentials import Credentials
-from openai_proxy.tools.mcp.oauth.http import Forbidden, checked_client
+from openai_proxy.tools.mcp.oauth.http import ForbiddenAddress, checked_client
 from openai_proxy.tools.mcp.sdk_internals import learnt, remind
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ _REFUSALS: Final = frozenset(
 Flow = AsyncGenerator[httpx2.Request, httpx2.Response]
 
 
-class Refused(Exception):
+class SignInRefused(Exception):
     """The authorization server will not refresh the tokens. `client_is_unknown`: nor does it know us any more."""
 
     def __init__(self, text: str, *, client_is_unknown: bool) -> None:
@@ -71,7 +71,7 @@ class _Storage:
         self._client = client_info
 
 
-async def refresh(account: Account, found: Credentials) -> Credentials:
+async def refresh(account: OAuthAccount, found: Credentials) -> Credentials:
     """Exchange the refresh token of `found`. Raises Refused, or SignInUnavailable where trying later may help."""
     provider = oauth_client(account, found, redirect_uri=_any_redirect(found))
     provider.context.token_expiry_time = _EXPIRED
@@ -82,14 +82,14 @@ async def refresh(account: Account, found: Credentials) -> Credentials:
             try:
                 outgoing = await anext(flow)
                 if outgoing is request:
-                    raise Refused("it cannot be refreshed", client_is_unknown=False)
+                    raise SignInRefused("it cannot be refreshed", client_is_unknown=False)
                 response = await client.send(outgoing)
                 outgoing = await flow.asend(response)
                 while outgoing is not request:  # a redirect within the origin
                     response = await client.send(outgoing)
                     outgoing = await flow.asend(response)
-            except Forbidden as problem:
-                raise Refused(str(problem), client_is_unknown=False) from None
+            except ForbiddenAddress as problem:
+                raise SignInRefused(str(problem), client_is_unknown=False) from None
             except (OAuthFlowError, ValidationError):
                 raise SignInUnavailable("its authorization server sent an answer that makes no sense") from None
     if response.status_code == 200:
@@ -99,11 +99,11 @@ async def refresh(account: Account, found: Credentials) -> Credentials:
     error = _error_of(response)
     if response.status_code in (400, 401) and error in _REFUSALS:
         unknown = error in ("invalid_client", "unauthorized_client")
-        raise Refused(f"the authorization server says {error}", client_is_unknown=unknown)
+        raise SignInRefused(f"the authorization server says {error}", client_is_unknown=unknown)
     raise SignInUnavailable(f"its authorization server answered with HTTP status {response.status_code}")
 
 
-async def revoke(account: Account, found: Credentials) -> None:
+async def revoke(account: OAuthAccount, found: Credentials) -> None:
     """Tell the authorization server that the tokens are no longer wanted (RFC 7009), if it wants to be told."""
     provider = oauth_client(account, found, redirect_uri=_any_redirect(found))
     metadata, tokens = provider.context.oauth_metadata, found.tokens or {}
@@ -116,12 +116,12 @@ async def revoke(account: Account, found: Credentials) -> None:
     async with checked_client(account.url) as client:
         try:
             await client.send(httpx2.Request("POST", str(metadata.revocation_endpoint), data=data, headers=headers))
-        except Forbidden as problem:
+        except ForbiddenAddress as problem:
             raise SignInUnavailable(str(problem)) from None
 
 
 def oauth_client(
-    account: Account,
+    account: OAuthAccount,
     found: Credentials | None,
     redirect_uri: str,
     opened: Callable[[str], Awaitable[None]] | None = None,
@@ -152,7 +152,7 @@ def oauth_client(
     return provider
 
 
-def _client(account: Account, found: Credentials | None, redirect_uri: str) -> OAuthClientInformationFull | None:
+def _client(account: OAuthAccount, found: Credentials | None, redirect_uri: str) -> OAuthClientInformationFull | None:
     """The registration to use: the configured one, or an earlier one that is good for this redirect address."""
     stored = OAuthClientInformationFull.model_validate(found.client) if found is not None and found.client else None
     settings = account.settings
@@ -181,7 +181,7 @@ def _choose_method(provider: OAuthClientProvider) -> None:
     client.token_endpoint_auth_method = "client_secret_basic" if basic else "client_secret_post"
 
 
-def credentials_of(account: Account, provider: OAuthClientProvider) -> Credentials:
+def credentials_of(account: OAuthAccount, provider: OAuthClientProvider) -> Credentials:
     """What a flow that succeeded leaves us."""
     tokens = provider.context.current_tokens
     assert tokens is not None

@@ -23,9 +23,9 @@ from pydantic import ValidationError
 
 from openai_proxy.secrets import vault
 from openai_proxy.tasks import cancel, spawn
-from openai_proxy.tools.mcp.oauth.account import Account, Challenge, SignInUnavailable
+from openai_proxy.tools.mcp.oauth.account import Challenge, OAuthAccount, SignInUnavailable
 from openai_proxy.tools.mcp.oauth.credentials import Credentials
-from openai_proxy.tools.mcp.oauth.http import CheckedClient, Forbidden, checked_client
+from openai_proxy.tools.mcp.oauth.http import CheckedClient, ForbiddenAddress, checked_client
 from openai_proxy.tools.mcp.oauth.provider import Flow, credentials_of, oauth_client, refused_message
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class SignIn:
     then "" or the reason why it failed. `state` is how its callback is known.
     """
 
-    def __init__(self, account: Account, redirect_uri: str, done: Callable[["SignIn"], None]) -> None:
+    def __init__(self, account: OAuthAccount, redirect_uri: str, done: Callable[["SignIn"], None]) -> None:
         self.account = account
         self.redirect_uri = redirect_uri
         self.state = ""
@@ -139,7 +139,7 @@ class SignIn:
             raise SignInFailed(f"nobody finished it within {PATIENCE / 60:.0f} minutes") from None
 
 
-async def _ask_for_challenge(account: Account, client: CheckedClient) -> Challenge:
+async def _ask_for_challenge(account: OAuthAccount, client: CheckedClient) -> Challenge:
     """What the server wants, asked now. Raises SignInFailed where it wants nothing."""
     response = await client.status_of(refused_message(account.url))
     if response.status_code == 401 or account.settings is not None:
@@ -154,7 +154,7 @@ def _reaches(found: Credentials, challenge: Challenge) -> bool:
     return registered is None or set(wanted) <= set(registered.split())
 
 
-def _refusal_for(request: httpx2.Request, challenge: Challenge, account: Account) -> httpx2.Response:
+def _refusal_for(request: httpx2.Request, challenge: Challenge, account: OAuthAccount) -> httpx2.Response:
     """The refusal the flow answers to; the owner's scopes stand in the place of those the server named.
 
     The SDK lets the challenge decide alone, and forgets what the client was configured with.
@@ -178,7 +178,7 @@ def _refusal(error: str, description: str) -> str:
 def _words(problem: Exception) -> str:
     """Why a sign-in failed, in one line for the owner."""
     match problem:
-        case SignInFailed() | SignInUnavailable() | Forbidden():
+        case SignInFailed() | SignInUnavailable() | ForbiddenAddress():
             text = str(problem)
         case OAuthRegistrationError():
             text = f"it does not register clients by itself; give a client_id under auth ({problem})"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from openai_proxy.errors import BadRequest, NotFound, UpstreamError
-from openai_proxy.tools.mcp.oauth.account import Account, SignInUnavailable, load_module
+from openai_proxy.tools.mcp.oauth.account import OAuthAccount, SignInUnavailable, load_module
 from openai_proxy.tools.mcp.oauth.credentials import CredentialStore
 from openai_proxy.tools.mcp.settings import ServerSettings
 
@@ -30,10 +30,10 @@ class SignIns:
         self._store = CredentialStore(path)
         self._signed_in = signed_in
         self._signed_out = signed_out
-        self._accounts: dict[str, Account] = {}
+        self._accounts: dict[str, OAuthAccount] = {}
         self._latest: dict[str, SignIn] = {}
 
-    def account(self, config: ServerSettings) -> Account | None:
+    def account(self, config: ServerSettings) -> OAuthAccount | None:
         """The account of a server, the same for all its connections; None for one that is not remote."""
         if config.url is None:
             return None
@@ -42,7 +42,9 @@ class SignIns:
             if account is not None:
                 account.close()
             over = functools.partial(self._signed_out, config.name)
-            account = self._accounts[config.name] = Account(config.name, config.url, config.auth, self._store, over)
+            account = self._accounts[config.name] = OAuthAccount(
+                config.name, config.url, config.auth, self._store, over
+            )
         account.settings = config.auth
         return account
 

@@ -1,12 +1,12 @@
 """`!/help`: made from the registry."""
 
 from openai_proxy.transforms.commands.context import CommandContext, CommandError, did_you_mean
-from openai_proxy.transforms.commands.parser import Call
+from openai_proxy.transforms.commands.parser import CommandCall
 from openai_proxy.transforms.commands.registry import command, commands
 
 
 @command("help", "Show the commands, or one of them.", "COMMAND")
-def show_help(call: Call, context: CommandContext) -> str:
+def show_help(call: CommandCall, context: CommandContext) -> str:
     """One line a command."""
     known = commands()
     wanted = next((value for _, value in call.arguments), None)

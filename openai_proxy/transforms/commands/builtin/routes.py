@@ -2,7 +2,7 @@
 
 from openai_proxy.globs import is_glob
 from openai_proxy.transforms.commands.context import CommandContext, CommandError, did_you_mean
-from openai_proxy.transforms.commands.parser import Call
+from openai_proxy.transforms.commands.parser import CommandCall
 from openai_proxy.transforms.commands.registry import command
 from openai_proxy.transforms.sessions import SessionRoute
 
@@ -12,7 +12,7 @@ _ODD = frozenset("\"'\\${}<>`")
 
 
 @command("create-failover-route", "Make a route, a model name of your own.", "name=N, policy=ordered|round_robin")
-def create(call: Call, context: CommandContext) -> str:
+def create(call: CommandCall, context: CommandContext) -> str:
     """A route that is there already keeps its targets; its policy may change."""
     routes = _Routes(context, call)
     name = _name(call)
@@ -34,26 +34,26 @@ def create(call: Call, context: CommandContext) -> str:
 
 
 @command("route-append", "Add a target at the end of a route.", "name=N, target=connection.model")
-def append(call: Call, context: CommandContext) -> str:
+def append(call: CommandCall, context: CommandContext) -> str:
     """The target is tried last."""
     return _add(call, context, last=True)
 
 
 @command("route-prepend", "Add a target at the front of a route.", "name=N, target=connection.model")
-def prepend(call: Call, context: CommandContext) -> str:
+def prepend(call: CommandCall, context: CommandContext) -> str:
     """The target is tried first."""
     return _add(call, context, last=False)
 
 
 @command("route-list", "Show the targets of a route.", "name=N")
-def list_targets(call: Call, context: CommandContext) -> str:
+def list_targets(call: CommandCall, context: CommandContext) -> str:
     """In order."""
     name = _name(call)
     return _told(name, _Routes(context, call).existing(name))
 
 
 @command("route-clear", "Take all targets out of a route.", "name=N")
-def clear(call: Call, context: CommandContext) -> str:
+def clear(call: CommandCall, context: CommandContext) -> str:
     """The name stays."""
     name = _name(call)
     routes = _Routes(context, call)
@@ -64,7 +64,7 @@ def clear(call: Call, context: CommandContext) -> str:
 
 
 @command("delete-failover-route", "Delete a route.", "name=N")
-def delete(call: Call, context: CommandContext) -> str:
+def delete(call: CommandCall, context: CommandContext) -> str:
     """Name and targets."""
     name = _name(call)
     routes = _Routes(context, call)
@@ -74,7 +74,7 @@ def delete(call: Call, context: CommandContext) -> str:
 
 
 @command("list-failover-routes", "Show all routes.")
-def list_routes(call: Call, context: CommandContext) -> str:
+def list_routes(call: CommandCall, context: CommandContext) -> str:
     """Those of the session, then those of everyone."""
     own = [_told(name, route) for name, route in sorted(context.session.routes.items())]
     shared = [
@@ -88,7 +88,7 @@ def list_routes(call: Call, context: CommandContext) -> str:
 class _Routes:
     """The routes a command is about: the session's, or the house's."""
 
-    def __init__(self, context: CommandContext, call: Call) -> None:
+    def __init__(self, context: CommandContext, call: CommandCall) -> None:
         self._context = context
         self.everywhere = context.is_global(call)
 
@@ -132,7 +132,7 @@ class _Routes:
             context.edits.members.pop(("routing", name), None)
 
 
-def _add(call: Call, context: CommandContext, *, last: bool) -> str:
+def _add(call: CommandCall, context: CommandContext, *, last: bool) -> str:
     name = _name(call)
     routes = _Routes(context, call)
     route = routes.existing(name)
@@ -156,12 +156,12 @@ def _place(route: SessionRoute, target: str, position: int) -> None:
     route.targets.insert(position, target)
 
 
-def _targets(call: Call, context: CommandContext) -> list[str]:
+def _targets(call: CommandCall, context: CommandContext) -> list[str]:
     written = [value for key, value in call.arguments if key in ("target", "targets", "element")]
     return [context.target(part.strip()) for value in written for part in value.split(",") if part.strip()]
 
 
-def _name(call: Call) -> str:
+def _name(call: CommandCall) -> str:
     name = call.get("name") or next((value for key, value in call.arguments if key is None), "")
     if not name:
         raise CommandError("Which route? Write name=NAME.")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from openai_proxy.transforms.commands.context import CommandContext, CommandError, Keys, did_you_mean, flag
-from openai_proxy.transforms.commands.parser import Call
+from openai_proxy.transforms.commands.parser import CommandCall
 from openai_proxy.transforms.commands.registry import command
 
 REDACT = "redact-api-keys-in-prompts"
@@ -40,7 +40,7 @@ def _setting(name: str) -> tuple[str, Setting]:
     return name, SETTINGS[name]
 
 
-def _named(call: Call) -> list[tuple[str, str]]:
+def _named(call: CommandCall) -> list[tuple[str, str]]:
     named = [(key, value) if key is not None else (value.lower(), "") for key, value in call.arguments]
     wanted = [(key, value) for key, value in named if key != "scope"]
     if not wanted:
@@ -49,7 +49,7 @@ def _named(call: Call) -> list[tuple[str, str]]:
 
 
 @command("set", "Change a setting of this session.", "model=NAME, backend=NAME, interactive=on, " + REDACT + "=on")
-def set_(call: Call, context: CommandContext) -> str:
+def set_(call: CommandCall, context: CommandContext) -> str:
     """Every argument is a setting."""
     everywhere = context.is_global(call)
     told: list[str] = []
@@ -74,7 +74,7 @@ def set_(call: Call, context: CommandContext) -> str:
 
 
 @command("unset", "Forget a setting of this session.", "model, backend, interactive, " + REDACT)
-def unset(call: Call, context: CommandContext) -> str:
+def unset(call: CommandCall, context: CommandContext) -> str:
     """Every argument is the name of a setting."""
     everywhere = context.is_global(call)
     told: list[str] = []

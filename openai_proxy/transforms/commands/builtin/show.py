@@ -1,12 +1,12 @@
 """`!/show`: what is set, and where."""
 
 from openai_proxy.transforms.commands.context import CommandContext
-from openai_proxy.transforms.commands.parser import Call
+from openai_proxy.transforms.commands.parser import CommandCall
 from openai_proxy.transforms.commands.registry import command
 
 
 @command("show", "Show the settings of this session.")
-def show(call: Call, context: CommandContext) -> str:
+def show(call: CommandCall, context: CommandContext) -> str:
     """One line a setting."""
     session, config = context.session, context.host.config
     default = config.default_connection or (context.host.connections[0] if len(config.connections) == 1 else None)
