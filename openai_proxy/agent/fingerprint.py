@@ -34,6 +34,27 @@ def canonical(arguments: Any) -> str:
         return repr(arguments)  # integers beyond 64 bits among them
 
 
+def recognisable(arguments: Any) -> str:
+    """What is left of `arguments` after Home Assistant's Ollama client, in one form, whoever brings them back.
+
+    It takes out every argument that is empty (null, "", 0, false) and reads JSON that stands in a text:
+    `_parse_tool_args` in homeassistant/components/ollama/entity.py.
+    """
+    given = json_text.object_in(arguments) if isinstance(arguments, str) else arguments
+    if not isinstance(given, dict):
+        return canonical(arguments)
+    return canonical({name: _unpacked(value) for name, value in given.items() if value})
+
+
+def _unpacked(value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith(("[", "{")):
+        return value
+    try:
+        return json_text.loads(value)
+    except ValueError:
+        return value
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value) if abs(value) < 2**53 else value
@@ -56,7 +77,7 @@ def named_calls(message: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield (
             call_id if isinstance(call_id, str) else "",
             name if isinstance(name, str) else "",
-            canonical(inner.get("arguments", inner.get("input"))),
+            recognisable(inner.get("arguments", inner.get("input"))),
         )
 
 

@@ -40,6 +40,7 @@ class Lesson:
     max_output_tokens: int | None = None  # the most it may be asked to write
     lengths: Mapping[str, int] = field(default_factory=dict)  # characters a text may have: `user`
     roles: Mapping[str, str] = field(default_factory=dict)  # roles it refuses -> the role to say instead
+    unfit: frozenset[str] = frozenset()  # values it lacks, of members that we derived: see `derived`
     schema: str | None = None  # the dialect of JSON Schema that it takes in tools; see `tool_schema`
     api: str | None = None  # the only API that it answers: a key of `DIALECTS`
     tools_api: str | None = None  # the only API by which it takes tools

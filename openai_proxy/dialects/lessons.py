@@ -11,6 +11,7 @@ from typing import Any, Final
 from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import Lesson
 from openai_proxy.dialects.chat.errors import error_of
+from openai_proxy.dialects.derived import derived
 from openai_proxy.dialects.edits import BodyEdits
 from openai_proxy.dialects.responses.needed import needs_responses
 from openai_proxy.dialects.tool_schema import fit_tools
@@ -89,7 +90,14 @@ def lesson_from(status: int, body: bytes, request: Mapping[str, Any]) -> Lesson 
     }
     schema = "gemini" if _GEMINI_SCHEMA.search(message) and _would_change(request.get("tools")) else None
     lesson = Lesson(frozenset(refused), renamed, lengths=lengths, roles=_roles(message, request), schema=schema)
+    if lesson == Lesson():
+        lesson = Lesson(unfit=frozenset(value for path, value in derived(request) if _names(body, path)))
     return lesson if lesson != Lesson() else None
+
+
+def _names(body: bytes, path: str) -> bool:
+    """True if an error's `body` names the member at `path`, in the words of either OpenAI API."""
+    return path.encode() in body or path.replace(".", "_").encode() in body
 
 
 def _named(message: str, error: Mapping[str, Any]) -> Iterator[str]:

@@ -99,6 +99,8 @@ class Learning:
             if lesson.api is not None or lesson.tools_api is not None:
                 if self._alternative is not None:  # asking again by this API is of no use
                     response = await self._alternative.instead(peeked, request, key, document, lesson)
+                    if response.status < 300 and tried != Lessons():
+                        self._lessons.learn(_model(document), tried)
                 break
             tried = with_lesson(tried, lesson)
             again, more = _shaped(request, document, tried)

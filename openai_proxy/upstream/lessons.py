@@ -39,6 +39,7 @@ def with_lesson(known: Lessons, lesson: Lesson) -> Lessons:
         renamed={**known.renamed, **lesson.renamed},
         lengths={**known.lengths, **lesson.lengths},
         roles={**known.roles, **lesson.roles},
+        unfit=known.unfit | lesson.unfit,
         schema=lesson.schema or known.schema,
         max_output_tokens=lesson.max_output_tokens or known.max_output_tokens,
         api=lesson.api or known.api,
@@ -82,7 +83,7 @@ class ConnectionLessons:
         """
         known = self.of(model)
         more = with_lesson(known, lesson)
-        if more == known or len(more.refused) + len(more.renamed) > MAX_MEMBERS:
+        if more == known or len(more.refused) + len(more.renamed) + len(more.unfit) > MAX_MEMBERS:
             return False
         self._models.pop(model, None)
         self._models[model] = (self._clock(), more)
@@ -124,7 +125,7 @@ class ConnectionLessons:
         if saved.get("base") != self.base:
             return
         for model, entry in saved["models"].items():
-            members = {**entry, "refused": frozenset(entry.get("refused", ()))}
+            members = {**entry, **{name: frozenset(entry.get(name, ())) for name in ("refused", "unfit")}}
             self._models[model] = (float(members.pop("at")), Lessons(**members))
         self._lacking = {str(path): float(at) for path, at in saved["lacking"].items()}
 
@@ -134,7 +135,7 @@ class ConnectionLessons:
         for model, (at, known) in self._models.items():
             members = {
                 "refused": sorted(known.refused), "renamed": dict(known.renamed), "lengths": dict(known.lengths),
-                "roles": dict(known.roles), "max_output_tokens": known.max_output_tokens,
+                "roles": dict(known.roles), "unfit": sorted(known.unfit), "max_output_tokens": known.max_output_tokens,
                 "schema": known.schema, "api": known.api, "tools_api": known.tools_api,
             }  # fmt: skip
             models[model] = {"at": at, **{name: value for name, value in members.items() if value}}
@@ -208,6 +209,7 @@ def _in_words(lesson: Lesson) -> str:
     told += [f"has {new} for {old}" for old, new in lesson.renamed.items()]
     told += [f"takes {name} of at most {length} characters" for name, length in lesson.lengths.items()]
     told += [f"takes '{new}' for the role '{old}'" for old, new in lesson.roles.items()]
+    told += [f"lacks {value}" for value in sorted(lesson.unfit)]
     if lesson.max_output_tokens is not None:
         told.append(f"writes at most {lesson.max_output_tokens} tokens")
     if lesson.schema is not None:

@@ -202,6 +202,25 @@ async def test_r3_arguments_written_anew(arguments: Any) -> None:
     assert talk.sent[2]["tool_calls"][1]["function"]["arguments"] == '{"a":1,"b":2}'
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ('{"area":"","name":"Lamp","floor":null}', {"name": "Lamp"}),  # Home Assistant's Ollama client strips these
+        ('{"domain":"[\\"light\\"]","on":false}', {"domain": ["light"]}),  # and reads JSON that stands in a text
+    ],
+)
+async def test_r3_arguments_tidied_by_the_client(given: str, kept: Any) -> None:
+    talk = Talk()
+    await talk.ask(talk.calls(("call_0", "theirs", given), ("o1", "ours", "{}")))
+    talk.messages[-1] = {
+        "role": "assistant", "content": "", "tool_calls": [{"function": {"name": "theirs", "arguments": kept}}],
+    }  # fmt: skip
+    talk.messages.append({"role": "tool", "content": "CLIENT"})
+    await talk.ask(talk.says("Done."))
+    assert shape(talk.sent)[1:] == [["call_0", "o1"], ("call_0", "CLIENT"), ("o1", "OURS")]
+    assert talk.sent[2]["tool_calls"][0]["function"]["arguments"] == given
+
+
 async def test_r4_results_in_another_order_or_without_ids() -> None:
     one, two = LONG + "1", LONG + "2x"
     for ids in ((one, two), (None, None)):

@@ -2,14 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from tests.front.house import WAYS, front_conf, serving
 from tests.harness.daemon import Daemon
 from tests.harness.plays import DONE, LAST, SSE_HEAD, chunk, completion, delta, plain
-from tests.harness.upstream import Upstream
+from tests.harness.upstream import Seen, Upstream
 
 REFUSED = json.dumps({
     "error": {
@@ -94,3 +94,49 @@ def test_what_one_caller_writes_teaches_nothing_about_others(daemon: Daemon, ups
     assert (answer.status, answer.body) == (400, quoting)
     assert ask(daemon, play.model, temperature=0.5).status == 200
     assert play.bodies()[-1]["temperature"] == 0.5
+
+
+LACKS: Final = json.dumps({
+    "error": {"message": "Unsupported value: 'reasoning_effort' does not support 'none' with this model. Supported"
+              " values are: 'low', 'medium', and 'high'.", "type": "invalid_request_error", "param": "reasoning_effort",
+              "code": "unsupported_value"}
+}).encode()  # fmt: skip
+
+
+def lacks_none(seen: Seen) -> bytes:
+    refused = seen.json().get("reasoning_effort") == "none"
+    return plain(LACKS, "400 Bad Request") if refused else plain(completion("fine"))
+
+
+@pytest.mark.parametrize("augmented", [False, True], ids=["plain", "augmented"])
+@pytest.mark.parametrize(
+    ("path", "asks"),
+    [
+        ("/api/chat", {"stream": False, "think": False}),
+        ("/v1beta/models/{}:generateContent", {"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}),
+    ],
+)
+def test_a_value_that_we_derived_and_the_model_lacks_is_left_out(
+    daemon: Daemon, upstream: Upstream, path: str, asks: dict[str, Any], augmented: bool
+) -> None:
+    play = upstream.acting(lacks_none)
+    if augmented:
+        daemon.write(f"models/{play.model}.yaml", f"name: augmented/{play.model}\nupstream_model: {play.model}\n")
+        daemon.control("POST", "/admin/reload")
+    model = f"augmented/{play.model}" if augmented else play.model
+    said = [{"role": "user", "content": "Hi", "parts": [{"text": "Hi"}]}]
+    body = {"model": model, "messages": said, "contents": [{"role": "user", "parts": [{"text": "Hi"}]}], **asks}
+    del body["contents" if path == "/api/chat" else "messages"]
+    for _ in range(2):
+        answer = daemon.post(path.format(model), json.dumps(body).encode())
+        assert (answer.status, b"fine" in answer.body) == (200, True)
+    assert [seen.get("reasoning_effort") for seen in play.bodies()] == ["none", None, None]
+
+
+def test_a_value_that_the_client_wrote_passes_with_its_400(daemon: Daemon, upstream: Upstream) -> None:
+    play = upstream.acting(lacks_none)
+    think = json.dumps({"model": play.model, "messages": [{"role": "user", "content": "Hi"}], "think": False,
+                        "stream": False}).encode()  # fmt: skip
+    assert daemon.post("/api/chat", think).status == 200  # the lesson about what we derive
+    answer = ask(daemon, play.model, reasoning_effort="none")
+    assert (answer.status, answer.body) == (400, LACKS)

@@ -7,6 +7,7 @@ import pytest
 
 from openai_proxy.dialects.base import Lesson
 from openai_proxy.dialects.chat.write_request import learnt
+from openai_proxy.dialects.derived import Derived
 from openai_proxy.dialects.lessons import lesson_from
 
 USER = {"role": "user", "content": "hi"}
@@ -34,6 +35,8 @@ STRICT = request(tools=[{"type": "function", "function": {"name": "f", "paramete
 
 ENUM = request(tools=[{"type": "function", "function": {"name": "f", "parameters": {
     "type": "object", "properties": {"x": {"type": "integer", "enum": [1, 2]}}}}}])  # fmt: skip
+DERIVED = request(reasoning_effort=Derived("none"), seed=1)
+LACKS_NONE = Lesson(unfit=frozenset({"reasoning_effort=none"}))
 
 LESSONS: list[tuple[int, bytes, dict[str, Any], Lesson]] = [
     (400, openai("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'"
@@ -78,6 +81,19 @@ LESSONS: list[tuple[int, bytes, dict[str, Any], Lesson]] = [
                  " allowed for STRING type"), ENUM, Lesson(schema="gemini")),  # Gemini, behind OpenRouter
     (404, openai("This model is only supported in v1/responses and not in v1/chat/completions.", param="model"), SPEAK,
      Lesson(api="responses")),
+    (404, openai("This is not a chat model and thus not supported in the v1/chat/completions endpoint. Did you mean to"
+                 " use v1/completions?", param="model"), SPEAK, Lesson(api="responses")),
+    (400, openai("gpt-5.4 with this effort is not supported in /v1/chat/completions. Please use /v1/responses"
+                 " instead."), SPEAK, Lesson(api="responses")),
+    (400, openai("Function tools with reasoning_effort are not supported for gpt-6 in /v1/chat/completions. To use"
+                 " function tools, use /v1/responses or set reasoning_effort to 'none'."), SPEAK,
+     Lesson(tools_api="responses")),
+    (400, openai("Unsupported value: 'reasoning_effort' does not support 'none' with this model. Supported values are:"
+                 " 'low' and 'high'.", param="reasoning_effort", code="unsupported_value"), DERIVED, LACKS_NONE),
+    (400, openai("Unsupported value: 'none' is not supported with the 'gpt-6' model.", param="reasoning.effort"),
+     {"model": "m", "input": [], "reasoning": {"effort": Derived("none"), "summary": "auto"}}, LACKS_NONE),
+    (422, orjson.dumps({"detail": [{"type": "literal_error", "loc": ["body", "reasoning_effort"], "input": "none",
+                                    "msg": "Input should be 'low' or 'high'"}]}), DERIVED, LACKS_NONE),  # vLLM
     (400, openai("Function tools with reasoning_effort are not supported for gpt-5.5 in /v1/chat/completions. Please"
                  " use /v1/responses instead."), SPEAK, Lesson(tools_api="responses")),
 ]  # fmt: skip
@@ -110,6 +126,9 @@ def test_a_refused_parameter_is_learnt(status: int, body: bytes, asked: dict[str
         (500, openai("Unknown parameter: 'seed'."), SPEAK),
         (400, b"<html>", SPEAK), (400, b"[]", SPEAK), (400, b'"text"', SPEAK), (400, b'{"error": 5}', SPEAK),
         (404, openai("The model 'm' does not exist."), SPEAK),
+        # an error that quotes the caller
+        (400, openai("Invalid value: 'see https://api.example/v1/responses'."), SPEAK),
+        (400, openai("Invalid 'seed': not a number."), DERIVED),
     ],
 )  # fmt: skip
 def test_anything_else_is_the_callers_to_read(status: int, body: bytes, asked: dict[str, Any]):
@@ -140,3 +159,10 @@ def test_two_long_users_stay_two():
     assert users[0] != users[1]
     assert max(map(len, users)) <= 64
     assert not learnt(request(user="short"), lesson)
+
+
+def test_a_value_that_a_client_wrote_itself_stays():
+    asked = request(reasoning_effort="none")
+    assert not learnt(asked, LACKS_NONE)
+    assert not learnt(request(reasoning_effort=Derived("low")), LACKS_NONE)
+    assert learnt(DERIVED, LACKS_NONE).applied(DERIVED) == request(seed=1)

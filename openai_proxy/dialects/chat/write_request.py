@@ -4,6 +4,7 @@ from hashlib import blake2b
 from typing import Any
 
 from openai_proxy.dialects.base import Lesson
+from openai_proxy.dialects.derived import known_unfit
 from openai_proxy.dialects.edits import BodyEdits
 from openai_proxy.dialects.tool_schema import fit_tools
 
@@ -11,8 +12,8 @@ from openai_proxy.dialects.tool_schema import fit_tools
 def learnt(chat: dict[str, Any], lessons: Lesson) -> BodyEdits:
     """What has to change in `chat` for a model of which `lessons` are known.
 
-    A value is never changed for being refused, only a member that the model does not know; a text that is too long
-    (`user`) becomes a digest of itself, so that two users stay two.
+    A client's own value is never changed for being refused, only a member that the model does not know and a value that
+    we derived; a text that is too long (`user`) becomes a digest of itself, so that two users stay two.
     """
     edits = BodyEdits()
     for name, known_as in lessons.renamed.items():
@@ -21,6 +22,8 @@ def learnt(chat: dict[str, Any], lessons: Lesson) -> BodyEdits:
                 edits.replace[known_as] = chat[name]
             edits.remove.append(name)
     for path in sorted(lessons.refused):
+        edits.drop(chat, path)
+    for path, _ in known_unfit(chat, lessons):
         edits.drop(chat, path)
     for name, length in lessons.lengths.items():
         value = chat.get(name)

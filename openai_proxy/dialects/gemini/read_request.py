@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 
 from openai_proxy.dialects.base import IncomingRequest
+from openai_proxy.dialects.derived import Derived
 from openai_proxy.dialects.estimate import estimate_tokens
 from openai_proxy.dialects.gemini.contents import messages_of, text_of
 from openai_proxy.dialects.gemini.fields import an_object, camel, member, objects
@@ -174,7 +175,7 @@ def _format(config: dict[str, Any], chat: dict[str, Any]) -> None:
 def _thinking(thinking: dict[str, Any], chat: dict[str, Any]) -> bool:
     level, budget = member(thinking, "thinkingLevel"), member(thinking, "thinkingBudget")
     if isinstance(level, str) and level.lower() in _LEVELS:
-        chat["reasoning_effort"] = level.lower()
+        chat["reasoning_effort"] = Derived(level.lower())
     elif isinstance(budget, int | float) and not isinstance(budget, bool) and budget >= 0:
-        chat["reasoning_effort"] = effort_of(int(budget)) if budget else "none"
+        chat["reasoning_effort"] = Derived(effort_of(int(budget)) if budget else "none")
     return member(thinking, "includeThoughts") is True

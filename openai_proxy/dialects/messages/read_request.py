@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import IncomingRequest
+from openai_proxy.dialects.derived import Derived
 from openai_proxy.dialects.messages.tables import THINKING_FORMAT, effort_of
 from openai_proxy.errors import BadRequest, NotFound
 
@@ -248,9 +249,9 @@ def _thinking(request: dict[str, Any], body: dict[str, Any]) -> None:
     thinking = thinking if isinstance(thinking, dict) else {}
     budget = thinking.get("budget_tokens")
     if config.get("effort") in _KNOWN_EFFORTS:
-        body["reasoning_effort"] = config["effort"]
+        body["reasoning_effort"] = Derived(config["effort"])
     elif thinking.get("type") == "enabled" and isinstance(budget, int):
-        body["reasoning_effort"] = effort_of(budget)
+        body["reasoning_effort"] = Derived(effort_of(budget))
     wanted = config.get("format")
     if isinstance(wanted, dict) and wanted.get("type") == "json_schema":
         named = {"name": "answer", "schema": wanted.get("schema"), "strict": True}

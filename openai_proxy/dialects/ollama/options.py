@@ -8,6 +8,7 @@ server gets them back, any other provider is asked without them.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from openai_proxy.dialects.derived import Derived
 from openai_proxy.errors import BadRequest
 
 EXTRAS: Final = ("options", "keep_alive", "think")
@@ -107,10 +108,10 @@ def read_think(think: Any) -> dict[str, Any]:
     if think is None:
         return {}
     if isinstance(think, bool):
-        return {"think": think, "reasoning_effort": "medium" if think else "none"}
+        return {"think": think, "reasoning_effort": Derived("medium" if think else "none")}
     if think not in _EFFORTS:
         raise BadRequest("'think' must be true, false, low, medium, high or max.", param="think")
-    return {"think": think, "reasoning_effort": think}
+    return {"think": think, "reasoning_effort": Derived(think)}
 
 
 def write_think(chat: Mapping[str, Any]) -> bool | str | None:

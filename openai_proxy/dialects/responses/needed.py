@@ -9,14 +9,21 @@ from functools import lru_cache
 from typing import Any, Final
 
 from openai_proxy.dialects.base import Lesson
+from openai_proxy.dialects.derived import known_unfit
 
 API: Final = "responses"
 
 _ALWAYS: Final = re.compile(r".*codex|.*-pro(-|$)|.*deep-research|computer-use")
 _WITH_TOOLS: Final = re.compile(r"gpt-(5\.[6-9]|[6-9])")
 _NEVER: Final = re.compile(r".*(chat-latest|search-preview|audio|realtime|transcribe|tts)")
-_NOT_A_CHAT_MODEL: Final = "This is not a chat model"
-_FUNCTION_TOOLS: Final = "Function tools"
+_TOOLS_REFUSED: Final = re.compile(r"Function tools .{1,200} /?v1/chat/completions.{1,80} /?v1/responses")
+_CHAT_REFUSED: Final = re.compile(
+    r"This is not a chat model"
+    r"|This model is only supported in /?v1/responses"
+    r"|.{1,200} in (?:the )?/?v1/chat/completions(?: endpoint)?\. (?:Please )?use (?:the )?/?v1/responses",
+    re.IGNORECASE,
+)
+"""The whole beginning of a known refusal: a message that quotes the caller may hold any path."""
 
 
 @lru_cache(maxsize=256)
@@ -32,9 +39,9 @@ def known_by_name(model: str) -> Lesson | None:
 def needs_responses(error: Mapping[str, Any]) -> Lesson | None:
     """What the `error` of a refused chat request says of the API to be used; None if it says nothing of it."""
     message = str(error.get("message"))
-    if "v1/responses" in message:
-        return Lesson(tools_api=API) if message.startswith(_FUNCTION_TOOLS) else Lesson(api=API)
-    if message.startswith(_NOT_A_CHAT_MODEL) or error.get("code") == "unsupported_api_for_model":
+    if _TOOLS_REFUSED.match(message):
+        return Lesson(tools_api=API)
+    if _CHAT_REFUSED.match(message) or error.get("code") == "unsupported_api_for_model":
         return Lesson(api=API)
     return None
 
@@ -43,13 +50,12 @@ def needed(chat: Mapping[str, Any], known: Lesson) -> bool:
     """Whether `chat` must be asked by this API, of a model of which this is `known`."""
     if known.api == API:
         return True
-    return known.tools_api == API and bool(chat.get("tools") or chat.get("functions")) and not _asks_not_to_think(chat)
-
-
-def _asks_not_to_think(chat: Mapping[str, Any]) -> bool:
+    if known.tools_api != API or not (chat.get("tools") or chat.get("functions")):
+        return False
+    refused = {name for name, _ in known_unfit(chat, known)}
     reasoning = chat.get("reasoning")
     effort = chat.get("reasoning_effort") or (reasoning.get("effort") if isinstance(reasoning, dict) else None)
-    return effort == "none"
+    return effort != "none" or not refused.isdisjoint(("reasoning_effort", "reasoning.effort"))
 
 
 def is_missing(status: int, error: Mapping[str, Any]) -> bool:
