@@ -21,6 +21,7 @@ from openai_proxy.errors import ProxyError
 from openai_proxy.fastpath.fast_connection import FastConnection
 from openai_proxy.fastpath.known_heads import HeadCaches
 from openai_proxy.pipeline.dispatch import Dispatcher
+from openai_proxy.runtime import state_lock
 from openai_proxy.runtime.banner import Banner
 from openai_proxy.runtime.prepare import Prepared, adopt, make, prepare_first
 from openai_proxy.runtime.reload import Reloads
@@ -39,7 +40,15 @@ CONTROL = "control.sock"
 
 
 def serve(settings: Settings) -> int:
-    """Run until a signal asks to stop; returns the exit code. Raises ConfigError where conf/ cannot be served."""
+    """Run until a signal asks to stop; returns the exit code.
+
+    Raises ConfigError where conf/ cannot be served, StateInUse where another daemon has the state directory.
+    """
+    with state_lock.held(settings.state_dir):
+        return _serve(settings)
+
+
+def _serve(settings: Settings) -> int:
     raise_file_limit()
     manager = ServiceManager.take(os.environ)  # before anything is read: what it takes out is no edit later
     prepared = prepare_first(settings)
