@@ -15,7 +15,7 @@ from openai_proxy.config.files import directory_trouble
 from openai_proxy.config.load import load
 from openai_proxy.config.problems import ConfigError, Problem
 from openai_proxy.config.snapshot import Snapshot
-from openai_proxy.config.warnings import warnings
+from openai_proxy.config.warnings import is_warning, warnings
 from openai_proxy.secrets import vault
 
 DEEPER: tuple[str, ...] = (
@@ -58,7 +58,8 @@ def command(config_dir: Path, env_file: Path, connect: bool, state_dir: Path | N
     if connect:
         problems += _connect(snapshot)
         _learnt(snapshot, state_dir or default_state_dir(config_dir))
-    _tell(warnings(snapshot))
+    _tell([*warnings(snapshot), *filter(is_warning, problems)])
+    problems = [problem for problem in problems if not is_warning(problem)]
     if problems:
         return _tell(problems)
     click.echo(

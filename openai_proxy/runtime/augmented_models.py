@@ -167,20 +167,22 @@ def _unknown_templates(
     snapshot: Snapshot, config: ModelConfig, prompt: Prompt, tools: CustomTools
 ) -> Iterable[Problem]:
     """Template calls of tools nobody has. A configured server's tools are known only once it runs: its prefix does."""
-    prefixes = tuple(f"mcp_{server}_" for server in snapshot.servers)
-
-    def known(name: str) -> bool:
-        return name in tools.handlers or name.startswith(prefixes) or name in CONTEXT_MEMBERS
-
-    missing = prompt.template.unknown(known)
+    missing = prompt.template.unknown(known_names(snapshot, tools))
     wrong = [(call, why) for call, server in _context_calls(prompt, tools) if (why := _fault(snapshot, call, server))]
-    places = _places(snapshot, config, prompt) if missing or wrong else {}
+    calls = prompt.template.calls if missing or wrong else ()
+    where = dict(zip(map(id, calls), places(snapshot, config, (call.source for call in calls)), strict=True))
     for call, why in wrong:
-        yield Problem(*places[call.line, call.column], f"the template {call.source[:80]!r} {why}")
+        yield Problem(*where[id(call)], f"the template {call.source[:80]!r} {why}")
     for call in missing:
         hint = did_you_mean(call.name, tools.handlers)
         message = f"the template {call.source[:80]!r} calls a tool nobody has{hint}; its text stays"
-        yield Problem(*places[call.line, call.column], message)
+        yield Problem(*where[id(call)], message)
+
+
+def known_names(snapshot: Snapshot, tools: CustomTools) -> Callable[[str], bool]:
+    """Tells whether a template may call a tool of this name."""
+    prefixes = tuple(f"mcp_{server}_" for server in snapshot.servers)
+    return lambda name: name in tools.handlers or name.startswith(prefixes) or name in CONTEXT_MEMBERS
 
 
 def _fault(snapshot: Snapshot, call: TemplateCall, server: str) -> str | None:
@@ -202,24 +204,24 @@ def _context_calls(prompt: Prompt, tools: CustomTools) -> list[tuple[TemplateCal
     ]
 
 
-def _places(snapshot: Snapshot, config: ModelConfig, prompt: Prompt) -> dict[tuple[int, int], tuple[str, int, int]]:
-    """Where each call of the prompt stands in the file, by its line and column in the prompt.
+def places(snapshot: Snapshot, config: ModelConfig, sources: Iterable[str]) -> list[tuple[str, int, int]]:
+    """Where each of `sources`, pieces of the prompt in their order, stands in the file.
 
-    A call is looked for behind the one before it; what YAML wrote otherwise (escapes, folded lines) has the prompt's
+    A piece is looked for behind the one before it; what YAML wrote otherwise (escapes, folded lines) has the prompt's
     own place.
     """
     place = file, line, column = snapshot.place("model", config.name, ("system_prompt",))
     text = snapshot.text_of(file)
     here = _offset(text, line, column)
-    places: dict[tuple[int, int], tuple[str, int, int]] = {}
-    for call in prompt.template.calls:
-        found = text.find(call.source.partition("\n")[0], here)
-        if found < 0:
-            places[call.line, call.column] = place
+    found: list[tuple[str, int, int]] = []
+    for source in sources:
+        at = text.find(source.partition("\n")[0], here)
+        if at < 0:
+            found.append(place)
             continue
-        places[call.line, call.column] = (file, text.count("\n", 0, found) + 1, found - text.rfind("\n", 0, found))
-        here = found + 2
-    return places
+        found.append((file, text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)))
+        here = at + 2
+    return found
 
 
 def _offset(text: str, line: int, column: int) -> int:

@@ -16,6 +16,7 @@ from openai_proxy.config.problems import ConfigError, Problem
 from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import Settings
+from openai_proxy.runtime.template_warnings import template_warnings
 from openai_proxy.secrets import vault
 
 
@@ -65,14 +66,18 @@ def _python(changes: Mapping[Path, bytes | None]) -> Iterator[Problem]:
 
 
 def models(snapshot: Snapshot) -> tuple[Problem, ...]:
-    """Unknown tools, definitions that are none, templates that call what nobody has, tool files that fail."""
+    """Unknown tools, definitions that are none, templates that call what nobody has, tool files that fail.
+
+    Templates that are surely not meant as they are written come as warnings.
+    """
     if not (snapshot.models or snapshot.tool_files):
         return ()
     from openai_proxy.runtime import augmented_models
     from openai_proxy.tools.mcp.supervisor import Supervisor
 
     tools = augmented_models.load_tools(snapshot, None)
-    return augmented_models.build(snapshot, tools, Supervisor(), augmented_models.Workshop()).problems
+    augmented = augmented_models.build(snapshot, tools, Supervisor(), augmented_models.Workshop())
+    return (*augmented.problems, *template_warnings(snapshot, augmented))
 
 
 def loggers(snapshot: Snapshot) -> Iterator[Problem]:

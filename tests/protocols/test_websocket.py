@@ -72,6 +72,7 @@ def test_a_control_frame_passes_between_the_fragments_of_a_text() -> None:
         (bytes((0xC1,)) + frame(TEXT, b"x", masked=True)[1:], PROTOCOL_ERROR),
         (bytes((0x81, 0xFF)) + (MAX_MESSAGE + 1).to_bytes(8) + b"mask", MESSAGE_TOO_BIG),
     ],
+    ids=["not masked", "a reserved bit", "too long"],
 )
 def test_what_breaks_the_protocol(data: bytes, code: int) -> None:
     with pytest.raises(WebSocketError) as refused:

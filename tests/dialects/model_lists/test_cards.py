@@ -69,7 +69,9 @@ CASES: list[tuple[dict[str, Any], int | None, int | None, set[str] | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("entry", "context", "output", "capabilities"), CASES, ids=lambda case: str(case)[:20])
+@pytest.mark.parametrize(
+    ("entry", "context", "output", "capabilities"), CASES, ids=[str(case[0])[:40] for case in CASES]
+)
 def test_limits_and_abilities(entry: dict[str, Any], context: Any, output: Any, capabilities: Any) -> None:
     card = card_of(entry)
     assert (card.context_length, card.max_output_tokens) == (context, output)

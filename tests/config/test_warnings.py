@@ -1,0 +1,134 @@
+"""What `check` warns of: it works, and is surely not meant. Each is told at its place, and the exit status stays 0."""
+
+import pytest
+
+from openai_proxy.cli.main import run
+from tests.config.conftest import House
+
+TWO = "connections:\n  a: {api_key: k-of-a}\n  b: {api_key: k-of-b}\n"
+ONE = "connections:\n  home: {api_key: k-of-a}\n"
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The house as the working directory, and no variable of ours in the environment."""
+    from openai_proxy.config.environment import VARIABLES
+
+    for row in VARIABLES:
+        monkeypatch.delenv(row.name, raising=False)
+    monkeypatch.chdir(house.root)
+
+
+def warned(capsys: pytest.CaptureFixture[str], code: int = 0) -> list[str]:
+    """The warnings of `check`, which ends with `code`."""
+    assert run(["check"]) == code
+    lines = capsys.readouterr().out.splitlines()
+    return [line.removeprefix("conf/") for line in lines if ": warning: " in line]
+
+
+def prompt(text: str) -> str:
+    return "name: m\nupstream_model: home:x\nsystem_prompt: |\n" + "".join(f"  {line}\n" for line in text.split("\n"))
+
+
+CASES = [
+    ("a reverse proxy and no keys", {"proxy.yaml": "trusted_proxies: [10.0.0.1/32]\n"},
+     "proxy.yaml:1:18", "behind a reverse proxy keys are a must"),
+    ("two connections, no default", {"proxy.yaml": TWO}, "proxy.yaml:1:1", "add default_connection (one of: a, b)"),
+    ("an augmented upstream", {"proxy.yaml": ONE, "models/x.yaml": "name: x\nupstream_model: home:m\n",
+                               "models/y.yaml": "name: y\nupstream_model: x\n"},
+     "models/y.yaml:2:17", 'cannot be stacked: the provider is asked for a model of that name; '
+     'write what it uses, "home:m"'),
+    ("a misspelt connection", {"proxy.yaml": ONE, "models/x.yaml": "name: x\nupstream_model: hoem:m\n"},
+     "models/x.yaml:2:17", 'there is no connection "hoem" (did you mean "home"?)'),
+    ("a provider nobody configured", {"proxy.yaml": ONE, "models/x.yaml": "name: x\nupstream_model: openai:gpt-5\n"},
+     "models/x.yaml:2:17", 'there is no connection "openai" (there are: home)'),
+    ("a routing target as a name", {"proxy.yaml": ONE, "models/x.yaml": "name: x\nupstream_model: home.gpt-5\n"},
+     "models/x.yaml:2:17", 'write "home:gpt-5"'),
+    ("a variable without braces", {"proxy.yaml": "connections:\n  a: {api_key: $OPENAI_API_KEY}\n"},
+     "proxy.yaml:2:16", 'the variable OPENAI_API_KEY needs braces, "${OPENAI_API_KEY}"'),
+    ("one inside a text",
+     {"mcp/servers.yaml": "servers:\n  t:\n    url: http://x/\n    headers: {A: Bearer $HA_TOKEN}\n"},
+     "mcp/servers.yaml:4:18", '"${HA_TOKEN}"'),
+    ("JSON among the models", {"models/x.json": "{}"}, "models/x.json:1:1", "models are *.yaml"),
+    ("an ending too many", {"models/x.yaml.txt": "name: x\n"}, "models/x.yaml.txt:1:1", "models are *.yaml"),
+    ("no ending", {"models/x": "name: x\n"}, "models/x:1:1", "models are *.yaml"),
+    ("models in a folder", {"models/augmented/x.yaml": "name: x\n"}, "models/augmented:1:1", "move its files up"),
+    ("a skill that is no text of ours", {"skills/x.txt": "hello"}, "skills/x.txt:1:1", "skills are *.md"),
+    ("JavaScript", {"tools/x.js": "1"}, "tools/x.js:1:1", "tools are *.py or *.yaml"),
+    ("servers in a file of their own", {"mcp/home.yaml": "url: x\n"}, "mcp/home.yaml:1:1", "mcp/servers.yaml"),
+    ("servers one floor up", {"servers.yaml": "servers: {}\n", "models/x.yaml": "name: x\n"},
+     "servers.yaml:1:1", "MCP servers stand in mcp/servers.yaml"),
+    ("the settings twice", {"proxy.yaml": "port: 1\n", "proxy.yml": "port: 2\n"}, "proxy.yml:1:1", "in proxy.yaml"),
+    ("an unknown argument", {"proxy.yaml": ONE, "models/m.yaml": prompt('Now: {{get_current_time(timezon="x")}}')},
+     "models/m.yaml:4:8", 'has an unknown argument "timezon" (did you mean "timezone"?)'),
+    ("a missing argument", {"proxy.yaml": ONE, "models/m.yaml": prompt("{{calculator()}}")},
+     "models/m.yaml:4:3", "lacks the argument expression"),
+    ("braces never closed", {"proxy.yaml": ONE, "models/m.yaml": prompt("a\nNow: {{get_current_time(")},
+     "models/m.yaml:5:8", "is never closed"),
+    ("no parentheses", {"proxy.yaml": ONE, "models/m.yaml": prompt("{{ get_current_time }}")},
+     "models/m.yaml:4:3", "write {{get_current_time()}}"),
+    ("a text without quotes", {"proxy.yaml": ONE, "models/m.yaml": prompt("{{get_current_time(timezone=Berlin)}}")},
+     "models/m.yaml:4:3", "a text needs quotes"),
+    ("Python's words", {"proxy.yaml": ONE, "models/m.yaml": prompt("{{get_current_time(utc=True)}}")},
+     "models/m.yaml:4:3", "write true, not True"),
+    ("an argument without a name",
+     {"proxy.yaml": ONE, "models/m.yaml": prompt('{{get_current_time("Europe/Berlin")}}')},
+     "models/m.yaml:4:3", "every argument needs its name"),
+    ("a template of Home Assistant", {"proxy.yaml": ONE, "models/m.yaml": prompt("{{ states('sun.sun') | title }}")},
+     "models/m.yaml:4:3", "nothing may stand behind the closing parenthesis"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("written", "place", "words"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_a_warning_at_its_place(
+    house: House, written: dict[str, str], place: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in written.items():
+        house.write(name, text)
+    if not {"proxy.yaml"} & written.keys():
+        house.write("proxy.yaml", ONE)
+    (line,) = warned(capsys)
+    assert line.startswith(f"{place}: warning: ")
+    assert words in line
+
+
+def test_templates_are_told_each_at_its_own_place(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    house.write("proxy.yaml", ONE)
+    call = '{{get_current_time(timezon="x")}}'
+    house.write("models/m.yaml", prompt(f"{call} {{{{get_current_time( {call}\n{{{{get_current_time(1)}}}}"))
+    assert [line.split(" ")[0] for line in warned(capsys)] == [
+        "models/m.yaml:4:3:", "models/m.yaml:4:37:", "models/m.yaml:4:57:", "models/m.yaml:5:3:",
+    ]  # fmt: skip
+
+
+FINE = [
+    {"proxy.yaml": TWO + "default_connection: a\n"},
+    {"proxy.yaml": TWO + 'routing: {"*": a.*}\n'},
+    {"proxy.yaml": ONE, "models/m.yaml": "name: m\nupstream_model: llama3:8b\n"},
+    {"proxy.yaml": ONE, "models/m.yaml": "name: gpt-5\n", "models/n.yaml": "name: n\nupstream_model: gpt-5\n"},
+    {"proxy.yaml": ONE + 'routing: {"home.*": home.x}\n', "models/n.yaml": "name: n\nupstream_model: home.y\n"},
+    {"proxy.yaml": "connections:\n  a: {api_key: k, headers: {X-Price: $$USD and $5}}\n"},
+    {"proxy.yaml": ONE, "models/m.yaml": prompt("Costs $HOME. {{user}} {{7*7}} {{get_current_time()}}")},
+    {"proxy.yaml": ONE, "models/README.md": "x", "skills/LICENSE": "x", "tools/requirements.txt": "x", "ca.pem": "x"},
+]
+
+
+@pytest.mark.parametrize("written", FINE)
+def test_nothing_to_warn_of(house: House, written: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    for name, text in written.items():
+        house.write(name, text)
+    assert warned(capsys) == []
+
+
+def test_a_warning_beside_a_problem_is_1(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    house.write("proxy.yaml", TWO + "default_connection: c\n")
+    assert warned(capsys, 1) == []  # told once, as the problem it is
+    house.write("models/x.json", "{}")
+    assert len(warned(capsys, 1)) == 1
+
+
+def test_a_key_is_never_in_a_warning(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    house.write("proxy.yaml", "connections:\n  a: {api_key: secret-$OPENAI_API_KEY-tail}\n")
+    (line,) = warned(capsys)
+    assert "secret" not in line
+    assert "tail" not in line
