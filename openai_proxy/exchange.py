@@ -184,6 +184,11 @@ class Exchange:
         """False if waiting so long would leave no time before the deadline."""
         return self.deadline is None or _monotonic() + seconds < self.deadline
 
+    @property
+    def tried(self) -> int:
+        """Attempts until the first answer: what `x-proxy-attempts` tells."""
+        return self.tries or len(self.attempts)
+
     def release(self) -> None:
         """Give the permit back. Idempotent."""
         permit, self.permit = self.permit, None

@@ -4,7 +4,8 @@ from typing import Any
 
 from openai_proxy.dialects.chat.read_answer import error_in
 from openai_proxy.errors import ProxyError, UpstreamError
-from openai_proxy.exchange import Headers, UpstreamResponse
+from openai_proxy.exchange import Headers, UpstreamResponse, header
+from openai_proxy.protocols.inflate import readable_part
 from openai_proxy.secrets import vault
 from openai_proxy.upstream.answers import MAX_ERROR
 
@@ -26,9 +27,14 @@ class UpstreamRefused(Exception):
         self.body = body
         self.extra: dict[str, str] = {}
 
+    @property
+    def says_why(self) -> bool:
+        """True if the body is an error object with a message, which a person or a voice can be given."""
+        return bool(self._error()["message"])
+
     def payload(self) -> dict[str, Any]:
         """The error object for a stream that has already begun."""
-        error = error_in(self.status, self.body)
+        error = self._error()
         message = error["message"] or f"The provider answered {self.status} in the middle of the answer."
         return {
             "error": {
@@ -38,6 +44,10 @@ class UpstreamRefused(Exception):
                 "code": error["code"] if isinstance(error["code"], str) else UpstreamError.default_code,
             }
         }
+
+    def _error(self) -> dict[str, Any]:
+        coded = header(self.headers, b"content-encoding") is not None
+        return error_in(self.status, readable_part(self.body, 16 * MAX_ERROR) if coded else self.body)
 
 
 async def refusal(response: UpstreamResponse) -> UpstreamRefused:

@@ -13,7 +13,7 @@ from openai_proxy.agent.deadline import Deadline
 from openai_proxy.agent.plan import check_request, is_probe
 from openai_proxy.agent.refusal import NO_RETRY, UpstreamRefused
 from openai_proxy.agent.turn import CallRecord, Turn
-from openai_proxy.decision.decide import Decision
+from openai_proxy.decision.decide import Decision, DecisionKind
 from openai_proxy.dialects import json_text
 from openai_proxy.dialects.ollama.options import for_connection
 from openai_proxy.errors import BadRequest, ProxyError, UpstreamError
@@ -175,13 +175,24 @@ def _note_error(context: RequestContext, answer: agent.TurnAnswer) -> None:
 
 
 async def _refused(context: RequestContext, refused: UpstreamRefused) -> None:
-    """The provider's own error, unchanged but for what stops at a proxy."""
+    """The provider's own error, unchanged but for what stops at a proxy.
+
+    Raises UpstreamError, a sentence of ours, where an augmented model's provider answered with a page of HTML or gave
+    no reason: its client may be a voice.
+    """
+    if context.decision is not None and context.decision.kind is DecisionKind.AUGMENTED and not refused.says_why:
+        kept = {name: value for name in ("Retry-After",) if (value := _field(refused.headers, name))}
+        who = context.exchange.attempts[-1].target.connection
+        raise UpstreamError(
+            f"The connection '{who}' answered with status {refused.status}.",
+            status=refused.status,
+            headers=kept | refused.extra,
+        )
     context.exchange.outcome = Outcome.ERROR
     context.exchange.error_code = "upstream_refused"
     _note_id(context, refused.headers)
     ours = {b"x-request-id"}
-    if context.exchange.tries > 1:  # ours says whether to try again
-        refused.extra.update(NO_RETRY)
+    if "x-should-retry" in refused.extra:  # a tool has acted, which the provider cannot know
         ours.add(b"x-should-retry")
     passed = [f for f in downstream_fields(refused.headers) if f[0].lower() not in ours]
     head = wire_lines(passed) + lines(refused.extra.items())
@@ -192,13 +203,17 @@ async def _refused(context: RequestContext, refused: UpstreamRefused) -> None:
     await context.reply.end()
 
 
+def _field(headers: Headers, name: str) -> str:
+    return (header(headers, name.lower().encode()) or b"").decode("latin-1")
+
+
 def _note_id(context: RequestContext, headers: Headers) -> None:
     note_queue(context.reply, context.exchange)
     upstream = header(headers, b"x-request-id")
     name = upstream.decode("utf-8", "surrogateescape") if upstream else context.exchange.id
     context.reply.extra.append(("x-request-id", name))
-    if context.exchange.tries > 1:
-        context.reply.extra.append(("x-proxy-attempts", str(context.exchange.tries)))
+    if context.exchange.tried > 1:
+        context.reply.extra.append(("x-proxy-attempts", str(context.exchange.tried)))
 
 
 class _Asking:

@@ -16,7 +16,7 @@ from openai_proxy.auth.credentials import GOOGLE_KEY, bearer
 from openai_proxy.auth.peers import host_name
 from openai_proxy.bounds import check_session
 from openai_proxy.endpoints import MCP, Endpoint, language, locate, split_target
-from openai_proxy.errors import BadRequest, InternalError, NotFound, NotServed, Overloaded, ProxyError
+from openai_proxy.errors import BadRequest, InternalError, NotFound, NotServed, Overloaded, ProxyError, UpstreamError
 from openai_proxy.exchange import Caller, Exchange, Outcome, new_request_id
 from openai_proxy.fastpath.handover import Handover
 from openai_proxy.pipeline import models, order
@@ -219,10 +219,12 @@ def _trace(reply: Reply, exchange: Exchange, error: ProxyError | None = None) ->
         note_queue(reply, exchange)
     if all(name != "x-request-id" for name, _ in reply.extra):
         reply.extra.append(("x-request-id", exchange.id))
-    if (tries := exchange.tries or len(exchange.attempts)) > 1:
-        reply.extra.append(("x-proxy-attempts", str(tries)))
-        if error is None or "x-should-retry" not in error.headers:
-            reply.extra.append(("x-should-retry", "false"))
+    if exchange.tried > 1:
+        reply.extra.append(("x-proxy-attempts", str(exchange.tried)))
+    # What failed after the proxy's own attempts would only fail once more, and someone waits for the answer.
+    final = error is None or (isinstance(error, UpstreamError) and error.status >= 500)
+    if exchange.tried and final and (error is None or "x-should-retry" not in error.headers):
+        reply.extra.append(("x-should-retry", "false"))
 
 
 async def _refuse(reply: Reply, error: ProxyError) -> None:

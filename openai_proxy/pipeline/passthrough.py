@@ -80,8 +80,6 @@ async def relay(opened: Opened, reply: Reply, exchange: Exchange, entry: Entry) 
     try:
         read = await check_answer(opened)
         headers = response.headers
-        if len(exchange.attempts) > 1:  # ours says whether to try again
-            headers = [field for field in headers if field[0].lower() != b"x-should-retry"]
         exchange.status = response.status
         length = _announced(headers)
         head = wire_lines(downstream_fields(headers))
@@ -171,10 +169,8 @@ def add_trace(reply: Reply, exchange: Exchange, *, upstream_id: bool) -> None:
     note_queue(reply, exchange)
     if not upstream_id:
         reply.extra.append(("x-request-id", exchange.id))
-    if len(exchange.attempts) > 1:
-        reply.extra.append(("x-proxy-attempts", str(len(exchange.attempts))))
-        if exchange.status is None or exchange.status >= 400:
-            reply.extra.append(("x-should-retry", "false"))
+    if exchange.tried > 1:
+        reply.extra.append(("x-proxy-attempts", str(exchange.tried)))
 
 
 async def check_answer(opened: Opened) -> list[bytes]:

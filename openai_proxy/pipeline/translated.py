@@ -61,6 +61,7 @@ def _takes_as_it_is(context: RequestContext, decision: Decision, target: Target)
 async def serve(context: RequestContext, decision: Decision, document: Document) -> None:
     """Answer a request whose endpoint has a dialect of its own."""
     if decision.endpoint.name == "count_tokens":
+        context.reply.extra.append(("x-request-id", context.exchange.id))
         await context.reply.send(200, orjson.dumps({"input_tokens": estimate_tokens(document.members)}))
         return
     members = json_text.with_exact_numbers(document.members, document.plain)

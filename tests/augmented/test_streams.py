@@ -267,6 +267,21 @@ def test_after_a_tool_has_acted_nobody_shall_repeat_it(
         assert answer.json()["error"]["message"]
 
 
+@both_modes
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize(
+    "body", [b"<html><title>Bad gateway</title></html>", b"", b"{}", b'{"error": {}}'], ids=["html", "none", "{}", "no"]
+)
+def test_an_error_without_words_becomes_a_sentence(
+    house: Daemon, upstream: Upstream, path: str, body: bytes, stream: bool
+) -> None:
+    play = upstream.play(plain(body, "418 Odd", "text/html"))
+    with house.wire() as wire:
+        answer = request(wire, "augmented/tools", play, stream=stream, path=path, max_tokens=50).answer()
+    assert answer.status == 418
+    assert answer.json()["error"]["message"] == "The connection 'main' answered with status 418."
+
+
 def test_a_provider_that_answers_json_to_a_stream(house: Daemon, upstream: Upstream) -> None:
     body = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}]}
     play = upstream.play(plain(json.dumps(body).encode()))
