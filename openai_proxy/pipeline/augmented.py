@@ -99,9 +99,20 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
     )
 
 
+def executes_tools(context: RequestContext, document: Mapping[str, Any]) -> bool:
+    """True if `execute_tools` may concern a plain model's request: it is on, and tools are offered."""
+    generation = context.generation
+    return generation.config.execute_tools and generation.augmented is not None and bool(document.get("tools"))
+
+
 async def serve_with_tools(context: RequestContext, decision: Decision, document: dict[str, Any]) -> None:
     """Answer a plain model's chat request under `execute_tools`: calls to tools we have are run."""
-    turn = Turn(
+    await _answer(context, turn_with_tools(context, decision, document), document)
+
+
+def turn_with_tools(context: RequestContext, decision: Decision, document: dict[str, Any]) -> Turn:
+    """The agent's turn for a plain model's chat request, in which only offered tools that we have are run."""
+    return Turn(
         body=document,
         model=str(decision.model),
         ask=_Asking(context, decision),
@@ -112,7 +123,6 @@ async def serve_with_tools(context: RequestContext, decision: Decision, document
         observer=_Watcher(context),
         offered_only=True,
     )
-    await _answer(context, turn, document)
 
 
 async def _answer(context: RequestContext, turn: Turn, document: Mapping[str, Any]) -> None:

@@ -134,7 +134,7 @@ async def _send(context: RequestContext, decision: Decision, document: Document)
         if decision.kind is DecisionKind.AUGMENTED:
             await augmented.serve(context, decision, document.members)
             return
-        if generation.config.execute_tools and document.members.get("tools"):
+        if augmented.executes_tools(context, document.members):
             await augmented.serve_with_tools(context, decision, document.members)
             return
     elif dialect == "responses":
@@ -145,8 +145,7 @@ async def _send(context: RequestContext, decision: Decision, document: Document)
     elif dialect not in ("", "chat"):
         from openai_proxy.pipeline import translated
 
-        if translated.needs_translation(context, decision):
-            await translated.serve(context, decision, document)
+        if await translated.serve(context, decision, document):
             return
 
     await pass_through(context, decision, make)

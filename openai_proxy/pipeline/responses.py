@@ -30,7 +30,8 @@ async def serve(context: RequestContext, decision: Decision, document: Document,
     """Answer a Responses request, or one for its number of tokens; `make` shapes it for who takes it as it is."""
     members = json_text.with_exact_numbers(document.members, document.plain)
     resolved = resolve(context.state.responses, context.exchange.caller.identity, members)
-    ours = decision.kind is DecisionKind.AUGMENTED or resolved.ours or bool(context.notice)
+    turn = None if resolved.missing else translated.tool_turn(context, decision, resolved.document)
+    ours = decision.kind is DecisionKind.AUGMENTED or resolved.ours or turn is not None or bool(context.notice)
     if not ours and _all_native(context, decision):
         opened = await ask_natively(context, decision, make, _PATH)
         if opened is not None:
@@ -47,7 +48,7 @@ async def serve(context: RequestContext, decision: Decision, document: Document,
         return
     request = dialect("responses").read_request(context.endpoint.path, resolved.document)
     request = _kept(context, resolved, members, request)
-    await translated.answer(context, decision, None if ours else document, request)
+    await translated.answer(context, decision, None if ours else document, request, turn)
 
 
 async def ask_natively(context: RequestContext, decision: Decision, make: MakeRequest, path: str) -> Opened | None:

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from openai_proxy.agent import run as agent
+from openai_proxy.agent.plan import offers_ours
 from openai_proxy.agent.refusal import UpstreamRefused
 from openai_proxy.agent.turn import Turn
 from openai_proxy.decision.decide import Decision, DecisionKind
@@ -17,7 +18,7 @@ from openai_proxy.dialects import CLIENT_DIALECTS, client_dialect, json_text
 from openai_proxy.dialects.base import IncomingRequest
 from openai_proxy.dialects.messages.read_request import estimate_tokens
 from openai_proxy.dialects.ollama.options import for_connection, left_out
-from openai_proxy.errors import UpstreamError
+from openai_proxy.errors import ProxyError, UpstreamError
 from openai_proxy.exchange import Target, UpstreamRequest, UpstreamResponse
 from openai_proxy.pipeline import augmented
 from openai_proxy.pipeline.command_notice import prefaced
@@ -38,7 +39,7 @@ _NOTHING_ELSE = frozenset({"ollama", "gemini"})
 _NOT_FOR_CHAT = (b"accept-encoding", b"content-type", b"content-encoding", b"anthropic-version", b"anthropic-beta")
 
 
-def needs_translation(context: RequestContext, decision: Decision) -> bool:
+def _needs_translation(context: RequestContext, decision: Decision) -> bool:
     """True if the request must be translated for one of its targets at least."""
     dialect = decision.endpoint.dialect
     if dialect not in CLIENT_DIALECTS or context.exchange.method != "POST":
@@ -58,27 +59,55 @@ def _takes_as_it_is(context: RequestContext, decision: Decision, target: Target)
     return decision.endpoint.dialect != "ollama" or not (decision.rules[target.connection] or context.notice)
 
 
-async def serve(context: RequestContext, decision: Decision, document: Document) -> None:
-    """Answer a request whose endpoint has a dialect of its own."""
+def tool_turn(context: RequestContext, decision: Decision, members: dict[str, Any]) -> Turn | None:
+    """The turn of a plain model's request that offers tools which `execute_tools` runs here; None for any other."""
+    if decision.kind is not DecisionKind.PLAIN or not augmented.executes_tools(context, members):
+        return None
+    dialect = decision.endpoint.dialect
+    if dialect not in CLIENT_DIALECTS or not decision.endpoint.generates or decision.model is None:
+        return None
+    try:
+        chat = client_dialect(dialect).read_request(context.whole_path, members).chat
+    except ProxyError:
+        return None  # what we cannot read, a provider that speaks the same language may
+    turn = augmented.turn_with_tools(context, decision, chat)
+    return turn if turn.toolbox is not None and offers_ours(chat, turn.toolbox) else None
+
+
+async def serve(context: RequestContext, decision: Decision, document: Document) -> bool:
+    """Answer a request whose endpoint has a dialect of its own; False if it can pass as it is."""
+    turn = tool_turn(context, decision, document.members)
+    if turn is None and not _needs_translation(context, decision):
+        return False
     if decision.endpoint.name == "count_tokens":
         context.reply.extra.append(("x-request-id", context.exchange.id))
         await context.reply.send(200, orjson.dumps({"input_tokens": estimate_tokens(document.members)}))
-        return
+        return True
     members = json_text.with_exact_numbers(document.members, document.plain)
     request = client_dialect(decision.endpoint.dialect).read_request(context.whole_path, members)
     if request.answer is not None:
         context.reply.extra.append(("x-request-id", context.exchange.id))
         await context.reply.send(200, request.answer)
-        return
-    await answer(context, decision, document, request)
+    else:
+        await answer(context, decision, document if turn is None else None, request, turn)
+    return True
 
 
 async def answer(
-    context: RequestContext, decision: Decision, document: Document | None, request: IncomingRequest
+    context: RequestContext,
+    decision: Decision,
+    document: Document | None,
+    request: IncomingRequest,
+    turn: Turn | None = None,
 ) -> None:
-    """Answer `request`; without `document`, the bytes it was read from, every target is asked by chat."""
+    """Answer `request`, by `turn` where there is one.
+
+    Without `document`, the bytes it was read from, every target is asked by chat.
+    """
     if decision.kind is DecisionKind.AUGMENTED:
-        response = await _augmented(await augmented.turn_for(context, decision, request.chat))
+        turn = await augmented.turn_for(context, decision, request.chat)
+    if turn is not None:
+        response = await _augmented(turn)
         opened = Opened(response, context.generation.providers[context.targets[0].connection], context.targets[0], None)
     else:
         opened = await _plain(context, decision, document, request)
@@ -90,7 +119,7 @@ async def answer(
     if not native:
         if dropped := (*request.dropped, *left_out(request.chat, opened.provider.api_type)):
             context.reply.extra.append(("x-proxy-dropped", ", ".join(dropped)))
-        opened = await _written(context, decision, request, opened)
+        opened = await _written(context, decision, request, opened, checked=turn is not None)
     elif context.notice:
         opened.response = prefaced(opened.response, context.notice, context.endpoint.path)
     await relay(opened, context.reply, context.exchange, context.entry)
@@ -148,10 +177,12 @@ async def _plain(
     return await open_first(context.begin(decision), make, generation.upstreams, context.exchange)
 
 
-async def _written(context: RequestContext, decision: Decision, request: IncomingRequest, opened: Opened) -> Opened:
-    """`opened` with its answer in the client's language."""
+async def _written(
+    context: RequestContext, decision: Decision, request: IncomingRequest, opened: Opened, *, checked: bool
+) -> Opened:
+    """`opened` with its answer in the client's language; an answer of the agent has been `checked`."""
     response = opened.response
-    if decision.kind is DecisionKind.PLAIN:
+    if not checked:
         seen = await check_answer(opened)
         if seen:
             response = BytesResponse(b"".join(seen), status=response.status, headers=_without_framing(response))
