@@ -39,6 +39,8 @@ if TYPE_CHECKING:  # each is imported when the first model or MCP server is conf
 log = logging.getLogger(__name__)
 
 TURNS: Final = "turns.json"
+RESPONSES: Final = "responses.json"
+RESPONSES_VERSION: Final = 1
 SESSIONS: Final = "sessions.json"
 PAGE_SESSIONS: Final = "page-sessions.json"
 
@@ -127,6 +129,8 @@ class ProxyState:
         self.reloads: Reloading
         self.turns: TurnStore | None = None
         self._responses: ResponseStore | None = None
+        self._saving_responses: asyncio.Future[None] | None = None
+        self._saved_responses = 0  # the store's `changes` when it was saved
         self._supervisor: Supervisor | None = None
         self._workshop: Workshop | None = None
         self._emptied: asyncio.Event | None = None
@@ -164,7 +168,10 @@ class ProxyState:
         if self._responses is None:
             from openai_proxy.store.responses import ResponseStore
 
-            self._responses = ResponseStore()
+            store = self._responses = ResponseStore(ttl=self.generation.config.session_ttl)
+            if saved := statefile.load(self.settings.state_dir / RESPONSES, RESPONSES_VERSION):
+                store.load(saved)
+            self._saved_responses = store.changes
         self._responses.ttl = self.generation.config.session_ttl
         return self._responses
 
@@ -191,10 +198,25 @@ class ProxyState:
         except OSError as error:
             log.warning("tool turns not saved: %s", error.strerror)
 
+    def _save_responses(self) -> None:
+        """Keep the stored answers and conversations for a restart, also one that nobody has planned."""
+        store, saving = self._responses, self._saving_responses
+        if store is None or store.changes == self._saved_responses or (saving is not None and not saving.done()):
+            return
+        self._saved_responses = store.changes
+        self._saving_responses = self.loop.run_in_executor(None, self._write_responses, store.dump())
+
+    def _write_responses(self, state: dict[str, Any]) -> None:
+        try:
+            statefile.save(self.settings.state_dir / RESPONSES, RESPONSES_VERSION, state)
+        except OSError as error:
+            log.warning("stored answers not saved: %s", error.strerror)
+
     def sweep(self) -> None:
         """Now and then: close idle sockets past their time, forget old sessions, keep the others for a restart."""
         self.providers.sweep()
         self.governor.save()
+        self._save_responses()
         self.sessions.sweep(self.generation.config.session_ttl)
         if (data := self.sessions.dump()) is not None:
             self.loop.run_in_executor(None, self._save_sessions, data)
@@ -274,6 +296,11 @@ class ProxyState:
         if self._supervisor is not None:
             await self._supervisor.aclose()
         self._save_turns()
+        if self._saving_responses is not None:
+            await self._saving_responses
+        self._save_responses()
+        if self._saving_responses is not None:
+            await self._saving_responses
         self._save_sessions(self.sessions.dump(all_of_it=True))
         reloads: Reloading | None = getattr(self, "reloads", None)
         if reloads is not None:

@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -43,17 +43,27 @@ class BoundedMap(Generic[Value]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def put(self, key: Hashable, value: Value, size: int) -> bool:
-        """Keep `value` under `key` in place of what was there; False if it alone is too large."""
+    def put(self, key: Hashable, value: Value, size: int, *, age: float = 0.0) -> bool:
+        """Keep `value` under `key` in place of what was there; False if it alone is too large.
+
+        `age`: seconds since it was last used. What is put together must come oldest first.
+        """
         self.pop(key)
         if size > self._max_bytes:
             return False
-        self._entries[key] = _Entry(value, size, self._clock())
+        self._entries[key] = _Entry(value, size, self._clock() - age)
         self.size += size
         while len(self._entries) > self._max_entries or self.size > self._max_bytes:
             self.pop(next(iter(self._entries)))
         self._expire()
         return True
+
+    def entries(self) -> Iterator[tuple[Any, Value, float]]:
+        """(key, value, seconds since it was last used) of everything kept, oldest first."""
+        self._expire()
+        now = self._clock()
+        for key, entry in self._entries.items():
+            yield key, entry.value, now - entry.used
 
     def get(self, key: Hashable) -> Value | None:
         """The value of `key`, which is as good as new then."""

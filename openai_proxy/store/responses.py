@@ -1,13 +1,15 @@
 """Answers of the Responses API, and conversations, kept for the next request of the same caller.
 
 Kept are items as JSON bytes, so that a chain of answers shares those it has in common. All keys hold the caller:
-another one's answer cannot even be named. Lives as long as the process.
+another one's answer cannot even be named. Lives as long as the process; `dump` and `load` carry it over a restart.
 """
 
+import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, Final
 
 import orjson
@@ -15,6 +17,10 @@ import orjson
 from openai_proxy.store.bounded import MAX_BYTES, MAX_ENTRIES, TTL, BoundedMap
 
 MAX_CONVERSATION_ITEMS: Final = 20_000
+MAX_DUMP: Final = 16 * 1024 * 1024
+"""Bytes that are carried over a restart: the newest."""
+
+log = logging.getLogger(__name__)
 _PREFIXES: Final = {"function_call": "fc", "function_call_output": "fco", "reasoning": "rs", "custom_tool_call": "ctc",
                     "custom_tool_call_output": "ctco"}  # fmt: skip
 
@@ -77,7 +83,8 @@ class ResponseStore:
         self._conversations: BoundedMap[StoredConversation] = BoundedMap(
             ttl=ttl, max_entries=max_entries, max_bytes=max_bytes // 2, clock=clock
         )
-        self._items: dict[tuple[str, str], bytes] = {}  # (caller, id of an item) -> the item, while its answer is kept
+        self.changes = 0  # counted, so that nothing is saved twice
+        self._items: dict[tuple[str, str], bytes] = {}  # (owner, id of an item) -> the item, while its answer is kept
 
     @property
     def ttl(self) -> float:
@@ -97,24 +104,28 @@ class ResponseStore:
         """Keep an answer and the whole `items` that led to it. One that alone is too large is not kept."""
         given = tuple(_encoded(with_id(item)) for item in items)
         output = tuple(_encoded(item) for item in response["output"])
-        stored = StoredResponse(given, _encoded(response), output)
-        size = sum(map(len, given)) + 2 * len(stored.response)
-        if not self._responses.put((caller, response["id"]), stored, size):
+        self._put(_owner(caller), response["id"], StoredResponse(given, _encoded(response), output))
+
+    def _put(self, owner: str, response_id: str, stored: StoredResponse, age: float = 0.0) -> None:
+        size = sum(map(len, stored.input)) + 2 * len(stored.response)
+        if not self._responses.put((owner, response_id), stored, size, age=age):
             return
-        for item, data in zip(response["output"], output, strict=True):
-            self._items[caller, item["id"]] = data
+        self.changes += 1
+        for data in stored.output:
+            self._items[owner, orjson.loads(data)["id"]] = data
 
     def response(self, caller: str, response_id: str) -> StoredResponse | None:
         """An answer."""
-        return self._responses.get((caller, response_id))
+        return self._responses.get((_owner(caller), response_id))
 
     def delete(self, caller: str, response_id: str) -> bool:
         """Forget an answer; False if there is none."""
-        return self._responses.pop((caller, response_id)) is not None
+        self.changes += 1
+        return self._responses.pop((_owner(caller), response_id)) is not None
 
     def item(self, caller: str, item_id: str) -> dict[str, Any] | None:
         """An item of an answer's output."""
-        data = self._items.get((caller, item_id))
+        data = self._items.get((_owner(caller), item_id))
         if data is None:
             return None
         item: dict[str, Any] = orjson.loads(data)
@@ -125,17 +136,17 @@ class ResponseStore:
     ) -> StoredConversation:
         """A new conversation."""
         made = StoredConversation(f"conv_{uuid.uuid4().hex}", int(time.time()), metadata or {})
-        self._conversations.put((caller, made.id), made, 0)
+        self._conversations.put((_owner(caller), made.id), made, 0)
         self.add(caller, made.id, items)
         return made
 
     def conversation(self, caller: str, conversation_id: str) -> StoredConversation | None:
         """A conversation."""
-        return self._conversations.get((caller, conversation_id))
+        return self._conversations.get((_owner(caller), conversation_id))
 
     def add(self, caller: str, conversation_id: str, items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         """Add items to a conversation; as they are kept. The first ones go where there are too many."""
-        found = self._conversations.get((caller, conversation_id))
+        found = self._conversations.get((_owner(caller), conversation_id))
         if found is None:
             return []
         added = [with_id(item) for item in items]
@@ -143,25 +154,81 @@ class ResponseStore:
             found.items[item["id"]] = _encoded(item)
         while len(found.items) > MAX_CONVERSATION_ITEMS:
             del found.items[next(iter(found.items))]
-        self._keep_conversation(caller, found)
+        self._keep_conversation(_owner(caller), found)
         return added
 
     def remove(self, caller: str, conversation: StoredConversation, item_id: str) -> None:
         """Take an item out of a conversation."""
         conversation.items.pop(item_id, None)
-        self._keep_conversation(caller, conversation)
+        self._keep_conversation(_owner(caller), conversation)
 
     def end(self, caller: str, conversation_id: str) -> bool:
         """Forget a conversation; False if there is none."""
-        return self._conversations.pop((caller, conversation_id)) is not None
+        self.changes += 1
+        return self._conversations.pop((_owner(caller), conversation_id)) is not None
 
-    def _keep_conversation(self, caller: str, found: StoredConversation) -> None:
+    def dump(self) -> dict[str, Any]:
+        """The newest of the state as JSON values, to be written to a file of mode 0600: it holds conversations.
+
+        What several answers of a chain share is written once. Nobody can read from it who asked.
+        """
+        texts: dict[bytes, int] = {}
+        size = 0
+        entries: list[dict[str, Any]] = []
+        for age, members, held in sorted(self._entries(), key=lambda entry: entry[0]):
+            fresh = {text for texts_of in held.values() for text in texts_of if text not in texts}
+            size += sum(map(len, fresh))
+            if size > MAX_DUMP:
+                break
+            places = {
+                name: [texts.setdefault(text, len(texts)) for text in texts_of] for name, texts_of in held.items()
+            }
+            entries.append({"age": age, **members, **places})
+        return {"saved_at": time.time(), "texts": [orjson.Fragment(text) for text in texts], "entries": entries}
+
+    def _entries(self) -> Iterator[tuple[float, dict[str, Any], dict[str, list[bytes]]]]:
+        """(age, members, texts by what they are) of each answer and conversation."""
+        for (owner, name), stored, age in self._responses.entries():
+            held = {"input": [*stored.input], "response": [stored.response], "output": [*stored.output]}
+            yield age, {"owner": owner, "id": name}, held
+        for (owner, name), found, age in self._conversations.entries():
+            members = {"owner": owner, "id": name, "created_at": found.created_at, "metadata": found.metadata}
+            yield age, members, {"items": [*found.items.values()]}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take over what `dump` gave, aged by the time since. An unreadable state is none."""
+        try:
+            passed = max(0.0, time.time() - float(state["saved_at"]))
+            texts = [orjson.dumps(text) for text in state["texts"]]
+            for entry in sorted(state["entries"], key=lambda entry: -float(entry["age"])):
+                self._take(entry, texts, float(entry["age"]) + passed)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            log.warning("the saved answers cannot be read (%s); conversations go on without them", error)
+
+    def _take(self, entry: Mapping[str, Any], texts: list[bytes], age: float) -> None:
+        owner, name = str(entry["owner"]), str(entry["id"])
+        if "items" in entry:
+            items = {str(orjson.loads(texts[place])["id"]): texts[place] for place in entry["items"]}
+            found = StoredConversation(name, int(entry["created_at"]), dict(entry["metadata"]), items)
+            found.size = sum(map(len, items.values()))
+            self._conversations.put((owner, name), found, found.size, age=age)
+        else:
+            given, output = (tuple(texts[place] for place in entry[which]) for which in ("input", "output"))
+            self._put(owner, name, StoredResponse(given, texts[entry["response"][0]], output), age)
+
+    def _keep_conversation(self, owner: str, found: StoredConversation) -> None:
+        self.changes += 1
         found.size = sum(map(len, found.items.values()))
-        self._conversations.put((caller, found.id), found, found.size)
+        self._conversations.put((owner, found.id), found, found.size)
 
     def _forget_items(self, key: tuple[str, str], stored: StoredResponse) -> None:
         for data in stored.output:
             self._items.pop((key[0], orjson.loads(data)["id"]), None)
+
+
+def _owner(caller: str) -> str:
+    """What a caller is known by here: it cannot be read out of it again."""
+    return blake2b(caller.encode(errors="replace"), digest_size=16).hexdigest()
 
 
 def with_id(item: dict[str, Any]) -> dict[str, Any]:

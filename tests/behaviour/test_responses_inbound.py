@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -339,3 +340,28 @@ def test_a_websocket_is_refused_so_that_codex_falls_back(daemon: Daemon) -> None
                    ("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA==")]  # fmt: skip
         answer = wire.request("GET", "/v1/responses", headers=upgrade, key="sk-first").answer(method="GET")
     assert answer.status == 426
+
+
+def test_stored_answers_outlive_the_daemon(upstream: Upstream, tmp_path: Path) -> None:
+    conf = {"connections": {"chatty": connection(upstream.url, api="chat")}}
+    play = upstream.acting(lambda seen: plain(completion("Blue.")))
+    fields = [("X-Play", play.model)]
+    state = tmp_path / "state" / "responses.json"
+
+    def post(daemon: Daemon, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = daemon.post(path, json.dumps(body).encode(), headers=fields)
+        assert answer.status == 200, answer.body
+        made: dict[str, Any] = json.loads(answer.body)
+        return made
+
+    with serving(tmp_path, conf, "spliced") as daemon:
+        begun = post(daemon, "/v1/conversations", {"items": [{"role": "user", "content": "My colour?"}]})
+        first = post(daemon, "/v1/responses", {"model": "m", "input": "My colour is blue."})
+    assert state.stat().st_mode & 0o777 == 0o600
+    with serving(tmp_path, conf, "spliced") as daemon:
+        post(daemon, "/v1/responses", {"model": "m", "input": "Which?", "previous_response_id": first["id"]})
+        assert [message["content"] for message in play.bodies()[-1]["messages"]] == [
+            "My colour is blue.", "Blue.", "Which?",
+        ]  # fmt: skip
+        assert json.loads(daemon.get(f"/v1/conversations/{begun['id']}").body)["id"] == begun["id"]
+        assert daemon.get(f"/v1/responses/{first['id']}").status == 200

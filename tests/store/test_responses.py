@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
 from openai_proxy.errors import BadRequest
+from openai_proxy.store import responses
 from openai_proxy.store.bounded import BoundedMap
 from openai_proxy.store.resolve import resolve
 from openai_proxy.store.responses import ResponseStore
@@ -132,3 +134,61 @@ def test_a_map_that_forgets_tells_what_goes() -> None:
     held.put("a", 2, 30)
     assert gone == ["b", "a"]
     assert (held.get("a"), len(held), held.size) == (2, 2, 40)
+
+
+def restored(store: ResponseStore, **more: Any) -> ResponseStore:
+    other = ResponseStore(**more)
+    other.load(orjson.loads(orjson.dumps(store.dump())))
+    return other
+
+
+def test_a_restart_takes_answers_and_conversations_along() -> None:
+    clock = Clock()
+    store = ResponseStore(ttl=100, clock=clock)
+    store.keep("me", [HI], answer(1))
+    clock.now = 90
+    chain = resolve(store, "me", {"previous_response_id": "resp_1", "input": "more"}).document["input"]
+    store.keep("me", chain, answer(2))
+    begun = store.begin("me", [HI], {"room": "kitchen"})
+    clock.now = 120
+    dumped = store.dump()
+    assert len(dumped["texts"]) < sum(len(entry.get("input", ())) + 1 for entry in dumped["entries"]) + 2  # shared
+    assert b"me" not in {entry["owner"].encode() for entry in dumped["entries"]}
+    other = restored(store, ttl=100, clock=clock)
+    first = other.response("me", "resp_1")
+    assert first is not None
+    assert first.items() == [*store.response("me", "resp_1").items()]  # type: ignore[union-attr]  # it is there
+    assert other.item("me", "msg_2") == answer(2)["output"][0]
+    assert other.response("you", "resp_1") is None
+    again = other.conversation("me", begun.id)
+    assert again is not None
+    assert (again.document(), again.all_items()) == (begun.document(), begun.all_items())
+    assert other.size == store.size
+    clock.now = 195  # the age goes on: what was last used at 90 has gone, what was used just now has not
+    third = restored(store, ttl=100, clock=clock)
+    assert third.response("me", "resp_2") is None
+    assert third.response("me", "resp_1") is not None
+
+
+def test_only_the_newest_are_carried_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responses, "MAX_DUMP", 4000)
+    clock = Clock()
+    store = ResponseStore(clock=clock)
+    for number in range(9):
+        clock.now += 1
+        store.keep("me", [], answer(number, "x" * 500))
+    other = restored(store, clock=clock)
+    assert other.response("me", "resp_8") is not None
+    assert other.response("me", "resp_0") is None
+    assert len(orjson.dumps(store.dump())) < 8000
+
+
+@pytest.mark.parametrize("state", [{}, {"saved_at": 1, "texts": [], "entries": [{"age": 1}]},
+                                   {"saved_at": 1, "texts": [1], "entries": [{"age": 1, "owner": "a", "id": "b",
+                                    "input": [7], "response": [0], "output": []}]},
+                                   {"saved_at": "x"}, {"saved_at": 1, "texts": 5, "entries": 5}])  # fmt: skip
+def test_a_state_that_cannot_be_read_is_none(state: Any, caplog: pytest.LogCaptureFixture) -> None:
+    store = ResponseStore()
+    store.load(state)
+    assert store.size == 0
+    assert "cannot be read" in caplog.text
