@@ -44,12 +44,23 @@ def save(path: Path, version: int, members: dict[str, Any], *, sync: bool = Fals
     write(path, orjson.dumps({"version": version, **members}), sync=sync)
 
 
+def make_private(directory: Path) -> None:
+    """Take everyone else's rights from the files in `directory`: some were copied here, or come out of a backup."""
+    for path in directory.iterdir():
+        try:
+            if path.is_file() and not path.is_symlink() and path.stat().st_mode & 0o077:
+                path.chmod(0o600)
+        except OSError as error:
+            log.warning("%s can be read by others, and that cannot be changed: %s", path.name, error.strerror)
+
+
 def write(path: Path, data: bytes, *, sync: bool = False) -> None:
     """Write `data` to `path` as `save` does."""
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)  # a file that was left over keeps the mode it was made with
             file.write(data)
             if sync:
                 file.flush()

@@ -12,6 +12,7 @@ import orjson
 
 from openai_proxy.cli.control import CONTROL, ControlConnection, listens
 from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.cli.screen import StatusLine, complain, say
 from openai_proxy.dialects import sse
 from openai_proxy.dialects.chat.fold import MessageFold
 from openai_proxy.errors import ProxyError
@@ -24,21 +25,20 @@ class ChatFailed(click.ClickException):
     """An answer that did not come or did not come whole; one line, exit code 1."""
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"openai-proxy: {self.message}", err=True)
+        complain(self.message)
 
 
 class Screen:
-    """Text on stdout; what the daemon's tools do on a dim line of stderr that the next text wipes away."""
+    """Text on stdout; what the daemon's tools do on a status line."""
 
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._dirty = False
+        self._status = StatusLine()
         self._open = False  # a line of text has begun
 
     def text(self, text: str) -> None:
         """A piece of the answer."""
-        self._wipe()
-        click.echo(text, nl=False)
+        self._status.wipe()
+        say(text, nl=False)
         sys.stdout.flush()
         self._open = True
 
@@ -48,27 +48,16 @@ class Screen:
         if not name or state not in ("executing_tool", "tool_completed"):
             return
         if state == "executing_tool":
-            words = f"{name}: {status['message']}" if status.get("message") else f"{name} …"
+            self._status.show(f"{name}: {status['message']}" if status.get("message") else f"{name} …")
         else:
-            words = f"{name} {'failed' if status.get('is_error') else 'done'}"
-        if self._live:
-            self._wipe()
-            click.echo(f"\x1b[2m{words[:100]}\x1b[0m", err=True, nl=False)
-            self._dirty = True
-        else:
-            click.echo(words, err=True)
+            self._status.show(f"{name} {'failed' if status.get('is_error') else 'done'}")
 
     def end(self) -> None:
         """The answer is over."""
-        self._wipe()
+        self._status.wipe()
         if self._open:
-            click.echo()
+            say()
             self._open = False
-
-    def _wipe(self) -> None:
-        if self._dirty:
-            click.echo("\r\x1b[K", err=True, nl=False)
-            self._dirty = False
 
 
 class Talk:
@@ -110,7 +99,7 @@ class Talk:
         if fold.finish_reason is None:
             raise ChatFailed("the answer ended before it was complete")
         if fold.finish_reason == "length":
-            click.echo("(cut off at the token limit)", err=True)
+            say("(cut off at the token limit)", err=True)
         self.messages = [*asked, {"role": "assistant", "content": fold.message()["content"] or ""}]
 
     def _chunks(
@@ -219,7 +208,7 @@ def _converse(talk: Talk) -> int:
     code = 0
     while True:
         if prompt:
-            click.echo("> ", nl=False, err=True)
+            say("> ", nl=False, err=True)
         line = sys.stdin.readline()
         if not line:
             return code
@@ -229,7 +218,7 @@ def _converse(talk: Talk) -> int:
             talk.say(line.rstrip("\n"))
             code = 0
         except KeyboardInterrupt:
-            click.echo("(stopped)", err=True)
+            say("(stopped)", err=True)
         except ChatFailed as error:
             error.show()
             code = 1

@@ -11,12 +11,12 @@ import click
 from openai_proxy.cli.options import config_dir as config_dir_option
 from openai_proxy.cli.options import default_state_dir
 from openai_proxy.cli.options import state_dir as state_dir_option
+from openai_proxy.cli.screen import say
 from openai_proxy.config.files import directory_trouble
 from openai_proxy.config.load import load
 from openai_proxy.config.problems import ConfigError, Problem
 from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.config.warnings import is_warning, warnings
-from openai_proxy.secrets import vault
 
 DEEPER: tuple[str, ...] = (
     "openai_proxy.runtime.checking:models",
@@ -62,7 +62,7 @@ def command(config_dir: Path, env_file: Path, connect: bool, state_dir: Path | N
     problems = [problem for problem in problems if not is_warning(problem)]
     if problems:
         return _tell(problems)
-    click.echo(
+    say(
         f"{config_dir} is fine: {len(snapshot.proxy.connections)} connections, {len(snapshot.models)} models, "
         f"{len(snapshot.servers)} MCP servers, {len(snapshot.skills)} skills, {len(snapshot.tool_files)} tool files"
     )
@@ -72,7 +72,7 @@ def command(config_dir: Path, env_file: Path, connect: bool, state_dir: Path | N
 def _tell(problems: Iterable[Problem]) -> int:
     for problem in problems:
         # A file name may hold bytes that are no text.
-        click.echo(vault.scrub(str(problem)).encode("utf-8", "backslashreplace").decode())
+        say(problem)
     return 1
 
 
@@ -83,7 +83,7 @@ def _learnt(snapshot: Snapshot, state_dir: Path) -> None:
     table = LessonTable(state_dir / LESSONS)
     for name, connection in snapshot.proxy.connections.items():
         for model, words in table.of(name, connection.api_base or "").in_words().items():
-            click.echo(f"connection {name}{f', model {model}' if model else ''}: {words}", err=True)
+            say(f"connection {name}{f', model {model}' if model else ''}: {words}", err=True)
 
 
 def _connect(snapshot: Snapshot) -> list[Problem]:
@@ -94,7 +94,7 @@ def _connect(snapshot: Snapshot) -> list[Problem]:
         probe: Probe = _named(path)
         for name, problem in asyncio.run(probe(snapshot)):
             if problem is None:
-                click.echo(f"{name}: answers", err=True)
+                say(f"{name}: answers", err=True)
             else:
                 problems.append(problem)
     return problems

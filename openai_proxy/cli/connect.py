@@ -8,6 +8,7 @@ import click
 from openai_proxy.admin.recipes import KEY_PLACE, NO_KEY, RECIPES, RecipePlace
 from openai_proxy.cli.control import NotRunning, ask
 from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.cli.screen import say
 from openai_proxy.globs import is_glob
 from openai_proxy.nearest import nearest
 
@@ -39,7 +40,7 @@ def command(
     if client is None:
         width = max(map(len, RECIPES))
         for name, (title, _) in RECIPES.items():
-            click.echo(f"{name:<{width}}  {title}")
+            say(f"{name:<{width}}  {title}")
         return 0
     if client not in RECIPES:
         near = nearest(client, RECIPES)
@@ -52,9 +53,10 @@ def command(
         snapshot = snapshot_of(config_dir, env_file)
     except ConfigError as error:
         for problem in error.problems:
-            click.echo(str(problem), err=True)
+            say(problem, err=True)
         return 1
-    click.echo(RECIPES[client][1](_place(snapshot, state_dir or default_state_dir(config_dir), url, key, model)))
+    place = _place(snapshot, state_dir or default_state_dir(config_dir), url, key, model)
+    say(RECIPES[client][1](place), scrub=False)  # the key that was given is what is to be printed
     return 0
 
 
@@ -70,7 +72,7 @@ def _place(snapshot: "Snapshot", state: Path, url: str | None, key: str | None, 
         listed = [{"id": name} for name in dict.fromkeys(names)]
         urls = addresses.urls([snapshot.proxy.host], snapshot.proxy.port)
     if model is not None and all(entry["id"] != model for entry in listed):
-        click.echo(f"there is no model '{model}' in the list; `openai-proxy models` prints it", err=True)
+        say(f"there is no model '{model}' in the list; `openai-proxy models` prints it", err=True)
     needed = _keys_required(snapshot)
     return RecipePlace(
         url=(url or urls[0]).rstrip("/").removesuffix("/v1"),

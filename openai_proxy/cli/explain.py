@@ -5,6 +5,8 @@ from pathlib import Path
 import click
 
 from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.cli.screen import say
+from openai_proxy.terminal_text import printable_line
 
 
 @click.command("explain")
@@ -26,12 +28,12 @@ def command(model: str, config_dir: Path, state_dir: Path | None, env_file: Path
         snapshot = snapshot_of(config_dir, env_file)
     except ConfigError as error:
         for problem in error.problems:
-            click.echo(str(problem), err=True)
+            say(problem, err=True)
         return 1
     generation = generation_of(snapshot)
     caller = caller_of(generation, key)
     decision = decide(generation, caller, at("/chat/completions"), model)
     lessons = LessonTable((state_dir or default_state_dir(config_dir)) / LESSONS)
     for line in lines(generation, caller, model, decision, lessons):
-        click.echo(line)
+        say(printable_line(line))
     return 0 if isinstance(decision, Decision) else 1

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from openai_proxy.cli.screen import complain, say
 from openai_proxy.errors import ProxyError
 
 OLLAMA: Final = "http://127.0.0.1:11434"
@@ -65,36 +66,36 @@ class ChosenProvider:
         provider, variable = self.provider, self.provider.variable
         if variable is not None and self.key is not None:
             put_variable(env_file, variable, self.key)
-            click.echo(f"Wrote {variable} into {env_file}.")
+            say(f"Wrote {variable} into {env_file}.")
         try:
             made = provider.asks_url is None and provider.name in snapshot_of(directory, env_file).proxy.connections
             if not made:
                 members = {**self.members, **({"api_key": f"${{{variable}}}"} if variable and self.key else {})}
                 change(directory / "proxy.yaml", {("connections", provider.name): members})
-                click.echo(f"Wrote the connection {provider.name} into {directory / 'proxy.yaml'}.")
+                say(f"Wrote the connection {provider.name} into {directory / 'proxy.yaml'}.")
         except ConfigError as error:
-            click.echo(f"openai-proxy: {error.problems[0]}", err=True)
+            complain(error.problems[0])
 
 
 def choose() -> ChosenProvider | None:
     """Ask until there is a provider that answers, or none is wanted."""
-    click.echo("Which provider do you use?")
+    say("Which provider do you use?")
     for number, provider in enumerate(PROVIDERS, 1):
-        click.echo(f"  {number}  {provider.title}{_found(provider)}")
-    click.echo(f"  {len(PROVIDERS) + 1}  None yet: begin with the offline model `echo`")
+        say(f"  {number}  {provider.title}{_found(provider)}")
+    say(f"  {len(PROVIDERS) + 1}  None yet: begin with the offline model `echo`")
     number = click.prompt("Number", type=click.IntRange(1, len(PROVIDERS) + 1), default=_likely())
     if number > len(PROVIDERS):
         return None
     provider = PROVIDERS[number - 1]
     while True:
         chosen = _with_key(provider) if provider.asks_url is None else _with_url(provider)
-        click.echo("Trying it … ", nl=False)
+        say("Trying it … ", nl=False)
         trouble, models = asyncio.run(_tried(chosen))
         if trouble is None:
             some = f", such as {models[0]}" if models else ""
-            click.echo(f"it works: {len(models)} models{some}." if models else "it works.")
+            say(f"it works: {len(models)} models{some}." if models else "it works.")
             return chosen
-        click.echo(trouble)
+        say(trouble)
         if not click.confirm("Try again with something else?", default=True):
             return chosen if click.confirm("Keep it all the same?", default=False) else None
 

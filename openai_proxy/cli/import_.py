@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from openai_proxy.cli.options import config_dir
+from openai_proxy.cli.screen import say
 from openai_proxy.errors import BadRequest
 
 
@@ -37,14 +38,14 @@ def command(file: Path, config_dir: Path, env_file: Path, force: bool) -> int:
     (config_dir / ".schemas").mkdir(exist_ok=True)
     for schema in SCHEMAS.glob("*.json"):
         (config_dir / ".schemas" / schema.name).write_bytes(schema.read_bytes())
-    click.echo(
+    say(
         f"{target}: {len(draft.connections)} connections, {len(draft.routing)} routes, {len(draft.groups)} groups "
         f"from {file.name} ({kind})"
     )
     for name in draft.unset:
-        click.echo(f"set {name} in .env")
+        say(f"set {name} in .env")
     for line in draft.lost:
-        click.echo(line)
+        say(line)
     return 0
 
 

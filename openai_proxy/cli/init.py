@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from openai_proxy.cli.screen import complain, say
+
 if TYPE_CHECKING:
     from openai_proxy.cli.first_provider import ChosenProvider
 
@@ -47,7 +49,7 @@ def run(directory: Path, env_file: Path, *, ask: bool) -> int:
     wanted = starter_files()
     there = [name for name in wanted if (directory / name).exists() or (directory / name).is_symlink()]
     if there and not ask:
-        click.echo(
+        say(
             f"openai-proxy: {directory / there[0]} is already there, and init overwrites nothing; "
             f"a provider's key goes into {env_file}, or see `openai-proxy serve --help`",
             err=True,
@@ -58,16 +60,16 @@ def run(directory: Path, env_file: Path, *, ask: bool) -> int:
         from openai_proxy.cli.first_provider import choose
 
         if there:
-            click.echo(f"{directory} is there already and stays as it is; a provider can be added.")
+            say(f"{directory} is there already and stays as it is; a provider can be added.")
         chosen = choose()
     try:
         if not there:
             _write(directory, wanted)
-            click.echo(f"Wrote {len(wanted)} files into {directory}.")
+            say(f"Wrote {len(wanted)} files into {directory}.")
         if chosen is not None:
             chosen.write(directory, env_file)
     except OSError as error:
-        click.echo(f"openai-proxy: {error.filename or directory}: {error.strerror}", err=True)
+        complain(f"{error.filename or directory}: {error.strerror}")
         return 1
     _tell_where(directory, env_file)
     return 0
@@ -95,8 +97,8 @@ def _tell_where(directory: Path, env_file: Path) -> None:
     url = addresses.urls([host], port)[0]
     flags = "" if directory == Path("conf") else f" --config-dir {directory}"
     flags += "" if env_file == Path(".env") else f" --env-file {env_file}"
-    click.echo(f"Start it:        openai-proxy serve{flags}")
-    click.echo(f"Home Assistant:  {url}/v1   (integration llama.cpp)")
-    click.echo(f"Open WebUI:      {url}/v1   (connection of type OpenAI API)")
-    click.echo(f"Claude Code:     ANTHROPIC_BASE_URL={url}")
-    click.echo("`openai-proxy connect` prints the whole of it for these and other clients.")
+    say(f"Start it:        openai-proxy serve{flags}")
+    say(f"Home Assistant:  {url}/v1   (integration llama.cpp)")
+    say(f"Open WebUI:      {url}/v1   (connection of type OpenAI API)")
+    say(f"Claude Code:     ANTHROPIC_BASE_URL={url}")
+    say("`openai-proxy connect` prints the whole of it for these and other clients.")

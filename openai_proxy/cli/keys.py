@@ -5,6 +5,7 @@ import sys
 import click
 
 from openai_proxy.auth.keys import hashed, new_key
+from openai_proxy.cli.screen import say
 
 
 @click.group("keys")
@@ -20,10 +21,10 @@ def new(group: str) -> None:
 
     key = new_key()
     name = group if group.replace("-", "").replace("_", "").isalnum() else json.dumps(group)
-    click.echo(f"key:  {key}")
-    click.echo(f"hash: {hashed(key)}")
-    click.echo("\nGive the key to the client, and paste this into conf/proxy.yaml:\n")
-    click.echo(f'groups:\n  {name}:\n    api_keys: ["{hashed(key)}"]')
+    say(f"key:  {key}")
+    say(f"hash: {hashed(key)}")
+    say("\nGive the key to the client, and paste this into conf/proxy.yaml:\n")
+    say(f'groups:\n  {name}:\n    api_keys: ["{hashed(key)}"]')
 
 
 @command.command("hash")
@@ -35,4 +36,4 @@ def hash_(key: str | None) -> None:
     key = key.strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise click.UsageError("a key is printable ASCII without spaces")
-    click.echo(hashed(key))
+    say(hashed(key))

@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+from openai_proxy.cli.screen import complain, say
+from openai_proxy.terminal_text import printable_line
+
 _INDENT = " " * 21
 
 
@@ -35,18 +38,17 @@ def list_(logs_dir: Path, limit: int) -> int:
 
     found = summaries(logs_dir, limit)
     if not found:
-        click.echo(f"No chat logs in {logs_dir}.")
+        say(f"No chat logs in {logs_dir}.")
         return 0
     width = max(12, *(min(len(s.id), 40) for s in found))
-    click.echo(f"{'LAST':<16}  {'ID':<{width}}  {'TURNS':>5}  {'TOKENS':>13}  MODEL, FIRST WORDS")
+    say(f"{'LAST':<16}  {'ID':<{width}}  {'TURNS':>5}  {'TOKENS':>13}  MODEL, FIRST WORDS")
     for s in found:
         tokens = f"{s.input}+{s.output}" if s.input or s.output else "unknown"
-        words = " ".join(printable(s.title).split())[:50]
+        words = " ".join(s.title.split())[:50]
         failed = f"  [{s.errors} failed]" if s.errors else ""
-        models = printable(", ".join(s.models))
-        click.echo(
-            f"{_day(s.last):<16}  {printable(s.id):<{width}}  {s.turns:>5}  {tokens:>13}  {models}: {words}{failed}"
-        )
+        models = printable_line(", ".join(s.models))
+        name = printable_line(s.id)
+        say(f"{_day(s.last):<16}  {name:<{width}}  {s.turns:>5}  {tokens:>13}  {models}: {words}{failed}")
     return 0
 
 
@@ -61,20 +63,20 @@ def show(conversation: str, logs_dir: Path, as_json: bool, full: bool) -> int:
 
     names, records = find(logs_dir, conversation)
     if not names:
-        what = "conversation yet" if conversation == "last" else f"conversation {printable(conversation)}"
-        click.echo(f"openai-proxy: there is no {what} in {logs_dir}", err=True)
+        what = "conversation yet" if conversation == "last" else f"conversation {printable_line(conversation)}"
+        complain(f"there is no {what} in {logs_dir}")
         return 1
     if len(names) > 1:
-        click.echo(f"openai-proxy: {len(names)} conversations fit:", err=True)
+        complain(f"{len(names)} conversations fit:")
         for name in names[:20]:
-            click.echo(f"  {printable(name)}", err=True)
+            say(f"  {printable_line(name)}", err=True)
         return 1
     if as_json:
         for record in records:
-            click.echo(json.dumps(record))
+            say(json.dumps(record))
         return 0
     for line in told(names[0], records, 1 << 30 if full else 2000):
-        click.echo(line)
+        say(line)
     return 0
 
 
@@ -85,9 +87,10 @@ def told(name: str, records: list[dict[str, Any]], limit: int) -> Iterator[str]:
     summary = Summary(name)
     for record in records:
         summary.add(record)
-    yield f"conversation {printable(name)}"
+    yield f"conversation {printable_line(name)}"
+    models = printable_line(", ".join(summary.models))
     yield (
-        f"{printable(', '.join(summary.models))} · {_day(summary.first)} to {_day(summary.last)} · {summary.turns} "
+        f"{models} · {_day(summary.first)} to {_day(summary.last)} · {summary.turns} "
         f"{'turn' if summary.turns == 1 else 'turns'}"
         + (f" · {summary.input} tokens in, {summary.output} out" if summary.input or summary.output else "")
     )
@@ -121,10 +124,10 @@ def told(name: str, records: list[dict[str, Any]], limit: int) -> Iterator[str]:
 
 
 def _said(at: str, who: str, text: str, limit: int) -> Iterator[str]:
-    lines = _short(printable(text), limit).split("\n") or [""]
+    lines = _short(text, limit).split("\n") or [""]
     if not lines[0] and len(lines) == 1:
         return
-    yield f"{at}  {printable(who):<10} {lines[0]}"
+    yield f"{at}  {printable_line(who):<10} {lines[0]}"
     for line in lines[1:]:
         yield f"{_INDENT}{line}"
 
@@ -134,7 +137,7 @@ def _calls(calls: Any, limit: int) -> Iterator[str]:
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
             text = f"{function.get('name')}({function.get('arguments')})"
-            yield f"{_INDENT}calls {_short(printable(text), limit)}"
+            yield f"{_INDENT}calls {_short(text, limit)}"
 
 
 def _attempts(record: dict[str, Any], limit: int) -> Iterator[str]:
@@ -143,7 +146,7 @@ def _attempts(record: dict[str, Any], limit: int) -> Iterator[str]:
     for attempt in attempts if len(attempts) > 1 else ():
         where = ".".join(str(attempt[name]) for name in ("connection", "model") if attempt.get(name))
         why = " ".join(str(attempt[name]) for name in ("status", "cause") if attempt.get(name)) or attempt.get("error")
-        yield f"{_INDENT}tried {_short(printable(f'{where}: {why}'), limit)}"
+        yield f"{_INDENT}tried {_short(printable_line(f'{where}: {why}'), limit)}"
 
 
 def _facts(record: dict[str, Any]) -> str:
@@ -160,14 +163,7 @@ def _facts(record: dict[str, Any]) -> str:
         facts.append(str(record["finish_reason"]))
     if record.get("finish") not in (None, "done"):
         facts.append(str(record["finish"]))
-    return printable(", ".join(facts))
-
-
-def printable(text: str) -> str:
-    """`text` without anything a terminal would obey; line breaks and tabs stay."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape", "surrogatepass").decode() for c in text
-    )
+    return printable_line(", ".join(facts))
 
 
 def _short(text: str, limit: int) -> str:

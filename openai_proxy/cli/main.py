@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import click
 
+from openai_proxy.cli.screen import complain
 from openai_proxy.errors import ProxyError
 from openai_proxy.version import __version__
 
@@ -78,13 +79,13 @@ def run(arguments: Sequence[str]) -> int:
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx is not None else "openai-proxy"
         words = " ".join(error.format_message().split())
-        click.echo(f"openai-proxy: {words.rstrip('.')}; `{command} --help` tells more", err=True)
+        complain(f"{words.rstrip('.')}; `{command} --help` tells more")
         return 2
     except click.ClickException as error:
-        click.echo(f"openai-proxy: {' '.join(error.format_message().split())}", err=True)
+        complain(error.format_message())
         return error.exit_code
     except ProxyError as error:
-        click.echo(f"openai-proxy: {error.message}", err=True)
+        complain(error.message)
         return EXIT_REFUSED
     except BrokenPipeError:
         sys.stderr.close()
@@ -92,6 +93,6 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             logging.getLogger(__name__).exception("crash")
-        click.echo(f"openai-proxy: internal error: {type(error).__name__}: {error}", err=True)
+        complain(f"internal error: {type(error).__name__}: {error}")
         return EXIT_CRASH
     return result if isinstance(result, int) else 0

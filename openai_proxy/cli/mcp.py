@@ -15,6 +15,7 @@ import click
 
 from openai_proxy.cli.control import ask
 from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.cli.screen import complain, say
 from openai_proxy.config.load import load
 from openai_proxy.config.problems import ConfigError
 from openai_proxy.config.servers import ServerConfig
@@ -51,13 +52,11 @@ def list_servers(config_dir: Path, env_file: Path, state_dir: Path | None) -> in
 
     rows = _run(servers, look, state_dir or default_state_dir(config_dir))
     if not rows:
-        click.echo(f"There is no MCP server in {config_dir / 'mcp' / 'servers.yaml'}.")
+        say(f"There is no MCP server in {config_dir / 'mcp' / 'servers.yaml'}.")
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
         what = f"{len(row['tools'])} tools" if row["state"] == "ready" else row["last_error"] or ""
-        click.echo(
-            f"{row['name']:<{width}}  {row['type']:<14}  {row['state']:<10}  {row['protocol'] or '':<10}  {what}"
-        )
+        say(f"{row['name']:<{width}}  {row['type']:<14}  {row['state']:<10}  {row['protocol'] or '':<10}  {what}")
     return 1 if any(row["state"] not in ("ready", "disabled") for row in rows) else 0
 
 
@@ -77,13 +76,13 @@ def tools(server: str, as_json: bool, config_dir: Path, env_file: Path, state_di
 
     found = _run(chosen, look, state_dir or default_state_dir(config_dir))
     if as_json:
-        click.echo(json.dumps([tool.definition for tool in found], indent=2, ensure_ascii=False))
+        say(json.dumps([tool.definition for tool in found], indent=2))
         return 0
     for tool in found:
         description = str(tool.definition["function"]["description"])
-        click.echo(f"{_own_name(tool)}  ({tool.name})")
+        say(f"{_own_name(tool)}  ({tool.name})")
         if description:
-            click.echo(f"    {description.splitlines()[0][:200]}")
+            say(f"    {description.splitlines()[0][:200]}")
     return 0
 
 
@@ -114,7 +113,7 @@ def call(server: str, tool: str, arguments: str, config_dir: Path, env_file: Pat
         return result.text, result.is_error
 
     text, failed = _run(chosen, run, state_dir or default_state_dir(config_dir))
-    click.echo(text, err=failed)
+    say(text, err=failed)
     return 1 if failed else 0
 
 
@@ -127,7 +126,7 @@ def restart(name: str, config_dir: Path, state_dir: Path | None) -> int:
     code, answer = ask(state_dir or default_state_dir(config_dir), "POST", _path(name, "restart"))
     if code != 200:
         return _refused(code, answer)
-    click.echo(f"{name} is restarting")
+    say(f"{name} is restarting")
     return 0
 
 
@@ -144,8 +143,8 @@ def login(name: str, config_dir: Path, state_dir: Path | None) -> int:
     code, answer = ask(directory, "POST", path)
     if code != 200:
         return _refused(code, answer)
-    click.echo(f"Open this address in a browser to sign in to {name}:\n\n{answer['authorization_url']}\n")
-    click.echo("If the browser then shows an error, paste the address it was sent to here and press Enter.")
+    say(f"Open this address in a browser to sign in to {name}:\n\n{answer['authorization_url']}\n")
+    say("If the browser then shows an error, paste the address it was sent to here and press Enter.")
     pasting = True
     try:
         while answer["state"] == "waiting":
@@ -162,9 +161,9 @@ def login(name: str, config_dir: Path, state_dir: Path | None) -> int:
         ask(directory, "DELETE", path)
         return 1
     if answer["state"] != "done":
-        click.echo(f"openai-proxy: not signed in to {name}: {answer.get('error', 'it was given up')}", err=True)
+        complain(f"not signed in to {name}: {answer.get('error', 'it was given up')}")
         return 1
-    click.echo(f"Signed in to {name}.")
+    say(f"Signed in to {name}.")
     return 0
 
 
@@ -177,7 +176,7 @@ def logout(name: str, config_dir: Path, state_dir: Path | None) -> int:
     code, answer = ask(state_dir or default_state_dir(config_dir), "POST", _path(name, "logout"))
     if code != 200:
         return _refused(code, answer)
-    click.echo(f"Signed out of {name}." if answer["signed_out"] else f"Nobody was signed in to {name}.")
+    say(f"Signed out of {name}." if answer["signed_out"] else f"Nobody was signed in to {name}.")
     return 0
 
 
@@ -188,7 +187,7 @@ def _path(name: str, action: str) -> str:
 def _refused(code: int, answer: object) -> int:
     """Say what the daemon said; the exit code."""
     message = answer["error"]["message"] if isinstance(answer, dict) and "error" in answer else f"HTTP {code}"
-    click.echo(f"openai-proxy: {message}", err=True)
+    complain(message)
     return 1
 
 
@@ -208,7 +207,7 @@ def _servers(config_dir: Path, env_file: Path) -> Mapping[str, ServerConfig]:
         raise BadRequest(vault.scrub(str(error.problems[0]))) from None
     for problem in snapshot.problems:
         if "servers.y" in problem.file:
-            click.echo(vault.scrub(str(problem)), err=True)
+            say(problem, err=True)
     return snapshot.servers
 
 
@@ -252,7 +251,7 @@ async def _ready(supervisor: Supervisor, config: ServerConfig) -> None:
     if await _settled(supervisor, {config.name: config}):
         status = supervisor.status()[0]
         if status["stderr"]:
-            click.echo(status["stderr"], err=True)
+            say(status["stderr"], err=True)
         raise NotFound(f"'{config.name}' is not ready: {status['last_error'] or status['state']}")
 
 
@@ -264,4 +263,4 @@ def _own_name(tool: Tool) -> str:
 def _show_progress(progress: float | None, total: float | None, message: str | None) -> None:
     if sys.stderr.isatty():
         share = f"{progress:g}/{total:g}" if progress is not None and total else f"{progress or 0:g}"
-        click.echo(f"… {share} {message or ''}".rstrip(), err=True)
+        say(f"… {share} {message or ''}".rstrip(), err=True)

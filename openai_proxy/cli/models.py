@@ -11,6 +11,8 @@ import click
 
 from openai_proxy.cli.control import NotRunning, ask
 from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.cli.screen import say
+from openai_proxy.terminal_text import printable_line
 
 if TYPE_CHECKING:
     from openai_proxy.config.snapshot import Snapshot
@@ -34,7 +36,7 @@ def command(config_dir: Path, state_dir: Path | None, env_file: Path, key: str |
         snapshot = snapshot_of(config_dir, env_file)
     except ConfigError as error:
         for problem in error.problems:
-            click.echo(str(problem), err=True)
+            say(problem, err=True)
         return 1
     generation = generation_of(snapshot)
     caller = caller_of(generation, key)
@@ -47,10 +49,10 @@ def command(config_dir: Path, state_dir: Path | None, env_file: Path, key: str |
     if as_json:
         import json
 
-        click.echo(json.dumps({"object": "list", "data": models}, indent=2))
+        say(json.dumps({"object": "list", "data": models}, indent=2))
     else:
         for model in models:
-            click.echo(model["id"])
+            say(printable_line(model["id"]))
     return 0
 
 
@@ -71,7 +73,7 @@ async def _asked(snapshot: "Snapshot") -> list[dict[str, Any]]:
             async with asyncio.timeout(PATIENCE):
                 offered[name] = await built[name].list_models()
         except (ProxyError, TimeoutError) as error:
-            click.echo(f"{name}: {str(error) or 'no answer in time'}", err=True)
+            say(f"{name}: {str(error) or 'no answer in time'}", err=True)
 
     try:
         await asyncio.gather(*(fetch(name) for name in built))

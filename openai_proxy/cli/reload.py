@@ -6,6 +6,7 @@ import click
 
 from openai_proxy.cli.control import ask
 from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.cli.screen import complain, say
 
 
 @click.command("reload")
@@ -15,11 +16,11 @@ def command(config_dir: Path, state_dir: Path | None) -> int:
     """Reload now; says what changed. Exits 1 if anything in conf/ is wrong."""
     code, answer = ask(state_dir or default_state_dir(config_dir), "POST", "/admin/reload")
     for problem in answer.get("problems", ()):
-        click.echo(f"{problem['file']}:{problem['line']}:{problem['column']}: {problem['message']}", err=True)
+        say(f"{problem['file']}:{problem['line']}:{problem['column']}: {problem['message']}", err=True)
     if "error" in answer:
-        click.echo(f"openai-proxy: {answer['error']['message']}", err=True)
+        complain(answer["error"]["message"])
         return 1
     words = [f"{kind} {name}" for kind in ("added", "removed", "updated") for name in answer[kind]]
     state = "configuration" if answer["changed"] else "nothing changed: configuration"
-    print(f"{state} {answer['generation']}" + (": " + ", ".join(words) if words else ""))
+    say(f"{state} {answer['generation']}" + (": " + ", ".join(words) if words else ""))
     return 0 if code == 200 else 1

@@ -7,6 +7,7 @@ import click
 
 from openai_proxy.cli import init, lean
 from openai_proxy.cli.options import config_dir, default_state_dir
+from openai_proxy.cli.screen import complain
 from openai_proxy.config.files import directory_trouble
 
 
@@ -73,7 +74,7 @@ def _wrong_directory(config_dir: Path, env_file: Path) -> int | None:
     if trouble is None:
         return None
     if named or config_dir.exists():
-        click.echo(f"openai-proxy: {config_dir}: {trouble}", err=True)
+        complain(f"{config_dir}: {trouble}")
         return 1
     if init.asks() and click.confirm(f"There is no configuration here ({config_dir}/). Make one now?", default=True):
         return init.run(config_dir, env_file, ask=True) or None

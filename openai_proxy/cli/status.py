@@ -9,6 +9,8 @@ import click
 
 from openai_proxy.cli.control import ask
 from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.cli.screen import say
+from openai_proxy.terminal_text import printable_line
 
 
 @click.command("status")
@@ -26,10 +28,10 @@ def command(config_dir: Path, state_dir: Path | None, as_json: bool, forget: str
             raise click.ClickException(answer["error"]["message"])
     _, status = ask(directory, "GET", "/admin/status")
     if as_json:
-        print(json.dumps(status, indent=2))
+        say(json.dumps(status, indent=2))
         return 0
     for line in _lines(status):
-        print(line)
+        say(printable_line(line))
     return 0
 
 

@@ -6,6 +6,7 @@ import click
 
 from openai_proxy.cli.control import ask
 from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.cli.screen import say
 from openai_proxy.errors import BadRequest
 
 
@@ -18,8 +19,8 @@ def command(config_dir: Path, state_dir: Path | None) -> int:
     if status != 200:
         raise BadRequest("the running daemon has no page; is it of an older version?")
     first, *others = answer["urls"] or [f"(the proxy's address){answer['path']}"]
-    click.echo(first)
+    say(first)
     for other in others:
-        click.echo(f"or {other}")
-    click.echo("The address works once, for ten minutes.", err=True)
+        say(f"or {other}")
+    say("The address works once, for ten minutes.", err=True)
     return 0

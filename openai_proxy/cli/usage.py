@@ -10,6 +10,8 @@ import click
 from openai_proxy.cli.control import NotRunning
 from openai_proxy.cli.control import ask as ask_daemon
 from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.cli.screen import say
+from openai_proxy.terminal_text import printable_line
 
 _COLUMNS = (
     ("requests", "REQUESTS"),
@@ -31,10 +33,10 @@ def command(by: str, since: str | None, as_json: bool, config_dir: Path, state_d
     """Tokens and cost by day, group, key, model, connection."""
     report = ask(state_dir or default_state_dir(config_dir), by, since)
     if as_json:
-        click.echo(json.dumps(report, indent=2))
+        say(json.dumps(report, indent=2))
         return 0
     for line in table(report):
-        click.echo(line)
+        say(line)
     return 0
 
 
@@ -62,7 +64,7 @@ def table(report: dict[str, Any]) -> list[str]:
     """The report as lines of text, numbers to the right."""
     by = [str(name) for name in report["by"]]
     head = [name.upper() for name in by] + [title for _, title in _COLUMNS]
-    body = [[str(row.get(name) or "-") for name in by] + _numbers(row) for row in report["rows"]]
+    body = [[printable_line(str(row.get(name) or "-")) for name in by] + _numbers(row) for row in report["rows"]]
     total = ["total"] + [""] * (len(by) - 1) + _numbers(report["total"])
     rows = [head, *body, total]
     widths = [max(len(row[n]) for row in rows) for n in range(len(head))]

@@ -206,7 +206,7 @@ class DirectRelay(Sink):
             self.keep_alive = False
         self.entry.response(head.status, head.media)
         return b"%b%b%b%b%b%b" % (
-            head.opening(),
+            head.opening_without(self._plan.secrets),
             b"" if head.has_request_id else b"x-request-id: %b\r\n" % exchange.id.encode(),
             known.extra,
             b"Transfer-Encoding: chunked\r\n" if self._rechunk else b"",

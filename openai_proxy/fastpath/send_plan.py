@@ -12,7 +12,19 @@ from openai_proxy.upstream.pool import Pool
 class SendPlan:
     """Where a direct relay goes, and the head it goes with. Immutable by convention; lives with its generation."""
 
-    __slots__ = ("decision", "key", "limits", "model", "pool", "provider", "rules", "start", "target", "targets")
+    __slots__ = (
+        "decision",
+        "key",
+        "limits",
+        "model",
+        "pool",
+        "provider",
+        "rules",
+        "secrets",
+        "start",
+        "target",
+        "targets",
+    )
 
     def __init__(
         self,
@@ -31,6 +43,7 @@ class SendPlan:
         self.pool: Pool = provider.pool
         self.limits: TimeoutConfig = provider.limits
         self.key = key
+        self.secrets = provider.credentials(key)
         self.rules = decision.rules[target.connection] or None
         self.model = orjson.dumps(target.model) if target.model is not None else None  # None: as the client wrote it
         self.start = provider.post_head(decision.endpoint.path, key, fields)

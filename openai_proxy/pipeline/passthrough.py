@@ -18,16 +18,12 @@ from openai_proxy.records.recording.entry import Entry
 from openai_proxy.server.headers import downstream_fields, upstream_fields, wire_lines
 from openai_proxy.server.reply import Reply
 from openai_proxy.upstream.answers import EndsInWords
+from openai_proxy.upstream.credentials import credentials
 from openai_proxy.upstream.failover import Opened, open_first
-from openai_proxy.upstream.openai import OpenAIProvider
 from openai_proxy.upstream.refusals import is_moderation
 
 MAX_ERROR_BODY = 64 * 1024
 """An error body up to this size is read whole and searched for our key (contract §3)."""
-
-_CREDENTIALS = frozenset({"authorization", "api-key", "x-api-key"})
-"""Header fields a connection may carry its key in, in place of `api_key`."""
-
 
 MakeRequest = Callable[[Target], UpstreamRequest]
 
@@ -187,7 +183,7 @@ async def check_answer(opened: Opened) -> list[bytes]:
         if header(response.headers, b"location") is not None:
             raise UpstreamRedirect(f"{who} redirects elsewhere; its address is probably wrong.")
         return []
-    keys = _ours(opened)
+    keys = credentials(opened)
     if not keys:  # there is none, or the caller's own went up
         return []
     if status == 401:
@@ -204,21 +200,10 @@ async def check_answer(opened: Opened) -> list[bytes]:
     return read
 
 
-def _ours(opened: Opened) -> list[str]:
-    """Our credentials that went up: the key, or what the connection's own `headers` say in its place."""
-    if opened.key is not None:
-        return [opened.key]
-    config = opened.provider.config if isinstance(opened.provider, OpenAIProvider) else None
-    if config is None:
-        return []
-    values = [value for name, value in config.headers.items() if name.lower() in _CREDENTIALS]
-    return [key for value in values if (key := value.rpartition(" ")[2])]
-
-
-def _holds(body: bytes, keys: list[str], headers: Headers) -> bool:
+def _holds(body: bytes, keys: tuple[bytes, ...], headers: Headers) -> bool:
     if header(headers, b"content-encoding") is not None:
         body = readable_part(body, 16 * MAX_ERROR_BODY)
-    return any(key.encode() in body for key in keys)
+    return any(key in body for key in keys)
 
 
 def _announced(headers: Headers) -> int | None:

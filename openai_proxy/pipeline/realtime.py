@@ -33,6 +33,7 @@ from openai_proxy.server.headers import downstream_fields, upstream_fields, wire
 from openai_proxy.tasks import cancel, spawn
 from openai_proxy.transforms.sessions import named
 from openai_proxy.upstream.connection import HttpConnection
+from openai_proxy.upstream.credentials import without_keys
 from openai_proxy.upstream.failover import open_first
 from openai_proxy.upstream.response import StreamedResponse
 
@@ -79,7 +80,7 @@ async def serve(context: RequestContext) -> None:
         await relay(opened, context.reply, context.exchange, context.entry)
         return
     assert isinstance(response, StreamedResponse)
-    await _tunnel(context, _Watch(context, decision, opened.target), response, connection)
+    await _tunnel(context, _Watch(context, decision, opened.target), response, connection, without_keys(opened))
 
 
 def _model_of_session(context: RequestContext) -> str | None:
@@ -106,7 +107,7 @@ def _upward(fields: Headers) -> list[tuple[bytes, bytes]]:
 
 
 async def _tunnel(
-    context: RequestContext, watch: "_Watch", response: StreamedResponse, connection: HttpConnection
+    context: RequestContext, watch: "_Watch", response: StreamedResponse, connection: HttpConnection, fields: Headers
 ) -> None:
     reply, exchange = context.reply, context.exchange
     head = response.wire_head
@@ -114,7 +115,7 @@ async def _tunnel(
     exchange.state = "streaming"
     inbound = _ClientBytes(watch, connection, context.request.transport)
     receive_raw(context.request, inbound)
-    reply.begin_upgrade(wire_lines(downstream_fields(head.items())) + _ACCEPTED)
+    reply.begin_upgrade(wire_lines(downstream_fields(fields)) + _ACCEPTED)
     outbound = spawn(_to_client(context, response), name="websocket to client")
     try:
         await asyncio.wait([outbound, inbound.ended], return_when=asyncio.FIRST_COMPLETED)

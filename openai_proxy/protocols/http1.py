@@ -137,6 +137,14 @@ class ResponseHead:
             self._opening = b"HTTP/1.1 %d %b\r\n" % (self.status, self.reason) + self.forwarded()
         return self._opening
 
+    def opening_without(self, secrets: tuple[bytes, ...]) -> bytes:
+        """`opening` without the lines that hold one of `secrets`."""
+        opening = self.opening()
+        for secret in secrets:
+            if secret in opening:
+                opening = b"".join([line for line in opening.splitlines(keepends=True) if secret not in line])
+        return opening
+
     def connection_options(self) -> set[bytes]:
         """Field names that Connection declares to be for this hop alone, beyond the usual ones."""
         if self._connection in (b"", b",keep-alive", b",close"):

@@ -105,6 +105,7 @@ class ProxyState:
         self.settings = settings
         try:
             settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            statefile.make_private(settings.state_dir)
         except OSError as error:
             log.warning("no state directory: %s; nothing is remembered over a restart", error.strerror)
         self.loop = loop

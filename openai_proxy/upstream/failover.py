@@ -35,6 +35,7 @@ from openai_proxy.errors import (
 )
 from openai_proxy.exchange import HIGH, Attempt, Exchange, Target, UpstreamRequest
 from openai_proxy.secrets import key_id
+from openai_proxy.upstream.credentials import hide_keys
 from openai_proxy.upstream.health import Health, Opened, Upstreams
 from openai_proxy.upstream.learning import REFUSALS as LESSON_STATUSES
 from openai_proxy.upstream.learning import Reconsiders
@@ -78,11 +79,11 @@ async def open_first(
         for number, target in enumerate(targets):
             opened = await plan.at(target, last=number + 1 == len(targets))
             if opened is not None:
-                return opened
+                return hide_keys(opened)
     except BaseException:
         plan.let_go()
         raise
-    return plan.best()
+    return hide_keys(plan.best())
 
 
 def blames(error: ProxyError) -> bool:

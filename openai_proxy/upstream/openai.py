@@ -17,6 +17,10 @@ from openai_proxy.upstream.refusals import must_list
 from openai_proxy.upstream.response import StreamedResponse
 
 OPENAI_HOST = "api.openai.com"
+
+_CREDENTIALS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key"})
+"""Header fields a connection may carry its key in, in place of `api_key`."""
+
 MAX_MODEL_LIST = 16 * 1024 * 1024  # OpenRouter's list is 0.5 MB
 
 
@@ -55,6 +59,11 @@ class OpenAIProvider:
             f"{name}: {value}\r\n".encode() for name, value in own if name.lower() != "authorization"
         )
         self._own_sets_authorization = "authorization" in extra
+
+    def credentials(self, key: str | None) -> tuple[bytes, ...]:
+        """What a request with `key` proves itself by: the key, and what the connection's own header lines say."""
+        own = (v.rpartition(" ")[2] for name, v in self.config.headers.items() if name.lower() in _CREDENTIALS)
+        return tuple(value.encode() for value in (key, *own) if value)
 
     def start_of_head(self, method: bytes, path: bytes, key: str | None, client_authorization: bytes | None) -> bytes:
         """Request line, Host, credentials and the connection's own header lines."""

@@ -190,3 +190,18 @@ def test_arbitrary_headers_both_ways(daemon: Daemon, upstream: Upstream, headers
     names = {name.lower() for name, _ in headers}
     assert [pair for pair in play.wait().headers if pair[0].lower() in names] == headers
     assert [pair for pair in answer.headers if pair[0].lower() in names] == headers
+
+
+@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "503 No"])
+def test_no_header_of_any_answer_holds_our_key(daemon: Daemon, upstream: Upstream, status: str) -> None:
+    """Some gateways say which key they saw, in an error or in every answer; the rest of the answer is the client's."""
+    shown = {"X_Key_Used": f"Bearer {CANARY}", "x_custom": "kept"}
+    streamed = head(status, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked", "X-Key": CANARY})
+    for answer, body in ((plain(b"{}", status, **shown), b"{}"), (streamed + chunk(TWO) + LAST, TWO)):
+        for _ in range(2):  # the second head has been read before
+            play = upstream.play(answer)
+            got = daemon.chat(play.model)
+            assert (got.status, got.body) == (int(status[:3]), body)
+            assert CANARY not in str(got.headers)
+            if body == b"{}":
+                assert got.header("x-custom") == "kept"

@@ -69,6 +69,7 @@ class Daemon:
         env: Mapping[str, str] | None = None,
         dotenv: str = "",
         open_files: int | None = None,
+        umask: int | None = None,
     ) -> None:
         self.root = root
         self.conf_dir, self.logs_dir, self.state_dir = root / "conf", root / "logs", root / "state"
@@ -77,6 +78,7 @@ class Daemon:
         self.flags = list(flags)
         self._env = dict(env or {})
         self._open_files = open_files
+        self._umask = umask
         self._process: subprocess.Popen[bytes] | None = None
         self._wires: list[Wire] = []
         self.port = 0
@@ -162,11 +164,13 @@ class Daemon:
             **self._env,
             **(more_env or {}),
         }
-        limit = self._open_files
+        limit, umask = self._open_files, self._umask
 
         def confine() -> None:
             if limit is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+            if umask is not None:
+                os.umask(umask)
 
         with (self.root / "stderr").open("ab") as stderr:
             self._process = subprocess.Popen(

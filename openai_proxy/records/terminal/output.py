@@ -20,6 +20,7 @@ import orjson
 
 from openai_proxy.records.terminal.repeats import Counted, Repeats
 from openai_proxy.secrets import vault
+from openai_proxy.terminal_text import printable, printable_line
 
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -103,10 +104,7 @@ def settle(now: bool) -> float | None:
 
 def one_line(text: str) -> str:
     """`text` without secrets, its control characters escaped."""
-    text = vault.scrub(text)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return printable_line(vault.scrub(text))
 
 
 class TerminalHandler(logging.Handler):
@@ -187,7 +185,7 @@ class TerminalHandler(logging.Handler):
             text = f"{record.name}: {text}"
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
-            text += f"\n{vault.scrub(_trace(record))}" if debug else f" {one_line(_where(error))}"
+            text += f"\n{printable(vault.scrub(_trace(record)))}" if debug else f" {one_line(_where(error))}"
         start = self._start(record, facts)
         return "\n".join(start + line for line in text.split("\n"))
 
