@@ -61,7 +61,7 @@ class Gateway:
             if not local:
                 visit.caller = await visit.generation.gate.admitted(request.remote or "", request.headers)
             await self._serve(visit)
-        except self._rpc.Refusal as refusal:
+        except self._rpc.RpcRefusal as refusal:
             await self._send(reply, refusal.status, refusal.body())
         except ProxyError as error:
             await self._refuse(reply, error)
@@ -229,7 +229,7 @@ class Gateway:
         if error.status in (401, 403, 408, 413, 421):
             reply.keep_alive = False
         code = self._rpc.INTERNAL_ERROR if error.status >= 500 else self._rpc.INVALID_REQUEST
-        body = self._rpc.Refusal(code, error.message, status=error.status).body()
+        body = self._rpc.RpcRefusal(code, error.message, status=error.status).body()
         await self._send(reply, error.status, body, *error.headers.items(), ("x-proxy-error", error.code))
 
     @staticmethod

@@ -99,7 +99,7 @@ def is_modern(headers: Mapping[str, str]) -> bool:
 
 
 def read(body: bytes, headers: Mapping[str, str], raw_headers: Sequence[tuple[str, str]]) -> Message | None:
-    """The message of a POST; None for one that needs no answer but 202. Raises Refusal.
+    """The message of a POST; None for one that needs no answer but 202. Raises RpcRefusal.
 
     `headers` by lower-case name; `raw_headers` as they came, in which a repeated one can be seen.
     """
@@ -131,7 +131,7 @@ def _check_envelope(
     headers: Mapping[str, str],
     raw_headers: Sequence[tuple[str, str]],
 ) -> None:
-    """What every message of the stateless era must say of itself. Raises Refusal."""
+    """What every message of the stateless era must say of itself. Raises RpcRefusal."""
     if message.id is None:
         requested = headers[MCP_PROTOCOL_VERSION_HEADER]
         _unless_fine(unsupported_protocol_version_rejection(requested), None)
@@ -145,7 +145,7 @@ def _check_envelope(
 def check_parameter_headers(
     message: Message, schema: Any, arguments: Mapping[str, Any], headers: Mapping[str, str]
 ) -> None:
-    """Arguments that a tool's schema marks with `x-mcp-header` must be in headers, too. Raises Refusal."""
+    """Arguments that a tool's schema marks with `x-mcp-header` must be in headers, too. Raises RpcRefusal."""
     if message.modern:
         _unless_fine(validate_mcp_param_headers(schema, arguments, headers), message.id)
 

@@ -220,7 +220,7 @@ class OAuthAccount:
             module = await load_module("provider")
             try:
                 await self.keep(await module.refresh(self, found))
-            except module.Refused as refused:
+            except module.SignInRefused as refused:
                 log.warning("mcp server %s: its sign-in has ended: %s", self.name, refused)
                 await self.keep(found.without_tokens(forget_client=refused.client_is_unknown))
                 self._over()
