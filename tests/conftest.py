@@ -49,6 +49,46 @@ def make_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonFact
     finish(started)
 
 
+@pytest.fixture(scope="module")
+def reuse_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonFactory]:
+    """As `make_daemon`, but equal calls of one module share one daemon, whose conf/ is put back before each.
+
+    A start costs half a second of a processor, and a suite of hundreds of starts is minutes. For tests that do not
+    mind what others have left in the logs and the state.
+    """
+    started: dict[str, tuple[Daemon, dict[Path, bytes]]] = {}
+
+    def reuse(conf: Mapping[str, Any] | str = "", **options: Any) -> Daemon:
+        key = repr((conf, options))
+        if key in started and started[key][0].running():
+            _put_back(*started[key])
+        else:
+            daemon = Daemon(tmp_path_factory.mktemp("daemon"), conf, **options).start()
+            started[key] = daemon, _contents(daemon.conf_dir)
+        return started[key][0]
+
+    yield reuse
+    finish([daemon for daemon, _ in started.values()])
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+
+
+def _put_back(daemon: Daemon, files: dict[Path, bytes]) -> None:
+    daemon.close_wires()
+    present = _contents(daemon.conf_dir)
+    if present == files:
+        return
+    for path in present.keys() - files.keys():
+        path.unlink()
+    for path, data in files.items():
+        if present.get(path) != data:
+            path.write_bytes(data)
+    answer = daemon.control("POST", "/admin/reload")
+    assert answer.status == 200, answer.body
+
+
 def finish(daemons: list[Daemon]) -> None:
     """Stop what still runs, each with its checks, and leave nothing behind even if one of them fails."""
     try:

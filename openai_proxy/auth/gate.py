@@ -174,7 +174,9 @@ class Gate:
         name = host_name(host)
         if name is None or not self._host_allowed(name):
             raise Misdirected(
-                "This Host name is not served while no client key is required. Add it to allowed_hosts, or set keys."
+                "This Host name is not served while no client key is required. Add it to allowed_hosts, or set keys.",
+                cause=f'the Host name "{host[:80]}" is not served while no client key is required: add it to '
+                "allowed_hosts, or set keys",
             )
 
     @staticmethod
@@ -184,6 +186,7 @@ class Gate:
             raise Forbidden(
                 "Web pages of this origin are not served. Add it to cors.origins to allow it.",
                 code="origin_not_allowed",
+                cause=f'web pages of the origin "{origin[:80]}" are not served: add it to cors.origins to allow it',
             )
 
 

@@ -22,6 +22,7 @@ from openai_proxy.fastpath.handover import Handover
 from openai_proxy.pipeline import models, order
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.pipeline.passthrough import note_queue
+from openai_proxy.records.terminal import refusals
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import ProxyState, Running
 from openai_proxy.server.connection import check_head, is_read, take_handover
@@ -57,6 +58,9 @@ class Dispatcher:
         except ClientGone:
             reply.abort()
         except ProxyError as error:
+            if not reply.recorded:
+                peer = generation.gate.remote(request.remote or "", request.headers)
+                refusals.tell(peer, f"{request.method} {request.raw_path.partition('?')[0]}", error)
             await _refuse(reply, error)
         except asyncio.CancelledError:
             reply.abort()
@@ -158,6 +162,7 @@ class Dispatcher:
             session = headers.get("X-Session-ID") or headers.get("X-Claude-Code-Session-Id")
             exchange = Exchange(new_request_id(), caller, request.method, endpoint, session_id=session)
             entry = state.recorder.open(exchange)
+        reply.recorded = True
         task = asyncio.current_task()
         assert task is not None
         try:
@@ -186,16 +191,19 @@ class Dispatcher:
             task.uncancel()
             exchange.outcome = Outcome.CANCELLED
             exchange.error_code = exchange.cut.code
+            exchange.status = exchange.cut.status
             _trace(reply, exchange, exchange.cut)
             raise exchange.cut from None
         except ProxyError as error:
             exchange.outcome = Outcome.ERROR
             exchange.error_code = error.code
+            exchange.status = error.status
             _trace(reply, exchange, error)
             raise
         except Exception:
             exchange.outcome = Outcome.ERROR
             exchange.error_code = "internal_error"
+            exchange.status = InternalError.status
             _trace(reply, exchange)
             raise
         finally:

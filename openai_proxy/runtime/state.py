@@ -16,6 +16,7 @@ from openai_proxy.errors import Overloaded, ProxyError
 from openai_proxy.exchange import Exchange
 from openai_proxy.records.recording.recorder import Recorder
 from openai_proxy.records.recording.service import Records
+from openai_proxy.records.terminal import refusals
 from openai_proxy.routing.catalog import Catalog
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.governor import Governor
@@ -118,6 +119,7 @@ class ProxyState:
         self.page_sessions = PageSessions(settings.state_dir / PAGE_SESSIONS)
         self.records = Records(settings.logs_dir, settings.state_dir, loop, scrub=self.redactor.lines)
         self.records.lines.enabled = settings.request_log
+        refusals.enable(settings.request_log)
         self.recorder: Recorder = self.records.recorder
         self.governor = Governor(loop, settings.state_dir, self.records)
         self.running: dict[str, Served] = {}

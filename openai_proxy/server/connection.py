@@ -19,6 +19,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response, StreamResponse
@@ -27,6 +28,7 @@ from aiohttp.web_server import Server as AiohttpServer
 from openai_proxy.bounds import MAX_HEAD
 from openai_proxy.errors import BadRequest, HeadTooLarge, InternalError, ProxyError
 from openai_proxy.exchange import new_request_id
+from openai_proxy.records.terminal import refusals
 from openai_proxy.server.fast_path import FastPath, HandedBack
 from openai_proxy.server.headers import head_size
 
@@ -41,6 +43,27 @@ UNKNOWN: Final = -1
 
 def _head_too_large() -> HeadTooLarge:
     return HeadTooLarge(f"The header fields are larger than {MAX_HEAD // 1024} KB.")
+
+
+def _parse_error(error: BaseException | None) -> ProxyError:
+    """What aiohttp's parser refused, without the bytes it found."""
+    if isinstance(error, LineTooLong):
+        return HeadTooLarge("A header field or the address is too long.", cause=_LINE_TOO_LONG)
+    if "HTTPS traffic" in str(error) or "\\x16\\x03" in str(error):
+        return BadRequest("This port speaks HTTP, not HTTPS.", code="invalid_http", cause=_SPEAKS_TLS)
+    return BadRequest("The request is not valid HTTP.", code="invalid_http")
+
+
+_LINE_TOO_LONG: Final = (
+    "a header field or the address is longer than 8190 bytes: mostly cookies of another program on the same host name; "
+    "a name or port of its own for the proxy helps"
+)
+_SPEAKS_TLS: Final = "the client speaks HTTPS to a port that speaks HTTP: write http:// there, or put HTTPS in front"
+
+
+def _peer(transport: asyncio.BaseTransport) -> str:
+    name = transport.get_extra_info("peername")
+    return name[0] if isinstance(name, tuple) else ""
 
 
 class ClientConnection(RequestHandler):
@@ -76,6 +99,7 @@ class ClientConnection(RequestHandler):
             transport.abort()
             return
         error = _head_too_large()
+        refusals.tell(_peer(transport), "", error)
         body = error.body()
         transport.write(
             b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
@@ -96,11 +120,8 @@ class ClientConnection(RequestHandler):
         self.keep_alive(False)
         if request.writer.output_size > 0:
             raise ConnectionError("too late for an error response")
-        error: ProxyError = (
-            BadRequest("The request is not valid HTTP.", code="invalid_http")
-            if status < 500
-            else InternalError("Something went wrong in the proxy.")
-        )
+        error = _parse_error(exc) if status < 500 else InternalError("Something went wrong in the proxy.")
+        refusals.tell(request.remote or "", "", error)
         response = Response(
             status=error.status,
             body=error.body(),

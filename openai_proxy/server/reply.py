@@ -42,7 +42,7 @@ class Reply:
     __slots__ = (
         "_chunked", "_head_only", "_left", "_protocol", "_together", "_transport",
         "_unsent", "_write_seconds", "body_bytes", "ended", "extra",
-        "http10", "keep_alive", "language", "started", "status",
+        "http10", "keep_alive", "language", "recorded", "started", "status",
     )  # fmt: skip
 
     def __init__(self, request: BaseRequest, write_seconds: float | None) -> None:
@@ -57,6 +57,7 @@ class Reply:
         self.keep_alive = request.keep_alive
         self.extra: list[tuple[str, str]] = []  # fields of ours for every answer: x-request-id, CORS, session
         self.language = ""  # the dialect in which errors are written; "" for that of the chat API
+        self.recorded = False  # True: the request has a record, whose line tells what becomes of it
         self.started = False
         self.ended = False
         self.status = 0
