@@ -54,6 +54,16 @@ def check_names(document: Mapping[str, Any]) -> None:
                     )
 
 
+def user_of(document: Mapping[str, Any]) -> str | None:
+    """The end user a request's JSON document names, in OpenAI's way or in Anthropic's; None if it names none."""
+    user = document.get("user")
+    if user is None and "metadata" in document and type(metadata := document["metadata"]) is dict:
+        user = metadata.get("user_id")
+    if type(user) is int:
+        return str(user)
+    return user if type(user) is str and user else None
+
+
 def _user_too_long(param: str) -> BadRequest:
     return BadRequest(f"'{param}' is longer than {MAX_USER} bytes.", param=param, code="user_too_long")
 

@@ -48,6 +48,14 @@ class Endpoint:
     elsewhere: bool = False  # part of the API, but nothing that a proxy can do
     only: str = ""  # the `api_type` of the connections that have it, where the others have nothing like it
 
+    @property
+    def costs(self) -> bool:
+        """True if providers take money for an answer."""
+        return (self.generates and not self.name.startswith("stored")) or self.metered or self.name in _DEAR
+
+
+_DEAR: Final = frozenset({"audio", "images", "videos"})
+
 
 def _conversation(name: str, path: str, dialect: str = "", **more: bool | str) -> Endpoint:
     return Endpoint(name, path, dialect, json=True, commanded=True, metered=True, restricted=NAMED, **more)  # type: ignore[arg-type]  # the class's own

@@ -133,9 +133,10 @@ class Exchange:
     """
 
     __slots__ = (
-        "allowance", "attempts", "caller", "cause", "connection", "created_at", "cut", "deadline", "ended", "endpoint",
-        "error_code", "first_byte", "id", "method", "model", "notes", "on_waking", "outcome", "path", "permit",
-        "priority", "queued", "session_id", "started", "state", "status", "stream", "tries", "upstream_model",
+        "agent", "allowance", "attempts", "caller", "cause", "connection", "created_at", "cut", "deadline", "ended",
+        "endpoint", "error_code", "first_byte", "id", "method", "model", "notes", "on_waking", "outcome", "path",
+        "permit", "priority", "queued", "rounds", "session_id", "started", "state", "status", "stream", "tries",
+        "upstream_model", "usage", "user",
     )  # fmt: skip
 
     def __init__(
@@ -159,6 +160,8 @@ class Exchange:
         self.stream = stream
         self.session_id = session_id  # the X-Session-ID header, echoed on the response
         self.connection = connection  # where it went, once decided
+        self.user: str | None = None  # who it is for, as the client says: for usage
+        self.agent: str | None = None  # which of a client's agents asks, as it says
         self.upstream_model: str | None = None
         self.state = "accepted"  # accepted, queued, waking, waiting, streaming, tools: what /admin/status shows
         self.attempts: list[Attempt] = []
@@ -172,6 +175,8 @@ class Exchange:
         self.cause: str | None = None  # why it failed, in words for the owner, where no attempt says it
         self.notes: list[str] = []  # what the record should say besides
         self.tries = 0  # attempts until the first answer; an agent's later rounds add attempts, not tries
+        self.rounds = 1  # how often a model was asked for its answer, each time with its own input
+        self.usage: dict[str, Any] | None = None  # as the chat API tells it, where the answer's own language says less
         self.permit: Permit | None = None  # what its group's limits let it in with; given back by `release`
         self.allowance: object = None  # the limits its tokens count for; None: for none
         self.deadline: float | None = None  # when its answer must have ended

@@ -82,7 +82,7 @@ async def list_groups(call: AdminCall) -> dict[str, Any]:
     config = generation.config
     return {
         "keys_required": generation.gate.keys_required,
-        "currency": getattr(config, "currency", "USD"),
+        "currency": config.currency,
         "groups": [
             {
                 "name": name,
@@ -118,12 +118,12 @@ def _used(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             if row["day"] >= first:
                 for member, value in sums[name].items():
                     more = row[member]
-                    sums[name][member] = None if value is None or more is None else value + more
+                    sums[name][member] = value if more is None else (value or 0) + more
     return found
 
 
 def _nothing() -> dict[str, Any]:
-    return {"requests": 0, "input_tokens": 0, "output_tokens": 0, "cost": 0}
+    return {"requests": 0, "input_tokens": 0, "output_tokens": 0, "cost": None}
 
 
 def _shown(name: str, written: dict[str, WrittenKey], used: dict[str, dict[str, Any]]) -> dict[str, Any]:

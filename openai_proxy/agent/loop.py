@@ -130,6 +130,7 @@ class Loop:
                 if (thinks := round_.thinks) is not None:
                     self._turn.thinkers.seen(self._turn.model, thinks=thinks)
                 self._usage = add_usage(self._usage, round_.usage)
+                self._turn.observer.usage(self._usage, self._rounds + 1)
                 async for _ in self._await_tools(calls, out, feed):
                     yield
                 if not calls.started or round_.clients_calls():

@@ -83,6 +83,10 @@ class Observer(Protocol):
         """One of our calls has ended."""
         ...
 
+    def usage(self, total: dict[str, Any] | None, rounds: int) -> None:
+        """A round has ended; `total` is the usage of the rounds so far, None if no provider told any."""
+        ...
+
 
 class Unobserved:
     """Nobody follows."""
@@ -91,6 +95,9 @@ class Unobserved:
         """Not kept."""
 
     def tool_call(self, record: CallRecord) -> None:
+        """Not kept."""
+
+    def usage(self, total: dict[str, Any] | None, rounds: int) -> None:
         """Not kept."""
 
 

@@ -11,6 +11,19 @@ KEY_PROTOCOL: Final = "openai-insecure-api-key."
 (https://platform.openai.com/docs/guides/realtime-websocket)."""
 
 
+USER_FIELDS: Final = ("X-OpenWebUI-User-Email", "X-OpenWebUI-User-Name", "X-OpenWebUI-User-Id")
+"""Where Open WebUI names the person, if ENABLE_FORWARD_USER_INFO_HEADERS is set
+(https://docs.openwebui.com/reference/env-configuration)."""
+
+AGENT_FIELD: Final = "X-Claude-Code-Agent-Id"
+"""Where Claude Code names the agent that asks."""
+
+
+def named_user(headers: Mapping[str, str]) -> str | None:
+    """The end user that the header fields name."""
+    return next((value for name in USER_FIELDS if (value := headers.get(name))), None)
+
+
 def bearer(authorization: str | None) -> str | None:
     """The token of an `Authorization: Bearer` value (RFC 6750 §2.1), or None."""
     if authorization is not None and authorization[:7].lower() == "bearer ":

@@ -29,7 +29,7 @@ COMMANDS = {
     "connect": ("openai_proxy.cli.connect", "What to enter in a client to use this proxy."),
     "explain": ("openai_proxy.cli.explain", "Where a request for a model goes, and why."),
     "import": ("openai_proxy.cli.import_", "Turn another proxy's configuration into conf/."),
-    "usage": ("openai_proxy.cli.usage", "Tokens and cost by day, group, key, model, connection."),
+    "usage": ("openai_proxy.cli.usage", "Tokens and cost by month, day, group, key, model, connection, user …"),
 }
 """Command name -> (module that holds a click command called `command`, one line of help)."""
 

@@ -19,18 +19,23 @@ _COLUMNS = (
     ("cached_tokens", "CACHED"),
     ("output_tokens", "OUTPUT"),
     ("reasoning_tokens", "REASONING"),
-    ("cost", "COST"),
+    ("cost", "COST ({})"),
 )
 
 
 @click.command("usage")
-@click.option("--by", default="day", show_default=True, help="day, group, key, model, connection; several with commas.")
+@click.option(
+    "--by",
+    default="day",
+    show_default=True,
+    help="month, day, group, key, model, connection, user, session, agent; several with commas.",
+)
 @click.option("--since", default=None, help="A date (2026-11-01), or days back (7d).")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @config_dir
 @state_dir
 def command(by: str, since: str | None, as_json: bool, config_dir: Path, state_dir: Path | None) -> int:
-    """Tokens and cost by day, group, key, model, connection."""
+    """Tokens and cost by month, day, group, key, model, connection, user, session, agent."""
     report = ask(state_dir or default_state_dir(config_dir), by, since)
     if as_json:
         say(json.dumps(report, indent=2))
@@ -63,7 +68,8 @@ def ask(state: Path, by: str, since: str | None) -> dict[str, Any]:
 def table(report: dict[str, Any]) -> list[str]:
     """The report as lines of text, numbers to the right."""
     by = [str(name) for name in report["by"]]
-    head = [name.upper() for name in by] + [title for _, title in _COLUMNS]
+    currency = report.get("currency", "USD")
+    head = [name.upper() for name in by] + [title.format(currency) for _, title in _COLUMNS]
     body = [[printable_line(str(row.get(name) or "-")) for name in by] + _numbers(row) for row in report["rows"]]
     total = ["total"] + [""] * (len(by) - 1) + _numbers(report["total"])
     rows = [head, *body, total]
@@ -78,8 +84,16 @@ def table(report: dict[str, Any]) -> list[str]:
     guessed = report["total"]["estimated_requests"]
     if guessed:
         lines.append(f"{guessed} of these requests were estimated: their upstream told no usage.")
+    if unpriced := report["total"].get("unpriced_requests"):
+        lines.append(f"{unpriced} of these requests have no known price; `prices` in proxy.yaml can say it.")
     return lines
 
 
 def _numbers(row: dict[str, Any]) -> list[str]:
-    return [f"{row[name]:.4f}" if name == "cost" else f"{row[name]:,}" for name, _ in _COLUMNS]
+    return [_cost(row) if name == "cost" else f"{row[name]:,}" for name, _ in _COLUMNS]
+
+
+def _cost(row: dict[str, Any]) -> str:
+    if row["cost"] is None:
+        return "unknown"
+    return f"{row['cost']:.4f}{' + ?' if row.get('unpriced_requests') else ''}"

@@ -127,6 +127,13 @@ def _patience(target: dict[str, Any]) -> float | None:
 Route = Annotated[RouteRule, BeforeValidator(_route), WithJsonSchema(_ROUTE_SCHEMA)]
 
 
+Cost = Annotated[Number, Field(gt=0, le=1e9, allow_inf_nan=False)]
+"""An amount of money."""
+
+Rate = Annotated[Number, Field(ge=0, le=1e9, allow_inf_nan=False)]
+"""What a million tokens cost."""
+
+
 class GroupLimits(Strict):
     """What each key of a group may use; null is no limit."""
 
@@ -134,6 +141,8 @@ class GroupLimits(Strict):
     requests_per_day: Positive | None = Field(default=None, description="Requests in any day.")
     tokens_per_minute: Positive | None = Field(default=None, description="Tokens, read and written, in any minute.")
     tokens_per_day: Positive | None = Field(default=None, description="Tokens, read and written, in any day.")
+    cost_per_day: Cost | None = Field(default=None, description="Money in any day, in `currency`.")
+    cost_per_month: Cost | None = Field(default=None, description="Money in any calendar month, in `currency`.")
     concurrent_requests: Positive | None = Field(default=None, description="Requests at the same time.")
 
 
@@ -224,9 +233,11 @@ class LimitsConfig(Strict):
 class PriceConfig(Strict):
     """Per million tokens."""
 
-    input: Annotated[Number, Field(ge=0)] = Field(default=0, description="For tokens that are read.")
-    cached_input: Annotated[Number, Field(ge=0)] | None = Field(default=None, description="Default: as input.")
-    output: Annotated[Number, Field(ge=0)] = Field(default=0, description="For tokens that are written.")
+    input: Rate = Field(default=0, description="For tokens that are read.")
+    cached_input: Rate | None = Field(default=None, description="Read from the provider's cache; default: as input.")
+    cache_write: Rate | None = Field(default=None, description="Put into the provider's cache; default: as input.")
+    output: Rate = Field(default=0, description="For tokens that are written.")
+    reasoning: Rate | None = Field(default=None, description="Written while thinking; default: as output.")
 
 
 class LoggerConfig(Strict):
@@ -310,6 +321,12 @@ class ProxyConfig(Strict):
     limits: Annotated[LimitsConfig, _MAP] = Field(default=LimitsConfig(), description="Bounds of the daemon.")
     prices: Annotated[dict[str, PriceConfig], _MAP, AfterValidator(_glob_keys)] = Field(
         default={}, description="Per million tokens, by model name or glob."
+    )
+    bundled_prices: Flag = Field(
+        default=True, description="Where `prices` says nothing, the price data that come with the program (in dollars)."
+    )
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(
+        default="USD", description="What costs, prices and budgets are in (ISO 4217). Nothing is converted."
     )
     log_retention_days: Positive | None = Field(default=30, description="null: for ever.")
     loggers: tuple[LoggerConfig, ...] = Field(default=(), description="Besides the chat logs.")

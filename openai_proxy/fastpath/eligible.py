@@ -6,7 +6,7 @@ model, a limit that must wait, a provider that translates) is left to the pipeli
 
 from typing import Any, Final
 
-from openai_proxy.bounds import check_names
+from openai_proxy.bounds import check_names, user_of
 from openai_proxy.decision.begin import begin
 from openai_proxy.decision.decide import Decision, DecisionKind, asked_model, decide, decided
 from openai_proxy.decision.restricted import OTHER_MODELS
@@ -49,7 +49,7 @@ def choose(client: RelayClient, head: KnownHead, body: bytes) -> DirectRelay | D
     if plan is None and not _may_relay(generation, decision):
         return decision
     exchange = Exchange(new_request_id(), head.caller, "POST", head.endpoint, model, document.get("stream") is True)
-    exchange.session_id = head.session
+    exchange.session_id, exchange.agent, exchange.user = head.session, head.agent, user_of(document) or head.user
     if generation.allowances:
         allowance = generation.allowances.get(head.caller.group)
         if allowance is not None and not state.governor.enter_now(exchange, allowance):

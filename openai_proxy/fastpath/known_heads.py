@@ -9,7 +9,7 @@ an edit empties it, and a revoked key with it.
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from openai_proxy.auth.credentials import sent_key
+from openai_proxy.auth.credentials import AGENT_FIELD, named_user, sent_key
 from openai_proxy.auth.gate import Gate
 from openai_proxy.auth.peers import host_name
 from openai_proxy.bounds import check_session
@@ -33,7 +33,7 @@ Key = tuple[str, bytes, bytes]
 class KnownHead:
     """What the fast path needs of a request head. Immutable by convention."""
 
-    __slots__ = ("caller", "endpoint", "extra", "fields", "keep_alive", "own", "plans", "session")
+    __slots__ = ("agent", "caller", "endpoint", "extra", "fields", "keep_alive", "own", "plans", "session", "user")
 
     def __init__(self, gate: Gate, peer: str, endpoint: Endpoint, message: Any) -> None:
         """From a message aiohttp has parsed. Raises the ProxyErrors of the gate; ValueError for a malformed Host."""
@@ -49,9 +49,14 @@ class KnownHead:
         self.keep_alive = not message.should_close
         self.session: str | None = headers.get("X-Session-ID")
         check_session(self.session)
+        self.agent: str | None = headers.get(AGENT_FIELD)
+        self.user = named_user(headers)
         self.extra = b""
         if self.session is not None:
             self.extra = lines((("X-Session-ID", self.session),))
+        else:
+            self.session = headers.get("X-Claude-Code-Session-Id")
+            check_session(self.session)
 
 
 class CachedHead:

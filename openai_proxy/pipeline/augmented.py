@@ -293,6 +293,10 @@ class _Watcher:
         """The turn's present state."""
         self._context.exchange.state = state
 
+    def usage(self, total: dict[str, Any] | None, rounds: int) -> None:
+        """What the rounds so far took."""
+        self._context.exchange.usage, self._context.exchange.rounds = total, rounds
+
     def tool_call(self, record: CallRecord) -> None:
         """One of our calls has ended."""
         try:

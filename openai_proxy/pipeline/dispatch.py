@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from openai_proxy.admin import routes
 from openai_proxy.auth.cors import OriginRule
-from openai_proxy.auth.credentials import GOOGLE_KEY, bearer
+from openai_proxy.auth.credentials import AGENT_FIELD, GOOGLE_KEY, bearer, named_user
 from openai_proxy.auth.peers import host_name
 from openai_proxy.bounds import check_session
 from openai_proxy.endpoints import MCP, Endpoint, language, locate, split_target
@@ -161,6 +161,7 @@ class Dispatcher:
             headers = request.headers
             session = headers.get("X-Session-ID") or headers.get("X-Claude-Code-Session-Id")
             exchange = Exchange(new_request_id(), caller, request.method, endpoint, session_id=session)
+            exchange.agent, exchange.user = headers.get(AGENT_FIELD), named_user(headers)
             entry = state.recorder.open(exchange)
         reply.recorded = True
         task = asyncio.current_task()

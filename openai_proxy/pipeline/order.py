@@ -18,7 +18,7 @@ from typing import Final
 
 import orjson
 
-from openai_proxy.bounds import check_names
+from openai_proxy.bounds import check_names, user_of
 from openai_proxy.decision.decide import Decision, DecisionKind
 from openai_proxy.exchange import Target, UpstreamRequest
 from openai_proxy.pipeline import answer_text, realtime, redacting, steering, uploads
@@ -105,6 +105,7 @@ async def _read(context: RequestContext) -> Document:
     context.exchange.model = context.asked_model(members)
     check_names(members)
     context.exchange.stream = context.wants_stream(members)
+    context.exchange.user = user_of(members) or context.exchange.user
     return Document(plain, members, raw)
 
 

@@ -193,11 +193,19 @@ async def _written(
         language = client_dialect(decision.endpoint.dialect)
         name = opened.target.connection
         asked = str(request.chat.get("model") or decision.model)
-        answer = await as_dialect(response, language, request, asked, connection=name)
+        answer = await as_dialect(
+            response, language, request, asked, connection=name, on_usage=lambda usage: _note_usage(context, usage)
+        )
     except UpstreamError:
         opened.response.close()
         raise
     return Opened(answer, opened.provider, opened.target, None)
+
+
+def _note_usage(context: RequestContext, usage: Any) -> None:
+    """Keep what the provider told of a plain model's answer: the rounds of an augmented one are summed elsewhere."""
+    if isinstance(usage, dict) and context.exchange.rounds == 1:
+        context.exchange.usage = {**(context.exchange.usage or {}), **usage}
 
 
 def _without_framing(response: UpstreamResponse) -> list[tuple[bytes, bytes]]:

@@ -20,6 +20,7 @@ from openai_proxy.config.key_names import names_of_keys
 from openai_proxy.config.load import load
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.snapshot import Snapshot
+from openai_proxy.records.counting.prices import Prices
 from openai_proxy.runtime.generation import Generation, build
 from openai_proxy.runtime.state import ProxyState, Settings
 from openai_proxy.runtime.tree import Tree, look
@@ -109,7 +110,12 @@ def _validator(snapshot: Snapshot, previous: Generation | None, problems: list[P
 def _configure_records(state: ProxyState, snapshot: Snapshot) -> Iterator[Problem]:
     config = snapshot.proxy
     lines = state.records.configure(
-        prices=config.prices,
+        prices=Prices(
+            config.prices,
+            config.connections,
+            state.records.usage.bundled if config.bundled_prices else None,
+            config.currency,
+        ),
         loggers=config.loggers,
         retention_days=config.log_retention_days,
         config_dir=snapshot.config_dir,

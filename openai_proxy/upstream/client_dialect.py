@@ -1,5 +1,6 @@
 """A chat answer on its way to a client that speaks another API: the one carrier for all of them."""
 
+from collections.abc import Callable
 from typing import Any
 
 from openai_proxy.dialects.base import AnswerReader, AnswerWriter, Chunk, ClientDialect, IncomingRequest
@@ -15,11 +16,18 @@ _JSON = b"application/json"
 
 
 async def as_dialect(
-    response: UpstreamResponse, dialect: ClientDialect, request: IncomingRequest, model: str, *, connection: str
+    response: UpstreamResponse,
+    dialect: ClientDialect,
+    request: IncomingRequest,
+    model: str,
+    *,
+    connection: str,
+    on_usage: Callable[[Any], None] = lambda usage: None,
 ) -> UpstreamResponse:
     """`response` to a chat request as the answer to `request`, the client's own, from which it was made.
 
-    `model` is the name that was asked for, `connection` the name for messages of ours. A stream stays a stream and a
+    `model` is the name that was asked for, `connection` the name for messages of ours; `on_usage` is called with the
+    usage of the chat answer, which may say more than the dialect can. A stream stays a stream and a
     whole answer whole, whatever kind the provider sent; an error has its status and the API's own shape. Raises the
     UpstreamError family; `response` is closed unless it is part of what is returned.
     """
@@ -30,7 +38,7 @@ async def as_dialect(
         return _error(response, dialect, response.status, speakable(error, connection, response.status))
     if request.chat.get("stream"):
         headers = body_headers(response.headers, writer.stream_type)
-        return WrittenStream(response, reader, writer, headers, connection)
+        return WrittenStream(response, reader, writer, headers, connection, on_usage)
     try:
         completion = await (whole(response, reader) if request.path == CHAT else answer_object(response))
     finally:
@@ -38,6 +46,7 @@ async def as_dialect(
     if "error" in completion:
         status = status_of(completion["error"])
         return _error(response, dialect, status, speakable(completion["error"], connection, status))
+    on_usage(completion.get("usage"))
     return BytesResponse(writer.whole(completion), headers=body_headers(response.headers, _JSON))
 
 
@@ -59,12 +68,14 @@ class WrittenStream:
         writer: AnswerWriter,
         headers: Headers,
         connection: str,
+        on_usage: Callable[[Any], None],
     ) -> None:
         self.headers = headers
         self._response = response
         self._source = ChunkSource(response, reader)
         self._writer = writer
         self._connection = connection
+        self._on_usage = on_usage
         self._ended = False
         self._drained = False
 
@@ -78,6 +89,8 @@ class WrittenStream:
                     self._ended = True
                     made.append(self._writer.error(speakable(chunk["error"], self._connection, 502)))
                     break
+                if chunk.get("usage"):
+                    self._on_usage(chunk["usage"])
                 piece = self._writer.chunk(chunk)
                 made.append(self._writer.heartbeat() if not piece and _is_heartbeat(chunk) else piece)
             if self._source.ended and not self._ended:

@@ -13,7 +13,7 @@ from openai_proxy.errors import BadRequest
 from openai_proxy.exchange import Caller, Exchange, Outcome
 from openai_proxy.records.counting.prices import Prices
 from openai_proxy.records.counting.usage import Usage, first_day
-from openai_proxy.records.reading.tokens import Tokens, read_usage
+from openai_proxy.records.reading.tokens import OtherTokens, Tokens, read_usage
 from openai_proxy.records.recording.service import USAGE_FILE, Records
 from tests.records.conftest import JSON, SSE, event, exchange
 
@@ -32,7 +32,7 @@ def ask(records: Records, usage: object, about: Exchange | None = None) -> None:
 @pytest.fixture
 def records(tmp_path: Path):  # type: ignore[no-untyped-def]
     found = Records(tmp_path / "logs", tmp_path / "state")
-    found.configure(prices=PRICES)
+    found.configure(prices=Prices(PRICES))
     yield found
     found.close()
 
@@ -55,17 +55,9 @@ def test_every_api_tells_its_tokens_in_its_own_way() -> None:
     }
     assert read_usage(responses) == Tokens(10, 5, 4, 0)
     claude = {"input_tokens": 10, "cache_read_input_tokens": 30, "cache_creation_input_tokens": 2, "output_tokens": 5}
-    assert read_usage(claude) == Tokens(42, 5, 30, 0)
+    assert read_usage(claude) == Tokens(42, 5, 30, 0, other=OtherTokens(cache_write=2))
     assert read_usage({"prompt_tokens": "many", "completion_tokens": None, "input_tokens": True}) == Tokens()
     assert read_usage({"prompt_tokens": -5, "x": 1, "y": 2, "z": {"a": 1}}) == Tokens()
-
-
-def test_cost_by_the_first_price_that_matches() -> None:
-    prices = Prices(PRICES)
-    assert prices.cost(Tokens(1_000_000, 100_000, cached=400_000), "gpt-4o") == pytest.approx(1.5 + 0.5 + 1.0)
-    assert prices.cost(Tokens(1_000_000, 0, cached=500_000), None, "claude-x") == pytest.approx(3.0)
-    assert prices.cost(Tokens(5, 5), "unknown") is None
-    assert prices.cost(Tokens(5, 5, cost=0.25), "unknown") == 0.25
 
 
 def test_usage_is_kept_by_day_group_key_model_and_connection(records: Records, tmp_path: Path) -> None:
@@ -159,7 +151,17 @@ def test_the_command_reads_the_book_where_no_daemon_runs(records: Records, tmp_p
     run = CliRunner().invoke(command, ["--by", "model,connection", "--state-dir", str(tmp_path / "state")])
     assert run.exit_code == 0, run.output
     head, row, total = run.output.splitlines()
-    assert head.split() == ["MODEL", "CONNECTION", "REQUESTS", "INPUT", "CACHED", "OUTPUT", "REASONING", "COST"]
+    assert head.split() == [
+        "MODEL",
+        "CONNECTION",
+        "REQUESTS",
+        "INPUT",
+        "CACHED",
+        "OUTPUT",
+        "REASONING",
+        "COST",
+        "(USD)",
+    ]
     assert row.split() == ["gpt-4o", "openrouter", "1", "1,234", "0", "10", "0", "0.0032"]
     assert total.split()[0] == "total"
     as_json = CliRunner().invoke(command, ["--json", "--state-dir", str(tmp_path / "state")])
@@ -175,3 +177,22 @@ def test_estimates_are_said_under_the_table() -> None:
     total = dict.fromkeys(("requests", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"), 1)
     report = {"by": ["day"], "rows": [], "total": {**total, "cost": 0.0, "estimated_requests": 1}}
     assert "estimated" in table(report)[-1]
+
+
+def test_the_table_says_what_is_not_known() -> None:
+    sums = dict.fromkeys(("requests", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"), 2)
+    known = {**sums, "day": "a", "cost": 0.5, "unpriced_requests": 0, "estimated_requests": 0}
+    unknown = {**known, "day": "b", "cost": None, "unpriced_requests": 2}
+    some = {**known, "day": "c", "unpriced_requests": 1}
+    report = {
+        "by": ["day"],
+        "currency": "EUR",
+        "rows": [known, unknown, some],
+        "total": {**some, "unpriced_requests": 3},
+    }
+    head, first, second, third, total, note = table(report)
+    assert head.endswith("COST (EUR)")
+    assert first.split()[-1] == "0.5000"
+    assert second.split()[-1] == "unknown"
+    assert third.split()[-3:] == total.split()[-3:] == ["0.5000", "+", "?"]
+    assert note.startswith("3 of these requests have no known price")

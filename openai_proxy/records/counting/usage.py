@@ -1,61 +1,77 @@
-"""Usage: tokens and cost per day, group, key, model and connection, in a small database in the state directory.
+"""Usage: tokens and cost by day, group, key, model, connection, user, session and agent.
 
-The recorder's thread adds to a dictionary and writes it every SETTLE seconds in one transaction; a kill loses at most
-those. sqlite3 is imported when there is first something to write (1.5 MB). Days are UTC, like every other time we
-write down.
+The recorder's thread adds to dictionaries and writes them every SETTLE seconds in one transaction; a kill loses at most
+those. Days are UTC, like every other time we write down. What waits for a bundled price is written down without it, and
+priced a little later, at the latest when somebody asks what it cost.
 """
 
 import logging
-import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
+
+import orjson
 
 from openai_proxy.errors import BadRequest
 from openai_proxy.exchange import Exchange
-from openai_proxy.records.counting.prices import Prices
-from openai_proxy.records.reading.tokens import Tokens
+from openai_proxy.records.counting.bundled_prices import BundledPrices, PriceQuestion
+from openai_proxy.records.counting.metrics import MAX_SERIES
+from openai_proxy.records.counting.prices import Pending, Prices
+from openai_proxy.records.counting.usage_database import KEYS, SUMS, UsageDatabase, database_errors
+from openai_proxy.records.reading.tokens import OtherTokens, Tokens
 
 log = logging.getLogger(__name__)
 
-SETTLE = 5.0  # seconds
-REST = 30.0  # seconds until a database that refused is asked again
-MAX_PENDING = 50_000  # rows kept in memory while it refuses
+SETTLE: Final = 0.8  # seconds
+LOOK_UP: Final = 3.0  # seconds after which prices are looked up, if nobody asks before: many new models take one look
+REST: Final = 30.0  # seconds until a database that refused is asked again
+MAX_PENDING: Final = 50_000  # rows kept in memory while it refuses
+MAX_NAMES: Final = 2000  # users, sessions and agents of a day; their names come from clients
 
-KEYS = ("day", "grp", "key_id", "model", "connection")
-SUMS = ("requests", "input", "output", "cached", "reasoning", "cost", "estimated")
-GROUPINGS = {"day": "day", "group": "grp", "key": "key_id", "model": "model", "connection": "connection"}
+GROUPINGS: Final = {
+    "month": "day", "day": "day", "group": "grp", "key": "key_id", "model": "model", "connection": "connection",
+    "user": "user", "session": "session", "agent": "agent",
+}  # fmt: skip
 """What a report can be grouped by -> its column."""
 
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS usage (
-    {", ".join(f"{name} TEXT NOT NULL" for name in KEYS)},
-    {", ".join(f"{name} {'REAL' if name == 'cost' else 'INTEGER'} NOT NULL" for name in SUMS)},
-    PRIMARY KEY ({", ".join(KEYS)})
-) WITHOUT ROWID
-"""
-_ADD = f"""
-INSERT INTO usage ({", ".join(KEYS + SUMS)}) VALUES ({", ".join("?" * (len(KEYS) + len(SUMS)))})
-ON CONFLICT ({", ".join(KEYS)}) DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)}
-"""  # noqa: S608, RUF100 (names of our own, no value)
+_COST, _UNPRICED = SUMS.index("cost"), SUMS.index("unpriced")
 
 Key = tuple[str, ...]
+
+
+class Waiting(NamedTuple):
+    """Exchanges that wait for a price."""
+
+    key: Key
+    question: PriceQuestion
+    tokens: Tokens  # of all of them
+    requests: int
+    rounds: int  # how often the provider was asked
 
 
 class Usage:
     """The book of usage. `add` and `settle` belong to the recorder's thread, `report` to any other."""
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, path: Path, *, clock: Callable[[], float] = time.monotonic, bundled: BundledPrices | None = None
+    ) -> None:
         self.prices = Prices()
+        self.bundled = bundled or BundledPrices()
         self.lost = 0  # rows that could not be kept
-        self._path = path
+        self.costs: dict[tuple[str, str], float] = {}  # since the start, by model and connection
+        self.unpriced: dict[tuple[str, str], int] = {}  # requests whose cost nobody knows
+        self._database = UsageDatabase(path)
         self._clock = clock
-        self._pending: dict[Key, list[float]] = {}
+        self._sums: dict[Key, list[float]] = {}
+        self._waiting: list[Waiting] = []
+        self._priced = 0  # up to which id
         self._since: float | None = None
+        self._look_up_at: float | None = None
         self._day = (-1, "")  # the day lately written: number since 1970, name
+        self._names: set[tuple[str, str, str]] = set()  # users, sessions and agents of that day
         self._rest_until = 0.0
         self._lock = threading.Lock()  # between a settlement and a report, so that no row is seen twice or not at all
 
@@ -66,99 +82,166 @@ class Usage:
         day = int(exchange.created_at // 86400)
         if day != self._day[0]:
             self._day = day, datetime.fromtimestamp(exchange.created_at, UTC).date().isoformat()
+            self._names.clear()
         caller = exchange.caller
         model = exchange.model or exchange.upstream_model or ""
-        key = (self._day[1], caller.group or "", caller.key_id or "", model, exchange.connection)
-        cost = self.prices.cost(tokens, exchange.upstream_model, exchange.model) or 0.0
-        row = self._pending.get(key)
+        names = (exchange.user or "", exchange.session_id or "", exchange.agent or "")
+        if names not in self._names:
+            if len(self._names) < MAX_NAMES:
+                self._names.add(names)
+            else:
+                names = ("other", "other", "other")
+        key = (self._day[1], caller.group or "", caller.key_id or "", model, exchange.connection, *names)
+        cost = self.prices.charge(exchange, tokens, number)
+        if len(self._sums) >= MAX_PENDING and key not in self._sums:
+            self.lost += number
+            return
+        if self._since is None:
+            self._since = self._clock()
+        with self._lock:
+            if isinstance(cost, Pending) and len(self._waiting) < MAX_PENDING:
+                rounds = number if number > 1 else exchange.rounds
+                self._waiting.append(Waiting(key, cost.question, tokens, number, rounds))
+            known = cost if isinstance(cost, float) else 0.0
+            sums = [number, tokens.input, tokens.output, tokens.cached, tokens.reasoning, known]
+            self._count(key, [*sums, number if tokens.estimated else 0, 0 if isinstance(cost, float) else number])
+
+    def _count(self, key: Key, more: Iterable[float]) -> None:
+        """Add to the sums of `key`. The lock is held."""
+        row = self._sums.get(key)
         if row is None:
-            if len(self._pending) >= MAX_PENDING:
-                self.lost += number
-                return
-            row = [0.0] * len(SUMS)
-            with self._lock:
-                self._pending[key] = row
-            if self._since is None:
-                self._since = self._clock()
-        row[0] += number
-        row[1] += tokens.input
-        row[2] += tokens.output
-        row[3] += tokens.cached
-        row[4] += tokens.reasoning
-        row[5] += cost
-        row[6] += tokens.estimated
+            row = self._sums[key] = [0.0] * len(SUMS)
+        pair = (key[3], key[4])
+        if pair not in self.costs and pair not in self.unpriced and len(self.costs) + len(self.unpriced) >= MAX_SERIES:
+            pair = ("other", key[4])
+        for n, value in enumerate(more):
+            row[n] += value
+            if value and n == _COST:
+                self.costs[pair] = self.costs.get(pair, 0.0) + value
+            elif value and n == _UNPRICED:
+                self.unpriced[pair] = self.unpriced.get(pair, 0) + int(value)
 
     def settle(self, now: bool) -> float | None:
         """Write what is due (all of it if `now`); seconds until more is due, None while there is nothing."""
-        if self._since is None:
-            return None
         at = self._clock()
+        if self._look_up_at is not None and self._look_up_at <= at and not now:
+            self._look_up_at = None
+            threading.Thread(target=self.look_up, name="prices", daemon=True).start()
+        if self._since is None:
+            return self._look_up_at - at if self._look_up_at is not None else None
         due = max(self._since + SETTLE, self._rest_until) - at
         if due > 0 and not now:
             return due
         with self._lock:
-            try:
-                self._write()
-            except _errors() as error:
-                log.warning("usage could not be written: %s", error)
-                self._rest_until = at + REST
-                return REST
-            self._pending = {}
-            self._since = None
-        return None
+            self._write()
+        if self._since is not None:
+            return REST
+        return max(self._look_up_at - at, 0.0) if self._look_up_at is not None else None
 
-    def _write(self) -> None:
-        import sqlite3
-
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not self._path.exists():
-            os.close(os.open(self._path, os.O_CREAT | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(self._path, timeout=2.0)
+    def _write(self, settled: int = 0) -> bool:
+        """Put everything into the database; False if it refuses. The lock is held."""
+        rows = [(*key, *row) for key, row in self._sums.items()]
+        waiting = [_dumped(one) for one in self._waiting]
         try:
-            with connection:
-                connection.execute(_SCHEMA)
-                connection.executemany(_ADD, [(*key, *row) for key, row in self._pending.items()])
-        finally:
-            connection.close()
+            self._database.add(rows, waiting, settled)
+        except database_errors() as error:
+            log.warning("usage could not be written: %s", error)
+            self._rest_until = self._clock() + REST
+            return False
+        if waiting and self._look_up_at is None:
+            self._look_up_at = self._clock() + LOOK_UP
+        self._sums, self._waiting, self._since = {}, [], None
+        return True
 
-    def report(self, by: str = "day", since: str | None = None) -> dict[str, Any]:
+    def look_up(self) -> None:
+        """Price what waits for it: exchanges of this process, and of one before it. Blocks for up to a second or two.
+
+        What no price is found for stays unknown; where the prices cannot be read just now, it goes on waiting.
+        """
+        with self._lock:
+            if (self._sums or self._waiting) and not self._write():
+                return
+            try:
+                found = self._database.pending() if self._database.exists else []
+            except database_errors() as error:
+                log.warning("usage could not be read: %s", error)
+                return
+        if not found:
+            return
+        waiting = [_restored(*row[1:]) for row in found]
+        self.bundled.look_up(one.question for one in waiting)
+        answers = [self.bundled.answer(one.question) for one in waiting]
+        if not all(known for known, _ in answers):
+            return
+        with self._lock:
+            if self._priced >= found[-1][0]:
+                return  # by another thread, meanwhile
+            for one, (_, price) in zip(waiting, answers, strict=True):
+                if price is not None:
+                    self._count(one.key, [0, 0, 0, 0, 0, price.cost(one.tokens, one.rounds), 0, -one.requests])
+            if self._write(found[-1][0]):
+                self._priced = found[-1][0]
+
+    def rows(self, first: str | None = None) -> list[tuple[Any, ...]]:
+        """Everything since the day `first`: KEYS, then SUMS; of one key there may be several. Blocks on the disk."""
+        with self._lock:
+            return [
+                *self._stored(first),
+                *((*k, *r) for k, r in self._sums.items() if first is None or k[0] >= first),
+            ]
+
+    def report(
+        self, by: str = "day", since: str | None = None, elsewhere: Iterable[tuple[Any, ...]] = ()
+    ) -> dict[str, Any]:
         """The sums grouped `by` (names of GROUPINGS, with commas) since a day, as JSON. Blocks on the disk.
 
-        `since`: "2026-11-01", or "7d" for the last seven days. Raises BadRequest for what is neither.
+        `since`: "2026-11-01", or "7d" for the last seven days. `elsewhere`: rows of other daemons. A `cost` is in
+        `currency`, that of the `unpriced_requests` not among it, and None where nothing of it is known. Raises
+        BadRequest for a `by` or a `since` that is none.
         """
         columns = groupings(by)
         first = first_day(since)
-        with self._lock:
-            rows = [
-                *self._stored(first),
-                *((*k, *r) for k, r in self._pending.items() if first is None or k[0] >= first),
-            ]
-        places = [KEYS.index(GROUPINGS[name]) for name in columns]
+        self.look_up()
+        rows = [*self.rows(first), *elsewhere]
+        places = [(KEYS.index(GROUPINGS[name]), 7 if name == "month" else None) for name in columns]
         sums: dict[tuple[str, ...], list[float]] = {}
         for row in rows:
-            total = sums.setdefault(tuple(row[place] for place in places), [0.0] * len(SUMS))
+            total = sums.setdefault(tuple(row[place][:end] for place, end in places), [0.0] * len(SUMS))
             for n, value in enumerate(row[len(KEYS) :]):
                 total[n] += value
         found = [_shown(dict(zip(columns, key, strict=True)), total) for key, total in sorted(sums.items())]
         everything = [sum(column) for column in zip(*sums.values(), strict=True)] or [0.0] * len(SUMS)
-        return {"by": list(columns), "since": first, "rows": found, "total": _shown({}, everything)}
+        return {
+            "by": list(columns),
+            "since": first,
+            "currency": self.prices.currency,
+            "rows": found,
+            "total": _shown({}, everything),
+        }
 
     def _stored(self, first: str | None) -> list[tuple[Any, ...]]:
-        if not self._path.exists():
+        if not self._database.exists:
             return []
-        import sqlite3
-
-        connection = None
         try:
-            connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=2.0)
-            query = f"SELECT {', '.join(KEYS + SUMS)} FROM usage WHERE day >= ?"  # noqa: S608 (names of our own)
-            return connection.execute(query, (first or "",)).fetchall()
-        except sqlite3.Error as error:
+            return self._database.rows(first)
+        except database_errors() as error:
             log.warning("usage could not be read: %s", error)
             return []
-        finally:
-            if connection is not None:
-                connection.close()
+
+
+def _dumped(one: Waiting) -> tuple[str, str, str]:
+    *plain, other = one.tokens
+    tokens = (*plain, tuple(other) if other is not None else None)
+    parts = (one.key, tuple(one.question), (tokens, one.requests, one.rounds))
+    key, question, rest = (orjson.dumps(part).decode() for part in parts)
+    return key, question, rest
+
+
+def _restored(key: str, question: str, rest: str) -> Waiting:
+    values, requests, rounds = orjson.loads(rest)
+    other = values.pop()
+    tokens = Tokens(*values)._replace(other=OtherTokens(*other) if other is not None else None)
+    return Waiting(tuple(orjson.loads(key)), PriceQuestion(*orjson.loads(question)), tokens, requests, rounds)
 
 
 def groupings(by: str) -> tuple[str, ...]:
@@ -185,19 +268,15 @@ def first_day(since: str | None) -> str | None:
 
 def _shown(labels: dict[str, str], row: list[float]) -> dict[str, Any]:
     sums = dict(zip(SUMS, row, strict=True))
+    requests, unpriced = int(sums["requests"]), int(sums["unpriced"])
     return {
         **labels,
-        "requests": int(sums["requests"]),
+        "requests": requests,
         "input_tokens": int(sums["input"]),
         "output_tokens": int(sums["output"]),
         "cached_tokens": int(sums["cached"]),
         "reasoning_tokens": int(sums["reasoning"]),
-        "cost": round(sums["cost"], 6),
+        "cost": round(sums["cost"], 9) if requests > unpriced or not requests else None,
+        "unpriced_requests": unpriced,
         "estimated_requests": int(sums["estimated"]),
     }
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    import sqlite3
-
-    return (sqlite3.Error, OSError)

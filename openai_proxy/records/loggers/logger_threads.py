@@ -168,15 +168,21 @@ class Feeds:
         feeds = self._feeds
         if not feeds:
             return
-        exchange = finished.exchange
-        cost = self.prices.cost(finished.tokens, exchange.upstream_model, exchange.model)
-        record = logger_columns.whole(finished, cost)
+        record = logger_columns.whole(finished, self._cost(finished))
         for feed in feeds.values():
             row = logger_columns.select(record, feed.columns)
             line = textjson.line(row)
             clean = self._scrubber.data(line)
             # Parsed anew also where nothing was found: what a logger does to its row is nobody else's business.
             feed.offer(orjson.loads(clean))
+
+    def _cost(self, finished: Finished) -> float | None:
+        """What the exchange cost, where a logger writes that down: the first of a model waits for its price."""
+        if not any(not feed.columns or "cost" in feed.columns.values() for feed in self._feeds.values()):
+            return None
+        if not 200 <= finished.status < 300:
+            return None
+        return self.prices.known_charge(finished.exchange, finished.tokens)
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until every logger has written what it was given."""

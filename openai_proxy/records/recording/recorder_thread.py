@@ -81,7 +81,7 @@ class Scribe:
             if kind == CLOSE:
                 self.metrics.finished(entry.exchange, entry.status, Tokens(), entry.error_code)
                 lost = Finished(entry.exchange, entry.status, _NO_WORK, Tokens(), entry.error_code, entry.message)
-                self._tell(lost, (self.lines.finished,))
+                self._tell(lost, (*self.sinks, self.lines.finished))
             return
         work = entry.work
         if work is None:
@@ -186,7 +186,7 @@ class Scribe:
         exchange, answer = entry.exchange, work.answer
         if work.opening is not None:
             self.conversations.answered(work.opening, work.conversation, answer.content, answer.tool_calls, answer.id)
-        tokens = tokens_of(answer, entry.status, work.asked)
+        tokens = tokens_of(answer, entry.status, work.asked, exchange.usage)
         finished = Finished(exchange, entry.status, work, tokens, entry.error_code, entry.message)
         if work.conversation and exchange.endpoint is not MCP:
             self.chat_log.finished(finished)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Records:
         files.try_directory()
         self.metrics.written_lines = lambda: files.written
         self.metrics.watch("events_dropped", "Live events lost on slow watchers.", lambda: self.events.dropped)
+        self._watch_costs()
         self.metrics.watch(
             "logger_rows_lost",
             "Rows a logger dropped or failed to write.",
@@ -67,7 +68,7 @@ class Records:
     def configure(
         self,
         *,
-        prices: Mapping[str, Any] | None = None,
+        prices: Prices | None = None,
         loggers: Iterable[LoggerSpec] = (),
         retention_days: float | None = None,
         config_dir: Path | None = None,
@@ -77,7 +78,7 @@ class Records:
         Blocks (a logger's module may be slow to import): call in a thread.
         """
         specs = tuple(loggers)
-        table = Prices(prices)
+        table = prices or Prices()
         self.usage.prices = table
         self.feeds.prices = table
         problems = self.feeds.configure(specs, config_dir)
@@ -117,6 +118,22 @@ class Records:
     def _tell(self, finished: Finished) -> None:
         for metered in self._metered:
             metered(finished.exchange, finished.tokens)
+
+    def _watch_costs(self) -> None:
+        usage = self.usage
+        self.metrics.watch(
+            "cost",
+            "What answers cost since the start, as far as it is known.",
+            lambda: {(*pair, usage.prices.currency): cost for pair, cost in list(usage.costs.items())},
+            kind="counter",
+            labels=("model", "connection", "currency"),
+        )
+        self.metrics.watch(
+            "unpriced_requests",
+            "Answered requests whose cost nobody knows (yet).",
+            lambda: dict(list(usage.unpriced.items())),
+            labels=("model", "connection"),
+        )
 
     def _lost_rows(self) -> dict[tuple[str, ...], float]:
         lost: dict[tuple[str, ...], float] = {}

@@ -60,7 +60,10 @@ class Kinds:
     def of(self, exchange: Exchange) -> TrafficClass:
         """The kind of `exchange`."""
         caller = exchange.caller
-        key = (exchange.model, exchange.connection, exchange.upstream_model, caller.group, caller.key_id)
+        key = (
+            exchange.model, exchange.connection, exchange.upstream_model, caller.group, caller.key_id, exchange.user,
+            exchange.session_id, exchange.agent,
+        )  # fmt: skip
         kind = self._known.get(key)
         if kind is None:
             if len(self._known) >= MAX_KINDS:

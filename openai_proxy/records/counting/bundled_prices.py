@@ -1,0 +1,205 @@
+"""Prices of the `genai-prices` package (https://github.com/pydantic/genai-prices), as it is installed: offline.
+
+Its data take 30 MB and a third of a second to import, so a child process reads them and ends, once for the models that
+are new; the daemon keeps what it says. `python -m openai_proxy.records.counting.bundled_prices` is that child: one
+question a line in, one price a line out, both as JSON.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from openai_proxy.children import inherited
+from openai_proxy.records.counting.rates import ModelPrice, Rates
+
+log = logging.getLogger(__name__)
+
+PATIENCE: Final = 20.0  # seconds for the child: much, for it may be a small machine under load
+FRESH: Final = 3600.0  # seconds a price holds: some change with the date, or by the hour
+REST: Final = 60.0  # seconds until a child that failed is tried again
+MAX_KNOWN: Final = 2000  # models; their names come from clients
+
+_MILLION: Final = 1_000_000
+_RATES: Final = (
+    ("input_mtok", None),
+    ("cache_read_mtok", "input_mtok"),
+    ("cache_write_mtok", "input_mtok"),
+    ("output_mtok", None),
+    ("output_reasoning_mtok", "output_mtok"),
+    ("input_audio_mtok", "input_mtok"),
+    ("input_image_mtok", "input_mtok"),
+    ("output_audio_mtok", "output_mtok"),
+    ("output_image_mtok", "output_mtok"),
+)
+"""The members of `Rates` by the package's names, and which stands in for one that is not listed."""
+
+
+class PriceQuestion(NamedTuple):
+    """What is asked: the model of a connection."""
+
+    api_type: str
+    api_base: str
+    connection: str
+    model: str
+
+
+Ask = Callable[[list[PriceQuestion]], list[Any]]
+"""Gives a price as JSON for each question, None where there is none. Raises OSError, ValueError or SubprocessError."""
+
+
+class BundledPrices:
+    """What the child has said so far."""
+
+    def __init__(self, ask: Ask | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ask = ask or ask_child
+        self._clock = clock
+        self._known: dict[PriceQuestion, tuple[float, ModelPrice | None]] = {}
+        self._lock = threading.Lock()  # one child at a time
+        self._rests_until = 0.0
+
+    def answer(self, question: PriceQuestion) -> tuple[bool, ModelPrice | None]:
+        """Whether the answer is known, and the price (None: there is none). Asks nobody."""
+        found = self._known.get(question)
+        return (True, found[1]) if found is not None else (False, None)
+
+    def known(self, question: PriceQuestion) -> tuple[bool, ModelPrice | None]:
+        """The same, but there are no prices for a while after the child has failed."""
+        known, price = self.answer(question)
+        return known or self._clock() < self._rests_until, price
+
+    def stale(self) -> list[PriceQuestion]:
+        """The questions whose answers should be asked for again."""
+        now = self._clock()
+        return [question for question, (until, _) in list(self._known.items()) if until <= now]
+
+    def look_up(self, questions: Iterable[PriceQuestion]) -> None:
+        """Have an answer to each of `questions`. Blocks while the child reads its data, about half a second."""
+        with self._lock:
+            now = self._clock()
+            wanted = [q for q in dict.fromkeys(questions) if q not in self._known or self._known[q][0] <= now]
+            if not wanted or now < self._rests_until:
+                return
+            try:
+                answers = self._ask(wanted)
+                prices = [_price(answer) for answer in answers]
+                if len(prices) != len(wanted):
+                    raise ValueError("an answer is missing")
+            except (OSError, ValueError, TypeError, KeyError, subprocess.SubprocessError) as error:
+                log.warning("the bundled prices cannot be read (%s); costs stay unknown", type(error).__name__)
+                self._rests_until = self._clock() + REST
+                return
+            if len(self._known) + len(wanted) > MAX_KNOWN:
+                self._known = {}
+            until = self._clock() + FRESH
+            self._known.update({question: (until, price) for question, price in zip(wanted, prices, strict=True)})
+
+
+def ask_child(questions: list[PriceQuestion]) -> list[Any]:
+    """The answers of a child process. Raises what `Ask` may raise."""
+    paths = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    asked = subprocess.run(  # noqa: S603 - ourselves, with nothing of a client's on the command line
+        [sys.executable, "-m", __name__],
+        input=b"\n".join(orjson.dumps(tuple(question)) for question in questions),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**inherited(os.environ, {"VIRTUAL_ENV"}, ("PYTHON",)), "PYTHONPATH": os.pathsep.join(paths)},
+        timeout=PATIENCE,
+        check=True,
+    )
+    return [orjson.loads(line) for line in asked.stdout.splitlines()]
+
+
+def _price(answer: Any) -> ModelPrice | None:
+    if answer is None:
+        return None
+    tiers = tuple((int(start), Rates(*map(float, rates))) for start, rates in answer["tiers"])
+    return ModelPrice(tiers, float(answer["second"]), float(answer["request"]))
+
+
+# -- the child's side ---------------------------------------------------------------------------------------------
+
+
+def find_price(question: PriceQuestion) -> dict[str, Any] | None:
+    """The present price of a model, as JSON; None where the data have none. Imports `genai_prices`."""
+    from datetime import UTC, datetime
+
+    from genai_prices.data_snapshot import get_snapshot
+
+    snapshot = get_snapshot()
+    for model, ids in _ways(question):
+        try:
+            _, found = snapshot.find_provider_model(model, None, ids.get("id"), ids.get("url"))
+        except LookupError:
+            continue
+        price = _as_json(found.get_prices(datetime.now(UTC)))
+        if price is not None:
+            return price
+    return None
+
+
+def _ways(question: PriceQuestion) -> Iterable[tuple[str, dict[str, str]]]:
+    """How a model may be found: by the provider's address, by its type or name, by the model's own name."""
+    model = question.model
+    yield model, {"url": question.api_base}
+    if question.api_type != "openai":
+        yield model, {"id": question.api_type}
+        return
+    yield model, {"id": question.connection}
+    yield model, {}
+    maker, slash, rest = model.partition("/")
+    if slash:
+        yield rest, {"id": maker}
+        yield model, {"id": "openrouter"}
+    yield model, {"id": question.api_type}
+
+
+def _as_json(price: Any) -> dict[str, Any] | None:
+    members = {name: value for name, value in vars(price).items() if value is not None and not name.startswith("_")}
+    known = {name for name, _ in _RATES} & members.keys()
+    second = _flat(members.get("audio_hours") or members.get("input_audio_hours")) / 3600
+    request = _flat(members.get("requests_kcount")) / 1000
+    if not known and not second and not request:
+        return None  # by characters, pages or searches: nothing that an answer tells
+    starts = sorted({-1, *(tier.start for name in known for tier in getattr(members[name], "tiers", ()))})
+    return {"tiers": [(start, _rates(members, start)) for start in starts], "second": second, "request": request}
+
+
+def _rates(members: dict[str, Any], start: int) -> list[float]:
+    """What a token costs where the input has more than `start` tokens."""
+    found: dict[str, float] = {}
+    for name, stand_in in _RATES:
+        value = members.get(name)
+        if value is None:
+            found[name] = found[stand_in] if stand_in is not None else 0.0
+            continue
+        rate = value if not hasattr(value, "base") else value.base
+        for tier in getattr(value, "tiers", ()):
+            rate = tier.price if start >= tier.start else rate
+        found[name] = float(rate) / _MILLION
+    return list(found.values())
+
+
+def _flat(value: Any) -> float:
+    return float(getattr(value, "base", value) or 0)
+
+
+def main() -> None:
+    """Answer the questions on stdin."""
+    for line in sys.stdin.buffer:
+        try:
+            answer = find_price(PriceQuestion(*orjson.loads(line)))
+        except ImportError:  # the package is not installed
+            answer = None
+        sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
+
+
+if __name__ == "__main__":
+    main()

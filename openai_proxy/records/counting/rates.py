@@ -1,0 +1,63 @@
+"""The price of one model, ready to be multiplied."""
+
+from typing import NamedTuple
+
+from openai_proxy.records.reading.tokens import Tokens
+
+
+class Rates(NamedTuple):
+    """What one token costs."""
+
+    input: float
+    cached: float
+    cache_write: float
+    output: float
+    reasoning: float
+    audio_input: float
+    image_input: float
+    audio_output: float
+    image_output: float
+
+
+class ModelPrice:
+    """Rates by the length of the input: long prompts are dearer with many models, as a whole."""
+
+    __slots__ = ("request", "second", "tiers")
+
+    def __init__(self, tiers: tuple[tuple[int, Rates], ...], second: float = 0.0, request: float = 0.0) -> None:
+        """`tiers`: rates for an input of more than so many tokens, in ascending order, the first for any.
+
+        `second` is what a second of audio costs, `request` what each request costs besides.
+        """
+        self.tiers = tiers
+        self.second = second
+        self.request = request
+
+    def rates(self, size: float) -> Rates:
+        """The rates for an input of `size` tokens."""
+        tiers = self.tiers
+        found = tiers[0][1]
+        for start, rates in tiers[1:]:
+            if size > start:
+                found = rates
+        return found
+
+    def cost(self, tokens: Tokens, number: int = 1) -> float:
+        """What `number` requests cost that took `tokens` together."""
+        rates = self.rates(tokens.input / number) if len(self.tiers) > 1 else self.tiers[0][1]
+        cached = min(tokens.cached, tokens.input)
+        thought = min(tokens.reasoning, tokens.output)
+        read, written = tokens.input - cached, tokens.output - thought
+        cost = cached * rates.cached + thought * rates.reasoning + number * self.request
+        other = tokens.other
+        if other is not None:
+            stored = min(other.cache_write, read)
+            heard = min(other.audio_input, read - stored)
+            seen = min(other.image_input, read - stored - heard)
+            spoken = min(other.audio_output, written)
+            drawn = min(other.image_output, written - spoken)
+            cost += stored * rates.cache_write + heard * rates.audio_input + seen * rates.image_input
+            cost += spoken * rates.audio_output + drawn * rates.image_output + other.seconds * self.second
+            read -= stored + heard + seen
+            written -= spoken + drawn
+        return cost + read * rates.input + written * rates.output
