@@ -28,8 +28,8 @@ help:  ## list these words
 run: $(VENV)/.run page  ## serve on http://localhost:8000 (ARGS="--port 9000" adds flags)
 	$(BIN)/openai-proxy serve $(ARGS)
 
-test: compiled  ## run the whole test suite (ARGS="tests/config -x" narrows it)
-	$(BIN)/python -m pytest $(ARGS)
+test: compiled  ## run the whole test suite, a process for each core (ARGS="tests/config -x" narrows it)
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=logical --dist=loadfile --no-loadscope-reorder)
 
 check: $(VENV)/.dev  ## lint, format, types, who may import whom, and that the locks are current
 	$(BIN)/ruff check openai_proxy tests docs

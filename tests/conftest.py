@@ -1,5 +1,6 @@
 """Fixtures for every room that talks to the running daemon, and the settings of hypothesis for all."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ from tests.harness.upstream import Upstream
 
 # The same examples in every run: a failure on one machine is a failure on all. Nothing is measured by the clock,
 # neither an example (deadline) nor the drawing of them (too_slow): the machine may be busy.
-settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("suite")
+# HYPOTHESIS_PROFILE=thorough draws ten times as many, other ones each time.
+_CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("suite", derandomize=True, max_examples=50, **_CALM)
+settings.register_profile("thorough", max_examples=500, **_CALM)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 DaemonFactory = Callable[..., Daemon]
 
@@ -21,6 +25,12 @@ DaemonFactory = Callable[..., Daemon]
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes may hold a random mask or a time of day, and every worker of a run has to call a test the same."""
     return f"{argname}-" if isinstance(val, bytes) and len(val) > 16 else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: where several workers run, none of them is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -64,20 +74,22 @@ def reuse_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonFac
             _put_back(*started[key])
         else:
             daemon = Daemon(tmp_path_factory.mktemp("daemon"), conf, **options).start()
-            started[key] = daemon, _contents(daemon.conf_dir)
+            started[key] = daemon, _contents(daemon)
         return started[key][0]
 
     yield reuse
     finish([daemon for daemon, _ in started.values()])
 
 
-def _contents(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+def _contents(daemon: Daemon) -> dict[Path, bytes]:
+    """What its owner has written."""
+    files = [daemon.root / ".env", *(path for path in daemon.conf_dir.rglob("*") if "__pycache__" not in path.parts)]
+    return {path: path.read_bytes() for path in files if path.is_file()}
 
 
 def _put_back(daemon: Daemon, files: dict[Path, bytes]) -> None:
     daemon.close_wires()
-    present = _contents(daemon.conf_dir)
+    present = _contents(daemon)
     if present == files:
         return
     for path in present.keys() - files.keys():

@@ -23,8 +23,14 @@ MODEL = "name: augmented/home\nupstream_model: echo\ntools: [calculator]\n"
 
 
 @pytest.fixture
-def daemon(make_daemon: DaemonFactory) -> Daemon:
-    return make_daemon(PROXY, files={"models/home.yaml": MODEL, "tools/dice.py": DICE, "skills/house.md": "# House\n"})
+def daemon(reuse_daemon: DaemonFactory) -> Daemon:
+    return reuse_daemon(PROXY, files=FILES)
+
+
+@pytest.fixture
+def own_daemon(make_daemon: DaemonFactory) -> Daemon:
+    """One whose history of changes begins with the test."""
+    return make_daemon(PROXY, files=FILES)
 
 
 DICE = '''from openai_proxy import tool
@@ -34,6 +40,9 @@ def roll() -> str:
     """Roll."""
     return "4"
 '''
+
+
+FILES = {"models/home.yaml": MODEL, "tools/dice.py": DICE, "skills/house.md": "# House\n"}
 
 
 @pytest.fixture
@@ -70,7 +79,8 @@ def test_a_save_takes_effect_and_keeps_comments_mode_and_the_rest(browser: Brows
     assert "fast" in [model["id"] for model in browser.get("/admin/models")["models"]]
 
 
-def test_a_mistake_is_told_with_its_line_and_nothing_is_written(browser: Browser, daemon: Daemon) -> None:
+def test_a_mistake_is_told_with_its_line_and_nothing_is_written(own_daemon: Daemon) -> None:
+    browser = Browser(own_daemon).sign_in()
     before = show(browser, "proxy.yaml")
     wrong = PROXY + "rooting: {fast: offline.echo}\n"
     (problem,) = browser.ask("POST", "/admin/config/check", {"path": "proxy.yaml", "text": wrong}).json()["problems"]
@@ -79,7 +89,7 @@ def test_a_mistake_is_told_with_its_line_and_nothing_is_written(browser: Browser
     answer = put(browser, "proxy.yaml", wrong, before["digest"])
     check_error(answer, 422, "does_not_check")
     assert answer.json()["problems"][0]["line"] == 5
-    assert (daemon.conf_dir / "proxy.yaml").read_text() == PROXY
+    assert (own_daemon.conf_dir / "proxy.yaml").read_text() == PROXY
     assert browser.get("/admin/config")["saves"] == []
 
 
@@ -107,32 +117,34 @@ def test_templates_and_tools_are_checked_too(browser: Browser) -> None:
     assert [problem["line"] for problem in found] == [4]
 
 
-def test_a_new_file_a_deleted_one_and_both_undone(browser: Browser, daemon: Daemon) -> None:
+def test_a_new_file_a_deleted_one_and_both_undone(own_daemon: Daemon) -> None:
+    browser = Browser(own_daemon).sign_in()
     answer = put(browser, "models/new.yaml", "name: augmented/new\nupstream_model: echo\n", None)
     assert answer.status == 200, answer.body
     digest = answer.json()["digest"]
     check_error(put(browser, "models/new.yaml", "name: x\n", None), 409, "edit_conflict")
     assert browser.ask("DELETE", "/admin/config/files/models/new.yaml", {"digest": digest}).status == 200
-    assert not (daemon.conf_dir / "models/new.yaml").exists()
+    assert not (own_daemon.conf_dir / "models/new.yaml").exists()
     deleted, created = browser.get("/admin/config")["saves"]
     assert (deleted["what"], created["what"]) == ("deleted", "created")
     assert browser.ask("POST", "/admin/config/undo", {"id": deleted["id"]}).json()["path"] == "models/new.yaml"
-    assert (daemon.conf_dir / "models/new.yaml").read_text().startswith("name: augmented/new")
+    assert (own_daemon.conf_dir / "models/new.yaml").read_text().startswith("name: augmented/new")
     assert browser.ask("POST", "/admin/config/undo", {"id": created["id"]}).status == 200
-    assert not (daemon.conf_dir / "models/new.yaml").exists()
+    assert not (own_daemon.conf_dir / "models/new.yaml").exists()
     check_error(browser.ask("POST", "/admin/config/undo", {"id": 999}), 404, "save_not_found")
 
 
-def test_a_file_that_was_edited_on_disk_meanwhile_is_not_overwritten(browser: Browser, daemon: Daemon) -> None:
+def test_a_file_that_was_edited_on_disk_meanwhile_is_not_overwritten(own_daemon: Daemon) -> None:
+    browser = Browser(own_daemon).sign_in()
     before = show(browser, "models/home.yaml")
-    daemon.write("models/home.yaml", MODEL + "owned_by: me\n")
+    own_daemon.write("models/home.yaml", MODEL + "owned_by: me\n")
     answer = put(browser, "models/home.yaml", MODEL + "description: mine\n", before["digest"])
     check_error(answer, 409, "edit_conflict")
     assert answer.json()["text"] == MODEL + "owned_by: me\n"
     again = put(browser, "models/home.yaml", MODEL + "description: mine\n", answer.json()["digest"])
     assert again.status == 200
     (save,) = browser.get("/admin/config")["saves"]
-    daemon.write("models/home.yaml", MODEL)
+    own_daemon.write("models/home.yaml", MODEL)
     check_error(browser.ask("POST", "/admin/config/undo", {"id": save["id"]}), 409, "edit_conflict")
 
 

@@ -27,8 +27,8 @@ groups:
 
 
 @pytest.fixture
-def daemon(make_daemon: DaemonFactory) -> Daemon:
-    return make_daemon(PROXY, dotenv=f"TABLET_KEY={TABLET}\nPROXY_API_KEYS=sk-variable-0123456789\n")
+def daemon(reuse_daemon: DaemonFactory) -> Daemon:
+    return reuse_daemon(PROXY, dotenv=f"TABLET_KEY={TABLET}\nPROXY_API_KEYS=sk-variable-0123456789\n")
 
 
 @pytest.fixture

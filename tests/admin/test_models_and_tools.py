@@ -26,8 +26,8 @@ FILES = {
 
 
 @pytest.fixture
-def browser(make_daemon: DaemonFactory) -> Browser:
-    return Browser(make_daemon(HOUSE, files=FILES)).sign_in()
+def browser(reuse_daemon: DaemonFactory) -> Browser:
+    return Browser(reuse_daemon(HOUSE, files=FILES)).sign_in()
 
 
 def test_every_route_has_its_handler() -> None:

@@ -15,13 +15,13 @@ FACTS = ["/admin/events", "/admin/usage", "/admin/requests", "/admin/sessions", 
 
 
 @pytest.fixture
-def daemon(make_daemon: DaemonFactory) -> Daemon:
-    return make_daemon(ECHO)
+def daemon(reuse_daemon: DaemonFactory) -> Daemon:
+    return reuse_daemon(ECHO)
 
 
 @pytest.fixture
-def with_key(make_daemon: DaemonFactory) -> Daemon:
-    return make_daemon({**ECHO, "admin_api_keys": [ADMIN]})
+def with_key(reuse_daemon: DaemonFactory) -> Daemon:
+    return reuse_daemon({**ECHO, "admin_api_keys": [ADMIN]})
 
 
 def test_a_one_time_address_opens_a_session_once(daemon: Daemon) -> None:
@@ -88,7 +88,8 @@ def test_the_plain_form_signs_in_without_a_script(with_key: Daemon) -> None:
     assert browser.get("/admin/session")["signed_in"]
 
 
-def test_sessions_are_listed_and_revocable(daemon: Daemon) -> None:
+def test_sessions_are_listed_and_revocable(make_daemon: DaemonFactory) -> None:
+    daemon = make_daemon(ECHO)
     one, two = Browser(daemon).sign_in(), Browser(daemon).sign_in()
     sessions = one.get("/admin/sessions")["sessions"]
     assert len(sessions) == 2

@@ -76,17 +76,17 @@ def test_every_finished_request_has_a_line(make_daemon: DaemonFactory, upstream:
 
 
 def test_a_stream_tells_the_first_word_and_the_whole(
-    make_daemon: DaemonFactory, upstream: Upstream, closed_port: int
+    reuse_daemon: DaemonFactory, upstream: Upstream, closed_port: int
 ) -> None:
-    daemon = make_daemon(conf(upstream, closed_port))
+    daemon = reuse_daemon(conf(upstream, closed_port))
     assert daemon.chat("streamed", stream=True).status == 200
     assert re.search(r"streamed → up  200  \d+\.\d\d s, \d+\.\d\d s in all", lines(daemon, "streamed")[0])
 
 
 def test_an_attempt_that_failed_stands_behind_the_answer(
-    make_daemon: DaemonFactory, upstream: Upstream, closed_port: int
+    reuse_daemon: DaemonFactory, upstream: Upstream, closed_port: int
 ) -> None:
-    daemon = make_daemon(conf(upstream, closed_port))
+    daemon = reuse_daemon(conf(upstream, closed_port))
     assert daemon.chat("fast").status == 200
     (line,) = lines(daemon, "fast → up.small")
     assert f"(tried dead.tiny: connection refused by 127.0.0.1:{closed_port}" in line
@@ -119,9 +119,9 @@ def a_page(upstream: Upstream) -> str:
     ],
 )
 def test_the_cause_is_told_in_words(
-    make_daemon: DaemonFactory, upstream: Upstream, closed_port: int, spoil: Spoil, stream: bool, told: str
+    reuse_daemon: DaemonFactory, upstream: Upstream, closed_port: int, spoil: Spoil, stream: bool, told: str
 ) -> None:
-    daemon = make_daemon(conf(upstream, closed_port))
+    daemon = reuse_daemon(conf(upstream, closed_port))
     model = spoil(upstream)
     daemon.chat(model, stream=stream)
     line = lines(daemon, f" {model} →")[0]

@@ -14,6 +14,8 @@ from openai_proxy.compiled import build
 from tests.compiled import trees
 from tests.harness.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 OTHERS = f"hot-0{EXTENSION_SUFFIXES[0]}", "hot-0.cpython-39-other.so"
 """Libraries that were there before: of older sources, and of another Python."""
 

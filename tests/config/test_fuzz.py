@@ -56,7 +56,7 @@ VALUES = st.recursive(
     model=st.dictionaries(KEYS, VALUES, max_size=5),
     server=st.dictionaries(KEYS, VALUES, max_size=5),
 )
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_content_is_a_snapshot_or_problems(
     house: House, proxy: dict[str, object], model: dict[str, object], server: dict[str, object]
 ) -> None:

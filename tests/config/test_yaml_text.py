@@ -145,7 +145,7 @@ YAMLISH = st.lists(
 
 
 @given(st.one_of(st.binary(max_size=80), YAMLISH.map(lambda text: text.encode("utf-8", "surrogatepass"))))
-@settings(max_examples=700, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 def test_no_bytes_raise_anything(data: bytes) -> None:
     result = parse(data, "f")
     assert isinstance(result, Node | BrokenYaml)

@@ -137,9 +137,11 @@ def test_require_api_key_without_any_key_serves_nobody(make_daemon: object, upst
 
 
 @pytest.mark.parametrize("value", [None, "Bearer anything", "Bearer "], ids=["none", "any", "empty"])
-def test_without_keys_any_key_or_none_will_do(make_daemon: object, upstream: Upstream, value: str | None) -> None:
+def test_without_keys_any_key_or_none_will_do(
+    reuse_daemon: DaemonFactory, upstream: Upstream, value: str | None
+) -> None:
     """And whatever it is, it does not reach the upstream."""
-    open_house: Daemon = make_daemon(front_conf(upstream))  # type: ignore[operator]
+    open_house = reuse_daemon(front_conf(upstream))
     play = upstream.play(plain(b"{}"))
     headers = [("Authorization", value), ("x-api-key", "xyz")] if value is not None else []
     assert open_house.chat(play.model, headers=headers).status == 200

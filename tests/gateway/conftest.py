@@ -102,8 +102,17 @@ class House:
             yield client
 
 
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """For tests that leave it as it is: its servers take seconds to start."""
+    found = House(tmp_path_factory.mktemp("house")).start()
+    yield found
+    found.daemon.stop()
+
+
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def own_house(tmp_path: Path) -> Iterator[House]:
+    """For tests that change it, or count what it has done."""
     found = House(tmp_path).start()
     yield found
     found.daemon.stop()

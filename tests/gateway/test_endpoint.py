@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp import Client
 
 from tests.harness.waiting import eventually
 from tests.harness.wire import Answer
 
 from .conftest import LEGACY, MODERN, House
+
+pytestmark = pytest.mark.slow
 
 BOTH = pytest.mark.parametrize("modern", [False, True], ids=["handshake", "stateless"])
 
@@ -190,15 +193,15 @@ async def test_the_sdks_client_in_both_eras(house: House) -> None:
             assert told == [(1.0, 2.0, "half way")]
 
 
-async def test_the_list_changes_live_for_listeners_of_both_eras(house: House) -> None:
-    house.until_ready()
+async def test_the_list_changes_live_for_listeners_of_both_eras(own_house: House) -> None:
+    own_house.until_ready()
     heard = asyncio.Event()
 
     async def hear(message: Any) -> None:
         if getattr(message, "method", "") == "notifications/tools/list_changed":
             heard.set()
 
-    async with house.client(mode="legacy", message_handler=hear) as old, house.client() as new:
+    async with own_house.client(mode="legacy", message_handler=hear) as old, own_house.client() as new:
         assert "mcp_new_grown" not in [tool.name for tool in (await old.list_tools()).tools]
         async with asyncio.timeout(20), new.listen(tools_list_changed=True) as events:
             await asyncio.sleep(0.1)
@@ -208,22 +211,28 @@ async def test_the_list_changes_live_for_listeners_of_both_eras(house: House) ->
         async with asyncio.timeout(20):
             await heard.wait()
             heard.clear()
-            house.configure(old={**house.servers["old"], "whitelist": ["echo"]})  # the configuration changes it, too
+            own_house.configure(old={**own_house.servers["old"], "whitelist": ["echo"]})  # an edit, too
             await heard.wait()
         assert "mcp_old_sleep" not in [tool.name for tool in (await old.list_tools()).tools]
 
 
 async def test_a_client_that_leaves_or_cancels_ends_its_call(house: House) -> None:
     house.until_ready()
-    for number, mode in enumerate(("legacy", "auto")):
+    for mode in ("legacy", "auto"):
         async with house.client(mode=mode) as client:
+            before = await _cancelled(client)
             call = asyncio.ensure_future(client.call_tool("mcp_old_sleep", {"seconds": 30}))
             await asyncio.to_thread(eventually, lambda: _running(house), "the call runs")
             call.cancel()
             await asyncio.wait({call}, timeout=10)
             await asyncio.to_thread(eventually, lambda: not _running(house), "the call has ended")
-            counted = await client.call_tool("mcp_old_cancelled", {})
-            assert counted.content[0].text == str(number + 1)  # type: ignore[union-attr]
+            assert await _cancelled(client) == before + 1
+
+
+async def _cancelled(client: Client) -> int:
+    """How many calls the server was told to give up."""
+    counted = await client.call_tool("mcp_old_cancelled", {})
+    return int(counted.content[0].text)  # type: ignore[union-attr]
 
 
 def _running(house: House) -> list[dict[str, Any]]:
@@ -246,19 +255,19 @@ def test_an_admin_can_cut_a_call(house: House) -> None:
     assert answer["error"]["message"] == "The request was cancelled."
 
 
-def test_calls_are_written_down_and_results_are_bounded(house: House) -> None:
-    house.until_ready()
-    house.post("tools/call", {"name": "double", "arguments": {"number": 4}})
-    huge = house.post("tools/call", {"name": "mcp_old_echo", "arguments": {"text": "x" * 300_000}})
+def test_calls_are_written_down_and_results_are_bounded(own_house: House) -> None:
+    own_house.until_ready()
+    own_house.post("tools/call", {"name": "double", "arguments": {"number": 4}})
+    huge = own_house.post("tools/call", {"name": "mcp_old_echo", "arguments": {"text": "x" * 300_000}})
     assert len(text_of(huge)) < 110_000
 
     def lines() -> list[dict[str, Any]]:
-        return [line for line in house.daemon.log_lines() if line["type"] == "tool_call"]
+        return [line for line in own_house.daemon.log_lines() if line["type"] == "tool_call"]
 
     eventually(lambda: len(lines()) == 2, "both calls are in the log")
     first = lines()[0]
     assert (first["tool"], first["arguments"], first["result"], first["status"]) == ("double", {"number": 4}, "8", "ok")
-    assert {line["type"] for line in house.daemon.log_lines()} == {"tool_call"}
+    assert {line["type"] for line in own_house.daemon.log_lines()} == {"tool_call"}
     assert first["model"] == "mcp"
 
 
@@ -280,10 +289,10 @@ def test_held_streams_lease_no_configuration_and_end_with_their_clients(house: H
     eventually(lambda: house.daemon.clients() == 0, "the stream is let go")
 
 
-def test_held_streams_end_with_the_daemon(house: House) -> None:
-    with house.daemon.wire() as wire:
+def test_held_streams_end_with_the_daemon(own_house: House) -> None:
+    with own_house.daemon.wire() as wire:
         wire.request("GET", "/mcp", headers=[("Accept", "text/event-stream")], content_type=None)
-        house.until_ready()
-        house.daemon.stop()
-        house.daemon.start()
-    assert "double" in house.names()
+        own_house.until_ready()
+        own_house.daemon.stop()
+        own_house.daemon.start()
+    assert "double" in own_house.names()

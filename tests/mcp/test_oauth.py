@@ -18,6 +18,8 @@ from tests.harness.waiting import PATIENCE, eventually
 
 from .oauth_server import OAuthServer, agree, oauth_server, parameters
 
+pytestmark = pytest.mark.slow
+
 SERVER = "notes"
 
 

@@ -18,6 +18,8 @@ from openai_proxy.tools.base import CallContext
 from .conftest import Config, House, children, eventually
 from .npm import installed
 
+pytestmark = pytest.mark.slow
+
 MODERN = Path(__file__).with_name("modern_server.py")
 EVERYTHING = [
     *("echo", "get-annotated-message", "get-env", "get-resource-links", "get-resource-reference"),

@@ -18,6 +18,8 @@ from openai_proxy.config.load import load
 from openai_proxy.runtime import checking
 from tests.harness.daemon import REPOSITORY, Daemon
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -103,13 +105,13 @@ def test_every_word_of_make_is_known_to_make() -> None:
 
 COMMANDS = sorted(
     {
-        (line, page)
+        line: page  # one that stands on several pages is run once
         for page in PAGES
         for language, text in blocks(page)
         if language == "sh"
         for line in text.replace("\\\n", " ").splitlines()
         if line.strip()
-    }
+    }.items()
 )
 SHOWN = sorted(
     {

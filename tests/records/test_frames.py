@@ -72,7 +72,7 @@ def test_texts_are_cut_out_whatever_stands_at_the_ends_of_a_block() -> None:
 
 
 @settings(
-    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
 )
 @given(
     texts=st.lists(TEXTS, min_size=4, max_size=30),

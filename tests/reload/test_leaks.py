@@ -12,6 +12,8 @@ from openai_proxy.runtime import reload
 from tests.harness.waiting import turning_until
 from tests.reload.process import lag, reloading, write_house, write_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,8 @@ from tests.reload.looking import model, models, problems, until_owner
 from tests.reload.pace import Pace, attempts
 from tests.reload.process import reloading, write_house, write_model
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_start_waits_for_a_file_that_is_being_written(make_daemon: DaemonFactory) -> None:
 

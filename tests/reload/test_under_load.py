@@ -5,6 +5,8 @@ import json
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from tests.conftest import DaemonFactory
 from tests.front.house import connection
 from tests.harness.daemon import Daemon
@@ -13,6 +15,8 @@ from tests.harness.upstream import Peer, Upstream
 from tests.harness.waiting import PATIENCE, turning_until
 from tests.reload.looking import model
 from tests.reload.test_generations import ready, server
+
+pytestmark = pytest.mark.slow
 
 CONNECTIONS, STREAMS, RELOADS = 32, 60, 20
 

@@ -18,14 +18,14 @@ ADMIN = ("x-api-key", "key-of-the-admin")
 
 
 @pytest.fixture
-def daemon(make_daemon: DaemonFactory, upstream: Upstream) -> Daemon:
+def daemon(reuse_daemon: DaemonFactory, upstream: Upstream) -> Daemon:
     """A house whose connection `up` has its key from the variable UP_KEY."""
     conf: dict[str, Any] = {
         "connections": {"up": {"api_base": upstream.url, "api_key": "${UP_KEY}", "max_retries": 0}},
         "admin_api_keys": ["key-of-the-admin"],
         "groups": {"family": {"api_keys": ["key-of-the-family"]}},
     }
-    return make_daemon(conf, env={"UP_KEY": CANARY})
+    return reuse_daemon(conf, env={"UP_KEY": CANARY})
 
 
 def say(daemon: Daemon, text: str, *headers: tuple[str, str], **more: Any) -> Answer:

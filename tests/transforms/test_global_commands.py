@@ -35,8 +35,8 @@ routing:
 
 
 @pytest.fixture
-def daemon(make_daemon: DaemonFactory, upstream: Upstream) -> Daemon:
-    return make_daemon(FILE.format(url=upstream.url, key=CANARY))
+def daemon(reuse_daemon: DaemonFactory, upstream: Upstream) -> Daemon:
+    return reuse_daemon(FILE.format(url=upstream.url, key=CANARY))
 
 
 @pytest.fixture
@@ -96,10 +96,10 @@ def test_backend_and_model_for_everyone(daemon: Daemon, seen: Asked) -> None:
 
 @pytest.mark.parametrize("text", ["{} Hi", "Hi\n{}", "Look at this:\n\n{}", "{} !/unknown Hi"])
 def test_a_change_for_everyone_needs_a_message_of_nothing_else(
-    make_daemon: DaemonFactory, upstream: Upstream, seen: Asked, text: str
+    reuse_daemon: DaemonFactory, upstream: Upstream, seen: Asked, text: str
 ) -> None:
     """It may stand in something the owner pasted."""
-    daemon = make_daemon(conf(upstream))
+    daemon = reuse_daemon(conf(upstream))
     before = (daemon.conf_dir / "proxy.yaml").read_text()
     for command in ("!/set(backend=two, scope=global)", "!/create-failover-route(name=r, target=two.m, scope=global)"):
         with pytest.raises(openai.BadRequestError, match="nothing but commands"):
@@ -149,10 +149,10 @@ def test_an_admin_key_may(make_daemon: DaemonFactory, upstream: Upstream, stream
     ],
 )
 def test_an_address_is_no_proof(
-    make_daemon: DaemonFactory, upstream: Upstream, headers: list[tuple[str, str]], command: str
+    reuse_daemon: DaemonFactory, upstream: Upstream, headers: list[tuple[str, str]], command: str
 ) -> None:
     """Behind a reverse proxy on this machine every stranger is a loopback peer."""
-    daemon = make_daemon(conf(upstream, trusted_proxies=["127.0.0.1"], routing={"kept": "one.m-small"}))
+    daemon = reuse_daemon(conf(upstream, trusted_proxies=["127.0.0.1"], routing={"kept": "one.m-small"}))
     before = text(daemon)
     answer = daemon.chat("m-small", messages=[{"role": "user", "content": command}], headers=headers)
     assert (answer.status, answer.json()["error"]["code"]) == (403, "command_refused")

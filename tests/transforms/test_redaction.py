@@ -113,6 +113,7 @@ def test_only_the_touched_string_changes() -> None:
     st.recursive(
         st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=20,
     ),
     st.booleans(),
 )

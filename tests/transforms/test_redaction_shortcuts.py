@@ -92,7 +92,7 @@ def string_by_string(body: bytes, finder: SecretFinder) -> bytes:
     return STRING.sub(clean, body)
 
 
-@settings(max_examples=400)
+@settings(max_examples=120)
 @given(bodies, st.sampled_from(sorted(FINDERS)))
 def test_one_search_over_all_finds_what_a_look_into_every_string_does(body: bytes, name: str) -> None:
     finder = FINDERS[name]
@@ -131,7 +131,7 @@ def test_the_string_around_a_place_is_the_one_a_walk_finds(body: bytes) -> None:
             outside = place
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.lists(texts, min_size=2, max_size=5), choices, st.integers(0, 3), st.sampled_from(sorted(FINDERS)))
 def test_a_look_at_the_seams_finds_what_a_look_at_the_joined_parts_does(
     pieces: list[str], ways: list[int], cut: int, name: str

@@ -93,7 +93,7 @@ EVENT_MEMBERS = ["type", "index", "delta", "content_block", "message", "choices"
 EVENTS = st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(EVENT_MEMBERS, ANY)) | ANY, max_size=5)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(BODY, TURNS, st.booleans())
 def test_odd_requests_are_400s_or_valid_json(body: dict[str, Any], turns: Any, sound: bool):
     request = {"model": "m", "messages": turns, **({} if sound else body)}
@@ -103,7 +103,7 @@ def test_odd_requests_are_400s_or_valid_json(body: dict[str, Any], turns: Any, s
     adapt(request, Lesson(frozenset({"tools[].function.strict"})), Signatures()).as_json()
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(EVENTS)
 def test_odd_streams_are_errors_of_ours_or_events(payloads: list[Any]):
     data = b"".join(b"data: " + orjson.dumps(payload) + b"\n\n" for payload in payloads)
