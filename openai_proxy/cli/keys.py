@@ -5,10 +5,11 @@ import sys
 import click
 
 from openai_proxy.auth.keys import hashed, new_key
+from openai_proxy.cli.groups import NearestGroup
 from openai_proxy.cli.screen import say
 
 
-@click.group("keys")
+@click.group("keys", cls=NearestGroup)
 def command() -> None:
     """Make or hash client keys."""
 

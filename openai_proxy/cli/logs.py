@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
+from openai_proxy.cli.groups import NearestGroup
 from openai_proxy.cli.screen import complain, say
 from openai_proxy.terminal_text import printable_line
 
 _INDENT = " " * 21
 
 
-@click.group("logs")
+@click.group("logs", cls=NearestGroup)
 def command() -> None:
     """Read chat logs as conversations."""
 

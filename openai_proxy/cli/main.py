@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import click
 
+from openai_proxy.cli.groups import NearestGroup
 from openai_proxy.cli.screen import complain
 from openai_proxy.errors import ProxyError
 from openai_proxy.version import __version__
@@ -37,7 +38,7 @@ EXIT_REFUSED = 1  # the configuration or the request is wrong
 EXIT_CRASH = 70  # EX_SOFTWARE of sysexits.h
 
 
-class LazyGroup(click.Group):
+class LazyGroup(NearestGroup):
     """A group that imports a command when it is asked for it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import click
 
 from openai_proxy.cli.control import ask
+from openai_proxy.cli.groups import NearestGroup
 from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
 from openai_proxy.cli.screen import complain, say
 from openai_proxy.config.load import load
@@ -33,7 +34,7 @@ _WAIT = 25  # seconds the daemon may keep us waiting for its end
 env_file = click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables.")
 
 
-@click.group("mcp")
+@click.group("mcp", cls=NearestGroup)
 def command() -> None:
     """Try the MCP servers of conf/mcp/servers.yaml."""
 

@@ -20,7 +20,7 @@ from openai_proxy.transforms.params import NONE, Rules
 from openai_proxy.upstream.provider import Provider
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from openai_proxy.runtime.generation import Generation
     from openai_proxy.transforms.sessions import Session
@@ -78,6 +78,9 @@ def decide(
             check_model(model)
         except BadRequest as too_long:
             return Refusal(too_long, "the model's name is too long")
+    for named in _in_batch(document) if document is not None and endpoint.name == "batches" else ():
+        if named in generation.snapshot.models:
+            return Refusal(not_in_batches(named), "an augmented model is not served in batches")
     own = _own_route(generation, caller, model, session)
     if isinstance(own, Refusal):
         return own
@@ -144,6 +147,22 @@ def _refused_here(endpoint: Endpoint, model: str) -> Refusal | None:
     text = f"The model '{model[:200]}' is not served at this path. Use {' or '.join(serving)}."
     error = BadRequest(text, param="model", code="unsupported_endpoint")
     return Refusal(error, "an augmented model is not served at this path")
+
+
+def not_in_batches(model: str) -> BadRequest:
+    """The refusal of a batch that names an augmented model."""
+    message = f"The model '{model[:200]}' cannot be used in a batch: its tools run in this proxy."
+    return BadRequest(message, param="model", code="unsupported_endpoint")
+
+
+def _in_batch(document: "Mapping[str, Any]") -> "Iterator[str]":
+    """The models of a batch of messages (https://docs.anthropic.com/en/api/creating-message-batches)."""
+    requests = document.get("requests")
+    for request in requests if isinstance(requests, list) else ():
+        params = request.get("params") if isinstance(request, dict) else None
+        model = params.get("model") if isinstance(params, dict) else None
+        if isinstance(model, str):
+            yield model
 
 
 def _nowhere(model: str | None, reason: str) -> Refusal:

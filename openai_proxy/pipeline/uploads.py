@@ -3,6 +3,7 @@
 from openai_proxy.errors import BadRequest
 from openai_proxy.exchange import Target, UpstreamRequest
 from openai_proxy.pipeline import redacting
+from openai_proxy.pipeline.batch_files import BatchFile
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.pipeline.form_parts import boundary_of
 from openai_proxy.pipeline.form_text import TextFields
@@ -18,6 +19,8 @@ async def serve(context: RequestContext) -> None:
     pieces = context.body.pieces()
     if context.redacts:
         pieces = TextFields(boundary, await redacting.cleaner(context)).through(pieces)
+    if context.endpoint.name == "files" and context.generation.snapshot.models:
+        pieces = BatchFile(boundary, context.generation.snapshot.models).through(pieces)
     upload = ModelField(boundary, pieces)
     try:
         decision = context.decide(await upload.find())

@@ -35,3 +35,44 @@ def test_a_session_of_claude_code_keeps_what_was_set_in_it(make_daemon: DaemonFa
     assert said("!/set(model=echo)", ours) == 200
     assert said("Hi", ours) == 200
     assert said("Hi", another) == 502
+
+
+def test_a_batch_does_not_name_an_augmented_model(make_daemon: DaemonFactory, upstream: Any) -> None:
+    claude = {"api_type": "anthropic", "api_base": upstream.url, "api_key": "sk-ant"}
+    files = {"models/house.yaml": "name: augmented/house\nupstream_model: claude-x\n"}
+    daemon = make_daemon({"connections": {"claude": claude}}, files=files)
+    play = upstream.play(plain(b"{}"))
+
+    def batch(*models: str) -> Any:
+        asked = {"requests": [{"custom_id": m, "params": {"model": m, "messages": []}} for m in models]}
+        return daemon.post("/v1/messages/batches", json.dumps(asked).encode(), headers=[("x-play", play.model)])
+
+    refused = batch("claude-x", "augmented/house")
+    assert (refused.status, refused.header("x-proxy-error")) == (400, "unsupported_endpoint")
+    assert refused.json()["type"] == "error"
+    assert play.requests == []
+    assert batch("claude-x").status == 200
+    head = 'Content-Disposition: form-data; name="'
+    form = (
+        f'--x\r\n{head}file"; filename="b.jsonl"\r\n\r\n{{"body": {{"model": "augmented/house"}}}}\r\n'
+        f'--x\r\n{head}purpose"\r\n\r\nbatch\r\n--x--\r\n'
+    ).encode()
+    answer = daemon.post("/v1/files", form, content_type="multipart/form-data; boundary=x")
+    assert (answer.status, answer.json()["error"]["param"]) == (400, "model")
+
+
+def test_errors_have_the_types_of_the_api(make_daemon: DaemonFactory) -> None:
+    daemon = make_daemon(
+        {"connections": {"echo": {"api_type": "echo"}}, "groups": {"family": {"api_keys": ["sk-family-0123456789"]}}}
+    )
+
+    def kind(body: dict[str, Any], key: str | None) -> str:
+        answer = daemon.post("/v1/messages", json.dumps(body).encode(), key=key)
+        return f"{answer.status} {answer.json()['error']['type']}"
+
+    body = {"model": "echo:x", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    key = "sk-family-0123456789"
+    assert kind(body, None) == "401 authentication_error"
+    assert kind(body, "unknown") == "401 authentication_error"
+    assert kind({**body, "thread": {"type": "continue"}}, key) == "404 not_found_error"
+    assert kind({**body, "messages": 3}, key) == "400 invalid_request_error"

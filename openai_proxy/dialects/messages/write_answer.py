@@ -75,8 +75,10 @@ def error_object(error: Mapping[str, Any], status: int | None = None) -> dict[st
     if status is None and isinstance(code, int):
         status = code
     kind = error.get("type")
-    if kind not in STATUS_OF_ERROR or status == 413:
+    if kind not in STATUS_OF_ERROR or (status is not None and STATUS_OF_ERROR[kind] // 100 != status // 100):
         kind = ERROR_OF_STATUS.get(status or 0, "api_error")
+    elif status is not None and status < 500:
+        kind = ERROR_OF_STATUS.get(status, kind)  # OpenAI calls every error of the caller an invalid request
     message = error.get("message")
     made: dict[str, Any] = {"type": kind, "message": message or "The provider reported an error."}
     if isinstance(code, str) and code != kind:
