@@ -19,7 +19,7 @@ from openai_proxy.dialects.base import IncomingRequest
 from openai_proxy.dialects.messages.read_request import estimate_tokens
 from openai_proxy.dialects.ollama.options import for_connection, left_out
 from openai_proxy.errors import ProxyError, UpstreamError
-from openai_proxy.exchange import Target, UpstreamRequest, UpstreamResponse
+from openai_proxy.exchange import Target, UpstreamRequest, UpstreamResponse, header
 from openai_proxy.pipeline import augmented
 from openai_proxy.pipeline.command_notice import prefaced
 from openai_proxy.pipeline.context import Document, RequestContext
@@ -199,6 +199,10 @@ async def _written(
     except UpstreamError:
         opened.response.close()
         raise
+    # What is written here is an error of ours, and came after our own attempts.
+    told = any(name == "x-should-retry" for name, _ in context.reply.extra)
+    if answer.status >= 500 and not told and header(answer.headers, b"x-should-retry") is None:
+        context.reply.extra.append(("x-should-retry", "false"))
     return Opened(answer, opened.provider, opened.target, None)
 
 

@@ -76,3 +76,19 @@ def test_errors_have_the_types_of_the_api(make_daemon: DaemonFactory) -> None:
     assert kind(body, "unknown") == "401 authentication_error"
     assert kind({**body, "thread": {"type": "continue"}}, key) == "404 not_found_error"
     assert kind({**body, "messages": 3}, key) == "400 invalid_request_error"
+
+
+def test_an_error_in_another_api_s_words_is_not_to_be_tried_again(make_daemon: DaemonFactory, upstream: Any) -> None:
+    main = {"api_base": upstream.url, "api_key": "sk-1", "max_retries": 0}
+    daemon = make_daemon({"connections": {"main": main}})
+    page = upstream.play(plain(b"<html><h1>Bad gateway</h1></html>", "502 Bad Gateway", "text/html"))
+    busy = upstream.play(plain(b'{"error": {"message": "slow down"}}', "429 Too Many Requests"))
+    for play, status, kind, message, retry in (
+        (page, 502, "api_error", "The connection 'main' answered with status 502.", "false"),
+        (busy, 429, "rate_limit_error", "slow down", None),
+    ):
+        body = {"model": play.model, "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+        answer = daemon.post("/v1/messages", json.dumps(body).encode())
+        error = answer.json()["error"]
+        assert (answer.status, error["type"], error["message"]) == (status, kind, message)
+        assert answer.header("x-should-retry") == retry
