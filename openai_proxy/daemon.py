@@ -13,6 +13,7 @@ import logging
 import os
 import resource
 import signal
+from dataclasses import replace
 
 from openai_proxy.addresses import urls
 from openai_proxy.auth.page_sessions import LOGIN
@@ -31,6 +32,7 @@ from openai_proxy.runtime.watcher import Watcher
 from openai_proxy.server.connection import ConnectionServer, RelayingConnection
 from openai_proxy.server.listener import Listener, client_server
 from openai_proxy.tasks import cancel, spawn
+from openai_proxy.wyoming.listener import WyomingListener
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +123,10 @@ class _Daemon:
             control = Listener(_server(state, local=True))
             activated = await self._listen(main, control, config)
             state.addresses = lambda: urls(main.hosts or [config.host], main.port) if main.port is not None else []
-            state.reloads = reloads = Reloads(state, prepared.tree, None if activated else main)
+            wyoming = state.wyoming = WyomingListener(state)
+            if (trouble := await wyoming.follow(state.generation)) is not None:
+                state.generation = replace(state.generation, problems=(*state.generation.problems, trouble))
+            state.reloads = reloads = Reloads(state, prepared.tree, None if activated else main, [wyoming])
             watcher = Watcher(self._loop, lambda: reloads.roots, reloads.noticed)
             helpers = [
                 spawn(self._manager.feed_watchdog(lambda: not state.draining), name="watchdog"),
@@ -132,14 +137,18 @@ class _Daemon:
             gc.set_threshold(10_000, 20, 20)  # few cycles are made here; looking for them every 700 objects costs 5 %
             gc.freeze()  # what the configuration made stays: no need to look at it in every full collection
             state.own_port = lambda: main.port
-            banner = Banner(state.generation, main.hosts or [config.host], main.port, _page_address(state))
+            banner = Banner(
+                state.generation, main.hosts or [config.host], main.port, _page_address(state), wyoming.port
+            )
             log.info("serving on %s port %s", config.host, main.port, extra={"facts": banner})
             self._manager.ready(state.line())
             watcher.start()
             reloads.remote = watcher.polling
             await self._stop.wait()
             watcher.stop()
+            wyoming.close()
             await self._drain(state, main)
+            await wyoming.shutdown(0.2)
             await cancel(*helpers)
             control.close()
             await control.shutdown(0.1)

@@ -63,6 +63,7 @@ def status_of(state: ProxyState) -> dict[str, Any]:
             for name, connection in config.connections.items()
         ],
         "mcp_servers": state.mcp_status(),
+        "wyoming": state.wyoming.status() if state.wyoming is not None else None,
         "requests": [
             {
                 "id": x.id,

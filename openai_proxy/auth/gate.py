@@ -84,15 +84,19 @@ class Gate:
             if caller is None:
                 raise _no_key() if not key else _wrong_key()
             return caller
+        self.check_peer(remote)
+        self._check_host(headers)
+        self._check_origin(headers, self.origins)
+        return Caller(remote)
+
+    def check_peer(self, remote: str) -> None:
+        """Raise Forbidden for an address outside the home network that would be served without a key."""
         if not self._public and not is_private(remote):
             raise Forbidden(
                 "Only addresses of the home network are served while no client key is required. "
                 "Set PROXY_API_KEYS or a group's api_keys, or allow_public_unauthenticated.",
                 code="peer_not_allowed",
             )
-        self._check_host(headers)
-        self._check_origin(headers, self.origins)
-        return Caller(remote)
 
     async def admitted(self, peer: str, headers: Mapping[str, str]) -> Caller:
         """`admit`, asking the validator where there is one. Raises InternalError besides (`validator_error`)."""

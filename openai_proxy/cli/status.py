@@ -59,6 +59,9 @@ def _lines(status: dict[str, Any]) -> list[str]:
             + (f", {m['last_error']}" if m.get("last_error") else "")
             for m in status["mcp_servers"]
         ]
+    if wyoming := status.get("wyoming"):
+        models = ", ".join(f"{name} by {wyoming[name]}" for name in ("stt", "tts") if wyoming[name])
+        lines.append(f"Wyoming: port {wyoming['port']}, {models}, {wyoming['clients']} clients connected")
     lines.append(f"requests: {len(status['requests'])} running")
     lines += [f"  {r['id']} {r['model']}: {r['state']}, since {r['since']}" for r in status["requests"]]
     return lines

@@ -13,6 +13,7 @@ from openai_proxy.config.problems import Problem, did_you_mean
 from openai_proxy.config.proxy import ProxyConfig, RouteRule
 from openai_proxy.config.skills import SkillFile
 from openai_proxy.config.sources import Path, SourceOrigin
+from openai_proxy.config.wyoming import WyomingConfig
 from openai_proxy.globs import is_glob
 
 
@@ -31,6 +32,7 @@ def check_proxy(
         "default_connection": check.default(),
         "routing": check.routes(),
         "groups": check.groups(),
+        "wyoming": check.wyoming(),
     }
     check.unreachable()
     check.keys_of_two_groups()
@@ -100,6 +102,14 @@ class _ProxyCheck:
                 group = group.model_copy(update={"allowed_connections": allowed})
             result[name] = group
         return result
+
+    def wyoming(self) -> WyomingConfig | None:
+        config = self.proxy.wyoming
+        if config is None or config.group is None or config.group in self.proxy.groups:
+            return config
+        near = did_you_mean(config.group, self.proxy.groups)
+        self.tell(("wyoming", "group"), f'there is no group "{config.group[:80]}"{near}')
+        return None  # serving without its limits is not what was meant
 
     def unreachable(self) -> None:
         """Rules below one that matches all they could, as far as that is certain.

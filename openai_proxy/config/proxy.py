@@ -25,6 +25,7 @@ from openai_proxy.config.fields import (
     one_or_many,
     wrong,
 )
+from openai_proxy.config.wyoming import WyomingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,5 +329,6 @@ class ProxyConfig(Strict):
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(
         default="USD", description="What costs, prices and budgets are in (ISO 4217). Nothing is converted."
     )
+    wyoming: WyomingConfig | None = Field(default=None, description="A port for voice satellites (Wyoming protocol).")
     log_retention_days: Positive | None = Field(default=30, description="null: for ever.")
     loggers: tuple[LoggerConfig, ...] = Field(default=(), description="Besides the chat logs.")

@@ -19,8 +19,16 @@ class Banner:
     subject: tuple[Any, ...] = ("start",)
     bare = True  # no time in front: it is a heading
 
-    def __init__(self, generation: Generation, hosts: Sequence[str], port: int | None, page: str | None = None) -> None:
+    def __init__(
+        self,
+        generation: Generation,
+        hosts: Sequence[str],
+        port: int | None,
+        page: str | None = None,
+        wyoming: int | None = None,
+    ) -> None:
         self._generation = generation
+        self._wyoming = wyoming
         self._urls = addresses.urls(hosts, port) if port is not None else []
         self._page = page or (f"{self._urls[0]}/" if self._urls else None)
 
@@ -44,6 +52,7 @@ class Banner:
             "models": list(generation.snapshot.models),
             "connections": list(generation.config.connections),
             "mcp_servers": list(generation.snapshot.servers),
+            "wyoming_port": self._wyoming,
             "problems": len(generation.problems),
         }
 
@@ -55,6 +64,9 @@ class Banner:
         if snapshot.servers:
             servers = (name if s.enabled else f"{name} (disabled)" for name, s in snapshot.servers.items())
             yield "MCP servers", _some(servers)
+        if self._wyoming is not None and config.wyoming is not None:
+            serves = [f"{what} by {name}" for what, name in config.wyoming.served()]
+            yield "Wyoming", f"port {self._wyoming}: {', '.join(serves)}"
         yield "clients", self._clients()
         if addresses.in_container():
             yield "note", "this is a container: other devices use its host's address and the published port"

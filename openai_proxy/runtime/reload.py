@@ -51,17 +51,28 @@ class Listening(Protocol):
         ...
 
 
+class Following(Protocol):
+    """Another port whose setting an edit may change."""
+
+    async def follow(self, generation: Generation) -> Problem | None:
+        """Listen where `generation` says; what is in the way is a problem, and all stays as it was."""
+        ...
+
+
 class Reloads:
     """Everything that can make the daemon read conf/ again asks here. Belongs to the event loop.
 
     `listening` is None where the service manager opened the address.
     """
 
-    def __init__(self, state: ProxyState, tree: Tree, listening: Listening | None) -> None:
+    def __init__(
+        self, state: ProxyState, tree: Tree, listening: Listening | None, others: Sequence[Following] = ()
+    ) -> None:
         self.tree = tree  # what lay in conf/ when it was last read
         self.remote = False  # conf/ is on another machine, whose clock is not ours
         self._state = state
         self._listening = listening
+        self._others = others
         self._address = _address(state.generation)
         self._seen = (tree, float("-inf"))
         self._root = str(state.settings.config_dir.absolute())
@@ -147,9 +158,10 @@ class Reloads:
         differs = fresh.digest != present.snapshot.digest or _outcome(prepared.tools) != _outcome(before)
         if differs or fresh.problems != present.snapshot.problems or _open_ends(present):
             generation = await _in_thread(make, state, prepared)
-            trouble = await self._follow_address(generation)
-            if trouble is not None:
-                generation = replace(generation, problems=(*generation.problems, trouble))
+            found = [await self._follow_address(generation)]
+            found += [await other.follow(generation) for other in self._others]
+            if trouble := tuple(problem for problem in found if problem is not None):
+                generation = replace(generation, problems=(*generation.problems, *trouble))
             if differs or generation.problems != present.problems:
                 adopt(state, generation)
                 self._tell(present, changes)
@@ -229,6 +241,7 @@ class Reloads:
         except ProxyError as error:
             return Problem(*place, f"{key}: {error}; the address stays {self._address[0]} port {self._address[1]}")
         self._address = wanted
+        log.info("serving on %s now", ", ".join(f"{url}/v1" for url in self._state.addresses()))
         return None
 
     # -- telling ----------------------------------------------------------------------------------------------------

@@ -58,6 +58,14 @@ class Reloading(Protocol):
         ...
 
 
+class Satellites(Protocol):
+    """The port for Wyoming clients (`wyoming.listener`)."""
+
+    def status(self) -> dict[str, Any] | None:
+        """What `/admin/status` shows; None while it is closed."""
+        ...
+
+
 class Served(Protocol):
     """One request being served: what is known of it, its configuration, and how to end it."""
 
@@ -141,6 +149,7 @@ class ProxyState:
         self.kept: dict[type, object] = {}  # what a room above needs for the life of the process, by its class
         self.idle_closers: list[Callable[[], None]] = []
         self.addresses: Callable[[], list[str]] = list  # base URLs under which it is reached; known once it listens
+        self.wyoming: Satellites | None = None
         self.generation: Generation
 
     @property

@@ -3,22 +3,18 @@
 import asyncio
 import contextlib
 import errno
-import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
 
-from openai_proxy import addresses
 from openai_proxy.errors import BadRequest
 from openai_proxy.server.connection import ConnectionServer, RelayingConnection
 from openai_proxy.server.fast_path import FastPath
-
-log = logging.getLogger(__name__)
 
 BACKLOG = 1024
 LINGER = 1.0  # seconds an unread body is read and dropped, so that the client gets to see its 401 or 413
@@ -47,10 +43,27 @@ def client_server(
     )
 
 
+class ListenerServer(Protocol):
+    """What serves the connections of a listener."""
+
+    def __call__(self) -> asyncio.BaseProtocol:
+        """The protocol object of a new connection."""
+        ...
+
+    @property
+    def connections(self) -> Collection[Any]:
+        """Those that are open."""
+        ...
+
+    async def shutdown(self, seconds: float) -> None:
+        """End the connections: idle ones now, busy ones within `seconds`."""
+        ...
+
+
 class Listener:
     """The open sockets and their server."""
 
-    def __init__(self, server: ConnectionServer) -> None:
+    def __init__(self, server: ListenerServer) -> None:
         self.server = server
         self._open: list[asyncio.Server] = []
         self._sockets: list[socket.socket] = []
@@ -73,7 +86,6 @@ class Listener:
             _share(sockets, False)
         for server in before:
             server.close()
-        log.info("serving on %s now", ", ".join(f"{url}/v1" for url in addresses.urls(self.hosts, self.port or port)))
 
     async def _open_sockets(self, host: str, port: int, *, shared: bool) -> None:
         loop = asyncio.get_running_loop()
@@ -142,6 +154,7 @@ class Listener:
         for server in self._open:
             server.close()
         self._open.clear()
+        self._sockets.clear()
 
     async def shutdown(self, seconds: float) -> None:
         """End the connections: idle ones now, busy ones within `seconds`."""

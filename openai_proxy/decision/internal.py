@@ -1,0 +1,122 @@
+"""A request that the house itself makes to one of its models: decided, limited, begun and recorded like a client's."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from openai_proxy.decision.begin import begin
+from openai_proxy.decision.decide import decide, decided
+from openai_proxy.endpoints import Endpoint
+from openai_proxy.errors import Overloaded, ProxyError, UpstreamAuthError, UpstreamError
+from openai_proxy.exchange import (
+    Caller,
+    Exchange,
+    Headers,
+    Outcome,
+    Target,
+    UpstreamRequest,
+    UpstreamResponse,
+    new_request_id,
+)
+from openai_proxy.records.recording.entry import Entry
+from openai_proxy.runtime.state import ProxyState, Running
+from openai_proxy.upstream.answers import MAX_ERROR
+from openai_proxy.upstream.failover import Opened, open_first
+from openai_proxy.upstream.refusals import said
+
+MakeBody = Callable[[str], tuple[Headers, bytes]]
+"""From a model's name at its provider to header fields and body."""
+
+
+class InternalAnswer:
+    """The body of an answer; what is read of it is recorded."""
+
+    def __init__(self, response: UpstreamResponse, entry: Entry) -> None:
+        self._response = response
+        self._entry = entry
+
+    @property
+    def headers(self) -> Headers:
+        """All header fields."""
+        return self._response.headers
+
+    async def chunk(self) -> bytes:
+        """The next piece; b"" at a clean end. Raises the UpstreamError family."""
+        piece = await self._response.chunk()
+        if piece:
+            self._entry.data(piece)
+        return piece
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Raises UpstreamInvalid past `limit` bytes."""
+        whole = await self._response.read(limit)
+        self._entry.data(whole)
+        return whole
+
+
+@asynccontextmanager
+async def asked(
+    state: ProxyState, caller: Caller, endpoint: Endpoint, model: str, make: MakeBody
+) -> AsyncIterator[InternalAnswer]:
+    """The 2xx answer to a POST to `endpoint` for `model`, sent with failover; closed and recorded at the end.
+
+    Raises ProxyError, also where the provider answers with an error or an admin cancels the request.
+    """
+    generation = state.generation
+    exchange = Exchange(new_request_id(), caller, "POST", endpoint, model=model)
+    entry = state.recorder.open(exchange)
+    task = asyncio.current_task()
+    assert task is not None
+    exchange.outcome = Outcome.ERROR
+    response: UpstreamResponse | None = None
+    try:
+        if state.draining:
+            raise Overloaded("The proxy is shutting down.", code="draining")
+        if len(state.running) >= generation.config.limits.max_concurrent_requests:
+            raise Overloaded("The proxy is busy. Try again in a moment.")
+        state.enter(Running(exchange, generation, task.cancel))
+        allowance = generation.allowances.get(caller.group)
+        if allowance is not None:
+            await state.governor.enter(exchange, allowance)
+        decision = decided(decide(generation, caller, endpoint, model))
+        exchange.priority = generation.priority(caller.group, model)
+
+        def request(target: Target) -> UpstreamRequest:
+            headers, body = make(target.model or model)
+            return UpstreamRequest("POST", endpoint.path, headers=headers, body=body)
+
+        opened = await open_first(begin(decision, generation.upstreams), request, generation.upstreams, exchange)
+        response = opened.response
+        exchange.status = response.status
+        if not 200 <= response.status < 300:
+            raise await _refusal(opened)
+        exchange.state = "streaming"
+        entry.response(response.status, response.headers)
+        yield InternalAnswer(response, entry)
+        exchange.outcome = Outcome.DONE
+    except asyncio.CancelledError:
+        exchange.outcome = Outcome.CLIENT_CLOSED
+        if exchange.cut is None:
+            raise
+        task.uncancel()
+        exchange.outcome, exchange.error_code = Outcome.CANCELLED, exchange.cut.code
+        raise exchange.cut from None
+    except ProxyError as error:
+        exchange.error_code, exchange.cause = error.code, exchange.cause or error.cause
+        exchange.status = error.status
+        raise
+    finally:
+        if response is not None:
+            response.close()
+        state.leave(exchange)
+        exchange.release()
+        entry.close(exchange.outcome, exchange.error_code)
+
+
+async def _refusal(opened: Opened) -> UpstreamError:
+    """The error that an answer without success is, in words that may be read aloud."""
+    who, status = f"The connection '{opened.provider.name}'", opened.response.status
+    if status == 401 and opened.key is not None:
+        return UpstreamAuthError(f"{who} refused its API key.")
+    body = await opened.response.read(MAX_ERROR)
+    return UpstreamError(f"{who} answered {status}.", cause=said(body))
