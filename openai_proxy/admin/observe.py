@@ -12,6 +12,12 @@ async def usage(call: AdminCall) -> dict[str, Any]:
     return await call.thread(call.state.records.usage_report, by, since)
 
 
+async def latency(call: AdminCall) -> dict[str, Any]:
+    """`GET /admin/latency?since=7d&by=hour`."""
+    since, by = call.argument("since", "1d"), call.argument("by", "hour")
+    return await call.thread(call.state.records.latency_report, since, by)
+
+
 async def metrics(call: AdminCall) -> AdminAnswer:
     """`GET /metrics`: Prometheus text."""
     state = call.state

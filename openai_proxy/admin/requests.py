@@ -51,7 +51,7 @@ async def show(call: AdminCall) -> dict[str, Any]:
         raise NotFound("The chat logs know no such request.", code="request_not_found")
     return {"id": name, "conversation_id": conversation, "model": record.get("model"),
             "messages": record.get("messages"), "tools": record.get("tools", []),
-            "stream": record.get("stream")}  # fmt: skip
+            "params": record.get("params", {}), "stream": record.get("stream")}  # fmt: skip
 
 
 async def conversation(call: AdminCall) -> dict[str, Any]:

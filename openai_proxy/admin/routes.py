@@ -51,6 +51,7 @@ ROUTES: Final = (
     AdminRoute("POST", "/admin/reload", "status:reload_now", Who.AT_HOME),
     AdminRoute("GET", "/admin/events", "events:serve"),
     AdminRoute("GET", "/admin/usage", "observe:usage"),
+    AdminRoute("GET", "/admin/latency", "observe:latency"),
     # Signing in
     AdminRoute("GET", "/admin/login", "login:one_time", Who.ANYBODY),
     AdminRoute("GET", "/admin/session", "login:show", Who.ANYBODY),

@@ -1,58 +1,11 @@
-// One walk through the page in Chromium: `node walk.mjs MODULES CHROMIUM BASE LOGIN [FOLDER]`. Prints one JSON object a
-// line, {"step", "ok", "error"}; with FOLDER it also writes a screenshot of every section there.
-import { createRequire } from "node:module";
+// One walk through the page in Chromium: `node walk.mjs MODULES CHROMIUM BASE LOGIN [FOLDER]`. With FOLDER it also writes
+// a screenshot of every section there.
 import { join } from "node:path";
+import { audit, finish, launch, open, rest, SECTIONS, step, visitor } from "./lab.mjs";
 
-const [modules, executablePath, base, login, folder] = process.argv.slice(2);
-const require = createRequire(join(modules, "walk.js"));
-const { chromium } = require("playwright-core");
-const axe = require.resolve("axe-core/axe.min.js");
-
-const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
-const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, bypassCSP: false });
-const page = await context.newPage();
-page.setDefaultTimeout(15000);
-const complaints = [];
-const foreign = [];
-page.on("console", (message) => {
-  // A refusal (401, 409, 422) that the page shows is told by Chromium too.
-  if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) complaints.push(message.text());
-});
-page.on("pageerror", (error) => complaints.push(error.message));
-page.on("dialog", (dialog) => dialog.accept());
-page.on("request", (request) => {
-  if (!request.url().startsWith(base) && !request.url().startsWith("data:")) foreign.push(request.url());
-});
-
-let failed = false;
-async function step(name, work) {
-  try {
-    await work();
-    console.log(JSON.stringify({ step: name, ok: true }));
-  } catch (error) {
-    failed = true;
-    console.log(JSON.stringify({ step: name, ok: false, error: String(error.message ?? error).slice(0, 1500) }));
-  }
-}
-
-async function open(section) {
-  await page.getByRole("link", { name: section }).first().click();
-  await page.getByRole("heading", { level: 1, name: section }).waitFor();
-}
-
-async function audit(name) {
-  // By the protocol, which the page's policy does not bind: nothing inline is allowed to run.
-  const source = (await import("node:fs")).readFileSync(axe, "utf8");
-  await page.evaluate(source);
-  const { violations } = await page.evaluate(() => globalThis.axe.run({ resultTypes: ["violations"] }));
-  const serious = violations.filter((found) => ["serious", "critical"].includes(found.impact));
-  if (serious.length > 0) {
-    const told = serious.map((found) => `${found.id}: ${found.nodes.map((node) => node.html.slice(0, 160)).slice(0, 3).join(" | ")}`);
-    throw new Error(`${name}: ${told.join("; ")}`);
-  }
-}
-
-const SECTIONS = ["Overview", "Requests", "Playground", "Models", "MCP servers", "Keys and budgets", "Configuration", "Logs and events"];
+const [base, login, folder] = rest;
+const browser = await launch();
+const page = await visitor(browser, base);
 
 await step("without a session only the way in is shown", async () => {
   await page.goto(base);
@@ -64,7 +17,7 @@ await step("the one-time address signs in", async () => {
   await page.getByRole("heading", { level: 1, name: "Overview" }).waitFor();
 });
 await step("the playground streams an answer, and markup stays text", async () => {
-  await open("Playground");
+  await open(page, "Playground");
   await page.getByLabel("Model", { exact: true }).fill("echo");
   await page.getByLabel("Message", { exact: true }).fill("hello <img src=x onerror=alert(1)>");
   await page.getByRole("button", { name: "Send" }).click();
@@ -72,13 +25,13 @@ await step("the playground streams an answer, and markup stays text", async () =
   if ((await page.locator(".said img").count()) > 0) throw new Error("markup was executed");
 });
 await step("a click on a request opens its conversation", async () => {
-  await open("Requests");
+  await open(page, "Requests");
   await page.getByRole("button", { name: "Refresh" }).click();
   await page.locator("a.row", { hasText: "hello" }).first().click();
   await page.getByRole("article", { name: "Conversation" }).getByText("hello", { exact: false }).first().waitFor();
 });
 await step("a model is explained and entered in a client", async () => {
-  await open("Models");
+  await open(page, "Models");
   await page.getByRole("link", { name: "augmented/home" }).click();
   await page.getByText("calculator").first().waitFor();
   await page.getByRole("button", { name: "Use it in …" }).last().click();
@@ -87,7 +40,7 @@ await step("a model is explained and entered in a client", async () => {
   await page.getByRole("button", { name: "Close" }).click();
 });
 await step("a tool is tried with its form", async () => {
-  await open("MCP servers");
+  await open(page, "MCP servers");
   await page.getByRole("button", { name: "Try calculator" }).click();
   await page.getByLabel("expression").fill("6*7");
   await page.getByRole("button", { name: "Run" }).click();
@@ -95,7 +48,7 @@ await step("a tool is tried with its form", async () => {
   await page.getByRole("button", { name: "Close" }).click();
 });
 await step("a mistake is shown with its line and not saved, what is right is", async () => {
-  await open("Configuration");
+  await open(page, "Configuration");
   await page.getByRole("link", { name: "models/home.yaml" }).click();
   const text = page.getByRole("textbox", { name: "Text of models/home.yaml" });
   await text.click();
@@ -117,9 +70,9 @@ for (const scheme of ["light", "dark"]) {
   for (const name of scheme === "light" || folder ? SECTIONS : ["Overview", "Requests", "Configuration"]) {
     await step(`${name} is accessible in ${scheme}`, async () => {
       await page.emulateMedia({ colorScheme: scheme });
-      await open(name);
+      await open(page, name);
       await page.waitForLoadState("networkidle", { timeout: 1000 }).catch(() => undefined);
-      await audit(name);
+      await audit(page, name);
       if (folder) await page.screenshot({ path: join(folder, `${name.toLowerCase().replaceAll(" ", "-")}-${scheme}.png`) });
     });
   }
@@ -127,13 +80,9 @@ for (const scheme of ["light", "dark"]) {
 await step("on a phone nothing is wider than the screen", async () => {
   await page.setViewportSize({ width: 390, height: 844 });
   for (const name of SECTIONS) {
-    await open(name);
+    await open(page, name);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth);
     if (wide > 391) throw new Error(`${name} is ${wide} pixels wide`);
   }
 });
-await step("no complaint on the console, and nothing asked of another host", async () => {
-  if (complaints.length + foreign.length > 0) throw new Error([...complaints, ...foreign].join("\n"));
-});
-await browser.close();
-process.exit(failed ? 1 : 0);
+await finish(browser);

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from openai_proxy.exchange import Exchange
+from openai_proxy.records.counting.latency import FILE as LATENCY_FILE
+from openai_proxy.records.counting.latency import LatencyHistory
 from openai_proxy.records.counting.prices import Prices
 from openai_proxy.records.counting.usage import Usage
 from openai_proxy.records.loggers.logger_threads import Feeds, LoggerSpec
@@ -42,6 +44,7 @@ class Records:
         self._scribe = Scribe(logs, scrub=scrub, clock=clock)
         self.metrics = self._scribe.metrics
         self.usage = Usage(state / USAGE_FILE, clock=clock)
+        self.latency = LatencyHistory(state / LATENCY_FILE, self.metrics, clock)
         self.feeds = Feeds(logs, self._scribe.scrubber)
         self._retention = Retention(self._scribe.chat_log.files, clock=clock)
         self._metered: tuple[Metered, ...] = ()
@@ -59,7 +62,13 @@ class Records:
         )
         self._scribe.sums = (self.usage.add,)
         self._scribe.readers = (self.feeds.feed,)
-        self._scribe.chores = (self.usage.settle, self._retention.step, self._scribe.lines.settle, settle_repeats)
+        self._scribe.chores = (
+            self.usage.settle,
+            self.latency.settle,
+            self._retention.step,
+            self._scribe.lines.settle,
+            settle_repeats,
+        )
         self._scribe.detailed = self.feeds.__len__
         self.recorder = Recorder(self._scribe, loop)
         self.open = self.recorder.open
@@ -102,6 +111,11 @@ class Records:
         """The JSON of /admin/usage; see `Usage.report`. Blocks: call in a thread."""
         self.recorder.flush(1.0)
         return self.usage.report(by, since)
+
+    def latency_report(self, since: str, by: str) -> dict[str, Any]:
+        """The JSON of /admin/latency; see `LatencyHistory.report`. Blocks: call in a thread."""
+        self.recorder.flush(1.0)
+        return self.latency.report(since, by)
 
     def metrics_page(self) -> tuple[bytes, str]:
         """The text of /metrics and its Content-Type. The first call imports prometheus_client."""

@@ -22,7 +22,7 @@ from openai_proxy.records.recording.entry import SMALL, Entry
 from openai_proxy.records.recording.traffic_class import Kinds, Sum, TrafficClass
 from openai_proxy.records.writing import chatlog
 from openai_proxy.records.writing.conversation import Conversations
-from openai_proxy.records.writing.requests import tool_names
+from openai_proxy.records.writing.requests import params_of, tool_names
 
 _loads: Final = orjson.loads  # kept: a module's attribute is looked up at every call
 _dumps: Final = orjson.dumps
@@ -35,6 +35,7 @@ _FIRST: Final = b',"ttft_ms":'
 _MESSAGES: Final = b'"messages":'
 LONG: Final = 16_384
 """Tokens of an input that may make each of its tokens dearer (the shortest such step of any provider is 32,000)."""
+_PARAMS: Final = b'"params":'
 SEMICOLON: Final = ord(";")  # one byte is found at 20 GB/s, eight at 1.5
 
 
@@ -157,6 +158,8 @@ class Express:
             end = kind.request_end
             if asked.get("tools"):
                 end = b',"tools":' + dumps(tool_names(asked)) + end
+            named = params_of(asked)
+            params = _PARAMS + dumps(named) + b"," if named else b""
             request = dumps(messages)
             said = dumps({"content": content, "tool_calls": (), "finish_reason": finish or None, "usage": usage})
             conversation, opening = conversations.identify(exchange, asked, messages)
@@ -169,7 +172,9 @@ class Express:
         name = exchange.id.encode()  # ours: hexadecimal
         took = milliseconds(duration)
         told = b"".join((_DURATION, took, _FIRST, took if first == duration else milliseconds(first)))
-        line = b"".join((_REQUEST, chatlog.stamp_of(began), _ID, name, b'"', kind.about, _MESSAGES, request, end))
+        line = b"".join(
+            (_REQUEST, chatlog.stamp_of(began), _ID, name, b'"', kind.about, params, _MESSAGES, request, end)
+        )
         stamp = chatlog.stamp_of(began + duration)
         answer = b"".join((_RESPONSE, stamp, _ID, name, b'"', kind.about, said[1:-1], told, kind.answer_end))
         made = self._lines

@@ -16,7 +16,7 @@ from openai_proxy.records.recording.reasons import reason
 from openai_proxy.records.writing import textjson
 from openai_proxy.records.writing.files import LineFiles
 from openai_proxy.records.writing.names import file_name
-from openai_proxy.records.writing.requests import tool_names
+from openai_proxy.records.writing.requests import params_of, tool_names
 from openai_proxy.records.writing.scrub import Scrubber
 
 _stamps: Final[dict[int, bytes]] = {}
@@ -68,9 +68,11 @@ class ChatLog:
             "request_id": exchange.id,
             "conversation_id": conversation,
             "model": model_of(exchange),
-            "messages": messages,
-            "stream": exchange.stream,
         }
+        if params := params_of(body):
+            record["params"] = params
+        record["messages"] = messages
+        record["stream"] = exchange.stream
         if body.get("tools"):
             record["tools"] = tool_names(body)
         caller = exchange.caller

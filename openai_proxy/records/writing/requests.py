@@ -7,6 +7,13 @@ from openai_proxy.endpoints import Endpoint
 MIN_BLOB: Final = 4096  # bytes of base64 from which on a data: URL is replaced by its size
 MAX_STRING: Final = 256 * 1024  # characters of one string of a message
 _MARKER: Final = b";base64,"
+_PARAMS: Final = frozenset(
+    {"frequency_penalty", "logprobs", "max_completion_tokens", "max_output_tokens", "max_tokens", "min_p", "n",
+     "parallel_tool_calls", "presence_penalty", "reasoning_effort", "repetition_penalty", "seed", "service_tier",
+     "stop", "temperature", "think", "tool_choice", "top_k", "top_logprobs", "top_p", "verbosity"}
+)  # fmt: skip
+_PLAIN: Final = frozenset({bool, float, int, str})
+_MAX_PARAM: Final = 200  # characters of one
 
 
 def without_blobs(body: bytes) -> bytes:
@@ -91,6 +98,15 @@ def _parts(content: Any) -> Any:
     if isinstance(parts, list) and all(isinstance(part, dict) and "text" in part for part in parts):
         return "".join(str(part["text"]) for part in parts)
     return parts
+
+
+def params_of(body: dict[str, Any]) -> dict[str, Any]:
+    """What a request says of how its answer is to be made, as far as it is a number, a flag or a word."""
+    return {
+        name: value
+        for name, value in body.items()
+        if name in _PARAMS and type(value) in _PLAIN and (type(value) is not str or len(value) <= _MAX_PARAM)
+    }
 
 
 def tool_names(body: dict[str, Any]) -> list[str]:

@@ -54,6 +54,8 @@ export interface Status {
   connections: Connection[];
   mcp_servers: McpServer[];
   requests: Running[];
+  /** The port for voice satellites; null while it is closed. */
+  wyoming?: { port: number; stt: string | null; tts: string | null; clients: number } | null;
 }
 
 /** A request of the list. */
@@ -163,4 +165,18 @@ export interface Usage {
   rows: UsageRow[];
   total: UsageRow;
   currency?: string;
+}
+
+export interface LatencyRow {
+  at: number;
+  requests: number;
+  first_p50: number | null;
+  first_p95: number | null;
+  p50: number | null;
+  p95: number | null;
+}
+
+export interface Latency {
+  by: string;
+  rows: LatencyRow[];
 }

@@ -1,10 +1,11 @@
 /** How the house is: what needs attention, what it does, what it costs. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { count, duration, money, time } from "../format";
-import { ended, running, status } from "../live";
+import { running, status } from "../live";
 import { link } from "../router";
 import { isDark } from "../theme";
-import type { Usage, UsageRow } from "../types";
+import type { Latency, Usage, UsageRow } from "../types";
+import type { ChartData } from "../ui/chart";
 import { useEvery, useGet } from "../ui/load";
 import { Empty, Head, Segments, State, toneOf, When } from "../ui/parts";
 
@@ -21,6 +22,7 @@ export function Overview() {
       </Head>
       <Attention />
       <Figures />
+      <Waiting />
       <Parts />
     </>
   );
@@ -84,8 +86,6 @@ function Figures() {
   const models = useGet<Usage>(`admin/usage?by=model&since=${since}`);
   useEvery(30, usage.again);
   const total = usage.data?.total;
-  const lately = ended.value.filter((row) => row.duration_ms !== null).map((row) => row.duration_ms ?? 0);
-  const middle = [...lately].sort((a, b) => a - b)[Math.floor(lately.length / 2)];
   const top = [...(models.data?.rows ?? [])].sort((a, b) => b.requests - a.requests).slice(0, 6);
   return (
     <section class="block" aria-label="Usage">
@@ -100,10 +100,9 @@ function Figures() {
         <Figure name="Tokens in" value={count(total?.input_tokens ?? 0)} more={total && total.cached_tokens > 0 ? `${count(total.cached_tokens)} cached` : ""} />
         <Figure name="Tokens out" value={count(total?.output_tokens ?? 0)} />
         <Figure name="Cost" value={money(total?.cost, usage.data?.currency)} />
-        <Figure name="Median time, since this page is open" value={duration(middle)} />
       </dl>
       {(usage.data?.rows.length ?? 0) > 0 ? (
-        <Chart rows={everyDay(usage.data?.rows ?? [], Number.parseInt(since, 10))} />
+        <Tokens rows={everyDay(usage.data?.rows ?? [], Number.parseInt(since, 10))} />
       ) : (
         <Empty title="No request has been counted yet.">
           Enter this proxy in a client (<a href={link("models")}>Models</a> shows how), or try a model in the <a href={link("playground")}>Playground</a>.
@@ -160,7 +159,78 @@ function Figure({ name, value, more = "" }: { name: string; value: string; more?
   );
 }
 
-function Chart({ rows }: { rows: [string, number, number][] }) {
+function Tokens({ rows }: { rows: [string, number, number][] }) {
+  const last = rows.at(-1);
+  const words = last ? `Tokens in and out by day; on ${last[0]} ${count(last[1])} in, ${count(last[2])} out` : "Tokens by day";
+  return (
+    <Chart
+      words={words}
+      data={{
+        at: rows.map(([day]) => Date.parse(`${day}T12:00:00Z`) / 1000),
+        series: [
+          { label: "Tokens in", colour: "--series-1", values: rows.map((row) => row[1]) },
+          { label: "Tokens out", colour: "--series-2", values: rows.map((row) => row[2]) },
+        ],
+        kind: "bars",
+        show: count,
+        moment: (at) => at.toLocaleDateString(),
+        least: 10,
+      }}
+    />
+  );
+}
+
+const LATENCY_SPANS = [["1d", "Day"], ["7d", "Week"], ["31d", "Month"]] as const;
+
+/** How long people wait: hour by hour, or day by day where that would be too many. */
+function Waiting() {
+  const [since, setSince] = useState<(typeof LATENCY_SPANS)[number][0]>("1d");
+  const by = since === "31d" ? "day" : "hour";
+  const found = useGet<Latency>(`admin/latency?since=${since}&by=${by}`);
+  useEvery(30, found.again);
+  const rows = found.data?.rows ?? [];
+  const last = rows.at(-1);
+  const inMs = (seconds: number | null | undefined) => (seconds === null || seconds === undefined ? null : seconds * 1000);
+  const words = last ? `Time to the first word and to the end; lately ${duration(inMs(last.first_p50))} and ${duration(inMs(last.p50))} for half of the answers` : "Time to the first word";
+  return (
+    <section class="block" aria-label="Latency">
+      <div class="block-head">
+        <h2>Latency</h2>
+        <span class="spring" />
+        <Segments label="Span of latency" value={since} options={LATENCY_SPANS} onChange={setSince} />
+      </div>
+      {last === undefined ? (
+        <p class="soft">No answer has been timed in this span. The first ones appear here a minute after they were given.</p>
+      ) : (
+        <>
+          <dl class="figures">
+            <Figure name={`First word, half of the answers, last ${by}`} value={duration(inMs(last.first_p50))} />
+            <Figure name="First word, 95 of 100" value={duration(inMs(last.first_p95))} />
+            <Figure name="Whole answer, half of them" value={duration(inMs(last.p50))} />
+            <Figure name="Whole answer, 95 of 100" value={duration(inMs(last.p95))} />
+          </dl>
+          <Chart
+            words={words}
+            data={{
+              at: rows.map((row) => row.at),
+              series: [
+                { label: "First word, half", colour: "--series-1", values: rows.map((row) => row.first_p50) },
+                { label: "First word, 95 of 100", colour: "--series-2", values: rows.map((row) => row.first_p95) },
+                { label: "Whole answer, half", colour: "--ink-soft", values: rows.map((row) => row.p50) },
+              ],
+              kind: "lines",
+              show: (seconds) => duration(seconds * 1000),
+              moment: (at) => (by === "day" ? at.toLocaleDateString() : at.toLocaleString(undefined, { weekday: "short", hour: "2-digit", minute: "2-digit" })),
+              least: 0.1,
+            }}
+          />
+        </>
+      )}
+    </section>
+  );
+}
+
+function Chart({ data, words }: { data: ChartData; words: string }) {
   const box = useRef<HTMLDivElement>(null);
   const dark = isDark.value;
   useEffect(() => {
@@ -169,15 +239,13 @@ function Chart({ rows }: { rows: [string, number, number][] }) {
     let end = () => {};
     let gone = false;
     void import("../ui/chart").then(({ draw }) => {
-      if (!gone) end = draw(element, rows);
+      if (!gone) end = draw(element, data);
     });
     return () => {
       gone = true;
       end();
     };
-  }, [JSON.stringify(rows), dark]);
-  const last = rows.at(-1);
-  const words = last ? `Tokens in and out by day; on ${last[0]} ${count(last[1])} in, ${count(last[2])} out` : "Tokens by day";
+  }, [JSON.stringify([data.at, data.series]), dark]);
   return <div ref={box} class="chart" role="img" aria-label={words} />;
 }
 
@@ -215,6 +283,13 @@ function Parts() {
           </tbody>
         </table>
       </div>
+      {now.wyoming ? (
+        <p>
+          Voice satellites on port {now.wyoming.port}: {now.wyoming.stt ? `transcription by ${now.wyoming.stt}` : ""}
+          {now.wyoming.stt && now.wyoming.tts ? ", " : ""}
+          {now.wyoming.tts ? `speech by ${now.wyoming.tts}` : ""}; {now.wyoming.clients} connected.
+        </p>
+      ) : null}
       <p class="faint">As of {time(Date.now() / 1000)}</p>
     </section>
   );

@@ -15,6 +15,8 @@ interface Turn {
   [member: string]: unknown;
 }
 
+type Params = Record<string, unknown>;
+
 interface Chunk {
   choices?: { delta?: { content?: string; reasoning_content?: string } }[];
   usage?: { prompt_tokens?: number; completion_tokens?: number };
@@ -26,7 +28,7 @@ export function Playground() {
   const models = useGet<{ models: { id: string }[] }>("admin/models");
   const [model, setModel] = useState(place.value.query.get("model") ?? "");
   const [system, setSystem] = useState("");
-  const [temperature, setTemperature] = useState("");
+  const [params, setParams] = useState("");
   const [turns, setTurns] = useState<Turn[]>([]);
   const [text, setText] = useState("");
   const abort = useRef<AbortController | null>(null);
@@ -45,16 +47,18 @@ export function Playground() {
 
   async function replay(id: string, conversation: string | null): Promise<void> {
     try {
-      const found = await get<{ model: string; messages: Turn[] }>(`admin/requests/${encodeURIComponent(id)}${conversation ? `?conversation=${encodeURIComponent(conversation)}` : ""}`);
+      const found = await get<{ model: string; messages: Turn[]; params?: Params }>(`admin/requests/${encodeURIComponent(id)}${conversation ? `?conversation=${encodeURIComponent(conversation)}` : ""}`);
+      const asked = found.params ?? {};
       setModel(found.model);
       setTurns(found.messages);
-      await run(found.model, found.messages);
+      setParams(Object.keys(asked).length > 0 ? JSON.stringify(asked, null, 2) : "");
+      await run(found.model, found.messages, asked);
     } catch (error) {
       tellError(error);
     }
   }
 
-  async function run(asked: string, history: Turn[]): Promise<void> {
+  async function run(asked: string, history: Turn[], more: Params): Promise<void> {
     const controller = new AbortController();
     abort.current = controller;
     setBusy(true);
@@ -66,7 +70,7 @@ export function Playground() {
     show();
     try {
       const messages = [...(system ? [{ role: "system", content: system }] : []), ...history.filter((turn) => !turn.failed).map(({ note: _, tools: __, failed: ___, ...turn }) => turn)];
-      const body = { model: asked, messages, stream: true, stream_options: { include_usage: true }, ...(temperature ? { temperature: Number(temperature) } : {}) };
+      const body = { ...more, model: asked, messages, stream: true, stream_options: { include_usage: true } };
       const response = await request("admin/v1/chat/completions", { method: "POST", body, signal: controller.signal });
       for await (const chunk of chunks(response)) {
         if (chunk.error) throw new Error(chunk.error.message ?? "The answer broke off.");
@@ -93,12 +97,24 @@ export function Playground() {
     event.preventDefault();
     if (!text.trim() || busy) return;
     const history: Turn[] = [...turns, { role: "user", content: text }];
+    const asked = read(params);
+    if (asked === null) return;
     setText("");
-    void run(model, history);
+    void run(model, history, asked);
   };
+  const again = () => {
+    const asked = read(params);
+    if (asked !== null && questions.length > 0) void run(model, questions, asked);
+  };
+  // Everything up to the last question: what is to be answered again.
+  const questions = turns.slice(0, turns.findLastIndex((turn) => turn.role === "user" || turn.role === "tool") + 1);
+  const wrong = read(params) === null;
   return (
     <>
       <Head title="Playground">
+        <button type="button" class="button" disabled={questions.length === 0 || busy || wrong} onClick={again}>
+          Answer again
+        </button>
         <button type="button" class="button" disabled={turns.length === 0 || busy} onClick={() => setTurns([])}>
           New conversation
         </button>
@@ -120,8 +136,11 @@ export function Playground() {
             <textarea id="system" class="input" rows={4} value={system} onInput={(event) => setSystem(event.currentTarget.value)} />
           </div>
           <div class="field">
-            <label for="temperature">Temperature</label>
-            <input id="temperature" class="input" type="number" min="0" max="2" step="0.1" placeholder="as the model has it" value={temperature} onInput={(event) => setTemperature(event.currentTarget.value)} />
+            <label for="params">Parameters</label>
+            <textarea id="params" class="input mono" rows={4} placeholder={'{"temperature": 0.2}'} aria-invalid={wrong} aria-describedby="params-note" value={params} onInput={(event) => setParams(event.currentTarget.value)} />
+            <small id="params-note" class={wrong ? "bad-text" : "faint"}>
+              {wrong ? "This is not a JSON object." : "As JSON; empty: as the model has them."}
+            </small>
           </div>
         </div>
         <div class="chat">
@@ -160,7 +179,7 @@ export function Playground() {
                 Stop
               </button>
             ) : (
-              <button type="submit" class="button main" disabled={!text.trim() || !model}>
+              <button type="submit" class="button main" disabled={!text.trim() || !model || wrong}>
                 Send
               </button>
             )}
@@ -169,6 +188,17 @@ export function Playground() {
       </div>
     </>
   );
+}
+
+/** Parameters as they were typed; null for what is no JSON object. */
+function read(text: string): Params | null {
+  if (!text.trim()) return {};
+  try {
+    const found: unknown = JSON.parse(text);
+    return typeof found === "object" && found !== null && !Array.isArray(found) ? (found as Params) : null;
+  } catch {
+    return null;
+  }
 }
 
 /** The events of a streamed answer. */

@@ -2,10 +2,10 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { get, send } from "../api";
 import { count, duration, time } from "../format";
-import { ended, refresh, running } from "../live";
+import { ended, refresh, running, status } from "../live";
 import { go, link, place } from "../router";
 import type { Row } from "../types";
-import { useEvery } from "../ui/load";
+import { useEvery, useGet } from "../ui/load";
 import { Empty, Failure, Head, State, tell, tellError } from "../ui/parts";
 import { ConversationView } from "./conversation";
 
@@ -14,10 +14,18 @@ interface Answer {
   before: string | null;
 }
 
+interface Asked {
+  text: string;
+  model: string;
+  connection: string;
+  group: string;
+  status: string;
+}
+
 const PAGE = 200;
 
 export function Requests() {
-  const [filter, setFilter] = useState({ text: "", model: "", status: "" });
+  const [filter, setFilter] = useState<Asked>({ text: "", model: "", connection: "", group: "", status: "" });
   const [asked, setAsked] = useState(filter);
   const [old, setOld] = useState<Row[]>([]);
   const [before, setBefore] = useState<string | null>(null);
@@ -50,6 +58,9 @@ export function Requests() {
   useEffect(() => void load(null), [load]);
 
   useEvery(2, () => void refresh().catch(() => undefined), running.value.size > 0);
+  // Groups that are configured, and those that the logs still know.
+  const configured = useGet<{ groups: { name: string }[] }>("admin/groups").data?.groups ?? [];
+  const groups = [...new Set([...configured.map((one) => one.name), ...old.map((row) => row.group ?? "")])].filter(Boolean).sort();
   const rows = useMemo(() => merged(old, asked), [old, asked, running.value, ended.value]);
 
   return (
@@ -58,6 +69,8 @@ export function Requests() {
         <div class="filters" role="search">
           <input class="input search" type="search" placeholder="Search what was said" aria-label="Search what was said" value={filter.text} onInput={(event) => setFilter({ ...filter, text: event.currentTarget.value })} />
           <input class="input" placeholder="Model" aria-label="Filter by model" value={filter.model} onInput={(event) => setFilter({ ...filter, model: event.currentTarget.value })} />
+          <Choice label="connection" value={filter.connection} names={status.value?.connections.map((one) => one.name) ?? []} onChange={(connection) => setFilter({ ...filter, connection })} />
+          <Choice label="group" value={filter.group} names={groups} onChange={(group) => setFilter({ ...filter, group })} />
           <select class="input" aria-label="Filter by outcome" value={filter.status} onChange={(event) => setFilter({ ...filter, status: event.currentTarget.value })}>
             <option value="">Every outcome</option>
             <option value="ok">Answered</option>
@@ -85,11 +98,24 @@ export function Requests() {
   );
 }
 
+function Choice({ label, value, names, onChange }: { label: string; value: string; names: string[]; onChange: (name: string) => void }) {
+  return (
+    <select class="input" aria-label={`Filter by ${label}`} value={value} onChange={(event) => onChange(event.currentTarget.value)}>
+      <option value="">{`Every ${label}`}</option>
+      {names.map((name) => (
+        <option key={name} value={name}>
+          {name}
+        </option>
+      ))}
+    </select>
+  );
+}
+
 /** Running ones, those that ended while the page was open, and those of the logs, each once, newest first. */
-function merged(old: Row[], asked: { text: string; model: string; status: string }): Row[] {
+function merged(old: Row[], asked: Asked): Row[] {
   const known = new Map(old.map((row) => [row.id, row]));
   const fresh: Row[] = [];
-  const fits = (row: Row) => (!asked.model || (row.model ?? "").toLowerCase().includes(asked.model.toLowerCase())) && !asked.text && (!asked.status || (asked.status === "failed") === (row.error !== null));
+  const fits = (row: Row) => (!asked.connection || row.connection === asked.connection) && (!asked.group || row.group === asked.group) && (!asked.model || (row.model ?? "").toLowerCase().includes(asked.model.toLowerCase())) && !asked.text && (!asked.status || (asked.status === "failed") === (row.error !== null));
   for (const one of running.value.values()) {
     const row = { ...known.get(one.id), ...blank(one.id), model: one.model, connection: one.connection, group: one.group, at: Date.parse(one.since) / 1000, state: one.state, finished: false } as Row;
     if (fits(row)) fresh.push(row);

@@ -1,10 +1,30 @@
-/** Tokens by day; uPlot is loaded only where there is something to draw. */
+/** Charts over time; uPlot is loaded only where there is something to draw. */
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { count } from "../format";
+
+/** One line or row of bars; `values` has a value, or null for none, for each moment of the chart. */
+export interface Series {
+  label: string;
+  /** The name of a colour, as in tokens.css. */
+  colour: string;
+  values: (number | null)[];
+}
+
+export interface ChartData {
+  /** Seconds since the epoch. */
+  at: number[];
+  series: Series[];
+  kind: "bars" | "lines";
+  /** A value as it is shown. */
+  show: (value: number) => string;
+  /** A moment as the legend shows it. */
+  moment: (at: Date) => string;
+  /** The least that the vertical axis shows. */
+  least: number;
+}
 
 /** Draw into `element`; what is returned takes it away again. */
-export function draw(element: HTMLElement, rows: [string, number, number][]): () => void {
+export function draw(element: HTMLElement, data: ChartData): () => void {
   const style = getComputedStyle(document.documentElement);
   const colour = (name: string) => style.getPropertyValue(name).trim();
   const axis: uPlot.Axis = {
@@ -13,26 +33,25 @@ export function draw(element: HTMLElement, rows: [string, number, number][]): ()
     ticks: { show: false },
     font: "12px system-ui",
   };
-  const bars = uPlot.paths.bars?.({ size: [0.6, 40] });
-  const series = (label: string, name: string): uPlot.Series => ({
-    label,
-    stroke: colour(name),
-    fill: `${colour(name)}55`,
-    width: 1,
-    points: { show: false },
-    value: (_, value) => (value === null ? "–" : count(value)),
-    ...(bars ? { paths: bars } : {}),
+  const bars = data.kind === "bars" ? uPlot.paths.bars?.({ size: [0.6, 40] }) : undefined;
+  const series = (one: Series): uPlot.Series => ({
+    label: one.label,
+    stroke: colour(one.colour),
+    width: bars ? 1 : 2,
+    points: { show: !bars && data.at.length < 60 },
+    value: (_, value) => (value === null ? "–" : data.show(value)),
+    ...(bars ? { paths: bars, fill: `${colour(one.colour)}55` } : {}),
   });
   const plot = new uPlot(
     {
       width: Math.max(element.clientWidth, 200),
       height: 200,
       cursor: { y: false },
-      scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.1, 10)] } },
-      series: [{ value: (_, at) => (at === null ? "–" : new Date(at * 1000).toLocaleDateString()) }, series("Tokens in", "--series-1"), series("Tokens out", "--series-2")],
-      axes: [axis, { ...axis, size: 56, values: (_, values) => values.map((value) => count(value)) }],
+      scales: { y: { range: (_, __, most) => [0, Math.max((most ?? 0) * 1.1, data.least)] } },
+      series: [{ value: (_, at) => (at === null ? "–" : data.moment(new Date(at * 1000))) }, ...data.series.map(series)],
+      axes: [axis, { ...axis, size: 56, values: (_, values) => values.map((value) => data.show(value)) }],
     },
-    [rows.map(([day]) => Date.parse(`${day}T12:00:00Z`) / 1000), rows.map((row) => row[1]), rows.map((row) => row[2])],
+    [data.at, ...data.series.map((one) => one.values)],
     element,
   );
   const watch = new ResizeObserver(() => plot.setSize({ width: Math.max(element.clientWidth, 200), height: 200 }));
