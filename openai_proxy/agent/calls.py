@@ -54,6 +54,7 @@ class ToolCalls:
         self._room = MAX_TOTAL
         self._running: list[_Running] = []  # of this round, in the order of the calls
         self.acted = False  # a tool has run: what fails from now on must not be repeated blindly
+        self.succeeded = False  # the tool that ended last gave a result
 
     def start(self, call: dict[str, Any]) -> None:
         """Begin `call`, an entry of tool_calls."""
@@ -105,6 +106,7 @@ class ToolCalls:
                 started = self._turn.clock()
                 self._feed.post("executing_tool", name, call=number)
                 result = await self._run(number, name, arguments)
+            self.succeeded = not result.is_error
         seconds = self._turn.clock() - started
         self._feed.post(
             "tool_completed",

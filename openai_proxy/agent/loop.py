@@ -256,7 +256,7 @@ class Loop:
             elif reason == "tool_calls":
                 reason = "stop"
             if self._speech and not theirs and not out.said:
-                out.delta({"content": self._sentences.done if calls.acted else self._sentences.nothing}, index)
+                out.delta({"content": self._instead_of_silence(calls)}, index)
             if self.plan.choices == 1:
                 self._keep(round_, calls, theirs, out)
             if details := round_.details(index):
@@ -266,6 +266,12 @@ class Loop:
             out.finish(reason, index)
         if self.plan.wants_usage and self._usage is not None:
             out.usage(self._usage)
+
+    def _instead_of_silence(self, calls: ToolCalls) -> str:
+        """What is said for a model that says nothing: that it is done only where a tool did something."""
+        if calls.succeeded:
+            return self._sentences.done
+        return self._sentences.too_long if self._deadline.near else self._sentences.nothing
 
     def _keep(self, round_: Round, calls: ToolCalls, theirs: list[dict[str, Any]], out: TurnOutput) -> None:
         """Keep what the client does not see of this turn for its next request."""

@@ -27,7 +27,7 @@ ODD = re.compile(
     r"[*_`#|<>{}\[\]\\]|https?:|://|\d+\.\d+\.\d+\.\d+|localhost|Traceback|Exception|Errno|None\b|null|undefined|sk-"
     "|[\U0001f000-\U0001faff\u2600-\u27bf]"
 )
-MODEL = "upstream_model: main:m\nspeech: true\ndeadline: {deadline}\ntools: [never]\n"
+MODEL = "upstream_model: main:m\nspeech: true\ndeadline: {deadline}\ntools: [never, calculator]\n"
 NEVER = """
 import asyncio
 from openai_proxy import tool
@@ -133,9 +133,12 @@ PAGE = b"<!doctype html><html><head><title>502 Bad Gateway</title></head><body><
 TOO_LONG = "Das hat leider zu lange gedauert."
 NOTHING = "Darauf habe ich keine Antwort."
 
-FAILURES: dict[str, tuple[str, tuple[Step, ...], str]] = {
-    "it is not there": ("augmented/dead", (), r"The connection dead could not be reached\."),
-    "its name is unknown": ("augmented/nowhere", (), r"The connection nowhere could not be reached\."),
+Steps = tuple[Step, ...] | list[Step]
+"""What is played for each request, or (a list) one after another."""
+
+FAILURES: dict[str, tuple[str, Steps, str]] = {
+    "it is not there": ("augmented/dead", (), r"The connection 'dead' cannot be reached\."),
+    "its name is unknown": ("augmented/nowhere", (), r"The connection 'nowhere' cannot be reached\."),
     "it answers with a page": ("augmented/voice", (plain(PAGE, "502 Bad Gateway", "text/html"),), r".*502.*\."),
     "it answers 200 with a page": ("augmented/voice", (plain(PAGE, content_type="text/html"),), r".+\."),
     "it refuses our key": ("augmented/voice", (plain(b'{"error":{"message":"Invalid key"}}', "401 No"),), r".*key\."),
@@ -162,6 +165,11 @@ FAILURES: dict[str, tuple[str, tuple[Step, ...], str]] = {
     ),
     "it talks rubbish": ("augmented/voice", (SSE_HEAD, chunk(b"data: {rubbish\n\n"), FIN), r".+\."),
     "its tool hangs": ("augmented/brief", (stream(asks(("c1", "never", "{}"))),), re.escape(TOO_LONG)),
+    "it acts and says nothing": (
+        "augmented/voice",
+        [stream(asks(("c1", "calculator", '{"expression":"1+1"}'))), stream(says(""))],
+        re.escape("Erledigt."),
+    ),
     "it writes for the eye": (
         "augmented/voice",
         (stream(says("**Es sind** [21 Grad](https://a.example/x) 🌡️.\n\n| Raum | Grad |\n|---|---|\n| Bad | 23 |")),),
@@ -173,7 +181,8 @@ FAILURES: dict[str, tuple[str, tuple[Step, ...], str]] = {
 @pytest.mark.parametrize("kind", FAILURES)
 async def test_what_is_heard_when(chain: Chain, upstream: Upstream, kind: str) -> None:
     model, steps, words = FAILURES[kind]
-    heard = await chain.hears(upstream.play(*steps).model, model)
+    play = upstream.rounds(*steps) if isinstance(steps, list) else upstream.play(*steps)
+    heard = await chain.hears(play.model, model)
     assert heard, "silence"
     assert not ODD.search(heard), heard
     assert re.fullmatch(words, heard), heard

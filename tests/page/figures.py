@@ -52,7 +52,10 @@ class Walk:
     def end(self) -> None:
         """Wait for its end."""
         self.go_on()
-        self._process.wait(30)
+        try:
+            self._process.wait(30)
+        finally:
+            self._process.kill()
 
 
 def cost(daemon: Daemon, seconds: float = SECONDS) -> tuple[float, int]:
@@ -86,26 +89,29 @@ def main() -> int:
     print(f"the whole page, compressed: {compressed() / 1000:.0f} KB")
     with tempfile.TemporaryDirectory() as folder:
         daemon = Daemon(Path(folder), HOUSE, flags=["--no-request-log"]).start()
-        walk = Walk(modules, f"http://127.0.0.1:{daemon.port}", login_of(daemon))
-        print(walk.next())
-        walk.next()
-        without = cost(daemon)
-        walk.go_on()
-        walk.next()
-        opened = cost(daemon)
-        print(f"an open page: {opened[0]:.2f} % of a core (without: {without[0]:.2f} %), "
-              f"{(opened[1] - without[1]) / 1000:.0f} KB more")  # fmt: skip
-        walk.go_on()
-        walk.next()
-        over = threading.Event()
-        driver = threading.Thread(target=events, args=(daemon, over))
-        driver.start()
-        walk.go_on()
-        print(walk.next())
-        over.set()
-        driver.join()
-        walk.end()
-        daemon.stop()
+        try:
+            walk = Walk(modules, f"http://127.0.0.1:{daemon.port}", login_of(daemon))
+            print(walk.next())
+            walk.next()
+            without = cost(daemon)
+            walk.go_on()
+            walk.next()
+            opened = cost(daemon)
+            print(f"an open page: {opened[0]:.2f} % of a core (without: {without[0]:.2f} %), "
+                  f"{(opened[1] - without[1]) / 1000:.0f} KB more")  # fmt: skip
+            walk.go_on()
+            print(walk.next())
+            over = threading.Event()
+            driver = threading.Thread(target=events, args=(daemon, over))
+            driver.start()
+            walk.go_on()
+            print(walk.next())
+            over.set()
+            driver.join()
+            walk.end()
+            daemon.stop()
+        finally:
+            daemon.kill()
     return 0
 
 

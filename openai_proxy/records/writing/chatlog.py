@@ -62,7 +62,7 @@ class ChatLog:
 
     def request(self, exchange: Exchange, conversation: str, messages: Any, body: dict[str, Any]) -> None:
         """The line of a request."""
-        record = {
+        record: dict[str, Any] = {
             "type": "request",
             "ts": stamp(exchange.created_at),
             "request_id": exchange.id,

@@ -1,0 +1,84 @@
+"""Who may connect to the port for Wyoming clients."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from openai_proxy.auth.gate import Gate
+from openai_proxy.config.proxy import ProxyConfig
+from openai_proxy.wyoming.listener import MAX_CONNECTIONS, WyomingListener
+
+
+class Writer:
+    """The writer of a connection from `peer`; `refused` once it was cut."""
+
+    def __init__(self, peer: str) -> None:
+        self.refused = False
+        self.transport = SimpleNamespace(abort=self._abort)
+        self._peer = peer
+
+    def get_extra_info(self, name: str) -> Any:
+        return {"peername": (self._peer, 40_000)}[name]
+
+    def _abort(self) -> None:
+        self.refused = True
+
+
+class Session:
+    """What would serve a connection."""
+
+    busy = True
+
+    def __init__(self, state: Any, caller: Any, reader: Any, writer: Any) -> None:
+        self.caller = caller
+        served.append(self)
+
+    async def serve(self) -> None:
+        return None
+
+
+served: list[Session] = []
+
+
+def connections(*, draining: bool = False, **settings: Any) -> Any:
+    config = ProxyConfig.model_validate({"wyoming": {"stt": "m", "group": "voice"}, **settings})
+    generation = SimpleNamespace(config=config, gate=Gate(config))
+    state: Any = SimpleNamespace(generation=generation, draining=draining, idle_closers=[])
+    found = WyomingListener(state)._server
+    found.protocol = SimpleNamespace(WyomingSession=Session)
+    served.clear()
+    return found
+
+
+def refused(server: Any, peer: str) -> bool:
+    writer = Writer(peer)
+    server._accept(None, writer)
+    return writer.refused
+
+
+@pytest.mark.parametrize(
+    "peer", ["127.0.0.1", "192.168.1.7", "10.1.2.3", "fd00::1", "fe80::1%eth0", "::ffff:192.168.1.7"]
+)
+async def test_devices_of_the_house_may(peer: str) -> None:
+    assert not refused(connections(), peer)
+    assert served[0].caller.group == "voice"
+    assert served[0].caller.remote == peer
+
+
+@pytest.mark.parametrize("peer", ["8.8.8.8", "2001:db8::1", "", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize("keys", [{}, {"require_api_key": True}])
+async def test_nobody_else_may_unless_that_is_allowed(peer: str, keys: Any) -> None:
+    assert refused(connections(**keys), peer)
+    assert served == []
+    assert not refused(connections(allow_public_unauthenticated=True, **keys), peer)
+
+
+async def test_not_while_it_stops_nor_without_the_setting() -> None:
+    assert refused(connections(draining=True), "127.0.0.1")
+    assert refused(connections(wyoming=None), "127.0.0.1")
+
+
+async def test_not_without_end() -> None:
+    server = connections()
+    assert [refused(server, "127.0.0.1") for _ in range(MAX_CONNECTIONS + 1)] == [False] * MAX_CONNECTIONS + [True]
