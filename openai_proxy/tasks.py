@@ -7,7 +7,7 @@ task of the process is born here.
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -31,6 +31,11 @@ def _ended(task: asyncio.Task[Any]) -> None:
     _alive.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("task %s failed: %s", task.get_name(), error, exc_info=error)
+
+
+async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """What `function` of `arguments` gives, or raises, in a thread beside the loop: for what takes milliseconds."""
+    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
 
 async def cancel(*tasks: asyncio.Task[Any] | None) -> None:

@@ -15,6 +15,7 @@ from openai_proxy.fastpath.direct_relay import DirectRelay, RelayClient
 from openai_proxy.fastpath.known_heads import KnownHead
 from openai_proxy.fastpath.send_plan import SendPlan
 from openai_proxy.protocols.json_members import edit, parse_object
+from openai_proxy.protocols.large_json import LARGE
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import ProxyState
 from openai_proxy.transforms.params import NOTHING, shape
@@ -33,6 +34,8 @@ def choose(client: RelayClient, head: KnownHead, body: bytes) -> DirectRelay | D
     generation = state.generation
     if len(state.running) >= generation.max_requests:
         return None
+    if len(body) >= LARGE:
+        return None  # read beside the event loop
     document = parse_object(body)
     model = asked_model(document)
     check_names(document)

@@ -26,19 +26,6 @@ if TYPE_CHECKING:
     from openai_proxy.runtime.augmented_models import AugmentedModels
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A JSON body: `raw` as it goes on untouched, `plain` the same without content coding, and its `members`."""
-
-    plain: bytes
-    members: dict[str, Any]
-    raw: bytes
-
-    def changed(self, plain: bytes, members: dict[str, Any]) -> Document:
-        """The document whose text is `plain` now; itself where that has not changed."""
-        return self if plain is self.plain else Document(plain, members, plain)
-
-
 @dataclass(slots=True)
 class RequestContext:
     """A request being served by the pipeline. `query` is raw."""

@@ -21,7 +21,7 @@ from openai_proxy.dialects.model_lists.cards import ModelCard, card_of
 from openai_proxy.endpoints import Endpoint
 from openai_proxy.errors import BadRequest, unknown_model
 from openai_proxy.exchange import Caller
-from openai_proxy.protocols.json_members import parse_object
+from openai_proxy.pipeline.document import read_document
 from openai_proxy.routing.listing import model_object
 from openai_proxy.runtime.generation import DEFAULT_TAG, Generation
 from openai_proxy.runtime.state import ProxyState
@@ -67,7 +67,7 @@ class ModelLists:
             return
         key, cards = await self._known(generation, caller)
         if name == "ollama/show":
-            wanted = _named(parse_object(await body.whole()))
+            wanted = _named((await read_document(await body.whole())).members)
             bare = generation.untagged(wanted)
             tagged = next((card for card in cards if card.id in (wanted, bare + DEFAULT_TAG)), None)
             answer = orjson.dumps(ollama.shown(tagged or self._find(generation, caller, cards, bare)))

@@ -22,10 +22,11 @@ from openai_proxy.bounds import check_names, user_of
 from openai_proxy.decision.decide import Decision, DecisionKind
 from openai_proxy.exchange import Target, UpstreamRequest
 from openai_proxy.pipeline import answer_text, realtime, redacting, steering, uploads
-from openai_proxy.pipeline.context import Document, RequestContext
+from openai_proxy.pipeline.context import RequestContext
+from openai_proxy.pipeline.document import Document, read_document
 from openai_proxy.pipeline.passthrough import pass_through, upstream_request
-from openai_proxy.protocols.json_members import edit, parse_object
 from openai_proxy.server.content_codings import unpacked
+from openai_proxy.tasks import in_thread
 from openai_proxy.transforms.params import shape
 
 _JSON_BEGINS: Final = (b"{", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
@@ -81,7 +82,7 @@ async def limit(context: RequestContext) -> None:
 
 async def _serve_document(context: RequestContext) -> None:
     read = await _read(context)
-    logged = redacting.for_the_log(context, read.plain, read.members)
+    logged = await redacting.for_the_log(context, read)
     steered = await _command(context, read)
     if steered is None:
         return
@@ -101,33 +102,40 @@ async def _read(context: RequestContext) -> Document:
     raw = await context.body.whole()
     codings = context.content_codings
     plain = await unpacked(raw, codings, context.body.limit) if codings else raw
-    members = parse_object(plain)
+    read = await read_document(plain, raw)
+    members = read.members
     context.exchange.model = context.asked_model(members)
     check_names(members)
     context.exchange.stream = context.wants_stream(members)
     context.exchange.user = user_of(members) or context.exchange.user
-    return Document(plain, members, raw)
+    return read
 
 
 async def _command(context: RequestContext, read: Document) -> Document | None:
     """The request as the session has it, without its commands; None if it has been answered."""
-    if not steering.may_concern(context, read.plain):
+    if not await steering.may_concern(context, read):
         return read
-    steered = await steering.steer(context, read.plain, read.members)
-    return read.changed(*steered) if steered is not None else None
+    return await steering.steer(context, read)
 
 
 async def _send(context: RequestContext, decision: Decision, document: Document) -> None:
     generation, dialect = context.generation, context.endpoint.dialect
 
-    def make(target: Target) -> UpstreamRequest:
+    def shaped(target: Target) -> bytes:
         changes = shape(document.members, decision.rules[target.connection])
         if target.model is None and not changes:
-            return upstream_request(context, target, document.raw, recoded=document.raw is document.plain)
+            return document.raw
         members = changes.members()
         if target.model is not None:
             members["model"] = orjson.dumps(target.model)
-        return upstream_request(context, target, edit(document.plain, members, changes.removed), recoded=True)
+        return document.edited(members, changes.removed)
+
+    ready: dict[Target, bytes] = {}
+
+    def make(target: Target) -> UpstreamRequest:
+        body = ready.get(target) or shaped(target)
+        recoded = body is not document.raw or document.raw is document.plain
+        return upstream_request(context, target, body, recoded=recoded)
 
     if dialect == "chat" and generation.augmented is not None:
         from openai_proxy.pipeline import augmented  # without augmented models or tools the agent is never needed
@@ -149,6 +157,9 @@ async def _send(context: RequestContext, decision: Decision, document: Document)
         if await translated.serve(context, decision, document):
             return
 
+    if document.large:
+        for target in decision.route.targets:
+            ready[target] = await in_thread(shaped, target)
     await pass_through(context, decision, make)
 
 

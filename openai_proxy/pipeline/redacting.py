@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from openai_proxy.auth.credentials import sent_key
-from openai_proxy.pipeline.context import Document, RequestContext
-from openai_proxy.protocols.json_members import parse_object
+from openai_proxy.pipeline.context import RequestContext
+from openai_proxy.pipeline.document import Document, read_document
 from openai_proxy.secrets import MARK
+from openai_proxy.tasks import in_thread
 from openai_proxy.transforms.redaction.redactor import OWN_LENGTH, is_secret
 
 IN_PIECES = 1 << 20
@@ -22,10 +23,14 @@ def own_key(context: RequestContext) -> str | None:
     return sent_key(context.request.headers)
 
 
-def for_the_log(context: RequestContext, body: bytes, document: dict[str, Any]) -> bytes:
-    """`body` without the caller's own key: of all secrets the only one the record itself may not know."""
-    own = own_key(context)
-    return context.state.redactor.without_own(body, document, own) if own is not None else body
+async def for_the_log(context: RequestContext, document: Document) -> bytes:
+    """The body without the caller's own key: of all secrets the only one the record itself may not know."""
+    own, redactor = own_key(context), context.state.redactor
+    if own is None:
+        return document.plain
+    if document.large:
+        return await in_thread(redactor.without_own, document.plain, document.members, own)
+    return redactor.without_own(document.plain, document.members, own)
 
 
 async def clean(context: RequestContext, document: Document) -> Document:
@@ -45,7 +50,7 @@ async def clean(context: RequestContext, document: Document) -> Document:
     if cleaned is body:
         return document
     context.exchange.notes.append(NOTE)
-    return document.changed(cleaned, parse_object(cleaned))
+    return await read_document(cleaned)
 
 
 async def cleaner(context: RequestContext) -> Callable[[str], str]:

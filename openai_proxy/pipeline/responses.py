@@ -15,7 +15,8 @@ from openai_proxy.dialects.chat.errors import error_of
 from openai_proxy.dialects.responses.needed import is_missing
 from openai_proxy.errors import BadRequest
 from openai_proxy.pipeline import translated
-from openai_proxy.pipeline.context import Document, RequestContext
+from openai_proxy.pipeline.context import RequestContext
+from openai_proxy.pipeline.document import Document
 from openai_proxy.pipeline.passthrough import MakeRequest, ask, relay
 from openai_proxy.store.resolve import Resolved, as_items, resolve
 from openai_proxy.upstream.failover import Opened

@@ -12,8 +12,10 @@ import orjson
 
 from openai_proxy.errors import BadRequest, Forbidden
 from openai_proxy.pipeline.context import RequestContext
-from openai_proxy.protocols.json_members import edit, parse_object
+from openai_proxy.pipeline.document import Document, read_document
+from openai_proxy.protocols.json_members import edit
 from openai_proxy.secrets import vault
+from openai_proxy.tasks import in_thread
 from openai_proxy.transforms.sessions import Identity, Session, implied, named
 
 if TYPE_CHECKING:  # the commands themselves are imported when the first one is seen
@@ -21,19 +23,20 @@ if TYPE_CHECKING:  # the commands themselves are imported when the first one is 
     from openai_proxy.transforms.commands.dialogue import DialogueTurn
 
 
-def may_concern(context: RequestContext, body: bytes) -> bool:
+async def may_concern(context: RequestContext, document: Document) -> bool:
     """False if neither commands nor sessions can matter for this request: the answer for nearly all of them."""
     if not context.endpoint.commanded or context.exchange.method != "POST" or context.decision is not None:
         return False
     config = context.generation.config
+    looks = context.generation.command_mark.in_body
     return (
-        context.generation.command_mark.in_body(body)
+        (await in_thread(looks, document.plain) if document.large else looks(document.plain))
         or config.commands.interactive
         or context.state.sessions.concern(context.exchange.caller.identity)
     )
 
 
-async def steer(context: RequestContext, body: bytes, document: dict[str, Any]) -> tuple[bytes, dict[str, Any]] | None:
+async def steer(context: RequestContext, read: Document) -> Document | None:
     """The request as the session has it, without its commands; None if it has been answered.
 
     Raises Forbidden and BadRequest for commands that are refused or cannot be obeyed.
@@ -41,10 +44,12 @@ async def steer(context: RequestContext, body: bytes, document: dict[str, Any]) 
     from openai_proxy.transforms.commands.cleaning import clean
     from openai_proxy.transforms.commands.registry import commands
 
+    body, document = read.plain, read.members
     config = context.generation.config
     allowed = config.commands.enabled and _may_command(context)
     known = commands() if config.commands.enabled else ()
-    cleaned = clean(context.endpoint.path, document, config.commands.prefix, known)
+    asked = context.endpoint.path, document, config.commands.prefix, known
+    cleaned = await in_thread(clean, *asked) if read.large else clean(*asked)
     identity = _identity(context, document, cleaned.turns)
     session = _session(context, identity)
     if not allowed:
@@ -74,10 +79,11 @@ async def steer(context: RequestContext, body: bytes, document: dict[str, Any]) 
         return None
     if _interactive(context, session) and context.endpoint.noticed:
         context.notice = "\n".join(told)
-    changed = cleaned.applied(body)
+    changed = await in_thread(cleaned.applied, body) if read.large else cleaned.applied(body)
     if session.model is not None and session.model != document.get("model"):
-        changed = edit(changed, {"model": orjson.dumps(session.model)})
-    return (body, document) if changed is body else (changed, parse_object(changed))
+        model = {"model": orjson.dumps(session.model)}
+        changed = await in_thread(edit, changed, model) if read.large else edit(changed, model)
+    return read if changed is body else await read_document(changed)
 
 
 def _may_command(context: RequestContext) -> bool:

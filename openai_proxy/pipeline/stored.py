@@ -15,9 +15,9 @@ import orjson
 from openai_proxy.errors import BadRequest, NotFound
 from openai_proxy.exchange import Target, UpstreamRequest
 from openai_proxy.pipeline.context import RequestContext
+from openai_proxy.pipeline.document import read_document
 from openai_proxy.pipeline.passthrough import relay, upstream_request
 from openai_proxy.pipeline.responses import ask_natively
-from openai_proxy.protocols.json_members import parse_object
 from openai_proxy.server.content_codings import unpacked
 from openai_proxy.store.responses import ResponseStore, StoredConversation
 
@@ -138,7 +138,8 @@ def _default_speaks(context: RequestContext) -> bool:
 async def _document(context: RequestContext) -> dict[str, Any]:
     raw = await context.body.whole()
     codings = context.content_codings
-    return parse_object((await unpacked(raw, codings, context.body.limit) if codings else raw) or b"{}")
+    plain = await unpacked(raw, codings, context.body.limit) if codings else raw
+    return (await read_document(plain or b"{}")).members
 
 
 def _items(items: Any) -> list[dict[str, Any]]:

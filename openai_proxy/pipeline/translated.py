@@ -22,9 +22,9 @@ from openai_proxy.errors import ProxyError, UpstreamError
 from openai_proxy.exchange import Target, UpstreamRequest, UpstreamResponse, header
 from openai_proxy.pipeline import augmented
 from openai_proxy.pipeline.command_notice import prefaced
-from openai_proxy.pipeline.context import Document, RequestContext
+from openai_proxy.pipeline.context import RequestContext
+from openai_proxy.pipeline.document import Document
 from openai_proxy.pipeline.passthrough import check_answer, relay
-from openai_proxy.protocols.json_members import edit
 from openai_proxy.server.headers import upstream_fields
 from openai_proxy.tasks import spawn
 from openai_proxy.transforms.params import shape
@@ -157,7 +157,7 @@ async def _plain(
             if target.model is not None:
                 members["model"] = orjson.dumps(target.model)
             changed = members or changes.removed
-            body = edit(document.plain, members, changes.removed) if changed else document.plain
+            body = document.edited(members, changes.removed) if changed else document.plain
             path, query = context.endpoint.path, context.query
             fields = [f for f in fields if f[0].lower() != b"content-encoding"]
         else:

@@ -61,7 +61,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     for name in document:
         if name not in CONTROL:
             if not (name.islower() and name.isascii()) and name.casefold() in CONTROL:
-                raise _ambiguous(name)
+                raise ambiguous(name)
         elif not exact and body.count(_QUOTED[name]) > 1 and len(_AS_NAME[name].findall(body)) > 1:
             return _checked(body, document)
     if not exact and b"\\u00" in body:  # a name may hide behind escapes: "\u006dodel"
@@ -86,12 +86,13 @@ def _by_the_letter(body: bytes) -> Any:
     Python clients do send "\\ud800"; the provider shall judge it, not we.
     """
     try:
-        return json.loads(body.decode(), parse_constant=_refuse)
+        return json.loads(body.decode(), parse_constant=refuse_constant)
     except (ValueError, RecursionError):  # 5,000 digits are a plain ValueError, 200,000 brackets a RecursionError
         raise BadRequest("The request body is not valid JSON.", code="invalid_json") from None
 
 
-def _refuse(constant: str) -> None:
+def refuse_constant(constant: str) -> None:
+    """What `parse_constant` of json.loads is, for NaN and the infinities are no JSON. Raises ValueError."""
     raise ValueError(constant)
 
 
@@ -100,12 +101,20 @@ def _checked(body: bytes, document: dict[str, Any]) -> dict[str, Any]:
     for member in scan(body):
         if member.name in CONTROL:
             if member.name in seen:
-                raise _ambiguous(member.name)
+                raise ambiguous(member.name)
             seen.add(member.name)
     return document
 
 
-def _ambiguous(name: str) -> BadRequest:
+def check_case(document: Mapping[str, Any]) -> None:
+    """Raise BadRequest for a control member whose name is written in another case."""
+    for name in document:
+        if name not in CONTROL and not (name.islower() and name.isascii()) and name.casefold() in CONTROL:
+            raise ambiguous(name)
+
+
+def ambiguous(name: str) -> BadRequest:
+    """The refusal of a member that two readers could read differently."""
     return BadRequest(
         f"The member '{name[:60]}' stands more than once in the request, or in another case.", code="invalid_json"
     )
@@ -157,14 +166,16 @@ def _value_end(body: bytes, position: int) -> int:
     return position
 
 
-def edit(body: bytes, replace: Mapping[str, bytes], remove: Iterable[str] = ()) -> bytes:
+def edit(
+    body: bytes, replace: Mapping[str, bytes], remove: Iterable[str] = (), members: list[Member] | None = None
+) -> bytes:
     """`body` with the top-level members of `replace` set to the given JSON and those of `remove` taken out.
 
     Order and spacing of all other members stay; a member that is not there yet is added last. `body` must be a
-    valid JSON object without duplicates of the touched names.
+    valid JSON object without duplicates of the touched names; `members` is what `scan` says of it, if that is known.
     """
     removed = frozenset(remove)
-    members = scan(body)
+    members = scan(body) if members is None else members
     kept = [member for member in members if member.name not in removed]
     present = {member.name for member in kept}
     fresh = [orjson.dumps(name) + b":" + value for name, value in replace.items() if name not in present]

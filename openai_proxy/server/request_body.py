@@ -7,8 +7,10 @@ from aiohttp.web_request import BaseRequest
 
 from openai_proxy.errors import ProxyError, TooLarge
 from openai_proxy.server.reply import Reply
+from openai_proxy.tasks import in_thread
 
 _SPACE = b" \t\r\n"
+_LARGE = 2 * 1024 * 1024  # bytes that are not copied on the event loop
 
 
 class BodyTimeout(ProxyError):
@@ -97,5 +99,7 @@ class RequestBody:
     async def whole(self) -> bytes:
         """All of it. Raises TooLarge, BodyTimeout."""
         if self.taken is None:
-            self.taken = b"".join([piece async for piece in self.pieces()])
+            pieces = [piece async for piece in self.pieces()]
+            large = len(pieces) > 1 and sum(map(len, pieces)) >= _LARGE
+            self.taken = await in_thread(b"".join, pieces) if large else b"".join(pieces)
         return self.taken

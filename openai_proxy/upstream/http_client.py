@@ -1,7 +1,7 @@
 """Sending one HTTP request over a pool and getting a streamed answer."""
 
 import asyncio
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, AsyncIterator
 
 from openai_proxy.config.connection import TimeoutConfig
 from openai_proxy.errors import UpstreamDisconnected, UpstreamError
@@ -12,6 +12,9 @@ from openai_proxy.upstream.pool import Pool
 from openai_proxy.upstream.response import StreamedResponse
 
 _REPLAYABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})  # RFC 9110 §9.2.2
+
+_AT_ONCE = 1 << 20
+"""Bytes of a body that are given to the socket in one go."""
 
 
 async def send(
@@ -36,12 +39,13 @@ async def send(
         try:
             connection.begin(response, method, limits)
             connection.upgrading = b"\r\nUpgrade: " in head
-            if body is None or isinstance(body, bytes):
+            if body is None or (isinstance(body, bytes) and len(body) <= _AT_ONCE):
                 connection.write(head + body if body else head)
             else:
                 connection.write(head)
                 connection.uploading = True
-                upload = spawn(_upload(connection, response, body, chunked), name=f"upload to {pool.name}")
+                source = _slices(body) if isinstance(body, bytes) else body
+                upload = spawn(_upload(connection, response, source, chunked), name=f"upload to {pool.name}")
                 response.on_close = upload.cancel
             await response.ready()
         except UpstreamDisconnected:
@@ -52,6 +56,12 @@ async def send(
             response.close()
             raise
         return response
+
+
+async def _slices(body: bytes) -> AsyncIterator[bytes]:
+    """`body` in parts that the socket takes one after another, so that it is nowhere copied as a whole."""
+    for start in range(0, len(body), _AT_ONCE):
+        yield body[start : start + _AT_ONCE]
 
 
 async def _upload(

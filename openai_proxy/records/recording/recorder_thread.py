@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from openai_proxy.endpoints import MCP
+from openai_proxy.errors import ProxyError
 from openai_proxy.exchange import Exchange
+from openai_proxy.protocols.large_json import LARGE, read_object
 from openai_proxy.records.counting.metrics import Metrics
 from openai_proxy.records.reading.body import BodyReader, media_type
 from openai_proxy.records.reading.other_formats import format_of
@@ -34,6 +36,18 @@ _LARGE: Final = 256 * 1024  # bytes of a request from which on single strings ar
 
 
 _NO_WORK: Final = Work()
+
+
+def _parsed(body: bytes) -> Any:
+    """A request's body parsed, if it looks like an object and can be."""
+    if body[:1] != b"{" and body[:64].lstrip()[:1] != b"{":
+        return None
+    if len(body) < LARGE:
+        return textjson.tolerant(body)
+    try:
+        return read_object(body)[0]
+    except ProxyError:
+        return None
 
 
 class Scribe:
@@ -150,7 +164,7 @@ class Scribe:
         if not body or (not dialect.chat and len(body) > _LARGE):
             return
         body = without_blobs(body)
-        parsed = textjson.tolerant(body) if body[:1] == b"{" or body.lstrip()[:1] == b"{" else None
+        parsed = _parsed(body)
         if not isinstance(parsed, dict):
             return
         if len(body) > _LARGE:

@@ -1,8 +1,12 @@
 """May a body hold a command? Asked of every chat request, so it costs one search."""
 
 import json
+from typing import Final
 
 from openai_proxy.transforms.flat import flatten
+
+_PART: Final = 1 << 20
+"""Bytes that are looked through at a stretch."""
 
 
 class CommandMark:
@@ -18,6 +22,7 @@ class CommandMark:
         upper = "".join(c if i % 6 < 2 else c.upper() for i, c in enumerate(escaped))
         others = {escaped.encode(), raw.encode(), upper.encode() if "\\u" in escaped else raw.encode()}
         self._others = tuple(others - {self._plain})
+        self._overlap = 6 * len(self._plain)  # each character as \u002f
 
     def in_quiet(self, body: bytes) -> bool:
         """`in_body` for a body without escapes that could hide it."""
@@ -29,6 +34,8 @@ class CommandMark:
         """True if a command may stand in `body`; False if none does."""
         if not self.enabled:
             return False
+        if len(body) > _PART:  # others get the interpreter lock between two parts
+            return any(self.in_body(body[at : at + _PART]) for at in range(0, len(body), _PART - self._overlap))
         if self._plain in body or any(form in body for form in self._others):
             return True
         if b"\\/" in body or b"\\u00" in body:

@@ -1,0 +1,86 @@
+"""A large request is served beside the event loop: nothing that looks at all of its body is done on it."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from openai_proxy.pipeline import document
+from openai_proxy.protocols import large_json
+from openai_proxy.protocols.large_json import LARGE
+from openai_proxy.tasks import in_thread
+from tests.conftest import DaemonFactory
+from tests.front.house import WAYS, front_conf
+from tests.harness.plays import completion, plain
+from tests.harness.upstream import Upstream
+
+
+def test_a_large_body_is_read_in_a_thread_and_a_small_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    readers: list[int] = []
+
+    def noting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(body: bytes) -> Any:
+            readers.append(threading.get_ident())
+            return function(body)
+
+        return noted
+
+    monkeypatch.setattr(document, "read_object", noting(document.read_object))
+    monkeypatch.setattr(document, "parse_object", noting(document.parse_object))
+    small = b'{"model":"m"}'
+    large = b'{"model":"m"' + b" " * LARGE + b"}"
+
+    async def read() -> list[dict[str, Any]]:
+        return [(await document.read_document(body)).members for body in (small, large)]
+
+    assert asyncio.run(read()) == [{"model": "m"}] * 2
+    assert readers[0] == threading.get_ident() != readers[1]
+
+
+def test_the_loop_turns_while_a_large_body_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two steps the loop has its turn: it ends the reading, which would never end by itself."""
+    turned = threading.Event()
+    steps = 0
+    reached: list[Callable[[], object]] = []
+
+    def step(text: bytes) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            reached[0]()
+            assert turned.wait(30), "the loop stood still"
+        return json.loads(text)
+
+    monkeypatch.setattr(large_json, "_loads", step)
+
+    async def both() -> Any:
+        loop = asyncio.get_running_loop()
+        reached.append(lambda: loop.call_soon_threadsafe(turned.set))
+        return (await in_thread(large_json.read_object, b'{"a":"' + b"x" * 2 * LARGE + b'"}'))[0]
+
+    assert asyncio.run(both()) == {"a": "x" * 2 * LARGE}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_large_requests_go_up_as_they_came_and_as_rules_change_them(
+    make_daemon: DaemonFactory, upstream: Upstream, way: str
+) -> None:
+    routing = {"short": "main.long-name", "*": "main.*"}
+    daemon = make_daemon(
+        front_conf(upstream, routing=routing, params={"default": {"temperature": 0.5}}), flags=WAYS[way]
+    )
+    text = "hello wörld 😀 \\n" * (LARGE // 12)
+    for secret in (False, True):
+        play = upstream.play(plain(completion("ok")))
+        words = text + ("my key is sk-proj-" + "aB3" * 16 if secret else "")
+        body = json.dumps({"model": play.model, "messages": [{"role": "user", "content": words}]}, ensure_ascii=False)
+        assert daemon.post("/v1/chat/completions", body.encode()).status == 200
+        got = play.wait().body
+        assert (got.startswith(body[:-1].encode())) is not secret
+        assert json.loads(got)["temperature"] == 0.5
+        assert (b"sk-proj-" in got) is False
+    refused = daemon.post("/v1/chat/completions", b'{"model":"m","messages":[],"x":[' + b"[]," * LARGE + b"1]}")
+    assert (refused.status, refused.json()["error"]["code"]) == (413, "too_many_values")
