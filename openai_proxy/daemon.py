@@ -31,6 +31,7 @@ from openai_proxy.runtime.systemd import ServiceManager
 from openai_proxy.runtime.watcher import Watcher
 from openai_proxy.server.connection import ConnectionServer, RelayingConnection
 from openai_proxy.server.listener import Listener, client_server
+from openai_proxy.server.open_connections import ConnectionLimits
 from openai_proxy.tasks import cancel, spawn
 from openai_proxy.wyoming.listener import WyomingListener
 
@@ -86,10 +87,18 @@ def _server(state: ProxyState, *, local: bool = False) -> ConnectionServer:
     def fast(connection: RelayingConnection) -> FastConnection:
         return FastConnection(connection, state, caches)
 
+    def limits() -> ConnectionLimits:
+        generation = state.generation
+        configured = generation.config.limits
+        return ConnectionLimits(
+            configured.max_connections, configured.max_connections_per_client, generation.gate.is_proxy
+        )
+
     server = client_server(
         Dispatcher(state, local=local),
         lambda: state.generation.config.limits.header_seconds,
         fast if state.settings.splice and not local else None,
+        limits if not local else None,
     )
     state.idle_closers.append(server.close_idle)
     return server

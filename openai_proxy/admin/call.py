@@ -14,7 +14,7 @@ from openai_proxy.errors import BadRequest
 from openai_proxy.exchange import Caller
 from openai_proxy.runtime.state import ProxyState
 from openai_proxy.server.reply import Reply
-from openai_proxy.server.request_body import RequestBody
+from openai_proxy.server.request_body import BodyLimits, RequestBody
 
 MAX_BODY: Final = 8 * 2**20  # bytes of a document an admin may send
 _IDLE: Final = 15.0  # seconds between two pieces of it
@@ -62,7 +62,7 @@ class AdminCall:
 
     async def body(self) -> bytes:
         """The body as it came. Raises TooLarge."""
-        return await RequestBody(self.request, self.reply, MAX_BODY, _IDLE).whole()
+        return await RequestBody(self.request, self.reply, BodyLimits(MAX_BODY, _IDLE)).whole()
 
     async def document(self) -> dict[str, Any]:
         """The body, a JSON object; an empty one is {}. Raises BadRequest."""

@@ -22,6 +22,7 @@ from openai_proxy.auth.peers import (
     is_loopback,
     is_loopback_name,
     is_private,
+    is_within,
     networks,
     remote_address,
 )
@@ -59,6 +60,10 @@ class Gate:
         self._host_allowed = host_rule(config.allowed_hosts)
         self._public = config.allow_public_unauthenticated
         self._trusted = networks(config.trusted_proxies)
+
+    def is_proxy(self, peer: str) -> bool:
+        """True for the address of a reverse proxy, of `trusted_proxies`."""
+        return is_within(peer, self._trusted)
 
     def credential(self, headers: Mapping[str, str]) -> str | None:
         """The client key of a request: Bearer wins over x-api-key, except that with `forward_auth` and required keys

@@ -100,7 +100,7 @@ def remote_address(peer: str, headers: Mapping[str, str], trusted: tuple[Network
     stands further left, a caller may have made up. UNKNOWN where a hop that counts cannot be read; where both headers
     came and differ, the one that is not of the house counts.
     """
-    if not trusted or not _within(peer, trusted):
+    if not trusted or not is_within(peer, trusted):
         return peer
     listed = field_lines(headers, "X-Forwarded-For")
     forwarded = field_lines(headers, "Forwarded")
@@ -118,7 +118,7 @@ def _last_untrusted(hops: Sequence[str], trusted: tuple[Network, ...]) -> str:
         if _parse(hop) is None:
             return UNKNOWN
         remote = hop
-        if not _within(hop, trusted):
+        if not is_within(hop, trusted):
             break
     return remote
 
@@ -161,7 +161,8 @@ def _node(value: str) -> str:
     return (match[1] or match[2]) if match is not None else UNKNOWN
 
 
-def _within(address: str, networks: tuple[Network, ...]) -> bool:
+def is_within(address: str, networks: tuple[Network, ...]) -> bool:
+    """True if `address` belongs to one of `networks`."""
     parsed = _parse(address)
     return parsed is not None and any(parsed in network for network in networks)
 

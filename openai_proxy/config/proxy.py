@@ -222,11 +222,24 @@ class LimitsConfig(Strict):
 
     max_body_mb: Annotated[Number, Field(gt=0, le=1_000_000)] = Field(default=100, description="Of a request.")
     max_concurrent_requests: Positive = Field(default=1000, description="Requests at the same time; more get a 503.")
+    max_connections: Positive = Field(
+        default=10_000, description="Of clients; fewer where the process may not open twice as many files."
+    )
+    max_connections_per_client: Positive = Field(
+        default=2000, description="Of one address; this machine's and those of trusted_proxies have no such limit."
+    )
+    max_bodies_mb: Annotated[Number, Field(gt=0, le=1_000_000)] = Field(
+        default=400, description="Of all bodies that are being read or served at a time; more get a 503."
+    )
     storage: Annotated[str, AfterValidator(_storage)] = Field(
         default="memory", repr=False, description="redis://... shares the counters of groups between daemons."
     )
     header_seconds: Seconds = Field(default=20, description="For a client to send the head of a request.")
     body_idle_seconds: Seconds = Field(default=15, description="Between two pieces of a request's body.")
+    body_bytes_per_second: Annotated[Number, Field(ge=0, le=1e9)] = Field(
+        default=500,
+        description="A client that sends a body more slowly, after body_idle_seconds, is cut off; 0: never.",
+    )
     write_seconds: Seconds = Field(default=60, description="For a client to take what it is sent.")
     drain_seconds: Annotated[Number, Field(ge=0, le=86_400)] = Field(default=30, description="For requests at stop.")
 

@@ -18,7 +18,7 @@ from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import ProxyState
 from openai_proxy.server.headers import lines
 from openai_proxy.server.reply import JSON, ClientGone, Reply
-from openai_proxy.server.request_body import RequestBody
+from openai_proxy.server.request_body import BodyLimits, RequestBody
 from openai_proxy.tools.base import ToolResult
 
 SESSION: Final = "Mcp-Session-Id"
@@ -92,9 +92,9 @@ class Gateway:
 
     async def _post(self, visit: "_Visit", offer: Offer) -> None:
         rpc = self._rpc
-        body = await RequestBody(
-            visit.request, visit.reply, _MAX_BODY, visit.generation.config.limits.body_idle_seconds
-        ).whole()
+        limits = visit.generation.config.limits
+        rules = BodyLimits(_MAX_BODY, limits.body_idle_seconds, limits.body_bytes_per_second)
+        body = await RequestBody(visit.request, visit.reply, rules).whole()
         message = rpc.read(body, visit.headers, list(visit.request.headers.items()))
         if message is None or message.id is None:
             if message is not None and message.method == "notifications/cancelled" and not message.modern:

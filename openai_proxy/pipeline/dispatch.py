@@ -164,14 +164,13 @@ class Dispatcher:
             exchange.agent, exchange.user = headers.get(AGENT_FIELD), named_user(headers)
             entry = state.recorder.open(exchange)
         reply.recorded = True
+        body = RequestBody(request, reply, state.body_limits(generation))
         task = asyncio.current_task()
         assert task is not None
         try:
             if len(state.running) >= generation.config.limits.max_concurrent_requests:
                 raise Overloaded("The proxy is busy. Try again in a moment.", headers={"Retry-After": "1"})
             state.enter(Running(exchange, generation, task.cancel))
-            limits = generation.config.limits
-            body = RequestBody(request, reply, int(limits.max_body_mb * 2**20), limits.body_idle_seconds)
             if models.serves(request.method, endpoint):
                 reply.extra.append(("x-request-id", exchange.id))
                 await self._models.serve(generation, caller, endpoint, request, query, body, reply)
@@ -211,6 +210,7 @@ class Dispatcher:
             exchange.status = reply.status or exchange.status
             state.leave(exchange)
             exchange.release()
+            body.release()
             entry.close(exchange.outcome or Outcome.ERROR, exchange.error_code)
 
 

@@ -101,7 +101,10 @@ async def _serve_document(context: RequestContext) -> None:
 async def _read(context: RequestContext) -> Document:
     raw = await context.body.whole()
     codings = context.content_codings
-    plain = await unpacked(raw, codings, context.body.limit) if codings else raw
+    plain = raw
+    if codings:
+        plain = await unpacked(raw, codings, context.body.limit)
+        context.body.hold(len(plain))
     read = await read_document(plain, raw)
     members = read.members
     context.exchange.model = context.asked_model(members)

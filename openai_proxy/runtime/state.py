@@ -23,6 +23,7 @@ from openai_proxy.runtime.governor import Governor
 from openai_proxy.runtime.leases import Leases
 from openai_proxy.runtime.systemd import ServiceManager
 from openai_proxy.secrets import vault
+from openai_proxy.server.request_body import BodyLimits, BodyMemory
 from openai_proxy.transforms.redaction.redactor import Redactor
 from openai_proxy.transforms.sessions import Sessions
 from openai_proxy.upstream.factory import Providers
@@ -147,7 +148,8 @@ class ProxyState:
         self._emptied: asyncio.Event | None = None
         self.own_port: Callable[[], int | None] = lambda: None  # of the address we listen on, for OAuth callbacks
         self.kept: dict[type, object] = {}  # what a room above needs for the life of the process, by its class
-        self.idle_closers: list[Callable[[], None]] = []
+        self.bodies = BodyMemory()
+        self.idle_closers: list[Callable[[], object]] = []
         self.addresses: Callable[[], list[str]] = list  # base URLs under which it is reached; known once it listens
         self.wyoming: Satellites | None = None
         self.generation: Generation
@@ -247,6 +249,13 @@ class ProxyState:
             generation.lease.take()
             running.generation.lease.give_back()
             running.generation = generation
+
+    def body_limits(self, generation: Generation) -> BodyLimits:
+        """What the body of a request may take that begins under `generation`."""
+        limits = generation.config.limits
+        size = int(limits.max_body_mb * 2**20)
+        in_memory = max(int(limits.max_bodies_mb * 2**20), size)
+        return BodyLimits(size, limits.body_idle_seconds, limits.body_bytes_per_second, self.bodies, in_memory)
 
     def enter(self, running: Served) -> None:
         """A request begins: it leases its generation to its end."""

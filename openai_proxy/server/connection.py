@@ -12,11 +12,12 @@ Used of aiohttp 3.14 beyond its documented interface: RequestHandler's `_message
 `_payload`; StreamReader's `_buffer`. tests/server/test_connection.py fails loudly when they move. Three of their rules:
 - a message that is taken must be given back to the parser's count (`message_consumed`), or it stops after 32;
 - reading the payload's stream re-enters `data_received` and costs 3 µs: its buffer is read instead;
-- the first bytes can come before the handler task has run once: idle means "it waits, or has never had a request".
+- the first bytes can come before the handler task has run: idle means "it waits, or has never had a request".
 """
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from aiohttp.http_exceptions import LineTooLong
@@ -26,11 +27,13 @@ from aiohttp.web_response import Response, StreamResponse
 from aiohttp.web_server import Server as AiohttpServer
 
 from openai_proxy.bounds import MAX_HEAD
-from openai_proxy.errors import BadRequest, HeadTooLarge, InternalError, ProxyError
+from openai_proxy.errors import BadRequest, HeadTooLarge, InternalError, Overloaded, ProxyError
 from openai_proxy.exchange import new_request_id
 from openai_proxy.records.terminal import refusals
+from openai_proxy.server.early_refusal import early_refusal, head_too_large
 from openai_proxy.server.fast_path import FastPath, HandedBack
 from openai_proxy.server.headers import head_size
+from openai_proxy.server.open_connections import ConnectionLimits, OpenConnections
 
 KEEP_ALIVE: Final = 75.0
 """Seconds an idle connection is kept: above Home Assistant's 15 and nginx's 60, so that the client closes first."""
@@ -39,10 +42,6 @@ BODY_WAIT: Final = 0.25
 """Seconds a body may take on the fast path; then the request handler waits for it, with its own limits."""
 
 UNKNOWN: Final = -1
-
-
-def _head_too_large() -> HeadTooLarge:
-    return HeadTooLarge(f"The header fields are larger than {MAX_HEAD // 1024} KB.")
 
 
 def _parse_error(error: BaseException | None) -> ProxyError:
@@ -69,17 +68,28 @@ def _peer(transport: asyncio.BaseTransport) -> str:
 class ClientConnection(RequestHandler):
     """One client connection: aiohttp's own, with errors as the API writes them, and a bound on unfinished heads."""
 
-    __slots__ = ("_head_bytes", "_latest_payload")
+    __slots__ = ("_counted", "_head_bytes", "_latest_payload")
 
     def __init__(self, manager: Any, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
         self._head_bytes = 0  # of a head whose end has not come
         self._latest_payload: Any = None  # of the message that came last: until its end, bytes are a body
+        self._counted: Callable[[], None] | None = None  # what is to be done at its end, where connections are counted
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         # The first request's head has `header_seconds`; an idle kept connection may rest longer.
         self._keepalive_timeout = KEEP_ALIVE
+        if counts := getattr(self._manager, "counts", None):
+            self._counted = partial(counts.ended, peer := _peer(transport))
+            if not counts.admit(peer) and self.transport is not None:
+                busy = Overloaded("The proxy has too many connections.", headers={"Retry-After": "1"})
+                self._refuse(self.transport, busy, b"503 Service Unavailable")
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._counted is not None:
+            self._counted()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """aiohttp bounds each line and their number, a megabyte in all; it would keep that for anybody."""
@@ -92,20 +102,15 @@ class ClientConnection(RequestHandler):
         elif in_head and not self._upgraded:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD and self.transport is not None:
-                self._refuse_head(self.transport)
+                self._refuse(self.transport, head_too_large(), b"431 Request Header Fields Too Large")
 
-    def _refuse_head(self, transport: asyncio.Transport) -> None:
+    def _refuse(self, transport: asyncio.Transport, error: ProxyError, status: bytes) -> None:
+        """Say so without a request having been read, and close."""
         if self._request_in_progress:  # pipelined: an answer is on its way, and what we said would stand in it
             transport.abort()
             return
-        error = _head_too_large()
         refusals.tell(_peer(transport), "", error)
-        body = error.body()
-        transport.write(
-            b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-            b"x-proxy-error: %b\r\nx-request-id: %b\r\nx-should-retry: false\r\nConnection: close\r\n\r\n%b"
-            % (len(body), error.code.encode(), new_request_id().encode(), body)
-        )
+        transport.write(early_refusal(error, status))
         self.force_close()
         transport.close()
 
@@ -335,8 +340,10 @@ class ConnectionServer(AiohttpServer):
         *,
         header_seconds: Callable[[], float],
         make_fast: Callable[[RelayingConnection], FastPath] | None = None,
+        limits: Callable[[], ConnectionLimits] | None = None,
         **options: Any,
     ) -> None:
+        self.counts = OpenConnections(limits, self.close_idle) if limits is not None else None
         self._header_seconds = header_seconds
         self._make_fast = make_fast
         super().__init__(handler, keepalive_timeout=header_seconds(), **options)
@@ -347,11 +354,14 @@ class ConnectionServer(AiohttpServer):
             return RelayingConnection(self, self._make_fast, loop=self._loop, **self._kwargs)
         return ClientConnection(self, loop=self._loop, **self._kwargs)
 
-    def close_idle(self) -> None:
-        """Close kept connections on which nothing is under way."""
+    def close_idle(self) -> bool:
+        """Close kept connections on which nothing is under way; False if there are none."""
+        found = False
         for connection in self.connections:
             if isinstance(connection, ClientConnection) and connection.resting and connection.transport is not None:
                 connection.transport.close()
+                found = True
+        return found
 
 
 def take_handover(request: BaseRequest) -> HandedBack | None:
@@ -363,7 +373,7 @@ def take_handover(request: BaseRequest) -> HandedBack | None:
 def check_head(request: BaseRequest) -> None:
     """Raise HeadTooLarge for a request whose head is over the bound as a whole."""
     if head_size(request) > MAX_HEAD:
-        raise _head_too_large()
+        raise head_too_large()
 
 
 def is_read(request: BaseRequest) -> bool:

@@ -15,6 +15,7 @@ from aiohttp.web_response import StreamResponse
 from openai_proxy.errors import BadRequest
 from openai_proxy.server.connection import ConnectionServer, RelayingConnection
 from openai_proxy.server.fast_path import FastPath
+from openai_proxy.server.open_connections import ConnectionLimits
 
 BACKLOG = 1024
 LINGER = 1.0  # seconds an unread body is read and dropped, so that the client gets to see its 401 or 413
@@ -26,12 +27,14 @@ def client_server(
     handler: Callable[[BaseRequest], Awaitable[StreamResponse]],
     header_seconds: Callable[[], float],
     make_fast: Callable[[RelayingConnection], FastPath] | None = None,
+    limits: Callable[[], ConnectionLimits] | None = None,
 ) -> ConnectionServer:
     """A server of client connections: `handler` answers; `make_fast` puts a fast path in front of it."""
     return ConnectionServer(
         handler,
         header_seconds=header_seconds,
         make_fast=make_fast,
+        limits=limits,
         handler_cancellation=True,
         access_log=None,
         auto_decompress=False,

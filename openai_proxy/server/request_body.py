@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from aiohttp.web_request import BaseRequest
 
-from openai_proxy.errors import ProxyError, TooLarge
+from openai_proxy.errors import Overloaded, ProxyError, TooLarge
 from openai_proxy.server.reply import Reply
 from openai_proxy.tasks import in_thread
 
@@ -21,14 +22,46 @@ class BodyTimeout(ProxyError):
     default_code = "request_timeout"
 
 
-class RequestBody:
-    """The body of one request. Read it once, whole or in pieces."""
+class BodyMemory:
+    """The bytes of all bodies that are held at a time."""
 
-    def __init__(self, request: BaseRequest, reply: Reply, limit: int, idle: float | None) -> None:
+    def __init__(self) -> None:
+        self._held = 0
+
+    def take(self, size: int, most: int) -> None:
+        """Hold `size` bytes more. Raises Overloaded where that would be more than `most`."""
+        if self._held + size > most:
+            raise Overloaded(
+                "The proxy is busy with large requests. Try again in a moment.", headers={"Retry-After": "1"}
+            )
+        self._held += size
+
+    def give_back(self, size: int) -> None:
+        """Hold them no longer."""
+        self._held -= size
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """What a body may take: bytes, seconds, bytes a second."""
+
+    size: int
+    idle: float | None
+    """Seconds between two pieces, and those a client has before `rate` counts."""
+    rate: float = 0.0
+    memory: BodyMemory | None = None
+    in_memory: int = 0
+
+
+class RequestBody:
+    """The body of one request. Read it once, whole or in pieces, and then `release` it."""
+
+    def __init__(self, request: BaseRequest, reply: Reply, limits: BodyLimits) -> None:
         self._request = request
         self._reply = reply
-        self.limit = limit
-        self._idle = idle
+        self.limit = limits.size
+        self._limits = limits
+        self._held = 0
         self._expected = request.headers.get("Expect", "").lower() == "100-continue" and not reply.http10
         self.taken: bytes | None = None  # a body that has been read as a whole
         self._stream: AsyncIterator[bytes] | None = None
@@ -80,14 +113,17 @@ class RequestBody:
             self._expected = False
             self._reply.interim(b"HTTP/1.1 100 Continue")
         content = self._request.content
-        size = 0
+        clock = asyncio.get_running_loop().time
+        size, waited = 0, 0.0
         while True:
+            began = clock()
             try:
-                async with asyncio.timeout(self._idle):
+                async with asyncio.timeout(self._patience(size, waited)):
                     piece = await content.readany()
             except TimeoutError:
                 self._reply.keep_alive = False
                 raise BodyTimeout("The request's body did not come in time.") from None
+            waited += clock() - began
             if not piece:
                 return
             size += len(piece)
@@ -96,10 +132,37 @@ class RequestBody:
                 raise TooLarge(f"The request is larger than {self.limit // 2**20} MB.")
             yield piece
 
+    def _patience(self, size: int, waited: float) -> float | None:
+        """Seconds to wait for the next piece, after `size` bytes that were waited for for `waited` seconds."""
+        idle, rate = self._limits.idle, self._limits.rate
+        if idle is None or not rate:
+            return idle
+        return min(idle, max(idle + size / rate - waited, 0.0))
+
+    def hold(self, size: int) -> None:
+        """Count `size` bytes of this request until `release`. Raises Overloaded where all requests hold too many."""
+        memory = self._limits.memory
+        if memory is not None:
+            try:
+                memory.take(size, self._limits.in_memory)
+            except Overloaded:
+                self._reply.keep_alive = False
+                raise
+            self._held += size
+
+    def release(self) -> None:
+        """The request is over."""
+        if self._limits.memory is not None:
+            self._limits.memory.give_back(self._held)
+            self._held = 0
+
     async def whole(self) -> bytes:
         """All of it. Raises TooLarge, BodyTimeout."""
         if self.taken is None:
-            pieces = [piece async for piece in self.pieces()]
+            pieces = []
+            async for piece in self.pieces():
+                self.hold(len(piece))
+                pieces.append(piece)
             large = len(pieces) > 1 and sum(map(len, pieces)) >= _LARGE
             self.taken = await in_thread(b"".join, pieces) if large else b"".join(pieces)
         return self.taken
