@@ -4,10 +4,9 @@ Whoever starts a child (MCP servers, local models) adds names of its own. NOTIFY
 provider keys are in nobody's list, and a value that holds a known secret is a key by another name.
 """
 
-import re
 from collections.abc import Collection, Mapping
 
-from openai_proxy.secrets import vault
+from openai_proxy.secrets import SECRET_NAME, vault
 
 _NAMES = frozenset(
     {
@@ -17,7 +16,6 @@ _NAMES = frozenset(
     }
 )
 _PREFIXES = ("LC_", "XDG_")
-_CREDENTIAL = re.compile(r"token|passw|secret|auth|api_?key|credential", re.IGNORECASE)
 
 
 def inherited(
@@ -28,7 +26,7 @@ def inherited(
     return {
         name: value
         for name, value in environ.items()
-        if (name in _NAMES or name in names or (name.startswith(starts) and not _CREDENTIAL.search(name)))
+        if (name in _NAMES or name in names or (name.startswith(starts) and not SECRET_NAME.search(name)))
         # An exported shell function ("() { …") is code.
         and not value.startswith("()")
         and not vault.found_in(value)

@@ -1,6 +1,12 @@
 """The vault: what it knows, for how long, and what it takes out of text."""
 
-from openai_proxy.secrets import Vault
+from pathlib import Path
+
+import pytest
+
+from openai_proxy.children import inherited
+from openai_proxy.config.environment import read_environment
+from openai_proxy.secrets import SECRET_NAME, Vault, vault
 
 
 def test_what_was_learnt_stays_known() -> None:
@@ -31,3 +37,18 @@ def test_a_rotating_secret_that_is_a_lasting_one_too_stays() -> None:
     for token in ("the-secret", "next-secret", "last-secret"):
         vault.rotate("server", [token])
     assert "the-secret" in vault.known()
+
+
+@pytest.mark.parametrize("name", ["OTHER_API_KEY", "MQTT_AUTH", "SESSION_COOKIE", "HF_TOKEN", "DB_PASSWORD"])
+def test_one_list_says_what_is_a_secret_by_its_name(name: str, tmp_path: Path) -> None:
+    """What a child is not given, the vault knows, and is written nowhere."""
+    assert SECRET_NAME.search(name)
+    value = f"value-of-{name}-83641"
+    assert inherited({f"XDG_{name}": value, "XDG_PLAIN": "x"}) == {"XDG_PLAIN": "x"}
+    read_environment(tmp_path / ".env", {name: value})
+    assert vault.found_in(value)
+
+
+@pytest.mark.parametrize("name", ["GIT_AUTHOR_NAME", "UV_KEYRING_PROVIDER", "XKB_KEYBOARD", "LANG"])
+def test_words_that_only_look_like_it_are_none(name: str) -> None:
+    assert SECRET_NAME.search(name) is None

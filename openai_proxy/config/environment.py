@@ -16,7 +16,7 @@ from openai_proxy.config.connection import full_base
 from openai_proxy.config.dotenv_file import Line, read_dotenv
 from openai_proxy.config.fields import client_key, client_or_upstream_key
 from openai_proxy.config.problems import ENVIRONMENT, Problem
-from openai_proxy.secrets import vault
+from openai_proxy.secrets import SECRET_NAME, vault
 
 BASE_URL_DEFAULT = "https://openrouter.ai/api/v1"
 NUMBERED = 20
@@ -24,7 +24,6 @@ PROVIDERS = ("default", "openai", "openrouter", "gemini", "anthropic")
 """Connections the environment can make; the first one made is the default connection."""
 
 _TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
 
 
 def _flag(text: str) -> bool:
@@ -236,7 +235,7 @@ def _holds_secret(name: str, value: str) -> bool:
     text, it would blacken half of every log.
     """
     value = value.strip()
-    if not _SECRET_NAME.search(name) or name == "PROXY_API_KEYS":
+    if not SECRET_NAME.search(name) or name == "PROXY_API_KEYS":
         return False
     return (
         value.lower() not in _TRUTH

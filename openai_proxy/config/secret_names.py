@@ -1,9 +1,8 @@
-"""What of a configuration is a secret by its name, so that it is written nowhere."""
+"""What of a header is a secret by its name, so that it is written nowhere."""
 
-import re
 from collections.abc import Iterator, Mapping
 
-SECRET_NAME = re.compile(r"key|token|secret|passw|auth|cookie|credential", re.IGNORECASE)
+from openai_proxy.secrets import SECRET_NAME
 
 
 def header_secrets(headers: Mapping[str, str]) -> Iterator[str]:

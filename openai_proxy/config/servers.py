@@ -12,9 +12,13 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from openai_proxy.config.fields import Flag, Globs, Headers, Names, Seconds, Strict, TextMap, http_url, texts, wrong
-from openai_proxy.config.secret_names import SECRET_NAME, header_secrets
+from openai_proxy.config.secret_names import header_secrets
+from openai_proxy.secrets import SECRET_NAME
 
 SERVER_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}\Z")
+START_TIMEOUT = 30.0
+"""Seconds until a server must have listed its tools: a cold `npx` needs 8 on a fast line."""
+
 TRANSPORT_ALIASES = {"http": "streamablehttp", "streamable-http": "streamablehttp", "streamable_http": "streamablehttp"}
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+\Z")  # RFC 6749 section 3.3
 _VARIABLE = re.compile(r"[^=\x00]+\Z")
@@ -95,7 +99,7 @@ class ServerConfig(Strict):
     description: str = Field(default="", description="For people.")
     enabled: Flag = Field(default=True, description="false: not started.")
     timeout: Seconds = Field(default=60, description="Seconds for one call.")
-    start_timeout: Seconds = Field(default=30, description="Seconds until it must be ready.")
+    start_timeout: Seconds = Field(default=START_TIMEOUT, description="Seconds until it must be ready.")
     whitelist: Globs | None = Field(default=None, description="Only these tools; null: all.")
     blacklist: Globs = Field(default=(), description="Never these tools.")
     pin: Flag = Field(default=False, description="Hold a changed tool definition back.")

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from openai_proxy.children import inherited
+from openai_proxy.config.servers import START_TIMEOUT
 
 CALL_TIMEOUT = 60.0
 """Seconds a call may take unless the server's `timeout` says otherwise: Home Assistant gives up after 60 as well."""
-
-START_TIMEOUT = 60.0
-"""Seconds until a server must have listed its tools: a cold `npx` needs 8 on a fast line, many times that on a slow."""
 
 
 class OAuthSettings(Protocol):
