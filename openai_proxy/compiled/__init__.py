@@ -9,6 +9,7 @@ cannot meet machine code of other sources: its name is not found, and the source
 
 import hashlib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
@@ -106,7 +107,12 @@ class Finder(MetaPathFinder):
 
 
 def use() -> bool:
-    """Have MODULES come from the library; False, and nothing is changed, where there is none for these sources."""
+    """Have MODULES come from the library; False, and nothing is changed, where there is none for these sources.
+
+    Nor where OPENAI_PROXY_INTERPRETED is set: to measure the difference, or to see whether a fault lies in it.
+    """
+    if os.environ.get("OPENAI_PROXY_INTERPRETED"):
+        return False
     try:
         found = library()
     except OSError:  # sources that cannot be read: a zip, a stripped installation

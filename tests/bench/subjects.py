@@ -7,9 +7,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
-from tests.bench.lab import Lab, Usage, free_port, wait_for_port
+from tests.bench.lab import ROOT, Lab, Usage, free_port, wait_for_port
 from tests.bench.load import lines
 
 NGINX = shutil.which("nginx") or ("/usr/sbin/nginx" if Path("/usr/sbin/nginx").exists() else None)
@@ -140,6 +141,9 @@ class Ours(Subject):
 
     name = "ours"
     flags: tuple[str, ...] = ()
+    environment: Mapping[str, str] = {}
+    checkout = ROOT
+    interpreter = sys.executable
 
     def launch(self) -> subprocess.Popen[bytes]:
         self.root = self.lab.folder / f"{self.name}-{self.port}"
@@ -147,7 +151,7 @@ class Ours(Subject):
             (self.root / folder).mkdir(parents=True)
         values = {"port": self.port, "upstream": self.lab.upstream_port, "key": KEY}
         self.configure(OUR_CONF.format(**values))
-        command = [sys.executable, "-m", "openai_proxy", "serve", "--config-dir", str(self.root / "conf")]
+        command = [self.interpreter, "-m", "openai_proxy", "serve", "--config-dir", str(self.root / "conf")]
         command += ["--env-file", str(self.root / ".env"), "--logs-dir", str(self.root / "logs")]
         command += [
             "--state-dir",
@@ -163,7 +167,8 @@ class Ours(Subject):
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.manager.bind(f"{self.root}/notify")
         self.manager.settimeout(30)
-        return self.lab.start(command, env | {"NOTIFY_SOCKET": f"{self.root}/notify"})
+        env |= {"NOTIFY_SOCKET": f"{self.root}/notify", **self.environment}
+        return self.lab.start(command, env, self.checkout)
 
     def configure(self, text: str) -> None:
         (self.root / "conf" / "proxy.yaml").write_text(text)
@@ -193,12 +198,32 @@ class Ours(Subject):
         shutil.rmtree(self.root, ignore_errors=True)
 
 
+class Interpreted(Ours):
+    """This proxy with its fast path, but without the compiled library."""
+
+    name = "interpreted"
+    environment: Mapping[str, str] = {"OPENAI_PROXY_INTERPRETED": "1"}
+
+
 class Reference(Ours):
-    """This proxy without its spliced path: all by aiohttp."""
+    """This proxy without its fast path: every request by aiohttp, and interpreted."""
 
-    name = "no-splice"
+    name = "reference"
     flags = ("--no-splice",)
+    environment = Interpreted.environment
 
 
-SUBJECTS: tuple[type[Subject], ...] = (Direct, Nginx, Plain, Ours, Reference)
+class Before(Ours):
+    """Another checkout of this proxy, in BENCH_BEFORE, with its own `.venv`: what a change costs, in the same run."""
+
+    name = "before"
+    checkout = Path(os.environ.get("BENCH_BEFORE", ""))
+    interpreter = str(checkout / ".venv/bin/python")
+
+    @classmethod
+    def missing(cls) -> str | None:
+        return None if Path(cls.interpreter).is_file() else "BENCH_BEFORE names no checkout with a .venv"
+
+
+SUBJECTS: tuple[type[Subject], ...] = (Direct, Nginx, Plain, Ours, Interpreted, Reference, Before)
 DEFAULT = ("direct", "nginx", "aiohttp", "ours")

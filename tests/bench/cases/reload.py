@@ -35,7 +35,7 @@ async def run(lab: Lab, subjects: Sequence[Subject]) -> list[Row]:
     reloads = 20 if lab.quick else 10_000 if lab.long else 100
     found: dict[str, dict[str, float]] = {}
     for subject in subjects:
-        if subject.name in ("nginx", "ours", "no-splice"):
+        if subject.name in ("nginx", "ours", "interpreted", "reference", "before"):
             subject.start()
             # The load never rests: without a core of its own, a subject's wait for one would be measured.
             with lab.apart(subject.usage):

@@ -13,6 +13,7 @@ from tests.bench.table import Goal, Row
 NAME = "streams"
 HELP = "200 streams of 50 tokens/s: first token, transit of each chunk, CPU per chunk"
 STREAMS, RATE = 200, 50
+SHORT = 100  # events of a short stream, whose start and end weigh
 
 
 async def run(lab: Lab, subjects: Sequence[Subject]) -> list[Row]:
@@ -46,6 +47,11 @@ async def run(lab: Lab, subjects: Sequence[Subject]) -> list[Row]:
             }
             for name, value in figures.items():
                 found[subject.name].setdefault(name, []).append(value)
+    short: dict[str, list[float]] = {subject.name: [] for subject in subjects if subject.name != "direct"}
+    for _ in range(rounds):
+        for subject in subjects:
+            if subject.name in short:
+                short[subject.name].append(await short_streams(subject, 2 if lab.quick else 6))
     for subject in subjects:
         subject.stop()
 
@@ -58,5 +64,20 @@ async def run(lab: Lab, subjects: Sequence[Subject]) -> list[Row]:
         Row("stream: chunk transit p99", "ms", median("p99"), (Goal("<=", 1.25, "nginx"),)),
         Row("stream: first token p50", "ms", median("first50")),
         Row("stream: first token p99", "ms", median("first99")),
+        Row(f"streams of {SHORT} events: CPU per event", "µs", {name: statistics.median(short[name]) for name in short},
+            (Goal("<=", 1.4, "nginx"),)),
         Row("stream: broken", "", failures, (Goal("<=", 0),)),
-    ]
+    ]  # fmt: skip
+
+
+async def short_streams(subject: Subject, times: int) -> float:
+    """Microseconds of CPU an event costs, from before the first stream opens to the last one's end."""
+    events, cpu = 0, subject.usage.cpu()
+    for _ in range(times):
+        crowd = Crowd(subject.port, subject.headers)
+        await crowd.open(STREAMS, RATE * 4, SHORT, over=0.1)
+        await crowd.wait(20)
+        events += len(crowd.transits)
+        subject.answered += sum(stream.done for stream in crowd.streams)
+        crowd.leave()
+    return (subject.usage.cpu() - cpu) / max(1, events) * 1e6
