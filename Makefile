@@ -20,7 +20,8 @@ UNITDIR := $(PREFIX)/lib/systemd/system
 CONFDIR := /etc/openai-proxy
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix docs bench venv compiled page page-shots lock install install-compiled uninstall clean
+.PHONY: help run test check fix docs bench venv compiled page page-shots lock install install-compiled uninstall clean \
+	deb test-deb image homeassistant-app
 
 help:  ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,35 +92,38 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 
 # The installed venv is used only as LIBDIR/bin/python, which finds its packages beside itself, so it works from any
-# root; pip's own scripts would name the staging directory and are left out.
-install:  ## put it on this machine: PREFIX, /etc/openai-proxy and systemd units (DESTDIR=… stages it)
+# root and by any name; pip's own scripts would name the staging directory and are left out. It is made beside the
+# version that serves, and packaging/switch.sh changes the two.
+NEW := $(DESTDIR)$(LIBDIR).new
+
+install:  ## put it on this machine, or upgrade it: PREFIX, /etc/openai-proxy and systemd units (DESTDIR=… stages it)
 	@test -n "$(PYTHON)" || { echo "openai_proxy needs Python 3.11 or newer; set PYTHON=/path/to/it" >&2; exit 1; }
-	$(PYTHON) -m venv --clear $(DESTDIR)$(LIBDIR)
-	$(DESTDIR)$(LIBDIR)/bin/python $(PIP_INSTALL) --no-compile --require-hashes -r requirements.lock
-	rm -rf build
-	$(DESTDIR)$(LIBDIR)/bin/python $(PIP_INSTALL) --no-compile --no-deps --no-build-isolation --no-index .
-	@$(MAKE) --no-print-directory install-compiled
-	find $(DESTDIR)$(LIBDIR)/bin -type f -delete
-	$(DESTDIR)$(LIBDIR)/bin/python -m compileall -q -s '$(DESTDIR)' $(DESTDIR)$(LIBDIR)/lib
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR) $(DESTDIR)$(CONFDIR)
-	sed 's|@PYTHON@|$(LIBDIR)/bin/python|; s|@CONFDIR@|$(CONFDIR)|' systemd/openai-proxy.sh > $(DESTDIR)$(PREFIX)/bin/openai-proxy
-	chmod 755 $(DESTDIR)$(PREFIX)/bin/openai-proxy
-	for unit in openai-proxy.service openai-proxy.socket; do \
-		sed 's|/usr/local/lib/openai-proxy|$(LIBDIR)|g' systemd/$$unit > $(DESTDIR)$(UNITDIR)/$$unit && \
-		chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
-	install -D -m 644 systemd/mcp-node.conf $(DESTDIR)$(UNITDIR)/openai-proxy.service.d/mcp-node.conf.example
+	$(PYTHON) -m venv --clear $(NEW)
+	$(NEW)/bin/python $(PIP_INSTALL) --no-compile --require-hashes -r requirements.lock
+	rm -rf build/lib build/bdist.*
+	$(NEW)/bin/python $(PIP_INSTALL) --no-compile --no-deps --no-build-isolation --no-index .
+	@$(MAKE) --no-print-directory install-compiled INSTALLED='$(NEW)'
+	find $(NEW)/bin -type f -delete
+	$(NEW)/bin/python -m compileall -q -s '$(NEW)' -p '$(LIBDIR)' $(NEW)/lib
+	install -d $(NEW)/share $(DESTDIR)$(CONFDIR)
+	sed 's|@PYTHON@|$(LIBDIR)/bin/python|; s|@CONFDIR@|$(CONFDIR)|' systemd/openai-proxy.sh > $(NEW)/share/openai-proxy.sh
+	for unit in openai-proxy.service openai-proxy.socket mcp-node.conf; do \
+		sed 's|/usr/local/lib/openai-proxy|$(LIBDIR)|g; s|/usr/local/lib/systemd/system|$(UNITDIR)|g' systemd/$$unit > $(NEW)/share/$$unit || exit 1; done
+	cp CHANGELOG.md $(NEW)/share/
 	test -e $(DESTDIR)$(CONFDIR)/openai-proxy.env || install -m 600 .env.example $(DESTDIR)$(CONFDIR)/openai-proxy.env
 	test -e $(DESTDIR)$(CONFDIR)/proxy.yaml || { cp -R conf/. $(DESTDIR)$(CONFDIR)/ && chmod -R u=rwX,go=rX $(DESTDIR)$(CONFDIR) && chmod 600 $(DESTDIR)$(CONFDIR)/openai-proxy.env; }
-	@test -n "$(DESTDIR)" || { command -v systemctl >/dev/null && systemctl daemon-reload; } || true
-	@echo "Installed. Keys go into $(CONFDIR)/openai-proxy.env, then: systemctl enable --now openai-proxy.socket openai-proxy.service"
+	@sh packaging/switch.sh '$(LIBDIR)' '$(UNITDIR)' '$(PREFIX)/bin' '$(DESTDIR)'
+	@echo "Keys go into $(CONFDIR)/openai-proxy.env, then: systemctl enable --now openai-proxy.socket openai-proxy.service"
 
 # mypyc is needed only to compile, so it is put beside the installed Python, not into it; and it is fetched only where a
 # compiler is. `-P`: the installed package, not the one in this directory.
 COMPILER := $(CURDIR)/build/compiler
 
+INSTALLED := $(DESTDIR)$(LIBDIR)
+
 install-compiled:
 	@set -e; \
-	python='$(DESTDIR)$(LIBDIR)/bin/python'; \
+	python='$(INSTALLED)/bin/python'; \
 	$$python -P -m openai_proxy.compiled --check || exit 0; \
 	rm -rf '$(COMPILER)'; \
 	if $$python $(PIP_INSTALL) --no-compile --only-binary :all: --require-hashes --target '$(COMPILER)' \
@@ -128,9 +132,21 @@ install-compiled:
 	else echo "not compiled: mypyc cannot be had here" >&2; fi; \
 	rm -rf '$(COMPILER)'
 
+deb:  ## build a Debian package, build/openai-proxy_*.deb (needs debhelper and python3-venv)
+	@sh packaging/deb.sh
+
+test-deb: deb  ## install, upgrade and purge it in a Debian of its own (root; ROOT=/path, made with debootstrap)
+	@sh packaging/test-deb.sh $$(ls -t build/openai-proxy_*.deb | head -n 1) $(or $(ROOT),build/debian-root)
+
+image:  ## build the container image openai-proxy (needs docker, or ENGINE=podman)
+	$(or $(ENGINE),docker) build --tag openai-proxy .
+
+homeassistant-app:  ## put the app for Home Assistant, with its sources, into build/homeassistant-app
+	@sh packaging/homeassistant/app.sh
+
 uninstall:  ## take it off again; the configuration in /etc/openai-proxy and the logs stay
 	@test -n "$(DESTDIR)" || { command -v systemctl >/dev/null && systemctl disable --now openai-proxy.socket openai-proxy.service; } || true
-	rm -rf $(DESTDIR)$(LIBDIR)
+	rm -rf $(DESTDIR)$(LIBDIR) $(DESTDIR)$(LIBDIR).new $(DESTDIR)$(LIBDIR).old $(DESTDIR)$(LIBDIR).failed
 	rm -f $(DESTDIR)$(PREFIX)/bin/openai-proxy $(DESTDIR)$(UNITDIR)/openai-proxy.service $(DESTDIR)$(UNITDIR)/openai-proxy.socket
 	rm -rf $(DESTDIR)$(UNITDIR)/openai-proxy.service.d
 	@test -n "$(DESTDIR)" || { command -v systemctl >/dev/null && systemctl daemon-reload; } || true

@@ -1,0 +1,59 @@
+#!/bin/sh
+# switch.sh LIBDIR UNITDIR BINDIR [DESTDIR]: put the version in LIBDIR.new into service; the last step of `make install`.
+#
+# The old version stays beside it until the new one serves. A service that is running is restarted, which with
+# openai-proxy.socket refuses no request; one that does not come up gets the old version back, and this exits with 1.
+set -eu
+lib=$1 units=$2 bin=$3 dest=${4:-}
+systemctl=${SYSTEMCTL:-systemctl}
+
+version_of() { "$dest$1/bin/python" -c 'from openai_proxy.version import __version__; print(__version__)'; }
+
+place() { # the files of a version that stand elsewhere
+    install -d "$dest$units/openai-proxy.service.d" "$dest$bin"
+    for unit in openai-proxy.service openai-proxy.socket; do
+        install -m 644 "$dest$lib/share/$unit" "$dest$units/$unit"
+    done
+    install -m 644 "$dest$lib/share/mcp-node.conf" "$dest$units/openai-proxy.service.d/mcp-node.conf.example"
+    install -m 755 "$dest$lib/share/openai-proxy.sh" "$dest$bin/openai-proxy"
+}
+
+new=$(version_of "$lib.new")
+old=
+rm -rf "$dest$lib.old"
+if [ -d "$dest$lib" ]; then
+    old=$(version_of "$lib" 2>/dev/null || echo "an older version")
+    mv "$dest$lib" "$dest$lib.old"
+fi
+mv "$dest$lib.new" "$dest$lib"
+place
+
+if [ -z "$dest" ] && command -v "$systemctl" >/dev/null; then
+    "$systemctl" daemon-reload || true # no systemd is running: a container
+    if "$systemctl" --quiet is-active openai-proxy.service && ! "$systemctl" restart openai-proxy.service; then
+        if [ -d "$lib.old/share" ]; then
+            rm -rf "$lib.failed"
+            mv "$lib" "$lib.failed"
+            mv "$lib.old" "$lib"
+            place
+            "$systemctl" daemon-reload
+            "$systemctl" restart openai-proxy.service || true
+            echo "openai_proxy $new did not start, so $old serves again; the new one is in $lib.failed." >&2
+        else
+            echo "openai_proxy $new did not start." >&2
+        fi
+        echo "Why: journalctl -u openai-proxy -n 50" >&2
+        exit 1
+    fi
+fi
+rm -rf "$dest$lib.old" "$dest$lib.failed"
+
+if [ -z "$old" ]; then
+    echo "Installed openai_proxy $new."
+elif [ "$old" = "$new" ]; then
+    echo "Installed openai_proxy $new again."
+else
+    echo "openai_proxy $old is now $new. What changed:"
+    awk -v old="## $old" 'index($0, "## ") == 1 { on = index($0, old) != 1 } index($0, old) == 1 { exit } on' \
+        "$dest$lib/share/CHANGELOG.md" | head -n 40
+fi
