@@ -21,6 +21,8 @@ class FakeServer:
         self.events = events
         self.fault = ""
         self.token: str | None = None
+        self.about: dict[str, Any] = {}  # members of the answer to initialize that are other than they should be
+        self.refusal: tuple[int, str] | None = None  # status and words in place of that answer
         self.sessions: set[str] = set()
         self.seen: list[dict[str, Any]] = []
         self.calls = 0
@@ -85,11 +87,16 @@ class FakeServer:
             session = f"s{len(self.seen)}"
             self.sessions.add(session)
             headers["mcp-session-id"] = session
-        result = {
+        result: dict[str, Any] = {
             "protocolVersion": "2025-06-18",
             "capabilities": {"tools": {} if self.home_assistant else {"listChanged": False}},
             "serverInfo": {"name": "fake", "version": "1"},
         }
+        if self.refusal is not None:
+            status, words = self.refusal
+            error = {"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32602, "message": words}}
+            return web.json_response(error, status=status)
+        result |= self.about
         return self._json(message, result=result, headers=headers)
 
     def _list(self, message: dict[str, Any]) -> web.Response:

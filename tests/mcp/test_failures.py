@@ -2,6 +2,7 @@
 
 import pytest
 
+from openai_proxy.tools.mcp.diagnosis import not_found
 from openai_proxy.tools.mcp.failures import SLOW_AFTER, retry_delay
 
 
@@ -19,3 +20,11 @@ def test_delays_grow_to_a_limit_and_never_end(remote: bool) -> None:
     assert delays[4] > delays[0]
     assert max(delays) <= (19 if remote else 375)
     assert min(delays[SLOW_AFTER + 1 :]) >= (11 if remote else 225)
+
+
+def test_how_to_get_a_program_that_is_not_there() -> None:
+    assert "uvx is a part of uv" in not_found("uvx", None)
+    assert "apt install npm" in not_found("npx", None)
+    assert "give the whole path" in not_found("my-server", None)
+    assert not_found("/opt/my-server", None) == "not found: /opt/my-server"
+    assert not_found("uvx", "/not/there") == "its working directory is not there: /not/there"

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from openai_proxy.tools.base import CallContext
 
@@ -98,6 +99,56 @@ async def test_refused_credentials_say_what_to_do(house: House, server: FakeServ
     server.fault = ""
     house.supervisor.restart("fault")
     await house.state("ready")
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"serverInfo": None},
+        {"serverInfo": "fake 1"},
+        {"serverInfo": {"name": 7}},
+        {"serverInfo": {"name": "fake", "version": None, "icons": "none"}},
+        {"capabilities": None},
+        {"capabilities": {"tools": True, "logging": None, "prompts": False}},
+        {"instructions": ["a", "list"], "_meta": 7},
+        {"protocolVersion": None},
+    ],
+)
+async def test_a_server_that_says_odd_things_about_itself_serves(
+    house: House, server: FakeServer, about: dict[str, Any]
+) -> None:
+    server.about = about
+    await house.start(remote(server))
+    assert (await house.echo("hi")).text == "hi"
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+async def test_why_it_does_not_let_us_in_is_told(house: House, server: FakeServer, status: int) -> None:
+    server.refusal = status, "This house is closed on Mondays"
+    house.configure(remote(server))
+    assert "closed on Mondays" in (await house.state("backoff"))["last_error"]
+
+
+async def test_the_wrong_type_is_told(house: House, server: FakeServer) -> None:
+    house.configure(Config(type="sse", url=server.url))
+    assert "needs type: streamablehttp" in (await house.state("backoff"))["last_error"]
+
+
+async def test_the_wrong_type_the_other_way_round(house: House) -> None:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=405 if request.method == "POST" else 200)
+
+    runner = web.AppRunner(app := web.Application(), shutdown_timeout=0.1)
+    app.router.add_route("*", "/sse", handle)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr,attr-defined]
+    try:
+        house.configure(Config(type="streamablehttp", url=f"http://127.0.0.1:{port}/sse"))
+        assert "needs type: sse" in (await house.state("backoff"))["last_error"]
+    finally:
+        await runner.cleanup()
 
 
 async def test_a_token_makes_a_server_that_asks_for_one_ready(house: House, server: FakeServer) -> None:

@@ -4,13 +4,14 @@ Imports the SDK: reached only through `sdk.py`.
 """
 
 import asyncio
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, Final, cast
 
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from openai_proxy.secrets import vault
-from openai_proxy.tools.mcp.failures import CallTrace, Failure, FailureKind
+from openai_proxy.tools.mcp.failures import CallTrace, Failure, FailureKind, type_hint
 from openai_proxy.tools.mcp.settings import ServerSettings
 
 
@@ -29,15 +30,14 @@ def diagnose(
         return Failure(FailureKind.BROKEN, seen)
     leaf = _leaf(caught)
     if isinstance(leaf, MCPError) and status is not None and status >= 300:
-        wrong = ": is the url right, and the type?" if status in (404, 405) or status < 400 else ""
-        return Failure(FailureKind.BROKEN, f"answered HTTP {status}{wrong}")
+        return Failure(FailureKind.BROKEN, f"answered HTTP {status}{_of_status(status, leaf, config)}")
     process = getattr(link, "process", None)
     if process is not None and (closed or process.returncode is not None):
         how = "closed its output" if process.returncode is None else _exit_text(process.returncode)
         last = process.stderr.last_line()
         return Failure(FailureKind.ERA if at_probe else FailureKind.BROKEN, f"{how}: {last}" if last else how)
     if isinstance(leaf, FileNotFoundError):
-        return Failure(FailureKind.BROKEN, f"not found: {config.command} (or its working directory)")
+        return Failure(FailureKind.BROKEN, not_found(config.command or "", config.cwd))
     if isinstance(leaf, OSError):
         return Failure(FailureKind.BROKEN, f"{config.command or 'connecting'}: {leaf.strerror or type(leaf).__name__}")
     if closed or leaf is None or isinstance(leaf, asyncio.CancelledError):
@@ -58,6 +58,41 @@ def in_short(problem: BaseException) -> str:
         return "an answer that makes no sense"
     text = vault.scrub(str(problem)).split("\n", 1)[0][:300]
     return text or type(problem).__name__
+
+
+_GENERIC: Final = ("Server returned an error response", "Session terminated")
+"""What the SDK says of an answer without words."""
+
+
+def _of_status(status: int, leaf: BaseException | None, config: ServerSettings) -> str:
+    """What stands behind the status: the server's own words, or what to look at."""
+    said = in_short(leaf) if isinstance(leaf, MCPError) else ""
+    words = f": {said}" if said and not said.startswith(_GENERIC) else ""
+    if status < 400:
+        return f"{words}: is the url right?"
+    return words + type_hint(status, config.type)
+
+
+_PROGRAMS: Final = {
+    "uvx": "uvx is a part of uv: https://docs.astral.sh/uv/getting-started/installation/, or pipx install uv",
+    "uv": "uv is to be had at https://docs.astral.sh/uv/getting-started/installation/, or by pipx install uv",
+    "npx": "npx is a part of Node.js: apt install npm, or https://nodejs.org",
+    "npm": "npm is a part of Node.js: apt install npm, or https://nodejs.org",
+    "node": "Node.js is to be had by apt install nodejs, or at https://nodejs.org",
+    "bunx": "bunx is a part of Bun: https://bun.sh",
+    "docker": "Docker is to be had at https://docs.docker.com/engine/install/",
+    "deno": "Deno is to be had at https://deno.com",
+}
+
+
+def not_found(command: str, cwd: Path | str | None) -> str:
+    """Why a program cannot be started, and how to get those that MCP servers need most."""
+    if cwd is not None and not Path(cwd).expanduser().is_dir():
+        return f"its working directory is not there: {cwd}"
+    hint = _PROGRAMS.get(command)
+    if hint is None and "/" not in command:
+        hint = "it is looked for on the PATH of the daemon, which may be shorter than yours; give the whole path"
+    return f"not found: {command}{f' ({hint})' if hint else ''}"
 
 
 def _leaf(caught: BaseException | None) -> BaseException | None:

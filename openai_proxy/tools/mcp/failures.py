@@ -14,7 +14,7 @@ from collections.abc import Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 
 class ServerState(StrEnum):
@@ -52,6 +52,19 @@ def auth_hint(status: int) -> str:
         f"the server {refused} (HTTP {status}): set headers: {{Authorization: Bearer ${{TOKEN}}}} for it in "
         "conf/mcp/servers.yaml, with a token that may use it"
     )
+
+
+_OTHER_TYPE: Final = {"sse": "streamablehttp", "streamablehttp": "sse"}
+_WRONG_TYPE: Final = frozenset({400, 404, 405, 406, 415, 501})
+"""How servers of one type answer clients of the other: a GET where they take POST, and the reverse."""
+
+
+def type_hint(status: int, kind: str) -> str:
+    """What to look at after a status that tells of a wrong address or `type`; empty for any other."""
+    other = _OTHER_TYPE.get(kind)
+    if status not in _WRONG_TYPE or other is None:
+        return ""
+    return f": is the url right? A server of the other kind needs type: {other}"
 
 
 def sign_in_hint(server: str, *, more: bool = False) -> str:

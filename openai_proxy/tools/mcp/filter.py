@@ -14,7 +14,7 @@ from typing import Any
 from mcp.shared.message import SessionMessage
 from mcp_types import ErrorData, JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
-from openai_proxy.tools.mcp.repair import TOOL_CAP, repair_call_result, repair_tool
+from openai_proxy.tools.mcp.repair import TOOL_CAP, repair_call_result, repair_initialize, repair_tool
 from openai_proxy.tools.mcp.sdk_internals import MessageStream, ReadStream, TransportStreams, WriteStream
 
 log = logging.getLogger(__name__)
@@ -104,6 +104,8 @@ class Wire:
             repair_call_result(result, self.note)
         elif method == "tools/list":
             await self._repair_list(result)
+        elif method == "initialize":
+            repair_initialize(result, self.note)
 
     async def _repair_list(self, result: dict[str, Any]) -> None:
         tools = result.get("tools")

@@ -23,6 +23,9 @@ SCHEMA_CAP = 128 * 1024
 SCHEMA_DEPTH = 48
 """Levels of nesting of one input schema: schema tools recurse."""
 
+OLDEST_PROTOCOL = "2024-11-05"
+"""What a server speaks that does not say."""
+
 Note = Callable[[str], None]
 """Told, for the log and the status, what was repaired or dropped."""
 
@@ -48,6 +51,34 @@ def repair_tool(tool: Any, note: Note) -> dict[str, Any] | None:
         if isinstance(text := tool.get(key), str) and text.strip():
             repaired.setdefault("description", text)
     return repaired
+
+
+def repair_initialize(result: dict[str, Any], note: Note) -> None:
+    """The answer to `initialize` with the shapes the SDK insists on: what it says of itself decides nothing here."""
+    info = result.get("serverInfo")
+    if not (isinstance(info, dict) and isinstance(info.get("name"), str) and isinstance(info.get("version"), str)):
+        note("says odd things about itself in serverInfo; repaired")
+    known = info if isinstance(info, dict) else {}
+    result["serverInfo"] = {
+        "name": str(known.get("name") or "unknown")[:200],
+        "version": str(known.get("version") or "unknown")[:200],
+    }
+    abilities = result.get("capabilities")
+    if not isinstance(abilities, dict):
+        note("answered initialize without capabilities; repaired")
+        abilities = {"tools": {}}
+    # `"tools": true` and the like are what an empty object means.
+    result["capabilities"] = {
+        name: value if isinstance(value, dict) else {}
+        for name, value in abilities.items()
+        if value is not None and value is not False
+    }
+    if not isinstance(result.get("protocolVersion"), str):
+        note(f"answered initialize without a protocolVersion; taken for {OLDEST_PROTOCOL}")
+        result["protocolVersion"] = OLDEST_PROTOCOL
+    for name, kind in (("instructions", str), ("_meta", dict)):
+        if not isinstance(result.get(name, kind()), kind):
+            del result[name]
 
 
 def _repair_schema(schema: Any, name: str, note: Note) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCRequest
 
 from openai_proxy.tasks import cancel, spawn
-from openai_proxy.tools.mcp.failures import Failure
+from openai_proxy.tools.mcp.failures import Failure, type_hint
 from openai_proxy.tools.mcp.filter import Wire, error_reply
 from openai_proxy.tools.mcp.http_client import GuardedTransport, new_client
 from openai_proxy.tools.mcp.inbox import Inbox, Reader
@@ -94,7 +94,8 @@ class SseTransport(AbstractAsyncContextManager[TransportStreams]):
         try:
             async with sse_within_origin(client, self._url, max_event_size=2 * LINE_CAP) as events:
                 if events.response.status_code != 200:
-                    self._problem = f"answered HTTP {events.response.status_code}"
+                    code = events.response.status_code
+                    self._problem = f"answered HTTP {code}{type_hint(code, 'sse')}"
                     return
                 async for event in events:
                     if event.event == "endpoint":
