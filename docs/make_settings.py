@@ -20,6 +20,7 @@ from openai_proxy.config.model_file import ModelConfig
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.servers import ServerConfig
 from openai_proxy.config.skills import SkillYaml
+from openai_proxy.config.tool_file import CommandToolConfig, HttpToolConfig, OpenApiToolsConfig
 
 PAGE = Path(__file__).parent / "settings.md"
 
@@ -37,6 +38,9 @@ FILES: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("conf/proxy.yaml", ProxyConfig, "Global settings."),
     ("conf/models/NAME.yaml", ModelConfig, "One augmented model each."),
     ("conf/mcp/servers.yaml", ServerConfig, "Each of `servers:`, by name."),
+    ("conf/tools/NAME.yaml: a request", HttpToolConfig, "A file holds one tool, or a list of tools of any kind."),
+    ("conf/tools/NAME.yaml: a command", CommandToolConfig, "A program, run without a shell."),
+    ("conf/tools/NAME.yaml: an OpenAPI document", OpenApiToolsConfig, "Each operation is one tool."),
     ("conf/skills/NAME.yaml", SkillYaml, "A skill as YAML; `NAME.md` and `NAME/SKILL.md` need no settings."),
 )
 HIDDEN = {(ServerConfig, "name")}

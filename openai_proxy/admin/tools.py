@@ -6,7 +6,7 @@ from typing import Any
 from openai_proxy.admin.call import AdminCall
 from openai_proxy.errors import BadRequest, NotFound
 from openai_proxy.exchange import new_request_id
-from openai_proxy.tools.base import CallContext, Tool
+from openai_proxy.tools.base import CallContext, OwnersConsent, Tool
 from openai_proxy.tools.toolbox import Toolbox
 
 TIMEOUT = 120.0  # seconds a tried tool may take
@@ -28,7 +28,7 @@ async def try_one(call: AdminCall) -> dict[str, Any]:
     if not isinstance(arguments, dict):
         raise BadRequest("`arguments` must be a JSON object.", param="arguments")
     begun = time.monotonic()
-    context = CallContext(request_id=new_request_id(), caller="page")
+    context = CallContext(request_id=new_request_id(), caller="page", consent=OwnersConsent())
     result = await box.run(name, arguments, context, timeout=TIMEOUT)
     return {
         "tool": name,

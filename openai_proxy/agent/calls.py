@@ -142,6 +142,7 @@ class ToolCalls:
             caller=self._turn.caller,
             progress=self._feed.progress(number, name),
             meta=dict(self._turn.meta),
+            consent=self._turn.consent,
         )
         task = spawn(_caught(self._toolbox.run(name, arguments, context, timeout=limit), name), name=f"run {name[:64]}")
         try:

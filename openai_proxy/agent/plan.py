@@ -42,7 +42,6 @@ class Plan:
         self.parallel = body.get("parallel_tool_calls") is not False
         self.choices = choices(body)
         self.toolbox = self._usable(turn, messages)
-        self._tools = self._merged()
         theirs = any(self.owner(name) is ToolOwner.CLIENT for name in self._client_names)
         self._must_call_theirs = theirs and body.get("tool_choice") == "required"
 
@@ -78,15 +77,16 @@ class Plan:
         if self.stream:
             # Always asked for: the sum over the rounds, limits and records need it. The client sees it if it asked.
             body["stream_options"] = {**self._stream_options, "include_usage": True}
-        if self._tools:
-            body["tools"] = self._tools
+        tools = self._merged()  # found tools join in the middle of a turn
+        if tools:
+            body["tools"] = tools
         else:
             for name in ("tools", "tool_choice", "parallel_tool_calls"):  # refused where no tools are listed
                 body.pop(name, None)
             return body
         if self._must_call_theirs:  # it stays demanded when tools of ours have run: the client has no use for words
             if last:
-                body["tools"] = [t for t in self._tools if self.owner(_name(t)) is ToolOwner.CLIENT]
+                body["tools"] = [t for t in tools if self.owner(_name(t)) is ToolOwner.CLIENT]
         elif last:
             body["tool_choice"] = "none"
         elif not first and "tool_choice" in body:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from openai_proxy.agent.store import TurnStore
 from openai_proxy.agent.thinkers import Thinkers
 from openai_proxy.exchange import UpstreamResponse
-from openai_proxy.tools.base import CallContext, Tool, ToolResult
+from openai_proxy.tools.base import CallContext, Consent, Tool, ToolResult
 
 Ask = Callable[[dict[str, Any]], Awaitable[UpstreamResponse]]
 """Sends one chat request body upstream and returns when the answer's head has come, whatever its status.
@@ -126,4 +126,5 @@ class Turn:
     started: float | None = None  # by `clock`, when the request arrived; None: now
     waking: asyncio.Event | None = None  # set when the provider's machine sleeps and has to be waited for
     thinkers: Thinkers = field(default_factory=Thinkers)
+    consent: Consent | None = None  # of the person, for tools that need it
     clock: Callable[[], float] = time.monotonic

@@ -10,6 +10,8 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
+from openai_proxy.hosts import HOUSE_SUFFIXES
+
 Network = IPv4Network | IPv6Network
 
 _PRIVATE: tuple[Network, ...] = tuple(
@@ -22,7 +24,6 @@ _PRIVATE: tuple[Network, ...] = tuple(
         "fc00::/7",  # RFC 4193
     )
 )  # fmt: skip
-_SAFE_SUFFIXES = (".local", ".lan", ".home.arpa", ".internal", ".localhost")
 UNKNOWN = "unknown"
 """The address of a caller whose proxies did not say it so that it could be read: in no network at all."""
 
@@ -77,7 +78,7 @@ def is_house_name(name: str) -> bool:
         return True
     if re.fullmatch(r"[0-9.]+", name):  # "127.1": not an address we can judge
         return False
-    return "." not in name or name.endswith(_SAFE_SUFFIXES)
+    return "." not in name or name.endswith(HOUSE_SUFFIXES)
 
 
 def is_loopback_name(name: str) -> bool:

@@ -25,7 +25,11 @@ DEEPER: tuple[str, ...] = (
 )
 """`module:function` of checks that need more than the files (Snapshot -> problems): tools, templates, validators."""
 
-PROBES: tuple[str, ...] = ("openai_proxy.cli.probe:connections", "openai_proxy.cli.probe:servers")
+PROBES: tuple[str, ...] = (
+    "openai_proxy.cli.probe:connections",
+    "openai_proxy.cli.probe:servers",
+    "openai_proxy.cli.probe:documents",
+)
 """`module:function` of what `--connect` tries: async, Snapshot -> (name, None if fine else what is wrong)."""
 
 Check = Callable[[Snapshot], Iterable[Problem]]
@@ -62,9 +66,10 @@ def command(config_dir: Path, env_file: Path, connect: bool, state_dir: Path | N
     problems = [problem for problem in problems if not is_warning(problem)]
     if problems:
         return _tell(problems)
+    tool_files = len(snapshot.tool_files) + len(snapshot.declared_tools)
     say(
         f"{config_dir} is fine: {len(snapshot.proxy.connections)} connections, {len(snapshot.models)} models, "
-        f"{len(snapshot.servers)} MCP servers, {len(snapshot.skills)} skills, {len(snapshot.tool_files)} tool files"
+        f"{len(snapshot.servers)} MCP servers, {len(snapshot.skills)} skills, {tool_files} tool files"
     )
     return 0
 

@@ -82,7 +82,7 @@ def _place(snapshot: "Snapshot", state: Path, url: str | None, key: str | None, 
         model=model or next((str(entry["id"]) for entry in listed), "echo"),
         chosen=model is not None,
         augmented=frozenset(snapshot.models),
-        has_tools=bool(snapshot.tool_files) or any(server.enabled for server in snapshot.servers.values()),
+        has_tools=snapshot.has_tools or any(server.enabled for server in snapshot.servers.values()),
     )
 
 

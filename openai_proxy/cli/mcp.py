@@ -56,7 +56,8 @@ def list_servers(config_dir: Path, env_file: Path, state_dir: Path | None) -> in
         say(f"There is no MCP server in {config_dir / 'mcp' / 'servers.yaml'}.")
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
-        what = f"{len(row['tools'])} tools" if row["state"] == "ready" else row["last_error"] or ""
+        offered = f"{len(row['tools'])} tools, about {row['tokens']:,} tokens in each request"
+        what = offered if row["state"] == "ready" else row["last_error"] or ""
         say(f"{row['name']:<{width}}  {row['type']:<14}  {row['state']:<10}  {row['protocol'] or '':<10}  {what}")
     return 1 if any(row["state"] not in ("ready", "disabled") for row in rows) else 0
 

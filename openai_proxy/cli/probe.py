@@ -10,6 +10,7 @@ from openai_proxy.config.connection import ConnectionConfig
 from openai_proxy.config.key_names import names_of_keys
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.snapshot import Snapshot
+from openai_proxy.config.tool_file import OpenApiSource
 from openai_proxy.errors import ProxyError, UpstreamTimeout
 from openai_proxy.secrets import key_id
 
@@ -106,4 +107,25 @@ async def servers(snapshot: Snapshot) -> list[Result]:
         else:
             why = str(row.get("last_error") or row["state"]).splitlines()[0][:300]
             results.append((label, Problem(*snapshot.place("server", name), f"{label} is not ready: {why}")))
+    return results
+
+
+async def documents(snapshot: Snapshot) -> list[Result]:
+    """Fetch every OpenAPI document that conf/tools names by URL, and read it."""
+    if not snapshot.declared_tools:
+        return []
+    from openai_proxy.tools.declared.documents import fetch
+    from openai_proxy.tools.declared.openapi import DocumentError, operations, parse_document
+    from openai_proxy.tools.handler import ToolFailure
+
+    results: list[Result] = []
+    for file in snapshot.declared_tools:
+        for source in (tool for tool in file.tools if isinstance(tool, OpenApiSource) and tool.is_url):
+            label, place = f"OpenAPI document {source.source}", snapshot.place("tool", file.path.name, source.path)
+            try:
+                found = operations(parse_document(await fetch(source), "the document"), source, "the document")
+            except (ToolFailure, DocumentError) as error:
+                results.append((label, Problem(*place, f"{source.source}: {error}")))
+                continue
+            results += [(label, Problem(*place, fault)) for fault in found.left_out[:5]] or [(label, None)]
     return results

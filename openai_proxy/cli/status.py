@@ -55,7 +55,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
     if status["mcp_servers"]:
         lines.append("MCP servers:")
         lines += [
-            f"  {m['name']} ({m['type']}): {m['state']}, {len(m['tools'])} tools"
+            f"  {m['name']} ({m['type']}): {m['state']}, {len(m['tools'])} tools (about {m.get('tokens', 0):,} tokens)"
             + (f", {m['last_error']}" if m.get("last_error") else "")
             for m in status["mcp_servers"]
         ]

@@ -66,6 +66,8 @@ def _things(snapshot: Snapshot) -> Iterator[tuple[str, object]]:
         yield f"skill {skill.model}/{skill.id}" if skill.model else f"skill {skill.id}", skill
     for file in snapshot.tool_files:
         yield f"tool {file.path.name}", file.digest
+    for declared in snapshot.declared_tools:
+        yield f"tool {declared.path.name}", (declared.digest, declared.tools)
     for file in snapshot.modules:
         yield f"module {file.path.name}", file.digest
 

@@ -18,6 +18,13 @@ from openai_proxy.config.yaml_text import BrokenYaml, Node
 from openai_proxy.secrets import vault
 
 _OWNERS_TEXT = frozenset({("system_prompt",), ("description",), ("tools",)})
+
+
+def _is_owners_text(path: KeyPath) -> bool:
+    """True for what is no setting but text, in which nothing is expanded."""
+    return path in _OWNERS_TEXT or (path[0] == "mcp_servers" and path[-1] == "describe")
+
+
 _READ_AS_WRITTEN = frozenset({("tool_status",)})  # `off` is one of its words, and YAML 1.2 reads it as one
 
 
@@ -78,7 +85,7 @@ def _validated(
 ) -> tuple[str, ModelConfig, SourceOrigin] | None:
     """The model in `node`, if it is sound; what is wrong is told. `partial`: it is what is left of a broken file."""
     origin = SourceOrigin(str(path), node)
-    expanded, missing = expand_all(node.value, reading.environment.variables, _OWNERS_TEXT.__contains__)
+    expanded, missing = expand_all(node.value, reading.environment.variables, _is_owners_text)
     for where, variable in missing:
         message = f"the environment variable {variable} is not set, so this model is left out"
         reading.problems.append(Problem(*origin.place(where), message))
@@ -171,7 +178,7 @@ def _wrong_root(node: Node, file: SourceOrigin) -> list[Problem]:
 
 
 def _misses(reading: Reading, node: Node) -> bool:
-    return bool(expand_all(node.value, reading.environment.variables, _OWNERS_TEXT.__contains__)[1])
+    return bool(expand_all(node.value, reading.environment.variables, _is_owners_text)[1])
 
 
 def _server(
@@ -181,7 +188,7 @@ def _server(
         message = f'"{name[:60]}" cannot be used as a server name: use letters, digits, - and _, at most 32'
         reading.problems.append(Problem(*origin.place(key=True), message))
         return None
-    expanded, missing = expand_all(node.value, reading.environment.variables, _OWNERS_TEXT.__contains__)
+    expanded, missing = expand_all(node.value, reading.environment.variables, _is_owners_text)
     for where, variable in missing:
         message = f"the environment variable {variable} is not set, so the server {name} is left out"
         reading.problems.append(Problem(*origin.place(where), message))

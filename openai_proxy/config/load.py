@@ -7,6 +7,7 @@ running daemon calls it in a thread.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from openai_proxy.config import files
 from openai_proxy.config.checks import check_models, check_proxy
@@ -24,6 +25,9 @@ from openai_proxy.config.sources import Path as KeyPath
 from openai_proxy.config.sources import SourceOrigin
 from openai_proxy.config.yaml_text import Node, parse
 from openai_proxy.secrets import vault
+
+if TYPE_CHECKING:
+    from openai_proxy.config.tool_entries import ToolFile
 
 
 def load(
@@ -53,6 +57,11 @@ def load(
     servers, declared = load_servers(reading)
     skills = load_skills(reading, models)
     tool_files = load_python(reading, config_dir / "tools")
+    declared_tools: tuple[ToolFile, ...] = ()
+    if _has_yaml(config_dir / "tools"):
+        from openai_proxy.config.tool_entries import load_tool_files  # most houses have none
+
+        declared_tools = load_tool_files(reading, config_dir / "tools")
     modules = load_python(reading, config_dir)
 
     if found is not None:
@@ -73,6 +82,7 @@ def load(
         servers={name: server for name, (server, _) in servers.items()},
         skills=skills,
         tool_files=tool_files,
+        declared_tools=declared_tools,
         modules=modules,
         problems=(*environment.problems, *reading.problems),
         digest=reading.digest(flags or {}),
@@ -82,6 +92,14 @@ def load(
         memory=reading.memory,
         proxy_text=reading.proxy_text,
     )
+
+
+def _has_yaml(directory: Path) -> bool:
+    """True unless it is certain that `directory` holds no YAML file."""
+    try:
+        return bool(files.yaml_files(directory))
+    except files.Unreadable:
+        return True
 
 
 def _models_dir(config_dir: Path, environment: Environment) -> Path:

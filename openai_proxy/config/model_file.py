@@ -22,11 +22,30 @@ from openai_proxy.config.fields import (
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
+def _new_names(names: dict[str, str]) -> dict[str, str]:
+    seen: dict[str, str] = {}
+    for tool, new in names.items():
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,48}", new):
+            raise wrong(f'"{new[:60]}" cannot be a tool\'s new name: use letters, digits, - and _, at most 48')
+        if new in seen:
+            raise wrong(f'"{seen[new]}" and "{tool}" would both be called "{new}"')
+        seen[new] = tool
+    return names
+
+
 class McpFilter(Strict):
-    """Which tools of a server a model gets: globs on the server's own names; blacklist beats whitelist."""
+    """Which tools of a server a model gets, and how it sees them; all by the server's own names for its tools."""
 
     whitelist: Globs | None = Field(default=None, description="Only these; null: all.")
     blacklist: Globs = Field(default=(), description="Never these.")
+    rename: Annotated[dict[str, str], AfterValidator(_new_names)] = Field(
+        default={}, description="TOOL: new name, in the place of the tool's part of mcp_SERVER_TOOL."
+    )
+    describe: dict[str, str] = Field(default={}, description="TOOL: description, in the place of the server's own.")
+    defer: Flag | Literal["auto"] = Field(
+        default="auto",
+        description="true: its tools are found by find_tools instead of being listed; auto: where there are too many.",
+    )
 
 
 def _servers(value: Any) -> Any:
@@ -130,6 +149,9 @@ class ModelConfig(Strict):
     template_cache: Annotated[Number, Field(ge=0)] = Field(default=0, description="Seconds a result may be reused.")
     deadline: Seconds | None = Field(
         default=None, description="Seconds from a request's arrival to its answer's last byte."
+    )
+    confirm: Globs = Field(
+        default=(), description="Globs on the names of our tools: those run only after the person has said yes."
     )
     priority: Priority = Field(default="normal", description="Before whom it is served, where a line forms.")
     speech: Flag = Field(default=False, description="Answers without anything that cannot be spoken.")

@@ -16,6 +16,7 @@ from openai_proxy.config.model_file import ModelConfig
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.servers import SERVER_NAME, TRANSPORT_ALIASES, ServersFile
 from openai_proxy.config.skills import SkillYaml
+from openai_proxy.config.tool_file import ToolsFile
 
 DIRECTORY = Path(__file__).parent / "schemas"
 KINDS: dict[str, type[BaseModel]] = {
@@ -23,6 +24,7 @@ KINDS: dict[str, type[BaseModel]] = {
     "model": ModelConfig,
     "servers": ServersFile,
     "skill": SkillYaml,
+    "tools": ToolsFile,
 }
 _VARIABLE = {"type": "string", "pattern": r"\$\{|^env:"}
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from openai_proxy.config.environment import Environment
 from openai_proxy.config.files import PythonFile, Unreadable, digest_of, read
@@ -13,6 +14,9 @@ from openai_proxy.config.servers import ServerConfig
 from openai_proxy.config.skills import SkillFile
 from openai_proxy.config.sources import SourceOrigin
 from openai_proxy.config.yaml_text import BrokenYaml, Node
+
+if TYPE_CHECKING:  # imported where there is such a file
+    from openai_proxy.config.tool_entries import ToolFile
 
 Key = tuple[str, str | None]
 
@@ -30,6 +34,7 @@ class Memory:
     servers: dict[str, tuple[ServerConfig, SourceOrigin]] = field(default_factory=dict)
     skills: dict[str, tuple[str, SkillFile]] = field(default_factory=dict)  # file -> digest, skill
     python: dict[str, PythonFile] = field(default_factory=dict)
+    tool_files: "dict[str, ToolFile]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class Snapshot:
 
     `problems` are what was left out or kept in its last good form; everything else here is sound. `digest` is equal
     for equal files, environment and flags. `watched` are the directories and files whose change means a new load.
+    `tool_files` are the Python files of conf/tools, `declared_tools` its YAML files;
     `modules` are the Python files right in conf/ (validators, local backends).
     """
 
@@ -46,6 +52,7 @@ class Snapshot:
     servers: Mapping[str, ServerConfig] = field(default_factory=dict)
     skills: tuple[SkillFile, ...] = ()
     tool_files: tuple[PythonFile, ...] = ()
+    declared_tools: "tuple[ToolFile, ...]" = ()
     modules: tuple[PythonFile, ...] = ()
     problems: tuple[Problem, ...] = ()
     digest: str = ""
@@ -55,6 +62,11 @@ class Snapshot:
     memory: Memory = field(default_factory=Memory, repr=False, compare=False)
     proxy_text: bytes | None = field(default=None, repr=False, compare=False)
     """proxy.yaml as this load found it, if it is sound; None where an earlier form is in force."""
+
+    @property
+    def has_tools(self) -> bool:
+        """True if anything in conf/tools defines tools."""
+        return bool(self.tool_files) or any(file.tools for file in self.declared_tools)
 
     def place(self, kind: str, name: str | None = None, path: tuple[str | int, ...] = ()) -> tuple[str, int, int]:
         """File, line and column (from 1) of a member, for a Problem about it: `Problem(*snapshot.place(...), "...")`.

@@ -157,8 +157,9 @@ def _unread_files(snapshot: Snapshot) -> Iterator[Problem]:
     for path in _beside(root / "mcp", ()):
         if path != servers and path.suffix in _SETTINGS:
             yield warning((str(path), 1, 1), "this file is not read: MCP servers stand in mcp/servers.yaml")
+    documents = {getattr(tool, "source", "") for file in snapshot.declared_tools for tool in file.tools}
     for path in _beside(root, ()):
-        if path.name != "proxy.yaml" and path.suffix in _SETTINGS:
+        if path.name != "proxy.yaml" and path.suffix in _SETTINGS and str(path) not in documents:
             place = nearest(path.stem, ("proxy", "servers"))
             hint = "; MCP servers stand in mcp/servers.yaml" if place == ["servers"] else ""
             yield warning((str(path), 1, 1), f"this file is not read: settings stand in proxy.yaml{hint}")

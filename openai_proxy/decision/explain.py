@@ -87,6 +87,13 @@ def _augmented(generation: Generation, model: str) -> Iterator[str]:
         without = f" without {', '.join(rule.blacklist)}" if rule.blacklist else ""
         state = "" if server in snapshot.servers else " (no such server)"
         yield f"MCP server {server}{state}: {allowed}{without}, as mcp_{server}_…"
+        yield from (f"  {tool} is called mcp_{server}_{new}" for tool, new in rule.rename.items())
+        if rule.defer != "auto":
+            yield "  found by find_tools" if rule.defer else "  always listed"
+    if config.confirm:
+        yield f"only after a person's yes: {', '.join(config.confirm)}"
+    if generation.augmented is not None and model in generation.augmented.models:
+        yield f"offered now: {generation.augmented.models[model].offering.summary()}"
     skills = ", ".join(f"{skill.model + '/' if skill.model else ''}{skill.id}" for skill in prompt.skills)
     yield f"skills ({config.skills_mode}): {skills or 'none'}"
     calls = [call.source for call in prompt.template.unknown(lambda name: False)]

@@ -101,7 +101,7 @@ class Offers:
         def live() -> Sequence[Tool]:
             return [tool for server in servers for tool in state.supervisor.tools(server)]
 
-        return Toolset(fixed, live if servers else None), servers
+        return Toolset(fixed, live if servers else None, augmented.confirm), servers
 
     def _offer(
         self,

@@ -9,12 +9,14 @@ from typing import Any
 import orjson
 
 from openai_proxy.agent import run as agent
+from openai_proxy.agent.conversations import Conversation
 from openai_proxy.agent.deadline import Deadline
 from openai_proxy.agent.plan import check_request, is_probe
 from openai_proxy.agent.refusal import NO_RETRY, UpstreamRefused
 from openai_proxy.agent.turn import CallRecord, Turn
 from openai_proxy.decision.decide import Decision, DecisionKind
 from openai_proxy.dialects import json_text
+from openai_proxy.dialects.chat.conversation import chosen_id
 from openai_proxy.dialects.ollama.options import for_connection
 from openai_proxy.errors import BadRequest, ProxyError, UpstreamError
 from openai_proxy.exchange import Headers, Outcome, Target, UpstreamRequest, UpstreamResponse, header
@@ -25,7 +27,7 @@ from openai_proxy.pipeline.passthrough import came_to_an_end, check_answer, note
 from openai_proxy.pipeline.redacting import clean_round
 from openai_proxy.prompt.assembly import newest_user_text
 from openai_proxy.server.headers import downstream_fields, lines, upstream_fields, wire_lines
-from openai_proxy.tools.base import CallContext, ToolResult
+from openai_proxy.tools.base import CallContext, OwnersConsent, ToolResult
 from openai_proxy.transforms.params import shape
 from openai_proxy.upstream.failover import Opened, open_first
 from openai_proxy.upstream.inprocess import BytesResponse
@@ -68,7 +70,7 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
         missing = await state.supervisor.wait_ready(model.servers, min(SERVER_WAIT, max(0.0, deadline.for_tools())))
         context.exchange.notes.extend(f"without MCP server '{name}'" for name in missing)
     house, extra = context.augmented.everything.toolbox(), context.augmented.context
-    call_context = CallContext(context.exchange.id, context.exchange.caller.identity)
+    call_context = CallContext(context.exchange.id, context.exchange.caller.identity, consent=OwnersConsent())
 
     async def call(name: str, arguments: Mapping[str, Any], **options: Any) -> ToolResult:
         return await (house if name in house else extra).run(name, arguments, call_context, **options)
@@ -82,11 +84,12 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
         within=max(0.0, deadline.for_tools()),
     )
     body = {**document, "messages": messages}
+    conversation = _conversation(context, model.config.name, document)
     return Turn(
         body=body,
         model=model.config.name,
         ask=_Asking(context, decision),
-        toolbox=None if probe else model.tools.toolbox(),
+        toolbox=None if probe else model.offering.offered(conversation),
         settings=model.settings,
         caller=context.exchange.caller.identity,
         request_id=context.exchange.id,
@@ -96,6 +99,18 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
         started=context.exchange.started,
         waking=waking,
         thinkers=state.workshop.thinkers,
+        consent=conversation,
+    )
+
+
+def _conversation(context: RequestContext, model: str, document: Mapping[str, Any]) -> Conversation:
+    """What is kept of the conversation that a chat request goes on with."""
+    conversations = context.state.workshop.conversations
+    conversations.ttl = context.generation.config.session_ttl
+    name = chosen_id(context.exchange.session_id, document)
+    messages = document.get("messages")
+    return conversations.of(
+        context.exchange.caller.identity, model, name, messages if isinstance(messages, list) else ()
     )
 
 
@@ -122,6 +137,7 @@ def turn_with_tools(context: RequestContext, decision: Decision, document: dict[
         turns=context.state.turns,
         observer=_Watcher(context),
         offered_only=True,
+        consent=_conversation(context, str(decision.model), document),
     )
 
 

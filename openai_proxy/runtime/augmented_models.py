@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from openai_proxy.agent.conversations import Conversations
 from openai_proxy.agent.thinkers import Thinkers
 from openai_proxy.agent.turn import LoopSettings
 from openai_proxy.config.model_file import McpFilter, ModelConfig
@@ -19,9 +20,11 @@ from openai_proxy.prompt.templates import TemplateCache, TemplateCall
 from openai_proxy.tools import custom
 from openai_proxy.tools.base import Tool
 from openai_proxy.tools.custom import CustomTools
+from openai_proxy.tools.find_tools import ModelTools
 from openai_proxy.tools.mcp.context import MEMBERS as CONTEXT_MEMBERS
 from openai_proxy.tools.mcp.context import context_tools
 from openai_proxy.tools.mcp.supervisor import Supervisor
+from openai_proxy.tools.mcp.tool import Appearance
 from openai_proxy.tools.skills import skill_tools
 from openai_proxy.tools.toolbox import Toolbox, Toolset, build_toolset, offered
 from openai_proxy.tools.workers import Workers
@@ -34,6 +37,7 @@ class AugmentedModel:
     config: ModelConfig
     prompt: Prompt
     tools: Toolset
+    offering: ModelTools
     settings: LoopSettings
     servers: tuple[str, ...]  # the MCP servers it uses
     problems: tuple[Problem, ...] = ()
@@ -41,13 +45,17 @@ class AugmentedModel:
 
 @dataclass(frozen=True, slots=True)
 class AugmentedModels:
-    """All augmented models of one configuration, and the tools of the house."""
+    """All augmented models of one configuration, and the tools of the house.
+
+    What any model's `confirm` names needs consent at every door of the house: those are the globs `confirm`.
+    """
 
     models: Mapping[str, AugmentedModel]
     custom: CustomTools
     everything: Toolset
     context: Toolbox  # what only templates may call
     problems: tuple[Problem, ...]
+    confirm: tuple[str, ...] = ()
 
 
 class Workshop:
@@ -57,6 +65,7 @@ class Workshop:
         self.workers = Workers()
         self.cache = TemplateCache()
         self.thinkers = Thinkers()
+        self.conversations = Conversations()
 
 
 class Before(Protocol):
@@ -73,13 +82,23 @@ class Before(Protocol):
         ...
 
 
-def load_tools(snapshot: Snapshot, previous: CustomTools | None) -> CustomTools:
-    """Import what changed of conf/tools. Blocks: not for the event loop."""
+def load_tools(snapshot: Snapshot, previous: CustomTools | None, state_dir: Path | None = None) -> CustomTools:
+    """Import what changed of conf/tools; documents that were fetched are in `state_dir`. Blocks: not for the loop."""
 
     def label(path: Path) -> str:
         return snapshot.place("tool", path.name)[0]
 
-    return custom.load(snapshot.tool_files, previous, label=label)
+    loaded = custom.load(snapshot.tool_files, previous, label=label)
+    if not any(file.tools for file in snapshot.declared_tools):
+        return loaded
+    from openai_proxy.tools.declared.documents import FOLDER, DocumentStore
+    from openai_proxy.tools.declared.load import with_declared
+
+    def place(path: Path, at: tuple[str | int, ...]) -> tuple[str, int, int]:
+        return snapshot.place("tool", path.name, at)
+
+    documents = DocumentStore(state_dir / FOLDER if state_dir is not None else None)
+    return with_declared(loaded, snapshot.declared_tools, previous, documents, place)
 
 
 def build(
@@ -94,7 +113,9 @@ def build(
     A model nothing of which changed since `previous` is the same object.
     """
     enabled = [name for name, server in snapshot.servers.items() if server.enabled]
-    everything = build_toolset(tools.handlers, workshop.workers, _live(supervisor, dict.fromkeys(enabled, McpFilter())))
+    confirm = tuple(dict.fromkeys(glob for config in snapshot.models.values() for glob in config.confirm))
+    live = _live(supervisor, dict.fromkeys(enabled, McpFilter()))
+    everything = build_toolset(tools.handlers, workshop.workers, live, confirm)
     known = _still_true(snapshot, tools, previous)
     models: dict[str, AugmentedModel] = {}
     for name, config in snapshot.models.items():
@@ -103,7 +124,8 @@ def build(
             model = _model(snapshot, config, tools, supervisor, workshop)
         models[name] = model
     problems = [problem for model in models.values() for problem in model.problems]
-    return AugmentedModels(models, tools, everything, Toolbox(context_tools(supervisor)), (*tools.problems, *problems))
+    context = Toolbox(context_tools(supervisor))
+    return AugmentedModels(models, tools, everything, context, (*tools.problems, *problems), confirm)
 
 
 def _still_true(snapshot: Snapshot, tools: CustomTools, previous: Before | None) -> Mapping[str, AugmentedModel]:
@@ -133,17 +155,19 @@ def _model(
 
     prompt = Prompt.of(config, snapshot.skills)
     fixed: list[Tool] = [
-        *offered(config.tools, tools.handlers, workshop.workers, report=report),
+        *offered(config.tools, tools.handlers, workshop.workers, report=report, complete=not tools.waiting),
         *skill_tools(prompt.loadable, workshop.workers),
     ]
     servers = tuple(name for name in config.mcp_servers if name in snapshot.servers)
     read = dict.fromkeys(server for _, server in _context_calls(prompt, tools) if server in snapshot.servers)
     filters = {name: config.mcp_servers[name] for name in servers}
     problems.extend(_unknown_templates(snapshot, config, prompt, tools))
+    toolset = Toolset(fixed, _live(supervisor, filters) if servers else None, config.confirm)
     return AugmentedModel(
         config=config,
         prompt=prompt,
-        tools=Toolset(fixed, live=_live(supervisor, filters) if servers else None),
+        tools=toolset,
+        offering=ModelTools(toolset, {name: rule.defer for name, rule in filters.items()}),
         settings=LoopSettings.of(config),
         servers=tuple(dict.fromkeys((*servers, *read))),
         problems=tuple(problems),
@@ -151,13 +175,17 @@ def _model(
 
 
 def _live(supervisor: Supervisor, filters: Mapping[str, McpFilter]) -> Callable[[], Sequence[Tool]]:
-    """The tools of some MCP servers as they are now."""
+    """The tools of some MCP servers as they are now, as a model sees them."""
+    looks = {
+        server: Appearance(tuple(sorted(rule.rename.items())), tuple(sorted(rule.describe.items())))
+        for server, rule in filters.items()
+    }
 
     def tools() -> Sequence[Tool]:
         return [
             tool
             for server, rule in filters.items()
-            for tool in supervisor.tools(server, whitelist=rule.whitelist, blacklist=rule.blacklist)
+            for tool in supervisor.tools(server, rule.whitelist, rule.blacklist, looks[server])
         ]
 
     return tools
@@ -167,7 +195,7 @@ def _unknown_templates(
     snapshot: Snapshot, config: ModelConfig, prompt: Prompt, tools: CustomTools
 ) -> Iterable[Problem]:
     """Template calls of tools nobody has. A configured server's tools are known only once it runs: its prefix does."""
-    missing = prompt.template.unknown(known_names(snapshot, tools))
+    missing = () if tools.waiting else prompt.template.unknown(known_names(snapshot, tools))
     wrong = [(call, why) for call, server in _context_calls(prompt, tools) if (why := _fault(snapshot, call, server))]
     calls = prompt.template.calls if missing or wrong else ()
     where = dict(zip(map(id, calls), places(snapshot, config, (call.source for call in calls)), strict=True))

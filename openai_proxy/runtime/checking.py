@@ -34,7 +34,7 @@ def would_be(
         except ConfigError as error:
             return error.problems
         found = [*snapshot.problems, *_python(changes)]
-        if snapshot.models or snapshot.tool_files or present.augmented is not None:
+        if snapshot.models or snapshot.has_tools or present.augmented is not None:
             found += _augmented(snapshot, present, run=run)
         if run:
             found += [*loggers(snapshot), *validator(snapshot)]
@@ -70,7 +70,7 @@ def models(snapshot: Snapshot) -> tuple[Problem, ...]:
 
     Templates that are surely not meant as they are written come as warnings.
     """
-    if not (snapshot.models or snapshot.tool_files):
+    if not (snapshot.models or snapshot.has_tools):
         return ()
     from openai_proxy.runtime import augmented_models
     from openai_proxy.tools.mcp.supervisor import Supervisor

@@ -66,11 +66,11 @@ def prepare(settings: Settings, previous: Generation | None) -> Prepared:
     kept = settings.state_dir / last_good.NAME
     snapshot = load(settings.config_dir, settings.env_file, os.environ, settings.flags, before, kept)
     tools = None
-    if settings.tools or snapshot.models or snapshot.tool_files or snapshot.servers or snapshot.proxy.execute_tools:
+    if settings.tools or snapshot.models or snapshot.has_tools or snapshot.servers or snapshot.proxy.execute_tools:
         from openai_proxy.runtime.augmented_models import load_tools
 
         augmented = previous.augmented if previous is not None else None
-        tools = load_tools(snapshot, augmented.custom if augmented is not None else None)
+        tools = load_tools(snapshot, augmented.custom if augmented is not None else None, settings.state_dir)
         if settings.tools:
             tools = replace(tools, handlers={**tools.handlers, **{tool.name: tool for tool in settings.tools}})
     return Prepared(snapshot, tools, look(snapshot.watched))
@@ -142,6 +142,8 @@ def adopt(state: ProxyState, generation: Generation) -> None:
     state.lines.follow({name: c.concurrency for name, c in snapshot.proxy.connections.items()})
     state.governor.follow(snapshot.proxy.limits.storage)
     state.generation = generation
+    if previous is not None:  # of the first one `Reloads` sees to that: a document that has come means a reload
+        state.follow_documents(snapshot.declared_tools)
     state.records.lines.labels = state.health.keys.names = names_of_keys(snapshot)
     state.catalog.follow({name: provider.list_models for name, provider in providers.items()}, changed)
     if previous is not None:

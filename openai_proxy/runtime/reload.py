@@ -85,6 +85,7 @@ class Reloads:
         ] = []  # passes nobody asked for: the end, if and what changed
         self._one = asyncio.Lock()
         self._tell_problems((), state.generation.problems)
+        state.follow_documents(state.generation.snapshot.declared_tools)
 
     async def ask(self) -> dict[str, Any]:
         """Reload; what `POST /admin/reload` answers. Raises ProxyError if even that failed (a defect of ours)."""

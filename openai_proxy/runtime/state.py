@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -33,8 +33,10 @@ from openai_proxy.upstream.queue import ConnectionQueues
 
 if TYPE_CHECKING:  # each is imported when the first model or MCP server is configured
     from openai_proxy.agent.store import TurnStore
+    from openai_proxy.config.tool_entries import ToolFile
     from openai_proxy.runtime.augmented_models import Workshop
     from openai_proxy.store.responses import ResponseStore
+    from openai_proxy.tools.declared.documents import DocumentFetcher
     from openai_proxy.tools.handler import Handler
     from openai_proxy.tools.mcp.supervisor import Supervisor
 
@@ -145,6 +147,7 @@ class ProxyState:
         self._saved_responses = 0  # the store's `changes` when it was saved
         self._supervisor: Supervisor | None = None
         self._workshop: Workshop | None = None
+        self._documents: DocumentFetcher | None = None
         self._emptied: asyncio.Event | None = None
         self.own_port: Callable[[], int | None] = lambda: None  # of the address we listen on, for OAuth callbacks
         self.kept: dict[type, object] = {}  # what a room above needs for the life of the process, by its class
@@ -197,6 +200,19 @@ class ProxyState:
     def mcp_status(self) -> list[dict[str, Any]]:
         """The MCP servers as /admin/status shows them."""
         return self._supervisor.status() if self._supervisor is not None else []
+
+    def follow_documents(self, files: Sequence[ToolFile]) -> None:
+        """Fetch what `files` of conf/tools name by URL, behind the back of the requests; a new one means a reload."""
+        if self._documents is None:
+            if not any(file.tools for file in files):
+                return
+            from openai_proxy.tools.declared.documents import FOLDER, DocumentFetcher, DocumentStore
+
+            store = DocumentStore(self.settings.state_dir / FOLDER)
+            self._documents = DocumentFetcher(store, lambda: self.reloads.ask())
+        from openai_proxy.tools.declared.load import sources
+
+        self._documents.follow(sources(files))
 
     def _load_turns(self, turns: TurnStore) -> None:
         saved = statefile.load(self.settings.state_dir / TURNS, turns.VERSION)
@@ -314,6 +330,8 @@ class ProxyState:
 
     async def aclose(self) -> None:
         """Let go of everything, in order: who asks, then what is asked."""
+        if self._documents is not None:
+            await self._documents.aclose()
         if self._supervisor is not None:
             await self._supervisor.aclose()
         self._save_turns()

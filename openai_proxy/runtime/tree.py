@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SUFFIXES = (".yaml", ".yml", ".py", ".md")
+SUFFIXES = (".yaml", ".yml", ".py", ".md", ".json")
 """Names the configuration is read from; what else lies in conf/ (a log, a picture) may change as it likes."""
 
 MAX_FOLDERS = 4000

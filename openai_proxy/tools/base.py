@@ -3,7 +3,7 @@
 Built-in, custom and MCP tools, `load_skill` and the rest are all this one shape, so the agent loop knows no kinds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -28,11 +28,27 @@ class ToolResult:
     structured: dict[str, Any] | None = None
 
 
+class Consent(Protocol):
+    """Whoever knows whether a person has said yes to a call that needs it (`confirm` of a model)."""
+
+    def given(self, tool: str, arguments: Mapping[str, Any]) -> bool:
+        """True if the call may run now, and that is used up; False notes that it was asked for."""
+        ...
+
+
+class OwnersConsent:
+    """The call is the owner's own: written in a prompt, or clicked on the page."""
+
+    def given(self, tool: str, arguments: Mapping[str, Any]) -> bool:
+        """Always."""
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class CallContext:
     """What a call may know of the request it serves. `caller` is an opaque identity, never a key.
 
-    `rich`: the caller takes MCP's content blocks beside the text.
+    `rich`: the caller takes MCP's content blocks beside the text. `consent`: None where nobody can be asked.
     """
 
     request_id: str = ""
@@ -40,6 +56,7 @@ class CallContext:
     progress: Progress = _silent
     meta: dict[str, Any] = field(default_factory=dict)  # handed to MCP servers as `_meta`
     rich: bool = False
+    consent: Consent | None = None
 
 
 class Tool(Protocol):

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from openai_proxy.config.files import PythonFile
 from openai_proxy.config.problems import Problem
@@ -33,6 +33,9 @@ from openai_proxy.tools.builtin import BUILTIN
 from openai_proxy.tools.handler import Handler, describe
 from openai_proxy.tools.registry import collecting, make_handler
 from openai_proxy.tools.toolbox import normalised
+
+if TYPE_CHECKING:
+    from openai_proxy.tools.declared.load import MadeTools
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +72,12 @@ class CustomTools:
     handlers: Mapping[str, Handler]
     files: Mapping[Path, LoadedFile] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    declared: "Mapping[Path, tuple[MadeTools, ...]]" = field(default_factory=dict)  # from YAML files, by declared.load
+
+    @property
+    def waiting(self) -> bool:
+        """True while a document with more tools is still to be fetched."""
+        return any(made.waiting for file in self.declared.values() for made in file)
 
     def stale(self) -> bool:
         """True if another `load` may give more: a sibling changed, or a file failed that is tried again. Blocks."""

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from openai_proxy.config.problems import did_you_mean
@@ -29,13 +30,29 @@ DEFAULT_TIMEOUT: Final = 60.0
 MAX_ARGUMENT_BYTES: Final = 4 * 1024 * 1024
 
 
+_ASK: Final = (
+    "This was not run yet: it needs the person's consent. Say what you are about to do and ask whether you may. Once "
+    "the person has agreed in their next message, make the same call again, with exactly these arguments."
+)
+_NOBODY_ASKS: Final = (
+    "This was not run: it needs a person's consent, and nobody can be asked here. "
+    "Use it in a conversation with the model."
+)
+
+
 class Toolbox:
     """The tools of one request, by name. Immutable but for its cache of schema checks."""
 
-    __slots__ = ("_checks", "_cleaned", "_tools")
+    __slots__ = ("_checks", "_cleaned", "_confirm", "_tools")
 
-    def __init__(self, tools: Iterable[Tool] = (), before: "Toolbox | None" = None) -> None:
-        """Of two tools with one name the first stays. What `before` worked out for equal tools is used again."""
+    def __init__(
+        self, tools: Iterable[Tool] = (), before: "Toolbox | None" = None, confirm: Sequence[str] = ()
+    ) -> None:
+        """Of two tools with one name the first stays. What `before` worked out for equal tools is used again.
+
+        `confirm` are globs on names: those tools run only with a person's consent.
+        """
+        self._confirm = tuple(confirm)
         table: dict[str, Tool] = {}
         for tool in tools:
             if table.setdefault(tool.name, tool) is not tool:
@@ -94,10 +111,13 @@ class Toolbox:
         given, wrong = self._check(tool).admit(given)
         if wrong is not None:
             return failure(f"Wrong arguments for {name}: {wrong}")
+        context = context or CallContext()
+        if self.needs_consent(tool) and not (context.consent is not None and context.consent.given(name, given)):
+            return failure(_ASK if context.consent is not None else _NOBODY_ASKS)
         scope = asyncio.timeout(timeout)
         try:
             async with scope:
-                result = await tool.call(given, context or CallContext())
+                result = await tool.call(given, context)
         except TimeoutError as error:
             if scope.expired():
                 log.warning("tool %s gave no answer within %g s", name, timeout)
@@ -113,6 +133,14 @@ class Toolbox:
             return replace(fit, blocks=result.blocks, structured=result.structured)
         return fit
 
+    def needs_consent(self, tool: Tool) -> bool:
+        """True for a tool that runs only with a person's consent, under its own name or the one a model sees."""
+        if not self._confirm:
+            return False
+        server, source = getattr(tool, "server", None), getattr(tool, "source", None)
+        names = (tool.name,) if source is None else (tool.name, f"mcp_{server}_{source.name}")
+        return any(fnmatchcase(name, glob) for name in names for glob in self._confirm)
+
     def _check(self, tool: Tool) -> ArgumentCheck:
         check = self._checks.get(tool.name)
         if check is None:
@@ -124,11 +152,13 @@ class Toolbox:
 class Toolset:
     """What a model file offers, for the life of a generation: handlers' tools and a view of its MCP servers."""
 
-    def __init__(self, tools: Sequence[Tool] = (), live: Live | None = None) -> None:
+    def __init__(self, tools: Sequence[Tool] = (), live: Live | None = None, confirm: Sequence[str] = ()) -> None:
+        """`confirm`: globs on the names of tools that run only with a person's consent."""
         self._fixed = tuple(tools)
         self._live = live
+        self._confirm = tuple(confirm)
         self._seen: tuple[Tool, ...] = ()
-        self._toolbox = Toolbox(self._fixed)
+        self._toolbox = Toolbox(self._fixed, confirm=self._confirm)
 
     def toolbox(self) -> Toolbox:
         """The tools as they are now; the same object until a server's tools change."""
@@ -138,7 +168,7 @@ class Toolset:
         # By identity: an equal tool may still run on a server that has been replaced.
         if len(now) != len(self._seen) or any(a is not b for a, b in zip(now, self._seen, strict=True)):
             # Ours first: a server cannot take the name of a tool of the house.
-            self._toolbox = Toolbox((*self._fixed, *now), before=self._toolbox)
+            self._toolbox = Toolbox((*self._fixed, *now), before=self._toolbox, confirm=self._confirm)
             self._seen = now
         return self._toolbox
 
@@ -153,10 +183,12 @@ def offered(
     workers: Workers,
     *,
     report: Report,
+    complete: bool = True,
 ) -> list[Tool]:
     """The tools of a model file's `tools:`, each a handler's name or a full definition that its handler runs.
 
-    What is wrong is reported and left out; the rest serves.
+    What is wrong is reported and left out; the rest serves. Unless `handlers` are `complete`, an unknown name may come
+    yet and is left out without a word.
     """
     tools: list[Tool] = []
     seen: set[str] = set()
@@ -172,7 +204,8 @@ def offered(
             name = definition["function"]["name"]
         handler = handlers.get(name)
         if handler is None:
-            report(index, f'no tool handler is called "{name[:80]}"{did_you_mean(name, handlers)}')
+            if complete:
+                report(index, f'no tool handler is called "{name[:80]}"{did_you_mean(name, handlers)}')
         elif name in seen:
             report(index, f"the tool {name!r} is listed twice")
         else:
@@ -181,9 +214,11 @@ def offered(
     return tools
 
 
-def build_toolset(handlers: Mapping[str, Handler], workers: Workers, live: Live | None = None) -> Toolset:
+def build_toolset(
+    handlers: Mapping[str, Handler], workers: Workers, live: Live | None = None, confirm: Sequence[str] = ()
+) -> Toolset:
     """Every handler and every MCP tool, for templates and `execute_tools`."""
-    return Toolset([handler_tool(h, workers) for h in handlers.values()], live)
+    return Toolset([handler_tool(h, workers) for h in handlers.values()], live, confirm)
 
 
 def normalised(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,6 +51,10 @@ CASES = [
     ("servers", "servers: {a: {command: x, arg: [1]}}", False),
     ("skill", "{name: x, description: y, content: z}", True),
     ("skill", "{name: x}", False),
+    ("tools", "{name: x, parameters: {type: object}, http: {url: 'http://h/{a}', json: {a: '{a}'}, timeout: 5}}", True),
+    ("tools", "[{name: x, command: [a, 1], stdin: y}, {openapi: a.json, operations: 'a*'}]", True),
+    ("tools", "{name: x, http: {url: 'http://h/', verb: GET}}", False),
+    ("tools", "{name: x}", False),
 ]
 
 

@@ -69,3 +69,11 @@ def test_servers_whose_names_nest_never_meet() -> None:
 )
 def test_globs(whitelist: list[str] | None, blacklist: list[str] | None, tool: str, allowed: bool) -> None:
     assert Globs.of(whitelist, blacklist).allows(tool) is allowed
+
+
+def test_a_new_name_takes_the_place_of_the_tools_part() -> None:
+    names = exposed_names("ha", ["HassLightSet", "b", "c"], ["ha"], {"HassLightSet": "light", "c": "b"})
+    assert names["mcp_ha_light"] == "HassLightSet"
+    assert names["mcp_ha_b"] == "b", "a tool that keeps its name has the right to it"
+    (taken,) = [name for name, tool in names.items() if tool == "c"]
+    assert taken.startswith("mcp_ha_b_")

@@ -34,6 +34,7 @@ class ToolDefinition:
     description: str
     schema: Mapping[str, Any] = field(compare=False)
     digest: str
+    size: int = field(default=0, compare=False)  # bytes of it as JSON
 
     @classmethod
     def of(cls, name: str, description: str | None, schema: Mapping[str, Any]) -> "ToolDefinition":
@@ -42,7 +43,7 @@ class ToolDefinition:
         if len(text) > DESCRIPTION_CAP:
             text = text[: DESCRIPTION_CAP - 1] + "…"
         raw = orjson.dumps([name, text, schema], option=orjson.OPT_SORT_KEYS)
-        return cls(name, text, schema, hashlib.sha256(raw).hexdigest()[:16])
+        return cls(name, text, schema, hashlib.sha256(raw).hexdigest()[:16], len(raw))
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,7 +175,7 @@ class ServerProcess:
         if self._signal(signal.SIGKILL):
             await self._group_gone(_LEFTOVER_GRACE)  # until the kernel has done it
         if sys.platform == "linux":
-            await asyncio.to_thread(_kill_marked, self._mark)
+            await asyncio.to_thread(kill_marked, self._mark)
         child.close()
         self._end()
 
@@ -204,7 +204,7 @@ async def _set(event: asyncio.Event, seconds: float) -> bool:
     return True
 
 
-def _kill_marked(mark: str) -> None:
+def kill_marked(mark: str) -> None:
     """Kill whatever still carries our mark in its environment: daemons that left the group by a session of their own.
 
     The way Jenkins finds runaway children (https://www.jenkins.io/doc/book/using/spawning-processes-from-build/).
@@ -221,7 +221,7 @@ def _kill_marked(mark: str) -> None:
             except OSError:
                 continue  # gone meanwhile
         time.sleep(0.01)
-    log.warning("%d processes of an MCP server cannot be killed", len(found))
+    log.warning("%d processes that a server or tool started cannot be killed", len(found))
 
 
 def _processes() -> list[int]:

@@ -20,7 +20,7 @@ from openai_proxy.tools.mcp.failures import ServerState
 from openai_proxy.tools.mcp.oauth.sign_ins import SignIns
 from openai_proxy.tools.mcp.server import DRAIN, Server
 from openai_proxy.tools.mcp.settings import ServerSettings, call_timeout
-from openai_proxy.tools.mcp.tool import Globs, McpTool, exposed_names
+from openai_proxy.tools.mcp.tool import AS_IT_IS, Appearance, Globs, McpTool, exposed_names
 from openai_proxy.tools.result import failure
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ OnEvent = Callable[[str, dict[str, Any]], None]
 
 PINS, SIGN_INS = "mcp-pins.json", "mcp-sign-ins.json"
 """Names of the files in the state directory."""
+
+CHARACTERS_PER_TOKEN = 4
+"""In English text and JSON, about."""
 
 _HOLD_LIMIT = 600.0  # seconds a removed server is kept for requests that began with it
 
@@ -51,7 +54,7 @@ class Supervisor:
         self._leaving: dict[str, tuple[Server, asyncio.Task[None]]] = {}
         self._holds: dict[str, int] = {}
         self._released = asyncio.Event()
-        self._offered: dict[tuple[str, Globs], tuple[tuple[Any, ...], list[Tool]]] = {}
+        self._offered: dict[tuple[str, Globs, Appearance], tuple[tuple[Any, ...], list[Tool]]] = {}
         self._listeners: list[Callable[[], None]] = []
         self._closing = False
 
@@ -86,29 +89,35 @@ class Supervisor:
                 )  # fmt: skip
 
     def tools(
-        self, server: str, whitelist: Sequence[str] | None = None, blacklist: Sequence[str] | None = None
+        self,
+        server: str,
+        whitelist: Sequence[str] | None = None,
+        blacklist: Sequence[str] | None = None,
+        appearance: Appearance = AS_IT_IS,
     ) -> list[Tool]:
         """The tools of `server` as known now, by exposed name; empty for one that is unknown or never listed any.
 
-        The globs are a model's; the server's own apply as well. The list is a snapshot: who took it may call its
-        tools even after an edit.
+        The globs and the appearance are a model's; the server's own globs apply as well. The list is a snapshot: who
+        took it may call its tools even after an edit.
         """
         running = self._servers.get(server)
         if running is None:
             return []
         globs = Globs.of(whitelist, blacklist)
         house = Globs.of(running.config.whitelist, running.config.blacklist)
-        key, state = (server, globs), (running, running.known.version, house)
+        key, state = (server, globs, appearance), (running, running.known.version, house)
         cached = self._offered.get(key)
         if cached is None or cached[0] != state:
-            cached = self._offered[key] = (state, self._build(server, running, house, globs))
+            cached = self._offered[key] = (state, self._build(server, running, house, globs, appearance))
         return list(cached[1])
 
-    def _build(self, name: str, running: Server, house: Globs, globs: Globs) -> list[Tool]:
+    def _build(self, name: str, running: Server, house: Globs, globs: Globs, appearance: Appearance) -> list[Tool]:
+        known, described = running.known.tools, dict(appearance.described)
         # The exposed names are those of all its tools, so that a filter does not change them.
+        names = exposed_names(name, known, self._configs.keys(), dict(appearance.renamed))
         return [
-            McpTool(exposed, name, running.known.tools[tool], (house, globs), running.call)
-            for exposed, tool in exposed_names(name, running.known.tools, self._configs.keys()).items()
+            McpTool(exposed, name, known[tool], (house, globs), running.call, described.get(tool))
+            for exposed, tool in names.items()
             if house.allows(tool) and globs.allows(tool)
         ]
 
@@ -287,6 +296,7 @@ class Supervisor:
             "type": config.type,
             "state": str(server.state if server is not None else ServerState.DISABLED),
             "tools": sorted(tool for tool in own if house.allows(tool)),
+            "tokens": sum(tool.size for name, tool in own.items() if house.allows(name)) // CHARACTERS_PER_TOKEN,
             "last_error": None,
             "stderr": "",
             **more,

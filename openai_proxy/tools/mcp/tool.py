@@ -8,9 +8,10 @@ MCP itself allows 128 characters and dots. A name is never taken apart again: `m
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any
 
 from openai_proxy.tools.base import CallContext, ToolResult
@@ -36,18 +37,29 @@ class Globs:
         return not self.whitelist or any(fnmatchcase(tool, glob) for glob in self.whitelist)
 
 
+@dataclass(frozen=True, slots=True)
+class Appearance:
+    """How a model sees the tools of a server: new names and descriptions, each by the server's own name."""
+
+    renamed: tuple[tuple[str, str], ...] = ()
+    described: tuple[tuple[str, str], ...] = ()
+
+
+AS_IT_IS = Appearance()
+"""As the server describes them."""
+
 LIMIT = 64
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
 _DIGEST = 8  # hex digits: with 500 tools a collision has odds of 1 in 34,000
 
 
-def exposed_name(server: str, tool: str, *, hashed: bool = False) -> str:
-    """The name `tool` of `server` is offered under.
+def exposed_name(server: str, tool: str, *, hashed: bool = False, new: str | None = None) -> str:
+    """The name `tool` of `server` is offered under; `new` stands in the place of the tool's own name.
 
     It changes as little as possible: only a tool with other characters, an over-long or (`hashed`) an ambiguous one
     gets a digest of its true name as its tail. Too long a name is cut in its middle, for tails tell tools apart.
     """
-    plain = f"mcp_{server}_{tool}"
+    plain = f"mcp_{server}_{new or tool}"
     clean = _FOREIGN.sub("_", plain)
     if clean == plain and len(plain) <= LIMIT and not hashed:
         return plain
@@ -59,8 +71,12 @@ def exposed_name(server: str, tool: str, *, hashed: bool = False) -> str:
     return f"{clean}_{digest}"
 
 
-def exposed_names(server: str, tools: Iterable[str], servers: Collection[str]) -> dict[str, str]:
+def exposed_names(
+    server: str, tools: Iterable[str], servers: Collection[str], renamed: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
     """Exposed name -> the server's own name for all `tools` of `server`, in the stable order of the exposed names.
+
+    `renamed` gives some of them another name; one that another tool has already gets a digest.
 
     `servers` are all configured names: where another server's name begins with this one's (`a` and `a_b`), a tool
     that could be read as the other's gets a digest. That depends on the configuration alone, so a name does not
@@ -68,10 +84,12 @@ def exposed_names(server: str, tools: Iterable[str], servers: Collection[str]) -
     """
     rivals = [other[len(server) + 1 :] + "_" for other in servers if other.startswith(server + "_")]
     names: dict[str, str] = {}
-    for tool in sorted(set(tools)):
-        name = exposed_name(server, tool, hashed=any(tool.startswith(rival) for rival in rivals))
+    for tool in sorted(set(tools), key=lambda tool: (tool in renamed, tool)):
+        new = renamed.get(tool)
+        ambiguous = any((new or tool).startswith(rival) for rival in rivals)
+        name = exposed_name(server, tool, hashed=ambiguous, new=new)
         if name in names:
-            name = exposed_name(server, tool, hashed=True)
+            name = exposed_name(server, tool, hashed=True, new=new)
         names[name] = tool
     return dict(sorted(names.items()))
 
@@ -88,6 +106,7 @@ class McpTool:
     source: ToolDefinition
     globs: tuple[Globs, ...] = field(repr=False)
     run: Runner = field(repr=False, compare=False)
+    described: str | None = None  # in the place of the server's own description
 
     @property
     def definition(self) -> dict[str, Any]:
@@ -96,7 +115,7 @@ class McpTool:
             "type": "function",
             "function": {
                 "name": self.name,
-                "description": self.source.description,
+                "description": self.source.description if self.described is None else self.described,
                 "parameters": self.source.schema,
             },
         }

@@ -13,10 +13,10 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import httpx2
 
+from openai_proxy.hosts import kind_of
 from openai_proxy.tools.mcp.http_client import CONNECT_TIMEOUT, environment_proxy, network_words
 from openai_proxy.tools.mcp.oauth.account import SignInUnavailable
 
@@ -29,19 +29,6 @@ _TOTAL = 30.0  # seconds for one exchange, however it trickles
 
 class ForbiddenAddress(Exception):
     """An address that may not be asked. The text says why, without the address."""
-
-
-def kind_of(address: str) -> str:
-    """ "public", "private", "this machine", "link-local" or "reserved"."""
-    parsed: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
-    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
-    if parsed.is_loopback or parsed.is_unspecified:
-        return "this machine"
-    if parsed.is_link_local:
-        return "link-local"
-    if parsed.is_multicast or (parsed.is_reserved and not parsed.is_global):
-        return "reserved"
-    return "public" if parsed.is_global else "private"
 
 
 async def addresses(host: str, port: int | None) -> list[str]:

@@ -1,0 +1,336 @@
+"""Reading conf/tools/*.yaml: every sound tool of every file, and what is wrong with the others."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic_core import PydanticCustomError
+
+from openai_proxy.config import files
+from openai_proxy.config.entries import traps_of
+from openai_proxy.config.fields import http_url
+from openai_proxy.config.files import Unreadable, digest_of
+from openai_proxy.config.interpolate import Missing
+from openai_proxy.config.problems import Problem, did_you_mean
+from openai_proxy.config.reading import Reading
+from openai_proxy.config.secret_names import SECRET_NAME, header_secrets
+from openai_proxy.config.sources import Path as KeyPath
+from openai_proxy.config.sources import SourceOrigin
+from openai_proxy.config.tool_file import (
+    CommandAction,
+    CommandToolConfig,
+    DeclaredTool,
+    HttpAction,
+    HttpCall,
+    HttpToolConfig,
+    OpenApiSource,
+    OpenApiToolsConfig,
+)
+from openai_proxy.config.tool_places import PlacedText, read_text, read_value
+from openai_proxy.config.validate import validate
+from openai_proxy.config.yaml_text import BrokenYaml, Node
+from openai_proxy.hosts import is_private_host
+from openai_proxy.secrets import vault
+
+MAX_DOCUMENT: Final = 16 << 20
+"""Bytes of an OpenAPI document: the largest in public use have 12 MB."""
+
+_KINDS: Final[dict[str, type[HttpToolConfig | CommandToolConfig | OpenApiToolsConfig]]] = {
+    "http": HttpToolConfig,
+    "command": CommandToolConfig,
+    "openapi": OpenApiToolsConfig,
+}
+_FRAMING: Final = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect"}
+)
+_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)|\Aenv:([A-Za-z_][A-Za-z0-9_]*)\Z")
+_FIXED_HOST: Final = re.compile(r"https?://[^/?#\s]+[/?]", re.IGNORECASE)
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+Tell = Callable[[KeyPath, str], None]
+Tool = DeclaredTool | OpenApiSource
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFile:
+    """One file: its sound tools, in their order."""
+
+    path: Path
+    digest: str
+    tools: tuple[Tool, ...] = ()
+    origin: SourceOrigin | None = field(default=None, compare=False)
+
+
+def load_tool_files(reading: Reading, directory: Path) -> tuple[ToolFile, ...]:
+    """The YAML files right in `directory`. What is broken keeps its last good form and is told."""
+    try:
+        paths = files.yaml_files(directory)
+    except Unreadable:  # told with the Python files of the same directory
+        return tuple(reading.before.tool_files.values())
+    found: list[ToolFile] = []
+    for path in paths:
+        if (file := _file(reading, path)) is not None:
+            found.append(file)
+            reading.memory.tool_files[str(path)] = file
+            reading.origins["tool", path.name] = file.origin or SourceOrigin(str(path))
+    return tuple(found)
+
+
+def _file(reading: Reading, path: Path) -> ToolFile | None:
+    last = reading.before.tool_files.get(str(path))
+    try:
+        data = files.read(path)
+    except Unreadable as error:
+        reading.tell(path, str(error))
+        return last
+    if data is None:
+        return None
+    node = reading.parse(path, data)
+    if isinstance(node, BrokenYaml):
+        reading.problems += node.problems
+        return last
+    if node.value is None:
+        reading.tell(path, "the file is empty: a tool needs a name, and http, command or openapi")
+        return last
+    origin = SourceOrigin(str(path), node)
+    kept = {_identity(tool): tool for tool in last.tools} if last is not None else {}
+    entries = [((), node)] if node.items is None else [((index,), item) for index, item in enumerate(node.items)]
+    tools: list[Tool] = []
+    for at, entry in entries:
+        tool = _Entry(reading, origin, at, entry).tool()
+        if tool is None and isinstance(entry.value, dict):
+            tool = kept.get(str(entry.value.get("name") or entry.value.get("openapi")))
+        if tool is not None:
+            tools.append(tool)
+    return ToolFile(path, digest_of(data), tuple(tools), origin)
+
+
+def _identity(tool: Tool) -> str:
+    return tool.name if isinstance(tool, DeclaredTool) else tool.source
+
+
+class _Entry:
+    """One entry of a file, being read."""
+
+    def __init__(self, reading: Reading, origin: SourceOrigin, at: KeyPath, node: Node) -> None:
+        self._reading = reading
+        self._origin = origin
+        self._at = at
+        self._node = node
+        self._environ = reading.environment.variables
+        self._wrong = False
+        self._arguments: set[str] = set()
+
+    def tool(self) -> Tool | None:
+        """The tool, if it is sound; what is wrong is told."""
+        data = self._node.value
+        if not isinstance(data, dict):
+            self._tell((), "expected a tool: a mapping with name, description, parameters and http, command or openapi")
+            return None
+        kinds = [kind for kind in _KINDS if kind in data]
+        if len(kinds) != 1:
+            near = next((hint for key in data if (hint := did_you_mean(str(key), _KINDS))), "")
+            said = "both " + " and ".join(kinds) if kinds else "none"
+            self._tell((), f"a tool has one of http, command and openapi; this one has {said}{near}")
+            return None
+        config, mistakes = validate(
+            _KINDS[kinds[0]],
+            self._as_written(data),
+            lambda path, key: self._origin.place((*self._at, *path), key=key),
+            traps=traps_of(self._node),
+        )
+        self._reading.problems += mistakes.problems
+        if config is None:
+            return None
+        made: Tool
+        if isinstance(config, OpenApiToolsConfig):
+            made = self._openapi(config)
+        else:
+            properties = config.parameters.get("properties")
+            self._arguments = set(properties) if isinstance(properties, dict) else set()
+            assert isinstance(config, HttpToolConfig | CommandToolConfig)
+            action = self._http(config.http) if isinstance(config, HttpToolConfig) else self._command(config)
+            made = DeclaredTool(config.name, config.description, config.parameters, action, self._at)
+        return None if self._wrong else made
+
+    def _as_written(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """`data` with numbers in a command as they were written (`1.10`, not `1.1`)."""
+        entry = (self._node.entries or {}).get("command")
+        if entry is None or entry[2].items is None:
+            return dict(data)
+        words = [item.raw if item.raw is not None and item.value is not None else item.value for item in entry[2].items]
+        return {**data, "command": words}
+
+    def _tell(self, path: KeyPath, message: str) -> None:
+        self._wrong = True
+        self._reading.problems.append(Problem(*self._origin.place((*self._at, *path)), vault.scrub(message)))
+
+    # -- texts --------------------------------------------------------------------------------------------------------
+
+    def _text(self, text: str, path: KeyPath, *, variables: bool = False, places: bool = True) -> PlacedText:
+        """`text` read; a missing variable and a place without a parameter are told."""
+        if variables:
+            self._learn(text)
+        try:
+            read = read_text(text, self._environ if variables else None)
+        except Missing as missing:
+            self._tell(path, f"the environment variable {missing.name} is not set, so this tool is left out")
+            return PlacedText()
+        if places:
+            self._check_places(read.places, path)
+        return read
+
+    def _check_places(self, places: tuple[str, ...], path: KeyPath) -> None:
+        for name in places:
+            if name not in self._arguments:
+                near = did_you_mean(name, self._arguments)
+                self._tell(path, f"{{{name}}}: parameters.properties has no {name}{near}")
+
+    def _value(self, value: Any, path: KeyPath) -> Any:
+        read = read_value(value)
+        for places, where in _places_in(read, path):
+            self._check_places(places, where)
+        return read
+
+    def _learn(self, text: str) -> None:
+        """Tell the vault the variables of `text` that are named like secrets."""
+        names = [found[1] or found[2] for found in _VARIABLE.finditer(text)]
+        vault.learn(self._environ[name] for name in names if name in self._environ and SECRET_NAME.search(name))
+
+    def _headers(self, headers: Mapping[str, str], path: KeyPath, *, places: bool) -> list[tuple[str, PlacedText]]:
+        found: list[tuple[str, PlacedText]] = []
+        for name, text in headers.items():
+            at = (*path, name)
+            if name.lower() in _FRAMING:
+                self._tell(at, f"the header {name} is set by the proxy itself")
+                continue
+            read = self._text(text, at, variables=True, places=places)
+            if _CONTROL.search(read.sample()):
+                self._tell(at, f'the value of the header "{name}" holds a line break or control character')
+            found.append((name, read))
+        vault.learn(
+            secret for secret in header_secrets({n: t.sample("") for n, t in found if not t.places}) if secret.strip()
+        )
+        return found
+
+    # -- kinds --------------------------------------------------------------------------------------------------------
+
+    def _http(self, call: HttpCall) -> HttpAction:
+        at: KeyPath = ("http",)
+        url = self._url(call.url, (*at, "url"))
+        has_json = "json_body" in call.model_fields_set
+        method = call.method or ("POST" if has_json or call.body is not None else "GET")
+        return HttpAction(
+            method=method,
+            url=url,
+            query=tuple(self._value(call.query, (*at, "query")).items()),
+            headers=tuple(self._headers(call.headers, (*at, "headers"), places=True)),
+            json=self._value(call.json_body, (*at, "json")),
+            has_json=has_json,
+            body=self._text(call.body, (*at, "body")) if call.body is not None else None,
+            timeout=call.timeout,
+            result=tuple(re.sub(r"\[(\d+)\]", r".\1", call.result).strip(".").split(".")) if call.result else (),
+            private=call.private or is_private_host(_host(url.sample())),
+        )
+
+    def _url(self, text: str, path: KeyPath) -> PlacedText:
+        url = self._text(text.strip(), path, variables=True)
+        if not url.parts:
+            return url
+        if url.places and not _FIXED_HOST.match(url.beginning):
+            self._tell(path, "an argument cannot choose the host: {name} may stand only behind it, in path or query")
+            return url
+        self._check_url(url.sample(), path)
+        return url
+
+    def _check_url(self, url: str, path: KeyPath) -> None:
+        try:
+            http_url(url)
+        except PydanticCustomError as error:
+            self._tell(path, str(error))
+            return
+        if "#" in url:
+            self._tell(path, "a fragment (#…) is never sent: take it out")
+        vault.learn(value for name, value in parse_qsl(urlsplit(url).query) if SECRET_NAME.search(name))
+
+    def _command(self, config: CommandToolConfig) -> CommandAction:
+        words = [
+            self._text(word, ("command", index), variables=True) for index, word in enumerate(config.command)
+        ]  # fmt: skip
+        if words[0].places:
+            self._tell(("command", 0), "an argument cannot choose the program")
+        elif not words[0].sample().strip() and not self._wrong:
+            self._tell(("command", 0), "the program is missing")
+        elif " " in words[0].sample().strip() and not Path(words[0].sample()).exists():
+            self._tell(("command", 0), "the first entry names only the program; each argument is an entry of its own")
+        vault.learn(_flag_secrets(words))
+        stdin = self._text(config.stdin, ("stdin",)) if config.stdin is not None else None
+        return CommandAction(tuple(words), stdin, config.timeout)
+
+    def _openapi(self, config: OpenApiToolsConfig) -> OpenApiSource:
+        source = self._text(config.openapi.strip(), ("openapi",), variables=True, places=False).sample()
+        base = None
+        if config.base is not None:
+            base = self._text(config.base.strip(), ("base",), variables=True, places=False).sample().rstrip("/")
+            self._check_url(base, ("base",))
+        headers = self._headers(config.headers, ("headers",), places=False)
+        is_url = re.match(r"https?://", source, re.IGNORECASE) is not None
+        digest = ""
+        if is_url:
+            self._check_url(source, ("openapi",))
+        elif not self._wrong:
+            source, digest = self._document(source)
+        return OpenApiSource(
+            source=source,
+            is_url=is_url,
+            base=base,
+            headers=tuple((name, text.sample("")) for name, text in headers),
+            operations=config.operations,
+            timeout=config.timeout,
+            private=config.private or (base is not None and is_private_host(_host(base))),
+            digest=digest,
+            path=self._at,
+        )
+
+    def _document(self, name: str) -> tuple[str, str]:
+        """The path of a document in conf/, and its digest, so that an edit of it counts as one of the configuration."""
+        path = self._reading.config_dir / name
+        try:
+            data = files.read(path, MAX_DOCUMENT)
+        except Unreadable as error:
+            self._tell(("openapi",), f"{name}: {error}")
+            return name, ""
+        if data is None:
+            self._tell(("openapi",), f"there is no file {name} in {self._reading.config_dir}")
+            return name, ""
+        return str(path), self._reading.note(path, data)
+
+
+def _places_in(value: Any, path: KeyPath) -> Iterator[tuple[tuple[str, ...], KeyPath]]:
+    if isinstance(value, PlacedText):
+        yield value.places, path
+    elif isinstance(value, dict):
+        for key, member in value.items():
+            yield from _places_in(member, (*path, key))
+    elif isinstance(value, list):
+        for index, member in enumerate(value):
+            yield from _places_in(member, (*path, index))
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _flag_secrets(words: list[PlacedText]) -> Iterator[str]:
+    """What stands behind a flag that is named like a secret, as in `--token=…` or `--token …`."""
+    texts = [word.sample("") if not word.places else "" for word in words]
+    for flag, value in zip(texts, (*texts[1:], ""), strict=True):
+        if flag.startswith("-") and SECRET_NAME.search(flag):
+            _, equals, own = flag.partition("=")
+            yield own if equals else value if not value.startswith("-") else ""
