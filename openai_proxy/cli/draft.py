@@ -86,6 +86,15 @@ class Draft:
         return "\n".join(lines) + "\n"
 
 
+def block(table: Mapping[str, dict[str, Any]]) -> list[str]:
+    """The lines of a mapping of mappings, indented, one member a line."""
+    lines: list[str] = []
+    for name, members in table.items():
+        lines.append(f"  {_key(name)}:")
+        lines += [f"    {key}: {_inline(value)}" for key, value in members.items()]
+    return lines
+
+
 def _key(text: str) -> str:
     return text if _PLAIN.match(text) and text.lower() not in _WORDS else json.dumps(text, ensure_ascii=False)
 

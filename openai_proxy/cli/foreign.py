@@ -294,5 +294,5 @@ def read(document: Any, draft: Draft) -> str:
             return "lm-proxy"
     raise BadRequest(
         "this is none of the configurations that can be imported: lm-proxy's TOML (connections), "
-        "config.json (primary_backends), LiteLLM's YAML (model_list)"
+        "config.json (primary_backends), LiteLLM's YAML (model_list), MCP servers (mcpServers)"
     )

@@ -13,7 +13,7 @@ from openai_proxy.gateway.offer import Offer
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import ProxyState, Running
 from openai_proxy.tasks import spawn
-from openai_proxy.tools.base import CallContext, ToolResult
+from openai_proxy.tools.base import CallContext, Consent, ToolResult
 
 _ENDED_KEPT: Final = 4096  # ended sessions that are remembered
 
@@ -82,7 +82,7 @@ class ToolCall:
         self.exchange.notes.append(name)
         self._entry = state.recorder.open(self.exchange)
 
-    def start(self, arguments: Mapping[str, Any]) -> None:
+    def start(self, arguments: Mapping[str, Any], consent: Consent | None = None) -> None:
         """Begin, in the task of its request: an admin's cancel and the shutdown end that."""
         task = asyncio.current_task()
         assert task is not None
@@ -92,7 +92,9 @@ class ToolCall:
         tool = self._offer.toolbox.get(self._name)
         assert tool is not None
         caller = self.exchange.caller
-        context = CallContext(request_id=self.exchange.id, caller=caller.identity, progress=self._tell, rich=True)
+        context = CallContext(
+            request_id=self.exchange.id, caller=caller.identity, progress=self._tell, rich=True, consent=consent
+        )
         seconds = self._offer.seconds(self._generation, tool)
         running = self._offer.toolbox.run(self._name, self._arguments, context, timeout=seconds)
         self._task = spawn(running, name=f"mcp call {self._name}")

@@ -12,6 +12,7 @@ from openai_proxy.endpoints import MCP
 from openai_proxy.errors import BadRequest, NotFound, Overloaded, ProxyError
 from openai_proxy.exchange import Caller, Outcome, new_request_id
 from openai_proxy.gateway.calls import RunningCalls, ToolCall
+from openai_proxy.gateway.elicitation import PATIENCE, QUESTION, Elicitations, can_ask, question
 from openai_proxy.gateway.offer import Offer, Offers
 from openai_proxy.gateway.streams import Streams
 from openai_proxy.runtime.generation import Generation
@@ -19,7 +20,8 @@ from openai_proxy.runtime.state import ProxyState
 from openai_proxy.server.headers import lines
 from openai_proxy.server.reply import JSON, ClientGone, Reply
 from openai_proxy.server.request_body import BodyLimits, RequestBody
-from openai_proxy.tools.base import ToolResult
+from openai_proxy.tools.base import OwnersConsent, ToolResult
+from openai_proxy.tools.result import failure
 
 SESSION: Final = "Mcp-Session-Id"
 
@@ -36,6 +38,7 @@ _EVENT_HEAD: Final = lines(
 )
 
 
+_ASKED: Final = object()
 _LOCAL: Final = Caller("local", admin=True)
 """Who asks on the control socket."""
 
@@ -48,6 +51,7 @@ class Gateway:
         self._offers = Offers(state)
         self._calls = RunningCalls()
         self._streams = Streams(state, self._offers)
+        self._elicitations = Elicitations()
         self._rpc: Any = None
         state.idle_closers.append(self._streams.close)
 
@@ -96,8 +100,12 @@ class Gateway:
         rules = BodyLimits(_MAX_BODY, limits.body_idle_seconds, limits.body_bytes_per_second)
         body = await RequestBody(visit.request, visit.reply, rules).whole()
         message = rpc.read(body, visit.headers, list(visit.request.headers.items()))
-        if message is None or message.id is None:
-            if message is not None and message.method == "notifications/cancelled" and not message.modern:
+        if isinstance(message, rpc.Response):
+            self._elicitations.response(visit.who, message.id, message.result)
+            await visit.reply.send(202, b"")
+            return
+        if message.id is None:
+            if message.method == "notifications/cancelled" and not message.modern:
                 self._cancel(visit, message)
             await visit.reply.send(202, b"")
             return
@@ -110,10 +118,11 @@ class Gateway:
                 offer = await self._complete(visit, offer)
                 await self._answer(visit, rpc.listed(message, offer.listing))
             case "initialize", False:
-                await self._send(
-                    visit.reply, 200, rpc.initialized(message, offer.instructions), (SESSION, new_request_id())
-                )
-            case ("prompts/list" | "resources/list" | "resources/templates/list") as method, _:
+                session = new_request_id()
+                self._elicitations.declared(visit.who, session, message.params.get("capabilities"))
+                await self._send(visit.reply, 200, rpc.initialized(message, offer.instructions), (SESSION, session))
+            # Clients of the older era ask for these although they are not offered; in the newer it is an error.
+            case ("prompts/list" | "resources/list" | "resources/templates/list") as method, False:
                 await self._answer(visit, rpc.nothing_of(message, method))
             case "ping", False:
                 await self._answer(visit, message.result({}))
@@ -157,6 +166,15 @@ class Gateway:
             raise message.error(rpc.INVALID_PARAMS, f"Unknown tool: {name[:128]}")
         if (schema := offer.marked_schema(tool)) is not None:
             rpc.check_parameter_headers(message, schema, arguments, visit.headers)
+        consent = None
+        if offer.toolbox.needs_consent(tool):
+            verdict = await self._ask(visit, message, name, arguments)
+            if verdict is _ASKED:
+                return
+            consent = OwnersConsent() if verdict is True else None
+            if verdict is False:
+                await self._end(visit, message.result(_content(failure("The person has said no. It was not run."))))
+                return
         state, generation = self._state, visit.generation
         if len(state.running) >= generation.config.limits.max_concurrent_requests:
             raise Overloaded("The proxy is busy. Try again in a moment.", headers={"Retry-After": "1"})
@@ -166,7 +184,7 @@ class Gateway:
             self._calls.add(key, call)
         outcome, problem = Outcome.CLIENT_CLOSED, None
         try:
-            call.start(arguments)
+            call.start(arguments, consent)
             await self._run(visit, message, call)
             outcome = Outcome.CANCELLED if call.cancelled else Outcome.DONE
         except asyncio.CancelledError:
@@ -179,6 +197,38 @@ class Gateway:
         finally:
             self._calls.remove(key, call)
             call.close(outcome, visit.reply.status, problem)
+
+    async def _ask(self, visit: "_Visit", message: Any, name: str, arguments: dict[str, Any]) -> object:
+        """The person's answer to whether `name` may run: True, False, None if nobody can be asked.
+
+        _ASKED if the client was told to ask, and repeats the call with the answer.
+        """
+        rpc, asking, params = self._rpc, self._elicitations, message.params
+        if message.modern:
+            answer = asking.answered(
+                visit.who, name, arguments, params.get("requestState"), params.get("inputResponses")
+            )
+            if answer is not None or not can_ask(message.capabilities):
+                return answer
+            state = asking.state(visit.who, name, arguments)
+            await self._send(visit.reply, 200, rpc.input_required(message, QUESTION, question(name, arguments), state))
+            return _ASKED
+        if not (asking.is_able(visit.who, visit.header(SESSION)) and _EVENTS in visit.header("accept")):
+            return None
+        request_id, answered = asking.open(visit.who)
+        try:
+            self._begin_events(visit.reply)
+            await visit.reply.write(rpc.event(rpc.elicitation(request_id, question(name, arguments))))
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    done, _ = await asyncio.wait({answered}, timeout=_STREAM_AFTER)
+                    if done:
+                        return answered.result()
+                    await visit.reply.write(b": ping\n\n")
+        except TimeoutError:
+            return False
+        finally:
+            answered.cancel()
 
     async def _run(self, visit: "_Visit", message: Any, call: ToolCall) -> None:
         """Wait for the result, telling progress to a client that asked for it and takes events."""

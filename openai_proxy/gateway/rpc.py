@@ -18,7 +18,7 @@ from mcp.shared.inbound import (
     validate_mcp_param_headers,
 )
 from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
-from mcp_types import SERVER_INFO_META_KEY
+from mcp_types import CLIENT_CAPABILITIES_META_KEY, SERVER_INFO_META_KEY
 from mcp_types.jsonrpc import (
     HEADER_MISMATCH,
     INTERNAL_ERROR,
@@ -78,6 +78,12 @@ class Message:
         token = meta.get("progressToken") if isinstance(meta, Mapping) else None
         return token if isinstance(token, int | str) and not isinstance(token, bool) else None
 
+    @property
+    def capabilities(self) -> Any:
+        """What the client says with this request that it can do; of the stateless era only."""
+        meta = self.params.get("_meta")
+        return meta.get(CLIENT_CAPABILITIES_META_KEY) if isinstance(meta, Mapping) else None
+
     def error(self, code: int, message: str, data: Any = None) -> RpcRefusal:
         """An error for this request."""
         status = ERROR_CODE_HTTP_STATUS.get(code, 200) if self.modern else 200
@@ -92,14 +98,37 @@ class Message:
         return orjson.dumps({"jsonrpc": "2.0", "id": self.id, "result": result})
 
 
+def input_required(message: Message, name: str, params: Mapping[str, Any], state: str) -> bytes:
+    """The answer that asks the client to ask its person, and to repeat the request with what they said."""
+    requests = {name: {"method": "elicitation/create", "params": params}}
+    result = {
+        "resultType": "input_required", "inputRequests": requests, "requestState": state,
+        "_meta": {SERVER_INFO_META_KEY: SERVER},
+    }  # fmt: skip
+    return orjson.dumps({"jsonrpc": "2.0", "id": message.id, "result": result})
+
+
+def elicitation(request_id: str, params: Mapping[str, Any]) -> bytes:
+    """A request of ours to a client of the older era."""
+    return orjson.dumps({"jsonrpc": "2.0", "id": request_id, "method": "elicitation/create", "params": params})
+
+
 def is_modern(headers: Mapping[str, str]) -> bool:
     """True for the stateless era; a version we do not know is told so by its rules."""
     version = headers.get(MCP_PROTOCOL_VERSION_HEADER)
     return version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS
 
 
-def read(body: bytes, headers: Mapping[str, str], raw_headers: Sequence[tuple[str, str]]) -> Message | None:
-    """The message of a POST; None for one that needs no answer but 202. Raises RpcRefusal.
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A client's answer to a request of ours; `result` is None where it is an error."""
+
+    id: object
+    result: Any
+
+
+def read(body: bytes, headers: Mapping[str, str], raw_headers: Sequence[tuple[str, str]]) -> Message | Response:
+    """The message of a POST. Raises RpcRefusal.
 
     `headers` by lower-case name; `raw_headers` as they came, in which a repeated one can be seen.
     """
@@ -109,7 +138,7 @@ def read(body: bytes, headers: Mapping[str, str], raw_headers: Sequence[tuple[st
         raise RpcRefusal(PARSE_ERROR, "Parse error: the body is not valid JSON.", status=400) from None
     if not isinstance(document, dict) or "method" not in document:
         if isinstance(document, dict) and ("result" in document or "error" in document):
-            return None  # an answer to something we never asked
+            return Response(document.get("id"), document.get("result"))
         raise RpcRefusal(INVALID_REQUEST, "The body must be one JSON-RPC request or notification.", status=400)
     method, params = document["method"], document.get("params")
     request_id = document.get("id")
