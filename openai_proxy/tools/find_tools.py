@@ -7,18 +7,20 @@ about 12,000 tokens the tools of the largest servers leave the list; a search ov
 
 import asyncio
 import re
-import sqlite3
 import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
 from openai_proxy.tools.base import CallContext, Tool, ToolResult
 from openai_proxy.tools.result import clean, failure
 from openai_proxy.tools.toolbox import DEFAULT_TIMEOUT, Toolbox, Toolset, parse_arguments
+
+if TYPE_CHECKING:
+    import sqlite3
 
 FIND_TOOLS: Final = "find_tools"
 MAX_LISTED: Final = 40
@@ -164,6 +166,8 @@ class ToolIndex:
             arguments = " ".join(map(str, properties)) if isinstance(properties, Mapping) else ""
             row = (tool.name, str(function.get("description") or ""), arguments)
             self._rows.append((_apart(row[0]), row[1].lower(), _apart(row[2])))
+        import sqlite3  # 1 MB, for houses with many tools
+
         connection = sqlite3.connect(":memory:", check_same_thread=False)
         connection.execute(
             "CREATE VIRTUAL TABLE tools USING fts5(name, description, arguments, "
