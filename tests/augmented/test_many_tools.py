@@ -33,7 +33,7 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def many(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     daemon = Daemon(tmp_path_factory.mktemp("many"), front_conf(upstream), files=FILES).start()
     try:
         eventually(lambda: daemon.get("/admin/status").json()["mcp_servers"][0]["state"] == "ready", "it is ready")
@@ -44,7 +44,7 @@ def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "json"])
-def test_a_tool_is_found_called_and_offered_from_then_on(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_a_tool_is_found_called_and_offered_from_then_on(many: Daemon, upstream: Upstream, stream: bool) -> None:
     first = {"role": "user", "content": f"Hello, {stream}"}
     play = conversation(
         upstream,
@@ -53,7 +53,7 @@ def test_a_tool_is_found_called_and_offered_from_then_on(house: Daemon, upstream
         "Done.",
         stream=stream,
     )
-    assert chat(house, "auto", play, stream=stream, messages=[first]).content == "Done."
+    assert chat(many, "auto", play, stream=stream, messages=[first]).content == "Done."
     one, two, three = play.bodies()
     assert names(one) == ["calculator", "find_tools"]
     assert "- mcp_big_echo: The tool echo" in two["messages"][-1]["content"]
@@ -61,25 +61,25 @@ def test_a_tool_is_found_called_and_offered_from_then_on(house: Daemon, upstream
     assert three["messages"][-1]["content"] == "hi"
     assert names(three) == names(two)
     play = conversation(upstream, "Again.", stream=stream)
-    chat(house, "auto", play, stream=stream, messages=[first, ANSWER, {"role": "user", "content": "More"}])
+    chat(many, "auto", play, stream=stream, messages=[first, ANSWER, {"role": "user", "content": "More"}])
     assert names(play.bodies()[0]) == names(two)
     play = conversation(upstream, "Other.", stream=stream)
-    chat(house, "auto", play, stream=stream, messages=[HELLO])
+    chat(many, "auto", play, stream=stream, messages=[HELLO])
     assert names(play.bodies()[0]) == ["calculator", "find_tools"]
 
 
-def test_false_lists_them_all_and_true_none(house: Daemon, upstream: Upstream) -> None:
+def test_false_lists_them_all_and_true_none(many: Daemon, upstream: Upstream) -> None:
     play = conversation(upstream, "Fine.", stream=True)
-    chat(house, "all", play, stream=True)
+    chat(many, "all", play, stream=True)
     assert len(names(play.bodies()[0])) > 60
     play = conversation(upstream, "Fine.", stream=True)
-    chat(house, "few", play, stream=True)
+    chat(many, "few", play, stream=True)
     assert names(play.bodies()[0]) == ["calculator", "find_tools"]
 
 
-def test_the_gateway_lists_all_tools_of_a_model(house: Daemon) -> None:
+def test_the_gateway_lists_all_tools_of_a_model(many: Daemon) -> None:
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).encode()
     headers = [("accept", "application/json, text/event-stream"), ("mcp-protocol-version", "2025-11-25")]
-    listed = house.post("/mcp/augmented/auto", body, headers=headers).json()["result"]["tools"]
+    listed = many.post("/mcp/augmented/auto", body, headers=headers).json()["result"]["tools"]
     assert len(listed) > 60
     assert "find_tools" not in [tool["name"] for tool in listed]

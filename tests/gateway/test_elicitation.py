@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +14,9 @@ MODEL = {"name": "augmented/careful", "upstream_model": "echo", "tools": ["doubl
 CAPABLE = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}}
 
 
-@pytest.fixture
-def careful(tmp_path: Path) -> Iterator[House]:
-    found = House(tmp_path)
+@pytest.fixture(scope="module")
+def careful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    found = House(tmp_path_factory.mktemp("careful"))
     found.daemon.write("models/careful.yaml", json.dumps(MODEL))
     found.start()
     yield found
