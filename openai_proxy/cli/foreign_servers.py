@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from openai_proxy.cli.draft import Draft, block, literal
-from openai_proxy.config.secret_names import SECRET_NAME
+from openai_proxy.secrets import SECRET_NAME
 
 _TYPES: Final = {
     "stdio": "stdio", "local": "stdio", "sse": "sse", "http": "streamablehttp", "remote": "streamablehttp",

@@ -16,7 +16,7 @@ from openai_proxy.config.files import Unreadable, digest_of
 from openai_proxy.config.interpolate import Missing
 from openai_proxy.config.problems import Problem, did_you_mean
 from openai_proxy.config.reading import Reading
-from openai_proxy.config.secret_names import SECRET_NAME, header_secrets
+from openai_proxy.config.secret_names import header_secrets
 from openai_proxy.config.sources import Path as KeyPath
 from openai_proxy.config.sources import SourceOrigin
 from openai_proxy.config.tool_file import (
@@ -33,7 +33,7 @@ from openai_proxy.config.tool_places import PlacedText, read_text, read_value
 from openai_proxy.config.validate import validate
 from openai_proxy.config.yaml_text import BrokenYaml, Node
 from openai_proxy.hosts import is_private_host
-from openai_proxy.secrets import vault
+from openai_proxy.secrets import SECRET_NAME, vault
 
 MAX_DOCUMENT: Final = 16 << 20
 """Bytes of an OpenAPI document: the largest in public use have 12 MB."""
