@@ -25,6 +25,7 @@ from openai_proxy.config.fields import (
     one_or_many,
     wrong,
 )
+from openai_proxy.config.problems import did_you_mean
 from openai_proxy.config.wyoming import WyomingConfig
 
 
@@ -86,7 +87,8 @@ def _route(value: Any) -> Any:
     if isinstance(value, dict):
         unknown = [key for key in value if key not in ("targets", "policy")]
         if unknown:
-            raise wrong(f'unknown key "{unknown[0][:80]}" (a route has targets and policy)')
+            near = did_you_mean(unknown[0], ("targets", "policy")) or " (a route has targets and policy)"
+            raise wrong(f'unknown key "{unknown[0][:80]}"{near}')
         targets, policy = value.get("targets"), value.get("policy", "ordered")
     if policy not in ("ordered", "round_robin"):
         raise wrong("policy: expected ordered or round_robin")
@@ -287,7 +289,23 @@ def _empty_maps(value: Any) -> Any:
     return {} if value is None else value
 
 
-Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\s/]+$")]
+def _host(value: str) -> str:
+    if re.fullmatch(r"[^:\[\]]+:\d+|\[.*\]:\d+", value):
+        raise wrong("an address without its port: that belongs into `port`")
+    if "/" in value or re.search(r"\s", value):
+        raise wrong("expected an address or a host name, without http:// and without a path")
+    return value
+
+
+def _currency(value: str) -> str:
+    if not re.fullmatch(r"[A-Z]{3}", value):
+        raise wrong("expected the three letters of a currency, such as EUR")
+    return value
+
+
+Host = Annotated[
+    str, Field(min_length=1, max_length=253, json_schema_extra={"pattern": r"^[^\s/]+$"}), AfterValidator(_host)
+]
 _MAP = BeforeValidator(_empty_maps)  # `connections:` with every line below it commented out
 
 
@@ -339,7 +357,7 @@ class ProxyConfig(Strict):
     bundled_prices: Flag = Field(
         default=True, description="Where `prices` says nothing, the price data that come with the program (in dollars)."
     )
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(
+    currency: Annotated[str, Field(json_schema_extra={"pattern": r"^[A-Z]{3}$"}), AfterValidator(_currency)] = Field(
         default="USD", description="What costs, prices and budgets are in (ISO 4217). Nothing is converted."
     )
     wyoming: WyomingConfig | None = Field(default=None, description="A port for voice satellites (Wyoming protocol).")

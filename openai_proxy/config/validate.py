@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from openai_proxy.config.problems import Problem, did_you_mean
+from openai_proxy.config.remedies import for_api_type, for_unknown_key, for_value
 from openai_proxy.config.sources import Path, Place
 from openai_proxy.secrets import vault
 
@@ -185,10 +186,13 @@ def _words(model: type[BaseModel], detail: ErrorDetails, path: Path) -> tuple[st
     if kind in ("literal_error", "enum"):
         given = detail.get("input")
         expected = str(context.get("expected", "")).replace("'", "")
-        hint = did_you_mean(given, expected.replace(" or ", ", ").split(", ")) if _is_text(given) else ""
+        hint = for_api_type(given) if path[-1:] == ("api_type",) else ""
+        if not hint and _is_text(given):
+            hint = did_you_mean(given, expected.replace(" or ", ", ").split(", "))
         return f"{front}expected {expected}{hint}", False
     if kind in _EXPECTED:
-        return f"{front}{_EXPECTED[kind]}{_instead(detail.get('input'), kind)}", False
+        given = detail.get("input")
+        return f"{front}{_EXPECTED[kind]}{_instead(given, kind)}{for_value(kind, path, given)}", False
     if kind in _BOUNDS:
         words, member = _BOUNDS[kind]
         return front + words.format(context.get(member)), False
@@ -198,6 +202,8 @@ def _words(model: type[BaseModel], detail: ErrorDetails, path: Path) -> tuple[st
 def _unknown_key(model: type[BaseModel], path: Path) -> str:
     wrong_key = str(path[-1]) if path else "?"
     keys = list(_keys_at(model, path[:-1]))
+    if (remedy := for_unknown_key(model.__name__, path)) is not None:
+        return f'unknown key "{wrong_key[:80]}": {remedy}'
     nearest = KNOWN_BY.get(wrong_key)
     hint = f' (did you mean "{nearest}"?)' if nearest in keys else did_you_mean(wrong_key, keys)
     if not hint and keys:

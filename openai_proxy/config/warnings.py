@@ -16,7 +16,11 @@ from openai_proxy.nearest import nearest
 
 WARNING: Final = "warning: "
 
-_BARE_VARIABLE: Final = re.compile(r"(?<!\$)\$([A-Z_][A-Z0-9_]+)")
+_BARE_VARIABLE: Final = re.compile(
+    r"(?<!\$)\$\(?([A-Z_][A-Z0-9_]+)\)?|^%([A-Z_][A-Z0-9_]+)%$|^\{\{ ?([A-Z_][A-Z0-9_]+) ?\}\}$"
+    r"|(?:\bos\.environ/|\bprocess\.env\.)([A-Z_][A-Z0-9_]+)"
+)
+"""A variable as shells, Windows, templates and other proxies write it."""
 _OWNERS_TEXT: Final = frozenset({"system_prompt", "description", "content", "tools"})
 _PROVIDERS: Final = frozenset(
     {"anthropic", "claude", "deepseek", "gemini", "google", "groq", "litellm", "lmstudio", "mistral", "ollama",
@@ -127,10 +131,11 @@ def _bare_variables(snapshot: Snapshot) -> Iterator[Problem]:
             found = _BARE_VARIABLE.search(node.value)
             if found is None or not _OWNERS_TEXT.isdisjoint(map(str, path)):
                 continue
+            name = next(filter(None, found.groups()))
             yield warning(
                 (file, node.line, node.column),
-                f'the variable {found[1]} needs braces, "${{{found[1]}}}": as it is written, the text itself is the '
-                "value ($$ is a $ that is meant)",
+                f'the variable {name} is written "${{{name}}}" here: as it stands, the text itself is the value '
+                "($$ is a $ that is meant)",
             )
 
 

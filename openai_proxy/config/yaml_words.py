@@ -21,6 +21,9 @@ _WORD = re.compile(r"\s*(?:-\s+)?[\w.-]+\s*")
 _QUOTES = {"\u201c": '"', "\u201d": '"', "\u201e": '"', "\u2018": "'", "\u2019": "'"}
 
 
+_TOML = re.compile(r"\[[\w.]+\]\s*$|\w+\s*=\s*\S")
+
+
 class YamlMark(NamedTuple):
     """A place in the text, counted from 0."""
 
@@ -58,6 +61,14 @@ def _suspicions(
         yield Explained(place.line, place.column, "a tab cannot indent or begin anything in YAML: use spaces", focus)
     if line.startswith("```"):
         yield Explained(focus, 0, "``` belongs to Markdown, not to YAML: take these lines out", focus)
+    for number, written in enumerate(lines[: focus + 1]):
+        if (slashes := re.match(r"\s*//", written)) is not None:
+            column = slashes.end() - 2
+            yield Explained(number, column, "// begins no comment in YAML: write # for it", number)
+    if any(_TOML.match(one) for one in lines[: focus + 1]):
+        yield Explained(
+            focus, 0, "this looks like TOML: YAML is written `key: value`, and sections by indentation", focus
+        )
     for number in (focus, focus - 1):
         if number >= 0 and number < len(lines) and (odd := invisible(lines[number])) is not None:
             column, name = odd

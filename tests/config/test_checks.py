@@ -139,7 +139,7 @@ WRONG = [
     ("groups: {g: {api_keys: ['sha256:12']}}", "1:25: groups.g.api_keys[0]: expected 64 hex digits after sha256:"),
     ("routing: {'[a': b.c}", '1:10: routing: the pattern "[a" has a bracket that is not closed'),
     ("routing: {a: b}", '1:14: routing.a: "b" is not a target: write connection.model'),
-    ("routing: {a: {targets: b.c, polcy: x}}", '1:14: routing.a: unknown key "polcy" (a route has targets and policy)'),
+    ("routing: {a: {targets: b.c, polcy: x}}", '1:14: routing.a: unknown key "polcy" (did you mean "policy"?)'),
     ("cors: {origins: ['http://a/b']}", '1:17: cors.origins: "http://a/b" is not an origin'),
     ("trusted_proxies: [10.0.0.0/33]", '1:18: trusted_proxies: "10.0.0.0/33" is not a network'),
     ("check_api_key: validate", "1:16: check_api_key: expected a dotted path such as module.function"),
