@@ -52,3 +52,14 @@ def test_one_list_says_what_is_a_secret_by_its_name(name: str, tmp_path: Path) -
 @pytest.mark.parametrize("name", ["GIT_AUTHOR_NAME", "UV_KEYRING_PROVIDER", "XKB_KEYBOARD", "LANG"])
 def test_words_that_only_look_like_it_are_none(name: str) -> None:
     assert SECRET_NAME.search(name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("Authorization", True), ("PROXY_AUTHORIZATION", True), ("X-Auth", True), ("oauth_token", True),
+        ("OPENAI_API_KEY", True), ("GIT_AUTHOR_NAME", False), ("author", False), ("KEYRING_BACKEND", False),
+    ],
+)  # fmt: skip
+def test_what_is_a_secret_by_its_name(name: str, secret: bool) -> None:
+    assert (SECRET_NAME.search(name) is not None) == secret

@@ -77,7 +77,7 @@ def test_keys_hash_takes_an_argument_or_a_line(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["chek"], "No such command"),
+        (["chek"], "did you mean check?"),
         (["check", "--bogus"], "--bogus"),
         (["serve", "--port", "x"], "--port"),
         (["explain"], "MODEL"),
