@@ -25,7 +25,9 @@ PLACEHOLDERS = frozenset(
 )  # fmt: skip
 """What is written where a local server wants some key and looks at none: words, which stand in names of models too."""
 
-SECRET_NAME: Final = re.compile(r"key(?!ring|board)|token|secret|passw|auth(?!ors?(?![a-z]))|cookie|credential", re.IGNORECASE)
+SECRET_NAME: Final = re.compile(
+    r"key(?!ring|board)|token|secret|passw|auth(?!ors?(?![a-z]))|cookie|credential", re.IGNORECASE
+)
 """Names of variables and header fields whose values are secrets: what children are not given the vault also knows."""
 
 _MARK = MARK.encode()
