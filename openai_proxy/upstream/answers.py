@@ -3,11 +3,14 @@
 import asyncio
 from typing import Any, Final, Protocol, runtime_checkable
 
+import orjson
+
 from openai_proxy.dialects.base import AnswerReader, Chunk
 from openai_proxy.dialects.reading import MAX_ANSWER
 from openai_proxy.errors import ProxyError, UpstreamError, UpstreamInvalid
 from openai_proxy.exchange import Headers, UpstreamResponse, header
 from openai_proxy.protocols.inflate import CODINGS, DamagedError, Inflater, TooLongError
+from openai_proxy.upstream.answer_bounds import MAX_NESTING, AnswerBounds, check_nesting
 
 MAX_ERROR: Final = 1 << 20
 """Bytes of an error answer that are read; a longer one is not an error message."""
@@ -59,12 +62,14 @@ class ChunkSource:
         self._reader = reader
         self._direct = response if isinstance(response, HasChunks) else None
         self._inflate = None if self._direct is not None else inflater(response.headers)
+        self._bounds = AnswerBounds()
         self.ended = False  # the end of the message or of the body has come
 
     async def read(self) -> list[Chunk]:
         """The next chunks, perhaps none. Raises UpstreamTruncated, UpstreamTimeout and UpstreamInvalid."""
         if self._direct is not None:
             chunks = await self._direct.chunks()
+            self._bounds.read(chunks)
             self.ended = not chunks
             return chunks
         data = await self._response.chunk()
@@ -72,7 +77,9 @@ class ChunkSource:
             data = self._inflate.feed(data)
             if not data:
                 return []
+        self._bounds.came(data)
         chunks = self._reader.feed(data) if data else self._reader.end()
+        self._bounds.read(chunks)
         self.ended = not data or self._reader.ended
         return chunks
 
@@ -90,7 +97,18 @@ async def whole(response: UpstreamResponse, reader: AnswerReader) -> dict[str, A
     """The whole answer as a `chat.completion`, or `{"error": …}`. Raises the UpstreamError family."""
     inflate = inflater(response.headers)
     data = await response.read(MAX_ANSWER)
-    return reader.whole(inflate.feed(data) if inflate is not None else data)
+    data = inflate.feed(data) if inflate is not None else data
+    if data.count(b"{") + data.count(b"[") > MAX_NESTING:
+        check_nesting(_parsed(data))
+    return reader.whole(data)
+
+
+def _parsed(data: bytes) -> Any:
+    """`data` as JSON, None where it is none: the reader says so better."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
 
 
 async def error_text(response: UpstreamResponse) -> bytes:

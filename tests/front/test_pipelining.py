@@ -1,0 +1,60 @@
+"""Requests that come on one connection before the answers to those ahead: each is answered in its turn."""
+
+import os
+import signal
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from tests.front.house import WAYS, front_conf
+from tests.harness.daemon import Daemon
+from tests.harness.plays import LAST, SSE_HEAD, TWO, chunk, plain
+from tests.harness.upstream import Upstream
+from tests.harness.waiting import eventually
+
+MANY = 20
+
+
+def asked(daemon: Daemon, model: str) -> bytes:
+    body = b'{"model":"%b","messages":[]}' % model.encode()
+    return (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: {daemon.address[0]}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+def stopped(process: psutil.Process) -> bool:
+    return bool(process.status() == psutil.STATUS_STOPPED)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_bytes_that_pile_up_while_an_answer_is_relayed_keep_their_order(
+    make_daemon: Callable[..., Daemon], upstream: Upstream, way: str
+) -> None:
+    """A stopped process finds the end of an answer and the next requests in the same turn of its loop."""
+    daemon = make_daemon(front_conf(upstream), flags=WAYS[way])
+    gate = upstream.gate()
+    first = upstream.play(SSE_HEAD, chunk(TWO), gate, LAST)
+    others = [upstream.play(plain(b'{"number":%d}' % number)) for number in range(MANY)]
+    warm = upstream.play(plain(b"{}"))
+    assert daemon.chat(warm.model).status == 200
+    wire = daemon.wire()
+    wire.send(asked(daemon, first.model))
+    wire.read_until(TWO)
+    wire.send(b"".join(asked(daemon, play.model) for play in others[:3]))
+    daemon.signal(signal.SIGSTOP)
+    process = psutil.Process(daemon.process.pid)
+    try:
+        eventually(lambda: stopped(process), "the daemon stands still")
+        for play in others[3:]:
+            wire.send(asked(daemon, play.model))
+        gate.open()
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    rest = wire.read_until(b'{"number":%d}' % (MANY - 1))
+    places = [rest.find(b'{"number":%d}' % number) for number in range(MANY)]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert rest.count(b"HTTP/1.1 200") == MANY
+    assert rest.index(LAST) < rest.index(b"HTTP/1.1 200"), "the first answer has ended before"
