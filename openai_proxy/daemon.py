@@ -18,7 +18,7 @@ from dataclasses import replace
 from openai_proxy.addresses import urls
 from openai_proxy.auth.page_sessions import LOGIN
 from openai_proxy.config.proxy import ProxyConfig
-from openai_proxy.errors import ProxyError
+from openai_proxy.errors import BadRequest, ProxyError
 from openai_proxy.fastpath.fast_connection import FastConnection
 from openai_proxy.fastpath.known_heads import HeadCaches
 from openai_proxy.pipeline.dispatch import Dispatcher
@@ -171,7 +171,11 @@ class _Daemon:
         if sockets:
             await main.adopt(sockets)
         else:
-            await main.open(config.host, config.port)
+            try:
+                await main.open(config.host, config.port)
+            except BadRequest as error:
+                other = "another: --port, PORT, or `port` in proxy.yaml"
+                raise BadRequest(f"{error.message}; {other}", code=error.code) from None
         try:
             await control.open_unix(self._settings.state_dir / CONTROL)
         except OSError as error:

@@ -54,7 +54,7 @@ def test_a_port_in_use_is_one_line(make_daemon: Callable[..., Daemon], upstream:
     assert second.launch().wait(PATIENCE) == 1
     lines = second.stderr.strip().splitlines()
     assert "Traceback" not in second.stderr
-    assert str(first.port) in lines[-1]
+    assert f"port {first.port}: the port is in use; another: --port" in lines[-1]
     assert alive(first)
 
 
