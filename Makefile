@@ -20,7 +20,7 @@ UNITDIR := $(PREFIX)/lib/systemd/system
 CONFDIR := /etc/openai-proxy
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix docs bench venv compiled page page-shots lock install install-compiled uninstall clean \
+.PHONY: help run test check fix docs bench fuzz venv compiled page page-shots lock install install-compiled uninstall clean \
 	deb test-deb image homeassistant-app
 
 help:  ## list these words
@@ -50,6 +50,9 @@ docs: $(VENV)/.dev  ## write the schemas and docs/settings.md anew from the prog
 
 bench: compiled  ## measure against nginx and a plain aiohttp proxy (ARGS="--quick", "--peers", "--help")
 	$(BIN)/python -m tests.bench $(ARGS)
+
+fuzz: compiled  ## send random requests with and without the fast path and compare (ARGS="--requests 1000", "--help")
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 venv: compiled page  ## make .venv with everything for development
 

@@ -1,0 +1,29 @@
+"""The fuzz run itself, a short one; and that it finds what it looks for."""
+
+import random
+
+from tests.fuzz import requests
+from tests.fuzz.run import run
+
+
+async def test_a_short_run_finds_nothing() -> None:
+    report = await run(300, 60, seed=7)
+    assert report.differences == []
+    assert report.requests == 300
+    assert len(report.statuses) > 3, "it has variety"
+
+
+async def test_a_difference_would_be_found(monkeypatch: object) -> None:
+    """Two daemons that are configured differently are told apart."""
+    from tests.fuzz import run as module
+
+    original = module._conf  # what both get
+    sides = iter(({}, {"params": {"default": {"seed": 1}}}))
+    monkeypatch.setattr(module, "_conf", lambda url: {**original(url), **next(sides)})  # type: ignore[attr-defined]
+    report = await run(60, 60, seed=3)
+    assert any("the provider saw" in difference for difference in report.differences)
+
+
+def test_the_same_seed_makes_the_same_requests() -> None:
+    made = [requests.make(random.Random(seed)) for seed in (1, 1, 2)]
+    assert made[0] == made[1] != made[2]
