@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 SWEEP = 5.0  # seconds between two looks at idle upstream sockets
 LAST_WORDS = 2.0  # seconds for error events and records once the drain is over
+SHARED = 2.5  # seconds to wait for the first word of the shared store
 CONTROL = "control.sock"
 
 
@@ -127,6 +128,7 @@ class _Daemon:
         self._signals()
         try:
             adopt(state, make(state, prepared))
+            await state.shared.ready(SHARED)
             config = state.generation.config
             main = Listener(_server(state))
             control = Listener(_server(state, local=True))

@@ -77,7 +77,8 @@ async def list_groups(call: AdminCall) -> dict[str, Any]:
     generation = state.generation
     data, _ = await call.thread(files_of(call).read, FILE)
     found = {key.id: key for key in written_keys(data or b"", _variables(generation))}
-    report = await call.thread(state.records.usage_report, "key,group,day", None)
+    elsewhere = await state.shared_usage.elsewhere(None)
+    report = await call.thread(state.records.usage_report, "key,group,day", None, elsewhere)
     used = _used(report["rows"])
     config = generation.config
     return {

@@ -9,7 +9,8 @@ from openai_proxy.runtime.state import ProxyState
 async def usage(call: AdminCall) -> dict[str, Any]:
     """`GET /admin/usage?by=day,model&since=7d`."""
     by, since = call.argument("by", "day"), call.argument("since") or None
-    return await call.thread(call.state.records.usage_report, by, since)
+    elsewhere = await call.state.shared_usage.elsewhere(since)
+    return await call.thread(call.state.records.usage_report, by, since, elsewhere)
 
 
 async def latency(call: AdminCall) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,6 +63,7 @@ def status_of(state: ProxyState) -> dict[str, Any]:
             _connection(state, name, connection.api_type, connection.api_base or "", len(connection.api_keys))
             for name, connection in config.connections.items()
         ],
+        "storage": asdict(state.shared.status),
         "mcp_servers": state.mcp_status(),
         "wyoming": state.wyoming.status() if state.wyoming is not None else None,
         "requests": [

@@ -151,6 +151,8 @@ class Loop:
                         yield
                 out.new_round()
             self._deliver(round_, calls, out)
+            if self._turn.published is not None:
+                await self._turn.published()
             yield
         finally:
             self._asking.close()

@@ -6,12 +6,15 @@ caller's identity only as part of a hash, so a dump tells nobody who asked.
 
 import logging
 import time
+import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
+
+from openai_proxy.store.shared import Shared, SharedTable
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,7 @@ class _PendingEntry:
     data: bytes  # JSON: exact to count, and nobody can change it
     keys: tuple[str, ...]
     born: float
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)  # among all daemons
 
 
 class TurnStore:
@@ -66,6 +70,8 @@ class TurnStore:
         self._keys: dict[str, list[int]] = {}
         self._next = 0
         self._bytes = 0
+        self._ids: dict[str, _PendingEntry] = {}
+        self._shared: SharedTable | None = None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -87,7 +93,10 @@ class TurnStore:
                 "conversation": hidden.conversation,
             }
         )
-        self._insert(_PendingEntry(data, tuple(dict.fromkeys(keys)), self._clock()))
+        entry = _PendingEntry(data, tuple(dict.fromkeys(keys)), self._clock())
+        self._insert(entry)
+        if self._shared is not None and entry.id in self._ids:
+            self._shared.changed(entry.id)
 
     def find(self, key: str) -> list[Hidden]:
         """What is kept under `key`, newest first."""
@@ -99,12 +108,38 @@ class TurnStore:
             found.append(Hidden(**data))
         return found
 
+    # -- shared with other daemons ----------------------------------------------------------------------------------
+
+    def share(self, shared: Shared) -> None:
+        """Let other daemons know what is kept, and know of theirs: a turn may end on another one than it began."""
+        self._shared = shared.table("turns", read=self._read, take=self._take, names=self._names)
+
+    def _read(self, name: str) -> tuple[Any, float] | None:
+        entry = self._ids.get(name)
+        if entry is None:
+            return None
+        age = self._clock() - entry.born
+        value = {"keys": entry.keys, "born": time.time() - age, "hidden": orjson.Fragment(entry.data)}
+        return value, self._ttl - age
+
+    def _take(self, name: str, value: Any) -> None:
+        if value is not None and name not in self._ids:
+            born = self._clock() - max(time.time() - float(value["born"]), 0.0)
+            self._insert(_PendingEntry(orjson.dumps(value["hidden"]), tuple(map(str, value["keys"])), born, name))
+
+    def _names(self) -> list[tuple[str, float]]:
+        now, wall = self._clock(), time.time()
+        return [(name, wall - now + entry.born) for name, entry in self._ids.items()]
+
+    # -- over a restart ---------------------------------------------------------------------------------------------
+
     def dump(self) -> dict[str, Any]:
         """The whole state as plain JSON values, to be written to a file of mode 0600: it holds conversations."""
         self._expire()
         now = self._clock()
         entries = [
-            {"age": now - e.born, "keys": list(e.keys), "hidden": orjson.loads(e.data)} for e in self._entries.values()
+            {"id": e.id, "age": now - e.born, "keys": list(e.keys), "hidden": orjson.loads(e.data)}
+            for e in self._entries.values()
         ]
         return {"saved_at": time.time(), "entries": entries}
 
@@ -114,7 +149,10 @@ class TurnStore:
             passed = max(0.0, time.time() - float(state["saved_at"]))
             entries = [
                 _PendingEntry(
-                    orjson.dumps(e["hidden"]), tuple(map(str, e["keys"])), self._clock() - float(e["age"]) - passed
+                    orjson.dumps(e["hidden"]),
+                    tuple(map(str, e["keys"])),
+                    self._clock() - float(e["age"]) - passed,
+                    str(e.get("id") or uuid.uuid4().hex),
                 )
                 for e in state["entries"]
                 if e["hidden"].keys() == {"before", "turn", "results", "calls", "question", "conversation"}
@@ -133,6 +171,7 @@ class TurnStore:
         number = self._next
         self._next += 1
         self._entries[number] = entry
+        self._ids[entry.id] = entry
         self._bytes += len(entry.data)
         for k in entry.keys:
             self._keys.setdefault(k, []).append(number)
@@ -148,6 +187,7 @@ class TurnStore:
     def _drop_oldest(self) -> None:
         number, entry = self._entries.popitem(last=False)
         self._bytes -= len(entry.data)
+        del self._ids[entry.id]
         for k in entry.keys:
             numbers = self._keys[k]
             numbers.remove(number)

@@ -120,6 +120,7 @@ class Turn:
     request_id: str = ""
     meta: dict[str, Any] = field(default_factory=dict)  # for MCP servers, as `_meta`
     turns: TurnStore | None = None
+    published: Callable[[], Awaitable[None]] | None = None  # waits until other daemons know what `turns` was given
     observer: Observer = field(default_factory=Unobserved)
     offered_only: bool = False
     newest: str = ""  # the person's newest message, whose language sentences of our own are in

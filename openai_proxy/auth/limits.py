@@ -5,10 +5,11 @@ when an answer ends, so a request is refused once those before it have used them
 Counters are kept in memory and written to the state directory, so that a restart forgives nobody; times are therefore
 wall-clock times, and a clock that was set back begins the window anew.
 
-With `limits.storage: redis://…` several daemons share the counters (`shared_limits`); what runs at the same time is
-counted by each daemon for itself.
+With `storage: redis://…` several daemons share the counters (`shared_limits`); what runs at the same time is counted
+by each daemon for itself.
 """
 
+import asyncio
 import logging
 import math
 import time
@@ -26,30 +27,71 @@ log = logging.getLogger(__name__)
 
 MINUTE = 60.0
 DAY = 86_400.0
+SKEW = 5.0  # seconds by which clocks of two machines may differ
 FILE = "limits.json"
 VERSION = 1
 
 
 class Window:
-    """One count in one window. `begun` is the wall-clock time the window began."""
+    """One count in one window. `begun` is the wall-clock time the window began.
 
-    __slots__ = ("begun", "count", "length")
+    `count` is what this daemon counted, `elsewhere` what is known of the others. Windows of several daemons that
+    overlap are one: it began with the first of them.
+    """
+
+    __slots__ = ("begun", "count", "elsewhere", "length", "others")
 
     def __init__(self, length: float) -> None:
         self.length = length
         self.begun = 0.0
-        self.count = 0
+        self.count: float = 0
+        self.elsewhere: float = 0
+        self.others: dict[str, tuple[float, float]] | None = None  # daemon -> when its window began, its count
 
-    def now(self, now: float) -> int:
+    def now(self, now: float) -> float:
         """What was counted in the present window."""
         if not self.begun <= now < self.begun + self.length:
-            self.begun = now if self.length == MINUTE else now - now % DAY
-            self.count = 0
-        return self.count
+            self._begin(now)
+        return self.count + self.elsewhere
+
+    def _begin(self, now: float) -> None:
+        self.begun = now if self.length == MINUTE else now - now % DAY
+        self.count = 0
+        self.elsewhere = 0
+        if self.others:
+            self._add_up(now)
 
     def left(self, now: float) -> float:
         """Seconds until the window ends."""
         return self.begun + self.length - now
+
+    def take(self, origin: str, begun: float, count: float, now: float) -> None:
+        """Another daemon has counted so much in a window that began at `begun`."""
+        if self.others is None:
+            self.others = {}
+        self.others[origin] = (begun, count)
+        self.now(now)
+        self._add_up(now)
+
+    def resume(self, begun: float, count: float, now: float) -> None:
+        """This daemon itself counted so much before it was started again."""
+        if not begun <= now < begun + self.length:
+            return
+        own = self.count if self.begun <= now < self.begun + self.length else 0
+        self.begun = min(begun, self.begun) if own else begun
+        self.count = max(count, own)
+        self._add_up(now)
+
+    def _add_up(self, now: float) -> None:
+        """Clocks of several machines differ a little: a window may begin in the near future."""
+        open_ = {
+            origin: (begun, count)
+            for origin, (begun, count) in (self.others or {}).items()
+            if count and begun - SKEW <= now < begun + self.length
+        }
+        self.others = open_
+        self.elsewhere = sum(count for _, count in open_.values())
+        self.begun = min((self.begun, *(begun for begun, _ in open_.values())))
 
 
 class LimitAccount:
@@ -58,12 +100,21 @@ class LimitAccount:
     `open` are the requests whose tokens are not known yet: those that run, and those just ended.
     """
 
-    __slots__ = ("open", "running", "windows")
+    __slots__ = ("open", "running", "turn", "windows")
 
     def __init__(self) -> None:
+        self.turn: asyncio.Lock | None = None  # for those who ask the shared store
         self.running = 0
         self.open = 0
         self.windows = (Window(MINUTE), Window(DAY), Window(MINUTE), Window(DAY))  # requests twice, tokens twice
+
+    def rows(self) -> list[tuple[float, float]]:
+        """What this daemon has counted, as others are told: when each window began, and its count."""
+        return [(window.begun, window.count) for window in self.windows]
+
+    def lasts(self, now: float) -> float:
+        """Seconds until the last of the windows in which something was counted has ended."""
+        return max((window.left(now) for window in self.windows if window.count), default=0.0) + SKEW
 
     def release(self) -> None:
         """See exchange.Permit."""
@@ -112,6 +163,8 @@ class Book:
         self._clock = clock
         self._accounts: dict[bytes | str, LimitAccount] = {}
         self._dirty = False
+        self.now = clock
+        self.changed: Callable[[bytes | str], None] = _to_nobody  # told of every account that counted something
 
     def enter(self, caller: Caller, allowance: Allowance) -> LimitAccount:
         """Count a request of `caller` and let it in. Raises RateLimited."""
@@ -133,6 +186,7 @@ class Book:
         second.count += 1
         account.running += 1
         self._dirty = True
+        self.changed(caller.key_digest or caller.remote)
         return account
 
     def used(self, caller: Caller, tokens: int) -> None:
@@ -143,10 +197,22 @@ class Book:
             window.now(now)
             window.count += tokens
         self._dirty = True
+        self.changed(caller.key_digest or caller.remote)
 
     def account(self, caller: Caller) -> LimitAccount:
         """The account of a caller's key."""
-        name = caller.key_digest or caller.remote
+        return self.account_of(caller.key_digest or caller.remote)
+
+    def find(self, name: bytes | str) -> LimitAccount | None:
+        """The account of that name, if there is one."""
+        return self._accounts.get(name)
+
+    def names(self) -> list[bytes | str]:
+        """The names of all accounts."""
+        return list(self._accounts)
+
+    def account_of(self, name: bytes | str) -> LimitAccount:
+        """The account of that name: a key's digest, or an address."""
         account = self._accounts.get(name)
         if account is None:
             account = self._accounts[name] = LimitAccount()
@@ -163,7 +229,7 @@ class Book:
         kept: dict[str, Any] = {}
         for name, account in list(self._accounts.items()):
             rows = [(w.begun, w.count) if w.begun <= now < w.begun + w.length else (0, 0) for w in account.windows]
-            if not account.running and not any(count for _, count in rows):
+            if not account.running and not any(window.now(now) for window in account.windows):
                 del self._accounts[name]
             elif isinstance(name, bytes):
                 kept[name.hex()] = rows
@@ -183,6 +249,10 @@ class Book:
                 self._accounts[bytes.fromhex(name)] = account
         except (ValueError, TypeError, AttributeError) as error:
             log.warning("saved limits not read: %s", error)
+
+
+def _to_nobody(_: bytes | str) -> None:
+    """Counters are this daemon's own."""
 
 
 def exhausted(unit: int, limit: float, left: float) -> RateLimited:

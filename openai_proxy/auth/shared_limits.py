@@ -1,108 +1,99 @@
-"""Limits shared by several daemons through Redis, by the `limits` library (https://limits.readthedocs.io).
+"""Counters of keys shared by several daemons: each counts what it lets in, and knows what the others have counted.
 
-Imported only where `limits.storage` names a Redis. Windows are fixed ones, as in `limits.Book`. While Redis does not
-answer, each daemon counts for itself: a dead part is not a dead house. What is counted here is counted in the book
-too, so that nobody begins anew then.
+A record is what one daemon has counted of one key: `KEY@DAEMON`. While a key is far from its limits, what is known
+here decides at once; close to one, the store is asked, so that two daemons together let in no more than one would.
 """
 
 import asyncio
-import logging
-import time
-from typing import Any
-
-from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
-from limits.aio.strategies import FixedWindowRateLimiter
-from limits.storage import storage_from_string
+from collections.abc import Iterable
+from typing import Any, Final
 
 from openai_proxy.auth.limits import Allowance, Book, LimitAccount, exhausted
 from openai_proxy.exchange import Caller
+from openai_proxy.store.shared import Shared
 
-log = logging.getLogger(__name__)
-
-PATIENCE = 1.0  # seconds for an answer of Redis
-REST = 5.0  # seconds until a Redis that did not answer is asked again
-PREFIX = "openai-proxy"
+TABLE: Final = "limits"
+CLOSE: Final = 0.1  # of a limit, or
+FEW: Final = 20  # what is left of it: from here on the store is asked
 
 
-class SharedBook:
-    """The accounts of all keys in one Redis. `book` is what this daemon counts itself."""
+class SharedAccounts:
+    """The accounts of `book`, and those of every other daemon."""
 
-    def __init__(self, url: str, book: Book) -> None:
-        self.url = url
+    def __init__(self, book: Book, shared: Shared) -> None:
         self._book = book
-        self._storage: Any = storage_from_string(f"async+{url}", implementation="redispy")
-        self._limiter = FixedWindowRateLimiter(self._storage)
-        self._rests_until = 0.0
+        self._own = f"@{shared.origin}"
+        self._table = shared.table(TABLE, read=self._read, take=self._take, names=self._names)
+        book.changed = self._changed
+
+    def asks(self, account: LimitAccount, allowance: Allowance) -> bool:
+        """True if the store is to be asked before a request of this account is let in."""
+        return self._table.live and _close(account, allowance, self._book.now())
 
     async def enter(self, caller: Caller, allowance: Allowance) -> LimitAccount:
-        """See `Book.enter`. Raises RateLimited."""
-        account = self._book.enter(caller, allowance)
-        try:
-            await self._check(caller, allowance)
-        except BaseException:
-            account.undo()
-            raise
+        """Count a request of `caller` and let it in, if all daemons together may. Raises RateLimited.
+
+        One request of a key at a time: the count of each then decides about that one alone.
+        """
+        account = self._book.account(caller)
+        if account.turn is None:
+            account.turn = asyncio.Lock()
+        async with account.turn:
+            self._book.enter(caller, allowance)
+            name = caller.key_digest or caller.remote
+            try:
+                await self._table.exchange(key_of(name) + self._own, f"{key_of(name)}@")
+                self._check(account, allowance)
+            except BaseException:
+                account.undo()
+                self._changed(name)
+                raise
         return account
 
-    async def _check(self, caller: Caller, allowance: Allowance) -> None:
-        items = _items(allowance)
-        name = _name(caller)
-        refused: tuple[int, RateLimitItem] | None = None
-        reset = 0.0
-        if not items or time.monotonic() < self._rests_until:
-            return
-        try:
-            async with asyncio.timeout(PATIENCE):
-                for unit, item in items:
-                    if not await self._limiter.test(item, name):
-                        stats = await self._limiter.get_window_stats(item, name)
-                        refused, reset = (unit, item), stats.reset_time
-                        break
+    def _check(self, account: LimitAccount, allowance: Allowance) -> None:
+        """Raises RateLimited if the request just counted was one too many."""
+        now = self._book.now()
+        for unit, (window, limit) in enumerate(zip(account.windows, allowance.numbers, strict=False)):
+            if limit is not None:
+                count = window.now(now)
+                if count > limit or (unit >= 2 and count == limit):
+                    raise exhausted(unit, limit, window.left(now))
+
+    def _changed(self, name: bytes | str) -> None:
+        self._table.changed(key_of(name) + self._own)
+
+    def _read(self, name: str) -> tuple[Any, float] | None:
+        account = self._book.find(name_of(name))
+        return (account.rows(), account.lasts(self._book.now())) if account is not None else None
+
+    def _take(self, name: str, rows: Any) -> None:
+        _, _, origin = name.rpartition("@")
+        if rows is not None:
+            account = self._book.account_of(name_of(name))
+            for window, (begun, count) in zip(account.windows, rows, strict=False):
+                if f"@{origin}" == self._own:
+                    window.resume(float(begun), count, self._book.now())
                 else:
-                    for unit, item in items:
-                        # Two daemons may have passed the test at the same time: the count itself decides.
-                        if unit < 2 and not await self._limiter.hit(item, name):
-                            stats = await self._limiter.get_window_stats(item, name)
-                            refused, reset = (unit, item), stats.reset_time
-                            break
-        except Exception as error:
-            self._failed(error)
-            return
-        if refused is not None:
-            raise exhausted(refused[0], refused[1].amount, reset - time.time())
+                    window.take(origin, float(begun), count, self._book.now())
 
-    async def used(self, caller: Caller, allowance: Allowance, tokens: int) -> None:
-        """Count the tokens of an answer that has ended; the book has them already."""
-        if time.monotonic() < self._rests_until:
-            return
-        try:
-            async with asyncio.timeout(PATIENCE):
-                for unit, item in _items(allowance):
-                    if unit >= 2:
-                        await self._limiter.hit(item, _name(caller), cost=tokens)
-        except Exception as error:
-            self._failed(error)
-
-    async def aclose(self) -> None:
-        """Close the connections to Redis."""
-        client = getattr(self._storage.bridge, "storage", None)
-        if client is not None:
-            await client.aclose()
-
-    def _failed(self, error: Exception) -> None:
-        self._rests_until = time.monotonic() + REST
-        log.warning("limits: redis does not answer (%s); this daemon counts for itself", type(error).__name__)
+    def _names(self) -> Iterable[tuple[str, float]]:
+        now = self._book.now()
+        return [(key_of(name) + self._own, now) for name in self._book.names()]
 
 
-def _name(caller: Caller) -> str:
-    return caller.key_digest.hex() if caller.key_digest is not None else caller.remote
+def _close(account: LimitAccount, allowance: Allowance, now: float) -> bool:
+    for window, limit in zip(account.windows, allowance.numbers, strict=False):
+        if limit is not None and limit - window.now(now) <= max(FEW, limit * CLOSE):
+            return True
+    return False
 
 
-def _items(allowance: Allowance) -> list[tuple[int, RateLimitItem]]:
-    kinds = (RateLimitItemPerMinute, RateLimitItemPerDay, RateLimitItemPerMinute, RateLimitItemPerDay)
-    names = ("requests", "requests", "tokens", "tokens")
-    return [
-        (unit, kinds[unit](int(number), 1, f"{PREFIX}:{names[unit]}"))
-        for unit, number in enumerate(allowance.numbers)
-        if number is not None
-    ]
+def key_of(name: bytes | str) -> str:
+    """How a key, or an address, is called in the store."""
+    return name.hex() if isinstance(name, bytes) else f"peer {name}"
+
+
+def name_of(record: str) -> bytes | str:
+    """The key, or address, of a record called `KEY@DAEMON`."""
+    key = record.rpartition("@")[0]
+    return key.removeprefix("peer ") if key.startswith("peer ") else bytes.fromhex(key)

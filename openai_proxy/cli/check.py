@@ -25,10 +25,8 @@ DEEPER: tuple[str, ...] = (
 )
 """`module:function` of checks that need more than the files (Snapshot -> problems): tools, templates, validators."""
 
-PROBES: tuple[str, ...] = (
-    "openai_proxy.cli.probe:connections",
-    "openai_proxy.cli.probe:servers",
-    "openai_proxy.cli.probe:documents",
+PROBES: tuple[str, ...] = tuple(
+    f"openai_proxy.cli.probe:{name}" for name in ("connections", "servers", "documents", "storage")
 )
 """`module:function` of what `--connect` tries: async, Snapshot -> (name, None if fine else what is wrong)."""
 
@@ -44,7 +42,7 @@ def _named(path: str) -> Any:
 @click.command("check")
 @config_dir_option
 @click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables; may be missing.")
-@click.option("--connect", is_flag=True, help="Also try every connection and MCP server.")
+@click.option("--connect", is_flag=True, help="Also try every connection, MCP server and the store.")
 @state_dir_option
 def command(config_dir: Path, env_file: Path, connect: bool, state_dir: Path | None) -> int:
     """Read and validate everything under --config-dir without serving."""

@@ -10,6 +10,7 @@ from openai_proxy.config.connection import ConnectionConfig
 from openai_proxy.config.key_names import names_of_keys
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.snapshot import Snapshot
+from openai_proxy.config.storage import MEMORY
 from openai_proxy.config.tool_file import OpenApiSource
 from openai_proxy.errors import ProxyError, UpstreamTimeout
 from openai_proxy.secrets import key_id
@@ -129,3 +130,22 @@ async def documents(snapshot: Snapshot) -> list[Result]:
                 continue
             results += [(label, Problem(*place, fault)) for fault in found.left_out[:5]] or [(label, None)]
     return results
+
+
+async def storage(snapshot: Snapshot) -> list[Result]:
+    """Try the store that daemons share, where there is one."""
+    url = snapshot.proxy.shared_storage
+    if url == MEMORY:
+        return []
+    key = ("storage",) if snapshot.proxy.storage != MEMORY else ("limits", "storage")
+    label = "storage"
+    try:
+        from openai_proxy.store.redis_client import RedisClient, StoreFailure
+    except ImportError:
+        why = "the package is missing: pip install 'openai-proxy[redis]'"
+        return [(label, Problem(*snapshot.place("proxy", None, key), f"{label}: {why}"))]
+    try:
+        await (await RedisClient.open(url, "check")).aclose()
+    except StoreFailure as failure:
+        return [(label, Problem(*snapshot.place("proxy", None, key), f"{label}: redis cannot be used ({failure})"))]
+    return [(label, None)]

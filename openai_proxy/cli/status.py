@@ -42,6 +42,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
         f"configuration {config['generation']}, loaded {config['loaded_at']}",
     ]
     lines += [f"  problem: {p['file']}:{p['line']}:{p['column']}: {p['message']}" for p in config["problems"]]
+    lines += _storage(status["storage"])
     lines.append("connections:")
     lines += [
         f"  {c['name']} ({c['api_type']}): {c['state']}" + (f", {c['last_error']}" if c.get("last_error") else "")
@@ -65,3 +66,11 @@ def _lines(status: dict[str, Any]) -> list[str]:
     lines.append(f"requests: {len(status['requests'])} running")
     lines += [f"  {r['id']} {r['model']}: {r['state']}, since {r['since']}" for r in status["requests"]]
     return lines
+
+
+def _storage(storage: dict[str, Any]) -> list[str]:
+    if storage["state"] == "memory":
+        return []
+    if storage["state"] == "alone":
+        return [f"storage: redis cannot be used ({storage['cause']}); this daemon counts for itself"]
+    return [f"storage: redis, shared by {storage['daemons']} daemon{'s' if storage['daemons'] != 1 else ''}"]

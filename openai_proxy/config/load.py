@@ -23,6 +23,7 @@ from openai_proxy.config.secret_names import header_secrets
 from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.config.sources import Path as KeyPath
 from openai_proxy.config.sources import SourceOrigin
+from openai_proxy.config.storage import secrets_of_storage
 from openai_proxy.config.yaml_text import Node, parse
 from openai_proxy.secrets import vault
 
@@ -180,5 +181,4 @@ def learn(proxy: ProxyConfig) -> None:
         vault.learn(secrets_of(connection))
     keys = [*proxy.admin_api_keys, *(key for group in proxy.groups.values() for key in group.api_keys)]
     vault.learn(key for key in keys if not key.startswith("sha256:"))
-    if "@" in proxy.limits.storage:
-        vault.learn([proxy.limits.storage.partition("://")[2].partition("@")[0].rpartition(":")[2]])
+    vault.learn(secrets_of_storage(proxy.shared_storage))

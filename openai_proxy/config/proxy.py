@@ -26,6 +26,7 @@ from openai_proxy.config.fields import (
     wrong,
 )
 from openai_proxy.config.problems import did_you_mean
+from openai_proxy.config.storage import MEMORY, Storage
 from openai_proxy.config.wyoming import WyomingConfig
 
 
@@ -213,12 +214,6 @@ def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(result)
 
 
-def _storage(value: str) -> str:
-    if value != "memory" and not value.startswith(("redis://", "rediss://", "redis+unix://", "unix://")):
-        raise wrong("expected memory or a redis:// URL")
-    return value
-
-
 class LimitsConfig(Strict):
     """Bounds of the whole daemon."""
 
@@ -233,9 +228,7 @@ class LimitsConfig(Strict):
     max_bodies_mb: Annotated[Number, Field(gt=0, le=1_000_000)] = Field(
         default=400, description="Of all bodies that are being read or served at a time; more get a 503."
     )
-    storage: Annotated[str, AfterValidator(_storage)] = Field(
-        default="memory", repr=False, description="redis://... shares the counters of groups between daemons."
-    )
+    storage: Storage = Field(default=MEMORY, repr=False, description="Another name for the setting `storage`.")
     header_seconds: Seconds = Field(default=20, description="For a client to send the head of a request.")
     body_idle_seconds: Seconds = Field(default=15, description="Between two pieces of a request's body.")
     body_bytes_per_second: Annotated[Number, Field(ge=0, le=1e9)] = Field(
@@ -351,6 +344,11 @@ class ProxyConfig(Strict):
         default=(), description="Networks whose X-Forwarded-For is believed."
     )
     limits: Annotated[LimitsConfig, _MAP] = Field(default=LimitsConfig(), description="Bounds of the daemon.")
+    storage: Storage = Field(
+        default=MEMORY,
+        repr=False,
+        description="redis://... lets several daemons share their state.",
+    )
     prices: Annotated[dict[str, PriceConfig], _MAP, AfterValidator(_glob_keys)] = Field(
         default={}, description="Per million tokens, by model name or glob."
     )
@@ -363,3 +361,8 @@ class ProxyConfig(Strict):
     wyoming: WyomingConfig | None = Field(default=None, description="A port for voice satellites (Wyoming protocol).")
     log_retention_days: Positive | None = Field(default=30, description="null: for ever.")
     loggers: tuple[LoggerConfig, ...] = Field(default=(), description="Besides the chat logs.")
+
+    @property
+    def shared_storage(self) -> str:
+        """Where shared state is kept, by whichever name it was set."""
+        return self.storage if self.storage != MEMORY else self.limits.storage

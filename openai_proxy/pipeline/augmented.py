@@ -50,6 +50,12 @@ _STREAM = (
 )
 
 
+async def _caught_up(context: RequestContext, document: Mapping[str, Any]) -> None:
+    """Where the conversation has begun already, know what another daemon may have kept of it."""
+    if context.state.shared.live and any(message.get("role") == "assistant" for message in document["messages"]):
+        await context.state.shared.caught_up()
+
+
 async def serve(context: RequestContext, decision: Decision, document: dict[str, Any]) -> None:
     """Answer a chat request for an augmented model."""
     await _answer(context, await turn_for(context, decision, document), document)
@@ -58,6 +64,7 @@ async def serve(context: RequestContext, decision: Decision, document: dict[str,
 async def turn_for(context: RequestContext, decision: Decision, document: dict[str, Any]) -> Turn:
     """The agent's turn for a chat request: prompt filled in, tools at hand."""
     check_request(document)
+    await _caught_up(context, document)
     model = context.augmented.models[str(decision.model)]
     state = context.state
     probe = is_probe(document)
@@ -94,6 +101,7 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
         caller=context.exchange.caller.identity,
         request_id=context.exchange.id,
         turns=state.turns,
+        published=state.shared.written,
         observer=_Watcher(context),
         newest=newest_user_text(document["messages"]),
         started=context.exchange.started,
@@ -122,6 +130,8 @@ def executes_tools(context: RequestContext, document: Mapping[str, Any]) -> bool
 
 async def serve_with_tools(context: RequestContext, decision: Decision, document: dict[str, Any]) -> None:
     """Answer a plain model's chat request under `execute_tools`: calls to tools we have are run."""
+    check_request(document)
+    await _caught_up(context, document)
     await _answer(context, turn_with_tools(context, decision, document), document)
 
 
@@ -135,6 +145,7 @@ def turn_with_tools(context: RequestContext, decision: Decision, document: dict[
         caller=context.exchange.caller.identity,
         request_id=context.exchange.id,
         turns=context.state.turns,
+        published=context.state.shared.written,
         observer=_Watcher(context),
         offered_only=True,
         consent=_conversation(context, str(decision.model), document),

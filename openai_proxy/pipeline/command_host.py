@@ -1,14 +1,13 @@
 """What commands may know of the house, and how they change it for all: conf/proxy.yaml, then the ordinary reload."""
 
-import asyncio
 from typing import Any
 
-from openai_proxy.config import edit
 from openai_proxy.config.environment import FLAGS, VARIABLES
 from openai_proxy.config.problems import ENVIRONMENT, ConfigError
 from openai_proxy.decision.decide import Decision, decide
 from openai_proxy.errors import ProxyError
 from openai_proxy.pipeline.context import RequestContext
+from openai_proxy.runtime.shared_edits import write_members
 from openai_proxy.secrets import vault
 from openai_proxy.transforms.commands.context import CommandHost, Keys
 from openai_proxy.version import __version__
@@ -49,15 +48,12 @@ def command_host(context: RequestContext) -> CommandHost:
 async def write_down(context: RequestContext, members: dict[Keys, Any]) -> list[str]:
     """Change conf/proxy.yaml and reload; what is to be told besides. This request goes on under what it gives."""
     state = context.state
-    path = state.settings.config_dir / "proxy.yaml"
-    put = {keys: value for keys, value in members.items() if value is not None}
-    take_out = [keys for keys, value in members.items() if value is None]
-    loop = asyncio.get_running_loop()
     try:
-        await loop.run_in_executor(None, edit.change, path, put, take_out)
+        await write_members(state, members)
     except ConfigError as error:
         reason = vault.scrub(error.problems[0].message)
         return [f"But the configuration file could not be changed: {reason}."]
+    state.edits.tell(members)
     try:
         result = await state.reloads.ask()
     except ProxyError:

@@ -18,7 +18,7 @@ from openai_proxy.pipeline import translated
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.pipeline.document import Document
 from openai_proxy.pipeline.passthrough import MakeRequest, ask, relay
-from openai_proxy.store.resolve import Resolved, as_items, resolve
+from openai_proxy.store.resolve import Resolved, as_items, bring, resolve
 from openai_proxy.upstream.failover import Opened
 from openai_proxy.upstream.openai import OpenAIProvider
 from openai_proxy.upstream.refusals import Peeked
@@ -30,7 +30,9 @@ _MISSING: Final = frozenset({404, 405, 501})
 async def serve(context: RequestContext, decision: Decision, document: Document, make: MakeRequest) -> None:
     """Answer a Responses request, or one for its number of tokens; `make` shapes it for who takes it as it is."""
     members = json_text.with_exact_numbers(document.members, document.plain)
-    resolved = resolve(context.state.responses, context.exchange.caller.identity, members)
+    store, caller = context.state.responses, context.exchange.caller.identity
+    await bring(store, caller, members)
+    resolved = resolve(store, caller, members)
     turn = None if resolved.missing else translated.tool_turn(context, decision, resolved.document)
     ours = decision.kind is DecisionKind.AUGMENTED or resolved.ours or turn is not None or bool(context.notice)
     if not ours and _all_native(context, decision):
@@ -49,7 +51,9 @@ async def serve(context: RequestContext, decision: Decision, document: Document,
         return
     request = dialect("responses").read_request(context.endpoint.path, resolved.document)
     request = _kept(context, resolved, members, request)
-    await translated.answer(context, decision, None if ours else document, request, turn)
+    await translated.answer(
+        context, decision, None if ours else document, request, turn, published=context.state.shared.written
+    )
 
 
 async def ask_natively(context: RequestContext, decision: Decision, make: MakeRequest, path: str) -> Opened | None:

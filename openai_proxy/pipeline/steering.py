@@ -75,6 +75,7 @@ async def steer(context: RequestContext, read: Document) -> Document | None:
         if context.opening is not None:
             context.state.sessions.begun(context.opening, text, session)
             context.opening = None
+        await context.state.shared.written()
         await answer(context, text, document)
         return None
     if _interactive(context, session) and context.endpoint.noticed:
@@ -156,7 +157,7 @@ async def _obey(context: RequestContext, cleaned: Cleaned, session: Session) -> 
         told += await write_down(context, command_context.edits.members)
     for name, policy in command_context.new_drafts.items():
         if policy is None:
-            state.sessions.drafts.pop(name, None)
+            state.sessions.undraft(name)
         else:
             state.sessions.draft(name, policy)
     return told + command_context.notes

@@ -31,10 +31,12 @@ async def serve(context: RequestContext) -> bool:
     method = context.exchange.method
     store, caller = context.state.responses, context.exchange.caller.identity
     if root == "responses":
+        await store.bring(caller, response=steps[0])
         answer = await _response(context, store, caller, method, steps)
     elif not steps:
         return method == "POST" and await _begin(context, store, caller)
     else:
+        await store.bring(caller, conversation=steps[0])
         answer = await _conversation(context, store, caller, method, steps)
     if answer is None:
         if not _default_speaks(context):
@@ -46,6 +48,7 @@ async def serve(context: RequestContext) -> bool:
 
 
 async def _send(context: RequestContext, answer: dict[str, Any]) -> None:
+    await context.state.shared.written()
     context.reply.extra.append(("x-request-id", context.exchange.id))
     await context.reply.send(200, orjson.dumps(answer))
 
@@ -101,7 +104,7 @@ async def _conversation(
             store.end(caller, found.id)
             return {"id": found.id, "object": "conversation.deleted", "deleted": True}
         if method == "POST":
-            found.metadata = _metadata(await _document(context))
+            store.describe(caller, found, _metadata(await _document(context)))
             return found.document()
     elif steps[1] == "items" and len(steps) == 2:
         if method == "GET":

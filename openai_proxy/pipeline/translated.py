@@ -5,6 +5,7 @@ one, and the answer is written in the dialect; a target that speaks it among oth
 came.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -28,7 +29,7 @@ from openai_proxy.pipeline.passthrough import check_answer, relay
 from openai_proxy.server.headers import upstream_fields
 from openai_proxy.tasks import spawn
 from openai_proxy.transforms.params import shape
-from openai_proxy.upstream.client_dialect import as_dialect
+from openai_proxy.upstream.client_dialect import WrittenStream, as_dialect
 from openai_proxy.upstream.failover import Opened, open_first
 from openai_proxy.upstream.inprocess import BytesResponse, ChunksResponse
 from openai_proxy.upstream.openai import OpenAIProvider
@@ -99,10 +100,13 @@ async def answer(
     document: Document | None,
     request: IncomingRequest,
     turn: Turn | None = None,
+    *,
+    published: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Answer `request`, by `turn` where there is one.
 
-    Without `document`, the bytes it was read from, every target is asked by chat.
+    Without `document`, the bytes it was read from, every target is asked by chat. `published` waits until other
+    daemons know what was kept of the answer, before the client sees its end.
     """
     if decision.kind is DecisionKind.AUGMENTED:
         turn = await augmented.turn_for(context, decision, request.chat)
@@ -120,6 +124,8 @@ async def answer(
         if dropped := (*request.dropped, *left_out(request.chat, opened.provider.api_type)):
             context.reply.extra.append(("x-proxy-dropped", ", ".join(dropped)))
         opened = await _written(context, decision, request, opened, checked=turn is not None)
+        if published is not None:
+            await _publish(opened.response, published)
     elif context.notice:
         opened.response = prefaced(opened.response, context.notice, context.endpoint.path)
     await relay(opened, context.reply, context.exchange, context.entry)
@@ -210,6 +216,13 @@ def _note_usage(context: RequestContext, usage: Any) -> None:
     """Keep what the provider told of a plain model's answer: the rounds of an augmented one are summed elsewhere."""
     if isinstance(usage, dict) and context.exchange.rounds == 1:
         context.exchange.usage = {**(context.exchange.usage or {}), **usage}
+
+
+async def _publish(response: UpstreamResponse, published: Callable[[], Awaitable[None]]) -> None:
+    if isinstance(response, WrittenStream):
+        response.published = published
+    else:
+        await published()
 
 
 def _without_framing(response: UpstreamResponse) -> list[tuple[bytes, bytes]]:

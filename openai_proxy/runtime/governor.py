@@ -7,16 +7,13 @@ comes in just that moment waits for it, so that a limit of tokens cannot be slip
 import asyncio
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from openai_proxy.auth.limits import Allowance, Book, LimitAccount
+from openai_proxy.auth.shared_limits import SharedAccounts
 from openai_proxy.exchange import Exchange
 from openai_proxy.records.reading.tokens import Tokens
 from openai_proxy.records.recording.service import Records
-from openai_proxy.tasks import spawn
-
-if TYPE_CHECKING:  # imported only where limits.storage names a Redis
-    from openai_proxy.auth.shared_limits import SharedBook
+from openai_proxy.store.shared import Shared
 
 log = logging.getLogger(__name__)
 
@@ -26,40 +23,23 @@ SETTLE = 0.5  # seconds to wait for the tokens of answers that have just ended
 class Governor:
     """Lives as long as the process. Belongs to the event loop, but for `metered`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, directory: Path, records: Records) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, directory: Path, records: Records, shared: Shared) -> None:
         self._loop = loop
         self._directory = directory
         self._records = records
         self._book = Book()
         self._book.load(directory)
-        self._shared: SharedBook | None = None
+        self._shared = SharedAccounts(self._book, shared)
         self._listening = False
         self._news = asyncio.Event()
 
-    def follow(self, storage: str) -> None:
-        """Keep the counters where the present configuration says."""
-        url = None if storage == "memory" else storage
-        if (self._shared.url if self._shared is not None else None) == url:
-            return
-        if self._shared is not None:
-            spawn(self._shared.aclose(), name="close redis")
-        self._shared = None
-        if url is not None:
-            from openai_proxy.auth.shared_limits import SharedBook
-
-            try:
-                self._shared = SharedBook(url, self._book)
-            except Exception as error:  # a URL the library cannot read, or no redis package
-                log.error("limits.storage cannot be used (%s); this daemon counts for itself", type(error).__name__)
-
     def enter_now(self, exchange: Exchange, allowance: Allowance) -> bool:
         """Let a request in at once; False if that takes longer (see `enter`). Raises RateLimited."""
-        if self._shared is not None:
+        account = self._book.account(exchange.caller)
+        if allowance.counts_tokens and account.open > account.running:
             return False
-        if allowance.counts_tokens:
-            account = self._book.account(exchange.caller)
-            if account.open > account.running:
-                return False
+        if self._shared.asks(account, allowance):
+            return False
         self._admitted(exchange, allowance, self._book.enter(exchange.caller, allowance))
         return True
 
@@ -67,7 +47,7 @@ class Governor:
         """Let a request in. Raises RateLimited."""
         if allowance.counts_tokens:
             await self._settled(self._book.account(exchange.caller))
-        if self._shared is not None:
+        if self._shared.asks(self._book.account(exchange.caller), allowance):
             account = await self._shared.enter(exchange.caller, allowance)
         else:
             account = self._book.enter(exchange.caller, allowance)
@@ -108,15 +88,7 @@ class Governor:
         self._news.set()
         if total:
             self._book.used(exchange.caller, total)
-            if self._shared is not None and isinstance(exchange.allowance, Allowance):
-                spawn(self._shared.used(exchange.caller, exchange.allowance, total), name="count tokens")
 
     def save(self) -> None:
         """Write the counters down. Blocks for a moment."""
         self._book.save(self._directory)
-
-    async def aclose(self) -> None:
-        """Write the counters down, and let go of Redis."""
-        self.save()
-        if self._shared is not None:
-            await self._shared.aclose()

@@ -140,7 +140,7 @@ def adopt(state: ProxyState, generation: Generation) -> None:
     state.providers.adopt(snapshot.proxy.connections, providers)
     state.leases.hold(generation.lease, providers.values())
     state.lines.follow({name: c.concurrency for name, c in snapshot.proxy.connections.items()})
-    state.governor.follow(snapshot.proxy.limits.storage)
+    state.shared.follow(snapshot.proxy.shared_storage)
     state.generation = generation
     if previous is not None:  # of the first one `Reloads` sees to that: a document that has come means a reload
         state.follow_documents(snapshot.declared_tools)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +22,13 @@ from openai_proxy.routing.catalog import Catalog
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.governor import Governor
 from openai_proxy.runtime.leases import Leases
+from openai_proxy.runtime.shared_edits import SharedEdits
+from openai_proxy.runtime.shared_usage import SharedUsage
 from openai_proxy.runtime.systemd import ServiceManager
 from openai_proxy.secrets import vault
 from openai_proxy.server.request_body import BodyLimits, BodyMemory
+from openai_proxy.store.shared import Shared
+from openai_proxy.tasks import cancel, spawn
 from openai_proxy.transforms.redaction.redactor import Redactor
 from openai_proxy.transforms.sessions import Sessions
 from openai_proxy.upstream.factory import Providers
@@ -47,6 +52,7 @@ RESPONSES: Final = "responses.json"
 RESPONSES_VERSION: Final = 1
 SESSIONS: Final = "sessions.json"
 PAGE_SESSIONS: Final = "page-sessions.json"
+DAEMON: Final = "daemon.json"
 
 
 class Reloading(Protocol):
@@ -122,17 +128,24 @@ class ProxyState:
             log.warning("no state directory: %s; nothing is remembered over a restart", error.strerror)
         self.loop = loop
         self.started_at = time.time()
+        self.shared = Shared(_origin(settings.state_dir))
         self.providers = Providers(loop, settings.config_dir, LessonTable(settings.state_dir / LESSONS))
+        self.providers.lessons.share(self.shared)
         self.health = Health()
+        self.health.keys.share(self.shared)
         self.catalog = Catalog(settings.state_dir / "models.json")
         self.redactor = Redactor(vault)
         self.sessions = Sessions(settings.state_dir / SESSIONS)
+        self.sessions.share(self.shared, lambda: self.generation.config.session_ttl)
         self.page_sessions = PageSessions(settings.state_dir / PAGE_SESSIONS)
         self.records = Records(settings.logs_dir, settings.state_dir, loop, scrub=self.redactor.lines)
         self.records.lines.enabled = settings.request_log
         refusals.enable(settings.request_log)
         self.recorder: Recorder = self.records.recorder
-        self.governor = Governor(loop, settings.state_dir, self.records)
+        self.governor = Governor(loop, settings.state_dir, self.records, self.shared)
+        self.shared_usage = SharedUsage(self.shared, self.records.usage)
+        self.edits = SharedEdits(self)
+        self._sharing: asyncio.Task[None] | None = None
         self.running: dict[str, Served] = {}
         self.draining = False
         self.events = self.records.events
@@ -177,6 +190,7 @@ class ProxyState:
             self._workshop = Workshop()
             self.turns = TurnStore()
             self._load_turns(self.turns)
+            self.turns.share(self.shared)
         return self._workshop
 
     @property
@@ -189,6 +203,7 @@ class ProxyState:
             if saved := statefile.load(self.settings.state_dir / RESPONSES, RESPONSES_VERSION):
                 store.load(saved)
             self._saved_responses = store.changes
+            store.share(self.shared)
         self._responses.ttl = self.generation.config.session_ttl
         return self._responses
 
@@ -246,10 +261,15 @@ class ProxyState:
         """Now and then: close idle sockets past their time, forget old sessions, keep the others for a restart."""
         self.providers.sweep()
         self.governor.save()
+        if self.shared.live and (self._sharing is None or self._sharing.done()):
+            self._sharing = spawn(self._share_usage(), name="share usage")
         self._save_responses()
         self.sessions.sweep(self.generation.config.session_ttl)
         if (data := self.sessions.dump()) is not None:
             self.loop.run_in_executor(None, self._save_sessions, data)
+
+    async def _share_usage(self) -> None:
+        await self.shared_usage.publish(await self.loop.run_in_executor(None, self.shared_usage.look))
 
     def _save_sessions(self, data: bytes | None) -> None:
         try:
@@ -308,8 +328,10 @@ class ProxyState:
             return
 
     def degraded(self) -> list[str]:
-        """What does not work as it should, for /health: "log" while chat log lines are being lost."""
-        return ["log"] if self.recorder.lost_lines() else []
+        """What does not work as it should, for /health: "log" while chat log lines are being lost, "storage" while
+        the shared store cannot be used."""
+        found = ["log"] if self.recorder.lost_lines() else []
+        return [*found, "storage"] if self.shared.status.state == "alone" else found
 
     def line(self) -> str:
         """What the service manager shows of us."""
@@ -348,7 +370,26 @@ class ProxyState:
         await self.leases.aclose()
         await self.providers.aclose()
         await self.loop.run_in_executor(None, self.records.close)
-        await self.governor.aclose()
+        self.governor.save()
+        await self.edits.aclose()
+        await cancel(self._sharing)
+        if self.shared.live:
+            await self._share_usage()
+        await self.shared.aclose()
+
+
+def _origin(state_dir: Path) -> str:
+    """The name of this daemon among those that share their state: the same after a restart."""
+    path = state_dir / DAEMON
+    known = statefile.load(path, 1).get("id")
+    if isinstance(known, str) and known.isalnum():
+        return known
+    made = uuid.uuid4().hex[:16]
+    try:
+        statefile.save(path, 1, {"id": made})
+    except OSError as error:
+        log.warning("the name of this daemon is not saved: %s", error.strerror)
+    return made
 
 
 def ended(exchange: Exchange) -> dict[str, Any]:

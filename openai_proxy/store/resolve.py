@@ -20,6 +20,17 @@ class Resolved:
     missing: NotFound | None = None
 
 
+async def bring(store: ResponseStore, caller: str, document: dict[str, Any]) -> None:
+    """Fetch what `document` points at and another daemon may have."""
+    conversation, given = document.get("conversation"), document.get("input")
+    await store.bring(
+        caller,
+        response=document.get("previous_response_id"),
+        conversation=conversation.get("id") if isinstance(conversation, dict) else conversation,
+        items=[item["id"] for item in given if _refers(item)] if isinstance(given, list) else (),
+    )
+
+
 def resolve(store: ResponseStore, caller: str, document: dict[str, Any]) -> Resolved:
     """`document` without references to what is stored here. Raises BadRequest for references that contradict."""
     previous = document.get("previous_response_id")

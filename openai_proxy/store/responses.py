@@ -2,6 +2,7 @@
 
 Kept are items as JSON bytes, so that a chain of answers shares those it has in common. All keys hold the caller:
 another one's answer cannot even be named. Lives as long as the process; `dump` and `load` carry it over a restart.
+Where daemons share their state, each holds what it made itself, and fetches what it is asked for (`bring`).
 """
 
 import logging
@@ -15,6 +16,7 @@ from typing import Any, Final
 import orjson
 
 from openai_proxy.store.bounded import MAX_BYTES, MAX_ENTRIES, TTL, BoundedMap
+from openai_proxy.store.shared import Shared, SharedTable
 
 MAX_CONVERSATION_ITEMS: Final = 20_000
 MAX_DUMP: Final = 16 * 1024 * 1024
@@ -83,6 +85,7 @@ class ResponseStore:
         self._conversations: BoundedMap[StoredConversation] = BoundedMap(
             ttl=ttl, max_entries=max_entries, max_bytes=max_bytes // 2, clock=clock
         )
+        self._shared: dict[str, SharedTable] = {}
         self.changes = 0  # counted, so that nothing is saved twice
         self._items: dict[tuple[str, str], bytes] = {}  # (owner, id of an item) -> the item, while its answer is kept
 
@@ -104,7 +107,11 @@ class ResponseStore:
         """Keep an answer and the whole `items` that led to it. One that alone is too large is not kept."""
         given = tuple(_encoded(with_id(item)) for item in items)
         output = tuple(_encoded(item) for item in response["output"])
-        self._put(_owner(caller), response["id"], StoredResponse(given, _encoded(response), output))
+        owner, name = _owner(caller), response["id"]
+        self._put(owner, name, StoredResponse(given, _encoded(response), output))
+        self._tell("responses", owner, name)
+        for item in response["output"]:
+            self._tell("items", owner, item["id"])
 
     def _put(self, owner: str, response_id: str, stored: StoredResponse, age: float = 0.0) -> None:
         size = sum(map(len, stored.input)) + 2 * len(stored.response)
@@ -121,7 +128,14 @@ class ResponseStore:
     def delete(self, caller: str, response_id: str) -> bool:
         """Forget an answer; False if there is none."""
         self.changes += 1
-        return self._responses.pop((_owner(caller), response_id)) is not None
+        owner = _owner(caller)
+        stored = self._responses.pop((owner, response_id))
+        if stored is None:
+            return False
+        self._tell("responses", owner, response_id)
+        for data in stored.output:
+            self._tell("items", owner, orjson.loads(data)["id"])
+        return True
 
     def item(self, caller: str, item_id: str) -> dict[str, Any] | None:
         """An item of an answer's output."""
@@ -165,7 +179,16 @@ class ResponseStore:
     def end(self, caller: str, conversation_id: str) -> bool:
         """Forget a conversation; False if there is none."""
         self.changes += 1
-        return self._conversations.pop((_owner(caller), conversation_id)) is not None
+        ended = self._conversations.pop((_owner(caller), conversation_id)) is not None
+        if ended:
+            self._tell("conversations", _owner(caller), conversation_id)
+        return ended
+
+    def describe(self, caller: str, conversation: StoredConversation, metadata: dict[str, Any]) -> None:
+        """Give a conversation other metadata."""
+        self.changes += 1
+        conversation.metadata = metadata
+        self._tell("conversations", _owner(caller), conversation.id)
 
     def dump(self) -> dict[str, Any]:
         """The newest of the state as JSON values, to be written to a file of mode 0600: it holds conversations.
@@ -220,6 +243,79 @@ class ResponseStore:
         self.changes += 1
         found.size = sum(map(len, found.items.values()))
         self._conversations.put((owner, found.id), found, found.size)
+        self._tell("conversations", owner, found.id)
+
+    # -- shared with other daemons ----------------------------------------------------------------------------------
+
+    def share(self, shared: Shared) -> None:
+        """Let other daemons fetch what is kept here, and be able to fetch theirs."""
+        for name, read, take in (
+            ("responses", self._read_response, self._take_response),
+            ("conversations", self._read_conversation, self._take_conversation),
+            ("items", self._read_item, self._take_item),
+        ):
+            self._shared[name] = shared.table(name, read=read, take=take, names=list, pushed=False)
+
+    async def bring(
+        self, caller: str, *, response: object = None, conversation: object = None, items: Iterable[object] = ()
+    ) -> None:
+        """Fetch what other daemons may have of these ids. A conversation may have grown there, an answer never."""
+        if not self._shared or not self._shared["responses"].live:
+            return
+        owner = _owner(caller)
+        if isinstance(response, str) and self.response(caller, response) is None:
+            await self._shared["responses"].fetch(_name(owner, response))
+        if isinstance(conversation, str):
+            await self._shared["conversations"].fetch(_name(owner, conversation))
+        for item in items:
+            if isinstance(item, str) and (owner, item) not in self._items:
+                await self._shared["items"].fetch(_name(owner, item))
+
+    def _tell(self, table: str, owner: str, name: str) -> None:
+        if self._shared:
+            self._shared[table].changed(_name(owner, name))
+
+    def _read_response(self, name: str) -> tuple[Any, float] | None:
+        stored = self._responses.get(_key(name))
+        if stored is None:
+            return None
+        members = {"input": _fragments(stored.input), "output": _fragments(stored.output)}
+        return {**members, "response": orjson.Fragment(stored.response)}, self.ttl
+
+    def _take_response(self, name: str, value: Any) -> None:
+        owner, own = _key(name)
+        if value is None:
+            self._responses.pop((owner, own))
+            return
+        given, output = (tuple(map(_encoded, value[members])) for members in ("input", "output"))
+        self._put(owner, own, StoredResponse(given, _encoded(value["response"]), output))
+
+    def _read_conversation(self, name: str) -> tuple[Any, float] | None:
+        found = self._conversations.get(_key(name))
+        if found is None:
+            return None
+        members = {"id": found.id, "created_at": found.created_at, "metadata": found.metadata}
+        return {**members, "items": _fragments(found.items.values())}, self.ttl
+
+    def _take_conversation(self, name: str, value: Any) -> None:
+        if value is None:
+            self._conversations.pop(_key(name))
+            return
+        items = {item["id"]: _encoded(item) for item in value["items"]}
+        size = sum(map(len, items.values()))
+        found = StoredConversation(value["id"], value["created_at"], value["metadata"], items, size)
+        self._conversations.put(_key(name), found, size)
+
+    def _read_item(self, name: str) -> tuple[Any, float] | None:
+        data = self._items.get(_key(name))
+        return None if data is None else (orjson.Fragment(data), self.ttl)
+
+    def _take_item(self, name: str, value: Any) -> None:
+        """A single item is asked for now: what is kept for longer comes with its answer."""
+        if value is None:
+            self._items.pop(_key(name), None)
+        else:
+            self._items[_key(name)] = _encoded(value)
 
     def _forget_items(self, key: tuple[str, str], stored: StoredResponse) -> None:
         for data in stored.output:
@@ -237,6 +333,19 @@ def with_id(item: dict[str, Any]) -> dict[str, Any]:
         return item
     prefix = _PREFIXES.get(str(item.get("type")), "msg")
     return {"id": f"{prefix}_{uuid.uuid4().hex}", **item}
+
+
+def _name(owner: str, name: str) -> str:
+    return orjson.dumps([owner, name]).decode()
+
+
+def _key(name: str) -> tuple[str, str]:
+    owner, own = orjson.loads(name)
+    return owner, own
+
+
+def _fragments(items: Iterable[bytes]) -> list[orjson.Fragment]:
+    return [orjson.Fragment(item) for item in items]
 
 
 def _encoded(item: dict[str, Any]) -> bytes:

@@ -15,12 +15,14 @@ import orjson
 
 from openai_proxy import statefile
 from openai_proxy.dialects.chat.conversation import chosen_id, comparable, mark
+from openai_proxy.store.shared import Shared, SharedTable
 
 VERSION = 1
 LIMIT = 10_000
 """Sessions kept; the one that was silent longest goes first. About 1 KB each."""
 
 MAX_DRAFTS = 100
+TOUCH = 60.0  # seconds after which others are told that a session is still used
 
 
 @dataclass(slots=True)
@@ -100,6 +102,9 @@ class Sessions:
         self.callers: Counter[str] = Counter()  # who has any: the lane looks here
         self.drafts: OrderedDict[str, str] = OrderedDict()  # global routes without a target yet: name -> policy
         self._dirty = False
+        self._ttl: Callable[[], float] = lambda: 3600.0
+        self._shared: SharedTable | None = None
+        self._shared_drafts: SharedTable | None = None
         self._load()
 
     def __len__(self) -> int:
@@ -118,6 +123,8 @@ class Sessions:
         if now - session.used > ttl:
             self._drop(key)
             return None
+        if now // TOUCH != session.used // TOUCH:
+            self._tell(key)
         session.used = now
         self._known.move_to_end(key)
         return session
@@ -130,9 +137,13 @@ class Sessions:
         if present is not None:
             self._drop(key)
         self._dirty = True
-        if not session.worth_keeping:
-            return
-        session.used = self._clock()
+        if present is not None or session.worth_keeping:
+            self._tell(key)
+        if session.worth_keeping:
+            session.used = self._clock()
+            self._insert(key, session)
+
+    def _insert(self, key: bytes, session: Session) -> None:
         self._known[key] = session
         self.callers[session.caller] += 1
         if len(self._known) > LIMIT:
@@ -147,6 +158,20 @@ class Sessions:
 
     def draft(self, name: str, policy: str) -> None:
         """A global route that has no target yet, so that it cannot be written down."""
+        self._draft(name, policy)
+        if self._shared_drafts is not None:
+            self._shared_drafts.changed(name)
+
+    def undraft(self, name: str) -> None:
+        """A global route has a target now, or was given up."""
+        self.drafts.pop(name, None)
+        if self._shared_drafts is not None:
+            self._shared_drafts.changed(name)
+
+    def _draft(self, name: str, policy: str | None) -> None:
+        if policy is None:
+            self.drafts.pop(name, None)
+            return
         self.drafts[name] = policy
         if len(self.drafts) > MAX_DRAFTS:
             self.drafts.popitem(last=False)
@@ -163,6 +188,38 @@ class Sessions:
         self.callers[session.caller] -= 1
         if self.callers[session.caller] <= 0:
             del self.callers[session.caller]
+
+    # -- shared with other daemons ----------------------------------------------------------------------------------
+
+    def share(self, shared: Shared, ttl: Callable[[], float]) -> None:
+        """Let other daemons know, and know of theirs; `ttl` are the seconds a silent session is remembered."""
+        self._ttl = ttl
+        self._shared = shared.table("sessions", read=self._read, take=self._take, names=self._names)
+        self._shared_drafts = shared.table(
+            "drafts",
+            read=lambda name: (self.drafts[name], ttl()) if name in self.drafts else None,
+            take=self._draft,
+            names=lambda: [(name, self._clock()) for name in self.drafts],
+        )
+
+    def _tell(self, key: bytes) -> None:
+        if self._shared is not None:
+            self._shared.changed(key.hex())
+
+    def _read(self, name: str) -> tuple[Any, float] | None:
+        session = self._known.get(bytes.fromhex(name))
+        return (asdict(session), self._ttl()) if session is not None else None
+
+    def _take(self, name: str, value: Any) -> None:
+        key = bytes.fromhex(name)
+        if key in self._known:
+            self._drop(key)
+        if value is not None:
+            self._insert(key, Session.of(value))
+        self._dirty = True
+
+    def _names(self) -> list[tuple[str, float]]:
+        return [(key.hex(), session.used) for key, session in self._known.items()]
 
     # -- over restarts ----------------------------------------------------------------------------------------------
 

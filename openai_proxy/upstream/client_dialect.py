@@ -1,6 +1,6 @@
 """A chat answer on its way to a client that speaks another API: the one carrier for all of them."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from openai_proxy.dialects.base import AnswerReader, AnswerWriter, Chunk, ClientDialect, IncomingRequest
@@ -78,6 +78,7 @@ class WrittenStream:
         self._on_usage = on_usage
         self._ended = False
         self._drained = False
+        self.published: Callable[[], Awaitable[None]] | None = None  # waited for before the client sees the end
 
     async def chunk(self) -> bytes:
         """See exchange.UpstreamResponse."""
@@ -96,6 +97,8 @@ class WrittenStream:
             if self._source.ended and not self._ended:
                 self._ended = True
                 made.append(self._writer.end())
+                if self.published is not None:
+                    await self.published()
             if data := b"".join(made):
                 return data
         if not self._drained:

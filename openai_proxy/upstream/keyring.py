@@ -14,9 +14,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
+
+import orjson
 
 from openai_proxy.secrets import key_id
+from openai_proxy.store.shared import Shared, SharedTable
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +46,8 @@ class KeyRing:
         self.names: Mapping[str, str] = {}
         """What the owner calls a key (its variable, its place in the file), by `key_id`."""
         self._turn: dict[str, int] = {}
-        self._rests: dict[tuple[str, str], _Rest] = {}
+        self._rests: dict[tuple[str, str], _Rest] = {}  # by connection and `key_id`
+        self._shared: SharedTable | None = None
 
     def pick(self, connection: str, keys: Sequence[str]) -> str | None:
         """The key for the next request on `connection`; None where it has none."""
@@ -65,16 +70,20 @@ class KeyRing:
         return min(self._left(connection, key, now) for key in keys)
 
     def _left(self, connection: str, key: str, now: float) -> float:
-        rest = self._rests.get((connection, key))
+        rest = self._rests.get((connection, _id(key)))
         return max(rest.until - now, 0.0) if rest is not None else 0.0
 
     def answered(self, connection: str, key: str) -> None:
         """The key works."""
-        if self._rests and self._rests.pop((connection, key), None) is not None:
+        if self._rests and self._rests.pop((connection, key_id(key)), None) is not None:
+            self._tell(connection, key_id(key))
             log.info("%s: %s works again", connection, self._name(key))
 
     def _name(self, key: str) -> str:
-        return self.names.get(key_id(key)) or "its key"
+        return self._named(key_id(key))
+
+    def _named(self, identity: str) -> str:
+        return self.names.get(identity) or "its key"
 
     def refused(
         self, connection: str, key: str, status: int, asked: float | None, *, money: bool, why: str | None = None
@@ -83,7 +92,7 @@ class KeyRing:
 
         `why` is what the provider said, for the log.
         """
-        known = self._rests.get((connection, key))
+        known = self._rests.get((connection, key_id(key)))
         strikes = known.strikes + 1 if known is not None else 1
         asked = min(asked, LONGEST_ASKED) if asked is not None else None
         if money or status == 402:
@@ -94,7 +103,8 @@ class KeyRing:
             seconds = FORBIDDEN
         else:
             seconds = asked if asked is not None else min(FIRST_REST * 2 ** min(strikes - 1, 10), LONGEST_REST)
-        self._rests[connection, key] = _Rest(self._clock() + seconds, strikes)
+        self._rests[connection, key_id(key)] = _Rest(self._clock() + seconds, strikes)
+        self._tell(connection, key_id(key))
         level = logging.WARNING if known is None or status == 401 else logging.INFO
         log.log(
             level, "%s: %s was answered with %d and is not used for %s%s",
@@ -105,6 +115,42 @@ class KeyRing:
         """The connection was edited: its keys begin anew."""
         for known in [pair for pair in self._rests if pair[0] == connection]:
             del self._rests[known]
+            self._tell(*known)
+
+    # -- shared with other daemons ----------------------------------------------------------------------------------
+
+    def share(self, shared: Shared) -> None:
+        """Let other daemons know which keys rest, by their ids, and know of theirs."""
+        self._shared = shared.table("resting_keys", read=self._read, take=self._take, names=self._shared_names)
+
+    def _tell(self, connection: str, identity: str) -> None:
+        if self._shared is not None:
+            self._shared.changed(orjson.dumps([connection, identity]).decode())
+
+    def _read(self, name: str) -> tuple[Any, float] | None:
+        connection, identity = orjson.loads(name)
+        rest = self._rests.get((connection, identity))
+        left = rest.until - self._clock() if rest is not None else 0.0
+        if rest is None or left <= 0:
+            return None
+        return {"until": time.time() + left, "strikes": rest.strikes}, left
+
+    def _take(self, name: str, value: Any) -> None:
+        connection, identity = orjson.loads(name)
+        before = self._rests.pop((connection, identity), None)
+        left = float(value["until"]) - time.time() if value is not None else 0.0
+        if left > 0:
+            self._rests[connection, identity] = _Rest(self._clock() + min(left, LONGEST_ASKED), int(value["strikes"]))
+            if before is None:
+                log.info(
+                    "%s: %s was refused elsewhere and is not used for %s",
+                    connection,
+                    self._named(identity),
+                    _span(left),
+                )
+
+    def _shared_names(self) -> list[tuple[str, float]]:
+        return [(orjson.dumps([*pair]).decode(), time.time()) for pair in self._rests]
 
     @property
     def all_healthy(self) -> bool:
@@ -115,6 +161,11 @@ class KeyRing:
         """How many keys of `connection` rest now, for the status."""
         now = self._clock()
         return sum(1 for pair, rest in self._rests.items() if pair[0] == connection and rest.until > now)
+
+
+@lru_cache(maxsize=256)
+def _id(key: str) -> str:
+    return key_id(key)
 
 
 def _span(seconds: float) -> str:

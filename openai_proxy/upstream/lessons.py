@@ -7,13 +7,16 @@ hold at all.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import orjson
+
 from openai_proxy import statefile
 from openai_proxy.dialects.base import Lesson, Lessons
+from openai_proxy.store.shared import Shared, SharedTable
 from openai_proxy.tasks import cancel, spawn
 
 LESSONS: Final = "lessons.json"
@@ -50,7 +53,7 @@ def with_lesson(known: Lessons, lesson: Lesson) -> Lessons:
 class ConnectionLessons:
     """What is known of the models of one connection, and of its server."""
 
-    def __init__(self, name: str, base: str, clock: Callable[[], float], changed: Callable[[], None]) -> None:
+    def __init__(self, name: str, base: str, clock: Callable[[], float], changed: Callable[[str | None], None]) -> None:
         self._name = name
         self.base = base
         self._clock = clock
@@ -90,7 +93,7 @@ class ConnectionLessons:
         if len(self._models) > MAX_MODELS:
             del self._models[next(iter(self._models))]
         log.info("connection %s, model %s: %s", self._name, model[:100], _in_words(lesson))
-        self._changed()
+        self._changed(model)
         return True
 
     def lacks(self, path: str) -> bool:
@@ -102,7 +105,7 @@ class ConnectionLessons:
         """The server does not have the endpoint `path`."""
         self._lacking[path] = self._clock()
         log.info("connection %s has no %s", self._name, path)
-        self._changed()
+        self._changed(None)
 
     def in_words(self) -> dict[str, str]:
         """What is known of each model, in words; of the server itself under ""."""
@@ -113,33 +116,64 @@ class ConnectionLessons:
 
     def forget(self, model: str | None = None) -> None:
         """Forget what is known of `model`; of all of them, and of the server, without one."""
+        forgotten = [*self._models, None] if model is None else [model]
         if model is None:
-            self._models.clear()
             self._lacking.clear()
-        else:
-            self._models.pop(model, None)
-        self._changed()
+        for name in forgotten:
+            if name is not None:
+                self._models.pop(name, None)
+            self._changed(name)
 
     def load(self, saved: dict[str, Any]) -> None:
         """Take over what `saved` holds of this connection, if it was learnt at the same address."""
         if saved.get("base") != self.base:
             return
         for model, entry in saved["models"].items():
-            members = {**entry, **{name: frozenset(entry.get(name, ())) for name in ("refused", "unfit")}}
-            self._models[model] = (float(members.pop("at")), Lessons(**members))
+            self._models[model] = _entry_of(entry)
         self._lacking = {str(path): float(at) for path, at in saved["lacking"].items()}
 
     def saved(self) -> dict[str, Any]:
         """What `load` takes."""
-        models = {}
-        for model, (at, known) in self._models.items():
-            members = {
-                "refused": sorted(known.refused), "renamed": dict(known.renamed), "lengths": dict(known.lengths),
-                "roles": dict(known.roles), "unfit": sorted(known.unfit), "max_output_tokens": known.max_output_tokens,
-                "schema": known.schema, "api": known.api, "tools_api": known.tools_api,
-            }  # fmt: skip
-            models[model] = {"at": at, **{name: value for name, value in members.items() if value}}
+        models = {model: self.entry(model) for model in tuple(self._models)}
         return {"base": self.base, "models": models, "lacking": self._lacking}
+
+    # -- shared with other daemons ----------------------------------------------------------------------------------
+
+    def names(self) -> list[tuple[str | None, float]]:
+        """Of whom something is known (None: the server), and since when."""
+        known: list[tuple[str | None, float]] = [(model, at) for model, (at, _) in self._models.items()]
+        return [*known, (None, max(self._lacking.values()))] if self._lacking else known
+
+    def entry(self, model: str | None) -> dict[str, Any] | None:
+        """What is known of `model`, or (None) of the server, as plain JSON."""
+        if model is None:
+            return {"lacking": dict(self._lacking)} if self._lacking else None
+        if model not in self._models:
+            return None
+        at, known = self._models[model]
+        members = {
+            "refused": sorted(known.refused), "renamed": dict(known.renamed), "lengths": dict(known.lengths),
+            "roles": dict(known.roles), "unfit": sorted(known.unfit), "max_output_tokens": known.max_output_tokens,
+            "schema": known.schema, "api": known.api, "tools_api": known.tools_api,
+        }  # fmt: skip
+        return {"at": at, **{name: value for name, value in members.items() if value}}
+
+    def take(self, model: str | None, entry: dict[str, Any] | None) -> None:
+        """Another daemon has learnt something; what is known here holds too. None: it was told to forget it."""
+        if model is None:
+            self._lacking = {} if entry is None else {**self._lacking, **entry["lacking"]}
+        elif entry is None:
+            self._models.pop(model, None)
+        else:
+            at, lesson = _entry_of(entry)
+            self._models[model] = (at, with_lesson(self.of(model), lesson))
+            if len(self._models) > MAX_MODELS:
+                del self._models[next(iter(self._models))]
+
+
+def _entry_of(entry: Mapping[str, Any]) -> tuple[float, Lessons]:
+    members = {**entry, **{name: frozenset(entry.get(name, ())) for name in ("refused", "unfit")}}
+    return float(members.pop("at")), Lessons(**members)
 
 
 class LessonTable:
@@ -151,13 +185,21 @@ class LessonTable:
         self._connections: dict[str, ConnectionLessons] = {}
         self._saved: dict[str, Any] | None = None
         self._writing: asyncio.Task[None] | None = None
+        self._shared: SharedTable | None = None
+        self._taken: dict[str, Any] = {}  # of connections that are not configured here, or not yet
 
     def of(self, connection: str, base: str = "") -> ConnectionLessons:
         """The lessons of `connection`, whose API root is `base`: at another address nothing is known."""
         known = self._connections.get(connection)
         if known is None or known.base != base:
-            known = self._connections[connection] = ConnectionLessons(connection, base, self._clock, self._changed)
+
+            def changed(model: str | None) -> None:
+                self._changed(connection, base, model)
+
+            known = self._connections[connection] = ConnectionLessons(connection, base, self._clock, changed)
             self._restore(connection, known)
+            for name in [name for name in self._taken if orjson.loads(name)[:2] == [connection, base]]:
+                known.take(orjson.loads(name)[2], self._taken.pop(name))
         return known
 
     def forget(self, connection: str, model: str | None = None) -> None:
@@ -185,7 +227,36 @@ class LessonTable:
             except (KeyError, TypeError, ValueError, AttributeError):
                 log.warning("what was learnt of connection %s cannot be read and is learnt anew", connection)
 
-    def _changed(self) -> None:
+    # -- shared with other daemons ----------------------------------------------------------------------------------
+
+    def share(self, shared: Shared) -> None:
+        """Let other daemons know what is learnt, and learn from them."""
+        self._shared = shared.table("lessons", read=self._read, take=self._take, names=self._names)
+
+    def _read(self, name: str) -> tuple[Any, float] | None:
+        connection, base, model = orjson.loads(name)
+        known = self._connections.get(connection)
+        entry = known.entry(model) if known is not None and known.base == base else self._taken.get(name)
+        return (entry, MAX_AGE) if entry is not None else None
+
+    def _take(self, name: str, value: Any) -> None:
+        connection, base, model = orjson.loads(name)
+        known = self._connections.get(connection)
+        if known is not None and known.base == base:
+            known.take(model, value)
+        elif len(self._taken) < MAX_MODELS:
+            self._taken[name] = value
+
+    def _names(self) -> list[tuple[str, float]]:
+        return [
+            (_name(connection, known.base, model), at)
+            for connection, known in self._connections.items()
+            for model, at in known.names()
+        ]
+
+    def _changed(self, connection: str, base: str, model: str | None) -> None:
+        if self._shared is not None:
+            self._shared.changed(_name(connection, base, model))
         if self._path is not None and self._writing is None:
             self._writing = spawn(self._write_soon(), name="write lessons")
 
@@ -202,6 +273,10 @@ class LessonTable:
             statefile.save(self._path, VERSION, {**(self._saved or {}), **present})
         except OSError as error:
             log.warning("lessons not saved: %s", error.strerror)
+
+
+def _name(connection: str, base: str, model: str | None) -> str:
+    return orjson.dumps([connection, base, model]).decode()
 
 
 def _in_words(lesson: Lesson) -> str:

@@ -1,7 +1,5 @@
-"""Counting: windows, refusals and restarts, on a clock of the test's own; and shared through a real Redis."""
+"""Counting: windows, refusals and restarts, on a clock of the test's own, alone and with other daemons."""
 
-import asyncio
-import shutil
 import stat
 import subprocess
 import sys
@@ -9,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from openai_proxy.auth.limits import DAY, FILE, Allowance, Book
+from openai_proxy.auth.limits import DAY, FILE, Allowance, Book, Window
+from openai_proxy.auth.shared_limits import SharedAccounts
 from openai_proxy.config.proxy import GroupLimits
 from openai_proxy.errors import RateLimited
 from openai_proxy.exchange import Caller
-from tests.harness.daemon import free_port
+from openai_proxy.store.shared import Shared, StoreLink
 
 ME = Caller("192.168.1.2", "family", "a" * 12, b"\x01" * 32)
 YOU = Caller("192.168.1.2", "family", "b" * 12, b"\x02" * 32)
@@ -159,63 +158,72 @@ def test_a_clock_set_back_begins_anew(clock: Clock) -> None:
     book.enter(ME, limits)
 
 
-# -- Redis
-
-needs_redis = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
-
-
-@needs_redis
-async def test_two_daemons_share_what_redis_counts(redis_port: int) -> None:
-    from openai_proxy.auth.shared_limits import SharedBook
-
-    first, second = (SharedBook(f"redis://127.0.0.1:{redis_port}/0", Book()) for _ in range(2))
-    limits = allowance(requests_per_minute=3, tokens_per_day=100, concurrent_requests=5)
-    try:
-        for book in (first, second, first):
-            (await book.enter(ME, limits)).release()
-        with pytest.raises(RateLimited) as caught:
-            await second.enter(ME, limits)
-        assert 1 <= int(caught.value.headers["Retry-After"]) <= 60
-        await first.enter(YOU, limits)
-        await first.used(YOU, limits, 120)
-        with pytest.raises(RateLimited, match="tokens a day"):
-            await second.enter(YOU, limits)
-    finally:
-        await first.aclose()
-        await second.aclose()
+def test_windows_of_two_daemons_that_overlap_are_one() -> None:
+    window = Window(60.0)
+    window.now(1000.0)
+    window.count = 2
+    window.take("other", 990.0, 3, 1005.0)
+    assert window.now(1005.0) == 5
+    assert window.left(1005.0) == 45.0
+    window.take("other", 990.0, 4, 1010.0)
+    window.take("third", 1002.0, 1, 1010.0)
+    assert window.now(1010.0) == 7
+    assert window.now(1050.0) == 1, "the window has ended; only the third began later"
+    assert window.now(1070.0) == 0
 
 
-@needs_redis
-async def test_many_at_once_never_get_more_than_the_limit(redis_port: int) -> None:
-    from openai_proxy.auth.shared_limits import SharedBook
-
-    books = [SharedBook(f"redis://127.0.0.1:{redis_port}/1", Book()) for _ in range(3)]
-    limits = allowance(requests_per_minute=10)
-    try:
-        tries = [book.enter(ME, limits) for book in books for _ in range(9)]
-        results = await asyncio.gather(*tries, return_exceptions=True)
-        assert sum(not isinstance(result, BaseException) for result in results) <= 10
-        assert all(isinstance(r, RateLimited) for r in results if isinstance(r, BaseException))
-    finally:
-        for book in books:
-            await book.aclose()
+def test_a_daemon_that_was_started_again_goes_on_where_it_was() -> None:
+    window = Window(60.0)
+    window.resume(1000.0, 7, 1030.0)
+    assert (window.now(1030.0), window.left(1030.0)) == (7, 30.0)
+    window.resume(900.0, 99, 1031.0)
+    assert window.now(1031.0) == 7, "what has ended says nothing"
 
 
-async def test_without_redis_each_daemon_counts_for_itself(caplog: pytest.LogCaptureFixture) -> None:
-    from openai_proxy.auth.shared_limits import SharedBook
+class Others(StoreLink):
+    """A store in which another daemon has counted already: `rows` of ME."""
 
-    book = SharedBook(f"redis://127.0.0.1:{free_port()}/0", Book())
-    limits = allowance(requests_per_minute=2)
-    try:
-        await book.enter(ME, limits)
-        await book.enter(ME, limits)
-        with pytest.raises(RateLimited):
-            await book.enter(ME, limits)
-        assert "counts for itself" in caplog.text
-    finally:
-        await book.aclose()
+    live = True
+
+    def __init__(self, shared: Shared, rows: list[tuple[float, float]]) -> None:
+        self._shared = shared
+        self.rows = rows
+        self.asked = 0
+
+    def wake(self, *, urgent: bool = False) -> None:
+        """Nothing is written."""
+
+    async def exchange(self, table: str, name: str, prefix: str) -> None:
+        self.asked += 1
+        at = self._shared.tables[table].stamps[name]
+        self._shared.tables[table].receive(f"{prefix}other", at + 1, self.rows)
+
+
+async def test_close_to_a_limit_the_store_is_asked(clock: Clock) -> None:
+    book, shared, limits = Book(clock), Shared("me"), allowance(requests_per_minute=100)
+    accounts = SharedAccounts(book, shared)
+    others = shared.link = Others(shared, [(clock.now, 99), (0, 0), (0, 0), (0, 0)])
+    account = book.account(ME)
+    assert not accounts.asks(account, limits), "far from it, what is known here decides"
+    for _ in range(80):
+        book.enter(ME, limits)
+    assert accounts.asks(account, limits)
+    with pytest.raises(RateLimited) as caught:
+        await accounts.enter(ME, limits)
+    assert (others.asked, account.windows[0].count) == (1, 80)
+    assert caught.value.headers["Retry-After"] == "60"
+
+
+async def test_the_tokens_of_all_daemons_count(clock: Clock) -> None:
+    book, shared, limits = Book(clock), Shared("me"), allowance(tokens_per_day=100)
+    accounts = SharedAccounts(book, shared)
+    shared.link = Others(shared, [(0, 0), (0, 0), (0, 0), (clock.now - 60, 100)])
+    book.used(ME, 95)
+    with pytest.raises(RateLimited, match="tokens a day"):
+        await accounts.enter(ME, limits)
+    assert book.account(ME).running == 0
 
 
 def test_the_library_is_not_imported_without_need() -> None:
-    code = "import sys, openai_proxy.daemon; sys.exit('limits' in sys.modules or 'redis' in sys.modules)"
+    code = "import sys, openai_proxy.daemon; sys.exit('redis' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -146,6 +146,8 @@ WRONG = [
     ("model_listing_mode: as_si",
      '1:21: model_listing_mode: expected as_is, ignore_wildcards or expand_wildcards '
      '(did you mean "as_is"?)'),
+    ("storage: disk", "1:10: storage: expected memory or a redis:// URL"),
+    ("storage: redis+sentinel://10.0.0.1:26379", "1:10: storage: expected the name of the master"),
     ("limits: {storage: disk}", "1:19: limits.storage: expected memory or a redis:// URL"),
     ("loggers: [{class: a.B, entri: {}}]", '1:24: unknown key "entri" in loggers[0] (did you mean "entry"?)'),
     ("- a", "1:1: expected a mapping (key: value)"),

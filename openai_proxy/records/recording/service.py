@@ -107,10 +107,12 @@ class Records:
         """What is wrong with the disk of the chat logs, in words; None while nothing is."""
         return self._scribe.chat_log.files.degraded
 
-    def usage_report(self, by: str = "day", since: str | None = None) -> dict[str, Any]:
+    def usage_report(
+        self, by: str = "day", since: str | None = None, elsewhere: Iterable[tuple[Any, ...]] = ()
+    ) -> dict[str, Any]:
         """The JSON of /admin/usage; see `Usage.report`. Blocks: call in a thread."""
         self.recorder.flush(1.0)
-        return self.usage.report(by, since)
+        return self.usage.report(by, since, elsewhere)
 
     def latency_report(self, since: str, by: str) -> dict[str, Any]:
         """The JSON of /admin/latency; see `LatencyHistory.report`. Blocks: call in a thread."""

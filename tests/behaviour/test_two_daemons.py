@@ -1,0 +1,239 @@
+"""Two daemons and one Redis: each shared thing is begun on one and used on the other."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.augmented.house import house_conf, house_files
+from tests.augmented.talk import CLIENT_TOOL, Call, chat, conversation
+from tests.behaviour.test_refused_parameters import REFUSED
+from tests.conftest import finish
+from tests.front.house import connection
+from tests.harness.daemon import CANARY, Daemon
+from tests.harness.plays import completion, plain
+from tests.harness.redis_server import RedisServer, needs_redis
+from tests.harness.upstream import Seen, Upstream
+from tests.harness.waiting import eventually
+from tests.harness.wire import Answer
+
+pytestmark = needs_redis
+
+OURS: Call = ("call_ours_00000000000000000001", "double", '{"number":21}')
+THEIRS: Call = ("call_theirs_000000000000000001", "theirs", '{"room": "kitchen"}')
+QUESTION = {"role": "user", "content": "Light and number, please"}
+SECOND_KEY = "sk-second-key-of-the-provider-1234"
+
+Pair = tuple[Daemon, Daemon]
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def pair(upstream: Upstream, redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two daemons of one configuration."""
+    conf = house_conf(
+        upstream,
+        storage=redis.url,
+        connections={
+            "two-keys": connection(upstream.url, api_key=None, api_keys=[CANARY, SECOND_KEY], max_retries=1),
+        },
+        admin_api_keys=["sk-admin-of-the-house"],
+        groups={
+            "family": {"api_keys": ["sk-family"], "limits": {"tokens_per_day": 100000}},
+            "counted": {"api_keys": ["sk-counted-1", "sk-counted-2"]},
+        },
+    )
+    daemons = [Daemon(tmp_path_factory.mktemp("daemon"), conf, files=house_files()) for _ in range(2)]
+    try:
+        first, second = (daemon.start() for daemon in daemons)
+        yield first, second
+    finally:
+        finish(daemons)
+
+
+def ask(daemon: Daemon, model: str, text: str = "Hi", *, key: str = "sk-family", **more: Any) -> Answer:
+    session = [("X-Session-ID", more.pop("session"))] if "session" in more else []
+    body = {"model": model, "messages": [{"role": "user", "content": text}], **more}
+    headers = [("Authorization", f"Bearer {key}"), *session]
+    return daemon.post("/v1/chat/completions", json.dumps(body).encode(), headers=headers)
+
+
+def test_what_a_command_sets_holds_at_once_on_the_other(pair: Pair, upstream: Upstream) -> None:
+    first, second = pair
+    play = upstream.rounds(plain(completion("fine")))
+    assert ask(first, "any", f"!/set(model={play.model})", session="kitchen").status == 200
+    answer = ask(second, "any", session="kitchen")
+    assert (answer.status, play.bodies()[0]["model"]) == (200, play.model)
+    assert ask(second, "any", "!/unset(model)", session="kitchen").status == 200
+    other = upstream.rounds(plain(completion("fine")))
+    assert ask(first, other.model, session="kitchen").status == 200
+    assert len(other.bodies()) == 1
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "json"])
+def test_a_mixed_turn_ends_on_the_other(pair: Pair, upstream: Upstream, stream: bool) -> None:
+    first, second = pair
+    play = conversation(upstream, ("One moment.", [OURS, THEIRS]), "All done.", stream=stream)
+    options: dict[str, Any] = {"stream": stream, "tools": [CLIENT_TOOL], "key": "sk-family"}
+    begun = chat(first, "tools", play, messages=[QUESTION], **options)
+    calls = [{name: value for name, value in call.items() if name != "index"} for call in begun.calls]
+    history = [
+        QUESTION,
+        {"role": "assistant", "content": "One moment.", "tool_calls": calls},
+        {"role": "tool", "tool_call_id": THEIRS[0], "content": "on"},
+    ]
+    assert chat(second, "tools", play, messages=history, **options).content == "All done."
+    seen = play.bodies()[1]["messages"]
+    assert [call["id"] for call in seen[-3]["tool_calls"]] == [OURS[0], THEIRS[0]]
+    assert {message["tool_call_id"]: message["content"] for message in seen[-2:]} == {OURS[0]: "42", THEIRS[0]: "on"}
+
+
+def responses(daemon: Daemon, body: dict[str, Any]) -> Answer:
+    headers = [("Authorization", "Bearer sk-family")]
+    return daemon.post("/v1/responses", json.dumps(body).encode(), headers=headers)
+
+
+def of_family(daemon: Daemon, method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
+    with daemon.wire() as wire:
+        raw = None if body is None else json.dumps(body).encode()
+        return wire.request(method, path, body=raw, headers=[("Authorization", "Bearer sk-family")]).answer(
+            method=method
+        )
+
+
+@pytest.fixture(scope="module")
+def chatty(upstream: Upstream, redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two daemons whose provider knows neither stored answers nor conversations."""
+    conf = {
+        "connections": {"chatty": connection(upstream.url, api="chat")},
+        "groups": {"family": {"api_keys": ["sk-family"]}},
+        "storage": redis.url,
+    }
+    daemons = [Daemon(tmp_path_factory.mktemp("daemon"), conf) for _ in range(2)]
+    try:
+        first, second = (daemon.start() for daemon in daemons)
+        yield first, second
+    finally:
+        finish(daemons)
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "json"])
+def test_a_stored_answer_is_known_to_the_other(chatty: Pair, upstream: Upstream, stream: bool) -> None:
+    first, second = chatty
+    play = conversation(upstream, "Seven.", "Eight.", stream=stream)
+    model = play.model
+    answer = responses(first, {"model": model, "input": "Pick a number", "stream": stream})
+    assert answer.status == 200
+    made = answer.json() if not stream else json.loads(answer.body.rpartition(b"data: ")[2])["response"]
+    again = responses(
+        second, {"model": model, "input": "And one more", "previous_response_id": made["id"], "stream": stream}
+    )
+    assert again.status == 200, again.body
+    assert [m["content"] for m in play.bodies()[1]["messages"]] == ["Pick a number", "Seven.", "And one more"]
+    assert of_family(second, "GET", f"/v1/responses/{made['id']}").json()["id"] == made["id"]
+    assert of_family(second, "DELETE", f"/v1/responses/{made['id']}").status == 200
+    eventually(
+        lambda: of_family(first, "GET", f"/v1/responses/{made['id']}").status == 404, "it is gone on the first, too"
+    )
+
+
+def test_a_conversation_grows_on_both(chatty: Pair, upstream: Upstream) -> None:
+    first, second = chatty
+    play = conversation(upstream, "One.", "Two.", "Three.", stream=False)
+    name = of_family(first, "POST", "/v1/conversations", {"metadata": {"room": "hall"}}).json()["id"]
+    for daemon, text in ((second, "a"), (first, "b"), (second, "c")):
+        assert responses(daemon, {"model": play.model, "input": text, "conversation": name}).status == 200
+    assert [m["content"] for m in play.bodies()[2]["messages"]] == ["a", "One.", "b", "Two.", "c"]
+    assert of_family(first, "GET", f"/v1/conversations/{name}").json()["metadata"] == {"room": "hall"}
+
+
+def test_a_key_that_was_refused_rests_on_all(pair: Pair, upstream: Upstream) -> None:
+    first, second = pair
+
+    def answer(seen: Seen) -> bytes:
+        refused = seen.header("authorization") == f"Bearer {SECOND_KEY}"
+        error = b'{"error": {"message": "Incorrect API key provided."}}'
+        return plain(error, "401 Unauthorized") if refused else plain(completion("fine"))
+
+    play = upstream.acting(answer)
+    model = f"two-keys:{play.model}"
+    eventually(lambda: ask(first, model).status == 200 and _refused(play.requests), "the second key was refused")
+
+    def resting() -> bool:
+        status = second.control("GET", "/admin/status").json()
+        return any(c["name"] == "two-keys" and c["resting_keys"] == 1 for c in status["connections"])
+
+    eventually(resting, "the other one knows")
+    before = _refused(play.requests)
+    assert {ask(second, model).status for _ in range(6)} == {200}
+    assert _refused(play.requests) == before
+    assert SECOND_KEY not in first.stderr + second.stderr
+
+
+def _refused(requests: list[Seen]) -> int:
+    return sum(seen.header("authorization") == f"Bearer {SECOND_KEY}" for seen in requests)
+
+
+def test_what_one_learnt_the_other_need_not_be_told(pair: Pair, upstream: Upstream) -> None:
+    first, second = pair
+    play = upstream.rounds(plain(REFUSED, "400 Bad Request"), *[plain(completion("fine"))] * 4)
+    assert ask(first, play.model, max_tokens=20).status == 200
+    path = "/admin/status"
+
+    def learnt() -> bool:
+        connections = second.control("GET", path).json()["connections"]
+        return any(play.model in known["learnt"] for known in connections)
+
+    eventually(learnt, "the other one knows")
+    assert ask(second, play.model, max_tokens=20).status == 200
+    assert len(play.bodies()) == 3
+    assert "max_tokens" not in play.bodies()[2]
+
+
+def test_usage_is_that_of_all(pair: Pair, upstream: Upstream) -> None:
+    first, second = pair
+    play = upstream.play(plain(completion("fine")))
+    assert {ask(daemon, play.model, key="sk-counted-1").status for daemon in (first, second, second)} == {200}
+
+    def counted(daemon: Daemon) -> int:
+        rows = daemon.control("GET", "/admin/usage?by=model").json()["rows"]
+        return sum(row["requests"] for row in rows if row["model"] == play.model)
+
+    for daemon in pair:
+        eventually(lambda daemon=daemon: counted(daemon) == 3, "every request is in the report")  # type: ignore[misc]
+
+
+def test_a_command_for_everyone_is_written_down_on_both(pair: Pair, upstream: Upstream) -> None:
+    first, second = pair
+    play = upstream.play(plain(completion("fine")))
+    answer = first.control(
+        "POST", "/v1/chat/completions",
+        {"model": "any", "messages": [
+            {"role": "user", "content": "!/set(redact-api-keys-in-prompts=false, scope=global)"}]},
+    )  # fmt: skip
+    assert answer.status == 200, answer.body
+    for daemon in pair:
+        eventually(
+            lambda daemon=daemon: "redact_api_keys_in_prompts: false" in (daemon.conf_dir / "proxy.yaml").read_text(),  # type: ignore[misc]
+            "it is in the file",
+        )
+    assert ask(second, play.model).status == 200
+
+
+def test_the_status_tells_how_many_there_are(pair: Pair) -> None:
+    for daemon in pair:
+        eventually(
+            lambda daemon=daemon: (  # type: ignore[misc]
+                daemon.control("GET", "/admin/status").json()["storage"]["daemons"] >= 2
+            ),
+            "both are there",
+        )
+        assert daemon.control("GET", "/admin/status").json()["storage"]["state"] == "shared"
+        assert "storage" not in daemon.control("GET", "/health").json()["degraded"]
