@@ -112,6 +112,7 @@ install:  ## put it on this machine, or upgrade it: PREFIX, /etc/openai-proxy an
 	sed 's|@PYTHON@|$(LIBDIR)/bin/python|; s|@CONFDIR@|$(CONFDIR)|' systemd/openai-proxy.sh > $(NEW)/share/openai-proxy.sh
 	for unit in openai-proxy.service openai-proxy.socket mcp-node.conf; do \
 		sed 's|/usr/local/lib/openai-proxy|$(LIBDIR)|g; s|/usr/local/lib/systemd/system|$(UNITDIR)|g' systemd/$$unit > $(NEW)/share/$$unit || exit 1; done
+	sed -f systemd/instance.sed $(NEW)/share/openai-proxy.service > $(NEW)/share/openai-proxy@.service
 	cp CHANGELOG.md $(NEW)/share/
 	test -e $(DESTDIR)$(CONFDIR)/openai-proxy.env || install -m 600 .env.example $(DESTDIR)$(CONFDIR)/openai-proxy.env
 	test -e $(DESTDIR)$(CONFDIR)/proxy.yaml || { cp -R conf/. $(DESTDIR)$(CONFDIR)/ && chmod -R u=rwX,go=rX $(DESTDIR)$(CONFDIR) && chmod 600 $(DESTDIR)$(CONFDIR)/openai-proxy.env; }
@@ -150,7 +151,7 @@ homeassistant-app:  ## put the app for Home Assistant, with its sources, into bu
 uninstall:  ## take it off again; the configuration in /etc/openai-proxy and the logs stay
 	@test -n "$(DESTDIR)" || { command -v systemctl >/dev/null && systemctl disable --now openai-proxy.socket openai-proxy.service; } || true
 	rm -rf $(DESTDIR)$(LIBDIR) $(DESTDIR)$(LIBDIR).new $(DESTDIR)$(LIBDIR).old $(DESTDIR)$(LIBDIR).failed
-	rm -f $(DESTDIR)$(PREFIX)/bin/openai-proxy $(DESTDIR)$(UNITDIR)/openai-proxy.service $(DESTDIR)$(UNITDIR)/openai-proxy.socket
+	rm -f $(DESTDIR)$(PREFIX)/bin/openai-proxy $(DESTDIR)$(UNITDIR)/openai-proxy.service $(DESTDIR)$(UNITDIR)/openai-proxy.socket $(DESTDIR)$(UNITDIR)/openai-proxy@.service
 	rm -rf $(DESTDIR)$(UNITDIR)/openai-proxy.service.d
 	@test -n "$(DESTDIR)" || { command -v systemctl >/dev/null && systemctl daemon-reload; } || true
 

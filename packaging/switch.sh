@@ -11,8 +11,8 @@ version_of() { "$dest$1/bin/python" -c 'from openai_proxy.version import __versi
 
 place() { # the files of a version that stand elsewhere
     install -d "$dest$units/openai-proxy.service.d" "$dest$bin"
-    for unit in openai-proxy.service openai-proxy.socket; do
-        install -m 644 "$dest$lib/share/$unit" "$dest$units/$unit"
+    for unit in openai-proxy.service openai-proxy.socket openai-proxy@.service; do # an older version may lack one
+        [ ! -f "$dest$lib/share/$unit" ] || install -m 644 "$dest$lib/share/$unit" "$dest$units/$unit"
     done
     install -m 644 "$dest$lib/share/mcp-node.conf" "$dest$units/openai-proxy.service.d/mcp-node.conf.example"
     install -m 755 "$dest$lib/share/openai-proxy.sh" "$dest$bin/openai-proxy"

@@ -44,6 +44,7 @@ def test_everything_has_its_place(staged: Path) -> None:
         "usr/local/bin/openai-proxy",
         f"{UNITS}/openai-proxy.service",
         f"{UNITS}/openai-proxy.socket",
+        f"{UNITS}/openai-proxy@.service",
         f"{UNITS}/openai-proxy.service.d/mcp-node.conf.example",
         "etc/openai-proxy/proxy.yaml",
         "etc/openai-proxy/openai-proxy.env",
