@@ -4,7 +4,8 @@ A conversation is the caller's, one model's, and has the id its client gave it (
 text of its first user message. That alone would mistake two conversations for one, so everything kept remembers what
 the person had said by then, and counts only where that is the beginning of what the person has said now.
 
-Bounded by number and age; lives as long as the process.
+Bounded by number and age; lives as long as the process. Daemons that share their state know it of each other, so that
+a question may be asked by one and the yes come to another.
 """
 
 import time
@@ -15,6 +16,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from openai_proxy.agent.fingerprint import canonical, key, text
+from openai_proxy.store.shared import Shared, SharedTable
 
 MAX_CONVERSATIONS: Final = 2000
 MAX_QUESTIONS: Final = 64  # of one conversation; the oldest go
@@ -44,10 +46,11 @@ class _Kept:
 class Conversation:
     """One request's view of its conversation. Implements tools.base.Consent and tools.find_tools.FoundTools."""
 
-    def __init__(self, kept: _Kept, said: Said, *, named: bool) -> None:
+    def __init__(self, kept: _Kept, said: Said, *, named: bool, changed: Callable[[], None] = lambda: None) -> None:
         self._kept = kept
         self._said = said
         self._named = named
+        self._changed = changed  # told after every change
 
     def given(self, tool: str, arguments: Mapping[str, Any]) -> bool:
         """True if the person may have said yes to this very call: they have spoken since it was first made.
@@ -59,10 +62,12 @@ class Conversation:
         for question in waiting:
             if self._follows(question.said) and question.said != self._said:
                 self._kept.questions.remove(question)
+                self._changed()
                 return True
         if not any(question.said == self._said for question in waiting):
             self._kept.questions.append(Question(tool, asked, self._said))
             del self._kept.questions[:-MAX_QUESTIONS]
+            self._changed()
         return False
 
     def found(self) -> tuple[str, ...]:
@@ -74,6 +79,7 @@ class Conversation:
         known = set(self.found())
         self._kept.found += [(name, self._said) for name in names if name not in known]
         del self._kept.found[:-MAX_FOUND]
+        self._changed()
 
     def _follows(self, said: Said) -> bool:
         """True if what the person had said then is the beginning of what they have said now.
@@ -91,6 +97,7 @@ class Conversations:
         self._clock = clock
         self.ttl = ttl
         self._kept: OrderedDict[str, _Kept] = OrderedDict()  # least recently used first
+        self._shared: SharedTable | None = None
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -104,6 +111,15 @@ class Conversations:
         )
         first = said[0].hex() if said else ""
         where = key(caller, model, "named", name) if name is not None else key(caller, model, "first", first)
+        kept = self._kept_of(where)
+
+        def changed() -> None:
+            if self._shared is not None:
+                self._shared.changed(where)
+
+        return Conversation(kept, said, named=name is not None, changed=changed)
+
+    def _kept_of(self, where: str) -> _Kept:
         now = self._clock()
         kept = self._kept.pop(where, None)
         if kept is None or now - kept.used > self.ttl:
@@ -112,4 +128,30 @@ class Conversations:
         self._kept[where] = kept
         while len(self._kept) > MAX_CONVERSATIONS or next(iter(self._kept.values())).used < now - self.ttl:
             self._kept.popitem(last=False)
-        return Conversation(kept, said, named=name is not None)
+        return kept
+
+    # -- shared with other daemons ----------------------------------------------------------------------------------
+
+    def share(self, shared: Shared) -> None:
+        """Let other daemons know, and know of theirs."""
+        self._shared = shared.table("conversation_notes", read=self._read, take=self._take, names=list)
+
+    def _read(self, name: str) -> tuple[Any, float] | None:
+        kept = self._kept.get(name)
+        if kept is None:
+            return None
+        questions = [(q.tool, q.arguments, [part.hex() for part in q.said]) for q in kept.questions]
+        found = [(tool, [part.hex() for part in said]) for tool, said in kept.found]
+        return {"questions": questions, "found": found}, self.ttl
+
+    def _take(self, name: str, value: Any) -> None:
+        if value is None:
+            return
+        questions = [Question(tool, arguments, _said(said)) for tool, arguments, said in value["questions"]]
+        found = [(str(tool), _said(said)) for tool, said in value["found"]]
+        kept = self._kept_of(name)  # the same object as before, for a request that is under way
+        kept.questions[:], kept.found[:] = questions, found
+
+
+def _said(parts: Sequence[str]) -> Said:
+    return tuple(map(bytes.fromhex, parts))

@@ -191,6 +191,7 @@ class ProxyState:
             self.turns = TurnStore()
             self._load_turns(self.turns)
             self.turns.share(self.shared)
+            self._workshop.conversations.share(self.shared)
         return self._workshop
 
     @property

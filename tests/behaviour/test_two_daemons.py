@@ -50,7 +50,9 @@ def pair(upstream: Upstream, redis: RedisServer, tmp_path_factory: pytest.TempPa
             "counted": {"api_keys": ["sk-counted-1", "sk-counted-2"]},
         },
     )
-    daemons = [Daemon(tmp_path_factory.mktemp("daemon"), conf, files=house_files()) for _ in range(2)]
+    careful = "name: augmented/careful\nupstream_model: m-careful\ntools: [double]\nconfirm: [double]\n"
+    files = {**house_files(), "models/careful.yaml": careful}
+    daemons = [Daemon(tmp_path_factory.mktemp("daemon"), conf, files=files) for _ in range(2)]
     try:
         first, second = (daemon.start() for daemon in daemons)
         yield first, second
@@ -93,6 +95,21 @@ def test_a_mixed_turn_ends_on_the_other(pair: Pair, upstream: Upstream, stream: 
     seen = play.bodies()[1]["messages"]
     assert [call["id"] for call in seen[-3]["tool_calls"]] == [OURS[0], THEIRS[0]]
     assert {message["tool_call_id"]: message["content"] for message in seen[-2:]} == {OURS[0]: "42", THEIRS[0]: "on"}
+
+
+def test_a_persons_yes_may_come_to_the_other(pair: Pair, upstream: Upstream) -> None:
+    first, second = pair
+    play = conversation(upstream, [OURS], "May I?", [OURS], "Done.", [OURS], "May I?", stream=False)
+    options: dict[str, Any] = {"stream": False, "key": "sk-family"}
+    asked = [{"role": "user", "content": "Double it"}]
+    chat(first, "careful", play, messages=asked, **options)
+    yes = [*asked, {"role": "assistant", "content": "May I?"}, {"role": "user", "content": "Yes"}]
+    chat(second, "careful", play, messages=yes, **options)
+    results = [body["messages"][-1]["content"] for body in play.bodies()[1::2]]
+    assert results[0] != "42", "it was not run before"
+    assert results[1] == "42"
+    chat(first, "careful", play, messages=yes, **options)
+    assert play.bodies()[5]["messages"][-1]["content"] != "42", "a yes is good for one call, on whichever daemon"
 
 
 def responses(daemon: Daemon, body: dict[str, Any]) -> Answer:
