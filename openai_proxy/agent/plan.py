@@ -1,9 +1,10 @@
 """What is sent upstream in each round of a turn, and whose a tool call is.
 
-Rules: tools of the house first, in their stable order, then the client's (a stable prefix hits the provider's prompt
-cache); of two with one name the client's is meant. A forced `tool_choice` counts for the first round only, or the
-model calls for ever (https://github.com/openai/openai-agents-python/pull/263). The last round keeps the tools listed,
-since a transcript with calls of unlisted tools is invalid at some providers, and forbids them by `tool_choice: none`.
+Rules: tools of the house first, then the client's, both in the order of their names (a stable prefix hits the
+provider's prompt cache); of two with one name the client's is meant. A forced `tool_choice` counts for the first round
+only, or the model calls for ever (https://github.com/openai/openai-agents-python/pull/263). The last round keeps the
+tools listed, since a transcript with calls of unlisted tools is invalid at some providers, and forbids them by
+`tool_choice: none`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from enum import Enum
 from typing import Any, Final
 
 from openai_proxy.agent.turn import Turn, TurnToolbox
+from openai_proxy.dialects.chat.prompt_cache import sorted_tools
 from openai_proxy.errors import BadRequest
 
 PROBE_TOKENS: Final = 16
@@ -56,10 +58,12 @@ class Plan:
         return box if any(_name(d) not in self._client_names for d in box.definitions()) else None
 
     def _merged(self) -> list[dict[str, Any]]:
-        if self.toolbox is None or self._offered_only:
+        if self._offered_only:
             return self._client_tools
-        ours = [d for d in self.toolbox.definitions() if _name(d) not in self._client_names]
-        return ours + self._client_tools
+        theirs: list[dict[str, Any]] = sorted_tools(self._client_tools)
+        if self.toolbox is None:
+            return theirs
+        return [d for d in self.toolbox.definitions() if _name(d) not in self._client_names] + theirs
 
     def owner(self, name: str) -> ToolOwner:
         """Whose tool `name` is: by table, never by its form."""

@@ -193,6 +193,9 @@ class ConnectionConfig(Strict):
     ] = Field(default=TimeoutConfig(), description="Seconds. One number sets first_byte and idle.")
     max_retries: Annotated[Natural, Field(le=20)] = Field(default=2, description="Retries before the first byte.")
     params: ParamsConfig = Field(default=ParamsConfig(), description="Parameters of requests on this connection.")
+    prompt_cache: Flag = Field(
+        default=False, description="Plain models too: what changes from turn to turn is moved to the prompt's end."
+    )
     concurrency: Positive | None = Field(
         default=None, description="At most so many requests at a time; others wait in line, by priority."
     )

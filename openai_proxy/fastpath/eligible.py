@@ -63,7 +63,7 @@ def choose(client: RelayClient, head: KnownHead, body: bytes) -> DirectRelay | D
     entry.request(body, document)
     sent = body
     if plan.rules or plan.model is not None:
-        changes = shape(document, plan.rules) if plan.rules else NOTHING
+        changes = shape(document, plan.rules, head.endpoint.dialect) if plan.rules else NOTHING
         members = changes.members() if changes else {}
         if plan.model is not None:
             members["model"] = plan.model

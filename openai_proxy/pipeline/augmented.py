@@ -17,7 +17,6 @@ from openai_proxy.agent.turn import CallRecord, Turn
 from openai_proxy.decision.decide import Decision, DecisionKind
 from openai_proxy.dialects import json_text
 from openai_proxy.dialects.chat.conversation import chosen_id
-from openai_proxy.dialects.ollama.options import for_connection
 from openai_proxy.errors import BadRequest, ProxyError, UpstreamError
 from openai_proxy.exchange import Headers, Outcome, Target, UpstreamRequest, UpstreamResponse, header
 from openai_proxy.fastpath.stream_end import error_event
@@ -25,19 +24,15 @@ from openai_proxy.pipeline.command_notice import into_completion, into_stream
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.pipeline.passthrough import came_to_an_end, check_answer, note_queue
 from openai_proxy.pipeline.redacting import clean_round
+from openai_proxy.pipeline.round_request import round_document
 from openai_proxy.prompt.assembly import newest_user_text
 from openai_proxy.server.headers import downstream_fields, lines, upstream_fields, wire_lines
 from openai_proxy.tools.base import CallContext, OwnersConsent, ToolResult
-from openai_proxy.transforms.params import shape
 from openai_proxy.upstream.failover import Opened, open_first
 from openai_proxy.upstream.inprocess import BytesResponse
-from openai_proxy.upstream.openai import OpenAIProvider
 
 SERVER_WAIT = 5.0
 """Seconds a request waits for MCP servers that are still starting; then it goes on without them."""
-
-_OURS = ("stream", "tools")
-"""Members of an upstream request that the loop itself decides, whatever `params` say."""
 
 _NOT_FOR_US = frozenset(
     {b"accept-encoding", b"content-type", b"content-encoding", b"accept", b"anthropic-version", b"anthropic-beta"}
@@ -82,7 +77,7 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
     async def call(name: str, arguments: Mapping[str, Any], **options: Any) -> ToolResult:
         return await (house if name in house else extra).run(name, arguments, call_context, **options)
 
-    messages = await model.prompt.messages(
+    assembled = await model.prompt.messages(
         document["messages"],
         call,
         known=lambda name: name in house or name in extra,
@@ -90,12 +85,12 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
         probe=probe,
         within=max(0.0, deadline.for_tools()),
     )
-    body = {**document, "messages": messages}
+    body = {**document, "messages": assembled.messages}
     conversation = _conversation(context, model.config.name, document)
     return Turn(
         body=body,
         model=model.config.name,
-        ask=_Asking(context, decision),
+        ask=_Asking(context, decision, assembled.tail),
         toolbox=None if probe else model.offering.offered(conversation),
         settings=model.settings,
         caller=context.exchange.caller.identity,
@@ -259,8 +254,10 @@ class _Asking:
     Reasoning items, thought signatures and prompt caches are the provider's own, so a turn never changes it.
     """
 
-    def __init__(self, context: RequestContext, decision: Decision) -> None:
+    def __init__(self, context: RequestContext, decision: Decision, tail: str = "") -> None:
+        """`tail` is what ends the newest user message and changes from turn to turn."""
         self._context = context
+        self._tail = tail
         self._decision = decision
         self._won: Opened | None = None
 
@@ -272,13 +269,7 @@ class _Asking:
 
         def make(target: Target) -> UpstreamRequest:
             try:
-                shaped = shape(body, decision.rules[target.connection]).applied(body)
-                shaped.update({name: body[name] for name in _OURS if name in body})
-                shaped["model"] = target.model or decision.name
-                provider = generation.providers[target.connection]
-                shaped = for_connection(shaped, provider.api_type)
-                if isinstance(provider, OpenAIProvider):
-                    shaped = provider.fitted(shaped)
+                shaped = round_document(generation, decision, target, body, self._tail)
                 written = json_text.dumps(shaped)
                 sent = clean_round(context, written, shaped)
             except (TypeError, RecursionError):  # fine to pass on untouched, but not to write anew

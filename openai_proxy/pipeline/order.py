@@ -125,7 +125,7 @@ async def _send(context: RequestContext, decision: Decision, document: Document)
     generation, dialect = context.generation, context.endpoint.dialect
 
     def shaped(target: Target) -> bytes:
-        changes = shape(document.members, decision.rules[target.connection])
+        changes = shape(document.members, decision.rules[target.connection], dialect)
         if target.model is None and not changes:
             return document.raw
         members = changes.members()

@@ -158,7 +158,7 @@ async def _plain(
         asked: dict[str, Any] | None = None
         provider = generation.providers[target.connection]
         if document is not None and _takes_as_it_is(context, decision, target):
-            changes = shape(document.members, rules)
+            changes = shape(document.members, rules, decision.endpoint.dialect)
             members = changes.members()
             if target.model is not None:
                 members["model"] = orjson.dumps(target.model)

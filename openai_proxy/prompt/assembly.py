@@ -1,31 +1,43 @@
 """The one system message: ours, then the skills, then the client's. Pure functions over parsed messages.
 
-Why in this order, and what is moved. A provider's prompt cache serves the longest *unchanged beginning* of a request
-(https://platform.openai.com/docs/guides/prompt-caching). Our prompt and the skills are the same for every client of
-a model, the client's prompt is the same for a conversation, so they stand in that order. One thing is not: without an
-LLM API selected, Home Assistant appends "Current time is 12:34:56. Today's date is 2026-08-22." to its system prompt
-*on every turn*. There it would make the whole conversation behind it new each time; at the end of the system message
-it would still stand before the history. So it moves behind the text of the newest user message: what the provider
-has seen so far (tools, system, history, that text) stays one unchanged beginning. Only where there is no user message
-does it stay, as the last line of the system message.
+Our prompt and the skills are the same for every client of a model, the client's prompt is the same for a conversation,
+so they stand in that order. What changes from turn to turn (values of templates, Home Assistant's clock and room)
+stands behind the newest user message, see dialects.chat.prompt_cache. Only where there is no user message does it stay,
+as the end of the system message.
+
+Home Assistant's instructions may say which satellite a person speaks to, as `[[ha device_id=…]]`, written there with
+the template `[[ha device_id={{ llm_context.device_id }}]]`. That is for its MCP server, not for the model.
 """
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
+from openai_proxy.dialects.chat.prompt_cache import BREAK, SYSTEM_ROLES, append, without_failures, without_volatile
 from openai_proxy.errors import BadRequest
 
-SYSTEM_ROLES: Final = frozenset({"system", "developer"})
-_BREAK: Final = "\n\n"
+_MARKER: Final = r"\[\[ha(?=[ \t\]])([^\[\]\n]{0,500})\]\]"
+_DEVICE: Final = re.compile(rf"^[ \t]*{_MARKER}[ \t]*\n|[ \t]*{_MARKER}", re.MULTILINE)  # with a line of its own
+_DEVICE_ID: Final = re.compile(r"(?:^|\s)device_id=([A-Za-z0-9_.:-]{1,128})(?=\s|$)")
+_NOBODY: Final = frozenset({"none", "null", "unknown", "undefined"})
+"""What Home Assistant writes where a request comes from no satellite."""
 
-# homeassistant/helpers/llm.py, DATE_TIME_PROMPT; a line of its own.
-_VOLATILE_START: Final = "Current time is "
-_VOLATILE: Final = re.compile(r"Current time is \d\d:\d\d:\d\d\. Today's date is \d{4}-\d\d-\d\d\.")
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """Messages as the provider gets them; `tail` is what now ends the newest user message, `device` who was spoken to.
+
+    `device` is Home Assistant's id of a satellite, "" if it is not known.
+    """
+
+    messages: list[dict[str, Any]]
+    tail: str = ""
+    device: str = ""
 
 
-def assemble(messages: Sequence[Mapping[str, Any]], *, ours: str = "", skills: str = "") -> list[dict[str, Any]]:
-    """`messages` as the provider gets them: one system message at the front, the rest in its order.
+def assemble(messages: Sequence[Mapping[str, Any]], *, ours: str = "", skills: str = "", values: str = "") -> Assembled:
+    """`messages` with one system message at the front, the rest in its order, and `values` behind the newest of them.
 
     Every system and developer message of the client, wherever it stands, is merged into it. Content may be text or a
     list of parts, or be missing; members we do not know travel on, but for our own `proxy_…` that some clients send
@@ -41,22 +53,44 @@ def assemble(messages: Sequence[Mapping[str, Any]], *, ours: str = "", skills: s
         else:
             rest.append(_tolerable(message))
     texts = [piece for piece in (ours.strip(), skills.strip()) if piece]
-    volatile: list[str] = []
+    changing = [values] if values else []
+    prompts: list[str] = []
     others: list[Any] = []  # parts that are no text, which a system message hardly ever has
+    device = ""
     for content in client:
         text, parts = _split(content)
-        text, moved = _without_volatile(text)
-        volatile += moved
+        prompts.append(text)
+        text, said = _without_device(text)
+        device = said or device
+        text, moved = without_volatile(text)
+        changing += [line for line in moved if line not in changing]
         others += parts
         if text.strip():
             texts.append(text.strip())
-    if volatile and not _append(rest, volatile[-1]):
-        texts.append(volatile[-1])
-    whole = _BREAK.join(texts)
+    rest = without_failures(rest, prompts)
+    tail = "\n".join(changing)
+    if tail and not append(rest, tail):
+        texts.append(tail)
+        tail = ""
+    whole = BREAK.join(texts)
     if others:
         parts = [{"type": "text", "text": whole}, *others] if whole else others
-        return [{"role": "system", "content": parts}, *rest]
-    return [{"role": "system", "content": whole}, *rest] if whole else rest
+        rest.insert(0, {"role": "system", "content": parts})
+    elif whole:
+        rest.insert(0, {"role": "system", "content": whole})
+    return Assembled(rest, tail, device)
+
+
+def _without_device(text: str) -> tuple[str, str]:
+    """(`text` without what tells the satellite, the satellite's id or "")."""
+    if "[[ha" not in text:
+        return text, ""
+    device = ""
+    for marker in _DEVICE.finditer(text):
+        found = _DEVICE_ID.search(marker.group(1) or marker.group(2) or "")
+        if found is not None and found.group(1).lower() not in _NOBODY:
+            device = found.group(1)
+    return _DEVICE.sub("", text), device
 
 
 def text_of(content: object) -> str:
@@ -87,40 +121,7 @@ def _split(content: object) -> tuple[str, list[Any]]:
             texts.append(part["text"])
         elif isinstance(part, Mapping):
             others.append(part)
-    return _BREAK.join(texts), others
-
-
-def _without_volatile(text: str) -> tuple[str, list[str]]:
-    """(`text` without lines that change on every turn, those lines)."""
-    moved: list[str] = []
-    found = text.find(_VOLATILE_START)
-    while found >= 0:
-        start = text.rfind("\n", 0, found) + 1
-        end = text.find("\n", found)
-        end = len(text) if end < 0 else end
-        line = text[start:end].strip()
-        if _VOLATILE.fullmatch(line):
-            moved.append(line)
-            text = text[: max(0, start - 1)] + text[end:]
-            end = max(0, start - 1)
-        found = text.find(_VOLATILE_START, end)
-    return text, moved
-
-
-def _append(messages: list[dict[str, Any]], line: str) -> bool:
-    """Put `line` behind the text of the newest user message; False if there is none that can take it."""
-    for message in reversed(messages):
-        if message.get("role") != "user":
-            continue
-        content = message.get("content")
-        if isinstance(content, str):
-            message["content"] = f"{content}{_BREAK}{line}" if content else line
-        elif isinstance(content, list):
-            message["content"] = [*content, {"type": "text", "text": line}]
-        else:
-            return False
-        return True
-    return False
+    return BREAK.join(texts), others
 
 
 def _tolerable(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from openai_proxy.config.model_file import ModelConfig
 from openai_proxy.config.skills import SkillFile
-from openai_proxy.prompt.assembly import assemble
+from openai_proxy.prompt.assembly import Assembled, assemble
 from openai_proxy.prompt.skills import callable_skills, catalogue, choose, injected
-from openai_proxy.prompt.templates import Call, Template, TemplateCache, parse, render
+from openai_proxy.prompt.templates import Call, Rendered, Template, TemplateCache, parse, render
+
+_EXPLAINED: Final = "(What a name in [square brackets] stands for is told at the end of the newest message.)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Prompt:
         cache: TemplateCache | None = None,
         probe: bool = False,
         within: float = math.inf,
-    ) -> list[dict[str, Any]]:
+    ) -> Assembled:
         """The client's messages with this prompt before them, as the provider gets them.
 
         `call` and `known` are the house's tools (`Toolbox.run` and `Toolbox.__contains__` fit). A `probe` (a request
@@ -57,7 +59,7 @@ class Prompt:
         seconds. Raises BadRequest for messages that are none.
         """
         if probe:
-            ours = self.template.skipped
+            ours = Rendered(self.template.skipped(known))
         else:
             ours = await render(
                 self.template,
@@ -67,4 +69,7 @@ class Prompt:
                 cache=cache,
                 cache_seconds=self.cache_seconds,
             )
-        return assemble(client, ours=ours, skills=self.skills_text)
+        text = ours.text
+        if ours.values:
+            text = f"{text.rstrip()}\n{_EXPLAINED}"
+        return assemble(client, ours=text, skills=self.skills_text, values=ours.told)

@@ -8,6 +8,10 @@ The grammar (contract, "Templates"):
     string   = "…" or '…', one line, with the escapes \\" \\' \\\\ \\/ \\n \\r \\t \\b \\f \\uXXXX; before any other
                character a backslash is a backslash
 
+A value stands where its call stands only if it can never change. Of any other call its place has a label
+(`[get_current_time]`), and the value is told with that label behind the conversation: so the prompt is the same text at
+every request, and stays in the provider's cache with all that follows it.
+
 What is not exactly that stays as it is written, byte for byte. The scanner goes over the text once; a call that
 never closes is given up after `MAX_CALL` characters, so the time stays linear.
 """
@@ -29,6 +33,8 @@ MAX_CALL: Final = 10_000  # characters of one call
 MAX_NOTE: Final = 200
 MAX_CACHED: Final = 256  # results
 MAX_CACHED_LENGTH: Final = 100_000  # characters of one result
+STEADY: Final = frozenset({"calculator"})
+"""Built-in tools whose result depends on nothing but the arguments."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}")
@@ -99,9 +105,23 @@ class Template:
         return self.parts[0] if len(self.parts) == 1 and isinstance(self.parts[0], str) else None
 
     @property
-    def skipped(self) -> str:
-        """The text with only the name of each call in its place: for a client's probe, which waits for no tool."""
-        return "".join(part if isinstance(part, str) else f"[{part.name}]" for part in self.parts)
+    def labels(self) -> dict[tuple[str, bytes], str]:
+        """What stands in the place of each call, by its key: its name, numbered where it is called in several ways."""
+        labels: dict[tuple[str, bytes], str] = {}
+        counts: dict[str, int] = {}
+        for call in self.calls:
+            if call.key not in labels:
+                counts[call.name] = number = counts.get(call.name, 0) + 1
+                labels[call.key] = f"[{call.name} {number}]" if number > 1 else f"[{call.name}]"
+        return labels
+
+    def skipped(self, known: Callable[[str], bool]) -> str:
+        """The text without any value: for a client's probe, which waits for no tool."""
+        labels = self.labels
+        return "".join(
+            part if isinstance(part, str) else labels[part.key] if known(part.name) else part.source
+            for part in self.parts
+        )
 
     def unknown(self, known: Callable[[str], bool]) -> tuple[TemplateCall, ...]:
         """The calls of tools nobody has: problems at load, literal text at request time."""
@@ -157,6 +177,19 @@ def parse(text: str) -> Template:
     return Template(tuple(parts))
 
 
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A text whose calls were made: with labels for what may change, and the values that belong to them, in order."""
+
+    text: str
+    values: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def told(self) -> str:
+        """The values with their labels, a line each; "" where there are none."""
+        return "\n".join(f"{label}:\n{value}" if "\n" in value else f"{label}: {value}" for label, value in self.values)
+
+
 async def render(
     template: Template,
     call: Call,
@@ -165,38 +198,55 @@ async def render(
     timeout: float = 3.0,
     cache: TemplateCache | None = None,
     cache_seconds: float = 0.0,
-) -> str:
-    """The text with each call replaced by what it gives; all run side by side, equal ones once.
+) -> Rendered:
+    """The text and what its calls give; all run side by side, equal ones once.
 
-    A call of a tool that is not `known` stays literal; one that fails or takes longer than `timeout` seconds becomes
-    a short note. Results up to `cache_seconds` old are taken from `cache`. Only cancellation is raised.
+    A call of a tool that is not `known` stays literal; one that fails or takes longer than `timeout` seconds gives a
+    short note. Results up to `cache_seconds` old are taken from `cache`. Only cancellation is raised.
     """
     if (text := template.text) is not None:
-        return text
+        return Rendered(text)
     keep = cache if cache_seconds > 0 else None
     values: dict[tuple[str, bytes], str] = {}
-    wanted: dict[tuple[str, bytes], TemplateCall] = {}
+    pending: dict[tuple[str, bytes], TemplateCall] = {}
     for part in template.calls:
         key = part.key
-        if key in values or key in wanted or not known(part.name):
+        if key in values or key in pending or not known(part.name):
             continue
         if keep is not None and (kept := keep.get(part, cache_seconds)) is not None:
             values[key] = kept
         else:
-            wanted[key] = part
-    if len(wanted) == 1:
-        ((key, only),) = wanted.items()
+            pending[key] = part
+    if len(pending) == 1:
+        ((key, only),) = pending.items()
         values[key] = await _value(only, call, timeout, keep)
-    elif wanted:
+    elif pending:
         running = [
-            tasks.spawn(_value(one, call, timeout, keep), name=f"template {one.name}") for one in wanted.values()
+            tasks.spawn(_value(one, call, timeout, keep), name=f"template {one.name}") for one in pending.values()
         ]
         try:
-            values.update(zip(wanted, await asyncio.gather(*running), strict=True))
+            values.update(zip(pending, await asyncio.gather(*running), strict=True))
         finally:
             for task in running:
                 task.cancel()
-    return "".join(part if isinstance(part, str) else values.get(part.key, part.source) for part in template.parts)
+    return _placed(template, values)
+
+
+def _placed(template: Template, values: dict[tuple[str, bytes], str]) -> Rendered:
+    labels = template.labels
+    told: dict[str, str] = {}
+    pieces: list[str] = []
+    for part in template.parts:
+        if isinstance(part, str):
+            pieces.append(part)
+        elif (value := values.get(part.key)) is None:
+            pieces.append(part.source)
+        elif part.name in STEADY:
+            pieces.append(value)
+        else:
+            pieces.append(labels[part.key])
+            told[labels[part.key]] = value
+    return Rendered("".join(pieces), tuple(told.items()))
 
 
 async def _value(part: TemplateCall, call: Call, timeout: float, cache: TemplateCache | None) -> str:

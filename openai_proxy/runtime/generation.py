@@ -6,13 +6,14 @@ What lives longer (pools, sockets, logs, sessions) is in runtime.state and only 
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from openai_proxy.auth.access import Access
 from openai_proxy.auth.gate import Gate
 from openai_proxy.auth.limits import Allowance
 from openai_proxy.auth.validators import Validator
+from openai_proxy.config.connection import ConnectionConfig
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.snapshot import Snapshot
@@ -68,7 +69,8 @@ class Generation:
         """The parameter rules for a request on `connection` that was asked for as `model`."""
         rules = self.params[connection]
         augmented = self.snapshot.models.get(model) if model is not None else None
-        return rules.refined(augmented.params) if augmented is not None else rules
+        # The prompt of an augmented model is put in the right order where it is made.
+        return replace(rules.refined(augmented.params), prompt_cache="") if augmented is not None else rules
 
     def priority(self, group: str | None, model: str | None) -> int:
         """The priority of a request: the model's or the group's, whichever is higher."""
@@ -86,6 +88,16 @@ def _wakers(config: ProxyConfig, publish: Publish) -> Mapping[str, "Waker"]:
     from openai_proxy.upstream.wake import Waker
 
     return {name: Waker(name, wake, publish) for name, wake in asleep.items()}
+
+
+def _rules(house: Rules, connection: ConnectionConfig) -> Rules:
+    """What changes of plain requests on `connection`, in a house with rules of its own."""
+    rules = house.refined(connection.params)
+    if not connection.prompt_cache:
+        return rules
+    from openai_proxy.dialects.prompt_cache import whose
+
+    return replace(rules, prompt_cache=whose(connection.api_type, connection.api_base))
 
 
 def build(
@@ -120,7 +132,7 @@ def build(
         },
         access=Access(config.groups),
         router=Router(config),
-        params={ECHO: params, **{name: params.refined(c.params) for name, c in config.connections.items()}},
+        params={ECHO: params, **{name: _rules(params, c) for name, c in config.connections.items()}},
         command_mark=CommandMark(config.commands.prefix, enabled=config.commands.enabled),
         augmented=augmented,
         problems=snapshot.problems + (augmented.problems if augmented is not None else ()),

@@ -5,6 +5,8 @@ values for one name the later place's holds, and what any of them drops is dropp
 `drop`, then `default`, then `override`, and at last `rename`: the other rules are written with the names that clients
 use. Names with dots reach into objects (`stream_options.include_usage`).
 
+On a connection with `prompt_cache: true` what changes from turn to turn is then moved to the end.
+
 A request is chat-shaped if it carries `messages`; all others are left alone. `model`, `messages` and `stream` are not
 parameters: routing, the client and the answer's shape depend on them.
 """
@@ -14,9 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from openai_proxy.config.connection import ParamsConfig
+from openai_proxy.dialects import json_text
 
 UNTOUCHED = frozenset({"model", "messages", "stream"})
 
@@ -29,9 +30,11 @@ class Rules:
     override: Mapping[str, Any] = field(default_factory=dict)
     drop: tuple[str, ...] = ()
     rename: Mapping[str, str] = field(default_factory=dict)
+    prompt_cache: str = ""
+    """Whose prompt cache the request's beginning is kept the same for, see dialects.prompt_cache; "": nobody's."""
 
     def __bool__(self) -> bool:
-        return bool(self.default or self.override or self.drop or self.rename)
+        return bool(self.default or self.override or self.drop or self.rename or self.prompt_cache)
 
     def refined(self, config: ParamsConfig) -> "Rules":
         """These rules with those of a more particular place laid over them."""
@@ -42,6 +45,7 @@ class Rules:
             {**self.override, **_parameters(config.override)},
             tuple(dict.fromkeys((*self.drop, *(n for n in config.drop if n.partition(".")[0] not in UNTOUCHED)))),
             {**self.rename, **_names(config.rename)},
+            self.prompt_cache,
         )
 
 
@@ -69,7 +73,7 @@ class ParamChanges:
 
     def members(self) -> dict[str, bytes]:
         """The members that are set, as JSON: what `protocols.json_members.edit` takes."""
-        return {name: orjson.dumps(value) for name, value in self.set.items()}
+        return {name: json_text.dumps(value) for name, value in self.set.items()}
 
     def applied(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """`document` with the changes; itself untouched."""
@@ -81,10 +85,20 @@ class ParamChanges:
 NOTHING = ParamChanges()
 
 
-def shape(document: Mapping[str, Any], rules: Rules) -> ParamChanges:
-    """What `rules` change of a request's body. Pure: `document` stays as it is."""
-    if not rules or "messages" not in document:
+def shape(document: Mapping[str, Any], rules: Rules, dialect: str = "chat") -> ParamChanges:
+    """What `rules` change of a request's body, which is written in `dialect`. Pure: `document` stays as it is."""
+    if not rules:
         return NOTHING
+    changes = _parameters_shaped(document, rules) if "messages" in document else NOTHING
+    if not rules.prompt_cache:
+        return changes
+    from openai_proxy.dialects.prompt_cache import kept_cacheable
+
+    moved = kept_cacheable(changes.applied(document) if changes else document, dialect, rules.prompt_cache)
+    return ParamChanges({**changes.set, **moved}, changes.removed) if moved else changes
+
+
+def _parameters_shaped(document: Mapping[str, Any], rules: Rules) -> ParamChanges:
     work = _Work(document)
     for name in rules.drop:
         work.drop(name.split("."))

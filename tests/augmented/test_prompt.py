@@ -23,13 +23,21 @@ def system(house: Daemon, upstream: Upstream, model: str, **members: object) -> 
 
 
 def test_templates_are_filled_in_and_failures_are_notes(house: Daemon, upstream: Upstream) -> None:
-    lines = system(house, upstream, "templates").split("\n")
-    assert lines[0] == "Six times seven is 42, twice 42."
-    assert "{{" not in lines[1], "each failed call became a note"
-    assert "Broken: " in lines[1]
-    assert CANARY not in lines[1]
-    assert "/etc/secret" not in lines[1]
-    assert lines[2] == 'Literal: {{nobody_has_this()}} {braces} {{ not a call }} IT\'S "OK" Ü.'
+    play = conversation(upstream, "Hello.", stream=True)
+    chat(house, "templates", play, stream=True)
+    prompt, newest = (message["content"] for message in play.bodies()[0]["messages"])
+    lines = prompt.split("\n")
+    assert lines[0] == "Six times seven is 42, twice [double]."
+    assert lines[1] == "Broken: [boom]. Bad: [calculator is not available now: " + lines[1].partition("now: ")[2]
+    assert lines[1].endswith(". Slow: [never].")
+    assert lines[2] == "Literal: {{nobody_has_this()}} {braces} {{ not a call }} [upper]."
+    values = newest.split("\n")[2:]
+    assert values[0] == "[double]: 42"
+    assert values[1].startswith("[boom]: [boom is not available now: ")
+    assert values[2].startswith("[never]: [never is not available now: ")
+    assert values[3] == '[upper]: IT\'S "OK" Ü.'.removesuffix(".")
+    assert CANARY not in newest
+    assert "/etc/secret" not in newest
 
 
 def test_ours_then_skills_then_the_clients_in_one_message(house: Daemon, upstream: Upstream) -> None:

@@ -3,9 +3,13 @@ import copy
 import pytest
 
 from openai_proxy.errors import BadRequest
-from openai_proxy.prompt.assembly import assemble
+from openai_proxy.prompt import assembly
 
 LINE = "Current time is 12:34:56. Today's date is 2026-08-22."
+
+
+def assemble(messages, **more):
+    return assembly.assemble(messages, **more).messages
 
 
 def user(text):
@@ -70,6 +74,60 @@ def test_it_stays_there_while_tools_answer():
 
 def test_without_a_user_message_it_is_the_last_line_of_the_prompt():
     assert assemble([{"role": "system", "content": f"a\n{LINE}\nb"}], ours="o")[0]["content"] == f"o\n\na\nb\n\n{LINE}"
+
+
+def test_the_room_moves_too_and_values_stand_before_what_home_assistant_says():
+    generic = "and all generic commands like 'turn on the lights' should target this area."
+    room = f"You are in area Kitchen (floor Ground) {generic}"
+    prompt = f"Call the intent tools.\n{room}\nThis device does not support timers.\nDevices:\n- x\n{LINE}"
+    found = assembly.assemble([{"role": "system", "content": prompt}, user("on")], ours="o", values="[v]: 1")
+    assert found.messages[0]["content"] == "o\n\nCall the intent tools.\nDevices:\n- x"
+    assert found.tail == f"[v]: 1\n{room}\nThis device does not support timers.\n{LINE}"
+    assert found.messages[1]["content"] == f"on\n\n{found.tail}"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "left", "device"),
+    [
+        ("a [[ha device_id=abc123]] b", "a b", "abc123"),
+        ("[[ha device_id=abc user=x]]\nYou are it.", "You are it.", "abc"),
+        ("a\n[[ha  user=x device_id=01J.a:b-c ]]\nb", "a\nb", "01J.a:b-c"),
+        ("a [[ha device_id=None]]", "a", ""),
+        ("a [[ha device_id=]]", "a", ""),
+        ("a [[ha device_id=../etc/passwd]]", "a", ""),
+        ("a [[ha]]", "a", ""),
+        ("a [[hall device_id=x]]", "a [[hall device_id=x]]", ""),
+        ("a [[ha device_id=x", "a [[ha device_id=x", ""),
+    ],
+)
+def test_the_satellite_is_taken_out_of_a_system_message(prompt, left, device):
+    found = assembly.assemble([{"role": "system", "content": prompt}, user("[[ha device_id=mine]]")])
+    assert found.messages[0]["content"] == left
+    assert found.device == device
+    assert found.messages[1] == user("[[ha device_id=mine]]"), "what a person says is theirs"
+
+
+HA = {"role": "system", "content": "You are a voice assistant for Home Assistant."}
+OTHER = {"role": "system", "content": "You are a compiler."}
+
+
+def said(text):
+    return {"role": "assistant", "content": text}
+
+
+def test_home_assistants_own_errors_are_not_the_models_words():
+    history = [
+        user("a"),
+        said("Error: API error: boom"),
+        user("b"),
+        said("(no response)"),
+        user([{"type": "text", "text": "c"}]),
+    ]
+    (_, only) = assemble([HA, *history])
+    assert only["content"] == [{"type": "text", "text": "a\n\nb"}, {"type": "text", "text": "c"}]
+    assert assemble([HA, user("a"), said("Error: x\nand an explanation"), user("b")])[2]["content"].startswith("Error")
+    assert assemble([OTHER, user("a"), said("Error: no such file"), user("b")])[2] == said("Error: no such file")
+    assert assemble([OTHER, user("a"), said("(no response)"), user("b")])[1:] == [user("a\n\nb")]
 
 
 @pytest.mark.parametrize("text", ["Current time is noon.", f"He said: {LINE}", f"{LINE} And more.", LINE.lower()])

@@ -4,6 +4,7 @@ from openai_proxy.config.model_file import ModelConfig
 from openai_proxy.config.skills import SkillFile
 from openai_proxy.prompt.prompt import Prompt
 from openai_proxy.tools.builtin import BUILTIN
+from openai_proxy.tools.result import success
 from openai_proxy.tools.skills import skill_tools
 from openai_proxy.tools.toolbox import build_toolset
 from openai_proxy.tools.workers import Workers
@@ -26,9 +27,8 @@ def box():
 
 async def test_prompt_template_skills_and_client_make_one_system_message(box):
     prompt = Prompt.of(model(system_prompt="6*7={{calculator(expression='6*7')}} {{nobody()}}"), SKILLS)
-    system, user = await prompt.messages(
-        [{"role": "system", "content": "CLIENT"}, USER], box.run, known=box.__contains__
-    )
+    client = [{"role": "system", "content": "CLIENT"}, USER]
+    system, user = (await prompt.messages(client, box.run, known=box.__contains__)).messages
     assert user == USER
     assert system["content"] == (
         "6*7=42 {{nobody()}}\n\n"
@@ -41,13 +41,13 @@ async def test_prompt_template_skills_and_client_make_one_system_message(box):
 
 async def test_a_failing_template_never_fails_the_request(box):
     prompt = Prompt.of(model(system_prompt="{{calculator(expression='1/0')}} {{calculator()}}", skills=[]), [])
-    (system, _) = await prompt.messages([USER], box.run, known=box.__contains__)
+    (system, _) = (await prompt.messages([USER], box.run, known=box.__contains__)).messages
     assert system["content"].startswith("[calculator is not available now: Division by zero] [calculator is not")
 
 
 async def test_on_demand_the_prompt_has_the_catalogue_and_tools_have_the_rest(box):
     prompt = Prompt.of(model(skills_mode="on_demand", include_global_skills=False), SKILLS)
-    (system, _) = await prompt.messages([USER], box.run, known=box.__contains__)
+    (system, _) = (await prompt.messages([USER], box.run, known=box.__contains__)).messages
     assert '<skill name="own">For one.</skill>' in system["content"]
     assert "OWN" not in system["content"]
     assert [t.name for t in skill_tools(prompt.loadable, Workers())] == ["load_skill"]
@@ -58,9 +58,31 @@ async def test_a_probe_waits_for_no_template():
         raise AssertionError("no tool is to run")
 
     prompt = Prompt.of(model(system_prompt="{{calculator(expression='1')}}"), [])
-    (system, _) = await prompt.messages([USER], call, known=lambda name: True, probe=True)
+    (system, _) = (await prompt.messages([USER], call, known=lambda name: True, probe=True)).messages
     assert system["content"] == "[calculator]"
 
 
 async def test_a_model_without_prompt_and_skills_changes_nothing(box):
-    assert await Prompt.of(model(), []).messages([USER], box.run, known=box.__contains__) == [USER]
+    assembled = await Prompt.of(model(), []).messages([USER], box.run, known=box.__contains__)
+    assert (assembled.messages, assembled.tail, assembled.device) == ([USER], "", "")
+
+
+async def test_a_value_that_may_change_stands_behind_the_newest_message(box):
+    text = "Time: {{get_current_time(timezone='UTC')}}, sum {{calculator(expression='1+1')}}.\nBe brief."
+    assembled = await Prompt.of(model(system_prompt=text, include_global_skills=False), []).messages(
+        [USER], box.run, known=box.__contains__
+    )
+    system, newest = assembled.messages
+    assert system["content"].startswith("Time: [get_current_time], sum 2.\nBe brief.\n(")
+    assert newest["content"] == f"hi\n\n{assembled.tail}"
+    assert assembled.tail.startswith("[get_current_time]: ")
+
+
+async def test_calls_of_one_tool_are_told_apart_and_long_values_begin_a_line(box):
+    async def call(name, arguments):
+        return success(f"{arguments}\nmore" if arguments else "one line")
+
+    prompt = Prompt.of(model(system_prompt="{{a()}} {{a(n=1)}} {{a()}}", include_global_skills=False), [])
+    assembled = await prompt.messages([USER], call, known=lambda name: True)
+    assert assembled.messages[0]["content"].startswith("[a] [a 2] [a]\n")
+    assert assembled.tail == "[a]: one line\n[a 2]:\n{'n': 1}\nmore"

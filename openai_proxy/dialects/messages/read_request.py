@@ -9,6 +9,7 @@ from typing import Any, Final
 from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import IncomingRequest
 from openai_proxy.dialects.derived import Derived
+from openai_proxy.dialects.messages.cache_marks import is_attribution
 from openai_proxy.dialects.messages.tables import THINKING_FORMAT, effort_of
 from openai_proxy.errors import BadRequest, NotFound
 
@@ -18,9 +19,6 @@ _CONSUMED: Final = frozenset(
 )  # fmt: skip
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _IMPOSSIBLE: Final = ("mcp_servers", "container")
-_ATTRIBUTION: Final = "x-anthropic-billing-header:"
-"""How Claude Code begins a system block that says who it is, and differs between conversations: it would cost every
-prompt cache but Anthropic's its beginning."""
 _KNOWN_EFFORTS: Final = frozenset({"minimal", "low", "medium", "high", "xhigh", "max"})
 
 
@@ -82,11 +80,7 @@ def _thread(thread: Any) -> None:
 
 def _system(system: Any) -> str:
     if isinstance(system, list):
-        system = [
-            block
-            for block in system
-            if not (isinstance(block, dict) and str(block.get("text") or "").startswith(_ATTRIBUTION))
-        ]
+        system = [block for block in system if not is_attribution(block)]  # only Anthropic has a use for it
     return _text(system, "system")
 
 
