@@ -5,7 +5,7 @@ from typing import Any
 from openai_proxy.admin.call import AdminCall
 from openai_proxy.admin.recipes import KEY_PLACE, NO_KEY, RECIPES, RecipePlace
 from openai_proxy.decision.decide import Decision, decide
-from openai_proxy.decision.explain import lines
+from openai_proxy.decision.explain import USAGE_SINCE, lines
 from openai_proxy.decision.visible import CHAT, visible_models
 from openai_proxy.errors import BadRequest, NotFound
 from openai_proxy.exchange import Caller
@@ -44,10 +44,11 @@ async def explain(call: AdminCall) -> dict[str, Any]:
         raise BadRequest(f"There is no group '{group[:64]}'.", param="group")
     caller = Caller("127.0.0.1", group)
     found = decide(generation, caller, CHAT, model)
+    usage = await call.thread(call.state.records.usage_report, "model", USAGE_SINCE)
     return {
         "model": model,
         "served": isinstance(found, Decision),
-        "lines": list(lines(generation, caller, model, found, call.state.providers.lessons)),
+        "lines": list(lines(generation, caller, model, found, call.state.providers.lessons, usage)),
     }
 
 

@@ -1,7 +1,7 @@
 """`openai-proxy explain MODEL`: where a request would go, in which shape, and which rule decided."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
@@ -27,7 +27,7 @@ def command(model: str, config_dir: Path, state_dir: Path | None, env_file: Path
     from openai_proxy.cli.offline import caller_of, generation_of, snapshot_of
     from openai_proxy.config.problems import ConfigError
     from openai_proxy.decision.decide import Decision, decide
-    from openai_proxy.decision.explain import lines
+    from openai_proxy.decision.explain import USAGE_SINCE, lines
     from openai_proxy.endpoints import at
     from openai_proxy.upstream.lessons import LESSONS, LessonTable
 
@@ -42,7 +42,7 @@ def command(model: str, config_dir: Path, state_dir: Path | None, env_file: Path
     decision = decide(generation, caller, at("/chat/completions"), model)
     state = state_dir or default_state_dir(config_dir)
     lessons = LessonTable(state / LESSONS)
-    for line in lines(generation, caller, model, decision, lessons):
+    for line in lines(generation, caller, model, decision, lessons, _usage(state, USAGE_SINCE)):
         if line.startswith("skills (") and (offered := _offered_now(snapshot, state, model)) is not None:
             say(printable_line(offered))
         say(printable_line(line))
@@ -69,3 +69,14 @@ def _offered_now(snapshot: "Snapshot", state_dir: Path, model: str) -> str | Non
         return None
     without = "; those of MCP servers are counted while the daemon runs" if models[model].servers else ""
     return f"{OFFERED}{models[model].offering.summary()}{without}"
+
+
+def _usage(state: Path, since: str) -> dict[str, Any] | None:
+    """Usage by model; None where nothing has been written down yet."""
+    from openai_proxy.cli.usage import ask
+    from openai_proxy.errors import BadRequest
+
+    try:
+        return ask(state, "model", since)
+    except BadRequest:
+        return None

@@ -1,11 +1,15 @@
 """What was decided about a request, in words: for `openai-proxy explain` and the page."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from openai_proxy.decision.decide import Decision, Refusal
 from openai_proxy.exchange import Caller
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.upstream.lessons import LessonTable
+
+USAGE_SINCE: Final = "7d"
+"""The usage that is told: of the last seven days."""
 
 
 def lines(
@@ -14,8 +18,12 @@ def lines(
     model: str,
     found: Decision | Refusal,
     lessons: LessonTable | None = None,
+    usage: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
-    """What was `found` about a chat request of `caller` for `model`, for people; with what the targets refuse."""
+    """What was `found` about a chat request of `caller` for `model`, for people; with what the targets refuse.
+
+    `usage` is a report of usage by model since USAGE_SINCE, which tells how much of its prompts came from a cache.
+    """
     yield f"{model}, asked for by " + (f"group '{caller.group}'" if caller.group else "anyone")
     if isinstance(found, Refusal) and not generation.access.may_use(caller, model):
         yield f"{found.error.status}: {found.reason} (allowed_models)"
@@ -33,6 +41,7 @@ def lines(
         yield f"{found.error.status}: {found.reason}"
         return
     yield from _targets(generation, caller, found, lessons)
+    yield from _cached(model, usage)
     if augmented is not None:
         yield from _augmented(generation, model)
     allowance = generation.allowances.get(caller.group)
@@ -59,6 +68,8 @@ def _targets(generation: Generation, caller: Caller, decision: Decision, lessons
         sent = target.model or decision.name
         yield f"  {target.connection} ({connection.api_type}): model {sent}, {keys}, {connection.max_retries} retries"
         rules = decision.rules[target.connection]
+        if rules.prompt_cache:
+            yield "    prompt cache: what changes from turn to turn is moved to the end (prompt_cache)"
         if rules.drop:
             yield f"    params dropped: {', '.join(rules.drop)}"
         yield from (f"    params default: {key} = {value!r}" for key, value in rules.default.items())
@@ -70,6 +81,14 @@ def _targets(generation: Generation, caller: Caller, decision: Decision, lessons
                 yield f"    learnt: {whose} {known.pop(name)}"
     for target in decision.withheld:
         yield f"  {target.connection}: not for group '{caller.group}' (allowed_connections)"
+
+
+def _cached(model: str, usage: Mapping[str, Any] | None) -> Iterator[str]:
+    for row in usage["rows"] if usage is not None else ():
+        if row["model"] == model and row["input_tokens"]:
+            share = row["cached_tokens"] / row["input_tokens"]
+            told = f"{row['cached_tokens']:,} of {row['input_tokens']:,} prompt tokens ({share:.0%})"
+            yield f"prompt cache: {told} came from it in the last seven days"
 
 
 def _augmented(generation: Generation, model: str) -> Iterator[str]:

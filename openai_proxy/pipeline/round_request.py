@@ -3,7 +3,7 @@
 from hashlib import blake2b
 from typing import Any, Final
 
-from openai_proxy.decision.decide import Decision, Kind
+from openai_proxy.decision.decide import Decision, DecisionKind
 from openai_proxy.dialects.ollama.options import for_connection
 from openai_proxy.dialects.prompt_cache import CHAT, CLAUDE, marks
 from openai_proxy.exchange import Target
@@ -33,7 +33,7 @@ def round_document(
     `tail` is what ends the newest user message of an augmented model's turn and changes from turn to turn.
     """
     provider = generation.providers[target.connection]
-    augmented = decision.kind is Kind.AUGMENTED
+    augmented = decision.kind is DecisionKind.AUGMENTED
     asked = body
     if augmented and isinstance(provider, OpenAIProvider) and _KEY not in body:
         asked = {**body, _KEY: cache_key(str(decision.model))}

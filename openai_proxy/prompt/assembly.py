@@ -36,8 +36,10 @@ class Assembled:
     device: str = ""
 
 
-def assemble(messages: Sequence[Mapping[str, Any]], *, ours: str = "", skills: str = "", values: str = "") -> Assembled:
-    """`messages` with one system message at the front, the rest in its order, and `values` behind the newest of them.
+def assemble(
+    messages: Sequence[Mapping[str, Any]], *, ours: str = "", skills: str = "", changing: str = ""
+) -> Assembled:
+    """`messages` with one system message at the front, the rest in its order, what is `changing` behind the newest.
 
     Every system and developer message of the client, wherever it stands, is merged into it. Content may be text or a
     list of parts, or be missing; members we do not know travel on, but for our own `proxy_…` that some clients send
@@ -53,7 +55,7 @@ def assemble(messages: Sequence[Mapping[str, Any]], *, ours: str = "", skills: s
         else:
             rest.append(_tolerable(message))
     texts = [piece for piece in (ours.strip(), skills.strip()) if piece]
-    changing = [values] if values else []
+    last = [changing] if changing else []
     prompts: list[str] = []
     others: list[Any] = []  # parts that are no text, which a system message hardly ever has
     device = ""
@@ -63,12 +65,12 @@ def assemble(messages: Sequence[Mapping[str, Any]], *, ours: str = "", skills: s
         text, said = _without_device(text)
         device = said or device
         text, moved = without_volatile(text)
-        changing += [line for line in moved if line not in changing]
+        last += [line for line in moved if line not in last]
         others += parts
         if text.strip():
             texts.append(text.strip())
     rest = without_failures(rest, prompts)
-    tail = "\n".join(changing)
+    tail = "\n".join(last)
     if tail and not append(rest, tail):
         texts.append(tail)
         tail = ""

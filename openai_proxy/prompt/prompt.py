@@ -3,15 +3,13 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from openai_proxy.config.model_file import ModelConfig
 from openai_proxy.config.skills import SkillFile
 from openai_proxy.prompt.assembly import Assembled, assemble
 from openai_proxy.prompt.skills import callable_skills, catalogue, choose, injected
 from openai_proxy.prompt.templates import Call, Rendered, Template, TemplateCache, parse, render
-
-_EXPLAINED: Final = "(What a name in [square brackets] stands for is told at the end of the newest message.)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ class Prompt:
         seconds. Raises BadRequest for messages that are none.
         """
         if probe:
-            ours = Rendered(self.template.skipped(known))
+            ours = Rendered(self.template.placed({}, known).text)
         else:
             ours = await render(
                 self.template,
@@ -69,7 +67,4 @@ class Prompt:
                 cache=cache,
                 cache_seconds=self.cache_seconds,
             )
-        text = ours.text
-        if ours.values:
-            text = f"{text.rstrip()}\n{_EXPLAINED}"
-        return assemble(client, ours=text, skills=self.skills_text, values=ours.told)
+        return assemble(client, ours=ours.text, skills=self.skills_text, changing=ours.changing)

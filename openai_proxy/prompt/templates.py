@@ -8,9 +8,9 @@ The grammar (contract, "Templates"):
     string   = "…" or '…', one line, with the escapes \\" \\' \\\\ \\/ \\n \\r \\t \\b \\f \\uXXXX; before any other
                character a backslash is a backslash
 
-A value stands where its call stands only if it can never change. Of any other call its place has a label
-(`[get_current_time]`), and the value is told with that label behind the conversation: so the prompt is the same text at
-every request, and stays in the provider's cache with all that follows it.
+A value stands where its call stands only if it can never change. Else the sentence with the call leaves the prompt and
+is told behind the conversation (`Rendered.changing`): so the prompt is the same text at every request, and stays in the
+provider's cache with all that follows it.
 
 What is not exactly that stays as it is written, byte for byte. The scanner goes over the text once; a call that
 never closes is given up after `MAX_CALL` characters, so the time stays linear.
@@ -21,7 +21,7 @@ import math
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -33,6 +33,7 @@ MAX_CALL: Final = 10_000  # characters of one call
 MAX_NOTE: Final = 200
 MAX_CACHED: Final = 256  # results
 MAX_CACHED_LENGTH: Final = 100_000  # characters of one result
+_SENTENCE_END: Final = re.compile(r"[.!?…][\"')\]]*(?:[ \t]+|[ \t]*\n)|[\u3002\uff01\uff1f]\n?|\n")
 STEADY: Final = frozenset({"calculator"})
 """Built-in tools whose result depends on nothing but the arguments."""
 
@@ -82,6 +83,14 @@ class TemplateCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Rendered:
+    """A text whose calls were made: what is the same at every request, and the sentences that may change."""
+
+    text: str
+    changing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
     """A parsed text: literal pieces and calls, in order."""
 
@@ -104,24 +113,31 @@ class Template:
             return ""
         return self.parts[0] if len(self.parts) == 1 and isinstance(self.parts[0], str) else None
 
-    @property
-    def labels(self) -> dict[tuple[str, bytes], str]:
-        """What stands in the place of each call, by its key: its name, numbered where it is called in several ways."""
-        labels: dict[tuple[str, bytes], str] = {}
-        counts: dict[str, int] = {}
-        for call in self.calls:
-            if call.key not in labels:
-                counts[call.name] = number = counts.get(call.name, 0) + 1
-                labels[call.key] = f"[{call.name} {number}]" if number > 1 else f"[{call.name}]"
-        return labels
+    def placed(self, values: Mapping[tuple[str, bytes], str], known: Callable[[str], bool]) -> "Rendered":
+        """The text with `values`, by the keys of calls. Calls of tools that nobody has stay as they are written.
 
-    def skipped(self, known: Callable[[str], bool]) -> str:
-        """The text without any value: for a client's probe, which waits for no tool."""
-        labels = self.labels
-        return "".join(
-            part if isinstance(part, str) else labels[part.key] if known(part.name) else part.source
-            for part in self.parts
-        )
+        A call without a value, as for a client's probe, which waits for no tool, has its name in its place.
+        """
+        fixed: list[str] = []
+        changing: list[str] = []
+        for sentence in _sentences(self.parts):
+            texts = [
+                part
+                if isinstance(part, str)
+                else values.get(part.key, f"[{part.name}]")
+                if known(part.name)
+                else part.source
+                for part in sentence
+            ]
+            if not any(not isinstance(p, str) and p.name not in STEADY and known(p.name) for p in sentence):
+                fixed += texts
+                continue
+            before = sentence[0] if isinstance(sentence[0], str) else ""
+            title = _title(fixed) if not before.strip(" \t-*") else ""
+            changing.append(f"{title}{''.join(texts).strip()}")
+            if fixed and texts[-1].endswith("\n") and not fixed[-1].endswith("\n"):
+                fixed[-1] = f"{fixed[-1].rstrip(' ')}\n"
+        return Rendered("".join(fixed), "\n".join(changing))
 
     def unknown(self, known: Callable[[str], bool]) -> tuple[TemplateCall, ...]:
         """The calls of tools nobody has: problems at load, literal text at request time."""
@@ -177,19 +193,6 @@ def parse(text: str) -> Template:
     return Template(tuple(parts))
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A text whose calls were made: with labels for what may change, and the values that belong to them, in order."""
-
-    text: str
-    values: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def told(self) -> str:
-        """The values with their labels, a line each; "" where there are none."""
-        return "\n".join(f"{label}:\n{value}" if "\n" in value else f"{label}: {value}" for label, value in self.values)
-
-
 async def render(
     template: Template,
     call: Call,
@@ -229,24 +232,36 @@ async def render(
         finally:
             for task in running:
                 task.cancel()
-    return _placed(template, values)
+    return template.placed(values, known)
 
 
-def _placed(template: Template, values: dict[tuple[str, bytes], str]) -> Rendered:
-    labels = template.labels
-    told: dict[str, str] = {}
-    pieces: list[str] = []
-    for part in template.parts:
-        if isinstance(part, str):
-            pieces.append(part)
-        elif (value := values.get(part.key)) is None:
-            pieces.append(part.source)
-        elif part.name in STEADY:
-            pieces.append(value)
-        else:
-            pieces.append(labels[part.key])
-            told[labels[part.key]] = value
-    return Rendered("".join(pieces), tuple(told.items()))
+def _sentences(parts: Sequence[str | TemplateCall]) -> Iterator[list[str | TemplateCall]]:
+    """`parts` cut behind every sentence and every line."""
+    sentence: list[str | TemplateCall] = []
+    for part in parts:
+        if not isinstance(part, str):
+            sentence.append(part)
+            continue
+        position = 0
+        for end in _SENTENCE_END.finditer(part):
+            yield [*sentence, part[position : end.end()]]
+            sentence, position = [], end.end()
+        if position < len(part):
+            sentence.append(part[position:])
+    if sentence:
+        yield sentence
+
+
+def _title(fixed: list[str]) -> str:
+    """Take the line that introduces what follows ("Devices:") from the end of `fixed`; "" if there is none."""
+    last = len(fixed)
+    while last and not fixed[last - 1].strip():
+        last -= 1
+    if not last or not fixed[last - 1].rstrip().endswith(":") or not fixed[last - 1].endswith("\n"):
+        return ""
+    title = fixed[last - 1]
+    del fixed[last - 1 :]
+    return title
 
 
 async def _value(part: TemplateCall, call: Call, timeout: float, cache: TemplateCache | None) -> str:

@@ -60,8 +60,8 @@ def test_filters_and_templates(daemon: Daemon, upstream: Upstream) -> None:
     assert chat(daemon, "some", play, stream=True).content == "Sorry."
     first, second = play.bodies()
     assert names(first) == ["mcp_time_get_current_time"]
-    assert first["messages"][0]["content"].startswith("Now: ")
-    assert "UTC" in first["messages"][0]["content"]
+    assert "\n\nNow: " in first["messages"][-1]["content"]
+    assert "UTC" in first["messages"][-1]["content"]
     assert second["messages"][-1]["role"] == "tool", "what it was not offered does not run"
     assert "21:00" not in second["messages"][-1]["content"]
 

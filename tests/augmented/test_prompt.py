@@ -26,16 +26,12 @@ def test_templates_are_filled_in_and_failures_are_notes(house: Daemon, upstream:
     play = conversation(upstream, "Hello.", stream=True)
     chat(house, "templates", play, stream=True)
     prompt, newest = (message["content"] for message in play.bodies()[0]["messages"])
-    lines = prompt.split("\n")
-    assert lines[0] == "Six times seven is 42, twice [double]."
-    assert lines[1] == "Broken: [boom]. Bad: [calculator is not available now: " + lines[1].partition("now: ")[2]
-    assert lines[1].endswith(". Slow: [never].")
-    assert lines[2] == "Literal: {{nobody_has_this()}} {braces} {{ not a call }} [upper]."
+    assert prompt.startswith("Bad: [calculator is not available now: "), "what cannot change stays where it is"
     values = newest.split("\n")[2:]
-    assert values[0] == "[double]: 42"
-    assert values[1].startswith("[boom]: [boom is not available now: ")
-    assert values[2].startswith("[never]: [never is not available now: ")
-    assert values[3] == '[upper]: IT\'S "OK" Ü.'.removesuffix(".")
+    assert values[0] == "Six times seven is 42, twice 42."
+    assert values[1].startswith("Broken: [boom is not available now: ")
+    assert values[2].startswith("Slow: [never is not available now: ")
+    assert values[3] == 'Literal: {{nobody_has_this()}} {braces} {{ not a call }} IT\'S "OK" Ü.'
     assert CANARY not in newest
     assert "/etc/secret" not in newest
 

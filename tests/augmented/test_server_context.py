@@ -50,7 +50,7 @@ def test_they_are_filled_in_and_failures_are_notes(daemon: Daemon, upstream: Ups
     play = conversation(upstream, "Hello.", stream=False)
     chat(daemon, "good", play, stream=False)
     (body,) = play.bodies()
-    facts, manners, missing, old = body["messages"][0]["content"].splitlines()[:4]
+    facts, manners, missing, old = body["messages"][-1]["content"].splitlines()[2:6]
     assert facts == "Facts: The boiler is in the cellar."
     assert manners == "Manners: Speak in a warm tone."
     assert missing.startswith("Missing: [mcp_resource is not available now: ")

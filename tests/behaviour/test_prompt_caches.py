@@ -13,6 +13,7 @@ from tests.front.house import WAYS, connection
 from tests.harness.daemon import Daemon
 from tests.harness.plays import completion, plain
 from tests.harness.upstream import Upstream
+from tests.harness.waiting import eventually
 from tests.kinds.vendors import Anthropic, OpenAI
 
 INSTRUCTIONS = "You are a voice assistant for Home Assistant.\nAnswer in plain text. Keep it simple and to the point."
@@ -103,7 +104,7 @@ def test_the_beginning_stays_the_same(house: Daemon, upstream: Upstream) -> None
     common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
     assert common >= 0.95 * len(first), f"{common / len(first):.1%} of the beginning"
     newest = play.bodies()[1]["messages"][-1]["content"]
-    for changing in ("[get_current_time]: ", "[ticking]: tick ", "area Bathroom", "Current time is 14:31:59"):
+    for changing in ("Time: ", ", tick ", "area Bathroom", "Current time is 14:31:59"):
         assert changing in newest
     assert "Kitchen" not in second
     assert [t["function"]["name"] for t in play.bodies()[1]["tools"]] == [
@@ -227,3 +228,20 @@ def test_claude_code_keeps_its_beginning_on_a_server_of_the_house(house: Daemon,
     assert {**untouched, "model": ""} == {"model": "", **document}
     assert kept["system"] == document["system"][1:]  # type: ignore[index]
     assert kept["messages"] == [{"role": "user", "content": [{"type": "text", "text": "fix it"}, attribution]}]
+
+
+def test_explain_tells_how_much_came_from_the_cache(house: Daemon, upstream: Upstream) -> None:
+    usage = {"prompt_tokens": 200, "completion_tokens": 3, "total_tokens": 203,
+             "prompt_tokens_details": {"cached_tokens": 150}}  # fmt: skip
+    play = upstream.play(plain(json.dumps({**json.loads(completion("fine")), "usage": usage}).encode()))
+    name = f"kept:{play.model}"
+    body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hi"}]}).encode()
+    assert house.post("/v1/chat/completions", body, headers=[("X-Play", play.model)]).status == 200
+
+    def lines() -> list[str]:
+        explained = house.control("GET", f"/admin/explain?model={name}").json()["lines"]
+        return [line.strip() for line in explained if "prompt cache" in line]
+
+    told = "prompt cache: 150 of 200 prompt tokens (75%) came from it in the last seven days"
+    eventually(lambda: told in lines(), "the usage was counted")
+    assert "prompt cache: what changes from turn to turn is moved to the end (prompt_cache)" in lines()

@@ -80,9 +80,9 @@ def test_the_room_moves_too_and_values_stand_before_what_home_assistant_says():
     generic = "and all generic commands like 'turn on the lights' should target this area."
     room = f"You are in area Kitchen (floor Ground) {generic}"
     prompt = f"Call the intent tools.\n{room}\nThis device does not support timers.\nDevices:\n- x\n{LINE}"
-    found = assembly.assemble([{"role": "system", "content": prompt}, user("on")], ours="o", values="[v]: 1")
+    found = assembly.assemble([{"role": "system", "content": prompt}, user("on")], ours="o", changing="Six.")
     assert found.messages[0]["content"] == "o\n\nCall the intent tools.\nDevices:\n- x"
-    assert found.tail == f"[v]: 1\n{room}\nThis device does not support timers.\n{LINE}"
+    assert found.tail == f"Six.\n{room}\nThis device does not support timers.\n{LINE}"
     assert found.messages[1]["content"] == f"on\n\n{found.tail}"
 
 

@@ -4,7 +4,6 @@ from openai_proxy.config.model_file import ModelConfig
 from openai_proxy.config.skills import SkillFile
 from openai_proxy.prompt.prompt import Prompt
 from openai_proxy.tools.builtin import BUILTIN
-from openai_proxy.tools.result import success
 from openai_proxy.tools.skills import skill_tools
 from openai_proxy.tools.toolbox import build_toolset
 from openai_proxy.tools.workers import Workers
@@ -68,21 +67,11 @@ async def test_a_model_without_prompt_and_skills_changes_nothing(box):
 
 
 async def test_a_value_that_may_change_stands_behind_the_newest_message(box):
-    text = "Time: {{get_current_time(timezone='UTC')}}, sum {{calculator(expression='1+1')}}.\nBe brief."
+    text = "You help. Time: {{get_current_time(timezone='UTC')}}. One and one is {{calculator(expression='1+1')}}."
     assembled = await Prompt.of(model(system_prompt=text, include_global_skills=False), []).messages(
         [USER], box.run, known=box.__contains__
     )
     system, newest = assembled.messages
-    assert system["content"].startswith("Time: [get_current_time], sum 2.\nBe brief.\n(")
+    assert system["content"] == "You help. One and one is 2."
     assert newest["content"] == f"hi\n\n{assembled.tail}"
-    assert assembled.tail.startswith("[get_current_time]: ")
-
-
-async def test_calls_of_one_tool_are_told_apart_and_long_values_begin_a_line(box):
-    async def call(name, arguments):
-        return success(f"{arguments}\nmore" if arguments else "one line")
-
-    prompt = Prompt.of(model(system_prompt="{{a()}} {{a(n=1)}} {{a()}}", include_global_skills=False), [])
-    assembled = await prompt.messages([USER], call, known=lambda name: True)
-    assert assembled.messages[0]["content"].startswith("[a] [a 2] [a]\n")
-    assert assembled.tail == "[a]: one line\n[a 2]:\n{'n': 1}\nmore"
+    assert assembled.tail.startswith("Time: 2")

@@ -130,12 +130,9 @@ async def nobody(name, arguments):
 
 
 async def run(text, call, **options):
-    """The text with the values where their labels stand."""
+    """What stays and what changes, together."""
     rendered = await render(parse(text), call, known=lambda name: name != "unknown", **options)
-    whole = rendered.text
-    for label, value in rendered.values:
-        whole = whole.replace(label, value)
-    return whole
+    return rendered.text + rendered.changing
 
 
 async def test_values_stand_in_place_of_calls():
@@ -233,5 +230,31 @@ async def test_a_result_may_be_used_again_but_not_a_failure():
 
 
 def test_a_probe_waits_for_no_tool():
-    text = "Time: {{get_current_time()}}, {{nobody()}}."
-    assert parse(text).skipped(lambda name: name != "nobody") == "Time: [get_current_time], {{nobody()}}."
+    template = parse("You help. Time: {{get_current_time()}}, {{nobody()}}. {{nobody()}}{{calculator(a=1)}}.")
+    rendered = template.placed({}, lambda name: name != "nobody")
+    assert rendered.text == "You help. {{nobody()}}[calculator]."
+
+
+NOW = '{{now(zone="UTC")}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "stays", "changes"),
+    [
+        (f"You help. Time: {NOW}", "You help. ", "Time: 9"),
+        (f"You help. Time: {NOW}. Be brief.\n", "You help. Be brief.\n", "Time: 9."),
+        (f"You help.\nTime: {NOW}\nBe brief.", "You help.\nBe brief.", "Time: 9"),
+        (f"You help. Time: {NOW}\nBe brief.", "You help.\nBe brief.", "Time: 9"),
+        (f"Devices:\n\n{NOW}\n\nBe brief.", "\nBe brief.", "Devices:\n9"),
+        (f"Values:\n- {NOW}\n- {NOW}\nBe brief.", "Be brief.", "Values:\n- 9\n- 9"),
+        (f"短く。今は{NOW}です。はい。", "短く。はい。", "今は9です。"),
+        (f"{NOW}", "", "9"),
+        (f"Version 1.5 is {NOW}! Ok?  \nYes  \nNo", "Ok?  \nYes  \nNo", "Version 1.5 is 9!"),
+        ("Two  \nspaces. {{nobody()}}  \n", "Two  \nspaces. {{nobody()}}  \n", ""),
+    ],
+)
+def test_the_sentence_with_a_value_that_may_change_leaves_the_text(text, stays, changes):
+    template = parse(text)
+    values = {call.key: "9" for call in template.calls}
+    rendered = template.placed(values, lambda name: name == "now")
+    assert (rendered.text, rendered.changing) == (stays, changes)

@@ -132,8 +132,8 @@ def _without_lines(given: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], l
         elif isinstance(content, list):
             parts: list[Any] = []
             for part in content:
-                text = part.get("text") if isinstance(part, dict) else None
-                prompts.append(text if isinstance(text, str) else "")
+                own = part.get("text") if isinstance(part, dict) else None
+                prompts.append(own if isinstance(own, str) else "")
                 left, found = without_volatile(prompts[-1])
                 lines += found
                 if left.strip() or not found:
