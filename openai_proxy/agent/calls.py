@@ -143,6 +143,7 @@ class ToolCalls:
             progress=self._feed.progress(number, name),
             meta=dict(self._turn.meta),
             consent=self._turn.consent,
+            device=self._turn.device,
         )
         task = spawn(_caught(self._toolbox.run(name, arguments, context, timeout=limit), name), name=f"run {name[:64]}")
         try:

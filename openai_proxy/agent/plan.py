@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
+from openai_proxy.agent.same_tools import common_name
 from openai_proxy.agent.turn import Turn, TurnToolbox
 from openai_proxy.dialects.chat.prompt_cache import sorted_tools
 from openai_proxy.errors import BadRequest
@@ -43,7 +44,10 @@ class Plan:
         self.wants_usage = not self.stream or self._stream_options.get("include_usage") is True
         self.parallel = body.get("parallel_tool_calls") is not False
         self.choices = choices(body)
+        self._left_out: frozenset[str] = frozenset()  # tools of ours whose like the client brings
         self.toolbox = self._usable(turn, messages)
+        if turn.settings.client_tools != "pass" and self.toolbox is not None and not self._offered_only:
+            self._without_doubles(self.toolbox, prefer_theirs=turn.settings.client_tools == "prefer")
         theirs = any(self.owner(name) is ToolOwner.CLIENT for name in self._client_names)
         self._must_call_theirs = theirs and body.get("tool_choice") == "required"
 
@@ -55,7 +59,28 @@ class Plan:
             return box if offers_ours(body, box) else None
         if body.get("tool_choice") == "none" and not _has_calls(messages):
             return None  # nothing may be called, and no transcript needs the definitions
+        if turn.settings.client_tools == "drop" and box.definitions():
+            return box
         return box if any(_name(d) not in self._client_names for d in box.definitions()) else None
+
+    def _without_doubles(self, box: TurnToolbox, *, prefer_theirs: bool) -> None:
+        """Of two tools that do the same, ours and the client's, leave one out."""
+        ours = {name: common_name(name, box.get(name)) for name in map(_name, box.definitions())}
+        theirs = {name: common_name(name) for name in self._client_names}
+        if prefer_theirs:
+            known = frozenset(theirs.values())
+            self._left_out = frozenset(name for name, common in ours.items() if common in known)
+            if len(self._left_out) == len(ours):
+                self.toolbox = None
+            return
+        known = frozenset(ours.values())
+        self._client_tools = [t for t in self._client_tools if theirs.get(_name(t)) not in known]
+        self._client_names = frozenset(filter(None, map(_name, self._client_tools)))
+        choice = self._body.get("tool_choice")
+        forced = _name(choice) if isinstance(choice, dict) else ""
+        if forced in theirs and forced not in self._client_names and forced not in ours:
+            instead = next(name for name, common in ours.items() if common == theirs[forced])
+            self._body = {**self._body, "tool_choice": {"type": "function", "function": {"name": instead}}}
 
     def _merged(self) -> list[dict[str, Any]]:
         if self._offered_only:
@@ -63,7 +88,8 @@ class Plan:
         theirs: list[dict[str, Any]] = sorted_tools(self._client_tools)
         if self.toolbox is None:
             return theirs
-        return [d for d in self.toolbox.definitions() if _name(d) not in self._client_names] + theirs
+        hidden = self._client_names | self._left_out
+        return [d for d in self.toolbox.definitions() if _name(d) not in hidden] + theirs
 
     def owner(self, name: str) -> ToolOwner:
         """Whose tool `name` is: by table, never by its form."""
@@ -73,7 +99,8 @@ class Plan:
             return ToolOwner.OURS if name in self._client_names and self.toolbox.get(name) else ToolOwner.CLIENT
         if name in self._client_names:
             return ToolOwner.CLIENT
-        return ToolOwner.OURS if self.toolbox.get(name) is not None else ToolOwner.NOBODY
+        known = self.toolbox.get(name) is not None and name not in self._left_out
+        return ToolOwner.OURS if known else ToolOwner.NOBODY
 
     def request(self, messages: Sequence[Any], *, first: bool, last: bool) -> dict[str, Any]:
         """The body of one round."""

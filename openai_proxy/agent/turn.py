@@ -40,7 +40,7 @@ class TurnToolbox(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
-    """How the loop behaves; the first seven have the names and defaults of a model file's keys. Times in seconds."""
+    """How the loop behaves; the first eight have the names and defaults of a model file's keys. Times in seconds."""
 
     tool_status: str = "chunk"  # chunk | reasoning | off
     reasoning: str = "pass"  # pass | strip
@@ -49,6 +49,7 @@ class LoopSettings:
     tool_timeout: float = 60.0
     deadline: float | None = None
     speech: bool = False
+    client_tools: str = "pass"  # pass | prefer | drop
     concurrency: int = 8  # calls of one turn that run side by side
     same_call_limit: int = 3  # runs of one call with the same arguments in one turn
     heartbeat: float = 5.0  # Home Assistant's clients wait 90 s at least; browsers' proxies cut at 30 to 60 s
@@ -119,6 +120,7 @@ class Turn:
     caller: str = ""  # Caller.identity
     request_id: str = ""
     meta: dict[str, Any] = field(default_factory=dict)  # for MCP servers, as `_meta`
+    device: str = ""  # Home Assistant's id of the satellite that a person speaks to
     turns: TurnStore | None = None
     published: Callable[[], Awaitable[None]] | None = None  # waits until other daemons know what `turns` was given
     observer: Observer = field(default_factory=Unobserved)

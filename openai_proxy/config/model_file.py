@@ -33,6 +33,9 @@ def _new_names(names: dict[str, str]) -> dict[str, str]:
     return names
 
 
+PromptName = Annotated[str, Field(min_length=1, max_length=256)]
+
+
 class McpFilter(Strict):
     """Which tools of a server a model gets, and how it sees them; all by the server's own names for its tools."""
 
@@ -45,6 +48,9 @@ class McpFilter(Strict):
     defer: Flag | Literal["auto"] = Field(
         default="auto",
         description="true: its tools are found by find_tools instead of being listed; auto: where there are too many.",
+    )
+    prompt: Flag | PromptName = Field(
+        default=False, description="The server's own prompt as part of the model's: true for its first, or a name."
     )
 
 
@@ -152,6 +158,10 @@ class ModelConfig(Strict):
     )
     confirm: Globs = Field(
         default=(), description="Globs on the names of our tools: those run only after the person has said yes."
+    )
+    client_tools: Literal["pass", "prefer", "drop"] = Field(
+        default="pass",
+        description="A client's tools that do what one of ours does. prefer: ours are left out; drop: theirs are.",
     )
     priority: Priority = Field(default="normal", description="Before whom it is served, where a line forms.")
     speech: Flag = Field(default=False, description="Answers without anything that cannot be spoken.")

@@ -25,7 +25,7 @@ from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.pipeline.passthrough import came_to_an_end, check_answer, note_queue
 from openai_proxy.pipeline.redacting import clean_round
 from openai_proxy.pipeline.round_request import round_document
-from openai_proxy.prompt.assembly import newest_user_text
+from openai_proxy.prompt.assembly import device_of, newest_user_text
 from openai_proxy.server.headers import downstream_fields, lines, upstream_fields, wire_lines
 from openai_proxy.tools.base import CallContext, OwnersConsent, ToolResult
 from openai_proxy.upstream.failover import Opened, open_first
@@ -72,7 +72,10 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
         missing = await state.supervisor.wait_ready(model.servers, min(SERVER_WAIT, max(0.0, deadline.for_tools())))
         context.exchange.notes.extend(f"without MCP server '{name}'" for name in missing)
     house, extra = context.augmented.everything.toolbox(), context.augmented.context
-    call_context = CallContext(context.exchange.id, context.exchange.caller.identity, consent=OwnersConsent())
+    device = device_of(document["messages"])
+    call_context = CallContext(
+        context.exchange.id, context.exchange.caller.identity, device=device, consent=OwnersConsent()
+    )
 
     async def call(name: str, arguments: Mapping[str, Any], **options: Any) -> ToolResult:
         return await (house if name in house else extra).run(name, arguments, call_context, **options)
@@ -84,6 +87,7 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
         cache=state.workshop.cache,
         probe=probe,
         within=max(0.0, deadline.for_tools()),
+        device=device,
     )
     body = {**document, "messages": assembled.messages}
     conversation = _conversation(context, model.config.name, document)
@@ -95,6 +99,7 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
         settings=model.settings,
         caller=context.exchange.caller.identity,
         request_id=context.exchange.id,
+        device=device,
         turns=state.turns,
         published=state.shared.written,
         observer=_Watcher(context),

@@ -37,9 +37,16 @@ class Assembled:
 
 
 def assemble(
-    messages: Sequence[Mapping[str, Any]], *, ours: str = "", skills: str = "", changing: str = ""
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    ours: str = "",
+    skills: str = "",
+    servers: Sequence[str] = (),
+    changing: str = "",
 ) -> Assembled:
     """`messages` with one system message at the front, the rest in its order, what is `changing` behind the newest.
+
+    The system message is `ours`, `skills`, the prompts of MCP `servers`, then the client's.
 
     Every system and developer message of the client, wherever it stands, is merged into it. Content may be text or a
     list of parts, or be missing; members we do not know travel on, but for our own `proxy_…` that some clients send
@@ -59,6 +66,10 @@ def assemble(
     prompts: list[str] = []
     others: list[Any] = []  # parts that are no text, which a system message hardly ever has
     device = ""
+    for text in servers:
+        text, moved = without_volatile(text)
+        last += [line for line in moved if line not in last]
+        texts += [text.strip()] if text.strip() else []
     for content in client:
         text, parts = _split(content)
         prompts.append(text)
@@ -81,6 +92,16 @@ def assemble(
     elif whole:
         rest.insert(0, {"role": "system", "content": whole})
     return Assembled(rest, tail, device)
+
+
+def device_of(messages: object) -> str:
+    """Home Assistant's id of the satellite that a request's system messages tell, "" if they tell none."""
+    for message in messages if isinstance(messages, list) else ():
+        if isinstance(message, Mapping) and message.get("role") in SYSTEM_ROLES:
+            device = _without_device(text_of(message.get("content")))[1]
+            if device:
+                return device
+    return ""
 
 
 def _without_device(text: str) -> tuple[str, str]:

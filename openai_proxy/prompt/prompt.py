@@ -1,15 +1,25 @@
 """The prompt of one augmented model: worked out once per generation, filled in per request."""
 
+import asyncio
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from openai_proxy import tasks
 from openai_proxy.config.model_file import ModelConfig
 from openai_proxy.config.skills import SkillFile
 from openai_proxy.prompt.assembly import Assembled, assemble
 from openai_proxy.prompt.skills import callable_skills, catalogue, choose, injected
-from openai_proxy.prompt.templates import Call, Rendered, Template, TemplateCache, parse, render
+from openai_proxy.prompt.templates import Call, Rendered, Template, TemplateCache, TemplateCall, parse, render
+
+SERVER_PROMPT_AGE: Final = 60.0
+"""Seconds for which a server's own prompt is used again: Home Assistant's changes with what is exposed, seldom."""
+
+_MCP_PROMPT: Final = "mcp_prompt"  # tools.mcp.context
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +33,9 @@ class Prompt:
     skills: tuple[SkillFile, ...] = ()
     skills_text: str = ""
     loadable: tuple[SkillFile, ...] = ()
+    server_prompts: tuple[tuple[str, str], ...] = ()
+    """MCP servers whose own prompt the model gets, with the prompt's name there, "" for the first."""
+
     timeout: float = 3.0
     cache_seconds: float = 0.0
 
@@ -36,6 +49,11 @@ class Prompt:
             skills=chosen,
             skills_text=catalogue(chosen) if on_demand else injected(chosen),
             loadable=callable_skills(chosen) if on_demand else (),
+            server_prompts=tuple(
+                (server, rule.prompt if isinstance(rule.prompt, str) else "")
+                for server, rule in model.mcp_servers.items()
+                if rule.prompt
+            ),
             timeout=model.template_timeout,
             cache_seconds=model.template_cache,
         )
@@ -49,22 +67,57 @@ class Prompt:
         cache: TemplateCache | None = None,
         probe: bool = False,
         within: float = math.inf,
+        device: str = "",
     ) -> Assembled:
         """The client's messages with this prompt before them, as the provider gets them.
 
         `call` and `known` are the house's tools (`Toolbox.run` and `Toolbox.__contains__` fit). A `probe` (a request
         for a few tokens, contract section 4) waits for no template, and nobody waits for one longer than `within`
-        seconds. Raises BadRequest for messages that are none.
+        seconds. `device` is the satellite that `call` speaks for. Raises BadRequest for messages that are none.
         """
+        timeout = min(self.timeout, within)
+        theirs: list[str] = []
         if probe:
             ours = Rendered(self.template.placed({}, known).text)
         else:
-            ours = await render(
-                self.template,
-                call,
-                known=known,
-                timeout=min(self.timeout, within),
-                cache=cache,
-                cache_seconds=self.cache_seconds,
+            rendering = render(
+                self.template, call, known=known, timeout=timeout, cache=cache, cache_seconds=self.cache_seconds
             )
-        return assemble(client, ours=ours.text, skills=self.skills_text, changing=ours.changing)
+            if not self.server_prompts:
+                ours = await rendering
+            else:
+                asked = [
+                    tasks.spawn(_server_prompt(call, server, name, device, timeout, cache), name=f"prompt of {server}")
+                    for server, name in self.server_prompts
+                ]
+                try:
+                    ours = await rendering
+                    theirs = await asyncio.gather(*asked)
+                finally:
+                    for task in asked:
+                        task.cancel()
+        return assemble(client, ours=ours.text, skills=self.skills_text, servers=theirs, changing=ours.changing)
+
+
+async def _server_prompt(
+    call: Call, server: str, name: str, device: str, timeout: float, cache: TemplateCache | None
+) -> str:
+    """The server's own prompt, for a minute the one it gave before; "" where it cannot be had now."""
+    key = TemplateCall(_MCP_PROMPT, {"server": server, "name": name, "device": device}, "", 0, 0)
+    if cache is not None and (kept := cache.get(key, SERVER_PROMPT_AGE)) is not None:
+        return kept
+    try:
+        async with asyncio.timeout(timeout):
+            outcome = await call(_MCP_PROMPT, {"server": server, "name": name})
+    except TimeoutError:
+        log.warning("MCP server %s did not give its prompt within %g s", server, timeout)
+        return ""
+    except Exception as error:  # a tool promises results; the prompt must not depend on that promise
+        log.warning("MCP server %s does not give its prompt: %s", server, type(error).__name__)
+        return ""
+    if outcome.is_error:
+        log.warning("MCP server %s does not give its prompt: %s", server, outcome.text)
+        return ""
+    if cache is not None:
+        cache.put(key, outcome.text)
+    return outcome.text

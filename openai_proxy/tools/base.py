@@ -48,7 +48,8 @@ class OwnersConsent:
 class CallContext:
     """What a call may know of the request it serves. `caller` is an opaque identity, never a key.
 
-    `rich`: the caller takes MCP's content blocks beside the text. `consent`: None where nobody can be asked.
+    `rich`: the caller takes MCP's content blocks beside the text. `device`: Home Assistant's id of the satellite that a
+    person speaks to, for its own servers only. `consent`: None where nobody can be asked.
     """
 
     request_id: str = ""
@@ -57,6 +58,7 @@ class CallContext:
     meta: dict[str, Any] = field(default_factory=dict)  # handed to MCP servers as `_meta`
     rich: bool = False
     consent: Consent | None = None
+    device: str = ""
 
 
 class Tool(Protocol):

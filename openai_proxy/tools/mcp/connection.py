@@ -7,13 +7,16 @@ run in tasks of their own (`calls.py`).
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
+from urllib.parse import urlsplit
 
 from mcp import Client
 from mcp.shared.exceptions import MCPError
-from mcp_types import Implementation
+from mcp_types import INVALID_PARAMS, Implementation
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
@@ -50,6 +53,11 @@ RELIST_UNTOLD = 60.0
 DEBOUNCE = 0.05
 """Seconds `list_changed` may gather before the list is read again."""
 
+DEVICE_META = "io.home-assistant/device_id"
+"""The member of `_meta` by which Home Assistant's server knows who asks (mcp_server/server.py, since 2026.10)."""
+
+_HOME_ASSISTANT = frozenset({"home-assistant", "home assistant"})
+_ASSISTANT_PATH = re.compile(r"/api/mcp(?:/|$)")  # also behind the Supervisor's /core
 _PROBE_TIMEOUT = 15.0  # slow is not dead: ContextForge had to raise its health limit from 5 to 30 s (#4785)
 _EXIT_PATIENCE = 2.0  # the same where its process has exited and something still holds the pipe: a wrapper's server?
 _CLOSE_PATIENCE = 10.0
@@ -129,6 +137,8 @@ class Connection:
         """Call a tool. Raises NotDelivered where it surely was not executed, everything else is a result."""
         if self._client is None or not self.ready:
             raise NotDelivered("the connection is closed")
+        if context.device and self._of_home_assistant:
+            context = replace(context, meta={**context.meta, DEVICE_META: context.device})
         return await self._calls.call_tool(self._client, name, arguments, context, seconds)
 
     async def read_resource(self, uri: str, seconds: float) -> ToolResult:
@@ -137,11 +147,34 @@ class Connection:
             raise NotDelivered("the connection is closed")
         return await self._calls.text_of(self._client.read_resource(uri), resource_text, seconds)
 
-    async def get_prompt(self, name: str, arguments: dict[str, str], seconds: float) -> ToolResult:
-        """The text of a prompt. Raises NotDelivered as `call` does."""
-        if self._client is None or not self.ready:
+    async def get_prompt(self, name: str, arguments: dict[str, str], seconds: float, device: str = "") -> ToolResult:
+        """The text of a prompt, of the first that the server lists where `name` is "".
+
+        `device` is as in `CallContext`. Raises NotDelivered as `call` does.
+        """
+        client = self._client
+        if client is None or not self.ready:
             raise NotDelivered("the connection is closed")
-        return await self._calls.text_of(self._client.get_prompt(name, arguments or None), prompt_text, seconds)
+        meta = {DEVICE_META: device} if device and self._of_home_assistant else None
+
+        async def ask() -> Any:
+            wanted = name
+            if not wanted:
+                prompts = (await client.list_prompts(meta=cast(Any, meta))).prompts
+                if not prompts:
+                    raise MCPError(INVALID_PARAMS, "The server has no prompt.")
+                wanted = prompts[0].name
+            return await client.get_prompt(wanted, arguments or None, meta=cast(Any, meta))
+
+        return await self._calls.text_of(ask(), prompt_text, seconds)
+
+    @property
+    def _of_home_assistant(self) -> bool:
+        """True if the server is Home Assistant's own, by what it says of itself or by its path."""
+        info = self._client.server_info if self._client is not None else None
+        if info is not None and info.name.lower() in _HOME_ASSISTANT:
+            return True
+        return _ASSISTANT_PATH.search(urlsplit(self.config.url or "").path) is not None
 
     async def drained(self, seconds: float) -> None:
         """Wait until no call is under way, at most `seconds`."""

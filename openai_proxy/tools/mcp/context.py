@@ -17,12 +17,12 @@ MEMBERS: Final = {RESOURCE: "uri", PROMPT: "name"}
 
 
 class ContextTool:
-    """One of them: `read` gets the server, the thing's name there, and what else was given as text."""
+    """One of them: `read` gets the server, the thing's name there, what else was given as text, and the satellite."""
 
     def __init__(
         self,
         name: str,
-        read: Callable[[str, str, dict[str, str]], Awaitable[ToolResult]],
+        read: Callable[[str, str, dict[str, str], str], Awaitable[ToolResult]],
         *,
         open_ended: bool,
     ) -> None:
@@ -34,10 +34,11 @@ class ContextTool:
     @property
     def definition(self) -> dict[str, Any]:
         """As any tool's; its arguments are checked against it."""
-        text = {"type": "string", "minLength": 1}
+        # A prompt's name may be "": the server's first.
+        properties = {"server": {"type": "string", "minLength": 1}, self._member: {"type": "string"}}
         parameters = {
             "type": "object",
-            "properties": {"server": text, self._member: text},
+            "properties": properties,
             "required": ["server", self._member],
             "additionalProperties": self._open_ended,
         }
@@ -49,13 +50,14 @@ class ContextTool:
         server, name = given.pop("server", None), given.pop(self._member, None)
         if not isinstance(server, str) or not isinstance(name, str):
             return failure(f"{self.name} needs server and {self._member}.")
-        return await self._read(server, name, {key: _text(value) for key, value in given.items() if value is not None})
+        more = {key: _text(value) for key, value in given.items() if value is not None}
+        return await self._read(server, name, more, context.device)
 
 
 def context_tools(supervisor: Supervisor) -> tuple[ContextTool, ...]:
     """Both of them."""
 
-    async def resource(server: str, uri: str, more: dict[str, str]) -> ToolResult:
+    async def resource(server: str, uri: str, more: dict[str, str], device: str) -> ToolResult:
         return await supervisor.read_resource(server, uri)
 
     return (

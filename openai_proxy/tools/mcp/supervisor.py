@@ -125,9 +125,14 @@ class Supervisor:
         """The text of the resource `uri` of `server`. Failures are results."""
         return await self._deliver(server, lambda connection, seconds: connection.read_resource(uri, seconds))
 
-    async def get_prompt(self, server: str, name: str, arguments: dict[str, str]) -> ToolResult:
-        """The text of the prompt `name` of `server`. Failures are results."""
-        return await self._deliver(server, lambda connection, seconds: connection.get_prompt(name, arguments, seconds))
+    async def get_prompt(self, server: str, name: str, arguments: dict[str, str], device: str = "") -> ToolResult:
+        """The text of the prompt `name` of `server`, of its first where that is "". Failures are results.
+
+        `device` is as in `CallContext`.
+        """
+        return await self._deliver(
+            server, lambda connection, seconds: connection.get_prompt(name, arguments, seconds, device)
+        )
 
     async def _deliver(self, name: str, request: "Callable[[Connection, float], Awaitable[ToolResult]]") -> ToolResult:
         server = self._servers.get(name)
