@@ -22,6 +22,7 @@ from openai_proxy.errors import BadRequest, ProxyError
 from openai_proxy.fastpath.fast_connection import FastConnection
 from openai_proxy.fastpath.known_heads import HeadCaches
 from openai_proxy.pipeline.dispatch import Dispatcher
+from openai_proxy.pipeline.warm_schedule import keep_warm
 from openai_proxy.runtime import state_lock
 from openai_proxy.runtime.banner import Banner
 from openai_proxy.runtime.prepare import Prepared, adopt, make, prepare_first
@@ -143,6 +144,7 @@ class _Daemon:
                 spawn(self._manager.feed_watchdog(lambda: not state.draining), name="watchdog"),
                 spawn(self._reload_on_hup(reloads), name="reload on SIGHUP"),
                 spawn(self._sweep(state), name="sweep"),
+                spawn(keep_warm(state), name="keep models warm"),
             ]
             gc.collect()
             gc.set_threshold(10_000, 20, 20)  # few cycles are made here; looking for them every 700 objects costs 5 %

@@ -22,6 +22,7 @@ from typing import Any
 from aiohttp import web
 
 from openai_proxy.pipeline.dispatch import Dispatcher
+from openai_proxy.pipeline.warm_schedule import keep_warm
 from openai_proxy.runtime.prepare import adopt, make, prepare_first
 from openai_proxy.runtime.reload import Reloads
 from openai_proxy.runtime.state import ProxyState, Settings
@@ -80,12 +81,12 @@ def build_app(
         if watcher is not None:
             watcher.start()
             reloads.remote = watcher.polling
-        sweeping = spawn(_sweep(state), name="sweep")
+        helpers = [spawn(_sweep(state), name="sweep"), spawn(keep_warm(state), name="keep models warm")]
         yield
         if watcher is not None:
             watcher.stop()
         state.draining = True
-        await cancel(sweeping)
+        await cancel(*helpers)
         await state.aclose()
 
     app.cleanup_ctx.append(live)

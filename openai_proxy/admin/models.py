@@ -1,4 +1,4 @@
-"""Models of the house, why a request for one goes where it goes, and what to enter in a client: `/admin/models` …"""
+"""Models of the house, why a request for one goes where it goes, what to enter in a client: `/admin/models` …"""
 
 from typing import Any
 
@@ -50,6 +50,14 @@ async def explain(call: AdminCall) -> dict[str, Any]:
         "served": isinstance(found, Decision),
         "lines": list(lines(generation, caller, model, found, call.state.providers.lessons, usage)),
     }
+
+
+async def warm(call: AdminCall) -> dict[str, Any]:
+    """`POST /admin/warm`: have the providers load models, and read the fixed part of their prompts."""
+    names = (await call.document()).get("models", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BadRequest("`models` must be a list of names.", param="models")
+    return {"models": await call.state.warm(names)}
 
 
 async def list_clients(call: AdminCall) -> dict[str, Any]:

@@ -70,6 +70,7 @@ ROUTES: Final = (
     AdminRoute("GET", "/admin/explain", "models:explain"),
     AdminRoute("GET", "/admin/connect", "models:list_clients"),
     AdminRoute("GET", "/admin/connect/{}", "models:connect"),
+    AdminRoute("POST", "/admin/warm", "models:warm"),
     AdminRoute("DELETE", "/admin/lessons/{}", "lessons:forget"),
     # Configuration
     AdminRoute("GET", "/admin/config", "configuration:list_files"),

@@ -43,9 +43,9 @@ def listens(state_dir: Path) -> bool:
     return True
 
 
-def ask(state_dir: Path, method: str, path: str, body: object = None) -> tuple[int, Any]:
-    """Status and JSON answer of one request to the daemon of `state_dir`. Raises NotRunning."""
-    connection = ControlConnection(state_dir / CONTROL)
+def ask(state_dir: Path, method: str, path: str, body: object = None, *, timeout: float = TIMEOUT) -> tuple[int, Any]:
+    """Status and JSON answer of one request to the daemon of `state_dir`. `timeout` in seconds. Raises NotRunning."""
+    connection = ControlConnection(state_dir / CONTROL, timeout)
     try:
         payload = json.dumps(body) if body is not None else None
         connection.request(method, path, payload, {"Content-Type": "application/json"} if payload else {})

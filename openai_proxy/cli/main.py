@@ -23,6 +23,7 @@ COMMANDS = {
     "ui": ("openai_proxy.cli.ui", "Print the page's address, with a login that works once."),
     "status": ("openai_proxy.cli.status", "Show what the running daemon is doing."),
     "reload": ("openai_proxy.cli.reload", "Make the running daemon read conf/ now."),
+    "warm": ("openai_proxy.cli.warm", "Have the upstream load a model and the fixed part of its prompt."),
     "mcp": ("openai_proxy.cli.mcp", "Try MCP servers from the shell; restart one."),
     "logs": ("openai_proxy.cli.logs", "Read chat logs as conversations."),
     "chat": ("openai_proxy.cli.chat", "Talk to a model of the running daemon."),

@@ -163,6 +163,9 @@ class ModelConfig(Strict):
         default="pass",
         description="A client's tools that do what one of ours does. prefer: ours are left out; drop: theirs are.",
     )
+    warm: Flag = Field(
+        default=False, description="Kept loaded at the provider, with the part of its prompt that is always the same."
+    )
     priority: Priority = Field(default="normal", description="Before whom it is served, where a line forms.")
     speech: Flag = Field(default=False, description="Answers without anything that cannot be spoken.")
 

@@ -64,6 +64,8 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
     state = context.state
     probe = is_probe(document)
     exchange = context.exchange
+    if model.config.warm:
+        state.last_asked[model.config.name] = time.monotonic()
     deadline = Deadline(model.settings.deadline, time.monotonic, exchange.started)
     exchange.deadline = deadline.end if deadline.limited else None
     waking = asyncio.Event() if context.generation.upstreams.wakers else None

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import parse_qs
 
@@ -22,6 +23,7 @@ from openai_proxy.fastpath.handover import Handover
 from openai_proxy.pipeline import models, order
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.pipeline.passthrough import note_queue
+from openai_proxy.pipeline.warm_schedule import warm_now
 from openai_proxy.records.terminal import refusals
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import ProxyState, Running
@@ -47,6 +49,7 @@ class Dispatcher:
         self._local = local
         self._prefix = prefix
         self._models = models.ModelLists(state)
+        state.warm = partial(warm_now, state)
         self._gateway: Gateway | None = None
 
     async def __call__(self, request: BaseRequest) -> StreamResponse:

@@ -142,6 +142,7 @@ def adopt(state: ProxyState, generation: Generation) -> None:
     state.lines.follow({name: c.concurrency for name, c in snapshot.proxy.connections.items()})
     state.shared.follow(snapshot.proxy.shared_storage)
     state.generation = generation
+    state.adopted.set()
     if previous is not None:  # of the first one `Reloads` sees to that: a document that has come means a reload
         state.follow_documents(snapshot.declared_tools)
     state.records.lines.labels = state.health.keys.names = names_of_keys(snapshot)

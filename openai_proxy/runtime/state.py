@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -163,6 +163,9 @@ class ProxyState:
         self._documents: DocumentFetcher | None = None
         self._emptied: asyncio.Event | None = None
         self.own_port: Callable[[], int | None] = lambda: None  # of the address we listen on, for OAuth callbacks
+        self.adopted = asyncio.Event()  # set when a configuration comes into service
+        self.last_asked: dict[str, float] = {}  # augmented models with `warm` -> monotonic time of the last turn
+        self.warm: Callable[[Sequence[str]], Awaitable[list[dict[str, Any]]]]  # see pipeline.warm_schedule.warm_now
         self.kept: dict[type, object] = {}  # what a room above needs for the life of the process, by its class
         self.bodies = BodyMemory()
         self.idle_closers: list[Callable[[], object]] = []

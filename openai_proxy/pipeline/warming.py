@@ -1,0 +1,140 @@
+"""Having a provider load a model, and read the part of its prompt that is the same in every turn (contract §12, warm).
+
+The request is a turn's first one, tools and system message as that would have them, with `max_tokens: 1`: what it
+leaves in the provider's cache is what the next turn begins with. It waits behind everyone else in line.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from openai_proxy.agent.plan import Plan
+from openai_proxy.agent.turn import Turn
+from openai_proxy.decision.decide import Decision, DecisionKind, decide, decided
+from openai_proxy.dialects import json_text
+from openai_proxy.endpoints import at
+from openai_proxy.errors import ProxyError
+from openai_proxy.exchange import PRIORITIES, Caller, Exchange, Outcome, Target, UpstreamRequest, new_request_id
+from openai_proxy.pipeline.round_request import round_document
+from openai_proxy.runtime.generation import Generation
+from openai_proxy.runtime.state import ProxyState
+from openai_proxy.tools.base import CallContext, ToolResult
+from openai_proxy.upstream.failover import open_first
+
+SERVER_WAIT: Final = 60.0
+"""Seconds to wait for MCP servers that are starting: their tools stand at the beginning of every turn."""
+
+NOTE: Final = "warm"
+"""What the record says of such a request."""
+
+_ENDPOINT: Final = at("/chat/completions")
+_OWNER: Final = Caller("local", admin=True)
+_MESSAGES: Final = ({"role": "user", "content": "Hi"},)
+_LIMITS: Final = ("max_tokens", "max_completion_tokens")
+_MAX_ANSWER: Final = 1 << 20  # bytes of one token and its frame
+
+
+async def warm(state: ProxyState, model: str, *, wakes: bool = True) -> dict[str, Any]:
+    """Warm `model` at its first target; what came of it, as `/admin/warm` tells it.
+
+    Without `wakes` nothing is sent to a connection whose machine may sleep. Raises ProxyError for a name that is not
+    served, and for a failure.
+    """
+    generation = state.generation
+    decision = decided(decide(generation, _OWNER, _ENDPOINT, model))
+    target = decision.route.targets[0]
+    connection = generation.config.connections.get(target.connection)
+    result: dict[str, Any] = {"model": model, "connection": target.connection}
+    if connection is not None and connection.wake is not None and not wakes:
+        return {**result, "warm": False, "error": "its machine may sleep, and is not woken for this"}
+    exchange = Exchange(new_request_id(), _OWNER, "POST", _ENDPOINT, model)
+    exchange.priority = PRIORITIES["low"]
+    exchange.notes.append(NOTE)
+    entry = state.recorder.open(exchange)
+    code: str | None = None
+    generation.lease.take()
+    try:
+        body, tail = await _first_round(state, generation, decision)
+        sent = _document(generation, decision, target, body, tail)
+        written = json_text.dumps(sent)
+        if generation.config.redact_api_keys_in_prompts:
+            written = state.redactor.body(written, sent, None)
+        entry.request(written)
+        opened = await open_first((target,), lambda _: _request(written), generation.upstreams, exchange)
+        try:
+            entry.response(opened.response.status, opened.response.headers)
+            data = await opened.response.read(_MAX_ANSWER)
+        finally:
+            opened.response.close()
+        entry.data(data)
+        exchange.status = opened.response.status
+        if opened.response.status >= 300:
+            raise ProxyError(
+                f"The connection '{target.connection}' answered with status {opened.response.status}.",
+                code="upstream_refused", status=502,
+            )  # fmt: skip
+        exchange.outcome = Outcome.DONE
+    except ProxyError as error:
+        exchange.outcome, code = Outcome.ERROR, error.code
+        raise
+    finally:
+        exchange.outcome = exchange.outcome or Outcome.CANCELLED
+        generation.lease.give_back()
+        entry.close(exchange.outcome, code)
+    seconds = round(time.monotonic() - exchange.started, 3)
+    return {**result, "warm": True, "seconds": seconds, **_prompt_tokens(data)}
+
+
+async def _first_round(state: ProxyState, generation: Generation, decision: Decision) -> tuple[dict[str, Any], str]:
+    """The body of the first round of a turn, and what ends its message."""
+    body: dict[str, Any] = {"model": decision.model, "messages": [dict(message) for message in _MESSAGES]}
+    if decision.kind is not DecisionKind.AUGMENTED or generation.augmented is None:
+        return body, ""
+    model = generation.augmented.models[str(decision.model)]
+    if model.servers:
+        await state.supervisor.wait_ready(model.servers, SERVER_WAIT)
+    house, extra = generation.augmented.everything.toolbox(), generation.augmented.context
+
+    async def call(name: str, arguments: Mapping[str, Any], **options: Any) -> ToolResult:
+        return await (house if name in house else extra).run(name, arguments, CallContext(), **options)
+
+    assembled = await model.prompt.messages(
+        body["messages"], call, known=lambda name: name in house or name in extra, cache=state.workshop.cache
+    )
+    body["messages"] = assembled.messages
+    turn = Turn(body, str(decision.model), _never, toolbox=model.tools.toolbox(), settings=model.settings)
+    return Plan(turn, assembled.messages).request(assembled.messages, first=True, last=False), assembled.tail
+
+
+async def _never(body: dict[str, Any]) -> Any:
+    """A turn that is only planned asks nobody."""
+    raise NotImplementedError
+
+
+def _document(
+    generation: Generation, decision: Decision, target: Target, body: dict[str, Any], tail: str
+) -> dict[str, Any]:
+    """`body` for `target`, with one token for an answer, whatever name that limit has and whatever `params` say."""
+    document = round_document(generation, decision, target, {**body, "max_tokens": 1}, tail)
+    document.pop("stream", None)
+    limits = [name for name in _LIMITS if name in document] or ["max_tokens"]
+    return {**document, **dict.fromkeys(limits, 1)}
+
+
+def _request(written: bytes) -> UpstreamRequest:
+    fields = [(b"Content-Type", b"application/json"), (b"Accept-Encoding", b"identity")]
+    return UpstreamRequest("POST", "/chat/completions", "", fields, written)
+
+
+def _prompt_tokens(data: bytes) -> dict[str, int]:
+    """How long the prompt was, and how much of it was in the cache before; where the provider tells."""
+    from openai_proxy.records.reading.tokens import read_usage
+
+    try:
+        usage = json_text.loads(data).get("usage")
+    except (ValueError, AttributeError):
+        usage = None
+    if not isinstance(usage, dict):
+        return {}
+    tokens = read_usage(usage)
+    return {"prompt_tokens": tokens.input, "cached_tokens": tokens.cached}
