@@ -123,12 +123,12 @@ class Loop:
                     out,
                     strip_reasoning=settings.reasoning == "strip",
                     speech=self._speech,
-                    thinks=self._turn.model in self._turn.thinkers,
+                    thinks=self._turn.thinking.expected,
                 )
                 async for _ in self._read(round_, chunks, calls, out, feed):
                     yield
                 if (thinks := round_.thinks) is not None:
-                    self._turn.thinkers.seen(self._turn.model, thinks=thinks)
+                    self._turn.thinking.seen(thinks=thinks)
                 self._usage = add_usage(self._usage, round_.usage)
                 self._turn.observer.usage(self._usage, self._rounds + 1)
                 async for _ in self._await_tools(calls, out, feed):

@@ -35,7 +35,7 @@ class Round:
     def __init__(
         self, plan: Plan, out: TurnOutput, *, strip_reasoning: bool, speech: bool = False, thinks: bool = False
     ) -> None:
-        """`speech`: only what can be spoken goes out; `thinks`: the answer begins with thoughts (`Thinkers`)."""
+        """`speech`: only what can be spoken goes out; `thinks`: the answer begins with thoughts (`Thinking`)."""
         self._plan = plan
         self._out = out
         self._strip = strip_reasoning

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from openai_proxy.agent.store import TurnStore
-from openai_proxy.agent.thinkers import Thinkers
+from openai_proxy.agent.thinkers import Thinking, ThinkingMemory
 from openai_proxy.exchange import UpstreamResponse
 from openai_proxy.tools.base import CallContext, Consent, Tool, ToolResult
 
@@ -128,6 +128,6 @@ class Turn:
     newest: str = ""  # the person's newest message, whose language sentences of our own are in
     started: float | None = None  # by `clock`, when the request arrived; None: now
     waking: asyncio.Event | None = None  # set when the provider's machine sleeps and has to be waited for
-    thinkers: Thinkers = field(default_factory=Thinkers)
+    thinking: Thinking = field(default_factory=ThinkingMemory)
     consent: Consent | None = None  # of the person, for tools that need it
     clock: Callable[[], float] = time.monotonic

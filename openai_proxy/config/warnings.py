@@ -44,7 +44,14 @@ def is_warning(problem: Problem) -> bool:
 
 def warnings(snapshot: Snapshot) -> Iterator[Problem]:
     """Each with its place; `message` begins with "warning: "."""
-    for warn in (_reverse_proxy_without_keys, _no_default, _upstream_models, _bare_variables, _unread_files):
+    for warn in (
+        _reverse_proxy_without_keys,
+        _no_default,
+        _upstream_models,
+        _deadlines,
+        _bare_variables,
+        _unread_files,
+    ):
         yield from warn(snapshot)
 
 
@@ -89,6 +96,19 @@ def _upstream_models(snapshot: Snapshot) -> Iterator[Problem]:
         words = _augmented(snapshot, model) or _unknown_connection(snapshot, model.upstream_model)
         if words is not None:
             yield warning(snapshot.place("model", model.name, ("upstream_model",)), words)
+
+
+def _deadlines(snapshot: Snapshot) -> Iterator[Problem]:
+    """A turn that must end before one of its tools may: the longer limit, where it is written, can never be reached."""
+    for model in snapshot.models.values():
+        for name in ("tool_timeout", "template_timeout"):
+            limit: float = getattr(model, name)
+            if model.deadline is not None and name in model.model_fields_set and limit >= model.deadline:
+                yield warning(
+                    snapshot.place("model", model.name, (name,)),
+                    f"{name} is {limit:g} s, and the whole turn has to end after {model.deadline:g} s (deadline): make "
+                    f"{name} shorter, so that the model can still say what went wrong",
+                )
 
 
 def _augmented(snapshot: Snapshot, model: ModelConfig) -> str | None:
@@ -189,3 +209,8 @@ def _folders(directory: Path) -> Iterator[Path]:
     for name in _names(directory):
         if (directory / name).is_dir():
             yield directory / name
+
+
+_ALL: Final = (
+    _reverse_proxy_without_keys, _no_default, _upstream_models, _deadlines, _bare_variables, _unread_files,
+)  # fmt: skip

@@ -26,10 +26,12 @@ from openai_proxy.pipeline.passthrough import came_to_an_end, check_answer, note
 from openai_proxy.pipeline.redacting import clean_round
 from openai_proxy.pipeline.round_request import round_document
 from openai_proxy.prompt.assembly import device_of, newest_user_text
+from openai_proxy.runtime.state import ProxyState
 from openai_proxy.server.headers import downstream_fields, lines, upstream_fields, wire_lines
 from openai_proxy.tools.base import CallContext, OwnersConsent, ToolResult
 from openai_proxy.upstream.failover import Opened, open_first
 from openai_proxy.upstream.inprocess import BytesResponse
+from openai_proxy.upstream.lessons import ConnectionLessons
 
 SERVER_WAIT = 5.0
 """Seconds a request waits for MCP servers that are still starting; then it goes on without them."""
@@ -93,10 +95,11 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
     )
     body = {**document, "messages": assembled.messages}
     conversation = _conversation(context, model.config.name, document)
+    asking = _Asking(context, decision, assembled.tail)
     return Turn(
         body=body,
         model=model.config.name,
-        ask=_Asking(context, decision, assembled.tail),
+        ask=asking,
         toolbox=None if probe else model.offering.offered(conversation),
         settings=model.settings,
         caller=context.exchange.caller.identity,
@@ -108,7 +111,7 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
         newest=newest_user_text(document["messages"]),
         started=context.exchange.started,
         waking=waking,
-        thinkers=state.workshop.thinkers,
+        thinking=_Thinking(state, asking),
         consent=conversation,
     )
 
@@ -268,6 +271,14 @@ class _Asking:
         self._decision = decision
         self._won: Opened | None = None
 
+    @property
+    def answering(self) -> tuple[str, str, str]:
+        """The connection that answers, or is the first to be asked, with the model's name there and its base URL."""
+        target = self._won.target if self._won is not None else self._decision.route.targets[0]
+        connection = self._context.generation.config.connections.get(target.connection)
+        base = connection.api_base if connection is not None else ""
+        return target.connection, target.model or self._decision.name or "", base
+
     async def __call__(self, body: dict[str, Any]) -> UpstreamResponse:
         context = self._context
         generation = context.generation
@@ -306,6 +317,29 @@ class _Asking:
             response.close()
             return BytesResponse(body_read, status=response.status, headers=headers)
         return opened.response
+
+
+class _Thinking:
+    """agent.thinkers.Thinking: what is known of the model that answers, kept with all else that was learnt of it."""
+
+    def __init__(self, state: ProxyState, asking: _Asking) -> None:
+        self._state = state
+        self._asking = asking
+
+    @property
+    def expected(self) -> bool:
+        """See Thinking."""
+        lessons, model = self._known()
+        return lessons.thinks(model)
+
+    def seen(self, *, thinks: bool) -> None:
+        """See Thinking."""
+        lessons, model = self._known()
+        lessons.learn_thinks(model, thinks=thinks)
+
+    def _known(self) -> tuple[ConnectionLessons, str]:
+        connection, model, base = self._asking.answering
+        return self._state.providers.lessons.of(connection, base), model
 
 
 class _Watcher:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Protocol
 
 from openai_proxy.agent.conversations import Conversations
-from openai_proxy.agent.thinkers import Thinkers
 from openai_proxy.agent.turn import LoopSettings
 from openai_proxy.config.model_file import McpFilter, ModelConfig
 from openai_proxy.config.problems import Problem, did_you_mean
@@ -59,12 +58,11 @@ class AugmentedModels:
 
 
 class Workshop:
-    """What augmented models share and keep over edits: threads for handlers, cached results, what was learnt."""
+    """What augmented models share and keep over edits: threads for handlers, cached results."""
 
     def __init__(self) -> None:
         self.workers = Workers()
         self.cache = TemplateCache()
-        self.thinkers = Thinkers()
         self.conversations = Conversations()
 
 

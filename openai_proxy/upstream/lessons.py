@@ -30,6 +30,8 @@ MAX_LESSONS: Final = 4
 MAX_MEMBERS: Final = 64  # learnt of one model
 WRITE_AFTER: Final = 0.5  # seconds in which further lessons are written together
 
+_THINKS: Final = "begins with thoughts that end in </think>"
+
 log = logging.getLogger(__name__)
 _NOTHING: Final = Lessons()
 
@@ -60,6 +62,7 @@ class ConnectionLessons:
         self._changed = changed
         self._models: dict[str, tuple[float, Lessons]] = {}
         self._lacking: dict[str, float] = {}
+        self._thinking: dict[str, float] = {}
 
     def __bool__(self) -> bool:
         return bool(self._models)
@@ -107,18 +110,41 @@ class ConnectionLessons:
         log.info("connection %s has no %s", self._name, path)
         self._changed(None)
 
+    def thinks(self, model: str) -> bool:
+        """True if answers of `model` begin with thoughts that nothing announces."""
+        since = self._thinking.get(model)
+        return since is not None and self._clock() - since <= MAX_AGE
+
+    def learn_thinks(self, model: str, *, thinks: bool) -> None:
+        """What an answer of `model` has shown; see `thinks`."""
+        if thinks == self.thinks(model):
+            return
+        self._thinking.pop(model, None)
+        if thinks:
+            self._thinking[model] = self._clock()
+            if len(self._thinking) > MAX_MODELS:
+                del self._thinking[next(iter(self._thinking))]
+            log.info("connection %s, model %s: %s", self._name, model[:100], _THINKS)
+        self._changed(None)
+
     def in_words(self) -> dict[str, str]:
         """What is known of each model, in words; of the server itself under ""."""
         lacking = [path for path in self._lacking if self.lacks(path)]
         found = {"": f"has no {', '.join(lacking)}"} if lacking else {}
         known = {model: self.of(model) for model in tuple(self._models)}
-        return {**found, **{model: _in_words(lessons) for model, lessons in known.items() if lessons is not _NOTHING}}
+        told = {model: _in_words(lessons) for model, lessons in known.items() if lessons is not _NOTHING}
+        for model in filter(self.thinks, self._thinking):
+            told[model] = f"{told[model]}; {_THINKS}" if model in told else _THINKS
+        return {**found, **told}
 
     def forget(self, model: str | None = None) -> None:
         """Forget what is known of `model`; of all of them, and of the server, without one."""
         forgotten = [*self._models, None] if model is None else [model]
         if model is None:
             self._lacking.clear()
+            self._thinking.clear()
+        elif self._thinking.pop(model, None) is not None:
+            self._changed(None)
         for name in forgotten:
             if name is not None:
                 self._models.pop(name, None)
@@ -131,23 +157,26 @@ class ConnectionLessons:
         for model, entry in saved["models"].items():
             self._models[model] = _entry_of(entry)
         self._lacking = {str(path): float(at) for path, at in saved["lacking"].items()}
+        self._thinking = {str(model): float(at) for model, at in saved.get("thinking", {}).items()}
 
     def saved(self) -> dict[str, Any]:
         """What `load` takes."""
         models = {model: self.entry(model) for model in tuple(self._models)}
-        return {"base": self.base, "models": models, "lacking": self._lacking}
+        return {"base": self.base, "models": models, "lacking": self._lacking, "thinking": self._thinking}
 
     # -- shared with other daemons ----------------------------------------------------------------------------------
 
     def names(self) -> list[tuple[str | None, float]]:
         """Of whom something is known (None: the server), and since when."""
         known: list[tuple[str | None, float]] = [(model, at) for model, (at, _) in self._models.items()]
-        return [*known, (None, max(self._lacking.values()))] if self._lacking else known
+        of_server = [*self._lacking.values(), *self._thinking.values()]
+        return [*known, (None, max(of_server))] if of_server else known
 
     def entry(self, model: str | None) -> dict[str, Any] | None:
         """What is known of `model`, or (None) of the server, as plain JSON."""
         if model is None:
-            return {"lacking": dict(self._lacking)} if self._lacking else None
+            lacking, thinking = dict(self._lacking), dict(self._thinking)
+            return {"lacking": lacking, "thinking": thinking} if lacking or thinking else None
         if model not in self._models:
             return None
         at, known = self._models[model]
@@ -162,6 +191,7 @@ class ConnectionLessons:
         """Another daemon has learnt something; what is known here holds too. None: it was told to forget it."""
         if model is None:
             self._lacking = {} if entry is None else {**self._lacking, **entry["lacking"]}
+            self._thinking = {} if entry is None else {**self._thinking, **entry.get("thinking", {})}
         elif entry is None:
             self._models.pop(model, None)
         else:

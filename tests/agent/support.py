@@ -215,7 +215,7 @@ def turn(upstream: Any, box: Any = None, *, settings: dict[str, Any] | None = No
     """A turn; `given` are members of the body, or of Turn where it has them."""
     own = {
         k: given.pop(k)
-        for k in ("turns", "caller", "observer", "offered_only", "meta", "newest", "started", "thinkers")
+        for k in ("turns", "caller", "observer", "offered_only", "meta", "newest", "started", "thinking")
         if k in given
     }
     body = {"model": "upstream/m", "messages": [{"role": "user", "content": "hi"}], "stream": True, **given}

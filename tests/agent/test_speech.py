@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from openai_proxy.agent.thinkers import Thinkers
+from openai_proxy.agent.thinkers import ThinkingMemory
 from tests.agent.grammar import check
 from tests.agent.support import (
     CLIENT_TOOL,
@@ -73,15 +73,15 @@ def thinking(*pieces: str) -> bytes:
 
 
 async def test_thoughts_that_the_prompt_opened_are_learnt_after_one_answer() -> None:
-    thinkers = Thinkers()
-    given: dict[str, Any] = {"settings": SPEECH, "thinkers": thinkers}
+    memory = ThinkingMemory()
+    given: dict[str, Any] = {"settings": SPEECH, "thinking": memory}
     answer = ("Okay, the user", " wants it.", "</think>", "It is on.")
     assert "</think>" not in check(await stream(Upstream(thinking(*answer)), **given)).content
     seen = check(await stream(Upstream(thinking(*answer)), **given))
     assert (seen.content, seen.reasoning) == ("It is on.", "Okay, the user wants it.")
     seen = check(await stream(Upstream(says("Without a thought.")), **given))
     assert seen.content == "Without a thought."
-    assert "augmented/m" not in thinkers, "what it does now counts"
+    assert not memory.expected, "what it does now counts"
 
 
 async def test_thoughts_that_the_prompt_opened_in_a_whole_answer() -> None:

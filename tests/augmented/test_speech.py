@@ -1,10 +1,13 @@
 """Spoken answers through the daemon: every API hears the same, and nothing that cannot be said."""
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.augmented.talk import MODE_IDS, MODES, ask, chat, conversation, says
+from tests.conftest import DaemonFactory
+from tests.front.house import connection
 from tests.harness.daemon import Daemon
 from tests.harness.plays import HOLD
 from tests.harness.upstream import Upstream
@@ -41,3 +44,20 @@ def test_other_apis_hear_the_same(house: Daemon, upstream: Upstream) -> None:
     body: dict[str, Any] = {"max_tokens": 99, "messages": [{"role": "user", "content": "Hi"}]}
     answer = ask(house, "augmented/spoken", play, stream=False, path="/v1/messages", **body)
     assert answer.json()["content"] == [{"type": "text", "text": HEARD}]
+
+
+def test_thoughts_that_the_prompt_opened_are_known_after_a_restart(
+    make_daemon: DaemonFactory, upstream: Upstream
+) -> None:
+    """What one answer has shown by its lone `</think>` is kept with the other lessons, for the model that gave it."""
+    play = upstream.rounds(*[says("The user wants it.</think>It is on.", stream=True)] * 2, name="thinker")
+    conf = {"connections": {"main": connection(upstream.url)}, "default_connection": "main"}
+    model = f"name: augmented/voice\nupstream_model: {play.model}\nspeech: true\n"
+    daemon = make_daemon(conf, files={"models/voice.yaml": model})
+    chat(daemon, "voice", None, stream=True)
+    daemon.stop()
+    lessons = json.loads((daemon.state_dir / "lessons.json").read_text())
+    assert play.model in lessons["main"]["thinking"]
+    daemon.start()
+    seen = chat(daemon, "voice", None, stream=True)
+    assert (seen.content, seen.reasoning) == ("It is on.", "The user wants it.")

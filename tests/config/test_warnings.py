@@ -55,6 +55,9 @@ CASES = [
      "proxy.yaml:2:16", '"${OPENAI_API_KEY}"'),
     ("as LiteLLM does", {"proxy.yaml": "connections:\n  a: {api_key: os.environ/OPENAI_API_KEY}\n"},
      "proxy.yaml:2:16", '"${OPENAI_API_KEY}"'),
+    ("a tool that may outlive its turn",
+     {"models/x.yaml": "name: x\nupstream_model: home:m\ndeadline: 10\ntool_timeout: 30\n"},
+     "models/x.yaml:4:15", "tool_timeout is 30 s, and the whole turn has to end after 10 s"),
     ("JSON among the models", {"models/x.json": "{}"}, "models/x.json:1:1", "models are *.yaml"),
     ("an ending too many", {"models/x.yaml.txt": "name: x\n"}, "models/x.yaml.txt:1:1", "models are *.yaml"),
     ("no ending", {"models/x": "name: x\n"}, "models/x:1:1", "models are *.yaml"),
@@ -108,6 +111,8 @@ def test_templates_are_told_each_at_its_own_place(house: House, capsys: pytest.C
 
 
 FINE = [
+    {"proxy.yaml": ONE, "models/m.yaml": "name: m\nupstream_model: home:x\ndeadline: 10\n"},
+    {"proxy.yaml": ONE, "models/m.yaml": "name: m\nupstream_model: home:x\ndeadline: 10\ntool_timeout: 9\n"},
     {"proxy.yaml": TWO + "default_connection: a\n"},
     {"proxy.yaml": TWO + 'routing: {"*": a.*}\n'},
     {"proxy.yaml": ONE, "models/m.yaml": "name: m\nupstream_model: llama3:8b\n"},
