@@ -44,7 +44,7 @@ class Plan:
         self.wants_usage = not self.stream or self._stream_options.get("include_usage") is True
         self.parallel = body.get("parallel_tool_calls") is not False
         self.choices = choices(body)
-        self._left_out: frozenset[str] = frozenset()  # tools of ours whose like the client brings
+        self.left_out: dict[str, str] = {}  # tools of ours whose like the client brings -> its name there
         self.toolbox = self._usable(turn, messages)
         if turn.settings.client_tools != "pass" and self.toolbox is not None and not self._offered_only:
             self._without_doubles(self.toolbox, prefer_theirs=turn.settings.client_tools == "prefer")
@@ -68,13 +68,13 @@ class Plan:
         ours = {name: common_name(name, box.get(name)) for name in map(_name, box.definitions())}
         theirs = {name: common_name(name) for name in self._client_names}
         if prefer_theirs:
-            known = frozenset(theirs.values())
-            self._left_out = frozenset(name for name, common in ours.items() if common in known)
-            if len(self._left_out) == len(ours):
+            known = {common: name for name, common in theirs.items()}
+            self.left_out = {name: known[common] for name, common in ours.items() if common in known}
+            if len(self.left_out) == len(ours):
                 self.toolbox = None
             return
-        known = frozenset(ours.values())
-        self._client_tools = [t for t in self._client_tools if theirs.get(_name(t)) not in known]
+        kept = frozenset(ours.values())
+        self._client_tools = [t for t in self._client_tools if theirs.get(_name(t)) not in kept]
         self._client_names = frozenset(filter(None, map(_name, self._client_tools)))
         choice = self._body.get("tool_choice")
         forced = _name(choice) if isinstance(choice, dict) else ""
@@ -88,7 +88,7 @@ class Plan:
         theirs: list[dict[str, Any]] = sorted_tools(self._client_tools)
         if self.toolbox is None:
             return theirs
-        hidden = self._client_names | self._left_out
+        hidden = self._client_names.union(self.left_out)
         return [d for d in self.toolbox.definitions() if _name(d) not in hidden] + theirs
 
     def owner(self, name: str) -> ToolOwner:
@@ -99,7 +99,7 @@ class Plan:
             return ToolOwner.OURS if name in self._client_names and self.toolbox.get(name) else ToolOwner.CLIENT
         if name in self._client_names:
             return ToolOwner.CLIENT
-        known = self.toolbox.get(name) is not None and name not in self._left_out
+        known = self.toolbox.get(name) is not None and name not in self.left_out
         return ToolOwner.OURS if known else ToolOwner.NOBODY
 
     def request(self, messages: Sequence[Any], *, first: bool, last: bool) -> dict[str, Any]:
