@@ -121,8 +121,8 @@ class ToolCalls:
 
     def _fault(self, name: str, arguments: str) -> str | None:
         """Why this call is not run, in words for the model."""
-        if name in self._plan.left_out:
-            return f"There is no tool {name}. Call {self._plan.left_out[name]} instead."
+        if (instead := self._plan.instead_of(name)) is not None:
+            return f"There is no tool {name}. Call {instead} instead."
         same = (name, canonical(arguments))
         self._seen[same] = self._seen.get(same, 0) + 1
         if self._seen[same] > self._turn.settings.same_call_limit:

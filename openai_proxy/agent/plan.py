@@ -44,7 +44,7 @@ class Plan:
         self.wants_usage = not self.stream or self._stream_options.get("include_usage") is True
         self.parallel = body.get("parallel_tool_calls") is not False
         self.choices = choices(body)
-        self.left_out: dict[str, str] = {}  # tools of ours whose like the client brings -> its name there
+        self._preferred: dict[str, str] = {}  # what tools of the client's do (`common_name`) -> their names
         self.toolbox = self._usable(turn, messages)
         if turn.settings.client_tools != "pass" and self.toolbox is not None and not self._offered_only:
             self._without_doubles(self.toolbox, prefer_theirs=turn.settings.client_tools == "prefer")
@@ -68,9 +68,8 @@ class Plan:
         ours = {name: common_name(name, box.get(name)) for name in map(_name, box.definitions())}
         theirs = {name: common_name(name) for name in self._client_names}
         if prefer_theirs:
-            known = {common: name for name, common in theirs.items()}
-            self.left_out = {name: known[common] for name, common in ours.items() if common in known}
-            if len(self.left_out) == len(ours):
+            self._preferred = {common: name for name, common in theirs.items()}
+            if all(common in self._preferred for common in ours.values()):
                 self.toolbox = None
             return
         kept = frozenset(ours.values())
@@ -88,8 +87,15 @@ class Plan:
         theirs: list[dict[str, Any]] = sorted_tools(self._client_tools)
         if self.toolbox is None:
             return theirs
-        hidden = self._client_names.union(self.left_out)
-        return [d for d in self.toolbox.definitions() if _name(d) not in hidden] + theirs
+        ours = [d for d in self.toolbox.definitions() if _name(d) not in self._client_names]
+        return [d for d in ours if self.instead_of(_name(d)) is None] + theirs
+
+    def instead_of(self, name: str) -> str | None:
+        """The client's tool that is offered in the place of ours called `name`; None if ours is."""
+        if not self._preferred or self.toolbox is None:
+            return None
+        tool = self.toolbox.get(name)
+        return self._preferred.get(common_name(name, tool)) if tool is not None else None
 
     def owner(self, name: str) -> ToolOwner:
         """Whose tool `name` is: by table, never by its form."""
@@ -99,7 +105,7 @@ class Plan:
             return ToolOwner.OURS if name in self._client_names and self.toolbox.get(name) else ToolOwner.CLIENT
         if name in self._client_names:
             return ToolOwner.CLIENT
-        known = self.toolbox.get(name) is not None and name not in self.left_out
+        known = self.toolbox.get(name) is not None and self.instead_of(name) is None
         return ToolOwner.OURS if known else ToolOwner.NOBODY
 
     def request(self, messages: Sequence[Any], *, first: bool, last: bool) -> dict[str, Any]:

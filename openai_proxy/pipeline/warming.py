@@ -5,7 +5,7 @@ leaves in the provider's cache is what the next turn begins with. It waits behin
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from openai_proxy.agent.plan import Plan
@@ -102,8 +102,20 @@ async def _first_round(state: ProxyState, generation: Generation, decision: Deci
         body["messages"], call, known=lambda name: name in house or name in extra, cache=state.workshop.cache
     )
     body["messages"] = assembled.messages
-    turn = Turn(body, str(decision.model), _never, toolbox=model.tools.toolbox(), settings=model.settings)
+    offered = model.offering.offered(_NewConversation())
+    turn = Turn(body, str(decision.model), _never, toolbox=offered, settings=model.settings)
     return Plan(turn, assembled.messages).request(assembled.messages, first=True, last=False), assembled.tail
+
+
+class _NewConversation:
+    """tools.find_tools.FoundTools: one in which nothing was looked for yet."""
+
+    def found(self) -> tuple[str, ...]:
+        """See FoundTools."""
+        return ()
+
+    def add_found(self, names: Sequence[str]) -> None:
+        """See FoundTools; nothing is called here."""
 
 
 async def _never(body: dict[str, Any]) -> Any:
