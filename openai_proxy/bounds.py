@@ -22,6 +22,17 @@ def check_model(name: str) -> None:
         raise BadRequest(
             f"The model's name is longer than {MAX_MODEL_NAME} bytes.", param="model", code="model_name_too_long"
         )
+    if not name.isascii() and not _is_text(name):
+        raise BadRequest("The model's name is not valid text.", param="model", code="invalid_model")
+
+
+def _is_text(name: str) -> bool:
+    """False for half a character ("\\ud83d" alone), which no answer of ours, no log and no label could hold."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_session(name: str | None) -> None:

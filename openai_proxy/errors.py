@@ -35,6 +35,11 @@ import orjson
 from openai_proxy.secrets import vault
 
 
+def writable(text: str) -> str:
+    """`text` with a question mark for each half of a character, which JSON may hold and no encoder here writes."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 class ProxyError(Exception):
     """An error of our own, ready to be sent.
 
@@ -57,7 +62,7 @@ class ProxyError(Exception):
         status: int | None = None,
         cause: str | None = None,
     ) -> None:
-        message = vault.scrub(message)  # a client's or a provider's words may stand in it
+        message = writable(vault.scrub(message))  # a client's or a provider's words may stand in it
         super().__init__(message)
         self.message = message
         self.cause = cause

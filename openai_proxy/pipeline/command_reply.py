@@ -8,6 +8,7 @@ import orjson
 
 from openai_proxy.dialects import client_dialect
 from openai_proxy.dialects.chat.chunks import DONE, ChunkWriter, completion_of, new_id
+from openai_proxy.errors import writable
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.server.headers import lines
 
@@ -19,6 +20,7 @@ Write = Callable[[str, str, Mapping[str, Any]], bytes]
 
 async def answer(context: RequestContext, text: str, document: Mapping[str, Any]) -> None:
     """Answer the request with `text`; nothing goes upstream."""
+    text = writable(text)  # names in it are the client's
     name = context.exchange.model or "openai_proxy"
     stream = context.exchange.stream
     kind = b"text/event-stream" if stream else b"application/json"

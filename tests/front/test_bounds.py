@@ -37,6 +37,18 @@ def test_a_models_name(daemon: Daemon, upstream: Upstream, path: str, name: str)
     assert name[:200] not in daemon.get("/metrics").body.decode()
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/api/chat"])
+@pytest.mark.parametrize("words", ["hi", "!/hello", "!/set(model=\ud83d)"])
+def test_half_a_character_is_no_models_name(daemon: Daemon, path: str, words: str) -> None:
+    """Found by `make fuzz`: the answer to a command could not be written."""
+    for model in ("\ud83d", "m\udc00"):
+        body = {"model": model, "messages": [{"role": "user", "content": words}], "input": words, "max_tokens": 9}
+        answer = daemon.post(path, json.dumps(body).encode())
+        assert (answer.status, answer.header("x-proxy-error")) == (400, "invalid_model")
+    body["model"] = "m"
+    assert daemon.post(path, json.dumps(body).encode()).status != 500
+
+
 def test_a_models_name_in_a_form(daemon: Daemon) -> None:
     body = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\n' + b"x" * 300 + b"\r\n--b--\r\n"
     answer = daemon.post("/v1/audio/transcriptions", body, content_type="multipart/form-data; boundary=b")

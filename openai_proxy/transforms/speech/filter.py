@@ -63,6 +63,10 @@ _HANDLERS: Final[dict[str, Handler]] = {
 }
 
 
+HELD: Final = 1000
+"""Characters that wait for a decision at most. No mark is as long, and each piece looks at all that waits once more."""
+
+
 class SpeechFilter:
     """Filters one text that comes in pieces. `feed` it, then `end` it once."""
 
@@ -88,6 +92,8 @@ class SpeechFilter:
                 return writer.pass_on(text)
         self._buffer += text
         self._scan(False)
+        if len(self._buffer) > HELD:
+            self._scan(True)
         return writer.take()
 
     def end(self) -> str:
