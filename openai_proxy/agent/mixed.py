@@ -108,23 +108,24 @@ def _may_hide(message: Any, remember: bool) -> bool:
 
 def _find_answer(store: TurnStore, caller: str, seen: ConversationFingerprint, message: Message) -> Hidden | None:
     said = text(message.get("content"))
-    found = store.find(key(caller, "answer", seen.question, said)) if said else []
-    return next((h for h in found if h.conversation == seen.whole), found[0] if found else None)
+    found = store.entries(key(caller, "answer", seen.question, said)) if said else []
+    best = next((entry for entry in found if entry.conversation == seen.whole), found[0] if found else None)
+    return best.hidden() if best is not None else None
 
 
 def _find_calls(store: TurnStore, caller: str, seen: ConversationFingerprint, message: Message) -> Hidden | None:
     conversation = seen.whole
     for call_id, name, arguments in named_calls(message):
-        known = [h for h in store.find(key(caller, "id", call_id)) if h.calls.get(call_id) == (name, arguments)]
-        for hidden in known:
-            if hidden.conversation == conversation:
-                return hidden
-        for hidden in known:
-            if hidden.question == seen.question or _is_random(call_id):
-                return hidden
-        found = store.find(key(caller, "call", conversation, name, arguments))
+        known = [e for e in store.entries(key(caller, "id", call_id)) if e.calls.get(call_id) == (name, arguments)]
+        for entry in known:
+            if entry.conversation == conversation:
+                return entry.hidden()
+        for entry in known:
+            if entry.question == seen.question or _is_random(call_id):
+                return entry.hidden()
+        found = store.entries(key(caller, "call", conversation, name, arguments))
         if found:
-            return found[0]
+            return found[0].hidden()
     return None
 
 

@@ -41,11 +41,31 @@ class Hidden:
 
 
 @dataclass(frozen=True, slots=True)
-class _PendingEntry:
+class PendingEntry:
+    """A hidden turn as it is kept: what it is recognised by, and the rest as JSON."""
+
     data: bytes  # JSON: exact to count, and nobody can change it
+    calls: dict[str, tuple[str, str]]
+    question: str
+    conversation: str
     keys: tuple[str, ...]
     born: float
     id: str = field(default_factory=lambda: uuid.uuid4().hex)  # among all daemons
+
+    @classmethod
+    def of(cls, hidden: Mapping[str, Any], keys: Iterable[str], born: float, *name: str) -> "PendingEntry":
+        """An entry for the members of a Hidden. Raises as reading what is none does."""
+        calls = {call_id: tuple(call) for call_id, call in hidden["calls"].items()}
+        data = orjson.dumps({member: hidden[member] for member in _MEMBERS})
+        question, conversation = hidden["question"], hidden["conversation"]
+        return cls(data, calls, question, conversation, tuple(dict.fromkeys(keys)), born, *name)
+
+    def hidden(self) -> Hidden:
+        """The turn."""
+        return Hidden(**{**orjson.loads(self.data), "calls": dict(self.calls)})
+
+
+_MEMBERS: Final = ("before", "turn", "results", "calls", "question", "conversation")
 
 
 class TurnStore:
@@ -66,11 +86,11 @@ class TurnStore:
         self._max_bytes = max_bytes
         self._ttl = ttl
         self._clock = clock
-        self._entries: OrderedDict[int, _PendingEntry] = OrderedDict()  # oldest first
+        self._entries: OrderedDict[int, PendingEntry] = OrderedDict()  # oldest first
         self._keys: dict[str, list[int]] = {}
         self._next = 0
         self._bytes = 0
-        self._ids: dict[str, _PendingEntry] = {}
+        self._ids: dict[str, PendingEntry] = {}
         self._shared: SharedTable | None = None
 
     def __len__(self) -> int:
@@ -83,30 +103,19 @@ class TurnStore:
 
     def keep(self, keys: Iterable[str], hidden: Hidden) -> None:
         """Keep `hidden` under `keys`; the oldest entries make room. One that alone is too large is not kept."""
-        data = orjson.dumps(
-            {
-                "before": hidden.before,
-                "turn": hidden.turn,
-                "results": hidden.results,
-                "calls": hidden.calls,
-                "question": hidden.question,
-                "conversation": hidden.conversation,
-            }
-        )
-        entry = _PendingEntry(data, tuple(dict.fromkeys(keys)), self._clock())
+        entry = PendingEntry.of({name: getattr(hidden, name) for name in _MEMBERS}, keys, self._clock())
         self._insert(entry)
         if self._shared is not None and entry.id in self._ids:
             self._shared.changed(entry.id)
 
-    def find(self, key: str) -> list[Hidden]:
-        """What is kept under `key`, newest first."""
+    def entries(self, key: str) -> list[PendingEntry]:
+        """What is kept under `key`, newest first, and not read: thousands of conversations may have a call's id."""
         self._expire()
-        found: list[Hidden] = []
-        for number in reversed(self._keys.get(key, ())):
-            data = orjson.loads(self._entries[number].data)
-            data["calls"] = {call_id: tuple(call) for call_id, call in data["calls"].items()}
-            found.append(Hidden(**data))
-        return found
+        return [self._entries[number] for number in reversed(self._keys.get(key, ()))]
+
+    def find(self, key: str) -> list[Hidden]:
+        """The same, read."""
+        return [entry.hidden() for entry in self.entries(key)]
 
     # -- shared with other daemons ----------------------------------------------------------------------------------
 
@@ -125,7 +134,7 @@ class TurnStore:
     def _take(self, name: str, value: Any) -> None:
         if value is not None and name not in self._ids:
             born = self._clock() - max(time.time() - float(value["born"]), 0.0)
-            self._insert(_PendingEntry(orjson.dumps(value["hidden"]), tuple(map(str, value["keys"])), born, name))
+            self._insert(PendingEntry.of(value["hidden"], map(str, value["keys"]), born, name))
 
     def _names(self) -> list[tuple[str, float]]:
         now, wall = self._clock(), time.time()
@@ -148,14 +157,14 @@ class TurnStore:
         try:
             passed = max(0.0, time.time() - float(state["saved_at"]))
             entries = [
-                _PendingEntry(
-                    orjson.dumps(e["hidden"]),
-                    tuple(map(str, e["keys"])),
+                PendingEntry.of(
+                    e["hidden"],
+                    map(str, e["keys"]),
                     self._clock() - float(e["age"]) - passed,
                     str(e.get("id") or uuid.uuid4().hex),
                 )
                 for e in state["entries"]
-                if e["hidden"].keys() == {"before", "turn", "results", "calls", "question", "conversation"}
+                if e["hidden"].keys() == set(_MEMBERS)
             ]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             log.warning("the saved tool turns cannot be read (%s); conversations go on without them", error)
@@ -165,7 +174,7 @@ class TurnStore:
         self._expire()
         return len(self._entries)
 
-    def _insert(self, entry: _PendingEntry) -> None:
+    def _insert(self, entry: PendingEntry) -> None:
         if len(entry.data) > self._max_bytes or not entry.keys:
             return
         number = self._next

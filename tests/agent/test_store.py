@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.agent.store import Hidden, TurnStore
+from openai_proxy.agent.fingerprint import ConversationFingerprint
+from openai_proxy.agent.fingerprint import key as key_of
+from openai_proxy.agent.mixed import _find_calls
+from openai_proxy.agent.store import Hidden, PendingEntry, TurnStore
 
 
 def hidden(size: int = 10, mark: str = "") -> Hidden:
@@ -64,3 +67,26 @@ def test_an_unreadable_state_is_none(state: Any) -> None:
     store = TurnStore()
     assert store.load(state) == 0
     assert len(store) == 0
+
+
+def test_of_thousands_with_the_same_call_id_only_the_right_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "functions.get_weather:0" is the id of every conversation's first call with some servers."""
+    store, seen = TurnStore(), ConversationFingerprint()
+    seen.add({"role": "user", "content": "What is the weather?"})
+    for number in range(2000):
+        turn = {"role": "assistant", "content": str(number)}
+        question = seen.question if number == 7 else f"question {number}"
+        store.keep([key_of("me", "id", "f:0")], Hidden([], turn, [], {"f:0": ("f", "{}")}, question, f"{number}"))
+    read: list[Hidden] = []
+    hidden_of = PendingEntry.hidden
+
+    def noted(entry: PendingEntry) -> Hidden:
+        read.append(hidden_of(entry))
+        return read[-1]
+
+    monkeypatch.setattr(PendingEntry, "hidden", noted)
+    call = {"id": "f:0", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    found = _find_calls(store, "me", seen, {"role": "assistant", "tool_calls": [call]})
+    assert found is not None
+    assert found.turn["content"] == "7"
+    assert len(read) == 1
