@@ -32,10 +32,11 @@ def test_sigterm_ends_a_daemon_whose_tool_never_returns(make_daemon: DaemonFacto
     play = upstream.play(stream(asks, delta("", finish="tool_calls"), DONE))
     files = {
         "tools/busy.py": BUSY,
-        "models/a.yaml": f"name: augmented/a\nupstream_model: main.{play.model}\ntools: [ponder]\n",
+        "models/a.yaml": "name: augmented/a\nupstream_model: main.any\ntools: [ponder]\n",
     }
     daemon = make_daemon(front_conf(upstream, limits={"drain_seconds": 0.2}), files=files)
-    wire = daemon.wire().chat("augmented/a", stream=True)
+    wire = daemon.wire().chat("augmented/a", stream=True, headers=[("X-Play", play.model)])
+    wire.read_head()
     wire.read_until(b"executing_tool")
     daemon.signal(signal.SIGTERM)
     assert daemon.exit_code() == 0

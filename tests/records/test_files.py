@@ -67,6 +67,19 @@ def test_a_rotated_file_is_opened_anew(lines: LineFiles, clock: Clock) -> None:
     assert (lines.directory / "a_b.jsonl.1").read_bytes() == b"1\n"
 
 
+def test_a_file_that_is_not_written_to_is_not_kept_open(lines: LineFiles, clock: Clock) -> None:
+    lines.append("a_b.jsonl", b"1\n")
+    clock.now += 0.5
+    lines.append("c_d.jsonl", b"1\n")
+    assert lines.let_go(False) == pytest.approx(0.3)
+    clock.now += 0.4
+    assert lines.let_go(False) == pytest.approx(0.4), "one was closed, the other has time left"
+    assert list(lines._open) == ["c_d.jsonl"]
+    assert lines.let_go(True) is None
+    assert lines.append("a_b.jsonl", b"2\n")
+    assert (lines.directory / "a_b.jsonl").read_bytes() == b"1\n2\n"
+
+
 def test_a_directory_that_was_moved_or_removed_is_made_again(lines: LineFiles, clock: Clock, tmp_path: Path) -> None:
     lines.append("a_b.jsonl", b"1\n")
     lines.directory.rename(tmp_path / "old")

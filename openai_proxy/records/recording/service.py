@@ -66,6 +66,7 @@ class Records:
             self.usage.settle,
             self.latency.settle,
             self._retention.step,
+            files.let_go,
             self._scribe.lines.settle,
             settle_repeats,
         )

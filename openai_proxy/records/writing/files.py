@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 REST = 30.0  # seconds until a disk that refused is asked again
 MAX_OPEN = 64  # file descriptors
+LET_GO = 0.8  # seconds after its last line that a file is kept open
 RECHECK = 0.05  # seconds between two looks whether an open file still has its name
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _WHOLE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOTDIR}
@@ -28,13 +29,13 @@ _WHOLE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES,
 class _Open:
     """An open file: its descriptor, its identity, and when that was last compared with its name."""
 
-    __slots__ = ("checked", "fd", "identity", "torn")
+    __slots__ = ("checked", "fd", "identity", "torn", "used")
 
     def __init__(self, fd: int, identity: tuple[int, int], torn: bool, checked: float) -> None:
         self.fd = fd
         self.identity = identity
         self.torn = torn  # it does not end in a newline: a crash, or a write that could not be taken back
-        self.checked = checked
+        self.checked = self.used = checked
 
 
 class LineFiles:
@@ -89,6 +90,19 @@ class LineFiles:
         if self._directory_fd is not None:
             os.close(self._directory_fd)
             self._directory_fd = None
+
+    def let_go(self, now: bool) -> float | None:
+        """Close what has not been written to for a while (all of it if `now`): a deleted file takes room while open.
+
+        Seconds until there may be more to close, None if nothing is open.
+        """
+        at = self._clock()
+        while self._open:
+            name, file = next(iter(self._open.items()))  # the one that has waited longest
+            if not now and (wait := file.used + LET_GO - at) > 0:
+                return wait
+            self._drop(name)
+        return None
 
     def remove_older(self, seconds: float, keep: frozenset[str] = frozenset()) -> Iterator[int]:
         """Delete `model_conversation.jsonl` files not written for `seconds`, a few per step; yields how many."""
@@ -157,6 +171,7 @@ class LineFiles:
                 os.close(self._open.popitem(last=False)[1].fd)
         else:
             self._open.move_to_end(name)
+        file.used = now
         return file
 
     def _check_directory(self, now: float) -> None:
