@@ -3,18 +3,15 @@
 The sibling of protocols/json_members for what lies below the top level: a text of a message, a message of a list.
 """
 
-import re
 from bisect import bisect_left
 from collections.abc import Collection, Mapping
 
+from openai_proxy.protocols.json_members import TOKEN
 from openai_proxy.transforms.strings import load
 
 Path = tuple[str | int, ...]
 """Keys and indexes from the top: `("messages", 3, "content", 0, "text")`."""
 
-STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-"""Possessive: what has matched is never tried otherwise, so that a text full of escapes needs no memory for it."""
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\],:]', re.DOTALL)
 _SPACE = b" \t\r\n"
 
 Cut = tuple[int, int, bytes]
@@ -58,7 +55,7 @@ class _Scan:
         path, begins = self._path, self._begins
         objects: list[bool] = []
         key_next = False
-        for token in _TOKEN.finditer(self._body):
+        for token in TOKEN.finditer(self._body):
             start = token.start()
             first = self._body[start]
             if first == 0x22:
