@@ -5,6 +5,7 @@ proxy.yaml with nothing before it is the end of a start. Blocking work (disk, 1.
 running daemon calls it in a thread.
 """
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,11 +59,7 @@ def load(
     servers, declared = load_servers(reading)
     skills = load_skills(reading, models)
     tool_files = load_python(reading, config_dir / "tools")
-    declared_tools: tuple[ToolFile, ...] = ()
-    if _has_yaml(config_dir / "tools"):
-        from openai_proxy.config.tool_entries import load_tool_files  # most houses have none
-
-        declared_tools = load_tool_files(reading, config_dir / "tools")
+    declared_tools = _tools_without_code(reading, config_dir / "tools")
     modules = load_python(reading, config_dir)
 
     if found is not None:
@@ -95,12 +92,13 @@ def load(
     )
 
 
-def _has_yaml(directory: Path) -> bool:
-    """True unless it is certain that `directory` holds no YAML file."""
-    try:
-        return bool(files.yaml_files(directory))
-    except files.Unreadable:
-        return True
+def _tools_without_code(reading: Reading, directory: Path) -> "tuple[ToolFile, ...]":
+    with contextlib.suppress(files.Unreadable):  # then it is told below
+        if not files.yaml_files(directory):
+            return ()
+    from openai_proxy.config.tool_entries import load_tool_files  # many houses have none
+
+    return load_tool_files(reading, directory)
 
 
 def _models_dir(config_dir: Path, environment: Environment) -> Path:

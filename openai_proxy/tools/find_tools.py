@@ -212,7 +212,9 @@ class ModelTools:
         box, hidden = self.now()
         definitions = box.definitions()
         if hidden is None:
-            return f"{len(definitions)} tools, about {tokens_of(definitions):,} tokens in each request"
+            number = len(definitions)
+            tools = f"{number} tool{'s' if number != 1 else ''}"
+            return f"{tools}, about {tokens_of(definitions):,} tokens in each request"
         listed = [d for d in definitions if d["function"]["name"] not in hidden.names]
         listed.append(hidden.definition)
         found_by = f"{len(hidden.names)} of {', '.join(hidden.servers)} found by {FIND_TOOLS}"

@@ -83,6 +83,7 @@ def test_an_augmented_model(made: Any) -> None:
     ):
         assert line in text.splitlines(), line
     assert "upstream model gpt-5" in text
+    assert "offered now: 1 tool, about " in text
 
 
 def test_for_a_key(made: Any) -> None:

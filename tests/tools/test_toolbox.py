@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from openai_proxy.tools.base import ToolResult
+from openai_proxy.tools.base import CallContext, ToolResult
 from openai_proxy.tools.builtin import BUILTIN
 from openai_proxy.tools.toolbox import Toolbox, Toolset, build_toolset, normalised, offered, parse_arguments
 from openai_proxy.tools.workers import Workers
@@ -191,3 +191,44 @@ async def test_null_excuses_nothing_else(given):
     assert result.is_error
     assert "level" not in result.text, "what was left out is not complained about"
     assert tool.calls == []
+
+
+class Person:
+    """Says yes or no, and remembers what was asked."""
+
+    def __init__(self, answer: bool) -> None:
+        self.answer = answer
+        self.asked: list[tuple[str, Any]] = []
+
+    def given(self, tool, arguments):
+        self.asked.append((tool, arguments))
+        return self.answer
+
+
+@pytest.mark.parametrize("glob", ["unl*", "unlock", "*"])
+async def test_a_tool_that_needs_consent_runs_only_with_it(glob):
+    tool = Fake("unlock", parameters={"type": "object", "required": ["door"]})
+    box = Toolbox([tool, Fake("other")], confirm=[glob])
+    refused = await box.run("unlock", '{"door": 1}')
+    assert refused.is_error
+    assert "nobody can be asked" in refused.text
+    person = Person(answer=False)
+    asked = await box.run("unlock", '{"door": 1}', CallContext(consent=person))
+    assert asked.is_error
+    assert "ask whether you may" in asked.text
+    assert person.asked == [("unlock", {"door": 1})]
+    assert tool.calls == []
+    person = Person(answer=True)
+    assert not (await box.run("unlock", '{"door": 1}', CallContext(consent=person))).is_error
+    assert tool.calls == [{"door": 1}]
+    await box.run("unlock", "{}", CallContext(consent=person))
+    assert len(person.asked) == 1, "nobody is asked about a call that could not run"
+
+
+async def test_what_no_glob_names_runs_and_a_changed_list_keeps_the_rule():
+    live = [Fake("mcp_a_lock")]
+    tools = Toolset([Fake("other")], lambda: list(live), confirm=["*lock"])
+    assert not (await tools.toolbox().run("other", "{}")).is_error
+    assert (await tools.toolbox().run("mcp_a_lock", "{}")).is_error
+    live.append(Fake("mcp_a_unlock"))
+    assert (await tools.toolbox().run("mcp_a_unlock", "{}")).is_error
