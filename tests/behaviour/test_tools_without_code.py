@@ -244,6 +244,20 @@ def test_an_edit_takes_effect_and_a_broken_one_keeps_the_last_form(house: Daemon
     eventually(lambda: "more" not in names(house), "it is gone")
 
 
+def test_what_is_wrong_is_told_at_its_line(house: Daemon) -> None:
+    text = "- name: bad\n  parameters:\n    properties: {a: {type: strange}}\n  command: [echo]\n"
+    text += "- {name: say, command: [x]}\n"
+    house.write("tools/wrong.yaml", text)
+    told = eventually(lambda: house.get("/admin/status").json()["config"]["problems"], "the problems are told")
+    found = {(p["line"], p["message"].split(":")[0].split(";")[0]) for p in told if p["file"].endswith("wrong.yaml")}
+    assert found == {
+        (3, "the parameters of bad are no JSON Schema"),
+        (5, "the tool 'say' is already defined in house.yaml"),
+    }
+    (house.conf_dir / "tools/wrong.yaml").unlink()
+    eventually(lambda: not house.get("/admin/status").json()["config"]["problems"], "the problems are gone")
+
+
 def openapi(*ids: str) -> bytes:
     paths = {f"/lights/{name}": {"get": {"operationId": name}} for name in ids}
     return json.dumps({"openapi": "3.1.0", "servers": [{"url": "/"}], "paths": paths}).encode()

@@ -17,6 +17,7 @@ MISSING: Final = object()
 """A value whose argument was not given."""
 
 _LINE_BREAK: Final = re.compile("[\r\n\x00\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+_RESERVED: Final = ":/?#[]@!$&'()*+,;=%"
 _SEPARATORS: Final = re.compile(r"[/\\]")
 
 
@@ -97,7 +98,7 @@ def url_of(url: PlacedText, arguments: Arguments) -> str:
             pieces.append(_in_url(part.name, arguments, in_query=in_query))
         else:
             in_query = in_query or "?" in part
-            pieces.append(part)
+            pieces.append(quote(part, safe=_RESERVED))  # only what is not ASCII changes, or would break a line
     filled = "".join(pieces)
     path = filled.partition("://")[2].partition("?")[0]
     if any(unquote(segment) in (".", "..") for segment in path.split("/")[1:]):

@@ -50,7 +50,8 @@ def with_declared(
         declared[file.path] = tuple(_made(entry, file.path.name, known, documents) for entry in file.tools)
         for made in declared[file.path]:
             where = place(file.path, made.entry.path)
-            problems += [Problem(*where, fault) for fault in made.faults]
+            wrong = "parameters" if isinstance(made.entry, DeclaredTool) else "openapi"
+            problems += [Problem(*place(file.path, (*made.entry.path, wrong)), fault) for fault in made.faults]
             for handler in made.handlers:
                 if handler.name in handlers:
                     first = handlers[handler.name]

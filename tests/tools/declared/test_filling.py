@@ -45,6 +45,11 @@ def test_in_a_path_these_are_refused(value: str) -> None:
         filling.url_of(read_text("http://h/{x}"), arguments(x=value))
 
 
+def test_what_the_owner_wrote_is_sent_as_it_stands_but_for_other_alphabets() -> None:
+    url = "http://h.lan:8/a%20b/{x}/Küche?q=[1,2]&r=a+b"
+    assert filling.url_of(read_text(url), arguments(x="ü")) == "http://h.lan:8/a%20b/%C3%BC/K%C3%BCche?q=[1,2]&r=a+b"
+
+
 def test_a_value_and_its_neighbours_make_no_dots() -> None:
     with pytest.raises(ToolFailure):
         filling.url_of(read_text("http://h/.{x}/y"), arguments(x="."))
