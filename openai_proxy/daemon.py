@@ -39,6 +39,7 @@ from openai_proxy.wyoming.listener import WyomingListener
 log = logging.getLogger(__name__)
 
 SWEEP = 5.0  # seconds between two looks at idle upstream sockets
+FIRST_WORDS = 2.0  # seconds for clients that have connected and not asked yet, where nobody is to be refused
 LAST_WORDS = 2.0  # seconds for error events and records once the drain is over
 SHARED = 2.5  # seconds to wait for the first word of the shared store
 CONTROL = "control.sock"
@@ -133,7 +134,7 @@ class _Daemon:
             config = state.generation.config
             main = Listener(_server(state))
             control = Listener(_server(state, local=True))
-            activated = await self._listen(main, control, config)
+            activated = state.succeeded = await self._listen(main, control, config)
             state.addresses = lambda: urls(main.hosts or [config.host], main.port) if main.port is not None else []
             wyoming = state.wyoming = WyomingListener(state)
             if (trouble := await wyoming.follow(state.generation)) is not None:
@@ -232,11 +233,13 @@ class _Daemon:
             await state.empty(last - self._loop.time())
         # Who was accepted in the last moment has not been read yet: a moment to ask, so that nobody is hung up on.
         await asyncio.sleep(0.01)
+        end = self._loop.time() + (FIRST_WORDS if state.succeeded else 0.1)
+        while main.server.has_silent() and self._loop.time() < end and not self._now.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
         if main.server.connections:
-            await asyncio.sleep(0.1)
             await state.empty(LAST_WORDS)
         state.events.close()
-        await main.shutdown(0.2)
+        await main.shutdown(LAST_WORDS if state.succeeded else 0.2)
 
 
 class _LimitedReports:

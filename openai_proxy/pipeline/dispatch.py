@@ -114,7 +114,8 @@ class Dispatcher:
             reply.extra += OriginRule.grant(origin)
         if self._state.draining and not self._local:
             reply.keep_alive = False
-            if path not in routes.HEALTH:
+            # Where the address stays open nobody is refused: whoever was accepted before is served, then let go.
+            if path not in routes.HEALTH and not self._state.succeeded:
                 raise Overloaded("The proxy is shutting down.", code="draining", headers={"Retry-After": "5"})
         if path == MCP.path or path.startswith(f"{MCP.path}/"):
             await self._gateway_of().serve(request, reply, path, local=self._local)

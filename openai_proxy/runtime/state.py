@@ -148,6 +148,7 @@ class ProxyState:
         self._sharing: asyncio.Task[None] | None = None
         self.running: dict[str, Served] = {}
         self.draining = False
+        self.succeeded = False  # True: the service manager holds the address, and the next process gets who waits there
         self.events = self.records.events
         self.publish = self.events.publish
         self.lines = ConnectionQueues(self.publish)

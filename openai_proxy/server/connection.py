@@ -20,20 +20,20 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response, StreamResponse
 from aiohttp.web_server import Server as AiohttpServer
 
 from openai_proxy.bounds import MAX_HEAD
-from openai_proxy.errors import BadRequest, HeadTooLarge, InternalError, Overloaded, ProxyError
+from openai_proxy.errors import InternalError, Overloaded, ProxyError
 from openai_proxy.exchange import new_request_id
 from openai_proxy.records.terminal import refusals
 from openai_proxy.server.early_refusal import early_refusal, head_too_large
 from openai_proxy.server.fast_path import FastPath, HandedBack
 from openai_proxy.server.headers import head_size
 from openai_proxy.server.open_connections import ConnectionLimits, OpenConnections
+from openai_proxy.server.parse_errors import parse_error
 
 KEEP_ALIVE: Final = 75.0
 """Seconds an idle connection is kept: above Home Assistant's 15 and nginx's 60, so that the client closes first."""
@@ -42,22 +42,6 @@ BODY_WAIT: Final = 0.25
 """Seconds a body may take on the fast path; then the request handler waits for it, with its own limits."""
 
 UNKNOWN: Final = -1
-
-
-def _parse_error(error: BaseException | None) -> ProxyError:
-    """What aiohttp's parser refused, without the bytes it found."""
-    if isinstance(error, LineTooLong):
-        return HeadTooLarge("A header field or the address is too long.", cause=_LINE_TOO_LONG)
-    if "HTTPS traffic" in str(error) or "\\x16\\x03" in str(error):
-        return BadRequest("This port speaks HTTP, not HTTPS.", code="invalid_http", cause=_SPEAKS_TLS)
-    return BadRequest("The request is not valid HTTP.", code="invalid_http")
-
-
-_LINE_TOO_LONG: Final = (
-    "a header field or the address is longer than 8190 bytes: mostly cookies of another program on the same host name; "
-    "a name or port of its own for the proxy helps"
-)
-_SPEAKS_TLS: Final = "the client speaks HTTPS to a port that speaks HTTP: write http:// there, or put HTTPS in front"
 
 
 def _peer(transport: asyncio.BaseTransport) -> str:
@@ -125,7 +109,7 @@ class ClientConnection(RequestHandler):
         self.keep_alive(False)
         if request.writer.output_size > 0:
             raise ConnectionError("too late for an error response")
-        error = _parse_error(exc) if status < 500 else InternalError("Something went wrong in the proxy.")
+        error = parse_error(exc) if status < 500 else InternalError("Something went wrong in the proxy.")
         refusals.tell(request.remote or "", "", error)
         response = Response(
             status=error.status,
@@ -158,7 +142,9 @@ class ClientConnection(RequestHandler):
     def resting(self) -> bool:
         """True if no request is on its way: the connection may be closed without harm."""
         # A connection that has not asked yet was accepted a moment ago: its request may be in the kernel already.
-        return self._request_count > 0 and not self._request_in_progress and not self._messages
+        # The handler waits: for a turn of the loop a request is neither queued nor in progress but on its way to be.
+        waits = self._waiter is not None and not self._waiter.done()
+        return waits and self._request_count > 0 and not self._request_in_progress and not self._messages
 
 
 class RelayingConnection(ClientConnection):
@@ -353,6 +339,10 @@ class ConnectionServer(AiohttpServer):
         if self._make_fast is not None:
             return RelayingConnection(self, self._make_fast, loop=self._loop, **self._kwargs)
         return ClientConnection(self, loop=self._loop, **self._kwargs)
+
+    def has_silent(self) -> bool:
+        """True if there is a connection on which nothing has been asked yet."""
+        return any(one._request_count == 0 for one in self.connections)
 
     def close_idle(self) -> bool:
         """Close kept connections on which nothing is under way; False if there are none."""

@@ -58,6 +58,10 @@ class ListenerServer(Protocol):
         """Those that are open."""
         ...
 
+    def has_silent(self) -> bool:
+        """True if there is a connection on which nothing has been asked yet."""
+        ...
+
     async def shutdown(self, seconds: float) -> None:
         """End the connections: idle ones now, busy ones within `seconds`."""
         ...

@@ -125,6 +125,10 @@ class _Connections:
         self._sessions[task] = session
         task.add_done_callback(lambda done: self._sessions.pop(done, None))
 
+    def has_silent(self) -> bool:
+        """ListenerServer: satellites speak when somebody does; nobody waits for the first word of one."""
+        return False
+
     def close_idle(self) -> None:
         """Hang up on clients that are not waiting for anything."""
         for task, session in tuple(self._sessions.items()):
