@@ -109,6 +109,14 @@ def _augmented(generation: Generation, model: str) -> Iterator[str]:
         yield from (f"  {tool} is called mcp_{server}_{new}" for tool, new in rule.rename.items())
         if rule.defer != "auto":
             yield "  found by find_tools" if rule.defer else "  always listed"
+        if rule.prompt:
+            named = "first" if rule.prompt is True else f"'{rule.prompt}'"
+            yield f"  its own prompt ({named}) is part of the model's"
+    if config.client_tools != "pass":
+        whose = "ours" if config.client_tools == "prefer" else "the client's"
+        yield f"client_tools: of two tools that do the same, {whose} is left out"
+    if config.warm:
+        yield "warm: kept loaded, with the fixed part of its prompt"
     if config.confirm:
         yield f"only after a person's yes: {', '.join(config.confirm)}"
     if generation.augmented is not None and model in generation.augmented.models:

@@ -18,6 +18,7 @@ name: augmented/helper
 upstream_model: gpt-5
 system_prompt: "You help. {{get_current_time()}}"
 tools: [calculator]
+client_tools: prefer
 skills: [tidy]
 params: {default: {temperature: 0.5}}
 """
@@ -75,6 +76,7 @@ def test_an_augmented_model(made: Any) -> None:
     assert code == 0
     for line in (
         "tools: calculator",
+        "client_tools: of two tools that do the same, ours is left out",
         "skills (inject): tidy",
         "template calls: {{get_current_time()}}",
         "    params default: temperature = 0.5",
