@@ -64,12 +64,21 @@ def test_it_looks_once_a_minute(tmp_path: Path) -> None:
     answered(metrics, 1, 1)
     clock.at += 10
     assert kept.settle(False) == LOOK - 10
-    assert kept.report()["rows"] == []
     clock.at += LOOK - 10
     assert kept.settle(False) == SAVE - LOOK, "what is to be written"
-    assert kept.report()["rows"][0]["requests"] == 1
     clock.at += SAVE
     assert kept.settle(False) is None
+
+
+def test_whoever_asks_is_told_of_this_minute_too(tmp_path: Path) -> None:
+    metrics, clock = Metrics(), Clock()
+    kept = history(tmp_path, metrics, clock)
+    for number in (1, 2):
+        answered(metrics, 1, 1)
+        assert kept.report()["rows"][0]["requests"] == number
+    clock.at += LOOK
+    kept.settle(False)
+    assert kept.report()["rows"][0]["requests"] == 2, "counted once"
 
 
 def test_it_outlives_the_process_and_forgets_after_a_month(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ a bucket of a histogram are not known, so a percentile is an estimate between th
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ Counts = list[int]
 
 
 class LatencyHistory:
-    """Belongs to the recorder's thread, but for `report`, which any other may call."""
+    """`settle` belongs to the recorder's thread, `report` to any other."""
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class LatencyHistory:
         self._looked = self._saved = clock()
         self._counted = 0  # requests, at the last look
         self._dirty = False
+        self._lock = threading.Lock()
         self._load()
 
     def settle(self, now: bool) -> float | None:
@@ -72,6 +74,7 @@ class LatencyHistory:
         days = since.removesuffix("d")
         if not (days.isascii() and days.isdigit() and 1 <= len(days) <= 4):
             raise BadRequest("`since` must be days like 7d.", param="since")
+        self._take()
         first = int(self._now()) // HOUR - int(days) * 24
         rows: dict[int, tuple[Counts, Counts]] = {}
         for hour, counts in sorted(self._hours.copy().items()):
@@ -81,6 +84,10 @@ class LatencyHistory:
         return {"by": by, "rows": [_shown(place, *counts) for place, counts in rows.items()]}
 
     def _take(self) -> None:
+        with self._lock:
+            self._add_gains()
+
+    def _add_gains(self) -> None:
         metrics = self._metrics
         sums = (_sum(_named(metrics.first_bytes)), _sum(_named(metrics.durations)))
         first, whole = ([a - b for a, b in zip(*pair, strict=True)] for pair in zip(sums, self._before, strict=True))
