@@ -1,5 +1,6 @@
 // The page where it is not easy: from another address, below a prefix, with a tool, a sign-in, many requests, long ones
 // and damaged logs. `node hard.mjs MODULES CHROMIUM FACTS`, where FACTS is JSON; see test_page.py.
+import { appendFileSync, readFileSync } from "node:fs";
 import { createServer, request as ask } from "node:http";
 import { complaints, finish, launch, open, rest, SECTIONS, step, visitor } from "./lab.mjs";
 
@@ -8,7 +9,7 @@ const local = `http://127.0.0.1:${facts.port}`;
 const browser = await launch("house.local");
 
 /** A reverse proxy that serves the daemon below `prefix`, as Home Assistant's ingress does. */
-function below(prefix) {
+function below(prefix, port = 0) {
   const server = createServer((incoming, outgoing) => {
     if (!incoming.url.startsWith(`${prefix}/`)) {
       complaints.push(`asked outside the prefix: ${incoming.url}`);
@@ -24,7 +25,7 @@ function below(prefix) {
     through.on("error", () => outgoing.destroy());
     incoming.pipe(through);
   });
-  return new Promise((ready) => server.listen(0, "127.0.0.1", () => ready(server)));
+  return new Promise((ready) => server.listen(port, "127.0.0.1", () => ready(server)));
 }
 
 await step("from another address an admin key signs in, once", async () => {
@@ -135,15 +136,79 @@ await step("a conversation of ten megabytes opens, cut where it is long", async 
   const talk = page.getByRole("article", { name: "Conversation" });
   await talk.getByText("more characters").first().waitFor();
   await talk.getByText("turn 399 of the long one").first().waitFor();
-  const begun = performance.now();
-  await page.getByRole("link", { name: "Close" }).click();
+  await talk.getByRole("button", { name: "Show long texts whole" }).waitFor();
   const size = await page.evaluate(() => document.documentElement.outerHTML.length);
-  if (size > 8e6) throw new Error(`the document has ${size} characters`);
+  if (size > 4e6) throw new Error(`the document has ${size} characters`);
+  await page.getByRole("link", { name: "Close" }).click();
   await page.getByLabel("Search what was said").fill("");
-  return { closed_ms: Math.round(performance.now() - begun) };
+});
+
+await step("a file that was edited on disk meanwhile is not overwritten unseen, and what was typed stays", async () => {
+  await open(page, "Configuration");
+  await page.getByRole("link", { name: "models/tooled.yaml" }).click();
+  const text = page.getByRole("textbox", { name: "Text of models/tooled.yaml" });
+  await text.click();
+  await page.keyboard.press("Control+End");
+  await page.keyboard.type("description: Typed here");
+  await page.getByText("no problem").waitFor();
+  await page.emulateMedia({ colorScheme: "dark" });
+  await text.getByText("Typed here").waitFor();
+  await page.emulateMedia({ colorScheme: "light" });
+  appendFileSync(facts.model_file, "# written by another editor\n");
+  await page.getByRole("button", { name: "Save", exact: true }).click();
+  await page.getByRole("button", { name: "Save and apply" }).click();
+  const dialog = page.getByRole("dialog", { name: "The file was changed meanwhile" });
+  await dialog.getByText("written by another editor").first().waitFor();
+  await dialog.getByRole("button", { name: "Go on editing" }).click();
+  await text.getByText("Typed here").waitFor();
+  if (!readFileSync(facts.model_file, "utf8").includes("another editor")) throw new Error("the file was overwritten");
+  await page.getByRole("button", { name: "Save", exact: true }).click();
+  await page.getByRole("button", { name: "Save and apply" }).click();
+  await page.getByText("is saved and in effect").waitFor();
+  const saved = readFileSync(facts.model_file, "utf8");
+  if (!saved.includes("Typed here") || saved.includes("another editor")) throw new Error(saved);
+});
+
+await step("keys are completed by the schema of their file", async () => {
+  for (const [path, begun, whole] of facts.completions) {
+    await page.evaluate((to) => (location.hash = to), `#/config/${encodeURIComponent(path)}?new=1`);
+    const text = page.getByRole("textbox", { name: `Text of ${path}` });
+    await text.click();
+    await page.keyboard.press("Control+End");
+    await page.keyboard.press("Enter");
+    await page.keyboard.press("Home");
+    await page.keyboard.type(begun);
+    await page.getByRole("option", { name: new RegExp(`^${whole}`) }).waitFor();
+    await page.keyboard.press("Escape");
+    await page.getByRole("button", { name: "Discard" }).click();
+  }
+});
+
+await step("a daemon that goes away is said to, and is found again; a session that ended asks to sign in", async () => {
+  let server = await below("/house");
+  const { port } = server.address();
+  const base = `http://127.0.0.1:${port}/house/`;
+  const guest = await visitor(browser, base);
+  await guest.goto(base + facts.logins[2].replace(/^\//, ""));
+  await guest.getByText("Live", { exact: true }).waitFor();
+  server.closeAllConnections();
+  await new Promise((done) => server.close(done));
+  await guest.getByRole("alert").getByText("The daemon has not answered since").waitFor();
+  server = await below("/house", port);
+  await guest.getByText("Live", { exact: true }).waitFor();
+  await guest.getByRole("alert").waitFor({ state: "detached" });
+  await guest.context().clearCookies();
+  await open(guest, "Models").catch(() => undefined);
+  await guest.getByRole("button", { name: "Sign in" }).waitFor();
+  await guest.context().close();
+  server.closeAllConnections();
+  server.close();
+  const expected = complaints.findIndex((one) => one.includes("ERR_"));
+  if (expected >= 0) complaints.splice(expected, 1);
 });
 
 await step("ten thousand requests are scrolled through, and only those in sight are in the document", async () => {
+  await open(page, "Requests");
   await page.getByLabel("Filter by model").fill("busy");
   const rows = page.getByRole("list", { name: "Requests", exact: true });
   await page.locator("a.row", { hasText: "number 9999" }).first().waitFor();

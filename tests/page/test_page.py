@@ -23,6 +23,12 @@ from tests.mcp.npm import installed
 from tests.mcp.oauth_server import oauth_server
 
 ADMIN_KEY = "sk-admin-of-the-page"
+COMPLETIONS = [
+    ("proxy.yaml", "wyo", "wyoming"),
+    ("models/tooled.yaml", "dead", "deadline"),
+    ("tools/weather.yaml", "stdi", "stdin"),
+]
+"""File, what is typed, and what is offered."""
 HOUSE = {"connections": {"offline": {"api_type": "echo"}}, "routing": {"fast": "offline.echo"}}
 MODEL = "name: augmented/home\nupstream_model: echo\ntools: [calculator]\n"
 
@@ -82,10 +88,12 @@ def test_where_it_is_not_easy(make_daemon: DaemonFactory, upstream: Upstream) ->
         facts = {
             "port": daemon.port,
             "admin_key": ADMIN_KEY,
-            "logins": [login_of(daemon), login_of(daemon)],
+            "logins": [login_of(daemon) for _ in range(3)],
+            "model_file": str(daemon.conf_dir / "models" / "tooled.yaml"),
             "oauth_origin": oauth.origin,
+            "completions": COMPLETIONS,
         }
-        assert len(walk("hard.mjs", modules, json.dumps(facts))) == 10
+        assert len(walk("hard.mjs", modules, json.dumps(facts))) == 13
     asked_with = [body.get("temperature") for body in turns.bodies()]
     assert asked_with == [0.25, 0.25, 0.25, 0.75]
 

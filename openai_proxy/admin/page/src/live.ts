@@ -6,6 +6,8 @@ import type { LiveEvent, McpServer, Row, Running, Status } from "./types";
 const KEPT_ENDED = 500;
 const KEPT_EVENTS = 500;
 const RETRY = 2000;
+/** Milliseconds between two repaints: nobody reads faster, and sixty events a second must not cost sixty of them. */
+const PACE = 150;
 
 export const status = signal<Status | null>(null);
 export const running = signal<ReadonlyMap<string, Running>>(new Map());
@@ -27,7 +29,8 @@ export const attention = computed(() => {
 
 let source: EventSource | null = null;
 let waiting: LiveEvent[] = [];
-let frame = 0;
+let timer = 0;
+let applied = 0;
 let retry = 0;
 
 /** Listen until `stop`; after a break it listens again by itself. */
@@ -46,8 +49,8 @@ export function listen(): void {
   for (const kind of ["status", "reload", "mcp_server", "request", "tool_call", "dropped", "log"]) {
     source.addEventListener(kind, (event) => {
       waiting.push({ kind, ts: Date.now() / 1000, ...(JSON.parse((event as MessageEvent<string>).data) as object) });
-      if (frame === 0) frame = requestAnimationFrame(apply);
-      // A page in the background has no frames, and must not gather a day of events.
+      if (timer === 0) timer = window.setTimeout(apply, Math.max(0, applied + PACE - performance.now()));
+      // The timers of a page in the background are slow, and it must not gather a day of events.
       if (waiting.length > KEPT_EVENTS) apply();
     });
   }
@@ -77,10 +80,11 @@ function again(): void {
   }, RETRY);
 }
 
-/** All that came since the last frame, at once: sixty events a second are one repaint a frame. */
+/** All that came since the last time, at once. */
 function apply(): void {
-  cancelAnimationFrame(frame);
-  frame = 0;
+  clearTimeout(timer);
+  timer = 0;
+  applied = performance.now();
   const news = waiting;
   waiting = [];
   batch(() => {

@@ -29,7 +29,9 @@ export function completion(schema: () => Schema | null): (context: CompletionCon
       const options = owners.flatMap((owner) => values(owner.properties?.[value[2] ?? ""], root));
       return options.length > 0 ? { from: context.pos - (value[3]?.length ?? 0), options, validFor: /^\S*$/ } : null;
     }
-    const options = owners.flatMap((owner) => Object.entries(owner.properties ?? {}).map(([name, member]): Completion => ({ label: name, apply: `${name}: `, type: "property", detail: detail(member, root), ...(described(member, root) ? { info: described(member, root) } : {}) })));
+    // A key that several forms share (the kinds of tools) is offered once.
+    const members = new Map(owners.flatMap((owner) => Object.entries(owner.properties ?? {})).reverse());
+    const options = [...members].reverse().map(([name, member]): Completion => ({ label: name, apply: `${name}: `, type: "property", detail: detail(member, root), ...(described(member, root) ? { info: described(member, root) } : {}) }));
     return options.length > 0 ? { from: context.pos - (key?.[2]?.length ?? 0), options, validFor: /^[\w.-]*$/ } : null;
   };
 }

@@ -67,6 +67,7 @@ function schemaOf(path: string): string | null {
   if (path === "proxy.yaml") return "proxy";
   if (path === "mcp/servers.yaml") return "servers";
   if (/^models\/.*\.ya?ml$/.test(path)) return "model";
+  if (/^tools\/.*\.ya?ml$/.test(path)) return "tools";
   return /^skills\/.*\.ya?ml$/.test(path) ? "skill" : null;
 }
 

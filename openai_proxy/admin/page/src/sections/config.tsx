@@ -25,6 +25,7 @@ interface FileText {
 const FRESH: Record<string, string> = {
   models: "name: augmented/new\nupstream_model: \nsystem_prompt: |\n  You are a helpful assistant.\n",
   "mcp/servers.yaml": "servers:\n",
+  "tools yaml": "name: new_tool\ndescription: \nparameters:\n  type: object\n  properties: {}\nhttp:\n  method: GET\n  url: \n",
 };
 
 export function Configuration() {
@@ -34,7 +35,7 @@ export function Configuration() {
   useEffect(() => listing.again(), [generation, saving]);
   const open = place.value.item || "proxy.yaml";
   const create = () => {
-    const name = prompt("Path of the new file, such as models/kitchen.yaml, skills/manners.md or tools/dice.py", "models/");
+    const name = prompt("Path of the new file, such as models/kitchen.yaml, skills/manners.md, tools/weather.yaml or tools/dice.py", "models/");
     if (name) go("config", name, { new: "1" });
   };
   const undo = async (id: number) => {
@@ -86,11 +87,14 @@ function Sheet({ path, fresh, line, onSaved }: { path: string; fresh: boolean; l
   const [diff, setDiff] = useState<{ before: string; conflict: boolean } | null>(null);
   const host = useRef<HTMLDivElement>(null);
   const editor = useRef<Editor | null>(null);
+  // What has been typed: it outlives the editor, which is opened anew in other colours and for another base.
+  const typed = useRef<string | null>(null);
 
   useEffect(() => {
     get<FileText>(`admin/config/files/${encodePath(path)}`).then(setFile, (failure: unknown) => {
       if (failure instanceof ApiError && failure.status === 404) {
-        const text = FRESH[path] ?? FRESH[path.split("/")[0] ?? ""] ?? "";
+        const folder = path.split("/")[0] ?? "";
+        const text = FRESH[path] ?? FRESH[folder === "tools" && /\.ya?ml$/.test(path) ? "tools yaml" : folder] ?? "";
         setFile({ path, kind: "", text: fresh ? text : "", digest: null });
       } else setError(failure);
     });
@@ -108,11 +112,16 @@ function Sheet({ path, fresh, line, onSaved }: { path: string; fresh: boolean; l
   useEffect(() => {
     const element = host.current;
     if (file === null || element === null) return undefined;
-    setText(file.text);
+    const text = typed.current ?? file.text;
+    const onChange = (now: string) => {
+      typed.current = now;
+      setText(now);
+    };
+    setText(text);
     let gone = false;
     void import("../editor/editor").then(({ openEditor }) => {
       if (gone) return;
-      editor.current = openEditor(element, { path, text: file.text, dark: isDark.value, line, check, onChange: setText, onSave: () => setDiff({ before: file.text, conflict: false }) });
+      editor.current = openEditor(element, { path, text, dark: isDark.value, line, check, onChange, onSave: () => setDiff({ before: file.text, conflict: false }) });
     });
     return () => {
       gone = true;
@@ -131,7 +140,7 @@ function Sheet({ path, fresh, line, onSaved }: { path: string; fresh: boolean; l
     } catch (failure) {
       if (failure instanceof ApiError && failure.code === "edit_conflict" && "digest" in failure.body) {
         const now = failure.body as { text: string | null; digest: string | null };
-        setFile({ ...file, digest: now.digest });
+        setFile({ ...file, text: now.text ?? "", digest: now.digest });
         setDiff({ before: now.text ?? "", conflict: true });
       } else {
         setDiff(null);

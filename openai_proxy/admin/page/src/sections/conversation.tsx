@@ -1,12 +1,17 @@
 /** A conversation as a chat. Everything a model or a tool said is text: nothing of it is ever markup. */
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { count, duration, plural, time } from "../format";
 import type { Conversation, Item } from "../types";
 import { useEvery, useGet } from "../ui/load";
 import { Failure, State } from "../ui/parts";
 
+/** Characters of one text that are shown at first: a browser takes long to lay out megabytes of them. */
+const SHORT = 4000;
+const LONG = 500_000;
+
 export function ConversationView({ id, request, live }: { id: string; request: string; live: boolean }) {
-  const found = useGet<Conversation>(`admin/conversations/${encodeURIComponent(id)}`);
+  const [most, setMost] = useState(SHORT);
+  const found = useGet<Conversation>(`admin/conversations/${encodeURIComponent(id)}?text=${most}`);
   const here = useRef<HTMLDivElement>(null);
   useEvery(2, found.again, live);
   useEffect(() => {
@@ -24,9 +29,16 @@ export function ConversationView({ id, request, live }: { id: string; request: s
         {data.models.join(", ")} · {time(data.first)} to {time(data.last)} · {plural(data.turns, "turn")} · {count(data.input_tokens)} tokens in, {count(data.output_tokens)} out
         {data.errors > 0 ? ` · ${data.errors} failed` : ""}
       </p>
+      {most === SHORT && data.items.some((item) => item.text_length || item.result_length) ? (
+        <p>
+          <button type="button" class="button small" onClick={() => setMost(LONG)}>
+            Show long texts whole
+          </button>
+        </p>
+      ) : null}
       {data.left_out > 0 ? <p class="faint">{plural(data.left_out, "earlier item")} left out.</p> : null}
       {data.items.map((item, index) => (
-        <div key={index} ref={index === last ? here : null} style={{ display: "grid" }}>
+        <div key={index} ref={index === last ? here : null} class="turn">
           <Said item={item} here={item.request_id === request} />
         </div>
       ))}

@@ -200,7 +200,7 @@ function Waiting() {
         <Segments label="Span of latency" value={since} options={LATENCY_SPANS} onChange={setSince} />
       </div>
       {last === undefined ? (
-        <p class="soft">No answer has been timed in this span. The first ones appear here a minute after they were given.</p>
+        <p class="soft">No answer has been timed in this span.</p>
       ) : (
         <>
           <dl class="figures">
