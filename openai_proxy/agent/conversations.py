@@ -90,7 +90,7 @@ class Conversation:
         return any(said[n:] == self._said[: len(said) - n] for n in dropped)
 
 
-class Conversations:
+class ConversationMemories:
     """All that is remembered. Belongs to the event loop."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, ttl: float = TTL) -> None:

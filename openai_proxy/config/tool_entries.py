@@ -100,7 +100,7 @@ def _file(reading: Reading, path: Path) -> ToolFile | None:
     entries = [((), node)] if node.items is None else [((index,), item) for index, item in enumerate(node.items)]
     tools: list[Tool] = []
     for at, entry in entries:
-        tool = _Entry(reading, origin, at, entry).tool()
+        tool = _ToolEntry(reading, origin, at, entry).tool()
         if tool is None and isinstance(entry.value, dict):
             tool = kept.get(str(entry.value.get("name") or entry.value.get("openapi")))
         if tool is not None:
@@ -112,7 +112,7 @@ def _identity(tool: Tool) -> str:
     return tool.name if isinstance(tool, DeclaredTool) else tool.source
 
 
-class _Entry:
+class _ToolEntry:
     """One entry of a file, being read."""
 
     def __init__(self, reading: Reading, origin: SourceOrigin, at: KeyPath, node: Node) -> None:

@@ -98,20 +98,10 @@ class Dispatcher:
         _check_host(request)
         gate = generation.gate
         peer = request.remote or ""
-        origin = headers.get("Origin")
         ours = routes.owns(path)
         # What an admin may do is granted to no page but the proxy's own, which asks for no grant.
-        if (
-            origin is not None
-            and (not ours or path in routes.HEALTH)
-            and gate.origins.allows(origin, headers.get("Host"))
-        ):
-            if request.method == "OPTIONS" and "Access-Control-Request-Method" in headers:
-                requested = headers.get("Access-Control-Request-Headers")
-                reply.begin(204, b"No Content", lines(OriginRule.preflight(origin, requested)), 0)
-                await reply.end()
-                return
-            reply.extra += OriginRule.grant(origin)
+        if (not ours or path in routes.HEALTH) and await _answer_preflight(gate.origins, request, reply):
+            return
         if self._state.draining and not self._local:
             reply.keep_alive = False
             # Where the address stays open nobody is refused: whoever was accepted before is served, then let go.
@@ -193,22 +183,13 @@ class Dispatcher:
                 exchange.outcome = Outcome.CLIENT_CLOSED
                 raise
             task.uncancel()
-            exchange.outcome = Outcome.CANCELLED
-            exchange.error_code = exchange.cut.code
-            exchange.status = exchange.cut.status
-            _trace(reply, exchange, exchange.cut)
+            _fail(reply, exchange, exchange.cut, Outcome.CANCELLED)
             raise exchange.cut from None
         except ProxyError as error:
-            exchange.outcome = Outcome.ERROR
-            exchange.error_code = error.code
-            exchange.status = error.status
-            _trace(reply, exchange, error)
+            _fail(reply, exchange, error)
             raise
         except Exception:
-            exchange.outcome = Outcome.ERROR
-            exchange.error_code = "internal_error"
-            exchange.status = InternalError.status
-            _trace(reply, exchange)
+            _fail(reply, exchange, None)
             raise
         finally:
             exchange.status = reply.status or exchange.status
@@ -223,6 +204,28 @@ def _take_up(context: RequestContext, handover: Handover) -> None:
     context.body.taken = handover.body
     context.decision, context.targets = handover.decision, handover.targets
     context.first, context.failed = handover.opened, handover.error
+
+
+async def _answer_preflight(origins: OriginRule, request: BaseRequest, reply: Reply) -> bool:
+    """Grant a web page that may ask us what it needs for that; True if it only asked for the grant, and has it."""
+    origin = request.headers.get("Origin")
+    if origin is None or not origins.allows(origin, request.headers.get("Host")):
+        return False
+    if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
+        reply.extra += OriginRule.grant(origin)
+        return False
+    requested = request.headers.get("Access-Control-Request-Headers")
+    reply.begin(204, b"No Content", lines(OriginRule.preflight(origin, requested)), 0)
+    await reply.end()
+    return True
+
+
+def _fail(reply: Reply, exchange: Exchange, error: ProxyError | None, outcome: Outcome = Outcome.ERROR) -> None:
+    """Note why the exchange failed; without `error`, by a defect of ours."""
+    exchange.outcome = outcome
+    exchange.error_code = error.code if error is not None else InternalError.default_code
+    exchange.status = error.status if error is not None else InternalError.status
+    _trace(reply, exchange, error)
 
 
 def _trace(reply: Reply, exchange: Exchange, error: ProxyError | None = None) -> None:

@@ -50,7 +50,7 @@ def read_object(body: bytes) -> tuple[dict[str, Any], list[Member]]:
 
     Raises BadRequest as `parse_object` does, and TooLarge for too many values.
     """
-    reader = _Reader(body)
+    reader = _DocumentReader(body)
     try:
         document = reader.read()
     except (ValueError, IndexError):
@@ -66,7 +66,7 @@ def read_object(body: bytes) -> tuple[dict[str, Any], list[Member]]:
     return document, reader.members
 
 
-class _Reader:
+class _DocumentReader:
     """One pass over one document. Methods raise ValueError or IndexError for what is no JSON."""
 
     def __init__(self, body: bytes) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from openai_proxy.agent.conversations import Conversations
+from openai_proxy.agent.conversations import ConversationMemories
 from openai_proxy.agent.turn import LoopSettings
 from openai_proxy.config.model_file import McpFilter, ModelConfig
 from openai_proxy.config.problems import Problem, did_you_mean
@@ -63,7 +63,7 @@ class Workshop:
     def __init__(self) -> None:
         self.workers = Workers()
         self.cache = TemplateCache()
-        self.conversations = Conversations()
+        self.conversations = ConversationMemories()
 
 
 class Before(Protocol):

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from openai_proxy.agent.conversations import MAX_CONVERSATIONS, Conversation, Conversations
+from openai_proxy.agent.conversations import MAX_CONVERSATIONS, Conversation, ConversationMemories
 
 ARGUMENTS = {"door": "front", "n": 1}
 
 
 def conversation(
-    memory: Conversations, *said: str, name: str | None = None, caller: str = "c", model: str = "m"
+    memory: ConversationMemories, *said: str, name: str | None = None, caller: str = "c", model: str = "m"
 ) -> Conversation:
     messages: list[Any] = [{"role": "system", "content": "changes all the time"}]
     for words in said:
@@ -17,7 +17,7 @@ def conversation(
 
 
 def test_a_call_waits_for_the_next_message_and_runs_once() -> None:
-    memory = Conversations()
+    memory = ConversationMemories()
     assert not conversation(memory, "unlock").given("t", ARGUMENTS)
     assert conversation(memory, "unlock", "yes").given("t", ARGUMENTS)
     assert not conversation(memory, "unlock", "yes").given("t", ARGUMENTS)
@@ -25,7 +25,7 @@ def test_a_call_waits_for_the_next_message_and_runs_once() -> None:
 
 
 def test_a_repeat_and_another_round_of_the_same_request_are_no_yes() -> None:
-    memory = Conversations()
+    memory = ConversationMemories()
     first = conversation(memory, "unlock")
     assert not first.given("t", ARGUMENTS)
     assert not first.given("t", ARGUMENTS)
@@ -35,7 +35,7 @@ def test_a_repeat_and_another_round_of_the_same_request_are_no_yes() -> None:
 
 
 def test_it_is_the_same_call_whatever_its_json_looks_like_and_no_other() -> None:
-    memory = Conversations()
+    memory = ConversationMemories()
     assert not conversation(memory, "unlock").given("t", {"n": 1.0, "door": "front"})
     later = conversation(memory, "unlock", "yes")
     assert not later.given("t", {"door": "back", "n": 1})
@@ -44,7 +44,7 @@ def test_it_is_the_same_call_whatever_its_json_looks_like_and_no_other() -> None
 
 
 def test_another_conversation_caller_or_model_is_no_yes() -> None:
-    memory = Conversations()
+    memory = ConversationMemories()
     assert not conversation(memory, "unlock", name="one").given("t", ARGUMENTS)
     assert not conversation(memory, "unlock").given("t", ARGUMENTS)
     for other in (
@@ -60,13 +60,13 @@ def test_another_conversation_caller_or_model_is_no_yes() -> None:
 
 
 def test_a_named_conversation_may_drop_its_oldest_messages() -> None:
-    memory = Conversations()
+    memory = ConversationMemories()
     assert not conversation(memory, "hello", "unlock", name="x").given("t", ARGUMENTS)
     assert conversation(memory, "unlock", "yes", name="x").given("t", ARGUMENTS)
 
 
 def test_what_was_found_stays_in_its_order_for_what_follows() -> None:
-    memory = Conversations()
+    memory = ConversationMemories()
     conversation(memory, "a").add_found(["z", "y"])
     conversation(memory, "a", "b").add_found(["x", "z"])
     assert conversation(memory, "a", "b", "c").found() == ("z", "y", "x")
@@ -76,7 +76,7 @@ def test_what_was_found_stays_in_its_order_for_what_follows() -> None:
 
 def test_it_is_bounded_and_forgets() -> None:
     now = [0.0]
-    memory = Conversations(clock=lambda: now[0], ttl=10)
+    memory = ConversationMemories(clock=lambda: now[0], ttl=10)
     for number in range(MAX_CONVERSATIONS + 5):
         conversation(memory, f"{number}").given("t", {})
     assert len(memory) == MAX_CONVERSATIONS

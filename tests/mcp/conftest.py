@@ -38,7 +38,7 @@ class Config:
     description: str | None = None
     enabled: bool = True
     timeout: float | None = 10
-    start_timeout: float | None = 20
+    start_timeout: float = 20
     whitelist: tuple[str, ...] = ()
     blacklist: tuple[str, ...] = ()
     pin: bool = False

@@ -34,8 +34,9 @@ from openai_proxy.tools.mcp.failures import (
     retry_delay,
     sign_in_hint,
 )
+from openai_proxy.tools.mcp.news import News
 from openai_proxy.tools.mcp.oauth.account import OAuthAccount
-from openai_proxy.tools.mcp.settings import ServerSettings, call_timeout, start_timeout
+from openai_proxy.tools.mcp.settings import ServerSettings, call_timeout
 from openai_proxy.tools.result import failure as failed
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Server:
         self._candidate: Connection | None = None
         self._retiring: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        self._news: asyncio.Future[None] | None = None
+        self._news = News()
         self._ending = False
         self._restart = False
         self._kicked = False
@@ -151,7 +152,7 @@ class Server:
     async def settle(self) -> None:
         """Wait until `settled`."""
         while not self.settled:
-            await self._next_news()
+            await self._news.wait()
 
     async def stop(self, drain: float = 0.0) -> None:
         """End it: calls under way get `drain` seconds, then everything is closed."""
@@ -201,7 +202,7 @@ class Server:
 
     async def _usable(self) -> "Connection | ToolResult":
         """A connection that takes calls, or what to tell the model instead."""
-        deadline = time.monotonic() + start_timeout(self.config)
+        deadline = time.monotonic() + self.config.start_timeout
         limit = self._failures + (_TOLERATED if self._failures <= SLOW_AFTER else 1)
         while True:
             if self._current is not None and self._current.ready:
@@ -212,12 +213,11 @@ class Server:
             if hopeless or left <= 0:
                 account = self._account(self.config)
                 may_sign_in = account is not None and account.offers_sign_in
-                return failed(
-                    excuse(self.config.name, ServerState.STOPPED if self._ending else self.state, may_sign_in)
-                )
+                state = ServerState.STOPPED if self._ending else self.state
+                return failed(excuse(self.config.name, state, may_sign_in))
             try:
                 async with asyncio.timeout(left if too_soon is None else min(left, too_soon)):
-                    await self._next_news()
+                    await self._news.wait()
             except TimeoutError:
                 continue
 
@@ -275,7 +275,7 @@ class Server:
             config, legacy=legacy, notify=self._wake.set, account=self._account(config)
         )
         self._candidate = connection
-        deadline = self._last_attempt + start_timeout(config)
+        deadline = self._last_attempt + config.start_timeout
         while not connection.ready and connection.failure is None and not self._overtaken(config):
             if not await self._woken(deadline):
                 break
@@ -289,7 +289,7 @@ class Server:
         self._stderr = connection.stderr
         if overtaken:
             return None
-        return failure or Failure(FailureKind.BROKEN, f"did not answer within {start_timeout(config):g} s")
+        return failure or Failure(FailureKind.BROKEN, f"did not answer within {config.start_timeout:g} s")
 
     def _publish(self, connection: "Connection") -> None:
         old, self._current = self._current, connection
@@ -346,17 +346,13 @@ class Server:
 
     def _complain(self, failure: Failure, wait: float) -> None:
         """Log it the first times and when it changes; a crash loop is visible in the status, not in the journal."""
-        text = vault.scrub(failure.text)
+        text, name = vault.scrub(failure.text), self.config.name
         new = text != self.last_error
         self.last_error = text
         if new or self._failures in (1, 2, 4, 8) or self._failures % 50 == 0:
-            log.warning(
-                "mcp server %s: %s (failure %d, next try in %.1f s)", self.config.name, text, self._failures, wait
-            )
+            log.warning("mcp server %s: %s (failure %d, next try in %.1f s)", name, text, self._failures, wait)
             if self._stderr:
-                log.info(
-                    "mcp server %s: its last words: %s", self.config.name, " | ".join(self._stderr.splitlines()[-10:])
-                )
+                log.info("mcp server %s: its last words: %s", name, " | ".join(self._stderr.splitlines()[-10:]))
 
     def _take_listing(self, connection: "Connection") -> None:
         if connection.listing is not None:
@@ -399,13 +395,5 @@ class Server:
         self._say()
 
     def _say(self) -> None:
-        news, self._news = self._news, None
-        if news is not None and not news.done():
-            news.set_result(None)
+        self._news.publish()
         self._changed(self)
-
-    async def _next_news(self) -> None:
-        """Wait for the next change of state or tools."""
-        if self._news is None:
-            self._news = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._news)

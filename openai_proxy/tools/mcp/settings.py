@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Protocol
 
 from openai_proxy.children import inherited
-from openai_proxy.config.servers import START_TIMEOUT
 
 CALL_TIMEOUT = 60.0
 """Seconds a call may take unless the server's `timeout` says otherwise: Home Assistant gives up after 60 as well."""
@@ -55,7 +54,7 @@ class ServerSettings(Protocol):
     @property
     def timeout(self) -> float | None: ...
     @property
-    def start_timeout(self) -> float | None: ...
+    def start_timeout(self) -> float: ...
     @property
     def whitelist(self) -> Sequence[str] | None: ...
     @property
@@ -71,11 +70,6 @@ class ServerSettings(Protocol):
 def call_timeout(config: ServerSettings) -> float:
     """Seconds one call may take."""
     return config.timeout or CALL_TIMEOUT
-
-
-def start_timeout(config: ServerSettings) -> float:
-    """Seconds one attempt to connect may take."""
-    return config.start_timeout or START_TIMEOUT
 
 
 MARK = "OPENAI_PROXY_MCP_CHILD"
