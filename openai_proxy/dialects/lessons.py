@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import Lesson
+from openai_proxy.dialects.call_ids import CALL_ID, fit_call_ids
 from openai_proxy.dialects.chat.errors import error_of
 from openai_proxy.dialects.derived import derived
 from openai_proxy.dialects.edits import BodyEdits
@@ -49,6 +50,14 @@ _REFUSED: Final = tuple(
 _UNKNOWN_NAME: Final = re.compile(r"Unknown name \"([^\"]{1,200})\"(?: at '([^']{1,300})')?")
 _INSTEAD: Final = re.compile(r"Use '(\w{1,100})' instead")
 _TOO_LONG: Final = re.compile(r"'(\w{1,100})': string too long. Expected a string with maximum length (\d{1,6})")
+_ID_UNFIT: Final = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"\.(?:tool_calls\[\d{1,4}\]\.id|tool_call_id)': string too long\. Expected a string with maximum length"
+        r" (\d{1,3})",
+        r"Tool call id was .{0,300} but must be a-z, A-Z, 0-9, with a length of (\d{1,3})",  # Mistral
+    )
+)
 _INDEX: Final = re.compile(r"\[\d{1,6}\]|\.\d{1,6}(?=\.|$)")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _ROLE_REFUSED: Final = re.compile(
@@ -88,6 +97,9 @@ def lesson_from(status: int, body: bytes, request: Mapping[str, Any]) -> Lesson 
         for name, limit in _TOO_LONG.findall(message)
         if name in _IDENTIFIERS and isinstance(request.get(name), str) and 0 < int(limit) < len(request[name])
     }
+    limits = [int(found[1]) for pattern in _ID_UNFIT if (found := pattern.search(message)) is not None]
+    if limits and fit_call_ids(request.get("messages"), limits[0]) is not None:
+        lengths[CALL_ID] = limits[0]
     schema = "gemini" if _GEMINI_SCHEMA.search(message) and _would_change(request.get("tools")) else None
     lesson = Lesson(frozenset(refused), renamed, lengths=lengths, roles=_roles(message, request), schema=schema)
     if lesson == Lesson():

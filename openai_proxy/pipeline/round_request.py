@@ -4,7 +4,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from openai_proxy.decision.decide import Decision, DecisionKind
-from openai_proxy.dialects.ollama.options import for_connection
+from openai_proxy.dialects.fitting import for_connection
 from openai_proxy.dialects.prompt_cache import CHAT, CLAUDE, marks
 from openai_proxy.exchange import Target
 from openai_proxy.runtime.generation import Generation

@@ -17,8 +17,9 @@ from openai_proxy.agent.turn import Turn
 from openai_proxy.decision.decide import Decision, DecisionKind
 from openai_proxy.dialects import CLIENT_DIALECTS, client_dialect, json_text
 from openai_proxy.dialects.base import IncomingRequest
+from openai_proxy.dialects.fitting import for_connection
 from openai_proxy.dialects.messages.read_request import estimate_tokens
-from openai_proxy.dialects.ollama.options import for_connection, left_out
+from openai_proxy.dialects.ollama.options import left_out
 from openai_proxy.errors import ProxyError, UpstreamError
 from openai_proxy.exchange import Target, UpstreamRequest, UpstreamResponse, header
 from openai_proxy.pipeline import augmented
@@ -167,9 +168,9 @@ async def _plain(
             path, query = context.endpoint.path, context.query
             fields = [f for f in fields if f[0].lower() != b"content-encoding"]
         else:
-            shaped = for_connection(shape(chat, rules).applied(chat), provider.api_type)
+            shaped = shape(chat, rules).applied(chat)
             ours = {"stream": chat["stream"]} if "stream" in chat else {}  # what the client is to get
-            asked = {**shaped, **ours, "model": target.model or decision.name}
+            asked = for_connection({**shaped, **ours, "model": target.model or decision.name}, provider.api_type)
             if isinstance(provider, OpenAIProvider):
                 asked = provider.fitted(asked)
             body = json_text.dumps(asked)

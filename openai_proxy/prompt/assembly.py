@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from openai_proxy.dialects.chat.prompt_cache import BREAK, SYSTEM_ROLES, append, without_failures, without_volatile
+from openai_proxy.dialects.messages.client_marks import last_mark, with_mark
 from openai_proxy.errors import BadRequest
 
 _MARKER: Final = r"\[\[ha(?=[ \t\]])([^\[\]\n]{0,500})\]\]"
@@ -65,12 +66,14 @@ def assemble(
     last = [changing] if changing else []
     prompts: list[str] = []
     others: list[Any] = []  # parts that are no text, which a system message hardly ever has
+    mark: Any = None  # the client's own for a prompt cache: its prompt stands last here
     device = ""
     for text in servers:
         text, moved = without_volatile(text)
         last += [line for line in moved if line not in last]
         texts += [text.strip()] if text.strip() else []
     for content in client:
+        mark = last_mark(content) or mark
         text, parts = _split(content)
         prompts.append(text)
         text, said = _without_device(text)
@@ -86,6 +89,9 @@ def assemble(
         texts.append(tail)
         tail = ""
     whole = BREAK.join(texts)
+    if whole and mark:
+        others = [*with_mark(whole, mark), *others]
+        whole = ""
     if others:
         parts = [{"type": "text", "text": whole}, *others] if whole else others
         rest.insert(0, {"role": "system", "content": parts})

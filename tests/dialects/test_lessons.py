@@ -35,6 +35,9 @@ STRICT = request(tools=[{"type": "function", "function": {"name": "f", "paramete
 
 ENUM = request(tools=[{"type": "function", "function": {"name": "f", "parameters": {
     "type": "object", "properties": {"x": {"type": "integer", "enum": [1, 2]}}}}}])  # fmt: skip
+CALLED = request(messages=[USER, {"role": "assistant", "content": None, "tool_calls": [
+    {"id": "c" * 50, "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+    {"role": "tool", "tool_call_id": "c" * 50, "content": "r"}])  # fmt: skip
 DERIVED = request(reasoning_effort=Derived("none"), seed=1)
 LACKS_NONE = Lesson(unfit=frozenset({"reasoning_effort=none"}))
 
@@ -85,6 +88,11 @@ LESSONS: list[tuple[int, bytes, dict[str, Any], Lesson]] = [
                  " use v1/completions?", param="model"), SPEAK, Lesson(api="responses")),
     (400, openai("gpt-5.4 with this effort is not supported in /v1/chat/completions. Please use /v1/responses"
                  " instead."), SPEAK, Lesson(api="responses")),
+    (400, openai("Invalid 'messages[1].tool_calls[0].id': string too long. Expected a string with maximum length 40,"
+                 " but got a string with length 50 instead.", param="messages[1].tool_calls[0].id"), CALLED,
+     Lesson(lengths={"tool_call_id": 40})),
+    (400, openai("Tool call id was cccc but must be a-z, A-Z, 0-9, with a length of 9."), CALLED,
+     Lesson(lengths={"tool_call_id": 9})),
     (400, openai("Function tools with reasoning_effort are not supported for gpt-6 in /v1/chat/completions. To use"
                  " function tools, use /v1/responses or set reasoning_effort to 'none'."), SPEAK,
      Lesson(tools_api="responses")),
@@ -166,3 +174,12 @@ def test_a_value_that_a_client_wrote_itself_stays():
     assert not learnt(asked, LACKS_NONE)
     assert not learnt(request(reasoning_effort=Derived("low")), LACKS_NONE)
     assert learnt(DERIVED, LACKS_NONE).applied(DERIVED) == request(seed=1)
+
+
+@pytest.mark.parametrize("length", [40, 9])
+def test_a_call_and_its_result_get_the_same_fitting_id(length: int):
+    _, asked, answered = learnt(CALLED, Lesson(lengths={"tool_call_id": length})).applied(CALLED)["messages"]
+    fit = asked["tool_calls"][0]["id"]
+    assert answered["tool_call_id"] == fit
+    assert len(fit) == length
+    assert not learnt(request(messages=[USER, asked, answered]), Lesson(lengths={"tool_call_id": length}))

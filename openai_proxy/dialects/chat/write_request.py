@@ -4,6 +4,7 @@ from hashlib import blake2b
 from typing import Any
 
 from openai_proxy.dialects.base import Lesson
+from openai_proxy.dialects.call_ids import CALL_ID, fit_call_ids
 from openai_proxy.dialects.derived import known_unfit
 from openai_proxy.dialects.edits import BodyEdits
 from openai_proxy.dialects.tool_schema import fit_tools
@@ -29,6 +30,10 @@ def learnt(chat: dict[str, Any], lessons: Lesson) -> BodyEdits:
         value = chat.get(name)
         if isinstance(value, str) and len(value) > length and name not in edits.remove:
             edits.replace[name] = blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()[:length]
+    if CALL_ID in lessons.lengths:
+        renamed = fit_call_ids(chat.get("messages"), lessons.lengths[CALL_ID])
+        if renamed is not None:
+            edits.replace["messages"] = renamed
     if lessons.schema is not None:
         tools = edits.replace.get("tools", chat.get("tools"))
         fitted = fit_tools(tools, lessons.schema) if isinstance(tools, list) else None

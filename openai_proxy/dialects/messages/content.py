@@ -1,5 +1,8 @@
 """Content parts of chat messages as Messages content blocks."""
 
+import re
+from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any, Final
 
 from openai_proxy.dialects import json_text
@@ -12,6 +15,8 @@ _NATIVE: Final = frozenset(
     {"image", "document", "search_result", "tool_result", "tool_use", "thinking", "redacted_thinking",
      "container_upload"}
 )  # fmt: skip
+
+_CALL_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 
 def blocks(content: Any, param: str) -> list[dict[str, Any]]:
@@ -109,8 +114,7 @@ def thinking_blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
     details = message.get("reasoning_details")
     made: dict[Any, dict[str, Any]] = {}
     for position, detail in enumerate(details if isinstance(details, list) else ()):
-        # Clients that join repeated texts make "anthropic-claude-v1anthropic-claude-v1" of the format.
-        if not isinstance(detail, dict) or not str(detail.get("format") or THINKING_FORMAT).startswith(THINKING_FORMAT):
+        if not isinstance(detail, dict) or not is_claudes(detail):
             continue
         kind = detail.get("type")
         index = detail.get("index", ("at", position))
@@ -125,6 +129,28 @@ def thinking_blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
         if block["type"] == "thinking":
             block["thinking"] = "".join(block["thinking"])
     return [block for block in made.values() if block["type"] == "redacted_thinking" or block["signature"]]
+
+
+def other_details(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The `reasoning_details` of an assistant message that are of another maker than Anthropic."""
+    details = message.get("reasoning_details")
+    return [d for d in details if isinstance(d, dict) and not is_claudes(d)] if isinstance(details, list) else []
+
+
+def is_claudes(detail: Mapping[str, Any]) -> bool:
+    """True for an entry of `reasoning_details` that Claude wrote; only the first piece of one names its `format`.
+
+    Clients that join repeated texts make "anthropic-claude-v1anthropic-claude-v1" of it.
+    """
+    return str(detail.get("format") or THINKING_FORMAT).startswith(THINKING_FORMAT)
+
+
+def call_id(given: object) -> str:
+    """An id for a call, and for its result, that the API takes: `[A-Za-z0-9_-]+`. The same every time."""
+    text = str(given)
+    if _CALL_ID.fullmatch(text):
+        return text
+    return f"toolu_{blake2b(text.encode('utf-8', 'replace'), digest_size=12).hexdigest()}"
 
 
 def tool_input(arguments: Any, param: str) -> dict[str, Any]:

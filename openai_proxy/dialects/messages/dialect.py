@@ -1,7 +1,7 @@
 """The Messages API as a dialect."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final
 
 from openai_proxy.dialects import json_text
@@ -11,6 +11,7 @@ from openai_proxy.dialects.messages.read_answer import MessagesReader
 from openai_proxy.dialects.messages.read_request import estimate_tokens, to_chat
 from openai_proxy.dialects.messages.write_answer import MessagesWriter, error_object
 from openai_proxy.dialects.messages.write_request import to_messages
+from openai_proxy.dialects.tool_names import ToolNames
 
 STREAM_ABOVE: Final = 21_333
 """max_tokens from which an answer may take ten minutes: then it is streamed even if it is wanted whole.
@@ -25,6 +26,7 @@ class MessagesDetails:
 
     input_tokens: int  # an estimate
     thoughts: bool = True  # whether thoughts are shown
+    names: ToolNames = field(default_factory=ToolNames)  # of the client's tools
 
 
 class MessagesDialect:
@@ -36,7 +38,9 @@ class MessagesDialect:
         """See base.Dialect."""
         thinking = document.get("thinking")
         omits = isinstance(thinking, dict) and thinking.get("display") == "omitted"
-        return replace(to_chat(document), details=MessagesDetails(estimate_tokens(document), thoughts=not omits))
+        names = ToolNames()
+        details = MessagesDetails(estimate_tokens(document), thoughts=not omits, names=names)
+        return replace(to_chat(document, names), details=details)
 
     def write_request(self, chat: dict[str, Any], lessons: Lessons) -> OutgoingRequest:
         """See base.Dialect."""
@@ -57,7 +61,7 @@ class MessagesDialect:
     def write_answer(self, request: IncomingRequest, model: str) -> MessagesWriter:
         """See base.Dialect."""
         details = request.details or MessagesDetails(0)
-        return MessagesWriter(model, input_tokens=details.input_tokens, thoughts=details.thoughts)
+        return MessagesWriter(model, input_tokens=details.input_tokens, thoughts=details.thoughts, names=details.names)
 
     def error_body(self, status: int, error: Mapping[str, Any]) -> bytes:
         """See base.Dialect."""

@@ -10,7 +10,11 @@ from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import IncomingRequest
 from openai_proxy.dialects.derived import Derived
 from openai_proxy.dialects.messages.cache_marks import is_attribution
+from openai_proxy.dialects.messages.client_marks import CACHE_CONTROL, last_mark, with_mark
 from openai_proxy.dialects.messages.tables import THINKING_FORMAT, effort_of
+from openai_proxy.dialects.packed_reasoning import is_packed, unpack
+from openai_proxy.dialects.tool_names import ToolNames
+from openai_proxy.dialects.tool_schema import schema_for
 from openai_proxy.errors import BadRequest, NotFound
 
 _CONSUMED: Final = frozenset(
@@ -22,19 +26,19 @@ _IMPOSSIBLE: Final = ("mcp_servers", "container")
 _KNOWN_EFFORTS: Final = frozenset({"minimal", "low", "medium", "high", "xhigh", "max"})
 
 
-def to_chat(request: dict[str, Any]) -> IncomingRequest:
+def to_chat(request: dict[str, Any], names: ToolNames | None = None) -> IncomingRequest:
     """The chat request that says what a Messages `request` says. Raises BadRequest for what cannot be said at all.
 
-    Marks for caching are hints and go silently; a streamed answer is always asked for its usage, since the Messages
-    API always tells it.
+    Marks for caching stand where the chat API's gateways have them; a streamed answer is always asked for its usage,
+    since the Messages API always tells it. `names` learns the tools' names.
     """
     try:
-        return _translated(request)
+        return _translated(request, ToolNames() if names is None else names)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise BadRequest("The request is not a Messages request: a member has the wrong type.") from None
 
 
-def _translated(request: dict[str, Any]) -> IncomingRequest:
+def _translated(request: dict[str, Any], names: ToolNames) -> IncomingRequest:
     for name in _IMPOSSIBLE:
         if request.get(name):
             raise BadRequest(f"'{name}' is not available for this model.", param=name, code="unsupported_parameter")
@@ -44,21 +48,26 @@ def _translated(request: dict[str, Any]) -> IncomingRequest:
     _thread(request.get("thread"))
     body: dict[str, Any] = {"model": request.get("model"), "messages": []}
     system = [_system(request["system"])] if request.get("system") else []
+    mark = last_mark(request.get("system"))
     for index, message in enumerate(messages):
-        for made in _message(message, f"messages[{index}]"):
+        for made in _message(message, f"messages[{index}]", names):
             if made["role"] == "system":  # many templates take one, and only at the beginning
                 system.append(made["content"])
+                mark = last_mark(message["content"]) or mark
             else:
                 body["messages"].append(made)
     if any(system):
-        body["messages"].insert(0, {"role": "system", "content": "\n\n".join(text for text in system if text)})
+        text = "\n\n".join(text for text in system if text)
+        body["messages"].insert(0, {"role": "system", "content": with_mark(text, mark)})
+    if request.get(CACHE_CONTROL):
+        body[CACHE_CONTROL] = request[CACHE_CONTROL]
     for name in ("max_tokens", "temperature", "top_p"):
         if request.get(name) is not None:
             value = request[name]
             body[name] = int(value) if isinstance(value, float) and value.is_integer() else value
     if request.get("stop_sequences"):
         body["stop"] = request["stop_sequences"]
-    _tools(request, body)
+    _tools(request, body, names)
     _thinking(request, body)
     metadata = request.get("metadata")
     if isinstance(metadata, dict) and isinstance(metadata.get("user_id"), str):
@@ -93,7 +102,7 @@ def _text(content: Any, param: str) -> str:
     raise BadRequest("This must be a text or a list of text blocks.", param=param)
 
 
-def _message(message: Any, param: str) -> list[dict[str, Any]]:
+def _message(message: Any, param: str, names: ToolNames) -> list[dict[str, Any]]:
     role = message.get("role") if isinstance(message, dict) else None
     content = message.get("content") if isinstance(message, dict) else None
     if role == "system":
@@ -104,7 +113,7 @@ def _message(message: Any, param: str) -> list[dict[str, Any]]:
         return [{"role": role, "content": content}]
     if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
         raise BadRequest("A message's content must be a text or a list of blocks.", param=f"{param}.content")
-    return _user(content, param) if role == "user" else _assistant(content)
+    return _user(content, param) if role == "user" else _assistant(content, names)
 
 
 def _user(content: list[dict[str, Any]], param: str) -> list[dict[str, Any]]:
@@ -114,7 +123,8 @@ def _user(content: list[dict[str, Any]], param: str) -> list[dict[str, Any]]:
     for index, block in enumerate(content):
         where = f"{param}.content[{index}]"
         if block.get("type") != "tool_result":
-            parts.append(_part(block, where))
+            part = _part(block, where)
+            parts.append({**part, CACHE_CONTROL: block[CACHE_CONTROL]} if block.get(CACHE_CONTROL) else part)
             continue
         inner = block.get("content")
         texts: list[str] = []
@@ -128,9 +138,11 @@ def _user(content: list[dict[str, Any]], param: str) -> list[dict[str, Any]]:
         text = "\n".join(texts)
         if block.get("is_error") and not text.lower().startswith("error"):
             text = f"Error: {text}"
-        results.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": text})
+        result = {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": text}
+        mark = block.get(CACHE_CONTROL) or last_mark(inner)
+        results.append({**result, CACHE_CONTROL: mark} if mark else result)
     if parts:
-        only_text = all(part["type"] == "text" for part in parts)
+        only_text = all(part["type"] == "text" and CACHE_CONTROL not in part for part in parts)
         joined: Any = "\n\n".join(part["text"] for part in parts) if only_text else parts
         results.append({"role": "user", "content": joined})
     return results
@@ -157,7 +169,7 @@ def _part(block: dict[str, Any], param: str) -> dict[str, Any]:
     raise BadRequest("This model does not take this kind of content.", param=param, code="unsupported_content")
 
 
-def _assistant(content: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _assistant(content: list[dict[str, Any]], names: ToolNames) -> list[dict[str, Any]]:
     """One assistant message. Thinking that was signed is its maker's to read again; other thinking is text."""
     texts: list[str] = []
     calls: list[dict[str, Any]] = []
@@ -168,8 +180,13 @@ def _assistant(content: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if kind == "text":
             texts.append(str(block.get("text") or ""))
         elif kind == "tool_use":
-            function = {"name": block.get("name"), "arguments": json_text.text(block.get("input") or {})}
-            calls.append({"id": block.get("id"), "type": "function", "function": function})
+            name = names.fit(str(block.get("name")))
+            function = {"name": name, "arguments": json_text.text(block.get("input") or {})}
+            call = {"id": block.get("id"), "type": "function", "function": function}
+            calls.append({**call, CACHE_CONTROL: block[CACHE_CONTROL]} if block.get(CACHE_CONTROL) else call)
+        elif is_packed(packed := block.get("signature" if kind == "thinking" else "data")):
+            details += unpack(packed) or ()
+            thoughts.append(str(block.get("thinking") or ""))
         elif kind == "thinking" and block.get("signature"):
             detail = {"type": "reasoning.text", "text": block.get("thinking"), "signature": block["signature"]}
             details.append({**detail, "index": len(details), "format": THINKING_FORMAT})
@@ -178,7 +195,9 @@ def _assistant(content: list[dict[str, Any]]) -> list[dict[str, Any]]:
         elif kind == "redacted_thinking":
             detail = {"type": "reasoning.encrypted", "data": block.get("data")}
             details.append({**detail, "index": len(details), "format": THINKING_FORMAT})
-    made: dict[str, Any] = {"role": "assistant", "content": "".join(texts) if texts or not calls else None}
+    text = "".join(texts) if texts or not calls else None
+    marked = last_mark([block for block in content if block.get("type") == "text"])
+    made: dict[str, Any] = {"role": "assistant", "content": with_mark(text, marked) if text else text}
     if calls:
         made["tool_calls"] = calls
     if details:
@@ -188,7 +207,7 @@ def _assistant(content: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [made]
 
 
-def _tools(request: dict[str, Any], body: dict[str, Any]) -> None:
+def _tools(request: dict[str, Any], body: dict[str, Any], names: ToolNames) -> None:
     tools = request.get("tools")
     if not tools:
         return
@@ -200,27 +219,38 @@ def _tools(request: dict[str, Any], body: dict[str, Any]) -> None:
                 "This model takes tools with an input schema only.", param=f"tools[{index}]",
                 code="unsupported_parameter",
             )  # fmt: skip
-        function: dict[str, Any] = {"name": tool.get("name")}
-        if tool.get("description"):
-            function["description"] = tool["description"]
-        function["parameters"] = tool.get("input_schema") or {"type": "object", "properties": {}}
-        if tool.get("strict") is not None:
-            function["strict"] = tool["strict"]
         if not tool.get("defer_loading") or tool.get("name") in found:
-            made.append({"type": "function", "function": function})
+            made.append(_tool(tool, f"tools[{index}]", names))
     if made:
         body["tools"] = made
     choice = request.get("tool_choice")
     if isinstance(choice, dict):
         kind = choice.get("type")
         if kind == "tool":
-            body["tool_choice"] = {"type": "function", "function": {"name": choice.get("name")}}
+            body["tool_choice"] = {"type": "function", "function": {"name": names.fit(str(choice.get("name")))}}
         elif kind in ("auto", "none", "any"):
             body["tool_choice"] = "required" if kind == "any" else kind
         else:
             raise BadRequest("This 'tool_choice' is not understood.", param="tool_choice")
         if choice.get("disable_parallel_tool_use"):
             body["parallel_tool_calls"] = False
+
+
+def _tool(tool: dict[str, Any], param: str, names: ToolNames) -> dict[str, Any]:
+    """A tool as OpenAI and its likenesses take it: they know less of JSON Schema, and refuse a request for one tool."""
+    if not isinstance(tool.get("name"), str):
+        raise BadRequest("A tool needs a name.", param=f"{param}.name")
+    given = tool.get("input_schema") or {"type": "object", "properties": {}}
+    parameters, note = schema_for(given, "openai")
+    function: dict[str, Any] = {"name": names.fit(tool["name"])}
+    description = "\n".join(text for text in (tool.get("description"), note) if text)
+    if description:
+        function["description"] = description
+    function["parameters"] = parameters
+    if tool.get("strict") is not None and parameters == given:
+        function["strict"] = tool["strict"]
+    made = {"type": "function", "function": function}
+    return {**made, CACHE_CONTROL: tool[CACHE_CONTROL]} if tool.get(CACHE_CONTROL) else made
 
 
 def _referenced(messages: list[dict[str, Any]]) -> set[str]:

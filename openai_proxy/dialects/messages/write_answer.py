@@ -12,25 +12,30 @@ from openai_proxy.dialects.base import Chunk
 from openai_proxy.dialects.chat.calls import CallFold
 from openai_proxy.dialects.chat.chunks import new_id
 from openai_proxy.dialects.chat.content import text_of
-from openai_proxy.dialects.messages.content import thinking_blocks
+from openai_proxy.dialects.chat.deltas import merge, settle
+from openai_proxy.dialects.messages.content import is_claudes, other_details, thinking_blocks
 from openai_proxy.dialects.messages.tables import (
     ERROR_OF_STATUS,
     STATUS_OF_ERROR,
-    THINKING_FORMAT,
     messages_usage,
     stop_reason,
 )
+from openai_proxy.dialects.packed_reasoning import pack
+from openai_proxy.dialects.tool_names import ToolNames
 from openai_proxy.errors import UpstreamInvalid
 
 _PING: Final = b'event: ping\ndata: {"type":"ping"}\n\n'
 _THINKING: Final = {"type": "thinking", "thinking": "", "signature": ""}
 
 
-def to_message(completion: Mapping[str, Any], model: str, *, thoughts: bool = True) -> dict[str, Any]:
+def to_message(
+    completion: Mapping[str, Any], model: str, *, thoughts: bool = True, names: ToolNames | None = None
+) -> dict[str, Any]:
     """A whole chat.completion as a message that names `model`, with or without the text of `thoughts`.
 
-    Raises UpstreamInvalid if it has no choice.
+    `names`: those of the client's tools. Raises UpstreamInvalid if it has no choice.
     """
+    original = names.original if names is not None else str
     try:
         choice = completion["choices"][0]
         message = choice["message"]
@@ -39,8 +44,12 @@ def to_message(completion: Mapping[str, Any], model: str, *, thoughts: bool = Tr
             content = [{**block, "thinking": ""} if block["type"] == "thinking" else block for block in content]
         text, thought = text_of(message.get("content"))
         thought = message.get("reasoning_content") or message.get("reasoning") or thought
+        details = other_details(message)
+        signature = pack(details) if details else ""  # what another maker's model has to see again
         if thought and thoughts and not content:
-            content.append({**_THINKING, "thinking": thought})
+            content.append({**_THINKING, "thinking": thought, "signature": signature})
+        elif signature:
+            content.append({"type": "redacted_thinking", "data": signature})
         if text or message.get("refusal"):
             content.append({"type": "text", "text": text or message["refusal"]})
         calls = message.get("tool_calls") or ()
@@ -50,7 +59,8 @@ def to_message(completion: Mapping[str, Any], model: str, *, thoughts: bool = Tr
             if arguments is None and choice.get("finish_reason") != "length":
                 raise TypeError
             # Cut off by the limit: the stop_reason says so, and half an object is none.
-            block = {"type": "tool_use", "id": call.get("id"), "name": function["name"], "input": arguments or {}}
+            block = {"type": "tool_use", "id": call.get("id"), "name": original(function["name"]),
+                     "input": arguments or {}}  # fmt: skip
             content.append(block)
     except (KeyError, IndexError, TypeError, AttributeError):
         raise UpstreamInvalid("The provider sent an answer that is not understood.") from None
@@ -94,8 +104,12 @@ class MessagesWriter:
 
     stream_type: ClassVar[bytes] = b"text/event-stream; charset=utf-8"
 
-    def __init__(self, model: str, *, input_tokens: int = 0, thoughts: bool = True) -> None:
+    def __init__(
+        self, model: str, *, input_tokens: int = 0, thoughts: bool = True, names: ToolNames | None = None
+    ) -> None:
         self._model = model
+        self._names = names or ToolNames()
+        self._others: dict[str, Any] = {}  # another maker's `reasoning_details` that no block has carried yet
         self._thoughts = thoughts
         self._input_tokens = input_tokens
         self._started = False
@@ -137,6 +151,7 @@ class MessagesWriter:
         for at in range(len(self._calls)):
             if at not in self._told:
                 self._tell(at, made)
+        self._sign(made)
         self._close(made)
         reason = stop_reason(self._finish, called=bool(self._told))
         delta = {"stop_reason": reason, "stop_sequence": None}
@@ -151,7 +166,7 @@ class MessagesWriter:
 
     def whole(self, completion: Mapping[str, Any]) -> bytes:
         """See base.AnswerWriter."""
-        return json_text.dumps(to_message(completion, self._model, thoughts=self._thoughts))
+        return json_text.dumps(to_message(completion, self._model, thoughts=self._thoughts, names=self._names))
 
     def _delta(self, delta: dict[str, Any], made: list[bytes]) -> None:
         if self._thoughts and (thought := delta.get("reasoning_content")):
@@ -168,9 +183,9 @@ class MessagesWriter:
             self._call(entry, made)
 
     def _reasoning(self, detail: dict[str, Any], made: list[bytes]) -> None:
-        if not str(detail.get("format") or THINKING_FORMAT).startswith(THINKING_FORMAT):
-            return
-        if detail.get("type") == "reasoning.encrypted":
+        if not is_claudes(detail):
+            merge(self._others, {"details": [detail]})
+        elif detail.get("type") == "reasoning.encrypted":
             self._close(made)
             self._block("hidden", {"type": "redacted_thinking", "data": detail.get("data")}, made)
             self._close(made)
@@ -178,6 +193,18 @@ class MessagesWriter:
             self._block("thinking", _THINKING, made)
             self._piece(b'"signature_delta","signature":', detail["signature"], made)
             self._close(made)  # a signature ends its block: the next thought is another one
+
+    def _sign(self, made: list[bytes]) -> None:
+        """Give the client what another maker's model has to see again, as the signature of the open thought."""
+        details = settle(self._others.pop("details", None))
+        if not details:
+            return
+        if self._open == "thinking":
+            self._piece(b'"signature_delta","signature":', pack(details), made)
+        else:
+            self._close(made)
+            self._block("hidden", {"type": "redacted_thinking", "data": pack(details)}, made)
+        self._close(made)
 
     def _call(self, entry: dict[str, Any], made: list[bytes]) -> None:
         at = self._calls.feed(entry)
@@ -197,7 +224,12 @@ class MessagesWriter:
     def _tell(self, at: int, made: list[bytes]) -> None:
         self._told.add(at)
         self._close(made)
-        block = {"type": "tool_use", "id": self._calls.id(at), "name": self._calls.name(at), "input": {}}
+        block = {
+            "type": "tool_use",
+            "id": self._calls.id(at),
+            "name": self._names.original(self._calls.name(at)),
+            "input": {},
+        }
         self._block("call", block, made)
         self._current = at
         if arguments := self._calls.arguments(at):
@@ -215,6 +247,8 @@ class MessagesWriter:
     def _block(self, kind: str, block: dict[str, Any], made: list[bytes]) -> None:
         if self._open == kind:
             return
+        if self._others and kind != "thinking":
+            self._sign(made)
         self._close(made)
         self._open = kind
         self._index += 1

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from openai_proxy.dialects.messages.capabilities import DEFAULT_MAX_TOKENS, UNKNOWN, Capabilities
-from openai_proxy.dialects.messages.content import blocks, thinking_blocks, tool_input
+from openai_proxy.dialects.messages.content import blocks, call_id, thinking_blocks, tool_input
 from openai_proxy.dialects.messages.tables import BUDGETS
 from openai_proxy.dialects.tool_schema import schema_for
 from openai_proxy.errors import BadRequest
@@ -306,7 +306,7 @@ def _assistant(message: dict[str, Any], param: str) -> list[dict[str, Any]]:
             raise BadRequest("This provider takes calls of function tools.", param=where)
         block = {
             "type": "tool_use",
-            "id": call.get("id"),
+            "id": call_id(call.get("id")),
             "name": function.get("name"),
             "input": tool_input(function.get("arguments"), f"{where}.function.arguments"),
         }
@@ -318,7 +318,10 @@ def _assistant(message: dict[str, Any], param: str) -> list[dict[str, Any]]:
 
 def _result(message: dict[str, Any], param: str) -> dict[str, Any]:
     content = message.get("content")
-    made: dict[str, Any] = {"type": "tool_result", "tool_use_id": message.get("tool_call_id") or message.get("name")}
+    made: dict[str, Any] = {
+        "type": "tool_result",
+        "tool_use_id": call_id(message.get("tool_call_id") or message.get("name")),
+    }
     if isinstance(content, str):
         made["content"] = content
     elif content is not None:

@@ -35,7 +35,7 @@ _THINK_OF_EFFORT: Final[Mapping[str, bool | str]] = {
 }  # fmt: skip
 
 
-def for_connection(chat: dict[str, Any], api_type: str) -> dict[str, Any]:
+def without_extras(chat: dict[str, Any], api_type: str) -> dict[str, Any]:
     """A chat request without the members that only Ollama understands, unless that is what will be asked."""
     if api_type == "ollama" or not any(name in chat for name in EXTRAS):
         return chat
@@ -43,7 +43,7 @@ def for_connection(chat: dict[str, Any], api_type: str) -> dict[str, Any]:
 
 
 def left_out(chat: Mapping[str, Any], api_type: str) -> tuple[str, ...]:
-    """What `for_connection` leaves out that nothing else says, by name."""
+    """What `without_extras` leaves out that nothing else says, by name."""
     if api_type == "ollama":
         return ()
     options = chat.get("options")

@@ -11,7 +11,7 @@ import orjson
 
 from openai_proxy.dialects import json_text
 from openai_proxy.dialects.chat.deltas import joined, merge, settle
-from openai_proxy.dialects.responses.reasoning import pack
+from openai_proxy.dialects.packed_reasoning import pack
 from openai_proxy.dialects.responses.response_object import new_id
 from openai_proxy.dialects.responses.tools import Declared, unwrap_custom
 

@@ -6,12 +6,9 @@ Responses the other providers' `reasoning_details` (signatures of Claude and Gem
 into the `encrypted_content` that such a client returns as it came.
 """
 
-import base64
-import binascii
-import zlib
 from typing import Any, Final
 
-import orjson
+from openai_proxy.dialects import packed_reasoning
 
 FORMAT: Final = "openai-responses-v1"
 """`format` of the entries in `reasoning_details`, as OpenRouter calls them."""
@@ -22,8 +19,6 @@ AFTER: Final = "after_calls"
 ITEM: Final = "responses.item"
 """`type` of a detail that carries an output item which is neither text, call nor reasoning: a hosted tool's, say."""
 
-_PREFIX: Final = "oap1."
-_MAX_PACKED: Final = 8 << 20  # bytes of JSON in one packed item; a limit against zip bombs
 _OURS: Final = frozenset({"type", "data", "format", "index", AFTER})
 
 
@@ -68,12 +63,6 @@ def items_of(message: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
     return made
 
 
-def pack(details: list[dict[str, Any]]) -> str:
-    """`reasoning_details` as the `encrypted_content` of an item for a client."""
-    packed = zlib.compress(orjson.dumps({"details": details}), 1)
-    return _PREFIX + base64.urlsafe_b64encode(packed).decode()
-
-
 def unpack(item: dict[str, Any]) -> list[dict[str, Any]] | None:
     """The `reasoning_details` in a client's reasoning item: what was packed, or the item itself if a provider wrote it.
 
@@ -82,16 +71,10 @@ def unpack(item: dict[str, Any]) -> list[dict[str, Any]] | None:
     data = item.get("encrypted_content")
     if not isinstance(data, str) or not data:
         return None
-    if not data.startswith(_PREFIX):
+    if not packed_reasoning.is_packed(data):
         known = {name: item[name] for name in ("id", "summary", "content") if item.get(name) is not None}
         return [detail_of({**known, "encrypted_content": data}, 0, 0)]
-    try:
-        engine = zlib.decompressobj()
-        text = engine.decompress(base64.urlsafe_b64decode(data[len(_PREFIX) :]), _MAX_PACKED)
-        details = orjson.loads(text)["details"]
-    except (binascii.Error, zlib.error, ValueError, KeyError, TypeError):
-        return None
-    return [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else None
+    return packed_reasoning.unpack(data)
 
 
 def thought_of(item: dict[str, Any]) -> str:

@@ -34,7 +34,7 @@ def test_a_request_with_everything():
     )  # fmt: skip
     assert made["messages"] == [
         {"role": "system", "content": "s1\n\ns2"},
-        {"role": "user", "content": [{"type": "text", "text": "a"},
+        {"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}},
                                      {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUE="}}]},
         {"role": "assistant", "content": "b", "tool_calls": [
             {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}],
@@ -42,7 +42,7 @@ def test_a_request_with_everything():
         {"role": "tool", "tool_call_id": "1", "content": "Error: down"},
         {"role": "user", "content": "c"},
     ]  # fmt: skip
-    function = {"name": "f", "description": "d", "parameters": {"type": "object"}}
+    function = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}}
     assert made["tools"] == [{"type": "function", "function": function}]
     assert (made["tool_choice"], made["parallel_tool_calls"]) == ("required", False)
     assert (made["stop"], made["user"], made["reasoning_effort"], made["max_tokens"]) == (["X"], "u", "medium", 9)

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.dialects.base import IncomingRequest
+from openai_proxy.dialects.packed_reasoning import pack
 from openai_proxy.dialects.responses.conversation import NO_RESULT
 from openai_proxy.dialects.responses.dialect import DIALECT
-from openai_proxy.dialects.responses.reasoning import FORMAT, pack
+from openai_proxy.dialects.responses.reasoning import FORMAT
 from openai_proxy.errors import BadRequest, NotFound
 
 F: dict[str, Any] = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}
