@@ -184,7 +184,7 @@ def _assistant(content: list[dict[str, Any]], names: ToolNames) -> list[dict[str
             function = {"name": name, "arguments": json_text.text(block.get("input") or {})}
             call = {"id": block.get("id"), "type": "function", "function": function}
             calls.append({**call, CACHE_CONTROL: block[CACHE_CONTROL]} if block.get(CACHE_CONTROL) else call)
-        elif is_packed(packed := block.get("signature" if kind == "thinking" else "data")):
+        elif isinstance(packed := block.get("signature" if kind == "thinking" else "data"), str) and is_packed(packed):
             details += unpack(packed) or ()
             thoughts.append(str(block.get("thinking") or ""))
         elif kind == "thinking" and block.get("signature"):

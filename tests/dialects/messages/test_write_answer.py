@@ -226,7 +226,7 @@ def test_errors():
     error = ChatReader().error
     named = error(404, b'{"error":{"message":"no","type":"invalid_request_error","code":"model_not_found"}}')
     details = {"error_code": "model_not_found"}
-    assert error_object(named, 404)["error"] == {"type": "invalid_request_error", "message": "no", "details": details}
+    assert error_object(named, 404)["error"] == {"type": "not_found_error", "message": "no", "details": details}
     assert error_object(error(429, b'{"error":{"message":"slow"}}'), 429)["error"]["type"] == "rate_limit_error"
     assert error_object(error(413, b"{}"), 413)["error"]["type"] == "request_too_large"
     assert error_object(error(502, b"<html>"), 502)["error"]["type"] == "api_error"
