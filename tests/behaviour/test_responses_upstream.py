@@ -91,7 +91,7 @@ def test_the_clients_own_tool_round_has_its_reasoning(sdk: openai.OpenAI, upstre
     result: Any = {"role": "tool", "tool_call_id": call.id, "content": "done"}
     made = sdk.chat.completions.create(model=play.model, messages=[USER, asked, result], tools=[TOOL])
     assert made.choices[0].message.content == "by items after 1 calls"
-    kinds = [item.get("type", item.get("role")) for item in play.bodies()[-1]["input"]]
+    kinds = [item.get("role", item.get("type")) for item in play.bodies()[-1]["input"]]
     assert kinds == ["user", "reasoning", "function_call", "function_call_output"]
 
 
@@ -111,7 +111,7 @@ def test_an_augmented_model_keeps_its_thoughts_between_its_rounds(
         said = made.choices[0].message.content or ""
     assert said.endswith("by items after 2 calls")
     rounds = [body["input"] for body in play.bodies() if "input" in body]
-    kinds = [item.get("type", item.get("role")) for item in rounds[-1]]
+    kinds = [item.get("role", item.get("type")) for item in rounds[-1]]
     assert kinds == ["system", "user", *["reasoning", "function_call", "function_call_output"] * 2]
     assert [item["output"] for item in rounds[-1] if item.get("type") == "function_call_output"] == ["42", "42"]
 

@@ -10,6 +10,9 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from openresponses_types.types import CreateResponseBody
+from pydantic import ValidationError
+
 from tests.harness.plays import DONE, completion, delta, plain, stream
 
 if TYPE_CHECKING:
@@ -95,6 +98,7 @@ def _responses(body: dict[str, Any]) -> bytes:
     for index, tool in enumerate(body.get("tools", ())):
         if tool["type"] == "function" and not isinstance(tool.get("strict"), bool):
             raise Refusal(f"Missing required parameter: 'tools[{index}].strict'.", f"tools[{index}].strict")
+    _check_schema(body)
     items = body["input"]
     items = [{"role": "user", "content": items}] if isinstance(items, str) else items
     _check_items(items)
@@ -119,6 +123,17 @@ def _responses(body: dict[str, Any]) -> bytes:
     if body.get("stream"):
         return stream(*_events(response))
     return plain(json.dumps(response).encode())
+
+
+def _check_schema(body: dict[str, Any]) -> None:
+    """Everything else that the published schema would refuse; it has no `json_object`."""
+    if (body.get("text") or {}).get("format") == {"type": "json_object"}:
+        body = {**body, "text": {}}
+    tools = [tool for tool in body.get("tools") or () if tool["type"] == "function"]  # nor any other kind of tool
+    try:
+        CreateResponseBody.model_validate({**body, "tools": tools} if tools else body)
+    except ValidationError as error:
+        raise Refusal(f"Invalid request: {error}"[:2000]) from None
 
 
 def _check_items(items: list[dict[str, Any]]) -> None:

@@ -27,7 +27,9 @@ def input_items(messages: Any) -> list[dict[str, Any]]:
             raise BadRequest("A message must be an object.", param=param)
         role = message.get("role")
         if role in ("system", "developer", "user"):
-            made.append({"role": role, "content": input_content(message.get("content"), f"{param}.content")})
+            made.append(
+                {"type": "message", "role": role, "content": input_content(message.get("content"), f"{param}.content")}
+            )
         elif role == "assistant":
             _assistant(message, param, made, custom, unnamed)
         elif role in ("tool", "function"):
@@ -66,7 +68,7 @@ def _said(message: dict[str, Any]) -> dict[str, Any] | None:
             content.insert(0, {"type": "output_text", "text": text})
     if not content:
         return None
-    made = {"role": "assistant", "content": content}
+    made = {"type": "message", "role": "assistant", "content": content}
     return {**made, "phase": message["phase"]} if isinstance(message.get("phase"), str) else made
 
 

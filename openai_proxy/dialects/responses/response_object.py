@@ -75,6 +75,9 @@ def response_object(details: ResponsesDetails, model: str) -> dict[str, Any]:
         made["service_tier"] = "default"
     text = request.get("text")
     made["text"] = {"format": {"type": "text"}, **(text if isinstance(text, dict) else {})}
+    form = made["text"]["format"]
+    if isinstance(form, dict) and form.get("type") == "json_schema":
+        made["text"]["format"] = {"description": None, "strict": False, **form}
     reasoning = request.get("reasoning")
     made["reasoning"] = {"effort": None, "summary": None, **(reasoning if isinstance(reasoning, dict) else {})}
     return made

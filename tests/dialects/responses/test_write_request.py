@@ -40,7 +40,12 @@ def result(call_id: str, content: Any = "done") -> dict[str, Any]:
 def test_the_least() -> None:
     made = write()
     assert made.path == "/responses"
-    assert made.body == {"model": "m", "input": [HI], "store": False, "include": ["reasoning.encrypted_content"]}
+    assert made.body == {
+        "model": "m",
+        "input": [{"type": "message", **HI}],
+        "store": False,
+        "include": ["reasoning.encrypted_content"],
+    }
     assert made.dropped == ()
 
 
@@ -53,7 +58,8 @@ def test_members_of_the_same_meaning() -> None:
         response_format={"type": "json_schema", "json_schema": schema}, logprobs=True, top_logprobs=2, store=True,
     )  # fmt: skip
     assert made == {
-        "model": "m", "input": [HI], "max_output_tokens": 50, "temperature": 0.5, "reasoning": {"effort": "low"},
+        "model": "m", "input": [{"type": "message", **HI}], "max_output_tokens": 50, "temperature": 0.5,
+        "reasoning": {"effort": "low"},
         "text": {"verbosity": "low", "format": {"type": "json_schema", **schema}}, "prompt_cache_key": "k",
         "service_tier": "flex", "parallel_tool_calls": False, "user": "u", "metadata": {"a": "b"}, "stream": True,
         "stream_options": {"include_obfuscation": False}, "truncation": "auto", "top_logprobs": 2, "store": True,
@@ -91,16 +97,16 @@ def test_messages_become_items_without_ids() -> None:
         result("c1", [{"type": "text", "text": "done"}]),
         {"role": "assistant", "content": None, "refusal": "no"},
     ) == [
-        {"role": "developer", "content": "be kind"},
-        {"role": "user", "content": [
+        {"type": "message", "role": "developer", "content": "be kind"},
+        {"type": "message", "role": "user", "content": [
             {"type": "input_text", "text": "look"},
             {"type": "input_image", "image_url": "data:image/png;base64,AA", "detail": "auto"},
             {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,AA"},
         ]},
-        {"role": "assistant", "content": "wait", "phase": "commentary"},
+        {"type": "message", "role": "assistant", "content": "wait", "phase": "commentary"},
         {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "c1", "output": [{"type": "input_text", "text": "done"}]},
-        {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
+        {"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
     ]  # fmt: skip
 
 
@@ -112,7 +118,7 @@ def test_reasoning_goes_back_as_it_came_before_what_it_led_to() -> None:
     details = [detail_of(first, 0, 0), hosted_detail(search, 1, 0), detail_of(second, 2, 1)]
     made = items(HI, calling("c1", "c2", content="x", reasoning_details=details), result("c1"), result("c2"))
     assert [item for item in made if item.get("type") == "reasoning"] == [first, second]
-    kinds = [item.get("type", item.get("role")) for item in made]
+    kinds = [item.get("role", item.get("type")) for item in made]
     assert kinds == ["user", "reasoning", "web_search_call", "assistant", "function_call", "reasoning",
                      "function_call", "function_call_output", "function_call_output"]  # fmt: skip
 
