@@ -20,7 +20,7 @@ UNITDIR := $(PREFIX)/lib/systemd/system
 CONFDIR := /etc/openai-proxy
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix docs bench fuzz venv compiled page page-shots lock install install-compiled uninstall clean \
+.PHONY: help run test clients check fix docs bench fuzz venv compiled page page-shots lock install install-compiled uninstall clean \
 	deb test-deb image homeassistant-app
 
 help:  ## list these words
@@ -31,6 +31,9 @@ run: $(VENV)/.run page  ## serve on http://localhost:8000 (ARGS="--port 9000" ad
 
 test: compiled  ## run the whole test suite, a process for each core (ARGS="tests/config -x" narrows it)
 	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=logical --dist=loadfile --no-loadscope-reorder)
+
+clients: $(VENV)/.dev  ## ask through real clients, each on every kind of model (ARGS="codex --install")
+	$(BIN)/python -m tests.clients.matrix $(ARGS)
 
 check: $(VENV)/.dev  ## lint, format, types, who may import whom, and that the locks are current
 	$(BIN)/ruff check openai_proxy tests docs
