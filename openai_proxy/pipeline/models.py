@@ -6,6 +6,7 @@ GET /v1beta/models, /v1beta/models/{id}   Google's
 /api/tags, /api/show, /api/ps, /api/version   Ollama's
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -15,7 +16,7 @@ import orjson
 from aiohttp.web_request import BaseRequest
 
 from openai_proxy.auth.credentials import GOOGLE_KEY
-from openai_proxy.decision.visible import may_ask, visible_models
+from openai_proxy.decision.visible import every_model, may_ask
 from openai_proxy.dialects.model_lists import anthropic, codex, gemini, ollama, openai
 from openai_proxy.dialects.model_lists.cards import ModelCard, card_of
 from openai_proxy.endpoints import Endpoint
@@ -27,12 +28,15 @@ from openai_proxy.runtime.generation import DEFAULT_TAG, Generation
 from openai_proxy.runtime.state import ProxyState
 from openai_proxy.server.reply import Reply
 from openai_proxy.server.request_body import RequestBody
+from openai_proxy.tasks import spawn
 
 OLLAMA_VERSION: Final = "0.18.3"
 """What is told to clients that ask whether this Ollama is new enough: three numbers, or VS Code refuses it."""
 
 _LOADED: Final = timedelta(minutes=5)  # how long a model that is in use is said to stay loaded: Ollama's default
 _KEPT: Final = 64  # lists kept ready: of several groups, in several shapes
+
+_STEP: Final = 25  # models looked at in one go
 
 Cards = tuple[ModelCard, ...]
 
@@ -49,6 +53,8 @@ class ModelLists:
         self._state = state
         self._cards: dict[tuple[Any, ...], Cards] = {}
         self._bodies: dict[tuple[Any, ...], bytes] = {}
+        self._latest: dict[tuple[int, str], tuple[Any, ...]] = {}  # (generation, group) -> the key of its last cards
+        self._making: asyncio.Task[Cards] | None = None
 
     async def serve(
         self,
@@ -107,19 +113,40 @@ class ModelLists:
         return self._ready((*key, "openai"), lambda: openai.listed(cards))
 
     async def _known(self, generation: Generation, caller: Caller) -> tuple[tuple[Any, ...], Cards]:
-        """(what the list depends on, the cards of the models that `caller` may use)."""
+        """(what the list depends on, the cards of the models that `caller` may use).
+
+        After a change of what the upstreams offer, the last list is told once more while the next one is made: with
+        hundreds of models that takes longer than a client should wait.
+        """
         catalog = self._state.catalog
         offered = await catalog.models()
         group = caller.group if generation.access.restricts(caller) else ""
         key = (generation.number, catalog.version, group)
         cards = self._cards.get(key)
-        if cards is None:
-            entries = await visible_models(self._state, generation, caller)
-            cards = tuple(card_of(entry, _upstream(generation, offered, entry["id"])) for entry in entries)
-            if len(self._cards) >= _KEPT:
-                self._cards.clear()
-            self._cards[key] = cards
-        return key, cards
+        if cards is not None:
+            return key, cards
+        last = self._latest.get((generation.number, group))
+        if last is not None and last in self._cards:
+            if self._making is None or self._making.done():
+                self._making = spawn(self._make(generation, caller, key, offered), name="model list for a group")
+            return last, self._cards[last]
+        return key, await self._make(generation, caller, key, offered)
+
+    async def _make(
+        self, generation: Generation, caller: Caller, key: tuple[Any, ...], offered: dict[str, list[dict[str, Any]]]
+    ) -> Cards:
+        made: list[ModelCard] = []
+        for at, entry in enumerate(every_model(generation, offered)):
+            if may_ask(generation, caller, entry["id"]):
+                made.append(card_of(entry, _upstream(generation, offered, entry["id"])))
+            if at % _STEP == _STEP - 1:
+                await asyncio.sleep(0)  # others go on
+        if len(self._cards) >= _KEPT:
+            self._cards.clear()
+            self._latest.clear()
+        cards = self._cards[key] = tuple(made)
+        self._latest[key[0], key[2]] = key
+        return cards
 
     def _ready(self, key: tuple[Any, ...], make: Callable[[], dict[str, Any]]) -> bytes:
         body = self._bodies.get(key)

@@ -40,7 +40,12 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help=f"keep what the clients print in {KEPT}")
     chosen = parser.parse_args()
     names = [name.lower() for name in chosen.names]
-    clients = [c for c in CLIENTS if not names or any(name in c.name.lower() for name in names)]
+    # A short name means itself: "pi" stands in "anthropic", too.
+    clients = [
+        c
+        for c in CLIENTS
+        if not names or any(n == c.name.lower() or (len(n) > 2 and n in c.name.lower()) for n in names)
+    ]
     upstream = Upstream().start()
     try:
         with tempfile.TemporaryDirectory(prefix="clients-") as place:
