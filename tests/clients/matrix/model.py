@@ -34,6 +34,9 @@ _THEIRS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
 )
 """Tools that clients bring, with arguments that do no harm."""
 
+_NO_THREAD: Final = {"type": "error", "error": {"type": "not_found_error", "message": "The thread is not known.",
+                                                "details": {"error_code": "thread_not_found"}}}  # fmt: skip
+
 Call = tuple[str, str, str]
 """Id, name, arguments."""
 
@@ -43,6 +46,8 @@ def answer(seen: "Seen") -> bytes:
     path = seen.target.partition("?")[0].removeprefix("/v1")
     if seen.method == "POST" and path in ("/chat/completions", "/messages"):
         body = seen.json()
+        if (body.get("thread") or {}).get("type") == "continue":  # it keeps nothing: the SDK then sends all of it
+            return plain(json.dumps(_NO_THREAD).encode(), "404 Not Found")
         text, calls = _decide(body)
         number = len(json.dumps(body.get("messages")))
         made = [(f"call_{number:06d}{at:018d}", name, arguments) for at, (name, arguments) in enumerate(calls)]
