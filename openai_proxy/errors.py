@@ -3,6 +3,7 @@
     ProxyError                    400 … 504   has a status, a type, a code and a speakable message
     ├── BadRequest                400         the request cannot be understood
     ├── Unauthorized              401         no key, or an unknown one
+    ├── BudgetExceeded            402         the money of a key's group is spent
     ├── Forbidden                 403         a peer, origin, admin call or command that is refused
     ├── NotFound                  404         unknown path or model (a forbidden model looks the same)
     ├── TooLarge                  413         a body over the limit
@@ -103,6 +104,12 @@ class Unauthorized(ProxyError):
     status = 401
     type = "invalid_request_error"
     default_code = "invalid_api_key"
+
+
+class BudgetExceeded(ProxyError):
+    status = 402
+    type = "insufficient_quota"
+    default_code = "budget_exceeded"
 
 
 class Forbidden(ProxyError):

@@ -133,10 +133,10 @@ class Exchange:
     """
 
     __slots__ = (
-        "agent", "allowance", "attempts", "caller", "cause", "connection", "created_at", "cut", "deadline", "ended",
-        "endpoint", "error_code", "first_byte", "id", "method", "model", "notes", "on_waking", "outcome", "path",
-        "permit", "priority", "queued", "rounds", "session_id", "started", "state", "status", "stream", "tries",
-        "upstream_model", "usage", "user",
+        "agent", "allowance", "attempts", "budget_left", "caller", "cause", "connection", "created_at", "cut",
+        "deadline", "ended", "endpoint", "error_code", "first_byte", "id", "method", "model", "notes", "on_waking",
+        "outcome", "path", "permit", "priority", "queued", "reserved", "rounds", "session_id", "started", "state",
+        "status", "stream", "tries", "upstream_model", "usage", "user",
     )  # fmt: skip
 
     def __init__(
@@ -179,6 +179,8 @@ class Exchange:
         self.usage: dict[str, Any] | None = None  # as the chat API tells it, where the answer's own language says less
         self.permit: Permit | None = None  # what its group's limits let it in with; given back by `release`
         self.allowance: object = None  # the limits its tokens count for; None: for none
+        self.reserved: float | None = None  # money set aside for it under its group's budget
+        self.budget_left: float | None = None  # what may still be spent, where that has become little
         self.deadline: float | None = None  # when its answer must have ended
         self.priority = NORMAL  # before whom it is served, where a connection takes few at a time
         self.queued = 0.0  # seconds it has waited in line

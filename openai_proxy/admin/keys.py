@@ -19,6 +19,7 @@ from openai_proxy.config.interpolate import Missing, expand
 from openai_proxy.config.yaml_text import Node, parse
 from openai_proxy.errors import BadRequest, NotFound
 from openai_proxy.runtime.generation import Generation
+from openai_proxy.runtime.state import ProxyState
 from openai_proxy.secrets import key_id
 
 FILE: Final = "proxy.yaml"
@@ -87,7 +88,10 @@ async def list_groups(call: AdminCall) -> dict[str, Any]:
         "groups": [
             {
                 "name": name,
-                "keys": [_shown(key_id(key), found, used) for key in group.api_keys],
+                "keys": [
+                    {**_shown(key_id(key), found, used), "budgets": _budgets(state, name, key)}
+                    for key in group.api_keys
+                ],
                 "limits": {limit: value for limit, value in group.limits.model_dump().items() if value is not None},
                 "allowed_models": list(group.allowed_models),
                 "allowed_connections": list(group.allowed_connections),
@@ -98,6 +102,14 @@ async def list_groups(call: AdminCall) -> dict[str, Any]:
         ],
         "admin_keys": [_shown(key_id(key), found, used) for key in config.admin_api_keys],
     }
+
+
+def _budgets(state: ProxyState, group: str, key: str) -> dict[str, dict[str, Any]]:
+    """The budgets of a key: `limit`, `spent`, `reserved` and `ends`, by the name of the setting."""
+    allowance = state.generation.allowances.get(group)
+    if allowance is None or allowance.budget is None:
+        return {}
+    return state.spendings.book.status(bytes.fromhex(hashed(key).removeprefix("sha256:")), allowance.budget)
 
 
 def _variables(generation: Generation) -> dict[str, str]:

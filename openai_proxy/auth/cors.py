@@ -55,7 +55,10 @@ class OriginRule:
         """Header fields that let a page of an allowed origin read the answer."""
         return [
             ("Access-Control-Allow-Origin", origin),
-            ("Access-Control-Expose-Headers", "x-request-id, x-proxy-error, x-proxy-attempts, X-Session-ID"),
+            (
+                "Access-Control-Expose-Headers",
+                "x-request-id, x-proxy-error, x-proxy-attempts, x-proxy-budget-remaining, X-Session-ID",
+            ),
             ("Vary", "Origin"),
         ]
 

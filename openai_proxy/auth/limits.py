@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from openai_proxy import statefile
+from openai_proxy.auth.budgets import Budget
 from openai_proxy.config.proxy import GroupLimits
 from openai_proxy.errors import RateLimited
 from openai_proxy.exchange import Caller
@@ -133,9 +134,10 @@ class Allowance:
 
     numbers: tuple[float | None, float | None, float | None, float | None]
     concurrent: float | None
+    budget: Budget | None = None
 
     @classmethod
-    def of(cls, limits: GroupLimits) -> "Allowance | None":
+    def of(cls, limits: GroupLimits, currency: str = "USD") -> "Allowance | None":
         """None for a group without limits."""
         numbers = (
             limits.requests_per_minute,
@@ -143,14 +145,20 @@ class Allowance:
             limits.tokens_per_minute,
             limits.tokens_per_day,
         )
-        if limits.concurrent_requests is None and all(number is None for number in numbers):
+        budget = Budget.of(limits, currency)
+        if limits.concurrent_requests is None and budget is None and all(number is None for number in numbers):
             return None
-        return cls(numbers, limits.concurrent_requests)
+        return cls(numbers, limits.concurrent_requests, budget)
 
     @property
     def counts_tokens(self) -> bool:
         """True if tokens matter."""
         return self.numbers[2] is not None or self.numbers[3] is not None
+
+    @property
+    def metered(self) -> bool:
+        """True if it matters what an answer took."""
+        return self.budget is not None or self.counts_tokens
 
 
 UNITS = (("requests", "minute"), ("requests", "day"), ("tokens", "minute"), ("tokens", "day"))
@@ -220,10 +228,10 @@ class Book:
 
     # -- over a restart ---------------------------------------------------------------------------------------------
 
-    def save(self, directory: Path) -> None:
-        """Write the counters that still mean something, if they changed; accounts nobody uses any more are dropped."""
+    def dump(self) -> dict[str, Any] | None:
+        """The counters that still mean something; None if nothing changed. Accounts nobody uses are dropped."""
         if not self._dirty:
-            return
+            return None
         self._dirty = False
         now = self._clock()
         kept: dict[str, Any] = {}
@@ -233,10 +241,15 @@ class Book:
                 del self._accounts[name]
             elif isinstance(name, bytes):
                 kept[name.hex()] = rows
-        try:
-            statefile.save(directory / FILE, VERSION, {"accounts": kept})
-        except OSError as error:
-            log.warning("limits not saved: %s", error.strerror)
+        return {"accounts": kept}
+
+    def save(self, directory: Path) -> None:
+        """Write down what `dump` gives."""
+        if (kept := self.dump()) is not None:
+            try:
+                statefile.save(directory / FILE, VERSION, kept)
+            except OSError as error:
+                log.warning("limits not saved: %s", error.strerror)
 
     def load(self, directory: Path) -> None:
         """Take over what another process saved. What cannot be read is forgotten."""

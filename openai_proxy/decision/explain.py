@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from openai_proxy.auth.budgets import money
 from openai_proxy.decision.decide import Decision, Refusal
 from openai_proxy.exchange import Caller
 from openai_proxy.runtime.generation import Generation
@@ -49,6 +50,10 @@ def lines(
         names = ("requests a minute", "requests a day", "tokens a minute", "tokens a day")
         told = [f"{int(number)} {text}" for number, text in zip(allowance.numbers, names, strict=True) if number]
         told += [f"{int(allowance.concurrent)} at the same time"] if allowance.concurrent is not None else []
+        if allowance.budget is not None:
+            budget = allowance.budget
+            amounts = ((budget.per_day, "a day"), (budget.per_month, "a month"))
+            told += [f"{money(amount, budget.currency)} {text}" for amount, text in amounts if amount is not None]
         yield f"limits: {', '.join(told)}"
 
 

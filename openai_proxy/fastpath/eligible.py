@@ -6,6 +6,7 @@ model, a limit that must wait, a provider that translates) is left to the pipeli
 
 from typing import Any, Final
 
+from openai_proxy.auth.limits import Allowance
 from openai_proxy.bounds import check_names, user_of
 from openai_proxy.decision.begin import begin
 from openai_proxy.decision.decide import Decision, DecisionKind, asked_model, decide, decided
@@ -55,7 +56,7 @@ def choose(client: RelayClient, head: KnownHead, body: bytes) -> DirectRelay | D
     exchange.session_id, exchange.agent, exchange.user = head.session, head.agent, user_of(document) or head.user
     if generation.allowances:
         allowance = generation.allowances.get(head.caller.group)
-        if allowance is not None and not state.governor.enter_now(exchange, allowance):
+        if allowance is not None and not _enters(state, exchange, allowance, plan, decision, body, document):
             return decision
     if plan is None:
         plan = _plan(generation, head, decision, model)
@@ -70,6 +71,23 @@ def choose(client: RelayClient, head: KnownHead, body: bytes) -> DirectRelay | D
         if members or changes:
             sent = edit(body, members, changes.removed)
     return DirectRelay(client, generation, exchange, entry, head, plan, sent)
+
+
+def _enters(
+    state: ProxyState,
+    exchange: Exchange,
+    allowance: Allowance,
+    plan: SendPlan | None,
+    decision: Decision,
+    body: bytes,
+    document: dict[str, Any],
+) -> bool:
+    """True if the limits of its group have let the request in; False if they want a second look."""
+    if allowance.budget is None:
+        return state.governor.enter_now(exchange, allowance)
+    target = plan.target if plan is not None else decision.route.targets[0]
+    estimate = state.spendings.estimate(target, exchange.model, len(body), document)
+    return estimate is not None and state.governor.enter_now(exchange, allowance, estimate)
 
 
 def _is_special(state: ProxyState, head: KnownHead, document: dict[str, Any], body: bytes) -> bool:

@@ -283,6 +283,7 @@ class _Asking:
         context = self._context
         generation = context.generation
         decision = self._decision
+        await context.reserve(decision)
         targets = context.begin(decision) if self._won is None else (self._won.target,)
 
         def make(target: Target) -> UpstreamRequest:

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from aiohttp.web_request import BaseRequest
 
+from openai_proxy.auth.limits import Allowance
 from openai_proxy.auth.peers import field_lines
 from openai_proxy.decision.begin import begin
 from openai_proxy.decision.decide import Decision, asked_model, decide, decided
@@ -105,6 +106,14 @@ class RequestContext:
                 decide(self.generation, self.exchange.caller, self.endpoint, model, self.session, self.document)
             )
         return self.decision
+
+    async def reserve(self, decision: Decision) -> None:
+        """Set aside what the request may cost under its group's budget. Raises BudgetExceeded."""
+        allowance = self.exchange.allowance
+        if isinstance(allowance, Allowance) and allowance.budget is not None:
+            await self.state.spendings.reserve(
+                self.exchange, allowance.budget, decision.route.targets[0], self.body.size, self.document or {}
+            )
 
     def begin(self, decision: Decision) -> tuple[Target, ...]:
         """The targets in the order in which they are to be asked. Raises UpstreamError; see `decision.begin`."""

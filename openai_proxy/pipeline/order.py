@@ -72,12 +72,15 @@ async def _is_document(context: RequestContext) -> bool:
 
 
 async def limit(context: RequestContext) -> None:
-    """Let the request in under its group's limits, unless the fast path has. Raises RateLimited."""
+    """Let the request in under its group's limits, unless the fast path has. Raises RateLimited and BudgetExceeded."""
     generation, exchange = context.generation, context.exchange
     if generation.allowances and exchange.permit is None:
         allowance = generation.allowances.get(exchange.caller.group)
         if allowance is not None:
             await context.state.governor.enter(exchange, allowance)
+            if exchange.budget_left is not None:
+                left = f"{exchange.budget_left:.6f}".rstrip("0").rstrip(".")
+                context.reply.extra.append(("x-proxy-budget-remaining", left))
 
 
 async def _serve_document(context: RequestContext) -> None:

@@ -44,6 +44,7 @@ async def ask(context: RequestContext, decision: Decision, make: MakeRequest) ->
     context.first = context.failed = None
     if failed is not None and not isinstance(failed, UpstreamError):
         raise failed
+    await context.reserve(decision)
     return await open_first(
         context.begin(decision), make, context.generation.upstreams, context.exchange, first, failed
     )

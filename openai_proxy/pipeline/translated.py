@@ -181,6 +181,7 @@ async def _plain(
             "POST", path, query, fields, body, client_authorization=context.authorization_for(target), document=asked
         )
 
+    await context.reserve(decision)
     return await open_first(context.begin(decision), make, generation.upstreams, context.exchange)
 
 

@@ -128,7 +128,7 @@ def build(
         allowances={
             name: allowance
             for name, group in config.groups.items()
-            if (allowance := Allowance.of(group.limits)) is not None
+            if (allowance := Allowance.of(group.limits, config.currency)) is not None
         },
         access=Access(config.groups),
         router=Router(config),

@@ -6,47 +6,76 @@ comes in just that moment waits for it, so that a limit of tokens cannot be slip
 
 import asyncio
 import logging
+import threading
 from pathlib import Path
+from typing import Any
 
+from openai_proxy import statefile
+from openai_proxy.auth.budgets import FILE as BUDGETS
+from openai_proxy.auth.budgets import VERSION as BUDGETS_VERSION
+from openai_proxy.auth.limits import FILE as LIMITS
+from openai_proxy.auth.limits import VERSION as LIMITS_VERSION
 from openai_proxy.auth.limits import Allowance, Book, LimitAccount
 from openai_proxy.auth.shared_limits import SharedAccounts
 from openai_proxy.exchange import Exchange
 from openai_proxy.records.reading.tokens import Tokens
 from openai_proxy.records.recording.service import Records
+from openai_proxy.runtime.spending import Spendings
 from openai_proxy.store.shared import Shared
 
 log = logging.getLogger(__name__)
 
+SAVE = 0.6  # seconds until what has changed is written: a kill takes back no more than a second
 SETTLE = 0.5  # seconds to wait for the tokens of answers that have just ended
 
 
 class Governor:
     """Lives as long as the process. Belongs to the event loop, but for `metered`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, directory: Path, records: Records, shared: Shared) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        directory: Path,
+        records: Records,
+        shared: Shared,
+        spendings: Spendings,
+    ) -> None:
         self._loop = loop
         self._directory = directory
         self._records = records
         self._book = Book()
         self._book.load(directory)
         self._shared = SharedAccounts(self._book, shared)
+        self._spendings = spendings
+        self._saving: asyncio.TimerHandle | None = None
+        self._writing = threading.Lock()
         self._listening = False
         self._news = asyncio.Event()
 
-    def enter_now(self, exchange: Exchange, allowance: Allowance) -> bool:
-        """Let a request in at once; False if that takes longer (see `enter`). Raises RateLimited."""
+    def enter_now(self, exchange: Exchange, allowance: Allowance, estimate: float = 0.0) -> bool:
+        """Let a request in at once; False if that takes longer (see `enter`). Raises RateLimited.
+
+        `estimate` is what it may cost, where its group has a budget.
+        """
         account = self._book.account(exchange.caller)
         if allowance.counts_tokens and account.open > account.running:
             return False
         if self._shared.asks(account, allowance):
             return False
-        self._admitted(exchange, allowance, self._book.enter(exchange.caller, allowance))
+        entered = self._book.enter(exchange.caller, allowance)
+        if allowance.budget is not None and not self._spendings.reserve_now(exchange, allowance.budget, estimate):
+            entered.undo()
+            return False
+        self._admitted(exchange, allowance, entered)
         return True
 
     async def enter(self, exchange: Exchange, allowance: Allowance) -> None:
-        """Let a request in. Raises RateLimited."""
-        if allowance.counts_tokens:
+        """Let a request in. Raises RateLimited and BudgetExceeded."""
+        budget = allowance.budget
+        if allowance.counts_tokens or (budget is not None and not self._spendings.at_ease(exchange, budget)):
             await self._settled(self._book.account(exchange.caller))
+        if budget is not None:
+            self._spendings.check(exchange, budget)
         if self._shared.asks(self._book.account(exchange.caller), allowance):
             account = await self._shared.enter(exchange.caller, allowance)
         else:
@@ -55,7 +84,8 @@ class Governor:
 
     def _admitted(self, exchange: Exchange, allowance: Allowance, account: LimitAccount) -> None:
         exchange.permit = account
-        if allowance.counts_tokens:
+        self._save_soon()
+        if allowance.metered:
             account.open += 1
             exchange.allowance = allowance
             if not self._listening:
@@ -74,21 +104,51 @@ class Governor:
         except TimeoutError:
             account.open = account.running  # a lost record: nobody waits for it twice
 
-    def metered(self, exchange: Exchange, tokens: Tokens) -> None:
+    def metered(self, exchange: Exchange, tokens: Tokens, paid: bool) -> None:
         """An answer's tokens are known. Called in the recorder's thread."""
-        if exchange.allowance is not None:
+        allowance = exchange.allowance
+        if isinstance(allowance, Allowance):
+            cost = self._spendings.cost(exchange, tokens, paid) if allowance.budget is not None else 0.0
             try:
-                self._loop.call_soon_threadsafe(self._count, exchange, tokens.total)
+                self._loop.call_soon_threadsafe(self._count, exchange, tokens.total, cost)
             except RuntimeError:
                 log.debug("tokens of %s came after the end", exchange.id)
 
-    def _count(self, exchange: Exchange, total: int) -> None:
+    def _count(self, exchange: Exchange, total: int, cost: float) -> None:
         account = self._book.account(exchange.caller)
         account.open = max(account.open - 1, account.running)
         self._news.set()
+        if cost or exchange.reserved is not None:
+            self._spendings.settle(exchange, cost)
+        self._save_soon()
         if total:
             self._book.used(exchange.caller, total)
 
+    def _save_soon(self) -> None:
+        """Have everything on disk within a second."""
+        if self._saving is None:
+            self._saving = self._loop.call_later(SAVE, self._save_now)
+
+    def _save_now(self) -> None:
+        self._saving = None
+        self._loop.run_in_executor(None, self._write, *self._dumps())
+
+    def _dumps(self) -> list[tuple[str, int, dict[str, Any]]]:
+        """The state files that have changed: name, version, members."""
+        found = ((BUDGETS, BUDGETS_VERSION, self._spendings.book.dump()), (LIMITS, LIMITS_VERSION, self._book.dump()))
+        return [(name, version, members) for name, version, members in found if members is not None]
+
+    def _write(self, *files: tuple[str, int, dict[str, Any]]) -> None:
+        with self._writing:  # one after the other, and the newest last
+            for name, version, members in files:
+                try:
+                    statefile.save(self._directory / name, version, members)
+                except OSError as error:
+                    log.warning("%s not saved: %s", name, error.strerror)
+
     def save(self) -> None:
         """Write the counters down. Blocks for a moment."""
-        self._book.save(self._directory)
+        if self._saving is not None:
+            self._saving.cancel()
+            self._saving = None
+        self._write(*self._dumps())

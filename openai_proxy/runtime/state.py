@@ -24,6 +24,7 @@ from openai_proxy.runtime.governor import Governor
 from openai_proxy.runtime.leases import Leases
 from openai_proxy.runtime.shared_edits import SharedEdits
 from openai_proxy.runtime.shared_usage import SharedUsage
+from openai_proxy.runtime.spending import Spendings
 from openai_proxy.runtime.systemd import ServiceManager
 from openai_proxy.secrets import vault
 from openai_proxy.server.request_body import BodyLimits, BodyMemory
@@ -142,7 +143,8 @@ class ProxyState:
         self.records.lines.enabled = settings.request_log
         refusals.enable(settings.request_log)
         self.recorder: Recorder = self.records.recorder
-        self.governor = Governor(loop, settings.state_dir, self.records, self.shared)
+        self.spendings = Spendings(settings.state_dir, self.records, self.catalog, self.shared)
+        self.governor = Governor(loop, settings.state_dir, self.records, self.shared, self.spendings)
         self.shared_usage = SharedUsage(self.shared, self.records.usage)
         self.edits = SharedEdits(self)
         self._sharing: asyncio.Task[None] | None = None

@@ -74,6 +74,11 @@ class RequestBody:
         """True if the request has a body at all."""
         return self.taken is not None or self._request.can_read_body
 
+    @property
+    def size(self) -> int:
+        """The bytes it has, as far as that is known yet; else 0."""
+        return len(self.taken) if self.taken is not None else self.length or 0
+
     def check_size(self) -> None:
         """Raise TooLarge if the announced size is over the limit."""
         if self.length is not None and self.length > self.limit:

@@ -42,6 +42,12 @@ class ModelPrice:
                 found = rates
         return found
 
+    def estimate(self, read: int, written: int) -> float:
+        """What a request costs that takes so many tokens, none of them of a special kind."""
+        tiers = self.tiers
+        rates = tiers[0][1] if len(tiers) == 1 else self.rates(read)
+        return read * rates.input + written * rates.output + self.request
+
     def cost(self, tokens: Tokens, number: int = 1) -> float:
         """What `number` requests cost that took `tokens` together."""
         rates = self.rates(tokens.input / number) if len(self.tiers) > 1 else self.tiers[0][1]

@@ -34,6 +34,11 @@ class Finished(NamedTuple):
     message: str | None
 
 
+def is_paid(exchange: Exchange, status: int) -> bool:
+    """True if a model has written for an exchange with this answer, or for an earlier round of it."""
+    return 200 <= status < 300 or exchange.usage is not None
+
+
 Sink = Callable[[Finished], None]
 Sum = Callable[[Exchange, Tokens, int], None]
 """The last of some exchanges of one caller, model and connection, their tokens together, how many they are."""

@@ -20,7 +20,7 @@ from openai_proxy.records.reading.body import BodyReader, media_type
 from openai_proxy.records.reading.other_formats import format_of
 from openai_proxy.records.reading.tokens import Tokens, estimate, tokens_of
 from openai_proxy.records.recording.entry import CLOSE, DATA, LINES, TOOL, Entry
-from openai_proxy.records.recording.finished_exchange import Finished, Sink, Sum, Work
+from openai_proxy.records.recording.finished_exchange import Finished, Sink, Sum, Work, is_paid
 from openai_proxy.records.recording.short_line import ShortLines
 from openai_proxy.records.recording.traffic_class import settle
 from openai_proxy.records.terminal.requests import RequestLines
@@ -205,7 +205,7 @@ class Scribe:
         if work.conversation and exchange.endpoint is not MCP:
             self.chat_log.finished(finished)
         self.metrics.finished(exchange, entry.status, tokens, entry.error_code)
-        if 200 <= entry.status < 300:
+        if is_paid(exchange, entry.status):
             self.add(exchange, tokens, 1)
         self._tell(finished, (*self.sinks, *self.readers, self.lines.finished))
 

@@ -13,7 +13,7 @@ from openai_proxy.records.counting.prices import Prices
 from openai_proxy.records.counting.usage import Usage
 from openai_proxy.records.loggers.logger_threads import Feeds, LoggerSpec
 from openai_proxy.records.reading.tokens import Tokens
-from openai_proxy.records.recording.finished_exchange import Finished
+from openai_proxy.records.recording.finished_exchange import Finished, is_paid
 from openai_proxy.records.recording.live_events import EventBus
 from openai_proxy.records.recording.recorder import Recorder
 from openai_proxy.records.recording.recorder_thread import Scribe
@@ -21,7 +21,7 @@ from openai_proxy.records.terminal.output import settle as settle_repeats
 from openai_proxy.records.writing.retention import Retention
 
 USAGE_FILE = "usage.sqlite3"
-Metered = Callable[[Exchange, Tokens], None]
+Metered = Callable[[Exchange, Tokens, bool], None]
 
 
 class Records:
@@ -99,7 +99,10 @@ class Records:
         return problems
 
     def listen(self, metered: Metered) -> None:
-        """Call `metered(exchange, tokens)` when an exchange has ended, in the recorder's thread: for token limits."""
+        """Call `metered(exchange, tokens, paid)` when an exchange has ended, in the recorder's thread: for limits.
+
+        `paid`: its tokens were used, whatever became of the answer.
+        """
         self._metered = (*self._metered, metered)
         self._scribe.sinks = (self._tell,)
 
@@ -133,8 +136,9 @@ class Records:
         self.feeds.close()
 
     def _tell(self, finished: Finished) -> None:
+        paid = is_paid(finished.exchange, finished.status)
         for metered in self._metered:
-            metered(finished.exchange, finished.tokens)
+            metered(finished.exchange, finished.tokens, paid)
 
     def _watch_costs(self) -> None:
         usage = self.usage

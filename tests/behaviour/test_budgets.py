@@ -1,0 +1,274 @@
+"""Contract §11: budgets of money, at every door, over sockets; both ways of serving."""
+
+import json
+import signal
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from tests.conftest import DaemonFactory
+from tests.front.house import connection
+from tests.harness.answers import check_error
+from tests.harness.daemon import Daemon
+from tests.harness.plays import DONE, delta, event, plain, stream
+from tests.harness.upstream import Upstream
+from tests.harness.waiting import eventually
+from tests.harness.wire import Answer
+
+KEY = "sk-anna-0123456789"
+BEARER = ("Authorization", f"Bearer {KEY}")
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+@pytest.fixture(params=["spliced", "plain"])
+def flags(request: pytest.FixtureRequest) -> list[str]:
+    return [] if request.param == "spliced" else ["--no-splice"]
+
+
+def chat(content: str = "fine", **usage: Any) -> bytes:
+    """A chat answer whose usage says what it cost."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
+    told = {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20, **usage}
+    return plain(json.dumps({"id": "c", "object": "chat.completion", "model": "m", "choices": [choice],
+                             "usage": told}).encode())  # fmt: skip
+
+
+def conf(upstream: Upstream, **limits: Any) -> dict[str, Any]:
+    return {
+        "connections": {"main": connection(upstream.url)},
+        "groups": {"family": {"api_keys": [KEY, "sk-ben-0123456789"], "limits": limits}},
+        "prices": {"priced*": {"input": 1000, "output": 10_000}},  # 0.11 for 10 + 10 tokens
+    }
+
+
+def ask(daemon: Daemon, model: str, *, key: str = KEY, path: str = "/v1/chat/completions", **more: Any) -> Answer:
+    body = {"model": model, "messages": MESSAGES, **more}
+    return daemon.post(path, json.dumps(body).encode(), headers=[("Authorization", f"Bearer {key}")])
+
+
+def spent(daemon: Daemon, budget: str = "cost_per_day") -> dict[str, Any]:
+    groups = daemon.control("GET", "/admin/groups").json()["groups"]
+    found: dict[str, Any] = groups[0]["keys"][0]["budgets"][budget]
+    return found
+
+
+def settled(daemon: Daemon, amount: float) -> None:
+    """Wait until so much is spent and nothing is reserved."""
+
+    def is_so() -> bool:
+        found = spent(daemon)
+        return abs(float(found["spent"]) - amount) < 1e-6 and not found["reserved"]
+
+    eventually(is_so, f"{amount} are spent")
+
+
+def test_a_spent_budget_refuses_and_says_so(upstream: Upstream, make_daemon: DaemonFactory, flags: list[str]) -> None:
+    model = upstream.play(chat(), name="priced").model
+    daemon = make_daemon(conf(upstream, cost_per_day=0.3, cost_per_month=50), flags=flags)
+    first = ask(daemon, model, max_tokens=10)
+    assert (first.status, first.header("x-proxy-budget-remaining")) == (200, None)
+    settled(daemon, 0.11)
+    assert ask(daemon, model, max_tokens=10).status == 200
+    settled(daemon, 0.22)
+    third = ask(daemon, model, max_tokens=10)
+    assert third.status == 200
+    settled(daemon, 0.33)
+    refused = ask(daemon, model, max_tokens=10)
+    error = check_error(refused, 402, "budget_exceeded")
+    assert error["type"] == "insufficient_quota"
+    assert error["message"] == "The budget of 0.3 USD for today is spent. It begins anew tomorrow."
+    assert 1 <= int(refused.header("retry-after") or 0) <= 90_000
+    assert refused.header("x-proxy-budget-remaining") == "0"
+    assert ask(daemon, model, key="sk-ben-0123456789", max_tokens=10).status == 200, "each key for itself"
+    assert daemon.get("/v1/models", headers=[BEARER]).status == 200, "what costs nothing is still answered"
+    daemon.stop()
+    daemon.start()
+    assert ask(daemon, model, max_tokens=10).status == 402, "a restart forgives nobody"
+
+
+def test_what_is_left_is_told_from_four_fifths_on(
+    upstream: Upstream, make_daemon: DaemonFactory, flags: list[str]
+) -> None:
+    model = upstream.play(chat(cost=0.85), name="told").model
+    daemon = make_daemon(conf(upstream, cost_per_month=1), flags=flags)
+    assert ask(daemon, model).header("x-proxy-budget-remaining") is None
+    eventually(lambda: spent(daemon, "cost_per_month")["spent"] == 0.85, "it is counted")
+    assert ask(daemon, model).header("x-proxy-budget-remaining") == "0.15"
+
+
+def test_requests_at_once_do_not_spend_the_same_money(
+    upstream: Upstream, make_daemon: DaemonFactory, flags: list[str]
+) -> None:
+    gate = upstream.gate()
+    slow = upstream.play(gate, chat(), name="priced")
+    daemon = make_daemon(conf(upstream, cost_per_day=0.15), flags=flags)
+    body = json.dumps({"model": slow.model, "messages": MESSAGES, "max_tokens": 100}).encode()
+    with daemon.wire() as first:
+        first.request("POST", "/v1/chat/completions", body=body, headers=[BEARER])
+        slow.begun()
+        refused = ask(daemon, slow.model)
+        assert refused.status == 402
+        assert "set aside" in refused.json()["error"]["message"]
+        assert refused.header("retry-after") == "2"
+        gate.open()
+        assert first.answer().status == 200, "what has begun is ended"
+    settled(daemon, 0.11)
+
+
+def test_failures_and_those_who_leave_give_the_rest_back(
+    upstream: Upstream, make_daemon: DaemonFactory, flags: list[str]
+) -> None:
+    broken = upstream.play(plain(b'{"error": {"message": "no"}}', "400 Bad Request"), name="priced").model
+    never = upstream.play(upstream.gate(), name="priced")
+    daemon = make_daemon(conf(upstream, cost_per_day=5), flags=flags)
+    assert ask(daemon, broken).status == 400
+    settled(daemon, 0)
+    with daemon.wire() as gone:
+        body = json.dumps({"model": never.model, "messages": MESSAGES, "max_tokens": 10}).encode()
+        gone.request("POST", "/v1/chat/completions", body=body, headers=[BEARER])
+        never.begun()
+        eventually(lambda: spent(daemon)["reserved"] > 0, "it is reserved")
+    settled(daemon, 0)
+
+
+def test_streams_count_and_a_budget_crossed_in_mid_answer_cuts_nothing(
+    upstream: Upstream, make_daemon: DaemonFactory, flags: list[str]
+) -> None:
+    usage = event({"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": [],
+                   "usage": {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20}})  # fmt: skip
+    model = upstream.play(stream(delta("all of it"), delta("", finish="stop"), usage, DONE), name="priced").model
+    daemon = make_daemon(conf(upstream, cost_per_day=0.05), flags=flags)
+    answer = ask(daemon, model, stream=True)
+    assert answer.status == 200
+    assert answer.body.endswith(b"data: [DONE]\n\n")
+    settled(daemon, 0.11)
+    assert ask(daemon, model, stream=True).status == 402
+
+
+AUGMENTED = """
+name: augmented/home
+upstream_model: {model}
+tools: [calculator]
+"""
+
+
+def test_every_round_of_an_augmented_model_counts(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+    call = {"id": "t1", "type": "function", "function": {"name": "calculator", "arguments": '{"expression": "1+1"}'}}
+    choice = {"index": 0, "message": {"role": "assistant", "content": None, "tool_calls": [call]},
+              "finish_reason": "tool_calls"}  # fmt: skip
+    usage = {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20}
+    calling = plain(json.dumps({"id": "c", "object": "chat.completion", "model": "m", "choices": [choice],
+                                "usage": usage}).encode())  # fmt: skip
+    rounds = upstream.rounds(calling, chat("two"), name="priced")
+    daemon = make_daemon(
+        conf(upstream, cost_per_day=0.2), files={"models/home.yaml": AUGMENTED.format(model=rounds.model)}
+    )
+    assert ask(daemon, "augmented/home").status == 200
+    settled(daemon, 0.22)
+    assert ask(daemon, "augmented/home").status == 402
+
+
+def doors(model: str) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Every API's own request."""
+    contents = [{"role": "user", "parts": [{"text": "hi"}]}]
+    yield "/v1/messages", {"model": model, "max_tokens": 9, "messages": MESSAGES}
+    yield "/v1/responses", {"model": model, "input": "hi"}
+    yield "/api/chat", {"model": model, "messages": MESSAGES, "stream": False}
+    yield f"/v1beta/models/{model}:generateContent", {"contents": contents}
+    yield "/v1/embeddings", {"model": model, "input": "hi"}
+    yield "/v1/images/generations", {"model": model, "prompt": "hi"}
+    yield "/v1/audio/speech", {"model": model, "input": "hi"}
+
+
+def test_the_refusal_has_the_shape_of_each_api(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+    model = upstream.play(chat(cost=2.0), name="told").model
+    daemon = make_daemon(conf(upstream, cost_per_day=1))
+    assert ask(daemon, model).status == 200
+    settled(daemon, 2.0)
+    said = "The budget of 1 USD for today is spent. It begins anew tomorrow."
+    for path, body in doors(model):
+        answer = daemon.post(path, json.dumps(body).encode(), headers=[BEARER])
+        assert (answer.status, answer.header("x-proxy-error")) == (402, "budget_exceeded"), path
+        assert answer.header("retry-after"), path
+        document = answer.json()
+        if path == "/v1/messages":
+            assert document["type"] == "error"
+            assert document["error"]["type"] == "billing_error"
+        text = document["error"] if isinstance(document["error"], str) else document["error"]["message"]
+        assert text == said, path
+
+
+def test_translated_answers_embeddings_and_images_count(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+    usage = {"prompt_tokens": 10, "total_tokens": 10}
+    vectors = {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}], "model": "m"}
+    embedding = upstream.play(plain(json.dumps({**vectors, "usage": usage}).encode()), name="priced").model
+    drawn = {
+        "created": 1,
+        "data": [{"b64_json": ""}],
+        "usage": {"input_tokens": 10, "output_tokens": 10, "total_tokens": 20},
+    }
+    image = upstream.play(plain(json.dumps(drawn).encode()), name="priced").model
+    spoken = upstream.play(chat(), name="priced").model
+    daemon = make_daemon(conf(upstream, cost_per_day=9))
+    body = json.dumps({"model": embedding, "input": "hi"}).encode()
+    assert daemon.post("/v1/embeddings", body, headers=[BEARER]).status == 200
+    settled(daemon, 0.01)
+    body = json.dumps({"model": image, "prompt": "hi"}).encode()
+    assert daemon.post("/v1/images/generations", body, headers=[BEARER]).status == 200
+    settled(daemon, 0.12)
+    body = json.dumps({"model": spoken, "max_tokens": 9, "messages": MESSAGES}).encode()
+    assert daemon.post("/v1/messages", body, headers=[BEARER]).status == 200
+    settled(daemon, 0.23)
+    body = json.dumps({"model": spoken, "messages": MESSAGES, "stream": True}).encode()
+    assert daemon.post("/api/chat", body, headers=[BEARER]).status == 200
+    settled(daemon, 0.34)
+
+
+def test_a_model_without_a_price_counts_nothing_and_is_named_once(
+    upstream: Upstream, make_daemon: DaemonFactory, flags: list[str]
+) -> None:
+    model = upstream.play(chat(), name="nobodys").model
+    daemon = make_daemon(conf(upstream, cost_per_day=0.0001), flags=flags)
+    assert {ask(daemon, model).status for _ in range(4)} == {200}
+    eventually(lambda: model in daemon.stderr.partition("no price is known")[2], "it is named")
+    settled(daemon, 0)
+    assert daemon.stderr.count("no price is known") == 1
+
+
+def test_the_bundled_price_counts_from_the_first_request_on(
+    upstream: Upstream, make_daemon: DaemonFactory, flags: list[str]
+) -> None:
+    daemon = make_daemon(conf(upstream, cost_per_day=0.00002), flags=flags)
+    assert ask(daemon, "gpt-4o").status == 200
+    settled(daemon, 3 * 2.5e-6 + 2 * 10e-6)
+    assert ask(daemon, "gpt-4o").status == 402
+
+
+def test_a_kill_forgives_nobody(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+    model = upstream.play(chat(), name="priced").model
+    daemon = make_daemon(conf(upstream, cost_per_day=0.1, requests_per_day=50))
+    assert ask(daemon, model, max_tokens=5).status == 200
+    settled(daemon, 0.11)
+    eventually(lambda: b"0.1" in _read(daemon, "budgets.json"), "it is on disk by itself")
+    eventually(lambda: b'"version":1' in _read(daemon, "limits.json"), "so are the other limits")
+    daemon.close_wires()
+    daemon.signal(signal.SIGKILL)
+    daemon.exit_code()
+    daemon.start()
+    assert ask(daemon, model, max_tokens=5).status == 402
+
+
+def _read(daemon: Daemon, name: str) -> bytes:
+    path = daemon.state_dir / name
+    return path.read_bytes() if path.exists() else b""
+
+
+def test_an_edit_of_the_budget_holds_from_the_next_request_on(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+    model = upstream.play(chat(), name="priced").model
+    daemon = make_daemon(conf(upstream, cost_per_day=0.1))
+    assert ask(daemon, model, max_tokens=5).status == 200
+    settled(daemon, 0.11)
+    assert ask(daemon, model, max_tokens=5).status == 402
+    daemon.write("proxy.yaml", conf(upstream, cost_per_day=10))
+    eventually(lambda: ask(daemon, model, max_tokens=5).status == 200, "there is money again")
