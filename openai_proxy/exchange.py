@@ -65,6 +65,30 @@ class Permit(Protocol):
         ...
 
 
+class Trace(Protocol):
+    """The spans of a request, where telemetry is on."""
+
+    def attempt(self, attempt: "Attempt") -> "Headers":
+        """A provider is about to be asked; the header fields that say which span asks."""
+        ...
+
+    def attempt_failed(self, attempt: "Attempt") -> None:
+        """No usable answer came."""
+        ...
+
+    def round_ended(self, total: dict[str, Any] | None) -> None:
+        """One answer of the model is whole; `total` is the usage of all so far."""
+        ...
+
+    def tool_begins(self, call: str, tool: str) -> dict[str, str]:
+        """A tool of ours is about to run; what an MCP server is told in `_meta`."""
+        ...
+
+    def tool_ended(self, call: str, arguments: Any, result: str, *, failed: bool) -> None:
+        """It has ended, one way or the other."""
+        ...
+
+
 class Outcome(StrEnum):
     """How an exchange ended; the `finish` of its log record."""
 
@@ -136,7 +160,7 @@ class Exchange:
         "agent", "allowance", "attempts", "budget_left", "caller", "cause", "connection", "created_at", "cut",
         "deadline", "ended", "endpoint", "error_code", "first_byte", "id", "method", "model", "notes", "on_waking",
         "outcome", "path", "permit", "priority", "queued", "reserved", "rounds", "session_id", "started", "state",
-        "status", "stream", "tries", "upstream_model", "usage", "user",
+        "status", "stream", "trace", "tries", "upstream_model", "usage", "user",
     )  # fmt: skip
 
     def __init__(
@@ -179,6 +203,7 @@ class Exchange:
         self.usage: dict[str, Any] | None = None  # as the chat API tells it, where the answer's own language says less
         self.permit: Permit | None = None  # what its group's limits let it in with; given back by `release`
         self.allowance: object = None  # the limits its tokens count for; None: for none
+        self.trace: Trace | None = None
         self.reserved: float | None = None  # money set aside for it under its group's budget
         self.budget_left: float | None = None  # what may still be spent, where that has become little
         self.deadline: float | None = None  # when its answer must have ended

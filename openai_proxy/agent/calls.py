@@ -105,7 +105,7 @@ class ToolCalls:
             async with self._slots:
                 started = self._turn.clock()
                 self._feed.post("executing_tool", name, call=number)
-                result = await self._run(number, name, arguments)
+                result = await self._run(number, name, arguments, call["id"])
             self.succeeded = not result.is_error
         seconds = self._turn.clock() - started
         self._feed.post(
@@ -132,7 +132,7 @@ class ToolCalls:
             )
         return None
 
-    async def _run(self, number: int, name: str, arguments: str) -> ToolResult:
+    async def _run(self, number: int, name: str, arguments: str, call: str) -> ToolResult:
         limit = self._turn.settings.tool_timeout
         left = self._deadline.for_tools()
         if left <= 0:
@@ -143,7 +143,7 @@ class ToolCalls:
             request_id=self._turn.request_id,
             caller=self._turn.caller,
             progress=self._feed.progress(number, name),
-            meta=dict(self._turn.meta),
+            meta={**self._turn.meta, **self._turn.observer.tool_begins(call, name)},
             consent=self._turn.consent,
             device=self._turn.device,
         )

@@ -84,6 +84,10 @@ class Observer(Protocol):
         """One of our calls has ended."""
         ...
 
+    def tool_begins(self, call: str, tool: str) -> dict[str, str]:
+        """One of our calls begins; what an MCP server is told of it in `_meta` besides."""
+        ...
+
     def usage(self, total: dict[str, Any] | None, rounds: int) -> None:
         """A round has ended; `total` is the usage of the rounds so far, None if no provider told any."""
         ...
@@ -97,6 +101,10 @@ class Unobserved:
 
     def tool_call(self, record: CallRecord) -> None:
         """Not kept."""
+
+    def tool_begins(self, call: str, tool: str) -> dict[str, str]:
+        """Nothing to tell."""
+        return {}
 
     def usage(self, total: dict[str, Any] | None, rounds: int) -> None:
         """Not kept."""

@@ -178,5 +178,6 @@ def learn(proxy: ProxyConfig) -> None:
         vault.learn(header_secrets(connection.headers))
         vault.learn(secrets_of(connection))
     keys = [*proxy.admin_api_keys, *(key for group in proxy.groups.values() for key in group.api_keys)]
+    vault.learn(header_secrets(proxy.telemetry.headers))
     vault.learn(key for key in keys if not key.startswith("sha256:"))
     vault.learn(secrets_of_storage(proxy.shared_storage))

@@ -12,6 +12,7 @@ from openai_proxy.config.fields import (
     DottedPath,
     Flag,
     Globs,
+    Headers,
     Key,
     Number,
     Port,
@@ -249,6 +250,22 @@ class PriceConfig(Strict):
     reasoning: Rate | None = Field(default=None, description="Written while thinking; default: as output.")
 
 
+def _collector(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", value):
+        raise wrong("expected the base URL of a collector, such as http://127.0.0.1:4318")
+    return value
+
+
+class TelemetryConfig(Strict):
+    """OpenTelemetry: where spans and metrics go, by OTLP over HTTP."""
+
+    endpoint: Annotated[str, AfterValidator(_collector)] | None = Field(
+        default=None, description="Base URL of a collector; null: only what OTEL_EXPORTER_OTLP_* say."
+    )
+    headers: Headers = Field(default={}, repr=False, description="Sent along, a token for instance.")
+    content: Flag = Field(default=False, description="Also send what was asked and answered.")
+
+
 class LoggerConfig(Strict):
     """One more logger."""
 
@@ -354,6 +371,9 @@ class ProxyConfig(Strict):
     )
     bundled_prices: Flag = Field(
         default=True, description="Where `prices` says nothing, the price data that come with the program (in dollars)."
+    )
+    telemetry: Annotated[TelemetryConfig, _MAP] = Field(
+        default=TelemetryConfig(), description="Spans and metrics for a collector of OpenTelemetry."
     )
     currency: Annotated[str, Field(json_schema_extra={"pattern": r"^[A-Z]{3}$"}), AfterValidator(_currency)] = Field(
         default="USD", description="What costs, prices and budgets are in (ISO 4217). Nothing is converted."

@@ -46,6 +46,7 @@ def warnings(snapshot: Snapshot) -> Iterator[Problem]:
     """Each with its place; `message` begins with "warning: "."""
     for warn in (
         _reverse_proxy_without_keys,
+        _budgets_nobody_counts,
         _no_default,
         _upstream_models,
         _deadlines,
@@ -69,6 +70,19 @@ def _reverse_proxy_without_keys(snapshot: Snapshot) -> Iterator[Problem]:
             "behind a reverse proxy keys are a must, and no group has any: whoever reaches the reverse proxy from an "
             "address it calls private is served",
         )
+
+
+def _budgets_nobody_counts(snapshot: Snapshot) -> Iterator[Problem]:
+    proxy = snapshot.proxy
+    dollars = proxy.currency == "USD"
+    if proxy.prices or (proxy.bundled_prices and dollars):
+        return
+    why = "but what providers tell themselves" if dollars else f"in {proxy.currency}, for what is bundled is in USD"
+    for name, group in proxy.groups.items():
+        for limit in ("cost_per_day", "cost_per_month"):
+            if getattr(group.limits, limit) is not None:
+                place = snapshot.place("proxy", None, ("groups", name, "limits", limit))
+                yield warning(place, f"nothing counts {why}: say in `prices` what models cost")
 
 
 def _no_default(snapshot: Snapshot) -> Iterator[Problem]:

@@ -33,8 +33,8 @@ def choose(client: RelayClient, head: KnownHead, body: bytes) -> DirectRelay | D
     """
     state = client.state
     generation = state.generation
-    if len(state.running) >= generation.max_requests:
-        return None
+    if len(state.running) >= generation.max_requests or state.telemetry is not None:
+        return None  # a trace is told to the provider in a head of its own
     if len(body) >= LARGE:
         return None  # read beside the event loop
     document = parse_object(body)

@@ -63,7 +63,14 @@ class ToolCall:
     """One call, from its start to its record. `cancelled` once its client has taken it back."""
 
     def __init__(
-        self, state: ProxyState, generation: Generation, offer: Offer, caller: Caller, model: str | None, name: str
+        self,
+        state: ProxyState,
+        generation: Generation,
+        offer: Offer,
+        caller: Caller,
+        model: str | None,
+        name: str,
+        headers: Mapping[str, str],
     ) -> None:
         self._state = state
         self._generation = generation
@@ -80,6 +87,8 @@ class ToolCall:
         day = time.strftime("%Y-%m-%d", time.localtime(self.exchange.created_at))
         self.exchange.session_id = f"{caller.key_id or caller.remote}-{day}"
         self.exchange.notes.append(name)
+        if state.telemetry is not None:
+            self.exchange.trace = state.telemetry.begin(self.exchange, headers)
         self._entry = state.recorder.open(self.exchange)
 
     def start(self, arguments: Mapping[str, Any], consent: Consent | None = None) -> None:
@@ -92,9 +101,9 @@ class ToolCall:
         tool = self._offer.toolbox.get(self._name)
         assert tool is not None
         caller = self.exchange.caller
-        context = CallContext(
-            request_id=self.exchange.id, caller=caller.identity, progress=self._tell, rich=True, consent=consent
-        )
+        trace = self.exchange.trace
+        meta = trace.tool_begins(self.exchange.id, self._name) if trace is not None else {}
+        context = CallContext(self.exchange.id, caller.identity, self._tell, meta, rich=True, consent=consent)
         seconds = self._offer.seconds(self._generation, tool)
         running = self._offer.toolbox.run(self._name, self._arguments, context, timeout=seconds)
         self._task = spawn(running, name=f"mcp call {self._name}")
@@ -142,6 +151,8 @@ class ToolCall:
         exchange, result = self.exchange, self.result
         text, how = ("", "cancelled") if result is None else (result.text, "error" if result.is_error else "ok")
         milliseconds = (time.monotonic() - exchange.started) * 1000
+        if exchange.trace is not None:
+            exchange.trace.tool_ended(exchange.id, self._arguments, text, failed=how != "ok")
         self._entry.tool_call(self._name, self._arguments, text, milliseconds, how)
         self._state.publish(
             "tool_call",

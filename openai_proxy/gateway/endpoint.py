@@ -178,7 +178,7 @@ class Gateway:
         state, generation = self._state, visit.generation
         if len(state.running) >= generation.config.limits.max_concurrent_requests:
             raise Overloaded("The proxy is busy. Try again in a moment.", headers={"Retry-After": "1"})
-        call = ToolCall(state, generation, offer, visit.caller, visit.model, name)
+        call = ToolCall(state, generation, offer, visit.caller, visit.model, name, _carrier(visit, params))
         key = (visit.who, visit.header(SESSION), message.id)
         if key[1]:  # without a session two clients may use the same id
             self._calls.add(key, call)
@@ -289,6 +289,15 @@ class Gateway:
     @staticmethod
     def _begin_events(reply: Reply) -> None:
         reply.begin(200, b"OK", _EVENT_HEAD, None)
+
+
+def _carrier(visit: "_Visit", params: Mapping[str, Any]) -> Mapping[str, str]:
+    """Where a trace context may stand: in `_meta`, else in the header fields (https://www.w3.org/TR/trace-context/)."""
+    meta = params.get("_meta")
+    told = (
+        {k: v for k, v in meta.items() if isinstance(k, str) and isinstance(v, str)} if isinstance(meta, dict) else {}
+    )
+    return {**visit.headers, **told} if "traceparent" in told else visit.headers
 
 
 class _Visit:

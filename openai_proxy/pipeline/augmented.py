@@ -355,7 +355,15 @@ class _Watcher:
 
     def usage(self, total: dict[str, Any] | None, rounds: int) -> None:
         """What the rounds so far took."""
-        self._context.exchange.usage, self._context.exchange.rounds = total, rounds
+        exchange = self._context.exchange
+        exchange.usage, exchange.rounds = total, rounds
+        if exchange.trace is not None:
+            exchange.trace.round_ended(total)
+
+    def tool_begins(self, call: str, tool: str) -> dict[str, str]:
+        """One of our calls begins."""
+        trace = self._context.exchange.trace
+        return trace.tool_begins(call, tool) if trace is not None else {}
 
     def tool_call(self, record: CallRecord) -> None:
         """One of our calls has ended."""
@@ -363,6 +371,8 @@ class _Watcher:
             arguments: Any = json_text.loads(record.arguments or "{}")
         except ValueError:
             arguments = record.arguments
+        if (trace := self._context.exchange.trace) is not None:
+            trace.tool_ended(record.id, arguments, record.result, failed=record.status != "ok")
         self._context.entry.tool_call(
             record.tool, arguments, record.result, record.seconds * 1000, record.status, record.id
         )

@@ -156,6 +156,8 @@ class Dispatcher:
             session = headers.get("X-Session-ID") or headers.get("X-Claude-Code-Session-Id")
             exchange = Exchange(new_request_id(), caller, request.method, endpoint, session_id=session)
             exchange.agent, exchange.user = headers.get(AGENT_FIELD), named_user(headers)
+            if state.telemetry is not None:
+                exchange.trace = state.telemetry.begin(exchange, headers)
             entry = state.recorder.open(exchange)
         reply.recorded = True
         body = RequestBody(request, reply, state.body_limits(generation))

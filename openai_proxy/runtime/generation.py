@@ -32,6 +32,7 @@ DEFAULT_TAG: Final = ":latest"
 
 if TYPE_CHECKING:  # imported at run time only where there is a model (see runtime.augmented)
     from openai_proxy.runtime.augmented_models import AugmentedModels
+    from openai_proxy.telemetry.service import Telemetry
     from openai_proxy.upstream.wake import Waker
 
 
@@ -55,6 +56,7 @@ class Generation:
     params: Mapping[str, Rules]  # by connection, the augmented's folded in
     command_mark: CommandMark
     augmented: "AugmentedModels | None" = None
+    telemetry: "Telemetry | None" = None
     problems: tuple[Problem, ...] = ()
     loaded_at: float = field(default_factory=time.time)
     lease: Lease = field(default_factory=Lease, compare=False)

@@ -22,6 +22,7 @@ from openai_proxy.config.problems import Problem
 from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.records.counting.prices import Prices
 from openai_proxy.runtime.generation import Generation, build
+from openai_proxy.runtime.observing import exchange_telemetry, telemetry_of
 from openai_proxy.runtime.state import ProxyState, Settings
 from openai_proxy.runtime.tree import Tree, look
 from openai_proxy.secrets import vault
@@ -89,12 +90,13 @@ def make(state: ProxyState, prepared: Prepared) -> Generation:
     providers = state.providers.build(snapshot.proxy.connections)
     number = previous.number + 1 if previous is not None else 1
     trouble = list(_configure_records(state, snapshot))
+    telemetry = telemetry_of(snapshot, state.telemetry, trouble)
     given = state.settings.validator
     validator = Validator("validator", "", given) if given is not None else _validator(snapshot, previous, trouble)
     generation = build(number, snapshot, providers, state.health, augmented, validator, state.lines, state.publish)
     if snapshot.proxy_text is not None:
         last_good.keep(state.settings.state_dir, snapshot.proxy_text)
-    return replace(generation, problems=(*generation.problems, *trouble)) if trouble else generation
+    return replace(generation, problems=(*generation.problems, *trouble), telemetry=telemetry)
 
 
 def _validator(snapshot: Snapshot, previous: Generation | None, problems: list[Problem]) -> Validator | None:
@@ -142,6 +144,7 @@ def adopt(state: ProxyState, generation: Generation) -> None:
     state.lines.follow({name: c.concurrency for name, c in snapshot.proxy.connections.items()})
     state.shared.follow(snapshot.proxy.shared_storage)
     state.generation = generation
+    exchange_telemetry(state, generation.telemetry)
     state.adopted.set()
     if previous is not None:  # of the first one `Reloads` sees to that: a document that has come means a reload
         state.follow_documents(snapshot.declared_tools)

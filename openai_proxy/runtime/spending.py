@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from openai_proxy.auth.budgets import Budget, Budgets
 from openai_proxy.auth.shared_budgets import SharedBudgets
-from openai_proxy.dialects.model_lists.cards import card_of
 from openai_proxy.exchange import Exchange, Target
 from openai_proxy.records.counting.prices import Pending
 from openai_proxy.records.counting.rates import ModelPrice
@@ -118,6 +117,8 @@ class Spendings:
         now = time.monotonic()
         if known is not None and known[0] > now:
             return known[1]
+        from openai_proxy.dialects.model_lists.cards import card_of  # only houses with budgets read the limits
+
         entry = self._catalog.find(connection, model)
         limit = (card_of(entry).max_output_tokens if entry is not None else None) or OUTPUT
         if len(self._outputs) >= _MAX_REMEMBERED:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # each is imported when the first model or MCP server is conf
     from openai_proxy.config.tool_entries import ToolFile
     from openai_proxy.runtime.augmented_models import Workshop
     from openai_proxy.store.responses import ResponseStore
+    from openai_proxy.telemetry.service import Telemetry
     from openai_proxy.tools.declared.documents import DocumentFetcher
     from openai_proxy.tools.handler import Handler
     from openai_proxy.tools.mcp.supervisor import Supervisor
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 TURNS: Final = "turns.json"
 RESPONSES: Final = "responses.json"
 RESPONSES_VERSION: Final = 1
+LAST_EXPORT: Final = 2.0  # seconds a collector has at the end
 SESSIONS: Final = "sessions.json"
 PAGE_SESSIONS: Final = "page-sessions.json"
 DAEMON: Final = "daemon.json"
@@ -148,6 +150,7 @@ class ProxyState:
         self.shared_usage = SharedUsage(self.shared, self.records.usage)
         self.edits = SharedEdits(self)
         self._sharing: asyncio.Task[None] | None = None
+        self.telemetry: Telemetry | None = None
         self.running: dict[str, Served] = {}
         self.draining = False
         self.succeeded = False  # True: the service manager holds the address, and the next process gets who waits there
@@ -377,6 +380,8 @@ class ProxyState:
         await self.leases.aclose()
         await self.providers.aclose()
         await self.loop.run_in_executor(None, self.records.close)
+        if self.telemetry is not None:
+            await self.loop.run_in_executor(None, self.telemetry.close, LAST_EXPORT)
         self.governor.save()
         await self.edits.aclose()
         await cancel(self._sharing)

@@ -23,6 +23,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from openai_proxy.errors import (
     DeadlineExceeded,
@@ -33,7 +34,7 @@ from openai_proxy.errors import (
     UpstreamTLSError,
     UpstreamUnreachable,
 )
-from openai_proxy.exchange import HIGH, Attempt, Exchange, Target, UpstreamRequest
+from openai_proxy.exchange import HIGH, Attempt, Exchange, Headers, Target, UpstreamRequest
 from openai_proxy.secrets import key_id
 from openai_proxy.upstream.credentials import hide_keys
 from openai_proxy.upstream.health import Health, Opened, Upstreams
@@ -45,6 +46,7 @@ from openai_proxy.upstream.wake import is_asleep
 
 REFUSALS = frozenset({401, 402, 403, 429})
 RETRYABLE = frozenset({408, 409, 429, *range(500, 600)})
+_TRACE_FIELDS = frozenset({b"traceparent", b"tracestate"})
 MAX_WAIT = 10.0  # seconds of Retry-After a waiting person is asked to bear
 FIRST_PAUSE = 0.5
 MAX_PAUSE = 8.0
@@ -271,16 +273,29 @@ class _Attempts:
         exchange.attempts.append(attempt)
         exchange.connection = target.connection
         exchange.upstream_model = target.model or exchange.model
+        trace = exchange.trace
+        if trace is not None:
+            request = _traced(request, trace.attempt(attempt))
         started = time.monotonic()
         try:
             response = await send(self._upstreams, target, request, key, exchange)
         except ProxyError as error:
             attempt.failed(error)
+            if trace is not None:
+                trace.attempt_failed(attempt)
             raise
         finally:
             attempt.duration = time.monotonic() - started
         attempt.status = response.status
+        if trace is not None and response.status >= 400:
+            trace.attempt_failed(attempt)
         return Opened(response, provider, target, None if forwarded else key)
+
+
+def _traced(request: UpstreamRequest, fields: Headers) -> UpstreamRequest:
+    """`request` with the trace context of this attempt in place of the client's."""
+    kept = [field for field in request.headers if field[0].lower() not in _TRACE_FIELDS]
+    return replace(request, headers=[*kept, *fields])
 
 
 def _sendable_again(request: UpstreamRequest) -> bool:

@@ -7,6 +7,7 @@ from tests.config.conftest import House
 
 TWO = "connections:\n  a: {api_key: k-of-a}\n  b: {api_key: k-of-b}\n"
 ONE = "connections:\n  home: {api_key: k-of-a}\n"
+KIDS = "groups:\n  kids: {limits: {cost_per_day: 1}}\n"
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +34,10 @@ def prompt(text: str) -> str:
 CASES = [
     ("a reverse proxy and no keys", {"proxy.yaml": "trusted_proxies: [10.0.0.1/32]\n"},
      "proxy.yaml:1:18", "behind a reverse proxy keys are a must"),
+    ("a budget in another currency", {"proxy.yaml": f"{ONE}currency: EUR\n{KIDS}"},
+     "proxy.yaml:5:33", "nothing counts in EUR, for what is bundled is in USD"),
+    ("a budget and no prices", {"proxy.yaml": f"{ONE}bundled_prices: false\n{KIDS}"},
+     "proxy.yaml:5:33", "nothing counts but what providers tell themselves"),
     ("two connections, no default", {"proxy.yaml": TWO}, "proxy.yaml:1:1", "add default_connection (one of: a, b)"),
     ("an augmented upstream", {"proxy.yaml": ONE, "models/x.yaml": "name: x\nupstream_model: home:m\n",
                                "models/y.yaml": "name: y\nupstream_model: x\n"},

@@ -51,6 +51,8 @@ def tool(name: str, schema: object = None, **more: object) -> dict:
 def tools() -> list:
     listed = [tool(name) for name in ("sleep", "env", "fds", "progress", "die", "cancelled", "calls")]
     listed.append(tool("echo", TEXT))
+    if "meta" in MODES:
+        listed.append(tool("meta"))
     if "bad-tools" in MODES:
         listed += [
             {"name": "no_schema", "description": "none"},
@@ -97,6 +99,8 @@ def call(request: dict) -> None:
         reply(request, text("slept"))
     elif name == "env":
         reply(request, text(json.dumps(dict(os.environ))))
+    elif name == "meta":
+        reply(request, text(json.dumps(request["params"].get("_meta"))))
     elif name == "fds":
         reply(request, text(" ".join(sorted(fd.name for fd in Path("/proc/self/fd").iterdir()))))
     elif name == "progress":

@@ -119,7 +119,9 @@ class Usage:
             if value and n == _COST:
                 self.costs[pair] = self.costs.get(pair, 0.0) + value
             elif value and n == _UNPRICED:
-                self.unpriced[pair] = self.unpriced.get(pair, 0) + int(value)
+                self.unpriced[pair] = max(
+                    self.unpriced.get(pair, 0) + int(value), 0
+                )  # an earlier process's may be among
 
     def settle(self, now: bool) -> float | None:
         """Write what is due (all of it if `now`); seconds until more is due, None while there is nothing."""

@@ -13,7 +13,7 @@ from openai_proxy.records.counting.prices import Prices
 from openai_proxy.records.counting.usage import Usage
 from openai_proxy.records.loggers.logger_threads import Feeds, LoggerSpec
 from openai_proxy.records.reading.tokens import Tokens
-from openai_proxy.records.recording.finished_exchange import Finished, is_paid
+from openai_proxy.records.recording.finished_exchange import Finished, Sink, is_paid
 from openai_proxy.records.recording.live_events import EventBus
 from openai_proxy.records.recording.recorder import Recorder
 from openai_proxy.records.recording.recorder_thread import Scribe
@@ -41,6 +41,7 @@ class Records:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.events = EventBus()
+        self._observer: Sink | None = None
         self._scribe = Scribe(logs, scrub=scrub, clock=clock)
         self.metrics = self._scribe.metrics
         self.usage = Usage(state / USAGE_FILE, clock=clock)
@@ -70,7 +71,7 @@ class Records:
             self._scribe.lines.settle,
             settle_repeats,
         )
-        self._scribe.detailed = self.feeds.__len__
+        self._scribe.detailed = self._detailed
         self.recorder = Recorder(self._scribe, loop)
         self.open = self.recorder.open
         self.lines = self._scribe.lines
@@ -105,6 +106,14 @@ class Records:
         """
         self._metered = (*self._metered, metered)
         self._scribe.sinks = (self._tell,)
+
+    def observe(self, sink: Sink | None) -> None:
+        """Tell `sink` of every finished exchange, whole, in the recorder's thread; None: of none any more."""
+        self._observer = sink
+        self._scribe.readers = (self.feeds.feed, *((sink,) if sink is not None else ()))
+
+    def _detailed(self) -> int:
+        return len(self.feeds) + (self._observer is not None)
 
     @property
     def degraded(self) -> str | None:

@@ -1,0 +1,38 @@
+"""docs/metrics.md and the dashboard beside it: what they name is there, and what is there is named."""
+
+import json
+import re
+
+from tests.conftest import DaemonFactory
+from tests.front.house import connection
+from tests.harness.upstream import Upstream
+from tests.ops.test_docs import PAGES, ROOT
+
+PREFIX = "openai_proxy_"
+PAGE = PAGES["docs/metrics.md"]
+NAMED = {
+    PREFIX + name for row in re.findall(r"^\| (`.*?`) \|", PAGE, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+}
+
+
+def test_every_metric_is_documented_and_every_documented_one_is_there(
+    upstream: Upstream, make_daemon: DaemonFactory
+) -> None:
+    conf = {"connections": {"main": connection(upstream.url)}, "prices": {"*": {"input": 1}}}
+    daemon = make_daemon(conf)
+    assert daemon.chat("x").status == 200
+    text = daemon.control("GET", "/metrics").body.decode()
+    found = {
+        f"{name}_total" if kind == "counter" and not name.endswith("_total") else name
+        for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE)
+        if not name.endswith("_created")
+    }
+    assert found == NAMED
+
+
+def test_the_dashboard_asks_for_what_there_is() -> None:
+    dashboard = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked = {name.removesuffix("_bucket") for text in expressions for name in re.findall(rf"{PREFIX}\w+", text)}
+    assert asked
+    assert asked <= NAMED
