@@ -225,6 +225,15 @@ def test_translated_answers_embeddings_and_images_count(upstream: Upstream, make
     settled(daemon, 0.34)
 
 
+def test_speech_is_paid_by_its_text(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+    voice = upstream.play(plain(b"ID3 sound", content_type="audio/mpeg"), name="priced").model
+    daemon = make_daemon(conf(upstream, cost_per_day=0.005))
+    body = json.dumps({"model": voice, "input": "x" * 40, "voice": "alloy"}).encode()
+    assert daemon.post("/v1/audio/speech", body, headers=[BEARER]).status == 200
+    settled(daemon, 0.01)
+    assert daemon.post("/v1/audio/speech", body, headers=[BEARER]).status == 402
+
+
 def test_a_model_without_a_price_counts_nothing_and_is_named_once(
     upstream: Upstream, make_daemon: DaemonFactory, flags: list[str]
 ) -> None:

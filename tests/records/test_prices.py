@@ -146,13 +146,15 @@ def test_the_child_knows_the_models_of_the_world() -> None:
         PriceQuestion("anthropic", "https://api.anthropic.com", "claude", "claude-sonnet-4-5"),
         PriceQuestion("openai", "http://127.0.0.1:9/v1", "groq", "llama-3.3-70b-versatile"),
         PriceQuestion("openai", "http://127.0.0.1:9/v1", "up", "text-embedding-3-small"),
+        PriceQuestion("openai", "https://api.openai.com/v1", "openai", "tts-1"),
         PriceQuestion("openai", "http://127.0.0.1:9/v1", "up", "nobody's model"),
     ]
-    gpt, claude, long, llama, embedding, unknown = ask_child(questions)
+    gpt, claude, long, llama, embedding, speech, unknown = ask_child(questions)
     assert gpt["tiers"][0][1][:2] == pytest.approx([2.5e-6, 1.25e-6])
     assert claude["tiers"][0][1][3] == pytest.approx(15e-6)
     assert [start for start, _ in long["tiers"]] == [-1, 200_000]
     assert long["tiers"][1][1][0] > long["tiers"][0][1][0]
     assert llama is not None
     assert embedding is not None
+    assert speech["tiers"][0][1][0] == pytest.approx(15e-6 * 4), "a million characters cost 15 dollars"
     assert unknown is None

@@ -19,6 +19,7 @@ import orjson
 
 from openai_proxy.children import inherited
 from openai_proxy.records.counting.rates import ModelPrice, Rates
+from openai_proxy.records.reading.tokens import CHARACTERS_A_TOKEN
 
 log = logging.getLogger(__name__)
 
@@ -163,11 +164,13 @@ def _ways(question: PriceQuestion) -> Iterable[tuple[str, dict[str, str]]]:
 
 def _as_json(price: Any) -> dict[str, Any] | None:
     members = {name: value for name, value in vars(price).items() if value is not None and not name.startswith("_")}
+    if (spoken := members.get("input_mchars")) is not None:  # speech, whose text is counted as if it were tokens
+        members.setdefault("input_mtok", spoken * CHARACTERS_A_TOKEN)
     known = {name for name, _ in _RATES} & members.keys()
     second = _flat(members.get("audio_hours") or members.get("input_audio_hours")) / 3600
     request = _flat(members.get("requests_kcount")) / 1000
     if not known and not second and not request:
-        return None  # by characters, pages or searches: nothing that an answer tells
+        return None  # by pages or searches: nothing that an answer tells
     starts = sorted({-1, *(tier.start for name in known for tier in getattr(members[name], "tiers", ()))})
     return {"tiers": [(start, _rates(members, start)) for start in starts], "second": second, "request": request}
 

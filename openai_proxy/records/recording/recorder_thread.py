@@ -18,7 +18,7 @@ from openai_proxy.protocols.large_json import LARGE, read_object
 from openai_proxy.records.counting.metrics import Metrics
 from openai_proxy.records.reading.body import BodyReader, media_type
 from openai_proxy.records.reading.other_formats import format_of
-from openai_proxy.records.reading.tokens import Tokens, estimate, tokens_of
+from openai_proxy.records.reading.tokens import CHARACTERS_A_TOKEN, Tokens, estimate, tokens_of
 from openai_proxy.records.recording.entry import CLOSE, DATA, LINES, TOOL, Entry
 from openai_proxy.records.recording.finished_exchange import Finished, Sink, Sum, Work, is_paid
 from openai_proxy.records.recording.short_line import ShortLines
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 _LARGE: Final = 256 * 1024  # bytes of a request from which on single strings are looked at
 
 
+SPEECH: Final = "/audio/speech"
 _NO_WORK: Final = Work()
 
 
@@ -172,6 +173,8 @@ class Scribe:
         if self.detailed():
             work.request = parsed  # else let go of: thousands of held streams must not each keep a history
         if not dialect.chat or exchange.method != "POST":
+            if exchange.path == SPEECH and isinstance(text := parsed.get("input"), str):
+                work.asked = -(-len(text) // CHARACTERS_A_TOKEN)
             return
         messages = messages_of(exchange.endpoint, parsed)
         work.asked = estimate(messages)
@@ -201,6 +204,8 @@ class Scribe:
         if work.opening is not None:
             self.conversations.answered(work.opening, work.conversation, answer.content, answer.tool_calls, answer.id)
         tokens = tokens_of(answer, entry.status, work.asked, exchange.usage)
+        if not tokens.total and exchange.path == SPEECH and 200 <= entry.status < 300:
+            tokens = Tokens(work.asked, estimated=True)  # what is spoken tells no usage, and is paid by the text
         finished = Finished(exchange, entry.status, work, tokens, entry.error_code, entry.message)
         if work.conversation and exchange.endpoint is not MCP:
             self.chat_log.finished(finished)
