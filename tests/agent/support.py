@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from openai_proxy.agent.run import TurnAnswer, start
-from openai_proxy.agent.turn import CallRecord, LoopSettings, Turn
+from openai_proxy.agent.turn import CallRecord, LoopSettings, Turn, Unobserved
 from openai_proxy.errors import ProxyError, UpstreamTruncated
 from openai_proxy.tools.base import CallContext, ToolResult
 
@@ -196,7 +196,7 @@ class Box:
             return ToolResult(f"{name} gave no answer within {timeout:g} seconds.", is_error=True)
 
 
-class Watcher:
+class Watcher(Unobserved):
     def __init__(self) -> None:
         self.states: list[str] = []
         self.records: list[CallRecord] = []

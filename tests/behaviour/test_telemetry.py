@@ -265,6 +265,7 @@ def test_an_endpoint_that_is_none_is_a_problem(endpoint: str, upstream: Upstream
 def test_a_call_at_mcp(upstream: Upstream, collector: Collector, make_daemon: DaemonFactory) -> None:
     servers = {"servers": {"fault": {"command": sys.executable, "args": [str(FAULT), "meta"]}}}
     daemon = make_daemon(conf(upstream, collector), files={"mcp/servers.yaml": json.dumps(servers)}, env=SOON)
+    eventually(lambda: daemon.get("/admin/status").json()["mcp_servers"][0]["state"] == "ready", "the server is ready")
     params = {"name": "mcp_fault_meta", "arguments": {}, "_meta": {"traceparent": TRACEPARENT[1]}}
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
     fields = [("accept", "application/json, text/event-stream"), ("mcp-protocol-version", "2025-11-25")]

@@ -127,12 +127,12 @@ def test_a_database_that_cannot_be_written_is_tried_again(tmp_path: Path, caplog
 
 
 def test_limits_hear_of_every_exchange(records: Records) -> None:
-    heard: list[tuple[str, int]] = []
-    records.listen(lambda about, tokens: heard.append((about.id, tokens.total)))
+    heard: list[tuple[str, int, bool]] = []
+    records.listen(lambda about, tokens, paid: heard.append((about.id, tokens.total, paid)))
     about = exchange()
     ask(records, {"prompt_tokens": 5, "completion_tokens": 2}, about)
     assert records.recorder.flush()
-    assert heard == [(about.id, 7)]
+    assert heard == [(about.id, 7, True)]
 
 
 def test_what_is_no_grouping_and_no_day_is_refused(records: Records) -> None:
