@@ -207,9 +207,6 @@ class Watcher(Unobserved):
     def tool_call(self, record: CallRecord) -> None:
         self.records.append(record)
 
-    def usage(self, total: dict[str, Any] | None, rounds: int) -> None:
-        """Not looked at."""
-
 
 CLIENT_TOOL = {"type": "function", "function": {"name": "theirs", "parameters": {"type": "object"}}}
 
