@@ -27,6 +27,7 @@ CONTROL: Final = frozenset(
 )  # fmt: skip
 """Members a rule of the proxy may read or write."""
 
+MAX_DEPTH: Final = 1024  # levels of lists and objects, as orjson
 MAX_EXACT: Final = 64 * 1024  # bytes of a body that is written anew to compare it
 
 _QUOTED: Final = {name: b'"' + name.encode() + b'"' for name in CONTROL}
@@ -89,9 +90,23 @@ def _by_the_letter(body: bytes) -> Any:
     Python clients do send "\\ud800"; the provider shall judge it, not we.
     """
     try:
-        return json.loads(body.decode(), parse_constant=refuse_constant)
+        document = json.loads(body.decode(), parse_constant=refuse_constant)
     except (ValueError, RecursionError):  # 5,000 digits are a plain ValueError, 200,000 brackets a RecursionError
         raise BadRequest("The request body is not valid JSON.", code="invalid_json") from None
+    if _deeper_than(document, MAX_DEPTH):  # from Python 3.12 on, the reader itself goes much deeper than orjson
+        raise BadRequest("The request body is not valid JSON.", code="invalid_json")
+    return document
+
+
+def _deeper_than(document: Any, levels: int) -> bool:
+    """True if something in `document` lies below more than `levels` lists and objects."""
+    layer = [document]
+    for _ in range(levels + 1):
+        containers = [one for one in layer if isinstance(one, dict | list)]
+        if not containers:
+            return False
+        layer = [member for one in containers for member in (one.values() if isinstance(one, dict) else one)]
+    return True
 
 
 def refuse_constant(constant: str) -> None:

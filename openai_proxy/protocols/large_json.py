@@ -18,7 +18,14 @@ from typing import Any, Final
 import orjson
 
 from openai_proxy.errors import BadRequest, TooLarge
-from openai_proxy.protocols.json_members import CONTROL, Member, ambiguous, check_case, refuse_constant
+from openai_proxy.protocols.json_members import (
+    CONTROL,
+    MAX_DEPTH,
+    Member,
+    ambiguous,
+    check_case,
+    refuse_constant,
+)
 
 LARGE: Final = 2 * 1024 * 1024
 """Bytes of a body from which on it is read here: a smaller one takes a C parser some milliseconds, 80 at worst."""
@@ -28,7 +35,6 @@ WINDOW: Final = 256 * 1024
 
 MAX_VALUES: Final = 1_000_000
 MAX_CONTAINERS: Final = 200_000
-MAX_DEPTH: Final = 1024  # as orjson
 
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
 _TEXT: Final = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*+')
