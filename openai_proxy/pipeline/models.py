@@ -53,7 +53,8 @@ class ModelLists:
         self._state = state
         self._cards: dict[tuple[Any, ...], Cards] = {}
         self._bodies: dict[tuple[Any, ...], bytes] = {}
-        self._latest: dict[tuple[int, str | None], tuple[Any, ...]] = {}  # (generation, group) -> the key of its last cards
+        # (generation, group) -> the key of its last cards
+        self._latest: dict[tuple[int, str | None], tuple[Any, ...]] = {}
         self._making: asyncio.Task[Cards] | None = None
 
     async def serve(
