@@ -47,7 +47,7 @@ _STREAM = (
 )
 
 
-async def _caught_up(context: RequestContext, document: Mapping[str, Any]) -> None:
+async def caught_up(context: RequestContext, document: Mapping[str, Any]) -> None:
     """Where the conversation has begun already, know what another daemon may have kept of it."""
     if context.state.shared.live and any(message.get("role") == "assistant" for message in document["messages"]):
         await context.state.shared.caught_up()
@@ -61,7 +61,7 @@ async def serve(context: RequestContext, decision: Decision, document: dict[str,
 async def turn_for(context: RequestContext, decision: Decision, document: dict[str, Any]) -> Turn:
     """The agent's turn for a chat request: prompt filled in, tools at hand."""
     check_request(document)
-    await _caught_up(context, document)
+    await caught_up(context, document)
     model = context.augmented.models[str(decision.model)]
     state = context.state
     probe = is_probe(document)
@@ -136,7 +136,7 @@ def executes_tools(context: RequestContext, document: Mapping[str, Any]) -> bool
 async def serve_with_tools(context: RequestContext, decision: Decision, document: dict[str, Any]) -> None:
     """Answer a plain model's chat request under `execute_tools`: calls to tools we have are run."""
     check_request(document)
-    await _caught_up(context, document)
+    await caught_up(context, document)
     await _answer(context, turn_with_tools(context, decision, document), document)
 
 

@@ -111,6 +111,8 @@ async def answer(
     """
     if decision.kind is DecisionKind.AUGMENTED:
         turn = await augmented.turn_for(context, decision, request.chat)
+    elif turn is not None:
+        await augmented.caught_up(context, request.chat)
     if turn is not None:
         response = await _augmented(turn)
         opened = Opened(response, context.generation.providers[context.targets[0].connection], context.targets[0], None)
