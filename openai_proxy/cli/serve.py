@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from openai_proxy.cli import init, lean
+from openai_proxy.cli import lean
 from openai_proxy.cli.options import config_dir, default_state_dir
 from openai_proxy.cli.screen import complain
 from openai_proxy.config.files import directory_trouble
@@ -76,6 +76,8 @@ def _wrong_directory(config_dir: Path, env_file: Path) -> int | None:
     if named or config_dir.exists():
         complain(f"{config_dir}: {trouble}")
         return 1
+    from openai_proxy.cli import init
+
     if init.asks() and click.confirm(f"There is no configuration here ({config_dir}/). Make one now?", default=True):
         return init.run(config_dir, env_file, ask=True) or None
     return None

@@ -17,7 +17,7 @@ from aiohttp.web_request import BaseRequest
 
 from openai_proxy.auth.credentials import GOOGLE_KEY
 from openai_proxy.decision.visible import every_model, may_ask
-from openai_proxy.dialects.model_lists import anthropic, codex, gemini, ollama, openai
+from openai_proxy.dialects.model_lists import openai
 from openai_proxy.dialects.model_lists.cards import ModelCard, card_of
 from openai_proxy.endpoints import Endpoint
 from openai_proxy.errors import BadRequest, unknown_model
@@ -39,6 +39,19 @@ _KEPT: Final = 64  # lists kept ready: of several groups, in several shapes
 _STEP: Final = 25  # models looked at in one go
 
 Cards = tuple[ModelCard, ...]
+
+
+def _one(card: ModelCard, *, google: bool, anthropic: bool) -> dict[str, Any]:
+    """`card` alone, in the shape of the client's API."""
+    if google:
+        from openai_proxy.dialects.model_lists import gemini
+
+        return gemini.one(card)
+    if anthropic:
+        from openai_proxy.dialects.model_lists import anthropic as messages
+
+        return messages.one(card)
+    return openai.one(card)
 
 
 def serves(method: str, endpoint: Endpoint) -> bool:
@@ -73,6 +86,11 @@ class ModelLists:
             await reply.send(200, orjson.dumps({"version": OLLAMA_VERSION}))
             return
         key, cards = await self._known(generation, caller)
+        if not name.startswith("ollama/"):
+            await reply.send(200, self._of_v1(generation, caller, endpoint, request, query, key, cards))
+            return
+        from openai_proxy.dialects.model_lists import ollama  # each house has clients of few kinds
+
         if name == "ollama/show":
             wanted = _named((await read_document(await body.whole())).members)
             bare = generation.untagged(wanted)
@@ -80,10 +98,8 @@ class ModelLists:
             answer = orjson.dumps(ollama.shown(tagged or self._find(generation, caller, cards, bare)))
         elif name == "ollama/ps":
             answer = orjson.dumps(ollama.loaded(self._in_use(cards), _in(_LOADED)))
-        elif name == "ollama/tags":
-            answer = self._ready((*key, name), lambda: ollama.listed(cards))
         else:
-            answer = self._of_v1(generation, caller, endpoint, request, query, key, cards)
+            answer = self._ready((*key, name), lambda: ollama.listed(cards))
         await reply.send(200, answer)
 
     def _of_v1(
@@ -101,15 +117,20 @@ class ModelLists:
         google = endpoint.dialect == "gemini" or GOOGLE_KEY in headers
         if endpoint.name in ("model", "gemini model"):
             card = self._find(generation, caller, cards, unquote(endpoint.path[len("/models/") :]))
-            one = gemini.one if google else anthropic.one if "anthropic-version" in headers else openai.one
-            return orjson.dumps(one(card))
+            return orjson.dumps(_one(card, google=google, anthropic="anthropic-version" in headers))
         if google:
+            from openai_proxy.dialects.model_lists import gemini
+
             page = (asked.get("pageSize", ""), asked.get("pageToken", ""))
             return self._ready((*key, "gemini", *page), lambda: gemini.listed(cards, asked))
         if "anthropic-version" in headers:
+            from openai_proxy.dialects.model_lists import anthropic
+
             page = (asked.get("limit", ""), asked.get("after_id", "") + "\0" + asked.get("before_id", ""))
             return self._ready((*key, "anthropic", *page), lambda: anthropic.listed(cards, asked))
         if "client_version" in asked:
+            from openai_proxy.dialects.model_lists import codex
+
             return self._ready((*key, "codex"), lambda: codex.listed(cards))
         return self._ready((*key, "openai"), lambda: openai.listed(cards))
 

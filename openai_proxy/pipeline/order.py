@@ -21,11 +21,12 @@ import orjson
 from openai_proxy.bounds import check_names, user_of
 from openai_proxy.decision.decide import Decision, DecisionKind
 from openai_proxy.exchange import Target, UpstreamRequest
-from openai_proxy.pipeline import answer_text, realtime, redacting, steering, uploads
+from openai_proxy.pipeline import answer_text, redacting, steering
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.pipeline.document import Document, read_document
 from openai_proxy.pipeline.passthrough import pass_through, upstream_request
 from openai_proxy.server.content_codings import unpacked
+from openai_proxy.server.headers import is_upgrade
 from openai_proxy.tasks import in_thread
 from openai_proxy.transforms.params import shape
 
@@ -36,7 +37,9 @@ _JSON_BEGINS: Final = (b"{", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 async def serve(context: RequestContext) -> None:
     """Answer one API request. Raises ProxyError before anything was sent."""
     await limit(context)
-    if realtime.is_upgrade(context.request):
+    if is_upgrade(context.request):
+        from openai_proxy.pipeline import realtime
+
         await realtime.serve(context)
         return
     if context.endpoint.name == "stored":
@@ -50,6 +53,8 @@ async def serve(context: RequestContext) -> None:
     elif await _is_document(context):
         await _serve_document(context)
     elif context.content_type.startswith("multipart/"):
+        from openai_proxy.pipeline import uploads
+
         await uploads.serve(context)
     else:
         await _serve_bytes(context)

@@ -10,8 +10,6 @@ import asyncio
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from aiohttp.web_request import BaseRequest
-
 from openai_proxy.auth.credentials import KEY_PROTOCOL
 from openai_proxy.decision.decide import Decision, decide, decided
 from openai_proxy.errors import BadRequest, ProxyError
@@ -40,11 +38,6 @@ from openai_proxy.upstream.response import StreamedResponse
 _UPDATE = "session.update"
 _WRITE_WAIT = 10.0  # seconds a side that does not read may hold up the end of the other
 _ACCEPTED = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
-
-
-def is_upgrade(request: BaseRequest) -> bool:
-    """True for a WebSocket handshake (RFC 6455 §4.1)."""
-    return request.method == "GET" and request.headers.get("Upgrade", "").lower() == "websocket"
 
 
 async def serve(context: RequestContext) -> None:

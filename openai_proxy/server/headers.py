@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from aiohttp.web_request import BaseRequest
+
 from openai_proxy.exchange import Headers
 
 HOP_BY_HOP = frozenset(
@@ -88,3 +90,8 @@ def lines(fields: Iterable[tuple[str, str]]) -> bytes:
 def wire_lines(fields: Headers) -> bytes:
     """Header lines as they came."""
     return b"".join([b"%b: %b\r\n" % field for field in fields])
+
+
+def is_upgrade(request: BaseRequest) -> bool:
+    """True for a WebSocket handshake (RFC 6455 §4.1)."""
+    return request.method == "GET" and request.headers.get("Upgrade", "").lower() == "websocket"
