@@ -90,6 +90,15 @@ class Conversation:
         return any(said[n:] == self._said[: len(said) - n] for n in dropped)
 
 
+def said_in(messages: Sequence[Any]) -> Said:
+    """A digest of each thing the person said. Touches nothing but `messages`, so any thread may work it out."""
+    return tuple(
+        blake2b(text(m.get("content")).encode(errors="replace"), digest_size=16).digest()
+        for m in messages
+        if isinstance(m, Mapping) and m.get("role") == "user"
+    )
+
+
 class ConversationMemories:
     """All that is remembered. Belongs to the event loop."""
 
@@ -102,13 +111,14 @@ class ConversationMemories:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def of(self, caller: str, model: str, name: str | None, messages: Sequence[Any]) -> Conversation:
-        """The conversation of a request: who asks which model, the id the client gave it, and what was said in it."""
-        said = tuple(
-            blake2b(text(m.get("content")).encode(errors="replace"), digest_size=16).digest()
-            for m in messages
-            if isinstance(m, Mapping) and m.get("role") == "user"
-        )
+    def of(
+        self, caller: str, model: str, name: str | None, messages: Sequence[Any], said: Said | None = None
+    ) -> Conversation:
+        """The conversation of a request: who asks which model, the id the client gave it, and what was said in it.
+
+        `said` is `said_in(messages)`, where that has been worked out elsewhere.
+        """
+        said = said_in(messages) if said is None else said
         first = said[0].hex() if said else ""
         where = key(caller, model, "named", name) if name is not None else key(caller, model, "first", first)
         kept = self._kept_of(where)

@@ -13,6 +13,7 @@ import orjson
 from openai_proxy.dialects import json_text
 
 _SIZE: Final = 16
+_STEP: Final = 1 << 20  # characters that are evened out at a stretch
 _IGNORED: Final = frozenset({"system", "developer"})
 
 
@@ -84,7 +85,7 @@ def named_calls(message: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 def text(content: Any) -> str:
     """The text of a message's content with white space evened out; media parts by their JSON."""
     if isinstance(content, str):
-        return " ".join(content.split())
+        return _evened(content)
     if not isinstance(content, list):
         return ""
     parts = [
@@ -92,6 +93,28 @@ def text(content: Any) -> str:
         for part in content
     ]
     return " ".join(" ".join(parts).split())
+
+
+def _evened(text: str) -> str:
+    """`text` with one space for each run of white space, none at its ends; a long one in steps.
+
+    Between two steps other threads have a turn, and its words are not all held at a time.
+    """
+    if len(text) <= _STEP:
+        return " ".join(text.split())
+    parts: list[str] = []
+    apart = True  # white space, or the beginning, comes before the next part
+    for at in range(0, len(text), _STEP):
+        part = text[at : at + _STEP]
+        words = " ".join(part.split())
+        if words:
+            if parts and (apart or part[0].isspace()):
+                parts.append(" ")
+            parts.append(words)
+            apart = part[-1].isspace()
+        else:
+            apart = True
+    return "".join(parts)
 
 
 def _media(part: Any) -> str:

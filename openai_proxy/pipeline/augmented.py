@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from openai_proxy.agent import run as agent
-from openai_proxy.agent.conversations import Conversation
+from openai_proxy.agent.conversations import Conversation, Said, said_in
 from openai_proxy.agent.deadline import Deadline
 from openai_proxy.agent.plan import check_request, is_probe
 from openai_proxy.agent.refusal import NO_RETRY, UpstreamRefused
@@ -22,12 +22,14 @@ from openai_proxy.exchange import Headers, Outcome, Target, UpstreamRequest, Ups
 from openai_proxy.fastpath.stream_end import error_event
 from openai_proxy.pipeline.command_notice import into_completion, into_stream
 from openai_proxy.pipeline.context import RequestContext
+from openai_proxy.pipeline.document import prepared
 from openai_proxy.pipeline.passthrough import came_to_an_end, check_answer, note_queue
 from openai_proxy.pipeline.redacting import clean_round
 from openai_proxy.pipeline.round_request import round_document
 from openai_proxy.prompt.assembly import device_of, newest_user_text
 from openai_proxy.runtime.state import ProxyState
 from openai_proxy.server.headers import downstream_fields, lines, upstream_fields, wire_lines
+from openai_proxy.tasks import in_thread
 from openai_proxy.tools.base import CallContext, OwnersConsent, ToolResult
 from openai_proxy.upstream.failover import Opened, open_first
 from openai_proxy.upstream.inprocess import BytesResponse
@@ -94,7 +96,8 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
         device=device,
     )
     body = {**document, "messages": assembled.messages}
-    conversation = _conversation(context, model.config.name, document)
+    said = await in_thread(said_in, document["messages"]) if context.large else None
+    conversation = _conversation(context, model.config.name, document, said)
     asking = _Asking(context, decision, assembled.tail)
     return Turn(
         body=body,
@@ -116,14 +119,16 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
     )
 
 
-def _conversation(context: RequestContext, model: str, document: Mapping[str, Any]) -> Conversation:
-    """What is kept of the conversation that a chat request goes on with."""
+def _conversation(
+    context: RequestContext, model: str, document: Mapping[str, Any], said: Said | None = None
+) -> Conversation:
+    """What is kept of the conversation that a chat request goes on with; `said` as in `Conversations.of`."""
     conversations = context.state.workshop.conversations
     conversations.ttl = context.generation.config.session_ttl
     name = chosen_id(context.exchange.session_id, document)
     messages = document.get("messages")
     return conversations.of(
-        context.exchange.caller.identity, model, name, messages if isinstance(messages, list) else ()
+        context.exchange.caller.identity, model, name, messages if isinstance(messages, list) else (), said
     )
 
 
@@ -302,7 +307,8 @@ class _Asking:
             )  # fmt: skip
 
         preferred = self._won.key if self._won is not None else None
-        opened = await open_first(targets, make, generation.upstreams, context.exchange, preferred=preferred)
+        asking = await prepared(make, targets, large=context.large)
+        opened = await open_first(targets, asking, generation.upstreams, context.exchange, preferred=preferred)
         if self._won is None:
             context.exchange.tries = len(context.exchange.attempts)
         self._won = opened

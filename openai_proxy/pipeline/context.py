@@ -47,6 +47,7 @@ class RequestContext:
     client_authorization: bytes | None = None  # the caller's own bearer; see authorization_for
     session: Session | None = None  # what was set by command, once anything was
     opening: tuple[str, str] | None = None  # by what a conversation without a name will be found again
+    large: bool = False  # nothing that looks at all of the body may be done on the event loop
     notice: str = ""  # what interactive mode says before the answer
 
     @property

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from openai_proxy.exchange import Target, UpstreamRequest
 from openai_proxy.protocols.json_members import Member, edit, parse_object
 from openai_proxy.protocols.large_json import LARGE, read_object
 from openai_proxy.tasks import in_thread
@@ -28,6 +29,15 @@ class Document:
     def edited(self, replace: Mapping[str, bytes], remove: Iterable[str] = ()) -> bytes:
         """`plain` with these members replaced and removed; see `json_members.edit`."""
         return edit(self.plain, replace, remove, self.places)
+
+
+async def prepared(
+    make: Callable[[Target], UpstreamRequest], targets: Iterable[Target], *, large: bool
+) -> Callable[[Target], UpstreamRequest]:
+    """`make`, or what gives the requests it has made beside the event loop, where the body is `large`."""
+    if not large:
+        return make
+    return {target: await in_thread(make, target) for target in targets}.__getitem__
 
 
 async def read_document(plain: bytes, raw: bytes | None = None) -> Document:

@@ -23,11 +23,10 @@ from openai_proxy.decision.decide import Decision, DecisionKind
 from openai_proxy.exchange import Target, UpstreamRequest
 from openai_proxy.pipeline import answer_text, redacting, steering
 from openai_proxy.pipeline.context import RequestContext
-from openai_proxy.pipeline.document import Document, read_document
+from openai_proxy.pipeline.document import Document, prepared, read_document
 from openai_proxy.pipeline.passthrough import pass_through, upstream_request
 from openai_proxy.server.content_codings import unpacked
 from openai_proxy.server.headers import is_upgrade
-from openai_proxy.tasks import in_thread
 from openai_proxy.transforms.params import shape
 
 _JSON_BEGINS: Final = (b"{", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
@@ -118,6 +117,7 @@ async def _read(context: RequestContext) -> Document:
     context.exchange.model = context.asked_model(members)
     check_names(members)
     context.exchange.stream = context.wants_stream(members)
+    context.large = read.large
     context.exchange.user = user_of(members) or context.exchange.user
     return read
 
@@ -141,10 +141,8 @@ async def _send(context: RequestContext, decision: Decision, document: Document)
             members["model"] = orjson.dumps(target.model)
         return document.edited(members, changes.removed)
 
-    ready: dict[Target, bytes] = {}
-
     def make(target: Target) -> UpstreamRequest:
-        body = ready.get(target) or shaped(target)
+        body = shaped(target)
         recoded = body is not document.raw or document.raw is document.plain
         return upstream_request(context, target, body, recoded=recoded)
 
@@ -168,10 +166,8 @@ async def _send(context: RequestContext, decision: Decision, document: Document)
         if await translated.serve(context, decision, document):
             return
 
-    if document.large:
-        for target in decision.route.targets:
-            ready[target] = await in_thread(shaped, target)
-    await pass_through(context, decision, make)
+    asking = await prepared(make, decision.route.targets, large=document.large)
+    await pass_through(context, decision, asking)
 
 
 async def _serve_bytes(context: RequestContext) -> None:

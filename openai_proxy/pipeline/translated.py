@@ -25,7 +25,7 @@ from openai_proxy.exchange import Target, UpstreamRequest, UpstreamResponse, hea
 from openai_proxy.pipeline import augmented
 from openai_proxy.pipeline.command_notice import prefaced
 from openai_proxy.pipeline.context import RequestContext
-from openai_proxy.pipeline.document import Document
+from openai_proxy.pipeline.document import Document, prepared
 from openai_proxy.pipeline.passthrough import check_answer, relay
 from openai_proxy.server.headers import upstream_fields
 from openai_proxy.tasks import spawn
@@ -184,7 +184,9 @@ async def _plain(
         )
 
     await context.reserve(decision)
-    return await open_first(context.begin(decision), make, generation.upstreams, context.exchange)
+    targets = context.begin(decision)
+    asking = await prepared(make, targets, large=context.large)
+    return await open_first(targets, asking, generation.upstreams, context.exchange)
 
 
 async def _written(

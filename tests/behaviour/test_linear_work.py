@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 
+from openai_proxy.dialects.chat import prompt_cache
 from openai_proxy.dialects.chat.conversation import comparable
 from openai_proxy.dialects.chat.deltas import Pieces
 from openai_proxy.dialects.chat.fold import MessageFold
@@ -25,7 +26,6 @@ from openai_proxy.dialects.sse import EventSplitter
 from openai_proxy.errors import BadRequest
 from openai_proxy.pipeline.command_notice import _MessagesOpening, _Opening
 from openai_proxy.pipeline.form_parts import FormSplitter, boundary_of, read_head
-from openai_proxy.prompt import assembly
 from openai_proxy.protocols.http1 import ResponseHead
 from openai_proxy.protocols.inflate import Inflater
 from openai_proxy.protocols.json_members import edit, parse_object, scan
@@ -234,7 +234,7 @@ ROWS = {
     ),
     # The rest
     "file names": Row(lambda text: names._UNSAFE.sub("_", text), lambda n: "/" * n),
-    "clock lines of a prompt": Row(assembly._VOLATILE.search, lambda n: "Current time is " * (n // 16)),
+    "clock lines of a prompt": Row(prompt_cache._LINES.search, lambda n: "Current time is " * (n // 16)),
 }  # fmt: skip
 
 

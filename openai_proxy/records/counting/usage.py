@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from openai_proxy.errors import BadRequest
+from openai_proxy.errors import BadRequest, writable
 from openai_proxy.exchange import Exchange
 from openai_proxy.records.counting.bundled_prices import BundledPrices, PriceQuestion
 from openai_proxy.records.counting.metrics import MAX_SERIES
@@ -84,8 +84,9 @@ class Usage:
             self._day = day, datetime.fromtimestamp(exchange.created_at, UTC).date().isoformat()
             self._names.clear()
         caller = exchange.caller
-        model = exchange.model or exchange.upstream_model or ""
-        names = (exchange.user or "", exchange.session_id or "", exchange.agent or "")
+        model = writable(exchange.model or exchange.upstream_model or "")
+        # A header's odd bytes and half a character of JSON cannot be written; one such row would hold up all others.
+        names = (writable(exchange.user or ""), writable(exchange.session_id or ""), writable(exchange.agent or ""))
         if names not in self._names:
             if len(self._names) < MAX_NAMES:
                 self._names.add(names)

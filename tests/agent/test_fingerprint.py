@@ -1,0 +1,14 @@
+"""The text of a message, with white space evened out, is the same in one go and in steps."""
+
+from unittest.mock import patch
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_proxy.agent import fingerprint
+
+
+@given(st.text(st.sampled_from("ab \t\n\u00a0\x1c")), st.integers(1, 9))
+def test_a_long_text_is_evened_out_in_steps(text: str, step: int) -> None:
+    with patch.object(fingerprint, "_STEP", step):
+        assert fingerprint.text(text) == " ".join(text.split())
