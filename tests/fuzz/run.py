@@ -179,7 +179,8 @@ class _Client:
     async def _head(reader: asyncio.StreamReader) -> tuple[int, list[tuple[str, str]], bool]:
         first, *rest = (await reader.readuntil(b"\r\n\r\n"))[:-4].decode("latin-1").split("\r\n")
         fields = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in rest)]
-        return int(first.split(" ")[1]), fields, ("connection", "close") in fields
+        closes = ("connection", "close") in fields or first.startswith("HTTP/1.0")
+        return int(first.split(" ")[1]), fields, closes
 
     def close(self) -> None:
         """Open a new one next time."""
