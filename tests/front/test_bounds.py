@@ -8,8 +8,9 @@ import pytest
 from openai_proxy.bounds import MAX_HEAD
 from tests.harness.answers import check_error
 from tests.harness.daemon import Daemon
-from tests.harness.plays import plain
+from tests.harness.plays import completion, plain
 from tests.harness.upstream import Upstream
+from tests.harness.waiting import eventually
 from tests.harness.wire import Answer
 
 LONG = "ü" * 400_000
@@ -151,3 +152,16 @@ def test_a_line_that_is_too_long(daemon: Daemon) -> None:
                 break
         assert wire.answer(method="GET").status in {400, 431}
         wire.wait_closed()
+
+
+def test_half_a_character_in_a_users_name_holds_no_usage_up(daemon: Daemon, upstream: Upstream) -> None:
+    """Found by `make fuzz`: such a row could not be written, and with it none of the others."""
+    play = upstream.play(plain(completion("ok")))
+    body = {"model": play.model, "user": "half-\ud83d", "messages": []}
+    assert daemon.post("/v1/chat/completions", json.dumps(body).encode()).status == 200
+
+    def counted() -> bool:
+        return b"half-?" in daemon.control("GET", "/admin/usage?by=user").body
+
+    eventually(counted, "it is counted under a name that can be written")
+    assert "chore" not in daemon.stderr
