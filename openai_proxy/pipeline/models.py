@@ -142,7 +142,7 @@ class ModelLists:
         """
         catalog = self._state.catalog
         offered = await catalog.models()
-        group = caller.group if generation.access.restricts(caller) else ""
+        group = (caller.group or "") if generation.access.restricts(caller) else ""
         key = (generation.number, catalog.version, group)
         cards = self._cards.get(key)
         if cards is not None:

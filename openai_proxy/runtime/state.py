@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,12 @@ from openai_proxy import statefile
 from openai_proxy.auth.page_sessions import PageSessions
 from openai_proxy.errors import Overloaded, ProxyError
 from openai_proxy.exchange import Exchange
+from openai_proxy.records.recording.live_events import ended
 from openai_proxy.records.recording.recorder import Recorder
 from openai_proxy.records.recording.service import Records
 from openai_proxy.records.terminal import refusals
 from openai_proxy.routing.catalog import Catalog
+from openai_proxy.runtime.daemon_id import daemon_id
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.governor import Governor
 from openai_proxy.runtime.leases import Leases
@@ -55,7 +56,6 @@ RESPONSES_VERSION: Final = 1
 LAST_EXPORT: Final = 2.0  # seconds a collector has at the end
 SESSIONS: Final = "sessions.json"
 PAGE_SESSIONS: Final = "page-sessions.json"
-DAEMON: Final = "daemon.json"
 
 
 class Reloading(Protocol):
@@ -131,7 +131,7 @@ class ProxyState:
             log.warning("no state directory: %s; nothing is remembered over a restart", error.strerror)
         self.loop = loop
         self.started_at = time.time()
-        self.shared = Shared(_origin(settings.state_dir))
+        self.shared = Shared(daemon_id(settings.state_dir))
         self.providers = Providers(loop, settings.config_dir, LessonTable(settings.state_dir / LESSONS))
         self.providers.lessons.share(self.shared)
         self.health = Health()
@@ -388,32 +388,3 @@ class ProxyState:
         if self.shared.live:
             await self._share_usage()
         await self.shared.aclose()
-
-
-def _origin(state_dir: Path) -> str:
-    """The name of this daemon among those that share their state: the same after a restart."""
-    path = state_dir / DAEMON
-    known = statefile.load(path, 1).get("id")
-    if isinstance(known, str) and known.isalnum():
-        return known
-    made = uuid.uuid4().hex[:16]
-    try:
-        statefile.save(path, 1, {"id": made})
-    except OSError as error:
-        log.warning("the name of this daemon is not saved: %s", error.strerror)
-    return made
-
-
-def ended(exchange: Exchange) -> dict[str, Any]:
-    """What live events say of a request that is over."""
-    return {
-        "id": exchange.id,
-        "state": "end",
-        "model": exchange.model,
-        "connection": exchange.connection,
-        "outcome": str(exchange.outcome),
-        "status": exchange.status,
-        "error": exchange.error_code,
-        "seconds": round(time.monotonic() - exchange.started, 3),
-        "attempts": [attempt.told() for attempt in exchange.attempts],
-    }

@@ -9,6 +9,8 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+from openai_proxy.exchange import Exchange
+
 MAX_WAITING = 256  # events a watcher may be behind
 MAX_WATCHERS = 32
 
@@ -86,3 +88,18 @@ class EventBus:
             watcher.offer(None)
         self._watchers.clear()
         self.watched = False
+
+
+def ended(exchange: Exchange) -> dict[str, Any]:
+    """What live events say of a request that is over."""
+    return {
+        "id": exchange.id,
+        "state": "end",
+        "model": exchange.model,
+        "connection": exchange.connection,
+        "outcome": str(exchange.outcome),
+        "status": exchange.status,
+        "error": exchange.error_code,
+        "seconds": round(time.monotonic() - exchange.started, 3),
+        "attempts": [attempt.told() for attempt in exchange.attempts],
+    }
