@@ -47,6 +47,7 @@ def pair(upstream: Upstream, redis: RedisServer, tmp_path_factory: pytest.TempPa
         admin_api_keys=["sk-admin-of-the-house"],
         groups={
             "family": {"api_keys": ["sk-family"], "limits": {"tokens_per_day": 100000}},
+            "thrifty": {"api_keys": ["sk-thrifty"], "limits": {"cost_per_month": 1}},
             "counted": {"api_keys": ["sk-counted-1", "sk-counted-2"]},
         },
     )
@@ -225,6 +226,15 @@ def test_usage_is_that_of_all(pair: Pair, upstream: Upstream) -> None:
 
     for daemon in pair:
         eventually(lambda daemon=daemon: counted(daemon) == 3, "every request is in the report")  # type: ignore[misc]
+
+
+def test_a_budget_is_spent_on_all(pair: Pair, upstream: Upstream) -> None:
+    first, second = pair
+    answer = {**json.loads(completion("fine")), "usage": {"prompt_tokens": 1, "completion_tokens": 1, "cost": 1.5}}
+    play = upstream.play(plain(json.dumps(answer).encode()), name="dear")
+    assert ask(first, play.model, key="sk-thrifty").status == 200
+    eventually(lambda: ask(second, play.model, key="sk-thrifty").status == 402, "the other knows that it is spent")
+    assert len(play.requests) <= 3
 
 
 def test_a_command_for_everyone_is_written_down_on_both(pair: Pair, upstream: Upstream) -> None:
