@@ -94,6 +94,7 @@ def test_what_usage_tells_besides() -> None:
     told = {"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.01, "is_byok": True,
             "cost_details": {"upstream_inference_cost": 0.2}}  # fmt: skip
     assert read_usage(told).cost == pytest.approx(0.21)
+    assert read_usage({"prompt_tokens": 1, "completion_tokens": 1, "cost": 1.5}).cost == 1.5
     audio = {"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": {"audio_tokens": 4},
              "completion_tokens_details": {"audio_tokens": 3}}  # fmt: skip
     assert read_usage(audio).other == OtherTokens(audio_input=4, audio_output=3)

@@ -54,7 +54,7 @@ def read_usage(usage: dict[str, Any]) -> Tokens:
     """The tokens of a usage object of any of the APIs."""
     given = _count(usage.get("prompt_tokens")) or _count(usage.get("input_tokens"))
     made = _count(usage.get("completion_tokens")) or _count(usage.get("output_tokens"))
-    if len(usage) <= 3 and "seconds" not in usage:
+    if len(usage) <= 3 and "cost" not in usage and "seconds" not in usage:
         return _tokens(Tokens, (given, made, 0, 0, False, None, None))  # the three sums and nothing else
     read = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
     read = read if isinstance(read, dict) else {}
