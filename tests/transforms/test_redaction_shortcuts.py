@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from openai_proxy.protocols.json_members import STRING
 from openai_proxy.secrets import MARK
 from openai_proxy.transforms.flat import flatten, mapped, undone
 from openai_proxy.transforms.redaction import body as body_module
@@ -17,7 +18,6 @@ from openai_proxy.transforms.redaction.enclosing import enclosing
 from openai_proxy.transforms.redaction.finder import HINTED, SecretFinder
 from openai_proxy.transforms.redaction.forms import forms
 from openai_proxy.transforms.redaction.parts import part_lists
-from openai_proxy.transforms.splicing import STRING
 
 PLAIN = ("sk-house-0123456789abcdef", "Zq7/pl+Tk9-w!x&U3mNvC5", "short-one-123", "hunter2")
 ODD = ("pässwort mit leerzeichen", 'quote"and\\slash-0123', "line\nbreak-0123\x1b[0m", "😀-smile-99")
