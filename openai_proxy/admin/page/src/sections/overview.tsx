@@ -240,7 +240,7 @@ function Chart({ data, words }: { data: ChartData; words: string }) {
     let gone = false;
     void import("../ui/chart").then(({ draw }) => {
       if (!gone) end = draw(element, data);
-    });
+    }, () => undefined); // the daemon went away meanwhile; the next figures try again
     return () => {
       gone = true;
       end();
