@@ -14,6 +14,7 @@ interface Sums {
 }
 
 interface Key {
+  budgets?: Record<string, { limit: number; spent: number; reserved: number }>;
   id: string;
   label: string;
   variable: boolean;
@@ -116,6 +117,9 @@ const PERIODS: Record<string, ["today" | "month", keyof Sums | "tokens"]> = {
 };
 
 function used(key: Key, limit: string): number | null {
+  // A budget has its own book: by the calendar, in the daemon's time zone, and shared between daemons.
+  const budget = key.budgets?.[limit];
+  if (budget !== undefined) return budget.spent;
   const found = PERIODS[limit];
   if (found === undefined) return null;
   const sums = key[found[0]];
