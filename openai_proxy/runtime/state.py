@@ -54,6 +54,7 @@ TURNS: Final = "turns.json"
 RESPONSES: Final = "responses.json"
 RESPONSES_VERSION: Final = 1
 LAST_EXPORT: Final = 2.0  # seconds a collector has at the end
+LAST_SHARED: Final = 6.0  # seconds for what other daemons do not know yet, at the end
 SESSIONS: Final = "sessions.json"
 PAGE_SESSIONS: Final = "page-sessions.json"
 
@@ -383,6 +384,14 @@ class ProxyState:
         if self.telemetry is not None:
             await self.loop.run_in_executor(None, self.telemetry.close, LAST_EXPORT)
         self.governor.save()
+        try:
+            async with asyncio.timeout(LAST_SHARED):
+                await self._end_sharing()
+        except TimeoutError:
+            log.warning("the shared state was not left in order: it took more than %g s", LAST_SHARED)
+
+    async def _end_sharing(self) -> None:
+        """Tell the other daemons what they do not know yet, and let go of the store."""
         await self.edits.aclose()
         await cancel(self._sharing)
         if self.shared.live:
