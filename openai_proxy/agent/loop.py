@@ -118,13 +118,7 @@ class Loop:
                     async for _ in steps:
                         yield
             while True:
-                round_ = Round(
-                    self.plan,
-                    out,
-                    strip_reasoning=settings.reasoning == "strip",
-                    speech=self._speech,
-                    thinks=self._turn.thinking.expected,
-                )
+                round_ = self._round(out)
                 async for _ in self._read(round_, chunks, calls, out, feed):
                     yield
                 if (thinks := round_.thinks) is not None:
@@ -157,6 +151,15 @@ class Loop:
         finally:
             self._asking.close()
             await calls.close()
+
+    def _round(self, out: TurnOutput) -> Round:
+        return Round(
+            self.plan,
+            out,
+            strip_reasoning=self._turn.settings.reasoning == "strip",
+            speech=self._speech,
+            thinks=self._turn.thinking.expected,
+        )
 
     async def _read(
         self, round_: Round, chunks: list[dict[str, Any]], calls: ToolCalls, out: TurnOutput, feed: StatusFeed

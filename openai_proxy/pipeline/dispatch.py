@@ -138,6 +138,15 @@ class Dispatcher:
             self._gateway = Gateway(self._state)
         return self._gateway
 
+    def _exchange(self, request: BaseRequest, caller: Caller, endpoint: Endpoint) -> Exchange:
+        headers = request.headers
+        session = headers.get("X-Session-ID") or headers.get("X-Claude-Code-Session-Id")
+        exchange = Exchange(new_request_id(), caller, request.method, endpoint, session_id=session)
+        exchange.agent, exchange.user = headers.get(AGENT_FIELD), named_user(headers)
+        if self._state.telemetry is not None:
+            exchange.trace = self._state.telemetry.begin(exchange, headers)
+        return exchange
+
     async def _serve_api(
         self,
         generation: Generation,
@@ -152,12 +161,7 @@ class Dispatcher:
         if handover is not None and handover.exchange is not None and handover.entry is not None:
             exchange, entry = handover.exchange, handover.entry
         else:
-            headers = request.headers
-            session = headers.get("X-Session-ID") or headers.get("X-Claude-Code-Session-Id")
-            exchange = Exchange(new_request_id(), caller, request.method, endpoint, session_id=session)
-            exchange.agent, exchange.user = headers.get(AGENT_FIELD), named_user(headers)
-            if state.telemetry is not None:
-                exchange.trace = state.telemetry.begin(exchange, headers)
+            exchange = self._exchange(request, caller, endpoint)
             entry = state.recorder.open(exchange)
         reply.recorded = True
         body = RequestBody(request, reply, state.body_limits(generation))

@@ -53,15 +53,7 @@ def assemble(
     list of parts, or be missing; members we do not know travel on, but for our own `proxy_…` that some clients send
     back. The input is never changed. Raises BadRequest for a message that is no object.
     """
-    client: list[Any] = []
-    rest: list[dict[str, Any]] = []
-    for message in messages:
-        if not isinstance(message, Mapping):
-            raise BadRequest("Every message must be an object with a role.", param="messages")
-        if message.get("role") in SYSTEM_ROLES:
-            client.append(message.get("content"))
-        else:
-            rest.append(_tolerable(message))
+    client, rest = _parted(messages)
     texts = [piece for piece in (ours.strip(), skills.strip()) if piece]
     last = [changing] if changing else []
     prompts: list[str] = []
@@ -98,6 +90,20 @@ def assemble(
     elif whole:
         rest.insert(0, {"role": "system", "content": whole})
     return Assembled(rest, tail, device)
+
+
+def _parted(messages: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[dict[str, Any]]]:
+    """(the contents of the system messages, the other messages). Raises BadRequest."""
+    client: list[Any] = []
+    rest: list[dict[str, Any]] = []
+    for message in messages:
+        if not isinstance(message, Mapping):
+            raise BadRequest("Every message must be an object with a role.", param="messages")
+        if message.get("role") in SYSTEM_ROLES:
+            client.append(message.get("content"))
+        else:
+            rest.append(_tolerable(message))
+    return client, rest
 
 
 def device_of(messages: object) -> str:

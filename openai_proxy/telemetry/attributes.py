@@ -27,7 +27,7 @@ _OPERATIONS: Final = {"completions": "text_completion", "embeddings": "embedding
 
 
 @dataclass(frozen=True, slots=True)
-class Provider:
+class ProviderAddress:
     """A connection, as the conventions describe providers."""
 
     name: str
@@ -35,7 +35,7 @@ class Provider:
     port: int | None = None
 
     @classmethod
-    def of(cls, connection: str, config: ConnectionConfig | None) -> "Provider":
+    def of(cls, connection: str, config: ConnectionConfig | None) -> "ProviderAddress":
         """The provider behind a connection; one that is built in has no configuration."""
         if config is None:
             return cls(connection)

@@ -20,7 +20,7 @@ from openai_proxy.exchange import Attempt, Exchange, Headers, Outcome
 from openai_proxy.records.reading.tokens import Tokens, read_usage
 from openai_proxy.records.recording.finished_exchange import Finished
 from openai_proxy.records.writing.requests import messages_of
-from openai_proxy.telemetry.attributes import Provider, input_messages, operation, output_messages, text_of
+from openai_proxy.telemetry.attributes import ProviderAddress, input_messages, operation, output_messages, text_of
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()  # https://www.w3.org/TR/trace-context/
 MCP_PREFIX: Final = "mcp_"  # how the names of MCP servers' tools begin
@@ -35,7 +35,7 @@ class RequestTrace:
         tracer: Tracer,
         exchange: Exchange,
         headers: Mapping[str, str],
-        provider: Callable[[str], Provider],
+        provider: Callable[[str], ProviderAddress],
         *,
         content: bool,
     ) -> None:

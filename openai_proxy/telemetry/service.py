@@ -22,7 +22,7 @@ from openai_proxy.config.connection import ConnectionConfig
 from openai_proxy.config.proxy import TelemetryConfig
 from openai_proxy.exchange import Exchange
 from openai_proxy.records.recording.finished_exchange import Finished
-from openai_proxy.telemetry.attributes import Provider
+from openai_proxy.telemetry.attributes import ProviderAddress
 from openai_proxy.telemetry.measures import Measures
 from openai_proxy.telemetry.request_trace import RequestTrace
 from openai_proxy.version import __version__
@@ -68,8 +68,8 @@ class Telemetry:
         """The trace of a request that has come with these header fields."""
         return RequestTrace(self._tracer, exchange, headers, self._provider, content=self.content)
 
-    def _provider(self, connection: str) -> Provider:
-        return Provider.of(connection, self._connections.get(connection))
+    def _provider(self, connection: str) -> ProviderAddress:
+        return ProviderAddress.of(connection, self._connections.get(connection))
 
     def finished(self, finished: Finished) -> None:
         """A request is over, and its record has been read."""

@@ -12,7 +12,7 @@ from string import whitespace
 from typing import Any
 
 from openai_proxy.transforms.commands.dialogue import DialogueTurn, dialogue
-from openai_proxy.transforms.commands.parser import Budget, CommandCall, find, without
+from openai_proxy.transforms.commands.parser import CommandCall, SearchBudget, find, without
 from openai_proxy.transforms.commands.protected import Span, protected
 from openai_proxy.transforms.splicing import Path, splice
 from openai_proxy.transforms.strings import dump
@@ -44,7 +44,7 @@ def clean(path: str, document: Mapping[str, Any], prefix: str, known: Collection
     """What to do about the commands in a request to the endpoint `path`."""
     turns = dialogue(path, document)
     result = Cleaned(turns)
-    budget = Budget()
+    budget = SearchBudget()
     spoken = max((index for index, turn in enumerate(turns) if turn.role == "assistant"), default=-1)
     newest = max((index for index, turn in enumerate(turns) if turn.role == "user"), default=-1)
     for index, turn in enumerate(turns):
@@ -72,7 +72,7 @@ def clean(path: str, document: Mapping[str, Any], prefix: str, known: Collection
     return result
 
 
-def _found(turn: DialogueTurn, prefix: str, budget: Budget) -> list[tuple[Path, str, list[CommandCall]]]:
+def _found(turn: DialogueTurn, prefix: str, budget: SearchBudget) -> list[tuple[Path, str, list[CommandCall]]]:
     """The commands in each text of a message. Code that begins in one part may end in a later one."""
     if not any(prefix in text for _, text in turn.texts):
         return [(where, text, []) for where, text in turn.texts]

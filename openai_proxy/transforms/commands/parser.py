@@ -34,7 +34,7 @@ class CommandCall(NamedTuple):
         return next((value for name, value in reversed(self.arguments) if name == key), None)
 
 
-class Budget:
+class SearchBudget:
     """How many beginnings of commands may still be looked at in a request, whose messages may be many."""
 
     __slots__ = ("left",)
@@ -70,14 +70,14 @@ def _next(text: str, prefix: str, position: int, calls: list[CommandCall]) -> re
 
 
 def find(
-    text: str, prefix: str, *, spans: Sequence[Span] | None = None, budget: Budget | None = None
+    text: str, prefix: str, *, spans: Sequence[Span] | None = None, budget: SearchBudget | None = None
 ) -> list[CommandCall]:
     """Every command in `text`, in order. `spans`: where none counts, if the caller knows; else that is found out."""
     if prefix not in text:
         return []
     calls: list[CommandCall] = []
     spans = protected(text, prefix) if spans is None else spans
-    budget = budget or Budget()
+    budget = budget or SearchBudget()
     position = 0
     for _ in range(MAX_CALLS):
         match = _next(text, prefix, position, calls)
