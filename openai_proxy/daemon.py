@@ -217,6 +217,7 @@ class _Daemon:
         seconds = state.generation.config.limits.drain_seconds
         state.draining = True
         self._manager.stopping(within=seconds + LAST_WORDS + 1)
+        await asyncio.sleep(0)  # let in who waits in the kernel's queue: the close would hang up on them
         main.close()
         waiting = f": up to {seconds:g} s for {len(state.running)} running requests" if state.running else ""
         log.info("stopping%s", waiting)
@@ -237,7 +238,7 @@ class _Daemon:
         while main.server.has_silent() and self._loop.time() < end and not self._now.is_set():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         if main.server.connections:
-            await state.empty(LAST_WORDS)
+            await state.empty(LAST_WORDS if self._now.is_set() else max(LAST_WORDS, deadline - self._loop.time()))
         state.events.close()
         await main.shutdown(LAST_WORDS if state.succeeded else 0.2)
 

@@ -27,7 +27,7 @@ from openai_proxy.pipeline.warm_schedule import warm_now
 from openai_proxy.records.terminal import refusals
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import ProxyState, Running
-from openai_proxy.server.connection import check_head, is_read, take_handover
+from openai_proxy.server.connection import check_head, is_first, is_read, take_handover
 from openai_proxy.server.headers import lines
 from openai_proxy.server.reply import ClientGone, Reply, Written
 from openai_proxy.server.request_body import RequestBody
@@ -104,8 +104,9 @@ class Dispatcher:
             return
         if self._state.draining and not self._local:
             reply.keep_alive = False
-            # Where the address stays open nobody is refused: whoever was accepted before is served, then let go.
-            if path not in routes.HEALTH and not self._state.succeeded:
+            # Whoever was accepted before the stop is served, then let go; where the address stays open, on kept
+            # connections, too.
+            if path not in routes.HEALTH and not (self._state.succeeded or is_first(request)):
                 raise Overloaded("The proxy is shutting down.", code="draining", headers={"Retry-After": "5"})
         if path == MCP.path or path.startswith(f"{MCP.path}/"):
             await self._gateway_of().serve(request, reply, path, local=self._local)

@@ -366,6 +366,11 @@ def check_head(request: BaseRequest) -> None:
         raise head_too_large()
 
 
+def is_first(request: BaseRequest) -> bool:
+    """True if nothing was asked on its connection before."""
+    return request.protocol._request_count <= 1
+
+
 def is_read(request: BaseRequest) -> bool:
     """True if the whole body of `request` has been read."""
     return request._payload.is_eof()

@@ -20,7 +20,7 @@ NAMES = st.sampled_from(["jsonrpc", "id", "method", "params", "result", "_meta"]
 ERAS = st.sampled_from([{}, {"mcp-protocol-version": LEGACY}, {"mcp-protocol-version": MODERN, "mcp-method": "ping"}])
 
 
-def read(body: bytes, headers: dict[str, str]) -> rpc.Message | None:
+def read(body: bytes, headers: dict[str, str]) -> rpc.Message | rpc.Response:
     return rpc.read(body, headers, list(headers.items()))
 
 
@@ -40,7 +40,9 @@ def _answer(document: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]
     except rpc.RpcRefusal as refusal:
         found: dict[str, Any] = json.loads(refusal.body())
         return found
-    return {} if message is None or message.id is None else dict(json.loads(message.result({})))
+    if isinstance(message, rpc.Response) or message.id is None:
+        return {}
+    return dict(json.loads(message.result({})))
 
 
 @given(st.binary(max_size=200), ERAS)

@@ -60,7 +60,7 @@ async def test_a_large_argument_and_a_large_answer_pass(house: House) -> None:
 async def test_a_missing_command_or_directory_is_named(house: House) -> None:
     house.configure(Config(command="/no/such/command-x"), fault(name="nowhere", cwd="/no/such/directory"))
     assert "command-x" in (await house.state("backoff"))["last_error"]
-    assert "not found" in (await house.state("backoff", "nowhere"))["last_error"]
+    assert "/no/such/directory" in (await house.state("backoff", "nowhere"))["last_error"]
 
 
 @pytest.mark.parametrize(
