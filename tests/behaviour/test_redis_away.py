@@ -136,7 +136,7 @@ def test_a_daemon_that_is_killed_loses_no_count(
 ) -> None:
     redis.start()
     first, second = (make_daemon(house(upstream, redis.url, requests_per_day=1_000_000)) for _ in range(2))
-    mine = f"openai-proxy:limits:{sha256(KEY.encode()).hexdigest()}@{origin(first)}"
+    mine, theirs = (f"openai-proxy:limits:{sha256(KEY.encode()).hexdigest()}@{origin(d)}" for d in (first, second))
     with Load(first, second) as load:
         load.more(first, 30)
         served = load.answers[first].count(200)
@@ -147,6 +147,7 @@ def test_a_daemon_that_is_killed_loses_no_count(
     assert set(load.answers[second]) == {200}
     others, most = load.answers[second].count(200), len(load.answers[first])
     eventually(lambda: others + served <= sum(counted(redis).values()) <= others + most, "nothing is lost or invented")
+    eventually(lambda: counted(redis).get(theirs, 0) == others, "the other one has written down all of its own")
     before = sum(counted(redis).values())
     first.start()
     assert ask(first, KEY).status == 200
