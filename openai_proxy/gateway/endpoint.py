@@ -79,7 +79,9 @@ class Gateway:
         match visit.request.method:
             case "POST":
                 await self._post(visit, offer)
-            case "GET" if _EVENTS in visit.header("accept") and not self._rpc.is_modern(visit.headers):
+            case "GET" if _EVENTS in visit.header("accept") and self._rpc.has_stream(
+                visit.headers, visit.header(SESSION)
+            ):
                 self._streams.admit()
                 visit.let_go()
                 self._begin_events(visit.reply)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import mcp  # noqa: F401 - first: else this thread and the one that loads the client deadlock
 import orjson
 from mcp.shared.inbound import (
     ERROR_CODE_HTTP_STATUS,
@@ -117,6 +118,11 @@ def is_modern(headers: Mapping[str, str]) -> bool:
     """True for the stateless era; a version we do not know is told so by its rules."""
     version = headers.get(MCP_PROTOCOL_VERSION_HEADER)
     return version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS
+
+
+def has_stream(headers: Mapping[str, str], session: str) -> bool:
+    """True for a GET of the older era; with neither session nor version it is HTTP+SSE, which would wait for ever."""
+    return not is_modern(headers) and bool(session or headers.get(MCP_PROTOCOL_VERSION_HEADER))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from mcp.client.stdio import StdioServerParameters
 from tests.gateway.conftest import MODERN_SERVER, House
 from tests.harness.daemon import Daemon
 
+STREAM = [("Accept", "text/event-stream"), ("MCP-Protocol-Version", "2025-06-18")]
 CALLS = 1000
 CLIENTS = 200
 
@@ -85,7 +86,7 @@ def held(house: House, modern: bool) -> float:
                        ("Mcp-Method", "subscriptions/listen")]  # fmt: skip
             wire.request("POST", "/mcp", body=json.dumps(body).encode(), headers=headers)
         else:
-            wire.request("GET", "/mcp", headers=[("Accept", "text/event-stream")], content_type=None)
+            wire.request("GET", "/mcp", headers=STREAM, content_type=None)
         wire.read_head()
         wire.read_some()
 

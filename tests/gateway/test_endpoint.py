@@ -15,6 +15,7 @@ from .conftest import LEGACY, MODERN, House
 
 pytestmark = pytest.mark.slow
 
+STREAM = [("Accept", "text/event-stream"), ("MCP-Protocol-Version", "2025-06-18")]
 BOTH = pytest.mark.parametrize("modern", [False, True], ids=["handshake", "stateless"])
 
 
@@ -285,7 +286,7 @@ def test_a_second_client_costs_no_second_process(house: House) -> None:
 
 def test_held_streams_lease_no_configuration_and_end_with_their_clients(house: House) -> None:
     with house.daemon.wire() as wire:
-        wire.request("GET", "/mcp", headers=[("Accept", "text/event-stream")], content_type=None)
+        wire.request("GET", "/mcp", headers=STREAM, content_type=None)
         assert wire.read_head(method="GET").header("content-type") == "text/event-stream"
         wire.read_until(b": open")
         requests = house.daemon.get("/admin/status").json()["requests"]
@@ -293,9 +294,16 @@ def test_held_streams_lease_no_configuration_and_end_with_their_clients(house: H
     eventually(lambda: house.daemon.clients() == 0, "the stream is let go")
 
 
+def test_a_client_of_http_sse_is_told_at_once(house: House) -> None:
+    """Home Assistant's before it knew Streamable HTTP: it would wait for the event `endpoint` for ever."""
+    with house.daemon.wire() as wire:
+        wire.request("GET", "/mcp", headers=STREAM[:1], content_type=None)
+        assert wire.answer(method="GET").status == 405
+
+
 def test_held_streams_end_with_the_daemon(own_house: House) -> None:
     with own_house.daemon.wire() as wire:
-        wire.request("GET", "/mcp", headers=[("Accept", "text/event-stream")], content_type=None)
+        wire.request("GET", "/mcp", headers=STREAM, content_type=None)
         own_house.until_ready()
         own_house.daemon.stop()
         own_house.daemon.start()

@@ -48,6 +48,9 @@ class SseServer:
 
     async def _post(self, request: web.Request) -> web.Response:
         message = await request.json()
+        if message.get("method") == "server/discover":  # what SDKs of 2025 do with it (Home Assistant 2025.4: mcp 1.5)
+            await self.streams[-1].write_eof()
+            return web.Response(status=202, text="Accepted")
         if self.fault.startswith("status-") and message.get("method") == "tools/call":
             return web.Response(status=int(self.fault[7:]))
         if "id" in message:

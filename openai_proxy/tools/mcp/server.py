@@ -270,7 +270,7 @@ class Server:
             return Failure(FailureKind.BROKEN, f"the MCP SDK cannot be loaded: {problem}")
         if self._overtaken(config):
             return None
-        legacy = self._eras.get(config.identity()) == "legacy"
+        legacy = config.type == "sse" or self._eras.get(config.identity()) == "legacy"
         connection: Connection = module.Connection(
             config, legacy=legacy, notify=self._wake.set, account=self._account(config)
         )

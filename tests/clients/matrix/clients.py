@@ -73,6 +73,22 @@ def _library(name: str, module: str, program: str, packages: list[str], folder: 
     return Client(name, _python(module, folder), start, packages, folder)
 
 
+def _home_assistant(domain: str, library: str) -> Client:
+    def start(python: str, asked: Asked) -> Run:
+        program = str(PROGRAMS / "home_assistant.py")
+        return Run([python, program, asked.root, asked.model, asked.question, domain])
+
+    packages = [
+        "homeassistant==2025.4.4",
+        "pydantic==2.10.6",
+        "ollama==0.4.7",
+        "anthropic==0.47.2",
+        "openai==1.68.2",
+        "pycares<5",
+    ]
+    return Client(f"Home Assistant, {library}", _python("homeassistant", "py-ha"), start, packages, "py-ha")
+
+
 def node() -> str | None:
     """A Node that is new enough for every client: the cache's own, else the system's."""
     own = CACHE / "npm" / "node_modules" / ".bin" / "node"
@@ -196,6 +212,9 @@ CLIENTS: Final = (
     _library("litellm", "litellm", "litellm_chat.py", ["litellm"]),
     _library("LlamaIndex", "llama_index.llms.openai_like", "llama_index_chat.py", ["llama-index-llms-openai-like"],
              "py-llama"),
+    _home_assistant("ollama", "ollama"),
+    _home_assistant("openai_conversation", "openai"),
+    _home_assistant("anthropic", "anthropic"),
     _node_library("openai node", "openai", "openai_chat.mjs"),
     _node_library("anthropic node, tool_runner", "@anthropic-ai/sdk", "anthropic_tool_runner.mjs"),
     _node_library("ollama node", "ollama", "ollama_chat.mjs"),

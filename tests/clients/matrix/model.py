@@ -24,6 +24,7 @@ MISSING: Final = "A result is missing."
 
 _THEIRS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("theirs", {"x": 1}),
+    ("HassTurnOn", {"name": "Lamp"}),
     ("exec_command", {"cmd": "echo hi"}),
     ("shell", {"command": ["echo", "hi"]}),
     ("Bash", {"command": "echo hi", "description": "says hi"}),
