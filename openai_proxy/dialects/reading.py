@@ -1,5 +1,6 @@
 """Reading answers that stream server-sent events: what the dialects of such APIs have in common."""
 
+from abc import ABC, abstractmethod
 from typing import Any, Final
 
 import orjson
@@ -20,7 +21,7 @@ _SPACE: Final = b"\xef\xbb\xbf \t\r\n"
 _MAX_LEAD: Final = 1024  # bytes of it that are kept
 
 
-class EventReader:
+class EventReader(ABC):
     """The part of `base.AnswerReader` that is the same for every API with server-sent events.
 
     A dialect says what one event means (`_event`), what the end means (`_finish`) and what a whole answer means
@@ -135,17 +136,17 @@ class EventReader:
         """`[DONE]` has come; most APIs have no such event."""
         self.ended = True
 
+    @abstractmethod
     def _event(self, event: Any, chunks: list[Chunk]) -> None:
         """Add to `chunks` what `event`, any JSON value, makes. Raises UpstreamInvalid."""
-        raise NotImplementedError
 
     def _finish(self, chunks: list[Chunk]) -> None:
         """The stream has ended, and the message had not. Raises UpstreamTruncated where that matters."""
         raise UpstreamTruncated("The provider broke off in the middle of its answer.")
 
+    @abstractmethod
     def _completion(self, document: Any) -> dict[str, Any]:
         """A whole answer's `document` as a `chat.completion`, or `{"error": …}`. Raises UpstreamInvalid."""
-        raise NotImplementedError
 
     def _as_chunk(self, completion: dict[str, Any]) -> Chunk:
         """A whole completion as the one chunk of a stream."""

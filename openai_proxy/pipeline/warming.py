@@ -120,7 +120,7 @@ class _NewConversation:
 
 async def _never(body: dict[str, Any]) -> Any:
     """A turn that is only planned asks nobody."""
-    raise NotImplementedError
+    raise AssertionError("a turn that is only planned has asked a provider")
 
 
 def _document(

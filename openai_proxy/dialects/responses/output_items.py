@@ -5,6 +5,7 @@ its number is made once.
 https://platform.openai.com/docs/api-reference/responses-streaming
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import orjson
@@ -48,7 +49,7 @@ def delta_head(kind: str, members: dict[str, Any]) -> bytes:
     return b"event: %b\ndata: %b" % (kind.encode(), orjson.dumps({"type": kind, **members})[:-1] + b',"delta":')
 
 
-class OutputItem:
+class OutputItem(ABC):
     """An item that is being written: `item()` is its present state, at `index` of the answer's `output`."""
 
     def __init__(self, events: EventWriter, index: int) -> None:
@@ -56,13 +57,13 @@ class OutputItem:
         self.index = index
         self.id = ""
 
+    @abstractmethod
     def item(self, status: str = "in_progress") -> dict[str, Any]:
         """The item as it is now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self, status: str) -> dict[str, Any]:
         """Write what ends the item; the whole item."""
-        raise NotImplementedError
 
     def _added(self, item: dict[str, Any]) -> None:
         self.events.emit("response.output_item.added", {"output_index": self.index, "item": item})
