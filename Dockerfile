@@ -20,8 +20,8 @@ COPY openai_proxy/ openai_proxy/
 COPY --from=page /page/dist/ openai_proxy/admin/page/dist/
 RUN /opt/openai-proxy/bin/python -c "import pathlib, sys; sys.path.insert(0, 'openai_proxy/admin'); import page_build; \
 pathlib.Path('openai_proxy/admin/page/dist/.sources').write_text(page_build.digest())" \
-    && /opt/openai-proxy/bin/pip install --no-cache-dir --no-deps --no-build-isolation --no-index . \
-    && cd / && PYTHONPATH=/compiler /opt/openai-proxy/bin/python -P -m openai_proxy.compiled
+    && OPENAI_PROXY_COMPILE=1 PYTHONPATH=/compiler /opt/openai-proxy/bin/pip install --no-cache-dir --no-deps \
+        --no-build-isolation --no-index .
 
 FROM python:3.13-slim AS openai-proxy
 LABEL org.opencontainers.image.title="openai_proxy" \
@@ -37,7 +37,7 @@ WORKDIR /data
 VOLUME /data
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# By the control socket: whatever port, keys and hosts are configured.
+# Through the control socket, so that it works with any port, keys and hosts.
 HEALTHCHECK --interval=60s --timeout=10s --start-period=20s --retries=3 CMD ["openai-proxy", "status"]
 ENTRYPOINT ["sh", "/usr/local/bin/openai-proxy-entrypoint"]
 CMD ["serve"]

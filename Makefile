@@ -1,15 +1,17 @@
-# openai_proxy: everything a user or a developer does, one word each. `make` or `make help` lists the words.
+# openai_proxy: one target for everything that users and developers do. `make` or `make help` lists them.
 #
-# Needs only Python 3.11+ (Debian and Ubuntu: with python3-venv). All that is downloaded is pinned with hashes, in
+# Needs only Python 3.11+ (Debian and Ubuntu: with python3-venv). All downloads are pinned with hashes, in
 # requirements.lock (to run), tests/requirements.lock (to run and to develop) and openai_proxy/compiled/requirements.lock
-# (to compile what every request passes, where there is a C compiler); same versions in all.
+# (to compile the modules on every request's path, with a C compiler); with the same versions in all.
 
 PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,\
 	$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
 VENV := .venv
 BIN := $(VENV)/bin
-# The index of a home or a CI may hiccup: let pip try again rather than fail.
+# A package index may fail temporarily: let pip retry.
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input --retries 10 --timeout 60
+# uv takes a tenth of the time. If it cannot reach the index (one configured only for pip), pip is used.
+UV := $(shell command -v uv 2>/dev/null)
 ARGS ?=
 
 # Where `make install` puts things. DESTDIR stages it all under another root, for packagers.
@@ -20,33 +22,46 @@ UNITDIR := $(PREFIX)/lib/systemd/system
 CONFDIR := /etc/openai-proxy
 
 .DEFAULT_GOAL := help
-.PHONY: help run test clients check fix docs bench fuzz venv compiled page page-shots lock install install-compiled uninstall clean \
-	deb test-deb image homeassistant-app
+.PHONY: help run test coverage clients check fix docs bench probe fuzz venv compiled page page-shots lock install compiler uninstall clean \
+	deb test-deb test-systemd image homeassistant-app
 
-help:  ## list these words
+help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/.run page  ## serve on http://localhost:8000 (ARGS="--port 9000" adds flags)
-	$(BIN)/openai-proxy serve $(ARGS)
+# The page is built while the daemon is already serving; see `page`.
+run: $(VENV)/.run  ## serve on http://localhost:8000 (ARGS="--port 9000" adds flags)
+	@$(BUILD_PAGE) & exec $(BIN)/openai-proxy serve $(ARGS)
 
-test: compiled  ## run the whole test suite, a process for each core (ARGS="tests/config -x" narrows it)
-	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=logical --dist=loadfile --no-loadscope-reorder)
+# Half of the suite's time is spent waiting for other processes: two more workers than cores keep the cores busy.
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 2)))
 
-clients: $(VENV)/.dev  ## ask through real clients, each on every kind of model (ARGS="codex --install")
+test: compiled  ## run the whole test suite in WORKERS processes (ARGS="tests/config -x" narrows it)
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder)
+
+# A separate target with the unit tests only, in one process and interpreted: on Python 3.11 tracing is slow, and
+# traced daemons miss their tests' timeouts. Failures were already reported by `make test`.
+COVERED := $(addprefix tests/,agent auth config decision dialects fastpath pipeline prompt protocols records routing runtime \
+	server store tools transforms upstream wyoming)
+coverage: $(VENV)/.dev  ## coverage of the unit tests in per cent (ARGS="tests/config" measures fewer)
+	rm -f .coverage
+	-OPENAI_PROXY_INTERPRETED=1 $(BIN)/python -m coverage run -m pytest $(or $(ARGS),$(COVERED))
+	$(BIN)/python -m coverage report | tail -n 30
+
+clients: $(VENV)/.dev  ## run real clients, each with every kind of model (ARGS="codex --install")
 	$(BIN)/python -m tests.clients.matrix $(ARGS)
 
-check: $(VENV)/.dev  ## lint, format, types, who may import whom, and that the locks are current
+check: $(VENV)/.dev  ## lint, format, types, import rules, and whether the lock files are current
 	$(BIN)/ruff check openai_proxy tests docs
 	$(BIN)/ruff format --check openai_proxy tests docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest tests/ops/test_lock.py
 
-fix: $(VENV)/.dev  ## let the tools repair what they can
+fix: $(VENV)/.dev  ## let the tools fix what they can
 	$(BIN)/ruff check --fix openai_proxy tests docs
 	$(BIN)/ruff format openai_proxy tests docs
 
-docs: $(VENV)/.dev  ## write the schemas and docs/settings.md anew from the program
+docs: $(VENV)/.dev  ## regenerate the schemas and docs/settings.md from the program
 	$(BIN)/python -m openai_proxy.config.schemas
 	cp openai_proxy/config/schemas/*.json conf/.schemas/
 	$(BIN)/python -m docs.make_settings
@@ -54,25 +69,30 @@ docs: $(VENV)/.dev  ## write the schemas and docs/settings.md anew from the prog
 bench: compiled  ## measure against nginx and a plain aiohttp proxy (ARGS="--quick", "--peers", "--help")
 	$(BIN)/python -m tests.bench $(ARGS)
 
+probe: compiled  ## how long other requests wait while a large one is served (ARGS="house readers", "--list")
+	$(BIN)/python -m tests.probe $(ARGS)
+
 fuzz: compiled  ## send random requests with and without the fast path and compare (ARGS="--requests 1000", "--help")
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
 venv: compiled page  ## make .venv with everything for development
 
-# Always asked, for it may be of older sources; at once where it is of these. Says why where it cannot be made, and that
-# is no failure. `make run` uses it when it is there, and never waits for it.
+# Always run, since an existing library may be outdated; returns at once if it is current. If it cannot be built, it
+# says why, without failing. `make run` uses an existing library, but never waits for one.
 compiled: $(VENV)/.dev
 	@$(BIN)/python -m openai_proxy.compiled >/dev/null
 
-# Where Node is: the application at `/`. Says why where it cannot be built, and that is no failure either.
+# The application at `/`, if Node is installed. If it cannot be built, it says why, without failing.
 page: $(VENV)/.run
-	@test ! -f openai_proxy/admin/page_build.py || $(BIN)/python openai_proxy/admin/page_build.py
+	@$(BUILD_PAGE)
+
+BUILD_PAGE = test ! -f openai_proxy/admin/page_build.py || nice $(BIN)/python openai_proxy/admin/page_build.py
 
 page-shots: page $(VENV)/.dev  ## write a screenshot of every section of the page into build/page-shots (needs Chromium)
 	mkdir -p build/page-shots
 	PAGE_SHOTS=$(CURDIR)/build/page-shots $(BIN)/python -m pytest tests/page
 
-lock:  ## write the lock files anew from pyproject.toml (needs uv; UPGRADE=1 also moves to new versions)
+lock:  ## regenerate the lock files from pyproject.toml (needs uv; UPGRADE=1 also upgrades versions)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
 	echo 'setuptools>=77' | $(UV_COMPILE) --extra redis pyproject.toml - -o requirements.lock
 	echo 'setuptools>=77' | $(UV_COMPILE) --extra redis --extra dev -c requirements.lock pyproject.toml - -o tests/requirements.lock
@@ -81,34 +101,43 @@ lock:  ## write the lock files anew from pyproject.toml (needs uv; UPGRADE=1 als
 UV_COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --no-annotate $(if $(UPGRADE),--upgrade)
 
-# The package itself is installed editable, without build isolation: the build tool is in the lock too, so nothing
-# unpinned is ever fetched.
+# Modules are compiled to bytecode when they are imported; the rest of the packages need not be.
+WITH_PIP = $(BIN)/python $(PIP_INSTALL) --no-compile --require-hashes -r $(1)
+LOCKED = $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r $(1) \
+	|| { $(BIN)/python -m ensurepip >/dev/null && $(WITH_PIP); },$(WITH_PIP))
+
+# To run, the sources only need to be found: no build, no metadata.
 $(VENV)/.run: requirements.lock pyproject.toml | $(BIN)/python
-	$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements.lock
-	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --no-index --editable .
+	$(call LOCKED,requirements.lock)
+	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "openai_proxy.pth").write_text("$(CURDIR)\n")'
+	@printf '#!/bin/sh\nexec "%s" -P -m openai_proxy "$$@"\n' '$(CURDIR)/$(BIN)/python' > $(BIN)/openai-proxy && chmod +x $(BIN)/openai-proxy
 	@touch $@
 
+# To develop, the package itself is installed editable, without build isolation: the build tool is in the lock file,
+# too, so nothing unpinned is ever fetched.
 $(VENV)/.dev: tests/requirements.lock pyproject.toml | $(BIN)/python
-	$(BIN)/python $(PIP_INSTALL) --require-hashes -r tests/requirements.lock
-	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --no-index --editable .
+	$(call LOCKED,tests/requirements.lock)
+	$(if $(UV),@$(BIN)/python -m ensurepip >/dev/null)
+	$(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/python $(PIP_INSTALL)) --no-deps --no-build-isolation --no-index --editable .
 	@touch $@ $(VENV)/.run
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "openai_proxy needs Python 3.11 or newer; set PYTHON=/path/to/it" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(if $(UV),--without-pip) $(VENV) || { rm -rf $(VENV); echo "On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 
-# The installed venv is used only as LIBDIR/bin/python, which finds its packages beside itself, so it works from any
-# root and by any name; pip's own scripts would name the staging directory and are left out. It is made beside the
-# version that serves, and packaging/switch.sh changes the two.
+# The installed venv is used only as LIBDIR/bin/python, which finds its packages beside itself, so it works below any
+# root and name; pip's own scripts would contain the staging directory and are left out. It is built beside the version
+# in service, and packaging/switch.sh swaps the two.
 NEW := $(DESTDIR)$(LIBDIR).new
 
-install:  ## put it on this machine, or upgrade it: PREFIX, /etc/openai-proxy and systemd units (DESTDIR=… stages it)
+install:  ## install or upgrade: PREFIX, /etc/openai-proxy and systemd units (DESTDIR=… stages it)
 	@test -n "$(PYTHON)" || { echo "openai_proxy needs Python 3.11 or newer; set PYTHON=/path/to/it" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(NEW)
 	$(NEW)/bin/python $(PIP_INSTALL) --no-compile --require-hashes -r requirements.lock
-	rm -rf build/lib build/bdist.*
-	$(NEW)/bin/python $(PIP_INSTALL) --no-compile --no-deps --no-build-isolation --no-index .
-	@$(MAKE) --no-print-directory install-compiled INSTALLED='$(NEW)'
+	@$(MAKE) --no-print-directory compiler COMPILED_BY='$(NEW)/bin/python'
+	rm -rf build/lib* build/bdist.*
+	OPENAI_PROXY_COMPILE=1 PYTHONPATH='$(COMPILER)' $(NEW)/bin/python $(PIP_INSTALL) --no-compile --no-deps --no-build-isolation --no-index .
+	rm -rf '$(COMPILER)'
 	find $(NEW)/bin -type f -delete
 	$(NEW)/bin/python -m compileall -q -s '$(NEW)' -p '$(LIBDIR)' $(NEW)/lib
 	install -d $(NEW)/share $(DESTDIR)$(CONFDIR)
@@ -122,28 +151,24 @@ install:  ## put it on this machine, or upgrade it: PREFIX, /etc/openai-proxy an
 	@sh packaging/switch.sh '$(LIBDIR)' '$(UNITDIR)' '$(PREFIX)/bin' '$(DESTDIR)'
 	@echo "Keys go into $(CONFDIR)/openai-proxy.env, then: systemctl enable --now openai-proxy.socket openai-proxy.service"
 
-# mypyc is needed only to compile, so it is put beside the installed Python, not into it; and it is fetched only where a
-# compiler is. `-P`: the installed package, not the one in this directory.
+# mypyc is needed only for the build, so it is kept outside the installed Python, and fetched only if there is a C
+# compiler. Without either the sources are run, and a message says why.
 COMPILER := $(CURDIR)/build/compiler
+COMPILED_BY ?= $(BIN)/python
 
-INSTALLED := $(DESTDIR)$(LIBDIR)
-
-install-compiled:
-	@set -e; \
-	python='$(INSTALLED)/bin/python'; \
-	$$python -P -m openai_proxy.compiled --check || exit 0; \
-	rm -rf '$(COMPILER)'; \
-	if $$python $(PIP_INSTALL) --no-compile --only-binary :all: --require-hashes --target '$(COMPILER)' \
-		-r openai_proxy/compiled/requirements.lock; \
-	then PYTHONPATH='$(COMPILER)' $$python -P -m openai_proxy.compiled >/dev/null; \
-	else echo "not compiled: mypyc cannot be had here" >&2; fi; \
-	rm -rf '$(COMPILER)'
+compiler:
+	@rm -rf '$(COMPILER)'; ! $(COMPILED_BY) -m openai_proxy.compiled --check || \
+	$(COMPILED_BY) $(PIP_INSTALL) --no-compile --only-binary :all: --require-hashes --target '$(COMPILER)' \
+		-r openai_proxy/compiled/requirements.lock || echo "not compiled: mypyc is not available here" >&2
 
 deb:  ## build a Debian package, build/openai-proxy_*.deb (needs debhelper and python3-venv)
 	@sh packaging/deb.sh
 
-test-deb: deb  ## install, upgrade and purge it in a Debian of its own (root; ROOT=/path, made with debootstrap)
+test-deb: deb  ## install, upgrade and purge it in a separate Debian (root; ROOT=/path, made with debootstrap)
 	@sh packaging/test-deb.sh $$(ls -t build/openai-proxy_*.deb | head -n 1) $(or $(ROOT),build/debian-root)
+
+test-systemd: deb  ## try the service under systemd in a container (root, debootstrap, systemd-nspawn)
+	@sh packaging/test-systemd.sh $$(ls -t build/openai-proxy_*.deb | head -n 1) $(or $(ROOT),build/systemd-root)
 
 image:  ## build the container image openai-proxy (needs docker, or ENGINE=podman)
 	$(or $(ENGINE),docker) build --tag openai-proxy .
@@ -151,7 +176,7 @@ image:  ## build the container image openai-proxy (needs docker, or ENGINE=podma
 homeassistant-app:  ## put the app for Home Assistant, with its sources, into build/homeassistant-app
 	@sh packaging/homeassistant/app.sh
 
-uninstall:  ## take it off again; the configuration in /etc/openai-proxy and the logs stay
+uninstall:  ## uninstall; the configuration in /etc/openai-proxy and the logs are kept
 	@test -n "$(DESTDIR)" || { command -v systemctl >/dev/null && systemctl disable --now openai-proxy.socket openai-proxy.service; } || true
 	rm -rf $(DESTDIR)$(LIBDIR) $(DESTDIR)$(LIBDIR).new $(DESTDIR)$(LIBDIR).old $(DESTDIR)$(LIBDIR).failed
 	rm -f $(DESTDIR)$(PREFIX)/bin/openai-proxy $(DESTDIR)$(UNITDIR)/openai-proxy.service $(DESTDIR)$(UNITDIR)/openai-proxy.socket $(DESTDIR)$(UNITDIR)/openai-proxy@.service

@@ -1,8 +1,8 @@
 """openai_proxy: the LLM proxy for a home server.
 
-What conf/tools/*.py may import is here: `from openai_proxy import ToolHandler, register_handler, tool`. It is looked
-up when asked for, so that importing the package alone stays cheap. `build_app` runs the proxy in another
-aiohttp program (see openai_proxy.library).
+This is what conf/tools/*.py may import: `from openai_proxy import ToolHandler, register_handler, tool`. Names are
+looked up on demand, so importing the package alone stays cheap. `build_app` runs the proxy in another aiohttp program
+(see openai_proxy.library).
 """
 
 from typing import TYPE_CHECKING, Any

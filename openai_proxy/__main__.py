@@ -6,11 +6,11 @@ import threading
 import time
 
 PATIENCE = 1.0
-"""Seconds that threads have to end, once all else has."""
+"""Seconds that threads have to end after everything else has."""
 
 
 def main() -> None:
-    """Run the command line and exit with its code (0 fine, 1 refused, 2 bad usage, 70 a crash)."""
+    """Run the command line and exit with its code (0 success, 1 refused, 2 bad usage, 70 crash)."""
     from openai_proxy.cli.main import run
 
     leave(run(sys.argv[1:]))
@@ -19,8 +19,8 @@ def main() -> None:
 def leave(code: int) -> None:
     """End the process with `code`, whatever its threads are doing.
 
-    An interpreter that ends waits for a busy worker, however long, and stops a thread in the middle of a C++ library's
-    call by force, which that library answers with SIGABRT.
+    A normal interpreter exit waits for a busy worker indefinitely, and kills a thread inside a C++ library's call,
+    which such libraries answer with SIGABRT.
     """
     until = time.monotonic() + PATIENCE
     others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]

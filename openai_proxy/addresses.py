@@ -1,10 +1,11 @@
-"""Under which addresses other devices reach a server on this machine.
+"""The addresses at which other devices reach a server on this machine.
 
-Nothing is sent and nobody is asked: interfaces are read from the kernel, and the address of the default route is the
-one the kernel would choose for a packet to the outside.
+Nothing is sent: interfaces are read from the kernel, and the address of the default route is the one the kernel would
+choose for a packet to the internet.
 """
 
 import array
+import os
 import socket
 import struct
 import sys
@@ -24,11 +25,21 @@ _IPV6_TABLE: Final = Path("/proc/net/if_inet6")
 _AVAHI: Final = Path("/run/avahi-daemon/socket")
 
 
+def short(path: Path) -> str:
+    """`path` of a Unix socket, relative if that is shorter: the kernel accepts 107 characters (macOS: 103)."""
+    return min(str(path), os.path.relpath(path), key=len)
+
+
+def plain(address: str) -> str:
+    """`address` as people write it: a dual-stack socket calls IPv4 clients ::ffff:192.168.1.5."""
+    return address[7:] if address.startswith("::ffff:") and "." in address else address
+
+
 def urls(hosts: Iterable[str], port: int) -> list[str]:
     """Base URLs ("http://192.168.1.10:8000") of a server that listens on `hosts`, the best for other devices first.
 
-    A host that means every address stands for those of the local network, the machine's name where the network knows
-    it, and this machine's own.
+    A wildcard host stands for the addresses on the local network, this machine's name if the network knows it, and the
+    loopback address.
     """
     near: list[str] = []
     own: list[str] = []
@@ -51,14 +62,14 @@ def url(host: str, port: int) -> str:
 
 
 def ipv4_addresses() -> list[IPv4Address]:
-    """IPv4 addresses of this machine that other devices may know, that of the default route first."""
+    """IPv4 addresses of this machine that other devices may use, that of the default route first."""
     chosen = _of_default_route()
     others = [address for name, address in _ipv4_interfaces() if not name.startswith(_VIRTUAL)]
     return list(dict.fromkeys(x for x in ([chosen] if chosen else []) + others if _useful(x)))
 
 
 def ipv6_addresses() -> list[IPv6Address]:
-    """The same for IPv6; none where the system does not list them (Linux does)."""
+    """The same for IPv6; empty if the system does not list them (Linux does)."""
     try:
         rows = [line.split() for line in _IPV6_TABLE.read_text().splitlines()]
     except OSError:
@@ -68,14 +79,14 @@ def ipv6_addresses() -> list[IPv6Address]:
 
 
 def mdns_name() -> str | None:
-    """`NAME.local` where this machine tells its name to the network; else None."""
+    """`NAME.local` if this machine announces its name on the network; else None."""
     name = socket.gethostname().partition(".")[0]
-    told = sys.platform == "darwin" or _AVAHI.exists()
-    return f"{name.lower()}.local" if told and name and name != "localhost" else None
+    announced = sys.platform == "darwin" or _AVAHI.exists()
+    return f"{name.lower()}.local" if announced and name and name != "localhost" else None
 
 
 def in_container() -> bool:
-    """True in Docker or Podman: the addresses above are the container's, and only published ports are reached."""
+    """True in Docker or Podman: the addresses above are the container's, and only published ports are reachable."""
     return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
 
 
@@ -94,15 +105,15 @@ def _of_default_route() -> IPv4Address | None:
 
 
 def _ipv4_interfaces() -> Iterator[tuple[str, IPv4Address]]:
-    """Name and address of every interface that has one; nothing where the kernel is asked in another way."""
+    """Name and address of every interface that has one; empty on other systems than Linux."""
     if not sys.platform.startswith("linux"):
         return
     import fcntl
 
     table = array.array("B", bytes(_MANY * _ENTRY))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
         try:
-            filled = fcntl.ioctl(asked.fileno(), _SIOCGIFCONF, struct.pack("iP", len(table), table.buffer_info()[0]))
+            filled = fcntl.ioctl(channel.fileno(), _SIOCGIFCONF, struct.pack("iP", len(table), table.buffer_info()[0]))
         except OSError:  # a sandbox may forbid it
             return
     entries = table.tobytes()[: struct.unpack("iP", filled)[0]]

@@ -1,38 +1,48 @@
-"""How long the names are that clients give to things. Longer ones are refused where they come in.
+"""Maximum lengths of the names that clients choose. Longer ones are refused on arrival.
 
-Names become labels of metrics, rows of usage, parts of log lines and file names, and keys of caches: what is bounded
-here needs no bound there.
+Names become metric labels, rows of usage, parts of log lines and file names, and cache keys: bounded here, they need no
+bounds there.
 """
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from openai_proxy.errors import BadRequest
 
 MAX_MODEL_NAME: Final = 256  # bytes; the longest ids of OpenRouter and Hugging Face have about 100
 MAX_SESSION_ID: Final = 256
-MAX_USER: Final = 512  # Claude Code puts 150 bytes of JSON into it; OpenAI takes 512 as a metadata value
-MAX_TOOL_NAME: Final = 128  # OpenAI and Google take 64, Anthropic 128
-MAX_HEAD: Final = 32 * 1024  # bytes of a request's head, its first line included: Apache's 8 KiB times 4
+MAX_USER: Final = 512  # Claude Code puts 150 bytes of JSON into it; OpenAI allows 512 for a metadata value
+MAX_TOOL_NAME: Final = 128  # OpenAI and Google allow 64, Anthropic 128
+MAX_HEAD: Final = 32 * 1024  # bytes of a request's head including its first line: Apache's 8 KiB times 4
 
 
 def check_model(name: str) -> None:
-    """Raise BadRequest for a model's name that nobody's model has."""
+    """Raise BadRequest for what cannot be a model's name."""
     if longer(name, MAX_MODEL_NAME):
         raise BadRequest(
             f"The model's name is longer than {MAX_MODEL_NAME} bytes.", param="model", code="model_name_too_long"
         )
-    if not name.isascii() and not _is_text(name):
+    if not name.isascii() and not is_text(name):
         raise BadRequest("The model's name is not valid text.", param="model", code="invalid_model")
 
 
-def _is_text(name: str) -> bool:
-    """False for half a character ("\\ud83d" alone), which no answer of ours, no log and no label could hold."""
+def is_text(name: str) -> bool:
+    """False for a lone surrogate ("\\ud83d"), which no answer, log or label could hold."""
     try:
         name.encode()
     except UnicodeEncodeError:
         return False
     return True
+
+
+def requested_model(document: dict[str, Any]) -> str | None:
+    """The `model` member of a request. Raises BadRequest if it is not a string, or too long."""
+    model = document.get("model")
+    if model is None:
+        return None
+    if isinstance(model, str):
+        check_model(model)
+        return model or None
+    raise BadRequest("The model must be a string.", param="model")
 
 
 def check_session(name: str | None) -> None:
@@ -41,8 +51,8 @@ def check_session(name: str | None) -> None:
         raise BadRequest(f"The session id is longer than {MAX_SESSION_ID} bytes.", code="session_id_too_long")
 
 
-def check_names(document: Mapping[str, Any]) -> None:
-    """Raise BadRequest for a request's JSON document whose user, session or tools have names that are too long."""
+def check_names(document: dict[str, Any]) -> None:
+    """Raise BadRequest if a request's JSON document has a user, session or tool name that is too long."""
     user = document.get("user")
     if type(user) is str and longer(user, MAX_USER):
         raise _user_too_long("user")
@@ -65,8 +75,8 @@ def check_names(document: Mapping[str, Any]) -> None:
                     )
 
 
-def user_of(document: Mapping[str, Any]) -> str | None:
-    """The end user a request's JSON document names, in OpenAI's way or in Anthropic's; None if it names none."""
+def user_of(document: dict[str, Any]) -> str | None:
+    """The end user that a request's JSON document names, as OpenAI or Anthropic do; None if it names none."""
     user = document.get("user")
     if user is None and "metadata" in document and type(metadata := document["metadata"]) is dict:
         user = metadata.get("user_id")

@@ -1,9 +1,9 @@
 """The life of the process: start, signals, drain, stop.
 
-start   read conf/ → open sockets → bring the configuration to life → tell the service manager READY
-HUP     reload; READY again, also after a refused one
-TERM    STOPPING, close the sockets, /health says draining, wait `drain_seconds` for what runs; then each live
-        stream gets an error event, and we leave with 0. A second TERM or INT: now.
+start   read conf/ → open sockets → put the configuration into service → report READY to the service manager
+HUP     reload; READY again, even if the new configuration was refused
+TERM    STOPPING, close the sockets, /health reports draining, wait up to `drain_seconds` for running requests; then
+        each live stream gets an error event, and the process exits with 0. A second TERM or INT: immediately.
 """
 
 import asyncio
@@ -22,33 +22,30 @@ from openai_proxy.errors import BadRequest, ProxyError
 from openai_proxy.fastpath.fast_connection import FastConnection
 from openai_proxy.fastpath.known_heads import HeadCaches
 from openai_proxy.pipeline.dispatch import Dispatcher
-from openai_proxy.pipeline.warm_schedule import keep_warm
 from openai_proxy.runtime import state_lock
 from openai_proxy.runtime.banner import Banner
-from openai_proxy.runtime.prepare import Prepared, adopt, make, prepare_first
+from openai_proxy.runtime.prepare import Prepared, prepare_first
 from openai_proxy.runtime.reload import Reloads
 from openai_proxy.runtime.state import ProxyState, Settings
 from openai_proxy.runtime.systemd import ServiceManager
-from openai_proxy.runtime.watcher import Watcher
 from openai_proxy.server.connection import ConnectionServer, RelayingConnection
 from openai_proxy.server.listener import Listener, client_server
 from openai_proxy.server.open_connections import ConnectionLimits
 from openai_proxy.tasks import cancel, spawn
+from openai_proxy.upkeep import Upkeep, put_into_service
 from openai_proxy.wyoming.listener import WyomingListener
 
 log = logging.getLogger(__name__)
 
-SWEEP = 5.0  # seconds between two looks at idle upstream sockets
-FIRST_WORDS = 2.0  # seconds for clients that have connected and not asked yet, where nobody is to be refused
-LAST_WORDS = 2.0  # seconds for error events and records once the drain is over
-SHARED = 2.5  # seconds to wait for the first word of the shared store
+FIRST_WORDS = 2.0  # seconds for clients that have connected but not sent a request, when another process takes over
+LAST_WORDS = 2.0  # seconds for error events and records after the drain
 CONTROL = "control.sock"
 
 
 def serve(settings: Settings) -> int:
     """Run until a signal asks to stop; returns the exit code.
 
-    Raises ConfigError where conf/ cannot be served, StateInUse where another daemon has the state directory.
+    Raises ConfigError if conf/ cannot be served, StateInUse if another daemon uses the state directory.
     """
     with state_lock.held(settings.state_dir):
         return _serve(settings)
@@ -56,7 +53,9 @@ def serve(settings: Settings) -> int:
 
 def _serve(settings: Settings) -> int:
     raise_file_limit()
-    manager = ServiceManager.take(os.environ)  # before anything is read: what it takes out is no edit later
+    manager = ServiceManager.take(
+        os.environ
+    )  # before anything is read: files written by this do not count as edits later
     prepared = prepare_first(settings)
     loop = _new_loop()
     try:
@@ -68,11 +67,16 @@ def _serve(settings: Settings) -> int:
 
 
 def raise_file_limit() -> None:
-    """Every client and every upstream connection is a descriptor: take as many as we may."""
+    """Raise the limit of open files: every client and every upstream connection takes a descriptor."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if soft == resource.RLIM_INFINITY:
+        return
+    # macOS reports no hard limit, yet accepts at most 10,240.
+    for most in (1_048_576, 10_240) if hard == resource.RLIM_INFINITY else (hard,):
+        if soft < most:
+            with contextlib.suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+                return
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -84,7 +88,7 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 def _server(state: ProxyState, *, local: bool = False) -> ConnectionServer:
-    """The server of the address, or (`local`) of the control socket, whose callers are admins and need no fast path."""
+    """The server for the network, or (`local`) the control socket, whose callers are admins and need no fast path."""
     caches = HeadCaches()
 
     def fast(connection: RelayingConnection) -> FastConnection:
@@ -108,7 +112,7 @@ def _server(state: ProxyState, *, local: bool = False) -> ConnectionServer:
 
 
 def _page_address(state: ProxyState) -> str | None:
-    """Where the page opens, signed in: it works once, so that a log that is read later lets nobody in."""
+    """The page's address with a one-time login, so that nobody can use an old log to sign in."""
     found = state.addresses()
     return f"{found[0]}{LOGIN}{state.page_sessions.new_code()[0]}" if found else None
 
@@ -129,8 +133,7 @@ class _Daemon:
         state.manager = self._manager
         self._signals()
         try:
-            adopt(state, make(state, prepared))
-            await state.shared.ready(SHARED)
+            await put_into_service(state, prepared)
             config = state.generation.config
             main = Listener(_server(state))
             control = Listener(_server(state, local=True))
@@ -139,30 +142,27 @@ class _Daemon:
             wyoming = state.wyoming = WyomingListener(state)
             if (trouble := await wyoming.follow(state.generation)) is not None:
                 state.generation = replace(state.generation, problems=(*state.generation.problems, trouble))
-            state.reloads = reloads = Reloads(state, prepared.tree, None if activated else main, [wyoming])
-            watcher = Watcher(self._loop, lambda: reloads.roots, reloads.noticed)
+            upkeep = Upkeep(state, prepared.tree, None if activated else main, [wyoming])
             helpers = [
                 spawn(self._manager.feed_watchdog(lambda: not state.draining), name="watchdog"),
-                spawn(self._reload_on_hup(reloads), name="reload on SIGHUP"),
-                spawn(self._sweep(state), name="sweep"),
-                spawn(keep_warm(state), name="keep models warm"),
+                spawn(self._reload_on_hup(upkeep.reloads), name="reload on SIGHUP"),
             ]
             gc.collect()
-            gc.set_threshold(10_000, 20, 20)  # few cycles are made here; looking for them every 700 objects costs 5 %
-            gc.freeze()  # what the configuration made stays: no need to look at it in every full collection
+            gc.set_threshold(10_000, 20, 20)  # few cycles are created here; searching them every 700 objects costs 5 %
+            gc.freeze()  # the configuration's objects live on: full collections need not scan them
             state.own_port = lambda: main.port
             banner = Banner(
                 state.generation, main.hosts or [config.host], main.port, _page_address(state), wyoming.port
             )
             log.info("serving on %s port %s", config.host, main.port, extra={"facts": banner})
             self._manager.ready(state.line())
-            watcher.start()
-            reloads.remote = watcher.polling
+            upkeep.watch()
             await self._stop.wait()
-            watcher.stop()
+            upkeep.stop_watching()
             wyoming.close()
             await self._drain(state, main)
             await wyoming.shutdown(0.2)
+            await upkeep.aclose()
             await cancel(*helpers)
             control.close()
             await control.shutdown(0.1)
@@ -171,7 +171,7 @@ class _Daemon:
         return 0
 
     async def _listen(self, main: Listener, control: Listener, config: ProxyConfig) -> bool:
-        """Open the doors; True if the service manager opened the address."""
+        """Open the sockets; True if the service manager opened the main one."""
         sockets = self._manager.sockets()
         if sockets:
             await main.adopt(sockets)
@@ -184,7 +184,10 @@ class _Daemon:
         try:
             await control.open_unix(self._settings.state_dir / CONTROL)
         except OSError as error:
-            log.warning("no control socket: %s; status and reload from the shell will not work", error.strerror)
+            why = (
+                error.strerror or "its path is too long, so use a shorter --state-dir"
+            )  # a path that is too long has no errno
+            log.warning("no control socket: %s; status and reload from the shell will not work", why)
         return bool(sockets)
 
     # -- signals ----------------------------------------------------------------------------------------------------
@@ -203,21 +206,16 @@ class _Daemon:
         while True:
             await self._reloads.wait()
             self._reloads.clear()
-            with contextlib.suppress(ProxyError):  # told where it happened
+            with contextlib.suppress(ProxyError):  # logged where it happened
                 await reloads.follow()
-
-    async def _sweep(self, state: ProxyState) -> None:
-        while True:
-            await asyncio.sleep(SWEEP)
-            state.sweep()
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
     async def _drain(self, state: ProxyState, main: Listener) -> None:
         seconds = state.generation.config.limits.drain_seconds
         state.draining = True
-        self._manager.stopping(within=seconds + LAST_WORDS + 1)
-        await asyncio.sleep(0)  # let in who waits in the kernel's queue: the close would hang up on them
+        self._manager.stopping(seconds + LAST_WORDS + 1)
+        await asyncio.sleep(0)  # accept what is in the kernel's queue: closing would reset it
         main.close()
         waiting = f": up to {seconds:g} s for {len(state.running)} running requests" if state.running else ""
         log.info("stopping%s", waiting)
@@ -228,11 +226,11 @@ class _Daemon:
         await asyncio.wait([over, now], return_when=asyncio.FIRST_COMPLETED)
         await cancel(over, now)
         if state.running:
-            log.warning("%d requests are cut off", len(state.running))
+            log.warning("%d requests are aborted", len(state.running))
             state.cut_off()
             last = self._loop.time() + (0.2 if self._now.is_set() else LAST_WORDS)
             await state.empty(last - self._loop.time())
-        # Who was accepted in the last moment has not been read yet: a moment to ask, so that nobody is hung up on.
+        # Connections accepted just before the stop may have unread requests: serve them first.
         await asyncio.sleep(0.01)
         end = self._loop.time() + (FIRST_WORDS if state.succeeded else 0.1)
         while main.server.has_silent() and self._loop.time() < end and not self._now.is_set():  # noqa: ASYNC110
@@ -244,9 +242,9 @@ class _Daemon:
 
 
 class _LimitedReports:
-    """The loop's exception handler: each kind of trouble is logged once in ten seconds, the rest counted.
+    """The loop's exception handler: each kind of error is logged once in ten seconds, the rest counted.
 
-    Under fd exhaustion a naive handler wrote 45 MB of log in eight seconds.
+    When descriptors ran out, a naive handler wrote 45 MB of log in eight seconds.
     """
 
     EVERY = 10.0

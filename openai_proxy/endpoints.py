@@ -1,14 +1,15 @@
-"""What the endpoints are: one table, asked by everything that treats one endpoint differently from another.
+"""The table of endpoints, used by everything that treats one endpoint differently from another.
 
-A path is read once, here, before anything is decided: a trailing slash, doubled slashes and a repeated `/v1` mean the
-same endpoint. Case and percent-encoding are not folded; a path that means another endpoint once it is decoded is
-refused, because the provider might decode it. What goes upstream is the path that was decided about.
+A path is normalised once, here, before any decision: a trailing slash, doubled slashes and a repeated `/v1` mean the
+same endpoint. Case and percent-encoding are not folded; a path that would mean another endpoint once decoded is
+refused, because the provider might decode it. The path sent upstream is the one that was decided on.
 
 Paths are read from the raw target, never from `request.url`: aiohttp rebuilds that from the Host header, so a crafted
-Host can move the path (the class of CVE-2026-48710).
+Host can change the path (the class of CVE-2026-48710).
 """
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import unquote
@@ -19,6 +20,8 @@ SERVE: Final = "serve"
 UPSTREAM: Final = "upstream"
 REFUSE: Final = "refuse"
 
+CHAT_PATH: Final = "/chat/completions"
+
 NEVER: Final = ""
 NAMED: Final = "named"
 ANY: Final = "any"
@@ -26,31 +29,33 @@ ANY: Final = "any"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One endpoint; the defaults are those of a path nobody has described, which passes through."""
+    """One endpoint; the defaults are those of a path that is not in the table, which passes through."""
 
     name: str
     path: str  # below the API root: "/chat/completions"
-    dialect: str = ""  # the language its requests and answers are written in, where it is one of `dialects`
-    generates: bool = True  # a model writes something for it
+    dialect: str = ""  # the wire format of its requests and answers, if it is one of `dialects`
+    generates: bool = True  # a model generates output for it
     augmented: str = REFUSE  # an augmented model here is served, passes as its upstream model, or is refused
-    raw: bool = False  # files go up as they are: what they look like says nothing
-    json: bool = False  # its body is JSON, whatever the Content-Type says: curl's -d calls it a form
-    needs_model: bool = False  # it means nothing without a model; elsewhere providers have a default, or no use for one
-    shaped: bool = False  # `params` act on it
-    commanded: bool = False  # a person speaks through it: messages may hold commands
-    noticed: bool = False  # interactive mode may speak before its answers
-    replayable: bool = False  # a second delivery does no harm: after a break another target may be asked
-    metered: bool = False  # its answers tell usage
+    raw: bool = False  # files are passed unchanged: their contents are not inspected
+    json: bool = False  # its body is JSON whatever the Content-Type: curl's -d calls it a form
+    needs_model: bool = False  # a model is required; elsewhere providers have a default or need none
+    shaped: bool = False  # `params` apply to it
+    commanded: bool = False  # its messages come from people and may contain commands
+    noticed: bool = False  # interactive mode may put text before its answers
+    replayable: bool = False  # sending it twice does no harm: after a failure another target may be tried
+    metered: bool = False  # its answers report usage
     fast: bool = False  # plain requests may take the fast path
-    method: str = ""  # the only method that means it, HEAD for GET besides; "": any
-    lists: bool = False  # it tells what models there are: answered here, from the catalog
-    restricted: str = NEVER  # what keys for some models only may do here: nothing, ask an allowed model, or anything
-    elsewhere: bool = False  # part of the API, but nothing that a proxy can do
-    only: str = ""  # the `api_type` of the connections that have it, where the others have nothing like it
+    method: str = ""  # its only method, besides HEAD for GET; "": any
+    lists: bool = False  # it lists models: answered here, from the catalog
+    restricted: str = (
+        NEVER  # what keys restricted to some models may do here: nothing, use an allowed model, or anything
+    )
+    elsewhere: bool = False  # part of the API, but impossible for a proxy to serve
+    only: str = ""  # the `api_type` of the connections that have it, if others have no equivalent
 
     @property
     def costs(self) -> bool:
-        """True if providers take money for an answer."""
+        """True if providers charge for an answer."""
         return (self.generates and not self.name.startswith("stored")) or self.metered or self.name in _DEAR
 
 
@@ -84,7 +89,7 @@ _EMBED: Final[dict[str, bool | str]] = {
 
 TABLE: Final = (
     _conversation(
-        "chat", "/chat/completions", "chat", augmented=SERVE, needs_model=True, shaped=True, noticed=True,
+        "chat", CHAT_PATH, "chat", augmented=SERVE, needs_model=True, shaped=True, noticed=True,
         replayable=True, fast=True,
     ),
     _conversation(
@@ -110,7 +115,7 @@ TABLE: Final = (
     _passing("images", "/images/generations", metered=True),
     _passing("images", "/images/edits", metered=True),
     _passing("images", "/images/variations"),
-    _passing("audio", "/audio/speech"),
+    _passing("audio", "/audio/speech", metered=True),
     _passing("audio", "/audio/transcriptions", metered=True),
     _passing("audio", "/audio/translations", metered=True),
     Endpoint("models", "/models", generates=False, restricted=ANY),
@@ -127,7 +132,7 @@ TABLE: Final = (
         for name in ("pull", "push", "create", "copy", "delete", "me", "signout")
     ),
 )  # fmt: skip
-"""Endpoints with a path of their own."""
+"""Endpoints with an exact path."""
 
 BELOW: Final = (
     Endpoint("model", "/models/", generates=False, restricted=ANY),
@@ -144,10 +149,10 @@ BELOW: Final = (
     _passing("videos", "/videos"),
     _ollama("/api/blobs", method="", generates=False, elsewhere=True),
 )
-"""Endpoints that are everything at or below a path; the first that fits."""
+"""Endpoints that cover a path and everything below it; the first match wins."""
 
 MCP: Final = Endpoint("mcp", "/mcp", generates=False, augmented=SERVE)
-"""The endpoint for MCP clients, which stands beside the API and not below its root: the gateway finds its own paths."""
+"""The endpoint for MCP clients, beside the API rather than below its root: the gateway resolves its own paths."""
 GEMINI: Final = {
     "generateContent": _gemini("generate_content", **_TALK),
     "streamGenerateContent": _gemini("stream_generate_content", **_TALK),
@@ -163,14 +168,14 @@ _GEMINI_ROOTS: Final = frozenset({"v1beta", "v1alpha"})
 
 ROOTS: Final = frozenset(
     {
-        "agents", "assistants", "audio", "batches", "chat", "completions", "containers", "content_provenance_checks",
-        "conversations", "credits", "decisions", "detokenize", "edits", "embeddings", "engines", "evals", "files",
-        "fine_tuning", "fine-tunes", "generation", "images", "live", "messages", "models", "moderations",
-        "organization", "realtime", "rerank", "responses", "score", "skills", "threads", "tokenize", "uploads",
-        "vector_stores", "videos",
+        "agents", "assistants", "audio", "batches", "chat", "chatkit", "completions", "containers",
+        "content_provenance_checks", "conversations", "credits", "decisions", "detokenize", "edits", "embeddings",
+        "engines", "evals", "files", "fine_tuning", "fine-tunes", "generation", "images", "live", "messages", "models",
+        "moderations", "organization", "realtime", "rerank", "responses", "score", "skills", "threads", "tokenize",
+        "uploads", "vector_stores", "videos",
     }
 )  # fmt: skip
-"""First segments that also answer without /v1."""
+"""First segments that also work without /v1."""
 
 _EXACT: Final = {row.path: row for row in TABLE}
 _BY_TARGET: Final = {prefix + row.path: row for prefix in ("", "/v1") for row in TABLE if not row.method}
@@ -185,7 +190,7 @@ FAST: Final = {target: row for target, row in _BY_TARGET.items() if row.fast}
 def split_target(target: str) -> tuple[str, str]:
     """The raw path and query of a request target (origin-form, or absolute-form whose authority is dropped).
 
-    Raises BadRequest for other forms and for dot segments, which the provider might resolve and we do not.
+    Raises BadRequest for other forms, and for dot segments, which the provider might resolve but we do not.
     """
     if not target.startswith("/"):
         match = _ABSOLUTE.match(target)
@@ -194,7 +199,7 @@ def split_target(target: str) -> tuple[str, str]:
         target = target[match.end() :] or "/"
     path, _, query = target.partition("?")
     if "\\" in path or "#" in path or any(_has_dots(reading) for reading in _readings(path)):
-        raise BadRequest("The path holds dot segments.", code="invalid_target")
+        raise BadRequest("The path contains dot segments.", code="invalid_target")
     return path, query
 
 
@@ -211,9 +216,9 @@ def locate(method: str, path: str) -> Endpoint:
                 raise NotFound("There is nothing at this path.")
     if found.method:
         if method != found.method and not (method == "HEAD" and found.method == "GET"):
-            raise NotFound(f"This is asked with {found.method}.", code="method_not_allowed", status=405)
+            raise NotFound(f"This endpoint expects {found.method}.", code="method_not_allowed", status=405)
         return found
-    if found.name in ("models", "model"):  # told here; anything but reading them is about the account
+    if found.name in ("models", "model"):  # answered here; other methods concern the account
         return found if method in ("GET", "HEAD") else replace(found, restricted=NEVER)
     return found if method == "POST" else _not_posted(found)
 
@@ -224,15 +229,22 @@ def at(path: str) -> Endpoint:
 
 
 def _not_posted(row: Endpoint) -> Endpoint:
-    """What methods other than POST find at `row`: where a model writes, answers that the provider has stored."""
+    """The endpoint at `row` for other methods than POST: where POST generates, they concern stored answers."""
     if row.generates:
         restricted = NAMED if row.name == "realtime" else NEVER
         return Endpoint(f"stored {row.name}", row.path, only=row.only, restricted=restricted)
     return replace(row, restricted=NEVER) if row.restricted else row
 
 
-def language(path: str) -> str:
-    """The dialect of errors about a raw path, also where there is nothing at it; "" for that of the chat API."""
+def list_language(fields: Container[str]) -> str:
+    """The dialect of the list at /models for a request with the header `fields`; "" for OpenAI's own."""
+    if "x-goog-api-key" in fields:
+        return "gemini"
+    return "messages" if "anthropic-version" in fields else ""
+
+
+def language(path: str, fields: Container[str] = ()) -> str:
+    """The dialect of errors about a raw path, even if nothing is there; "" for that of the chat API."""
     first, _, rest = path.lstrip("/").partition("/")
     while first == "v1":
         first, _, rest = rest.lstrip("/").partition("/")
@@ -240,6 +252,8 @@ def language(path: str) -> str:
         return "ollama"
     if first in _GEMINI_ROOTS or (first == "models" and rest.rpartition(":")[2] in GEMINI):
         return "gemini"
+    if first == "models":
+        return list_language(fields)
     return "messages" if first == "messages" else ""
 
 
@@ -266,7 +280,7 @@ def _find(method: str, path: str) -> Endpoint:
 
 
 def _known(path: str) -> Endpoint:
-    """The endpoint at a path of an API of which nothing but what the table has passes."""
+    """The endpoint at a path of an API of which only the table's paths are served."""
     row = _row(path)
     if row.name == "other":
         raise NotFound("There is nothing at this path.")
@@ -284,7 +298,7 @@ def _row(path: str) -> Endpoint:
 
 
 def _readings(path: str) -> list[str]:
-    """`path` as it stands, and decoded as long as that changes anything."""
+    """`path` as it is, and decoded repeatedly while that changes anything."""
     found = [path]
     while "%" in found[-1] and len(found) <= _DECODINGS:
         decoded = unquote(found[-1])
@@ -295,5 +309,5 @@ def _readings(path: str) -> list[str]:
 
 
 def _has_dots(path: str) -> bool:
-    """True if `path` holds a dot segment, also one with parameters (`..;x`), which Java servers take off."""
+    """True if `path` has a dot segment, also one with parameters (`..;x`), which Java servers strip."""
     return any(segment.partition(";")[0] in (".", "..") for segment in path.replace("\\", "/").split("/"))

@@ -1,4 +1,4 @@
-"""Every error the proxy itself can answer with, as one family.
+"""All errors that the proxy itself can answer with.
 
     ProxyError                    400 … 504   has a status, a type, a code and a speakable message
     ├── BadRequest                400         the request cannot be understood
@@ -12,17 +12,17 @@
     ├── NotServed                 501         part of an API that a proxy cannot serve
     ├── RateLimited               429         one of the proxy's own limits
     ├── Overloaded                503         too many requests, or draining
-    └── UpstreamError             502, 504    the provider is the one that failed
+    └── UpstreamError             502, 504    the provider failed
         ├── UpstreamUnreachable   502         DNS, refused or reset while connecting
-        ├── UpstreamTimeout       504         connect, first byte, idle or total limit passed
-        │   └── DeadlineExceeded  504         the time for the whole turn is over
+        ├── UpstreamTimeout       504         connect, first-byte, idle or total timeout
+        │   └── DeadlineExceeded  504         the whole turn's deadline has passed
         ├── UpstreamTLSError      502         certificate or handshake
-        ├── UpstreamDisconnected  502         closed or reset before a whole head had come
+        ├── UpstreamDisconnected  502         closed or reset before the head was complete
         ├── UpstreamInvalid       502         not HTTP, bad framing, headers out of bounds
         ├── UpstreamRedirect      502         a 3xx with a Location
         ├── UpstreamAuthError     502         it refused *our* key
-        ├── UpstreamTruncated     502         broke off in mid-answer
-        └── UpstreamIncomplete    502         ended cleanly but without an end of its message
+        ├── UpstreamTruncated     502         broke off mid-answer
+        └── UpstreamIncomplete    502         ended cleanly, but without the end of its message
 
 Messages are short and may be read aloud by a voice assistant: they may name a connection, but never an address, a
 path or a key. The wire shape is OpenAI's: https://platform.openai.com/docs/guides/error-codes/api-errors
@@ -37,16 +37,16 @@ from openai_proxy.secrets import vault
 
 
 def writable(text: str) -> str:
-    """`text` with a question mark for each half of a character, which JSON may hold and no encoder here writes."""
+    """`text` with lone surrogates, which JSON may contain but no encoder here accepts, as question marks."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 class ProxyError(Exception):
-    """An error of our own, ready to be sent.
+    """An error that can be sent as a response.
 
-    `message` is what the caller reads; `code` goes into the body and the `x-proxy-error` header; `param` names the
-    offending member; `headers` are added to the response. `cause` is for the owner's eyes alone (terminal, logs,
-    status): it may name addresses, and never leaves by the API.
+    `message` is for the caller; `code` goes into the body and the `x-proxy-error` header; `param` names the offending
+    member; `headers` are added to the response. `cause` is for the owner only (terminal, logs, status): it may contain
+    addresses and is never sent to clients of the API.
     """
 
     status: ClassVar[int] = 500
@@ -63,7 +63,7 @@ class ProxyError(Exception):
         status: int | None = None,
         cause: str | None = None,
     ) -> None:
-        message = writable(vault.scrub(message))  # a client's or a provider's words may stand in it
+        message = writable(vault.scrub(message))  # it may quote a client or a provider
         super().__init__(message)
         self.message = message
         self.cause = cause
@@ -75,9 +75,9 @@ class ProxyError(Exception):
 
     @property
     def final(self) -> bool:
-        """True where trying again cannot change the answer, so that clients are told not to (`x-should-retry`).
+        """True if a retry cannot change the answer, so clients are asked not to retry (`x-should-retry`).
 
-        OpenAI's SDKs ask three times, Claude Code seven times: silence for a person who waits for a spoken answer.
+        OpenAI's SDKs try three times, Claude Code seven times, while a person waits for a spoken answer in silence.
         """
         return self.status in (400, 401, 403, 404, 413, 431)
 
@@ -91,7 +91,7 @@ class ProxyError(Exception):
 
 
 class InternalError(ProxyError):
-    """A defect of the proxy: the caller learns nothing but that it happened."""
+    """A bug in the proxy: the caller learns nothing but that."""
 
 
 class BadRequest(ProxyError):
@@ -167,7 +167,7 @@ class UpstreamError(ProxyError):
 
     @property
     def final(self) -> bool:
-        """Our own attempts have been made; only a target that rests for a known time is worth another one."""
+        """Our own attempts were made; only a target that is unavailable for a known time is worth a retry."""
         return super().final or (self.status >= 500 and "Retry-After" not in self.headers)
 
 
@@ -213,7 +213,7 @@ class UpstreamIncomplete(UpstreamError):
 
 
 def unknown_model(model: str) -> NotFound:
-    """The 404 for a model that does not exist, or that this caller may not use: both look the same."""
+    """The 404 for a model that does not exist or that this caller may not use: both look the same."""
     return NotFound(
         f"The model '{model[:200]}' does not exist or you do not have access to it.",
         code="model_not_found",

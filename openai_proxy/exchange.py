@@ -1,7 +1,7 @@
-"""What travels between the stations with one request. No behaviour beyond trivial accessors, no I/O.
+"""What is passed between the stages of one request. Only trivial accessors, no I/O.
 
-Stations (auth, routing, transforms, prompt, tools, upstream, records) never import each other; what one hands to
-the next is defined here.
+Stages (auth, routing, transforms, prompt, tools, upstream, records) never import each other; what one passes to the
+next is defined here.
 """
 
 import random
@@ -14,22 +14,39 @@ from typing import Any, Final, Protocol
 
 from openai_proxy.endpoints import Endpoint
 from openai_proxy.errors import ProxyError
+from openai_proxy.protocols.json_members import LARGE
 
-_monotonic: Final = time.monotonic  # kept: a module's attribute is looked up at every call
+_monotonic: Final = time.monotonic  # kept in a local name: a module's attribute is looked up at every call
 _wall_clock: Final = time.time
 
 _START: Final = f"req_{random.getrandbits(56):014x}"
 _next: Final = count((1 << 40) + random.getrandbits(32)).__next__
-_hex: Final = hex
+_LAST_DIGITS: Final = tuple(f"{number:02x}" for number in range(256))
+
+
+class _FirstDigits:
+    """The common prefix of 256 consecutive request ids, and the number of the batch."""
+
+    __slots__ = ("row",)
+
+    def __init__(self) -> None:
+        self.row = (0, "")
+
+
+_first_digits: Final = _FirstDigits()
 
 
 def new_request_id() -> str:
-    """A request id: 24 hex digits, the process and the request's number. Not a secret."""
-    return _START + _hex(_next())[3:]  # without "0x1": ten digits, and a third of what formatting takes
+    """A request id: 24 hex digits from the process and the request's number. Not a secret. Thread-safe."""
+    number = _next()
+    row = _first_digits.row
+    if row[0] != number >> 8:
+        row = _first_digits.row = (number >> 8, _START + hex(number >> 8)[3:])  # without "0x1": eight digits
+    return row[1] + _LAST_DIGITS[number & 255]
 
 
 Headers = Sequence[tuple[bytes, bytes]]
-"""Header fields as they stood on the wire: case and order kept, values without outer whitespace."""
+"""Header fields as sent on the wire: case and order kept, values without outer whitespace."""
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:
@@ -39,10 +56,10 @@ def header(headers: Headers, name: bytes) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is asking.
+    """Who sends a request.
 
     `group` is None for an anonymous caller; `key_id` is the first 12 hex digits of the key's SHA-256 (safe to log);
-    `key_digest` the whole of it (what state is bound to); `remote` the peer's address after `trusted_proxies`.
+    `key_digest` all of it (state is bound to it); `remote` is the peer's address after `trusted_proxies`.
     """
 
     remote: str
@@ -53,39 +70,39 @@ class Caller:
 
     @property
     def identity(self) -> str:
-        """What state of this caller (sessions, pending tool turns) is bound to: key digest, else peer address."""
+        """What this caller's state (sessions, pending tool turns) is bound to: key digest, else peer address."""
         return self.key_digest.hex() if self.key_digest is not None else self.remote
 
 
 class Permit(Protocol):
-    """A request that was let in under a limit."""
+    """Permission for a request under its group's limits."""
 
     def release(self) -> None:
-        """It is over."""
+        """End it."""
         ...
 
 
 class Trace(Protocol):
-    """The spans of a request, where telemetry is on."""
+    """The spans of a request, if telemetry is on."""
 
     def attempt(self, attempt: "Attempt") -> "Headers":
-        """A provider is about to be asked; the header fields that say which span asks."""
+        """A provider request starts; returns the header fields that identify the span."""
         ...
 
     def attempt_failed(self, attempt: "Attempt") -> None:
-        """No usable answer came."""
+        """No usable answer arrived."""
         ...
 
     def round_ended(self, total: dict[str, Any] | None) -> None:
-        """One answer of the model is whole; `total` is the usage of all so far."""
+        """One model answer is complete; `total` is the usage so far."""
         ...
 
     def tool_begins(self, call: str, tool: str) -> dict[str, str]:
-        """A tool of ours is about to run; what an MCP server is told in `_meta`."""
+        """A tool of ours starts; returns the members of `_meta` for an MCP server."""
         ...
 
     def tool_ended(self, call: str, arguments: Any, result: str, *, failed: bool) -> None:
-        """It has ended, one way or the other."""
+        """It has ended, successfully or not."""
         ...
 
 
@@ -101,23 +118,23 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One place a request may be sent to: a connection and the model's name there (None: the body's own, untouched)."""
+    """One place a request can be sent: a connection and the model's name there (None: the body's own, unchanged)."""
 
     connection: str
     model: str | None = None
-    first_byte: float | None = None  # seconds until its answer begins, where the route says it; else the connection's
+    first_byte: float | None = None  # seconds until its answer begins, if the route sets it; else the connection's
 
 
 HIGH: Final = 0
 NORMAL: Final = 1
 PRIORITIES: Final = {"high": HIGH, "normal": NORMAL, "low": 2}
-"""The priorities of requests; the smallest number goes first."""
+"""Request priorities; the smallest number goes first."""
 
 
 class Attempt:
-    """One try at one target: what `x-proxy-attempts`, the log and live events tell.
+    """One attempt at one target, for `x-proxy-attempts`, the log and live events.
 
-    `error` is a code; `cause` says in words why the try failed.
+    `error` is a code; `cause` says in words why the attempt failed.
     """
 
     __slots__ = ("cause", "duration", "error", "key_id", "status", "target")
@@ -131,12 +148,12 @@ class Attempt:
         self.duration = 0.0
 
     def failed(self, error: ProxyError) -> None:
-        """Nothing usable came of it."""
+        """Record that it failed."""
         self.error = error.code
         self.cause = error.cause
 
-    def told(self) -> dict[str, object]:
-        """As the log and live events have it; what is not known is left out."""
+    def summary(self) -> dict[str, object]:
+        """For the log and live events, without unknown members."""
         members = {
             "connection": self.target.connection,
             "model": self.target.model,
@@ -152,8 +169,8 @@ class Attempt:
 class Exchange:
     """One request from its arrival to its record.
 
-    Times are `time.monotonic()` seconds except `created_at` (wall clock, for records only). No dataclass, because one
-    is made for every request: a dataclass's `__init__` is made at run time and stays interpreted.
+    Times are `time.monotonic()` seconds except `created_at` (wall clock, for records only). Not a dataclass, because
+    one is created per request and a dataclass's `__init__` is generated at run time and stays interpreted.
     """
 
     __slots__ = (
@@ -174,7 +191,7 @@ class Exchange:
         session_id: str | None = None,
         connection: str | None = None,
     ) -> None:
-        """`model` is the name that was asked for."""
+        """`model` is the requested name."""
         self.id = id
         self.caller = caller
         self.method = method
@@ -183,11 +200,11 @@ class Exchange:
         self.model = model
         self.stream = stream
         self.session_id = session_id  # the X-Session-ID header, echoed on the response
-        self.connection = connection  # where it went, once decided
-        self.user: str | None = None  # who it is for, as the client says: for usage
-        self.agent: str | None = None  # which of a client's agents asks, as it says
+        self.connection = connection  # the chosen target, once decided
+        self.user: str | None = None  # the end user named by the client: for usage
+        self.agent: str | None = None  # which of a client's agents sent it, if it says so
         self.upstream_model: str | None = None
-        self.state = "accepted"  # accepted, queued, waking, waiting, streaming, tools: what /admin/status shows
+        self.state = "accepted"  # accepted, queued, waking, waiting, streaming, tools: shown in /admin/status
         self.attempts: list[Attempt] = []
         self.started = _monotonic()
         self.created_at = _wall_clock()
@@ -196,29 +213,34 @@ class Exchange:
         self.status: int | None = None
         self.outcome: Outcome | None = None
         self.error_code: str | None = None
-        self.cause: str | None = None  # why it failed, in words for the owner, where no attempt says it
-        self.notes: list[str] = []  # what the record should say besides
+        self.cause: str | None = None  # why it failed, in words for the owner, unless an attempt has a cause
+        self.notes: list[str] = []  # additional members of the record
         self.tries = 0  # attempts until the first answer; an agent's later rounds add attempts, not tries
-        self.rounds = 1  # how often a model was asked for its answer, each time with its own input
-        self.usage: dict[str, Any] | None = None  # as the chat API tells it, where the answer's own language says less
-        self.permit: Permit | None = None  # what its group's limits let it in with; given back by `release`
-        self.allowance: object = None  # the limits its tokens count for; None: for none
+        self.rounds = 1  # number of model calls, each with its own input
+        self.usage: dict[str, Any] | None = None  # as the chat API reports it, if the answer's own dialect reports less
+        self.permit: Permit | None = None  # its permission under its group's limits; returned by `release`
+        self.allowance: object = None  # the limits that its tokens count towards, if any
         self.trace: Trace | None = None
-        self.reserved: float | None = None  # money set aside for it under its group's budget
-        self.budget_left: float | None = None  # what may still be spent, where that has become little
-        self.deadline: float | None = None  # when its answer must have ended
-        self.priority = NORMAL  # before whom it is served, where a connection takes few at a time
-        self.queued = 0.0  # seconds it has waited in line
-        self.on_waking: Callable[[], None] | None = None  # called when it begins to wait for a machine that sleeps
-        self.cut: ProxyError | None = None  # why it is being ended before its time: an admin's cancel, the shutdown
+        self.reserved: float | None = None  # money reserved for it under its group's budget
+        self.budget_left: float | None = None  # the remaining budget, if it is low
+        self.deadline: float | None = None  # when its answer must be complete
+        self.priority = NORMAL  # its priority in the queue of a connection that serves few requests at a time
+        self.queued = 0.0  # seconds that it has waited in the queue
+        self.on_waking: Callable[[], None] | None = None  # called when it starts waiting for a sleeping machine
+        self.cut: ProxyError | None = None  # why it is being ended early: an admin's cancel, the shutdown
+
+    @property
+    def costs(self) -> bool:
+        """True if a provider charges for it. Reading what was generated before is free."""
+        return self.endpoint.costs and (self.method == "POST" or self.endpoint.name == "realtime")
 
     def has_time_for(self, seconds: float) -> bool:
-        """False if waiting so long would leave no time before the deadline."""
+        """False if waiting that long would leave no time before the deadline."""
         return self.deadline is None or _monotonic() + seconds < self.deadline
 
     @property
     def tried(self) -> int:
-        """Attempts until the first answer: what `x-proxy-attempts` tells."""
+        """Attempts until the first answer, for `x-proxy-attempts`."""
         return self.tries or len(self.attempts)
 
     def release(self) -> None:
@@ -233,13 +255,13 @@ Body = bytes | AsyncIterable[bytes] | None
 
 @dataclass(slots=True)
 class UpstreamRequest:
-    """What is to be asked of a provider.
+    """What to send to a provider.
 
-    `path` is below the API root ("/chat/completions"), `query` raw and without "?". `headers` are the client's,
-    already free of hop-by-hop fields, Host, cookies, forwarding fields and client credentials; the provider adds its
-    own key and Content-Length. A `body` that is an iterable can be sent only once, so it is never retried; `length`
-    is its size in bytes where it is known. `document` is what `body` says, where that is at hand: it saves a provider
-    that translates from parsing it again. Nobody changes it.
+    `path` is below the API root ("/chat/completions"), `query` raw and without "?". `headers` are the client's without
+    hop-by-hop fields, Host, cookies, forwarding fields and client credentials; the provider adds its own key and
+    Content-Length. A `body` that is an iterable can be sent only once, so it is never retried; `length` is its size in
+    bytes if known. `document` is the parsed `body`, if available: it saves a translating provider from parsing it
+    again, and must not be changed.
     """
 
     method: str
@@ -248,15 +270,20 @@ class UpstreamRequest:
     headers: Headers = ()
     body: Body = None
     length: int | None = None
-    client_authorization: bytes | None = None  # the caller's own bearer, used only with forward_auth
+    client_authorization: bytes | None = None  # the caller's own bearer token, used only with forward_auth
     document: dict[str, Any] | None = None
+
+    @property
+    def large(self) -> bool:
+        """True if the body is too large to be processed on the event loop."""
+        return isinstance(self.body, bytes) and len(self.body) >= LARGE
 
 
 class UpstreamResponse(Protocol):
-    """A provider's answer: status and headers have come, the body streams.
+    """A provider's answer: status and headers have arrived, the body streams.
 
-    Whoever holds one calls `close` in the end, in every case; closing before the clean end drops the connection,
-    so that the provider stops generating.
+    Its holder must call `close`; closing before the clean end drops the connection, so that the provider stops
+    generating.
     """
 
     @property
@@ -275,16 +302,16 @@ class UpstreamResponse(Protocol):
         ...
 
     async def chunk(self) -> bytes:
-        """The next body bytes as they came (transfer coding removed, content coding left); b"" at a clean end.
+        """The next body bytes (transfer coding removed, content coding kept); b"" at a clean end.
 
-        Raises UpstreamTruncated, UpstreamTimeout or UpstreamInvalid where the body does not end cleanly.
+        Raises UpstreamTruncated, UpstreamTimeout or UpstreamInvalid if the body does not end cleanly.
         """
         ...
 
     async def read(self, limit: int) -> bytes:
-        """The whole rest of the body. Raises UpstreamInvalid (code `upstream_too_large`) past `limit` bytes."""
+        """The rest of the body. Raises UpstreamInvalid (code `upstream_too_large`) past `limit` bytes."""
         ...
 
     def close(self) -> None:
-        """Let go of the answer. Idempotent."""
+        """Release the answer. Idempotent."""
         ...

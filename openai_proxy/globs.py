@@ -1,4 +1,4 @@
-"""What a glob is, as `fnmatch` reads one."""
+"""Globs, as `fnmatch` reads them."""
 
 from typing import Final
 

@@ -6,11 +6,11 @@
     app = openai_proxy.build_app("conf")                     # everything the daemon serves, as an aiohttp application
     web.run_app(app, port=8000, handler_cancellation=True)
 
-    house = web.Application()                                # or below a path of a program of your own
-    house.add_subapp("/llm", openai_proxy.build_app("conf", prefix="/llm", tools=[MyHandler()], validator=check))
+    app = web.Application()                                  # or below a path of your own program
+    app.add_subapp("/llm", openai_proxy.build_app("conf", prefix="/llm", tools=[MyHandler()], validator=check))
 
-What the daemon has besides: sockets of its own, the control socket, signals, and the splice that copies pass-through
-bytes from socket to socket. `handler_cancellation=True` lets a client that leaves end its request upstream at once.
+Only the daemon has its own sockets, the control socket, signals, and the fast path that copies pass-through bytes from
+socket to socket. With `handler_cancellation=True` a client that disconnects ends its upstream request at once.
 """
 
 import asyncio
@@ -22,14 +22,9 @@ from typing import Any
 from aiohttp import web
 
 from openai_proxy.pipeline.dispatch import Dispatcher
-from openai_proxy.pipeline.warm_schedule import keep_warm
-from openai_proxy.runtime.prepare import adopt, make, prepare_first
-from openai_proxy.runtime.reload import Reloads
+from openai_proxy.runtime.prepare import prepare_first
 from openai_proxy.runtime.state import ProxyState, Settings
-from openai_proxy.runtime.watcher import Watcher
-from openai_proxy.tasks import cancel, spawn
-
-SWEEP = 5.0  # seconds between two looks at idle upstream sockets
+from openai_proxy.upkeep import Upkeep, put_into_service
 
 STATE: web.AppKey[ProxyState] = web.AppKey("openai_proxy", ProxyState)
 
@@ -50,9 +45,9 @@ def build_app(
     """An application that serves the configuration in `config_dir`.
 
     `prefix` is the path it is mounted below. `settings` are flags over the files, as `serve` takes them (`backend`,
-    `command_prefix` …). `tools` are handlers (`ToolHandler`s or plain functions) besides those of conf/tools;
-    `validator` stands for `check_api_key`; `loggers` are objects with `write(row)`, or functions. With `watch` edits
-    take effect by themselves. Starting the application raises ConfigError where proxy.yaml cannot be served.
+    `command_prefix` …). `tools` are handlers (`ToolHandler`s or plain functions) in addition to those of conf/tools;
+    `validator` replaces `check_api_key`; `loggers` are objects with `write(row)`, or functions. With `watch` edits take
+    effect automatically. Starting the application raises ConfigError if proxy.yaml cannot be served.
     """
     root = Path(config_dir)
     made = Settings(
@@ -73,20 +68,16 @@ def build_app(
         loop = asyncio.get_running_loop()
         prepared = await loop.run_in_executor(None, prepare_first, made)
         state = running[STATE] = ProxyState(made, loop)
-        adopt(state, await loop.run_in_executor(None, make, state, prepared))
+        await put_into_service(state, prepared, in_thread=True)
         for logger in loggers:
             state.records.feeds.add(logger)
-        reloads = state.reloads = Reloads(state, prepared.tree, None)
-        watcher = Watcher(loop, lambda: reloads.roots, reloads.noticed) if watch else None
-        if watcher is not None:
-            watcher.start()
-            reloads.remote = watcher.polling
-        helpers = [spawn(_sweep(state), name="sweep"), spawn(keep_warm(state), name="keep models warm")]
+        upkeep = Upkeep(state, prepared.tree)
+        if watch:
+            upkeep.watch()
         yield
-        if watcher is not None:
-            watcher.stop()
+        upkeep.stop_watching()
         state.draining = True
-        await cancel(*helpers)
+        await upkeep.aclose()
         await state.aclose()
 
     app.cleanup_ctx.append(live)
@@ -111,9 +102,3 @@ def _handlers(tools: Iterable[Any]) -> tuple[Any, ...]:
     finally:
         collecting.reset(token)
     return tuple(found)
-
-
-async def _sweep(state: ProxyState) -> None:
-    while True:
-        await asyncio.sleep(SWEEP)
-        state.sweep()

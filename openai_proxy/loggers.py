@@ -1,4 +1,4 @@
-"""Loggers that can be named in `loggers:` of proxy.yaml, and what one of your own looks like.
+"""Loggers for `loggers:` in proxy.yaml, and how to write your own.
 
     loggers:
       - class: openai_proxy.loggers.JsonLogger
@@ -7,8 +7,8 @@
       - class: my_loggers.ToDatabase        # conf/my_loggers.py, or anything on sys.path
         entry: {tokens: response.usage.total_tokens}
 
-A logger of your own is a class with `write(row)`, built once with `file_name=…` if the entry has one, or a plain
-function that takes the row. It runs in a thread of its own: it may be slow, and it may fail; nobody waits for it.
+Your own logger is a class with `write(row)`, created once with `file_name=…` if the entry has one, or a plain function
+that takes the row. It runs in its own thread, so it may be slow or fail without affecting requests.
 """
 
 from pathlib import Path
@@ -19,15 +19,15 @@ from openai_proxy.records.writing.files import LineFiles
 
 
 class Logger(Protocol):
-    """What takes rows. `close()`, where there is one, is called at the end or when the entry is removed."""
+    """A logger. `close()`, if it exists, is called at the end or when the entry is removed."""
 
     def write(self, row: dict[str, Any]) -> None:
-        """One exchange, as the columns of `entry`. Known secrets are already taken out."""
+        """Write one exchange, as the columns of `entry`. Known secrets are already removed."""
         ...
 
 
 class JsonLogger:
-    """One JSON object a line, appended to `file_name` (0600); rotation and full disks are survived."""
+    """Appends one JSON object per line to `file_name` (0600); survives rotation and full disks."""
 
     def __init__(self, file_name: str | Path) -> None:
         path = Path(file_name)
@@ -35,7 +35,7 @@ class JsonLogger:
         self._files = LineFiles(path.parent)
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append one row. Raises OSError where the disk did not take it."""
+        """Append one row. Raises OSError if the disk did not accept it."""
         if not self._files.append(self._name, textjson.line(row)):
             raise OSError(self._files.degraded or "the line was not written")
 

@@ -1,15 +1,15 @@
-"""Did you mean …?"""
+"""Suggestions for misspelt names."""
 
 from collections.abc import Iterable
 from typing import Final
 
-_MOST: Final = 2000  # names looked at: some lists come from clients
+_MOST: Final = 2000  # maximum number of names compared: some lists come from clients
 _LONGEST: Final = 64
 
 
 def nearest(wrong: str, names: Iterable[str], count: int = 1) -> list[str]:
-    """Those of `names` that are spelt most like `wrong`, at most `count`, the best first."""
-    import difflib  # only where something is wrong
+    """The `names` most similar to `wrong`, at most `count`, the best first."""
+    import difflib  # only needed for errors
 
     known = {name.lower(): name for name, _ in zip(names, range(_MOST), strict=False)}
     found = difflib.get_close_matches(wrong[:_LONGEST].lower(), known, n=count, cutoff=0.6)
@@ -17,6 +17,6 @@ def nearest(wrong: str, names: Iterable[str], count: int = 1) -> list[str]:
 
 
 def suggestion(wrong: str, names: Iterable[str]) -> str:
-    """`" (did you mean x?)"` for the name most like `wrong`, or ""."""
+    """`" (did you mean x?)"` for the name most similar to `wrong`, or ""."""
     found = nearest(wrong, names)
     return f" (did you mean {found[0]}?)" if found else ""

@@ -1,8 +1,8 @@
-"""The one place that knows every secret of the process, and takes them out of text.
+"""Knows every secret of the process, and removes them from text.
 
-It knows nobody. Whoever reads a secret from a file or the environment tells the vault; whoever writes text for a
-log, an error or a status page asks `scrub` first. Redaction of prompts, which must also find *encodings* of these
-secrets in megabytes of text, is a station of its own (transforms/redaction) that reads `known()`.
+It imports no other module: code that reads a secret from a file or the environment registers it here, and code that
+writes text to a log, an error or a status page passes it through `scrub`. Redaction of prompts, which must also find
+*encoded* secrets in megabytes of text, is a stage of its own (transforms/redaction) that reads `known()`.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Final
 
 MARK = "[REDACTED]"
-MIN_LENGTH = 6  # a shorter "secret" would blacken ordinary words
+MIN_LENGTH = 6  # a shorter "secret" would blank out ordinary words
 
 PLACEHOLDERS = frozenset(
     {
@@ -23,32 +23,32 @@ PLACEHOLDERS = frozenset(
         "string", "whatever", "your-api-key",
     }
 )  # fmt: skip
-"""What is written where a local server wants some key and looks at none: words, which stand in names of models too."""
+"""Dummy keys for local servers that require some key but check none: ordinary words, also found in model names."""
 
 SECRET_NAME: Final = re.compile(
     r"key(?!ring|board)|token|secret|passw|auth(?!ors?(?![a-z]))|cookie|credential", re.IGNORECASE
 )
-"""Names of variables and header fields whose values are secrets: what children are not given the vault also knows."""
+"""Names of variables and header fields whose values are secrets: withheld from children and known to the vault."""
 
 _MARK = MARK.encode()
 
 HASHED = "sha256:"
-"""What a key begins with that stands in a file as its digest alone."""
+"""The prefix of a key that is stored as its digest only."""
 
 
 def key_id(key: str) -> str:
-    """What may be written down of a key, plain or hashed: the first 12 hex digits of its SHA-256."""
+    """The part of a key, plain or hashed, that may be logged: the first 12 hex digits of its SHA-256."""
     return (key.removeprefix(HASHED) if key.startswith(HASHED) else sha256(key.encode()).hexdigest())[:12]
 
 
 def _forms(secret: str) -> Iterable[bytes]:
-    """`secret` as UTF-8, and as JSON writes it with and without escapes for what is not ASCII."""
+    """`secret` as UTF-8, and as JSON writes it, with and without escapes for non-ASCII characters."""
     yield secret.encode("utf-8", "surrogatepass")
     for ascii_only in (False, True):
         yield json.dumps(secret, ensure_ascii=ascii_only)[1:-1].encode("utf-8", "surrogatepass")
 
 
-_trying: Final[ContextVar[bool]] = ContextVar("a configuration is only tried", default=False)
+_trying: Final[ContextVar[bool]] = ContextVar("validating without applying", default=False)
 
 
 class Vault:
@@ -59,11 +59,11 @@ class Vault:
         self._rotating: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
         self._known: frozenset[str] = frozenset()
         self._pattern: re.Pattern[str] | None = None
-        self._written: tuple[bytes, ...] = ()  # every secret as it stands in text and in JSON, longest first
+        self._written: tuple[bytes, ...] = ()  # every secret as it appears in text and in JSON, longest first
         self.version = 0
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Add `secrets`. What was once a secret stays one until the process ends: logs outlive an edit."""
+        """Add `secrets`. They stay secret until the process ends, because logs outlive an edit."""
         fresh = {s for s in secrets if len(s) >= MIN_LENGTH and s.lower() not in PLACEHOLDERS} - self._lasting
         if fresh and not _trying.get():
             self._lasting |= fresh
@@ -72,7 +72,7 @@ class Vault:
     @staticmethod
     @contextlib.contextmanager
     def trying() -> Iterator[None]:
-        """Learn nothing meanwhile, in this thread: of a key that is being typed every beginning would be a secret."""
+        """Learn nothing in this thread for now: while a key is being typed, every prefix would become a secret."""
         token = _trying.set(True)
         try:
             yield
@@ -80,9 +80,9 @@ class Vault:
             _trying.reset(token)
 
     def rotate(self, owner: str, secrets: Iterable[str]) -> None:
-        """Make `secrets` the present ones of `owner`, for secrets that are replaced every hour, such as OAuth tokens.
+        """Set the current secrets of `owner`, for secrets that are replaced regularly, such as OAuth tokens.
 
-        Those they replace stay known until the next rotation: they may still be valid, or on their way into a log.
+        The replaced ones stay known until the next rotation: they may still be valid, or on their way into a log.
         """
         present = frozenset(s for s in secrets if len(s) >= MIN_LENGTH)
         before = self._rotating.get(owner, (frozenset(), frozenset()))[0]
@@ -94,7 +94,7 @@ class Vault:
         known = self._lasting.union(*(secrets for pair in self._rotating.values() for secrets in pair))
         if known == self._known:
             return
-        # Longest first, so that a secret that contains another is taken out whole.
+        # Longest first, so that a secret that contains another is replaced as a whole.
         ordered = sorted(known, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
         self._known = known
@@ -112,7 +112,7 @@ class Vault:
         return pattern.sub(MARK, text) if pattern is not None else text
 
     def scrub_body(self, body: bytes) -> bytes:
-        """`body`, text or JSON of our own, with every known secret replaced; the same object where it holds none."""
+        """Our own text or JSON `body` with every known secret replaced; the same object if it holds none."""
         for secret in self._written:
             if secret in body:
                 body = body.replace(secret, _MARK)
@@ -125,4 +125,4 @@ class Vault:
 
 
 vault = Vault()
-"""The process's vault. A module global on purpose: a secret must be known to whoever logs, however deep."""
+"""The process's vault. A module global on purpose: every writer of logs, however deep, must know the secrets."""

@@ -1,8 +1,9 @@
-"""State that outlives the process, one JSON file each: written whole or not at all, for our eyes only.
+"""State that outlives the process, in JSON files that are written atomically and readable only by us.
 
-A file names its version, so that a later release can tell what it reads.
+Each file has a version, so that a later release knows what it reads.
 """
 
+import json
 import logging
 import os
 from collections.abc import Callable
@@ -17,12 +18,12 @@ log = logging.getLogger(__name__)
 def load(
     path: Path, version: int, unversioned: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """The members of the file at `path`; {} where there is none, or none of this `version` that can be read.
+    """The members of the file at `path`; {} if it does not exist or has no readable content of this `version`.
 
-    `unversioned` makes the members of a file from before files had a version.
+    `unversioned` converts the members of a file from before files had a version.
     """
     try:
-        document = orjson.loads(path.read_bytes())
+        document = _read(path.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
@@ -39,19 +40,21 @@ def load(
 def save(path: Path, version: int, members: dict[str, Any], *, sync: bool = False) -> None:
     """Write `members` to `path`, mode 0600, in one step. Raises OSError.
 
-    `sync` waits until the disk has it: for what a power cut must not take back.
+    `sync` waits until it is on the disk, for data that a power cut must not undo.
     """
-    write(path, orjson.dumps({"version": version, **members}), sync=sync)
+    write(path, _written({"version": version, **members}), sync=sync)
 
 
 def make_private(directory: Path) -> None:
-    """Take everyone else's rights from the files in `directory`: some were copied here, or come out of a backup."""
+    """Remove other users' permissions from the files in `directory`, which may have been copied or restored."""
     for path in directory.iterdir():
         try:
             if path.is_file() and not path.is_symlink() and path.stat().st_mode & 0o077:
                 path.chmod(0o600)
         except OSError as error:
-            log.warning("%s can be read by others, and that cannot be changed: %s", path.name, error.strerror)
+            log.warning(
+                "%s can be read by others, and its permissions cannot be changed: %s", path.name, error.strerror
+            )
 
 
 def write(path: Path, data: bytes, *, sync: bool = False) -> None:
@@ -60,7 +63,7 @@ def write(path: Path, data: bytes, *, sync: bool = False) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)  # a file that was left over keeps the mode it was made with
+            os.fchmod(descriptor, 0o600)  # a leftover file keeps its old mode
             file.write(data)
             if sync:
                 file.flush()
@@ -69,3 +72,21 @@ def write(path: Path, data: bytes, *, sync: bool = False) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _read(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except ValueError:
+        try:
+            return json.loads(data)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
+
+def _written(document: dict[str, Any]) -> bytes:
+    """`document` as JSON; not always by orjson, which refuses the lone surrogates in texts that clients have cut."""
+    try:
+        return orjson.dumps(document)
+    except TypeError:
+        return json.dumps(document).encode()

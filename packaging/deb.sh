@@ -1,5 +1,5 @@
 #!/bin/sh
-# deb.sh: what `make deb` does. Builds build/openai-proxy_VERSION_ARCH.deb from this checkout, with the system's Python.
+# deb.sh, run by `make deb`: builds build/openai-proxy_VERSION_ARCH.deb from this checkout, with the system's Python.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 for tool in dh dpkg-parsechangelog; do
@@ -21,6 +21,6 @@ openai-proxy ($version) unstable; urgency=medium
  -- openai_proxy <openai-proxy@localhost>  $(date -R -r "$root/openai_proxy/version.py")
 EOF
 cd "$work"
-if [ "$(id -u)" = 0 ]; then ROOT=$root debian/rules binary; else ROOT=$root fakeroot debian/rules binary; fi
+if [ "$(id -u)" = 0 ]; then CHECKOUT=$root debian/rules binary; else CHECKOUT=$root fakeroot debian/rules binary; fi
 rm -rf "$work"
 ls "$root"/build/openai-proxy_"$version"_*.deb

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The container's first process: a starter configuration into an empty volume, then the daemon, which takes its place.
+# The container's first process: puts a starter configuration into an empty volume, then becomes the daemon.
 set -eu
 if [ "${1:-serve}" = serve ] && [ ! -d conf ]; then
     openai-proxy init --yes

@@ -1,15 +1,15 @@
 #!/bin/sh
 # switch.sh LIBDIR UNITDIR BINDIR [DESTDIR]: put the version in LIBDIR.new into service; the last step of `make install`.
 #
-# The old version stays beside it until the new one serves. A service that is running is restarted, which with
-# openai-proxy.socket refuses no request; one that does not come up gets the old version back, and this exits with 1.
+# The old version is kept until the new one serves. A running service is restarted, which with openai-proxy.socket
+# refuses no request; if it does not start, the old version is restored, and this exits with 1.
 set -eu
 lib=$1 units=$2 bin=$3 dest=${4:-}
 systemctl=${SYSTEMCTL:-systemctl}
 
 version_of() { "$dest$1/bin/python" -c 'from openai_proxy.version import __version__; print(__version__)'; }
 
-place() { # the files of a version that stand elsewhere
+place() { # a version's files in other directories
     install -d "$dest$units/openai-proxy.service.d" "$dest$bin"
     for unit in openai-proxy.service openai-proxy.socket openai-proxy@.service; do # an older version may lack one
         [ ! -f "$dest$lib/share/$unit" ] || install -m 644 "$dest$lib/share/$unit" "$dest$units/$unit"
@@ -17,6 +17,9 @@ place() { # the files of a version that stand elsewhere
     install -m 644 "$dest$lib/share/mcp-node.conf" "$dest$units/openai-proxy.service.d/mcp-node.conf.example"
     install -m 755 "$dest$lib/share/openai-proxy.sh" "$dest$bin/openai-proxy"
 }
+
+# What to restart, one after the other, so that a load balancer always finds one running.
+restart() { for unit in $running; do "$systemctl" restart "$unit" || return 1; done; }
 
 new=$(version_of "$lib.new")
 old=
@@ -30,14 +33,16 @@ place
 
 if [ -z "$dest" ] && command -v "$systemctl" >/dev/null; then
     "$systemctl" daemon-reload || true # no systemd is running: a container
-    if "$systemctl" --quiet is-active openai-proxy.service && ! "$systemctl" restart openai-proxy.service; then
+    running=$("$systemctl" list-units --plain --no-legend --state=active 'openai-proxy.service' 'openai-proxy@*.service' |
+        cut -d ' ' -f 1)
+    if ! restart; then
         if [ -d "$lib.old/share" ]; then
             rm -rf "$lib.failed"
             mv "$lib" "$lib.failed"
             mv "$lib.old" "$lib"
             place
             "$systemctl" daemon-reload
-            "$systemctl" restart openai-proxy.service || true
+            restart || true
             echo "openai_proxy $new did not start, so $old serves again; the new one is in $lib.failed." >&2
         else
             echo "openai_proxy $new did not start." >&2

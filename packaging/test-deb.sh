@@ -1,8 +1,8 @@
 #!/bin/sh
 # test-deb.sh DEB ROOT: install, serve, upgrade and purge a package in the Debian system at ROOT, as root.
 #
-# ROOT is made with debootstrap where it is not there. No systemd runs in it, so the units are only looked at; the
-# daemon is started by hand as the package's user.
+# ROOT is created with debootstrap if it does not exist. No systemd runs in it, so the units are only inspected; the
+# daemon is started manually as the package's user.
 set -eu
 deb=$1 root=$2
 

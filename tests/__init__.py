@@ -1,1 +1,1 @@
-"""The suite. One folder a room; `harness` is what the tests of the running daemon share."""
+"""The test suite: a folder per package; `harness` has the shared code of tests of the running daemon."""

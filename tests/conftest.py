@@ -1,6 +1,8 @@
-"""Fixtures for every room that talks to the running daemon, and the settings of hypothesis for all."""
+"""Fixtures for all tests of the running daemon, and the settings of hypothesis."""
 
+import contextlib
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.harness.daemon import Daemon
+from tests.harness.service_manager import Manager
 from tests.harness.upstream import Upstream
 
 # The same examples in every run: a failure on one machine is a failure on all. Nothing is measured by the clock,
-# neither an example (deadline) nor the drawing of them (too_slow): the machine may be busy.
-# HYPOTHESIS_PROFILE=thorough draws ten times as many, other ones each time.
+# neither an example (deadline) nor the drawing of them (too_slow): the machine may be busy. HYPOTHESIS_PROFILE=thorough
+# draws ten times as many, different ones each time.
 _CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("suite", derandomize=True, max_examples=50, **_CALM)
 settings.register_profile("thorough", max_examples=500, **_CALM)
@@ -23,29 +26,51 @@ DaemonFactory = Callable[..., Daemon]
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Bytes may hold a random mask or a time of day, and every worker of a run has to call a test the same."""
+    """Bytes may contain a random mask or a time of day, but every worker of a run must use the same id for a test."""
     return f"{argname}-" if isinstance(val, bytes) and len(val) > 16 else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: where several workers run, none of them is left alone with one at the end."""
+    """Run files with slow tests first, so that no worker is left alone with one at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
     items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
 def upstream() -> Iterator[Upstream]:
-    """One provider for the whole run; tests give it scripts."""
+    """One provider for the whole run; tests add scripts."""
     server = Upstream().start()
     yield server
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def black_hole() -> Iterator[int]:
+    """A port whose backlog is full, so that a connection is neither accepted nor refused."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):  # the queue takes one or two; the last one hangs, which proves that it is full
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    """A service manager for a daemon."""
+    manager = Manager(str(tmp_path / "manager"))
+    yield manager
+    manager.sock.close()
+
+
 @pytest.fixture
 def make_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonFactory]:
-    """Start daemons of one's own: `make_daemon(conf, files=…, flags=…, env=…, dotenv=…, open_files=…)`.
+    """Start daemons for one test: `make_daemon(conf, files=…, flags=…, env=…, dotenv=…, open_files=…)`.
 
-    Each still running at the end of the test is stopped, and must stop well. `start=False` leaves it to the test.
+    Those still running at the end of the test are stopped and must stop properly. `start=False` does not start it.
     """
     started: list[Daemon] = []
 
@@ -61,10 +86,10 @@ def make_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonFact
 
 @pytest.fixture(scope="module")
 def reuse_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonFactory]:
-    """As `make_daemon`, but equal calls of one module share one daemon, whose conf/ is put back before each.
+    """Like `make_daemon`, but equal calls in one module share one daemon, whose conf/ is restored before each.
 
-    A start costs half a second of a processor, and a suite of hundreds of starts is minutes. For tests that do not
-    mind what others have left in the logs and the state.
+    A start costs half a second of processor time, which adds up to minutes over the suite. For tests that do not mind
+    what others have left in the logs and the state.
     """
     started: dict[str, tuple[Daemon, dict[Path, bytes]]] = {}
 
@@ -82,7 +107,7 @@ def reuse_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonFac
 
 
 def _contents(daemon: Daemon) -> dict[Path, bytes]:
-    """What its owner has written."""
+    """The contents of its conf/."""
     files = [daemon.root / ".env", *(path for path in daemon.conf_dir.rglob("*") if "__pycache__" not in path.parts)]
     return {path: path.read_bytes() for path in files if path.is_file()}
 
@@ -102,7 +127,7 @@ def _put_back(daemon: Daemon, files: dict[Path, bytes]) -> None:
 
 
 def finish(daemons: list[Daemon]) -> None:
-    """Stop what still runs, each with its checks, and leave nothing behind even if one of them fails."""
+    """Stop those still running, each with its checks, and clean up even if one of them fails."""
     try:
         for daemon in daemons:
             if daemon.running():

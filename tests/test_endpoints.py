@@ -1,4 +1,4 @@
-"""Request targets: what is one of ours, and what might be read differently further up."""
+"""Request targets: which ones are ours, and which ones an upstream might read differently."""
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,7 @@ from openai_proxy.errors import BadRequest, NotFound
         ("//host/v1", "//host/v1", ""),
     ],
 )
-def test_a_target_is_taken_apart_and_nothing_decoded(target: str, path: str, query: str) -> None:
+def test_a_target_is_split_and_nothing_decoded(target: str, path: str, query: str) -> None:
     assert split_target(target) == (path, query)
 
 
@@ -40,7 +40,7 @@ def test_other_forms_and_dot_segments_are_refused(target: str) -> None:
 
 
 @given(st.text("/.%2eE\\#?ab:", max_size=20))
-def test_what_is_let_through_has_no_dot_segment_left(text: str) -> None:
+def test_accepted_targets_have_no_dot_segment(text: str) -> None:
     try:
         path, _ = split_target("/" + text)
     except BadRequest:
@@ -59,7 +59,7 @@ def test_the_api_answers_with_and_without_its_version() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "", "/v1", "/v1/", "/v2/models", "/modelsx", "/wp-login", "//modelsx", "/V1/x"])
-def test_there_is_nothing_elsewhere(path: str) -> None:
+def test_other_paths_do_not_exist(path: str) -> None:
     with pytest.raises(NotFound):
         locate("GET", path)
 
@@ -93,7 +93,7 @@ def test_paths_of_other_apis(method: str, path: str, name: str, below: str) -> N
         ("POST", "/v1beta/models/m", 405), ("POST", "/v1beta/files", 404), ("GET", "/v1beta/models/m:countTokens", 405),
     ],
 )  # fmt: skip
-def test_nothing_else_of_them_passes(method: str, path: str, status: int) -> None:
+def test_no_other_paths_of_other_apis_pass(method: str, path: str, status: int) -> None:
     with pytest.raises(NotFound) as refused:
         locate(method, path)
     assert refused.value.status == status
@@ -106,5 +106,5 @@ def test_nothing_else_of_them_passes(method: str, path: str, status: int) -> Non
         ("/v1/messages", "messages"), ("/messages/count_tokens", "messages"), ("/v1/models/m", ""), ("/v1/chat", ""),
     ],
 )  # fmt: skip
-def test_errors_have_the_language_of_the_path(path: str, spoken: str) -> None:
+def test_errors_have_the_format_of_the_path(path: str, spoken: str) -> None:
     assert language(path) == spoken

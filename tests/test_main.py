@@ -1,4 +1,4 @@
-"""The process ends with its code, whatever its threads are doing."""
+"""The process ends with its exit code, whatever its threads are doing."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ __main__.leave({code})
 
 @pytest.mark.parametrize("daemon", [True, False])
 @pytest.mark.parametrize("code", [0, 1])
-def test_a_thread_that_never_ends_holds_nothing_up(daemon: bool, code: int) -> None:
+def test_a_thread_that_never_ends_does_not_delay_the_end(daemon: bool, code: int) -> None:
     command = [sys.executable, "-c", ENDS.format(daemon=daemon, code=code)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (code, "said\n", "")

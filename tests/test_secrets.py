@@ -1,4 +1,4 @@
-"""The vault: what it knows, for how long, and what it takes out of text."""
+"""The vault: what it knows, for how long, and what it removes from text."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from openai_proxy.config.environment import read_environment
 from openai_proxy.secrets import SECRET_NAME, Vault, vault
 
 
-def test_what_was_learnt_stays_known() -> None:
+def test_learned_secrets_stay_known() -> None:
     vault = Vault()
     vault.learn(["first-secret", "short"])
     assert vault.scrub("a first-secret and a short one") == "a [REDACTED] and a short one"
@@ -31,7 +31,7 @@ def test_rotating_secrets_are_known_until_the_rotation_after_the_next() -> None:
     assert vault.scrub("token-two token-three token-four") == "token-two token-three [REDACTED]"
 
 
-def test_a_rotating_secret_that_is_a_lasting_one_too_stays() -> None:
+def test_a_rotating_secret_that_is_also_a_lasting_one_stays() -> None:
     vault = Vault()
     vault.learn(["the-secret"])
     for token in ("the-secret", "next-secret", "last-secret"):
@@ -40,8 +40,8 @@ def test_a_rotating_secret_that_is_a_lasting_one_too_stays() -> None:
 
 
 @pytest.mark.parametrize("name", ["OTHER_API_KEY", "MQTT_AUTH", "SESSION_COOKIE", "HF_TOKEN", "DB_PASSWORD"])
-def test_one_list_says_what_is_a_secret_by_its_name(name: str, tmp_path: Path) -> None:
-    """What a child is not given, the vault knows, and is written nowhere."""
+def test_one_list_decides_which_names_are_secret(name: str, tmp_path: Path) -> None:
+    """The variables that a child does not get are those that the vault knows and that are never written."""
     assert SECRET_NAME.search(name)
     value = f"value-of-{name}-83641"
     assert inherited({f"XDG_{name}": value, "XDG_PLAIN": "x"}) == {"XDG_PLAIN": "x"}
@@ -50,7 +50,7 @@ def test_one_list_says_what_is_a_secret_by_its_name(name: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["GIT_AUTHOR_NAME", "UV_KEYRING_PROVIDER", "XKB_KEYBOARD", "LANG"])
-def test_words_that_only_look_like_it_are_none(name: str) -> None:
+def test_similar_names_are_not_secret(name: str) -> None:
     assert SECRET_NAME.search(name) is None
 
 
@@ -61,5 +61,5 @@ def test_words_that_only_look_like_it_are_none(name: str) -> None:
         ("OPENAI_API_KEY", True), ("GIT_AUTHOR_NAME", False), ("author", False), ("KEYRING_BACKEND", False),
     ],
 )  # fmt: skip
-def test_what_is_a_secret_by_its_name(name: str, secret: bool) -> None:
+def test_names_that_are_secret(name: str, secret: bool) -> None:
     assert (SECRET_NAME.search(name) is not None) == secret

@@ -1,4 +1,4 @@
-"""State files are whole or not there, name their version, and are for our eyes only."""
+"""State files are written whole or not at all, name their version, and are readable only for us."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def test_another_version_is_not_read(tmp_path: Path) -> None:
     assert statefile.load(tmp_path / "state.json", 2) == {}
 
 
-def test_a_file_from_before_there_were_versions(tmp_path: Path) -> None:
+def test_a_file_without_a_version(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     path.write_bytes(b'{"k": 1}')
     assert statefile.load(path, 1) == {}
@@ -28,7 +28,7 @@ def test_a_file_from_before_there_were_versions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b"\xff"])
-def test_a_damaged_file_is_said_once_and_not_used(
+def test_a_damaged_file_is_reported_once_and_not_used(
     tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "state.json"

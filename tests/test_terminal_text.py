@@ -1,4 +1,4 @@
-"""What a terminal would obey is shown; what people write stays."""
+"""Control sequences are made visible; ordinary text stays."""
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ OBEYED = "\x00\x07\x08\x0b\x0d\x1b\x7f\x85\x9b\x9d\u061c\u200e\u2028\u2029\u202e
 
 
 @pytest.mark.parametrize("char", OBEYED)
-def test_what_a_terminal_obeys_is_escaped(char: str) -> None:
+def test_control_sequences_are_escaped(char: str) -> None:
     assert char not in printable(f"a{char}b")
     assert printable_line(f"a{char}b").isprintable()
 
@@ -18,7 +18,7 @@ def test_what_a_terminal_obeys_is_escaped(char: str) -> None:
 @pytest.mark.parametrize(
     "text", ["plain", "naïve — 12 €", "c'est\u202fça", "日本\u3000語", "👩\u200d🚀", "שלום", "a\tb\nc"]
 )
-def test_what_people_write_stays(text: str) -> None:
+def test_ordinary_text_stays(text: str) -> None:
     assert printable(text) == text
 
 

@@ -1,4 +1,4 @@
-"""Python programs that tests use as strangers: each in a virtual environment of its own, made once per lock file."""
+"""Python programs that tests use from outside: each in its own virtual environment, created once per lock file."""
 
 import fcntl
 import hashlib
@@ -10,13 +10,13 @@ from pathlib import Path
 
 
 def interpreter(lock: Path) -> Path | None:
-    """A Python with exactly what `lock` (with hashes) names; None where it cannot be installed, as without network."""
+    """A Python with exactly the packages in `lock` (with hashes); None if that fails, as without network."""
     digest = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "openai-proxy-tests"
     target = cache / f"{lock.stem}-{digest}"
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / f"{lock.stem}.venv.lock").open("w") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)  # two test runs side by side install once
+        fcntl.flock(guard, fcntl.LOCK_EX)  # of two concurrent test runs only one installs
         if not (target / ".done").exists():
             shutil.rmtree(target, ignore_errors=True)
             python = str(target / "bin" / "python")

@@ -1,1 +1,1 @@
-"""What the owner sees and does over HTTP: /admin/*, health, metrics, events and the page."""
+"""The owner's side over HTTP: /admin/*, health, metrics, events and the page."""

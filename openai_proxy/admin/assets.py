@@ -1,6 +1,6 @@
-"""The page's own files: what Vite built, if it was built, else a page of plain HTML (`plain_page.py`).
+"""The page's files: what Vite built, otherwise a page of plain HTML (`plain_page.py`).
 
-The built files are read when they are asked for and kept nowhere: a closed page costs nothing.
+The built files are read on request and not cached, so a page that nobody opens costs no memory.
 """
 
 import mimetypes
@@ -26,14 +26,14 @@ _FOR_EVER: Final = ("Cache-Control", "private, max-age=31536000, immutable")  # 
 
 
 def is_built() -> bool:
-    """True if the application was built; without Node the plain page takes its place."""
+    """True if the application was built; otherwise the plain page is served."""
     return (DIST / "index.html").is_file()
 
 
 async def shell(call: AdminCall) -> AdminAnswer:
-    """`GET /`: the page without any facts, which it asks for itself; for a program that is no browser, a greeting."""
+    """`GET /`: the page, which loads its data itself; a greeting for programs other than browsers."""
     if "text/html" not in call.request.headers.get("Accept", "text/html"):
-        # What Ollama's clients ask to find out whether it runs.
+        # Ollama's clients use this path to find out whether the server is running.
         return AdminAnswer(b"Ollama is running", content_type="text/plain; charset=utf-8")
     if not is_built():
         from openai_proxy.admin import plain_page
@@ -43,12 +43,12 @@ async def shell(call: AdminCall) -> AdminAnswer:
 
 
 async def asset(call: AdminCall) -> AdminAnswer:
-    """`GET /admin/assets/…`: a script, a style or a picture of the page."""
+    """`GET /admin/assets/…`: a script, style or image of the page."""
     return await call.thread(_file, f"admin/assets/{call.names[0]}", _accepts_gzip(call), (_FOR_EVER,))
 
 
 async def plain(call: AdminCall) -> AdminAnswer:
-    """`GET /admin`: the same facts without a script, or the way in."""
+    """`GET /admin`: the same data without scripts, or the sign-in form."""
     from openai_proxy.admin import plain_page
 
     html = plain_page.facts(call.state) if call.session is not None else plain_page.login(call.argument("login"))

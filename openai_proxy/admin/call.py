@@ -16,17 +16,17 @@ from openai_proxy.runtime.state import ProxyState
 from openai_proxy.server.reply import Reply
 from openai_proxy.server.request_body import BodyLimits, RequestBody
 
-MAX_BODY: Final = 8 * 2**20  # bytes of a document an admin may send
-_IDLE: Final = 15.0  # seconds between two pieces of it
+MAX_BODY: Final = 8 * 2**20  # bytes of a document that an admin may send
+_IDLE: Final = 15.0  # seconds between two chunks of it
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class AdminAnswer:
-    """An answer that is not simply 200 with JSON."""
+    """An answer other than 200 with JSON."""
 
-    body: Any = None  # bytes are sent as they are, anything else as JSON without the secrets of the house
+    body: Any = None  # bytes are sent unchanged, anything else as JSON with the secrets removed
     status: int = 200
     content_type: str = "application/json"
     fields: tuple[tuple[str, str], ...] = ()
@@ -34,7 +34,7 @@ class AdminAnswer:
 
 @dataclass(slots=True)
 class AdminCall:
-    """`names` are the parts of the path that its route leaves open, decoded; `local` came by the control socket."""
+    """`names` are the decoded values of the route's placeholders; `local` means it came through the control socket."""
 
     state: ProxyState
     request: BaseRequest
@@ -48,24 +48,24 @@ class AdminCall:
     _arguments: dict[str, list[str]] | None = field(default=None, repr=False)
 
     def argument(self, name: str, default: str = "") -> str:
-        """A member of the query."""
+        """A query parameter."""
         if self._arguments is None:
             self._arguments = parse_qs(self.query, keep_blank_values=True)
         return self._arguments.get(name, [default])[0]
 
     def number(self, name: str, default: int, most: int) -> int:
-        """A member of the query that is a whole number from 1 to `most`. Raises BadRequest."""
+        """A query parameter that is a whole number from 1 to `most`. Raises BadRequest."""
         text = self.argument(name, str(default))
         if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
             raise BadRequest(f"`{name}` must be a whole number.", param=name)
         return min(int(text), most)
 
     async def body(self) -> bytes:
-        """The body as it came. Raises TooLarge."""
+        """The raw body. Raises TooLarge."""
         return await RequestBody(self.request, self.reply, BodyLimits(MAX_BODY, _IDLE)).whole()
 
     async def document(self) -> dict[str, Any]:
-        """The body, a JSON object; an empty one is {}. Raises BadRequest."""
+        """The body as a JSON object; an empty body is {}. Raises BadRequest."""
         body = await self.body()
         try:
             found = orjson.loads(body) if body.strip() else {}
@@ -76,12 +76,12 @@ class AdminCall:
         return found
 
     async def thread(self, function: Callable[..., T], *arguments: Any) -> T:
-        """`function`, which blocks, in a thread."""
+        """Run the blocking `function` in a thread."""
         return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
 
 def text_of(document: dict[str, Any], name: str, default: str | None = None) -> str:
-    """A text of a document. Raises BadRequest where it is missing (and has no default) or is something else."""
+    """A string member of a document. Raises BadRequest if it is missing without a default, or not a string."""
     value = document.get(name, default)
     if not isinstance(value, str):
         raise BadRequest(f"`{name}` must be a string.", param=name)

@@ -1,8 +1,8 @@
-"""The files of conf/ as the page edits them: which there are, what they hold, and saving one so that nothing is lost.
+"""The files of conf/ as the page edits them: listing, reading, and saving without losing anything.
 
-A file is written only if the daemon would have no problem it did not have before, in one step, and only if it is still
-what the editor began with. What a save replaced is kept in memory, so that the last ones can be undone; on disk it
-would be one more place for a key.
+A file is written in one step, only if that causes no new problem, and only if it has not changed since the editor read
+it. Replaced contents are kept in memory so that recent saves can be undone; on disk they would be one more place where
+a key is stored.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ from openai_proxy.runtime.checking import would_be
 from openai_proxy.runtime.reload import reload
 from openai_proxy.runtime.state import ProxyState
 
-MAX_SIZE: Final = 1 << 20  # bytes of a file
+MAX_SIZE: Final = 1 << 20  # bytes per file
 MAX_FILES: Final = 2000
 KEPT: Final = 30  # saves that can be undone …
-KEPT_BYTES: Final = 2 << 20  # … if they come to no more than this
+KEPT_BYTES: Final = 2 << 20  # … if they are no larger than this in total
 _PART: Final = re.compile(r"[A-Za-z0-9_@+][A-Za-z0-9_.@+ -]*")
 _KINDS: Final = (
     (re.compile(r"proxy\.yaml"), "proxy"),
@@ -40,7 +40,7 @@ _KINDS: Final = (
 
 
 class Conflict(ProxyError):
-    """The file is another one than the editor began with."""
+    """The file has changed since the editor read it."""
 
     status = 409
     type = "invalid_request_error"
@@ -48,7 +48,7 @@ class Conflict(ProxyError):
 
 
 class DoesNotCheck(ProxyError):
-    """The daemon would have problems with it, so it was not saved."""
+    """Saving it would cause problems, so it was not saved."""
 
     status = 422
     type = "invalid_request_error"
@@ -63,18 +63,18 @@ class DoesNotCheck(ProxyError):
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """One save that can be undone. `before` None: the file was new; `after` None: it was deleted."""
+    """One save that can be undone. `before` is None if the file was new, `after` if it was deleted."""
 
     id: int
     path: str
     at: float
-    what: str  # "saved", "created", "deleted", "undone", or what a key was done to
+    what: str  # "saved", "created", "deleted", "undone", or the change to a key
     before: bytes | None
     after: str | None  # digest
 
 
 def kind_of(path: str) -> str | None:
-    """What a file of conf/ is for, by its path below it; None for one that is not edited here."""
+    """The kind of a file, by its path below conf/; None if it cannot be edited here."""
     parts = path.split("/")
     if not all(_PART.fullmatch(part) for part in parts) or len(path) > 300:
         return None
@@ -82,7 +82,7 @@ def kind_of(path: str) -> str | None:
 
 
 class ConfigFiles:
-    """The editor's side of conf/ for the life of the process. Belongs to the event loop."""
+    """The editor's view of conf/, for the life of the process. Belongs to the event loop."""
 
     def __init__(self, state: ProxyState) -> None:
         self._state = state
@@ -91,7 +91,7 @@ class ConfigFiles:
         self._numbers = count(1)
         self._one = asyncio.Lock()
 
-    # -- looking ----------------------------------------------------------------------------------------------------
+    # -- reading ----------------------------------------------------------------------------------------------------
 
     def listing(self) -> list[dict[str, Any]]:
         """Every file that can be edited: {"path", "kind", "size", "modified", "writable"}. Blocks."""
@@ -109,7 +109,7 @@ class ConfigFiles:
         return found
 
     def read(self, name: str) -> tuple[bytes | None, str | None]:
-        """The content of a file and its digest, None and None if it is not there. Blocks. Raises BadRequest."""
+        """A file's content and digest, None and None if it does not exist. Blocks. Raises BadRequest."""
         try:
             data = files.read(self.place(name), MAX_SIZE)
         except files.Unreadable as error:
@@ -117,32 +117,32 @@ class ConfigFiles:
         return data, digest_of(data) if data is not None else None
 
     def saves(self) -> list[Save]:
-        """What can be undone, the last one first."""
+        """What can be undone, the latest first."""
         return list(reversed(self._saves))
 
     async def check(self, changes: Mapping[str, bytes | None]) -> list[Problem]:
-        """The problems there would be with these contents."""
+        """The problems that these contents would have."""
         laid_over = {self.place(name): data for name, data in changes.items()}
         return list(await self._thread(would_be, self._state.settings, self._state.generation, laid_over))
 
     def shown(self, problem: Problem) -> dict[str, Any]:
-        """A problem as the API tells it; `path` is that of its file below conf/, null for one elsewhere."""
+        """A problem as the API reports it; `path` is relative to conf/, null for a file elsewhere."""
         file = Path(problem.file)
         inside = file.is_relative_to(self._root)
         return {**asdict(problem), "path": file.relative_to(self._root).as_posix() if inside else None}
 
-    # -- changing ---------------------------------------------------------------------------------------------------
+    # -- writing ----------------------------------------------------------------------------------------------------
 
-    async def save(self, name: str, data: bytes | None, base: str | None, what: str = "") -> dict[str, Any]:
-        """Write a file (None: delete it) that still has the digest `base` (None: is not there), and reload.
+    async def save(self, name: str, data: bytes | None, base: str | None) -> dict[str, Any]:
+        """Write a file (None: delete it) whose digest is still `base` (None: it does not exist), and reload.
 
         Returns {"digest", "reload"}. Raises Conflict, DoesNotCheck, Forbidden, BadRequest.
         """
         async with self._one:
-            return await self._save(name, data, base, what)
+            return await self._save(name, data, base)
 
     async def change(self, name: str, function: Any, what: str) -> dict[str, Any]:
-        """The same for `function`, which makes the new content out of the present one."""
+        """Like `save`, with `function` computing the new content from the present one."""
         async with self._one:
             before, digest = await self._thread(self.read, name)
             try:
@@ -152,26 +152,26 @@ class ConfigFiles:
             return await self._save(name, after, digest, what)
 
     async def undo(self, number: int) -> dict[str, Any]:
-        """Take a save back, if the file is still what it left. Raises as `save` does, NotFound besides."""
+        """Undo a save if the file has not changed since. Raises what `save` raises, and NotFound."""
         async with self._one:
             save = next((save for save in self._saves if save.id == number), None)
             if save is None:
-                raise NotFound("This save cannot be undone any more.", code="save_not_found")
+                raise NotFound("This save can no longer be undone.", code="save_not_found")
             answer = await self._save(save.path, save.before, save.after, f"undone: {save.what}")
             return {"path": save.path, **answer}
 
-    async def _save(self, name: str, data: bytes | None, base: str | None, what: str) -> dict[str, Any]:
+    async def _save(self, name: str, data: bytes | None, base: str | None, what: str = "") -> dict[str, Any]:
         path = self.place(name)
         if data is not None and len(data) > MAX_SIZE:
             raise BadRequest("The file would be larger than 1 MB.", code="file_too_large")
         before, digest = await self._thread(self.read, name)
         if digest != base:
-            raise Conflict("The file was changed meanwhile; look at the difference before saving.")
+            raise Conflict("The file has changed meanwhile; review the difference before saving.")
         if before == data:
             return {"digest": digest, "reload": None}
         await self._refuse_new_problems(path, data)
         if (await self._thread(self.read, name))[1] != base:
-            raise Conflict("The file was changed meanwhile; look at the difference before saving.")
+            raise Conflict("The file has changed meanwhile; review the difference before saving.")
         await self._thread(self._write, path, data)
         after = digest_of(data) if data is not None else None
         done = what or ("deleted" if data is None else "created" if before is None else "saved")
@@ -206,16 +206,16 @@ class ConfigFiles:
             self._saves.popleft()
 
     def place(self, name: str) -> Path:
-        """Where a file lies. Raises BadRequest for one that is not edited here, or leads out of conf/."""
+        """The absolute path of a file. Raises BadRequest if it cannot be edited here or leads out of conf/."""
         if kind_of(name) is None:
             raise BadRequest(
-                "Only files that the configuration is made of are edited here: proxy.yaml, models/*.yaml, "
+                "Only configuration files can be edited here: proxy.yaml, models/*.yaml, "
                 "mcp/servers.yaml, skills and tools.",
                 code="not_a_config_file", param="path",
             )  # fmt: skip
         path = self._root / name
         if not path.resolve().is_relative_to(self._root.resolve()):
-            raise Forbidden("This file is a link out of the configuration.", code="not_writable")
+            raise Forbidden("This file is a link out of the configuration directory.", code="not_writable")
         return path
 
     async def _thread(self, function: Any, *arguments: Any) -> Any:
@@ -223,5 +223,5 @@ class ConfigFiles:
 
 
 def is_warning(problem: Problem) -> bool:
-    """True for what works, but is surely not meant."""
+    """True for what works but is probably a mistake."""
     return getattr(problem, "severity", "error") == "warning"

@@ -12,7 +12,7 @@ from openai_proxy.errors import BadRequest, NotFound, ProxyError
 
 
 def files_of(call: AdminCall) -> ConfigFiles:
-    """The editor's side of conf/, made when it is first asked for."""
+    """The editor of conf/, created on first use."""
     found = call.state.kept.get(ConfigFiles)
     if found is None:
         found = call.state.kept[ConfigFiles] = ConfigFiles(call.state)
@@ -42,7 +42,7 @@ async def show(call: AdminCall) -> dict[str, Any]:
 
 
 async def save(call: AdminCall) -> AdminAnswer:
-    """`PUT /admin/config/files/PATH` with `text` and `digest`, that of the text the edit began with (null: none)."""
+    """`PUT /admin/config/files/PATH` with `text` and the `digest` of the text that was edited (null: a new file)."""
     document = await call.document()
     return await _done(call, text_of(document, "text").encode(), document.get("digest"))
 
@@ -54,7 +54,7 @@ async def delete(call: AdminCall) -> AdminAnswer:
 
 
 async def check(call: AdminCall) -> dict[str, Any]:
-    """`POST /admin/config/check` with `path` and `text`: the problems there would be, all of them."""
+    """`POST /admin/config/check` with `path` and `text`: all problems that this text would have."""
     document = await call.document()
     name = text_of(document, "path")
     files = files_of(call)
@@ -63,10 +63,10 @@ async def check(call: AdminCall) -> dict[str, Any]:
 
 
 async def undo(call: AdminCall) -> AdminAnswer:
-    """`POST /admin/config/undo` with `id`: take a save back."""
+    """`POST /admin/config/undo` with `id`: undo a save."""
     number = (await call.document()).get("id")
     if not isinstance(number, int):
-        raise BadRequest("Which save is to be undone?", param="id")
+        raise BadRequest("`id` of the save to undo is missing.", param="id")
     try:
         return AdminAnswer(await files_of(call).undo(number))
     except (Conflict, DoesNotCheck) as error:
@@ -92,7 +92,7 @@ async def _done(call: AdminCall, data: bytes | None, base: Any) -> AdminAnswer:
 
 
 async def _refused(call: AdminCall, error: ProxyError, name: str) -> AdminAnswer:
-    """The error, with what an editor needs to go on: the problems, or the file as it is now."""
+    """The error, with the problems or the present file, which an editor needs to continue."""
     files = files_of(call)
     body: dict[str, Any] = error.payload()
     if isinstance(error, DoesNotCheck):

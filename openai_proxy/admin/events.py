@@ -1,8 +1,8 @@
-"""`GET /admin/events`: what happens in the house, as it happens, as server-sent events.
+"""`GET /admin/events`: live events as server-sent events.
 
-First one `status` event with what `/admin/status` answers, so that a page that connects again has missed nothing it
-cannot see; then `reload` (with its differences and problems), `mcp_server`, `request` (begin, end), `tool_call`, and
-`dropped` where a watcher was too slow. Each event's data is one JSON object with `ts`, seconds since the epoch.
+The first is a `status` event with the content of `/admin/status`, so that a page that reconnects is up to date. Then
+`reload` (with its differences and problems), `mcp_server`, `request` (begin, end), `tool_call`, and `dropped` if the
+client was too slow. Each event's data is one JSON object with `ts`, seconds since the epoch.
 """
 
 import asyncio
@@ -16,15 +16,15 @@ from openai_proxy.errors import BadRequest
 from openai_proxy.server.reply import ClientGone
 
 _ALLOW = {"Allow": "GET"}
-HEARTBEAT = 15.0  # seconds between two comments that keep proxies and browsers from giving up
+HEARTBEAT = 15.0  # seconds between two comments that keep proxies and browsers from closing the stream
 
 
 async def serve(call: AdminCall) -> None:
-    """Stream events until the client goes or the daemon stops."""
+    """Stream events until the client disconnects or the daemon stops."""
     state, reply = call.state, call.reply
     if call.request.method == "HEAD":
         raise BadRequest("This method is not served here.", status=405, code="method_not_allowed", headers=_ALLOW)
-    # In a thread: aiohttp-sse brings the whole of aiohttp, 70 ms nobody else should wait for.
+    # In a thread: aiohttp-sse imports all of aiohttp, which takes 70 ms.
     library = await asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "aiohttp_sse")
     limit = state.generation.config.limits.write_seconds
     response = library.EventSourceResponse(

@@ -1,7 +1,8 @@
 """Groups, their keys, limits and spending: `/admin/groups`, `/admin/keys`.
 
-A key is told by the first twelve hex digits of its SHA-256, as everywhere; the comment beside it in proxy.yaml is its
-name. Keys are made and revoked by editing that file as the editor does: checked, atomic, comments kept, to be undone.
+A key is identified by the first twelve hex digits of its SHA-256, as everywhere, and named by the comment beside it in
+proxy.yaml. Keys are created and revoked by editing that file the way the editor does: checked, in one write, with the
+comments kept, and with undo.
 """
 
 import re
@@ -15,7 +16,7 @@ from openai_proxy.admin.config_files import ConfigFiles
 from openai_proxy.admin.configuration import files_of
 from openai_proxy.auth.keys import hashed, new_key
 from openai_proxy.config import edit
-from openai_proxy.config.interpolate import Missing, expand
+from openai_proxy.config.interpolate import MissingVariable, expand
 from openai_proxy.config.yaml_text import Node, parse
 from openai_proxy.errors import BadRequest, NotFound
 from openai_proxy.runtime.generation import Generation
@@ -31,7 +32,7 @@ Way = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class WrittenKey:
-    """A key as it stands in proxy.yaml: the list it is in, its place there, its line, and the comment beside it."""
+    """A key in proxy.yaml: its list, its position there, its line, and the comment beside it."""
 
     id: str
     way: Way
@@ -57,14 +58,14 @@ def written_keys(text: bytes, variables: dict[str, str]) -> Iterator[WrittenKey]
         for index, raw in enumerate(value if isinstance(value, list) else ()):
             try:
                 key = expand(str(raw), variables)
-            except Missing:
+            except MissingVariable:
                 continue
             line, _ = node.find((*way, index))
             yield WrittenKey(key_id(key), way, index, line, _label(lines, line, str(raw)), key != raw)
 
 
 def _label(lines: list[str], line: int, raw: str) -> str:
-    """The comment of a key's line, if the line holds nothing else that it could be about."""
+    """The comment on a key's line, if it can only be about this key."""
     text = lines[line - 1] if line <= len(lines) else ""
     if not text.lstrip().startswith("- ") or raw not in text:
         return ""
@@ -73,7 +74,7 @@ def _label(lines: list[str], line: int, raw: str) -> str:
 
 
 async def list_groups(call: AdminCall) -> dict[str, Any]:
-    """`GET /admin/groups`: who may do what, with which keys, and what they used in the last thirty days."""
+    """`GET /admin/groups`: permissions, keys, and usage of the last thirty days."""
     state = call.state
     generation = state.generation
     data, _ = await call.thread(files_of(call).read, FILE)
@@ -109,7 +110,7 @@ def _budgets(state: ProxyState, group: str, key: str) -> dict[str, dict[str, Any
     allowance = state.generation.allowances.get(group)
     if allowance is None or allowance.budget is None:
         return {}
-    return state.spendings.book.status(bytes.fromhex(hashed(key).removeprefix("sha256:")), allowance.budget)
+    return state.governor.spendings.book.status(bytes.fromhex(hashed(key).removeprefix("sha256:")), allowance.budget)
 
 
 def _variables(generation: Generation) -> dict[str, str]:
@@ -118,7 +119,7 @@ def _variables(generation: Generation) -> dict[str, str]:
 
 
 def _used(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """By key: the last day it was used, and what it used in the last thirty days and today."""
+    """Per key: the last day it was used, and its usage in the last thirty days and today."""
     now = time.time()
     month, today = (time.strftime("%Y-%m-%d", time.gmtime(now - days * 86400)) for days in (29, 0))
     found: dict[str, dict[str, Any]] = {}
@@ -152,18 +153,18 @@ def _shown(name: str, written: dict[str, WrittenKey], used: dict[str, dict[str, 
 
 
 async def make(call: AdminCall) -> dict[str, Any]:
-    """`POST /admin/keys` with `group` (or `admin`: true) and `label`: a new key. This answer is all there is of it."""
+    """`POST /admin/keys` with `group` (or `admin`: true) and `label`: create a key, shown only in this answer."""
     document = await call.document()
     label = " ".join(text_of(document, "label", "").replace("#", " ").split())[:60]
     if document.get("admin") is True:
         way: Way = ("admin_api_keys",)
-        what = "made an admin key"
+        what = "created an admin key"
     else:
         group = text_of(document, "group")
         if not _NAME.fullmatch(group):
-            raise BadRequest("A group is named by letters, digits, dots, - and _.", param="group")
+            raise BadRequest("A group's name consists of letters, digits, dots, - and _.", param="group")
         way = ("groups", group, "api_keys")
-        what = f"made a key of {group}"
+        what = f"created a key of {group}"
     key = new_key()
     comment = f"{label}, {time.strftime('%Y-%m-%d')}" if label else time.strftime("%Y-%m-%d")
     files = files_of(call)
@@ -176,7 +177,7 @@ async def make(call: AdminCall) -> dict[str, Any]:
 
 
 async def revoke(call: AdminCall) -> dict[str, Any]:
-    """`DELETE /admin/keys/ID`: take a key out of proxy.yaml; it is refused from the next request on."""
+    """`DELETE /admin/keys/ID`: remove a key from proxy.yaml; it is refused from the next request on."""
     (name,) = call.names
     files = files_of(call)
     variables = _variables(call.state.generation)
@@ -190,7 +191,7 @@ async def revoke(call: AdminCall) -> dict[str, Any]:
     answer = await files.change(FILE, take_out, f"revoked the key {name}")
     if not gone:
         raise NotFound(
-            "No key of this id stands in the configuration; it may come from a variable.", code="key_not_found"
+            "The configuration has no key with this id; it may come from an environment variable.", code="key_not_found"
         )
     return {"revoked": name, "reload": answer["reload"]}
 

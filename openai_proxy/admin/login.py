@@ -1,4 +1,4 @@
-"""Getting in: one-time addresses, admin keys, and the sessions they open (contract §13)."""
+"""Signing in: one-time addresses, admin keys, and the sessions they open (contract §13)."""
 
 from hashlib import sha256
 from typing import Any
@@ -15,21 +15,21 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 async def one_time(call: AdminCall) -> AdminAnswer:
-    """`GET /admin/login?code=…`: the address that `openai-proxy ui` prints. Opens a session and shows the page."""
+    """`GET /admin/login?code=…`: the address printed by `openai-proxy ui`. Opens a session and redirects there."""
     headers = call.request.headers
     fetched_ahead = "prefetch" in headers.get("Sec-Purpose", "") + headers.get("Purpose", "")
-    if call.request.method != "GET" or fetched_ahead:  # a preview of the link must not use it up
+    if call.request.method != "GET" or fetched_ahead:  # a link preview must not use it up
         return AdminAnswer(b"", status=204)
     sessions = call.state.page_sessions
     if sessions.redeem(call.argument("code")):
         return _see_page(_cookie(call, *sessions.open(*_about(call))))
-    if session_of(call) is not None:  # somebody signed in opens an old address again
+    if session_of(call) is not None:  # someone who is signed in opens an old address again
         return _see_page()
     return _see_page(query="?login=used")
 
 
 async def show(call: AdminCall) -> dict[str, Any]:
-    """`GET /admin/session`: whether the caller is signed in, and if not, which ways in there are."""
+    """`GET /admin/session`: whether the caller is signed in, and if not, how they can sign in."""
     if call.session is None:
         return {"signed_in": False, "admin_keys": call.state.generation.gate.keys.has_admins}
     return {"signed_in": True, "session": _shown(call.session, own=True)}
@@ -38,7 +38,7 @@ async def show(call: AdminCall) -> dict[str, Any]:
 async def open_session(call: AdminCall) -> AdminAnswer:
     """`POST /admin/session` with `key` or `code`, as JSON or as a form: sign in."""
     state, gate = call.state, call.state.generation.gate
-    gate.check_own_page(call.request.headers)  # nobody signs a browser in from another page
+    gate.check_own_page(call.request.headers)  # another site must not sign a browser in
     form = call.request.headers.get("Content-Type", "").startswith(_FORM)
     if form:
         members = parse_qs((await call.body()).decode("utf-8", "replace"))
@@ -54,7 +54,7 @@ async def open_session(call: AdminCall) -> AdminAnswer:
     elif form:
         return _see_page(query="?login=wrong")
     else:
-        raise Unauthorized("This is not an admin key, and not a code that still works.", code="wrong_admin_key")
+        raise Unauthorized("This is not an admin key, and not a code that is still valid.", code="wrong_admin_key")
     cookie = _cookie(call, *opened)
     if form:
         return _see_page(cookie)
@@ -71,7 +71,7 @@ async def close_own(call: AdminCall) -> AdminAnswer:
 
 
 async def list_sessions(call: AdminCall) -> dict[str, Any]:
-    """`GET /admin/sessions`: every browser that is signed in."""
+    """`GET /admin/sessions`: all browsers that are signed in."""
     own = call.session.id if call.session is not None else None
     return {"sessions": [_shown(session, own=session.id == own) for session in call.state.page_sessions.all()]}
 
@@ -84,7 +84,7 @@ async def revoke(call: AdminCall) -> dict[str, Any]:
 
 
 async def new_address(call: AdminCall) -> dict[str, Any]:
-    """`POST /admin/ui`: a new one-time address: the path, and where this daemon is reached, the best first."""
+    """`POST /admin/ui`: a new one-time address: its path, and the base addresses of this daemon, the best first."""
     code, until = call.state.page_sessions.new_code()
     path = LOGIN + code
     return {"path": path, "urls": [url + path for url in call.state.addresses()], "expires_at": iso(until)}
@@ -97,7 +97,7 @@ def _about(call: AdminCall) -> tuple[str, str]:
 
 
 def _cookie(call: AdminCall, token: str, session: PageSession) -> tuple[str, str]:
-    """The Set-Cookie field. Without a Path it holds for /admin, below whatever prefix the browser sees.
+    """The Set-Cookie field. Without a Path it applies to /admin, below whatever prefix the browser sees.
 
     https://www.rfc-editor.org/rfc/rfc6265#section-5.1.4
     """
@@ -107,7 +107,7 @@ def _cookie(call: AdminCall, token: str, session: PageSession) -> tuple[str, str
 
 
 def _see_page(*fields: tuple[str, str], query: str = "") -> AdminAnswer:
-    """A redirect to the page, relative, so that it stays below the prefix the browser sees."""
+    """A redirect to the page, relative so that it stays below the prefix that the browser sees."""
     where = f"../{query}" if is_built() else f"../admin{query}"
     return AdminAnswer(b"", 303, "text/plain", (("Location", where), ("Referrer-Policy", "no-referrer"), *fields))
 

@@ -1,4 +1,4 @@
-"""Models of the house, why a request for one goes where it goes, what to enter in a client: `/admin/models` …"""
+"""The available models, explanations of where requests go, and client settings: `/admin/models` …"""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from openai_proxy.runtime.generation import Generation
 
 
 async def list_models(call: AdminCall) -> dict[str, Any]:
-    """`GET /admin/models`: every model that may be asked for, with where it goes first."""
+    """`GET /admin/models`: every model that can be requested, with its first target."""
     assert call.caller is not None
     generation = call.state.generation
     found = await visible_models(call.state, generation, call.caller)
@@ -35,11 +35,11 @@ def _shown(generation: Generation, caller: Caller, model: dict[str, Any]) -> dic
 
 
 async def explain(call: AdminCall) -> dict[str, Any]:
-    """`GET /admin/explain?model=&group=`: what a chat request for it would get, line by line."""
+    """`GET /admin/explain?model=&group=`: how a chat request for it would be served, line by line."""
     generation = call.state.generation
     model, group = call.argument("model"), call.argument("group") or None
     if not model:
-        raise BadRequest("Which model is to be explained?", param="model")
+        raise BadRequest("`model` is missing.", param="model")
     if group is not None and group not in generation.config.groups:
         raise BadRequest(f"There is no group '{group[:64]}'.", param="group")
     caller = Caller("127.0.0.1", group)
@@ -53,7 +53,7 @@ async def explain(call: AdminCall) -> dict[str, Any]:
 
 
 async def warm(call: AdminCall) -> dict[str, Any]:
-    """`POST /admin/warm`: have the providers load models, and read the fixed part of their prompts."""
+    """`POST /admin/warm`: make the providers load models and the fixed part of their prompts."""
     names = (await call.document()).get("models", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise BadRequest("`models` must be a list of names.", param="models")
@@ -61,25 +61,25 @@ async def warm(call: AdminCall) -> dict[str, Any]:
 
 
 async def list_clients(call: AdminCall) -> dict[str, Any]:
-    """`GET /admin/connect`: the clients there are recipes for, and the addresses of this proxy."""
+    """`GET /admin/connect`: the clients with a recipe, and the addresses of this proxy."""
     clients = [{"name": name, "title": title} for name, (title, _) in RECIPES.items()]
     return {"clients": clients, "addresses": call.state.addresses()}
 
 
 async def connect(call: AdminCall) -> dict[str, Any]:
-    """`GET /admin/connect/CLIENT?model=&url=`: what to enter in it."""
+    """`GET /admin/connect/CLIENT?model=&url=`: what to enter in that client."""
     assert call.caller is not None
     generation = call.state.generation
     recipe = RECIPES.get(call.names[0])
     if recipe is None:
-        raise NotFound(f"No recipe is known for '{call.names[0][:64]}'.", code="client_not_found")
+        raise NotFound(f"There is no recipe for '{call.names[0][:64]}'.", code="client_not_found")
     listed = await visible_models(call.state, generation, call.caller)
     model = call.argument("model")
     keys = generation.gate.keys_required
     place = RecipePlace(
         url=(call.argument("url") or next(iter(call.state.addresses()), "http://127.0.0.1:8000")).rstrip("/"),
         key=KEY_PLACE if keys else NO_KEY,
-        key_hint="A key of one of your groups: make one under Keys and budgets."
+        key_hint="A key of one of your groups: create one under Keys and budgets."
         if keys
         else "No key is needed on this network; enter anything.",
         models=tuple(listed),
@@ -88,3 +88,13 @@ async def connect(call: AdminCall) -> dict[str, Any]:
         augmented=frozenset(generation.snapshot.models),
     )
     return {"client": call.names[0], "title": recipe[0], "text": recipe[1](place)}
+
+
+async def forget(call: AdminCall) -> dict[str, Any]:
+    """`DELETE /admin/lessons/CONNECTION?model=`: forget what one model refused; without `model`, everything learnt."""
+    (name,) = call.names
+    if name not in call.state.generation.config.connections:
+        raise NotFound(f"There is no connection '{name[:64]}'.", code="connection_not_found")
+    model = call.argument("model") or None
+    call.state.providers.lessons.forget(name, model)
+    return {"connection": name, "model": model, "forgotten": True}

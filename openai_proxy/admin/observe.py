@@ -1,4 +1,4 @@
-"""What a house can read of itself: usage and metrics."""
+"""Usage and metrics."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ async def metrics(call: AdminCall) -> AdminAnswer:
     state = call.state
     found = state.records.metrics
     if "connection_keys_resting" not in found.sources:
-        found.watch("connection_keys_resting", "Keys that rest after a refusal.", lambda: _health(state, 0),
+        found.watch("connection_keys_resting", "Keys paused after a refusal.", lambda: _health(state, 0),
                     labels=("connection",))  # fmt: skip
         found.watch("connection_models_resting", "Models whose circuit breaker is open.", lambda: _health(state, 1),
                     labels=("connection",))  # fmt: skip

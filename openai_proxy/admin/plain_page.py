@@ -1,4 +1,4 @@
-"""The page where it could not be built (no Node): plain HTML with the facts of the status, and no script at all."""
+"""The page if it could not be built (no Node): plain HTML with the status, and no script."""
 
 from collections.abc import Iterable
 from html import escape
@@ -7,34 +7,34 @@ from typing import Any, Final
 from openai_proxy.admin.status import status_of
 from openai_proxy.runtime.state import ProxyState
 
-REFRESH: Final = 10  # seconds between two looks
+REFRESH: Final = 10  # seconds between two reloads
 _HEAD: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>openai_proxy</title>{more}
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
 </head><body><main><h1>openai_proxy</h1>
 """
 _END: Final = "</main></body></html>\n"
-_SAID: Final = {
-    "used": "This address was used before, or is older than ten minutes. `openai-proxy ui` prints a new one.",
-    "wrong": "This is not an admin key, and not a code that still works.",
+_OUTCOMES: Final = {
+    "used": "This address was already used, or is older than ten minutes. `openai-proxy ui` prints a new one.",
+    "wrong": "This is not an admin key, and not a code that is still valid.",
 }
 
 
 def entrance() -> bytes:
-    """What `GET /` shows: it leads to where the session's cookie is sent to."""
+    """What `GET /` shows: a redirect to the path for which the session cookie is sent."""
     head = _HEAD.format(more='<meta http-equiv="refresh" content="0; url=admin">')
     return f'{head}<p><a href="admin">Status</a></p>{_END}'.encode()
 
 
 def login(outcome: str) -> bytes:
-    """The way in; `outcome`: what came of the last try."""
-    said = f"<p><strong>{escape(_SAID[outcome])}</strong></p>" if outcome in _SAID else ""
+    """The sign-in form; `outcome` is the result of the last attempt."""
+    outcome_text = f"<p><strong>{escape(_OUTCOMES[outcome])}</strong></p>" if outcome in _OUTCOMES else ""
     form = """<form method="post" action="admin/session">
-<p><label>Admin key, or a code of <code>openai-proxy ui</code><br>
+<p><label>Admin key, or a code from <code>openai-proxy ui</code><br>
 <input type="password" name="key" autocomplete="current-password" required></label></p>
 <p><button>Sign in</button></p></form>
-<p>On the machine of the proxy, <code>openai-proxy ui</code> prints an address that signs you in.</p>"""
-    return f"{_HEAD.format(more='')}{said}{form}{_END}".encode()
+<p>On the proxy's machine, <code>openai-proxy ui</code> prints an address that signs you in.</p>"""
+    return f"{_HEAD.format(more='')}{outcome_text}{form}{_END}".encode()
 
 
 def facts(state: ProxyState) -> bytes:

@@ -1,7 +1,7 @@
-"""What to enter in a client so that it uses this proxy: one recipe for each client that `connect` knows.
+"""Recipes: what to enter in each client that `connect` knows so that it uses this proxy.
 
-A recipe is what the client itself reads (variables, a file) wherever it reads anything; lines that begin with `#`
-explain it. So `eval "$(openai-proxy connect claude)"` works, and so does pasting the block into the file that is named.
+A recipe is in a form that the client itself reads (variables, a file), if there is one; lines that begin with `#`
+explain it. So `eval "$(openai-proxy connect claude)"` works, and so does pasting the block into the named file.
 """
 
 import json
@@ -11,28 +11,28 @@ from shlex import quote
 from typing import Any, Final
 
 NO_KEY: Final = "not-needed"
-"""What is written for a key where none is required: many clients insist on one."""
+"""The placeholder where no key is required: many clients insist on one."""
 
 KEY_PLACE: Final = "YOUR_KEY"
-"""What stands in the place of a key that nobody has named."""
+"""The placeholder for an unknown key."""
 
 _DEFAULT_CONTEXT: Final = 32_768
 _DEFAULT_OUTPUT: Final = 8_192
-"""Tokens that are entered for a model of which nobody says how much it takes: clients that ask for it need a number."""
+"""Token limits for models whose limits are unknown: some clients require a number."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecipePlace:
-    """This proxy, as a client should reach it."""
+    """This proxy as a client should reach it."""
 
     url: str  # "http://192.168.1.10:8000"
     key: str
     key_hint: str  # where to get a key, in words
-    models: tuple[Mapping[str, Any], ...]  # as /v1/models has them
-    model: str  # the one to begin with
-    chosen: bool  # whether the owner has named it
+    models: tuple[Mapping[str, Any], ...]  # as listed by /v1/models
+    model: str  # the default choice
+    chosen: bool  # whether the owner named it
     augmented: frozenset[str] = frozenset()
-    has_tools: bool = False  # of its own or of MCP servers, for clients that speak MCP
+    has_tools: bool = False  # its own or of MCP servers, for clients that speak MCP
 
     @property
     def mcp(self) -> str:
@@ -45,7 +45,7 @@ class RecipePlace:
         return f"{self.url}/v1"
 
     def first(self, *preferred: Callable[[str], bool]) -> str:
-        """The id to enter: the owner's choice, else the first that one of `preferred` likes, in their order."""
+        """The id to enter: the owner's choice, else the first that matches one of `preferred`, in order."""
         ids = [self.model] if self.chosen else [str(model["id"]) for model in self.models]
         for likes in preferred:
             for name in ids:
@@ -69,6 +69,10 @@ class RecipePlace:
         return capability in (entry.get("capabilities") or ())
 
 
+def _lines(*lines: str) -> str:
+    return "\n".join(lines)
+
+
 def _variables(*pairs: tuple[str, str]) -> str:
     return "\n".join(f"export {name}={quote(value)}" for name, value in pairs)
 
@@ -84,33 +88,29 @@ def _json(value: Any) -> str:
 
 def _home_assistant(place: RecipePlace) -> str:
     model = place.first(lambda name: name in place.augmented)
-    return "\n".join(
-        (
-            "# Home Assistant 2026.8 or later: Settings → Devices & services → Add integration → llama.cpp",
-            _fields(("URL", place.v1), ("API key", place.key_hint), ("Model", model)),
-            "#",
-            "# For AI tasks (any version): Add integration → Ollama",
-            _fields(("URL", place.url), ("API key", place.key_hint), ("Model", model)),
-            *_home_assistant_tools(place),
-        )
+    return _lines(
+        "# Home Assistant 2026.8 or later: Settings → Devices & services → Add integration → llama.cpp",
+        _fields(("URL", place.v1), ("API key", place.key_hint), ("Model", model)),
+        "#",
+        "# For AI tasks (any version): Add integration → Ollama",
+        _fields(("URL", place.url), ("API key", place.key_hint), ("Model", model)),
+        *_home_assistant_tools(place),
     )
 
 
 def _home_assistant_tools(place: RecipePlace) -> tuple[str, ...]:
     if not place.has_tools:
         return ()
-    if place.key != NO_KEY:  # its MCP integration knows OAuth, and no keys
-        return ("#", "# The tools of this house cannot be used from there: that integration sends no key.")
-    return ("#", "# The tools of this house: Add integration → Model Context Protocol", _fields(("URL", place.mcp)))
+    if place.key != NO_KEY:  # its MCP integration supports OAuth, but no keys
+        return ("#", "# The tools of this proxy cannot be used from there: that integration sends no key.")
+    return ("#", "# The tools of this proxy: Add integration → Model Context Protocol", _fields(("URL", place.mcp)))
 
 
 def _open_webui(place: RecipePlace) -> str:
-    return "\n".join(
-        (
-            "# Open WebUI: Admin panel → Settings → Connections → OpenAI API → +, or these variables at its start.",
-            f"# {place.key_hint}",
-            _variables(("OPENAI_API_BASE_URL", place.v1), ("OPENAI_API_KEY", place.key)),
-        )
+    return _lines(
+        "# Open WebUI: Admin panel → Settings → Connections → OpenAI API → +, or these variables when it starts.",
+        f"# {place.key_hint}",
+        _variables(("OPENAI_API_BASE_URL", place.v1), ("OPENAI_API_KEY", place.key)),
     )
 
 
@@ -118,19 +118,17 @@ def _claude(place: RecipePlace) -> str:
     model = place.first(lambda name: name.startswith("claude"), lambda name: name not in place.augmented)
     small = place.first(lambda name: name.startswith("claude") and "haiku" in name)
     small = small if "haiku" in small else model
-    return "\n".join(
-        (
-            '# Claude Code: eval "$(openai-proxy connect claude)", then claude.',
-            f"# {place.key_hint}",
-            "# Its model picker lists only ids that begin with claude; any other is chosen by these variables.",
-            _variables(
-                ("ANTHROPIC_BASE_URL", place.url),
-                ("ANTHROPIC_AUTH_TOKEN", place.key),
-                ("ANTHROPIC_MODEL", model),
-                ("ANTHROPIC_DEFAULT_HAIKU_MODEL", small),
-            ),
-            *_claude_tools(place),
-        )
+    return _lines(
+        '# Claude Code: eval "$(openai-proxy connect claude)", then claude.',
+        f"# {place.key_hint}",
+        "# Its model picker lists only ids that begin with claude; these variables choose any other.",
+        _variables(
+            ("ANTHROPIC_BASE_URL", place.url),
+            ("ANTHROPIC_AUTH_TOKEN", place.key),
+            ("ANTHROPIC_MODEL", model),
+            ("ANTHROPIC_DEFAULT_HAIKU_MODEL", small),
+        ),
+        *_claude_tools(place),
     )
 
 
@@ -139,7 +137,7 @@ def _claude_tools(place: RecipePlace) -> tuple[str, ...]:
         return ()
     key = "" if place.key == NO_KEY else f" --header {quote(f'Authorization: Bearer {place.key}')}"
     return (
-        "# The tools of this house in Claude Code:",
+        "# The tools of this proxy in Claude Code:",
         f"# claude mcp add --transport http house {quote(place.mcp)}{key}",
     )
 
@@ -147,21 +145,19 @@ def _claude_tools(place: RecipePlace) -> tuple[str, ...]:
 def _codex(place: RecipePlace) -> str:
     model = place.first(lambda name: name not in place.augmented)
     context, _ = place.size(model)
-    return "\n".join(
-        (
-            "# Codex CLI: in ~/.codex/config.toml; its key comes from a variable:",
-            f"# export OPENAI_PROXY_KEY={quote(place.key)}    # {place.key_hint}",
-            f"model = {json.dumps(model)}",
-            'model_provider = "openai-proxy"',
-            f"model_context_window = {context}",
-            "",
-            "[model_providers.openai-proxy]",
-            'name = "openai-proxy"',
-            f"base_url = {json.dumps(place.v1)}",
-            'env_key = "OPENAI_PROXY_KEY"',
-            'wire_api = "responses"',
-            *_codex_tools(place),
-        )
+    return _lines(
+        "# Codex CLI: in ~/.codex/config.toml; its key comes from a variable:",
+        f"# export OPENAI_PROXY_KEY={quote(place.key)}    # {place.key_hint}",
+        f"model = {json.dumps(model)}",
+        'model_provider = "openai-proxy"',
+        f"model_context_window = {context}",
+        "",
+        "[model_providers.openai-proxy]",
+        'name = "openai-proxy"',
+        f"base_url = {json.dumps(place.v1)}",
+        'env_key = "OPENAI_PROXY_KEY"',
+        'wire_api = "responses"',
+        *_codex_tools(place),
     )
 
 
@@ -176,12 +172,10 @@ def _cursor(place: RecipePlace) -> str:
     server: dict[str, Any] = {"url": place.mcp}
     if place.key != NO_KEY:
         server["headers"] = {"Authorization": f"Bearer {place.key}"}
-    return "\n".join(
-        (
-            "# Cursor sends chats through its own servers, which do not reach a house; its tools it calls itself:",
-            f"# in ~/.cursor/mcp.json. {place.key_hint}",
-            _json({"mcpServers": {"house": server}}),
-        )
+    return _lines(
+        "# Cursor sends chats through its own servers, which cannot reach this proxy, but it calls tools itself:",
+        f"# in ~/.cursor/mcp.json. {place.key_hint}",
+        _json({"mcpServers": {"house": server}}),
     )
 
 
@@ -208,39 +202,35 @@ def _opencode(place: RecipePlace) -> str:
 def _cline(place: RecipePlace) -> str:
     model = place.first(lambda name: name not in place.augmented)
     context, _ = place.size(model)
-    return "\n".join(
-        (
-            "# Cline in an editor: settings → API Provider → OpenAI Compatible",
-            _fields(
-                ("Base URL", place.v1),
-                ("API Key", place.key_hint),
-                ("Model ID", model),
-                ("Context Window Size", str(context)),
-            ),
-            "#",
-            "# Cline in a terminal:",
-            f"cline auth --provider openai --apikey {quote(place.key)} --modelid {quote(model)} "
-            f"--baseurl {quote(place.v1)}",
-        )
+    return _lines(
+        "# Cline in an editor: settings → API Provider → OpenAI Compatible",
+        _fields(
+            ("Base URL", place.v1),
+            ("API Key", place.key_hint),
+            ("Model ID", model),
+            ("Context Window Size", str(context)),
+        ),
+        "#",
+        "# Cline in a terminal:",
+        f"cline auth --provider openai --apikey {quote(place.key)} --modelid {quote(model)} "
+        f"--baseurl {quote(place.v1)}",
     )
 
 
 def _continue(place: RecipePlace) -> str:
     model = place.first(lambda name: name not in place.augmented)
-    return "\n".join(
-        (
-            f"# Continue: in ~/.continue/config.yaml. {place.key_hint}",
-            "name: openai-proxy",
-            "version: 1.0.0",
-            "schema: v1",
-            "models:",
-            f"  - name: {json.dumps(model)}",
-            "    provider: openai",
-            f"    model: {json.dumps(model)}",
-            f"    apiBase: {json.dumps(place.v1)}",
-            f"    apiKey: {json.dumps(place.key)}",
-            "    roles: [chat, edit, apply]",
-        )
+    return _lines(
+        f"# Continue: in ~/.continue/config.yaml. {place.key_hint}",
+        "name: openai-proxy",
+        "version: 1.0.0",
+        "schema: v1",
+        "models:",
+        f"  - name: {json.dumps(model)}",
+        "    provider: openai",
+        f"    model: {json.dumps(model)}",
+        f"    apiBase: {json.dumps(place.v1)}",
+        f"    apiKey: {json.dumps(place.key)}",
+        "    roles: [chat, edit, apply]",
     )
 
 
@@ -263,14 +253,12 @@ def _vscode(place: RecipePlace) -> str:
         "apiKey": place.key,
         "models": [entry],
     }
-    return "\n".join(
-        (
-            "# VS Code with Copilot: Manage Models → Ollama finds the models itself; its address in settings.json:",
-            f'#   "github.copilot.chat.byok.ollamaEndpoint": "{place.url}"',
-            "#",
-            f"# Or Manage Models → Custom Endpoint, in chatLanguageModels.json. {place.key_hint}",
-            _json([provider]),
-        )
+    return _lines(
+        "# VS Code with Copilot: Manage Models → Ollama finds the models itself; its address in settings.json:",
+        f'#   "github.copilot.chat.byok.ollamaEndpoint": "{place.url}"',
+        "#",
+        f"# Or Manage Models → Custom Endpoint, in chatLanguageModels.json. {place.key_hint}",
+        _json([provider]),
     )
 
 
@@ -289,55 +277,43 @@ def _zed(place: RecipePlace) -> str:
     settings = {
         "language_models": {"openai_compatible": {"openai-proxy": {"api_url": place.v1, "available_models": models}}}
     }
-    return "\n".join(
-        (
-            "# Zed: in settings.json. The key is asked for in the agent's settings, or comes from a variable:",
-            f"# export OPENAI_PROXY_API_KEY={quote(place.key)}    # {place.key_hint}",
-            _json(settings),
-        )
+    return _lines(
+        "# Zed: in settings.json. Enter the key in the agent's settings, or set this variable:",
+        f"# export OPENAI_PROXY_API_KEY={quote(place.key)}    # {place.key_hint}",
+        _json(settings),
     )
 
 
 def _aider(place: RecipePlace) -> str:
     model = place.first(lambda name: name not in place.augmented)
-    return "\n".join(
-        (
-            f"# aider. {place.key_hint}",
-            _variables(
-                ("OPENAI_API_BASE", place.v1), ("OPENAI_API_KEY", place.key), ("AIDER_MODEL", f"openai/{model}")
-            ),
-        )
+    return _lines(
+        f"# aider. {place.key_hint}",
+        _variables(("OPENAI_API_BASE", place.v1), ("OPENAI_API_KEY", place.key), ("AIDER_MODEL", f"openai/{model}")),
     )
 
 
 def _gemini(place: RecipePlace) -> str:
     model = place.first(lambda name: name not in place.augmented)
-    return "\n".join(
-        (
-            f"# Gemini CLI, and SDKs of Google's. {place.key_hint}",
-            _variables(("GOOGLE_GEMINI_BASE_URL", place.url), ("GEMINI_API_KEY", place.key), ("GEMINI_MODEL", model)),
-        )
+    return _lines(
+        f"# Gemini CLI and Google's SDKs. {place.key_hint}",
+        _variables(("GOOGLE_GEMINI_BASE_URL", place.url), ("GEMINI_API_KEY", place.key), ("GEMINI_MODEL", model)),
     )
 
 
 def _ollama(place: RecipePlace) -> str:
-    return "\n".join(
-        (
-            "# Apps that ask for the address of an Ollama server:",
-            _fields(("URL", place.url), ("API key", place.key_hint), ("Model", place.model)),
-            "#",
-            "# Ollama's own client and SDKs:",
-            _variables(("OLLAMA_HOST", place.url), ("OLLAMA_API_KEY", place.key)),
-        )
+    return _lines(
+        "# Apps that ask for the address of an Ollama server:",
+        _fields(("URL", place.url), ("API key", place.key_hint), ("Model", place.model)),
+        "#",
+        "# Ollama's own client and SDKs:",
+        _variables(("OLLAMA_HOST", place.url), ("OLLAMA_API_KEY", place.key)),
     )
 
 
 def _openai(place: RecipePlace) -> str:
-    return "\n".join(
-        (
-            f"# OpenAI's SDKs, and what is built on them. {place.key_hint}",
-            _variables(("OPENAI_BASE_URL", place.v1), ("OPENAI_API_KEY", place.key), ("OPENAI_MODEL", place.model)),
-        )
+    return _lines(
+        f"# OpenAI's SDKs, and programs built on them. {place.key_hint}",
+        _variables(("OPENAI_BASE_URL", place.v1), ("OPENAI_API_KEY", place.key), ("OPENAI_MODEL", place.model)),
     )
 
 
@@ -346,7 +322,7 @@ RECIPES: Final[Mapping[str, tuple[str, Callable[[RecipePlace], str]]]] = {
     "open-webui": ("Open WebUI", _open_webui),
     "claude": ("Claude Code", _claude),
     "codex": ("Codex CLI", _codex),
-    "cursor": ("Cursor (the tools of the house)", _cursor),
+    "cursor": ("Cursor (tools only)", _cursor),
     "opencode": ("OpenCode", _opencode),
     "cline": ("Cline", _cline),
     "continue": ("Continue", _continue),

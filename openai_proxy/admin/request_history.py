@@ -1,8 +1,8 @@
-"""Requests as they were: the chat logs read backwards, newest request first.
+"""Past requests: the chat logs read backwards, newest request first.
 
-There is no index beside the logs that could disagree with them or cost a request anything. A list reads the files that
-were written last, from their ends, until it has enough; a file is passed over where nothing in it can belong on the
-page. Lines that are cut off, or not records, are skipped.
+There is no index that could disagree with the logs or slow down requests. A list reads the most recently written files
+from their ends until it has enough, and skips files that cannot contain anything for the page. Truncated lines and
+lines that are not records are skipped.
 """
 
 import heapq
@@ -20,10 +20,12 @@ import orjson
 
 from openai_proxy.records.writing.log_reader import files_by_age, text_of, token_counts
 
-BLOCK: Final = 256 * 1024  # bytes read at a time, from the end of a file
-WHOLE_LINE: Final = 512 * 1024  # bytes of a request line that is still parsed; of longer ones only the end is looked at
-SLACK: Final = 600.0  # seconds a request may have begun before the first line of its file was written
-BUDGET: Final = 2.0  # seconds a list may take; what was found by then is the answer
+BLOCK: Final = 256 * 1024  # bytes read at once, from the end of a file
+WHOLE_LINE: Final = (
+    512 * 1024
+)  # bytes of a request line that is still parsed in full; of longer ones only both ends are
+SLACK: Final = 600.0  # seconds that a request may have begun before the first line of its file was written
+BUDGET: Final = 2.0  # seconds a list may take; then what was found so far is returned
 _STREAM: Final = re.compile(rb'"stream":(true|false)')
 _GROUP: Final = re.compile(rb'"group":"((?:[^"\\]|\\.)*)"')
 _KEY: Final = re.compile(rb'"api_key_id":"([0-9a-f]+)"')
@@ -35,7 +37,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which requests are listed; None and "" let everything through. `text` is looked for in what was said."""
+    """Which requests to list; None and "" match everything. `text` is searched for in messages and answers."""
 
     model: str = ""
     connection: str = ""
@@ -44,7 +46,7 @@ class Filter:
     text: str = ""
 
     def allows(self, row: Row) -> bool:
-        """True if the finished row of a list may be shown."""
+        """True if the finished row may be listed."""
         if self.model and self.model.lower() not in str(row["model"]).lower():
             return False
         if self.connection and row["connection"] != self.connection:
@@ -62,7 +64,7 @@ def _haystack(row: Row) -> str:
 
 
 def seconds_of(ts: Any) -> float | None:
-    """An ISO 8601 time as seconds since the epoch, None for what is none."""
+    """An ISO 8601 time as seconds since the epoch, None for anything else."""
     try:
         return datetime.fromisoformat(str(ts)).timestamp()
     except ValueError:
@@ -70,14 +72,14 @@ def seconds_of(ts: Any) -> float | None:
 
 
 def lines_backwards(path: Path) -> Iterator[bytes]:
-    """The lines of a file, last one first, without their line feeds. A file that cannot be read has none."""
+    """The lines of a file, last one first, without line feeds. A file that cannot be read has none."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return
     try:
         position = os.fstat(descriptor).st_size
-        pieces: list[bytes] = []  # of a line whose beginning has not been read yet, last piece first
+        pieces: list[bytes] = []  # parts of a line whose beginning has not been read yet, last part first
         while position > 0:
             size = min(BLOCK, position)
             position -= size
@@ -96,16 +98,16 @@ def lines_backwards(path: Path) -> Iterator[bytes]:
 
 
 class _File:
-    """The rows of one file, put together line by line from its end."""
+    """The rows of one file, assembled line by line from its end."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._endings: dict[str, Record] = {}
         self._tools: dict[str, int] = {}
-        self.written = float("inf")  # when the line that was read last was written, as far as it says
+        self.written = float("inf")  # the time of the line that was read last, if known
 
     def rows(self) -> Iterator[Row]:
-        """Every request of the file with what became of it, the one written last first."""
+        """Every request of the file with its outcome, the last written one first."""
         for line in lines_backwards(self._path):
             record = _request(line) if line.startswith(b'{"type":"request"') else _parsed(line)
             if record is None:
@@ -119,7 +121,7 @@ class _File:
                 self.written = seconds_of(record.get("ts")) or self.written
                 later = self._endings.get(name)
                 self._endings[name] = {**record, **later, "content": record.get("content")} if later else record
-        for record in self._endings.values():  # the beginning of the file is lost
+        for record in self._endings.values():  # the beginning of the file is missing
             yield _row(None, record, self._tools.get(str(record.get("request_id")), 0))
 
 
@@ -151,7 +153,7 @@ def _request(line: bytes) -> Record | None:
 
 
 def _row(request: Record | None, ending: Record | None, tools: int) -> Row:
-    """One line of the list. Times are seconds since the epoch and milliseconds; what is not known is None."""
+    """One row of the list. Times are seconds since the epoch and milliseconds; unknown values are None."""
     known = request or ending or {}
     messages = request.get("messages") if request is not None else None
     last = next((m for m in reversed(messages) if isinstance(m, dict)), None) if isinstance(messages, list) else None
@@ -203,10 +205,10 @@ Cursor = tuple[float, str]
 
 
 def recent(directory: Path, limit: int, wanted: Filter, before: Cursor | None = None) -> tuple[list[Row], bool]:
-    """Up to `limit` requests that `wanted` allows, newest first, and whether there may be older ones. Blocks."""
+    """Up to `limit` requests that match `wanted`, newest first, and whether there may be older ones. Blocks."""
     until = time.monotonic() + BUDGET
-    newest: list[tuple[float, str, int, Row]] = []  # a heap: the oldest of those kept is its first
-    order = count()  # no two entries are compared by their rows
+    newest: list[tuple[float, str, int, Row]] = []  # a heap: the oldest kept one is first
+    order = count()  # a tie-breaker, so that rows themselves are never compared
     for path in files_by_age(directory):
         if time.monotonic() > until:
             return _finished(newest), True
@@ -241,7 +243,7 @@ def _modified(path: Path) -> float:
 
 
 def _begins_after(path: Path, moment: float) -> bool:
-    """True if every request of the file is surely newer than `moment`."""
+    """True if every request of the file is certainly newer than `moment`."""
     try:
         with path.open("rb") as file:
             found = _FIRST_TS.search(file.read(256))
@@ -252,7 +254,7 @@ def _begins_after(path: Path, moment: float) -> bool:
 
 
 def conversation_of(directory: Path, request_id: str) -> str | None:
-    """The conversation a request belongs to, None where no log of the last days knows it. Blocks."""
+    """The conversation of a request, None if no log of the last days has it. Blocks."""
     until = time.monotonic() + BUDGET
     mark = b'"request_id":' + orjson.dumps(request_id)
     for path in files_by_age(directory):

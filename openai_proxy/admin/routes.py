@@ -1,6 +1,6 @@
-"""What is served besides the API: the page, /admin/*, health and metrics. One table, one entry: `serve`.
+"""Everything served besides the API: the page, /admin/*, health and metrics. One table, one entry point: `serve`.
 
-Handlers are named, not imported: a daemon whose page nobody opens loads none of them.
+Handlers are named, not imported, so a daemon whose page nobody opens loads none of them.
 """
 
 import importlib
@@ -13,65 +13,59 @@ from urllib.parse import unquote
 import orjson
 from aiohttp.web_request import BaseRequest
 
-from openai_proxy.admin.access import Who, admit
+from openai_proxy.admin.access import Audience, admit
 from openai_proxy.admin.call import AdminAnswer, AdminCall
+from openai_proxy.admin.paths import API, CALLBACK
 from openai_proxy.errors import BadRequest, NotFound
 from openai_proxy.exchange import Caller
 from openai_proxy.runtime.state import ProxyState
 from openai_proxy.server.reply import Reply
-
-HEALTH: Final = frozenset({"/health", "/v1/health"})
-CALLBACK: Final = "/oauth/callback"
-API: Final = "/admin/v1"
-"""Below it the whole API is served to admins, without a client key: for the page's playground."""
-
-_ELSEWHERE: Final = HEALTH | {"/", "/metrics", CALLBACK}
 
 Handler = Callable[[AdminCall], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class AdminRoute:
-    """`path` may leave open one part, `{}`, and at its end all the rest, `{...}`. `handler` is module:function."""
+    """`path` may have a placeholder for one segment, `{}`, and for the rest, `{...}`. `handler` is module:function."""
 
     method: str
     path: str
     handler: str
-    who: Who = Who.ADMIN
+    who: Audience = Audience.ADMIN
 
 
 ROUTES: Final = (
-    AdminRoute("GET", "/", "assets:shell", Who.ANYBODY),
-    AdminRoute("GET", "/admin", "assets:plain", Who.ANYBODY),
-    AdminRoute("GET", "/admin/assets/{...}", "assets:asset", Who.ANYBODY),
-    AdminRoute("GET", "/health", "status:health", Who.HEALTH),
-    AdminRoute("GET", "/v1/health", "status:health", Who.HEALTH),
-    AdminRoute("GET", "/metrics", "observe:metrics", Who.AT_HOME),
-    AdminRoute("GET", "/admin/status", "status:show", Who.AT_HOME),
-    AdminRoute("POST", "/admin/reload", "status:reload_now", Who.AT_HOME),
+    AdminRoute("GET", "/", "assets:shell", Audience.ANYBODY),
+    AdminRoute("GET", "/admin", "assets:plain", Audience.ANYBODY),
+    AdminRoute("GET", "/admin/assets/{...}", "assets:asset", Audience.ANYBODY),
+    AdminRoute("GET", "/health", "status:health", Audience.HEALTH),
+    AdminRoute("GET", "/v1/health", "status:health", Audience.HEALTH),
+    AdminRoute("GET", "/metrics", "observe:metrics", Audience.AT_HOME),
+    AdminRoute("GET", "/admin/status", "status:show", Audience.AT_HOME),
+    AdminRoute("POST", "/admin/reload", "status:reload_now", Audience.AT_HOME),
     AdminRoute("GET", "/admin/events", "events:serve"),
     AdminRoute("GET", "/admin/usage", "observe:usage"),
     AdminRoute("GET", "/admin/latency", "observe:latency"),
     # Signing in
-    AdminRoute("GET", "/admin/login", "login:one_time", Who.ANYBODY),
-    AdminRoute("GET", "/admin/session", "login:show", Who.ANYBODY),
-    AdminRoute("POST", "/admin/session", "login:open_session", Who.ANYBODY),
-    AdminRoute("DELETE", "/admin/session", "login:close_own", Who.ANYBODY),
+    AdminRoute("GET", "/admin/login", "login:one_time", Audience.ANYBODY),
+    AdminRoute("GET", "/admin/session", "login:show", Audience.ANYBODY),
+    AdminRoute("POST", "/admin/session", "login:open_session", Audience.ANYBODY),
+    AdminRoute("DELETE", "/admin/session", "login:close_own", Audience.ANYBODY),
     AdminRoute("GET", "/admin/sessions", "login:list_sessions"),
     AdminRoute("DELETE", "/admin/sessions/{}", "login:revoke"),
     AdminRoute("POST", "/admin/ui", "login:new_address"),
     # Requests
-    AdminRoute("GET", "/admin/requests", "requests:list_requests"),
-    AdminRoute("GET", "/admin/requests/{}", "requests:show"),
-    AdminRoute("POST", "/admin/requests/{}/cancel", "requests:cancel"),
-    AdminRoute("GET", "/admin/conversations/{}", "requests:conversation"),
+    AdminRoute("GET", "/admin/requests", "request_routes:list_requests"),
+    AdminRoute("GET", "/admin/requests/{}", "request_routes:show"),
+    AdminRoute("POST", "/admin/requests/{}/cancel", "request_routes:cancel"),
+    AdminRoute("GET", "/admin/conversations/{}", "request_routes:conversation"),
     # Models
     AdminRoute("GET", "/admin/models", "models:list_models"),
     AdminRoute("GET", "/admin/explain", "models:explain"),
     AdminRoute("GET", "/admin/connect", "models:list_clients"),
     AdminRoute("GET", "/admin/connect/{}", "models:connect"),
     AdminRoute("POST", "/admin/warm", "models:warm"),
-    AdminRoute("DELETE", "/admin/lessons/{}", "lessons:forget"),
+    AdminRoute("DELETE", "/admin/lessons/{}", "models:forget"),
     # Configuration
     AdminRoute("GET", "/admin/config", "configuration:list_files"),
     AdminRoute("POST", "/admin/config/check", "configuration:check"),
@@ -88,12 +82,12 @@ ROUTES: Final = (
     AdminRoute("GET", "/admin/tools", "tools:list_tools"),
     AdminRoute("POST", "/admin/tools/{}/call", "tools:try_one"),
     AdminRoute("POST", "/admin/mcp/{}/restart", "mcp:restart"),
-    AdminRoute("POST", "/admin/mcp/{}/login", "mcp_sign_in:begin"),
-    AdminRoute("GET", "/admin/mcp/{}/login", "mcp_sign_in:show"),
-    AdminRoute("DELETE", "/admin/mcp/{}/login", "mcp_sign_in:give_up"),
-    AdminRoute("POST", "/admin/mcp/{}/login/finish", "mcp_sign_in:finish"),
-    AdminRoute("POST", "/admin/mcp/{}/logout", "mcp_sign_in:sign_out"),
-    AdminRoute("GET", CALLBACK, "mcp_sign_in:callback", Who.CALLBACK),
+    AdminRoute("POST", "/admin/mcp/{}/login", "mcp:begin"),
+    AdminRoute("GET", "/admin/mcp/{}/login", "mcp:show"),
+    AdminRoute("DELETE", "/admin/mcp/{}/login", "mcp:give_up"),
+    AdminRoute("POST", "/admin/mcp/{}/login/finish", "mcp:finish"),
+    AdminRoute("POST", "/admin/mcp/{}/logout", "mcp:sign_out"),
+    AdminRoute("GET", CALLBACK, "mcp:callback", Audience.CALLBACK),
 )
 
 
@@ -112,7 +106,7 @@ class _Table:
             self._open.append((re.compile(expression), by_method))
 
     def find(self, method: str, path: str) -> tuple[AdminRoute, tuple[str, ...]]:
-        """The route and the open parts of `path`. Raises NotFound, or BadRequest for a method it does not have."""
+        """The route and its placeholders' values. Raises NotFound, or BadRequest for a method it does not have."""
         names: tuple[str, ...] = ()
         methods = self._fixed.get(path)
         if methods is None:
@@ -133,21 +127,16 @@ class _Table:
 _TABLE: Final = _Table(ROUTES)
 
 
-def owns(path: str) -> bool:
-    """True for a raw path that is served here and not by the API."""
-    return path in _ELSEWHERE or path == "/admin" or path.startswith("/admin/")
-
-
 async def serve(
     state: ProxyState, request: BaseRequest, reply: Reply, path: str, query: str, *, local: bool
 ) -> tuple[Caller, str] | None:
-    """Answer a request whose path is ours, or raise ProxyError.
+    """Answer a request whose path is served here, or raise ProxyError.
 
-    What is not answered here is a request to the API: then its caller, and the path it would have from outside.
+    For a request to the API below the playground's prefix, returns its caller and its API path instead.
     """
     call = AdminCall(state, request, reply, path.rstrip("/") or "/", query, local)
     if call.path.startswith(f"{API}/"):
-        await admit(call, Who.ADMIN)
+        await admit(call, Audience.ADMIN)
         assert call.caller is not None
         return call.caller, call.path.removeprefix("/admin")
     route, call.names = _TABLE.find(request.method, call.path)
@@ -159,7 +148,7 @@ async def serve(
 
 
 def handler_of(route: AdminRoute) -> Handler:
-    """The function a route names."""
+    """The function that a route names."""
     module, _, name = route.handler.partition(":")
     found: Handler = getattr(importlib.import_module(f"openai_proxy.admin.{module}"), name)
     return found

@@ -1,4 +1,4 @@
-"""What the proxy says of itself: health, `GET /admin/status`, and the first event of `/admin/events`."""
+"""The proxy's own state: health, `GET /admin/status`, and the first event of `/admin/events`."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ def problem_object(problem: Any) -> dict[str, Any]:
 
 
 def _connection(state: ProxyState, name: str, api_type: str, base: str, keys: int) -> dict[str, Any]:
-    """One connection of the status: `resting` while none of its keys may be used, or a model of it is left alone.
+    """One connection in the status: `resting` while none of its keys, or one of its models, may be used.
 
     `learnt` is what its models, and under "" its server, are known to refuse.
     """
@@ -40,12 +40,12 @@ def _connection(state: ProxyState, name: str, api_type: str, base: str, keys: in
         "keys": keys,
         "resting_keys": resting,
         "resting_models": models,
-        "learnt": state.providers.lessons.of(name, base).in_words(),
+        "learnt": state.providers.lessons.of(name, base).as_text(),
     }
 
 
 def status_of(state: ProxyState) -> dict[str, Any]:
-    """What `GET /admin/status` answers (contract §3)."""
+    """The content of `GET /admin/status` (contract §3)."""
     generation = state.generation
     config = generation.config
     now = asyncio.get_running_loop().time()
@@ -96,7 +96,7 @@ async def reload_now(call: AdminCall) -> AdminAnswer:
 
 
 async def health(call: AdminCall) -> AdminAnswer:
-    """`GET /health`; the texts of problems are for admins."""
+    """`GET /health`; only admins see the text of problems."""
     state = call.state
     generation = state.generation
     problems: Any = len(generation.problems)

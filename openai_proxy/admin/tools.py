@@ -1,4 +1,4 @@
-"""The tools of the house, of all MCP servers and handlers: what they take, and trying one: `/admin/tools…`."""
+"""All tools, of MCP servers and handlers: their definitions, and trying one: `/admin/tools…`."""
 
 import time
 from typing import Any
@@ -9,7 +9,7 @@ from openai_proxy.exchange import new_request_id
 from openai_proxy.tools.base import CallContext, OwnersConsent, Tool
 from openai_proxy.tools.toolbox import Toolbox
 
-TIMEOUT = 120.0  # seconds a tried tool may take
+TIMEOUT = 120.0  # seconds for a tool that is tried
 
 
 async def list_tools(call: AdminCall) -> dict[str, Any]:
@@ -19,11 +19,11 @@ async def list_tools(call: AdminCall) -> dict[str, Any]:
 
 
 async def try_one(call: AdminCall) -> dict[str, Any]:
-    """`POST /admin/tools/NAME/call` with `arguments`: run it as a model would. A failure of the tool is an answer."""
+    """`POST /admin/tools/NAME/call` with `arguments`: run it as a model would. A tool's failure is a normal answer."""
     (name,) = call.names
     box = _toolbox(call)
     if name not in box:
-        raise NotFound(f"There is no tool '{name[:64]}' in this house.", code="tool_not_found")
+        raise NotFound(f"There is no tool '{name[:64]}'.", code="tool_not_found")
     arguments = (await call.document()).get("arguments", {})
     if not isinstance(arguments, dict):
         raise BadRequest("`arguments` must be a JSON object.", param="arguments")

@@ -1,13 +1,13 @@
-"""The agent: ask the model, run our tools, ask again, and give the client one honest answer.
+"""The agent: calls the model, runs our tools, calls the model again, and gives the client one answer.
 
-run        the two doors: start a turn, then stream it or take it whole
-turn       what a turn is made from: request, tools, settings, whom to ask, who watches
+run        the entry points: start a turn, then stream it or get it whole
+turn       the inputs of a turn: request, tools, settings, sender, observer
 loop       the rounds of one turn
-plan       what is sent in each round, and whose a call is
-asking     the provider's side: ask, read, let go
-rounds     one answer of the model: what is seen, what is called
-calls      running ours
-mixed      turns that call ours and the client's: what is kept, what is put back (a table of rules)
-store      where hidden turns are kept; fingerprint: how they are found again
-emit       what the client sees; status: what it is told while tools run
+plan       what is sent in each round, and who runs a call
+asking     the provider's side: send, read, release
+rounds     one answer of the model: visible parts, calls
+calls      running our tools
+mixed      turns with calls of ours and of the client: what is stored, what is restored (a table of rules)
+store      where hidden turns are stored; fingerprint: how they are found again
+emit       what the client sees; status: progress reports while tools run
 """

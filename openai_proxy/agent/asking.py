@@ -1,4 +1,4 @@
-"""The provider's side of a turn: one answer at a time, asked for, read, and let go of in every case."""
+"""The provider's side of a turn: answers are requested and read one at a time, and always released."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -14,7 +14,7 @@ from openai_proxy.tasks import spawn
 from openai_proxy.upstream.answers import ChunkSource
 
 TRAILER: Final = 5.0
-"""Seconds after the finish_reason in which usage and [DONE] may still come; the answer itself is whole by then."""
+"""Seconds after the finish_reason in which usage and [DONE] may still arrive; the answer itself is complete."""
 
 _DRAIN: Final = 1.0  # seconds for the end of a whole answer's framing
 
@@ -33,11 +33,11 @@ class Asking:
         self._reader: ChunkSource | None = None
 
     async def open(self, body: dict[str, Any]) -> UpstreamResponse:
-        """Ask; returns when a 2xx head has come. Raises ProxyError, and UpstreamRefused for any other answer."""
+        """Send; returns when a 2xx head has arrived. Raises ProxyError, and UpstreamRefused for any other answer."""
         return await self._within(self._open(body))
 
     async def open_and_read(self, body: dict[str, Any]) -> Chunks:
-        """Ask, and read the first piece of the answer."""
+        """Send, and read the first piece of the answer."""
         await self.open(body)
         return await self.read()
 
@@ -47,7 +47,7 @@ class Asking:
         return await self._within(self._reader.read())
 
     async def trailer(self) -> Chunks:
-        """What still comes after the finish_reason; nothing that fails here can spoil the answer."""
+        """What arrives after the finish_reason; a failure here does not affect the answer."""
         assert self._reader is not None
         try:
             async with asyncio.timeout(min(TRAILER, max(0.0, self._deadline.left()))):
@@ -61,10 +61,17 @@ class Asking:
         """True once the present answer has no more chunks."""
         return self._reader is None or self._reader.ended
 
-    def let_go(self) -> None:
-        """Done with a whole answer. Its connection may serve again if its end comes at once; nobody waits for it."""
+    @property
+    def at_hand(self) -> bool:
+        """True if the next chunks have already arrived."""
+        return self._reader is not None and self._reader.at_hand
+
+    def finish_answer(self) -> None:
+        """Finish with a complete answer; its connection is reused if its end arrives soon. The turn does not wait."""
         response, self._response = self._response, None
-        if response is not None:
+        if response is not None and self._reader is not None and self._reader.over:
+            response.close()
+        elif response is not None:
             spawn(_drain(response), name="drain")
 
     def close(self) -> None:
@@ -96,7 +103,7 @@ class Asking:
 
 
 async def outcome(reading: Awaitable[T]) -> T | Failed:
-    """The result of `reading`, or its error: as the end of a task an error would be logged as a defect."""
+    """The result of `reading`, or its error as a value: a task that raises would be logged as a bug."""
     try:
         return await reading
     except (ProxyError, UpstreamRefused) as error:
@@ -104,7 +111,7 @@ async def outcome(reading: Awaitable[T]) -> T | Failed:
 
 
 async def opened(opening: "asyncio.Task[UpstreamResponse | Failed]") -> Chunks:
-    """Wait for the first answer's head. Raises what came instead."""
+    """Wait for the first answer's head. Raises an error that came instead."""
     result = await opening
     if isinstance(result, Exception):
         raise result
@@ -112,12 +119,12 @@ async def opened(opening: "asyncio.Task[UpstreamResponse | Failed]") -> Chunks:
 
 
 async def raised(error: Failed) -> Chunks:
-    """`opened` where the error is known already."""
+    """Check `opened` for an error status."""
     raise error
 
 
 async def _drain(response: UpstreamResponse) -> None:
-    """Read what follows a whole answer, so that its connection can be used again."""
+    """Read what follows a complete answer, so that its connection can be reused."""
     try:
         async with asyncio.timeout(_DRAIN):
             while await response.chunk():

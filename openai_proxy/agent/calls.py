@@ -1,4 +1,4 @@
-"""Running our tools for one turn: side by side, bounded, never twice too often, ended with the turn."""
+"""Running our tools for one turn: concurrently, bounded, not repeated too often, ended with the turn."""
 
 import asyncio
 import itertools
@@ -21,16 +21,16 @@ from openai_proxy.tools.result import bound
 log = logging.getLogger(__name__)
 
 NOT_RUN: Final = "This call was not run."
-"""The result of a call that was cut off by the token limit, or made where no tool may run any more."""
+"""The result of a call truncated by the token limit, or made when no tool may run any more."""
 
 MAX_TOTAL: Final = 500_000
-"""Bytes of results in one turn, about 125k tokens: beyond, most models' windows are full …"""
+"""Bytes of results in one turn, about 125k tokens: most models' context is full beyond that …"""
 
 MIN_RESULT: Final = 4000
 """… and each further result keeps this much of its head and tail."""
 
-_GRACE: Final = 0.5  # seconds a tool may outlive its own time limit before it is left behind
-_ENDING: Final = 0.1  # seconds a cancelled tool has to end; the client's leaving must not wait for it
+_GRACE: Final = 0.5  # seconds that a tool may exceed its own time limit before it is abandoned
+_ENDING: Final = 0.1  # seconds that a cancelled tool has to end; a client that disconnects must not wait for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class _Running:
 
 
 class ToolCalls:
-    """The calls of ours in one turn, over all its rounds."""
+    """Our calls in one turn, over all its rounds."""
 
     def __init__(self, turn: Turn, plan: Plan, feed: StatusFeed, deadline: Deadline) -> None:
         self._turn = turn
@@ -50,14 +50,14 @@ class ToolCalls:
         width = turn.settings.concurrency if plan.parallel else 1
         self._slots = asyncio.Semaphore(max(1, width))
         self._seen: dict[tuple[str, str], int] = {}
-        self._numbers = itertools.count(1)  # what status chunks call the calls: their ids are not for the client
+        self._numbers = itertools.count(1)  # the calls' ids in status chunks: their real ids are not for the client
         self._room = MAX_TOTAL
-        self._running: list[_Running] = []  # of this round, in the order of the calls
-        self.acted = False  # a tool has run: what fails from now on must not be repeated blindly
-        self.succeeded = False  # the tool that ended last gave a result
+        self._running: list[_Running] = []  # of this round, in call order
+        self.acted = False  # a tool has run: later failures must not cause a blind repetition
+        self.succeeded = False  # the last tool to end succeeded
 
     def start(self, call: dict[str, Any]) -> None:
-        """Begin `call`, an entry of tool_calls."""
+        """Start `call`, an entry of tool_calls."""
         task = spawn(self._call(call), name=f"tool {call['function']['name'][:64]}")
         running = _Running(call, task)
         task.add_done_callback(lambda _: self._feed.wake.set())
@@ -70,7 +70,7 @@ class ToolCalls:
 
     @property
     def started(self) -> int:
-        """How many calls of this round have begun."""
+        """How many calls of this round have started."""
         return len(self._running)
 
     @property
@@ -79,7 +79,7 @@ class ToolCalls:
         return any(not running.task.done() for running in self._running)
 
     def take(self, order: list[str]) -> list[dict[str, Any]]:
-        """The tool messages of this round, in the order of the calls' ids `order`; the next round begins."""
+        """The tool messages of this round, in the order of the call ids `order`; the next round begins."""
         results: dict[str, str] = {}
         for running in self._running:
             text = bound(running.task.result().text, max(self._room, MIN_RESULT))
@@ -89,7 +89,7 @@ class ToolCalls:
         return [{"role": "tool", "tool_call_id": i, "content": results.get(i, NOT_RUN)} for i in order]
 
     async def close(self) -> None:
-        """End what still runs. Returns in about 0.1 s even if a tool does not let itself be ended."""
+        """Cancel what is still running. Returns in about 0.1 s even if a tool cannot be ended."""
         await end_soon({running.task for running in self._running})
 
     async def _call(self, call: dict[str, Any]) -> ToolResult:
@@ -100,7 +100,7 @@ class ToolCalls:
         if fault is not None:
             result = ToolResult(fault, is_error=True)
         elif self._plan.owner(name) is not ToolOwner.OURS:
-            result = await _caught(self._toolbox.run(name, arguments), name)  # says so, and names the nearest
+            result = await _caught(self._toolbox.run(name, arguments), name)  # which suggests the nearest name
         else:
             async with self._slots:
                 started = self._turn.clock()
@@ -156,12 +156,12 @@ class ToolCalls:
         if done:
             return task.result()
         task.cancel()
-        log.warning("the tool %s ignores its time limit and is left behind", name)
-        return ToolResult(f"{name} gave no answer within {limit:g} seconds.", is_error=True)
+        log.warning("the tool %s ignores its time limit and is left running", name)
+        return ToolResult(f"{name} did not answer within {limit:g} seconds.", is_error=True)
 
 
 async def _caught(running: Awaitable[Any], name: str) -> ToolResult:
-    """The result of a tool that may break its promises: raise, cancel itself, or return something else."""
+    """The result of a tool that may misbehave: raise, cancel itself, or return something else."""
     try:
         result = await running
     except asyncio.CancelledError:
@@ -170,24 +170,24 @@ async def _caught(running: Awaitable[Any], name: str) -> ToolResult:
             raise
         return ToolResult(f"{name} was cancelled.", is_error=True)
     except Exception as error:
-        log.exception("the tool %s broke its promise not to raise", name)
+        log.exception("the tool %s raised an error instead of returning one", name)
         return ToolResult(f"{name} failed ({type(error).__name__}).", is_error=True)
     return result if isinstance(result, ToolResult) else ToolResult(str(result))
 
 
 async def end_soon(tasks: set[asyncio.Task[Any]]) -> None:
-    """Cancel `tasks` and wait at most 0.1 s for them: a client that leaves must not wait for a tool that does not."""
+    """Cancel `tasks` and wait at most 0.1 s for them: a departing client must not wait for an unresponsive tool."""
     pending = {task for task in tasks if not task.done()}
     for task in pending:
         task.cancel()
     if pending:
         _, stuck = await asyncio.wait(pending, timeout=_ENDING)
         for task in stuck:
-            log.warning("%s does not end; it is left behind", task.get_name())
+            log.warning("%s does not end; it is left running", task.get_name())
 
 
 def sendable(call: dict[str, Any]) -> dict[str, Any]:
-    """`call` for the next request: arguments that are no JSON object would make some providers refuse the whole."""
+    """`call` for the next request: some providers refuse a request if arguments are not a JSON object."""
     function = call.get("function")
     if not isinstance(function, dict) or is_object(function["arguments"]):
         return call

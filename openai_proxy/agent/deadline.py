@@ -1,8 +1,8 @@
-"""The time a whole turn may take, and the part of it kept for the answer.
+"""The deadline of a whole turn, and the part of it reserved for the answer.
 
 A voice client gives up after a fixed time (home-llm: 90 s for the whole stream), and a person much earlier. So the time
-counts from the request's arrival to the last byte: as it nears, the tools are withdrawn and the model must answer with
-what it knows; when it is over, the turn ends.
+counts from the request's arrival to the last byte: as it runs out, the tools are withdrawn and the model must answer
+with what it knows; when it is over, the turn ends.
 """
 
 import math
@@ -11,12 +11,12 @@ from typing import Final
 
 from openai_proxy.errors import DeadlineExceeded
 
-_SHARE: Final = 0.25  # of the whole is kept for the last answer …
-_MOST: Final = 15.0  # … but no more seconds than this
+_SHARE: Final = 0.25  # the share of the total that is reserved for the last answer
+_MOST: Final = 15.0  # maximum seconds reserved for it
 
 
 class Deadline:
-    """Seconds left of a turn that began at `started` by `clock`; without a limit, infinitely many."""
+    """Seconds left of a turn that began at `started` by `clock`; infinite without a limit."""
 
     def __init__(self, seconds: float | None, clock: Callable[[], float], started: float | None = None) -> None:
         self._clock = clock
@@ -30,7 +30,7 @@ class Deadline:
         return self.end - self._clock()
 
     def for_tools(self) -> float:
-        """Seconds tools may still take."""
+        """Seconds that tools may still take."""
         return self.left() - self._reserve
 
     @property
@@ -39,7 +39,7 @@ class Deadline:
         return self.for_tools() <= 0
 
     def check(self) -> None:
-        """Raises DeadlineExceeded once the time is over."""
+        """Raise DeadlineExceeded once the time is over."""
         if self.limited and self.left() <= 0:
             raise self.passed()
 

@@ -1,7 +1,7 @@
-"""What the client sees of a turn: one grammar of chunks, whether they become a stream or one completion.
+"""What the client sees of a turn, as one sequence of chunks, whether streamed or folded into one completion.
 
-Role first; text as it comes; calls whole, one per chunk, in sequence; one finish; usage if asked for. One id, one
-model, one time of creation.
+Role first; text as it arrives; calls complete, one per chunk, in sequence; one finish; usage if requested. One id, one
+model, one creation time.
 """
 
 import time
@@ -9,15 +9,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from openai_proxy.dialects.chat.chunks import chunk, usage_chunk
-from openai_proxy.dialects.chat.fold import MessageFold
 
 _PRIVATE: Final = frozenset(
     {"id", "object", "created", "model", "choices", "usage", "error", "obfuscation", "x_groq"}
-)  # of the provider's envelope: ours instead, or per round, or padding of bytes that are no longer there
+)  # members of the provider's envelope that are replaced by ours, valid per round, or padding that no longer fits
 
 
 class TurnOutput:
-    """Builds the chunks of one answer and hands each to `put`."""
+    """Builds the chunks of one answer and passes each to `put`."""
 
     def __init__(
         self,
@@ -34,8 +33,8 @@ class TurnOutput:
         self._clock = clock
         self._begun: set[int] = set()  # choices whose role has been sent
         self._round_began = False  # no text of this round has been sent
-        self._ends_open = False  # the text so far ends without white space
-        self.said: list[str] = []  # the text the client has seen
+        self._ends_open = False  # the text so far does not end in white space
+        self.shown: list[str] = []  # the text that the client has seen
         self.sent_at = clock()
 
     def role(self, index: int = 0) -> None:
@@ -50,18 +49,18 @@ class TurnOutput:
     def delta(
         self, delta: dict[str, Any], index: int = 0, logprobs: Any = None, envelope: dict[str, Any] | None = None
     ) -> None:
-        """Text and other members as they came; `envelope` is the provider's chunk, for members such as service_tier."""
+        """Send text and other members unchanged; `envelope` is the provider's chunk, with its service_tier and more."""
         self._begin(index)
         content = delta.get("content")
         if content:
             if self._round_began:
                 self._round_began = False
                 if self._ends_open and not content[0].isspace():
-                    # Two messages of the model become one of the client's: without this, "One moment.It is 20 °C."
+                    # Two messages of the model become one for the client: without this, "One moment.It is 20 °C."
                     delta = {**delta, "content": "\n\n" + content}
                     content = delta["content"]
             self._ends_open = not content[-1].isspace()
-            self.said.append(content)
+            self.shown.append(content)
         built = self._build(delta, index)
         if logprobs is not None:
             built["choices"][0]["logprobs"] = logprobs
@@ -78,11 +77,11 @@ class TurnOutput:
         self._send(built)
 
     def heartbeat(self) -> None:
-        """Something for clients and middle boxes that give up on silence."""
+        """A sign of life for clients and middleboxes that give up on silence."""
         self._chunk({}, 0)
 
     def call(self, position: int, call: dict[str, Any], index: int = 0) -> None:
-        """One whole call of the client's."""
+        """One complete call of the client's."""
         self._begin(index)
         self._chunk({"tool_calls": [{"index": position, **call}]}, index)
 
@@ -108,19 +107,3 @@ class TurnOutput:
     def _send(self, built: dict[str, Any]) -> None:
         self.sent_at = self._clock()
         self._put(built)
-
-
-class CompletionSink:
-    """Chunks folded into one `chat.completion`."""
-
-    def __init__(self) -> None:
-        self._fold = MessageFold()
-
-    def put(self, built: dict[str, Any]) -> None:
-        """One chunk; status and heartbeats mean nothing here."""
-        if "proxy_status" not in built:
-            self._fold.feed(built)
-
-    def completion(self) -> dict[str, Any]:
-        """The whole answer."""
-        return self._fold.completion(think=False)

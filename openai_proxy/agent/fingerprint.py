@@ -1,7 +1,7 @@
-"""Recognising a conversation and a call again after a client has had them in its hands.
+"""Recognises a conversation and a call after they have been through a client.
 
-Clients re-serialise arguments, drop ids, turn text into lists of parts and rewrite the system prompt (the time stands
-in it), so what is compared is what survives all that: roles, text, tool names and canonical arguments.
+Clients re-serialise arguments, drop ids, turn text into lists of parts and rewrite the system prompt (which contains
+the time), so only what survives all that is compared: roles, text, tool names and canonical arguments.
 """
 
 from collections.abc import Iterator
@@ -11,9 +11,11 @@ from typing import Any, Final
 import orjson
 
 from openai_proxy.dialects import json_text
+from openai_proxy.steps import add_text, join
+from openai_proxy.tasks import is_beside
 
 _SIZE: Final = 16
-_STEP: Final = 1 << 20  # characters that are evened out at a stretch
+_STEP: Final = 1 << 20  # characters normalised at a time
 _IGNORED: Final = frozenset({"system", "developer"})
 
 
@@ -32,14 +34,14 @@ def canonical(arguments: Any) -> str:
     try:
         return orjson.dumps(_plain(arguments), option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
     except (TypeError, ValueError):
-        return repr(arguments)  # integers beyond 64 bits among them
+        return repr(arguments)  # there are integers beyond 64 bits
 
 
 def recognisable(arguments: Any) -> str:
-    """What is left of `arguments` after Home Assistant's Ollama client, in one form, whoever brings them back.
+    """`arguments` as Home Assistant's Ollama client leaves them, whichever client returns them.
 
-    It takes out every argument that is empty (null, "", 0, false) and reads JSON that stands in a text:
-    `_parse_tool_args` in homeassistant/components/ollama/entity.py.
+    It removes every empty argument (null, "", 0, false) and parses JSON inside a text: `_parse_tool_args` in
+    homeassistant/components/ollama/entity.py.
     """
     given = json_text.object_in(arguments) if isinstance(arguments, str) else arguments
     if not isinstance(given, dict):
@@ -67,7 +69,7 @@ def _plain(value: Any) -> Any:
 
 
 def named_calls(message: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """(id or "", name, canonical arguments) of each call in an assistant message, as leniently as clients write it."""
+    """(id or "", name, canonical arguments) of each call in an assistant message, however leniently written."""
     calls = message.get("tool_calls")
     for call in calls if isinstance(calls, list) else ():
         if not isinstance(call, dict):
@@ -83,22 +85,22 @@ def named_calls(message: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def text(content: Any) -> str:
-    """The text of a message's content with white space evened out; media parts by their JSON."""
+    """The text of a message's content with white space normalised; media parts as their JSON."""
     if isinstance(content, str):
         return _evened(content)
     if not isinstance(content, list):
         return ""
-    parts = [
+    parts = (
         part["text"] if isinstance(part, dict) and isinstance(part.get("text"), str) else _media(part)
         for part in content
-    ]
-    return " ".join(" ".join(parts).split())
+    )
+    return join(filter(None, map(_evened, parts)), " ")
 
 
 def _evened(text: str) -> str:
-    """`text` with one space for each run of white space, none at its ends; a long one in steps.
+    """`text` with runs of white space as one space, and none at its ends; a long one in steps.
 
-    Between two steps other threads have a turn, and its words are not all held at a time.
+    Between two steps other threads get a turn, and not all words are in memory at once.
     """
     if len(text) <= _STEP:
         return " ".join(text.split())
@@ -114,16 +116,32 @@ def _evened(text: str) -> str:
             apart = part[-1].isspace()
         else:
             apart = True
-    return "".join(parts)
+    return join(parts)
 
 
 def _media(part: Any) -> str:
     if isinstance(part, str):
         return part
     try:
-        return blake2b(orjson.dumps(part, option=orjson.OPT_SORT_KEYS), digest_size=_SIZE).hexdigest()
+        written = json_text.dumps(_sorted(part)) if is_beside() else orjson.dumps(part, option=orjson.OPT_SORT_KEYS)
     except TypeError:
         return ""
+    return blake2b(written, digest_size=_SIZE).hexdigest()
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(member) for key, member in sorted(value.items())}
+    if isinstance(value, list):
+        return [_sorted(member) for member in value]
+    return value
+
+
+def fingerprint(text: str) -> str:
+    """The fingerprint of one text."""
+    digest = blake2b(digest_size=_SIZE)
+    add_text(digest, text, "replace")
+    return digest.hexdigest()
 
 
 class ConversationFingerprint:
@@ -140,13 +158,17 @@ class ConversationFingerprint:
         role = str(message.get("role"))
         if role in _IGNORED:
             return
-        said = text(message.get("content"))
-        self._hash.update(f"{'tool' if role == 'function' else role}\0{said}\0".encode(errors="replace"))
+        message_text = text(message.get("content"))
+        self._add("tool" if role == "function" else role, "\0", message_text, "\0")
         for _, name, arguments in named_calls(message):
-            self._hash.update(f"{name}\1{arguments}\0".encode(errors="replace"))
+            self._add(name, "\1", arguments, "\0")
         self._hash.update(b"\2")
         if role == "user":
-            self.question = blake2b(said.encode(errors="replace"), digest_size=_SIZE).hexdigest()
+            self.question = fingerprint(message_text)
+
+    def _add(self, *texts: str) -> None:
+        for each in texts:
+            add_text(self._hash, each, "replace")
 
     @property
     def whole(self) -> str:
@@ -155,5 +177,5 @@ class ConversationFingerprint:
 
 
 def key(*parts: str) -> str:
-    """A key made of `parts`; what goes in cannot be read out of it again."""
+    """A key made of `parts`, which cannot be recovered from it."""
     return blake2b("\0".join(parts).encode(errors="replace"), digest_size=_SIZE).hexdigest()

@@ -1,11 +1,11 @@
-"""The tool loop: ask, run ours, ask again, until the model answers or calls a tool of the client's.
+"""The tool loop: call the model, run our tools, call it again, until it answers or calls a tool of the client's.
 
-One generator does one turn. It writes to an `Output` and yields whenever something may be sent; whoever drives it
-decides whether that becomes a stream or one completion. All it starts ends with it.
+One generator runs one turn. It writes to an `Output` and yields whenever something may be sent; its driver decides
+whether that becomes a stream or one completion. Everything it starts ends with it.
 
-Upstream is asked in the client's own mode. Cancelling is the same in both (the connection is dropped), and a whole
-completion carries what deltas do not (logprobs, audio, exact usage) and asks nothing of providers that stream badly;
-what streaming would gain, tools that start before the round's end, is little against the round itself.
+The upstream request uses the client's own mode. Cancelling works the same in both (the connection is dropped), and a
+whole completion has more than deltas (logprobs, audio, exact usage) and avoids providers' streaming bugs; the gain of
+streaming, tools that start before the round's end, is small compared to the round itself.
 """
 
 import asyncio
@@ -49,17 +49,17 @@ class Loop:
         self._asking = Asking(turn.ask, self._deadline)
         self._given: list[Any] = list(turn.body.get("messages") or ())
         self._messages = self._given
-        # Reasoning and signatures in a hidden turn mean nothing to another model: a turn is put back only for its own.
+        # Another model cannot use reasoning and signatures of a hidden turn: it is restored only for the same model.
         self._scope = f"{turn.caller}\0{turn.model}"
         if turn.turns is not None and loops(turn.body):
             remember = turn.settings.remember_tool_turns
             self._messages = mixed.restore(turn.turns, self._scope, self._given, remember=remember)
         self.plan = Plan(turn, self._messages)
         self._hidden: list[dict[str, Any]] = []  # finished rounds of this turn
-        self._rounds = 0  # how many those are
+        self._rounds = 0  # their number
         self._usage: dict[str, Any] | None = None
         self._calls: ToolCalls | None = None
-        self._last = False  # the round that is being asked for must be the answer
+        self._last = False  # the next round must be the answer
         self._speech = turn.settings.speech and not is_structured(turn.body)
 
     @property
@@ -69,18 +69,18 @@ class Loop:
 
     @property
     def usage(self) -> dict[str, Any] | None:
-        """The usage of the rounds so far, summed; None if no provider told any."""
+        """The summed usage of the rounds so far; None if no provider reported any."""
         return self._usage
 
     async def open(self) -> UpstreamResponse:
-        """Ask for the first time. Raises ProxyError, and UpstreamRefused for an answer that is not 2xx."""
+        """Send the first request. Raises ProxyError, and UpstreamRefused for an answer that is not 2xx."""
         self._turn.observer.state("waiting")
         self._deadline.check()
         self._last = self._deadline.near
         return await self._asking.open(self.plan.request(self._messages, first=True, last=self._last))
 
     def apologise(self, out: TurnOutput) -> None:
-        """End a turn in which nothing has been said with a sentence of our own: its time is over."""
+        """End a turn that has run out of time without an answer: with a sentence of our own."""
         out.delta({"content": self._sentences.too_long})
         out.finish("stop")
         if self.plan.wants_usage and self._usage is not None:
@@ -88,12 +88,12 @@ class Loop:
 
     @property
     def _sentences(self) -> "Sentences":
-        from openai_proxy.transforms.speech.sentences import sentences_for  # with words of many languages
+        from openai_proxy.transforms.speech.sentences import sentences_for  # contains words of many languages
 
         return sentences_for(self._turn.newest)
 
     def abandon(self) -> None:
-        """Let go of a turn that is not run."""
+        """Release a turn that will not be run."""
         self._asking.close()
 
     async def run(
@@ -101,7 +101,7 @@ class Loop:
     ) -> Flush:
         """The turn from the first answer's head to its end. `status`: chunk, reasoning or off.
 
-        `opening` waits for that head, where it is still to come.
+        `opening` waits for that head, if it has not arrived yet.
         """
         feed = StatusFeed(status, out, self._turn.clock)
         calls = self._calls = ToolCalls(self._turn, self.plan, feed, self._deadline)
@@ -112,7 +112,10 @@ class Loop:
             if self.plan.toolbox is not None:
                 feed.post("calling_llm")
                 feed.flush()
-            yield
+            if self._asking.at_hand:
+                chunks = await self._asking.read()  # the first words are sent with the role, in one write
+            else:
+                yield
             if opening is not None:
                 async with aclosing(self._watched(opening(), out, feed)) as steps:
                     async for _ in steps:
@@ -138,7 +141,7 @@ class Loop:
                 yield
                 self._turn.observer.state("waiting")
                 body = self.plan.request([*self._messages, *self._hidden], first=False, last=self._last)
-                # Closed by name: the client may leave at the yield, and the request must not outlive it.
+                # Closed explicitly: the client may leave at the yield, and the request must not outlive it.
                 async with aclosing(self._watched(self._asking.open_and_read(body), out, feed)) as steps:
                     async for more in steps:
                         chunks = more
@@ -164,7 +167,7 @@ class Loop:
     async def _read(
         self, round_: Round, chunks: list[dict[str, Any]], calls: ToolCalls, out: TurnOutput, feed: StatusFeed
     ) -> Flush:
-        """Read one answer to its end, `chunks` first; our calls begin as each is complete."""
+        """Read one answer to its end, `chunks` first; our calls start as each is complete."""
         clock, heartbeat, asking = self._turn.clock, self._turn.settings.heartbeat, self._asking
         runs = self.plan.toolbox is not None and not self._last
         streaming = False
@@ -175,6 +178,7 @@ class Loop:
                     for call in round_.complete():
                         if round_.reason() not in CUT_OFF or is_object(call["function"]["arguments"]):
                             calls.start(call)
+            chunks = []  # not kept while the client does not read
             if round_.spoke and not streaming:
                 streaming = True
                 self._turn.observer.state("streaming")
@@ -193,10 +197,10 @@ class Loop:
             else:
                 chunks = await asking.read()
         round_.end()
-        asking.let_go()
+        asking.finish_answer()
 
     async def _await_tools(self, calls: ToolCalls, out: TurnOutput, feed: StatusFeed) -> Flush:
-        """Wait for our calls of this round, with status and heartbeats."""
+        """Wait for our calls of this round, sending status and heartbeats."""
         if calls.pending:
             self._turn.observer.state("tools")
         while calls.pending:
@@ -207,7 +211,7 @@ class Loop:
     async def _watched(
         self, reading: Coroutine[Any, Any, Chunks], out: TurnOutput, feed: StatusFeed
     ) -> AsyncGenerator[Chunks, None]:
-        """Wait for `reading` with status and heartbeats; its result is the last thing yielded."""
+        """Wait for `reading`, sending status and heartbeats; its result is the last item yielded."""
         task = spawn(outcome(reading), name="await the provider")
         task.add_done_callback(lambda _: feed.wake.set())
         try:
@@ -222,7 +226,7 @@ class Loop:
         yield result
 
     async def _wait(self, out: TurnOutput, feed: StatusFeed) -> Flush:
-        """Wait until something happens, or it is time for a heartbeat."""
+        """Wait until something happens, or a heartbeat is due."""
         try:
             async with asyncio.timeout(min(self._until_heartbeat(out), max(0.0, self._deadline.left()))):
                 await feed.wake.wait()
@@ -237,7 +241,7 @@ class Loop:
         return max(0.0, out.sent_at + self._turn.settings.heartbeat - self._turn.clock())
 
     def _settled(self, round_: Round, calls: ToolCalls) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The true assistant message to be sent back, and the results of our calls in it."""
+        """The model's full assistant message for the next request, and the results of our calls in it."""
         message = {name: value for name, value in round_.turn().items() if name not in _OUTPUT_ONLY}
         theirs = {call["id"] for call in round_.clients_calls()}
         entries = message.get("tool_calls") or ()
@@ -252,16 +256,16 @@ class Loop:
             theirs = round_.clients_calls(index)
             reason = round_.reason(index)
             if theirs:
-                # Some clients drop calls that end with "stop" (Home Assistant's open_router does).
+                # Some clients drop calls that end with "stop" (Home Assistant's open_router).
                 reason = reason if reason in CUT_OFF else "tool_calls"
             elif reason in ("tool_calls", "stop") and round_.has_calls(index):
-                if not (out.said or self._speech):
+                if not (out.shown or self._speech):
                     raise UpstreamError("The model kept calling tools and gave no answer.", code="no_answer")
                 reason = "stop"
             elif reason == "tool_calls":
                 reason = "stop"
-            if self._speech and not theirs and not out.said:
-                out.delta({"content": self._instead_of_silence(calls)}, index)
+            if self._speech and not theirs and not any(map(_is_audible, out.shown)):
+                out.delta({"content": " " * bool(out.shown) + self._instead_of_silence(calls)}, index)
             if self.plan.choices == 1:
                 self._keep(round_, calls, theirs, out)
             if details := round_.details(index):
@@ -273,13 +277,13 @@ class Loop:
             out.usage(self._usage)
 
     def _instead_of_silence(self, calls: ToolCalls) -> str:
-        """What is said for a model that says nothing: that it is done only where a tool did something."""
+        """The sentence for a model that says nothing. It claims success only if a tool has done something."""
         if calls.succeeded:
             return self._sentences.done
         return self._sentences.too_long if self._deadline.near else self._sentences.nothing
 
     def _keep(self, round_: Round, calls: ToolCalls, theirs: list[dict[str, Any]], out: TurnOutput) -> None:
-        """Keep what the client does not see of this turn for its next request."""
+        """Store what the client does not see of this turn, for its next request."""
         store, caller = self._turn.turns, self._scope
         if store is None or not (self._hidden or calls.started):
             return
@@ -292,4 +296,9 @@ class Loop:
             mixed.keep_calls(store, caller, seen, before=self._hidden, turn=turn, results=results, ids=ids)
         elif self._turn.settings.remember_tool_turns:
             turn = {name: value for name, value in round_.turn().items() if name != "tool_calls"}
-            mixed.keep_answer(store, caller, seen, before=self._hidden, turn=turn, visible="".join(out.said))
+            mixed.keep_answer(store, caller, seen, before=self._hidden, turn=turn, visible="".join(out.shown))
+
+
+def _is_audible(text: str) -> bool:
+    """True if there is anything to speak in `text`: only the full stop after a removed address may be left."""
+    return any(map(str.isalnum, text))

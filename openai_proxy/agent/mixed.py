@@ -1,6 +1,6 @@
-"""Mixed turns: what the client never saw is put back, so that the provider sees the one true turn.
+"""Mixed turns: restores what the client never saw, so that the provider sees the full turn.
 
-A client sees one assistant message per answer, with its own calls only. The rules, each a test in
+A client sees one assistant message per answer, with only its own calls. The rules, each with a test in
 tests/agent/test_mixed.py:
 
 | #  | the answer that was given                         | what is kept                                               |
@@ -33,7 +33,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from openai_proxy.agent.fingerprint import ConversationFingerprint, key, named_calls, text
-from openai_proxy.agent.store import Hidden, TurnStore
+from openai_proxy.agent.store import HiddenRounds, TurnStore
 
 UNANSWERED: Final = "(The client gave no result for this call.)"
 
@@ -53,23 +53,23 @@ def keep_calls(
     results: list[Message],
     ids: Sequence[str],
 ) -> None:
-    """Rules K1 to K3: remember an answer whose calls `ids` go to the client."""
+    """Rules K1 to K3: store an answer whose calls `ids` are sent to the client."""
     if not before and not results:
         return
     calls = {call_id: (name, arguments) for call_id, name, arguments in named_calls(turn) if call_id in ids}
     keys = [key(caller, "id", call_id) for call_id in calls]
     keys += [key(caller, "call", seen.whole, name, arguments) for name, arguments in calls.values()]
-    store.keep(keys, Hidden(before, turn, results, calls, seen.question, seen.whole))
+    store.keep(keys, HiddenRounds(before, turn, results, calls, seen.question, seen.whole))
 
 
 def keep_answer(
     store: TurnStore, caller: str, seen: ConversationFingerprint, *, before: list[Message], turn: Message, visible: str
 ) -> None:
-    """Rule K4: remember the hidden rounds before a final answer of which the client saw `visible`."""
-    said = text(visible)
-    if before and said:
-        hidden = Hidden(before, turn, [], {}, seen.question, seen.whole)
-        store.keep([key(caller, "answer", seen.question, said)], hidden)
+    """Rule K4: store the hidden rounds before a final answer of which the client saw `visible`."""
+    answer = text(visible)
+    if before and answer:
+        hidden = HiddenRounds(before, turn, [], {}, seen.question, seen.whole)
+        store.keep([key(caller, "answer", seen.question, answer)], hidden)
 
 
 def restore(store: TurnStore, caller: str, messages: Sequence[Any], *, remember: bool) -> list[Any]:
@@ -106,14 +106,14 @@ def _may_hide(message: Any, remember: bool) -> bool:
     return remember or bool(message.get("tool_calls"))
 
 
-def _find_answer(store: TurnStore, caller: str, seen: ConversationFingerprint, message: Message) -> Hidden | None:
-    said = text(message.get("content"))
-    found = store.entries(key(caller, "answer", seen.question, said)) if said else []
+def _find_answer(store: TurnStore, caller: str, seen: ConversationFingerprint, message: Message) -> HiddenRounds | None:
+    answer = text(message.get("content"))
+    found = store.entries(key(caller, "answer", seen.question, answer)) if answer else []
     best = next((entry for entry in found if entry.conversation == seen.whole), found[0] if found else None)
     return best.hidden() if best is not None else None
 
 
-def _find_calls(store: TurnStore, caller: str, seen: ConversationFingerprint, message: Message) -> Hidden | None:
+def _find_calls(store: TurnStore, caller: str, seen: ConversationFingerprint, message: Message) -> HiddenRounds | None:
     conversation = seen.whole
     for call_id, name, arguments in named_calls(message):
         known = [e for e in store.entries(key(caller, "id", call_id)) if e.calls.get(call_id) == (name, arguments)]
@@ -130,13 +130,13 @@ def _find_calls(store: TurnStore, caller: str, seen: ConversationFingerprint, me
 
 
 def _is_random(call_id: str) -> bool:
-    """True for an id that no second conversation can have; "functions.get_weather:0" is none."""
+    """True for an id that no other conversation can have; "functions.get_weather:0" is not one."""
     return len(call_id) >= _RANDOM_LENGTH and not _COUNTED.search(call_id)
 
 
-def _rebuild(hidden: Hidden, messages: Sequence[Any], at: int, out: list[Any]) -> int:
-    """Put the true turn for `messages[at]` on `out`; where the messages it stands for end."""
-    open_calls = dict(hidden.calls)  # the client's calls not yet seen in the history
+def _rebuild(hidden: HiddenRounds, messages: Sequence[Any], at: int, out: list[Any]) -> int:
+    """Append the full turn for `messages[at]` to `out`; returns where the messages that it replaces end."""
+    open_calls = dict(hidden.calls)  # the client's calls not seen in the history yet
     true_ids: dict[str, str] = {}  # the client's id for a call -> the true one
     order: list[str] = []  # true ids in the order of the client's calls, for results without an id
     answers: dict[str, Message] = {}
@@ -172,7 +172,7 @@ def _rebuild(hidden: Hidden, messages: Sequence[Any], at: int, out: list[Any]) -
 
 
 def _is_rest(message: Message, open_calls: dict[str, tuple[str, str]]) -> bool:
-    """True if `message` holds nothing but further calls of the turn that is being rebuilt (R6)."""
+    """True if `message` has only further calls of the turn that is being rebuilt (R6)."""
     if message.get("role") != "assistant" or text(message.get("content")):
         return False
     calls = [(name, arguments) for _, name, arguments in named_calls(message)]
@@ -182,7 +182,7 @@ def _is_rest(message: Message, open_calls: dict[str, tuple[str, str]]) -> bool:
 def _match(
     message: Message, open_calls: dict[str, tuple[str, str]], true_ids: dict[str, str], order: list[str]
 ) -> None:
-    """Take the calls of `message` out of `open_calls`, each by its id, else by what it says."""
+    """Remove the calls of `message` from `open_calls`, each by its id, else by its content."""
     for call_id, name, arguments in named_calls(message):
         true_id = call_id if open_calls.get(call_id) == (name, arguments) else None
         if true_id is None:

@@ -1,22 +1,22 @@
-"""An answer of the provider that is no 2xx: it goes to the client unchanged, with one warning after a tool acted."""
+"""A provider's answer that is not a 2xx: passed to the client unchanged, with one warning if a tool has acted."""
 
 from typing import Any
 
-from openai_proxy.dialects.chat.read_answer import error_in
+from openai_proxy.dialects.chat.errors import error_in
 from openai_proxy.errors import ProxyError, UpstreamError
 from openai_proxy.exchange import Headers, UpstreamResponse, header
 from openai_proxy.protocols.inflate import readable_part
 from openai_proxy.secrets import vault
-from openai_proxy.upstream.answers import MAX_ERROR
+from openai_proxy.upstream.answer_body import MAX_ERROR
 
 NO_RETRY = {"x-should-retry": "false"}
-"""OpenAI's clients obey it: a turn whose tools have acted must not be run a second time unasked."""
+"""OpenAI's clients obey it: a turn whose tools have acted must not be repeated automatically."""
 
 
 class UpstreamRefused(Exception):
     """The provider answered with an error status.
 
-    `headers` are its own as they came, the length and coding of `body` among them; `extra` are ours, to be added.
+    `headers` are its own, including the length and coding of `body`; `extra` are ours, to be added.
     """
 
     def __init__(self, status: int, reason: str, headers: Headers, body: bytes) -> None:
@@ -29,7 +29,7 @@ class UpstreamRefused(Exception):
 
     @property
     def says_why(self) -> bool:
-        """True if the body is an error object with a message, which a person or a voice can be given."""
+        """True if the body is an error object with a message for people."""
         return bool(self._error()["message"])
 
     def payload(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class UpstreamRefused(Exception):
 
 
 async def refusal(response: UpstreamResponse) -> UpstreamRefused:
-    """Read an error answer whole (at most 1 MiB) and close it."""
+    """Read a whole error answer (at most 1 MiB) and close it."""
     try:
         body = await response.read(MAX_ERROR)
     except ProxyError:

@@ -1,8 +1,8 @@
-"""One answer of the model within a turn: what of it goes to the client at once, and what it calls.
+"""One answer of the model within a turn: what is sent to the client at once, and what it calls.
 
-Text and every other member of a delta go on as they come. Tool calls are held: whose they are is known only when the
-round is whole. Ours begin as soon as each is complete, which is when the next one begins or the round ends; JSON that
-could already be parsed is no sign, since some translators send "{}" before the true arguments.
+Text and every other member of a delta are passed on as they arrive. Tool calls are held back, because only the complete
+round shows who runs them. Ours start as soon as each is complete, that is, when the next one begins or the round ends;
+valid JSON alone does not show that, since some translators send "{}" before the real arguments.
 """
 
 from typing import TYPE_CHECKING, Any, Final
@@ -17,10 +17,10 @@ from openai_proxy.errors import UpstreamError, UpstreamIncomplete
 from openai_proxy.secrets import vault
 
 CUT_OFF: Final = frozenset({"length", "content_filter"})
-"""Ends that may leave the last call half written."""
+"""Finish reasons that may leave the last call incomplete."""
 
 _LATER: Final = frozenset({"role", "tool_calls", "reasoning_details"})
-"""Members of a delta that are seen, if at all, when the round is whole and known to be the last."""
+"""Members of a delta that are shown, if at all, when the round is complete and known to be the last."""
 
 _MAX_MESSAGE: Final = 500
 
@@ -35,7 +35,7 @@ class Round:
     def __init__(
         self, plan: Plan, out: TurnOutput, *, strip_reasoning: bool, speech: bool = False, thinks: bool = False
     ) -> None:
-        """`speech`: only what can be spoken goes out; `thinks`: the answer begins with thoughts (`Thinking`)."""
+        """`speech`: only speakable text is sent; `thinks`: the answer begins with reasoning (`Thinking`)."""
         self._plan = plan
         self._out = out
         self._strip = strip_reasoning
@@ -46,11 +46,11 @@ class Round:
         self._entries: dict[tuple[int, str], int] = {}  # (choice, member) -> entries numbered so far
         self._begun = 0  # calls seen so far
         self._finishing = False  # a finish_reason has been seen
-        self._released = 0  # of those, how many have been looked at by `complete`
-        self.spoke = False  # something went to the client
+        self._released = 0  # of those, how many `complete` has examined
+        self.spoke = False  # something was sent to the client
 
     def feed(self, chunk: dict[str, Any]) -> None:
-        """Take one chunk; what may be seen of it goes out. Raises UpstreamError for an error in band."""
+        """Process one chunk; its visible part is sent. Raises UpstreamError for an in-band error."""
         fold = self._fold
         fold.feed(chunk)
         if fold.error:
@@ -67,7 +67,7 @@ class Round:
             if index >= self._plan.choices:
                 continue
             if choice.get("finish_reason"):
-                self._finishing = True  # perhaps: what the word means, the fold says
+                self._finishing = True  # possibly: the fold interprets the word
             delta = choice["delta"] if "delta" in choice else choice.get("message")
             visible = self._visible(index, delta) if delta and isinstance(delta, dict) else None
             logprobs = choice.get("logprobs") if self._speech is None else None
@@ -77,7 +77,7 @@ class Round:
 
     @property
     def usage(self) -> dict[str, Any] | None:
-        """The usage of this round, if it was told."""
+        """The usage of this round, if it was reported."""
         return self._fold.usage
 
     @property
@@ -86,7 +86,7 @@ class Round:
         return self._finishing and all(self._fold.finish_of(i) is not None for i in range(self._plan.choices))
 
     def complete(self) -> list[dict[str, Any]]:
-        """The calls that have become complete since the last time, as far as they are ours to run."""
+        """The calls completed since the last time, if they are ours to run."""
         calls = self._fold.calls()
         if calls is None or (len(calls) == self._begun and not self._fold.finish_reason):
             return []
@@ -95,7 +95,7 @@ class Round:
         finished = self._fold.finish_reason is not None
         limit = self._begun if finished else self._begun - 1
         while self._released < limit:
-            # Fragments of two calls may be interleaved: before the end only a whole object is taken as complete.
+            # Fragments of two calls may be interleaved: before the end only a whole object counts as complete.
             if not finished and not calls.is_whole(self._released):
                 break
             call = calls.call(self._released)
@@ -105,27 +105,27 @@ class Round:
         return ready
 
     def end(self) -> None:
-        """The answer has ended. Raises UpstreamIncomplete if it has no finish_reason."""
+        """End the answer. Raises UpstreamIncomplete if it has no finish_reason."""
         self._fold.close()
         if any(self._fold.finish_of(index) is None for index in self.choices()):
             raise UpstreamIncomplete("The provider's answer ended before it was complete.")
         if self._fold.finish_reason == "error":
             raise UpstreamError("The provider broke off its answer.")
         for index, splitter in self._think.items():
-            said, thought = splitter.flush()
-            delta = self._delta(self._spoken(index, said, last=True), thought)
+            spoken_text, thought = splitter.flush()
+            delta = self._delta(self._spoken(index, spoken_text, last=True), thought)
             if delta:
                 self._out.delta(delta, index)
 
     @property
     def thinks(self) -> bool | None:
-        """What the answer has shown of the model: it thinks before it says so, it does not, or (None) nothing."""
+        """Whether the answer began with unmarked reasoning; None if it does not show that."""
         if any(splitter.lone for splitter in self._think.values()):
             return True
         return False if self._thinks and self._think else None
 
     def choices(self) -> list[int]:
-        """The choices there are. Ollama and llama.cpp give one, whatever `n` asks for."""
+        """The choices. Ollama and llama.cpp give one, whatever `n` says."""
         return sorted({0, *(index for index in self._fold.indices if 0 <= index < self._plan.choices)})
 
     def reason(self, index: int = 0) -> str:
@@ -133,11 +133,11 @@ class Round:
         return self._fold.finish_of(index) or "stop"
 
     def turn(self) -> dict[str, Any]:
-        """The assistant message as the provider said it."""
+        """The assistant message exactly as the provider sent it."""
         return self._fold.turn()
 
     def details(self, index: int = 0) -> list[Any]:
-        """What the provider needs to see again of its reasoning, for the message that the client sends back.
+        """What the provider needs to get back of its reasoning, for the message that the client returns.
 
         That of other rounds belongs to calls which the client never sees, and the provider would refuse it.
         """
@@ -149,7 +149,7 @@ class Round:
         return bool(self._fold.calls(index))
 
     def clients_calls(self, index: int = 0) -> list[dict[str, Any]]:
-        """The calls that are the client's to run, whole, in order."""
+        """The complete calls for the client to run, in order."""
         calls = self._fold.calls(index)
         return [call for call in calls.calls() if self._is_clients(call)] if calls is not None else []
 
@@ -173,7 +173,7 @@ class Round:
         return visible
 
     def _numbered(self, index: int, name: str, entries: list[Any]) -> list[Any]:
-        """A list member of a delta with `index` in every entry: openai-python cannot add up lists without it."""
+        """A list member of a delta with `index` in every entry: openai-python cannot merge lists without it."""
         numbered: list[Any] = []
         for entry in entries:
             if isinstance(entry, dict) and "index" not in entry:
@@ -188,15 +188,15 @@ class Round:
         splitter = self._think.get(index)
         if splitter is None:
             splitter = self._think[index] = ThinkSplitter(inside=self._thinks or closes_alone(text))
-        said, more = splitter.feed(text)
-        for name, piece in self._delta(self._spoken(index, said), thoughts + more).items():
+        spoken_text, more = splitter.feed(text)
+        for name, piece in self._delta(self._spoken(index, spoken_text), thoughts + more).items():
             visible[name] = visible.get(name, "") + piece
 
     def _spoken(self, index: int, text: str, *, last: bool = False) -> str:
-        """`text` as it goes to the client; with `last` nothing follows in this answer."""
+        """`text` to send to the client; with `last` nothing follows in this answer."""
         if self._speech is None or not (text or last):
             return text
-        from openai_proxy.transforms.speech import SpeechFilter  # only houses that speak pay for its patterns
+        from openai_proxy.transforms.speech import SpeechFilter  # its patterns are only loaded if speech is used
 
         speech = self._speech.get(index)
         if speech is None:
@@ -204,17 +204,17 @@ class Round:
         spoken = speech.feed(text)
         return spoken + speech.end() if last else spoken
 
-    def _delta(self, said: str, thought: str) -> dict[str, Any]:
+    def _delta(self, spoken_text: str, thought: str) -> dict[str, Any]:
         delta: dict[str, Any] = {}
         if thought and not self._strip:
             delta["reasoning_content"] = thought
-        if said:
-            delta["content"] = said
+        if spoken_text:
+            delta["content"] = spoken_text
         return delta
 
 
 def in_band(error: Any) -> UpstreamError:
-    """The error for an error object within a stream: the provider's words, without secrets, and its code."""
+    """The error for an error object within a stream: the provider's text, without secrets, and its code."""
     read = error_of({"error": error}) or {"message": "", "code": None}
     words = vault.scrub(read["message"])[:_MAX_MESSAGE]
     code = read["code"]

@@ -1,4 +1,4 @@
-"""The agent's two doors. For the API:
+"""The agent's entry points. For the API:
 
     answer = await agent.start(turn)            # the first upstream has answered 2xx, or this raises
     # streaming
@@ -8,8 +8,8 @@
     # or whole
     completion = await answer.completion()
 
-`start` and `completion` raise ProxyError (an error of ours) or UpstreamRefused (the provider's own error answer, to
-be passed on with `extra` headers added). A stream never raises but for cancellation: what fails is its last event.
+`start` and `completion` raise ProxyError (an error of ours) or UpstreamRefused (the provider's own error answer, to be
+passed on with `extra` headers added). A stream raises nothing but cancellation: an error is its last event.
 """
 
 import asyncio
@@ -21,15 +21,17 @@ from typing import Any
 
 from openai_proxy.agent.asking import Chunks, opened, outcome, raised
 from openai_proxy.agent.calls import end_soon
-from openai_proxy.agent.emit import CompletionSink, TurnOutput
+from openai_proxy.agent.emit import TurnOutput
 from openai_proxy.agent.loop import Loop
 from openai_proxy.agent.refusal import NO_RETRY, UpstreamRefused
 from openai_proxy.agent.turn import Turn
 from openai_proxy.dialects.base import Chunk
-from openai_proxy.dialects.chat.chunks import DONE, error_event, event, new_id
+from openai_proxy.dialects.chat.chunks import DONE, events, new_id, size_of
+from openai_proxy.dialects.chat.fold import MessageFold
 from openai_proxy.errors import DeadlineExceeded, InternalError, ProxyError
 from openai_proxy.exchange import Headers
-from openai_proxy.tasks import spawn
+from openai_proxy.protocols.json_members import LARGE
+from openai_proxy.tasks import beside, spawn
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +42,14 @@ class TurnAnswer:
     def __init__(
         self, turn: Turn, loop: Loop, headers: Headers, opening: Callable[[], Coroutine[Any, Any, Chunks]] | None = None
     ) -> None:
-        """`opening` waits for the first answer where it has not come yet, or raises what came instead."""
+        """`opening` waits for the first answer if it has not arrived yet, or raises an error that came instead."""
         self._turn = turn
         self._loop = loop
         self._opening = opening
         self.headers = headers  # of the first answer: x-request-id and the like
         self.id = new_id()
         self.error: ProxyError | UpstreamRefused | None = None  # what ended the turn, for the record
-        self.whole = True  # the client has not been told of it: an answer of our own stands in its place
+        self.whole = True  # False: it failed, the client saw no error, and an answer of ours replaces it
 
     @property
     def acted(self) -> bool:
@@ -56,14 +58,17 @@ class TurnAnswer:
 
     @property
     def usage(self) -> dict[str, Any] | None:
-        """The usage of the rounds so far, summed, whether the client asked for it or not; None if nobody told any."""
+        """The summed usage of the rounds so far, even if the client did not request it; None if none was reported."""
         return self._loop.usage
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
-        """The whole stream, event by event or several at once. Closing it ends everything within 0.2 s."""
+        """The whole stream, one or several events at a time. Closing it ends everything within 0.2 s."""
         async with aclosing(self.chunks()) as pieces:
             async for chunks in pieces:
-                yield b"".join([error_event(c["error"]) if "error" in c else event(c) for c in chunks])
+                large = any(size_of(chunk) >= LARGE for chunk in chunks)  # a client's tool call, which is written whole
+                data = await beside(large, events, chunks)
+                del chunks  # ten times the memory, for as long as the client does not read
+                yield data
         if self.whole:
             yield DONE
 
@@ -78,11 +83,10 @@ class TurnAnswer:
             try:
                 async for _ in steps:
                     if made:
-                        yield made.copy()
-                        made.clear()
+                        yield _taken(made)
             except DeadlineExceeded as error:
                 self.error = error
-                if out.said:
+                if out.shown:
                     payload = error.payload()
                 else:
                     self._loop.apologise(out)
@@ -101,16 +105,16 @@ class TurnAnswer:
 
     async def completion(self) -> dict[str, Any]:
         """The whole answer as one `chat.completion`. Cancelling it ends everything within 0.2 s."""
-        sink = CompletionSink()
-        out = TurnOutput(sink.put, id=self.id, model=self._turn.model, clock=self._turn.clock)
+        fold = MessageFold()
+        out = TurnOutput(fold.feed, id=self.id, model=self._turn.model, clock=self._turn.clock)
         try:
             async with aclosing(self._loop.run(out, status="off", opening=self._opening)) as steps:
                 async for _ in steps:
                     continue
         except DeadlineExceeded as error:
             self.error = error
-            sink = CompletionSink()  # what had come was no whole answer
-            self._loop.apologise(TurnOutput(sink.put, id=self.id, model=self._turn.model, clock=self._turn.clock))
+            fold = MessageFold()  # what had arrived so far was not a whole answer
+            self._loop.apologise(TurnOutput(fold.feed, id=self.id, model=self._turn.model, clock=self._turn.clock))
         except ProxyError as error:
             self.error = error
             if self.acted:
@@ -121,21 +125,28 @@ class TurnAnswer:
             if self.acted:
                 error.extra.update(NO_RETRY)
             raise
-        return sink.completion()
+        return fold.completion(think=False)
 
     def close(self) -> None:
-        """Let go of an answer that nobody will read."""
+        """Release an answer that nobody will read."""
         self._loop.abandon()
 
 
-async def start(turn: Turn) -> TurnAnswer:
-    """Ask the model for the first time and return once it has answered 2xx.
+def _taken(made: list[Chunk]) -> list[Chunk]:
+    """What is in `made`, which is empty afterwards: nothing of it is kept while the client does not read."""
+    taken = made.copy()
+    made.clear()
+    return taken
 
-    Raises ProxyError where no answer came and UpstreamRefused where it is an error. Nothing of ours has run by then.
-    It returns sooner where the turn's time is over, for then the answer is a sentence of our own, and where a stream
-    has to wait for a machine that sleeps (`Turn.waking`): its client is kept company meanwhile.
+
+async def start(turn: Turn) -> TurnAnswer:
+    """Send the first request and return once the model has answered 2xx.
+
+    Raises ProxyError without an answer and UpstreamRefused for an error. None of our tools has run by then. Returns
+    sooner if the turn's time is over, since the answer is then a sentence of our own, and if a stream must wait for a
+    sleeping machine (`Turn.waking`), to send its client heartbeats meanwhile.
     """
-    loop = Loop(turn)
+    loop = await beside(turn.large, Loop, turn)
     try:
         if turn.waking is not None and loop.plan.stream:
             return await _start_or_wait(turn, loop, turn.waking)
@@ -150,11 +161,11 @@ async def start(turn: Turn) -> TurnAnswer:
 
 
 async def _start_or_wait(turn: Turn, loop: Loop, waking: asyncio.Event) -> TurnAnswer:
-    """The answer, begun or (once `waking` is set) still to begin."""
+    """The answer, begun or (once `waking` is set) yet to begin."""
     opening = spawn(outcome(loop.open()), name="ask the provider")
-    news = spawn(waking.wait(), name="wait for news of the provider")
+    change = spawn(waking.wait(), name="wait for news of the provider")
     try:
-        await asyncio.wait({opening, news}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({opening, change}, return_when=asyncio.FIRST_COMPLETED)
         if not opening.done():
             return TurnAnswer(turn, loop, (), partial(opened, opening))
         result = opening.result()
@@ -165,4 +176,4 @@ async def _start_or_wait(turn: Turn, loop: Loop, waking: asyncio.Event) -> TurnA
         await end_soon({opening})
         raise
     finally:
-        news.cancel()
+        change.cancel()

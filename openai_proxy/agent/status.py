@@ -1,6 +1,6 @@
-"""What a client is told while tools run: as `proxy_status` chunks, as reasoning text, or not at all.
+"""Progress reports to the client while tools run: as `proxy_status` chunks, as reasoning text, or not at all.
 
-Progress of tools (MCP `notifications/progress` among them) may come from any thread and at any rate; it is passed on
+Progress of tools (including MCP `notifications/progress`) may arrive from any thread and at any rate; it is passed on
 at most once a second per call, the latest first.
 """
 
@@ -18,7 +18,7 @@ _MAX_MESSAGE: Final = 300  # characters of a tool's own words
 
 
 class StatusFeed:
-    """Collects status between two chances to send, and wakes whoever waits for them."""
+    """Collects status between two opportunities to send, and wakes the turn that waits for it."""
 
     def __init__(self, style: str, out: TurnOutput, clock: Callable[[], float]) -> None:
         self._style = style
@@ -31,7 +31,7 @@ class StatusFeed:
         self.wake = asyncio.Event()
 
     def post(self, status: str, tool_name: str | None = None, **more: Any) -> None:
-        """Say that the turn is now `status`."""
+        """Report that the turn is now `status`."""
         if self._style == "off":
             return
         members: dict[str, Any] = {"status": status}
@@ -55,7 +55,7 @@ class StatusFeed:
         return report
 
     def notify(self) -> None:
-        """Wake the turn; from any thread."""
+        """Wake the turn; thread-safe."""
         if threading.get_ident() == self._thread:
             self.wake.set()
         elif not self._loop.is_closed():  # a handler's thread may outlive the daemon's loop

@@ -1,7 +1,7 @@
-"""Hidden parts of turns, kept for the next request of the same caller. Bounded by count, bytes and age.
+"""Hidden parts of turns, stored for the next request of the same caller. Bounded by count, bytes and age.
 
-Lives as long as the process; `dump` and `load` carry it over a restart. Entries are found by keys that hold the
-caller's identity only as part of a hash, so a dump tells nobody who asked.
+Lives as long as the process; `dump` and `load` preserve it over a restart. Entries are found by keys that contain the
+caller's identity only as part of a hash, so a dump does not reveal the callers.
 """
 
 import logging
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import orjson
 
+from openai_proxy.dialects import json_text
 from openai_proxy.store.shared import Shared, SharedTable
 
 log = logging.getLogger(__name__)
@@ -24,12 +25,12 @@ TTL: Final = 3600.0  # seconds, the default of session_ttl
 
 
 @dataclass(frozen=True, slots=True)
-class Hidden:
+class HiddenRounds:
     """What a client did not see of one of its turns.
 
-    `before`: finished rounds ahead of it (assistant and tool messages). `turn`: the true assistant message.
-    `results`: tool messages for our calls in it. `calls`: the client's calls in it, id -> (name, canonical
-    arguments). `question` and `conversation`: fingerprints of what the client had sent.
+    `before`: finished rounds before it (assistant and tool messages). `turn`: the full assistant message. `results`:
+    tool messages for our calls in it. `calls`: the client's calls in it, id -> (name, canonical arguments). `question`
+    and `conversation`: fingerprints of what the client had sent.
     """
 
     before: list[dict[str, Any]]
@@ -42,9 +43,9 @@ class Hidden:
 
 @dataclass(frozen=True, slots=True)
 class PendingEntry:
-    """A hidden turn as it is kept: what it is recognised by, and the rest as JSON."""
+    """A stored hidden turn: what identifies it, and the rest as JSON."""
 
-    data: bytes  # JSON: exact to count, and nobody can change it
+    data: bytes  # JSON: its size is exact, and nobody can change it
     calls: dict[str, tuple[str, str]]
     question: str
     conversation: str
@@ -54,25 +55,25 @@ class PendingEntry:
 
     @classmethod
     def of(cls, hidden: Mapping[str, Any], keys: Iterable[str], born: float, *name: str) -> "PendingEntry":
-        """An entry for the members of a Hidden. Raises as reading what is none does."""
+        """An entry from the members of a Hidden. Raises for anything else."""
         calls = {call_id: tuple(call) for call_id, call in hidden["calls"].items()}
-        data = orjson.dumps({member: hidden[member] for member in _MEMBERS})
+        data = json_text.dumps({member: hidden[member] for member in _MEMBERS})
         question, conversation = hidden["question"], hidden["conversation"]
         return cls(data, calls, question, conversation, tuple(dict.fromkeys(keys)), born, *name)
 
-    def hidden(self) -> Hidden:
+    def hidden(self) -> HiddenRounds:
         """The turn."""
-        return Hidden(**{**orjson.loads(self.data), "calls": dict(self.calls)})
+        return HiddenRounds(**{**json_text.loads(self.data), "calls": dict(self.calls)})
 
 
 _MEMBERS: Final = ("before", "turn", "results", "calls", "question", "conversation")
 
 
 class TurnStore:
-    """Hidden turns by key. Of several entries under one key all are kept; `find` gives the newest first."""
+    """Hidden turns by key. Several entries under one key are all kept; `find` returns the newest first."""
 
     VERSION: Final = 1
-    """Of the state that `dump` gives."""
+    """The version of the state that `dump` returns."""
 
     def __init__(
         self,
@@ -101,26 +102,26 @@ class TurnStore:
         """Bytes kept."""
         return self._bytes
 
-    def keep(self, keys: Iterable[str], hidden: Hidden) -> None:
-        """Keep `hidden` under `keys`; the oldest entries make room. One that alone is too large is not kept."""
+    def keep(self, keys: Iterable[str], hidden: HiddenRounds) -> None:
+        """Store `hidden` under `keys`; the oldest entries make room. One that alone is too large is not stored."""
         entry = PendingEntry.of({name: getattr(hidden, name) for name in _MEMBERS}, keys, self._clock())
         self._insert(entry)
         if self._shared is not None and entry.id in self._ids:
             self._shared.changed(entry.id)
 
     def entries(self, key: str) -> list[PendingEntry]:
-        """What is kept under `key`, newest first, and not read: thousands of conversations may have a call's id."""
+        """What is stored under `key`, newest first, unparsed: thousands of conversations may share a call's id."""
         self._expire()
         return [self._entries[number] for number in reversed(self._keys.get(key, ()))]
 
-    def find(self, key: str) -> list[Hidden]:
-        """The same, read."""
+    def find(self, key: str) -> list[HiddenRounds]:
+        """The same, parsed."""
         return [entry.hidden() for entry in self.entries(key)]
 
     # -- shared with other daemons ----------------------------------------------------------------------------------
 
     def share(self, shared: Shared) -> None:
-        """Let other daemons know what is kept, and know of theirs: a turn may end on another one than it began."""
+        """Share the kept turns with the other daemons: a turn may begin on one and end on another."""
         self._shared = shared.table("turns", read=self._read, take=self._take, names=self._names)
 
     def _read(self, name: str) -> tuple[Any, float] | None:
@@ -147,13 +148,13 @@ class TurnStore:
         self._expire()
         now = self._clock()
         entries = [
-            {"id": e.id, "age": now - e.born, "keys": list(e.keys), "hidden": orjson.loads(e.data)}
+            {"id": e.id, "age": now - e.born, "keys": list(e.keys), "hidden": json_text.loads(e.data)}
             for e in self._entries.values()
         ]
         return {"saved_at": time.time(), "entries": entries}
 
     def load(self, state: Mapping[str, Any]) -> int:
-        """Take over what `dump` gave, aged by the time since; how many entries. An unreadable state is none."""
+        """Load what `dump` returned, aged by the elapsed time; returns how many. An unreadable state is ignored."""
         try:
             passed = max(0.0, time.time() - float(state["saved_at"]))
             entries = [
@@ -166,8 +167,8 @@ class TurnStore:
                 for e in state["entries"]
                 if e["hidden"].keys() == set(_MEMBERS)
             ]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            log.warning("the saved tool turns cannot be read (%s); conversations go on without them", error)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            log.warning("the saved tool turns cannot be read; conversations continue without them")
             return 0
         for entry in entries:
             self._insert(entry)

@@ -1,4 +1,4 @@
-"""What one augmented answer is made from. Everything is handed in; the agent fetches nothing by itself."""
+"""The inputs of one augmented answer. Everything is passed in; the agent fetches nothing itself."""
 
 import asyncio
 import time
@@ -7,16 +7,43 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from openai_proxy.agent.store import TurnStore
-from openai_proxy.agent.thinkers import Thinking, ThinkingMemory
 from openai_proxy.exchange import UpstreamResponse
 from openai_proxy.tools.base import CallContext, Consent, Tool, ToolResult
 
-Ask = Callable[[dict[str, Any]], Awaitable[UpstreamResponse]]
-"""Sends one chat request body upstream and returns when the answer's head has come, whatever its status.
 
-Raises ProxyError where no answer came. Retries and failover of the first request are its business, and so is sending
-later requests of the same turn to the connection and key that answered the first: reasoning items and signatures are
-the provider's own. Cancelling it must let go of the connection.
+class Thinking(Protocol):
+    """Whether the model of one turn begins with unmarked reasoning: some chat templates put `<think>` into the prompt.
+
+    Only the closing tag shows it, too late for the first such answer; from the next one on it is expected.
+    """
+
+    @property
+    def expected(self) -> bool:
+        """True if its answers are known to begin with reasoning."""
+        ...
+
+    def seen(self, *, thinks: bool) -> None:
+        """Note what an answer of it has shown."""
+        ...
+
+
+class ThinkingMemory:
+    """What is known about one model, in memory."""
+
+    def __init__(self) -> None:
+        self.expected = False
+
+    def seen(self, *, thinks: bool) -> None:
+        """See Thinking."""
+        self.expected = thinks
+
+
+Ask = Callable[[dict[str, Any]], Awaitable[UpstreamResponse]]
+"""Sends one chat request body upstream and returns when the answer's head has arrived, whatever its status.
+
+Raises ProxyError without an answer. It handles retries and failover of the first request, and sends later requests of
+the same turn to the connection and key that answered the first, because reasoning items and signatures belong to the
+provider. Cancelling it must release the connection.
 """
 
 
@@ -40,7 +67,7 @@ class TurnToolbox(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
-    """How the loop behaves; the first eight have the names and defaults of a model file's keys. Times in seconds."""
+    """The loop's settings; the first eight have the names and defaults of a model file's keys. Times in seconds."""
 
     tool_status: str = "chunk"  # chunk | reasoning | off
     reasoning: str = "pass"  # pass | strip
@@ -50,20 +77,20 @@ class LoopSettings:
     deadline: float | None = None
     speech: bool = False
     client_tools: str = "pass"  # pass | prefer | drop
-    concurrency: int = 8  # calls of one turn that run side by side
+    concurrency: int = 8  # concurrent calls of one turn
     same_call_limit: int = 3  # runs of one call with the same arguments in one turn
     heartbeat: float = 5.0  # Home Assistant's clients wait 90 s at least; browsers' proxies cut at 30 to 60 s
 
     @classmethod
     def of(cls, model: object) -> "LoopSettings":
-        """The settings that `model` (a ModelConfig) has, defaults for the rest."""
+        """The settings of `model` (a ModelConfig), with defaults for the rest."""
         names = [f.name for f in fields(cls)]
         return cls(**{name: getattr(model, name) for name in names if hasattr(model, name)})
 
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """One call of one of our tools, finished: what the chat log writes. `status` is "ok" or "error"."""
+    """One finished call of one of our tools, for the chat log. `status` is "ok" or "error"."""
 
     id: str
     tool: str
@@ -74,7 +101,7 @@ class CallRecord:
 
 
 class Observer(Protocol):
-    """Whoever follows a turn: the record, the list of running requests. Must not block."""
+    """Observes a turn: the record, the list of running requests. Must not block."""
 
     def state(self, state: str) -> None:
         """The turn is now "waiting" for the provider, "streaming" or running "tools"."""
@@ -85,16 +112,16 @@ class Observer(Protocol):
         ...
 
     def tool_begins(self, call: str, tool: str) -> dict[str, str]:
-        """One of our calls begins; what an MCP server is told of it in `_meta` besides."""
+        """One of our calls starts. Returns what to add to its `_meta` for an MCP server, such as the trace context."""
         ...
 
     def usage(self, total: dict[str, Any] | None, rounds: int) -> None:
-        """A round has ended; `total` is the usage of the rounds so far, None if no provider told any."""
+        """A round has ended; `total` is the usage of the rounds so far, None if no provider reported any."""
         ...
 
 
-class Unobserved:
-    """Nobody follows."""
+class NullObserver:
+    """An observer for turns that nobody observes."""
 
     def state(self, state: str) -> None:
         """Not kept."""
@@ -103,7 +130,7 @@ class Unobserved:
         """Not kept."""
 
     def tool_begins(self, call: str, tool: str) -> dict[str, str]:
-        """Nothing to tell."""
+        """Ignores everything."""
         return {}
 
     def usage(self, total: dict[str, Any] | None, rounds: int) -> None:
@@ -114,10 +141,10 @@ class Unobserved:
 class Turn:
     """One request for an augmented model, ready to be answered.
 
-    `body` is the client's request as it shall go upstream (upstream's model name, params applied, messages
-    assembled); the agent itself adds tools, restores mixed turns, and sets `tool_choice` and `stream_options`.
-    `model` is the name the client asked for. `offered_only`: a plain model with `execute_tools`; nothing is added,
-    and only those tools of `toolbox` run that the client itself offers.
+    `body` is the client's request in its upstream form (upstream's model name, params applied, messages assembled); the
+    agent itself adds tools, restores mixed turns, and sets `tool_choice` and `stream_options`. `model` is the name that
+    the client requested. `offered_only`: a plain model with `execute_tools`; nothing is added, and only tools of
+    `toolbox` that the client offers are run.
     """
 
     body: dict[str, Any]
@@ -128,14 +155,17 @@ class Turn:
     caller: str = ""  # Caller.identity
     request_id: str = ""
     meta: dict[str, Any] = field(default_factory=dict)  # for MCP servers, as `_meta`
-    device: str = ""  # Home Assistant's id of the satellite that a person speaks to
+    device: str = ""  # Home Assistant's id of the satellite being spoken to
     turns: TurnStore | None = None
-    published: Callable[[], Awaitable[None]] | None = None  # waits until other daemons know what `turns` was given
-    observer: Observer = field(default_factory=Unobserved)
+    published: Callable[[], Awaitable[None]] | None = (
+        None  # waits until other daemons have received what `turns` stores
+    )
+    observer: Observer = field(default_factory=NullObserver)
     offered_only: bool = False
-    newest: str = ""  # the person's newest message, whose language sentences of our own are in
-    started: float | None = None  # by `clock`, when the request arrived; None: now
-    waking: asyncio.Event | None = None  # set when the provider's machine sleeps and has to be waited for
+    newest: str = ""  # the person's newest message, which determines the language of our own sentences
+    started: float | None = None  # when the request arrived, by `clock`; None: now
+    waking: asyncio.Event | None = None  # set when the provider's machine is asleep and must be waited for
     thinking: Thinking = field(default_factory=ThinkingMemory)
-    consent: Consent | None = None  # of the person, for tools that need it
+    consent: Consent | None = None  # the person's, for tools that need it
+    large: bool = False  # `body` is too large to be processed on the event loop
     clock: Callable[[], float] = time.monotonic

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def add_usage(total: dict[str, Any] | None, usage: dict[str, Any] | None) -> dict[str, Any] | None:
-    """`total` plus `usage`: numbers add up, also in nested details; other values are the last ones seen."""
+    """`total` plus `usage`: numbers are added, also in nested details; of other values the last is kept."""
     if not usage:
         return total
     if total is None:

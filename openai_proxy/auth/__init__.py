@@ -1,1 +1,1 @@
-"""Who is calling, and what may they reach."""
+"""Authentication of callers, and their permissions."""

@@ -1,4 +1,4 @@
-"""What a caller may reach: the connections and models of their group."""
+"""The connections and models that a caller's group may use."""
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -8,11 +8,11 @@ from openai_proxy.exchange import Caller, Target
 
 _CACHE_SIZE = 8192
 NOTHING: tuple[tuple[str, ...] | None, tuple[str, ...] | None] = ((), ())
-"""What a group that is not configured may reach: an unknown name fails closed."""
+"""Permissions of an unknown group: none, so that it fails closed."""
 
 
 class Access:
-    """The groups' permissions, compiled. A caller without a group may reach everything."""
+    """The groups' permissions, compiled. A caller without a group may use everything."""
 
     def __init__(self, groups: Mapping[str, GroupConfig]) -> None:
         self._groups = {
@@ -22,24 +22,27 @@ class Access:
         self._known: dict[tuple[str, str], bool] = {}
 
     def restricts(self, caller: Caller) -> bool:
-        """True if there is anything the caller may not do."""
+        """True if the caller is restricted in any way."""
         return self._restricted and caller.group is not None
 
     def restricts_models(self, caller: Caller) -> bool:
-        """True if there is a model the caller may not ask for."""
+        """True if there is a model that the caller may not use."""
         if not self._restricted or caller.group is None:
             return False
         return self._groups.get(caller.group, NOTHING)[1] is not None
 
     def may_use(self, caller: Caller, model: str) -> bool:
-        """True if the caller's group may ask for `model` (the name as asked)."""
+        """True if the caller's group may use `model` (the requested name)."""
         if not self._restricted or caller.group is None:
             return True
         key = (caller.group, model)
         known = self._known.get(key)
         if known is None:
             patterns = self._groups.get(caller.group, NOTHING)[1]
-            known = patterns is None or any(fnmatchcase(model, pattern) for pattern in patterns)
+            # A gateway behind us (LiteLLM) may split names at commas and use each of them.
+            known = patterns is None or all(
+                any(fnmatchcase(name.strip(), pattern) for pattern in patterns) for name in model.split(",")
+            )
             if len(self._known) >= _CACHE_SIZE:
                 self._known.clear()
             self._known[key] = known
@@ -53,7 +56,7 @@ class Access:
         return patterns is None or any(fnmatchcase(connection, pattern) for pattern in patterns)
 
     def reachable(self, caller: Caller, targets: tuple[Target, ...]) -> tuple[Target, ...]:
-        """Those of `targets` the caller may reach."""
+        """Those of `targets` that the caller may use."""
         if not self._restricted or caller.group is None:
             return targets
         return tuple(target for target in targets if self.may_reach(caller, target.connection))

@@ -1,24 +1,24 @@
-"""Budgets: money a key may spend in a day and in a calendar month of the daemon's own time zone.
+"""Budgets: money that a key may spend per day and per calendar month in the daemon's own time zone.
 
-What a request may cost is reserved before it is sent and settled once its tokens are known, so that requests at the
-same time do not spend the same money. A request is let in as long as anything is left, however dear it may become;
-then all that is left is reserved. Amounts are kept by the name of their period ("2026-11-29", "2026-11"), those of a
-few periods back too: a clock that is set back and forth again forgives nobody.
+The maximum cost of a request is reserved before it is sent and settled once its tokens are known, so that concurrent
+requests do not spend the same money. A request is admitted as long as anything is left, however expensive it may
+become; then everything that is left is reserved. Amounts are stored by the name of their period ("2026-11-29",
+"2026-11"), including a few past periods: setting the clock back and forth resets no budget.
 
-Several daemons add up what each has spent (`Spending.elsewhere`); what is reserved is each one's own.
+Several daemons add up what each has spent and reserved (`Spending.elsewhere`); a daemon's reservations count for the
+others as long as it is running.
 """
 
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from openai_proxy import statefile
-from openai_proxy.config.proxy import GroupLimits
 from openai_proxy.errors import BudgetExceeded
 from openai_proxy.exchange import Caller
 
@@ -26,13 +26,14 @@ log = logging.getLogger(__name__)
 
 FILE: Final = "budgets.json"
 VERSION: Final = 1
-ALMOST: Final = 0.8  # of a budget, from which on a caller is told what is left
-KEPT: Final = 3  # days and months that are kept
-MOMENT: Final = 2  # seconds after which a refused caller may try again where the rest is only reserved
+ALMOST: Final = 0.8  # share of a budget from which on responses say in a header what is left
+KEPT: Final = 3  # days and months that are stored
+RESERVED: Final = "reserved"  # beside the periods, in another daemon's record
+MOMENT: Final = 2  # seconds after which a refused caller may retry if the rest is only reserved
 
 
 class Calendar:
-    """The present day and month where the daemon is."""
+    """The present day and month in the daemon's time zone."""
 
     __slots__ = ("begins", "clock", "day", "day_ends", "month", "month_ends")
 
@@ -42,7 +43,7 @@ class Calendar:
         self.day = self.month = ""
 
     def now(self) -> float:
-        """The time; `day` and `month` are those it is in."""
+        """The time, and the `day` and `month` it belongs to."""
         now = self.clock()
         if not self.begins <= now < self.day_ends:
             self._turn(now)
@@ -59,13 +60,13 @@ class Calendar:
 
 
 class Spending:
-    """What one key has spent, by period. `reserved` is for requests that run, and for those that have just ended."""
+    """What one key has spent, by period. `reserved` is for running requests, and for those that have just ended."""
 
     __slots__ = ("elsewhere", "own", "reserved")
 
     def __init__(self) -> None:
         self.own: dict[str, float] = {}
-        self.elsewhere: dict[str, dict[str, float]] = {}  # daemon -> its amounts
+        self.elsewhere: dict[str, dict[str, float]] = {}  # daemon -> its amounts, and what it has reserved
         self.reserved = 0.0
 
     def spent(self, period: str) -> float:
@@ -78,18 +79,11 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The budgets of a group, in `currency`; None: none."""
+    """The budgets of a group, in `currency`; None for a period without a budget."""
 
     per_day: float | None
     per_month: float | None
     currency: str
-
-    @classmethod
-    def of(cls, limits: GroupLimits, currency: str) -> "Budget | None":
-        """None for a group without budgets."""
-        if limits.cost_per_day is None and limits.cost_per_month is None:
-            return None
-        return cls(limits.cost_per_day, limits.cost_per_month, currency)
 
 
 class Budgets:
@@ -99,7 +93,8 @@ class Budgets:
         self.calendar = Calendar(clock)
         self._keys: dict[bytes | str, Spending] = {}
         self._dirty = False
-        self.changed: Callable[[bytes | str], None] = _to_nobody  # told of every key that has spent something
+        self.changed: Callable[[bytes | str], None] = _to_nobody  # called for every key that reserves or spends
+        self.present: Callable[[], Collection[str]] = tuple  # the running daemons
 
     def spending(self, caller: Caller) -> Spending:
         """What a caller's key has spent."""
@@ -117,35 +112,40 @@ class Budgets:
         return list(self._keys)
 
     def at_ease(self, spending: Spending, budget: Budget) -> bool:
-        """True if nothing has to be said or waited for: with what is reserved, less than ALMOST is used."""
-        calendar = self.calendar
+        """True if there is nothing to report or wait for: including reservations, less than ALMOST is used."""
+        calendar, reserved = self.calendar, self.reserved(spending)
         calendar.now()
         limit = budget.per_day
-        if limit is not None and spending.spent(calendar.day) + spending.reserved >= limit * ALMOST:
+        if limit is not None and spending.spent(calendar.day) + reserved >= limit * ALMOST:
             return False
         limit = budget.per_month
-        return limit is None or spending.spent(calendar.month) + spending.reserved < limit * ALMOST
+        return limit is None or spending.spent(calendar.month) + reserved < limit * ALMOST
 
-    def reserve_at_ease(self, spending: Spending, budget: Budget, estimate: float) -> float | None:
-        """`reserve` for most requests, in one go: None where they are not `at_ease`, or more is needed than is left."""
-        calendar, own, reserved = self.calendar, spending.own, spending.reserved
-        if spending.elsewhere or not calendar.begins <= calendar.clock() < calendar.day_ends:
-            return self.reserve(spending, budget, estimate) if self.at_ease(spending, budget) else None
+    def reserved(self, spending: Spending) -> float:
+        """The reservations of all running daemons."""
+        amount = spending.reserved
+        if spending.elsewhere:
+            present = self.present()
+            amount += sum(others.get(RESERVED, 0.0) for name, others in spending.elsewhere.items() if name in present)
+        return amount
+
+    def reserve_at_ease(self, name: bytes | str, budget: Budget, estimate: float) -> float | None:
+        """`reserve` for most requests, in one step: None if the key would no longer be `at_ease`."""
+        spending, calendar = self.of(name), self.calendar
+        calendar.now()
+        wanted = (self.reserved(spending) if spending.elsewhere else spending.reserved) + estimate
         limit = budget.per_day
-        if limit is not None:
-            used = own.get(calendar.day, 0.0) + reserved
-            if used >= limit * ALMOST or used + estimate > limit:
-                return None
+        if limit is not None and spending.spent(calendar.day) + wanted >= limit * ALMOST:
+            return None
         limit = budget.per_month
-        if limit is not None:
-            used = own.get(calendar.month, 0.0) + reserved
-            if used >= limit * ALMOST or used + estimate > limit:
-                return None
-        spending.reserved = reserved + estimate
+        if limit is not None and spending.spent(calendar.month) + wanted >= limit * ALMOST:
+            return None
+        spending.reserved += estimate
+        self.changed(name)
         return estimate
 
     def left(self, spending: Spending, budget: Budget) -> float:
-        """What may still be spent, reservations aside. Raises BudgetExceeded if that is nothing."""
+        """What may still be spent, excluding reservations. Raises BudgetExceeded if that is nothing."""
         now = self.calendar.now()
         left = math.inf
         for limit, period, ends, of in self._periods(budget):
@@ -155,9 +155,15 @@ class Budgets:
             left = min(left, rest)
         return left
 
-    def reserve(self, spending: Spending, budget: Budget, estimate: float) -> float:
-        """Set aside what a request may cost, at most what is left; the amount. Raises BudgetExceeded."""
-        left = self.left(spending, budget) - spending.reserved
+    def reserve(self, name: bytes | str, budget: Budget, estimate: float, had: float = 0.0) -> float:
+        """Reserve the maximum cost of a request, at most what is left; returns the amount. Raises BudgetExceeded.
+
+        `had` is what was already reserved for it, and is released.
+        """
+        spending = self.of(name)
+        spending.reserved = max(spending.reserved - had, 0.0)
+        self.changed(name)
+        left = self.left(spending, budget) - self.reserved(spending)
         if left <= 0:
             raise reserved()
         amount = min(estimate, left)
@@ -179,6 +185,8 @@ class Budgets:
         spending = self.of(name)
         spending.reserved = max(spending.reserved - amount, 0.0)
         if not cost:
+            if amount:
+                self.changed(name)
             return
         self.calendar.now()
         own = spending.own
@@ -206,7 +214,7 @@ class Budgets:
             "cost_per_day" if of == "today" else "cost_per_month": {
                 "limit": limit,
                 "spent": round(spending.spent(period), 9),
-                "reserved": round(spending.reserved, 9),
+                "reserved": round(self.reserved(spending), 9),
                 "ends": ends,
             }
             for limit, period, ends, of in self._periods(budget)
@@ -215,7 +223,7 @@ class Budgets:
     # -- over a restart ---------------------------------------------------------------------------------------------
 
     def dump(self) -> dict[str, Any] | None:
-        """What is to be kept of it; None if nothing has changed since the last time."""
+        """What to save; None if nothing has changed since the last time."""
         if not self._dirty:
             return None
         self._dirty = False
@@ -224,13 +232,13 @@ class Budgets:
         }
 
     def load(self, directory: Path) -> None:
-        """Take over what another process kept. What cannot be read is forgotten, and the log says so."""
+        """Load what another process saved. What cannot be read is dropped and logged."""
         try:
             saved = statefile.load(directory / FILE, VERSION)
             for name, amounts in saved.get("keys", {}).items():
                 self.of(bytes.fromhex(name)).own = {str(p): float(a) for p, a in amounts.items() if float(a) >= 0}
-        except (ValueError, TypeError, AttributeError) as error:
-            log.warning("saved budgets not read: %s", error)
+        except (ValueError, TypeError, AttributeError):
+            log.warning("the saved budgets cannot be read; %s starts from zero", FILE)
 
 
 def _forget(amounts: dict[str, float], calendar: Calendar) -> None:
@@ -246,7 +254,7 @@ def _to_nobody(_: bytes | str) -> None:
 
 
 def money(amount: float, currency: str) -> str:
-    """An amount as it is said: `5 USD`, `0.25 USD`."""
+    """An amount for people: `5 USD`, `0.25 USD`."""
     text = f"{amount:.2f}" if amount >= 0.01 else f"{amount:.6f}"
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {currency}"
 
@@ -256,14 +264,14 @@ def spent(limit: float, currency: str, of: str, ends: float, now: float) -> Budg
     until = datetime.fromtimestamp(ends)
     again = "tomorrow" if of == "today" else f"on {until:%B} 1"
     return BudgetExceeded(
-        f"The budget of {money(limit, currency)} for {of} is spent. It begins anew {again}.",
+        f"The budget of {money(limit, currency)} for {of} is spent. It starts again {again}.",
         headers={"Retry-After": str(max(math.ceil(ends - now), 1)), "x-proxy-budget-remaining": "0"},
     )
 
 
 def reserved() -> BudgetExceeded:
-    """The 402 where all that is left may be needed for requests that still run."""
+    """The 402 if everything that is left may be needed by running requests."""
     return BudgetExceeded(
-        "What is left of the budget is set aside for requests that are still running. Try again in a moment.",
+        "What is left of the budget is reserved for running requests. Try again in a moment.",
         headers={"Retry-After": str(MOMENT)},
     )

@@ -1,16 +1,16 @@
-"""Which web pages may ask (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
+"""Which web pages may use the API (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
 
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
-from openai_proxy.auth.peers import host_name, is_house_name, is_private
+from openai_proxy.auth.peers import host_name, is_local_name, is_private
 
 METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 MAX_AGE = "600"  # seconds; Chromium caps it at 7200
 
 
 class OriginRule:
-    """The setting `cors.origins` applied: which Origin values are of the house."""
+    """The setting `cors.origins` applied: which Origin values are allowed."""
 
     def __init__(self, origins: str | Iterable[str], *, keys_required: bool) -> None:
         self._auto = origins == "auto"
@@ -19,7 +19,7 @@ class OriginRule:
         self._listed = frozenset() if self._auto else frozenset(o.rstrip("/").lower() for o in listed)
 
     def allows(self, origin: str, host: str | None) -> bool:
-        """True if a page of `origin` may read our answers; pages we served ourselves always may."""
+        """True if a page of `origin` may read our answers; pages that we served ourselves always may."""
         if self._any:
             return True
         if origin == "null":  # a page from a file, or in a sandbox
@@ -31,14 +31,14 @@ class OriginRule:
         if url.scheme not in ("http", "https") or not url.netloc:
             return False
         if host is not None and url.netloc.lower() == host.lower() and (name := host_name(host)) is not None:
-            return is_house_name(name) or origin.lower() in self._listed
+            return is_local_name(name) or origin.lower() in self._listed
         if origin.lower() in self._listed:
             return True
         if not self._auto:
             return False
         name = host_name(url.netloc)
-        # A literal public address is a page of the internet, whatever its form.
-        return name is not None and (is_private(name) or (is_house_name(name) and not _literal(name)))
+        # A literal public address is a page on the internet, whatever its form.
+        return name is not None and (is_private(name) or (is_local_name(name) and not _literal(name)))
 
     @staticmethod
     def preflight(origin: str, requested_headers: str | None) -> list[tuple[str, str]]:
@@ -64,11 +64,12 @@ class OriginRule:
 
 
 def is_own_page(headers: Mapping[str, str]) -> bool:
-    """True for a request of a page we served, or of no page at all: the rule of everything an admin may do.
+    """True for a request of a page that we served, or of no page at all: the rule for everything that needs an admin.
 
-    Another port of the same machine is a foreign page. A reverse proxy that rewrites Host tells the browser's in
-    X-Forwarded-Host; a foreign page cannot set that field, for it would need a preflight, which is never granted here.
-    A browser that names no Origin may still say where a request comes from (https://www.w3.org/TR/fetch-metadata/).
+    Another port of the same machine is a foreign page. A reverse proxy that rewrites Host puts the browser's into
+    X-Forwarded-Host; a foreign page cannot set that field, because that requires a preflight, which is never granted
+    here. A browser that sends no Origin may still say where a request comes from
+    (https://www.w3.org/TR/fetch-metadata/).
     """
     origin = headers.get("Origin")
     if origin is None:

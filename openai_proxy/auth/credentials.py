@@ -1,14 +1,15 @@
-"""Where in a request a client's key may stand. One answer for the gate, for redaction and for the fast path."""
+"""Where a request may have a client's key: one answer for the gate, redaction and the fast path."""
 
 from collections.abc import Mapping
 from typing import Final
 
 GOOGLE_KEY: Final = "x-goog-api-key"
-"""Where Google's clients put it (https://ai.google.dev/gemini-api/docs/api-key), or into the query as `key`."""
+"""Where Google's clients put it (https://ai.google.dev/gemini-api/docs/api-key), or in the query as `key`."""
 
 KEY_PROTOCOL: Final = "openai-insecure-api-key."
-"""How a browser, which cannot set headers on a WebSocket, sends its key: as a subprotocol that begins like this
-(https://platform.openai.com/docs/guides/realtime-websocket)."""
+"""How a browser, which cannot set headers on a WebSocket, sends its key: as a subprotocol with this prefix
+(https://platform.openai.com/docs/guides/realtime-websocket).
+"""
 
 
 USER_FIELDS: Final = ("X-OpenWebUI-User-Email", "X-OpenWebUI-User-Name", "X-OpenWebUI-User-Id")
@@ -16,7 +17,7 @@ USER_FIELDS: Final = ("X-OpenWebUI-User-Email", "X-OpenWebUI-User-Name", "X-Open
 (https://docs.openwebui.com/reference/env-configuration)."""
 
 AGENT_FIELD: Final = "X-Claude-Code-Agent-Id"
-"""Where Claude Code names the agent that asks."""
+"""Where Claude Code names the agent that sends the request."""
 
 
 def named_user(headers: Mapping[str, str]) -> str | None:
@@ -32,12 +33,12 @@ def bearer(authorization: str | None) -> str | None:
 
 
 def sent_key(headers: Mapping[str, str]) -> str | None:
-    """The key a client sent, whatever it is good for: Bearer wins over `x-api-key`, and both over Google's header."""
+    """The key that a client sent, valid or not: Bearer wins over `x-api-key`, and both over Google's header."""
     return bearer(headers.get("Authorization")) or other_key(headers)
 
 
 def other_key(headers: Mapping[str, str]) -> str | None:
-    """The key a client sent anywhere but in `Authorization`."""
+    """The key that a client sent anywhere but in `Authorization`."""
     found = headers.get("x-api-key")
     if found is None:
         found = headers.get(GOOGLE_KEY)

@@ -1,17 +1,19 @@
-"""Who is served: the one place that decides whether a request comes in, before any of its body is read.
+"""Decides whether a request is admitted, before any of its body is read.
 
 keys required (any client key, a validator, or require_api_key)   a known key, from anywhere
 otherwise                                                         peers of private networks, safe Host names,
                                                                   and no Origin outside cors.origins
 /admin/*, /metrics                                                an admin key, and no Origin but the page's own; a
                                                                   session of the page and the control socket are
-                                                                  known to `admin.access`. What a program on this
-                                                                  machine may ask besides answers where no admin key
-                                                                  is configured to a loopback peer with a loopback
-                                                                  Host and no forwarding header
+                                                                  checked by `admin.access`. Without a configured admin
+                                                                  key, some routes also answer a loopback peer with a
+                                                                  loopback Host and no forwarding header
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from openai_proxy.auth.cors import OriginRule, is_own_page
 from openai_proxy.auth.credentials import bearer, other_key, sent_key
@@ -26,20 +28,22 @@ from openai_proxy.auth.peers import (
     networks,
     remote_address,
 )
-from openai_proxy.auth.validators import Validator
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.errors import Forbidden, Misdirected, Unauthorized
 from openai_proxy.exchange import Caller
+
+if TYPE_CHECKING:
+    from openai_proxy.auth.validators import Validator
 
 _FORWARDING = frozenset(
     {"cf-connecting-ip", "client-ip", "forwarded", "true-client-ip", "via", "x-client-ip", "x-cluster-client-ip",
      "x-forwarded", "x-original-host", "x-real-ip"}
 )  # fmt: skip
-"""Header fields that a reverse proxy adds, besides all that begin with `x-forwarded-`."""
+"""Header fields that a reverse proxy adds, besides those that begin with `x-forwarded-`."""
 
 
-class NotAsked(Unauthorized):
-    """The validator has not been asked about this key lately."""
+class NotValidated(Unauthorized):
+    """The validator has not checked this key recently."""
 
     def __init__(self) -> None:
         super().__init__("The API key has not been checked yet.")
@@ -62,12 +66,13 @@ class Gate:
         self._trusted = networks(config.trusted_proxies)
 
     def is_proxy(self, peer: str) -> bool:
-        """True for the address of a reverse proxy, of `trusted_proxies`."""
+        """True for the address of a reverse proxy in `trusted_proxies`."""
         return is_within(peer, self._trusted)
 
     def credential(self, headers: Mapping[str, str]) -> str | None:
         """The client key of a request: Bearer wins over x-api-key, except that with `forward_auth` and required keys
-        the bearer is the caller's own for the provider."""
+        the bearer is the caller's own for the provider.
+        """
         if self.forwarding and self.keys_required:
             return other_key(headers) or bearer(headers.get("Authorization"))
         return sent_key(headers)
@@ -75,7 +80,7 @@ class Gate:
     def admit(self, peer: str, headers: Mapping[str, str]) -> Caller:
         """The caller of an API request. Raises Unauthorized, Forbidden or Misdirected, saying what would help.
 
-        Raises NotAsked where a validator has to be asked first: see `admitted`.
+        Raises NotAsked if a validator must check the key first: see `admitted`.
         """
         remote = self.remote(peer, headers)
         if self.keys_required:
@@ -83,7 +88,7 @@ class Gate:
             if key and self._validator is not None:
                 known, caller = self._validator.fresh(key, self._groups, remote)
                 if not known:
-                    raise NotAsked
+                    raise NotValidated
             else:
                 caller = self.keys.find(key, remote) if key else None
             if caller is None:
@@ -104,10 +109,10 @@ class Gate:
             )
 
     async def admitted(self, peer: str, headers: Mapping[str, str]) -> Caller:
-        """`admit`, asking the validator where there is one. Raises InternalError besides (`validator_error`)."""
+        """`admit`, calling the validator if there is one. Also raises InternalError (`validator_error`)."""
         try:
             return self.admit(peer, headers)
-        except NotAsked:
+        except NotValidated:
             key, validator = self.credential(headers), self._validator
             assert key is not None
             assert validator is not None
@@ -118,9 +123,9 @@ class Gate:
             return caller
 
     def admit_admin(self, peer: str, headers: Mapping[str, str], *, at_home: bool = False) -> Caller:
-        """The caller of something that is an admin's. Raises Unauthorized or Forbidden.
+        """The caller of an admin route. Raises Unauthorized or Forbidden.
 
-        `at_home`: where no admin key is configured, a program on this machine may ask for it too.
+        `at_home`: without a configured admin key, a program on this machine may use it, too.
         """
         self.check_own_page(headers)
         remote = self.remote(peer, headers)
@@ -132,7 +137,7 @@ class Gate:
             self._check_at_home(remote, headers)
             return Caller(remote, admin=True)
         raise Unauthorized(
-            "An admin key or a session of the page is needed here: `openai-proxy ui` prints an address that opens one.",
+            "An admin key or a session of the page is required: `openai-proxy ui` prints an address that opens one.",
             code="admin_key_required",
         )
 
@@ -152,19 +157,19 @@ class Gate:
     def check_own_page(headers: Mapping[str, str]) -> None:
         """Raise Forbidden for a request of a web page that is not ours."""
         if not is_own_page(headers):
-            raise Forbidden("Other web pages may not administrate this proxy.", code="origin_not_allowed")
+            raise Forbidden("Other web pages may not administer this proxy.", code="origin_not_allowed")
 
-    def may_change_house(self, caller: Caller, headers: Mapping[str, str]) -> bool:
-        """True if the caller of an API request may command with `scope=global` (contract §5).
+    def may_change_globally(self, caller: Caller, headers: Mapping[str, str]) -> bool:
+        """True if the caller of an API request may use commands with `scope=global` (contract §5).
 
-        That is an admin key, beside a client key or as one, or a caller who came in as an admin: by the control socket
-        or with a session of the page. An address is no proof: a reverse proxy on this machine has the same one.
+        That requires an admin key, beside or as a client key, or admission as an admin: by the control socket or with a
+        session of the page. An address is no proof: a reverse proxy on this machine has the same one.
         """
         keys = (bearer(headers.get("Authorization")), other_key(headers))
         return caller.admin or any(key and self.keys.is_admin(key) for key in keys)
 
     def _check_at_home(self, remote: str, headers: Mapping[str, str]) -> None:
-        """Raises Forbidden for whoever is not surely a program on this machine."""
+        """Raise Forbidden for anyone who may not be a program on this machine."""
         host = host_name(headers.get("Host", ""))
         if (
             not is_loopback(remote)
@@ -205,7 +210,7 @@ def _forwards(name: str) -> bool:
 
 def _no_key() -> Unauthorized:
     return Unauthorized(
-        "An API key is needed: send it as a bearer token or as x-api-key.", headers={"WWW-Authenticate": "Bearer"}
+        "An API key is required: send it as a bearer token or as x-api-key.", headers={"WWW-Authenticate": "Bearer"}
     )
 
 

@@ -15,7 +15,7 @@ def new_key() -> str:
 
 
 def hashed(key: str) -> str:
-    """`key` as it stands in `api_keys`: `sha256:` and its digest in hex."""
+    """`key` in the form for `api_keys`: `sha256:` and its digest in hex."""
     return PREFIX + sha256(key.encode()).hexdigest()
 
 
@@ -37,7 +37,7 @@ class ClientKeys:
         return bool(self._groups)
 
     def find(self, key: str, remote: str) -> Caller | None:
-        """The caller this key belongs to, or None."""
+        """The caller that this key belongs to, or None."""
         digest = sha256(key.encode("utf-8", "surrogateescape")).digest()
         group = self._groups.get(digest)
         if group is None:

@@ -1,13 +1,15 @@
-"""Limits of groups: requests and tokens per minute and per day, requests at the same time, counted for each key.
+"""Limits of groups, counted per key: requests and tokens per minute and per day, concurrent requests.
 
-A minute begins with a key's first request in it, a day at midnight UTC, like the days of `usage`. Tokens are known
-when an answer ends, so a request is refused once those before it have used them up. A refused request is not counted.
-Counters are kept in memory and written to the state directory, so that a restart forgives nobody; times are therefore
-wall-clock times, and a clock that was set back begins the window anew.
+A minute begins with a key's first request in it, a day at midnight UTC, like the days of `usage`. Tokens are known when
+an answer ends, so a request is refused once earlier ones have used them up. A refused request is not counted. Counters
+are kept in memory and saved in the state directory, so that a restart resets none; times are therefore wall-clock
+times, and if the clock is set back, the window starts again.
 
-With `storage: redis://…` several daemons share the counters (`shared_limits`); what runs at the same time is counted
-by each daemon for itself.
+With `storage: redis://…` several daemons share the counters (`shared_limits`); each daemon counts its own concurrent
+requests.
 """
+
+from __future__ import annotations
 
 import asyncio
 import logging
@@ -16,28 +18,30 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openai_proxy import statefile
-from openai_proxy.auth.budgets import Budget
 from openai_proxy.config.proxy import GroupLimits
 from openai_proxy.errors import RateLimited
 from openai_proxy.exchange import Caller
+
+if TYPE_CHECKING:  # imported if a group has a budget
+    from openai_proxy.auth.budgets import Budget
 
 log = logging.getLogger(__name__)
 
 MINUTE = 60.0
 DAY = 86_400.0
-SKEW = 5.0  # seconds by which clocks of two machines may differ
+SKEW = 5.0  # maximum difference in seconds between the clocks of two machines
 FILE = "limits.json"
 VERSION = 1
 
 
 class Window:
-    """One count in one window. `begun` is the wall-clock time the window began.
+    """One counter in one window. `begun` is the wall-clock time at which the window began.
 
-    `count` is what this daemon counted, `elsewhere` what is known of the others. Windows of several daemons that
-    overlap are one: it began with the first of them.
+    `count` is what this daemon counted, `elsewhere` what is known about the others. Overlapping windows of several
+    daemons are one, which began with the first of them.
     """
 
     __slots__ = ("begun", "count", "elsewhere", "length", "others")
@@ -50,7 +54,7 @@ class Window:
         self.others: dict[str, tuple[float, float]] | None = None  # daemon -> when its window began, its count
 
     def now(self, now: float) -> float:
-        """What was counted in the present window."""
+        """The count in the present window."""
         if not self.begun <= now < self.begun + self.length:
             self._begin(now)
         return self.count + self.elsewhere
@@ -67,7 +71,7 @@ class Window:
         return self.begun + self.length - now
 
     def take(self, origin: str, begun: float, count: float, now: float) -> None:
-        """Another daemon has counted so much in a window that began at `begun`."""
+        """Note that another daemon has counted this many in a window that began at `begun`."""
         if self.others is None:
             self.others = {}
         self.others[origin] = (begun, count)
@@ -75,7 +79,7 @@ class Window:
         self._add_up(now)
 
     def resume(self, begun: float, count: float, now: float) -> None:
-        """This daemon itself counted so much before it was started again."""
+        """This daemon itself had counted this many before it was restarted."""
         if not begun <= now < begun + self.length:
             return
         own = self.count if self.begun <= now < self.begun + self.length else 0
@@ -96,21 +100,22 @@ class Window:
 
 
 class LimitAccount:
-    """What one key has used. It is its own permit: letting in and releasing need no object more.
+    """What one key has used. It is its own permit, so admitting and releasing need no further object.
 
-    `open` are the requests whose tokens are not known yet: those that run, and those just ended.
+    `open` are the requests whose tokens are not known yet: those running, and those that just ended.
     """
 
-    __slots__ = ("open", "running", "turn", "windows")
+    __slots__ = ("far", "open", "running", "turn", "windows")
 
     def __init__(self) -> None:
-        self.turn: asyncio.Lock | None = None  # for those who ask the shared store
+        self.turn: asyncio.Lock | None = None  # for callers waiting for the shared store
+        self.far = False  # so far from its limits that other daemons may get its counts a little later
         self.running = 0
         self.open = 0
         self.windows = (Window(MINUTE), Window(DAY), Window(MINUTE), Window(DAY))  # requests twice, tokens twice
 
     def rows(self) -> list[tuple[float, float]]:
-        """What this daemon has counted, as others are told: when each window began, and its count."""
+        """This daemon's own counts for the others: when each window began, and its count."""
         return [(window.begun, window.count) for window in self.windows]
 
     def lasts(self, now: float) -> float:
@@ -122,7 +127,7 @@ class LimitAccount:
         self.running -= 1
 
     def undo(self) -> None:
-        """The request was refused after all: as if it had not come."""
+        """The request was refused after all: undo its count."""
         self.running -= 1
         for window in self.windows[:2]:
             window.count = max(window.count - 1, 0)
@@ -130,14 +135,14 @@ class LimitAccount:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """The limits of a group, ready to be compared: requests a minute and a day, tokens a minute and a day."""
+    """The limits of a group in comparable form: requests per minute and day, tokens per minute and day."""
 
     numbers: tuple[float | None, float | None, float | None, float | None]
     concurrent: float | None
     budget: Budget | None = None
 
     @classmethod
-    def of(cls, limits: GroupLimits, currency: str = "USD") -> "Allowance | None":
+    def of(cls, limits: GroupLimits, currency: str = "USD") -> Allowance | None:
         """None for a group without limits."""
         numbers = (
             limits.requests_per_minute,
@@ -145,7 +150,11 @@ class Allowance:
             limits.tokens_per_minute,
             limits.tokens_per_day,
         )
-        budget = Budget.of(limits, currency)
+        budget: Budget | None = None
+        if limits.cost_per_day is not None or limits.cost_per_month is not None:
+            from openai_proxy.auth.budgets import Budget
+
+            budget = Budget(limits.cost_per_day, limits.cost_per_month, currency)
         if limits.concurrent_requests is None and budget is None and all(number is None for number in numbers):
             return None
         return cls(numbers, limits.concurrent_requests, budget)
@@ -157,7 +166,7 @@ class Allowance:
 
     @property
     def metered(self) -> bool:
-        """True if it matters what an answer took."""
+        """True if the usage of an answer matters."""
         return self.budget is not None or self.counts_tokens
 
 
@@ -172,10 +181,10 @@ class Book:
         self._accounts: dict[bytes | str, LimitAccount] = {}
         self._dirty = False
         self.now = clock
-        self.changed: Callable[[bytes | str], None] = _to_nobody  # told of every account that counted something
+        self.changed: Callable[[bytes | str], None] = _to_nobody  # called for every account that counted something
 
     def enter(self, caller: Caller, allowance: Allowance) -> LimitAccount:
-        """Count a request of `caller` and let it in. Raises RateLimited."""
+        """Count a request of `caller` and admit it. Raises RateLimited."""
         account = self.account(caller)
         now = self._clock()
         first, second, third, fourth = account.windows
@@ -198,7 +207,7 @@ class Book:
         return account
 
     def used(self, caller: Caller, tokens: int) -> None:
-        """An answer to `caller` has ended and took so many tokens."""
+        """An answer to `caller` has ended and used this many tokens."""
         account = self.account(caller)
         now = self._clock()
         for window in account.windows[2:]:
@@ -229,7 +238,7 @@ class Book:
     # -- over a restart ---------------------------------------------------------------------------------------------
 
     def dump(self) -> dict[str, Any] | None:
-        """The counters that still mean something; None if nothing changed. Accounts nobody uses are dropped."""
+        """The counters that are still relevant; None if nothing changed. Unused accounts are dropped."""
         if not self._dirty:
             return None
         self._dirty = False
@@ -244,15 +253,15 @@ class Book:
         return {"accounts": kept}
 
     def save(self, directory: Path) -> None:
-        """Write down what `dump` gives."""
+        """Save what `dump` returns."""
         if (kept := self.dump()) is not None:
             try:
                 statefile.save(directory / FILE, VERSION, kept)
             except OSError as error:
-                log.warning("limits not saved: %s", error.strerror)
+                log.warning("limits cannot be saved: %s", error.strerror)
 
     def load(self, directory: Path) -> None:
-        """Take over what another process saved. What cannot be read is forgotten."""
+        """Load what another process saved. What cannot be read is dropped."""
         try:
             saved = statefile.load(directory / FILE, VERSION, lambda document: {"accounts": document})
             for name, rows in saved.get("accounts", {}).items():
@@ -260,8 +269,8 @@ class Book:
                 for window, (begun, count) in zip(account.windows, rows, strict=True):
                     window.begun, window.count = float(begun), int(count)
                 self._accounts[bytes.fromhex(name)] = account
-        except (ValueError, TypeError, AttributeError) as error:
-            log.warning("saved limits not read: %s", error)
+        except (ValueError, TypeError, AttributeError):
+            log.warning("the saved limits cannot be read; %s starts from zero", FILE)
 
 
 def _to_nobody(_: bytes | str) -> None:
@@ -284,7 +293,7 @@ def exhausted(unit: int, limit: float, left: float) -> RateLimited:
 
 
 def too_many(limit: float) -> RateLimited:
-    """The 429 for too many requests at the same time."""
+    """The 429 for too many concurrent requests."""
     return RateLimited(
         f"{_counted(limit, 'requests')} {'is' if limit == 1 else 'are'} running already. Try again when one has ended.",
         code="too_many_requests",

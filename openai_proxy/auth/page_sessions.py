@@ -1,7 +1,7 @@
-"""Sessions of the page: how a browser stays signed in, and the one-time codes it signs in with.
+"""Sessions of the page: how a browser stays signed in, and the one-time codes for signing in.
 
-A session is a random token in a cookie; only its SHA-256 is kept, so the file that survives a restart lets nobody in.
-A session that was opened with an admin key ends when that key is taken out of the configuration.
+A session is a random token in a cookie; only its SHA-256 is stored, so the saved file admits nobody. A session opened
+with an admin key ends when that key is removed from the configuration.
 """
 
 import logging
@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 
 VERSION = 1
 LIFETIME: Final = 30 * 86400.0  # seconds a session lasts, contract §13
-CODE_LIFETIME: Final = 600.0  # seconds a one-time code can be used
-MAX_SESSIONS: Final = 50  # the one that was used longest ago gives way
+CODE_LIFETIME: Final = 600.0  # seconds for which a one-time code is valid
+MAX_SESSIONS: Final = 50  # the least recently used one is dropped
 MAX_CODES: Final = 20
 LOGIN: Final = "/admin/login?code="  # and a one-time code: the path of an address that signs in
 _SAVE_USE: Final = 3600.0  # seconds between two writes of nothing but "last used"
@@ -29,7 +29,9 @@ _NAME: Final = "openai_proxy_page"
 
 @dataclass(slots=True)
 class PageSession:
-    """One signed-in browser. Times are seconds since the epoch; `key` is the SHA-256 of the admin key it came by."""
+    """One signed-in browser. Times are seconds since the epoch; `key` is the SHA-256 of the admin key that opened
+    it.
+    """
 
     id: str
     token: str  # SHA-256 of the cookie's value, in hex
@@ -45,7 +47,7 @@ def _digest(token: str) -> str:
 
 
 class PageSessions:
-    """All sessions of one daemon, kept in `path`. Belongs to the event loop."""
+    """All sessions of one daemon, saved in `path`. Belongs to the event loop."""
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._path = path
@@ -57,7 +59,7 @@ class PageSessions:
 
     @property
     def cookie(self) -> str:
-        """The cookie's name, another one for each state directory: cookies do not tell two ports of a host apart."""
+        """The cookie's name, specific to the state directory: cookies do not distinguish two ports of a host."""
         self._read()
         return f"{_NAME}_{self._instance}"
 
@@ -72,12 +74,12 @@ class PageSessions:
         return code, until
 
     def redeem(self, code: str) -> bool:
-        """Use a one-time code up. False if it is unknown, was used or has expired."""
+        """Use up a one-time code. False if it is unknown, was used or has expired."""
         until = self._codes.pop(_digest(code), None)
         return until is not None and until > self._clock()
 
     def open(self, remote: str, browser: str, key: str | None = None) -> tuple[str, PageSession]:
-        """A new session and its token, which is written nowhere. `key`: the SHA-256, in hex, of the admin key."""
+        """A new session and its token, which is not stored. `key`: the SHA-256, in hex, of the admin key."""
         sessions = self._current()
         token, now = secrets.token_urlsafe(32), self._clock()
         session = PageSession(secrets.token_hex(4), _digest(token), now, now, remote, browser[:200], key)
@@ -89,9 +91,9 @@ class PageSessions:
         return token, session
 
     def find(self, headers: Mapping[str, str], is_admin_key: Callable[[str], bool]) -> PageSession | None:
-        """The session whose cookie a request carries, None if there is none that still holds.
+        """The session whose cookie a request carries, None if it has none that is valid.
 
-        `is_admin_key` says of a key's SHA-256 (hex) whether it is configured now.
+        `is_admin_key` says whether a key's SHA-256 (hex) is configured now.
         """
         header = headers.get("Cookie")
         if header is None or _NAME not in header:
@@ -106,11 +108,11 @@ class PageSessions:
         return session
 
     def all(self) -> list[PageSession]:
-        """Every session, the one used last first."""
+        """All sessions, the most recently used first."""
         return sorted(self._current().values(), key=lambda session: session.last_used, reverse=True)
 
     def close(self, session_id: str) -> bool:
-        """End a session; False if there is none of this id."""
+        """End a session; False if there is none with this id."""
         sessions = self._current()
         for token, session in sessions.items():
             if session.id == session_id:
@@ -137,13 +139,13 @@ class PageSessions:
                     session = PageSession(**member)
                     self._sessions[session.token] = session
             except (ValueError, TypeError, KeyError):
-                log.warning("the sessions of the page could not be read; everybody has to sign in again")
+                log.warning("the sessions of the page could not be read; everyone must sign in again")
                 self._sessions = {}
             self._instance = self._instance or secrets.token_hex(4)
         return self._sessions
 
     def _save(self) -> None:
-        """Some hundred bytes, replaced at once; without the file sessions end with the process."""
+        """Some hundred bytes, replaced atomically; without the file, sessions end with the process."""
         self._saved_use = self._clock()
         document = {"instance": self._instance, "sessions": [asdict(session) for session in self._read().values()]}
         try:

@@ -1,7 +1,7 @@
-"""Which addresses and Host names belong to the house.
+"""Which addresses and Host names are local.
 
-Without client keys the proxy is open to the house and closed to the internet, to web pages in the house's browsers,
-and to rebound DNS (Ollama's CVE-2024-28224 is what happens without the Host rule).
+Without client keys the proxy is open to the local network and closed to the internet, to web pages in local browsers,
+and to rebound DNS (Ollama's CVE-2024-28224 shows what happens without the Host rule).
 """
 
 import re
@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from openai_proxy.hosts import HOUSE_SUFFIXES
+from openai_proxy.hosts import LOCAL_SUFFIXES
 
 Network = IPv4Network | IPv6Network
 
@@ -25,7 +25,7 @@ _PRIVATE: tuple[Network, ...] = tuple(
     )
 )  # fmt: skip
 UNKNOWN = "unknown"
-"""The address of a caller whose proxies did not say it so that it could be read: in no network at all."""
+"""The address of a caller whose proxies did not report a readable one: it belongs to no network."""
 
 _FORWARDED_PAIR = re.compile(
     r"""[ \t]*(?:([!#$%&'*+.^_`|~0-9A-Za-z-]+)=("(?:[^"\\]|\\.)*+"|[!#$%&'*+.^_`|~0-9A-Za-z-]+))?[ \t]*([;,]|\Z)"""
@@ -46,8 +46,7 @@ def _parse(address: str) -> object | None:
 @lru_cache(maxsize=4096)
 def is_private(address: str) -> bool:
     """True for loopback, RFC 1918, link-local, 100.64/10 and fc00::/7 addresses (IPv4-mapped ones too)."""
-    parsed = _parse(address)
-    return parsed is not None and any(parsed in network for network in _PRIVATE)
+    return is_within(address, _PRIVATE)
 
 
 @lru_cache(maxsize=1024)
@@ -72,13 +71,13 @@ def host_name(host: str) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def is_house_name(name: str) -> bool:
+def is_local_name(name: str) -> bool:
     """True for IP literals, one-label names and the suffixes no public DNS answers for (RFC 6762, 8375)."""
     if _parse(name) is not None:
         return True
-    if re.fullmatch(r"[0-9.]+", name):  # "127.1": not an address we can judge
+    if re.fullmatch(r"[0-9.]+", name):  # "127.1": not an address that we can judge
         return False
-    return "." not in name or name.endswith(HOUSE_SUFFIXES)
+    return "." not in name or name.endswith(LOCAL_SUFFIXES)
 
 
 def is_loopback_name(name: str) -> bool:
@@ -87,9 +86,9 @@ def is_loopback_name(name: str) -> bool:
 
 
 def host_rule(allowed: str | Iterable[str]) -> Callable[[str], bool]:
-    """A judge of host names for the setting `allowed_hosts`: "auto", or names and globs."""
+    """A predicate for host names from the setting `allowed_hosts`: "auto", or names and globs."""
     if allowed == "auto":
-        return is_house_name
+        return is_local_name
     patterns = tuple(entry.lower() for entry in ([allowed] if isinstance(allowed, str) else allowed))
     return lambda name: any(fnmatchcase(name, pattern) for pattern in patterns)
 
@@ -97,9 +96,9 @@ def host_rule(allowed: str | Iterable[str]) -> Callable[[str], bool]:
 def remote_address(peer: str, headers: Mapping[str, str], trusted: tuple[Network, ...]) -> str:
     """The caller's address: the peer, or the last hop before it that is not one of our trusted proxies.
 
-    Hops are read from `X-Forwarded-For` and `Forwarded` (RFC 7239), across all lines of either, from the right: what
-    stands further left, a caller may have made up. UNKNOWN where a hop that counts cannot be read; where both headers
-    came and differ, the one that is not of the house counts.
+    Hops are read from `X-Forwarded-For` and `Forwarded` (RFC 7239), across all lines of either, from the right: a
+    caller may have invented those further left. UNKNOWN if a relevant hop cannot be read; if both headers are present
+    and differ, the address that is not local is used.
     """
     if not trusted or not is_within(peer, trusted):
         return peer
@@ -125,7 +124,7 @@ def _last_untrusted(hops: Sequence[str], trusted: tuple[Network, ...]) -> str:
 
 
 def field_lines(headers: Mapping[str, str], name: str) -> list[str]:
-    """The values of every line of a header: one by one, where `headers` keeps them apart."""
+    """The values of every line of a header, separately, if `headers` keeps them apart."""
     lines = getattr(headers, "getall", None)
     if lines is not None:
         return list(lines(name, ()))
@@ -133,10 +132,10 @@ def field_lines(headers: Mapping[str, str], name: str) -> list[str]:
 
 
 def forwarded_for(value: str) -> list[str]:
-    """The address in `for` of each element of a `Forwarded` header (RFC 7239 §4), a port taken off.
+    """The address in `for` of each element of a `Forwarded` header (RFC 7239 §4), without a port.
 
-    UNKNOWN in place of an element that has none, more than one, or one that is hidden ("_hidden", "unknown"); and of
-    everything, where the header is malformed.
+    UNKNOWN instead of an element that has none, more than one, or a hidden one ("_hidden", "unknown"); and for all of
+    them, if the header is malformed.
     """
     found: list[str] = []
     position, element = 0, 0

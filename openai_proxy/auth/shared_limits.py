@@ -1,7 +1,7 @@
-"""Counters of keys shared by several daemons: each counts what it lets in, and knows what the others have counted.
+"""Counters of keys shared by several daemons: each counts what it admits, and knows what the others have counted.
 
-A record is what one daemon has counted of one key: `KEY@DAEMON`. While a key is far from its limits, what is known
-here decides at once; close to one, the store is asked, so that two daemons together let in no more than one would.
+A record is what one daemon has counted for one key: `KEY@DAEMON`. While a key is far from its limits, the local state
+decides at once; close to one, the store is queried, so that two daemons together admit no more than one would.
 """
 
 import asyncio
@@ -10,11 +10,13 @@ from typing import Any, Final
 
 from openai_proxy.auth.limits import Allowance, Book, LimitAccount, exhausted
 from openai_proxy.exchange import Caller
-from openai_proxy.store.shared import Shared
+from openai_proxy.store.shared import LATER, SOON, Shared
 
 TABLE: Final = "limits"
 CLOSE: Final = 0.1  # of a limit, or
-FEW: Final = 20  # what is left of it: from here on the store is asked
+FEW: Final = 20  # what is left of it: from there on the store is queried
+HALF: Final = 0.5  # of a limit, and
+PLENTY: Final = 2000  # what is left of it: up to there nobody can use it up before the others know
 
 
 class SharedAccounts:
@@ -27,13 +29,13 @@ class SharedAccounts:
         book.changed = self._changed
 
     def asks(self, account: LimitAccount, allowance: Allowance) -> bool:
-        """True if the store is to be asked before a request of this account is let in."""
+        """True if the store must be queried before a request of this account is admitted."""
         return self._table.live and _close(account, allowance, self._book.now())
 
     async def enter(self, caller: Caller, allowance: Allowance) -> LimitAccount:
-        """Count a request of `caller` and let it in, if all daemons together may. Raises RateLimited.
+        """Count a request of `caller` and admit it, if all daemons together may. Raises RateLimited.
 
-        One request of a key at a time: the count of each then decides about that one alone.
+        One request of a key at a time, so that each count decides about that request alone.
         """
         account = self._book.account(caller)
         if account.turn is None:
@@ -60,7 +62,8 @@ class SharedAccounts:
                     raise exhausted(unit, limit, window.left(now))
 
     def _changed(self, name: bytes | str) -> None:
-        self._table.changed(key_of(name) + self._own)
+        within = LATER if self._book.account_of(name).far else SOON
+        self._table.changed(key_of(name) + self._own, within=within)
 
     def _read(self, name: str) -> tuple[Any, float] | None:
         account = self._book.find(name_of(name))
@@ -75,21 +78,29 @@ class SharedAccounts:
                     window.resume(float(begun), count, self._book.now())
                 else:
                     window.take(origin, float(begun), count, self._book.now())
+            if f"@{origin}" == self._own and account.rows() != [tuple(row) for row in rows]:
+                self._changed(name_of(name))
 
     def _names(self) -> Iterable[tuple[str, float]]:
-        now = self._book.now()
-        return [(key_of(name) + self._own, now) for name in self._book.names()]
+        # The store's copy for this daemon is read first: a kill may have left an older file here.
+        return [(key_of(name) + self._own, 0.0) for name in self._book.names()]
 
 
 def _close(account: LimitAccount, allowance: Allowance, now: float) -> bool:
+    far = True
     for window, limit in zip(account.windows, allowance.numbers, strict=False):
-        if limit is not None and limit - window.now(now) <= max(FEW, limit * CLOSE):
-            return True
+        if limit is not None:
+            left = limit - window.now(now)
+            if left <= max(FEW, limit * CLOSE):
+                account.far = False
+                return True
+            far = far and left > max(PLENTY, limit * HALF)
+    account.far = far
     return False
 
 
 def key_of(name: bytes | str) -> str:
-    """How a key, or an address, is called in the store."""
+    """The name of a key, or an address, in the store."""
     return name.hex() if isinstance(name, bytes) else f"peer {name}"
 
 

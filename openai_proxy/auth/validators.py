@@ -1,11 +1,11 @@
-"""`check_api_key`: a function of the owner's that says which group a key belongs to.
+"""`check_api_key`: the owner's function that says which group a key belongs to.
 
-`callable(key) -> group`, sync or async. A group's name (or a tuple that begins with it) lets the key in; None, False
-or "" refuse it, and so does a group nobody configured; True means the group `default`. A function that raises, takes
-longer than PATIENCE or answers something else refuses with 500 `validator_error`: it fails closed.
+`callable(key) -> group`, sync or async. A group's name (or a tuple that begins with it) admits the key; None, False or
+"" refuse it, and so does a group that is not configured; True means the group `default`. If the function raises, takes
+longer than PATIENCE or returns something else, the key is refused with 500 `validator_error`: it fails closed.
 
-A sync function runs in threads of its own. Answers are remembered for MEMORY seconds by the whole SHA-256 of the key,
-so that a stream of requests does not become a stream of calls, and a key that was taken away is soon gone.
+A sync function runs in its own threads. Answers are cached for MEMORY seconds by the key's full SHA-256, so that a
+stream of requests does not become a stream of calls, and a revoked key is refused soon.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from typing import Any
 
 from openai_proxy.errors import InternalError
 from openai_proxy.exchange import Caller
-from openai_proxy.plugin_loader import file_of, find
+from openai_proxy.plugin_loader import NameMissing, failure, file_of, find
 from openai_proxy.tasks import spawn
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Validator:
         self._threads = asyncio.Semaphore(THREADS)
 
     def fresh(self, key: str, groups: Collection[str], remote: str) -> tuple[bool, Caller | None]:
-        """Whether the answer for `key` is known, and the caller it makes (None: refused). Asks nobody."""
+        """Whether the answer for `key` is known, and its caller (None: refused). Does not call the function."""
         digest = _digest(key)
         known = self._known.get(digest)
         if known is None or known[0] <= self._clock():
@@ -54,7 +54,7 @@ class Validator:
         return True, _caller(known[1], groups, digest, remote)
 
     async def ask(self, key: str, groups: Collection[str], remote: str) -> Caller | None:
-        """The caller `key` makes, None if it is refused. Raises InternalError (`validator_error`)."""
+        """The caller for `key`, None if it is refused. Raises InternalError (`validator_error`)."""
         known, caller = self.fresh(key, groups, remote)
         if known:
             return caller
@@ -63,7 +63,7 @@ class Validator:
         if task is None:
             task = self._asking[digest] = spawn(self._ask(key, digest), name="check_api_key")
             task.add_done_callback(lambda _: self._asking.pop(digest, None))
-        # Shielded: one client that leaves must not take the answer from those who wait for the same key.
+        # Shielded: a client that leaves must not cancel the call for others waiting for the same key.
         answer = await asyncio.shield(task)
         if answer is _FAILED:
             raise InternalError("The API key could not be checked.", code="validator_error")
@@ -102,7 +102,7 @@ class Validator:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
 
-        def tell(found: Any, error: BaseException | None) -> None:
+        def deliver(found: Any, error: BaseException | None) -> None:
             self._threads.release()
             if answer.done():
                 return
@@ -116,10 +116,10 @@ class Validator:
             failed: BaseException | None = None
             try:
                 found = check(key)
-            except BaseException as error:  # whatever it was, whoever waits must hear of it
+            except BaseException as error:  # the code that waits must get any error
                 failed = error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
             try:
-                loop.call_soon_threadsafe(tell, found, failed)
+                loop.call_soon_threadsafe(deliver, found, failed)
             except RuntimeError:
                 log.debug("check_api_key answered after the end")
 
@@ -143,14 +143,14 @@ def _group(found: Any) -> str | None:
         return "default"
     if isinstance(found, str):
         return found
-    raise TypeError(f"a group's name or None is wanted, not {type(found).__name__}")
+    raise TypeError(f"expected the name of a group or None, not {type(found).__name__}")
 
 
 def _caller(group: str | None, groups: Collection[str], digest: bytes, remote: str) -> Caller | None:
     if group is None:
         return None
     if group not in groups:
-        log.warning('check_api_key names a group nobody configured: "%s"', group[:80])
+        log.warning('check_api_key returned a group that is not configured: "%s"', group[:80])
         return None
     return Caller(remote, group, digest.hex()[:12], digest)
 
@@ -158,8 +158,8 @@ def _caller(group: str | None, groups: Collection[str], digest: bytes, remote: s
 def load(dotted: str, config_dir: Path, previous: Validator | None) -> tuple[Validator, str | None]:
     """The validator called `dotted`, and what is wrong with it. Blocks: it may import anything.
 
-    One that did not change is `previous` itself. One that cannot be loaded keeps `previous`, if it has the same name;
-    else every key is refused until it can.
+    An unchanged one is `previous` itself. If it cannot be loaded, `previous` is kept if it has the same name; otherwise
+    every key is refused until it can be.
     """
     path = file_of(dotted, config_dir)
     version = _version(path)
@@ -168,11 +168,11 @@ def load(dotted: str, config_dir: Path, previous: Validator | None) -> tuple[Val
     try:
         check = find(dotted, config_dir)
         if not callable(check):
-            raise TypeError(f"{dotted} cannot be called")
+            raise NameMissing(f"{dotted} cannot be called")
     except Exception as error:
-        trouble = f"check_api_key: {type(error).__name__}: {error}"
+        trouble = f"check_api_key: {failure(error)}"
         if previous is not None and previous.name == dotted:
-            return previous, f"{trouble}; the one before it stays"
+            return previous, f"{trouble}; the previous one is kept"
         return Validator(dotted, "", None), f"{trouble}; every key is refused until it can be loaded"
     return Validator(dotted, version, check), None
 

@@ -11,7 +11,7 @@ import click
 import orjson
 
 from openai_proxy.cli.control import CONTROL, ControlConnection, listens
-from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.cli.options import config_dir, state_dir
 from openai_proxy.cli.screen import StatusLine, complain, say
 from openai_proxy.dialects import sse
 from openai_proxy.dialects.chat.fold import MessageFold
@@ -22,28 +22,28 @@ _TIMEOUT: Final = 600.0  # seconds without a byte; the OpenAI client's own defau
 
 
 class ChatFailed(click.ClickException):
-    """An answer that did not come or did not come whole; one line, exit code 1."""
+    """The answer failed or was incomplete; shown as one line, exit code 1."""
 
     def show(self, file: Any = None) -> None:
         complain(self.message)
 
 
 class Screen:
-    """Text on stdout; what the daemon's tools do on a status line."""
+    """Writes text to stdout, and the activity of the daemon's tools to a status line."""
 
     def __init__(self) -> None:
         self._status = StatusLine()
         self._open = False  # a line of text has begun
 
     def text(self, text: str) -> None:
-        """A piece of the answer."""
+        """Show a piece of the answer."""
         self._status.wipe()
         say(text, nl=False)
         sys.stdout.flush()
         self._open = True
 
     def status(self, status: dict[str, Any]) -> None:
-        """A `proxy_status` member."""
+        """Show a `proxy_status` member."""
         name, state = status.get("tool_name"), status.get("status")
         if not name or state not in ("executing_tool", "tool_completed"):
             return
@@ -53,15 +53,15 @@ class Screen:
             self._status.show(f"{name} {'failed' if status.get('is_error') else 'done'}")
 
     def end(self) -> None:
-        """The answer is over."""
+        """End the answer."""
         self._status.wipe()
         if self._open:
             say()
             self._open = False
 
 
-class Talk:
-    """One conversation with one model of the daemon that `connect` leads to; `where` is that in words."""
+class TerminalChat:
+    """One conversation with one model of the daemon that `connect` reaches; `where` names that daemon in messages."""
 
     def __init__(
         self, connect: Callable[[], http.client.HTTPConnection], where: str, key: str | None, model: str, screen: Screen
@@ -76,12 +76,12 @@ class Talk:
         self.messages: list[dict[str, Any]] = []
 
     def say(self, text: str) -> None:
-        """Ask, show the answer as it comes, and keep both for the next question. Raises ChatFailed."""
-        asked = [*self.messages, {"role": "user", "content": text}]
+        """Send a question, print the answer as it arrives, and keep both for the next one. Raises ChatFailed."""
+        conversation = [*self.messages, {"role": "user", "content": text}]
         fold = MessageFold()
         connection = self._connect()
         try:
-            for chunk in self._chunks(connection, asked):
+            for chunk in self._chunks(connection, conversation):
                 fold.feed(chunk)
                 self._show(chunk)
         except (OSError, http.client.HTTPException) as error:
@@ -100,7 +100,7 @@ class Talk:
             raise ChatFailed("the answer ended before it was complete")
         if fold.finish_reason == "length":
             say("(cut off at the token limit)", err=True)
-        self.messages = [*asked, {"role": "assistant", "content": fold.message()["content"] or ""}]
+        self.messages = [*conversation, {"role": "assistant", "content": fold.message()["content"] or ""}]
 
     def _chunks(
         self, connection: http.client.HTTPConnection, messages: list[dict[str, Any]]
@@ -147,7 +147,7 @@ def _message(error: Any) -> str:
 @click.argument("text", required=False)
 @config_dir
 @state_dir
-@click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables; may be missing.")
+@click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables (optional).")
 @click.option("--host", envvar="HOST", help="Where the daemon listens (default: its control socket, or as configured).")
 @click.option("--port", envvar="PORT", type=click.IntRange(1, 65535), help="Its port (default: as configured).")
 @click.option("--key", envvar="OPENAI_PROXY_KEY", help="Talk as the client with this key.")
@@ -156,7 +156,7 @@ def command(
     model: str,
     text: str | None,
     config_dir: Path,
-    state_dir: Path | None,
+    state_dir: Path,
     env_file: Path,
     host: str | None,
     port: int | None,
@@ -165,30 +165,31 @@ def command(
 ) -> int:
     """Talk to MODEL of the running daemon.
 
-    It is found by its control socket, which needs no key; with --host, --port or --key it is asked over the network,
-    as any client would.
+    By default through its control socket, which needs no key; with --host, --port or --key over the network, like any
+    other client.
 
-    With TEXT: one question ("-": read from stdin). Without: a conversation, a line each, until end of input.
-    Ctrl-C ends an answer, or the conversation where none is coming.
+    With TEXT: one question ("-" reads it from stdin). Without: a conversation, one line per message, until end of
+    input. Ctrl-C stops the current answer, or ends the conversation if there is none.
     """
-    state = state_dir or default_state_dir(config_dir)
-    if host is None and port is None and key is None and listens(state):
-        talk = Talk(lambda: ControlConnection(state / CONTROL, _TIMEOUT), str(state / CONTROL), None, model, Screen())
+    if host is None and port is None and key is None and listens(state_dir):
+        session = TerminalChat(
+            lambda: ControlConnection(state_dir / CONTROL, _TIMEOUT), str(state_dir / CONTROL), None, model, Screen()
+        )
     else:
         name, number = _address(config_dir, env_file, host, port)
-        talk = Talk(
+        session = TerminalChat(
             lambda: http.client.HTTPConnection(name, number, timeout=_TIMEOUT), f"{name}:{number}", key, model, Screen()
         )
     if system:
-        talk.messages.append({"role": "system", "content": system})
+        session.messages.append({"role": "system", "content": system})
     if text is not None:
-        talk.say(sys.stdin.read() if text == "-" else text)
+        session.say(sys.stdin.read() if text == "-" else text)
         return 0
-    return _converse(talk)
+    return _converse(session)
 
 
 def _address(config_dir: Path, env_file: Path, host: str | None, port: int | None) -> tuple[str, int]:
-    """Host and port to ask: as told, else as configured."""
+    """The host and port to connect to: from the options, else from the configuration."""
     if host is None or port is None:
         from openai_proxy.cli.offline import snapshot_of
         from openai_proxy.config.problems import ConfigError
@@ -196,14 +197,14 @@ def _address(config_dir: Path, env_file: Path, host: str | None, port: int | Non
 
         try:
             configured = snapshot_of(config_dir, env_file).proxy
-        except ConfigError:  # `check` says what is wrong
+        except ConfigError:  # `check` reports problems
             configured = ProxyConfig()
         host, port = host or configured.host, port or configured.port
     return _EVERYWHERE.get(host, host), port
 
 
-def _converse(talk: Talk) -> int:
-    """Questions from stdin until it ends; the exit code is that of the last answer."""
+def _converse(session: TerminalChat) -> int:
+    """Send questions from stdin until it ends; the exit code is that of the last answer."""
     prompt = sys.stdin.isatty()
     code = 0
     while True:
@@ -215,7 +216,7 @@ def _converse(talk: Talk) -> int:
         if not line.strip():
             continue
         try:
-            talk.say(line.rstrip("\n"))
+            session.say(line.rstrip("\n"))
             code = 0
         except KeyboardInterrupt:
             say("(stopped)", err=True)

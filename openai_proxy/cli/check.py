@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from openai_proxy.cli.options import config_dir as config_dir_option
-from openai_proxy.cli.options import default_state_dir
 from openai_proxy.cli.options import state_dir as state_dir_option
 from openai_proxy.cli.screen import say
 from openai_proxy.config.files import directory_trouble
@@ -23,12 +22,12 @@ DEEPER: tuple[str, ...] = (
     "openai_proxy.runtime.checking:loggers",
     "openai_proxy.runtime.checking:validator",
 )
-"""`module:function` of checks that need more than the files (Snapshot -> problems): tools, templates, validators."""
+"""Checks that need more than the files, as `module:function` (Snapshot -> problems): tools, templates, validators."""
 
 PROBES: tuple[str, ...] = tuple(
     f"openai_proxy.cli.probe:{name}" for name in ("connections", "servers", "documents", "storage")
 )
-"""`module:function` of what `--connect` tries: async, Snapshot -> (name, None if fine else what is wrong)."""
+"""What `--connect` tries, as `module:function`: async, Snapshot -> (name, problem or None)."""
 
 Check = Callable[[Snapshot], Iterable[Problem]]
 Probe = Callable[[Snapshot], Coroutine[Any, Any, list[tuple[str, Problem | None]]]]
@@ -41,29 +40,29 @@ def _named(path: str) -> Any:
 
 @click.command("check")
 @config_dir_option
-@click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables; may be missing.")
+@click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables (optional).")
 @click.option("--connect", is_flag=True, help="Also try every connection, MCP server and the store.")
 @state_dir_option
-def command(config_dir: Path, env_file: Path, connect: bool, state_dir: Path | None) -> int:
+def command(config_dir: Path, env_file: Path, connect: bool, state_dir: Path) -> int:
     """Read and validate everything under --config-dir without serving."""
     wrong_directory = directory_trouble(config_dir, empty_is_fine=False)
     if wrong_directory is not None:
-        return _tell([Problem(str(config_dir), 1, 1, wrong_directory)])
+        return _report([Problem(str(config_dir), 1, 1, wrong_directory)])
     try:
         snapshot = load(config_dir, env_file, os.environ)
     except ConfigError as error:
-        return _tell(error.problems)
+        return _report(error.problems)
     problems = list(snapshot.problems)
     for path in DEEPER:
         check: Check = _named(path)
         problems += check(snapshot)
     if connect:
         problems += _connect(snapshot)
-        _learnt(snapshot, state_dir or default_state_dir(config_dir))
-    _tell([*warnings(snapshot), *filter(is_warning, problems)])
+        _learnt(snapshot, state_dir)
+    _report([*warnings(snapshot), *filter(is_warning, problems)])
     problems = [problem for problem in problems if not is_warning(problem)]
     if problems:
-        return _tell(problems)
+        return _report(problems)
     tool_files = len(snapshot.tool_files) + len(snapshot.declared_tools)
     say(
         f"{config_dir} is fine: {len(snapshot.proxy.connections)} connections, {len(snapshot.models)} models, "
@@ -72,20 +71,20 @@ def command(config_dir: Path, env_file: Path, connect: bool, state_dir: Path | N
     return 0
 
 
-def _tell(problems: Iterable[Problem]) -> int:
+def _report(problems: Iterable[Problem]) -> int:
     for problem in problems:
-        # A file name may hold bytes that are no text.
+        # A file name may contain bytes that are not text.
         say(problem)
     return 1
 
 
 def _learnt(snapshot: Snapshot, state_dir: Path) -> None:
-    """Tell what the models of each connection have refused so far."""
+    """Print what the models of each connection have refused so far."""
     from openai_proxy.upstream.lessons import LESSONS, LessonTable
 
     table = LessonTable(state_dir / LESSONS)
     for name, connection in snapshot.proxy.connections.items():
-        for model, words in table.of(name, connection.api_base or "").in_words().items():
+        for model, words in table.of(name, connection.api_base or "").as_text().items():
             say(f"connection {name}{f', model {model}' if model else ''}: {words}", err=True)
 
 

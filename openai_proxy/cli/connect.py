@@ -7,7 +7,7 @@ import click
 
 from openai_proxy.admin.recipes import KEY_PLACE, NO_KEY, RECIPES, RecipePlace
 from openai_proxy.cli.control import NotRunning, ask
-from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.cli.options import config_dir, state_dir
 from openai_proxy.cli.screen import say
 from openai_proxy.globs import is_glob
 from openai_proxy.nearest import nearest
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 @click.argument("client", required=False)
 @config_dir
 @state_dir
-@click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables; may be missing.")
+@click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables (optional).")
 @click.option("--url", help="The address to print (default: this machine's, as other devices reach it).")
-@click.option("--key", help="The client's key, to be printed in its place.")
-@click.option("--model", help="The model to begin with (default: one that exists).")
+@click.option("--key", help="The client's key, printed in place of the placeholder.")
+@click.option("--model", help="The model to start with (default: one that exists).")
 def command(
     client: str | None,
     config_dir: Path,
-    state_dir: Path | None,
+    state_dir: Path,
     env_file: Path,
     url: str | None,
     key: str | None,
     model: str | None,
 ) -> int:
-    """Print what to enter in CLIENT to use this proxy; without CLIENT the clients there are.
+    """Print what to enter in CLIENT to use this proxy; without CLIENT, list the known clients.
 
-    Lines beginning with # explain; the rest is what the client reads: variables for a shell, or the file that is named.
+    Lines beginning with # explain; the rest is for the client: shell variables, or the contents of the named file.
     """
     if client is None:
         width = max(map(len, RECIPES))
@@ -45,23 +45,17 @@ def command(
     if client not in RECIPES:
         near = nearest(client, RECIPES)
         hint = f"; did you mean {near[0]}?" if near else "; `openai-proxy connect` lists them"
-        raise click.UsageError(f"'{client}' is not a client that I know{hint}")
+        raise click.UsageError(f"unknown client '{client}'{hint}")
     from openai_proxy.cli.offline import snapshot_of
-    from openai_proxy.config.problems import ConfigError
 
-    try:
-        snapshot = snapshot_of(config_dir, env_file)
-    except ConfigError as error:
-        for problem in error.problems:
-            say(problem, err=True)
-        return 1
-    place = _place(snapshot, state_dir or default_state_dir(config_dir), url, key, model)
-    say(RECIPES[client][1](place), scrub=False)  # the key that was given is what is to be printed
+    snapshot = snapshot_of(config_dir, env_file)
+    place = _place(snapshot, state_dir, url, key, model)
+    say(RECIPES[client][1](place), scrub=False)  # the owner asked for this key to be printed
     return 0
 
 
 def _place(snapshot: "Snapshot", state: Path, url: str | None, key: str | None, model: str | None) -> RecipePlace:
-    """This proxy: as the running daemon knows it, else as it is configured."""
+    """This proxy as the running daemon describes it, else as configured."""
     from openai_proxy import addresses
 
     try:
@@ -72,7 +66,7 @@ def _place(snapshot: "Snapshot", state: Path, url: str | None, key: str | None, 
         listed = [{"id": name} for name in dict.fromkeys(names)]
         urls = addresses.urls([snapshot.proxy.host], snapshot.proxy.port)
     if model is not None and all(entry["id"] != model for entry in listed):
-        say(f"there is no model '{model}' in the list; `openai-proxy models` prints it", err=True)
+        say(f"there is no model '{model}'; `openai-proxy models` lists them", err=True)
     needed = _keys_required(snapshot)
     return RecipePlace(
         url=(url or urls[0]).rstrip("/").removesuffix("/v1"),
@@ -98,4 +92,6 @@ def _hint(snapshot: "Snapshot", key: str | None, needed: bool) -> str:
     if not needed:
         return "No key is needed on this network; enter anything."
     named = [name for name, group in snapshot.proxy.groups.items() if group.api_keys]
-    return f"A key of {named[0]}; a new one: openai-proxy keys new" if named else "A key that your validator knows."
+    return (
+        f"A key of {named[0]}; for a new one: openai-proxy keys new" if named else "A key that your validator accepts."
+    )

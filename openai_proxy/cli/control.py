@@ -6,16 +6,21 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from openai_proxy.addresses import short
 from openai_proxy.errors import ProxyError
 
 CONTROL = "control.sock"
-TIMEOUT = 60.0  # seconds: a reload may wait for an MCP server
+TIMEOUT = 60.0  # seconds; a reload may wait for an MCP server
 
 
 class NotRunning(ProxyError):
-    """No daemon listens there."""
+    """No daemon is listening there."""
 
     default_code = "not_running"
+
+
+class DaemonRefused(ProxyError):
+    """The daemon refused a request, in its own words."""
 
 
 class ControlConnection(http.client.HTTPConnection):
@@ -28,7 +33,7 @@ class ControlConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        self.sock.connect(short(self._path))
 
 
 def listens(state_dir: Path) -> bool:
@@ -56,6 +61,19 @@ def ask(state_dir: Path, method: str, path: str, body: object = None, *, timeout
             f"no daemon answers at {state_dir / CONTROL}; is it running, and is this its --state-dir?"
         ) from None
     except TimeoutError:
-        raise NotRunning("the daemon does not answer in time") from None
+        raise NotRunning("the daemon did not answer in time") from None
+    except OSError as error:
+        if error.errno is None:
+            raise NotRunning(f"the path {state_dir / CONTROL} is too long for a socket: use a shorter one") from None
+        raise
     finally:
         connection.close()
+
+
+def answer_of(state_dir: Path, method: str, path: str, body: object = None, *, timeout: float = TIMEOUT) -> Any:
+    """The same, but of a request that succeeds. Raises NotRunning and DaemonRefused."""
+    status, answer = ask(state_dir, method, path, body, timeout=timeout)
+    if status != 200:
+        told = isinstance(answer, dict) and "error" in answer
+        raise DaemonRefused(answer["error"]["message"] if told else f"the daemon answered HTTP {status}")
+    return answer

@@ -1,4 +1,4 @@
-"""A configuration being put together from another program's, and how it is written down."""
+"""A configuration converted from another program's, and how it is written as YAML."""
 
 import json
 import re
@@ -13,23 +13,23 @@ _WORDS = frozenset({"y", "n", "yes", "no", "true", "false", "on", "off", "null"}
 
 @dataclass(slots=True)
 class Draft:
-    """What `import` writes to proxy.yaml. `environ` are the variables that are set; `lost` is what had no place."""
+    """What `import` writes to proxy.yaml. `environ` are the variables that are set; `lost` is what was left out."""
 
     environ: Mapping[str, str]
     settings: dict[str, Any] = field(default_factory=dict)
     connections: dict[str, dict[str, Any]] = field(default_factory=dict)
     routing: dict[str, Any] = field(default_factory=dict)
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)
-    comments: dict[str, str] = field(default_factory=dict)  # connection -> where it came from
-    unset: dict[str, None] = field(default_factory=dict)  # variables that have no value yet
+    comments: dict[str, str] = field(default_factory=dict)  # connection -> its origin
+    unset: dict[str, None] = field(default_factory=dict)  # variables without a value yet
     lost: list[str] = field(default_factory=list)
 
     def lose(self, where: str, why: str) -> None:
-        """Tell that something could not be carried over."""
+        """Note that something could not be carried over."""
         self.lost.append(f"{where}: {why}")
 
     def secret(self, value: Any, where: str) -> str | None:
-        """A key as proxy.yaml is to have it: a variable where it was one, else itself."""
+        """A key as it should appear in proxy.yaml: a variable if it was one, else the key itself."""
         if not isinstance(value, str) or not value:
             return None
         for prefix in ("env:", "os.environ/", "$"):
@@ -38,12 +38,12 @@ class Draft:
                 if self.environ.get(name):
                     return f"${{{name}}}"
                 self.unset[name] = None
-                return f"${{{name}:-}}"  # not a problem of `check` before it is set
-        self.lost.append(f"{where}: the key stands in proxy.yaml as it stood there; better move it to .env")
+                return f"${{{name}:-}}"  # an empty default lets `check` pass before the variable is set
+        self.lost.append(f"{where}: the key was copied into proxy.yaml as it was; better move it to .env")
         return value.replace("$", "$$")
 
     def client_key(self, value: Any, where: str) -> str | None:
-        """A client's key. One that has no value yet is left out: a group may not have an empty one."""
+        """A client's key. A variable without a value is left out, because a group may not have an empty key."""
         found = self.secret(value, where)
         if found is None or not found.endswith(":-}"):
             return found
@@ -53,7 +53,7 @@ class Draft:
         return None
 
     def name(self, wanted: str) -> str:
-        """`wanted` as the name of a connection that is not taken."""
+        """A free connection name, based on `wanted`."""
         base = _NAME.sub("-", wanted).strip("-")[:60] or "connection"
         found, number = base, 2
         while found in self.connections:
@@ -64,13 +64,13 @@ class Draft:
         """proxy.yaml, with comments."""
         lines = [
             "# yaml-language-server: $schema=.schemas/proxy.json",
-            f"# Made by `openai-proxy import {source}`. `openai-proxy check` tells whether it is right.",
+            f"# Made by `openai-proxy import {source}`. Check it with `openai-proxy check`.",
         ]
         if self.unset:
-            lines += ["#", "# To be set in .env (then ${NAME} may stand here instead of ${NAME:-}):"]
+            lines += ["#", "# To be set in .env (then ${NAME} can replace ${NAME:-} here):"]
             lines += [f"#   {name}" for name in self.unset]
         if self.lost:
-            lines += ["#", "# Not carried over, or to be looked at:"]
+            lines += ["#", "# Not carried over, or worth a look:"]
             lines += [f"#   {' '.join(line.split())}" for line in self.lost]
         for name, value in self.settings.items():
             lines += ["", f"{name}: {_inline(value)}"]
@@ -87,7 +87,7 @@ class Draft:
 
 
 def block(table: Mapping[str, dict[str, Any]]) -> list[str]:
-    """The lines of a mapping of mappings, indented, one member a line."""
+    """The lines of an indented mapping of mappings, one member per line."""
     lines: list[str] = []
     for name, members in table.items():
         lines.append(f"  {_key(name)}:")
@@ -100,7 +100,7 @@ def _key(text: str) -> str:
 
 
 def _inline(value: Any) -> str:
-    """A value in one line: JSON is YAML, but keys need no quotes."""
+    """A value on one line: JSON is YAML, but keys need no quotes."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_key(str(k))}: {_inline(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
@@ -109,7 +109,7 @@ def _inline(value: Any) -> str:
 
 
 def literal(value: Any) -> Any:
-    """`value` with every $ doubled, so that nothing in it is taken for a variable."""
+    """`value` with every $ doubled, so that nothing in it is read as a variable."""
     if isinstance(value, str):
         return value.replace("$", "$$")
     if isinstance(value, dict):

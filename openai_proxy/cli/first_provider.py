@@ -17,19 +17,19 @@ OLLAMA: Final = "http://127.0.0.1:11434"
 
 @dataclass(frozen=True, slots=True)
 class KnownProvider:
-    """One choice. `variable` holds its key in `.env`; `connection` are its members in proxy.yaml."""
+    """One choice. `variable` holds its key in `.env`; `connection` is its entry in proxy.yaml."""
 
     name: str
     title: str
     variable: str | None = None
     keys_at: str = ""
-    asks_url: str | None = None  # what to offer as its address; None: the address is known
+    asks_url: str | None = None  # suggested address; None: the address is known
     connection: dict[str, Any] = field(default_factory=dict)
 
 
 PROVIDERS: Final = (
     KnownProvider(
-        "openrouter", "OpenRouter: most models there are, one key", "OPENROUTER_API_KEY", "https://openrouter.ai/keys",
+        "openrouter", "OpenRouter: most models, one key", "OPENROUTER_API_KEY", "https://openrouter.ai/keys",
         connection={"api_base": "https://openrouter.ai/api/v1"},
     ),
     KnownProvider("openai", "OpenAI", "OPENAI_API_KEY", "https://platform.openai.com/api-keys"),
@@ -41,7 +41,7 @@ PROVIDERS: Final = (
         "gemini", "Google Gemini", "GEMINI_API_KEY", "https://aistudio.google.com/apikey",
         connection={"api_type": "google"},
     ),
-    KnownProvider("ollama", "Ollama in this house", asks_url=OLLAMA, connection={"api_type": "ollama"}),
+    KnownProvider("ollama", "Ollama on the local network", asks_url=OLLAMA, connection={"api_type": "ollama"}),
     KnownProvider(
         "local-server", "Another server that speaks OpenAI's API (llama.cpp, vLLM, LM Studio …)",
         "LOCAL_SERVER_API_KEY", asks_url="",
@@ -58,7 +58,7 @@ class ChosenProvider:
     members: dict[str, Any]
 
     def write(self, directory: Path, env_file: Path) -> None:
-        """Put the key into `env_file`, and a connection into proxy.yaml where the key alone does not make one."""
+        """Write the key to `env_file`, and a connection to proxy.yaml if the key alone does not create one."""
         from openai_proxy.cli.offline import snapshot_of
         from openai_proxy.config.edit import change
         from openai_proxy.config.problems import ConfigError
@@ -66,23 +66,23 @@ class ChosenProvider:
         provider, variable = self.provider, self.provider.variable
         if variable is not None and self.key is not None:
             put_variable(env_file, variable, self.key)
-            say(f"Wrote {variable} into {env_file}.")
+            say(f"Wrote {variable} to {env_file}.")
         try:
             made = provider.asks_url is None and provider.name in snapshot_of(directory, env_file).proxy.connections
             if not made:
                 members = {**self.members, **({"api_key": f"${{{variable}}}"} if variable and self.key else {})}
                 change(directory / "proxy.yaml", {("connections", provider.name): members})
-                say(f"Wrote the connection {provider.name} into {directory / 'proxy.yaml'}.")
+                say(f"Wrote the connection {provider.name} to {directory / 'proxy.yaml'}.")
         except ConfigError as error:
             complain(error.problems[0])
 
 
 def choose() -> ChosenProvider | None:
-    """Ask until there is a provider that answers, or none is wanted."""
+    """Ask until a provider answers, or the owner declines."""
     say("Which provider do you use?")
     for number, provider in enumerate(PROVIDERS, 1):
         say(f"  {number}  {provider.title}{_found(provider)}")
-    say(f"  {len(PROVIDERS) + 1}  None yet: begin with the offline model `echo`")
+    say(f"  {len(PROVIDERS) + 1}  None yet: start with the offline model `echo`")
     number = click.prompt("Number", type=click.IntRange(1, len(PROVIDERS) + 1), default=_likely())
     if number > len(PROVIDERS):
         return None
@@ -97,15 +97,15 @@ def choose() -> ChosenProvider | None:
             return chosen
         say(trouble)
         if not click.confirm("Try again with something else?", default=True):
-            return chosen if click.confirm("Keep it all the same?", default=False) else None
+            return chosen if click.confirm("Keep it anyway?", default=False) else None
 
 
 def _with_key(provider: KnownProvider) -> ChosenProvider:
     assert provider.variable is not None
     known = os.environ.get(provider.variable, "").strip()
-    if known and click.confirm(f"Use {provider.variable} of this shell?", default=True):
+    if known and click.confirm(f"Use {provider.variable} from this shell?", default=True):
         return ChosenProvider(provider, known, provider.connection)
-    key = click.prompt(f"Key (make one at {provider.keys_at}; it is not shown)", hide_input=True)
+    key = click.prompt(f"Key (create one at {provider.keys_at}; input is hidden)", hide_input=True)
     return ChosenProvider(provider, key.strip(), provider.connection)
 
 
@@ -114,14 +114,12 @@ def _with_url(provider: KnownProvider) -> ChosenProvider:
     url = url if "://" in url else f"http://{url}"
     key = ""
     if provider.variable is not None:
-        key = click.prompt(
-            "Key (leave it empty if none is needed; it is not shown)", default="", hide_input=True
-        ).strip()
+        key = click.prompt("Key (leave empty if none is needed; input is hidden)", default="", hide_input=True).strip()
     return ChosenProvider(provider, key or None, {**provider.connection, "api_base": url})
 
 
 def _likely() -> int:
-    """The choice that is most probably meant."""
+    """The most likely choice."""
     for number, provider in enumerate(PROVIDERS, 1):
         if _found(provider):
             return number
@@ -141,8 +139,8 @@ def _found(provider: KnownProvider) -> str:
 
 
 async def _tried(chosen: ChosenProvider) -> tuple[str | None, list[str]]:
-    """What is wrong, in words, or the models it offers."""
-    from openai_proxy.cli.probe import asked
+    """The models that it offers, or a description of what is wrong."""
+    from openai_proxy.cli.probe import fetch_models
     from openai_proxy.config.connection import ConnectionConfig
     from openai_proxy.config.outgoing import from_environment
     from openai_proxy.config.validate import validate
@@ -153,13 +151,13 @@ async def _tried(chosen: ChosenProvider) -> tuple[str | None, list[str]]:
         return "; ".join(problem.message for problem in mistakes.problems), []
     config = config.model_copy(update={"proxy": from_environment(config.api_base, os.environ).proxy})
     try:
-        return None, await asked(chosen.provider.name, config)
+        return None, await fetch_models(chosen.provider.name, config)
     except ProxyError as error:
         return error.cause or error.message, []
 
 
 def put_variable(file: Path, name: str, value: str) -> None:
-    """Set `name` in a `.env` file, which is made for its owner alone; its other lines stay."""
+    """Set `name` in a `.env` file, keeping its other lines; a new file is readable by its owner only."""
     line = f"{name}={value}" if not any(char in value for char in "'\"#$\\` ") else f"{name}='{value}'"
     before = file.read_text(encoding="utf-8") if file.exists() else ""
     lines = before.splitlines()

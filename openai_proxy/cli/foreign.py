@@ -1,4 +1,4 @@
-"""Other proxies' configurations, read into a Draft: lm-proxy's TOML, config.json with primary_backends, LiteLLM's YAML.
+"""Reads other proxies' configurations into a Draft: lm-proxy's TOML, config.json with primary_backends, LiteLLM's YAML.
 
 lm-proxy: https://github.com/Nayjest/lm-proxy; LiteLLM: https://docs.litellm.ai/docs/proxy/config_settings.
 """
@@ -24,7 +24,7 @@ def _rows(value: Any) -> list[dict[str, Any]]:
 def _rest(draft: Draft, where: str, table: Mapping[str, Any], known: set[str]) -> None:
     for name in table:
         if name not in known:
-            draft.lose(f"{where}.{name}" if where else str(name), "nothing here does the same")
+            draft.lose(f"{where}.{name}" if where else str(name), "it has no equivalent here")
 
 
 # -- lm-proxy ----
@@ -44,7 +44,7 @@ def lm_proxy(document: Document, draft: Draft) -> None:
         table, where = _table(value), f"connections.{name}"
         api_type = _LM_TYPES.get(str(table.get("api_type", "open_ai")).lower())
         if api_type is None:
-            draft.lose(where, f"api_type {table.get('api_type')!r} is not one of ours; look at api_type: local")
+            draft.lose(where, f"api_type {table.get('api_type')!r} is not supported; see api_type: local")
             continue
         ours = names[name] = draft.name(name)
         members: dict[str, Any] = {"api_type": api_type}
@@ -62,7 +62,7 @@ def lm_proxy(document: Document, draft: Draft) -> None:
             continue
         known = [f"{names[c]}.{m}" for c, _, m in (t.partition(".") for t in targets) if c in names]
         if len(known) < len(targets):
-            draft.lose(f"routing.{pattern}", "a target's connection was not carried over")
+            draft.lose(f"routing.{pattern}", "its connection was not carried over")
         if known:
             draft.routing[pattern] = literal(known[0] if len(known) == 1 else known)
     for name, value in _table(document.get("groups")).items():
@@ -80,7 +80,7 @@ def lm_proxy(document: Document, draft: Draft) -> None:
     if isinstance(check, str) and not check.startswith("lm_proxy."):
         draft.lose("check_api_key", f"put the module of {check} into conf/ and write check_api_key: {check}")
     elif isinstance(check, Mapping):
-        draft.lose("api_key_check", "a validator here is a function: check_api_key: module.function")
+        draft.lose("api_key_check", "a validator must be a function: check_api_key: module.function")
     _rest(draft, "", document, {"host", "port", "model_listing_mode", "connections", "routing", "groups", "loggers",
                                 "api_key_check", "check_api_key"})  # fmt: skip
 
@@ -104,7 +104,7 @@ def _lm_loggers(document: Document, draft: Draft) -> None:
 
 
 def primary_backends(document: Document, draft: Draft) -> None:
-    """A config.json whose `primary_backends` are asked, the first of them by default."""
+    """A config.json: requests go to its `primary_backends`, by default to the first."""
     settings = _table(document.get("settings"))
     timeout = settings.get("timeout")
     names = []
@@ -133,7 +133,7 @@ def primary_backends(document: Document, draft: Draft) -> None:
         draft.settings["default_connection"] = names[0]
     if len(names) > 1:
         draft.routing["*"] = [f"{name}.*" for name in names]
-        draft.lose("primary_backends", "they are asked in turn until one answers, not all at once")
+        draft.lose("primary_backends", "they are tried in turn until one answers, not all at once")
     _rest(draft, "settings", settings, {"timeout"})
     _rest(draft, "", document, {"primary_backends", "settings"})
 
@@ -160,14 +160,14 @@ _PROVIDERS: dict[str, tuple[str, str | None, str | None]] = {
     "openai_like": ("openai", None, None),
     "custom_openai": ("openai", None, None),
 }
-"""LiteLLM's provider prefix -> our api_type, its base, and the variable LiteLLM takes its key from."""
+"""LiteLLM's provider prefix -> our api_type, its base, and the variable from which LiteLLM takes its key."""
 
 
 _FOREIGN = frozenset(
     {"azure", "azure_ai", "bedrock", "vertex_ai", "vertex_ai_beta", "sagemaker", "cohere", "huggingface", "replicate",
      "watsonx", "databricks", "cloudflare", "nlp_cloud", "predibase", "triton", "palm", "petals", "oci", "snowflake"}
 )  # fmt: skip
-"""Providers that speak a language of their own, whatever their base."""
+"""Providers with an API of their own, whatever their base."""
 
 
 class _LiteLLM:
@@ -195,7 +195,7 @@ class _LiteLLM:
                 draft.routing[name] = {"targets": literal(targets), "policy": "round_robin"}
             else:
                 if len(targets) > 1:
-                    draft.lose(f"model_name {name}", "asked in turn, not shuffled, because it has fallbacks")
+                    draft.lose(f"model_name {name}", "tried in turn, not shuffled, because it has fallbacks")
                 targets += dict.fromkeys(more)
                 draft.routing[name] = literal(targets[0] if len(targets) == 1 else targets)
         if (key := draft.client_key(self.general.get("master_key"), "general_settings.master_key")) is not None:
@@ -204,18 +204,18 @@ class _LiteLLM:
         self.rest()
 
     def deployment(self, row: dict[str, Any], where: str) -> str | None:
-        """The target of one deployment, its connection made if need be."""
+        """The target of one deployment; creates its connection if needed."""
         draft, params = self.draft, _table(row.get("litellm_params"))
         text = str(params.get("model") or "")
         prefix, slash, model = text.partition("/")
         provider = str(params.get("custom_llm_provider") or (prefix if slash and prefix in _PROVIDERS else ""))
         if not provider:
             if slash and (prefix in _FOREIGN or not params.get("api_base")):
-                draft.lose(where, f"the provider of {text} is not one of ours")
+                draft.lose(where, f"the provider of {text} is not supported")
                 return None
             provider, model = "openai", text
         if provider not in _PROVIDERS:
-            draft.lose(where, f"the provider {provider} is not one of ours")
+            draft.lose(where, f"the provider {provider} is not supported")
             return None
         api_type, base, variable = _PROVIDERS[provider]
         given = params.get("api_base") or params.get("base_url") or base
@@ -245,15 +245,15 @@ class _LiteLLM:
             draft.comments[name] = where
         known = {"model", "custom_llm_provider", "api_base", "base_url", "api_key", "organization", "timeout"}
         _rest(draft, f"{where}.litellm_params", params, known)
-        asked = str(row.get("model_name") or "")
+        requested = str(row.get("model_name") or "")
         if "*" in model:
-            if asked != "*" and asked != model:
-                draft.lose(where, f"{asked} is sent on with its prefix; ask for {self.made[identity]}:… instead")
+            if requested != "*" and requested != model:
+                draft.lose(where, f"{requested} is sent on with its prefix; ask for {self.made[identity]}:… instead")
             model = "*"
         return f"{self.made[identity]}.{model}" if model else None
 
     def fallbacks(self) -> dict[str, list[str]]:
-        """model_name -> names tried after it."""
+        """model_name -> the names tried after it."""
         found: dict[str, list[str]] = {}
         for place in (self.settings, self.router):
             for row in _rows(place.get("fallbacks")):
@@ -261,7 +261,9 @@ class _LiteLLM:
                     found.setdefault(name, []).extend(x for x in others or () if isinstance(x, str))
             for kind in ("context_window_fallbacks", "content_policy_fallbacks", "default_fallbacks"):
                 if place.get(kind):
-                    self.draft.lose(kind, "a refused prompt is the caller's to know; only failures go to a next target")
+                    self.draft.lose(
+                        kind, "a refused prompt is reported to the caller; only failures fall back to the next target"
+                    )
         return found
 
     def rest(self) -> None:
@@ -269,7 +271,9 @@ class _LiteLLM:
         _rest(self.draft, "litellm_settings", self.settings, refusals | {"request_timeout", "num_retries"})
         strategy = self.router.get("routing_strategy")
         if strategy not in (None, "simple-shuffle"):
-            self.draft.lose("router_settings.routing_strategy", f"{strategy}: there are ordered and round_robin")
+            self.draft.lose(
+                "router_settings.routing_strategy", f"{strategy} is not supported; use ordered or round_robin"
+            )
         _rest(self.draft, "router_settings", self.router, refusals | {"timeout", "num_retries", "routing_strategy"})
         _rest(self.draft, "general_settings", self.general, {"master_key"})
         _rest(self.draft, "", self.document, {"model_list", "litellm_settings", "router_settings", "general_settings"})
@@ -281,7 +285,7 @@ def litellm(document: Document, draft: Draft) -> None:
 
 
 def read(document: Any, draft: Draft) -> str:
-    """Read `document` into `draft`, by what it is made of; whose configuration it was. Raises BadRequest."""
+    """Read `document` into `draft`; returns which program it belongs to. Raises BadRequest."""
     if isinstance(document, Mapping):
         if "model_list" in document:
             litellm(document, draft)
@@ -293,6 +297,6 @@ def read(document: Any, draft: Draft) -> str:
             lm_proxy(document, draft)
             return "lm-proxy"
     raise BadRequest(
-        "this is none of the configurations that can be imported: lm-proxy's TOML (connections), "
+        "not a configuration that can be imported: lm-proxy's TOML (connections), "
         "config.json (primary_backends), LiteLLM's YAML (model_list), MCP servers (mcpServers)"
     )

@@ -29,7 +29,7 @@ _KNOWN: Final = frozenset(
     {"name", "type", "transport", "command", "args", "env", "cwd", "headers", "disabled", "enabled", "timeout", "oauth",
      "description", "disabledTools", "excludeTools", "includeTools", "enabledTools", "auth", *_EVERYWHERE}
 )  # fmt: skip
-_MILLISECONDS: Final = 3600  # a timeout of more than that is one in milliseconds
+_MILLISECONDS: Final = 3600  # larger timeouts are in milliseconds
 _EMPTY: Final = re.compile(r"^servers:[ \t]*(\{[ \t]*\})?[ \t]*(#.*)?$", re.MULTILINE)
 HEADER: Final = "# yaml-language-server: $schema=../.schemas/servers.json\n\n"
 
@@ -53,7 +53,7 @@ def servers_of(document: Any) -> dict[str, Any] | None:
 
 
 def read_servers(table: Mapping[str, Any], draft: Draft, taken: set[str]) -> dict[str, dict[str, Any]]:
-    """Entries of servers.yaml for `table`, under names that fit and are not `taken`; `draft` is told what is lost."""
+    """Entries of servers.yaml for `table`, under valid names that are not `taken`; `draft` notes what is lost."""
     servers: dict[str, dict[str, Any]] = {}
     for given, value in table.items():
         where = f"mcpServers.{given}"
@@ -62,7 +62,7 @@ def read_servers(table: Mapping[str, Any], draft: Draft, taken: set[str]) -> dic
             continue
         name = _name(given, taken)
         if name != given:
-            draft.lose(where, f"is called {name} here: letters, digits, - and _, at most 32")
+            draft.lose(where, f"it is called {name} here: letters, digits, - and _, at most 32")
         members = _Server(where, value, draft).members()
         if members is None:
             continue
@@ -81,7 +81,7 @@ def _name(wanted: str, taken: set[str]) -> str:
 
 
 class _Server:
-    """One server being read."""
+    """One server being converted."""
 
     def __init__(self, where: str, given: Mapping[str, Any], draft: Draft) -> None:
         self._where = where
@@ -89,7 +89,7 @@ class _Server:
         self._draft = draft
 
     def members(self) -> dict[str, Any] | None:
-        """Its entry; None if it can be none."""
+        """Its entry; None if it cannot be converted."""
         given = self._given
         command, url = given.get("command"), next((given[key] for key in _EVERYWHERE if given.get(key)), None)
         members: dict[str, Any]
@@ -128,7 +128,7 @@ class _Server:
                 command, *first = command.split()
             words = [*first, *words]
         if command.lower() in ("cmd", "cmd.exe") and words[:1] and words[0].lower() == "/c" and len(words) > 1:
-            command, words = words[1], words[2:]  # how Windows runs npx
+            command, words = words[1], words[2:]  # how npx is run on Windows
         members: dict[str, Any] = {"command": self._text(command, "command")}
         if words:
             members["args"] = [self._text(word, f"args[{number}]") for number, word in enumerate(words)]
@@ -142,7 +142,7 @@ class _Server:
         kind = self._given.get("type") or self._given.get("transport")
         ours = _TYPES.get(str(kind).lower()) if kind else None
         if kind and ours is None:
-            self._draft.lose(f"{self._where}.type", f"{kind} is not one of ours: taken for Streamable HTTP")
+            self._draft.lose(f"{self._where}.type", f"{kind} is not supported: treated as Streamable HTTP")
         members: dict[str, Any] = {"type": "sse"} if ours == "sse" else {}
         members["url"] = self._text(url, "url")
         if headers := self._texts("headers"):
@@ -167,7 +167,7 @@ class _Server:
         texts = {str(name): self._value(value, f"{member}.{name}") for name, value in found.items()}
         for name, value in texts.items():
             if SECRET_NAME.search(name) and isinstance(value, str) and value and "${" not in value:
-                note = "the secret stands in servers.yaml as it stood there; better move it to .env"
+                note = "the secret was copied into servers.yaml as it was; better move it to .env"
                 self._draft.lose(f"{self._where}.{member}.{name}", note)
         return texts
 
@@ -177,7 +177,7 @@ class _Server:
         return self._text(value if isinstance(value, str) else "" if value is None else str(value), member)
 
     def _text(self, text: str, member: str) -> str:
-        """`text` with its variables as ours, and every other $ as itself."""
+        """`text` with its variables in our syntax and every other $ escaped."""
 
         def ours(found: re.Match[str]) -> str:
             if found[0] == "$":
@@ -201,16 +201,16 @@ class _Server:
 
 def _why(key: str) -> str:
     if key in ("autoApprove", "alwaysAllow", "trust"):
-        return "every tool runs without a question here; name those that should ask in a model's confirm"
+        return "tools run without confirmation here; list those that need it in a model's confirm"
     if key == "envFile":
-        return "variables come from the .env of openai-proxy"
-    return "nothing here does the same"
+        return "variables come from openai-proxy's .env"
+    return "it has no equivalent here"
 
 
 def written(servers: Mapping[str, dict[str, Any]], before: str | None) -> str | None:
-    """servers.yaml with `servers` in it: `before` (None: there is no file) where that has none yet.
+    """servers.yaml with `servers` added, if `before` has no servers yet (None: there is no file).
 
-    None if there are others already, beside which they have to be put with care.
+    None if it already has servers, because the new ones must then be merged with care.
     """
     entries = "".join(f"{line}\n" for line in block(servers))
     if before is None or not before.strip():

@@ -1,4 +1,4 @@
-"""Groups of commands that name the nearest one where a command is misspelt, as click does for options."""
+"""Click groups that suggest the nearest command for a misspelt one, as click does for options."""
 
 import click
 
@@ -6,7 +6,7 @@ from openai_proxy.nearest import suggestion
 
 
 class NearestGroup(click.Group):
-    """A click group; see the module."""
+    """A click group with suggestions."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -1,6 +1,6 @@
-"""`openai-proxy import FILE`: another program's configuration as ours, and what could not come along.
+"""`openai-proxy import FILE`: convert another program's configuration, and list what could not be carried over.
 
-Another proxy's becomes conf/proxy.yaml; MCP servers are added to conf/mcp/servers.yaml.
+Another proxy's configuration becomes conf/proxy.yaml; MCP servers are added to conf/mcp/servers.yaml.
 """
 
 import json
@@ -20,19 +20,21 @@ if TYPE_CHECKING:
     from openai_proxy.cli.draft import Draft
 
 PROXIES: Final = {"model_list", "primary_backends", "connections"}
-"""By one of these a configuration is another proxy's."""
+"""Any of these marks a configuration as another proxy's."""
 
 
 @click.command("import")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @config_dir
-@click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables; may be missing.")
-@click.option("--force", is_flag=True, help="Replace a proxy.yaml, or MCP servers of the same names, that are there.")
+@click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables (optional).")
+@click.option(
+    "--force", is_flag=True, help="Replace an existing proxy.yaml, or existing MCP servers of the same names."
+)
 def command(file: Path, config_dir: Path, env_file: Path, force: bool) -> int:
-    """Turn another program's configuration into conf/.
+    """Convert another program's configuration into conf/.
 
-    Read are lm-proxy's TOML, a config.json with primary_backends and LiteLLM's YAML, and MCP servers from an
-    mcpServers JSON (Claude Desktop, Cursor) or VS Code's mcp.json.
+    Reads lm-proxy's TOML, a config.json with primary_backends, LiteLLM's YAML, and MCP servers from an mcpServers JSON
+    (Claude Desktop, Cursor) or VS Code's mcp.json.
     """
     from openai_proxy.cli.draft import Draft
     from openai_proxy.cli.foreign import read
@@ -43,7 +45,7 @@ def command(file: Path, config_dir: Path, env_file: Path, force: bool) -> int:
         return _servers(table, Draft(_environment(env_file)), file.name, config_dir, force=force)
     target = config_dir / "proxy.yaml"
     if target.exists() and not force:
-        raise BadRequest(f"{target} is there already; --force replaces it, --config-dir writes elsewhere")
+        raise BadRequest(f"{target} already exists; --force replaces it, --config-dir writes elsewhere")
     draft = Draft(_environment(env_file))
     kind = read(document, draft)
     _write(config_dir, target, draft.text(file.name))
@@ -51,7 +53,7 @@ def command(file: Path, config_dir: Path, env_file: Path, force: bool) -> int:
         f"{target}: {len(draft.connections)} connections, {len(draft.routing)} routes, {len(draft.groups)} groups "
         f"from {file.name} ({kind})"
     )
-    _tell(draft)
+    _report(draft)
     return 0
 
 
@@ -65,12 +67,12 @@ def _servers(table: dict[str, Any], draft: "Draft", source: str, config_dir: Pat
     before = target.read_bytes() if target.exists() else None
     node = parse(before or b"", str(target))
     if isinstance(node, BrokenYaml):
-        raise BadRequest(f"{node.problems[0]}; repair it first")
+        raise BadRequest(f"{node.problems[0]}; fix it first")
     there = node.value.get("servers") if isinstance(node.value, dict) else None
     present = set(there) if isinstance(there, dict) else set()
     wanted = {name: server for name, server in table.items() if force or name not in present}
     for name in table.keys() - wanted.keys():
-        draft.lose(f"mcpServers.{name}", "there is a server of that name already; --force replaces it")
+        draft.lose(f"mcpServers.{name}", "a server of that name already exists; --force replaces it")
     servers = read_servers(wanted, draft, present - table.keys() if force else set(present))
     if servers:
         text = written(servers, before.decode("utf-8-sig") if before is not None else None)
@@ -79,9 +81,9 @@ def _servers(table: dict[str, Any], draft: "Draft", source: str, config_dir: Pat
             text = edit.edited(target, before or b"", put).decode()
         _write(config_dir, target, text)
     say(f"{target}: {len(servers)} MCP server{'s' if len(servers) != 1 else ''} from {source}")
-    _tell(draft)
+    _report(draft)
     if servers:
-        say("name them in a model's mcp_servers; `openai-proxy mcp list` tries them")
+        say("list them in a model's mcp_servers; `openai-proxy mcp list` tries them")
     return 0
 
 
@@ -98,7 +100,7 @@ def _write(config_dir: Path, target: Path, text: str) -> None:
         (config_dir / ".schemas" / schema.name).write_bytes(schema.read_bytes())
 
 
-def _tell(draft: "Draft") -> None:
+def _report(draft: "Draft") -> None:
     for name in draft.unset:
         say(f"set {name} in .env")
     for line in draft.lost:
@@ -135,7 +137,7 @@ def _parsed(file: Path) -> Any:
 
 
 def _json(text: str) -> Any:
-    """JSON, also with the comments and trailing commas that editors allow. Raises ValueError."""
+    """Parse JSON, also with the comments and trailing commas that editors allow. Raises ValueError."""
     try:
         return json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""`openai-proxy keys`: make or hash a client key. The hash is what goes into YAML."""
+"""`openai-proxy keys`: create or hash a client key. Only the hash goes into YAML."""
 
 import sys
 
@@ -11,13 +11,13 @@ from openai_proxy.cli.screen import say
 
 @click.group("keys", cls=NearestGroup)
 def command() -> None:
-    """Make or hash client keys."""
+    """Create or hash client keys."""
 
 
 @command.command("new")
-@click.option("--group", default="family", show_default=True, help="The group the lines to paste are for.")
+@click.option("--group", default="family", show_default=True, help="The group for the printed YAML lines.")
 def new(group: str) -> None:
-    """Print a new key, its hash, and the lines for conf/proxy.yaml. The key itself is written nowhere."""
+    """Print a new key, its hash, and the lines for conf/proxy.yaml. The key itself is not stored anywhere."""
     import json
 
     key = new_key()
@@ -31,10 +31,10 @@ def new(group: str) -> None:
 @command.command("hash")
 @click.argument("key", required=False)
 def hash_(key: str | None) -> None:
-    """Print `sha256:…` for KEY, or for the one that is typed (unseen) or piped in."""
+    """Print `sha256:…` for KEY, or for a key typed (hidden) or piped in."""
     if key is None:
         key = click.prompt("Key", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.readline()
     key = key.strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise click.UsageError("a key is printable ASCII without spaces")
+        raise click.UsageError("a key must be printable ASCII without spaces")
     say(hashed(key))

@@ -1,4 +1,4 @@
-"""`openai-proxy logs list` and `logs show ID`: chat logs as a person would tell them."""
+"""`openai-proxy logs list` and `logs show ID`: chat logs as readable conversations."""
 
 import json
 from collections.abc import Iterator
@@ -32,9 +32,9 @@ def _directory(function: Any) -> Any:
 
 @command.command("list")
 @_directory
-@click.option("--limit", type=click.IntRange(1), default=30, show_default=True, help="How many, newest first.")
+@click.option("--limit", type=click.IntRange(1), default=30, show_default=True, help="Number, newest first.")
 def list_(logs_dir: Path, limit: int) -> int:
-    """The latest conversations, newest first."""
+    """List the latest conversations, newest first."""
     from openai_proxy.records.writing.log_reader import summaries
 
     found = summaries(logs_dir, limit)
@@ -56,10 +56,10 @@ def list_(logs_dir: Path, limit: int) -> int:
 @command.command("show")
 @click.argument("conversation", metavar="ID")
 @_directory
-@click.option("--json", "as_json", is_flag=True, help="The records themselves, one a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print the records themselves, one per line.")
 @click.option("--full", is_flag=True, help="Nothing shortened.")
 def show(conversation: str, logs_dir: Path, as_json: bool, full: bool) -> int:
-    """One conversation; ID is any part of an id that fits only one, or `last`."""
+    """Show one conversation; ID is `last`, or any part of an id that matches only one."""
     from openai_proxy.records.writing.log_reader import find
 
     names, records = find(logs_dir, conversation)
@@ -68,7 +68,7 @@ def show(conversation: str, logs_dir: Path, as_json: bool, full: bool) -> int:
         complain(f"there is no {what} in {logs_dir}")
         return 1
     if len(names) > 1:
-        complain(f"{len(names)} conversations fit:")
+        complain(f"{len(names)} conversations match:")
         for name in names[:20]:
             say(f"  {printable_line(name)}", err=True)
         return 1
@@ -76,14 +76,14 @@ def show(conversation: str, logs_dir: Path, as_json: bool, full: bool) -> int:
         for record in records:
             say(json.dumps(record))
         return 0
-    for line in told(names[0], records, 1 << 30 if full else 2000):
+    for line in rendered(names[0], records, 1 << 30 if full else 2000):
         say(line)
     return 0
 
 
-def told(name: str, records: list[dict[str, Any]], limit: int) -> Iterator[str]:
+def rendered(name: str, records: list[dict[str, Any]], limit: int) -> Iterator[str]:
     """The lines of a conversation; a text longer than `limit` characters is cut."""
-    from openai_proxy.records.writing.log_reader import Summary, Told, text_of
+    from openai_proxy.records.writing.log_reader import ShownMessages, Summary, text_of
 
     summary = Summary(name)
     for record in records:
@@ -96,35 +96,35 @@ def told(name: str, records: list[dict[str, Any]], limit: int) -> Iterator[str]:
         + (f" · {summary.input} tokens in, {summary.output} out" if summary.input or summary.output else "")
     )
     yield ""
-    heard = Told()
+    shown = ShownMessages()
     for record in records:
         kind, at = record.get("type"), _clock(record)
         if kind == "request":
-            for message in heard.news(record):
-                yield from _said(at, str(message.get("role")), text_of(message), limit)
+            for message in shown.new_messages(record):
+                yield from _turn(at, str(message.get("role")), text_of(message), limit)
                 yield from _calls(message.get("tool_calls"), limit)
         elif kind == "response":
-            heard.answered(record)
+            shown.answered(record)
             if record.get("reasoning"):
-                yield from _said(at, "(thinks)", str(record["reasoning"]), limit)
-            yield from _said(at, "assistant", str(record.get("content") or ""), limit)
+                yield from _turn(at, "(thinks)", str(record["reasoning"]), limit)
+            yield from _turn(at, "assistant", str(record.get("content") or ""), limit)
             yield from _calls(record.get("tool_calls"), limit)
             yield f"{_INDENT}({_facts(record)})"
         elif kind == "tool_call":
             arguments = _short(json.dumps(record.get("arguments"), ensure_ascii=False), limit)
             status = record.get("status")
             took = f"{status}, {_seconds(record.get('duration_ms'))}"
-            yield from _said(at, "tool", f"{record.get('tool')}({arguments}) -> {record.get('result')} ({took})", limit)
+            yield from _turn(at, "tool", f"{record.get('tool')}({arguments}) -> {record.get('result')} ({took})", limit)
         elif kind == "error":
             error = record.get("error")
             text = record.get("message") or (error.get("message") if isinstance(error, dict) else error) or ""
             code = record.get("code")
             words = [str(record.get("status") or ""), text or str(code or ""), f"({code})" if code and text else ""]
-            yield from _said(at, "error", " ".join(filter(None, words)), limit)
+            yield from _turn(at, "error", " ".join(filter(None, words)), limit)
             yield from _attempts(record, limit)
 
 
-def _said(at: str, who: str, text: str, limit: int) -> Iterator[str]:
+def _turn(at: str, who: str, text: str, limit: int) -> Iterator[str]:
     lines = _short(text, limit).split("\n") or [""]
     if not lines[0] and len(lines) == 1:
         return
@@ -142,7 +142,7 @@ def _calls(calls: Any, limit: int) -> Iterator[str]:
 
 
 def _attempts(record: dict[str, Any], limit: int) -> Iterator[str]:
-    """What was tried, where there was more than one try."""
+    """The attempts, if there was more than one."""
     attempts = [one for one in record.get("attempts") or () if isinstance(one, dict)]
     for attempt in attempts if len(attempts) > 1 else ():
         where = ".".join(str(attempt[name]) for name in ("connection", "model") if attempt.get(name))

@@ -11,36 +11,37 @@ from collections.abc import Sequence
 import click
 
 from openai_proxy.cli.groups import NearestGroup
-from openai_proxy.cli.screen import complain
+from openai_proxy.cli.screen import complain, say
 from openai_proxy.errors import ProxyError
+from openai_proxy.nearest import suggestion
 from openai_proxy.version import __version__
 
 COMMANDS = {
-    "serve": ("openai_proxy.cli.serve", "Run the daemon (also what happens with no command)."),
+    "serve": ("openai_proxy.cli.serve", "Run the daemon (the default command)."),
     "check": ("openai_proxy.cli.check", "Read and validate the configuration without serving."),
-    "keys": ("openai_proxy.cli.keys", "Make or hash client keys."),
+    "keys": ("openai_proxy.cli.keys", "Create or hash client keys."),
     "init": ("openai_proxy.cli.init", "Write a commented starter configuration."),
-    "ui": ("openai_proxy.cli.ui", "Print the page's address, with a login that works once."),
+    "ui": ("openai_proxy.cli.ui", "Print an address of the page that signs in once."),
     "status": ("openai_proxy.cli.status", "Show what the running daemon is doing."),
-    "reload": ("openai_proxy.cli.reload", "Make the running daemon read conf/ now."),
-    "warm": ("openai_proxy.cli.warm", "Have the upstream load a model and the fixed part of its prompt."),
+    "reload": ("openai_proxy.cli.reload", "Have the running daemon read conf/ now."),
+    "warm": ("openai_proxy.cli.warm", "Have the provider load a model and the fixed part of its prompt."),
     "mcp": ("openai_proxy.cli.mcp", "Try MCP servers from the shell; restart one."),
     "logs": ("openai_proxy.cli.logs", "Read chat logs as conversations."),
     "chat": ("openai_proxy.cli.chat", "Talk to a model of the running daemon."),
-    "models": ("openai_proxy.cli.models", "The ids a client would see."),
-    "connect": ("openai_proxy.cli.connect", "What to enter in a client to use this proxy."),
-    "explain": ("openai_proxy.cli.explain", "Where a request for a model goes, and why."),
-    "import": ("openai_proxy.cli.import_", "Turn another proxy's configuration into conf/."),
-    "usage": ("openai_proxy.cli.usage", "Tokens and cost by month, day, group, key, model, connection, user …"),
+    "models": ("openai_proxy.cli.models", "List the ids that a client would see."),
+    "connect": ("openai_proxy.cli.connect", "Show what to enter in a client to use this proxy."),
+    "explain": ("openai_proxy.cli.explain", "Explain where a request for a model goes, and why."),
+    "import": ("openai_proxy.cli.import_", "Convert another program's configuration into conf/."),
+    "usage": ("openai_proxy.cli.usage", "Report tokens and cost by month, day, group, key, model, connection, user …"),
 }
-"""Command name -> (module that holds a click command called `command`, one line of help)."""
+"""Command name -> (module with a click command called `command`, one line of help)."""
 
 EXIT_REFUSED = 1  # the configuration or the request is wrong
 EXIT_CRASH = 70  # EX_SOFTWARE of sysexits.h
 
 
 class LazyGroup(NearestGroup):
-    """A group that imports a command when it is asked for it."""
+    """A group that imports a command when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -81,13 +82,19 @@ def run(arguments: Sequence[str]) -> int:
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx is not None else "openai-proxy"
         words = " ".join(error.format_message().split())
-        complain(f"{words.rstrip('.')}; `{command} --help` tells more")
+        if isinstance(error, click.NoSuchOption):
+            words = f"no such option '{error.option_name}'{suggestion(error.option_name, error.possibilities or ())}"
+        complain(f"{words.rstrip('.')}; see `{command} --help`")
         return 2
     except click.ClickException as error:
         complain(error.format_message())
         return error.exit_code
     except ProxyError as error:
-        complain(error.message)
+        problems = getattr(error, "problems", ())  # a ConfigError has them; importing it would cost every command
+        for problem in problems:
+            say(problem, err=True)
+        if not problems:
+            complain(error.message)
         return EXIT_REFUSED
     except BrokenPipeError:
         sys.stderr.close()

@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 import click
 
-from openai_proxy.cli.control import ask
+from openai_proxy.cli.control import DaemonRefused, answer_of, ask
 from openai_proxy.cli.groups import NearestGroup
-from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.cli.options import config_dir, state_dir
 from openai_proxy.cli.screen import complain, say
 from openai_proxy.config.load import load
 from openai_proxy.config.problems import ConfigError
@@ -29,7 +29,7 @@ from openai_proxy.tools.toolbox import Toolbox
 T = TypeVar("T")
 
 _POLL = 0.5  # seconds between two looks at a sign-in, while an address may be pasted
-_WAIT = 25  # seconds the daemon may keep us waiting for its end
+_WAIT = 25  # seconds for which the daemon may delay its answer until the sign-in has ended
 
 env_file = click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables.")
 
@@ -43,15 +43,15 @@ def command() -> None:
 @config_dir
 @env_file
 @state_dir
-def list_servers(config_dir: Path, env_file: Path, state_dir: Path | None) -> int:
-    """Start every enabled server and say how it does. Exits 1 if one is not ready."""
+def list_servers(config_dir: Path, env_file: Path, state_dir: Path) -> int:
+    """Start every enabled server and report its state. Exits with 1 if one is not ready."""
     servers = _servers(config_dir, env_file)
 
     async def look(supervisor: Supervisor) -> list[dict[str, Any]]:
         await _settled(supervisor, servers)
         return supervisor.status()
 
-    rows = _run(servers, look, state_dir or default_state_dir(config_dir))
+    rows = _run(servers, look, state_dir)
     if not rows:
         say(f"There is no MCP server in {config_dir / 'mcp' / 'servers.yaml'}.")
     width = max((len(row["name"]) for row in rows), default=0)
@@ -68,15 +68,15 @@ def list_servers(config_dir: Path, env_file: Path, state_dir: Path | None) -> in
 @config_dir
 @env_file
 @state_dir
-def tools(server: str, as_json: bool, config_dir: Path, env_file: Path, state_dir: Path | None) -> int:
-    """List the tools SERVER offers: its own name, the name a model sees, the first line of the description."""
+def tools(server: str, as_json: bool, config_dir: Path, env_file: Path, state_dir: Path) -> int:
+    """List the tools of SERVER: the name there, the name that a model sees, the first line of the description."""
     chosen = _one(_servers(config_dir, env_file), server)
 
     async def look(supervisor: Supervisor) -> list[Tool]:
         await _ready(supervisor, chosen[server])
         return supervisor.tools(server)
 
-    found = _run(chosen, look, state_dir or default_state_dir(config_dir))
+    found = _run(chosen, look, state_dir)
     if as_json:
         say(json.dumps([tool.definition for tool in found], indent=2))
         return 0
@@ -95,8 +95,8 @@ def tools(server: str, as_json: bool, config_dir: Path, env_file: Path, state_di
 @config_dir
 @env_file
 @state_dir
-def call(server: str, tool: str, arguments: str, config_dir: Path, env_file: Path, state_dir: Path | None) -> int:
-    """Call TOOL of SERVER with the JSON object. The result goes to stdout; a failure to stderr, with exit 1."""
+def call(server: str, tool: str, arguments: str, config_dir: Path, env_file: Path, state_dir: Path) -> int:
+    """Call TOOL of SERVER with the JSON object. The result goes to stdout; a failure to stderr, with exit code 1."""
     chosen = _one(_servers(config_dir, env_file), server)
     try:
         if not isinstance(json.loads(arguments), dict):
@@ -114,7 +114,7 @@ def call(server: str, tool: str, arguments: str, config_dir: Path, env_file: Pat
         result = await Toolbox(offered).run(name, arguments, CallContext(progress=_show_progress), timeout=seconds)
         return result.text, result.is_error
 
-    text, failed = _run(chosen, run, state_dir or default_state_dir(config_dir))
+    text, failed = _run(chosen, run, state_dir)
     say(text, err=failed)
     return 1 if failed else 0
 
@@ -123,11 +123,9 @@ def call(server: str, tool: str, arguments: str, config_dir: Path, env_file: Pat
 @click.argument("name")
 @config_dir
 @state_dir
-def restart(name: str, config_dir: Path, state_dir: Path | None) -> int:
-    """Let the running daemon replace its connection to server NAME; accepts what was held back by `pin`."""
-    code, answer = ask(state_dir or default_state_dir(config_dir), "POST", _path(name, "restart"))
-    if code != 200:
-        return _refused(code, answer)
+def restart(name: str, config_dir: Path, state_dir: Path) -> int:
+    """Have the running daemon replace its connection to server NAME; accepts definitions withheld by `pin`."""
+    answer_of(state_dir, "POST", _path(name, "restart"))
     say(f"{name} is restarting")
     return 0
 
@@ -136,34 +134,28 @@ def restart(name: str, config_dir: Path, state_dir: Path | None) -> int:
 @click.argument("name")
 @config_dir
 @state_dir
-def login(name: str, config_dir: Path, state_dir: Path | None) -> int:
-    """Sign in to server NAME: open the printed address on any device. Exits 0 once it is done, 1 if it cannot be.
+def login(name: str, config_dir: Path, state_dir: Path) -> int:
+    """Sign in to server NAME: open the printed address on any device. Exits with 0 once signed in, 1 on failure.
 
-    The browser is sent back to the daemon. Where it cannot reach it, paste the address it was sent to.
+    The browser is then redirected to the daemon. If it cannot reach it, paste the address it was redirected to.
     """
-    directory, path = state_dir or default_state_dir(config_dir), _path(name, "login")
-    code, answer = ask(directory, "POST", path)
-    if code != 200:
-        return _refused(code, answer)
+    path = _path(name, "login")
+    answer = answer_of(state_dir, "POST", path)
     say(f"Open this address in a browser to sign in to {name}:\n\n{answer['authorization_url']}\n")
-    say("If the browser then shows an error, paste the address it was sent to here and press Enter.")
+    say("If the browser then shows an error, paste the address that it was redirected to here and press Enter.")
     pasting = True
     try:
         while answer["state"] == "waiting":
             if pasting and (address := _line(_POLL)) is not None:
-                pasting = address != ""  # else there is no more to come
+                pasting = address != ""  # an empty line is the end of the input
                 if address.strip():
-                    code, refusal = ask(directory, "POST", f"{path}/finish", {"address": address.strip()})
-                    if code != 200:
-                        _refused(code, refusal)
-            code, answer = ask(directory, "GET", path if pasting else f"{path}?wait={_WAIT}")
-            if code != 200:
-                return _refused(code, answer)
+                    _paste(state_dir, path, address.strip())
+            answer = answer_of(state_dir, "GET", path if pasting else f"{path}?wait={_WAIT}")
     except KeyboardInterrupt:
-        ask(directory, "DELETE", path)
+        ask(state_dir, "DELETE", path)
         return 1
     if answer["state"] != "done":
-        complain(f"not signed in to {name}: {answer.get('error', 'it was given up')}")
+        complain(f"not signed in to {name}: {answer.get('error', 'it was cancelled')}")
         return 1
     say(f"Signed in to {name}.")
     return 0
@@ -173,11 +165,9 @@ def login(name: str, config_dir: Path, state_dir: Path | None) -> int:
 @click.argument("name")
 @config_dir
 @state_dir
-def logout(name: str, config_dir: Path, state_dir: Path | None) -> int:
-    """Sign out of server NAME: its tokens are forgotten."""
-    code, answer = ask(state_dir or default_state_dir(config_dir), "POST", _path(name, "logout"))
-    if code != 200:
-        return _refused(code, answer)
+def logout(name: str, config_dir: Path, state_dir: Path) -> int:
+    """Sign out of server NAME: forget its tokens."""
+    answer = answer_of(state_dir, "POST", _path(name, "logout"))
     say(f"Signed out of {name}." if answer["signed_out"] else f"Nobody was signed in to {name}.")
     return 0
 
@@ -186,18 +176,18 @@ def _path(name: str, action: str) -> str:
     return f"/admin/mcp/{quote(name, safe='')}/{action}"
 
 
-def _refused(code: int, answer: object) -> int:
-    """Say what the daemon said; the exit code."""
-    message = answer["error"]["message"] if isinstance(answer, dict) and "error" in answer else f"HTTP {code}"
-    complain(message)
-    return 1
+def _paste(state_dir: Path, path: str, address: str) -> None:
+    try:
+        answer_of(state_dir, "POST", f"{path}/finish", {"address": address})
+    except DaemonRefused as refused:
+        complain(refused.message)
 
 
 def _line(seconds: float) -> str | None:
-    """The next line of the standard input, "" at its end; None if none came within `seconds`."""
+    """The next line of the standard input, "" at its end; None if there is none within `seconds`."""
     try:
         ready, _, _ = select.select([sys.stdin], [], [], seconds)
-    except (OSError, ValueError):  # it is closed, or a test's
+    except (OSError, ValueError):  # it is closed, or replaced by a test
         return ""
     return sys.stdin.readline() if ready else None
 
@@ -214,16 +204,16 @@ def _servers(config_dir: Path, env_file: Path) -> Mapping[str, ServerConfig]:
 
 
 def _one(servers: Mapping[str, ServerConfig], name: str) -> dict[str, ServerConfig]:
-    """The server called `name` alone, switched on: trying it is the point. Raises NotFound."""
+    """Only the server called `name`, and enabled, since it is to be tried. Raises NotFound."""
     config = servers.get(name)
     if config is None:
         known = ", ".join(sorted(servers)) or "none"
-        raise NotFound(f"There is no MCP server '{name[:64]}' in conf/mcp/servers.yaml (there: {known}).")
+        raise NotFound(f"There is no MCP server '{name[:64]}' in conf/mcp/servers.yaml (it has: {known}).")
     return {name: config.model_copy(update={"enabled": True})}
 
 
 def _run(servers: Mapping[str, ServerConfig], work: Callable[[Supervisor], Awaitable[T]], state_dir: Path) -> T:
-    """Do `work` with these servers running, signed in as the daemon is; nothing of them is left afterwards."""
+    """Do `work` with these servers running, with the daemon's sign-ins; afterwards they are gone."""
 
     async def main() -> T:
         supervisor = Supervisor(sign_ins=state_dir / SIGN_INS)
@@ -235,7 +225,7 @@ def _run(servers: Mapping[str, ServerConfig], work: Callable[[Supervisor], Await
 
     noise = logging.getLogger("openai_proxy.tools.mcp")
     level = noise.level
-    noise.setLevel(logging.ERROR)  # what goes wrong is printed, and need not also be logged
+    noise.setLevel(logging.ERROR)  # errors are printed, and need not also be logged
     try:
         return asyncio.run(main())
     finally:
@@ -249,7 +239,7 @@ async def _settled(supervisor: Supervisor, servers: Mapping[str, ServerConfig]) 
 
 
 async def _ready(supervisor: Supervisor, config: ServerConfig) -> None:
-    """Wait for one server. Raises NotFound with its last words where it does not come."""
+    """Wait until the server is ready. Raises NotFound with its last error if it does not start."""
     if await _settled(supervisor, {config.name: config}):
         status = supervisor.status()[0]
         if status["stderr"]:
@@ -258,7 +248,7 @@ async def _ready(supervisor: Supervisor, config: ServerConfig) -> None:
 
 
 def _own_name(tool: Tool) -> str:
-    """The name its server gave it, which is the one filters are about."""
+    """The tool's name at its server, to which filters apply."""
     return str(getattr(getattr(tool, "source", None), "name", tool.name))
 
 

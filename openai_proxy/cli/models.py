@@ -1,6 +1,6 @@
-"""`openai-proxy models`: the ids a client would see.
+"""`openai-proxy models`: the ids that a client would see.
 
-The running daemon knows what the upstreams offer; where none runs, they are asked here and now.
+The running daemon knows what the upstreams offer; if none is running, their lists are requested now.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openai_proxy.cli.control import NotRunning, ask
-from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.cli.options import config_dir, state_dir
 from openai_proxy.cli.screen import say
 from openai_proxy.terminal_text import printable_line
 
@@ -23,28 +23,22 @@ PATIENCE = 10.0  # seconds for an upstream's list
 @click.command("models")
 @config_dir
 @state_dir
-@click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables; may be missing.")
+@click.option("--env-file", type=click.Path(path_type=Path), default=Path(".env"), help="Variables (optional).")
 @click.option("--key", help="See them as the client with this key.")
-@click.option("--json", "as_json", is_flag=True, help="As /v1/models has them.")
-def command(config_dir: Path, state_dir: Path | None, env_file: Path, key: str | None, as_json: bool) -> int:
-    """List the ids a client would see, one a line."""
+@click.option("--json", "as_json", is_flag=True, help="In the format of /v1/models.")
+def command(config_dir: Path, state_dir: Path, env_file: Path, key: str | None, as_json: bool) -> int:
+    """List the ids that a client would see, one per line."""
     from openai_proxy.cli.offline import caller_of, generation_of, snapshot_of
-    from openai_proxy.config.problems import ConfigError
     from openai_proxy.decision.visible import may_ask
 
-    try:
-        snapshot = snapshot_of(config_dir, env_file)
-    except ConfigError as error:
-        for problem in error.problems:
-            say(problem, err=True)
-        return 1
+    snapshot = snapshot_of(config_dir, env_file)
     generation = generation_of(snapshot)
     caller = caller_of(generation, key)
     try:
-        status, answer = ask(state_dir or default_state_dir(config_dir), "GET", "/v1/models")
+        status, answer = ask(state_dir, "GET", "/v1/models")
         listed: list[dict[str, Any]] = answer["data"] if status == 200 else []
     except NotRunning:
-        listed = asyncio.run(_asked(snapshot))
+        listed = asyncio.run(_fetch_models(snapshot))
     models = [model for model in listed if may_ask(generation, caller, model["id"])]
     if as_json:
         import json
@@ -56,8 +50,8 @@ def command(config_dir: Path, state_dir: Path | None, env_file: Path, key: str |
     return 0
 
 
-async def _asked(snapshot: "Snapshot") -> list[dict[str, Any]]:
-    """What a daemon of this configuration would list. What an upstream does not tell is said on stderr."""
+async def _fetch_models(snapshot: "Snapshot") -> list[dict[str, Any]]:
+    """What a daemon with this configuration would list. Upstreams without a list are reported on stderr."""
     from openai_proxy.cli.offline import generation_of
     from openai_proxy.decision.visible import every_model
     from openai_proxy.errors import ProxyError

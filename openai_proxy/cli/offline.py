@@ -1,8 +1,7 @@
-"""A generation without a daemon, for commands that tell what a configuration means."""
+"""A generation without a daemon, for commands that explain what a configuration means."""
 
 import asyncio
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from openai_proxy.auth.validators import load as load_validator
@@ -12,23 +11,22 @@ from openai_proxy.errors import Unauthorized
 from openai_proxy.exchange import Caller
 from openai_proxy.runtime.generation import Generation, build
 from openai_proxy.upstream.health import Health
-from openai_proxy.upstream.provider import Provider
 
 
 def snapshot_of(config_dir: Path, env_file: Path) -> Snapshot:
-    """What lies in conf/. Raises ConfigError for a proxy.yaml that cannot be read."""
+    """The configuration in conf/. Raises ConfigError if proxy.yaml cannot be read."""
     return load(config_dir, env_file, os.environ)
 
 
-def generation_of(snapshot: Snapshot, providers: Mapping[str, Provider] | None = None) -> Generation:
-    """`snapshot` compiled. Its validator is loaded; nothing is opened or asked."""
+def generation_of(snapshot: Snapshot) -> Generation:
+    """`snapshot` compiled. Its validator is loaded, but nothing is opened or contacted."""
     dotted = snapshot.proxy.check_api_key
     validator = load_validator(dotted, snapshot.config_dir, None)[0] if dotted is not None else None
-    return build(1, snapshot, providers or {}, Health(), None, validator)
+    return build(1, snapshot, {}, Health(), None, validator)
 
 
 def caller_of(generation: Generation, key: str | None) -> Caller:
-    """Whom `key` belongs to; anyone at this machine without one. Raises Unauthorized for an unknown key."""
+    """The caller that `key` belongs to; without one, a local one. Raises Unauthorized for an unknown key."""
     if key is None:
         return Caller("127.0.0.1")
     if not generation.gate.keys_required:

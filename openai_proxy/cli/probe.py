@@ -16,13 +16,13 @@ from openai_proxy.errors import ProxyError, UpstreamTimeout
 from openai_proxy.secrets import key_id
 
 OPEN_LISTS: Final = {"openrouter.ai": "/key"}
-"""Providers that list their models to anybody, and the path that wants a key (https://openrouter.ai/docs/api)."""
+"""Providers that list their models without a key, and a path that needs one (https://openrouter.ai/docs/api)."""
 CONNECTION_SECONDS = 20.0
 Result = tuple[str, Problem | None]
 
 
 async def connections(snapshot: Snapshot) -> list[Result]:
-    """Ask every connection for its models, with each of its keys; all side by side."""
+    """Request the model list of every connection with each of its keys, all concurrently."""
     names = names_of_keys(snapshot)
     tries = []
     for name, connection in snapshot.proxy.connections.items():
@@ -39,21 +39,21 @@ async def connections(snapshot: Snapshot) -> list[Result]:
 
 async def _connection(snapshot: Snapshot, name: str, connection: ConnectionConfig, label: str) -> Result:
     try:
-        await asked(name, connection, snapshot.config_dir)
+        await fetch_models(name, connection, snapshot.config_dir)
     except ProxyError as error:
         place = snapshot.place("proxy", None, ("connections", name))
         return label, Problem(*place, f"{label}: {error.cause or error.message}")
     return label, None
 
 
-async def asked(name: str, connection: ConnectionConfig, config_dir: Path = Path("conf")) -> list[str]:
-    """The models `connection` offers; none where it does not list them. Nothing is generated, so nothing is paid.
+async def fetch_models(name: str, connection: ConnectionConfig, config_dir: Path = Path("conf")) -> list[str]:
+    """The models that `connection` offers; none if it does not list them. Nothing is generated, so it costs nothing.
 
-    Raises ProxyError, with a cause in words, where the connection cannot be used.
+    Raises ProxyError, with a cause in words, if the connection cannot be used.
     """
     from openai_proxy.exchange import UpstreamRequest
-    from openai_proxy.upstream.factory import Providers  # a check that tries nothing need not pay for it
-    from openai_proxy.upstream.refusals import must_list
+    from openai_proxy.upstream.factory import Providers  # a check without --connect does not need it
+    from openai_proxy.upstream.model_list import must_list
 
     providers = Providers(asyncio.get_running_loop(), config_dir)
     provider = providers.build({name: connection})[name]
@@ -71,7 +71,7 @@ async def asked(name: str, connection: ConnectionConfig, config_dir: Path = Path
         cause = f"no answer within {CONNECTION_SECONDS:.0f} s"
         raise UpstreamTimeout(f"The connection '{name}' did not answer in time.", cause=cause) from None
     except ProxyError as error:
-        if error.code != "upstream_no_list":  # not every server that chats also lists its models
+        if error.code != "upstream_no_list":  # not every server with chat completions lists its models
             raise
         return []
     finally:
@@ -85,15 +85,15 @@ async def servers(snapshot: Snapshot) -> list[Result]:
     wanted = {name: server for name, server in snapshot.servers.items() if server.enabled}
     if not wanted:
         return []
-    from openai_proxy.tools.mcp.supervisor import Supervisor  # the MCP SDK only where a server is configured
+    from openai_proxy.tools.mcp.supervisor import Supervisor  # the MCP SDK is only loaded if a server is configured
 
     noise = logging.getLogger("openai_proxy.tools.mcp")
     level = noise.level
-    noise.setLevel(logging.ERROR)  # what goes wrong is told as a problem
+    noise.setLevel(logging.ERROR)  # failures are reported as problems instead
     supervisor = Supervisor()
     try:
         supervisor.reconcile(wanted)
-        # A start that has failed is an answer: the next try is the daemon's business, and may be minutes away.
+        # One failed start is enough: the next attempt may be minutes away, and is up to the daemon.
         await supervisor.wait_ready(list(wanted), max(server.start_timeout for server in wanted.values()) + 1)
         states = {row["name"]: row for row in supervisor.status()}
     finally:
@@ -112,7 +112,7 @@ async def servers(snapshot: Snapshot) -> list[Result]:
 
 
 async def documents(snapshot: Snapshot) -> list[Result]:
-    """Fetch every OpenAPI document that conf/tools names by URL, and read it."""
+    """Fetch and parse every OpenAPI document that conf/tools names by URL."""
     if not snapshot.declared_tools:
         return []
     from openai_proxy.tools.declared.documents import fetch
@@ -133,7 +133,7 @@ async def documents(snapshot: Snapshot) -> list[Result]:
 
 
 async def storage(snapshot: Snapshot) -> list[Result]:
-    """Try the store that daemons share, where there is one."""
+    """Try the store that daemons share, if there is one."""
     url = snapshot.proxy.shared_storage
     if url == MEMORY:
         return []
@@ -142,7 +142,7 @@ async def storage(snapshot: Snapshot) -> list[Result]:
     try:
         from openai_proxy.store.redis_client import RedisClient, StoreFailure
     except ImportError:
-        why = "the package is missing: pip install 'openai-proxy[redis]'"
+        why = "the package is missing: in a clone, pip install '.[redis]'"
         return [(label, Problem(*snapshot.place("proxy", None, key), f"{label}: {why}"))]
     try:
         await (await RedisClient.open(url, "check")).aclose()

@@ -1,20 +1,20 @@
-"""`openai-proxy reload`: tell the running daemon to read conf/ now."""
+"""`openai-proxy reload`: have the running daemon read conf/ now."""
 
 from pathlib import Path
 
 import click
 
 from openai_proxy.cli.control import ask
-from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.cli.options import config_dir, state_dir
 from openai_proxy.cli.screen import complain, say
 
 
 @click.command("reload")
 @config_dir
 @state_dir
-def command(config_dir: Path, state_dir: Path | None) -> int:
-    """Reload now; says what changed. Exits 1 if anything in conf/ is wrong."""
-    code, answer = ask(state_dir or default_state_dir(config_dir), "POST", "/admin/reload")
+def command(config_dir: Path, state_dir: Path) -> int:
+    """Reload now and print what changed. Exits with 1 if anything in conf/ is wrong."""
+    code, answer = ask(state_dir, "POST", "/admin/reload")
     for problem in answer.get("problems", ()):
         say(f"{problem['file']}:{problem['line']}:{problem['column']}: {problem['message']}", err=True)
     if "error" in answer:

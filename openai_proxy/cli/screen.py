@@ -1,4 +1,4 @@
-"""The one way of the commands to the terminal."""
+"""All output of the commands goes through here."""
 
 import sys
 
@@ -9,21 +9,21 @@ from openai_proxy.terminal_text import printable
 
 
 def say(text: object = "", *, err: bool = False, nl: bool = True, scrub: bool = True) -> None:
-    """Write `text` to stdout, or to stderr if `err`, with control characters escaped and known secrets taken out.
+    """Write `text` to stdout, or to stderr if `err`, with control characters escaped and known secrets removed.
 
-    `nl` ends it with a line feed; `scrub=False` leaves secrets in. Raises BrokenPipeError where the reader has gone.
+    `nl` ends it with a line feed; `scrub=False` leaves secrets in. Raises BrokenPipeError if the reader has gone.
     """
     words = str(text)
     click.echo(printable(vault.scrub(words) if scrub else words), err=err, nl=nl)
 
 
 def complain(text: object) -> None:
-    """Write an error as one line on stderr, with the program's name in front."""
+    """Write an error as one line to stderr, after the program's name."""
     say(f"openai-proxy: {' '.join(str(text).split())}", err=True)
 
 
 class StatusLine:
-    """A dim line of stderr that the next text wipes away; a plain line where stderr is no terminal."""
+    """A dim line on stderr that the next text replaces; plain lines if stderr is not a terminal."""
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()

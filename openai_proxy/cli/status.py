@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import click
 
-from openai_proxy.cli.control import ask
-from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.cli.control import answer_of
+from openai_proxy.cli.options import config_dir, state_dir
 from openai_proxy.cli.screen import say
 from openai_proxy.terminal_text import printable_line
 
@@ -16,17 +16,14 @@ from openai_proxy.terminal_text import printable_line
 @click.command("status")
 @config_dir
 @state_dir
-@click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as it is.")
-@click.option("--forget", metavar="CONNECTION[:MODEL]", help="Forget what was learnt of it before.")
-def command(config_dir: Path, state_dir: Path | None, as_json: bool, forget: str | None) -> int:
-    """Show the running daemon: configuration, connections and what was learnt of them, MCP servers, requests."""
-    directory = state_dir or default_state_dir(config_dir)
+@click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as JSON.")
+@click.option("--forget", metavar="CONNECTION[:MODEL]", help="First forget what was learnt about it.")
+def command(config_dir: Path, state_dir: Path, as_json: bool, forget: str | None) -> int:
+    """Show the running daemon: configuration, connections and what was learnt about them, MCP servers, requests."""
     if forget is not None:
         name, _, model = forget.partition(":")
-        code, answer = ask(directory, "DELETE", f"/admin/lessons/{quote(name, '')}?model={quote(model, '')}")
-        if code != 200:
-            raise click.ClickException(answer["error"]["message"])
-    _, status = ask(directory, "GET", "/admin/status")
+        answer_of(state_dir, "DELETE", f"/admin/lessons/{quote(name, '')}?model={quote(model, '')}")
+    status = answer_of(state_dir, "GET", "/admin/status")
     if as_json:
         say(json.dumps(status, indent=2))
         return 0

@@ -1,11 +1,11 @@
-"""`openai-proxy ui`: the address of the page, with a login that works once."""
+"""`openai-proxy ui`: an address of the page that signs in once."""
 
 from pathlib import Path
 
 import click
 
 from openai_proxy.cli.control import ask
-from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.cli.options import config_dir, state_dir
 from openai_proxy.cli.screen import say
 from openai_proxy.errors import BadRequest
 
@@ -13,9 +13,9 @@ from openai_proxy.errors import BadRequest
 @click.command("ui")
 @config_dir
 @state_dir
-def command(config_dir: Path, state_dir: Path | None) -> int:
-    """Print the page's address. It signs in whoever opens it first, within ten minutes."""
-    status, answer = ask(state_dir or default_state_dir(config_dir), "POST", "/admin/ui")
+def command(config_dir: Path, state_dir: Path) -> int:
+    """Print an address of the page that signs in the first browser that opens it within ten minutes."""
+    status, answer = ask(state_dir, "POST", "/admin/ui")
     if status != 200:
         raise BadRequest("the running daemon has no page; is it of an older version?")
     first, *others = answer["urls"] or [f"(the proxy's address){answer['path']}"]

@@ -1,4 +1,4 @@
-"""`openai-proxy usage`: tokens and cost, from the running daemon, or from its book where none is running."""
+"""`openai-proxy usage`: tokens and cost, from the running daemon, else from its usage database."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import click
 
 from openai_proxy.cli.control import NotRunning
 from openai_proxy.cli.control import ask as ask_daemon
-from openai_proxy.cli.options import config_dir, default_state_dir, state_dir
+from openai_proxy.cli.options import config_dir, state_dir
 from openai_proxy.cli.screen import say
 from openai_proxy.terminal_text import printable_line
 
@@ -34,9 +34,9 @@ _COLUMNS = (
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @config_dir
 @state_dir
-def command(by: str, since: str | None, as_json: bool, config_dir: Path, state_dir: Path | None) -> int:
-    """Tokens and cost by month, day, group, key, model, connection, user, session, agent."""
-    report = ask(state_dir or default_state_dir(config_dir), by, since)
+def command(by: str, since: str | None, as_json: bool, config_dir: Path, state_dir: Path) -> int:
+    """Report tokens and cost by month, day, group, key, model, connection, user, session, agent."""
+    report = ask(state_dir, by, since)
     if as_json:
         say(json.dumps(report, indent=2))
         return 0
@@ -46,7 +46,7 @@ def command(by: str, since: str | None, as_json: bool, config_dir: Path, state_d
 
 
 def ask(state: Path, by: str, since: str | None) -> dict[str, Any]:
-    """The report of the daemon; what it has written so far where it does not answer. Raises BadRequest."""
+    """The daemon's report; if none answers, that of its database. Raises BadRequest."""
     from openai_proxy.errors import BadRequest
     from openai_proxy.records.counting.usage import Usage, first_day, groupings
     from openai_proxy.records.recording.service import USAGE_FILE
@@ -61,12 +61,12 @@ def ask(state: Path, by: str, since: str | None) -> dict[str, Any]:
     if status == 200 and isinstance(report, dict):
         return report
     if not (state / USAGE_FILE).exists():
-        raise BadRequest("no daemon answers here, and none has written down any usage; is this its --state-dir?")
+        raise BadRequest("no daemon answers here, and none has recorded any usage; is this its --state-dir?")
     return Usage(state / USAGE_FILE).report(by, since)
 
 
 def table(report: dict[str, Any]) -> list[str]:
-    """The report as lines of text, numbers to the right."""
+    """The report as lines of text, with the numbers aligned to the right."""
     by = [str(name) for name in report["by"]]
     currency = report.get("currency", "USD")
     head = [name.upper() for name in by] + [title.format(currency) for _, title in _COLUMNS]
@@ -83,9 +83,9 @@ def table(report: dict[str, Any]) -> list[str]:
     ]
     guessed = report["total"]["estimated_requests"]
     if guessed:
-        lines.append(f"{guessed} of these requests were estimated: their upstream told no usage.")
+        lines.append(f"{guessed} of these requests were estimated: their upstream reported no usage.")
     if unpriced := report["total"].get("unpriced_requests"):
-        lines.append(f"{unpriced} of these requests have no known price; `prices` in proxy.yaml can say it.")
+        lines.append(f"{unpriced} of these requests have no known price; it can be set in `prices` of proxy.yaml.")
     return lines
 
 

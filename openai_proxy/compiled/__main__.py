@@ -1,6 +1,6 @@
-"""`python -m openai_proxy.compiled`: build the library unless it is there, and say where it is or why there is none.
+"""`python -m openai_proxy.compiled`: build the library unless it exists, and print its path or why there is none.
 
-The path goes to stdout, all else to stderr. The exit status is 0 either way, for everything works without it.
+The path goes to stdout, everything else to stderr. The exit status is 0 either way, since everything works without it.
 With `--check` nothing is built: the status says whether this machine has what a build needs besides mypyc.
 """
 
@@ -12,11 +12,11 @@ from openai_proxy.compiled.build import build, obstacle
 
 
 def main(arguments: list[str]) -> int:
-    """Run it; an exit status."""
+    """Run the command; returns its exit status."""
     if arguments not in ([], ["--check"]):
         sys.stderr.write("usage: python -m openai_proxy.compiled [--check]\n")
         return 2
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an end by `timeout` or `make` tidies up as ^C does
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an end by `timeout` or `make` cleans up as ^C does
     try:
         why = obstacle() if arguments else build()
     except KeyboardInterrupt:

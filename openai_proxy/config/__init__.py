@@ -1,1 +1,1 @@
-"""The language of conf/: files and environment in, one checked and frozen snapshot out, problems with places."""
+"""Reads conf/: from files and environment to one checked, frozen snapshot, with the place of every problem."""

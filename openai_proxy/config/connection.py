@@ -16,7 +16,7 @@ from openai_proxy.config.fields import (
     Port,
     Positive,
     Seconds,
-    Strict,
+    StrictModel,
     http_url,
     one_or_many,
     wrong,
@@ -42,30 +42,32 @@ def _split_names(value: Any) -> Any:
     return tuple(one_or_many(value)) if isinstance(value, str) else value
 
 
-class ParamsConfig(Strict):
-    """What is done to the parameters of a chat-shaped request: `drop`, `default`, `override`, `rename`, in this order.
+class ParamsConfig(StrictModel):
+    """Changes to the parameters of a chat-like request: `drop`, `default`, `override`, `rename`, in this order.
 
-    Members of objects are named with dots (`stream_options.include_usage`).
+    Nested members are written with dots (`stream_options.include_usage`).
     """
 
-    default: dict[str, Any] = Field(default={}, description="Set where the request does not say.")
-    override: dict[str, Any] = Field(default={}, description="Set whatever the request says.")
+    default: dict[str, Any] = Field(default={}, description="Set if the request does not set it.")
+    override: dict[str, Any] = Field(default={}, description="Set regardless of the request.")
     drop: Annotated[
         tuple[str, ...],
         BeforeValidator(_split_names),
         WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
-    ] = Field(default=(), description="Taken out of the request.")
+    ] = Field(default=(), description="Removed from the request.")
     rename: dict[str, str] = Field(
         default={}, description="Sent under another name: {max_tokens: max_completion_tokens}."
     )
 
 
-class TimeoutConfig(Strict):
-    """Seconds; null is no limit."""
+class TimeoutConfig(StrictModel):
+    """Seconds; null means no limit."""
 
     connect: Seconds | None = Field(default=10, description="To open a connection.")
-    first_byte: Seconds | None = Field(default=300, description="From the request's end to the answer's first byte.")
-    idle: Seconds | None = Field(default=120, description="Between two pieces of an answer.")
+    first_byte: Seconds | None = Field(
+        default=300, description="From the end of the request to the first byte of the answer."
+    )
+    idle: Seconds | None = Field(default=120, description="Between two chunks of an answer.")
     total: Seconds | None = Field(default=None, description="For the whole exchange.")
 
 
@@ -89,10 +91,10 @@ def _ipv4(value: str) -> str:
         raise wrong(f'"{value[:40]}" is not an IPv4 address, such as 192.168.1.255') from None
 
 
-class WakeConfig(Strict):
+class WakeConfig(StrictModel):
     """How to wake the machine of a connection (Wake-on-LAN)."""
 
-    mac: Annotated[str, AfterValidator(_mac)] = Field(description="Of its network card.")
+    mac: Annotated[str, AfterValidator(_mac)] = Field(description="MAC address of its network card.")
     broadcast: Annotated[str, AfterValidator(_ipv4)] = Field(
         default="255.255.255.255", description="Where the packet is sent: the broadcast address of its network."
     )
@@ -112,11 +114,11 @@ def _timeout(value: Any) -> Any:
 
 
 ENDPOINTS: Final = ("/chat/completions", "/completions", "/embeddings", "/responses", "/messages", "/api/chat")
-"""Paths that people copy into api_base along with the rest."""
+"""Endings of URLs that people copy into api_base by mistake."""
 
 
 def full_base(url: str) -> str:
-    """A base URL as everyone may rely on it: http(s), with a path ("/v1" unless it has one), no trailing slash."""
+    """A complete base URL: http(s), with a path ("/v1" by default), without a trailing slash."""
     url = http_url(url)
     parts = urlsplit(url)
     if parts.query or parts.fragment or url.endswith(("?", "#")):
@@ -133,21 +135,21 @@ NONE: Final = "none"
 
 
 def proxy_setting(value: str) -> str:
-    """`value` of `proxy:` if it can be used: env, none, or the URL of a proxy."""
+    """`value` of `proxy:` if it is valid: env, none, or the URL of a proxy."""
     text = value.strip()
     return text.lower() or NONE if text.lower() in (ENV, NONE, "") else proxy_url(text)
 
 
 def proxy_url(text: str) -> str:
-    """`text` as the URL of a proxy, with a name and password or without. Raises, without repeating either."""
+    """`text` as the URL of a proxy, with or without credentials. Errors repeat neither."""
     text = text.strip() if "://" in text else f"http://{text.strip()}"
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        raise wrong("this is not the URL of a proxy: write http://host:port") from None
+        raise wrong("this is not a proxy URL: write http://host:port") from None
     if parts.scheme.startswith("socks"):
-        raise wrong("SOCKS proxies are not supported: name an http:// or https:// proxy, or none")
+        raise wrong("SOCKS proxies are not supported: use an http:// or https:// proxy, or none")
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or parts.path.strip("/"):
         raise wrong("expected env, none, or the URL of a proxy such as http://192.168.1.1:3128")
     return text.rstrip("/")
@@ -169,19 +171,19 @@ def _base(url: str) -> str:
     return full_base(url) if url else url
 
 
-class ConnectionConfig(Strict):
-    """One upstream. `api_key` is folded into `api_keys`; `api_base` is filled in and made whole."""
+class ConnectionConfig(StrictModel):
+    """One upstream. `api_key` is merged into `api_keys`; `api_base` is filled in and completed."""
 
-    api_type: ApiType = Field(default="openai", description="The language the upstream speaks.")
+    api_type: ApiType = Field(default="openai", description="The API the upstream speaks.")
     api: Api = Field(
-        default="auto", description="openai: how models are asked for chat; auto: by responses where it must be."
+        default="auto", description="openai: the API for chat requests; auto: Responses for models that require it."
     )
     api_base: Annotated[str, AfterValidator(_base)] = Field(
-        default="", description="Its base URL; without a path of its own it gets /v1."
+        default="", description="Its base URL; /v1 is added if it has no path."
     )
-    api_key: Key | None = Field(default=None, repr=False, description="Its key; or several in api_keys.")
+    api_key: Key | None = Field(default=None, repr=False, description="Its key; for several use api_keys.")
     api_keys: tuple[Key, ...] = Field(default=(), repr=False, description="Keys to rotate.")
-    model: str = Field(default="", description="If set, overrides the model of every request on this connection.")
+    model: str = Field(default="", description="If set, replaces the model of every request on this connection.")
     forward_auth: Flag = Field(default=False, description="Send the caller's own bearer token upstream.")
     organization: str | None = Field(default=None, description="The OpenAI-Organization header.")
     project: str | None = Field(default=None, description="The OpenAI-Project header.")
@@ -194,19 +196,19 @@ class ConnectionConfig(Strict):
     max_retries: Annotated[Natural, Field(le=20)] = Field(default=2, description="Retries before the first byte.")
     params: ParamsConfig = Field(default=ParamsConfig(), description="Parameters of requests on this connection.")
     prompt_cache: Flag = Field(
-        default=False, description="Plain models too: what changes from turn to turn is moved to the prompt's end."
+        default=False, description="For plain models, too: move what changes every turn to the end of the prompt."
     )
     concurrency: Positive | None = Field(
-        default=None, description="At most so many requests at a time; others wait in line, by priority."
+        default=None, description="Maximum concurrent requests; others wait in line, by priority."
     )
-    wake: WakeConfig | None = Field(default=None, description="Wake its machine when it cannot be reached.")
+    wake: WakeConfig | None = Field(default=None, description="Wake its machine if it cannot be reached.")
     proxy: Annotated[str, BeforeValidator(_or_none), AfterValidator(proxy_setting)] = Field(
         default=ENV,
         repr=False,
         description="env (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY), none, or http(s)://[user:password@]host:port.",
     )
     ca_file: str | None = Field(
-        default=None, description="PEM file of a certificate authority of your own, besides those of the system."
+        default=None, description="PEM file of your own certificate authority, in addition to the system's."
     )
     options: dict[str, Any] = Field(
         default={}, description="ollama: options for every request that does not set them, such as num_ctx."
@@ -240,18 +242,18 @@ class ConnectionConfig(Strict):
         keys = (self.api_key,) if self.api_key else tuple(key for key in self.api_keys if key)
         if len(set(keys)) != len(keys):
             raise wrong("duplicate key in api_keys")
-        # The one place where a frozen model is finished: shorthand becomes what everyone reads.
+        # The only place where a frozen model is modified: shorthand becomes the full form.
         values = self.__dict__
         values["api_key"], values["api_keys"] = None, keys
         if self.api_type in DEFAULT_BASES:
             values["api_base"] = self.api_base or full_base(DEFAULT_BASES[self.api_type])
         if self.api_type == "ollama":
-            # Its own API is at the root, beside the /v1 that people know.
+            # Its native API is at the root, beside the /v1 that people know.
             values["api_base"] = self.api_base.removesuffix("/v1").removesuffix("/api")
         elif self.options or self.keep_alive is not None:
             raise wrong("options and keep_alive are for connections with api_type: ollama")
         if self.api != "auto" and self.api_type != "openai":
-            raise wrong("api is for openai connections only")
+            raise wrong("api is only for connections with api_type: openai")
         if self.api_type == "local" and (self.path is None) == (self.callable is None):
             raise wrong("a local connection needs either path (a model directory) or callable (module.function)")
         return self

@@ -1,9 +1,10 @@
-"""What an edit changed, in words a person and /admin/reload can use."""
+"""What an edit changed, in words for people and for /admin/reload."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from openai_proxy.config.proxy import ProxyConfig
+from openai_proxy.config.proxy_file import WITHOUT_PROVIDER
 from openai_proxy.config.snapshot import Snapshot
 
 NAMED = ("connections", "groups", "routing")
@@ -23,7 +24,7 @@ class ConfigChanges:
 
 
 def diff(old: Snapshot, new: Snapshot) -> ConfigChanges:
-    """What `new` has that `old` had not, has no more, and has otherwise."""
+    """What was added, removed and changed between `old` and `new`."""
     before, after = dict(_things(old)), dict(_things(new))
     updated = [name for name in after if name in before and after[name] != before[name]]
     if _settings(old.proxy) != _settings(new.proxy):
@@ -38,7 +39,7 @@ def diff(old: Snapshot, new: Snapshot) -> ConfigChanges:
 
 
 def merged(steps: Iterable[ConfigChanges]) -> ConfigChanges:
-    """What several edits did, one after another: of each name what it came to in the end."""
+    """The combined effect of several edits: the final outcome for each name."""
     kinds: dict[str, str] = {}
     for step in steps:
         for name in step.added:
@@ -56,6 +57,8 @@ def merged(steps: Iterable[ConfigChanges]) -> ConfigChanges:
 def _things(snapshot: Snapshot) -> Iterator[tuple[str, object]]:
     for section, word in _WORDS.items():
         members: Mapping[str, object] = getattr(snapshot.proxy, section)
+        if members == WITHOUT_PROVIDER:
+            continue  # `echo` comes from no file: it is always available
         for name, value in members.items():
             yield f"{word} {name}", value
     for name, value in snapshot.models.items():

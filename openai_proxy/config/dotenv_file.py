@@ -1,21 +1,22 @@
-"""The `.env` file: python-dotenv's grammar, but values are not expanded and every line knows its number."""
+"""The `.env` file: python-dotenv's grammar, but values are not expanded and every line has its number."""
 
 import io
 import os
+import re
 from pathlib import Path
 
 from openai_proxy.config import files
 from openai_proxy.config.problems import Problem
 
 Line = tuple[str, str, int]
-"""Name, value, number of the line."""
+"""Name, value, line number."""
 
 
 def read_dotenv(path: Path | None, before: tuple[Line, ...] | None) -> tuple[tuple[Line, ...], list[Problem]]:
-    """The variables of the file and what is wrong with it; none if it is not there.
+    """The variables of the file and its problems; none if it does not exist.
 
-    A file that cannot be read, or holds a line that is no assignment, keeps its last good form `before`; where there
-    is none yet, its sound lines apply.
+    A file that cannot be read, or has an invalid line, keeps its last good form `before`; without one, its valid lines
+    apply.
     """
     if path is None or str(path) == os.devnull:
         return (), []
@@ -34,7 +35,7 @@ def read_dotenv(path: Path | None, before: tuple[Line, ...] | None) -> tuple[tup
 
 
 def _parse(text: str, file: str) -> tuple[tuple[Line, ...], list[Problem]]:
-    from dotenv.parser import parse_stream  # imported here: most houses start without a .env file
+    from dotenv.parser import parse_stream  # imported here: most installations start without a .env file
 
     lines: list[Line] = []
     problems: list[Problem] = []
@@ -42,7 +43,9 @@ def _parse(text: str, file: str) -> tuple[tuple[Line, ...], list[Problem]]:
         written = binding.original.string
         number = binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
         if binding.error:
-            problems.append(Problem(file, number, 1, "expected NAME=value"))
+            opened = re.match(r"\s*(export\s+)?\w+\s*=\s*['\"]", written)
+            words = "the quote that opens here is never closed" if opened else "expected NAME=value"
+            problems.append(Problem(file, number, opened.end() if opened else 1, words))
         elif binding.key is not None and binding.value is not None:
             lines.append((binding.key, binding.value, number))
     return tuple(lines), problems

@@ -1,7 +1,7 @@
-"""Change one value of conf/proxy.yaml as a person would: comments, order, anchors and quotes stay.
+"""Changes one value of conf/proxy.yaml the way a person would: comments, order, anchors and quotes are kept.
 
-For what a chat command sets for the whole house (contract section 5), and for keys made or revoked on the page. The
-reload that follows is the ordinary one.
+Used for chat commands that change the whole installation (contract section 5), and for keys created or revoked on the
+page. The change takes effect by the usual reload.
 """
 
 import contextlib
@@ -21,48 +21,48 @@ from openai_proxy.config.yaml_text import BrokenYaml, parse
 from openai_proxy.globs import is_glob
 
 Keys = Sequence[str | int]
-"""The way to a member; a number is a place in a list."""
+"""The path to a member; a number is an index in a list."""
 
 Put = Mapping[tuple[str, ...], Any]
 Append = Mapping[tuple[str, ...], tuple[str, str]]
-"""Texts to add to lists, each with the comment beside it (or "")."""
-
-
-def set_value(path: Path, keys: Sequence[str], value: Any) -> None:
-    """Set the member at `keys` (`("routing", "fast")`) of the YAML file at `path`, which is made if it is not there.
-
-    Mappings on the way are made. Raises ConfigError if the file cannot be read, is broken, is not a mapping on the
-    way, or cannot be written; the file is then as it was.
-    """
-    _edit(path, {tuple(keys): value}, ())
-
-
-def delete_value(path: Path, keys: Keys) -> bool:
-    """Take the member at `keys` out; False if it was not there. Raises ConfigError as `set_value` does."""
-    return _edit(path, {}, (tuple(keys),))
+"""Texts to append to lists, each with its comment (or "")."""
 
 
 def change(path: Path, put: Put, take_out: Sequence[Keys] = ()) -> bool:
-    """Several changes in one write. True if the file is another one now. Raises ConfigError as `set_value` does."""
-    return _edit(path, put, take_out)
+    """Change the YAML file at `path` in one write, creating it if necessary. True if it differs now.
+
+    Members are named by their path of keys (`("routing", "fast")`); missing mappings on the way are created. Raises
+    ConfigError if the file cannot be read or written, is broken, or has something else than a mapping on the way; it is
+    then unchanged.
+    """
+    try:
+        before = files.read(path) or b""
+    except files.Unreadable as error:
+        raise _refuse(path, str(error)) from None
+    after = edited(path, before, put, take_out)
+    if after == before:
+        return False
+    write(path, after)
+    return True
 
 
 def edited(path: Path, before: bytes, put: Put, take_out: Sequence[Keys] = (), append: Append | None = None) -> bytes:
-    """What `before`, the content of `path`, becomes by some changes; nothing is written.
+    """`before`, the content of `path`, with some changes made; nothing is written.
 
-    Raises ConfigError if it is broken, is not a mapping on the way, or cannot be edited without losing comments.
+    Raises ConfigError if it is broken, has something else than a mapping on the way, or cannot be edited without losing
+    comments.
     """
     node = parse(before, str(path))
     if isinstance(node, BrokenYaml):
         raise ConfigError(node.problems)
-    # The round-trip half of ruamel.yaml is only for writing, which most daemons never do.
+    # The round-trip half of ruamel.yaml is only needed for writing, which most daemons never do.
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap
     from ruamel.yaml.error import YAMLError
 
     yaml = YAML(typ="rt", pure=True)
     yaml.preserve_quotes = True
-    yaml.width = 4096  # a long line of the owner's is not ours to fold
+    yaml.width = 4096  # the owner's long lines are not folded
     yaml.indent(mapping=2, sequence=_sequence_indent(before), offset=_sequence_indent(before) - 2)
     text = before.decode("utf-8-sig")
     try:
@@ -86,7 +86,7 @@ def edited(path: Path, before: bytes, put: Put, take_out: Sequence[Keys] = (), a
         return before
     result = _dump(yaml, data)
     if only_comments:
-        # A file of nothing but comments has no node that could carry them.
+        # A file of nothing but comments has no node to attach them to.
         result = text + ("\n" if text and not text.endswith("\n") else "") + result
     again = parse(result.encode(), str(path))
     if isinstance(again, BrokenYaml):
@@ -99,25 +99,13 @@ def edited(path: Path, before: bytes, put: Put, take_out: Sequence[Keys] = (), a
 
 
 def writable(path: Path) -> bool:
-    """True if `set_value` could write `path`: asked before a command promises anything."""
+    """True if `change` could write `path`: checked before a command promises anything."""
     directory_is = os.access(path.parent, os.W_OK | os.X_OK)
     return directory_is and (not path.exists() or os.access(path, os.W_OK))
 
 
 def _refuse(path: Path, message: str) -> ConfigError:
     return ConfigError([Problem(str(path), 1, 1, message)])
-
-
-def _edit(path: Path, put: Put, take_out: Sequence[Keys]) -> bool:
-    try:
-        before = files.read(path) or b""
-    except files.Unreadable as error:
-        raise _refuse(path, str(error)) from None
-    after = edited(path, before, put, take_out)
-    if after == before:
-        return False
-    write(path, after)
-    return True
 
 
 def _dump(yaml: Any, data: Any) -> str:
@@ -127,10 +115,10 @@ def _dump(yaml: Any, data: Any) -> str:
 
 
 def _patch(text: str, untouched: str, changed: str) -> str | None:
-    """What turns `untouched` into `changed`, done to `text`; None where it cannot be found there.
+    """Apply the difference between `untouched` and `changed` to `text`; None if it cannot be located there.
 
-    ruamel.yaml keeps every comment but not every space, and moves some comments to another line. So its two
-    renderings, before and after, only say which lines differ; all others stay the owner's, byte for byte.
+    ruamel.yaml keeps every comment but not every space, and moves some comments to another line. So its two renderings,
+    before and after, only show which lines differ; all others stay byte for byte as the owner wrote them.
     """
     own, before, after = (part.splitlines(keepends=True) for part in (text, untouched, changed))
     where: dict[int, int] = {}
@@ -155,7 +143,7 @@ def _patch(text: str, untouched: str, changed: str) -> str | None:
 
 
 def _sequence_indent(data: bytes) -> int:
-    """4 where the owner's block lists are indented below their key, else 2."""
+    """4 if the owner's block lists are indented below their key, else 2."""
     lines = [line for line in data.split(b"\n") if line.strip() and not line.lstrip().startswith(b"#")]
     for above, line in pairwise(lines):
         if line.lstrip().startswith(b"- ") and above.rstrip().endswith(b":"):
@@ -207,7 +195,7 @@ def _put(path: Path, data: Any, keys: Sequence[str], value: Any, mapping: type) 
     if keys[-1] in data and data[keys[-1]] == value and type(data[keys[-1]]) is type(value):
         return False
     if tuple(keys[:-1]) == ("routing",) and keys[-1] not in data and not is_glob(keys[-1]):
-        # The first match wins: a name of one's own stands before the patterns that would take it.
+        # The first match wins, so an exact name goes before the patterns that would match it.
         position = next((index for index, key in enumerate(data) if is_glob(str(key))), len(data))
         data.insert(position, keys[-1], value)
         return True
@@ -216,9 +204,9 @@ def _put(path: Path, data: Any, keys: Sequence[str], value: Any, mapping: type) 
 
 
 def write(path: Path, data: bytes) -> None:
-    """Replace the file at once and for good, with the mode and (where allowed) the owner it had; a link stays one.
+    """Replace the file atomically and durably, with its mode and (if allowed) owner; a symbolic link stays one.
 
-    Raises ConfigError where it cannot be written; it is then as it was.
+    Raises ConfigError if it cannot be written; it is then unchanged.
     """
     target = path.resolve()
     try:

@@ -1,45 +1,60 @@
-"""The files of conf/ beside proxy.yaml, each for itself: models, MCP servers, skills, Python files."""
+"""The files of conf/ besides proxy.yaml, each on its own: models, MCP servers, skills, Python files."""
+
+from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from openai_proxy.bounds import is_text
 from openai_proxy.config import files
 from openai_proxy.config.files import PythonFile, SkillPlace, Unreadable
 from openai_proxy.config.interpolate import expand_all
-from openai_proxy.config.model_file import ModelConfig
 from openai_proxy.config.problems import Problem, did_you_mean
-from openai_proxy.config.reading import Reading
-from openai_proxy.config.servers import SERVER_NAME, ServerConfig
-from openai_proxy.config.skills import SkillFile, read_skill
+from openai_proxy.config.reading import LoadState
 from openai_proxy.config.sources import Path as KeyPath
 from openai_proxy.config.sources import SourceOrigin
 from openai_proxy.config.validate import validate, without_mistakes
 from openai_proxy.config.yaml_text import BrokenYaml, Node
 from openai_proxy.secrets import vault
 
+if TYPE_CHECKING:  # each is imported with the first file of its kind
+    from openai_proxy.config.model_file import ModelConfig
+    from openai_proxy.config.servers import ServerConfig
+    from openai_proxy.config.skills import SkillFile
+
 _OWNERS_TEXT = frozenset({("system_prompt",), ("description",), ("tools",)})
 
 
+def _expanded(reading: LoadState, node: Node, origin: SourceOrigin, what: str) -> tuple[Any, bool]:
+    """The value of `node` with its variables, and whether all are set; if not, `what` is reported as left out."""
+    expanded, missing = expand_all(node.value, reading.environment.variables, _is_owners_text)
+    for where, variable in missing:
+        message = f"the environment variable {variable} is not set, so {what} is left out"
+        reading.problems.append(Problem(*origin.place(where), message))
+    return expanded, not missing
+
+
 def _is_owners_text(path: KeyPath) -> bool:
-    """True for what is no setting but text, in which nothing is expanded."""
+    """True for plain text, in which nothing is expanded."""
     return path in _OWNERS_TEXT or (path[0] == "mcp_servers" and path[-1] == "describe")
 
 
-_READ_AS_WRITTEN = frozenset({("tool_status",)})  # `off` is one of its words, and YAML 1.2 reads it as one
+_READ_AS_WRITTEN = frozenset({("tool_status",)})  # `off` is one of its words, but YAML 1.2 reads it as a boolean
 
 
-def load_models(reading: Reading, directory: Path) -> dict[str, tuple[ModelConfig, SourceOrigin]]:
-    """Every sound model by name, with where it stands."""
+def load_models(reading: LoadState, directory: Path) -> dict[str, tuple[ModelConfig, SourceOrigin]]:
+    """Every valid model by name, with its place."""
     try:
         for path in files.yaml_files(directory):
             result = _model(reading, path)
             if result is not None:
                 reading.memory.models[str(path)] = result
     except Unreadable as error:
-        reading.tell(directory, str(error))
+        reading.report(directory, str(error))
         reading.memory.models = dict(reading.before.models)
     found = [(file, model, origin) for file, (_, model, origin) in reading.memory.models.items()]
-    # A name that stands in two files stays with the one that had it, else goes to the first.
+    # A name in two files stays with the file that had it, else goes to the first.
     had = {entry[1].name: file for file, entry in reading.before.models.items() if file in reading.before.owners}
     owner: dict[str, tuple[str, ModelConfig, SourceOrigin]] = {}
     for entry in found:
@@ -49,47 +64,36 @@ def load_models(reading: Reading, directory: Path) -> dict[str, tuple[ModelConfi
     for file, model, origin in found:
         if owner[model.name][0] != file:
             first = owner[model.name][2].place(("name",))
-            message = f'duplicate model "{model.name}": {first[0]}:{first[1]} has that name already; rename one'
+            message = f'duplicate model "{model.name}": {first[0]}:{first[1]} already has that name; rename one'
             reading.problems.append(Problem(*origin.place(("name",)), message))
     reading.memory.owners = {entry[0] for entry in owner.values()}
     return {name: (model, origin) for name, (_, model, origin) in owner.items()}
 
 
-def _model(reading: Reading, path: Path) -> tuple[str, ModelConfig, SourceOrigin] | None:
-    """One model file; in its last good form if it is broken; None if there is nothing to serve."""
+def _model(reading: LoadState, path: Path) -> tuple[str, ModelConfig, SourceOrigin] | None:
+    """One model file; its last good form if it is broken; None if there is nothing to serve."""
     last = reading.before.models.get(str(path))
-    try:
-        data = files.read(path)
-    except Unreadable as error:
-        reading.tell(path, str(error))
-        return last
-    if data is None:
-        return None  # it went away since the directory was listed
-    node = reading.parse(path, data)
+    node = reading.read(path, "the file is empty: a model needs at least a `name`")
+    if node is None:
+        return None
     if isinstance(node, BrokenYaml):
-        reading.problems += node.problems
         if node.rest is not None and node.rest.entries:
             _validated(reading, path, node.rest, partial=True)
         return last
-    digest = reading.memory.parsed[str(path)][0]
-    if last is not None and last[0] == digest and reading.same_variables:
-        return last
-    if node.value is None:
-        reading.tell(path, "the file is empty: a model needs at least a `name`")
+    if last is not None and last[0] == reading.memory.parsed[str(path)][0] and reading.same_variables:
         return last
     return _validated(reading, path, node) or (None if _misses(reading, node) else last)
 
 
 def _validated(
-    reading: Reading, path: Path, node: Node, *, partial: bool = False
+    reading: LoadState, path: Path, node: Node, *, partial: bool = False
 ) -> tuple[str, ModelConfig, SourceOrigin] | None:
-    """The model in `node`, if it is sound; what is wrong is told. `partial`: it is what is left of a broken file."""
+    """The model in `node`, if valid; problems are reported. `partial`: `node` is what is left of a broken file."""
+    from openai_proxy.config.model_file import ModelConfig
+
     origin = SourceOrigin(str(path), node)
-    expanded, missing = expand_all(node.value, reading.environment.variables, _is_owners_text)
-    for where, variable in missing:
-        message = f"the environment variable {variable} is not set, so this model is left out"
-        reading.problems.append(Problem(*origin.place(where), message))
-    if missing:
+    expanded, complete = _expanded(reading, node, origin, "this model")
+    if not complete:
         return None
     model, mistakes = validate(
         ModelConfig,
@@ -107,12 +111,12 @@ def _validated(
 
 
 def traps_of(node: Node, allowed: frozenset[KeyPath] = frozenset()) -> dict[KeyPath, str]:
-    """What is to be said of the scalars below `node` that are read in two ways."""
+    """Warnings about the scalars below `node` that YAML readers understand differently."""
     return {path: found.trap.words for path, found in node.traps() if found.trap and path not in allowed}
 
 
-def load_servers(reading: Reading) -> tuple[dict[str, tuple[ServerConfig, SourceOrigin]], set[str]]:
-    """Every sound server by name, and all names the file declares, sound or not."""
+def load_servers(reading: LoadState) -> tuple[dict[str, tuple[ServerConfig, SourceOrigin]], set[str]]:
+    """Every valid server by name, and all names that the file declares, valid or not."""
     path = reading.config_dir / "mcp" / "servers.yaml"
     last = reading.before.servers
     try:
@@ -121,7 +125,7 @@ def load_servers(reading: Reading) -> tuple[dict[str, tuple[ServerConfig, Source
         if data is None and other.is_file():
             path, data = other, files.read(other)
     except Unreadable as error:
-        reading.tell(path, str(error))
+        reading.report(path, str(error))
         return _servers_as_before(reading)
     node = reading.parse(path, data or b"")
     if isinstance(node, BrokenYaml):
@@ -151,7 +155,7 @@ def load_servers(reading: Reading) -> tuple[dict[str, tuple[ServerConfig, Source
     return result, set(members)
 
 
-def _servers_as_before(reading: Reading) -> tuple[dict[str, tuple[ServerConfig, SourceOrigin]], set[str]]:
+def _servers_as_before(reading: LoadState) -> tuple[dict[str, tuple[ServerConfig, SourceOrigin]], set[str]]:
     reading.memory.servers = dict(reading.before.servers)
     for name, (_, origin) in reading.memory.servers.items():
         reading.origins["server", name] = origin
@@ -166,33 +170,44 @@ def _wrong_root(node: Node, file: SourceOrigin) -> list[Problem]:
     problems = [
         Problem(
             *file.place((key,), key=True),
-            f'unknown key "{key[:80]}"{did_you_mean(key, ["servers"]) or " (expected: servers)"}',
+            f'unknown key "{key[:80]}"{did_you_mean(key, ["servers"]) or _beside_servers(key)}',
         )
         for key in node.entries
         if key != "servers"
     ]
     servers = node.entries.get("servers")
     if servers is not None and servers[2].value is not None and servers[2].entries is None:
-        problems.append(Problem(*file.place(("servers",)), "servers: expected a mapping of names to servers"))
+        dashes = "; remove the dashes: each has its name as its key" if servers[2].items is not None else ""
+        message = f"servers: expected a mapping of names to servers (NAME: {{…}}){dashes}"
+        problems.append(Problem(*file.place(("servers",)), message))
     return problems
 
 
-def _misses(reading: Reading, node: Node) -> bool:
+def _beside_servers(key: str) -> str:
+    if key == "inputs":  # of VS Code
+        return ": there are no prompts for values: write ${NAME} instead, and NAME=… in .env"
+    return ": each server belongs below `servers:`, indented"
+
+
+def _misses(reading: LoadState, node: Node) -> bool:
     return bool(expand_all(node.value, reading.environment.variables, _is_owners_text)[1])
 
 
 def _server(
-    reading: Reading, name: str, node: Node, origin: SourceOrigin, *, partial: bool = False
+    reading: LoadState, name: str, node: Node, origin: SourceOrigin, *, partial: bool = False
 ) -> ServerConfig | None:
+    from openai_proxy.config.servers import SERVER_NAME, ServerConfig
+
     if not SERVER_NAME.match(name):
         message = f'"{name[:60]}" cannot be used as a server name: use letters, digits, - and _, at most 32'
         reading.problems.append(Problem(*origin.place(key=True), message))
         return None
-    expanded, missing = expand_all(node.value, reading.environment.variables, _is_owners_text)
-    for where, variable in missing:
-        message = f"the environment variable {variable} is not set, so the server {name} is left out"
-        reading.problems.append(Problem(*origin.place(where), message))
-    if missing:
+    if name in ServerConfig.model_fields and node.entries is None and node.value is not None:
+        message = f"`{name}` is a setting of a server: its name is missing above it (servers: {{NAME: {{{name}: …}}}})"
+        reading.problems.append(Problem(*origin.place(key=True), message))
+        return None
+    expanded, complete = _expanded(reading, node, origin, f"the server {name}")
+    if not complete:
         return None
     if isinstance(expanded, dict):
         raw_texts(expanded, node)
@@ -209,7 +224,7 @@ def _server(
 
 
 def raw_texts(data: dict[str, object], node: Node) -> None:
-    """Numbers in args, env and headers become the text that was written (`1.10`, not `1.1`)."""
+    """Turn numbers in args, env and headers into the text that was written (`1.10`, not `1.1`)."""
     for key in ("args", "env", "headers"):
         entry = (node.entries or {}).get(key)
         value = data.get(key)
@@ -225,23 +240,23 @@ def raw_texts(data: dict[str, object], node: Node) -> None:
                     value[index] = member.raw
 
 
-def load_skills(reading: Reading, models: dict[str, tuple[ModelConfig, SourceOrigin]]) -> tuple[SkillFile, ...]:
-    """Every sound skill: global ones first, then those of models; each group in order of its ids."""
+def load_skills(reading: LoadState, models: dict[str, tuple[ModelConfig, SourceOrigin]]) -> tuple[SkillFile, ...]:
+    """Every valid skill: global ones first, then those of models, each group sorted by id."""
     root = reading.config_dir / "skills"
     places: list[SkillPlace] = []
     try:
         places = list(files.skill_places(root))
     except Unreadable as error:
-        reading.tell(root, str(error))
+        reading.report(root, str(error))
         reading.memory.skills = dict(reading.before.skills)
         return _ordered(skill for _, skill in reading.memory.skills.values())
     result: dict[tuple[str | None, str], tuple[SkillFile, Path]] = {}
     for place in places:
         if place.file.name.lower() == "skill.md" and place.folder is None and place.owner not in (None, *models):
-            reading.tell(place.file, "rename this file to SKILL.md: a folder with that file in it is a skill")
+            reading.report(place.file, "rename this file to SKILL.md: a folder with that file in it is a skill")
             continue
-        if not _is_text(f"{place.owner}/{place.id}"):
-            reading.tell(place.file, "the name of this file is not UTF-8: rename it")
+        if not is_text(f"{place.owner}/{place.id}"):
+            reading.report(place.file, "the name of this file is not UTF-8: rename it")
             continue
         skill = _skill(reading, place)
         if skill is None:
@@ -249,7 +264,7 @@ def load_skills(reading: Reading, models: dict[str, tuple[ModelConfig, SourceOri
         key = (place.owner, place.id)
         if key in result:
             other = result[key][1]
-            reading.tell(place.file, f'duplicate skill "{place.id}": {other} has that name already; rename one')
+            reading.report(place.file, f'duplicate skill "{place.id}": {other} already has that name; rename one')
             continue
         result[key] = (skill, place.file)
         name = f"{place.owner}/{place.id}" if place.owner else place.id
@@ -258,33 +273,26 @@ def load_skills(reading: Reading, models: dict[str, tuple[ModelConfig, SourceOri
     return _ordered(skill for skill, _ in result.values())
 
 
-def _is_text(name: str) -> bool:
-    """False for a name with bytes that are not UTF-8, which no request could carry."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _ordered(skills: Iterable[SkillFile]) -> tuple[SkillFile, ...]:
     return tuple(sorted(skills, key=lambda skill: (skill.model or "", skill.id)))
 
 
-def _skill(reading: Reading, place: SkillPlace) -> SkillFile | None:
+def _skill(reading: LoadState, place: SkillPlace) -> SkillFile | None:
+    from openai_proxy.config.skills import SkillFile, read_skill
+
     name = str(place.file)
     last = reading.before.skills.get(name)
     kept = last[1] if last is not None else None
     try:
         data = files.read(place.file)
     except Unreadable as error:
-        reading.tell(place.file, str(error))
+        reading.report(place.file, str(error))
         data = b""
         skill = kept
     else:
         if data is None:
             return None
-        if data and last is not None and last[0] == files.digest_of(data):  # an empty file is never a sound one
+        if data and last is not None and last[0] == files.digest_of(data):  # an empty file is never valid
             skill = kept
         else:
             read = read_skill(data, name, place.id, folder=place.folder, model=place.owner)
@@ -293,7 +301,7 @@ def _skill(reading: Reading, place: SkillPlace) -> SkillFile | None:
             else:
                 reading.problems += read
                 reading.broken_skills.add(place.id)
-                data, skill = b"", kept  # no digest of it is kept: it is told again at the next load
+                data, skill = b"", kept  # without its digest it is reported again at the next load
     digest = reading.note(place.file, data)
     if skill is not None:
         reading.memory.skills[name] = (digest, skill)
@@ -301,24 +309,24 @@ def _skill(reading: Reading, place: SkillPlace) -> SkillFile | None:
 
 
 def _ownerless(
-    reading: Reading, found: Iterable[tuple[SkillFile, Path]], models: Mapping[str, tuple[ModelConfig, SourceOrigin]]
+    reading: LoadState, found: Iterable[tuple[SkillFile, Path]], models: Mapping[str, tuple[ModelConfig, SourceOrigin]]
 ) -> None:
-    """Skills in a folder that is no model's."""
-    told: set[str] = set()
+    """Skills in a folder that belongs to no model."""
+    reported: set[str] = set()
     for skill, path in found:
-        if skill.model is None or skill.model in models or skill.model in told:
+        if skill.model is None or skill.model in models or skill.model in reported:
             continue
-        told.add(skill.model)
+        reported.add(skill.model)
         near = did_you_mean(skill.model, models)
-        reading.tell(path, f'this folder belongs to the model "{skill.model}", and there is none{near}')
+        reading.report(path, f'this folder belongs to the model "{skill.model}", which does not exist{near}')
 
 
-def load_python(reading: Reading, directory: Path) -> tuple[PythonFile, ...]:
-    """The Python files right in `directory`."""
+def load_python(reading: LoadState, directory: Path) -> tuple[PythonFile, ...]:
+    """The Python files directly in `directory`."""
     try:
         paths = files.python_files(directory)
     except Unreadable as error:
-        reading.tell(directory, str(error))
+        reading.report(directory, str(error))
         result = [file for file in reading.before.python.values() if file.path.parent == directory]
     else:
         read = (_python(reading, path) for path in paths)
@@ -329,10 +337,10 @@ def load_python(reading: Reading, directory: Path) -> tuple[PythonFile, ...]:
     return tuple(result)
 
 
-def _python(reading: Reading, path: Path) -> PythonFile | None:
+def _python(reading: LoadState, path: Path) -> PythonFile | None:
     try:
         data = files.read(path)
     except Unreadable as error:
-        reading.tell(path, str(error))
+        reading.report(path, str(error))
         return reading.before.python.get(str(path))
     return None if data is None else PythonFile(path, reading.note(path, data), data)

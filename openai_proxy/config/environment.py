@@ -1,8 +1,8 @@
 """The environment variables that are settings, as one table, and the `.env` file.
 
-Each variable lies over the file and under a flag. Some are a setting of proxy.yaml (`PORT` is `port`), some belong
-to a provider: those make its connection where the file has no `connections:`, and else override the key and base of
-the connection of that name. The process's own environment wins over `.env`.
+Each variable overrides the file and is overridden by a flag. Some are a setting of proxy.yaml (`PORT` is `port`), some
+belong to a provider: those create its connection if the file has no `connections:`, and otherwise override the key and
+base of the connection of that name. The process's own environment wins over `.env`.
 """
 
 import json
@@ -21,7 +21,7 @@ from openai_proxy.secrets import SECRET_NAME, vault
 BASE_URL_DEFAULT = "https://openrouter.ai/api/v1"
 NUMBERED = 20
 PROVIDERS = ("default", "openai", "openrouter", "gemini", "anthropic")
-"""Connections the environment can make; the first one made is the default connection."""
+"""Connections that the environment can create; the first one is the default connection."""
 
 _TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
@@ -78,7 +78,7 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _list(text: str) -> list[str]:
-    """Commas, or a JSON list."""
+    """Parse a list, separated by commas or as JSON."""
     if text.lstrip().startswith("["):
         try:
             value = json.loads(text)
@@ -92,7 +92,7 @@ def _list(text: str) -> list[str]:
 
 
 def _keys(text: str) -> list[str]:
-    """Client keys; a variable that is set but holds none would leave the door open unnoticed."""
+    """Parse client keys; a variable that is set but contains none would silently admit everyone."""
     keys = [client_key(key) for key in _list(text)]
     if not keys:
         raise ValueError("expected at least one key")
@@ -101,9 +101,9 @@ def _keys(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One row: `name` is parsed by `parse` and laid over `setting` of proxy.yaml, or of the connection `provider`.
+    """One row: `name` is parsed by `parse` and overrides `setting` of proxy.yaml, or of the connection `provider`.
 
-    With `makes`, it brings its provider's connection into being where the file has none.
+    With `makes`, it creates its provider's connection if the file has none.
     """
 
     name: str
@@ -147,7 +147,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("INTERACTIVE_MODE", _flag, ("commands", "interactive")),
     Variable("REDACT_API_KEYS_IN_PROMPTS", _flag, ("redact_api_keys_in_prompts",)),
 )
-"""Every variable of the contract. A set but empty one is as if it were not set (`.env.example` lists them so)."""
+"""Every variable of the contract. An empty variable counts as not set (`.env.example` lists them like this)."""
 
 BUILT: Mapping[str, Mapping[str, Any]] = {
     "default": {"api_type": "openai", "api_base": BASE_URL_DEFAULT},
@@ -156,7 +156,7 @@ BUILT: Mapping[str, Mapping[str, Any]] = {
     "gemini": {"api_type": "google"},
     "anthropic": {"api_type": "anthropic"},
 }
-"""What a connection made by the environment starts from."""
+"""The initial settings of a connection created by the environment."""
 
 FLAGS: Mapping[str, tuple[str, ...]] = {
     "backend": ("default_connection",),
@@ -172,18 +172,18 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What there is to take from: all variables for `${NAME}`, and those that are settings, parsed."""
+    """The parsed environment: all variables for `${NAME}`, and those that are settings."""
 
     variables: Mapping[str, str] = field(repr=False)
     settings: Mapping[str, Any] = field(repr=False)
     places: Mapping[str, tuple[str, int, int]]
     problems: tuple[Problem, ...]
     broken: tuple[Problem, ...] = ()
-    """Those of the problems that are about a setting."""
+    """Those of the problems that concern a setting."""
     raw: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The text of every setting that was sound: what a broken one falls back to at the next load."""
+    """The text of every valid setting: the fallback for an invalid one at the next load."""
     dotenv: tuple[Line, ...] = field(default=(), repr=False)
-    """What `.env` said, in its last good form."""
+    """The last good content of `.env`."""
 
     def place(self, name: str) -> tuple[str, int, int]:
         """Where a variable was set."""
@@ -193,9 +193,9 @@ class Environment:
 def read_environment(
     env_file: Path | None, environ: Mapping[str, str], previous: Environment | None = None
 ) -> Environment:
-    """The environment with `.env` under it. Values of variables that are named like secrets go to the vault.
+    """The environment, with `.env` below it. Values of variables with secret-sounding names go to the vault.
 
-    A setting that cannot be read is a problem, and keeps what it was in `previous`.
+    A setting that cannot be parsed is a problem, and keeps its value in `previous`.
     """
     variables: dict[str, str] = {}
     places: dict[str, tuple[str, int, int]] = {}
@@ -229,10 +229,10 @@ def read_environment(
 
 
 def _holds_secret(name: str, value: str) -> bool:
-    """True if the value is to be written nowhere.
+    """True if the value must not be written anywhere.
 
-    A truth value (PROXY_REQUIRE_API_KEY), a number (MAX_TOKENS) or a path (SSH_KEY_FILE) is no secret: taken out of
-    text, it would blacken half of every log.
+    A boolean (PROXY_REQUIRE_API_KEY), a number (MAX_TOKENS) or a path (SSH_KEY_FILE) is not a secret: removing it from
+    text would blank out half of every log.
     """
     value = value.strip()
     if not SECRET_NAME.search(name) or name == "PROXY_API_KEYS":

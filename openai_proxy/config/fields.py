@@ -1,12 +1,12 @@
-"""The words every file of conf/ is made of: the base model, and fields that say plainly what they want.
+"""Building blocks for every file of conf/: the base model, and fields with clear error messages.
 
-Values may come from the environment as text (`port: ${PORT}`), so numbers and truth values are taken from text too;
-but no number is taken for a truth value or the other way round, and nothing but text for text.
+Values may come from the environment as text (`port: ${PORT}`), so numbers and booleans are also accepted as text; but
+numbers and booleans are not interchangeable, and text fields accept only text.
 """
 
 import re
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -16,8 +16,8 @@ MAX_GLOB_STARS = 8  # fnmatch is safe, but each star multiplies its work
 MAX_NAME = 256
 
 
-class Strict(BaseModel):
-    """Frozen, and only with the keys it names."""
+class StrictModel(BaseModel):
+    """Frozen, without unknown keys."""
 
     model_config = ConfigDict(
         extra="forbid", defer_build=True, frozen=True, hide_input_in_errors=True, allow_inf_nan=False
@@ -25,8 +25,8 @@ class Strict(BaseModel):
 
 
 def wrong(message: str) -> PydanticCustomError:
-    """An error whose words are `message`: they are shown to the owner as they are."""
-    # The template language of pydantic_core would read braces.
+    """An error with `message` as its text, shown to the owner unchanged."""
+    # pydantic_core's template language would interpret braces.
     return PydanticCustomError("wrong", "{words}", {"words": message})
 
 
@@ -48,15 +48,15 @@ Positive = Annotated[Whole, Field(ge=1)]
 Natural = Annotated[Whole, Field(ge=0)]
 Number = Annotated[float, BeforeValidator(_no_truth)]
 Seconds = Annotated[Number, Field(gt=0, le=86_400 * 365)]
-"""A duration in seconds, more than nothing."""
+"""A duration in seconds, greater than zero."""
 Flag = Annotated[bool, BeforeValidator(_no_number)]
 Priority = Literal["high", "normal", "low"]
-"""Before whom a request is served, where a line forms in front of a connection."""
+"""Place in line if a connection serves few requests at a time."""
 Port = Annotated[Whole, Field(ge=0, le=65_535)]
 
 
 def one_or_many(value: Any) -> Any:
-    """A single text as a list of one; a comma text as its parts."""
+    """A single text as a list of one, split at commas."""
     if isinstance(value, str):
         return [part for part in (piece.strip() for piece in value.split(",")) if part]
     return value
@@ -66,7 +66,7 @@ _TEXT_OR_LIST = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", 
 
 Names = tuple[str, ...]
 TextOrNames = Annotated[tuple[str, ...], BeforeValidator(one_or_many), _TEXT_OR_LIST]
-"""A list of texts, or one text with commas between them."""
+"""A list of texts, or one text separated by commas."""
 
 
 def glob_trouble(pattern: str) -> str | None:
@@ -78,19 +78,23 @@ def glob_trouble(pattern: str) -> str | None:
     if pattern.count("*") > MAX_GLOB_STARS:
         return f"the pattern has more than {MAX_GLOB_STARS} stars"
     if pattern.count("[") != pattern.count("]"):
-        return f'the pattern "{pattern}" has a bracket that is not closed'
+        return f'the pattern "{pattern}" has an unclosed bracket'
     return None
 
 
-def _globs(patterns: tuple[str, ...]) -> tuple[str, ...]:
+Patterns = TypeVar("Patterns", bound=Iterable[str])
+
+
+def checked_globs(patterns: Patterns) -> Patterns:
+    """`patterns`, or the names of a mapping, if all are globs."""
     for pattern in patterns:
         if (trouble := glob_trouble(pattern)) is not None:
             raise wrong(trouble)
     return patterns
 
 
-Globs = Annotated[tuple[str, ...], BeforeValidator(one_or_many), AfterValidator(_globs), _TEXT_OR_LIST]
-"""Globs (`*`, `?`, `[...]`), as a list or as one text with commas between them."""
+Globs = Annotated[tuple[str, ...], BeforeValidator(one_or_many), AfterValidator(checked_globs), _TEXT_OR_LIST]
+"""Globs (`*`, `?`, `[...]`), as a list or as one text separated by commas."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")  # RFC 9110 section 5.6.2
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*\Z")
@@ -110,7 +114,7 @@ def _headers(headers: dict[str, str]) -> dict[str, str]:
 
 
 def source_text(value: Any) -> Any:
-    """A number or truth value as the text one would write: for what is text by nature (headers, variables)."""
+    """A number or boolean as the text that one would write: for fields that are text by nature (headers, variables)."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, int | float) else value
@@ -132,28 +136,34 @@ _KEY = re.compile(r"[\x21-\x7e]+\Z")
 
 
 def client_or_upstream_key(key: str) -> str:
-    """`key` without outer whitespace (a secret file ends with a newline); raises for what no header can carry."""
+    """`key` without outer whitespace (a secret file ends with a newline); raises if no header can carry it."""
     key = key.strip()
     if key and not _KEY.match(key):
-        raise wrong(f"a key is printable ASCII without spaces{_odd_character(key)}")
+        raise wrong(f"a key must be printable ASCII without spaces{_odd_character(key)}")
     return key
 
 
 def _odd_character(text: str) -> str:
-    """Which character of `text` cannot be sent, without the text itself: it may be a secret."""
+    """Says which character of `text` cannot be sent, without quoting the text: it may be a secret."""
     from openai_proxy.config.yaml_words import invisible
 
     odd = invisible(text)
     if odd is not None:
-        return f"; this one holds {odd[1]}: copy it anew"
-    return "; this one holds a space" if any(char.isspace() for char in text) else ""
+        return f"; this one contains {odd[1]}: copy it again"
+    if not any(char.isspace() for char in text):
+        return ""
+    if text.lower().startswith("bearer "):
+        return ": leave out the word Bearer"
+    if text.startswith(("{{", "env:")):
+        return ': write a variable as "${NAME}"'
+    return "; this one contains a space" + (": is the next line indented too far?" if " - " in text else "")
 
 
 HASHED_KEY = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
 def client_key(key: str) -> str:
-    """A client's key as it is looked up: plain, or `sha256:` and 64 lower-case hex digits."""
+    """A client's key in the form used for look-up: plain, or `sha256:` and 64 lower-case hex digits."""
     key = client_or_upstream_key(key)
     if not key:
         raise wrong("the key is empty")
@@ -177,23 +187,40 @@ def http_url(url: str) -> str:
         raise wrong("this is not a URL") from None
     if parts.scheme not in ("http", "https"):
         raise wrong("expected a URL that begins with http:// or https://")
-    if not parts.hostname or port_is_wrong or re.search(r"[\s\x00-\x1f\x7f\\]", url):
+    if re.search(r"\s", url):
+        raise wrong("a URL has no spaces")
+    if not parts.hostname or port_is_wrong or re.search(r"[\x00-\x1f\x7f\\]", url):
         raise wrong("expected a URL with a host name")
     if parts.username is not None or parts.password is not None:
         raise wrong("a URL here cannot carry a name or password: use a key or a header")
     return url
 
 
-def dotted_path(value: str) -> str:
-    """`value` if it can name something in a Python module (`module.function`)."""
-    if not re.fullmatch(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+", value):
-        raise wrong("expected a dotted path such as module.function")
+def _host(value: str) -> str:
+    if value == "*":
+        raise wrong("for every address write 0.0.0.0, or :: with IPv6")
+    if re.fullmatch(r"[^:\[\]]+:\d+|\[.*\]:\d+", value):
+        raise wrong("an address without its port, which belongs in `port`")
+    if "/" in value or re.search(r"\s", value):
+        raise wrong("expected an address or a host name, without http:// and without a path")
     return value
 
 
-DottedPath = Annotated[str, AfterValidator(dotted_path)]
+Host = Annotated[
+    str, Field(min_length=1, max_length=253, json_schema_extra={"pattern": r"^[^\s/]+$"}), AfterValidator(_host)
+]
+"""An address to listen on."""
 
 
-def shorthand(make: Callable[[Any], Any]) -> BeforeValidator:
-    """A validator that lets `make` turn a shorthand form into the full one."""
-    return BeforeValidator(make)
+def matching(pattern: str, expected: str) -> AfterValidator:
+    """Accepts texts that match `pattern` as a whole."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise wrong(f"expected {expected}")
+        return value
+
+    return AfterValidator(check)
+
+
+DottedPath = Annotated[str, matching(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+", "a dotted path such as module.function")]

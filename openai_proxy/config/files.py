@@ -1,4 +1,4 @@
-"""What lies in conf/: regular files within bounds, read without ever waiting for a pipe or loading 100 MB."""
+"""Reading conf/: only regular files of limited size, without ever waiting for a pipe or loading 100 MB."""
 
 import contextlib
 import errno
@@ -20,12 +20,12 @@ _PASSED_OVER = frozenset({"node_modules", "__pycache__"})
 
 
 class Unreadable(Exception):
-    """A file that is there but cannot be read; its text says why."""
+    """A file that exists but cannot be read; its text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class PythonFile:
-    """A Python file of the owner's: its path, SHA-256 and bytes, so that what is imported is what was digested."""
+    """One of the owner's Python files: path, SHA-256 and bytes, so that what is imported is what was hashed."""
 
     path: Path
     digest: str
@@ -34,7 +34,7 @@ class PythonFile:
 
 @dataclass(frozen=True, slots=True)
 class SkillPlace:
-    """Where a skill lies: its file, its id, its folder if it is one, and the path of folders that leads to it."""
+    """A skill's location: its file, its id, its folder if it is one, and the folders that lead to it."""
 
     file: Path
     id: str
@@ -43,13 +43,13 @@ class SkillPlace:
 
 
 _changes: Final[ContextVar[Mapping[Path, bytes | None]]] = ContextVar(
-    "changes that are only tried", default=MappingProxyType({})
+    "changes being validated", default=MappingProxyType({})
 )
 
 
 @contextlib.contextmanager
 def changed(changes: Mapping[Path, bytes | None]) -> Iterator[None]:
-    """Read, in this thread, as if these files had these contents; None: as if the file were not there."""
+    """In this thread, read as if these files had these contents; None: as if the file did not exist."""
     token = _changes.set(changes)
     try:
         yield
@@ -58,21 +58,21 @@ def changed(changes: Mapping[Path, bytes | None]) -> Iterator[None]:
 
 
 OURS = ("proxy.yaml", "proxy.yml", "models", "mcp", "skills", "tools", ".schemas")
-"""What conf/ is known by; Python files (validators, local models) count too."""
+"""The files and folders that mark a conf/; Python files (validators, local models) count, too."""
 
 
 _NOBODYS = ("lost+found", ".gitkeep", ".DS_Store")
 
 
 def directory_trouble(directory: Path, *, empty_is_fine: bool) -> str | None:
-    """Why `directory` cannot be a conf/: it is not there, or holds other things only. None if it can."""
-    make = f"`openai-proxy init {directory}` makes one"
+    """Why `directory` cannot be a conf/: it does not exist, or contains only other things. None if it can."""
+    make = f"`openai-proxy init {directory}` creates one"
     try:
         found = [entry.name for entry in directory.iterdir() if entry.name not in _NOBODYS]
     except FileNotFoundError:
         return f"there is no such directory; {make}"
     except NotADirectoryError:
-        return "this is a file; expected the directory in which proxy.yaml, models/ and the others are"
+        return "this is a file; expected the directory with proxy.yaml, models/ and the others"
     except OSError as error:
         return _why(error)
     if any(name in OURS or name.endswith(".py") for name in found) or (not found and empty_is_fine):
@@ -86,11 +86,11 @@ def digest_of(data: bytes) -> str:
 
 
 def read(path: Path, limit: int = MAX_BYTES) -> bytes | None:
-    """The bytes of a regular file of at most `limit` bytes; None if it is not there; else raises Unreadable."""
+    """The bytes of a regular file of at most `limit` bytes; None if it does not exist; otherwise raises Unreadable."""
     if path in (changes := _changes.get()):
         return changes[path]
     try:
-        # Not blocking: opening a named pipe would wait for its writer.
+        # Non-blocking: opening a named pipe would wait for its writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
@@ -122,7 +122,7 @@ def _why(error: Exception) -> str:
 
 
 def names(directory: Path) -> list[str]:
-    """The sorted names in a directory without hidden and backup ones; none if it is not there; or Unreadable."""
+    """The sorted names in a directory except hidden and backup files; none if it does not exist; or Unreadable."""
     try:
         found = [path.name for path in directory.iterdir()]
     except FileNotFoundError:
@@ -144,7 +144,7 @@ def _as_changed(directory: Path, found: list[str]) -> list[str]:
 
 
 def _is_directory(path: Path) -> bool:
-    """True also for the folder of a file that is only tried."""
+    """True also for the folder of a file that is only being validated."""
     return os.path.isdir(path) or any(  # noqa: PTH112 - unlike Path.is_dir it never raises
         data is not None and path in changed.parents for changed, data in _changes.get().items()
     )
@@ -156,17 +156,17 @@ def _exists(path: Path) -> bool:
 
 
 def yaml_files(directory: Path) -> list[Path]:
-    """The YAML files of a directory, in order of their names."""
+    """The YAML files of a directory, sorted by name."""
     return [directory / name for name in names(directory) if name.endswith((".yaml", ".yml"))]
 
 
 def python_files(directory: Path) -> list[Path]:
-    """The Python files of a directory but those that begin with an underscore (helpers, packages)."""
+    """The Python files of a directory except those that begin with an underscore (helpers, packages)."""
     return [directory / name for name in names(directory) if name.endswith(".py") and not name.startswith("_")]
 
 
 def skill_places(root: Path) -> Iterator[SkillPlace]:
-    """Every skill below `root`, in a stable order. Folders that are not skills lead to the skills of one model."""
+    """Every skill below `root`, in a stable order. Folders that are not skills hold the skills of one model."""
     budget = MAX_SKILL_FOLDERS
     waiting: list[tuple[Path, tuple[str, ...]]] = [(root, ())]
     while waiting:

@@ -1,6 +1,6 @@
 """`${NAME}`, `${NAME:-default}`, `env:NAME` and `$$` in the strings of a configuration.
 
-A value that came from the environment is never expanded again: a variable that holds `${OTHER}` is that text.
+Values from the environment are not expanded again: a variable that contains `${OTHER}` stays that text.
 """
 
 import re
@@ -14,7 +14,7 @@ _PLACEHOLDER = re.compile(rf"\$\$|\$\{{({_NAME})(?::-([^}}]*))?\}}")
 _WHOLE = re.compile(rf"env:({_NAME})\Z")
 
 
-class Missing(Exception):
+class MissingVariable(Exception):
     """A variable that is not set."""
 
     def __init__(self, name: str) -> None:
@@ -23,15 +23,15 @@ class Missing(Exception):
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:
-    """`text` with its variables filled in; raises Missing for the first that is neither set nor has a default.
+    """`text` with its variables filled in; raises Missing for the first one that is not set and has no default.
 
-    As in a shell, `:-` also stands in for a variable that is set but empty.
+    As in a shell, the default of `:-` also replaces an empty variable.
     """
     whole = _WHOLE.match(text)
     if whole is not None:
         name = whole[1]
         if name not in environ:
-            raise Missing(name)
+            raise MissingVariable(name)
         return environ[name]
     if "$" not in text:
         return text
@@ -44,16 +44,16 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
         if default is not None:
             return value or default
         if value is None:
-            raise Missing(name)
+            raise MissingVariable(name)
         return value
 
     return _PLACEHOLDER.sub(fill, text)
 
 
 def literal(value: Any) -> Any:
-    """`value` written so that it is read back as the very text it is: what a command writes is data.
+    """`value` escaped so that it is read back unchanged: what a command writes is data.
 
-    Strings, also in lists and mappings. Raises ValueError for `env:NAME`, which no escape turns into text.
+    Strings, also in lists and mappings. Raises ValueError for `env:NAME`, which cannot be escaped.
     """
     if isinstance(value, str):
         if _WHOLE.match(value):
@@ -69,7 +69,8 @@ def literal(value: Any) -> Any:
 def expand_all(
     data: Any, environ: Mapping[str, str], keep: Callable[[Path], bool], path: Path = ()
 ) -> tuple[Any, list[tuple[Path, str]]]:
-    """`data` with every string expanded but those at paths for which `keep` is true, and (path, name) of what misses.
+    """`data` with every string expanded except at paths for which `keep` is true, and (path, name) of missing
+    variables.
 
     A string with a missing variable becomes None.
     """
@@ -79,7 +80,7 @@ def expand_all(
         if isinstance(value, str):
             try:
                 return expand(value, environ)
-            except Missing as error:
+            except MissingVariable as error:
                 missing.append((here, error.name))
                 return None
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What the owner calls a key, so that logs need not name it by its hash: its variable, or its place in the file."""
+"""Names for keys, so that logs need not use hashes: a key's variable, or its position in the file."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
@@ -11,7 +11,7 @@ from openai_proxy.secrets import key_id
 def names_of_keys(snapshot: Snapshot) -> dict[str, str]:
     """The `key_id` of a key -> its name, for every key of proxy.yaml and the environment.
 
-    The only key of a group has no name: the group's says enough.
+    A group's only key has no name: the group's name is enough.
     """
     return {key_id(key): name for key, name in _names(snapshot)}
 

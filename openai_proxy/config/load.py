@@ -1,8 +1,8 @@
 """From conf/, `.env`, the environment and the flags to one Snapshot.
 
-One broken file costs only itself: with `previous` it keeps its last good form, without it is left out. Only a broken
-proxy.yaml with nothing before it is the end of a start. Blocking work (disk, 1.4 ms of parsing per new file): a
-running daemon calls it in a thread.
+A broken file affects only itself: with `previous` it keeps its last good form, otherwise it is left out. Start-up fails
+only if proxy.yaml is broken and there is no earlier form. Blocks (disk, 1.4 ms of parsing per new file): a running
+daemon calls it in a thread.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from openai_proxy.config.outgoing import resolve, secrets_of
 from openai_proxy.config.problems import ConfigError, Problem
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.proxy_file import read_proxy
-from openai_proxy.config.reading import Reading
+from openai_proxy.config.reading import LoadState
 from openai_proxy.config.secret_names import header_secrets
 from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.config.sources import Path as KeyPath
@@ -40,16 +40,16 @@ def load(
     previous: Snapshot | None = None,
     last_good: Path | None = None,
 ) -> Snapshot:
-    """Read and check everything under `config_dir`, with `env_file`, `environ` and `flags` over it.
+    """Read and check everything under `config_dir`, overridden by `env_file`, `environ` and `flags`.
 
-    `flags` are those of environment.FLAGS; None is a flag not given. What is broken keeps its form in `previous` and
-    stands in `problems`. Without `previous`, a broken proxy.yaml gives way to the one kept at `last_good`; without that
-    either, or for a setting in the environment that cannot be read, ConfigError is raised.
+    `flags` are those of environment.FLAGS; None is a flag not given. What is broken keeps its form in `previous` and is
+    listed in `problems`. Without `previous`, a broken proxy.yaml is replaced by the copy at `last_good`; if there is
+    none, or if a setting in the environment is invalid, ConfigError is raised.
     """
     environment = read_environment(env_file, environ, previous.memory.environment if previous else None)
     if previous is None and environment.broken:
         raise ConfigError(environment.broken)
-    reading = Reading(config_dir, environment, previous.memory if previous else None)
+    reading = LoadState(config_dir, environment, previous.memory if previous else None)
     found = _proxy(reading, flags or {}, previous) or _kept(reading, flags or {}, last_good)
     proxy, proxy_origin, excused = found or (ProxyConfig(), SourceOrigin(str(config_dir / "proxy.yaml")), frozenset())
     learn(proxy)
@@ -92,19 +92,19 @@ def load(
     )
 
 
-def _tools_without_code(reading: Reading, directory: Path) -> "tuple[ToolFile, ...]":
-    with contextlib.suppress(files.Unreadable):  # then it is told below
+def _tools_without_code(reading: LoadState, directory: Path) -> "tuple[ToolFile, ...]":
+    with contextlib.suppress(files.Unreadable):  # then it is reported below
         if not files.yaml_files(directory):
             return ()
-    from openai_proxy.config.tool_entries import load_tool_files  # many houses have none
+    from openai_proxy.config.tool_entries import load_tool_files  # many installations have none
 
     return load_tool_files(reading, directory)
 
 
 def _models_dir(config_dir: Path, environment: Environment) -> Path:
-    """Where model files are. MODELS_CONFIG_DIR may name that directory itself, or the conf/ it lies in.
+    """The directory of model files. MODELS_CONFIG_DIR may name it, or the conf/ that contains it.
 
-    The latter, in the process's environment, is only the default of --config-dir, which has been heard already.
+    In the process's environment the latter is only the default of --config-dir, which was already applied.
     """
     if "MODELS_CONFIG_DIR" in environment.settings:
         named = Path(environment.settings["MODELS_CONFIG_DIR"])
@@ -116,15 +116,15 @@ def _models_dir(config_dir: Path, environment: Environment) -> Path:
 
 
 def _proxy(
-    reading: Reading, flags: Mapping[str, object], previous: Snapshot | None
+    reading: LoadState, flags: Mapping[str, object], previous: Snapshot | None
 ) -> tuple[ProxyConfig, SourceOrigin, frozenset[KeyPath]] | None:
-    """proxy.yaml, or its last good form whole; None without either. What is wrong is told in any case."""
+    """proxy.yaml, or its complete last good form; None without either. Problems are reported in any case."""
     path = reading.config_dir / "proxy.yaml"
     try:
         data = files.read(path)
         other = reading.config_dir / "proxy.yml"
         if data is None and other.is_file():
-            raise files.Unreadable("rename proxy.yml to proxy.yaml: only that is read")
+            raise files.Unreadable("rename proxy.yml to proxy.yaml: only that name is read")
         node = reading.parse(path, data or b"")
         if isinstance(node, Node):
             result = read_proxy(node, str(path), reading.environment, flags)
@@ -150,9 +150,9 @@ def _proxy(
 
 
 def _kept(
-    reading: Reading, flags: Mapping[str, object], last_good: Path | None
+    reading: LoadState, flags: Mapping[str, object], last_good: Path | None
 ) -> tuple[ProxyConfig, SourceOrigin, frozenset[KeyPath]] | None:
-    """What the kept proxy.yaml says, if there is one and it still can be used."""
+    """The configuration of the kept proxy.yaml, if it exists and is still valid."""
     try:
         data = files.read(last_good) if last_good is not None else None
     except files.Unreadable:
@@ -166,13 +166,13 @@ def _kept(
     if result.config is None:
         return None
     config, trouble = resolve(result.config, result.origin, reading.environment.variables, reading.config_dir)
-    told = Problem(str(reading.config_dir / "proxy.yaml"), 1, 1, words(last_good))
-    reading.problems += [told, *result.problems, *trouble]
+    notice = Problem(str(reading.config_dir / "proxy.yaml"), 1, 1, words(last_good))
+    reading.problems += [notice, *result.problems, *trouble]
     return config, result.origin, result.dropped
 
 
 def learn(proxy: ProxyConfig) -> None:
-    """Tell the vault every key of proxy.yaml (a hashed one is no secret)."""
+    """Register every key of proxy.yaml with the vault (a hash is not a secret)."""
     for connection in proxy.connections.values():
         vault.learn(connection.api_keys)
         vault.learn(header_secrets(connection.headers))

@@ -14,7 +14,7 @@ from openai_proxy.config.fields import (
     Number,
     Priority,
     Seconds,
-    Strict,
+    StrictModel,
     one_or_many,
     wrong,
 )
@@ -26,7 +26,7 @@ def _new_names(names: dict[str, str]) -> dict[str, str]:
     seen: dict[str, str] = {}
     for tool, new in names.items():
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,48}", new):
-            raise wrong(f'"{new[:60]}" cannot be a tool\'s new name: use letters, digits, - and _, at most 48')
+            raise wrong(f'"{new[:60]}" cannot be used as a tool\'s new name: use letters, digits, - and _, at most 48')
         if new in seen:
             raise wrong(f'"{seen[new]}" and "{tool}" would both be called "{new}"')
         seen[new] = tool
@@ -36,21 +36,21 @@ def _new_names(names: dict[str, str]) -> dict[str, str]:
 PromptName = Annotated[str, Field(min_length=1, max_length=256)]
 
 
-class McpFilter(Strict):
-    """Which tools of a server a model gets, and how it sees them; all by the server's own names for its tools."""
+class McpFilter(StrictModel):
+    """Which tools of a server a model gets, and how it sees them; all by the server's own tool names."""
 
     whitelist: Globs | None = Field(default=None, description="Only these; null: all.")
     blacklist: Globs = Field(default=(), description="Never these.")
     rename: Annotated[dict[str, str], AfterValidator(_new_names)] = Field(
-        default={}, description="TOOL: new name, in the place of the tool's part of mcp_SERVER_TOOL."
+        default={}, description="TOOL: new name, replacing the tool's part of mcp_SERVER_TOOL."
     )
-    describe: dict[str, str] = Field(default={}, description="TOOL: description, in the place of the server's own.")
+    describe: dict[str, str] = Field(default={}, description="TOOL: description, replacing the server's own.")
     defer: Flag | Literal["auto"] = Field(
         default="auto",
-        description="true: its tools are found by find_tools instead of being listed; auto: where there are too many.",
+        description="true: its tools are found by find_tools instead of being listed; auto: if there are too many.",
     )
     prompt: Flag | PromptName = Field(
-        default=False, description="The server's own prompt as part of the model's: true for its first, or a name."
+        default=False, description="Add a prompt of the server to the model's prompt: true for its first, or a name."
     )
 
 
@@ -62,6 +62,8 @@ def _servers(value: Any) -> Any:
     if isinstance(value, list):
         result: dict[str, Any] = {}
         for item in value:
+            if isinstance(item, dict) and "name" in item:
+                raise wrong("each server has its name as its key: NAME: {whitelist: […]}, without a dash")
             for name, rule in item.items() if isinstance(item, dict) else [(item, None)]:
                 if not isinstance(name, str):
                     raise wrong("expected the name of an MCP server")
@@ -76,7 +78,7 @@ def _servers(value: Any) -> Any:
 
 _FILTER_SCHEMA: dict[str, Any] = {
     "anyOf": [
-        {"type": "array", "items": {"type": "string"}, "description": "Names of servers, all of their tools."},
+        {"type": "array", "items": {"type": "string"}, "description": "Names of servers, with all their tools."},
         {"type": "object", "additionalProperties": {"anyOf": [{"$ref": "#/$defs/McpFilter"}, {"type": "null"}]}},
     ]
 }
@@ -102,7 +104,7 @@ def _defined(tool: dict[str, Any]) -> str:
     if not isinstance(name, str):
         raise wrong("a tool's definition needs function.name")
     if not isinstance(function.get("parameters", {}), dict):
-        raise wrong(f'the parameters of the tool "{name[:64]}" are not a mapping: expected a JSON Schema')
+        raise wrong(f'the parameters of the tool "{name[:64]}" must be a mapping with a JSON Schema')
     return name
 
 
@@ -113,18 +115,18 @@ def _name(value: str) -> str:
         from openai_proxy.config.yaml_words import invisible
 
         odd = invisible(value)
-        raise wrong(f"the name holds {odd[1] if odd is not None else 'a control character'}: type it anew")
+        raise wrong(f"the name contains {odd[1] if odd is not None else 'a control character'}: type it again")
     return value
 
 
-class ModelConfig(Strict):
-    """An augmented model: an upstream model with a prompt, tools and skills of the house."""
+class ModelConfig(StrictModel):
+    """An augmented model: an upstream model with your own prompt, tools and skills."""
 
     name: Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_name)] = Field(
-        description="The name clients ask for."
+        description="The name clients use."
     )
-    upstream_model: str = Field(default="", description="The model asked upstream, routed as any name; default: name.")
-    system_prompt: str = Field(default="", description="May hold templates: {{tool_name(argument=1)}}.")
+    upstream_model: str = Field(default="", description="The upstream model, routed like any name; default: name.")
+    system_prompt: str = Field(default="", description="May contain templates: {{tool_name(argument=1)}}.")
     tools: Annotated[
         tuple[str | dict[str, Any], ...],
         AfterValidator(_tools),
@@ -143,36 +145,40 @@ class ModelConfig(Strict):
     params: ParamsConfig = Field(default=ParamsConfig(), description="Parameters of requests to this model.")
     tool_status: Literal["chunk", "reasoning", "off"] = Field(
         default="chunk",
-        description="How a stream tells what tools do: in chunks of its own, as reasoning, or off.",
+        description="How a stream reports tool activity: in chunks of its own, as reasoning, or not at all.",
     )
     reasoning: Literal["pass", "strip"] = Field(default="pass", description="strip: clients see no reasoning.")
-    remember_tool_turns: Flag = Field(default=False, description="Put finished hidden rounds back in later turns.")
+    remember_tool_turns: Flag = Field(default=False, description="Restore finished hidden rounds in later turns.")
     max_tool_rounds: Annotated[Natural, Field(le=1000)] = Field(
-        default=10, description="Rounds of tool calls in one turn; then the model must answer."
+        default=10, description="Rounds of tool calls per turn; then the model must answer."
     )
     tool_timeout: Seconds = Field(default=60, description="Seconds for one call.")
     template_timeout: Seconds = Field(default=3, description="Seconds for one template call.")
-    template_cache: Annotated[Number, Field(ge=0)] = Field(default=0, description="Seconds a result may be reused.")
+    template_cache: Annotated[Number, Field(ge=0)] = Field(
+        default=0, description="Seconds for which a result may be reused."
+    )
     deadline: Seconds | None = Field(
-        default=None, description="Seconds from a request's arrival to its answer's last byte."
+        default=None, description="Seconds from the arrival of a request to the last byte of its answer."
     )
     confirm: Globs = Field(
-        default=(), description="Globs on the names of our tools: those run only after the person has said yes."
+        default=(), description="Globs on the names of our tools that run only after the person has agreed."
     )
     client_tools: Literal["pass", "prefer", "drop"] = Field(
         default="pass",
-        description="A client's tools that do what one of ours does. prefer: ours are left out; drop: theirs are.",
+        description="Client tools that duplicate ours. prefer: ours are left out; drop: theirs are.",
     )
     warm: Flag = Field(
-        default=False, description="Kept loaded at the provider, with the part of its prompt that is always the same."
+        default=False, description="Kept loaded at the provider, with the unchanging part of its prompt."
     )
-    priority: Priority = Field(default="normal", description="Before whom it is served, where a line forms.")
-    speech: Flag = Field(default=False, description="Answers without anything that cannot be spoken.")
+    priority: Priority = Field(
+        default="normal", description="Its place in line if a connection serves few requests at a time."
+    )
+    speech: Flag = Field(default=False, description="Remove everything from answers that cannot be spoken.")
 
     @model_validator(mode="before")
     @classmethod
     def _nulls(cls, data: Any) -> Any:
-        """A key whose lines are all commented out is as if it were not there."""
+        """A key whose lines are all commented out counts as absent."""
         if not isinstance(data, dict):
             return data
         empty = ("system_prompt", "tools", "skills", "params", "description", "upstream_model")

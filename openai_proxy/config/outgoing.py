@@ -1,10 +1,10 @@
-"""The way out to a provider: the HTTP proxy in between, and the authorities whose certificates are believed.
+"""The way out to a provider: the HTTP proxy, and the trusted certificate authorities.
 
-`proxy:` of a connection names one, or leaves it to the variables that every program knows.
+`proxy:` of a connection sets the proxy, or leaves it to the usual variables.
 
-HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are read as curl and Go read them: in small letters too, which win;
-this machine itself is never asked through a proxy. NO_PROXY is a list with commas: `*`, host names (with everything
-below them; a leading dot makes no difference), addresses, networks such as 192.168.0.0/16, each with `:port` if wanted.
+HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are read as curl and Go do: lower-case names work too and win; no proxy
+is used for this machine itself. NO_PROXY is a comma-separated list of `*`, host names (including subdomains; a leading
+dot makes no difference), addresses and networks such as 192.168.0.0/16, each with an optional `:port`.
 """
 
 import ssl
@@ -25,7 +25,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 def resolve(
     config: ProxyConfig, origin: SourceOrigin, environ: Mapping[str, str], config_dir: Path
 ) -> tuple[ProxyConfig, list[Problem]]:
-    """`config` with every connection's `proxy` settled (a URL or "none") and its `ca_file` found, and the problems."""
+    """`config` with every connection's `proxy` (a URL or "none") and `ca_file` resolved, and the problems."""
     problems: list[Problem] = []
     connections = {
         name: _settled(name, connection, origin, environ, config_dir, problems)
@@ -37,7 +37,7 @@ def resolve(
 
 
 def secrets_of(connection: ConnectionConfig) -> Iterator[str]:
-    """The password in the URL of its proxy, as written and as meant."""
+    """The password in a proxy's URL, as written and decoded."""
     password = urlsplit(connection.proxy).password
     if password:
         yield password
@@ -57,7 +57,7 @@ def _settled(
         chosen = from_environment(connection.api_base, environ)
         update["proxy"] = chosen.proxy
         if chosen.trouble is not None:
-            message = f"{chosen.variable}: {chosen.trouble}; {name} is asked directly"
+            message = f"{chosen.variable}: {chosen.trouble}; {name} is reached directly"
             problems.append(Problem(*origin.place(("connections", name, "proxy")), message))
     if connection.ca_file is not None:
         path = config_dir / Path(connection.ca_file).expanduser()
@@ -73,7 +73,7 @@ def _untrustworthy(path: Path) -> str | None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=str(path))
     except ssl.SSLError:
-        return f"{path} holds no certificate: expected PEM, which begins with -----BEGIN CERTIFICATE-----"
+        return f"{path} contains no certificate: expected PEM, which begins with -----BEGIN CERTIFICATE-----"
     except (OSError, ValueError) as error:
         return f"{path}: {(getattr(error, 'strerror', None) or 'not a usable path').lower()}"
     return None
@@ -89,9 +89,9 @@ class ProxyChoice:
 
 
 def from_environment(url: str, environ: Mapping[str, str]) -> ProxyChoice:
-    """The proxy that the environment names for requests to `url`."""
+    """The proxy that the environment sets for requests to `url`."""
     parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
+    host = (parts.hostname or "").lower().removesuffix(".")
     if not host or _is_here(host):
         return ProxyChoice()
     port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
@@ -133,7 +133,7 @@ def _matches(host: str, port: int, entry: str) -> bool:
     try:
         address = ip_address(host)
     except ValueError:
-        entry = entry.removeprefix("*").lstrip(".")
+        entry = entry.removeprefix("*").strip(".")
         return bool(entry) and (host == entry or host.endswith(f".{entry}"))
     try:
         return address in ip_network(entry, strict=False)

@@ -1,4 +1,4 @@
-"""The environment and the flags laid over what proxy.yaml says."""
+"""Applies the environment and the flags to what proxy.yaml says."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,14 +9,14 @@ from openai_proxy.config.problems import ENVIRONMENT, Problem
 from openai_proxy.config.sources import Path, Place
 
 TIMEOUT_PARTS = (("first_byte",), ("idle",))
-"""What one number sets; connect and total stay what the file says."""
+"""The timeouts set by a single number; connect and total keep the file's values."""
 
 
 @dataclass(slots=True)
 class Overlay:
-    """What is to be taken out of the file's data before its variables are filled in, and what is put in after.
+    """What to remove from the file's data before its variables are filled in, and what to add afterwards.
 
-    `places` tells where each put-in value comes from.
+    `places` says where each added value comes from.
     """
 
     remove: list[Path] = field(default_factory=list)
@@ -57,7 +57,7 @@ def overlay(data: Mapping[str, Any], environment: Environment, flags: Mapping[st
 
 
 def _provider(result: Overlay, provider: str, environment: Environment, *, made: bool) -> bool:
-    """Lay one provider's variables over its connection (or make it); True if there is one then."""
+    """Apply one provider's variables to its connection (or create it); returns whether there is one then."""
     rows = [row for row in VARIABLES if row.provider == provider and row.name in environment.settings]
     forwards = provider == "openai" and environment.settings.get("PROXY_FORWARD_AUTH_HEADER") is True
     if made and not any(row.makes for row in rows) and not (forwards and not _any_maker(environment)):
@@ -90,15 +90,16 @@ def _any_maker(environment: Environment) -> bool:
 
 
 def _every_connection(result: Overlay, names: list[str], environment: Environment, data: Mapping[str, Any]) -> None:
-    """REQUEST_TIMEOUT is every connection's; PROXY_FORWARD_AUTH_HEADER that of `openai` and `default`, else the
-    default connection's."""
+    """REQUEST_TIMEOUT applies to all connections; PROXY_FORWARD_AUTH_HEADER to `openai` and `default`, else to the
+    default connection.
+    """
     seconds = environment.settings.get("REQUEST_TIMEOUT")
     if seconds is not None:
         place = environment.place("REQUEST_TIMEOUT")
         for name in names:
             for part in TIMEOUT_PARTS:
                 path: Path = ("connections", name, "timeout", *part)
-                if path not in result.put:  # OPENAI_TIMEOUT is the nearer one
+                if path not in result.put:  # OPENAI_TIMEOUT is more specific
                     result.set(path, seconds, place)
     forward = environment.settings.get("PROXY_FORWARD_AUTH_HEADER")
     if forward is not None:
@@ -119,9 +120,9 @@ def take_out(data: Any, path: Path) -> None:
 
 
 def put_in(data: dict[str, Any], path: Path, value: Any) -> None:
-    """Set the member at `path`, making the mappings on the way; a timeout's one number is spread first.
+    """Set the member at `path`, creating the mappings on the way; a timeout's single number is expanded first.
 
-    What the file says wrongly on the way (a text where a mapping belongs) is left for the models to tell.
+    Wrong types on the way (text instead of a mapping) are left for validation to report.
     """
     here: Any = data
     for step in path[:-1]:

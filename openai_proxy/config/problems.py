@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from openai_proxy.errors import ProxyError
 from openai_proxy.nearest import nearest
 
 ENVIRONMENT = "environment"
-"""The "file" of a problem that stands in a variable of the process, or in a flag."""
+"""The "file" of a problem in a variable of the process, or in a flag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +21,20 @@ class Problem:
     message: str
 
     def __post_init__(self) -> None:
-        if not self.file.isascii():  # a name on a disk may hold bytes that are not UTF-8: JSON could not carry them
+        if not self.file.isascii():  # a name on disk may have bytes that are not UTF-8, which JSON cannot carry
             object.__setattr__(self, "file", self.file.encode("utf-8", "backslashreplace").decode())
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}: {self.message}"
+
+
+WARNING: Final = "warning: "
+"""The prefix of problems that do not make a configuration invalid."""
+
+
+def warning(place: tuple[str, int, int], message: str) -> Problem:
+    """A problem that is only a warning."""
+    return Problem(*place, WARNING + message)
 
 
 class ConfigError(ProxyError):
@@ -38,6 +48,6 @@ class ConfigError(ProxyError):
 
 
 def did_you_mean(wrong: str, right: Iterable[str]) -> str:
-    """` (did you mean "x"?)` for the nearest of `right`, or an empty string where nothing is near."""
+    """` (did you mean "x"?)` for the nearest of `right`, or an empty string."""
     near = nearest(wrong, right)
     return f' (did you mean "{near[0]}"?)' if near else ""

@@ -1,4 +1,4 @@
-"""conf/proxy.yaml: the settings of the house."""
+"""conf/proxy.yaml: the settings of the proxy."""
 
 import re
 from dataclasses import dataclass
@@ -13,16 +13,18 @@ from openai_proxy.config.fields import (
     Flag,
     Globs,
     Headers,
+    Host,
     Key,
     Number,
     Port,
     Positive,
     Priority,
     Seconds,
-    Strict,
+    StrictModel,
     TextOrNames,
+    checked_globs,
     client_key,
-    glob_trouble,
+    matching,
     one_or_many,
     wrong,
 )
@@ -33,24 +35,24 @@ from openai_proxy.config.wyoming import WyomingConfig
 
 @dataclass(frozen=True, slots=True)
 class RouteRule:
-    """Where a name goes: targets as `connection.model` (`*`: the name as asked), tried by `policy`."""
+    """Where a name goes: targets as `connection.model` (`*`: the requested name), tried by `policy`."""
 
     targets: tuple[str, ...]
     policy: Literal["ordered", "round_robin"] = "ordered"
-    patience: tuple[float | None, ...] = ()  # seconds each target has for its first byte; empty: none says
+    patience: tuple[float | None, ...] = ()  # seconds each target has for its first byte; empty: not set
 
     def first_byte(self, number: int) -> float | None:
-        """The patience with target `number`, where the rule says it."""
+        """The first-byte timeout of target `number`, if the rule sets one."""
         return self.patience[number] if self.patience else None
 
 
 _TARGET_SCHEMA: dict[str, Any] = {
     "anyOf": [
-        {"type": "string", "description": "connection.model; * is the name as asked"},
+        {"type": "string", "description": "connection.model; * is the requested name"},
         {
             "type": "object",
             "properties": {
-                "target": {"type": "string", "description": "connection.model; * is the name as asked"},
+                "target": {"type": "string", "description": "connection.model; * is the requested name"},
                 "first_byte": {
                     "type": "number",
                     "exclusiveMinimum": 0,
@@ -64,7 +66,7 @@ _TARGET_SCHEMA: dict[str, Any] = {
 }
 _TARGETS_SCHEMA: dict[str, Any] = {
     "anyOf": [
-        {"type": "string", "description": "connection.model; * is the name as asked"},
+        {"type": "string", "description": "connection.model; * is the requested name"},
         {"type": "array", "items": _TARGET_SCHEMA, "minItems": 1, "description": "in turn, until one answers"},
     ]
 }
@@ -106,7 +108,7 @@ def _route(value: Any) -> Any:
         connection, dot, model = target.partition(".")
         if not dot or not connection or not model:
             raise wrong(
-                f'"{target[:80]}" is not a target: write connection.model, or connection.* for the name as asked'
+                f'"{target[:80]}" is not a target: write connection.model, or connection.* for the requested name'
             )
     return RouteRule(tuple(targets), policy, patience if any(patience) else ())
 
@@ -125,7 +127,7 @@ def _patience(target: dict[str, Any]) -> float | None:
         except ValueError:
             raise wrong("first_byte: expected a number of seconds") from None
     if seconds is not None and (not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds > 0):
-        raise wrong("first_byte: expected a number of seconds, more than 0")
+        raise wrong("first_byte: expected a number of seconds greater than 0")
     return seconds
 
 
@@ -136,45 +138,47 @@ Cost = Annotated[Number, Field(gt=0, le=1e9, allow_inf_nan=False)]
 """An amount of money."""
 
 Rate = Annotated[Number, Field(ge=0, le=1e9, allow_inf_nan=False)]
-"""What a million tokens cost."""
+"""The price of a million tokens."""
 
 
-class GroupLimits(Strict):
-    """What each key of a group may use; null is no limit."""
+class GroupLimits(StrictModel):
+    """What each key of a group may use; null means no limit."""
 
-    requests_per_minute: Positive | None = Field(default=None, description="Requests in any minute.")
-    requests_per_day: Positive | None = Field(default=None, description="Requests in any day.")
-    tokens_per_minute: Positive | None = Field(default=None, description="Tokens, read and written, in any minute.")
-    tokens_per_day: Positive | None = Field(default=None, description="Tokens, read and written, in any day.")
-    cost_per_day: Cost | None = Field(default=None, description="Money in any day, in `currency`.")
-    cost_per_month: Cost | None = Field(default=None, description="Money in any calendar month, in `currency`.")
-    concurrent_requests: Positive | None = Field(default=None, description="Requests at the same time.")
+    requests_per_minute: Positive | None = Field(default=None, description="Requests per minute.")
+    requests_per_day: Positive | None = Field(default=None, description="Requests per day.")
+    tokens_per_minute: Positive | None = Field(default=None, description="Input and output tokens per minute.")
+    tokens_per_day: Positive | None = Field(default=None, description="Input and output tokens per day.")
+    cost_per_day: Cost | None = Field(default=None, description="Money per day, in `currency`.")
+    cost_per_month: Cost | None = Field(default=None, description="Money per calendar month, in `currency`.")
+    concurrent_requests: Positive | None = Field(default=None, description="Concurrent requests.")
 
 
 ClientKey = Annotated[Key, AfterValidator(client_key)]
-"""A client's key: plain, or `sha256:` and the hex digest of it."""
+"""A client's key: plain, or `sha256:` and its hex digest."""
 
 
-class GroupConfig(Strict):
-    """Clients who may do the same."""
+class GroupConfig(StrictModel):
+    """Clients with the same permissions."""
 
     api_keys: tuple[ClientKey, ...] = Field(default=(), repr=False, description="Plain, or sha256: and 64 hex digits.")
     allowed_connections: TextOrNames = Field(default=("*",), description='Names, or "*".')
     allowed_models: Globs = Field(default=("*",), description="Names or globs.")
     limits: GroupLimits = Field(default=GroupLimits(), description="For each key of the group.")
-    commands: Flag = Field(default=True, description="May these clients use in-chat commands?")
+    commands: Flag = Field(default=True, description="Whether these clients may use in-chat commands.")
     mcp: Globs = Field(
         default=(), description="MCP servers whose tools these clients see at /mcp; `tools`: those of conf/tools."
     )
-    priority: Priority = Field(default="normal", description="Before whom they are served, where a line forms.")
+    priority: Priority = Field(
+        default="normal", description="Their place in line if a connection serves few requests at a time."
+    )
 
 
-class CommandsConfig(Strict):
+class CommandsConfig(StrictModel):
     """In-chat commands."""
 
-    enabled: Flag = Field(default=True, description="false: what looks like a command is text.")
+    enabled: Flag = Field(default=True, description="false: commands are treated as text.")
     prefix: Annotated[str, Field(min_length=1, max_length=16, pattern=r"^\S+$")] = Field(
-        default="!/", description="What a command begins with."
+        default="!/", description="The prefix of a command."
     )
     interactive: Flag = Field(default=False, description="Confirm in the answer what a command did.")
 
@@ -197,12 +201,19 @@ def _origins(value: Any) -> Any:
     return value
 
 
-class CorsConfig(Strict):
-    """Which web pages may ask."""
+class CorsConfig(StrictModel):
+    """Which web pages may use the API."""
 
     origins: Annotated[AutoOrNames, AfterValidator(_origins)] = Field(
         default="auto", description='auto, a list or "*".'
     )
+
+
+def _hosts(value: Any) -> Any:
+    for host in () if value == "auto" else value:
+        if "/" in host:
+            raise wrong(f'"{host[:80]}" is not a host name: write it without http:// and without a path')
+    return value
 
 
 def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -215,61 +226,62 @@ def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(result)
 
 
-class LimitsConfig(Strict):
-    """Bounds of the whole daemon."""
+class LimitsConfig(StrictModel):
+    """Limits of the whole daemon."""
 
-    max_body_mb: Annotated[Number, Field(gt=0, le=1_000_000)] = Field(default=100, description="Of a request.")
-    max_concurrent_requests: Positive = Field(default=1000, description="Requests at the same time; more get a 503.")
+    max_body_mb: Annotated[Number, Field(gt=0, le=1_000_000)] = Field(
+        default=100, description="Maximum size of a request."
+    )
+    max_concurrent_requests: Positive = Field(default=1000, description="Concurrent requests; further ones get a 503.")
     max_connections: Positive = Field(
-        default=10_000, description="Of clients; fewer where the process may not open twice as many files."
+        default=10_000, description="Client connections; fewer if the process may not open twice as many files."
     )
     max_connections_per_client: Positive = Field(
-        default=2000, description="Of one address; this machine's and those of trusted_proxies have no such limit."
+        default=2000, description="Connections per address; this machine and trusted_proxies are not limited."
     )
     max_bodies_mb: Annotated[Number, Field(gt=0, le=1_000_000)] = Field(
-        default=400, description="Of all bodies that are being read or served at a time; more get a 503."
+        default=400, description="All bodies being read or served at a time; further requests get a 503."
     )
     storage: Storage = Field(default=MEMORY, repr=False, description="Another name for the setting `storage`.")
-    header_seconds: Seconds = Field(default=20, description="For a client to send the head of a request.")
-    body_idle_seconds: Seconds = Field(default=15, description="Between two pieces of a request's body.")
+    header_seconds: Seconds = Field(default=20, description="Seconds for a client to send the head of a request.")
+    body_idle_seconds: Seconds = Field(default=15, description="Seconds between two chunks of a request's body.")
     body_bytes_per_second: Annotated[Number, Field(ge=0, le=1e9)] = Field(
         default=500,
-        description="A client that sends a body more slowly, after body_idle_seconds, is cut off; 0: never.",
+        description="A slower client is disconnected after body_idle_seconds; 0: never.",
     )
-    write_seconds: Seconds = Field(default=60, description="For a client to take what it is sent.")
-    drain_seconds: Annotated[Number, Field(ge=0, le=86_400)] = Field(default=30, description="For requests at stop.")
+    write_seconds: Seconds = Field(default=60, description="Seconds for a client to accept data that is sent to it.")
+    drain_seconds: Annotated[Number, Field(ge=0, le=86_400)] = Field(
+        default=30, description="Seconds that running requests have when the daemon stops."
+    )
 
 
-class PriceConfig(Strict):
+class PriceConfig(StrictModel):
     """Per million tokens."""
 
-    input: Rate = Field(default=0, description="For tokens that are read.")
+    input: Rate = Field(default=0, description="For input tokens.")
     cached_input: Rate | None = Field(default=None, description="Read from the provider's cache; default: as input.")
-    cache_write: Rate | None = Field(default=None, description="Put into the provider's cache; default: as input.")
-    output: Rate = Field(default=0, description="For tokens that are written.")
-    reasoning: Rate | None = Field(default=None, description="Written while thinking; default: as output.")
+    cache_write: Rate | None = Field(default=None, description="Written to the provider's cache; default: as input.")
+    output: Rate = Field(default=0, description="For output tokens.")
+    reasoning: Rate | None = Field(default=None, description="For reasoning tokens; default: as output.")
 
 
-def _collector(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", value):
-        raise wrong("expected the base URL of a collector, such as http://127.0.0.1:4318")
-    return value
+_COLLECTOR = matching(r"https?://[^\s/?#]+(/[^\s?#]*)?", "the base URL of a collector, such as http://127.0.0.1:4318")
 
 
-class TelemetryConfig(Strict):
-    """OpenTelemetry: where spans and metrics go, by OTLP over HTTP."""
+class TelemetryConfig(StrictModel):
+    """OpenTelemetry: where spans and metrics are sent, by OTLP over HTTP."""
 
-    endpoint: Annotated[str, AfterValidator(_collector)] | None = Field(
-        default=None, description="Base URL of a collector; null: only what OTEL_EXPORTER_OTLP_* say."
+    endpoint: Annotated[str, _COLLECTOR] | None = Field(
+        default=None, description="Base URL of a collector; null: only what OTEL_EXPORTER_OTLP_* set."
     )
-    headers: Headers = Field(default={}, repr=False, description="Sent along, a token for instance.")
-    content: Flag = Field(default=False, description="Also send what was asked and answered.")
+    headers: Headers = Field(default={}, repr=False, description="Sent with every export, for instance a token.")
+    content: Flag = Field(default=False, description="Also send prompts and answers.")
 
 
-class LoggerConfig(Strict):
-    """One more logger."""
+class LoggerConfig(StrictModel):
+    """One additional logger."""
 
-    class_: DottedPath = Field(alias="class", description="openai_proxy.loggers.JsonLogger or a class of your own.")
+    class_: DottedPath = Field(alias="class", description="openai_proxy.loggers.JsonLogger or your own class.")
     file_name: str | None = Field(default=None, description="In the logs directory unless absolute.")
     entry: dict[str, str] = Field(default={}, description="Column: path into the record (request.model, group, ...).")
 
@@ -284,13 +296,6 @@ def _named(pattern: re.Pattern[str], what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _glob_keys(value: dict[str, Any]) -> dict[str, Any]:
-    for pattern in value:
-        if (trouble := glob_trouble(pattern)) is not None:
-            raise wrong(trouble)
-    return value
-
-
 def _or_none(value: Any) -> Any:
     return None if value == "" else value
 
@@ -299,90 +304,77 @@ def _empty_maps(value: Any) -> Any:
     return {} if value is None else value
 
 
-def _host(value: str) -> str:
-    if re.fullmatch(r"[^:\[\]]+:\d+|\[.*\]:\d+", value):
-        raise wrong("an address without its port: that belongs into `port`")
-    if "/" in value or re.search(r"\s", value):
-        raise wrong("expected an address or a host name, without http:// and without a path")
-    return value
-
-
-def _currency(value: str) -> str:
-    if not re.fullmatch(r"[A-Z]{3}", value):
-        raise wrong("expected the three letters of a currency, such as EUR")
-    return value
-
-
-Host = Annotated[
-    str, Field(min_length=1, max_length=253, json_schema_extra={"pattern": r"^[^\s/]+$"}), AfterValidator(_host)
-]
 _MAP = BeforeValidator(_empty_maps)  # `connections:` with every line below it commented out
 
 
-class ProxyConfig(Strict):
-    """All of proxy.yaml, with the environment and flags laid over it."""
+class ProxyConfig(StrictModel):
+    """All of proxy.yaml, with the environment and flags applied."""
 
-    host: Host = Field(default="0.0.0.0", description="Address to listen on.")  # noqa: S104 - a house is a network
+    host: Host = Field(default="0.0.0.0", description="Address to listen on.")  # noqa: S104 - the local network must reach it
     port: Port = Field(default=8000, description="Port to listen on.")
     connections: Annotated[dict[str, ConnectionConfig], _MAP, _named(CONNECTION_NAME, "connection")] = Field(
         default={}, description="One upstream each."
     )
     default_connection: Annotated[str | None, BeforeValidator(_or_none)] = Field(
-        default=None, description="For what no rule matches; the only connection if there is one."
+        default=None, description="For names that no rule matches; default: the only connection."
     )
-    routing: Annotated[dict[str, Route], _MAP, AfterValidator(_glob_keys)] = Field(
-        default={}, description="Asked-for names or globs and where they go; the first match wins."
+    routing: Annotated[dict[str, Route], _MAP, AfterValidator(checked_globs)] = Field(
+        default={}, description="Requested names or globs and their targets; the first match wins."
     )
     model_listing_mode: Literal["as_is", "ignore_wildcards", "expand_wildcards"] = Field(
         default="expand_wildcards",
         description="What /v1/models lists: all rules, those without globs, or what upstreams offer for them.",
     )
     model_listing_prefix: Flag = Field(default=False, description="List ids as connection:model.")
-    groups: Annotated[dict[str, GroupConfig], _MAP] = Field(default={}, description="Clients and what they may do.")
+    groups: Annotated[dict[str, GroupConfig], _MAP] = Field(default={}, description="Clients and their permissions.")
     check_api_key: Annotated[DottedPath | None, BeforeValidator(_or_none)] = Field(
         default=None, description="callable(key) -> group name or None, in conf/ or on sys.path."
     )
-    require_api_key: Flag = Field(default=False, description="true: require a key even where none is listed.")
-    allow_unauthenticated_health: Flag = Field(default=True, description="May anybody ask /health?")
+    require_api_key: Flag = Field(default=False, description="true: require a key even if none is configured.")
+    allow_unauthenticated_health: Flag = Field(default=True, description="Whether /health needs no key.")
     admin_api_keys: tuple[ClientKey, ...] = Field(
-        default=(), repr=False, description="For /admin and to sign in to the page; empty: only by `openai-proxy ui`."
+        default=(), repr=False, description="For /admin and signing in to the page; empty: only by `openai-proxy ui`."
     )
     params: Annotated[ParamsConfig, _MAP] = Field(default=ParamsConfig(), description="Parameters of every request.")
-    execute_tools: Flag = Field(default=False, description="Also run a plain model's calls to tools we have.")
+    execute_tools: Flag = Field(default=False, description="Also run a plain model's calls to tools that we have.")
     redact_api_keys_in_prompts: Flag = Field(
-        default=True, description="Take our own keys out of prompts before they go upstream."
+        default=True, description="Remove our own keys from prompts before they are sent upstream."
     )
     commands: Annotated[CommandsConfig, _MAP] = Field(default=CommandsConfig(), description="In-chat commands.")
-    session_ttl: Seconds = Field(default=3600, description="Seconds a silent session is remembered.")
-    cors: Annotated[CorsConfig, _MAP] = Field(default=CorsConfig(), description="Which web pages may ask.")
-    allowed_hosts: AutoOrNames = Field(default="auto", description="Host names served when no keys are required.")
-    allow_public_unauthenticated: Flag = Field(default=False, description="Serve anyone, also from the internet.")
-    trusted_proxies: Annotated[TextOrNames, AfterValidator(_networks)] = Field(
-        default=(), description="Networks whose X-Forwarded-For is believed."
+    session_ttl: Seconds = Field(default=3600, description="Seconds for which an idle session is remembered.")
+    cors: Annotated[CorsConfig, _MAP] = Field(default=CorsConfig(), description="Which web pages may use the API.")
+    allowed_hosts: Annotated[AutoOrNames, AfterValidator(_hosts)] = Field(
+        default="auto", description="Host names accepted while no keys are required."
     )
-    limits: Annotated[LimitsConfig, _MAP] = Field(default=LimitsConfig(), description="Bounds of the daemon.")
+    allow_public_unauthenticated: Flag = Field(default=False, description="Serve anyone, including the internet.")
+    trusted_proxies: Annotated[TextOrNames, AfterValidator(_networks)] = Field(
+        default=(), description="Networks whose X-Forwarded-For is trusted."
+    )
+    limits: Annotated[LimitsConfig, _MAP] = Field(default=LimitsConfig(), description="Limits of the daemon.")
     storage: Storage = Field(
         default=MEMORY,
         repr=False,
         description="redis://... lets several daemons share their state.",
     )
-    prices: Annotated[dict[str, PriceConfig], _MAP, AfterValidator(_glob_keys)] = Field(
+    prices: Annotated[dict[str, PriceConfig], _MAP, AfterValidator(checked_globs)] = Field(
         default={}, description="Per million tokens, by model name or glob."
     )
     bundled_prices: Flag = Field(
-        default=True, description="Where `prices` says nothing, the price data that come with the program (in dollars)."
+        default=True, description="Use the bundled price data (in dollars) for models that `prices` does not list."
     )
     telemetry: Annotated[TelemetryConfig, _MAP] = Field(
-        default=TelemetryConfig(), description="Spans and metrics for a collector of OpenTelemetry."
+        default=TelemetryConfig(), description="Spans and metrics for an OpenTelemetry collector."
     )
-    currency: Annotated[str, Field(json_schema_extra={"pattern": r"^[A-Z]{3}$"}), AfterValidator(_currency)] = Field(
-        default="USD", description="What costs, prices and budgets are in (ISO 4217). Nothing is converted."
-    )
+    currency: Annotated[
+        str,
+        Field(json_schema_extra={"pattern": r"^[A-Z]{3}$"}),
+        matching(r"[A-Z]{3}", "the three letters of a currency, such as EUR"),
+    ] = Field(default="USD", description="The currency of costs, prices and budgets (ISO 4217). Nothing is converted.")
     wyoming: WyomingConfig | None = Field(default=None, description="A port for voice satellites (Wyoming protocol).")
-    log_retention_days: Positive | None = Field(default=30, description="null: for ever.")
-    loggers: tuple[LoggerConfig, ...] = Field(default=(), description="Besides the chat logs.")
+    log_retention_days: Positive | None = Field(default=30, description="Days to keep chat logs; null: forever.")
+    loggers: tuple[LoggerConfig, ...] = Field(default=(), description="In addition to the chat logs.")
 
     @property
     def shared_storage(self) -> str:
-        """Where shared state is kept, by whichever name it was set."""
+        """Where shared state is kept, under either name of the setting."""
         return self.storage if self.storage != MEMORY else self.limits.storage

@@ -1,4 +1,4 @@
-"""conf/proxy.yaml with the environment and flags over it, as one checked ProxyConfig."""
+"""conf/proxy.yaml with the environment and flags applied, as one validated ProxyConfig."""
 
 import hashlib
 import secrets
@@ -13,11 +13,14 @@ from openai_proxy.config.overlay import Overlay, overlay, put_in, take_out
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.sources import Path, Place, SourceOrigin
-from openai_proxy.config.validate import validate, without_mistakes
+from openai_proxy.config.validate import copied, validate, without_mistakes
 from openai_proxy.config.yaml_text import Node
 
 ENTRY_DEPTH = {"connections": 2, "routing": 2, "groups": 2, "prices": 2, "loggers": 2}
-"""How much a missing variable takes with it: that connection, route, group, ...; else the whole setting."""
+"""How much is left out with a missing variable: that connection, route, group, ...; else the whole setting."""
+
+WITHOUT_PROVIDER: Mapping[str, ConnectionConfig] = {"echo": ConnectionConfig(api_type="echo", proxy="none")}
+"""The connections if none are configured."""
 
 FOREIGN = {
     "model_list": "a configuration of LiteLLM",
@@ -25,18 +28,18 @@ FOREIGN = {
     "primary_backends": "a config.json with primary_backends",
     "mcpServers": "an mcpServers file (Claude Desktop, Cursor)",
 }
-"""Keys by which another program's configuration is known."""
+"""Keys that identify another program's configuration."""
 
 GUARDS = frozenset({"groups", "check_api_key", "require_api_key"})
-"""Settings that keep strangers out: where one is lost, keys are required all the same."""
+"""Settings that keep strangers out: if one is lost, keys are required in any case."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyFile:
-    """`config` is None where syntax, keys or types are wrong; then `problems` say why.
+    """`config` is None if syntax, keys or types are wrong; then `problems` say why.
 
-    `dropped` are the (section, name) that a missing variable or a mistake has cost. `salvaged` is what `config` would
-    be without the mistakes, to look for more of them.
+    `dropped` are the (section, name) pairs lost to a missing variable or a mistake. `salvaged` is `config` without the
+    mistakes, used to look for more of them.
     """
 
     config: ProxyConfig | None
@@ -49,15 +52,15 @@ class ProxyFile:
 def read_proxy(
     node: Node, file: str, environment: Environment, flags: Mapping[str, object], *, partial: bool = False
 ) -> ProxyFile:
-    """Check the content of proxy.yaml (`node`; an empty one is fine) with `environment` and `flags` over it.
+    """Validate the content of proxy.yaml (`node`; an empty one is fine) with `environment` and `flags` applied.
 
-    `partial`: it is what is left of a broken file.
+    `partial`: `node` is what is left of a broken file.
     """
     wrong_root = _wrong_root(node)
     if wrong_root is not None:
         return ProxyFile(None, (Problem(file, node.line, node.column, wrong_root),), SourceOrigin(file, node))
     original = node.value or {}
-    data = _copy(original)
+    data = copied(original)
     over = overlay(original, environment, flags)
     for path in over.remove:
         take_out(data, path)
@@ -82,15 +85,21 @@ def read_proxy(
 
 
 def _wrong_root(node: Node) -> str | None:
-    """What is wrong with the file as a whole."""
+    """Problems with the file as a whole."""
     if node.entries is None:
         if node.value is None:
             return None
-        hint = ": is a space missing after a colon?" if isinstance(node.value, str) and ":" in node.value else ""
+        from openai_proxy.config.yaml_words import invisible
+
+        text = node.value if isinstance(node.value, str) else ""
+        hint = ": is a space missing after a colon?" if ":" in text else ""
+        if (odd := invisible(text)) is not None:
+            hint = f": it contains {odd[1]}, retype it"
+        hint = hint or (": a setting is written with a colon, not with =" if "=" in text else "")
         return f"expected a mapping (key: value){hint}"
     for known, program in FOREIGN.items():
         if known in node.entries:
-            return f"this is {program}: move it elsewhere, and `openai-proxy import FILE` turns it into ours"
+            return f"this is {program}: move it elsewhere, and convert it with `openai-proxy import FILE`"
     return None
 
 
@@ -105,7 +114,7 @@ def _within(path: Path, roots: Iterable[Path]) -> bool:
 def _covered(
     original: Mapping[str, Any], node: Node, file: str, over: Overlay, environment: Environment
 ) -> list[Problem]:
-    """What is wrong with members of the file that a variable or flag lies over: today's flag is not tomorrow's."""
+    """Problems with members of the file that a variable or flag overrides: the flag may be absent next time."""
     hidden = [path for path in over.remove if _has(original, path)]
     if not hidden:
         return []
@@ -119,8 +128,8 @@ def _covered(
     origin = SourceOrigin(file, node)
 
     def locate(path: Path, key: bool) -> Place:
-        told = _within(path, hidden) and not _within(path, absent)
-        return origin.place(path, key=key) if told else ("", 1, 1)
+        is_known = _within(path, hidden) and not _within(path, absent)
+        return origin.place(path, key=key) if is_known else ("", 1, 1)
 
     traps = {path: trapped.trap.words for path, trapped in node.traps() if trapped.trap and _within(path, hidden)}
     _, mistakes = validate(ProxyConfig, data, locate, traps=traps)
@@ -135,16 +144,10 @@ def _has(data: Any, path: Path) -> bool:
     return True
 
 
-def _copy(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _copy(member) for key, member in value.items()}
-    return [_copy(member) for member in value] if isinstance(value, list) else value
-
-
 def _drop(
     data: dict[str, Any], missing: list[tuple[Path, str]], node: Node, file: str
 ) -> tuple[list[Problem], frozenset[Path]]:
-    """Take out each entry with a missing variable; what guards the door is left shut, not open."""
+    """Remove each entry with a missing variable; settings that restrict access fail closed."""
     problems: list[Problem] = []
     dropped: set[Path] = set()
     lists: set[Path] = set()
@@ -156,7 +159,7 @@ def _drop(
             Problem(file, *node.find(path), f"the environment variable {name} is not set, so {what} is left out")
         )
         if section == "admin_api_keys" and len(path) > 1:
-            # Without any key the whole machine would be admin: a key that nobody has keeps the door shut.
+            # Without any key, every local program would be an admin: a key that nobody has prevents that.
             data[section][path[1]] = "sha256:" + hashlib.sha256(secrets.token_bytes(32)).hexdigest()
             continue
         if isinstance(entry[-1], int):
@@ -172,15 +175,14 @@ def _drop(
 
 
 def _finish(config: ProxyConfig, original: Mapping[str, Any], environment: Environment) -> ProxyConfig:
-    """Fill in what follows from the rest: the offline echo of an empty house, the default of a single connection."""
+    """Add implied settings: the offline echo if nothing is configured, the default of a single connection."""
     if (
         not config.connections
         and not original.get("connections")
         and config.default_connection in (None, "echo")
         and not _anything_set(environment)
     ):
-        echo = ConnectionConfig(api_type="echo")
-        return config.model_copy(update={"connections": {"echo": echo}, "default_connection": "echo"})
+        return config.model_copy(update={"connections": dict(WITHOUT_PROVIDER), "default_connection": "echo"})
     if config.default_connection is None and len(config.connections) == 1 and len(_declared(original)) <= 1:
         return config.model_copy(update={"default_connection": next(iter(config.connections))})
     return config
@@ -191,5 +193,5 @@ def _declared(original: Mapping[str, Any]) -> Any:
 
 
 def _anything_set(environment: Environment) -> bool:
-    """True if a variable that makes a connection was set, however wrongly: echo never hides a mistake."""
+    """True if a variable that creates a connection is set, valid or not: echo must not hide a mistake."""
     return any(row.makes and environment.variables.get(row.name, "").strip() for row in VARIABLES)

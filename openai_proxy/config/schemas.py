@@ -1,6 +1,6 @@
-"""JSON Schemas of the files of conf/, written from the models, so that editors complete and check them.
+"""JSON Schemas of the files of conf/, generated from the models, for completion and validation in editors.
 
-`python -m openai_proxy.config.schemas` writes schemas/*.json anew; a test tells when they are old.
+`python -m openai_proxy.config.schemas` writes schemas/*.json; a test fails if they are outdated.
 """
 
 import json
@@ -30,7 +30,7 @@ _VARIABLE = {"type": "string", "pattern": r"\$\{|^env:"}
 
 
 def schema(kind: str) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of one file kind of KINDS, every shorthand and alias included."""
+    """The JSON Schema (2020-12) of one file kind of KINDS, including every shorthand and alias."""
     model = KINDS[kind]
     document = _words_of_json_schema(models_json_schema([(model, "validation")])[1])
     root = document["$defs"].pop(model.__name__)
@@ -49,7 +49,7 @@ def schema(kind: str) -> dict[str, Any]:
 
 
 def _aliases(definitions: dict[str, Any]) -> None:
-    """What is accepted besides the normal form, and what only the program itself sets."""
+    """Add what is accepted besides the normal form, and remove what only the program itself sets."""
     if connection := definitions.get("ConnectionConfig"):
         connection["properties"]["api_type"]["enum"] += list(API_TYPE_ALIASES)
     if server := definitions.get("ServerConfig"):
@@ -63,7 +63,7 @@ _BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "ex
 
 
 def _words_of_json_schema(value: Any) -> Any:
-    """Bounds behind a validator of ours come out in pydantic's own words, and titles only repeat names."""
+    """Translate bounds behind a custom validator from pydantic's names, and drop titles, which only repeat names."""
     if isinstance(value, list):
         return [_words_of_json_schema(member) for member in value]
     if not isinstance(value, dict):
@@ -86,19 +86,19 @@ def _shorthand(member: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_environment(member: dict[str, Any]) -> dict[str, Any]:
-    """Numbers, truth values and words of a fixed list may also be `${NAME}` or `env:NAME`."""
+    """Allow `${NAME}` or `env:NAME` in place of numbers, booleans and enumerated words."""
     kinds = [member, *member.get("anyOf", ())]
     scalar = any("enum" in kind or kind.get("type") in ("integer", "number", "boolean") for kind in kinds)
     if not scalar or any(kind.get("type") == "string" and "enum" not in kind for kind in kinds):
         return member
-    said: dict[str, Any] = {key: member[key] for key in ("description", "default") if key in member}
-    form = {key: value for key, value in member.items() if key not in said}
+    documented: dict[str, Any] = {key: member[key] for key in ("description", "default") if key in member}
+    form = {key: value for key, value in member.items() if key not in documented}
     forms = form["anyOf"] if list(form) == ["anyOf"] else [form]
-    return {**said, "anyOf": [*forms, _VARIABLE]}
+    return {**documented, "anyOf": [*forms, _VARIABLE]}
 
 
 def text(kind: str) -> str:
-    """The schema as the file holds it."""
+    """The schema as stored in the file."""
     return json.dumps(schema(kind), indent=1, ensure_ascii=False) + "\n"
 
 

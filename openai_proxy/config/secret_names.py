@@ -1,4 +1,4 @@
-"""What of a header is a secret by its name, so that it is written nowhere."""
+"""Which parts of a header are secret, judging by its name."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,7 +6,7 @@ from openai_proxy.secrets import SECRET_NAME
 
 
 def header_secrets(headers: Mapping[str, str]) -> Iterator[str]:
-    """The values of header fields named like secrets, and what stands behind a scheme such as Bearer by itself."""
+    """The values of header fields with secret-sounding names, and separately what follows a scheme such as Bearer."""
     for name, value in headers.items():
         if SECRET_NAME.search(name):
             yield value

@@ -11,13 +11,24 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from openai_proxy.config.fields import Flag, Globs, Headers, Names, Seconds, Strict, TextMap, http_url, texts, wrong
+from openai_proxy.config.fields import (
+    Flag,
+    Globs,
+    Headers,
+    Names,
+    Seconds,
+    StrictModel,
+    TextMap,
+    http_url,
+    texts,
+    wrong,
+)
 from openai_proxy.config.secret_names import header_secrets
 from openai_proxy.secrets import SECRET_NAME
 
 SERVER_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}\Z")
 START_TIMEOUT = 30.0
-"""Seconds until a server must have listed its tools: a cold `npx` needs 8 on a fast line."""
+"""Seconds for a server to list its tools: a cold `npx` needs 8 on a fast line."""
 
 TRANSPORT_ALIASES = {"http": "streamablehttp", "streamable-http": "streamablehttp", "streamable_http": "streamablehttp"}
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+\Z")  # RFC 6749 section 3.3
@@ -39,13 +50,13 @@ def _auth(value: Any) -> Any:
     return value
 
 
-class OAuthConfig(Strict):
-    """How to sign in to a server that asks for OAuth. All of it may be left out where the server registers clients."""
+class OAuthConfig(StrictModel):
+    """How to sign in to a server with OAuth. All of it is optional if the server registers clients."""
 
-    type: Literal["oauth"] = Field(default="oauth", description="The only kind there is.")
-    client_id: str | None = Field(default=None, min_length=1, description="Of a client registered by hand.")
+    type: Literal["oauth"] = Field(default="oauth", description="The only kind.")
+    client_id: str | None = Field(default=None, min_length=1, description="Of a manually registered client.")
     client_secret: str | None = Field(default=None, min_length=1, repr=False, description="The secret of client_id.")
-    scopes: Names = Field(default=(), description="What to ask for; default: what the server names.")
+    scopes: Names = Field(default=(), description="Scopes to request; default: what the server names.")
     redirect_uri: Annotated[str, AfterValidator(http_url)] | None = Field(
         default=None, description="As registered for client_id; default: /oauth/callback on this machine's own port."
     )
@@ -61,7 +72,7 @@ class OAuthConfig(Strict):
 
 
 def _several_words(command: str) -> list[str]:
-    """The words of a command line where only a program belongs; none where a program is called so, spaces and all."""
+    """The words of a command line given as the program; none if a program has that very name, with spaces."""
     if " " not in command.strip() or Path(command).exists():
         return []
     try:
@@ -70,12 +81,12 @@ def _several_words(command: str) -> list[str]:
         return command.split()
 
 
-class ServerConfig(Strict):
+class ServerConfig(StrictModel):
     """One MCP server: a command to run (stdio) or a URL (sse, streamablehttp)."""
 
     name: str = Field(default="", exclude=True, description="Its key in servers.yaml.")
     type: Literal["stdio", "sse", "streamablehttp"] = Field(
-        default="stdio", description="How to speak to it; default: by command or url."
+        default="stdio", description="The transport; default: by command or url."
     )
     command: str | None = Field(default=None, description="stdio: the program to run.")
     args: Annotated[
@@ -84,7 +95,7 @@ class ServerConfig(Strict):
         WithJsonSchema({"type": "array", "items": {"type": ["string", "number", "boolean"]}}),
     ] = Field(default=(), repr=False, description="stdio: its arguments.")
     env: Annotated[TextMap, AfterValidator(_variables)] = Field(
-        default={}, repr=False, description="stdio: its environment variables, besides paths and locale."
+        default={}, repr=False, description="stdio: its environment variables, in addition to paths and locale."
     )
     cwd: str | None = Field(default=None, description="stdio: its working directory.")
     url: Annotated[str, AfterValidator(http_url)] | None = Field(
@@ -102,7 +113,7 @@ class ServerConfig(Strict):
     start_timeout: Seconds = Field(default=START_TIMEOUT, description="Seconds until it must be ready.")
     whitelist: Globs | None = Field(default=None, description="Only these tools; null: all.")
     blacklist: Globs = Field(default=(), description="Never these tools.")
-    pin: Flag = Field(default=False, description="Hold a changed tool definition back.")
+    pin: Flag = Field(default=False, description="Withhold changed tool definitions until accepted.")
 
     @model_validator(mode="before")
     @classmethod
@@ -120,19 +131,23 @@ class ServerConfig(Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> "ServerConfig":
+        if "type" not in self.model_fields_set:  # with both or neither of them; either one alone determines it
+            if self.command is not None:
+                raise wrong("set either command (a program on this machine) or url (a remote server), not both")
+            raise wrong("set command (a program to run) or url (the address of a server)")
         here, there = ("command", "url") if self.type == "stdio" else ("url", "command")
         if not getattr(self, here):
             raise wrong(f"a server of type {self.type} needs {here}")
         if self.command is not None and (words := _several_words(self.command)):
             first, *others = words
-            raise wrong(f"command names only the program; write command: {first}, args: [{', '.join(others)}]")
+            raise wrong(f"command is only the program; write command: {first}, args: [{', '.join(others)}]")
         for key in (there, "headers", "auth") if here == "command" else (there, "args", "env", "cwd"):
             if getattr(self, key) not in (None, "", (), {}):
                 raise wrong(f"a server of type {self.type} has no {key}")
         return self
 
     def identity(self) -> str:
-        """A digest of what makes it this server: if it changes, a new process or connection is needed.
+        """A digest of what identifies this server: if it changes, a new process or connection is needed.
 
         Policy (filters, timeouts, description) is not part of it.
         """
@@ -140,12 +155,14 @@ class ServerConfig(Strict):
             self.type, self.command, self.args, sorted(self.env.items()), self.cwd, self.url,
             sorted(self.headers.items()),
         )  # fmt: skip
-        if self.auth is not None:  # without it what it was before there was `auth`: pinned tools are kept by it
+        if (
+            self.auth is not None
+        ):  # without it the digest is the one from before `auth` existed, which pinned tools are stored under
             what += ("oauth", self.auth.client_id, self.auth.client_secret)
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
     def secrets(self) -> Iterator[str]:
-        """What of it is to be written nowhere: values that are named like secrets."""
+        """Its values that must not be written anywhere, judging by their names."""
         for name, value in self.env.items():
             if SECRET_NAME.search(name):
                 yield value
@@ -162,7 +179,7 @@ class ServerConfig(Strict):
                     yield own if equals else value
 
 
-class ServersFile(Strict):
+class ServersFile(StrictModel):
     """The whole of servers.yaml."""
 
     servers: dict[str, ServerConfig] = Field(default={}, description="Name ([A-Za-z0-9_-], at most 32) -> server.")

@@ -1,9 +1,9 @@
-"""conf/skills: texts that tell a model how to do something.
+"""conf/skills: texts that explain to a model how to do something.
 
-`name.md` (frontmatter or not), `name.yaml`, or a folder with SKILL.md, the Agent Skills standard. Folders are read as
-leniently as its guide for clients asks (https://agentskills.io/client-implementation/adding-skills-support): unknown
-and ill-formed frontmatter members are kept, a name that is not the folder's is no problem, and values with a colon
-that should have been quoted are understood.
+`name.md` (with or without frontmatter), `name.yaml`, or a folder with SKILL.md, the Agent Skills standard. Folders are
+read as leniently as its guide for clients asks (https://agentskills.io/client-implementation/adding-skills-support):
+unknown and malformed frontmatter members are kept, a name that differs from the folder's is accepted, and so are
+values with a colon that should have been quoted.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
-from openai_proxy.config.fields import Strict
+from openai_proxy.config.fields import StrictModel
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.sources import SourceOrigin
 from openai_proxy.config.validate import validate
@@ -24,12 +24,12 @@ _PLAIN_PAIR = re.compile(r"([A-Za-z_][\w-]*):[ \t]+([^\s'\"|>\[{&*!].*?)[ \t]*\Z
 MAX_DESCRIPTION = 1024
 
 
-class SkillYaml(Strict):
+class SkillYaml(StrictModel):
     """conf/skills/name.yaml."""
 
     name: str | None = Field(default=None, description="Shown to the model; default: the file's name.")
     description: str = Field(default="", description="When to use it: what the model reads in on_demand mode.")
-    content: str = Field(description="The skill itself.")
+    content: str = Field(description="The text of the skill.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _from_yaml(data: bytes, file: str, skill_id: str, model: str | None) -> Skil
 
 
 def _frontmatter(data: bytes, file: str) -> Node | BrokenYaml:
-    """The frontmatter, read a second time with its plain values quoted if it is no YAML as it stands."""
+    """The frontmatter; if it is not valid YAML, it is read again with its plain values quoted."""
     node = parse(data, file, first_line=2)
     if not isinstance(node, BrokenYaml):
         return node
@@ -106,7 +106,7 @@ def _frontmatter(data: bytes, file: str) -> Node | BrokenYaml:
 
 
 def _first_words(content: str) -> str:
-    """The first line with words in it, as the description of a skill that has none."""
+    """The first line with words in it: the description of a skill that has none."""
     for line in content.splitlines():
         text = line.strip().lstrip("#").strip()
         if text:

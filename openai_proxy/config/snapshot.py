@@ -1,4 +1,6 @@
-"""What a load gives: one checked and frozen configuration."""
+"""The result of a load: one checked, frozen configuration."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from openai_proxy.config.environment import Environment
 from openai_proxy.config.files import PythonFile, Unreadable, digest_of, read
-from openai_proxy.config.model_file import ModelConfig
 from openai_proxy.config.problems import ENVIRONMENT, Problem
 from openai_proxy.config.proxy import ProxyConfig
-from openai_proxy.config.servers import ServerConfig
-from openai_proxy.config.skills import SkillFile
 from openai_proxy.config.sources import SourceOrigin
 from openai_proxy.config.yaml_text import BrokenYaml, Node
 
-if TYPE_CHECKING:  # imported where there is such a file
+if TYPE_CHECKING:  # imported if there is such a file
+    from openai_proxy.config.model_file import ModelConfig
+    from openai_proxy.config.servers import ServerConfig
+    from openai_proxy.config.skills import SkillFile
     from openai_proxy.config.tool_entries import ToolFile
 
 Key = tuple[str, str | None]
@@ -23,28 +25,28 @@ Key = tuple[str, str | None]
 
 @dataclass(slots=True)
 class Memory:
-    """What the next load needs of this one: what files meant (by digest) and what was sound (by file)."""
+    """What the next load needs of this one: the meaning of files (by digest) and what was valid (by file)."""
 
     environment: Environment | None = None
     parsed: dict[str, tuple[str, Node | BrokenYaml]] = field(default_factory=dict)
     models: dict[str, tuple[str, ModelConfig, SourceOrigin]] = field(
         default_factory=dict
     )  # file -> digest, model, origin
-    owners: set[str] = field(default_factory=set)  # the files whose model serves, where two have one name
+    owners: set[str] = field(default_factory=set)  # the files whose model is used, if two have the same name
     servers: dict[str, tuple[ServerConfig, SourceOrigin]] = field(default_factory=dict)
     skills: dict[str, tuple[str, SkillFile]] = field(default_factory=dict)  # file -> digest, skill
     python: dict[str, PythonFile] = field(default_factory=dict)
-    tool_files: "dict[str, ToolFile]" = field(default_factory=dict)
+    tool_files: dict[str, ToolFile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One configuration, whole and checked.
+    """One complete, checked configuration.
 
-    `problems` are what was left out or kept in its last good form; everything else here is sound. `digest` is equal
-    for equal files, environment and flags. `watched` are the directories and files whose change means a new load.
-    `tool_files` are the Python files of conf/tools, `declared_tools` its YAML files;
-    `modules` are the Python files right in conf/ (validators, local backends).
+    `problems` are what was left out or kept in its last good form; everything else here is valid. `digest` is equal for
+    equal files, environment and flags. `watched` are the directories and files whose change triggers a load.
+    `tool_files` are the Python files of conf/tools, `declared_tools` its YAML files; `modules` are the Python files
+    directly in conf/ (validators, local backends).
     """
 
     proxy: ProxyConfig
@@ -52,7 +54,7 @@ class Snapshot:
     servers: Mapping[str, ServerConfig] = field(default_factory=dict)
     skills: tuple[SkillFile, ...] = ()
     tool_files: tuple[PythonFile, ...] = ()
-    declared_tools: "tuple[ToolFile, ...]" = ()
+    declared_tools: tuple[ToolFile, ...] = ()
     modules: tuple[PythonFile, ...] = ()
     problems: tuple[Problem, ...] = ()
     digest: str = ""
@@ -61,7 +63,7 @@ class Snapshot:
     origins: Mapping[Key, SourceOrigin] = field(default_factory=dict, repr=False, compare=False)
     memory: Memory = field(default_factory=Memory, repr=False, compare=False)
     proxy_text: bytes | None = field(default=None, repr=False, compare=False)
-    """proxy.yaml as this load found it, if it is sound; None where an earlier form is in force."""
+    """proxy.yaml as this load found it, if it is valid; None if an earlier form is used."""
 
     @property
     def has_tools(self) -> bool:
@@ -78,7 +80,7 @@ class Snapshot:
         return origin.place(path) if origin is not None else (ENVIRONMENT, 1, 1)
 
     def text_of(self, file: str) -> str:
-        """The text of a YAML file as this snapshot read it; empty if it is another by now. Reads the disk."""
+        """The text of a YAML file as this snapshot read it; empty if it has changed since. Reads the disk."""
         known = self.memory.parsed.get(file)
         try:
             data = read(Path(file))

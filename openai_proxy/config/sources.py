@@ -1,4 +1,4 @@
-"""Where a thing of the configuration is written."""
+"""Where a part of the configuration is written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ Place = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class SourceOrigin:
-    """A file, and the node of it under `path`. `overlaid` are members that stand elsewhere (a variable, a flag)."""
+    """A file, and its node under `path`. `overlaid` are members set elsewhere (by a variable, a flag)."""
 
     file: str
     node: Node | None = None
@@ -19,7 +19,7 @@ class SourceOrigin:
     overlaid: Mapping[Path, Place] = field(default_factory=dict)
 
     def place(self, path: Path = (), *, key: bool = False) -> Place:
-        """File, line and column (from 1) of what stands at `path`, or of the nearest thing above it that exists.
+        """File, line and column (from 1) of the value at `path`, or of its nearest existing ancestor.
 
         With `key`, those of the key rather than of its value.
         """

@@ -1,4 +1,4 @@
-"""The setting `storage`: where daemons keep what they share."""
+"""The setting `storage`: where daemons keep shared state."""
 
 from collections.abc import Iterator
 from typing import Annotated, Final
@@ -15,7 +15,7 @@ _STORES: Final = ("redis://", "rediss://", "redis+unix://", "unix://", _SENTINEL
 
 def _checked(value: str) -> str:
     if value != MEMORY and not value.startswith(_STORES):
-        raise wrong("expected memory or a redis:// URL")
+        raise wrong("expected memory, or the URL of a Redis such as redis://127.0.0.1:6379")
     if value.startswith(_SENTINEL) and not urlsplit(value).path.strip("/"):
         raise wrong("expected the name of the master behind the sentinels: redis+sentinel://host:26379/NAME")
     return value
@@ -25,7 +25,7 @@ Storage = Annotated[str, AfterValidator(_checked)]
 
 
 def secrets_of_storage(url: str) -> Iterator[str]:
-    """Every password in the URL of a store, as it stands there and as it is sent."""
+    """Every password in a store's URL, as written and as sent."""
     parts = urlsplit(url)
     given = [parts.netloc.rpartition("@")[0].partition(":")[2]]
     given += [value for name, value in parse_qsl(parts.query) if "password" in name]

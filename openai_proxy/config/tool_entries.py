@@ -1,7 +1,7 @@
-"""Reading conf/tools/*.yaml: every sound tool of every file, and what is wrong with the others."""
+"""Reads conf/tools/*.yaml: every valid tool of every file, and the problems of the others."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -12,10 +12,10 @@ from pydantic_core import PydanticCustomError
 from openai_proxy.config import files
 from openai_proxy.config.entries import traps_of
 from openai_proxy.config.fields import http_url
-from openai_proxy.config.files import Unreadable, digest_of
-from openai_proxy.config.interpolate import Missing
+from openai_proxy.config.files import Unreadable
+from openai_proxy.config.interpolate import MissingVariable
 from openai_proxy.config.problems import Problem, did_you_mean
-from openai_proxy.config.reading import Reading
+from openai_proxy.config.reading import LoadState
 from openai_proxy.config.secret_names import header_secrets
 from openai_proxy.config.sources import Path as KeyPath
 from openai_proxy.config.sources import SourceOrigin
@@ -50,13 +50,16 @@ _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)|\Aenv:([A-Za-z_][A-
 _FIXED_HOST: Final = re.compile(r"https?://[^/?#\s]+[/?]", re.IGNORECASE)
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
-Tell = Callable[[KeyPath, str], None]
+NO_SCHEMA: Final = (
+    "parameters is a JSON Schema: {type: object, properties: {NAME: {type: string}}}; names alone are not enough"
+)
+
 Tool = DeclaredTool | OpenApiSource
 
 
 @dataclass(frozen=True, slots=True)
 class ToolFile:
-    """One file: its sound tools, in their order."""
+    """One file: its valid tools, in order."""
 
     path: Path
     digest: str
@@ -64,11 +67,11 @@ class ToolFile:
     origin: SourceOrigin | None = field(default=None, compare=False)
 
 
-def load_tool_files(reading: Reading, directory: Path) -> tuple[ToolFile, ...]:
-    """The YAML files right in `directory`. What is broken keeps its last good form and is told."""
+def load_tool_files(reading: LoadState, directory: Path) -> tuple[ToolFile, ...]:
+    """The YAML files directly in `directory`. What is broken keeps its last good form and is reported."""
     try:
         paths = files.yaml_files(directory)
-    except Unreadable:  # told with the Python files of the same directory
+    except Unreadable:  # reported with the Python files of the same directory
         return tuple(reading.before.tool_files.values())
     found: list[ToolFile] = []
     for path in paths:
@@ -79,22 +82,11 @@ def load_tool_files(reading: Reading, directory: Path) -> tuple[ToolFile, ...]:
     return tuple(found)
 
 
-def _file(reading: Reading, path: Path) -> ToolFile | None:
+def _file(reading: LoadState, path: Path) -> ToolFile | None:
     last = reading.before.tool_files.get(str(path))
-    try:
-        data = files.read(path)
-    except Unreadable as error:
-        reading.tell(path, str(error))
-        return last
-    if data is None:
-        return None
-    node = reading.parse(path, data)
-    if isinstance(node, BrokenYaml):
-        reading.problems += node.problems
-        return last
-    if node.value is None:
-        reading.tell(path, "the file is empty: a tool needs a name, and http, command or openapi")
-        return last
+    node = reading.read(path, "the file is empty: a tool needs a name, and http, command or openapi")
+    if node is None or isinstance(node, BrokenYaml):
+        return last if node is not None else None
     origin = SourceOrigin(str(path), node)
     kept = {_identity(tool): tool for tool in last.tools} if last is not None else {}
     entries = [((), node)] if node.items is None else [((index,), item) for index, item in enumerate(node.items)]
@@ -105,7 +97,7 @@ def _file(reading: Reading, path: Path) -> ToolFile | None:
             tool = kept.get(str(entry.value.get("name") or entry.value.get("openapi")))
         if tool is not None:
             tools.append(tool)
-    return ToolFile(path, digest_of(data), tuple(tools), origin)
+    return ToolFile(path, reading.memory.parsed[str(path)][0], tuple(tools), origin)
 
 
 def _identity(tool: Tool) -> str:
@@ -115,7 +107,7 @@ def _identity(tool: Tool) -> str:
 class _ToolEntry:
     """One entry of a file, being read."""
 
-    def __init__(self, reading: Reading, origin: SourceOrigin, at: KeyPath, node: Node) -> None:
+    def __init__(self, reading: LoadState, origin: SourceOrigin, at: KeyPath, node: Node) -> None:
         self._reading = reading
         self._origin = origin
         self._at = at
@@ -123,18 +115,21 @@ class _ToolEntry:
         self._environ = reading.environment.variables
         self._wrong = False
         self._arguments: set[str] = set()
+        self._is_no_schema = False
 
     def tool(self) -> Tool | None:
-        """The tool, if it is sound; what is wrong is told."""
+        """The tool, if it is valid; problems are reported."""
         data = self._node.value
         if not isinstance(data, dict):
-            self._tell((), "expected a tool: a mapping with name, description, parameters and http, command or openapi")
+            self._report(
+                (), "expected a tool: a mapping with name, description, parameters and http, command or openapi"
+            )
             return None
         kinds = [kind for kind in _KINDS if kind in data]
         if len(kinds) != 1:
-            near = next((hint for key in data if (hint := did_you_mean(str(key), _KINDS))), "")
-            said = "both " + " and ".join(kinds) if kinds else "none"
-            self._tell((), f"a tool has one of http, command and openapi; this one has {said}{near}")
+            near = next((hint for key in data if not kinds and (hint := did_you_mean(str(key), _KINDS))), "")
+            kinds_text = "both " + " and ".join(kinds) if kinds else "none"
+            self._report((), f"a tool needs exactly one of http, command and openapi; this one has {kinds_text}{near}")
             return None
         config, mistakes = validate(
             _KINDS[kinds[0]],
@@ -150,6 +145,7 @@ class _ToolEntry:
             made = self._openapi(config)
         else:
             properties = config.parameters.get("properties")
+            self._is_no_schema = bool(config.parameters) and not {"properties", "$ref"} & config.parameters.keys()
             self._arguments = set(properties) if isinstance(properties, dict) else set()
             assert isinstance(config, HttpToolConfig | CommandToolConfig)
             action = self._http(config.http) if isinstance(config, HttpToolConfig) else self._command(config)
@@ -164,20 +160,20 @@ class _ToolEntry:
         words = [item.raw if item.raw is not None and item.value is not None else item.value for item in entry[2].items]
         return {**data, "command": words}
 
-    def _tell(self, path: KeyPath, message: str) -> None:
+    def _report(self, path: KeyPath, message: str) -> None:
         self._wrong = True
         self._reading.problems.append(Problem(*self._origin.place((*self._at, *path)), vault.scrub(message)))
 
     # -- texts --------------------------------------------------------------------------------------------------------
 
     def _text(self, text: str, path: KeyPath, *, variables: bool = False, places: bool = True) -> PlacedText:
-        """`text` read; a missing variable and a place without a parameter are told."""
+        """Parse `text`, reporting a missing variable or a placeholder without a parameter."""
         if variables:
             self._learn(text)
         try:
             read = read_text(text, self._environ if variables else None)
-        except Missing as missing:
-            self._tell(path, f"the environment variable {missing.name} is not set, so this tool is left out")
+        except MissingVariable as missing:
+            self._report(path, f"the environment variable {missing.name} is not set, so this tool is left out")
             return PlacedText()
         if places:
             self._check_places(read.places, path)
@@ -185,9 +181,11 @@ class _ToolEntry:
 
     def _check_places(self, places: tuple[str, ...], path: KeyPath) -> None:
         for name in places:
-            if name not in self._arguments:
+            if name not in self._arguments and self._is_no_schema:
+                self._report(("parameters",), NO_SCHEMA)
+            elif name not in self._arguments:
                 near = did_you_mean(name, self._arguments)
-                self._tell(path, f"{{{name}}}: parameters.properties has no {name}{near}")
+                self._report(path, f"{{{name}}}: parameters.properties has no {name}{near}")
 
     def _value(self, value: Any, path: KeyPath) -> Any:
         read = read_value(value)
@@ -196,7 +194,7 @@ class _ToolEntry:
         return read
 
     def _learn(self, text: str) -> None:
-        """Tell the vault the variables of `text` that are named like secrets."""
+        """Register the variables of `text` with secret-sounding names with the vault."""
         names = [found[1] or found[2] for found in _VARIABLE.finditer(text)]
         vault.learn(self._environ[name] for name in names if name in self._environ and SECRET_NAME.search(name))
 
@@ -205,11 +203,11 @@ class _ToolEntry:
         for name, text in headers.items():
             at = (*path, name)
             if name.lower() in _FRAMING:
-                self._tell(at, f"the header {name} is set by the proxy itself")
+                self._report(at, f"the header {name} is set by the proxy itself")
                 continue
             read = self._text(text, at, variables=True, places=places)
             if _CONTROL.search(read.sample()):
-                self._tell(at, f'the value of the header "{name}" holds a line break or control character')
+                self._report(at, f'the value of the header "{name}" holds a line break or control character')
             found.append((name, read))
         vault.learn(
             secret for secret in header_secrets({n: t.sample("") for n, t in found if not t.places}) if secret.strip()
@@ -241,7 +239,7 @@ class _ToolEntry:
         if not url.parts:
             return url
         if url.places and not _FIXED_HOST.match(url.beginning):
-            self._tell(path, "an argument cannot choose the host: {name} may stand only behind it, in path or query")
+            self._report(path, "an argument must not choose the host: {name} may only follow it, in path or query")
             return url
         self._check_url(url.sample(), path)
         return url
@@ -250,10 +248,10 @@ class _ToolEntry:
         try:
             http_url(url)
         except PydanticCustomError as error:
-            self._tell(path, str(error))
+            self._report(path, str(error))
             return
         if "#" in url:
-            self._tell(path, "a fragment (#…) is never sent: take it out")
+            self._report(path, "a fragment (#…) is never sent: remove it")
         vault.learn(value for name, value in parse_qsl(urlsplit(url).query) if SECRET_NAME.search(name))
 
     def _command(self, config: CommandToolConfig) -> CommandAction:
@@ -261,11 +259,11 @@ class _ToolEntry:
             self._text(word, ("command", index), variables=True) for index, word in enumerate(config.command)
         ]  # fmt: skip
         if words[0].places:
-            self._tell(("command", 0), "an argument cannot choose the program")
+            self._report(("command", 0), "an argument must not choose the program")
         elif not words[0].sample().strip() and not self._wrong:
-            self._tell(("command", 0), "the program is missing")
+            self._report(("command", 0), "the program is missing")
         elif " " in words[0].sample().strip() and not Path(words[0].sample()).exists():
-            self._tell(("command", 0), "the first entry names only the program; each argument is an entry of its own")
+            self._report(("command", 0), "the first entry is only the program; each argument is an entry of its own")
         vault.learn(_flag_secrets(words))
         stdin = self._text(config.stdin, ("stdin",)) if config.stdin is not None else None
         return CommandAction(tuple(words), stdin, config.timeout)
@@ -296,15 +294,15 @@ class _ToolEntry:
         )
 
     def _document(self, name: str) -> tuple[str, str]:
-        """The path of a document in conf/, and its digest, so that an edit of it counts as one of the configuration."""
+        """The path of a document in conf/, and its digest, so that editing it counts as changing the configuration."""
         path = self._reading.config_dir / name
         try:
             data = files.read(path, MAX_DOCUMENT)
         except Unreadable as error:
-            self._tell(("openapi",), f"{name}: {error}")
+            self._report(("openapi",), f"{name}: {error}")
             return name, ""
         if data is None:
-            self._tell(("openapi",), f"there is no file {name} in {self._reading.config_dir}")
+            self._report(("openapi",), f"there is no file {name} in {self._reading.config_dir}")
             return name, ""
         return str(path), self._reading.note(path, data)
 
@@ -328,7 +326,7 @@ def _host(url: str) -> str:
 
 
 def _flag_secrets(words: list[PlacedText]) -> Iterator[str]:
-    """What stands behind a flag that is named like a secret, as in `--token=…` or `--token …`."""
+    """What follows a flag with a secret-sounding name, as in `--token=…` or `--token …`."""
     texts = [word.sample("") if not word.places else "" for word in words]
     for flag, value in zip(texts, (*texts[1:], ""), strict=True):
         if flag.startswith("-") and SECRET_NAME.search(flag):

@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, RootModel, WithJsonSchema, model_validator
 
-from openai_proxy.config.fields import Flag, Globs, Headers, Seconds, Strict, source_text, texts, wrong
+from openai_proxy.config.fields import Flag, Globs, Headers, Seconds, StrictModel, source_text, texts, wrong
 from openai_proxy.config.model_file import TOOL_NAME
 from openai_proxy.config.tool_places import PlacedText
 
 TIMEOUT = 30.0
-"""Seconds a tool may take unless it says otherwise."""
+"""Seconds that a tool may take by default."""
 
 Method = Annotated[
     Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
@@ -19,41 +19,39 @@ Method = Annotated[
 _Text = Annotated[str, BeforeValidator(source_text)]
 
 
-class HttpCall(Strict):
-    """One HTTP request; `{name}` in url, query, headers, json and body is where that argument goes."""
+class HttpCall(StrictModel):
+    """One HTTP request; `{name}` in url, query, headers, json and body is replaced by that argument."""
 
     method: Method | None = Field(default=None, description="Default: POST with a json or body, else GET.")
     url: str = Field(
-        min_length=1, description="Where to; arguments may stand in its path and query, percent-encoded. ${NAME} works."
+        min_length=1, description="The URL; arguments may be in its path and query, percent-encoded. ${NAME} works."
     )
-    query: dict[str, Any] = Field(
-        default={}, description="Members of the query; one whose argument is missing is left out."
-    )
+    query: dict[str, Any] = Field(default={}, description="Query parameters; one whose argument is missing is omitted.")
     headers: Headers = Field(default={}, repr=False, description="Header fields. ${NAME} works.")
     json_body: Any = Field(
         default=None,
         alias="json",
-        description="A JSON body; a place that is a whole value keeps its argument's type.",
+        description="A JSON body; a placeholder that is a whole value keeps its argument's type.",
     )
     body: _Text | None = Field(default=None, description="A body as text, instead of json.")
     timeout: Seconds = Field(default=TIMEOUT, description="Seconds for one call.")
     result: str | None = Field(default=None, min_length=1, description="A dotted path into a JSON answer: data.items.0")
     private: Flag = Field(
-        default=False, description="The host may be at a private address although its name does not say so."
+        default=False, description="The host may have a private address although its name does not suggest so."
     )
 
     @model_validator(mode="after")
     def _whole(self) -> "HttpCall":
         if "json_body" in self.model_fields_set and self.body is not None:
-            raise wrong("json and body exclude each other")
+            raise wrong("json and body are mutually exclusive")
         return self
 
 
-class _Named(Strict):
-    name: str = Field(description="What models call it: 1 to 64 letters, digits, _ and -.")
+class _Named(StrictModel):
+    name: str = Field(description="Its name for models: 1 to 64 letters, digits, _ and -.")
     description: str = Field(default="", description="What it does, for the model.")
     parameters: dict[str, Any] = Field(
-        default={}, description="What it takes: a JSON Schema of type object, as in any tool definition."
+        default={}, description="Its parameters: a JSON Schema of type object, as in any tool definition."
     )
 
     @model_validator(mode="after")
@@ -85,24 +83,24 @@ class CommandToolConfig(_Named):
         WithJsonSchema({"type": "array", "minItems": 1, "items": {"type": ["string", "number", "boolean"]}}),
     ] = Field(
         repr=False,
-        description="The program and its arguments, one list. {name} is one argument at most. ${NAME} works.",
+        description="The program and its arguments as a list. {name} becomes at most one argument. ${NAME} works.",
     )
-    stdin: _Text | None = Field(default=None, description="What the program reads.")
+    stdin: _Text | None = Field(default=None, description="The program's standard input.")
     timeout: Seconds = Field(default=TIMEOUT, description="Seconds for one call.")
 
 
-class OpenApiToolsConfig(Strict):
-    """Tools from an OpenAPI document: each operation one tool, named by its operationId."""
+class OpenApiToolsConfig(StrictModel):
+    """Tools from an OpenAPI document: one per operation, named after its operationId."""
 
     openapi: str = Field(min_length=1, description="A file, relative to conf/, or a URL. ${NAME} works.")
-    base: str | None = Field(default=None, description="Where the operations are; default: what the document says.")
+    base: str | None = Field(default=None, description="Base URL of the operations; default: what the document says.")
     headers: Headers = Field(default={}, repr=False, description="Sent with every request. ${NAME} works.")
     operations: Globs | None = Field(
         default=None, description='Only these: globs on operationIds, or on method and path ("GET /lights/*").'
     )
     timeout: Seconds = Field(default=TIMEOUT, description="Seconds for one call.")
     private: Flag = Field(
-        default=False, description="The host may be at a private address although its name does not say so."
+        default=False, description="The host may have a private address although its name does not suggest so."
     )
 
 
@@ -110,12 +108,12 @@ Entry = HttpToolConfig | CommandToolConfig | OpenApiToolsConfig
 
 
 class ToolsFile(RootModel[Entry | list[Entry]]):
-    """The whole of a file in conf/tools: one tool, or a list."""
+    """The whole content of a file in conf/tools: one tool, or a list."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAction:
-    """An HTTP request with places. `has_json` tells a JSON body of null from none."""
+    """An HTTP request with placeholders. `has_json` distinguishes a JSON body of null from none."""
 
     method: str
     url: PlacedText
@@ -126,12 +124,12 @@ class HttpAction:
     body: PlacedText | None = None
     timeout: float = TIMEOUT
     result: tuple[str, ...] = ()
-    private: bool = False  # the owner's definition names a private host, or says that it may be one
+    private: bool = False  # the owner's definition names a private host, or allows one
 
 
 @dataclass(frozen=True, slots=True)
 class CommandAction:
-    """A program and its arguments with places; `stdin` is what it reads."""
+    """A program and its arguments with placeholders; `stdin` is its standard input."""
 
     command: tuple[PlacedText, ...] = field(repr=False)
     stdin: PlacedText | None = None
@@ -140,7 +138,7 @@ class CommandAction:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredTool:
-    """One tool without code, its variables filled in. `path` is where it stands in its file."""
+    """One tool without code, its variables filled in. `path` is its place in the file."""
 
     name: str
     description: str
@@ -160,5 +158,5 @@ class OpenApiSource:
     operations: tuple[str, ...] | None = None
     timeout: float = TIMEOUT
     private: bool = False
-    digest: str = ""  # of a file's bytes; empty for a URL
+    digest: str = ""  # of the file's bytes; empty for a URL
     path: tuple[str | int, ...] = field(default=(), compare=False)

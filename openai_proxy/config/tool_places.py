@@ -1,6 +1,6 @@
-"""Texts of a tool without code: `{name}` is where an argument goes, `${NAME}` a variable of the environment.
+"""Texts of a tool without code: `{name}` is replaced by an argument, `${NAME}` by an environment variable.
 
-Both are told apart before either is filled in, so that a secret with braces in it stays the text that it is.
+Both are parsed before either is filled in, so that a secret with braces stays unchanged.
 """
 
 import re
@@ -19,14 +19,14 @@ _WHOLE_VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*\Z")
 
 @dataclass(frozen=True, slots=True)
 class ArgumentPlace:
-    """Where the argument `name` goes."""
+    """A placeholder for the argument `name`."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedText:
-    """A text with places: literal pieces and places in their order."""
+    """A text with placeholders: literal pieces and placeholders in order."""
 
     parts: tuple[str | ArgumentPlace, ...] = ()
 
@@ -37,23 +37,23 @@ class PlacedText:
 
     @property
     def whole(self) -> str | None:
-        """The argument that is the whole text; None if there is more to it."""
+        """The argument that is the whole text; None if there is more."""
         if len(self.parts) == 1 and isinstance(self.parts[0], ArgumentPlace):
             return self.parts[0].name
         return None
 
     @property
     def beginning(self) -> str:
-        """The literal text before the first place."""
+        """The literal text before the first placeholder."""
         return self.parts[0] if self.parts and isinstance(self.parts[0], str) else ""
 
     def sample(self, filler: str = "x") -> str:
-        """The text with `filler` in every place."""
+        """The text with `filler` for every placeholder."""
         return "".join(part if isinstance(part, str) else filler for part in self.parts)
 
 
 def read_text(text: str, environ: Mapping[str, str] | None = None) -> PlacedText:
-    """`text` with its places; doubled braces, `{{name}}`, are the literal text `{name}`.
+    """Parse `text` with its placeholders; doubled braces, `{{name}}`, are the literal text `{name}`.
 
     With `environ` its variables are filled in, as everywhere in conf/; raises interpolate.Missing for one that is not
     set. Without, `${NAME}` is literal text.
@@ -86,7 +86,7 @@ def _joined(parts: list[str | ArgumentPlace]) -> PlacedText:
 
 
 def read_value(value: Any) -> Any:
-    """A JSON value with every string in it read by `read_text`; keys stay as they are."""
+    """A JSON value with every string in it parsed by `read_text`; keys are kept as they are."""
     if isinstance(value, str):
         return read_text(value)
     if isinstance(value, dict):

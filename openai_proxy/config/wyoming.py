@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from openai_proxy.config.fields import Port, Strict, TextOrNames, wrong
+from openai_proxy.config.fields import Port, StrictModel, TextOrNames, wrong
 
 LANGUAGES = (
     "af", "ar", "az", "be", "bg", "bn", "bs", "ca", "cs", "cy", "da", "de", "el", "en", "es", "et", "eu", "fa", "fi",
@@ -13,7 +13,7 @@ LANGUAGES = (
     "lv", "mk", "ml", "mn", "mr", "ms", "nb", "ne", "nl", "nn", "pa", "pl", "ps", "pt", "ro", "ru", "si", "sk", "sl",
     "sq", "sr", "sv", "sw", "ta", "te", "th", "tl", "tr", "uk", "ur", "uz", "vi", "yue", "zh",
 )  # fmt: skip
-"""What Whisper and the speech models of OpenAI understand, as Home Assistant names it."""
+"""Languages that Whisper and OpenAI's speech models understand, in Home Assistant's codes."""
 
 
 def _some(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -22,30 +22,30 @@ def _some(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-class WyomingConfig(Strict):
+class WyomingConfig(StrictModel):
     """A port for voice satellites."""
 
     port: Port = Field(default=10300, description="Port to listen on; the address is that of `host`.")
-    stt: str | None = Field(default=None, min_length=1, description="The model that understands speech.")
-    tts: str | None = Field(default=None, min_length=1, description="The model that speaks.")
+    stt: str | None = Field(default=None, min_length=1, description="The speech-to-text model.")
+    tts: str | None = Field(default=None, min_length=1, description="The text-to-speech model.")
     voices: Annotated[TextOrNames, AfterValidator(_some)] = Field(
-        default=("alloy",), description="Voices of the model that speaks; the first where a client names none."
+        default=("alloy",), description="Voices of the text-to-speech model; the first is the default."
     )
     languages: Annotated[TextOrNames, AfterValidator(_some)] = Field(
-        default=LANGUAGES, description="What both models understand: codes as Home Assistant has them."
+        default=LANGUAGES, description="Languages of both models, in Home Assistant's codes."
     )
     group: str | None = Field(
-        default=None, description="Satellites have no key: the group whose limits and access hold for them."
+        default=None, description="Satellites have no key: the group whose limits and permissions apply to them."
     )
 
     @model_validator(mode="after")
     def _serves(self) -> "WyomingConfig":
         if self.stt is None and self.tts is None:
-            raise wrong("name a model that understands speech (stt), one that speaks (tts), or both")
+            raise wrong("set a speech-to-text model (stt), a text-to-speech model (tts), or both")
         return self
 
     def served(self) -> Iterator[tuple[str, str]]:
-        """What is served, and by which model."""
+        """What is offered, and by which model."""
         if self.stt is not None:
             yield "transcription", self.stt
         if self.tts is not None:

@@ -1,4 +1,4 @@
-"""What a plain scalar means in the core schema of YAML 1.2, and which ones other readers understand otherwise.
+"""What a plain scalar means in YAML 1.2's core schema, and which ones other readers interpret differently.
 
 https://yaml.org/spec/1.2.2/#103-core-schema against https://yaml.org/type/ (YAML 1.1: `no`, 12:30, 010).
 """
@@ -19,14 +19,14 @@ _SEXAGESIMAL = re.compile(r"[-+]?[0-9]+(?::[0-5]?[0-9])+\Z")
 
 
 class Trap(NamedTuple):
-    """A plain scalar that other YAML readers would understand as something else."""
+    """A plain scalar that other YAML readers would interpret differently."""
 
     raw: str
     words: str
 
 
 def core_value(text: str) -> Any:
-    """What a plain scalar means in the core schema; `text` itself where it is text."""
+    """The value of a plain scalar in the core schema; `text` itself if it is text."""
     if text in _NULL:
         return None
     if text in _TRUE:
@@ -45,7 +45,7 @@ def core_value(text: str) -> Any:
 
 
 def trap(text: str) -> Trap | None:
-    """What other readers would make of a plain scalar, if that is not what it is here (`no`, `12:30`, `010`)."""
+    """A warning if other readers interpret a plain scalar differently (`no`, `12:30`, `010`)."""
     truth = _OLD_TRUTH.get(text.lower())
     if truth is not None:
         return Trap(text, f'`{text}` is {truth} to some YAML readers and text to others: write {truth}, or "{text}"')
@@ -58,6 +58,6 @@ def trap(text: str) -> Trap | None:
         )
     if _SEXAGESIMAL.match(text):
         return Trap(
-            text, f'`{text}` is a number of base 60 to some YAML readers and text to others: write "{text}" in quotes'
+            text, f'`{text}` is a base-60 number to some YAML readers and text to others: write "{text}" in quotes'
         )
     return None

@@ -1,12 +1,12 @@
-"""YAML text in, plain data with the place of every value out; nothing but words about what is wrong with it.
+"""From YAML text to plain data with the place of every value, or to a plain explanation of what is wrong.
 
-The events of ruamel.yaml's pure scanner are composed here, not by its loaders: that is half the time of its
-round-trip loader (1.4 ms against 2.8 ms for a usual model file, and 200 of them may stand in conf/), keeps line and
-column of every key and value, and lets each danger be refused where it stands: duplicate keys (silently the last
-wins elsewhere), alias bombs, cycles, depth, and scalars that YAML 1.1 and 1.2 read differently.
+The events of ruamel.yaml's pure scanner are composed here rather than by its loaders. That takes half the time of its
+round-trip loader (1.4 ms against 2.8 ms for a typical model file, and conf/ may have 200), keeps line and column of
+every key and value, and allows each danger to be refused where it occurs: duplicate keys (elsewhere the last silently
+wins), alias bombs, cycles, depth, and scalars that YAML 1.1 and 1.2 read differently.
 
-Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema); mapping keys are always
-text, and merge keys (`<<`) work.
+Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema); mapping keys are always text,
+and merge keys (`<<`) work.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from openai_proxy.config.yaml_scalars import Trap, core_value, trap
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
 MAX_FAULTS = 20
-MAX_SALVAGED = 64 * 1024  # bytes of a broken file that is read again for more mistakes
+MAX_SALVAGED = 64 * 1024  # bytes of a broken file that is read again to find more mistakes
 MAX_SALVAGES = 4
 MAX_NODES = 50_000  # after aliases are expanded; 1,000 routes with 1,000 keys are 4,000, and 17 µs each
 
@@ -28,10 +28,10 @@ _CORE_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "f
 
 
 class Node:
-    """A value and where it stands (counted from 1).
+    """A value and its place (counted from 1).
 
-    `entries` of a mapping: key -> (line and column of the key, node of the value); `items` of a sequence.
-    `raw` is the text of a plain scalar that is not text itself (`8080`, `true`, `1.10`), `trap` as above.
+    `entries` of a mapping: key -> (line and column of the key, node of the value); `items` of a sequence. `raw` is the
+    written text of a plain scalar that is not text (`8080`, `true`, `1.10`), `trap` a warning about it.
     """
 
     __slots__ = ("column", "count", "entries", "items", "line", "raw", "trap", "value")
@@ -47,7 +47,7 @@ class Node:
         self.count = 1
 
     def find(self, path: tuple[str | int, ...], *, key: bool = False) -> tuple[int, int]:
-        """Line and column of what stands at `path`, or of the last thing on the way that exists.
+        """Line and column of the value at `path`, or of its nearest existing ancestor.
 
         With `key`, those of the key rather than of its value.
         """
@@ -62,7 +62,7 @@ class Node:
         return place
 
     def traps(self, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], "Node"]]:
-        """Every scalar below that is a trap, with its path."""
+        """Every scalar below with a warning, with its path."""
         if self.trap is not None:
             yield path, self
         for key, (_, _, node) in (self.entries or {}).items():
@@ -72,7 +72,7 @@ class Node:
 
 
 class YamlRefused(Exception):
-    """What stops the reading: one problem of this text. `again` is the line (from 1) that is left out to go on."""
+    """A problem that stops the reading. `again` is the line (from 1) to leave out in order to go on."""
 
     def __init__(self, line: int, column: int, message: str, again: int | None = None) -> None:
         super().__init__(message)
@@ -81,7 +81,7 @@ class YamlRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BrokenYaml:
-    """A text that cannot be used. `rest` is what could be read beside the mistakes, to look for more of them."""
+    """A text that cannot be used. `rest` is what could be read apart from the mistakes, to look for more of them."""
 
     problems: tuple[Problem, ...]
     rest: Node | None = None
@@ -110,7 +110,7 @@ def parse(data: bytes, file: str, *, first_line: int = 1) -> Node | BrokenYaml:
 
 
 def _salvage(text: str, offset: int, faults: list[YamlRefused]) -> Node | None:
-    """Read on without the lines that stopped the reading, and add what else is wrong to `faults`."""
+    """Read on without the lines that stopped the reading, and add further mistakes to `faults`."""
     lines = text.split("\n")
     for _ in range(MAX_SALVAGES):
         last = faults[-1]
@@ -131,7 +131,7 @@ def _salvage(text: str, offset: int, faults: list[YamlRefused]) -> Node | None:
 
 
 def _blank(lines: list[str], number: int) -> None:
-    """Empty a line and those that belong to it, which are indented deeper."""
+    """Blank out a line and the more deeply indented ones that belong to it."""
     depth = len(lines[number]) - len(lines[number].lstrip())
     lines[number] = ""
     for below in range(number + 1, len(lines)):
@@ -158,23 +158,23 @@ def _text(data: bytes) -> str:
 
 
 def _compose(text: str, offset: int) -> "_Composer":
-    # Imported here, since a daemon without a single YAML file need not pay for it (20 ms, 2 MB).
-    import ruamel.yaml
+    # Imported here: a daemon without any YAML file need not pay for it.
     from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLStreamError
 
-    reader = ruamel.yaml.YAML(typ="safe", pure=True)
+    from openai_proxy.config.yaml_events import events
+
     try:
-        composer = _Composer(reader.parse(text), offset)
+        composer = _Composer(events(text), offset)
         composer.document()
         return composer
     except YamlRefused:
         raise
     except MarkedYAMLError as error:
         raise _explained(error, text) from None
-    except (YAMLError, YAMLStreamError) as error:
-        raise YamlRefused(1, 1, f"not YAML: {str(error).splitlines()[0][:200]}") from None
+    except (YAMLError, YAMLStreamError):
+        raise YamlRefused(1, 1, "this is not YAML that can be read") from None
     except Exception:
-        # The scanner has met bytes its authors never did. They are somebody's file all the same.
+        # The scanner has met unforeseen bytes; to the owner the file is invalid like any other.
         raise YamlRefused(1, 1, "this is not YAML that can be read") from None
 
 
@@ -185,13 +185,13 @@ def _explained(error: Any, text: str) -> YamlRefused:
     if mark is None:
         return YamlRefused(1, 1, "this is not YAML")
     opened = YamlMark(error.context_mark.line, error.context_mark.column) if error.context_mark is not None else None
-    said, context = (error.problem or error.context or "").strip(), (error.context or "").strip()
-    found = explain(said, context, YamlMark(mark.line, mark.column), opened, text)
+    complaint, context = (error.problem or error.context or "").strip(), (error.context or "").strip()
+    found = explain(complaint, context, YamlMark(mark.line, mark.column), opened, text)
     return YamlRefused(found.line + 1, found.column + 1, found.message, found.again + 1)
 
 
 class _Composer:
-    """Events to nodes, with every bound that keeps a hostile or mistaken file cheap."""
+    """Turns events into nodes, with limits that keep a hostile or broken file cheap."""
 
     def __init__(self, events: Iterator[Any], offset: int) -> None:
         self.events = events
@@ -202,7 +202,7 @@ class _Composer:
         self.root = Node(1 + offset, 1)
 
     def document(self) -> None:
-        """Read the one document into `root`, and what is wrong with it into `faults`. Raises Refused."""
+        """Read the one document into `root`, and problems into `faults`. Raises Refused."""
         next(self.events)  # stream start
         event = next(self.events)
         if type(event).__name__ == "StreamEndEvent":
@@ -214,11 +214,11 @@ class _Composer:
             self.fault(event, "a second document in one file (`---`): one file holds one document")
 
     def refused(self, event: Any, message: str) -> YamlRefused:
-        """What ends the reading."""
+        """A problem that ends the reading."""
         return YamlRefused(event.start_mark.line + 1, event.start_mark.column + 1, message)
 
     def fault(self, event: Any, message: str) -> None:
-        """Something that is wrong and does not keep the rest from being read."""
+        """A problem that does not prevent the rest from being read."""
         self.faults.append(self.refused(event, message))
         if len(self.faults) >= MAX_FAULTS:
             raise self.faults.pop()
@@ -241,7 +241,7 @@ class _Composer:
             self.sequence(node, depth)
         else:
             self.tag(event)
-            self.mapping(node, depth)
+            self.mapping(node, depth, flow=bool(event.flow_style))
         if anchor is not None:
             self.anchors[anchor] = node
         return node
@@ -258,7 +258,7 @@ class _Composer:
             shown = name[:40]
             self.fault(event, f'a text that begins with * needs quotes: "*{shown}" (there is no anchor &{shown})')
         elif node is None:
-            self.fault(event, f'the alias "*{name[:40]}" is inside its own anchor: a circle')
+            self.fault(event, f'the alias "*{name[:40]}" is inside its own anchor: a cycle')
         if node is None:
             return Node(event.start_mark.line + 1 + self.offset, event.start_mark.column + 1)
         self.count(event, node.count)
@@ -267,8 +267,10 @@ class _Composer:
     def tag(self, event: Any) -> str | None:
         tag = None if event.tag is None else str(event.tag)
         if tag is not None and tag not in _STR_TAGS and tag not in _CORE_TAGS:
-            hint = f'; if it is a text, put it in quotes: "{tag[:40]}"' if tag.startswith("!") else ""
-            self.fault(event, f"the tag {tag[:60]} means nothing here: take it out{hint}")
+            hint = f'remove it; if it is text, put it in quotes: "{tag[:40]}"' if tag[0] == "!" else "remove it"
+            if tag.lower().startswith(("!secret", "!env")):
+                hint = 'write "${NAME}", and NAME=… in .env'
+            self.fault(event, f"the tag {tag[:60]} is not supported: {hint}")
         return tag
 
     def sequence(self, node: Node, depth: int) -> None:
@@ -279,40 +281,47 @@ class _Composer:
         node.value = [item.value for item in items]
         node.count += sum(item.count for item in items)
 
-    def mapping(self, node: Node, depth: int) -> None:
+    def mapping(self, node: Node, depth: int, *, flow: bool) -> None:
         entries: dict[str, tuple[int, int, Node]] = {}
         merged: list[Node] = []
+        lost = False
         while type(event := next(self.events)).__name__ != "MappingEndEvent":
             line, column = event.start_mark.line + 1, event.start_mark.column + 1
             key_node = self.node(event, depth + 1)
             value = self.node(next(self.events), depth + 1)
+            if value.raw == "":  # no value: the scanner is already at the next token
+                value.line, value.column = line + self.offset, column
             if type(event).__name__ not in ("ScalarEvent", "AliasEvent"):
                 self.fault(event, "a list or mapping cannot be a key: a text that begins with [ or { needs quotes")
+                lost = True
                 continue
             key = key_node.raw if key_node.raw is not None else key_node.value
             plain = getattr(event, "style", "x") is None
             if not isinstance(key, str) or (not key and plain):
                 if type(event).__name__ == "ScalarEvent":
                     self.fault(event, "an empty key: is a name missing before the colon?")
+            elif flow and plain and key.isdigit() and value.raw == "":
+                self.fault(event, "write fractions with a point (2.5), and thousands without a comma")
             elif key == "<<" and plain:
                 merged += self.mergeable(event, value)
             elif key in entries:
                 self.fault(event, f'duplicate key "{key[:80]}" (first in line {entries[key][0]})')
             elif not key.isascii() and (odd := _invisible(key)) is not None:
-                self.fault(event, f'the key "{odd[1][:80]}" holds {odd[0]}: type it anew')
+                self.fault(event, f'the key "{odd[1][:80]}" contains {odd[0]}: type it again')
             else:
                 entries[key] = (line + self.offset, column, value)
         for source in merged:
             for key, entry in (source.entries or {}).items():
                 entries.setdefault(key, entry)
-        node.entries = entries
-        node.value = {key: entry[2].value for key, entry in entries.items()}
+        if entries or not lost:
+            node.entries = entries
+        node.value = None if lost and not entries else {key: entry[2].value for key, entry in entries.items()}
         node.count += sum(entry[2].count for entry in entries.values())
 
     def mergeable(self, event: Any, value: Node) -> list[Node]:
         parts = value.items if value.items is not None else [value]
         if any(part.entries is None for part in parts):
-            self.fault(event, "`<<` takes a mapping, or a list of mappings")
+            self.fault(event, "`<<` takes a mapping: write `<<: *NAME`, with &NAME further up")
         return [part for part in parts if part.entries is not None]
 
     def scalar(self, event: Any, node: Node) -> None:
@@ -328,7 +337,7 @@ class _Composer:
 
 
 def _invisible(text: str) -> tuple[str, str] | None:
-    """What `text` holds that is not seen, and the text without it."""
+    """The invisible characters of `text`, and the text without them."""
     from openai_proxy.config.yaml_words import invisible
 
     found = invisible(text)

@@ -1,7 +1,7 @@
-"""What is wrong with text that is not YAML, in words that say what to do about it.
+"""Explains invalid YAML in words that say how to fix it.
 
-A scanner says where it stopped, which is often lines behind the mistake. So the lines themselves are looked at for
-what people really do wrong. Imported only where something is wrong.
+A scanner reports where it stopped, often lines after the mistake, so the lines themselves are checked for common
+mistakes. Imported only if something is wrong.
 """
 
 import re
@@ -18,21 +18,24 @@ _NO_SPACE = re.compile(r"^\s*(?:-\s+)?([A-Za-z_][\w-]*):(?![\s/]|$)\S")
 _QUOTE = re.compile(r"(?:^\s*(?:-\s+)*|:\s+|[\[{,]\s*)([\"'])")
 _PAIR = re.compile(r":\s")
 _WORD = re.compile(r"\s*(?:-\s+)?[\w.-]+\s*")
+_BLOCK_TEXT = re.compile(r":\s*[|>][-+\d]*\s*$")
 _QUOTES = {"\u201c": '"', "\u201d": '"', "\u201e": '"', "\u2018": "'", "\u2019": "'"}
 
 
+_DASH = re.compile(r"\s*-(?=[^\s-])|\s*-(?=-\w)")
+_PAGE = re.compile(r"\s*<(!doctype|html|\?xml)", re.IGNORECASE)
 _TOML = re.compile(r"\[[\w.]+\]\s*$|\w+\s*=\s*\S")
 
 
 class YamlMark(NamedTuple):
-    """A place in the text, counted from 0."""
+    """A position in the text, counted from 0."""
 
     line: int
     column: int
 
 
-class Explained(NamedTuple):
-    """What is wrong and where (from 0); `again` is the first line that must be left out to read the rest."""
+class Explanation(NamedTuple):
+    """What is wrong and where (from 0); `again` is the first line to leave out in order to read the rest."""
 
     line: int
     column: int
@@ -40,8 +43,8 @@ class Explained(NamedTuple):
     again: int
 
 
-def explain(problem: str, context: str, place: YamlMark, opened: YamlMark | None, text: str) -> Explained:
-    """In words: the scanner's `problem` at `place`, met in a `context` that began at `opened`."""
+def explain(problem: str, context: str, place: YamlMark, opened: YamlMark | None, text: str) -> Explanation:
+    """Explain the scanner's `problem` at `place`, found in a `context` that began at `opened`."""
     lines = text.split("\n")
     focus = place.line
     if opened is not None and "could not find expected ':'" in problem:
@@ -50,36 +53,41 @@ def explain(problem: str, context: str, place: YamlMark, opened: YamlMark | None
     for found in _suspicions(problem, context, place, opened, lines, focus):
         return found
     column = place.column if focus == place.line else max(len(line) - len(line.lstrip()), 0)
-    return Explained(focus, column, f"not YAML: {problem}" + (f" ({context})" if context else ""), focus)
+    message = "this cannot be read as YAML: are its quotes, brackets, colons and indentation right?"
+    return Explanation(focus, column, message, focus)
 
 
 def _suspicions(
     problem: str, context: str, place: YamlMark, opened: YamlMark | None, lines: Sequence[str], focus: int
-) -> Iterator[Explained]:
+) -> Iterator[Explanation]:
     line = lines[focus] if focus < len(lines) else ""
     if "'\\t'" in problem:
-        yield Explained(place.line, place.column, "a tab cannot indent or begin anything in YAML: use spaces", focus)
+        yield Explanation(place.line, place.column, "YAML does not allow tabs for indentation: use spaces", focus)
+    if _PAGE.match(lines[0]):
+        yield Explanation(
+            0, 0, "this is a web page, not YAML: copy the text that it shows, or fetch the raw file", len(lines) - 1
+        )
     if line.startswith("```"):
-        yield Explained(focus, 0, "``` belongs to Markdown, not to YAML: take these lines out", focus)
+        yield Explanation(focus, 0, "``` belongs to Markdown, not to YAML: remove these lines", focus)
     for number, written in enumerate(lines[: focus + 1]):
         if (slashes := re.match(r"\s*//", written)) is not None:
             column = slashes.end() - 2
-            yield Explained(number, column, "// begins no comment in YAML: write # for it", number)
+            yield Explanation(number, column, "// does not begin a comment in YAML: write #", number)
     if any(_TOML.match(one) for one in lines[: focus + 1]):
-        yield Explained(
+        yield Explanation(
             focus, 0, "this looks like TOML: YAML is written `key: value`, and sections by indentation", focus
         )
     for number in (focus, focus - 1):
         if number >= 0 and number < len(lines) and (odd := invisible(lines[number])) is not None:
             column, name = odd
-            message = f"this line holds {name}, which YAML does not understand: type it anew"
-            yield Explained(number, column, message, number)
+            message = f"this line contains {name}, which YAML does not understand: type it again"
+            yield Explanation(number, column, message, number)
     for pattern in (_STAR, _BANG, _ODD_START):
         found = pattern.search(line)
         if found is not None and (focus != place.line or found.start(1) <= place.column + 1):
             first = found[1][0]
             message = f'a text that begins with {first} needs quotes: "{found[1][:40]}"'
-            yield Explained(focus, found.start(1), message, focus)
+            yield Explanation(focus, found.start(1), message, focus)
     yield from _quotes(problem, context, place, opened, lines)
     yield from _brackets(problem, context, place, opened, lines)
     yield from _colons(problem, place, lines, focus)
@@ -88,21 +96,21 @@ def _suspicions(
 
 def _quotes(
     problem: str, context: str, place: YamlMark, opened: YamlMark | None, lines: Sequence[str]
-) -> Iterator[Explained]:
+) -> Iterator[Explanation]:
     if "quoted scalar" in context and opened is not None:
         if "end of stream" in problem or "document separator" in problem:
-            yield Explained(*opened, "the quote that opens here is never closed", opened.line)
+            yield Explanation(*opened, "the quote that opens here is never closed", opened.line)
         elif "escape" in problem:
             message = (
                 "inside double quotes a backslash begins an escape: put the text in single quotes, or write \\\\ for it"
             )
-            yield Explained(*place, message, opened.line)
+            yield Explanation(*place, message, opened.line)
     if "<block end>" in problem and "'<scalar>'" in problem:
         yield from _closed_too_early(place, lines)
 
 
-def _closed_too_early(place: YamlMark, lines: Sequence[str]) -> Iterator[Explained]:
-    """A quoted text ended just before `place`: in its own line, or lines below because it was never closed there."""
+def _closed_too_early(place: YamlMark, lines: Sequence[str]) -> Iterator[Explanation]:
+    """A quoted text ended just before `place`: on its line, or lines below because it was not closed there."""
     text = "\n".join(lines)
     starts = [0]
     for line in lines:
@@ -118,14 +126,14 @@ def _closed_too_early(place: YamlMark, lines: Sequence[str]) -> Iterator[Explain
             continue
         if closed < starts[number + 1]:
             escape = "twice" if quote == "'" else 'as \\"'
-            message = f"text behind the closing quote: inside {quote}…{quote} a {quote} is written {escape}"
-            yield Explained(*place, message, number)
-        yield Explained(number, column, "the quote that opens here is not closed in its line", number)
+            message = f"text after the closing quote: inside {quote}…{quote} a {quote} is written {escape}"
+            yield Explanation(*place, message, number)
+        yield Explanation(number, column, "the quote that opens here is not closed on its line", number)
         return
 
 
 def _last_open(lines: Sequence[str]) -> YamlMark | None:
-    """The last bracket that nothing closes; what stands in quotes is not looked at closely."""
+    """The last bracket that is never closed; quotes are only roughly considered."""
     waiting: list[tuple[str, YamlMark]] = []
     for number, line in enumerate(lines):
         for column, char in enumerate(re.sub(r"'[^']*'|\"[^\"]*\"|#.*", lambda found: " " * len(found[0]), line)):
@@ -138,56 +146,70 @@ def _last_open(lines: Sequence[str]) -> YamlMark | None:
 
 def _brackets(
     problem: str, context: str, place: YamlMark, opened: YamlMark | None, lines: Sequence[str]
-) -> Iterator[Explained]:
+) -> Iterator[Explanation]:
     if "but got '{'" in problem:
         message = "unexpected brace: inside { } and [ ], a text such as ${NAME} needs quotes"
-        yield Explained(*place, message, opened.line if opened else place.line)
+        yield Explanation(*place, message, opened.line if opened else place.line)
     if "flow node" in context and "<stream end>" in problem:
         opened = _last_open(lines) or opened
-        bracket = lines[opened.line][opened.column] if opened is not None and opened.line < len(lines) else "["
-        where = opened or place
-        yield Explained(*where, f"the {bracket} that opens here is never closed", where.line)
+        yield _never_closed(opened or place, lines)
     if "while parsing a flow" in context and opened is not None:
         bracket, closing = ("[", "]") if "sequence" in context else ("{", "}")
         if "<stream end>" in problem:
-            yield Explained(*opened, f"the {bracket} that opens here is never closed", opened.line)
+            yield _never_closed(opened, lines)
         if place.line == opened.line:
             message = f"expected a comma or {closing}"
-            yield Explained(*place, message, opened.line)
+            yield Explanation(*place, message, opened.line)
         message = f"the {bracket} that opens here is not closed, or a comma is missing before line {place.line + 1}"
-        yield Explained(*opened, message, opened.line)
+        yield Explanation(*opened, message, opened.line)
+    if "<document start>" in problem:
+        message = "text after the end of the content: is a bracket, brace or quote closed too early?"
+        yield Explanation(*place, message, place.line)
     for closing in ("]", "}"):
         if f"found '{closing}'" in problem:
-            yield Explained(*place, f"a {closing} too many: nothing that it could close is open", place.line)
+            yield Explanation(*place, f"an extra {closing}: nothing that it could close is open", place.line)
 
 
-def _colons(problem: str, place: YamlMark, lines: Sequence[str], focus: int) -> Iterator[Explained]:
+def _never_closed(opened: YamlMark, lines: Sequence[str]) -> Explanation:
+    rest = lines[opened.line][opened.column :] if opened.line < len(lines) else ""
+    hint = ": a # begins a comment, so a text with one needs quotes" if " #" in rest else ""
+    return Explanation(*opened, f"the {rest[:1] or '['} that opens here is never closed{hint}", opened.line)
+
+
+def _colons(problem: str, place: YamlMark, lines: Sequence[str], focus: int) -> Iterator[Explanation]:
     line = lines[focus] if focus < len(lines) else ""
     for number in (focus, focus - 1):
         if number >= 0 and (tight := _NO_SPACE.match(lines[number])) is not None and "quoted" not in problem:
-            yield Explained(number, tight.end(1), f"a space is missing after the colon: `{tight[1]}: …`", number)
+            yield Explanation(number, tight.end(1), f"a space is missing after the colon: `{tight[1]}: …`", number)
     if "could not find expected ':'" in problem:
-        if _WORD.fullmatch(line):
-            message = f"a colon is missing behind `{line.strip()[:60]}`"
+        above = next((number for number in range(focus - 1, -1, -1) if lines[number].strip()), 0)
+        if focus and _BLOCK_TEXT.search(lines[above]):
+            message = f"the text that begins after line {above + 1} must be indented more deeply than its key"
+        elif _DASH.match(line):
+            message = "each item of a list begins with a dash and a space: is one of them missing?"
+        elif _WORD.fullmatch(line):
+            message = f"a colon is missing after `{line.strip()[:60]}`"
         else:
             message = "expected `key: value`: is a colon missing, or does a text need quotes or more indentation?"
-        yield Explained(focus, len(line) - len(line.lstrip()), message, focus)
+        yield Explanation(focus, len(line) - len(line.lstrip()), message, focus)
     if "mapping values are not allowed" in problem:
         if len(_PAIR.findall(line[: place.column + 2])) > 1:
-            yield Explained(*place, "a colon and a space inside a text: put the text in quotes", place.line)
-        message = "unexpected `key:`: is this line indented like its neighbours, and is the text above it complete?"
-        yield Explained(*place, message, place.line)
+            yield Explanation(*place, "a colon and a space inside a text: put the text in quotes", place.line)
+        key = re.search(r"([\w.-]+)\s*$", line[: place.column])
+        what = f"`{key[1][:60]}:`" if key is not None else "a colon"
+        message = f"unexpected {what}: is this line indented like its neighbours, and is the text above it complete?"
+        yield Explanation(*place, message, place.line)
 
 
-def _indentation(problem: str, place: YamlMark) -> Iterator[Explained]:
+def _indentation(problem: str, place: YamlMark) -> Iterator[Explanation]:
     if "<block end>" in problem and "found '-'" in problem:
-        yield Explained(*place, "a list item among keys: is its - indented as its neighbours are?", place.line)
+        yield Explanation(*place, "a list item among keys: is its - indented like its neighbours?", place.line)
     if "expected <block end>" in problem:
-        yield Explained(*place, "this line is indented like none of the lines above it", place.line)
+        yield Explanation(*place, "this line is not indented like any of the lines above it", place.line)
 
 
 def invisible(text: str) -> tuple[int, str] | None:
-    """Column and name of the first character in `text` that looks like nothing, or like another; None without one."""
+    """Column and name of the first invisible or look-alike character in `text`; None without one."""
     for column, char in enumerate(text):
         if char < "\x7f":
             continue

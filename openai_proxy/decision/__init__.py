@@ -1,1 +1,1 @@
-"""What is to be done with a request: `decide` says it and books nothing, `begin` acts on it once the limits allow."""
+"""What to do with a request: `decide` determines it without side effects, `begin` acts on it once limits allow."""

@@ -1,4 +1,4 @@
-"""The only place that takes turns and books trials: between the decision and the first attempt, once limits allow."""
+"""The only place that takes round-robin turns and marks trials: between the decision and the first attempt."""
 
 from openai_proxy.decision.decide import Decision
 from openai_proxy.exchange import Target
@@ -6,10 +6,10 @@ from openai_proxy.upstream.health import Upstreams
 
 
 def begin(decision: Decision, upstreams: Upstreams) -> tuple[Target, ...]:
-    """The targets of `decision` in the order in which they are to be asked.
+    """The targets of `decision` in the order in which to try them.
 
-    A round-robin route has had its turn, and the first target is marked as tried where its circuit breaker is open.
-    Raises an UpstreamError where the only target is known to be in trouble and has been tried a moment ago.
+    Takes a round-robin route's turn, and marks the first target as tried if its circuit breaker is open. Raises an
+    UpstreamError if the only target is known to be failing and was tried a moment ago.
     """
     route, health = decision.route, upstreams.health
     targets = route.targets

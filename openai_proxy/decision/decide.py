@@ -1,8 +1,8 @@
-"""Where a request goes, whether it may, and in which way it is answered: decided here, for every door.
+"""Where a request goes, whether it may, and how it is answered: decided here, for every endpoint.
 
-`decide` is a function of the configuration, the caller, the endpoint, the model's name and the session. It does no I/O,
-books nothing and takes no turn, so it may be asked by anyone at any time: by requests, by the list of models, by chat
-commands and by `openai-proxy explain`. What takes turns and books trials is `decision.begin`.
+`decide` is a function of the configuration, the caller, the endpoint, the model's name and the session. It has no I/O
+and no side effects, so it can be called at any time: for requests, the list of models, chat commands and
+`openai-proxy explain`. Turns and trials are taken by `decision.begin`.
 """
 
 from dataclasses import dataclass, replace
@@ -37,18 +37,18 @@ class DecisionKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be done with a request. Frozen, and true as long as its configuration is in service."""
+    """The decision about a request. Frozen, and valid as long as its configuration is in service."""
 
     kind: DecisionKind
     endpoint: Endpoint
-    model: str | None  # as asked for; None where the request names none
+    model: str | None  # as requested; None if the request names none
     name: str | None  # what is routed: the upstream model of an augmented one, else `model`
     route: Route  # targets this caller may use, in the order of the rule; never empty
-    rules: dict[str, Rules]  # by connection: what `params` change of the body
+    rules: dict[str, Rules]  # by connection: what `params` change in the body
     withheld: tuple[Target, ...] = ()  # targets of the rule that this caller may not use
 
     def native(self, provider: Provider) -> bool:
-        """True if this connection takes the client's request as it is."""
+        """True if this connection accepts the client's request unchanged."""
         dialect = self.endpoint.dialect
         return dialect in _PASSING or provider.speaks(dialect)
 
@@ -68,8 +68,9 @@ def decide(
     model: str | None,
     session: "Session | None" = None,
     document: "Mapping[str, Any] | None" = None,
+    query: str = "",
 ) -> Decision | Refusal:
-    """What is to be done with a request of `caller` to `endpoint` for `model`; its body may name further models.
+    """How to serve a request of `caller` to `endpoint` for `model`; body and query may name further models.
 
     A model the caller may not use looks to it like one that does not exist.
     """
@@ -105,10 +106,10 @@ def decide(
     if not targets:
         return _nowhere(model, f"group '{caller.group}' may not use any of these connections")
     if generation.access.restricts_models(caller):
-        error = restricted.refusal(generation.access, caller, endpoint, model, targets, document)
+        error = restricted.refusal(generation.access, caller, endpoint, model, targets, document, query)
         if error is not None:
             return Refusal(error, f"group '{caller.group}' may use some models only")
-    if name != model:  # the body's own name is never what an augmented model is called upstream
+    if name != model:  # an augmented model's upstream name never comes from the body
         targets = tuple(replace(target, model=target.model or name) for target in targets)
     if model is None and endpoint.needs_model and targets[0].model is None:
         nameless = BadRequest("The request names no model.", param="model", code="model_required")
@@ -127,17 +128,6 @@ def decided(found: Decision | Refusal) -> Decision:
     if isinstance(found, Refusal):
         raise found.error
     return found
-
-
-def asked_model(document: dict[str, Any]) -> str | None:
-    """The `model` member of a request. Raises BadRequest if it is there and not a string, or too long."""
-    model = document.get("model")
-    if model is None:
-        return None
-    if isinstance(model, str):
-        check_model(model)
-        return model or None
-    raise BadRequest("The model must be a string.", param="model")
 
 
 def _refused_here(endpoint: Endpoint, model: str) -> Refusal | None:
@@ -172,7 +162,7 @@ def _nowhere(model: str | None, reason: str) -> Refusal:
 
 
 def _among(generation: "Generation", caller: Caller, api_type: str, route: Route | None) -> Route | None:
-    """`route` as far as it leads to connections of this type, else the first of them that the caller may use."""
+    """`route` limited to connections of this type, else the first such connection that the caller may use."""
     connections = generation.config.connections
     fit = tuple(t for t in route.targets if connections[t.connection].api_type == api_type) if route is not None else ()
     if route is not None and fit:
@@ -186,7 +176,7 @@ def _among(generation: "Generation", caller: Caller, api_type: str, route: Route
 def _own_route(
     generation: "Generation", caller: Caller, name: str | None, session: "Session | None"
 ) -> Route | Refusal | None:
-    """The failover route called `name` that was made in this session by command."""
+    """The failover route called `name` that was created in this session by command."""
     if session is None or name is None or (own := session.routes.get(name)) is None:
         return None
     targets: list[Target] = []
@@ -205,14 +195,14 @@ def _own_route(
 
 
 def _by_backend(generation: "Generation", name: str | None, session: "Session | None") -> Route | None:
-    """Where `name` goes on the backend of this session; None if it has none, or the name says where it goes."""
+    """Where `name` goes on the session's backend; None if there is none, or if the name itself selects a connection."""
     backend = session.backend if session is not None else None
     connections = generation.config.connections
     if backend is None or backend not in connections:
         return None
     head, colon, rest = (name or "").partition(":")
     if colon and rest and head in connections:
-        return None  # asked for by name, past every rule
+        return None  # requested by name, which bypasses the rules
     if name is None:
         return Route((Target(backend, connections[backend].model or None),), "ordered", "backend of the session")
     return generation.router.resolve(f"{backend}:{name}")

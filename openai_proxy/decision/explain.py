@@ -1,4 +1,4 @@
-"""What was decided about a request, in words: for `openai-proxy explain` and the page."""
+"""Describes a decision in words, for `openai-proxy explain` and the page."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -10,7 +10,7 @@ from openai_proxy.runtime.generation import Generation
 from openai_proxy.upstream.lessons import LessonTable
 
 USAGE_SINCE: Final = "7d"
-"""The usage that is told: of the last seven days."""
+"""The period of the reported usage: the last seven days."""
 
 
 def lines(
@@ -21,11 +21,11 @@ def lines(
     lessons: LessonTable | None = None,
     usage: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
-    """What was `found` about a chat request of `caller` for `model`, for people; with what the targets refuse.
+    """Describes what was `found` for a chat request of `caller` for `model`, including what the targets refuse.
 
-    `usage` is a report of usage by model since USAGE_SINCE, which tells how much of its prompts came from a cache.
+    `usage` is a report of usage by model since USAGE_SINCE, which says how much of its prompts came from a cache.
     """
-    yield f"{model}, asked for by " + (f"group '{caller.group}'" if caller.group else "anyone")
+    yield f"{model}, requested by " + (f"group '{caller.group}'" if caller.group else "anyone")
     if isinstance(found, Refusal) and not generation.access.may_use(caller, model):
         yield f"{found.error.status}: {found.reason} (allowed_models)"
         return
@@ -47,18 +47,18 @@ def lines(
         yield from _augmented(generation, model)
     allowance = generation.allowances.get(caller.group)
     if allowance is not None:
-        names = ("requests a minute", "requests a day", "tokens a minute", "tokens a day")
-        told = [f"{int(number)} {text}" for number, text in zip(allowance.numbers, names, strict=True) if number]
-        told += [f"{int(allowance.concurrent)} at the same time"] if allowance.concurrent is not None else []
+        names = ("requests per minute", "requests per day", "tokens per minute", "tokens per day")
+        described = [f"{int(number)} {text}" for number, text in zip(allowance.numbers, names, strict=True) if number]
+        described += [f"{int(allowance.concurrent)} concurrent requests"] if allowance.concurrent is not None else []
         if allowance.budget is not None:
             budget = allowance.budget
             amounts = ((budget.per_day, "a day"), (budget.per_month, "a month"))
-            told += [f"{money(amount, budget.currency)} {text}" for amount, text in amounts if amount is not None]
-        yield f"limits: {', '.join(told)}"
+            described += [f"{money(amount, budget.currency)} {text}" for amount, text in amounts if amount is not None]
+        yield f"limits: {', '.join(described)}"
 
 
 def _targets(generation: Generation, caller: Caller, decision: Decision, lessons: LessonTable | None) -> Iterator[str]:
-    """Where the request goes, in which shape."""
+    """Where the request goes, and in what form."""
     route = decision.route
     count = len(route.targets) + len(decision.withheld)
     yield f"decided by: {route.rule}" + (f", {route.policy}" if count > 1 else "")
@@ -74,13 +74,13 @@ def _targets(generation: Generation, caller: Caller, decision: Decision, lessons
         yield f"  {target.connection} ({connection.api_type}): model {sent}, {keys}, {connection.max_retries} retries"
         rules = decision.rules[target.connection]
         if rules.prompt_cache:
-            yield "    prompt cache: what changes from turn to turn is moved to the end (prompt_cache)"
+            yield "    prompt cache: what changes every turn is moved to the end (prompt_cache)"
         if rules.drop:
             yield f"    params dropped: {', '.join(rules.drop)}"
         yield from (f"    params default: {key} = {value!r}" for key, value in rules.default.items())
         yield from (f"    params override: {key} = {value!r}" for key, value in rules.override.items())
         yield from (f"    params renamed: {old} to {new}" for old, new in rules.rename.items())
-        known = lessons.of(target.connection, connection.api_base or "").in_words() if lessons is not None else {}
+        known = lessons.of(target.connection, connection.api_base or "").as_text() if lessons is not None else {}
         for whose, name in (("the server", ""), ("this model", sent or "")):
             if name in known:
                 yield f"    learnt: {whose} {known.pop(name)}"
@@ -92,8 +92,8 @@ def _cached(model: str, usage: Mapping[str, Any] | None) -> Iterator[str]:
     for row in usage["rows"] if usage is not None else ():
         if row["model"] == model and row["input_tokens"]:
             share = row["cached_tokens"] / row["input_tokens"]
-            told = f"{row['cached_tokens']:,} of {row['input_tokens']:,} prompt tokens ({share:.0%})"
-            yield f"prompt cache: {told} came from it in the last seven days"
+            described = f"{row['cached_tokens']:,} of {row['input_tokens']:,} prompt tokens ({share:.0%})"
+            yield f"prompt cache: {described} came from it in the last seven days"
 
 
 def _augmented(generation: Generation, model: str) -> Iterator[str]:
@@ -116,14 +116,14 @@ def _augmented(generation: Generation, model: str) -> Iterator[str]:
             yield "  found by find_tools" if rule.defer else "  always listed"
         if rule.prompt:
             named = "first" if rule.prompt is True else f"'{rule.prompt}'"
-            yield f"  its own prompt ({named}) is part of the model's"
+            yield f"  its own prompt ({named}) is added to the model's"
     if config.client_tools != "pass":
         whose = "ours" if config.client_tools == "prefer" else "the client's"
-        yield f"client_tools: of two tools that do the same, {whose} is left out"
+        yield f"client_tools: of two tools with the same function, {whose} is left out"
     if config.warm:
         yield "warm: kept loaded, with the fixed part of its prompt"
     if config.confirm:
-        yield f"only after a person's yes: {', '.join(config.confirm)}"
+        yield f"only after the person has agreed: {', '.join(config.confirm)}"
     if generation.augmented is not None and model in generation.augmented.models:
         yield f"offered now: {generation.augmented.models[model].offering.summary()}"
     skills = ", ".join(f"{skill.model + '/' if skill.model else ''}{skill.id}" for skill in prompt.skills)

@@ -1,4 +1,4 @@
-"""A request that the house itself makes to one of its models: decided, limited, begun and recorded like a client's."""
+"""An internal request to one of the models: decided, limited, sent and recorded like a client's."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from openai_proxy.decision.begin import begin
 from openai_proxy.decision.decide import decide, decided
 from openai_proxy.endpoints import Endpoint
-from openai_proxy.errors import Overloaded, ProxyError, UpstreamAuthError, UpstreamError
+from openai_proxy.errors import Overloaded, ProxyError, UpstreamAuthError, UpstreamError, writable
 from openai_proxy.exchange import (
     Caller,
     Exchange,
@@ -20,9 +20,9 @@ from openai_proxy.exchange import (
 )
 from openai_proxy.records.recording.entry import Entry
 from openai_proxy.runtime.state import ProxyState, Running
-from openai_proxy.upstream.answers import MAX_ERROR
+from openai_proxy.upstream.answer_body import MAX_ERROR
 from openai_proxy.upstream.failover import Opened, open_first
-from openai_proxy.upstream.refusals import said
+from openai_proxy.upstream.refusals import message_in
 
 MakeBody = Callable[[str], tuple[Headers, bytes]]
 """From a model's name at its provider to header fields and body."""
@@ -54,13 +54,19 @@ class InternalAnswer:
         return whole
 
 
+def sendable(state: ProxyState, text: str) -> str:
+    """A person's `text` for a provider: without secrets unless redaction is off, without lone surrogates."""
+    redacts = state.generation.config.redact_api_keys_in_prompts
+    return writable(state.redactor.text(text) if redacts else text)
+
+
 @asynccontextmanager
-async def asked(
+async def answer_of(
     state: ProxyState, caller: Caller, endpoint: Endpoint, model: str, make: MakeBody
 ) -> AsyncIterator[InternalAnswer]:
     """The 2xx answer to a POST to `endpoint` for `model`, sent with failover; closed and recorded at the end.
 
-    Raises ProxyError, also where the provider answers with an error or an admin cancels the request.
+    Raises ProxyError, also if the provider answers with an error or an admin cancels the request.
     """
     generation = state.generation
     exchange = Exchange(new_request_id(), caller, "POST", endpoint, model=model)
@@ -114,9 +120,9 @@ async def asked(
 
 
 async def _refusal(opened: Opened) -> UpstreamError:
-    """The error that an answer without success is, in words that may be read aloud."""
+    """The error for an unsuccessful answer, in words that may be read aloud."""
     who, status = f"The connection '{opened.provider.name}'", opened.response.status
     if status == 401 and opened.key is not None:
         return UpstreamAuthError(f"{who} refused its API key.")
     body = await opened.response.read(MAX_ERROR)
-    return UpstreamError(f"{who} answered {status}.", cause=said(body))
+    return UpstreamError(f"{who} answered {status}.", cause=message_in(body))

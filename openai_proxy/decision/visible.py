@@ -1,26 +1,26 @@
-"""Which models a caller may ask for, decided as a request for each would be."""
+"""Which models a caller may use, decided as for a request for each."""
 
 from typing import Any
 
 from openai_proxy.decision.decide import Decision, decide
-from openai_proxy.endpoints import at
+from openai_proxy.endpoints import CHAT_PATH, at
 from openai_proxy.exchange import Caller
 from openai_proxy.routing.listing import Models, listed_models, model_object
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import ProxyState
 
-CHAT = at("/chat/completions")
+CHAT = at(CHAT_PATH)
 """A model is listed if it would be served here."""
 
 
 async def visible_models(state: ProxyState, generation: Generation, caller: Caller) -> list[dict[str, Any]]:
-    """All models, as far as `caller` may use them."""
+    """All models that `caller` may use."""
     models = every_model(generation, await state.catalog.models())
     return [model for model in models if may_ask(generation, caller, model["id"])]
 
 
 def every_model(generation: Generation, offered: Models) -> list[dict[str, Any]]:
-    """Augmented models first, then what the routing rules and connections make of what is `offered`."""
+    """Augmented models first, then the `offered` ones according to routing rules and connections."""
     config = generation.config
     augmented = [
         model_object(

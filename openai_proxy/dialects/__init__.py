@@ -1,11 +1,12 @@
-"""The wire formats of the APIs we speak, one folder each, without I/O.
+"""The wire formats of the supported APIs, one folder each, without I/O.
 
-Every format is translated to and from one pivot: the documents and chunks of OpenAI's chat completions. `base.py` says
-what a dialect does; `DIALECTS` is the list of them. A new one is a folder and a row.
+Every format is translated to and from one pivot: the documents and chunks of OpenAI's chat completions. `base.py`
+defines what a dialect does; `DIALECTS` lists them. A new dialect is a folder and a row.
 """
 
+from functools import cache
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 from openai_proxy.dialects.base import ClientDialect, Dialect
 
@@ -15,26 +16,24 @@ DIALECTS: Final[dict[str, str]] = {
     "responses": "openai_proxy.dialects.responses.dialect",
     "ollama": "openai_proxy.dialects.ollama.dialect",
 }
-"""Name of a dialect -> the module that holds its `DIALECT`; imported when it is first needed."""
+"""Name of a dialect -> the module with its `DIALECT`; imported when first needed."""
 
 CLIENT_DIALECTS: Final[dict[str, str]] = {**DIALECTS, "gemini": "openai_proxy.dialects.gemini.dialect"}
-"""The same, with those that only clients speak to us."""
+"""The same, including those that only clients use."""
 
-_loaded: dict[str, Dialect] = {}
-_loaded_for_clients: dict[str, ClientDialect] = {}
+
+@cache
+def _load(module: str) -> Any:
+    return import_module(module).DIALECT
 
 
 def dialect(name: str) -> Dialect:
     """The dialect called `name`, a key of `DIALECTS`. Raises KeyError."""
-    found = _loaded.get(name)
-    if found is None:
-        found = _loaded[name] = import_module(DIALECTS[name]).DIALECT
+    found: Dialect = _load(DIALECTS[name])
     return found
 
 
 def client_dialect(name: str) -> ClientDialect:
-    """The dialect called `name`, a key of `CLIENT_DIALECTS`, as clients speak it. Raises KeyError."""
-    found = _loaded_for_clients.get(name)
-    if found is None:
-        found = _loaded_for_clients[name] = import_module(CLIENT_DIALECTS[name]).DIALECT
+    """The client side of the dialect called `name`, a key of `CLIENT_DIALECTS`. Raises KeyError."""
+    found: ClientDialect = _load(CLIENT_DIALECTS[name])
     return found

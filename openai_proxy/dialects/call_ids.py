@@ -1,19 +1,19 @@
-"""Ids of tool calls for providers that are strict about them: they may come from another provider's answer."""
+"""Ids of tool calls for providers with strict rules: the ids may come from another provider's answer."""
 
 from hashlib import blake2b
 from typing import Any, Final
 
 CALL_ID: Final = "tool_call_id"
-"""The name under which a lesson keeps how long an id may be."""
+"""The name under which a lesson stores the required length of an id."""
 
 _EXACT: Final = 16
-"""Limits below are Mistral's: exactly so many letters and digits."""
+"""Limits up to this are Mistral's: exactly that many letters and digits."""
 
 
 def fit_call_ids(messages: Any, length: int) -> list[Any] | None:
-    """`messages` with ids that a provider takes which allows `length` characters; None if they all fit.
+    """`messages` with ids of at most `length` characters, as the provider requires; None if they all fit.
 
-    A call and its result get the same one, and a later request the same again.
+    A call and its result get the same id, and later requests get the same ids again.
     """
     if not isinstance(messages, list):
         return None

@@ -1,17 +1,19 @@
-"""Changes to a request's top-level members, noted before they are made: the rest of its bytes can stay as it is."""
+"""Changes to a request's top-level members, collected before they are applied, so that other bytes stay unchanged."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from openai_proxy.dialects import json_text
+from openai_proxy.protocols.json_members import LARGE, Member, edit
 
 _ESSENTIAL: Final = frozenset({"model", "messages"})
-"""Members without which a chat request is none; what lies below them may go."""
+"""Members that a chat request needs; members below them may be removed."""
 
 
 @dataclass(slots=True)
 class BodyEdits:
-    """Members to set and to take out; `dropped` names what the caller must be told of."""
+    """Members to set and to remove; `dropped` names those that must be reported to the caller."""
 
     replace: dict[str, Any] = field(default_factory=dict)
     remove: list[str] = field(default_factory=list)
@@ -24,12 +26,22 @@ class BodyEdits:
         """`replace` with the values encoded."""
         return {name: json_text.dumps(value) for name, value in self.replace.items()}
 
-    def applied(self, document: dict[str, Any]) -> dict[str, Any]:
+    def applied(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """A copy of `document` with the changes made."""
         return {**{name: value for name, value in document.items() if name not in self.remove}, **self.replace}
 
+    def edited(self, body: bytes, places: list[Member] | None = None) -> bytes:
+        """`body`, a JSON object, with the changes made and all other bytes kept; `places`: its members, if known."""
+        if not self:
+            return body
+        if places is None and len(body) >= LARGE:
+            from openai_proxy.protocols.large_json import read_object
+
+            places = read_object(body)[1]
+        return edit(body, self.as_json(), self.remove, places)
+
     def drop(self, document: dict[str, Any], path: str) -> None:
-        """Take out what lies at `path` of `document` (`seed`, `messages[].name`), if anything does."""
+        """Remove what is at `path` of `document` (`seed`, `messages[].name`), if anything is."""
         first, *rest = path.replace("[]", ".[]").split(".")
         if first not in document or first in self.remove or (first in _ESSENTIAL and not rest):
             return
@@ -46,7 +58,7 @@ class BodyEdits:
 
 
 def _without(value: Any, path: list[str]) -> tuple[Any, bool]:
-    """`value` without what lies at `path`, on a copy, and whether anything did."""
+    """A copy of `value` without what is at `path`, and whether anything was there."""
     step, *rest = path
     if step == "[]" and isinstance(value, list) and rest:
         pairs = [_without(item, rest) for item in value]

@@ -1,4 +1,4 @@
-"""Embeddings: what the dialects share. Pivot: https://platform.openai.com/docs/api-reference/embeddings"""
+"""Embeddings: shared code of the dialects. Pivot: https://platform.openai.com/docs/api-reference/embeddings"""
 
 import binascii
 from array import array
@@ -27,18 +27,18 @@ def _vector(embedding: Any) -> list[float]:
 
 
 class WholeWriter:
-    """The part of an AnswerWriter that an API without streams does not need."""
+    """The parts of an AnswerWriter that an API without streams does not need."""
 
     stream_type = b"application/json"
 
     def chunk(self, chunk: Chunk) -> bytes:
-        """Nothing: there is no stream."""
+        """Empty: there is no stream."""
         return b""
 
     def heartbeat(self) -> bytes:
-        """Nothing: there is no stream."""
+        """Empty: there is no stream."""
         return b""
 
     def end(self) -> bytes:
-        """Nothing: there is no stream."""
+        """Empty: there is no stream."""
         return b""

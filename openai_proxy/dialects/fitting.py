@@ -1,4 +1,4 @@
-"""Members of a chat request that only one kind of provider understands, taken out for all others."""
+"""Removes members of a chat request that only one kind of provider understands, for all others."""
 
 from typing import Any
 
@@ -7,5 +7,5 @@ from openai_proxy.dialects.ollama.options import without_extras
 
 
 def for_connection(chat: dict[str, Any], api_type: str) -> dict[str, Any]:
-    """`chat`, which names the provider's own model, as a connection of this type is asked; itself where it is so."""
+    """`chat`, with the provider's own model name, adapted to a connection of this type; itself if nothing changes."""
     return fit_marks(without_extras(chat, api_type), api_type)

@@ -1,15 +1,15 @@
-"""Characters cut in two by a provider, joined again.
+"""Rejoins characters that a provider has cut in two.
 
-Servers written in JavaScript cut text between the UTF-16 halves of an emoji; each half alone cannot be encoded.
+Servers written in JavaScript cut text between the UTF-16 halves of an emoji; a half alone cannot be encoded.
 """
 
 from typing import Any, Final
 
-_MAX_DEPTH: Final = 24  # levels that are looked into; no API has its texts so deep
+_MAX_DEPTH: Final = 24  # levels that are searched; no API nests its texts deeper
 
 
-class Halves:
-    """Holds back the first half of a character until the second comes; each text of a stream for itself."""
+class SurrogateJoiner:
+    """Holds back the first half of a character until the second arrives, separately for each text of a stream."""
 
     __slots__ = ("held",)
 
@@ -18,10 +18,10 @@ class Halves:
         """First halves by the place of their text."""
 
     def mend(self, event: Any) -> Any:
-        """`event`, a JSON value of a stream, with the texts in it mended."""
+        """`event`, a JSON value of a stream, with its texts repaired."""
         if not isinstance(event, dict):
             return event
-        # What says which text of the answer an event goes on with, in one API or another.
+        # Members that identify which text of the answer an event continues, in any of the APIs.
         place = tuple(str(event.get(name)) for name in ("type", "index", "output_index", "item_id"))
         return self._mended(event, place)
 
@@ -42,14 +42,19 @@ class Halves:
         if text and "\ud800" <= text[-1] <= "\udbff":
             self.held[path] = text[-1]
             text = text[:-1]
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return text
+        return encodable(text)
+
+
+def encodable(text: str) -> str:
+    """`text` with the halves of characters rejoined; a half alone becomes U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _place(entry: Any, at: int) -> str:
-    """What tells an entry of a list from the others: its index, else its position."""
+    """What distinguishes an entry of a list: its index, else its position."""
     index = entry.get("index") if isinstance(entry, dict) else None
     return str(index if type(index) is int else at)

@@ -1,7 +1,8 @@
-"""What a refusal teaches: the members of a request that a model does not know, or knows by another name.
+"""What a refusal teaches: request members that a model does not know, or knows under another name.
 
-A refused parameter is learnt, never a refused value: `temperature: 9` keeps its 400. Nothing whose absence would change
-what an answer means is ever left out. The words are those of the providers, each with its source in the tests.
+Refused parameters are learnt, never refused values: `temperature: 9` keeps its 400. Nothing is ever omitted whose
+absence would change the meaning of an answer. The patterns match providers' real messages, with sources in the
+tests.
 """
 
 import re
@@ -25,7 +26,7 @@ _MEANING: Final = frozenset(
      "stream", "n", "stop", "logprobs", "top_logprobs", "logit_bias", "modalities", "audio", "prediction",
      "previous_response_id", "instructions", "max_output_tokens", "options", "contents", "system", "format", "text"}
 )  # fmt: skip
-"""Members that are never left out; those below them may be."""
+"""Members that are never omitted; those below them may be."""
 
 _OTHER_NAME: Final = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 _IDENTIFIERS: Final = frozenset({"user", "safety_identifier", "prompt_cache_key"})
@@ -70,9 +71,10 @@ _CODES: Final = frozenset({"unsupported_parameter", "unknown_parameter"})
 
 
 def lesson_from(status: int, body: bytes, request: Mapping[str, Any]) -> Lesson | None:
-    """What the error answer `body` to `request`, a provider's document, teaches; None if it is the caller's business.
+    """What the error answer `body` to `request`, a provider's document, teaches; None if it is for the caller to
+    handle.
 
-    Only what stands in `request` is learnt, so that asking again will differ.
+    Only members of `request` are learnt, so that the next attempt will differ.
     """
     if status not in _STATUSES:
         return None
@@ -124,7 +126,7 @@ def _named(message: str, error: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _not_permitted(document: Any) -> Iterator[str]:
-    """Paths in a validation error of pydantic, as FastAPI and Mistral send it."""
+    """Paths in a pydantic validation error, as FastAPI and Mistral send it."""
     inner = document.get("message", document) if isinstance(document, dict) else None
     details = inner.get("detail") if isinstance(inner, dict) else None
     for entry in details if isinstance(details, list) else ():
@@ -135,7 +137,7 @@ def _not_permitted(document: Any) -> Iterator[str]:
 def _learn(named: str, message: str, request: Mapping[str, Any], refused: set[str], renamed: dict[str, str]) -> None:
     path = _INDEX.sub("[]", named.strip())
     if path not in request and (snake := _CAMEL.sub(r"_\1", path).lower()) in request:
-        path = snake  # xAI names members as its own code does
+        path = snake  # xAI uses its internal names of members
     instead = _INSTEAD.search(message)
     if path in _OTHER_NAME and path in request:
         renamed[path] = instead[1] if instead is not None else _OTHER_NAME[path]
@@ -149,17 +151,17 @@ def _learn(named: str, message: str, request: Mapping[str, Any], refused: set[st
 
 
 def _roles(message: str, request: Mapping[str, Any]) -> dict[str, str]:
-    """The role to say in place of one that is refused."""
+    """The role to use instead of a refused one."""
     found = _ROLE_REFUSED.search(message)
     messages = request.get("messages")
     if found is None or not isinstance(messages, list):
         return {}
     role = next(group for group in found.groups() if group).lower()
-    said = {message.get("role") for message in messages if isinstance(message, dict)}
+    used_roles = {message.get("role") for message in messages if isinstance(message, dict)}
     if role == "developer" and "instruction" not in found[0]:
-        return {"developer": "system"} if "developer" in said else {}
-    # Gemma: Google calls every system message an instruction of the developer.
-    return {"system": "user", "developer": "user"} if said & {"developer", "system"} else {}
+        return {"developer": "system"} if "developer" in used_roles else {}
+    # Gemma: Google calls every system message a developer instruction.
+    return {"system": "user", "developer": "user"} if used_roles & {"developer", "system"} else {}
 
 
 def _would_change(tools: Any) -> bool:

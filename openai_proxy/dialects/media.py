@@ -1,10 +1,13 @@
-"""Media in requests: what kind bare data is, and the content parts of a chat message that carry it."""
+"""Media in requests: the type of untyped data, and the content parts of chat messages that carry it."""
 
 import binascii
 import re
 from typing import Any, Final
 
+from openai_proxy import steps
+
 _DATA_URL: Final = re.compile(r"data:([\w.+/-]+)?((?:;[\w.=+-]+)*),", re.IGNORECASE)
+_LONGEST_HEAD: Final = 1024  # characters before the data
 _SIGNATURES: Final = (
     ("iVBORw0KGgo", "image/png"),
     ("/9j/", "image/jpeg"),
@@ -15,8 +18,8 @@ _SIGNATURES: Final = (
     ("T2dnUw", "audio/ogg"),
     ("ZkxhQw", "audio/flac"),
 )
-"""The first characters of base64 data, by kind."""
-_RIFF: Final = "UklGR"  # "RIFF", then four bytes of length, then what it holds
+"""The first characters of base64 data, by type."""
+_RIFF: Final = "UklGR"  # "RIFF", then four bytes of length, then the type
 _IN_RIFF: Final = {b"WEBP": "image/webp", b"WAVE": "audio/wav"}
 _AUDIO_FORMATS: Final = {
     "audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/vnd.wave": "wav", "audio/mpeg": "mp3",
@@ -26,7 +29,7 @@ _AUDIO_FORMATS: Final = {
 
 
 def kind_of(data: str) -> str | None:
-    """The media type of base64 `data`, by its first bytes; None for what is not known."""
+    """The media type of base64 `data`, by its first bytes; None if unknown."""
     if data.startswith(_RIFF):
         try:
             return _IN_RIFF.get(binascii.a2b_base64(data[:16])[8:12])
@@ -35,25 +38,30 @@ def kind_of(data: str) -> str | None:
     return next((kind for start, kind in _SIGNATURES if data.startswith(start)), None)
 
 
+def url_of(kind: object, data: str) -> str:
+    """The `data:` URL of base64 `data`, which may be large."""
+    return steps.join((f"data:{kind};base64,", data))
+
+
 def part(kind: str, data: str) -> dict[str, Any] | None:
-    """The content part for base64 `data` of a media type; None for a kind that chat requests cannot carry."""
+    """The content part for base64 `data` of a media type; None for a type that chat requests cannot carry."""
     audio = _AUDIO_FORMATS.get(kind)
     if audio is not None:
         return {"type": "input_audio", "input_audio": {"data": data, "format": audio}}
     if kind.startswith("image/"):
-        return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}}
+        return {"type": "image_url", "image_url": {"url": url_of(kind, data)}}
     if kind == "application/pdf":
-        return {"type": "file", "file": {"filename": "document.pdf", "file_data": f"data:{kind};base64,{data}"}}
+        return {"type": "file", "file": {"filename": "document.pdf", "file_data": url_of(kind, data)}}
     return None
 
 
 def data_url(url: str) -> tuple[str, str] | None:
     """(media type, base64 data) of a `data:` URL; None for any other. A URL without `;base64` is encoded here."""
-    found = _DATA_URL.match(url)
+    found = _DATA_URL.match(url, 0, _LONGEST_HEAD)
     if found is None:
         return None
     media_type = (found[1] or "text/plain").lower()
-    data = url[found.end() :]
+    data = steps.part(url, found.end(), len(url))
     if "base64" not in found[2].lower():
         from urllib.parse import unquote_to_bytes
 

@@ -1,37 +1,47 @@
-"""`reasoning_details` of one maker inside the text that another maker's clients send back as it came.
+"""One provider's `reasoning_details`, packed into a text that clients of another API return unchanged.
 
-A Responses client returns `encrypted_content`, a Messages client the signature of a thinking block. What a provider has
-to see again of its thoughts travels there, behind a prefix of ours.
+A Responses client returns `encrypted_content`, a Messages client the signature of a thinking block, a Gemini client the
+`thoughtSignature` of a call. What a provider needs to get back of its reasoning is put there, after a mark of ours, in
+base64: Google's SDKs decode the signatures they keep.
 """
 
-import base64
 import binascii
 import zlib
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
-import orjson
+from openai_proxy.dialects import json_text
 
-_PREFIX: Final = "oap1."
+_MARK: Final = b"openai-proxy:"
+_OLD: Final = "oap1."
+"""Responses and Messages clients were once given this and base64 for URLs; their histories still hold it."""
+
+PREFIXES: Final = (binascii.b2a_base64(_MARK[:12], newline=False).decode(), _OLD)
+"""What a packed text begins with."""
+
 _MAX_PACKED: Final = 8 << 20  # bytes of JSON in one packed text; a limit against zip bombs
 
 
 def pack(details: list[dict[str, Any]]) -> str:
     """`reasoning_details` as a text for a client to keep."""
-    packed = zlib.compress(orjson.dumps({"details": details}), 1)
-    return _PREFIX + base64.urlsafe_b64encode(packed).decode()
+    return binascii.b2a_base64(_MARK + zlib.compress(json_text.dumps(details), 1), newline=False).decode()
 
 
-def is_packed(text: object) -> bool:
-    """True for a text that `pack` made."""
-    return isinstance(text, str) and text.startswith(_PREFIX)
+def is_packed(text: object) -> TypeGuard[str]:
+    """True for a text made by `pack`."""
+    return isinstance(text, str) and text.startswith(PREFIXES)
 
 
 def unpack(text: str) -> list[dict[str, Any]] | None:
-    """The `reasoning_details` in a packed text; None if it has been damaged."""
+    """The `reasoning_details` in a packed text; None if it is damaged."""
+    encoded = text.removeprefix(_OLD).replace("-", "+").replace("_", "/")
+    engine = zlib.decompressobj()
     try:
-        engine = zlib.decompressobj()
-        document = engine.decompress(base64.urlsafe_b64decode(text[len(_PREFIX) :]), _MAX_PACKED)
-        details = orjson.loads(document)["details"]
-    except (binascii.Error, zlib.error, ValueError, KeyError, TypeError):
+        packed = binascii.a2b_base64(encoded + "=" * (-len(encoded) % 4)).removeprefix(_MARK)
+        details = json_text.loads(engine.decompress(packed, _MAX_PACKED))
+    except (ValueError, zlib.error):
         return None
+    if not engine.eof:
+        return None
+    if isinstance(details, dict):
+        details = details.get("details")  # after the old prefix
     return [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else None

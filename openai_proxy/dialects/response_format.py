@@ -6,9 +6,9 @@ https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
 from typing import Any
 
 
-def json_schema(schema: dict[str, Any], name: str = "answer") -> dict[str, Any]:
-    """The `response_format` for a JSON schema: strict where the schema meets OpenAI's rules for that."""
-    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": is_strict(schema)}}
+def json_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """The `response_format` for a JSON schema: strict if the schema meets OpenAI's rules for that."""
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": is_strict(schema)}}
 
 
 def is_strict(schema: Any, *, root: bool = True) -> bool:

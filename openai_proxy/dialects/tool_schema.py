@@ -1,11 +1,11 @@
-"""Function tools as the providers' dialects take them: JSON Schemas, cleaned on a copy.
+"""Adapts function tools to the JSON Schema that each provider accepts, on a copy.
 
-One bad tool makes a provider refuse the whole request, and tools come from servers that change overnight. So what
-goes upstream is made safe here, while arguments are still checked against the original schema. Pure functions, no
-I/O. Rules and the complaints they come from:
+One bad tool makes a provider refuse the whole request, and MCP servers may change tools at any time. So schemas are
+made safe here before they go upstream, while arguments are still checked against the original schema. Pure functions,
+no I/O. Rules and the complaints behind them:
 
 * no combinator at the root for OpenAI and Anthropic (https://github.com/langchain-ai/langchain/issues/39271)
-* Gemini knows a subset of OpenAPI (https://ai.google.dev/api/caching#Schema;
+* Gemini supports a subset of OpenAPI (https://ai.google.dev/api/caching#Schema;
   https://github.com/promptfoo/promptfoo/issues/6902)
 """
 
@@ -16,10 +16,10 @@ from openai_proxy.dialects import json_text
 
 Dialect = Literal["openai", "anthropic", "gemini"]
 
-MAX_DEPTH: Final = 24  # levels of nested schemas that are sent; below, anything is allowed
-MAX_NODES: Final = 3000  # schemas in one tool after references are written out
+MAX_DEPTH: Final = 24  # maximum nesting of schemas; below, anything is allowed
+MAX_NODES: Final = 3000  # maximum schemas in one tool after references are expanded
 MAX_DESCRIPTION: Final = 4096
-NAME_LENGTH: Final = 64  # names are `[a-zA-Z0-9_-]{1,64}` everywhere
+NAME_LENGTH: Final = 64  # names must match `[a-zA-Z0-9_-]{1,64}` everywhere
 
 _ONE: Final = frozenset(
     {"items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames", "additionalItems",
@@ -28,14 +28,14 @@ _ONE: Final = frozenset(
 _MANY: Final = frozenset({"allOf", "anyOf", "oneOf", "prefixItems", "items"})
 _NAMED: Final = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 
-_MAX_LISTED: Final = 64  # values of an enum that are named in a description
+_MAX_LISTED: Final = 64  # enum values that are listed in a description
 _COMBINATORS: Final = ("oneOf", "anyOf", "allOf")
 _NOT_AT_ROOT: Final = frozenset(
     {*_COMBINATORS, "not", "enum", "const", "if", "then", "else", "$ref", "dependentSchemas"}
 )
 _META: Final = frozenset({"$schema", "$id", "$comment", "$anchor", "$dynamicAnchor", "$vocabulary", "id"})
 
-# What Gemini's function declarations take (Schema object of the API).
+# What Gemini's function declarations support (Schema object of the API).
 _GEMINI_KEYS: Final = frozenset(
     {"type", "format", "title", "description", "nullable", "enum", "maxItems", "minItems", "properties", "required",
      "minProperties", "maxProperties", "minLength", "maxLength", "pattern", "anyOf", "items", "minimum", "maximum"}
@@ -48,9 +48,9 @@ _GEMINI_FORMATS: Final = {
 
 
 def tool_for(definition: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
-    """A copy of the function tool `definition` whose name stays and whose schema the dialect takes.
+    """A copy of the function tool `definition` with the same name and a schema that the dialect accepts.
 
-    `strict` stays only with a schema that did not have to change: it promises things of the original.
+    `strict` is kept only if the schema is unchanged, because it promises conformance to the original.
     """
     function = dict(definition.get("function") or {})
     original = function.get("parameters")
@@ -67,9 +67,9 @@ def tool_for(definition: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
 
 
 def fit_tools(tools: list[Any], dialect: str) -> list[Any] | None:
-    """A request's `tools` with schemas that `dialect` takes; None if they have such already.
+    """A request's `tools` with schemas that `dialect` accepts; None if they need no change.
 
-    What is not a function tool with a schema stays as it is.
+    Tools that are not functions with a schema stay as they are.
     """
     known: Dialect = "gemini" if dialect == "gemini" else "anthropic" if dialect == "anthropic" else "openai"
     fitted = [_fitted(tool, known) for tool in tools]
@@ -88,7 +88,7 @@ def _fitted(tool: Any, dialect: Dialect) -> Any:
 
 
 def schema_for(schema: object, dialect: Dialect) -> tuple[dict[str, Any], str]:
-    """(a copy of the root `schema` that the dialect takes, a sentence on what it can no longer say or "")."""
+    """(a copy of the root `schema` that the dialect accepts, a sentence on what it no longer expresses or "")."""
     root: dict[str, Any] = dict(schema) if isinstance(schema, Mapping) else {}
     if dialect == "openai" and _plain(root):
         return {key: value for key, value in root.items() if key not in ("$schema", "$id")}, ""
@@ -107,13 +107,13 @@ def schema_for(schema: object, dialect: Dialect) -> tuple[dict[str, Any], str]:
 
 
 def written_out(root: Mapping[str, Any], *, gemini: bool = False) -> dict[str, Any]:
-    """A copy of `root` with every local reference replaced by what it names."""
+    """A copy of `root` with every local reference replaced by its target."""
     copied = _Copier(root, gemini=gemini).schema(root, 0, ())
     return copied if isinstance(copied, dict) else {}
 
 
 def _plain(root: Mapping[str, Any]) -> bool:
-    """True if OpenAI and its many likenesses take `root` as it is, so that it goes there verbatim."""
+    """True if OpenAI and compatible servers accept `root` unchanged, so that it is sent verbatim."""
     if root.get("type") != "object" or not isinstance(root.get("properties"), Mapping) or root.keys() & _NOT_AT_ROOT:
         return False
     pending: list[tuple[Any, int]] = [(root, 0)]
@@ -134,7 +134,7 @@ def _plain(root: Mapping[str, Any]) -> bool:
 
 
 def subschemas(schema: Mapping[str, Any]) -> Iterator[Any]:
-    """The schemas directly inside `schema`, only where JSON Schema has a schema (not inside enum, default …)."""
+    """The schemas directly inside `schema`, only where JSON Schema expects a schema (not inside enum, default …)."""
     for key, value in schema.items():
         if key in _NAMED and isinstance(value, Mapping):
             yield from value.values()
@@ -145,7 +145,7 @@ def subschemas(schema: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def resolve_local(root: Mapping[str, Any], reference: object) -> Any:
-    """What the local JSON pointer `reference` ("#/$defs/x") names in `root`; None if nothing, or not local."""
+    """The target of the local JSON pointer `reference` ("#/$defs/x") in `root`; None if missing or not local."""
     if reference == "#":
         return root
     if not isinstance(reference, str) or not reference.startswith("#/"):
@@ -163,7 +163,7 @@ def resolve_local(root: Mapping[str, Any], reference: object) -> Any:
 
 
 class _Copier:
-    """Copies one tool's schema with references written out, within MAX_DEPTH and MAX_NODES."""
+    """Copies one tool's schema with references expanded, within MAX_DEPTH and MAX_NODES."""
 
     def __init__(self, root: Mapping[str, Any], *, gemini: bool) -> None:
         self._root = root
@@ -171,7 +171,7 @@ class _Copier:
         self._nodes = 0
 
     def schema(self, schema: Any, depth: int, open_refs: tuple[str, ...]) -> Any:
-        """`schema` copied; what is too deep, too much or refers to itself becomes "anything"."""
+        """`schema` copied; parts that are too deep, too many or recursive allow anything."""
         self._nodes += 1
         if isinstance(schema, bool):
             return {} if self._gemini else schema
@@ -205,7 +205,7 @@ class _Copier:
 
 
 def _repair_required(schema: dict[str, Any]) -> None:
-    """`required` as a list of property names, or not at all (draft 3 had a boolean there)."""
+    """`required` as a list of property names, or omitted (draft 3 had a boolean there)."""
     required = schema.get("required")
     if required is None and "required" not in schema:
         return
@@ -223,7 +223,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _fold_root(schema: dict[str, Any]) -> str:
-    """Take combinators off the root: their branches' properties move up. The sentence that says what was lost."""
+    """Remove combinators from the root, moving their branches' properties up. Returns a sentence on what was lost."""
     found = [c for c in _COMBINATORS if isinstance(schema.get(c), list)]
     lost = [k for k in ("if", "then", "else", "dependentSchemas") if k in schema]
     for keyword in lost:
@@ -283,7 +283,7 @@ def _gemini(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _string_enum(schema: dict[str, Any], values: list[Any]) -> None:
-    """Gemini has enums of strings only. Other values are said in words: as strings they would come back as strings."""
+    """Describe enum values other than strings in words: Gemini only has enums of strings, and would return strings."""
     del schema["enum"]
     texts = [value for value in values if isinstance(value, str) and value]
     if texts and schema.get("type", "string") == "string":
@@ -306,7 +306,7 @@ def _merge(schema: dict[str, Any], branch: dict[str, Any]) -> None:
 
 
 def _nullable_union(schema: dict[str, Any], branches: list[Any]) -> None:
-    """anyOf [X, null] as X, nullable: how every Python server writes Optional[X]."""
+    """anyOf [X, null] as a nullable X: how every Python server writes Optional[X]."""
     real = [b for b in branches if isinstance(b, dict) and b.get("type") != "null"]
     if len(real) < len(branches):
         schema["nullable"] = True

@@ -1,7 +1,7 @@
 """One exchange relayed directly: what the provider's socket receives is written to the client's in the same callback.
 
-No task is woken, no header dictionary is made and nothing is buffered here; a chunk costs one look at its framing,
-one write and one list append for the record.
+No task is woken, no header dictionary is created and nothing is buffered here; per chunk its framing is checked once,
+and there is one write and one list append for the record.
 """
 
 import asyncio
@@ -23,9 +23,12 @@ from openai_proxy.upstream.failover import Opened
 from openai_proxy.upstream.response import StreamedResponse
 
 DONE_TAILS: Final = (b"[DONE]\n\n\r\n", b"[DONE]\r\n\r\n\r\n")
-"""How a last chunk that ends with `data: [DONE]` ends, the CRLF of its own included."""
+"""The end of a last chunk with `data: [DONE]`, including the chunk's own CRLF."""
 
 BRACKET: Final = 0x5D
+
+TOGETHER: Final = 16 * 1024
+"""Bytes of a body up to which the head goes out with them, which saves a system call."""
 
 
 class RelayClient(ABC):
@@ -42,7 +45,7 @@ class RelayClient(ABC):
 
     @abstractmethod
     def cut(self) -> None:
-        """Close without a proper end, behind what was sent: the client must see that the answer broke."""
+        """Close without a proper end after what was sent: the client must see that the answer broke off."""
 
     @abstractmethod
     def reset(self) -> None:
@@ -50,11 +53,11 @@ class RelayClient(ABC):
 
     @abstractmethod
     def committed(self) -> None:
-        """The answer has begun: there will be no other try."""
+        """The answer has begun: there will be no retry."""
 
     @abstractmethod
     def fall_back(self, relay: "DirectRelay", opened: Opened | None, error: ProxyError | None = None) -> None:
-        """Nothing was sent yet: the pipeline goes on from here."""
+        """Nothing was sent yet: the pipeline continues from here."""
 
     @abstractmethod
     def finished(self, relay: "DirectRelay") -> None:
@@ -62,7 +65,7 @@ class RelayClient(ABC):
 
 
 class DirectRelay(Sink):
-    """See the module. A `connection.Sink`, and what the lane holds while one request is under way."""
+    """See the module. A `connection.Sink`, and the fast path's state while one request is running."""
 
     __slots__ = (
         "_attempt",
@@ -161,7 +164,7 @@ class DirectRelay(Sink):
     # -- Sink -------------------------------------------------------------------------------------------------------
 
     def head(self, head: ResponseHead, more: bool) -> list[bytes] | None:
-        """connection.Sink: 2xx goes on at once; everything else is looked at the ordinary way."""
+        """connection.Sink: 2xx is passed on at once; everything else is handled by the pipeline."""
         connection = self.connection
         assert connection is not None
         self._attempt.status = head.status
@@ -180,10 +183,10 @@ class DirectRelay(Sink):
             self._unsent = opening
         else:
             self._client.send(opening)
-        return self.entry.parts  # the framing that is read here is taken off for the record as well
+        return self.entry.parts  # the framing that is read here is also removed for the record
 
     def whole(self, head: ResponseHead, body: bytes) -> None:
-        """connection.Sink: a whole answer in one piece goes on in one, and the exchange is over."""
+        """connection.Sink: a whole answer that arrived in one piece is sent in one, and the exchange is over."""
         self.connection = None
         self._attempt.status = head.status
         self._client.send(self._opening(head, body))
@@ -194,7 +197,7 @@ class DirectRelay(Sink):
         self._finish(Outcome.DONE)
 
     def _opening(self, head: ResponseHead, body: bytes) -> bytes:
-        """The client's head, and `body` behind it: from here on the answer is under way, and there is no other try."""
+        """Send the client's head, followed by `body`: from here on the answer has begun, and there is no retry."""
         exchange, state, known = self.exchange, self._client.state, self.known
         health = self.generation.upstreams.health
         if not health.all_healthy:
@@ -215,16 +218,19 @@ class DirectRelay(Sink):
         )
 
     def data(self, data: bytes) -> None:
-        """connection.Sink: on to the client; the record has its copy."""
+        """connection.Sink: pass it on to the client; the record gets its copy."""
         size = len(data)
         if self._rechunk:
             data = b"%x\r\n%b\r\n" % (size, data)
         if self._unsent:
-            data = self._unsent + data
+            if size > TOGETHER:  # a second copy of it would stay as long as the client does not read
+                self._client.send(self._unsent)
+            else:
+                data = self._unsent + data
             self._unsent = b""
         self._client.send(data)
         self.entry.passed(size)
-        # One byte tells nearly every chunk from a last one: an event ends in a brace.
+        # One byte distinguishes nearly every chunk from a last one: an event ends in a brace.
         if size > 9 and (data[-5] == BRACKET or data[-7] == BRACKET) and data.endswith(DONE_TAILS):
             self._done_by = self._client.state.loop.time() + AFTER_DONE
             self._client.state.providers.watch.add(self)
@@ -238,7 +244,9 @@ class DirectRelay(Sink):
         self._finish(Outcome.DONE)
 
     def failed(self, error: UpstreamError) -> None:
-        """connection.Sink: nothing sent yet means another try the ordinary way; else the client is told, or cut."""
+        """connection.Sink: if nothing was sent yet, the pipeline retries; else the client gets an error, or is cut
+        off.
+        """
         if self._head is None:
             self.connection = None
             if self._reused and error.code == "upstream_disconnected" and self.exchange.endpoint.replayable:
@@ -248,7 +256,7 @@ class DirectRelay(Sink):
             self._client.fall_back(self, None, error)
             return
         if self._done_by and self._end_after_done():
-            return  # the message was whole; what broke is the connection
+            return  # the message was complete; only the connection broke
         self._attempt.failed(error)
         self._break(error, Outcome.ERROR)
 
@@ -272,7 +280,7 @@ class DirectRelay(Sink):
         self._break(error, outcome)
 
     def _flush(self) -> None:
-        """A head that waited for body bytes which did not come after all."""
+        """Send a head that waited for body bytes which did not arrive after all."""
         if self._unsent:
             self._client.send(self._unsent)
             self._unsent = b""
@@ -299,7 +307,9 @@ class DirectRelay(Sink):
         self._finish(outcome, error)
 
     def _end_after_done(self) -> bool:
-        """`[DONE]` has gone out: end the answer for the client, whatever the provider does; True if that can be."""
+        """`[DONE]` was sent: end the answer for the client, whatever the provider does; returns whether that is
+        possible.
+        """
         self._flush()
         connection = self.connection
         if connection is not None and connection.framing is not None and connection.framing.at_event_boundary():
@@ -341,7 +351,7 @@ class DirectRelay(Sink):
         self._client.state.providers.watch.add(self)
 
     def release(self) -> None:
-        """The client reads again."""
+        """The client is reading again."""
         self._blocked_since = 0.0
         if not self._done_by:
             self._client.state.providers.watch.discard(self)
@@ -349,7 +359,7 @@ class DirectRelay(Sink):
             self.connection.resume()
 
     def check(self, now: float) -> None:
-        """Watched: a client that reads nothing is cut; a provider that stays after its `[DONE]` is not waited for."""
+        """Watched: cut off a client that reads nothing; do not wait for a provider that stays after its `[DONE]`."""
         if self._done_by and now >= self._done_by and not self._blocked_since:
             self._done_by = 0.0
             self._end_after_done()

@@ -1,54 +1,54 @@
-"""Whether a decided request may take the fast path, and all that is needed to begin: `pipeline.order`, at once.
+"""Whether a decided request may take the fast path, and everything needed to start: `pipeline.order` in one call.
 
-It takes what nothing but the head and the model's name decides; anything that wants a second look (an augmented
-model, a limit that must wait, a provider that translates) is left to the pipeline.
+It takes requests decided by the head and the model's name alone; anything that needs more (an augmented model, a limit
+that must wait, a translating provider) is left to the pipeline.
 """
 
 from typing import Any, Final
 
 from openai_proxy.auth.limits import Allowance
-from openai_proxy.bounds import check_names, user_of
+from openai_proxy.bounds import check_names, requested_model, user_of
 from openai_proxy.decision.begin import begin
-from openai_proxy.decision.decide import Decision, DecisionKind, asked_model, decide, decided
-from openai_proxy.decision.restricted import OTHER_MODELS
+from openai_proxy.decision.decide import Decision, DecisionKind, decide, decided
+from openai_proxy.decision.restricted import may_name_others
+from openai_proxy.dialects.foreign_thoughts import hinted
 from openai_proxy.exchange import Exchange, new_request_id
 from openai_proxy.fastpath.direct_relay import DirectRelay, RelayClient
 from openai_proxy.fastpath.known_heads import KnownHead
 from openai_proxy.fastpath.send_plan import SendPlan
-from openai_proxy.protocols.json_members import edit, parse_object
-from openai_proxy.protocols.large_json import LARGE
+from openai_proxy.protocols.json_members import LARGE, check_unique, edit, parse_object
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import ProxyState
-from openai_proxy.transforms.params import NOTHING, shape
+from openai_proxy.transforms.params import shape
 from openai_proxy.upstream.openai import OpenAIProvider
 
 MAX_PLANS: Final = 256
-"""Plans of one head: the models one client asks for. Names come from clients, so they are bounded."""
+"""Plans per head: the models that one client requests. Names come from clients, so they are bounded."""
 
 
 def choose(client: RelayClient, head: KnownHead, body: bytes) -> DirectRelay | Decision | None:
-    """A relay that may start; else what was decided about the request, None where nothing is.
+    """A relay that may start; else the decision about the request, None if there is none.
 
     Raises ProxyError for what the pipeline will refuse.
     """
     state = client.state
     generation = state.generation
     if len(state.running) >= generation.max_requests or state.telemetry is not None:
-        return None  # a trace is told to the provider in a head of its own
+        return None  # tracing needs a different head for each request
     if len(body) >= LARGE:
-        return None  # read beside the event loop
+        return None  # parsed off the event loop
     document = parse_object(body)
-    model = asked_model(document)
+    plan = _known_plan(generation, head, document)
+    model = plan.decision.model if plan is not None else requested_model(document)
     check_names(document)
     if model is None or (generation.executes_tools and document.get("tools")):
         return None
     if _is_special(state, head, document, body):
         return None
-    if generation.access.restricts_models(head.caller) and not OTHER_MODELS.isdisjoint(document):
-        return None  # they are looked at there, each time
-    plan = head.plans.get(model) if generation.upstreams.health.all_healthy else None
-    if plan is not None and not plan.provider.relays(head.endpoint.dialect, plan.target.model or model):
-        plan = None  # learnt since: its requests have to be changed
+    if head.restricted:
+        check_unique(body)
+        if may_name_others(document):
+            return None  # the pipeline checks them for every request
     decision = plan.decision if plan is not None else decided(decide(generation, head.caller, head.endpoint, model))
     if plan is None and not _may_relay(generation, decision):
         return decision
@@ -64,13 +64,24 @@ def choose(client: RelayClient, head: KnownHead, body: bytes) -> DirectRelay | D
     entry.request(body, document)
     sent = body
     if plan.rules or plan.model is not None:
-        changes = shape(document, plan.rules, head.endpoint.dialect) if plan.rules else NOTHING
-        members = changes.members() if changes else {}
+        edits = shape(document, plan.rules, head.endpoint.dialect) if plan.rules else None
+        members = edits.as_json() if edits is not None else {}
         if plan.model is not None:
             members["model"] = plan.model
-        if members or changes:
-            sent = edit(body, members, changes.removed)
+        removed = edits.remove if edits is not None else ()
+        if members or removed:
+            sent = edit(body, members, removed)
     return DirectRelay(client, generation, exchange, entry, head, plan, sent)
+
+
+def _known_plan(generation: Generation, head: KnownHead, document: dict[str, Any]) -> SendPlan | None:
+    """How the last request with this head and model was sent, if this one can be sent the same way."""
+    name = document.get("model")
+    if type(name) is not str or not generation.upstreams.health.all_healthy:
+        return None
+    plan = head.plans.get(name)
+    # If something has been learnt about the provider's models since, its requests may have to be changed.
+    return plan if plan is not None and plan.learnt == plan.lessons.version else None
 
 
 def _enters(
@@ -82,16 +93,18 @@ def _enters(
     body: bytes,
     document: dict[str, Any],
 ) -> bool:
-    """True if the limits of its group have let the request in; False if they want a second look."""
+    """True if its group's limits have admitted the request; False if the pipeline must check them."""
     if allowance.budget is None:
         return state.governor.enter_now(exchange, allowance)
     target = plan.target if plan is not None else decision.route.targets[0]
-    estimate = state.spendings.estimate(target, exchange.model, len(body), document)
+    estimate = state.governor.spendings.estimate(target, exchange.model, len(body), document)
     return estimate is not None and state.governor.enter_now(exchange, allowance, estimate)
 
 
 def _is_special(state: ProxyState, head: KnownHead, document: dict[str, Any], body: bytes) -> bool:
-    """True if the body may hold a command or a secret, or the caller has a session; never wrongly False."""
+    """True if the body may contain a command, a secret or foreign reasoning, or the caller has a session."""
+    if head.holds_thoughts and hinted(body, head.endpoint.dialect):
+        return True
     generation, redactor = state.generation, state.redactor
     mark, callers = generation.command_mark, state.sessions.callers
     quiet = redactor.quiet(body, document, head.own)
@@ -105,7 +118,7 @@ def _is_special(state: ProxyState, head: KnownHead, document: dict[str, Any], bo
 
 
 def _may_relay(generation: Generation, decision: Decision) -> bool:
-    """True if every target takes the request as it is, with a key of ours, and may be asked now."""
+    """True if every target accepts the request unchanged, with a key of ours, and can be used now."""
     if decision.kind is not DecisionKind.PLAIN:
         return False
     targets = decision.route.targets
@@ -129,7 +142,7 @@ def _may_relay(generation: Generation, decision: Decision) -> bool:
 
 
 def _plan(generation: Generation, head: KnownHead, decision: Decision, model: str) -> SendPlan:
-    """How to send the request; remembered with the head where the next one for `model` goes the same way."""
+    """How to send the request; remembered with the head if the next one for `model` can be sent the same way."""
     upstreams = generation.upstreams
     targets = begin(decision, upstreams)
     connection = targets[0].connection

@@ -1,8 +1,8 @@
-"""The fast path of one client connection: what needs no parsing but routing passes through it in callbacks.
+"""The fast path of one client connection: requests that only need routing are handled in callbacks.
 
-A request whose head has been read before is known by its bytes and begins here at once. Any other one aiohttp parses
-first (`server.connection`), and the fast path is given what it may take. Either way its answer is relayed directly, and
-the connection is left idle again as if nothing had happened.
+A request whose head has been read before is recognised by its bytes and starts here at once. Any other one is first
+parsed by aiohttp (`server.connection`), and then offered to the fast path. Either way its answer is relayed directly,
+and the connection is left idle again as if nothing had happened.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from openai_proxy.server.headers import head_size
 from openai_proxy.upstream.failover import Opened
 
 MAX_BODY: Final = 512 * 1024
-"""Bytes of a body that may wait for its end on the fast path: longer ones gain nothing from it."""
+"""Maximum bytes of a body on the fast path: longer ones gain nothing from it."""
 
 BODY_WAIT: Final = 0.25
-"""Seconds the rest of a body may take; then the request handler waits for it, with its own limits."""
+"""Seconds for the rest of a body; then the request handler waits for it, with its own timeouts."""
 
 MAX_PIPELINED: Final = 256 * 1024
 
@@ -34,8 +34,8 @@ class FastConnection(RelayClient):
     """The fast path of one connection. A `server.fast_path.FastPath`; `connection` is aiohttp's side of it."""
 
     __slots__ = (
-        "_awaited", "_body", "_body_timer", "_cached", "_cached_for", "_caches", "_peer", "_pending", "_raw", "_relay",
-        "_transport", "connection",
+        "_awaited", "_body", "_body_timer", "_cached", "_cached_for", "_caches", "_holds", "_peer", "_pending",
+        "_raw", "_relay", "_transport", "connection",
     )  # fmt: skip
 
     def __init__(self, connection: Any, state: ProxyState, caches: HeadCaches) -> None:
@@ -46,10 +46,11 @@ class FastConnection(RelayClient):
         self._peer = ""  # the client's address
         self._relay: DirectRelay | None = None
         self._body = b""
-        self._raw = b""  # a message that was taken without the parser, in case it must see it after all
+        self._raw = b""  # a message taken without the parser, in case it must be parsed after all
+        self._holds = False  # the connection holds the parsed message, in case the pipeline must have it
         self._body_timer: asyncio.TimerHandle | None = None
         self._caches = caches
-        # A message that was taken without the parser and is not whole: its head, the bytes it needs, and whose.
+        # An incomplete message taken without the parser: its head, the bytes it needs, and its caller.
         self._awaited: tuple[KnownHead, int, Generation] | None = None
         self._cached: CachedHead | None = None  # the head of the last request that was known, and its generation
         self._cached_for: Generation | None = None
@@ -63,8 +64,8 @@ class FastConnection(RelayClient):
     # -- what comes from the client ---------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """asyncio.Protocol: take what is known, let aiohttp parse the rest."""
-        if self._relay is not None or self._pending:  # pipelined: it waits for its turn, behind what waits already
+        """asyncio.Protocol: take known requests, let aiohttp parse the rest."""
+        if self._relay is not None or self._pending:  # pipelined: it waits behind those already waiting
             self._pending += data
             if len(self._pending) > MAX_PIPELINED and self._transport is not None:
                 self._transport.pause_reading()
@@ -78,9 +79,9 @@ class FastConnection(RelayClient):
             self.connection.parse(data)
 
     def _take_known(self, data: bytes) -> bool:
-        """A request whose head has been read before, on an idle connection: no parser needs to look at it again."""
+        """A request whose head has been read before, on an idle connection: no need to parse it again."""
         state, connection = self.state, self.connection
-        if state.draining or not connection.idle:
+        if state.draining:
             return False
         generation = state.generation
         cached = self._cached if self._cached_for is generation else None
@@ -94,10 +95,9 @@ class FastConnection(RelayClient):
         assert cached is not None
         begin, length = found
         end = begin + length
-        if length > MAX_BODY or len(data) > end:
+        if length > MAX_BODY or len(data) > end or not connection.begin_unparsed():
             return False
         self._raw = data
-        connection.count_request()
         if len(data) == end:
             self._begin(cached.head, data[begin:])
         else:
@@ -106,14 +106,14 @@ class FastConnection(RelayClient):
         return True
 
     def _more_of_known(self, data: bytes) -> None:
-        """More of a body whose head was known (SDKs send head and body apart)."""
+        """More of the body after a known head (SDKs send head and body separately)."""
         assert self._awaited is not None
         known, end, generation = self._awaited
         self._raw += data
         if len(self._raw) < end:
             return
         if len(self._raw) > end or generation is not self.state.generation:
-            # Pipelined, or an edit came between head and body: what was known of the caller holds no more.
+            # Pipelined, or an edit came between head and body: what was known about the caller is no longer valid.
             self._known_is_late()
             return
         self._stop_waiting()
@@ -143,20 +143,21 @@ class FastConnection(RelayClient):
         return length.isdigit() and 0 < int(length) <= MAX_BODY and head_size(message) <= MAX_HEAD
 
     def parsed(self, message: Any, first: bytes, body: bytes) -> None:
-        """FastPath: a request is whole."""
+        """FastPath: a request is complete."""
         generation = self.state.generation
         self._body = body
+        self._holds = True
         try:
-            head = KnownHead(generation.gate, self._peer, FAST[message.path], message)
+            head = KnownHead(generation.gate, generation.access, self._peer, FAST[message.path], message)
         except (ProxyError, ValueError):
             self._hand_back(None)
             return
-        if first and generation.validator is None:  # a validator may change its mind any time
+        if first and generation.validator is None:  # a validator may change its answer at any time
             self._caches.of(generation).learn(self._peer, first, first.index(b"\r\n\r\n"), head)
         self._begin(head, body)
 
     def _begin(self, head: KnownHead, body: bytes) -> None:
-        """Take the request, or hand it to the pipeline, which will say in words why not."""
+        """Take the request, or pass it to the pipeline, which will explain a refusal."""
         self._body = body
         try:
             chosen = choose(self, head, body)
@@ -170,12 +171,13 @@ class FastConnection(RelayClient):
             self._hand_back(chosen)
 
     def _hand_back(self, decision: Decision | None) -> None:
-        """Nothing has begun: the pipeline takes the request, with what was decided about it."""
+        """Nothing has begun: the pipeline takes the request, with the decision about it."""
         self._give(Handover(self._body, self.state.generation, decision=decision))
 
     def _give(self, handover: Handover) -> None:
         raw, self._raw = self._raw, b""
         self._body = b""
+        self._holds = False
         self.connection.hand_back(handover, raw)
 
     @property
@@ -183,10 +185,10 @@ class FastConnection(RelayClient):
         """FastPath: true while a request is here."""
         return self._relay is not None or self._awaited is not None
 
-    # -- what the relay asks for ------------------------------------------------------------------------------------
+    # -- called by the relay ----------------------------------------------------------------------------------------
 
     def fall_back(self, relay: DirectRelay, opened: Opened | None, error: ProxyError | None = None) -> None:
-        """RelayClient: nothing was sent yet, the pipeline goes on from here."""
+        """RelayClient: nothing was sent yet, the pipeline continues from here."""
         self._relay = None
         self.state.leave(relay.exchange)
         plan = relay.plan
@@ -198,9 +200,10 @@ class FastConnection(RelayClient):
         self._replay()
 
     def committed(self) -> None:
-        """RelayClient: what was kept for another try is let go of, however long the stream."""
-        if self.connection is not None and self.connection.holding:
-            self.connection.let_go()
+        """RelayClient: release what was kept for a retry, however long the stream will be."""
+        if self._holds:
+            self._holds = False
+            self.connection.answer_begun()
         self._body = self._raw = b""
 
     def send(self, data: bytes) -> None:
@@ -249,7 +252,7 @@ class FastConnection(RelayClient):
             self._relay.hold()
 
     def resume(self) -> None:
-        """FastPath: the client reads again."""
+        """FastPath: the client is reading again."""
         if self._relay is not None:
             self._relay.release()
 
@@ -265,6 +268,7 @@ class FastConnection(RelayClient):
         """FastPath: the connection is closed."""
         self._transport = None
         self._pending = self._raw = b""
+        self._holds = False
         self._stop_waiting()
         self.client_gone()
         self.connection = None  # breaks the reference cycle between the two halves of the connection

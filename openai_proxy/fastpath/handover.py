@@ -1,4 +1,4 @@
-"""What the fast path hands to the pipeline when a request needs a second look."""
+"""What the fast path passes to the pipeline for a request that it cannot finish."""
 
 from openai_proxy.decision.decide import Decision
 from openai_proxy.errors import ProxyError
@@ -9,7 +9,7 @@ from openai_proxy.upstream.failover import Opened
 
 
 class Handover:
-    """The body of the request, and what was tried, if anything. A `server.fast_path.HandedBack`."""
+    """The body of the request, and the attempt made, if any. A `server.fast_path.ReturnedRequest`."""
 
     __slots__ = ("body", "decision", "entry", "error", "exchange", "generation", "opened", "targets")
 
@@ -29,12 +29,12 @@ class Handover:
         self.exchange = exchange
         self.entry = entry
         self.decision = decision
-        self.targets = targets  # in the order of `begin`, once it has been asked
+        self.targets = targets  # in the order of `begin`, once that was called
         self.opened = opened
         self.error = error
 
     def abandon(self) -> None:
-        """The client left before the request was taken up again."""
+        """The client disconnected before the request was taken up again."""
         if self.exchange is not None and self.entry is not None:
             self.exchange.release()
             self.entry.close(Outcome.CLIENT_CLOSED)

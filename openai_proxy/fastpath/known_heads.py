@@ -1,28 +1,30 @@
-"""Request heads that have been read once.
+"""Request heads that have been read before.
 
-A client sends the same head with every request; only Content-Length changes. What follows from a head alone (that
-llhttp accepts it, who is calling, which fields go upstream) is remembered under the bytes of the head without that
-number, together with the peer's address: the same bytes get the same verdict. A cache belongs to one generation, so
-an edit empties it, and a revoked key with it.
+A client sends the same head with every request; only Content-Length changes. Everything that follows from the head
+alone (that llhttp accepts it, who the caller is, which fields are sent upstream) is cached under the head's bytes
+without that number, together with the peer's address: the same bytes get the same result. A cache belongs to one
+generation, so any edit, such as a revoked key, empties it.
 """
 
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from openai_proxy.auth.access import Access
 from openai_proxy.auth.credentials import AGENT_FIELD, named_user, sent_key
 from openai_proxy.auth.gate import Gate
 from openai_proxy.auth.peers import host_name
 from openai_proxy.bounds import check_session
+from openai_proxy.dialects.foreign_thoughts import DIALECTS
 from openai_proxy.endpoints import Endpoint
 from openai_proxy.exchange import Caller
 from openai_proxy.fastpath.send_plan import SendPlan
 from openai_proxy.server.headers import lines, upstream_fields
 
 if TYPE_CHECKING:
-    from mypy_extensions import i64  # to the compiler an integer of the machine's; nobody else looks at it
+    from mypy_extensions import i64  # a machine integer to mypyc, otherwise a plain int
 
 MAX_HEADS: Final = 1024
-"""Heads remembered: a house has a few dozen clients. Full means cleared, so that strangers cannot fill memory."""
+"""Maximum cached heads: a home has a few dozen clients. Cleared when full, so that strangers cannot fill memory."""
 
 MAX_HEAD: Final = 4096
 _LENGTH: Final = re.compile(rb"\r\nContent-Length: ([1-9][0-9]{0,6})\r\n", re.IGNORECASE)
@@ -33,18 +35,23 @@ Key = tuple[str, bytes, bytes]
 class KnownHead:
     """What the fast path needs of a request head. Immutable by convention."""
 
-    __slots__ = ("agent", "caller", "endpoint", "extra", "fields", "keep_alive", "own", "plans", "session", "user")
+    __slots__ = (
+        "agent", "caller", "endpoint", "extra", "fields", "holds_thoughts", "keep_alive", "own", "plans",
+        "restricted", "session", "user",
+    )  # fmt: skip
 
-    def __init__(self, gate: Gate, peer: str, endpoint: Endpoint, message: Any) -> None:
-        """From a message aiohttp has parsed. Raises the ProxyErrors of the gate; ValueError for a malformed Host."""
+    def __init__(self, gate: Gate, access: Access, peer: str, endpoint: Endpoint, message: Any) -> None:
+        """From a message parsed by aiohttp. Raises the gate's ProxyErrors; ValueError for a malformed Host."""
         headers = message.headers
         host = headers.get("Host")
         if host is None or host_name(host) is None:
             raise ValueError("Host")
         self.caller: Caller = gate.admit(peer, headers)
-        self.own = sent_key(headers)  # a secret in prompts, too
+        self.restricted = access.restricts_models(self.caller)
+        self.own = sent_key(headers)  # must be removed from prompts, too
         self.endpoint = endpoint
-        self.plans: dict[str, SendPlan] = {}  # by model as asked for (fastpath.eligible)
+        self.holds_thoughts = endpoint.dialect in DIALECTS
+        self.plans: dict[str, SendPlan] = {}  # by requested model (fastpath.eligible)
         self.fields = upstream_fields(message.raw_headers)
         self.keep_alive = not message.should_close
         self.session: str | None = headers.get("X-Session-ID")
@@ -60,18 +67,18 @@ class KnownHead:
 
 
 class CachedHead:
-    """A known head as it stands on the wire, around the number that changes."""
+    """A known head's wire bytes, around the number that changes."""
 
     __slots__ = ("head", "prefix", "suffix")
 
     def __init__(self, prefix: bytes, suffix: bytes, head: KnownHead) -> None:
         self.prefix = prefix  # up to the digits of Content-Length
-        self.suffix = suffix  # from behind them to the end of the empty line
+        self.suffix = suffix  # from after them to the end of the empty line
         self.head = head
 
     def body_of(self, data: bytes) -> tuple[int, int] | None:
         """If `data` begins with this head: where its body begins and how many bytes it has."""
-        # By hand, because this is compiled: slices instead of `startswith`, and each method of bytes costs 75 ns.
+        # Spelt out, because this is compiled: slices instead of `startswith`, as each method of bytes costs 75 ns.
         prefix, suffix = self.prefix, self.suffix
         start: i64 = len(prefix)
         if data[:start] != prefix:
@@ -98,7 +105,7 @@ class HeadCache:
         self._known: dict[Key, CachedHead] = {}
 
     def find(self, peer: str, data: bytes) -> CachedHead | None:
-        """The head that `data` begins with, if it is known and whole."""
+        """The head that `data` begins with, if it is known and complete."""
         end = data.find(b"\r\n\r\n", 0, MAX_HEAD + 4)
         match = _LENGTH.search(data, 0, end + 2) if end >= 0 else None
         if match is None:
@@ -119,7 +126,7 @@ class HeadCache:
 
 
 class HeadCaches:
-    """The cache of the present generation: a new generation begins an empty one."""
+    """The cache of the present generation: a new generation gets an empty one."""
 
     def __init__(self) -> None:
         self._generation: object = None

@@ -1,4 +1,4 @@
-"""How a request is sent once it is decided: what a request head and a model's name decide between them."""
+"""How a decided request is sent, as determined by its head and the model's name."""
 
 import orjson
 
@@ -10,11 +10,13 @@ from openai_proxy.upstream.pool import Pool
 
 
 class SendPlan:
-    """Where a direct relay goes, and the head it goes with. Immutable by convention; lives with its generation."""
+    """The target of a direct relay, and the head to send. Immutable by convention; lives with its generation."""
 
     __slots__ = (
         "decision",
         "key",
+        "learnt",
+        "lessons",
         "limits",
         "model",
         "pool",
@@ -34,12 +36,14 @@ class SendPlan:
         key: str | None,
         fields: Headers,
     ) -> None:
-        """`targets` in the order of `begin`; `provider` is that of the first, asked with `key` and these `fields`."""
+        """`targets` in the order of `begin`; `provider` is the first one's, used with `key` and these `fields`."""
         target = targets[0]
         self.decision = decision
         self.targets = targets
         self.target = target
         self.provider = provider
+        self.lessons = provider.lessons
+        self.learnt: int = provider.lessons.version  # when this was planned
         self.pool: Pool = provider.pool
         self.limits: TimeoutConfig = provider.limits
         self.key = key

@@ -1,15 +1,13 @@
-"""How a stream of events ends, rightly and wrongly: the same for the direct relay and for the pipeline."""
+"""How an event stream ends, properly or not: the same for the direct relay and the pipeline."""
 
 from typing import Final
-
-import orjson
 
 from openai_proxy.errors import ProxyError
 from openai_proxy.exchange import Headers, header
 
 DONE_ENDS: Final = (b"data: [DONE]\n\n", b"data: [DONE]\r\n\r\n")
 AFTER_DONE: Final = 0.5
-"""Seconds a stream may stay open behind its `[DONE]` before we end it for the client."""
+"""Seconds that a stream may stay open after its `[DONE]` before we end it for the client."""
 
 
 def is_event_stream(headers: Headers) -> bool:
@@ -24,11 +22,11 @@ def at_boundary(last: bytes) -> bool:
 
 
 def error_event(error: ProxyError, path: str) -> bytes:
-    """An error as the endpoint's own kind of event: named for messages and responses, a data line for the rest."""
-    if path.startswith("/messages"):
-        payload = {"type": "error", "error": {"type": error.type, "message": error.message}}
-        return b"event: error\ndata: " + orjson.dumps(payload) + b"\n\n"
-    if path.startswith("/responses"):
-        flat = {"type": "error", "code": error.code, "message": error.message, "param": None}
-        return b"event: error\ndata: " + orjson.dumps(flat) + b"\n\n"
-    return b"data: " + error.body() + b"\n\n"
+    """An error as the endpoint's own kind of event, for a stream begun by a provider."""
+    if path.startswith("/messages"):  # imported here: few daemons use all three
+        from openai_proxy.dialects.messages.write_answer import error_event as write
+    elif path.startswith("/responses"):
+        from openai_proxy.dialects.responses.write_answer import error_event as write
+    else:
+        from openai_proxy.dialects.chat.chunks import error_event as write
+    return write(error.payload()["error"])

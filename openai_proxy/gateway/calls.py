@@ -1,4 +1,4 @@
-"""Running one tool for a client of `/mcp`: a task that tells its progress and can be cancelled, and its record."""
+"""Running one tool for a client of `/mcp`: a task that reports progress and can be cancelled, and its record."""
 
 import asyncio
 import time
@@ -22,10 +22,10 @@ Key = tuple[str, str, int | str]
 
 
 class RunningCalls:
-    """The calls under way, by who may cancel them: caller, session and request id.
+    """The running calls, by who may cancel them: caller, session and request id.
 
-    Of sessions only those are known that their client has ended: a request of one of them is answered 404, which is how
-    clients are told to begin anew. What nobody has ended is good, also if an earlier daemon gave it out.
+    Only sessions that their client has ended are remembered: their requests get a 404, upon which clients start again.
+    All others are valid, even if an earlier daemon issued them.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class RunningCalls:
         self._ended: dict[tuple[str, str], None] = {}
 
     def add(self, key: Key, call: "ToolCall") -> None:
-        """`call` may be cancelled under `key`; of two with the same key the later."""
+        """`call` can be cancelled under `key`; of two with the same key the later one."""
         self._calls[key] = call
 
     def remove(self, key: Key, call: "ToolCall") -> None:
@@ -60,7 +60,7 @@ class RunningCalls:
 
 
 class ToolCall:
-    """One call, from its start to its record. `cancelled` once its client has taken it back."""
+    """One call, from its start to its record. `cancelled` once its client has withdrawn it."""
 
     def __init__(
         self,
@@ -77,13 +77,13 @@ class ToolCall:
         self._offer = offer
         self._name = name
         self._progress: deque[Progress] = deque(maxlen=64)
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._task: asyncio.Task[ToolResult] | None = None
         self._arguments: Any = None
         self._result: ToolResult | None = None
         self.cancelled = False
         self.exchange = Exchange(new_request_id(), caller, "POST", MCP, model=model or MCP.name)
-        # One file a caller and day: the conversation of another program is not ours to know.
+        # One file per caller and day: the other program's conversation is unknown to us.
         day = time.strftime("%Y-%m-%d", time.localtime(self.exchange.created_at))
         self.exchange.session_id = f"{caller.key_id or caller.remote}-{day}"
         self.exchange.notes.append(name)
@@ -92,7 +92,7 @@ class ToolCall:
         self._entry = state.recorder.open(self.exchange)
 
     def start(self, arguments: Mapping[str, Any], consent: Consent | None = None) -> None:
-        """Begin, in the task of its request: an admin's cancel and the shutdown end that."""
+        """Start, in the request's task: an admin's cancel and the shutdown end that."""
         task = asyncio.current_task()
         assert task is not None
         self._state.enter(Running(self.exchange, self._generation, task.cancel))
@@ -103,32 +103,32 @@ class ToolCall:
         caller = self.exchange.caller
         trace = self.exchange.trace
         meta = trace.tool_begins(self.exchange.id, self._name) if trace is not None else {}
-        context = CallContext(self.exchange.id, caller.identity, self._tell, meta, rich=True, consent=consent)
+        context = CallContext(self.exchange.id, caller.identity, self._report, meta, rich=True, consent=consent)
         seconds = self._offer.seconds(self._generation, tool)
         running = self._offer.toolbox.run(self._name, self._arguments, context, timeout=seconds)
         self._task = spawn(running, name=f"mcp call {self._name}")
-        self._task.add_done_callback(lambda _: self._news.set())
+        self._task.add_done_callback(lambda _: self._changed.set())
 
     def cancel(self) -> None:
-        """The client takes it back."""
+        """The client withdraws it."""
         self.cancelled = True
         if self._task is not None:
             self._task.cancel()
 
     async def wait(self, seconds: float | None) -> bool:
-        """Until there is progress or the result; False once `seconds` have passed with neither."""
-        if not self._news.is_set():
+        """Wait for progress or the result; False after `seconds` without either."""
+        if not self._changed.is_set():
             try:
                 async with asyncio.timeout(seconds):
-                    await self._news.wait()
+                    await self._changed.wait()
             except TimeoutError:
                 return False
-        self._news.clear()
+        self._changed.clear()
         return True
 
     @property
     def result(self) -> ToolResult | None:
-        """What it gave; None while it runs, or if it was cancelled."""
+        """Its result; None while it runs, or if it was cancelled."""
         if self._task is None or not self._task.done() or self._task.cancelled():
             return None
         return self._task.result()
@@ -139,13 +139,13 @@ class ToolCall:
         return self._task is not None and self._task.done()
 
     def progress(self) -> list[Progress]:
-        """What was told since the last look."""
-        told = list(self._progress)
+        """The progress since the last call."""
+        reported = list(self._progress)
         self._progress.clear()
-        return told
+        return reported
 
     def close(self, outcome: Outcome, status: int, error: ProxyError | None = None) -> None:
-        """Write it down, whatever became of it; a tool that still runs is ended, and not waited for."""
+        """Record it, whatever its outcome; a tool that still runs is cancelled, and not waited for."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
         exchange, result = self.exchange, self.result
@@ -165,7 +165,7 @@ class ToolCall:
         self._state.leave(exchange)
         self._entry.close(outcome, exchange.error_code)
 
-    def _tell(self, progress: float | None, total: float | None, message: str | None) -> None:
+    def _report(self, progress: float | None, total: float | None, message: str | None) -> None:
         if progress is not None:
             self._progress.append((progress, total, message))
-            self._news.set()
+            self._changed.set()

@@ -1,8 +1,8 @@
-"""A person's yes, asked for through their MCP client (elicitation), in either era of the protocol.
+"""A person's consent, requested through their MCP client (elicitation), in both versions of the protocol.
 
-Of 2026-07-28: the call is answered with `input_required`, and the client repeats it with the person's answer
-(https://modelcontextprotocol.io/specification/2026-07-28/basic/utilities/mrtr). Before: `elicitation/create` goes to
-the client on the stream of the call, and its answer comes as a POST of its own.
+In 2026-07-28 the call is answered with `input_required`, and the client repeats it with the person's answer
+(https://modelcontextprotocol.io/specification/2026-07-28/basic/utilities/mrtr). Before, `elicitation/create` is sent to
+the client on the stream of the call, and its answer is a separate POST.
 """
 
 import asyncio
@@ -14,25 +14,25 @@ from typing import Any, Final
 from openai_proxy.agent.fingerprint import canonical
 
 PATIENCE: Final = 300.0
-"""Seconds a person has to answer."""
+"""Seconds that a person has to answer."""
 
 QUESTION: Final = "confirm"
-"""What the question is called among the inputs of a call."""
+"""The name of the question among the inputs of a call."""
 
 _KEPT: Final = 1000
 _SHOWN: Final = 600  # characters of the arguments in the question
 
 
 class Elicitations:
-    """The questions that are open, and which sessions can be asked. Belongs to the event loop."""
+    """The open questions, and which sessions can be asked. Belongs to the event loop."""
 
     def __init__(self) -> None:
-        self._asked: OrderedDict[str, tuple[str, str, str]] = OrderedDict()  # state -> who, tool, arguments
-        self._waiting: dict[str, tuple[str, asyncio.Future[bool]]] = {}  # id of our request -> who is to answer
+        self._open_questions: OrderedDict[str, tuple[str, str, str]] = OrderedDict()  # state -> owner, tool, arguments
+        self._waiting: dict[str, tuple[str, asyncio.Future[bool]]] = {}  # id of our request -> who must answer
         self._able: OrderedDict[tuple[str, str], None] = OrderedDict()  # sessions whose client declared it
 
     def declared(self, who: str, session: str, capabilities: object) -> None:
-        """A client of the older era said at `initialize` what it can do."""
+        """Note the capabilities that a client of the older version sent with `initialize`."""
         if can_ask(capabilities):
             self._able[who, session] = None
             _trim(self._able)
@@ -42,26 +42,28 @@ class Elicitations:
         return (who, session) in self._able
 
     def state(self, who: str, tool: str, arguments: Mapping[str, Any]) -> str:
-        """A question about this call is open: what the client has to send back with the answer."""
+        """Open a question about this call; returns what the client must send back with the answer."""
         state = secrets.token_urlsafe(24)
-        self._asked[state] = (who, tool, canonical(dict(arguments)))
-        _trim(self._asked)
+        self._open_questions[state] = (who, tool, canonical(dict(arguments)))
+        _trim(self._open_questions)
         return state
 
     def answered(
         self, who: str, tool: str, arguments: Mapping[str, Any], state: object, responses: object
     ) -> bool | None:
-        """The person's answer to the question `state`, used up by this; None if it is no answer to this call's."""
-        if not isinstance(state, str) or self._asked.get(state) != (who, tool, canonical(dict(arguments))):
+        """The person's answer to the question `state`, which is then used up; None if it does not belong to this
+        call.
+        """
+        if not isinstance(state, str) or self._open_questions.get(state) != (who, tool, canonical(dict(arguments))):
             return None
         response = responses.get(QUESTION) if isinstance(responses, Mapping) else None
         if not isinstance(response, Mapping):
             return None
-        del self._asked[state]
+        del self._open_questions[state]
         return response.get("action") == "accept"
 
     def open(self, who: str) -> tuple[str, asyncio.Future[bool]]:
-        """A request of ours to the client: its id, and what comes of it."""
+        """A request of ours to the client: its id, and its future answer."""
         request_id = f"confirm-{secrets.token_urlsafe(16)}"
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting[request_id] = (who, future)
@@ -76,10 +78,10 @@ class Elicitations:
 
 
 def can_ask(capabilities: object) -> bool:
-    """True if these are capabilities of a client that can ask its person by a form."""
+    """True if these capabilities include asking a person with a form."""
     if not isinstance(capabilities, Mapping) or not isinstance(found := capabilities.get("elicitation"), Mapping):
         return False
-    return not found or "form" in found  # an empty one means forms, as before there were others
+    return not found or "form" in found  # an empty one means forms, as it did before there were others
 
 
 def question(tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One request to `/mcp`: admitted like any other, answered in the protocol's own shape, errors included."""
+"""One request to `/mcp`: admitted like any other, answered in the protocol's own format, including errors."""
 
 import asyncio
 import importlib
@@ -26,8 +26,10 @@ from openai_proxy.tools.result import failure
 SESSION: Final = "Mcp-Session-Id"
 
 _MAX_BODY: Final = 4 * 1024 * 1024
-_SERVER_WAIT: Final = 4.0  # seconds a list waits for servers that are just starting; their tools are told later
-_STREAM_AFTER: Final = 15.0  # seconds after which an answer that takes its time becomes a stream, and pings
+_SERVER_WAIT: Final = (
+    4.0  # seconds that a list waits for servers that are just starting; their tools are announced later
+)
+_STREAM_AFTER: Final = 15.0  # seconds after which a slow answer becomes a stream, and pings
 _EVENTS: Final = "text/event-stream"
 _EVENT_HEAD: Final = lines(
     [
@@ -38,9 +40,9 @@ _EVENT_HEAD: Final = lines(
 )
 
 
-_ASKED: Final = object()
+_ASKED_FOR_CONSENT: Final = object()
 _LOCAL: Final = Caller("local", admin=True)
-"""Who asks on the control socket."""
+"""The caller on the control socket."""
 
 
 class Gateway:
@@ -56,102 +58,105 @@ class Gateway:
         state.idle_closers.append(self._streams.close)
 
     async def serve(self, request: BaseRequest, reply: Reply, path: str, *, local: bool) -> None:
-        """Answer; `local`: on the control socket, where no key is asked for."""
+        """Answer; `local`: on the control socket, which needs no key."""
         reply.extra.append(("x-request-id", new_request_id()))
         if self._rpc is None:
             self._rpc = await asyncio.to_thread(importlib.import_module, "openai_proxy.gateway.rpc")
-        visit = _Visit(self._state.generation, request, reply, unquote(path[len(MCP.path) :].strip("/")) or None)
+        context = _McpRequest(self._state.generation, request, reply, unquote(path[len(MCP.path) :].strip("/")) or None)
         try:
             if not local:
-                visit.caller = await visit.generation.gate.admitted(request.remote or "", request.headers)
-            await self._serve(visit)
+                context.caller = await context.generation.gate.admitted(request.remote or "", request.headers)
+            await self._serve(context)
         except self._rpc.RpcRefusal as refusal:
             await self._send(reply, refusal.status, refusal.body())
         except ProxyError as error:
             await self._refuse(reply, error)
         finally:
-            visit.let_go()
+            context.release()
 
-    async def _serve(self, visit: "_Visit") -> None:
-        offer = self._offers.of(visit.generation, visit.caller, visit.model)
-        if self._calls.has_ended(visit.who, visit.header(SESSION)):
+    async def _serve(self, context: "_McpRequest") -> None:
+        offer = self._offers.of(context.generation, context.caller, context.model)
+        if self._calls.has_ended(context.who, context.header(SESSION)):
             raise NotFound("This session has ended.", code="session_ended")
-        match visit.request.method:
+        match context.request.method:
             case "POST":
-                await self._post(visit, offer)
-            case "GET" if _EVENTS in visit.header("accept") and self._rpc.has_stream(
-                visit.headers, visit.header(SESSION)
+                await self._post(context, offer)
+            case "GET" if _EVENTS in context.header("accept") and self._rpc.has_stream(
+                context.headers, context.header(SESSION)
             ):
                 self._streams.admit()
-                visit.let_go()
-                self._begin_events(visit.reply)
+                context.release()
+                self._begin_events(context.reply)
                 changed = self._rpc.event(self._rpc.tools_changed(None))
-                await self._streams.serve(visit.reply, visit.caller, visit.model, first=b"", changed=changed, last=b"")
-            case "DELETE" if session := visit.header(SESSION):
-                self._calls.end_session(visit.who, session)
-                await visit.reply.send(200, b"")
+                await self._streams.serve(
+                    context.reply, context.caller, context.model, first=b"", changed=changed, last=b""
+                )
+            case "DELETE" if session := context.header(SESSION):
+                self._calls.end_session(context.who, session)
+                await context.reply.send(200, b"")
             case _:
                 raise BadRequest(
                     "This method is not served here.", status=405, code="method_not_allowed",
                     headers={"Allow": "GET, POST, DELETE"},
                 )  # fmt: skip
 
-    async def _post(self, visit: "_Visit", offer: Offer) -> None:
+    async def _post(self, context: "_McpRequest", offer: Offer) -> None:
         rpc = self._rpc
-        limits = visit.generation.config.limits
+        limits = context.generation.config.limits
         rules = BodyLimits(_MAX_BODY, limits.body_idle_seconds, limits.body_bytes_per_second)
-        body = await RequestBody(visit.request, visit.reply, rules).whole()
-        message = rpc.read(body, visit.headers, list(visit.request.headers.items()))
+        body = await RequestBody(context.request, context.reply, rules).whole()
+        message = rpc.read(body, context.headers, list(context.request.headers.items()))
         if isinstance(message, rpc.Response):
-            self._elicitations.response(visit.who, message.id, message.result)
-            await visit.reply.send(202, b"")
+            self._elicitations.response(context.who, message.id, message.result)
+            await context.reply.send(202, b"")
             return
         if message.id is None:
             if message.method == "notifications/cancelled" and not message.modern:
-                self._cancel(visit, message)
-            await visit.reply.send(202, b"")
+                self._cancel(context, message)
+            await context.reply.send(202, b"")
             return
         match message.method, message.modern:
             case "tools/call", _:
-                await self._call(visit, offer, message)
+                await self._call(context, offer, message)
             case "tools/list", _:
                 if message.params.get("cursor") is not None:
-                    raise message.error(rpc.INVALID_PARAMS, "This cursor is not known.")
-                offer = await self._complete(visit, offer)
-                await self._answer(visit, rpc.listed(message, offer.listing))
+                    raise message.error(rpc.INVALID_PARAMS, "This cursor is unknown.")
+                offer = await self._complete(context, offer)
+                await self._answer(context, rpc.listed(message, offer.listing))
             case "initialize", False:
                 session = new_request_id()
-                self._elicitations.declared(visit.who, session, message.params.get("capabilities"))
-                await self._send(visit.reply, 200, rpc.initialized(message, offer.instructions), (SESSION, session))
-            # Clients of the older era ask for these although they are not offered; in the newer it is an error.
+                self._elicitations.declared(context.who, session, message.params.get("capabilities"))
+                await self._send(context.reply, 200, rpc.initialized(message, offer.instructions), (SESSION, session))
+            # Clients of the older version request these although they are not offered; in the newer one that is an
+            # error.
             case ("prompts/list" | "resources/list" | "resources/templates/list") as method, False:
-                await self._answer(visit, rpc.nothing_of(message, method))
+                await self._answer(context, rpc.nothing_of(message, method))
             case "ping", False:
-                await self._answer(visit, message.result({}))
+                await self._answer(context, message.result({}))
             case "server/discover", True:
-                await self._answer(visit, rpc.discovered(message, offer.instructions))
+                await self._answer(context, rpc.discovered(message, offer.instructions))
             case "subscriptions/listen", True:
-                await self._listen(visit, message)
+                await self._listen(context, message)
             case _:
                 raise message.error(rpc.METHOD_NOT_FOUND, "Method not found", message.method)
 
-    async def _listen(self, visit: "_Visit", message: Any) -> None:
+    async def _listen(self, context: "_McpRequest", message: Any) -> None:
         rpc = self._rpc
         kinds = message.params.get("notifications")
         if not isinstance(kinds, dict):
-            raise message.error(rpc.INVALID_PARAMS, "The kinds of notifications are expected as `notifications`.")
+            raise message.error(rpc.INVALID_PARAMS, "The kinds of notifications must be in `notifications`.")
         self._streams.admit()
-        visit.let_go()
-        self._begin_events(visit.reply)
+        context.release()
+        self._begin_events(context.reply)
         wanted = kinds.get("toolsListChanged") is True
         await self._streams.serve(
-            visit.reply, visit.caller, visit.model,
+            context.reply, context.caller, context.model,
             first=rpc.event(rpc.acknowledged(message, kinds)),
             changed=rpc.event(rpc.tools_changed(message)) if wanted else b": nothing you asked for\n\n",
             last=rpc.event(rpc.unsubscribed(message)),
         )  # fmt: skip
 
-    async def _call(self, visit: "_Visit", offer: Offer, message: Any) -> None:
+    async def _call(self, context: "_McpRequest", offer: Offer, message: Any) -> None:
         """`tools/call`: refused before it runs, or run and answered."""
         rpc, params = self._rpc, message.params
         name, arguments = params.get("name"), params.get("arguments")
@@ -162,118 +167,120 @@ class Gateway:
         if not isinstance(arguments, dict):
             raise message.error(rpc.INVALID_PARAMS, "The arguments must be an object.")
         if name not in offer.toolbox:
-            offer = await self._complete(visit, offer)
+            offer = await self._complete(context, offer)
         tool = offer.toolbox.get(name)
-        if tool is None:  # also one that exists and is not this caller's
+        if tool is None:  # even one that exists and is not this caller's
             raise message.error(rpc.INVALID_PARAMS, f"Unknown tool: {name[:128]}")
         if (schema := offer.marked_schema(tool)) is not None:
-            rpc.check_parameter_headers(message, schema, arguments, visit.headers)
+            rpc.check_parameter_headers(message, schema, arguments, context.headers)
         consent = None
         if offer.toolbox.needs_consent(tool):
-            verdict = await self._ask(visit, message, name, arguments)
-            if verdict is _ASKED:
+            verdict = await self._ask(context, message, name, arguments)
+            if verdict is _ASKED_FOR_CONSENT:
                 return
             consent = OwnersConsent() if verdict is True else None
             if verdict is False:
-                await self._end(visit, message.result(_content(failure("The person has said no. It was not run."))))
+                await self._end(context, message.result(_content(failure("The person has declined. It was not run."))))
                 return
-        state, generation = self._state, visit.generation
+        state, generation = self._state, context.generation
         if len(state.running) >= generation.config.limits.max_concurrent_requests:
             raise Overloaded("The proxy is busy. Try again in a moment.", headers={"Retry-After": "1"})
-        call = ToolCall(state, generation, offer, visit.caller, visit.model, name, _carrier(visit, params))
-        key = (visit.who, visit.header(SESSION), message.id)
+        call = ToolCall(state, generation, offer, context.caller, context.model, name, _carrier(context, params))
+        key = (context.who, context.header(SESSION), message.id)
         if key[1]:  # without a session two clients may use the same id
             self._calls.add(key, call)
         outcome, problem = Outcome.CLIENT_CLOSED, None
         try:
             call.start(arguments, consent)
-            await self._run(visit, message, call)
+            await self._run(context, message, call)
             outcome = Outcome.CANCELLED if call.cancelled else Outcome.DONE
         except asyncio.CancelledError:
             problem, task = call.exchange.cut, asyncio.current_task()
-            if problem is None or visit.reply.gone or task is None:
+            if problem is None or context.reply.gone or task is None:
                 raise
             task.uncancel()
             outcome = Outcome.CANCELLED
-            await self._end(visit, message.error(rpc.INTERNAL_ERROR, problem.message).body())
+            await self._end(context, message.error(rpc.INTERNAL_ERROR, problem.message).body())
         finally:
             self._calls.remove(key, call)
-            call.close(outcome, visit.reply.status, problem)
+            call.close(outcome, context.reply.status, problem)
 
-    async def _ask(self, visit: "_Visit", message: Any, name: str, arguments: dict[str, Any]) -> object:
+    async def _ask(self, context: "_McpRequest", message: Any, name: str, arguments: dict[str, Any]) -> object:
         """The person's answer to whether `name` may run: True, False, None if nobody can be asked.
 
-        _ASKED if the client was told to ask, and repeats the call with the answer.
+        _ASKED if the client must ask, and will repeat the call with the answer.
         """
         rpc, asking, params = self._rpc, self._elicitations, message.params
         if message.modern:
             answer = asking.answered(
-                visit.who, name, arguments, params.get("requestState"), params.get("inputResponses")
+                context.who, name, arguments, params.get("requestState"), params.get("inputResponses")
             )
             if answer is not None or not can_ask(message.capabilities):
                 return answer
-            state = asking.state(visit.who, name, arguments)
-            await self._send(visit.reply, 200, rpc.input_required(message, QUESTION, question(name, arguments), state))
-            return _ASKED
-        if not (asking.is_able(visit.who, visit.header(SESSION)) and _EVENTS in visit.header("accept")):
+            state = asking.state(context.who, name, arguments)
+            await self._send(
+                context.reply, 200, rpc.input_required(message, QUESTION, question(name, arguments), state)
+            )
+            return _ASKED_FOR_CONSENT
+        if not (asking.is_able(context.who, context.header(SESSION)) and _EVENTS in context.header("accept")):
             return None
-        request_id, answered = asking.open(visit.who)
+        request_id, answered = asking.open(context.who)
         try:
-            self._begin_events(visit.reply)
-            await visit.reply.write(rpc.event(rpc.elicitation(request_id, question(name, arguments))))
+            self._begin_events(context.reply)
+            await context.reply.write(rpc.event(rpc.elicitation(request_id, question(name, arguments))))
             async with asyncio.timeout(PATIENCE):
                 while True:
                     done, _ = await asyncio.wait({answered}, timeout=_STREAM_AFTER)
                     if done:
                         return answered.result()
-                    await visit.reply.write(b": ping\n\n")
+                    await context.reply.write(b": ping\n\n")
         except TimeoutError:
             return False
         finally:
             answered.cancel()
 
-    async def _run(self, visit: "_Visit", message: Any, call: ToolCall) -> None:
-        """Wait for the result, telling progress to a client that asked for it and takes events."""
-        rpc, reply, token = self._rpc, visit.reply, message.progress_token
-        takes_events = _EVENTS in visit.header("accept")
+    async def _run(self, context: "_McpRequest", message: Any, call: ToolCall) -> None:
+        """Wait for the result, reporting progress to a client that asked for it and accepts events."""
+        rpc, reply, token = self._rpc, context.reply, message.progress_token
+        takes_events = _EVENTS in context.header("accept")
         while True:
-            came = await call.wait(_STREAM_AFTER)
-            news = call.progress() if token is not None else []
-            if takes_events and (news or not came):
+            finished = await call.wait(_STREAM_AFTER)
+            progress = call.progress() if token is not None else []
+            if takes_events and (progress or not finished):
                 if not reply.started:
                     self._begin_events(reply)
-                events = [rpc.event(rpc.progressed(token, *told)) for told in news]
+                events = [rpc.event(rpc.progressed(token, *step)) for step in progress]
                 await reply.write(b"".join(events) or b": ping\n\n")
             if call.over:
                 break
         result = call.result
         if result is None:
-            await self._end(visit, message.error(rpc.CANCELLED, "Request cancelled").body())
+            await self._end(context, message.error(rpc.CANCELLED, "Request cancelled").body())
         else:
-            await self._end(visit, message.result(_content(result)))
+            await self._end(context, message.result(_content(result)))
 
-    async def _complete(self, visit: "_Visit", offer: Offer) -> Offer:
-        """The offer once the servers that are just starting have told their tools, or some seconds have passed."""
+    async def _complete(self, context: "_McpRequest", offer: Offer) -> Offer:
+        """The offer once the servers that are just starting have listed their tools, or some seconds have passed."""
         if not offer.servers:
             return offer
         await self._state.supervisor.wait_ready(offer.servers, _SERVER_WAIT)
-        return self._offers.of(self._state.generation, visit.caller, visit.model)
+        return self._offers.of(self._state.generation, context.caller, context.model)
 
-    def _cancel(self, visit: "_Visit", message: Any) -> None:
+    def _cancel(self, context: "_McpRequest", message: Any) -> None:
         request_id = message.params.get("requestId")
         if isinstance(request_id, int | str):
-            self._calls.cancel((visit.who, visit.header(SESSION), request_id))
+            self._calls.cancel((context.who, context.header(SESSION), request_id))
 
-    async def _end(self, visit: "_Visit", body: bytes) -> None:
-        """The last word of an answer, as JSON or on the stream it has become."""
-        if visit.reply.started:
-            await visit.reply.write(self._rpc.event(body))
-            await visit.reply.end()
+    async def _end(self, context: "_McpRequest", body: bytes) -> None:
+        """The final message of an answer, as JSON or on the stream that it has become."""
+        if context.reply.started:
+            await context.reply.write(self._rpc.event(body))
+            await context.reply.end()
         else:
-            await self._send(visit.reply, 200, body)
+            await self._send(context.reply, 200, body)
 
-    async def _answer(self, visit: "_Visit", body: bytes) -> None:
-        await self._send(visit.reply, 200, body)
+    async def _answer(self, context: "_McpRequest", body: bytes) -> None:
+        await self._send(context.reply, 200, body)
 
     async def _refuse(self, reply: Reply, error: ProxyError) -> None:
         if reply.started:
@@ -293,17 +300,17 @@ class Gateway:
         reply.begin(200, b"OK", _EVENT_HEAD, None)
 
 
-def _carrier(visit: "_Visit", params: Mapping[str, Any]) -> Mapping[str, str]:
-    """Where a trace context may stand: in `_meta`, else in the header fields (https://www.w3.org/TR/trace-context/)."""
+def _carrier(context: "_McpRequest", params: Mapping[str, Any]) -> Mapping[str, str]:
+    """The trace context: from `_meta`, else from the header fields (https://www.w3.org/TR/trace-context/)."""
     meta = params.get("_meta")
-    told = (
+    trace_fields = (
         {k: v for k, v in meta.items() if isinstance(k, str) and isinstance(v, str)} if isinstance(meta, dict) else {}
     )
-    return {**visit.headers, **told} if "traceparent" in told else visit.headers
+    return {**context.headers, **trace_fields} if "traceparent" in trace_fields else context.headers
 
 
-class _Visit:
-    """What is known of one request. It leases its configuration until `let_go`: a held stream may outlive that."""
+class _McpRequest:
+    """One request. It leases its configuration until `release`, as an open stream may outlive a reload."""
 
     __slots__ = ("_leased", "caller", "generation", "headers", "model", "reply", "request")
 
@@ -319,10 +326,10 @@ class _Visit:
 
     @property
     def who(self) -> str:
-        """To whom the request's session belongs."""
+        """The owner of the request's session."""
         return self.caller.identity
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """The configuration is no longer needed."""
         if self._leased:
             self._leased = False

@@ -1,8 +1,8 @@
-"""Which tools a caller of `/mcp` sees, under the names models see.
+"""Which tools a caller of `/mcp` sees, under the names that models see.
 
-`/mcp/{model}` has exactly the tools of one augmented model, for whoever may ask for it. `/mcp` has those of the house:
-of the servers that the `mcp` globs of the caller's group name, and, where they name `tools`, of conf/tools. Callers
-without a group (no keys are required, or the control socket) see all; a group that names nothing sees nothing.
+`/mcp/{model}` has exactly the tools of one augmented model, for callers who may use it. `/mcp` has those of the servers
+that the `mcp` globs of the caller's group name, and, if they name `tools`, of conf/tools. Callers without a group (no
+keys are required, or the control socket) see all; a group that names nothing sees nothing.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from openai_proxy.tools.handler import handler_tool
 from openai_proxy.tools.toolbox import DEFAULT_TIMEOUT, Toolbox, Toolset
 
 OWN_TOOLS: Final = "tools"
-"""What the house's own tools are called in a group's `mcp`, beside the names of servers."""
+"""The name of conf/tools' own tools in a group's `mcp`, beside the names of servers."""
 
 _HEADER_MARK: Final = b'"x-mcp-header"'
 _NOTHING: Final = Toolset()
@@ -40,7 +40,7 @@ class Offer:
     timeout: float | None = None
 
     def seconds(self, generation: Generation, tool: Tool) -> float:
-        """How long a call of `tool` may take: the model's limit, else its server's, which the server itself keeps."""
+        """The time limit of a call of `tool`: the model's, else its server's, which the server itself enforces."""
         if self.timeout is not None:
             return self.timeout
         server = generation.snapshot.servers.get(getattr(tool, "server", ""))
@@ -53,7 +53,7 @@ class Offer:
 
 
 class Offers:
-    """The offers of the present configuration, made once for callers who see the same."""
+    """The offers of the present configuration, shared by callers who see the same."""
 
     def __init__(self, state: ProxyState) -> None:
         self._state = state
@@ -62,7 +62,7 @@ class Offers:
         self._offers: dict[tuple[tuple[str, ...] | None, str | None], Offer] = {}
 
     def of(self, generation: Generation, caller: Caller, model: str | None) -> Offer:
-        """What `caller` is offered, of the house or of one model. Raises NotFound for a model they may not use."""
+        """What `caller` is offered, in general or of one model. Raises NotFound for a model that they may not use."""
         if generation.number != self._generation:
             self._generation = generation.number
             self._toolsets.clear()
@@ -120,7 +120,7 @@ class Offers:
 
 
 def _as_mcp(toolbox: Toolbox, name: str) -> dict[str, Any]:
-    """A tool as `tools/list` has it, with its own schema and not the one cleaned for a provider."""
+    """A tool in `tools/list` form, with its own schema rather than the one cleaned for a provider."""
     tool = toolbox.get(name)
     assert tool is not None
     function = tool.definition["function"]

@@ -1,6 +1,6 @@
-"""What an MCP message over HTTP is, in either era of the protocol, and how it is answered. No I/O.
+"""MCP messages over HTTP, in both versions of the protocol, and their answers. No I/O.
 
-Imports the SDK: loaded in a thread by `endpoint.py`, when the first client comes.
+Imports the SDK: loaded in a thread by `endpoint.py`, with the first client.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,6 +30,8 @@ from mcp_types.jsonrpc import (
 )
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
 
+from openai_proxy.dialects import json_text
+from openai_proxy.dialects.json_text import holds_long_number
 from openai_proxy.version import __version__
 
 __all__ = ["INTERNAL_ERROR", "INVALID_PARAMS", "INVALID_REQUEST", "METHOD_NOT_FOUND"]
@@ -44,7 +46,7 @@ RequestId = int | str
 
 
 class RpcRefusal(Exception):
-    """A message that is answered with an error: JSON-RPC `code` and message, and the HTTP status that goes with it."""
+    """A message answered with an error: JSON-RPC `code` and message, and the matching HTTP status."""
 
     def __init__(
         self, code: int, message: str, *, status: int, request_id: RequestId | None = None, data: Any = None
@@ -60,12 +62,12 @@ class RpcRefusal(Exception):
         error = {"code": self.code, "message": str(self)}
         if self.data is not None:
             error["data"] = self.data
-        return orjson.dumps({"jsonrpc": "2.0", "id": self.request_id, "error": error})
+        return json_text.dumps({"jsonrpc": "2.0", "id": self.request_id, "error": error})
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A request, or with `id` None a notification, that may be answered. `modern`: of the stateless era."""
+    """A valid request, or with `id` None a notification. `modern`: of the stateless version."""
 
     id: RequestId | None
     method: str
@@ -74,14 +76,14 @@ class Message:
 
     @property
     def progress_token(self) -> RequestId | None:
-        """Under which progress of this request is to be told, if at all."""
+        """The token for progress of this request, if requested."""
         meta = self.params.get("_meta")
         token = meta.get("progressToken") if isinstance(meta, Mapping) else None
         return token if isinstance(token, int | str) and not isinstance(token, bool) else None
 
     @property
     def capabilities(self) -> Any:
-        """What the client says with this request that it can do; of the stateless era only."""
+        """The client's capabilities in this request; only in the stateless version."""
         meta = self.params.get("_meta")
         return meta.get(CLIENT_CAPABILITIES_META_KEY) if isinstance(meta, Mapping) else None
 
@@ -96,38 +98,38 @@ class Message:
         if self.modern:
             result["resultType"] = "complete"
             result["_meta"] = {**result.get("_meta", {}), SERVER_INFO_META_KEY: SERVER}
-        return orjson.dumps({"jsonrpc": "2.0", "id": self.id, "result": result})
+        return json_text.dumps({"jsonrpc": "2.0", "id": self.id, "result": result})
 
 
 def input_required(message: Message, name: str, params: Mapping[str, Any], state: str) -> bytes:
-    """The answer that asks the client to ask its person, and to repeat the request with what they said."""
+    """The answer that makes the client ask its person, and repeat the request with the answer."""
     requests = {name: {"method": "elicitation/create", "params": params}}
     result = {
         "resultType": "input_required", "inputRequests": requests, "requestState": state,
         "_meta": {SERVER_INFO_META_KEY: SERVER},
     }  # fmt: skip
-    return orjson.dumps({"jsonrpc": "2.0", "id": message.id, "result": result})
+    return json_text.dumps({"jsonrpc": "2.0", "id": message.id, "result": result})
 
 
 def elicitation(request_id: str, params: Mapping[str, Any]) -> bytes:
-    """A request of ours to a client of the older era."""
-    return orjson.dumps({"jsonrpc": "2.0", "id": request_id, "method": "elicitation/create", "params": params})
+    """A request of ours to a client of the older version."""
+    return json_text.dumps({"jsonrpc": "2.0", "id": request_id, "method": "elicitation/create", "params": params})
 
 
 def is_modern(headers: Mapping[str, str]) -> bool:
-    """True for the stateless era; a version we do not know is told so by its rules."""
+    """True for the stateless version; an unknown version is refused by its rules."""
     version = headers.get(MCP_PROTOCOL_VERSION_HEADER)
     return version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS
 
 
 def has_stream(headers: Mapping[str, str], session: str) -> bool:
-    """True for a GET of the older era; with neither session nor version it is HTTP+SSE, which would wait for ever."""
+    """True for a GET of the older version; without session and version it is HTTP+SSE, which would wait forever."""
     return not is_modern(headers) and bool(session or headers.get(MCP_PROTOCOL_VERSION_HEADER))
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A client's answer to a request of ours; `result` is None where it is an error."""
+    """A client's answer to a request of ours; `result` is None for an error."""
 
     id: object
     result: Any
@@ -136,10 +138,12 @@ class Response:
 def read(body: bytes, headers: Mapping[str, str], raw_headers: Sequence[tuple[str, str]]) -> Message | Response:
     """The message of a POST. Raises RpcRefusal.
 
-    `headers` by lower-case name; `raw_headers` as they came, in which a repeated one can be seen.
+    `headers` by lower-case name; `raw_headers` unchanged, to detect repeated ones.
     """
     try:
         document = orjson.loads(body)
+        if holds_long_number(body):
+            document = json_text.loads(body)
     except ValueError:
         raise RpcRefusal(PARSE_ERROR, "Parse error: the body is not valid JSON.", status=400) from None
     if not isinstance(document, dict) or "method" not in document:
@@ -166,7 +170,7 @@ def _check_envelope(
     headers: Mapping[str, str],
     raw_headers: Sequence[tuple[str, str]],
 ) -> None:
-    """What every message of the stateless era must say of itself. Raises RpcRefusal."""
+    """Check what every message of the stateless version must contain. Raises RpcRefusal."""
     if message.id is None:
         requested = headers[MCP_PROTOCOL_VERSION_HEADER]
         _unless_fine(unsupported_protocol_version_rejection(requested), None)
@@ -180,7 +184,7 @@ def _check_envelope(
 def check_parameter_headers(
     message: Message, schema: Any, arguments: Mapping[str, Any], headers: Mapping[str, str]
 ) -> None:
-    """Arguments that a tool's schema marks with `x-mcp-header` must be in headers, too. Raises RpcRefusal."""
+    """Check that arguments marked with `x-mcp-header` in a tool's schema are in headers, too. Raises RpcRefusal."""
     if message.modern:
         _unless_fine(validate_mcp_param_headers(schema, arguments, headers), message.id)
 
@@ -192,9 +196,9 @@ def _unless_fine(rejection: InboundLadderRejection | None, request_id: RequestId
 
 
 def initialized(message: Message, instructions: str) -> bytes:
-    """The answer to `initialize`: the version that was asked for if we speak it, else our newest of that era."""
-    asked = message.params.get("protocolVersion")
-    version = asked if asked in HANDSHAKE_PROTOCOL_VERSIONS else LATEST_HANDSHAKE_VERSION
+    """The answer to `initialize`: the requested version if we support it, else our newest of that kind."""
+    proposed = message.params.get("protocolVersion")
+    version = proposed if proposed in HANDSHAKE_PROTOCOL_VERSIONS else LATEST_HANDSHAKE_VERSION
     about: dict[str, Any] = {"protocolVersion": version, "capabilities": _CAPABILITIES, "serverInfo": SERVER}
     if instructions:
         about["instructions"] = instructions
@@ -218,7 +222,7 @@ def listed(message: Message, tools: bytes) -> bytes:
 
 
 def nothing_of(message: Message, method: str) -> bytes:
-    """An empty list of what we do not offer: clients ask for it although we do not announce it."""
+    """An empty list of what we do not offer: clients request it although we do not announce it."""
     kind = {"prompts/list": "prompts", "resources/list": "resources"}.get(method, "resourceTemplates")
     return _list(message, kind, [])
 
@@ -231,14 +235,14 @@ def _list(message: Message, kind: str, found: Any) -> bytes:
 
 
 def acknowledged(message: Message, kinds: Mapping[str, Any]) -> bytes:
-    """The first frame of a `subscriptions/listen` stream: which of the wished-for `kinds` will be told."""
+    """The first frame of a `subscriptions/listen` stream: which of the requested `kinds` will be reported."""
     honoured = {"toolsListChanged": True} if kinds.get("toolsListChanged") is True else {}
     params = {"notifications": honoured, "_meta": {SUBSCRIPTION_ID_META_KEY: message.id}}
     return notification("notifications/subscriptions/acknowledged", params)
 
 
 def tools_changed(message: Message | None) -> bytes:
-    """That the list of tools has changed, for a listener of the stateless era or (None) of the one before."""
+    """Announces a changed tool list, for a listener of the stateless version or (None) of the older one."""
     params = {"_meta": {SUBSCRIPTION_ID_META_KEY: message.id}} if message is not None else None
     return notification("notifications/tools/list_changed", params)
 
@@ -263,7 +267,7 @@ def notification(method: str, params: Mapping[str, Any] | None = None) -> bytes:
     document: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
     if params is not None:
         document["params"] = params
-    return orjson.dumps(document)
+    return json_text.dumps(document)
 
 
 def event(data: bytes) -> bytes:

@@ -1,9 +1,9 @@
-"""Held streams of `/mcp` clients: `GET` of the older era, `subscriptions/listen` of the newer.
+"""Open streams of `/mcp` clients: `GET` in the older version, `subscriptions/listen` in the newer.
 
-Both tell one thing, that the list of tools has changed.
+Both only announce that the tool list has changed.
 
-A stream leases no configuration and counts as no request, for it may stay for days. It ends when its client leaves,
-when what it listens to is no longer its caller's, and when the daemon stops.
+A stream leases no configuration and does not count as a request, because it may stay open for days. It ends when its
+client leaves, when its caller loses access, and when the daemon stops.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from openai_proxy.server.reply import Reply
 
 MAX_STREAMS: Final = 1000
 
-_GATHER: Final = 0.05  # seconds in which several changes become one: a server that starts changes more than once
-_PING: Final = 25.0  # seconds of silence after which a comment is sent, so that proxies between keep the stream
+_GATHER: Final = 0.05  # seconds in which several changes are combined: a starting server causes more than one
+_PING: Final = 25.0  # idle seconds after which a comment is sent, so that proxies in between keep the stream
 
 
 class _Stream:
@@ -38,7 +38,7 @@ class _Stream:
 
 
 class Streams:
-    """All open streams, and the watch for changes while there is one."""
+    """All open streams, and watching for changes while there are any."""
 
     def __init__(self, state: ProxyState, offers: Offers) -> None:
         self._state = state
@@ -52,7 +52,7 @@ class Streams:
     ) -> None:
         """Hold a stream whose head was sent: `first` at once, `changed` after each change, `last` when we end it.
 
-        All three are finished events; an empty one is not sent. Raises ClientGone when the client leaves.
+        All three are finished events; an empty one is not sent. Raises ClientGone when the client disconnects.
         """
         offer = self._offers.of(self._state.generation, caller, model)
         stream = _Stream(caller, model, offer.digest)
@@ -71,12 +71,12 @@ class Streams:
                 self._forget = None
 
     def admit(self) -> None:
-        """Raises Overloaded where there are too many streams."""
+        """Raise Overloaded if there are too many streams."""
         if len(self._open) >= MAX_STREAMS:
             raise Overloaded("Too many MCP clients are listening. Try again later.", headers={"Retry-After": "60"})
 
     def close(self) -> None:
-        """End every stream: the daemon stops."""
+        """End every stream: the daemon is stopping."""
         for stream in self._open:
             stream.over = True
             stream.poke()
@@ -99,7 +99,7 @@ class Streams:
             self._looking = asyncio.get_running_loop().call_later(_GATHER, self._look)
 
     def _look(self) -> None:
-        """Wake the streams whose list is another now."""
+        """Wake the streams whose list has changed."""
         self._looking = None
         generation = self._state.generation
         for stream in self._open:

@@ -1,4 +1,4 @@
-"""Answering for an augmented model: assemble the prompt, run the agent, send its one answer."""
+"""Answers a request for an augmented model: assembles the prompt, runs the agent, sends its answer."""
 
 import asyncio
 import time
@@ -6,42 +6,39 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any
 
-import orjson
-
+from openai_proxy import steps
 from openai_proxy.agent import run as agent
-from openai_proxy.agent.conversations import Conversation, Said, said_in
+from openai_proxy.agent.conversations import Conversation, digests_of
 from openai_proxy.agent.deadline import Deadline
 from openai_proxy.agent.plan import check_request, is_probe
 from openai_proxy.agent.refusal import NO_RETRY, UpstreamRefused
 from openai_proxy.agent.turn import CallRecord, Turn
 from openai_proxy.decision.decide import Decision, DecisionKind
 from openai_proxy.dialects import json_text
-from openai_proxy.dialects.chat.conversation import chosen_id
+from openai_proxy.dialects.chat.chunks import size_of
+from openai_proxy.dialects.chat.conversation_id import chosen_id
 from openai_proxy.errors import BadRequest, ProxyError, UpstreamError
 from openai_proxy.exchange import Headers, Outcome, Target, UpstreamRequest, UpstreamResponse, header
 from openai_proxy.fastpath.stream_end import error_event
 from openai_proxy.pipeline.command_notice import into_completion, into_stream
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.pipeline.document import prepared
-from openai_proxy.pipeline.passthrough import came_to_an_end, check_answer, note_queue
+from openai_proxy.pipeline.passthrough import add_trace, came_to_an_end, check_answer
 from openai_proxy.pipeline.redacting import clean_round
-from openai_proxy.pipeline.round_request import round_document
+from openai_proxy.pipeline.round_request import chat_request, round_document
 from openai_proxy.prompt.assembly import device_of, newest_user_text
+from openai_proxy.protocols.json_members import LARGE
 from openai_proxy.runtime.state import ProxyState
-from openai_proxy.server.headers import downstream_fields, lines, upstream_fields, wire_lines
-from openai_proxy.tasks import in_thread
+from openai_proxy.server.headers import downstream_fields, lines, wire_lines
+from openai_proxy.tasks import beside
 from openai_proxy.tools.base import CallContext, OwnersConsent, ToolResult
 from openai_proxy.upstream.failover import Opened, open_first
 from openai_proxy.upstream.inprocess import BytesResponse
 from openai_proxy.upstream.lessons import ConnectionLessons
 
 SERVER_WAIT = 5.0
-"""Seconds a request waits for MCP servers that are still starting; then it goes on without them."""
+"""Seconds that a request waits for MCP servers that are starting; then it continues without them."""
 
-_NOT_FOR_US = frozenset(
-    {b"accept-encoding", b"content-type", b"content-encoding", b"accept", b"anthropic-version", b"anthropic-beta"}
-)
-"""Fields that speak of the client's own body and answer: versions and betas of an API among them."""
 _STREAM = (
     ("Content-Type", "text/event-stream; charset=utf-8"),
     ("Cache-Control", "no-cache"),
@@ -50,7 +47,7 @@ _STREAM = (
 
 
 async def caught_up(context: RequestContext, document: Mapping[str, Any]) -> None:
-    """Where the conversation has begun already, know what another daemon may have kept of it."""
+    """For a continued conversation, get what another daemon may have stored about it."""
     if context.state.shared.live and any(message.get("role") == "assistant" for message in document["messages"]):
         await context.state.shared.caught_up()
 
@@ -61,8 +58,8 @@ async def serve(context: RequestContext, decision: Decision, document: dict[str,
 
 
 async def turn_for(context: RequestContext, decision: Decision, document: dict[str, Any]) -> Turn:
-    """The agent's turn for a chat request: prompt filled in, tools at hand."""
-    check_request(document)
+    """The agent's turn for a chat request, with the prompt filled in and the tools available."""
+    await beside(context.large, check_request, document)
     await caught_up(context, document)
     model = context.augmented.models[str(decision.model)]
     state = context.state
@@ -77,33 +74,34 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
     if model.servers and not probe:
         missing = await state.supervisor.wait_ready(model.servers, min(SERVER_WAIT, max(0.0, deadline.for_tools())))
         context.exchange.notes.extend(f"without MCP server '{name}'" for name in missing)
-    house, extra = context.augmented.everything.toolbox(), context.augmented.context
-    device = device_of(document["messages"])
+    shared_tools, extra = context.augmented.everything.toolbox(), context.augmented.context
+    device = await beside(context.large, device_of, document["messages"])
     call_context = CallContext(
         context.exchange.id, context.exchange.caller.identity, device=device, consent=OwnersConsent()
     )
 
     async def call(name: str, arguments: Mapping[str, Any], **options: Any) -> ToolResult:
-        return await (house if name in house else extra).run(name, arguments, call_context, **options)
+        return await (shared_tools if name in shared_tools else extra).run(name, arguments, call_context, **options)
 
     assembled = await model.prompt.messages(
         document["messages"],
         call,
-        known=lambda name: name in house or name in extra,
+        known=lambda name: name in shared_tools or name in extra,
         cache=state.workshop.cache,
         probe=probe,
         within=max(0.0, deadline.for_tools()),
         device=device,
+        large=context.large,
     )
     body = {**document, "messages": assembled.messages}
-    said = await in_thread(said_in, document["messages"]) if context.large else None
-    conversation = _conversation(context, model.config.name, document, said)
+    conversation = await _conversation(context, model.config.name, document)
+    theirs = await model.device_tools(device, max(0.0, deadline.for_tools())) if device and not probe else ()
     asking = _Asking(context, decision, assembled.tail)
     return Turn(
         body=body,
         model=model.config.name,
         ask=asking,
-        toolbox=None if probe else model.offering.offered(conversation),
+        toolbox=None if probe else model.offering.offered(conversation, theirs),
         settings=model.settings,
         caller=context.exchange.caller.identity,
         request_id=context.exchange.id,
@@ -111,42 +109,41 @@ async def turn_for(context: RequestContext, decision: Decision, document: dict[s
         turns=state.turns,
         published=state.shared.written,
         observer=_Watcher(context),
-        newest=newest_user_text(document["messages"]),
+        newest=await beside(context.large, newest_user_text, document["messages"]),
         started=context.exchange.started,
         waking=waking,
         thinking=_Thinking(state, asking),
         consent=conversation,
+        large=context.large,
     )
 
 
-def _conversation(
-    context: RequestContext, model: str, document: Mapping[str, Any], said: Said | None = None
-) -> Conversation:
-    """What is kept of the conversation that a chat request goes on with; `said` as in `Conversations.of`."""
+async def _conversation(context: RequestContext, model: str, document: dict[str, Any]) -> Conversation:
+    """What is stored about the conversation that a chat request continues."""
     conversations = context.state.workshop.conversations
-    conversations.ttl = context.generation.config.session_ttl
+    conversations.follow(context.generation.config.session_ttl)
     name = chosen_id(context.exchange.session_id, document)
     messages = document.get("messages")
-    return conversations.of(
-        context.exchange.caller.identity, model, name, messages if isinstance(messages, list) else (), said
-    )
+    messages = messages if isinstance(messages, list) else ()
+    digests = await beside(context.large, digests_of, messages)
+    return conversations.of(context.exchange.caller.identity, model, name, messages, digests)
 
 
 def executes_tools(context: RequestContext, document: Mapping[str, Any]) -> bool:
-    """True if `execute_tools` may concern a plain model's request: it is on, and tools are offered."""
+    """True if `execute_tools` may affect a plain model's request: it is on, and tools are offered."""
     generation = context.generation
     return generation.config.execute_tools and generation.augmented is not None and bool(document.get("tools"))
 
 
 async def serve_with_tools(context: RequestContext, decision: Decision, document: dict[str, Any]) -> None:
-    """Answer a plain model's chat request under `execute_tools`: calls to tools we have are run."""
-    check_request(document)
+    """Answer a plain model's chat request under `execute_tools`: calls to tools that we have are run."""
+    await beside(context.large, check_request, document)
     await caught_up(context, document)
-    await _answer(context, turn_with_tools(context, decision, document), document)
+    await _answer(context, await turn_with_tools(context, decision, document), document)
 
 
-def turn_with_tools(context: RequestContext, decision: Decision, document: dict[str, Any]) -> Turn:
-    """The agent's turn for a plain model's chat request, in which only offered tools that we have are run."""
+async def turn_with_tools(context: RequestContext, decision: Decision, document: dict[str, Any]) -> Turn:
+    """The agent's turn for a plain model's chat request, which only runs offered tools that we have."""
     return Turn(
         body=document,
         model=str(decision.model),
@@ -154,11 +151,13 @@ def turn_with_tools(context: RequestContext, decision: Decision, document: dict[
         toolbox=context.augmented.everything.toolbox(),
         caller=context.exchange.caller.identity,
         request_id=context.exchange.id,
+        device=await beside(context.large, device_of, document["messages"]),
         turns=context.state.turns,
         published=context.state.shared.written,
         observer=_Watcher(context),
         offered_only=True,
-        consent=_conversation(context, str(decision.model), document),
+        consent=await _conversation(context, str(decision.model), document),
+        large=context.large,
     )
 
 
@@ -173,10 +172,11 @@ async def _answer(context: RequestContext, turn: Turn, document: Mapping[str, An
     except UpstreamRefused as refused:
         await _refused(context, refused)
         return
-    _note_id(context, answer.headers)
+    _trace(context, answer.headers)
     if context.notice:
         into_completion(completion, context.notice)
-    body = orjson.dumps(completion)
+    body = await beside(size_of(completion) >= LARGE, json_text.dumps, completion)
+    del completion  # nothing twice while the client does not read
     context.entry.response(200, ((b"content-type", b"application/json"),))
     context.entry.data(body)
     await context.reply.send_as_is(200, body)
@@ -193,14 +193,15 @@ async def _completion(context: RequestContext, answer: agent.TurnAnswer) -> dict
 
 async def _stream(context: RequestContext, answer: agent.TurnAnswer) -> None:
     reply, exchange, entry = context.reply, context.exchange, context.entry
-    _note_id(context, answer.headers)
+    _trace(context, answer.headers)
     entry.response(200, ((b"content-type", b"text/event-stream"),))
     try:
-        reply.begin(200, b"OK", lines(_STREAM), None)
+        reply.begin(200, b"OK", lines(_STREAM), None, hold=True)
         async with aclosing(answer.stream()) as pieces:
             async for data in into_stream(pieces, context.notice) if context.notice else pieces:
-                entry.data(data)
-                await reply.write(data)
+                for piece in steps.pieces(data):
+                    entry.data(piece)
+                    await reply.write(piece)
     except asyncio.CancelledError as caught:
         error = came_to_an_end(caught, reply, exchange)
         await reply.write(error_event(error, exchange.path))
@@ -208,9 +209,9 @@ async def _stream(context: RequestContext, answer: agent.TurnAnswer) -> None:
         return
     finally:
         if answer.usage is not None:
-            # Clients seldom ask for it, but records, limits and costs need it, of broken turns too: an event for
-            # the record alone.
-            entry.data(b"data: %b\n\n" % orjson.dumps({"choices": [], "usage": answer.usage}))
+            # Clients rarely request usage, but records, limits and costs need it, even of failed turns: so there is an
+            # event for the record only.
+            entry.data(b"data: %b\n\n" % json_text.dumps({"choices": [], "usage": answer.usage}))
     _note_error(context, answer)
     await reply.end()
 
@@ -222,10 +223,10 @@ def _note_error(context: RequestContext, answer: agent.TurnAnswer) -> None:
 
 
 async def _refused(context: RequestContext, refused: UpstreamRefused) -> None:
-    """The provider's own error, unchanged but for what stops at a proxy.
+    """The provider's own error, unchanged except for hop-by-hop fields.
 
-    Raises UpstreamError, a sentence of ours, where an augmented model's provider answered with a page of HTML or gave
-    no reason: its client may be a voice.
+    Raises UpstreamError, with a sentence of ours, if an augmented model's provider answered with a page of HTML or gave
+    no reason: its client may be a voice assistant.
     """
     if context.decision is not None and context.decision.kind is DecisionKind.AUGMENTED and not refused.says_why:
         kept = {name: value for name in ("Retry-After",) if (value := _field(refused.headers, name))}
@@ -237,7 +238,7 @@ async def _refused(context: RequestContext, refused: UpstreamRefused) -> None:
         )
     context.exchange.outcome = Outcome.ERROR
     context.exchange.error_code = "upstream_refused"
-    _note_id(context, refused.headers)
+    _trace(context, refused.headers)
     ours = {b"x-request-id"}
     if "x-should-retry" in refused.extra:  # a tool has acted, which the provider cannot know
         ours.add(b"x-should-retry")
@@ -254,23 +255,21 @@ def _field(headers: Headers, name: str) -> str:
     return (header(headers, name.lower().encode()) or b"").decode("latin-1")
 
 
-def _note_id(context: RequestContext, headers: Headers) -> None:
-    note_queue(context.reply, context.exchange)
+def _trace(context: RequestContext, headers: Headers) -> None:
     upstream = header(headers, b"x-request-id")
-    name = upstream.decode("utf-8", "surrogateescape") if upstream else context.exchange.id
-    context.reply.extra.append(("x-request-id", name))
-    if context.exchange.tried > 1:
-        context.reply.extra.append(("x-proxy-attempts", str(context.exchange.tried)))
+    if upstream:
+        context.reply.extra.append(("x-request-id", upstream.decode("utf-8", "surrogateescape")))
+    add_trace(context.reply, context.exchange)
 
 
 class _Asking:
-    """Sends the rounds of one turn: the first with failover, the later ones where the first was answered.
+    """Sends the rounds of one turn: the first with failover, later ones to the connection that answered the first.
 
-    Reasoning items, thought signatures and prompt caches are the provider's own, so a turn never changes it.
+    Reasoning items, thought signatures and prompt caches belong to the provider, so a turn never changes it.
     """
 
     def __init__(self, context: RequestContext, decision: Decision, tail: str = "") -> None:
-        """`tail` is what ends the newest user message and changes from turn to turn."""
+        """`tail` is the end of the newest user message that changes every turn."""
         self._context = context
         self._tail = tail
         self._decision = decision
@@ -278,7 +277,7 @@ class _Asking:
 
     @property
     def answering(self) -> tuple[str, str, str]:
-        """The connection that answers, or is the first to be asked, with the model's name there and its base URL."""
+        """The connection that answers, or will be tried first, with the model's name there and its base URL."""
         target = self._won.target if self._won is not None else self._decision.route.targets[0]
         connection = self._context.generation.config.connections.get(target.connection)
         base = connection.api_base if connection is not None else ""
@@ -294,17 +293,12 @@ class _Asking:
         def make(target: Target) -> UpstreamRequest:
             try:
                 shaped = round_document(generation, decision, target, body, self._tail)
-                written = json_text.dumps(shaped)
+                written = json_text.dumps(shaped, large=context.large)
                 sent = clean_round(context, written, shaped)
-            except (TypeError, RecursionError):  # fine to pass on untouched, but not to write anew
+            except (TypeError, RecursionError):  # valid to pass on unchanged, but too deep to encode again
                 message = "The request is nested too deeply."
                 raise BadRequest(message, code="invalid_json") from None
-            fields = [f for f in upstream_fields(context.request.raw_headers) if f[0].lower() not in _NOT_FOR_US]
-            fields += [(b"Content-Type", b"application/json"), (b"Accept-Encoding", b"identity")]
-            return UpstreamRequest(
-                "POST", "/chat/completions", "", fields, sent, client_authorization=context.authorization_for(target),
-                document=shaped if sent is written else None,
-            )  # fmt: skip
+            return chat_request(context, target, sent, shaped if sent is written else None)
 
         preferred = self._won.key if self._won is not None else None
         asking = await prepared(make, targets, large=context.large)
@@ -327,7 +321,7 @@ class _Asking:
 
 
 class _Thinking:
-    """agent.thinkers.Thinking: what is known of the model that answers, kept with all else that was learnt of it."""
+    """agent.turn.Thinking: what is known about the model that answers, stored with its other lessons."""
 
     def __init__(self, state: ProxyState, asking: _Asking) -> None:
         self._state = state
@@ -335,12 +329,10 @@ class _Thinking:
 
     @property
     def expected(self) -> bool:
-        """See Thinking."""
         lessons, model = self._known()
         return lessons.thinks(model)
 
     def seen(self, *, thinks: bool) -> None:
-        """See Thinking."""
         lessons, model = self._known()
         lessons.learn_thinks(model, thinks=thinks)
 
@@ -350,24 +342,29 @@ class _Thinking:
 
 
 class _Watcher:
-    """agent.turn.Observer: what the status page, the record and live events learn of a turn."""
+    """agent.turn.Observer: what the status page, the record and live events learn about a turn."""
 
     def __init__(self, context: RequestContext) -> None:
         self._context = context
+        self._streaming = False
 
     def state(self, state: str) -> None:
         """The turn's present state."""
-        self._context.exchange.state = state
+        exchange = self._context.exchange
+        exchange.state = state
+        if state == "streaming" and exchange.stream and not self._streaming:
+            self._streaming = True
+            exchange.first_byte = time.monotonic()  # the head may have gone out long before, with tools or a wake ahead
 
     def usage(self, total: dict[str, Any] | None, rounds: int) -> None:
-        """What the rounds so far took."""
+        """The usage of the rounds so far."""
         exchange = self._context.exchange
         exchange.usage, exchange.rounds = total, rounds
         if exchange.trace is not None:
             exchange.trace.round_ended(total)
 
     def tool_begins(self, call: str, tool: str) -> dict[str, str]:
-        """One of our calls begins."""
+        """One of our calls starts."""
         trace = self._context.exchange.trace
         return trace.tool_begins(call, tool) if trace is not None else {}
 

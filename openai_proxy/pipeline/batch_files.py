@@ -1,7 +1,7 @@
-"""Files of requests for a provider's batch API: none of them may name an augmented model, which no provider knows.
+"""Checks files for a provider's batch API: they must not name an augmented model, which no provider knows.
 
-The file is one JSON object a line, the request in `body` (https://platform.openai.com/docs/api-reference/batch); it is
-looked at as it streams by, in a multipart upload whose `purpose` is `batch`, before or behind the file.
+The file has one JSON object per line, the request in `body` (https://platform.openai.com/docs/api-reference/batch); it
+is checked while it streams by, in a multipart upload with `purpose` `batch`, before or after the file.
 """
 
 from collections.abc import AsyncIterator, Collection
@@ -18,7 +18,7 @@ _MAX_PURPOSE: Final = 64
 
 
 class BatchFile:
-    """Looks through an upload. `names`: the augmented models."""
+    """Checks an upload. `names`: the augmented models."""
 
     def __init__(self, boundary: bytes, names: Collection[str]) -> None:
         self._splitter = FormSplitter(boundary)
@@ -27,10 +27,10 @@ class BatchFile:
         self._length = 0
         self._purpose = b""
         self._named: str | None = None  # the first augmented model found in the file
-        self._unread = False  # a line was too long to be looked at
+        self._unread = False  # a line was too long to be checked
 
     async def through(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """`pieces`, unchanged. Raises BadRequest once it is a batch that names an augmented model."""
+        """`pieces`, unchanged. Raises BadRequest once it turns out to be a batch that names an augmented model."""
         async for piece in pieces:
             for chunk in self._splitter.feed(piece):
                 if chunk.part is not None:
@@ -71,7 +71,7 @@ class BatchFile:
         try:
             request = orjson.loads(line)
         except ValueError:
-            return  # the provider says what is wrong with it
+            return  # the provider will report what is wrong with it
         body = request.get("body") if isinstance(request, dict) else None
         model = body.get("model") if isinstance(body, dict) else None
         if isinstance(model, str) and model in self._names:

@@ -1,4 +1,4 @@
-"""What commands may know of the house, and how they change it for all: conf/proxy.yaml, then the ordinary reload."""
+"""What commands may know of the configuration, and how they change it for everyone: conf/proxy.yaml, then a reload."""
 
 from typing import Any
 
@@ -46,18 +46,18 @@ def command_host(context: RequestContext) -> CommandHost:
 
 
 async def write_down(context: RequestContext, members: dict[Keys, Any]) -> list[str]:
-    """Change conf/proxy.yaml and reload; what is to be told besides. This request goes on under what it gives."""
+    """Change conf/proxy.yaml and reload. This request continues with the new configuration; returns further replies."""
     state = context.state
     try:
         await write_members(state, members)
     except ConfigError as error:
         reason = vault.scrub(error.problems[0].message)
         return [f"But the configuration file could not be changed: {reason}."]
-    state.edits.tell(members)
+    state.edits.publish(members)
     try:
         result = await state.reloads.ask()
     except ProxyError:
-        return ["But the configuration could not be read again."]
+        return ["But the configuration could not be reloaded."]
     context.follow(state.generation)
     problems = [p for p in result.get("problems", ()) if str(p.get("file", "")).endswith("proxy.yaml")]
     return [f"But the configuration has a problem now: {problems[0]['message']}."] if problems else []

@@ -1,6 +1,6 @@
-"""What interactive mode says before an answer: as ordinary content, so that every client shows (or speaks) it."""
+"""Interactive mode's text before an answer: as ordinary content, so that every client shows (or speaks) it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import orjson
@@ -8,12 +8,9 @@ import orjson
 from openai_proxy.dialects.sse import EventSplitter, RawEvents
 from openai_proxy.exchange import Headers, UpstreamResponse, header
 from openai_proxy.fastpath.stream_end import is_event_stream
+from openai_proxy.upstream.wrapped import WrappedResponse
 
-CHAT = "/chat/completions"
-PATHS = frozenset({CHAT, "/messages"})
-"""The endpoints whose answers may have a preface."""
-
-MAX_WHOLE = 16 << 20  # bytes of a whole answer that is read to be prefaced
+MAX_WHOLE = 16 << 20  # maximum bytes of a whole answer that gets a notice
 
 
 def into_completion(completion: Any, text: str) -> None:
@@ -37,7 +34,7 @@ def into_message(message: Any, text: str) -> None:
 
 
 def chunk_like(event: dict[str, Any], text: str, *, first: bool) -> bytes:
-    """A chunk of the same stream as `event`, with `text` as its content; the `first` one also says who speaks."""
+    """A chunk of the same stream as `event`, with `text` as its content; the `first` one also has the role."""
     head = {name: event[name] for name in ("id", "object", "created", "model") if name in event}
     delta = {"role": "assistant"} if first else {}
     delta["content"] = f"{text}\n\n"
@@ -46,14 +43,14 @@ def chunk_like(event: dict[str, Any], text: str, *, first: bool) -> bytes:
 
 
 class _Opening:
-    """Finds the place in a stream: before the first content, and behind the chunk that only says who speaks."""
+    """Finds the place in a stream: before the first content, and after the chunk that only has the role."""
 
     def __init__(self, text: str) -> None:
         self._text: str | None = text
         self._events = RawEvents()
 
     def feed(self, data: bytes) -> bytes:
-        """`data` as it goes on, with the preface once its place has come."""
+        """The part of `data` to pass on, with the notice once its place is reached."""
         if self._text is None:
             return data
         out: list[bytes] = []
@@ -64,13 +61,13 @@ class _Opening:
         return b"".join(out)
 
     def flush(self) -> bytes:
-        """What is still held at the end."""
+        """What is still held back at the end."""
         return self._events.rest()
 
     def _with_text(self, raw: bytes, text: str) -> tuple[bytes, ...]:
-        """One event and, if its place is here, the preface, in order."""
-        event = _parsed(raw)
-        if event is None:  # a comment, or an error: no place for it yet
+        """One event and, if its place is here, the notice, in order."""
+        event = next((event for event in _parsed(raw) if event.get("choices")), None)
+        if event is None:  # a comment, or an error: not the place yet
             return (raw,)
         ahead = _says_something(event)
         ours = chunk_like(event, text, first=ahead)
@@ -91,28 +88,21 @@ class _MessagesOpening(_Opening):
         return b"event: content_block_delta\ndata: %b\n\n" % ours, raw
 
 
-def _text_block(event: bytes) -> Any:
-    """The index of the block an event of the Messages API adds text to, or None."""
-    for found in EventSplitter().feed(event):
+def _text_block(raw: bytes) -> Any:
+    """The index of the block to which an event of the Messages API adds text, or None."""
+    event = next((event for event in _parsed(raw) if event.get("type") == "content_block_delta"), {})
+    delta = event.get("delta")
+    return event.get("index", 0) if isinstance(delta, dict) and delta.get("type") == "text_delta" else None
+
+
+def _parsed(raw: bytes) -> Iterator[dict[str, Any]]:
+    for found in EventSplitter().feed(raw):
         try:
             value = orjson.loads(found.data)
         except orjson.JSONDecodeError:
             continue
-        if isinstance(value, dict) and value.get("type") == "content_block_delta":
-            delta = value.get("delta")
-            return value.get("index", 0) if isinstance(delta, dict) and delta.get("type") == "text_delta" else None
-    return None
-
-
-def _parsed(event: bytes) -> dict[str, Any] | None:
-    for found in EventSplitter().feed(event):
-        try:
-            value = orjson.loads(found.data)
-        except orjson.JSONDecodeError:
-            continue
-        if isinstance(value, dict) and value.get("choices"):
-            return value
-    return None
+        if isinstance(value, dict):
+            yield value
 
 
 def _says_something(event: dict[str, Any]) -> bool:
@@ -134,30 +124,20 @@ async def into_stream(pieces: AsyncIterator[bytes], text: str) -> AsyncIterator[
         yield rest
 
 
-class Prefaced:
-    """An upstream's answer (exchange.UpstreamResponse) with a preface; only 2xx answers get one."""
+class Prefaced(WrappedResponse):
+    """An upstream's answer with a notice; only 2xx answers get one."""
 
-    def __init__(self, response: UpstreamResponse, text: str, path: str = CHAT) -> None:
-        self._response = response
+    def __init__(self, response: UpstreamResponse, text: str, dialect: str = "chat") -> None:
+        super().__init__(response)
         self._text = text
-        self._into = into_completion if path == CHAT else into_message
-        opening = _Opening if path == CHAT else _MessagesOpening
+        self._into = into_message if dialect == "messages" else into_completion
+        opening = _MessagesOpening if dialect == "messages" else _Opening
         self._opening = opening(text) if is_event_stream(response.headers) else None
         self._over = False
 
     @property
-    def status(self) -> int:
-        """The status code."""
-        return self._response.status
-
-    @property
-    def reason(self) -> str:
-        """The reason phrase."""
-        return self._response.reason
-
-    @property
     def headers(self) -> Headers:
-        """All header fields but the length."""
+        """All header fields except the length."""
         return [item for item in self._response.headers if item[0].lower() != b"content-length"]
 
     async def chunk(self) -> bytes:
@@ -183,20 +163,9 @@ class Prefaced:
         self._into(completion, self._text)
         return orjson.dumps(completion)
 
-    async def read(self, limit: int) -> bytes:
-        """The whole rest."""
-        pieces = []
-        while piece := await self.chunk():
-            pieces.append(piece)
-        return b"".join(pieces)
 
-    def close(self) -> None:
-        """Let go of it."""
-        self._response.close()
-
-
-def prefaced(response: UpstreamResponse, text: str, path: str = CHAT) -> UpstreamResponse:
-    """`response` of the endpoint `path` (one of PATHS) with `text` before its content, where it can have one."""
+def prefaced(response: UpstreamResponse, text: str, dialect: str = "chat") -> UpstreamResponse:
+    """`response`, in this `dialect` (chat or messages), with `text` before its content, if possible."""
     if not 200 <= response.status < 300 or header(response.headers, b"content-encoding") is not None:
         return response
-    return Prefaced(response, text, path)
+    return Prefaced(response, text, dialect)

@@ -1,4 +1,4 @@
-"""One handler around every door: ids, identity, drain, errors as the API writes them, and the record's end."""
+"""The handler around every endpoint: ids, identity, drain, errors in the API's format, and the end of the record."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
 from multidict import CIMultiDict
 
-from openai_proxy.admin import routes
+from openai_proxy.admin import paths
 from openai_proxy.auth.cors import OriginRule
 from openai_proxy.auth.credentials import AGENT_FIELD, GOOGLE_KEY, bearer, named_user
 from openai_proxy.auth.peers import host_name
@@ -20,35 +20,36 @@ from openai_proxy.endpoints import MCP, Endpoint, language, locate, split_target
 from openai_proxy.errors import BadRequest, InternalError, NotFound, NotServed, Overloaded, ProxyError, UpstreamError
 from openai_proxy.exchange import Caller, Exchange, Outcome, new_request_id
 from openai_proxy.fastpath.handover import Handover
-from openai_proxy.pipeline import models, order
+from openai_proxy.pipeline import order
 from openai_proxy.pipeline.context import RequestContext
-from openai_proxy.pipeline.passthrough import note_queue
+from openai_proxy.pipeline.passthrough import add_trace
 from openai_proxy.pipeline.warm_schedule import warm_now
-from openai_proxy.records.terminal import refusals
+from openai_proxy.records.process_log import refusals
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import ProxyState, Running
 from openai_proxy.server.connection import check_head, is_first, is_read, take_handover
 from openai_proxy.server.headers import lines
-from openai_proxy.server.reply import ClientGone, Reply, Written
+from openai_proxy.server.reply import ClientGone, Reply, SentResponse
 from openai_proxy.server.request_body import RequestBody
 
 if TYPE_CHECKING:
     from openai_proxy.gateway.endpoint import Gateway
+    from openai_proxy.pipeline.models import ModelLists
 
 log = logging.getLogger(__name__)
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-"""Those that go anywhere: TRACE would hand out our key, CONNECT asks for another kind of proxy."""
+"""Methods that are never forwarded: TRACE would reveal our key, CONNECT asks for another kind of proxy."""
 
 
 class Dispatcher:
-    """The handler of the low-level aiohttp server. `local` doors (the control socket) serve admins without a key."""
+    """The handler of the low-level aiohttp server. A `local` one (the control socket) serves admins without a key."""
 
     def __init__(self, state: ProxyState, *, local: bool = False, prefix: str = "") -> None:
         self._state = state
         self._local = local
         self._prefix = prefix
-        self._models = models.ModelLists(state)
+        self._models: ModelLists | None = None
         state.warm = partial(warm_now, state)
         self._gateway: Gateway | None = None
 
@@ -63,7 +64,7 @@ class Dispatcher:
         except ProxyError as error:
             if not reply.recorded:
                 peer = generation.gate.remote(request.remote or "", request.headers)
-                refusals.tell(peer, f"{request.method} {request.raw_path.partition('?')[0]}", error)
+                refusals.log_refusal(peer, f"{request.method} {request.raw_path.partition('?')[0]}", error)
             await _refuse(reply, error)
         except asyncio.CancelledError:
             reply.abort()
@@ -72,8 +73,8 @@ class Dispatcher:
             log.exception("request failed")
             await _refuse(reply, InternalError("Something went wrong in the proxy."))
         if not is_read(request) and reply.keep_alive:
-            reply.keep_alive = False  # what was not read would be taken for the next request
-        return cast(StreamResponse, Written(reply))
+            reply.keep_alive = False  # unread bytes would be taken for the next request
+        return cast(StreamResponse, SentResponse(reply))
 
     async def _serve(
         self, generation: Generation, request: BaseRequest, reply: Reply, handover: Handover | None
@@ -89,8 +90,8 @@ class Dispatcher:
             if not path.startswith(self._prefix + "/"):
                 raise NotFound("There is nothing at this path.")
             path = path[len(self._prefix) :]
-        reply.language = language(path)
         headers: Mapping[str, str] = request.headers
+        reply.language = language(path, headers)
         check_session(headers.get("X-Claude-Code-Session-Id"))
         if (session := headers.get("X-Session-ID")) is not None:
             check_session(session)
@@ -98,15 +99,15 @@ class Dispatcher:
         _check_host(request)
         gate = generation.gate
         peer = request.remote or ""
-        ours = routes.owns(path)
-        # What an admin may do is granted to no page but the proxy's own, which asks for no grant.
-        if (not ours or path in routes.HEALTH) and await _answer_preflight(gate.origins, request, reply):
+        ours = paths.owns(path)
+        # Other pages get no CORS permission for admin routes; the proxy's own page needs none.
+        if (not ours or path in paths.HEALTH) and await _answer_preflight(gate.origins, request, reply):
             return
         if self._state.draining and not self._local:
             reply.keep_alive = False
-            # Whoever was accepted before the stop is served, then let go; where the address stays open, on kept
-            # connections, too.
-            if path not in routes.HEALTH and not (self._state.succeeded or is_first(request)):
+            # Connections accepted before the stop are served, then closed; if the address stays open, kept connections
+            # are served, too.
+            if path not in paths.HEALTH and not (self._state.succeeded or is_first(request)):
                 raise Overloaded("The proxy is shutting down.", code="draining", headers={"Retry-After": "5"})
         if path == MCP.path or path.startswith(f"{MCP.path}/"):
             await self._gateway_of().serve(request, reply, path, local=self._local)
@@ -114,13 +115,15 @@ class Dispatcher:
         admin: Caller | None = Caller("local", admin=True) if self._local else None
         if ours:
             reply.extra.append(("x-request-id", new_request_id()))
+            from openai_proxy.admin import routes
+
             asked = await routes.serve(self._state, request, reply, path, query, local=self._local)
             if asked is None:
                 return
             admin, path = asked
             reply.extra.pop()
         endpoint = locate(request.method, path)
-        generation.lease.take()  # here already: a validator may take its time
+        generation.lease.take()  # already leased here, because a validator may take its time
         try:
             if endpoint.dialect == "gemini":
                 headers = _with_query_key(headers, query)
@@ -132,12 +135,19 @@ class Dispatcher:
             generation.lease.give_back()
 
     def _gateway_of(self) -> "Gateway":
-        """The MCP endpoint, made for its first client."""
+        """The MCP endpoint, created for its first client."""
         if self._gateway is None:
             from openai_proxy.gateway.endpoint import Gateway
 
             self._gateway = Gateway(self._state)
         return self._gateway
+
+    def _model_lists(self) -> "ModelLists":
+        if self._models is None:
+            from openai_proxy.pipeline.models import ModelLists
+
+            self._models = ModelLists(self._state)
+        return self._models
 
     def _exchange(self, request: BaseRequest, caller: Caller, endpoint: Endpoint) -> Exchange:
         headers = request.headers
@@ -172,9 +182,9 @@ class Dispatcher:
             if len(state.running) >= generation.config.limits.max_concurrent_requests:
                 raise Overloaded("The proxy is busy. Try again in a moment.", headers={"Retry-After": "1"})
             state.enter(Running(exchange, generation, task.cancel))
-            if models.serves(request.method, endpoint):
+            if _is_about_models(request.method, endpoint):
                 reply.extra.append(("x-request-id", exchange.id))
-                await self._models.serve(generation, caller, endpoint, request, query, body, reply)
+                await self._model_lists().serve(generation, caller, endpoint, request, query, body, reply)
             else:
                 context = RequestContext(state, generation, request, reply, exchange, body, query, entry)
                 context.client_authorization = _own_bearer(generation, request)
@@ -206,15 +216,19 @@ class Dispatcher:
             entry.close(exchange.outcome or Outcome.ERROR, exchange.error_code)
 
 
+def _is_about_models(method: str, endpoint: Endpoint) -> bool:
+    return endpoint.lists or (method in ("GET", "HEAD") and endpoint.name in ("models", "model"))
+
+
 def _take_up(context: RequestContext, handover: Handover) -> None:
-    """Go on with what the fast path knows of the request."""
+    """Continue with what the fast path knows about the request."""
     context.body.taken = handover.body
     context.decision, context.targets = handover.decision, handover.targets
     context.first, context.failed = handover.opened, handover.error
 
 
 async def _answer_preflight(origins: OriginRule, request: BaseRequest, reply: Reply) -> bool:
-    """Grant a web page that may ask us what it needs for that; True if it only asked for the grant, and has it."""
+    """Add the CORS fields for a permitted web page; True if the request was only a preflight, now answered."""
     origin = request.headers.get("Origin")
     if origin is None or not origins.allows(origin, request.headers.get("Host")):
         return False
@@ -228,7 +242,7 @@ async def _answer_preflight(origins: OriginRule, request: BaseRequest, reply: Re
 
 
 def _fail(reply: Reply, exchange: Exchange, error: ProxyError | None, outcome: Outcome = Outcome.ERROR) -> None:
-    """Note why the exchange failed; without `error`, by a defect of ours."""
+    """Note why the exchange failed; without `error`, because of a bug of ours."""
     exchange.outcome = outcome
     exchange.error_code = error.code if error is not None else InternalError.default_code
     exchange.status = error.status if error is not None else InternalError.status
@@ -238,20 +252,15 @@ def _fail(reply: Reply, exchange: Exchange, error: ProxyError | None, outcome: O
 def _trace(reply: Reply, exchange: Exchange, error: ProxyError | None = None) -> None:
     if reply.started:
         return
-    if all(name != "x-proxy-queued" for name, _ in reply.extra):
-        note_queue(reply, exchange)
-    if all(name != "x-request-id" for name, _ in reply.extra):
-        reply.extra.append(("x-request-id", exchange.id))
-    if exchange.tried > 1:
-        reply.extra.append(("x-proxy-attempts", str(exchange.tried)))
-    # What failed after the proxy's own attempts would only fail once more, and someone waits for the answer.
+    add_trace(reply, exchange)
+    # What failed after the proxy's own attempts would only fail again, while someone is waiting for the answer.
     final = error is None or (isinstance(error, UpstreamError) and error.status >= 500)
     if exchange.tried and final and (error is None or "x-should-retry" not in error.headers):
         reply.extra.append(("x-should-retry", "false"))
 
 
 async def _refuse(reply: Reply, error: ProxyError) -> None:
-    if reply.started:  # too late for words: never let it look whole
+    if reply.started:  # too late for a message: at least it must not look complete
         reply.abort()
         return
     if all(name != "x-request-id" for name, _ in reply.extra):
@@ -265,7 +274,7 @@ async def _refuse(reply: Reply, error: ProxyError) -> None:
 
 
 def _check_host(request: BaseRequest) -> None:
-    """A malformed Host is refused whoever asks, and so is an absolute target that names another one."""
+    """Refuse a malformed Host from anyone, and an absolute target that names another one."""
     host = request.headers.get("Host")
     if host is not None and host_name(host) is None:
         raise BadRequest("The Host header is malformed.", code="invalid_host")
@@ -277,7 +286,7 @@ def _check_host(request: BaseRequest) -> None:
 
 
 def _with_query_key(headers: Mapping[str, str], query: str) -> Mapping[str, str]:
-    """`headers` with the key that one of Google's clients has put into the query, unless they hold one."""
+    """`headers` with the key that a Google client has put into the query, unless they have one."""
     key = parse_qs(query).get("key")
     if not key or GOOGLE_KEY in headers:
         return headers
@@ -285,7 +294,7 @@ def _with_query_key(headers: Mapping[str, str], query: str) -> Mapping[str, str]
 
 
 def _own_bearer(generation: Generation, request: BaseRequest) -> bytes | None:
-    """The caller's own Authorization for the provider, unless that is the key to this proxy."""
+    """The caller's own Authorization for the provider, unless it is the key for this proxy."""
     if not generation.gate.forwarding:
         return None
     authorization = request.headers.get("Authorization")

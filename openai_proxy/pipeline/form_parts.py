@@ -1,8 +1,8 @@
-"""Multipart bodies (RFC 7578, RFC 2046 §5.1) taken apart as they stream by, so strictly that they have one reading.
+"""Splits multipart bodies (RFC 7578, RFC 2046 §5.1) as they stream by, so strictly that only one reading is possible.
 
-Servers read forms very differently: some take a boundary anywhere in a line, decode quoted-printable parts, join folded
-lines, or look for `name=` with a pattern. What one of them could read in another way than we do is refused: else it
-would see a model that was never asked about, or a key that was never looked for. What clients really send passes.
+Servers read forms very differently: some accept a boundary anywhere in a line, decode quoted-printable parts, join
+folded lines, or search for `name=` with a pattern. Whatever one of them could read differently from us is refused;
+otherwise it could see a model that we did not check, or a secret that we did not find. Real clients' forms pass.
 """
 
 import re
@@ -23,20 +23,20 @@ _NAIVE_MODEL: Final = re.compile(
     rb"(?i)(?<![\w*])name[ \t]{0,64}=[ \t]{0,64}[\"']?model[\"']?[ \t]{0,64}(?:[;\"]|\r?$)", re.MULTILINE
 )
 _MOST_ODD: Final = 100
-_NAIVE_LENGTH: Final = 256  # bytes such a match may have
+_NAIVE_LENGTH: Final = 256  # maximum bytes of such a match
 _IDENTITY: Final = frozenset({"7bit", "8bit", "binary"})
 _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 
 class Part(NamedTuple):
-    """What the head of one part says: its name, and whether it is a file."""
+    """The head of one part: its name, and whether it is a file."""
 
     name: str | None
     file: bool
 
 
 class Chunk(NamedTuple):
-    """Bytes as they stand in the body. `part` is None for what is no content; `last`: the part ends with them."""
+    """Bytes of the body, unchanged. `part` is None for what is not content; `last`: the part ends with them."""
 
     data: bytes
     part: Part | None = None
@@ -44,7 +44,7 @@ class Chunk(NamedTuple):
 
 
 def ambiguous(what: str) -> BadRequest:
-    """The refusal of a body that has more than one reading."""
+    """The error for a body that has more than one reading."""
     return BadRequest(f"The multipart body can be read in more than one way: {what}.", code="invalid_multipart")
 
 
@@ -62,14 +62,14 @@ def boundary_of(content_type: str) -> bytes:
     if not boundary:
         raise BadRequest("The multipart body has no boundary.", code="invalid_multipart")
     if len(boundary) > 200 or not boundary.isascii() or not boundary.isprintable() or "\\" in boundary:
-        raise ambiguous("its boundary is odd")
+        raise ambiguous("its boundary has characters that servers read differently")
     if found.get("charset", "utf-8").lower() not in _UTF8:
         raise ambiguous("its character set is not UTF-8")
     return boundary.encode("ascii")
 
 
 def read_head(head: bytes) -> Part:
-    """The head of a part, without its last line end. Raises BadRequest where servers could read it differently."""
+    """The head of a part, without its last line end. Raises BadRequest if servers could read it differently."""
     fields: dict[str, str] = {}
     for line in head.split(b"\r\n") if head else ():
         match = _FIELD.fullmatch(line.decode("latin-1")) if _BROKEN.search(line) is None else None
@@ -102,12 +102,12 @@ def _named(disposition: str | None) -> tuple[str | None, bool]:
     if len(names) > 1 or any(key.startswith("name*") for key, _ in parameters):
         raise ambiguous("a part has several names")
     if names and ("\\" in names[0] or "\0" in names[0]):
-        raise ambiguous("the name of a part holds a backslash")
+        raise ambiguous("the name of a part contains a backslash")
     return (names[0] if names else None), any(key in ("filename", "filename*") for key, _ in parameters)
 
 
 def _looks_like_model(name: str | None) -> bool:
-    """True for a name that lenient servers take for `model`: `Model`, ` model`, `%6dodel`, `model[]`."""
+    """True for a name that lenient servers treat as `model`: `Model`, ` model`, `%6dodel`, `model[]`."""
     if name is None:
         return False
     plain = unquote(name).strip().casefold()
@@ -115,7 +115,7 @@ def _looks_like_model(name: str | None) -> bool:
 
 
 def _parameters(text: str) -> list[tuple[str, str]] | None:
-    """The parameters of a header value, from the first semicolon on, names in lower case; None if it is malformed."""
+    """The parameters of a header value, from the first semicolon on, with lower-case names; None if malformed."""
     found: list[tuple[str, str]] = []
     position = 0
     while position < len(text):
@@ -130,25 +130,25 @@ def _parameters(text: str) -> list[tuple[str, str]] | None:
 
 
 class FormSplitter:
-    """Cuts a multipart body into chunks that, put together, are the body. Looks at each byte about once.
+    """Cuts a multipart body into chunks that, joined, are the body. Examines each byte about once.
 
-    Raises BadRequest at what has more than one reading.
+    Raises BadRequest if there is more than one reading.
     """
 
     def __init__(self, boundary: bytes) -> None:
         self._delimiter = b"--" + boundary
         self._buffer = b""
-        self._before = b"\r\n"  # the two bytes before the buffer: the body's beginning is that of a line
+        self._before = b"\r\n"  # the two bytes before the buffer: the body's beginning counts as the start of a line
         self._part: Part | None = None
         self._in_head = False
-        self._doubtful = 0  # bytes that some server could still take for the head of a part
+        self._doubtful = 0  # bytes that some server could still treat as the head of a part
         self._seen = b""  # the last of them
         self._odd = 0  # boundaries seen where no part ends
         self.complete = False
-        """True behind the last delimiter."""
+        """True after the last delimiter."""
 
     def feed(self, piece: bytes) -> list[Chunk]:
-        """The chunks that `piece` completes."""
+        """The chunks completed by `piece`."""
         data = self._buffer + piece if self._buffer else piece
         chunks: list[Chunk] = []
         position, going = 0, True
@@ -159,17 +159,17 @@ class FormSplitter:
         return chunks
 
     def rest(self) -> list[Chunk]:
-        """What is still held at the body's end; all of it is whole only where `complete`."""
+        """What is still held at the body's end; it is only whole if `complete`."""
         held, self._buffer = self._buffer, b""
         return [Chunk(held, self._part)] if held else []
 
     def _content(self, data: bytes, position: int, chunks: list[Chunk]) -> tuple[int, bool]:
-        """Pass on content up to the next delimiter; where that ends, and whether to go on."""
+        """Pass on content up to the next delimiter; returns where that ends, and whether to continue."""
         delimiter = self._delimiter
         at = data.find(delimiter, position)
         after = at + len(delimiter)
         if at < 0 or len(data) < after + 2:
-            # A line end may belong to a delimiter whose rest has not come.
+            # A line end may belong to an incomplete delimiter.
             stop = max(position, (len(data) - len(delimiter) + 1 if at < 0 else at) - 2)
             self._pass(data[position:stop], chunks)
             return stop, False
@@ -183,7 +183,7 @@ class FormSplitter:
                 raise ambiguous("its boundary stands in many places where no part ends")
             return after, True
         if self.complete:
-            raise ambiguous("it goes on behind its end")
+            raise ambiguous("it continues after its end")
         end = max(position, at - 2)  # an empty part ends with the line end of its head
         self._pass(data[position:end], chunks, last=True)
         self._doubtful, self._seen = 0, b""
@@ -194,7 +194,7 @@ class FormSplitter:
         return after + 2, True
 
     def _pass(self, content: bytes, chunks: list[Chunk], *, last: bool = False) -> None:
-        """Content goes on, unless a server that takes boundaries anywhere would find a model's name in it."""
+        """Pass on content, unless a server that accepts boundaries anywhere would find a model's name in it."""
         if self._doubtful:
             seen = self._seen + content[: self._doubtful]
             if _NAIVE_MODEL.search(seen) is not None:
@@ -206,7 +206,7 @@ class FormSplitter:
             chunks.append(Chunk(content, self._part, last))
 
     def _head(self, data: bytes, position: int, chunks: list[Chunk]) -> tuple[int, bool]:
-        """Read the head of a part once it is whole."""
+        """Read the head of a part once it is complete."""
         if data.startswith(b"\r\n", position):
             end = stop = position
             stop += 2

@@ -1,8 +1,8 @@
-"""Secrets out of the text fields of a multipart upload (the `prompt` of a transcription, of an image edit).
+"""Removes secrets from the text fields of a multipart upload (the `prompt` of a transcription or image edit).
 
-Files stream by untouched, and so does every byte of a form that holds no secret. Where a field does hold one, the
-field keeps its length: Content-Length has gone up before the field is seen. What the mark is shorter than the secret
-is made up with spaces at the field's end.
+Files are not touched, nor is any byte of a form without secrets. A field with a secret keeps its length, because
+Content-Length was sent before the field is seen: the mark, which is shorter than the secret, is padded with spaces at
+the field's end.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -11,15 +11,15 @@ from openai_proxy.pipeline.form_parts import MODEL, Chunk, FormSplitter
 from openai_proxy.secrets import MARK
 
 HELD = 256 * 1024
-"""Bytes of one field that are looked at together."""
+"""Bytes of one field that are examined together."""
 OVERLAP = 4096
-"""Bytes of a longer field that are looked at again with what follows: longer than any key."""
+"""Bytes of a longer field that are examined again with what follows: longer than any key."""
 
 _SHORT = "***"
 
 
 class TextFields:
-    """Takes the body in pieces and gives it back in pieces, text fields cleaned by `clean`."""
+    """Takes the body in pieces and returns it in pieces, with text fields cleaned by `clean`."""
 
     def __init__(self, boundary: bytes, clean: Callable[[str], str]) -> None:
         self._splitter = FormSplitter(boundary)
@@ -27,7 +27,7 @@ class TextFields:
         self._held = b""  # the beginning of a text field
 
     async def through(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The whole body. Raises BadRequest where it can be misread."""
+        """The whole body. Raises BadRequest if it is ambiguous."""
         async for piece in pieces:
             if data := self.feed(piece):
                 yield data
@@ -35,7 +35,7 @@ class TextFields:
             yield rest
 
     def feed(self, piece: bytes) -> bytes:
-        """What of the body can go on, now that `piece` has come."""
+        """The part of the body that can be passed on after `piece`."""
         out: list[bytes] = []
         for chunk in self._splitter.feed(piece):
             self._take(chunk, out)

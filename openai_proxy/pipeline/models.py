@@ -1,4 +1,4 @@
-"""What this caller may ask for, in the shapes of the APIs that have a list: from memory, in milliseconds.
+"""The models that a caller may use, in the formats of the APIs that have a list: from memory, in milliseconds.
 
 GET /v1/models, /v1/models/{id}           OpenAI's; Anthropic's with `anthropic-version`, Google's with its key header,
                                           the catalog of Codex with `?client_version=`
@@ -15,11 +15,10 @@ from urllib.parse import parse_qsl, unquote
 import orjson
 from aiohttp.web_request import BaseRequest
 
-from openai_proxy.auth.credentials import GOOGLE_KEY
 from openai_proxy.decision.visible import every_model, may_ask
 from openai_proxy.dialects.model_lists import openai
 from openai_proxy.dialects.model_lists.cards import ModelCard, card_of
-from openai_proxy.endpoints import Endpoint
+from openai_proxy.endpoints import Endpoint, list_language
 from openai_proxy.errors import BadRequest, unknown_model
 from openai_proxy.exchange import Caller
 from openai_proxy.pipeline.document import read_document
@@ -31,36 +30,31 @@ from openai_proxy.server.request_body import RequestBody
 from openai_proxy.tasks import spawn
 
 OLLAMA_VERSION: Final = "0.18.3"
-"""What is told to clients that ask whether this Ollama is new enough: three numbers, or VS Code refuses it."""
+"""Reported to clients that check whether this Ollama is new enough. VS Code requires three numbers."""
 
-_LOADED: Final = timedelta(minutes=5)  # how long a model that is in use is said to stay loaded: Ollama's default
-_KEPT: Final = 64  # lists kept ready: of several groups, in several shapes
+_LOADED: Final = timedelta(minutes=5)  # how long a model in use is reported to stay loaded: Ollama's default
+_KEPT: Final = 64  # cached lists: of several groups, in several formats
 
-_STEP: Final = 25  # models looked at in one go
+_STEP: Final = 25  # models processed at once
 
 Cards = tuple[ModelCard, ...]
 
 
-def _one(card: ModelCard, *, google: bool, anthropic: bool) -> dict[str, Any]:
-    """`card` alone, in the shape of the client's API."""
-    if google:
+def _one(card: ModelCard, language: str) -> dict[str, Any]:
+    """`card` alone, in the format of the client's API."""
+    if language == "gemini":
         from openai_proxy.dialects.model_lists import gemini
 
         return gemini.one(card)
-    if anthropic:
+    if language == "messages":
         from openai_proxy.dialects.model_lists import anthropic as messages
 
         return messages.one(card)
     return openai.one(card)
 
 
-def serves(method: str, endpoint: Endpoint) -> bool:
-    """True if this is a question about models."""
-    return endpoint.lists or (method in ("GET", "HEAD") and endpoint.name in ("models", "model"))
-
-
 class ModelLists:
-    """The lists of a daemon, kept ready as long as neither its configuration nor what the upstreams offer changes."""
+    """The daemon's lists, cached as long as neither its configuration nor the upstreams' offers change."""
 
     def __init__(self, state: ProxyState) -> None:
         self._state = state
@@ -80,7 +74,7 @@ class ModelLists:
         body: RequestBody,
         reply: Reply,
     ) -> None:
-        """Answer a question about models. Raises NotFound for a model that does not exist, or not for this caller."""
+        """Answer a request about models. Raises NotFound for a model that does not exist, or not for this caller."""
         name = endpoint.name
         if name == "ollama/version":
             await reply.send(200, orjson.dumps({"version": OLLAMA_VERSION}))
@@ -89,7 +83,7 @@ class ModelLists:
         if not name.startswith("ollama/"):
             await reply.send(200, self._of_v1(generation, caller, endpoint, request, query, key, cards))
             return
-        from openai_proxy.dialects.model_lists import ollama  # each house has clients of few kinds
+        from openai_proxy.dialects.model_lists import ollama  # a typical installation has few kinds of clients
 
         if name == "ollama/show":
             wanted = _named((await read_document(await body.whole())).members)
@@ -112,23 +106,25 @@ class ModelLists:
         key: tuple[Any, ...],
         cards: Cards,
     ) -> bytes:
-        asked = dict(parse_qsl(query, keep_blank_values=True))
-        headers = request.headers
-        google = endpoint.dialect == "gemini" or GOOGLE_KEY in headers
+        parameters = dict(parse_qsl(query, keep_blank_values=True))
+        language = endpoint.dialect or list_language(request.headers)
         if endpoint.name in ("model", "gemini model"):
             card = self._find(generation, caller, cards, unquote(endpoint.path[len("/models/") :]))
-            return orjson.dumps(_one(card, google=google, anthropic="anthropic-version" in headers))
-        if google:
+            return orjson.dumps(_one(card, language))
+        if language == "gemini":
             from openai_proxy.dialects.model_lists import gemini
 
-            page = (asked.get("pageSize", ""), asked.get("pageToken", ""))
-            return self._ready((*key, "gemini", *page), lambda: gemini.listed(cards, asked))
-        if "anthropic-version" in headers:
+            page = (parameters.get("pageSize", ""), parameters.get("pageToken", ""))
+            return self._ready((*key, "gemini", *page), lambda: gemini.listed(cards, parameters))
+        if language == "messages":
             from openai_proxy.dialects.model_lists import anthropic
 
-            page = (asked.get("limit", ""), asked.get("after_id", "") + "\0" + asked.get("before_id", ""))
-            return self._ready((*key, "anthropic", *page), lambda: anthropic.listed(cards, asked))
-        if "client_version" in asked:
+            page = (
+                parameters.get("limit", ""),
+                parameters.get("after_id", "") + "\0" + parameters.get("before_id", ""),
+            )
+            return self._ready((*key, "anthropic", *page), lambda: anthropic.listed(cards, parameters))
+        if "client_version" in parameters:
             from openai_proxy.dialects.model_lists import codex
 
             return self._ready((*key, "codex"), lambda: codex.listed(cards))
@@ -137,8 +133,8 @@ class ModelLists:
     async def _known(self, generation: Generation, caller: Caller) -> tuple[tuple[Any, ...], Cards]:
         """(what the list depends on, the cards of the models that `caller` may use).
 
-        After a change of what the upstreams offer, the last list is told once more while the next one is made: with
-        hundreds of models that takes longer than a client should wait.
+        After a change of the upstreams' offers, the last list is returned once more while the new one is being built:
+        with hundreds of models that takes longer than a client should wait.
         """
         catalog = self._state.catalog
         offered = await catalog.models()
@@ -162,7 +158,7 @@ class ModelLists:
             if may_ask(generation, caller, entry["id"]):
                 made.append(card_of(entry, _upstream(generation, offered, entry["id"])))
             if at % _STEP == _STEP - 1:
-                await asyncio.sleep(0)  # others go on
+                await asyncio.sleep(0)  # let other tasks run
         if len(self._cards) >= _KEPT:
             self._cards.clear()
             self._latest.clear()
@@ -179,7 +175,7 @@ class ModelLists:
         return body
 
     def _find(self, generation: Generation, caller: Caller, cards: Cards, wanted: str) -> ModelCard:
-        """The card of one model; `connection:model` may be asked for past all rules, so it is shown, listed or not."""
+        """The card of one model; `connection:model` may be requested past all rules, so it is shown, listed or not."""
         for card in cards:
             if card.id == wanted:
                 return card
@@ -192,13 +188,13 @@ class ModelLists:
         return card_of(model_object(wanted, known))
 
     def _in_use(self, cards: Cards) -> Sequence[ModelCard]:
-        """The models that are being asked at this moment."""
-        asked = {running.exchange.model for running in tuple(self._state.running.values())}
-        return [card for card in cards if card.id in asked]
+        """The models in use at the moment."""
+        running_models = {running.exchange.model for running in tuple(self._state.running.values())}
+        return [card for card in cards if card.id in running_models]
 
 
 def _upstream(generation: Generation, offered: dict[str, list[dict[str, Any]]], name: str) -> dict[str, Any] | None:
-    """What is known of the upstream model of an augmented one; None for any other model."""
+    """What is known about an augmented model's upstream model; None for any other model."""
     augmented = generation.snapshot.models.get(name)
     if augmented is None:
         return None

@@ -1,8 +1,8 @@
-"""Finding, and if need be changing, the `model` field of a multipart upload as it streams by.
+"""Finds, and if necessary changes, the `model` field of a multipart upload as it streams by.
 
-Clients put `model` before or after the file. Until it is found nothing can be sent, so what has come is kept: in
-memory up to 1 MiB, then in a file only we can read. After that the rest streams through, but is still looked at: of
-two `model` fields providers take the last and we saw the first, so a second one breaks the upload off.
+Clients put `model` before or after the file. Nothing can be sent until it is found, so everything is buffered: in
+memory up to 1 MiB, then in a file that only we can read. After that the rest streams through, but is still checked: of
+two `model` fields providers use the last and we the first, so a second one aborts the upload.
 """
 
 import tempfile
@@ -18,7 +18,7 @@ _PIECE = 256 * 1024
 
 
 class ModelField:
-    """Reads a multipart body until its `model` field is known; then replays what was kept and streams the rest."""
+    """Reads a multipart body until its `model` field is known; then replays the buffer and streams the rest."""
 
     def __init__(self, boundary: bytes, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = pieces
@@ -26,13 +26,13 @@ class ModelField:
         self._splitter = FormSplitter(boundary)
         self._passed = 0  # bytes of the body in the chunks so far
         self._field = b""  # of a model field whose end has not come
-        self._value: tuple[int, int] | None = None  # where the field's value stands
+        self._value: tuple[int, int] | None = None  # the position of the field's value
         self.model: str | None = None
 
     async def find(self) -> str | None:
-        """Read on until the model is known, or to the end. Returns it, or None.
+        """Read until the model is known, or to the end. Returns it, or None.
 
-        Raises BadRequest for a body that has it twice or not in UTF-8, that ends too early, or can be misread.
+        Raises BadRequest for a body that has it twice or not in UTF-8, that ends too early, or is ambiguous.
         """
         async for piece in self._pieces:
             self._store.write(piece)
@@ -95,5 +95,5 @@ class ModelField:
         self._check_end()
 
     def close(self) -> None:
-        """Let go of what was kept."""
+        """Release the buffer."""
         self._store.close()

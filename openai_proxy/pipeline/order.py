@@ -1,11 +1,11 @@
-"""The order of things for every request to the API, on one page.
+"""The order of steps for every request to the API, on one page.
 
-    admit     pipeline.dispatch and auth.gate: who is asking, and may they come in
+    admit     pipeline.dispatch and auth.gate: who is the caller, and may they use the proxy
     limit     what the caller's group may use
     read      the body, as far as the endpoint needs it
     command   in-chat commands act on the session
     redact    secrets are taken out
-    decide    decision.decide: where it goes and how it is answered; nothing is booked
+    decide    decision.decide: where it goes and how it is answered; without side effects
     begin     decision.begin: turns are taken, just before the first attempt
     send      to the provider, with failover
     relay     the answer to the client
@@ -14,23 +14,26 @@
 What passes through byte for byte takes the same steps in `fastpath.eligible`, in one callback.
 """
 
+from functools import partial
 from typing import Final
-
-import orjson
 
 from openai_proxy.bounds import check_names, user_of
 from openai_proxy.decision.decide import Decision, DecisionKind
 from openai_proxy.exchange import Target, UpstreamRequest
-from openai_proxy.pipeline import answer_text, redacting, steering
+from openai_proxy.pipeline import redacting, steering
 from openai_proxy.pipeline.context import RequestContext
-from openai_proxy.pipeline.document import Document, prepared, read_document
-from openai_proxy.pipeline.passthrough import pass_through, upstream_request
-from openai_proxy.server.content_codings import unpacked
+from openai_proxy.pipeline.document import Document, read_document
+from openai_proxy.pipeline.passthrough import own_document, pass_through, upstream_request
+from openai_proxy.protocols.json_members import check_unique
 from openai_proxy.server.headers import is_upgrade
-from openai_proxy.transforms.params import shape
+from openai_proxy.tasks import beside
 
 _JSON_BEGINS: Final = (b"{", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
-"""With byte order marks: some servers take JSON in UTF-16 too."""
+"""Including byte order marks: some servers accept JSON in UTF-16, too."""
+
+
+MAX_HEARD: Final = 4 << 20
+"""Maximum bytes of an answer that are kept to identify its conversation later; a longer one ends the session."""
 
 
 async def serve(context: RequestContext) -> None:
@@ -42,7 +45,7 @@ async def serve(context: RequestContext) -> None:
         await realtime.serve(context)
         return
     if context.endpoint.name == "stored":
-        from openai_proxy.pipeline import stored  # few clients come back for what they have been told
+        from openai_proxy.pipeline import stored  # few clients use stored answers
 
         if await stored.serve(context):
             return
@@ -60,10 +63,10 @@ async def serve(context: RequestContext) -> None:
 
 
 async def _is_document(context: RequestContext) -> bool:
-    """True for a body that is JSON, or that a provider might take for JSON, whatever its Content-Type says.
+    """True for a body that is JSON, or that a provider might treat as JSON, whatever its Content-Type says.
 
-    Else a caller could show one model to the provider and none to us. Only where files go up as they are, it is the
-    Content-Type that counts.
+    Otherwise a caller could show a model to the provider but not to us. Only where files are passed unchanged does the
+    Content-Type decide.
     """
     if context.endpoint.json or context.content_type.endswith("json"):
         return True
@@ -76,7 +79,7 @@ async def _is_document(context: RequestContext) -> bool:
 
 
 async def limit(context: RequestContext) -> None:
-    """Let the request in under its group's limits, unless the fast path has. Raises RateLimited and BudgetExceeded."""
+    """Admit the request under its group's limits, unless the fast path has. Raises RateLimited and BudgetExceeded."""
     generation, exchange = context.generation, context.exchange
     if generation.allowances and exchange.permit is None:
         allowance = generation.allowances.get(exchange.caller.group)
@@ -95,27 +98,27 @@ async def _serve_document(context: RequestContext) -> None:
         return
     cleaned = await redacting.clean(context, steered)
     context.document = cleaned.members
-    decision = context.decide(context.asked_model(cleaned.members))
+    walked = context.large and context.restricted  # everything in the body is searched for names of models
+    decision = await beside(walked, context.decide, context.requested_model(cleaned.members))
     context.entry.request(logged)
     if context.opening is not None:
-        answer_text.listen(context.entry)
+        context.entry.limit = MAX_HEARD
     await _send(context, decision, cleaned)
     if context.opening is not None and context.session is not None:
-        heard = answer_text.heard(context.entry, context.endpoint)
-        context.state.sessions.begun(context.opening, heard, context.session)
+        from openai_proxy.pipeline import answer_text
+
+        text_of_answer = answer_text.text_of_answer(context.entry, context.endpoint)
+        context.state.sessions.begun(context.opening, text_of_answer, context.session)
 
 
 async def _read(context: RequestContext) -> Document:
-    raw = await context.body.whole()
-    codings = context.content_codings
-    plain = raw
-    if codings:
-        plain = await unpacked(raw, codings, context.body.limit)
-        context.body.hold(len(plain))
+    raw, plain = await context.plain_body()
     read = await read_document(plain, raw)
     members = read.members
-    context.exchange.model = context.asked_model(members)
+    context.exchange.model = context.requested_model(members)
     check_names(members)
+    if context.restricted:
+        await beside(read.large, check_unique, plain)
     context.exchange.stream = context.wants_stream(members)
     context.large = read.large
     context.exchange.user = user_of(members) or context.exchange.user
@@ -123,7 +126,7 @@ async def _read(context: RequestContext) -> Document:
 
 
 async def _command(context: RequestContext, read: Document) -> Document | None:
-    """The request as the session has it, without its commands; None if it has been answered."""
+    """The request changed by its session, without its commands; None if it has been answered."""
     if not await steering.may_concern(context, read):
         return read
     return await steering.steer(context, read)
@@ -131,21 +134,7 @@ async def _command(context: RequestContext, read: Document) -> Document | None:
 
 async def _send(context: RequestContext, decision: Decision, document: Document) -> None:
     generation, dialect = context.generation, context.endpoint.dialect
-
-    def shaped(target: Target) -> bytes:
-        changes = shape(document.members, decision.rules[target.connection], dialect)
-        if target.model is None and not changes:
-            return document.raw
-        members = changes.members()
-        if target.model is not None:
-            members["model"] = orjson.dumps(target.model)
-        return document.edited(members, changes.removed)
-
-    def make(target: Target) -> UpstreamRequest:
-        body = shaped(target)
-        recoded = body is not document.raw or document.raw is document.plain
-        return upstream_request(context, target, body, recoded=recoded)
-
+    make = partial(own_document, context, decision, document)
     if dialect == "chat" and generation.augmented is not None:
         from openai_proxy.pipeline import augmented  # without augmented models or tools the agent is never needed
 
@@ -163,15 +152,14 @@ async def _send(context: RequestContext, decision: Decision, document: Document)
     elif dialect not in ("", "chat"):
         from openai_proxy.pipeline import translated
 
-        if await translated.serve(context, decision, document):
+        if await translated.serve(context, decision, document, make):
             return
 
-    asking = await prepared(make, decision.route.targets, large=document.large)
-    await pass_through(context, decision, asking)
+    await pass_through(context, decision, make)
 
 
 async def _serve_bytes(context: RequestContext) -> None:
-    """A body that names no model we could read: to the default connection, as it comes."""
+    """A body that names no model we could read: sent to the default connection, unchanged."""
 
     def make(target: Target) -> UpstreamRequest:
         request = upstream_request(context, target, context.body.pieces())

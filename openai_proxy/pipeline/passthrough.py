@@ -1,7 +1,7 @@
-"""Handing a provider's answer on: same status, same bytes as they come, same headers but those that stop at a proxy.
+"""Passes a provider's answer on: same status, same bytes as they arrive, same headers except hop-by-hop ones.
 
-This is the way over aiohttp's request handler; `fastpath.direct_relay` relays what needs no look. Both obey one rule
-above all: no truncated answer is presented as complete.
+This is the way through aiohttp's request handler; `fastpath.direct_relay` relays what needs no inspection. Both follow
+one rule above all: a truncated answer must never look complete.
 """
 
 import asyncio
@@ -13,13 +13,14 @@ from openai_proxy.errors import ProxyError, UpstreamAuthError, UpstreamError, Up
 from openai_proxy.exchange import Body, Exchange, Headers, Outcome, Target, UpstreamRequest, UpstreamResponse, header
 from openai_proxy.fastpath.stream_end import AFTER_DONE, DONE_ENDS, at_boundary, error_event, is_event_stream
 from openai_proxy.pipeline.context import RequestContext
+from openai_proxy.pipeline.document import Document, prepared
 from openai_proxy.protocols.inflate import readable_part
 from openai_proxy.records.recording.entry import Entry
 from openai_proxy.server.headers import downstream_fields, upstream_fields, wire_lines
 from openai_proxy.server.reply import Reply
-from openai_proxy.upstream.answers import EndsInWords
 from openai_proxy.upstream.credentials import credentials
 from openai_proxy.upstream.failover import Opened, open_first
+from openai_proxy.upstream.provider import EndsWithError
 from openai_proxy.upstream.refusals import is_moderation
 
 MAX_ERROR_BODY = 64 * 1024
@@ -29,17 +30,18 @@ MakeRequest = Callable[[Target], UpstreamRequest]
 
 
 async def pass_through(context: RequestContext, decision: Decision, make: MakeRequest) -> None:
-    """Ask the targets of `decision`, with the request `make` shapes for each, and relay the answer."""
+    """Send to the targets of `decision`, with the request that `make` builds for each, and relay the answer."""
     opened = await ask(context, decision, make)
     if context.notice:
         from openai_proxy.pipeline.command_notice import prefaced
 
-        opened.response = prefaced(opened.response, context.notice, context.endpoint.path)
+        opened.response = prefaced(opened.response, context.notice, context.endpoint.dialect)
     await relay(opened, context.reply, context.exchange, context.entry)
 
 
 async def ask(context: RequestContext, decision: Decision, make: MakeRequest) -> Opened:
-    """The first answer that stands, beginning with what the fast path has tried. Raises ProxyError."""
+    """The first final answer, starting with what the fast path has tried. Raises ProxyError."""
+    make = await prepared(make, decision.route.targets, large=context.large)
     first, failed = context.first, context.failed
     context.first = context.failed = None
     if failed is not None and not isinstance(failed, UpstreamError):
@@ -51,7 +53,7 @@ async def ask(context: RequestContext, decision: Decision, make: MakeRequest) ->
 
 
 def upstream_request(context: RequestContext, target: Target, body: Body, *, recoded: bool = False) -> UpstreamRequest:
-    """The client's request for `target` with `body`; `recoded` if that has no content coding any more."""
+    """The client's request for `target` with `body`; `recoded` if that no longer has a content coding."""
     fields = upstream_fields(context.request.raw_headers)
     if recoded:
         fields = [field for field in fields if field[0].lower() != b"content-encoding"]
@@ -68,10 +70,16 @@ def upstream_request(context: RequestContext, target: Target, body: Body, *, rec
     )
 
 
-async def relay(opened: Opened, reply: Reply, exchange: Exchange, entry: Entry) -> None:
-    """Send `opened`'s answer to the client to its end, or show that it broke.
+def own_document(context: RequestContext, decision: Decision, document: Document, target: Target) -> UpstreamRequest:
+    """The client's request for a `target` with its API: `document` with what the `decision` changes for that target."""
+    body = document.shaped(decision.rules[target.connection], decision.endpoint.dialect, target.model)
+    return upstream_request(context, target, body, recoded=body is not document.raw or document.raw is document.plain)
 
-    Raises the UpstreamError family before anything was sent; ClientGone when the client left.
+
+async def relay(opened: Opened, reply: Reply, exchange: Exchange, entry: Entry) -> None:
+    """Send `opened`'s answer to the client to its end, or show that it broke off.
+
+    Raises the UpstreamError family before anything was sent; ClientGone when the client disconnected.
     """
     response = opened.response
     try:
@@ -90,7 +98,7 @@ async def relay(opened: Opened, reply: Reply, exchange: Exchange, entry: Entry) 
 
 
 async def _body(response: UpstreamResponse, read: list[bytes], reply: Reply, exchange: Exchange, entry: Entry) -> None:
-    """Send the body: first what was `read` already, then the rest as it comes."""
+    """Send the body: first what was already `read`, then the rest as it arrives."""
     last = b""
     try:
         while piece := read.pop(0) if read else await _next(response, last):
@@ -101,7 +109,7 @@ async def _body(response: UpstreamResponse, read: list[bytes], reply: Reply, exc
             last = piece[-16:] if len(piece) >= 16 else (last + piece)[-16:]
     except (UpstreamError, asyncio.CancelledError) as caught:
         if isinstance(caught, UpstreamError) and last.endswith(DONE_ENDS) and not reply.announced_length:
-            await reply.end()  # the message was whole; what broke is the connection
+            await reply.end()  # the message was complete; only the connection broke
             return
         error = came_to_an_end(caught, reply, exchange)
         if not await end_with_error(error, reply, exchange, response, last):
@@ -111,7 +119,7 @@ async def _body(response: UpstreamResponse, read: list[bytes], reply: Reply, exc
 
 
 async def _next(response: UpstreamResponse, last: bytes) -> bytes:
-    """The next piece. After `[DONE]` nothing more is due: a provider that keeps the stream open is not waited for."""
+    """The next piece. After `[DONE]` the stream is over: a provider that keeps it open is not waited for."""
     if not last.endswith(DONE_ENDS):
         return await response.chunk()
     try:
@@ -122,7 +130,7 @@ async def _next(response: UpstreamResponse, last: bytes) -> bytes:
 
 
 def came_to_an_end(caught: UpstreamError | asyncio.CancelledError, reply: Reply, exchange: Exchange) -> ProxyError:
-    """What to tell the client whose answer `caught` ended. Raises it again where there is nobody to tell."""
+    """The error for a client whose answer was ended by `caught`. Raises `caught` if the client has disconnected."""
     if isinstance(caught, UpstreamError):
         exchange.outcome = Outcome.ERROR
         exchange.error_code = caught.code
@@ -132,7 +140,7 @@ def came_to_an_end(caught: UpstreamError | asyncio.CancelledError, reply: Reply,
     task = asyncio.current_task()
     if exchange.cut is None or reply.gone or task is None:
         raise caught
-    task.uncancel()  # cut by an admin or the shutdown: the client is still there and hears why
+    task.uncancel()  # ended by an admin or the shutdown; the client is still connected and gets the reason
     exchange.outcome = Outcome.SHUTDOWN if exchange.cut.code == "server_shutting_down" else Outcome.CANCELLED
     exchange.error_code = exchange.cut.code
     return exchange.cut
@@ -141,10 +149,10 @@ def came_to_an_end(caught: UpstreamError | asyncio.CancelledError, reply: Reply,
 async def end_with_error(
     error: ProxyError, reply: Reply, exchange: Exchange, response: UpstreamResponse, last: bytes
 ) -> bool:
-    """End a broken stream with an error in its API's own shape, where one can stand; True if it did."""
+    """End a failed stream with an error in its API's own format, if possible; returns whether it was."""
     if reply.http10 or reply.announced_length:
         return False
-    if isinstance(response, EndsInWords):
+    if isinstance(response, EndsWithError):
         ending = response.broken(error)
     elif is_event_stream(response.headers) and at_boundary(last):
         ending = error_event(error, exchange.path)
@@ -155,25 +163,21 @@ async def end_with_error(
     return True
 
 
-def note_queue(reply: Reply, exchange: Exchange) -> None:
-    """Say how long the request has waited in line, if it has."""
-    if exchange.queued:
+def add_trace(reply: Reply, exchange: Exchange, *, upstream_id: bool = False) -> None:
+    """Our fields in an answer, each once: the time in the queue, a request id if it has none, and the attempts."""
+    present = {name for name, _ in reply.extra}
+    if exchange.queued and "x-proxy-queued" not in present:
         reply.extra.append(("x-proxy-queued", f"{exchange.queued:.3f}"))
-
-
-def add_trace(reply: Reply, exchange: Exchange, *, upstream_id: bool) -> None:
-    """Our fields on an upstream's answer: a request id where it has none, and what was tried."""
-    note_queue(reply, exchange)
-    if not upstream_id:
+    if not upstream_id and "x-request-id" not in present:
         reply.extra.append(("x-request-id", exchange.id))
-    if exchange.tried > 1:
+    if exchange.tried > 1 and "x-proxy-attempts" not in present:
         reply.extra.append(("x-proxy-attempts", str(exchange.tried)))
 
 
 async def check_answer(opened: Opened) -> list[bytes]:
-    """Look at what must not reach a client: redirects, refusals of our key, error bodies that hold it.
+    """Check for what must not reach a client: redirects, refusals of our key, error bodies that contain it.
 
-    Returns what of the body was read for this.
+    Returns the part of the body that was read for this.
     """
     response = opened.response
     status = response.status
@@ -185,7 +189,7 @@ async def check_answer(opened: Opened) -> list[bytes]:
             raise UpstreamRedirect(f"{who} redirects elsewhere; its address is probably wrong.")
         return []
     keys = credentials(opened)
-    if not keys:  # there is none, or the caller's own went up
+    if not keys:  # there is none, or the caller's own was sent
         return []
     if status == 401:
         raise UpstreamAuthError(f"{who} refused its API key.")
@@ -197,7 +201,7 @@ async def check_answer(opened: Opened) -> list[bytes]:
     if status == 403 and not is_moderation(b"".join(read)):
         raise UpstreamAuthError(f"{who} refused its API key.")
     if size <= MAX_ERROR_BODY and _holds(b"".join(read), keys, response.headers):
-        raise UpstreamAuthError(f"{who} answered with an error that holds its API key.")
+        raise UpstreamAuthError(f"{who} answered with an error that contains its API key.")
     return read
 
 

@@ -1,42 +1,56 @@
 """WebSockets (`/v1/realtime`): the handshake is decided like any request, then bytes flow both ways.
 
-The model is known before anything goes up: from `?model=`, or from the session of the caller. What the client says
-later is looked at one text message at a time, because `session.update` may name another model and a text may hold a
-secret; audio and everything from the provider pass as they come. A key that a browser puts into
-`Sec-WebSocket-Protocol` is the client's key and stays here.
+The model is known before anything is sent upstream: from `?model=`, or from the caller's session. Later messages of the
+client are checked one by one, because they may name another model or contain a secret. JSON that only some readers
+accept is refused, in binary messages too; messages that are not JSON (audio) and everything from the provider pass
+unchanged, and usage is read from a copy. A key that a browser puts into `Sec-WebSocket-Protocol` is the client's key
+and is not sent upstream.
 """
 
 import asyncio
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from openai_proxy import steps
+from openai_proxy.agent.usage import add_usage
 from openai_proxy.auth.credentials import KEY_PROTOCOL
 from openai_proxy.decision.decide import Decision, decide, decided
-from openai_proxy.errors import BadRequest, ProxyError
+from openai_proxy.decision.restricted import models_named_in, query_members
+from openai_proxy.errors import BadRequest, ProxyError, unknown_model
 from openai_proxy.exchange import Headers, Target, UpstreamRequest
 from openai_proxy.pipeline import redacting
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.pipeline.passthrough import add_trace, relay
-from openai_proxy.protocols.json_members import parse_object
+from openai_proxy.protocols.json_members import LARGE, ambiguous, check_unique, parse_object
+from openai_proxy.protocols.large_json import read_object
 from openai_proxy.protocols.websocket import (
     POLICY_VIOLATION,
+    TEXT,
     ClientFrames,
-    TextMessage,
+    ClientMessage,
+    ServerMessages,
     WebSocketError,
+    client_frame,
     close_frame,
-    text_frame,
 )
 from openai_proxy.server.connection import receive_raw
 from openai_proxy.server.headers import downstream_fields, upstream_fields, wire_lines
-from openai_proxy.tasks import cancel, spawn
+from openai_proxy.tasks import cancel, in_thread, spawn
 from openai_proxy.transforms.sessions import named
 from openai_proxy.upstream.connection import HttpConnection
 from openai_proxy.upstream.credentials import without_keys
 from openai_proxy.upstream.failover import open_first
 from openai_proxy.upstream.response import StreamedResponse
 
-_UPDATE = "session.update"
-_WRITE_WAIT = 10.0  # seconds a side that does not read may hold up the end of the other
+_DONE = "response.done"
+_WRITE_WAIT = 10.0  # seconds for which a side that does not read may delay the end of the other
+_STEP = 16 * 1024
+"""Bytes that are read in one turn of the event loop: they may be some thousand frames."""
+_CUT = 16  # characters at the end of a text that a cut may have made invalid
 _ACCEPTED = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
 
 
@@ -49,7 +63,8 @@ async def serve(context: RequestContext) -> None:
         )  # fmt: skip
     fields = parse_qsl(context.query, keep_blank_values=True)
     names = [value for name, value in fields if name == "model"]
-    if len(names) > 1:
+    spelled = [value for name, value in query_members(context.query) if name.casefold().rstrip("[]") == "model"]
+    if len(names) > 1 or spelled != names:
         raise BadRequest("The query names more than one model.", param="model")
     model = names[0] if names else _model_of_session(context)
     decision = context.decide(model)
@@ -84,7 +99,9 @@ def _model_of_session(context: RequestContext) -> str | None:
 
 
 def _upward(fields: Headers) -> list[tuple[bytes, bytes]]:
-    """The client's fields without extensions, which nobody here could read, and without a key among its protocols."""
+    """The client's header fields without extensions, which could not be read here, and without a key in its
+    protocols.
+    """
     kept: list[tuple[bytes, bytes]] = []
     for name, value in fields:
         lower = name.lower()
@@ -126,38 +143,84 @@ async def _tunnel(
 
 
 async def _to_client(context: RequestContext, response: StreamedResponse) -> None:
+    messages, done = ServerMessages(), _DONE.encode()
     while piece := await response.chunk():
         await context.reply.write_raw(piece)
+        for part in steps.pieces(piece, step=_STEP):
+            for message in messages.feed(part):
+                if done in message:
+                    _count(context, message)
+            if len(piece) > _STEP:
+                await asyncio.sleep(0)
+
+
+def _count(context: RequestContext, message: bytes) -> None:
+    """Charges a response's tokens, and adds them up for the record of the conversation."""
+    try:
+        event = parse_object(message)
+    except BadRequest:
+        return
+    response = event.get("response")
+    if event.get("type") == _DONE and isinstance(response, dict) and isinstance(usage := response.get("usage"), dict):
+        context.exchange.usage = add_usage(context.exchange.usage, usage)
+        context.entry.used(usage)
 
 
 class _Watch:
-    """Looks at what a client says over a socket that is open."""
+    """Checks what a client sends over an open socket."""
 
     def __init__(self, context: RequestContext, decision: Decision, target: Target) -> None:
         self._context = context
         self._decision = decision
         self._target = target
         self._frames = ClientFrames()
+        self._strict = context.restricted or context.redacts
 
-    def passed(self, data: bytes) -> bytes:
-        """What of `data` goes up now. Raises WebSocketError for what must not."""
-        return b"".join(item if isinstance(item, bytes) else self._message(item) for item in self._frames.feed(data))
+    def taken(self, data: bytes) -> list[bytes | ClientMessage]:
+        """The items that `data` completes. Raises WebSocketError."""
+        return self._frames.feed(data)
 
-    def _message(self, message: TextMessage) -> bytes:
-        if b"session" not in message.data and b"\\u" not in message.data and not self._context.redacts:
-            return message.raw
+    def passed(self, item: bytes | ClientMessage) -> bytes:
+        """The bytes of `item` to send upstream. Raises WebSocketError if it must not be sent."""
+        if isinstance(item, bytes):
+            return item
+        data = item.data()
+        if not self._strict and data[:1] == b"{" and b"ession" not in data and b"\\u" not in data:
+            return item.raw
         try:
-            members = parse_object(message.data)
-        except BadRequest:
+            members = read_object(data)[0] if len(data) >= LARGE else parse_object(data)
+            self._check(data, members)
+        except ProxyError as error:
+            if isinstance(error, BadRequest) and not _is_object(data):
+                return self._plain(item, data)
+            raise WebSocketError(POLICY_VIOLATION, error.message) from None
+        cleaned = redacting.clean_round(self._context, data, members)
+        return item.raw if cleaned is data else client_frame(item.kind, cleaned)
+
+    def _plain(self, message: ClientMessage, data: bytes) -> bytes:
+        """A message that is not a JSON object: text with our secrets removed, audio unchanged."""
+        if message.kind != TEXT or not self._context.redacts:
             return message.raw
-        session = members.get("session")
-        if members.get("type") == _UPDATE and isinstance(session, dict) and "model" in session:
-            self._check_model(session["model"])
-        cleaned = redacting.clean_round(self._context, message.data, members)
-        return message.raw if cleaned is message.data else text_frame(cleaned)
+        cleaned = self._context.state.redactor.lines(data)
+        return message.raw if cleaned is data else client_frame(TEXT, cleaned)
+
+    def _check(self, data: bytes, members: dict[str, Any]) -> None:
+        """Raise ProxyError or WebSocketError for a message that names a forbidden model, in any spelling."""
+        context = self._context
+        sessions = list(_members(members, "session"))
+        if context.restricted or sessions:
+            check_unique(data)
+        for session in sessions:
+            for model in _members(session, "model") if isinstance(session, dict) else ():
+                self._check_model(model)
+        if context.restricted:
+            access, caller = context.generation.access, context.exchange.caller
+            for name in models_named_in(members):
+                if not access.may_use(caller, name):
+                    raise unknown_model(name)
 
     def _check_model(self, model: Any) -> None:
-        """Refuse a model a new request would be refused, or that is not on this connection under this name."""
+        """Refuse a model that a new request would be refused, or that this connection does not have under this name."""
         context = self._context
         if model == self._decision.model and self._target.model is None:
             return
@@ -171,17 +234,51 @@ class _Watch:
             raise WebSocketError(POLICY_VIOLATION, error.message) from None
         here = Target(self._target.connection)
         if here not in found.route.targets:
-            raise WebSocketError(POLICY_VIOLATION, "This model is not on the connection that is open. Connect anew.")
+            raise WebSocketError(POLICY_VIOLATION, "This model is not on the open connection. Please reconnect.")
+
+
+def _members(document: Mapping[str, Any], name: str) -> Iterator[Any]:
+    """The member called `name`. Raises BadRequest if its case differs, which some servers ignore."""
+    for found, value in document.items():
+        if found == name:
+            yield value
+        elif found.casefold() == name:
+            raise ambiguous(found)
+
+
+def _is_object(data: bytes) -> bool:
+    """True if some reader accepts `data` as a JSON object, or as one followed by something.
+
+    Some readers accept UTF-16, a byte order mark, NaN or broken text, or read only to the end of the object.
+    """
+    if b"{" not in data[:64]:
+        return False
+    beginning = data[:LARGE]
+    text = beginning.decode(json.detect_encoding(beginning), "replace").lstrip("\ufeff \t\r\n\0")
+    try:
+        return isinstance(json.JSONDecoder(strict=False).raw_decode(text)[0], dict)
+    except RecursionError:
+        return True
+    except json.JSONDecodeError as error:
+        # A large message is no object if its beginning is not the beginning of one.
+        rest = len(text) - error.pos
+        return len(data) > LARGE and (rest < _CUT or error.msg.startswith("Unterminated string"))
+    except ValueError:
+        return False
 
 
 class _ClientBytes:
-    """Takes the client's bytes from aiohttp and writes them to the provider, no faster than it takes them."""
+    """Takes the client's bytes from aiohttp and writes them to the provider, no faster than it reads them.
+
+    Many bytes are read in steps, and a large message is checked in a thread; later ones wait for it.
+    """
 
     def __init__(self, watch: _Watch, connection: HttpConnection, transport: asyncio.Transport | None) -> None:
         self._watch = watch
         self._connection = connection
         self._transport = transport
         self._held: asyncio.Task[None] | None = None
+        self._waiting: deque[bytes] = deque()
         self.refusal: WebSocketError | None = None
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -189,26 +286,71 @@ class _ClientBytes:
         """aiohttp: more bytes from the client."""
         if self.ended.done():
             return False, b""
-        try:
-            passed = self._watch.passed(data)
-        except WebSocketError as error:
-            self.refusal = error
-            self.feed_eof()
-            return False, b""
-        if passed:
-            self._connection.write(passed)
-        if self._connection.write_paused and self._held is None and self._transport is not None:
-            self._transport.pause_reading()
-            self._held = spawn(self._resume(), name="websocket waits for the provider")
+        self._waiting += steps.pieces(data, step=_STEP)
+        if self._held is None:
+            items = self._taken(self._waiting.popleft())
+            if not any(map(_is_large, items)):
+                self._write(items)
+                items = []
+            if (items or self._waiting or self._connection.write_paused) and self._transport is not None:
+                self._transport.pause_reading()
+                self._held = spawn(self._later(items), name="websocket waits for the provider")
         return False, b""
 
-    async def _resume(self) -> None:
+    def _taken(self, data: bytes) -> list[bytes | ClientMessage]:
+        """The items that `data` completes."""
+        try:
+            return self._watch.taken(data)
+        except WebSocketError as error:
+            self._refuse(error)
+            return []
+
+    def _write(self, items: Iterable[bytes | ClientMessage]) -> None:
+        passed: list[bytes] = []
+        try:
+            passed.extend(map(self._watch.passed, items))
+        except WebSocketError as error:
+            self._refuse(error)
+        if passed:
+            self._connection.write(b"".join(passed))
+
+    async def _write_large(self, item: bytes | ClientMessage) -> None:
+        if self.ended.done():
+            return
+        try:
+            self._connection.write(await in_thread(self._watch.passed, item))
+        except WebSocketError as error:
+            self._refuse(error)
         await self._connection.drain()
+
+    async def _later(self, items: list[bytes | ClientMessage]) -> None:
+        while not self.ended.done():
+            for large, some in groupby(items, _is_large):
+                if large:
+                    for item in some:
+                        await self._write_large(item)
+                else:
+                    self._write(some)
+                if self.ended.done():
+                    return
+            await self._connection.drain()
+            if not self._waiting:
+                break
+            await asyncio.sleep(0)
+            items = self._taken(self._waiting.popleft())
         self._held = None
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
+    def _refuse(self, error: WebSocketError) -> None:
+        self.refusal = error
+        self.feed_eof()
+
     def feed_eof(self) -> None:
-        """aiohttp: the client left."""
+        """aiohttp: the client disconnected."""
         if not self.ended.done():
             self.ended.set_result(None)
+
+
+def _is_large(item: bytes | ClientMessage) -> bool:
+    return isinstance(item, ClientMessage) and len(item.raw) >= LARGE

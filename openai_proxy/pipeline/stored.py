@@ -1,4 +1,4 @@
-"""Stored answers of the Responses API, and conversations: those that are kept here, else the provider's.
+"""Stored answers of the Responses API, and conversations: those stored here, else the provider's.
 
     GET, DELETE  /responses/{id}         GET   /responses/{id}/input_items     POST  /responses/{id}/cancel
     POST         /conversations          GET, POST, DELETE  /conversations/{id}
@@ -10,23 +10,21 @@ https://platform.openai.com/docs/api-reference/responses and …/conversations
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-import orjson
-
+from openai_proxy.dialects import json_text
 from openai_proxy.errors import BadRequest, NotFound
 from openai_proxy.exchange import Target, UpstreamRequest
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.pipeline.document import read_document
 from openai_proxy.pipeline.passthrough import relay, upstream_request
 from openai_proxy.pipeline.responses import ask_natively
-from openai_proxy.server.content_codings import unpacked
 from openai_proxy.store.responses import ResponseStore, StoredConversation
 
 _CONVERSATIONS: Final = "/conversations"
-_MOST: Final = 100  # items of one page
+_MOST: Final = 100  # items per page
 
 
 async def serve(context: RequestContext) -> bool:
-    """Answer a request about something stored here; False if it is the provider's."""
+    """Answer a request about something stored here; False if it belongs to the provider."""
     root, *steps = context.endpoint.path.strip("/").split("/")
     method = context.exchange.method
     store, caller = context.state.responses, context.exchange.caller.identity
@@ -49,8 +47,7 @@ async def serve(context: RequestContext) -> bool:
 
 async def _send(context: RequestContext, answer: dict[str, Any]) -> None:
     await context.state.shared.written()
-    context.reply.extra.append(("x-request-id", context.exchange.id))
-    await context.reply.send(200, orjson.dumps(answer))
+    await context.send(json_text.dumps(answer))
 
 
 async def _response(
@@ -74,7 +71,7 @@ async def _response(
 
 
 async def _begin(context: RequestContext, store: ResponseStore, caller: str) -> bool:
-    """Begin a conversation: the provider's where it has them."""
+    """Create a conversation, at the provider if it supports them."""
     raw = await context.body.whole()
     if _default_speaks(context):
 
@@ -121,7 +118,7 @@ def _item(
     store: ResponseStore, caller: str, found: StoredConversation, method: str, item_id: str
 ) -> dict[str, Any] | None:
     if item_id in found.items and method == "GET":
-        item: dict[str, Any] = orjson.loads(found.items[item_id])
+        item: dict[str, Any] = json_text.loads(found.items[item_id])
         return item
     if item_id in found.items and method == "DELETE":
         store.remove(caller, found, item_id)
@@ -130,7 +127,7 @@ def _item(
 
 
 def _default_speaks(context: RequestContext) -> bool:
-    """True if the connection that is asked where no model is named has stored answers of its own."""
+    """True if the connection for requests without a model has stored answers of its own."""
     try:
         connection = context.decide(None).route.targets[0].connection
     except NotFound:
@@ -139,9 +136,7 @@ def _default_speaks(context: RequestContext) -> bool:
 
 
 async def _document(context: RequestContext) -> dict[str, Any]:
-    raw = await context.body.whole()
-    codings = context.content_codings
-    plain = await unpacked(raw, codings, context.body.limit) if codings else raw
+    _, plain = await context.plain_body()
     return (await read_document(plain or b"{}")).members
 
 
@@ -161,14 +156,14 @@ def _metadata(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _page(items: list[dict[str, Any]], query: str) -> dict[str, Any]:
-    """A page of `items`, newest first unless the query wants another `order`; `after` an id, `limit` of them."""
-    asked = {name: values[-1] for name, values in parse_qs(query).items()}
-    if asked.get("order", "desc") != "asc":
+    """A page of `items`, newest first unless the query sets another `order`; after the id `after`, `limit` of them."""
+    parameters = {name: values[-1] for name, values in parse_qs(query).items()}
+    if parameters.get("order", "desc") != "asc":
         items = [*reversed(items)]
     ids = [item.get("id") for item in items]
-    if asked.get("after") in ids:
-        items = items[ids.index(asked["after"]) + 1 :]
-    limit = asked.get("limit", "20")
+    if parameters.get("after") in ids:
+        items = items[ids.index(parameters["after"]) + 1 :]
+    limit = parameters.get("limit", "20")
     if not limit.isdigit() or not 1 <= int(limit) <= _MOST:
         raise BadRequest(f"'limit' must be between 1 and {_MOST}.", param="limit")
     shown = items[: int(limit)]

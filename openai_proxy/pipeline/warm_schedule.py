@@ -1,7 +1,7 @@
-"""When augmented models with `warm: true` are warmed: at start, once they have changed, and after a silence.
+"""When augmented models with `warm: true` are warmed: at start, after changes to them, and when idle.
 
-A provider forgets: Ollama unloads a model after `keep_alive`, prompt caches last minutes to an hour. A turn keeps both
-alive as well, so only silence counts.
+Ollama unloads a model after `keep_alive`, prompt caches expire after minutes to an hour. A turn renews both, so only
+idle time counts.
 """
 
 import asyncio
@@ -19,26 +19,26 @@ from openai_proxy.runtime.state import ProxyState
 log = logging.getLogger(__name__)
 
 SILENCE: Final = 1800.0
-"""Seconds without a request after which a model is warmed, unless the connection's `keep_alive` is less."""
+"""Idle seconds after which a model is warmed, unless the connection's `keep_alive` is shorter."""
 
 EARLIER: Final = 0.9
-"""How much of `keep_alive` is waited for: afterwards the model would have to be loaded again."""
+"""The share of `keep_alive` to wait: afterwards the model would have to be loaded again."""
 
-RETRY: Final = 60.0  # seconds until a failure is tried again
+RETRY: Final = 60.0  # seconds until a failure is retried
 _UNITS: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)?")
 
 
 async def warm_now(state: ProxyState, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Warm models because somebody asks for it, one after another; without names, those with `warm: true`.
+    """Warm models on request, one after another; without names, those with `warm: true`.
 
-    A failure is told in its model's place. Raises BadRequest where there is nothing to warm.
+    A failure is reported in its model's place. Raises BadRequest if there is nothing to warm.
     """
     from openai_proxy.pipeline.warming import warm
 
     chosen = list(dict.fromkeys(names)) or _configured(state.generation)
     if not chosen:
-        raise BadRequest("Name the models to be warmed; none has `warm: true`.", param="models")
+        raise BadRequest("Name the models to warm; none has `warm: true`.", param="models")
     results: list[dict[str, Any]] = []
     for name in chosen:
         try:
@@ -49,11 +49,13 @@ async def warm_now(state: ProxyState, names: Sequence[str]) -> list[dict[str, An
 
 
 async def keep_warm(state: ProxyState) -> None:
-    """Keep the models that say so warm, until cancelled."""
+    """Keep models with `warm: true` warm, until cancelled; for others, preload the code of a turn."""
     done: dict[str, _Warmed] = {}
     while True:
         state.adopted.clear()
         generation = state.generation
+        if _is_spoken_to(generation):
+            from openai_proxy.pipeline import augmented  # noqa: F401 (0.1 s that the first request would wait)
         done = {name: done.get(name, _Warmed()) for name in _configured(generation)}
         for name, before in done.items():
             if state.draining:
@@ -74,7 +76,7 @@ async def keep_warm(state: ProxyState) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Warmed:
-    """What of a model was warmed, and when, by the monotonic clock; when to try again where that failed."""
+    """What was warmed of a model, and when, by the monotonic clock; after a failure, when to retry."""
 
     version: tuple[object, ...] | None = None
     at: float = 0.0
@@ -99,34 +101,44 @@ async def _warmed(state: ProxyState, name: str) -> bool:
     return True
 
 
+def _is_spoken_to(generation: Generation) -> bool:
+    """True if there are augmented models, and connections besides the example's echo."""
+    real = any(connection.api_type != "echo" for connection in generation.config.connections.values())
+    return real and bool(generation.snapshot.models)
+
+
 def _configured(generation: Generation) -> list[str]:
     return [name for name, model in generation.snapshot.models.items() if model.warm]
 
 
 def _version(generation: Generation, name: str) -> tuple[object, ...]:
-    """What makes a model's prompt and place: the same objects, in the next generation too, until an edit changes it."""
+    """What determines a model's prompt and target: the same objects, even in the next generation, until an edit."""
     augmented = generation.augmented
     model = augmented.models.get(name) if augmented is not None else None
     route = generation.router.resolve(generation.snapshot.models[name].upstream_model)
     target = route.targets[0] if route is not None else None
-    return (_Same(model), target, _Same(generation.providers.get(target.connection) if target is not None else None))
+    return (
+        _Identity(model),
+        target,
+        _Identity(generation.providers.get(target.connection) if target is not None else None),
+    )
 
 
-class _Same:
-    """Equal to another that holds the very same object."""
+class _Identity:
+    """Equal to any other that refers to the same object."""
 
     def __init__(self, value: object) -> None:
         self.value = value
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.value is self.value
+        return isinstance(other, _Identity) and other.value is self.value
 
     def __hash__(self) -> int:
         return id(self.value)
 
 
 def _due(state: ProxyState, generation: Generation, name: str, before: _Warmed) -> float:
-    """When `name` is to be warmed again, by the monotonic clock."""
+    """When to warm `name` again, by the monotonic clock."""
     if before.again is not None:
         return before.again
     route = generation.router.resolve(generation.snapshot.models[name].upstream_model)
@@ -137,7 +149,7 @@ def _due(state: ProxyState, generation: Generation, name: str, before: _Warmed) 
 
 
 def seconds_of(keep_alive: str | float | None) -> float | None:
-    """Ollama's `keep_alive` in seconds: a number, or a duration such as `1h30m`; below 0 is for ever, None unknown."""
+    """Ollama's `keep_alive` in seconds: a number, or a duration such as `1h30m`; below 0 is forever, None unknown."""
     if keep_alive is None or not isinstance(keep_alive, str):
         return keep_alive
     total = sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(keep_alive))

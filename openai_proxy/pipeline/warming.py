@@ -1,7 +1,7 @@
-"""Having a provider load a model, and read the part of its prompt that is the same in every turn (contract §12, warm).
+"""Makes a provider load a model, and the part of its prompt that is the same in every turn (contract §12, warm).
 
-The request is a turn's first one, tools and system message as that would have them, with `max_tokens: 1`: what it
-leaves in the provider's cache is what the next turn begins with. It waits behind everyone else in line.
+The request is like a turn's first one, with the same tools and system message and `max_tokens: 1`: what it leaves in
+the provider's cache is the beginning of the next turn. It has the lowest priority.
 """
 
 import time
@@ -11,8 +11,9 @@ from typing import Any, Final
 from openai_proxy.agent.plan import Plan
 from openai_proxy.agent.turn import Turn
 from openai_proxy.decision.decide import Decision, DecisionKind, decide, decided
+from openai_proxy.decision.visible import CHAT
 from openai_proxy.dialects import json_text
-from openai_proxy.endpoints import at
+from openai_proxy.endpoints import CHAT_PATH
 from openai_proxy.errors import ProxyError
 from openai_proxy.exchange import PRIORITIES, Caller, Exchange, Outcome, Target, UpstreamRequest, new_request_id
 from openai_proxy.pipeline.round_request import round_document
@@ -22,12 +23,11 @@ from openai_proxy.tools.base import CallContext, ToolResult
 from openai_proxy.upstream.failover import open_first
 
 SERVER_WAIT: Final = 60.0
-"""Seconds to wait for MCP servers that are starting: their tools stand at the beginning of every turn."""
+"""Seconds to wait for MCP servers that are starting: their tools are at the beginning of every turn."""
 
 NOTE: Final = "warm"
-"""What the record says of such a request."""
+"""The record's note on such a request."""
 
-_ENDPOINT: Final = at("/chat/completions")
 _OWNER: Final = Caller("local", admin=True)
 _MESSAGES: Final = ({"role": "user", "content": "Hi"},)
 _LIMITS: Final = ("max_tokens", "max_completion_tokens")
@@ -35,19 +35,19 @@ _MAX_ANSWER: Final = 1 << 20  # bytes of one token and its frame
 
 
 async def warm(state: ProxyState, model: str, *, wakes: bool = True) -> dict[str, Any]:
-    """Warm `model` at its first target; what came of it, as `/admin/warm` tells it.
+    """Warm `model` at its first target; returns the result as reported by `/admin/warm`.
 
-    Without `wakes` nothing is sent to a connection whose machine may sleep. Raises ProxyError for a name that is not
-    served, and for a failure.
+    Without `wakes` nothing is sent to a connection whose machine may be asleep. Raises ProxyError for an unknown name,
+    and for a failure.
     """
     generation = state.generation
-    decision = decided(decide(generation, _OWNER, _ENDPOINT, model))
+    decision = decided(decide(generation, _OWNER, CHAT, model))
     target = decision.route.targets[0]
     connection = generation.config.connections.get(target.connection)
     result: dict[str, Any] = {"model": model, "connection": target.connection}
     if connection is not None and connection.wake is not None and not wakes:
-        return {**result, "warm": False, "error": "its machine may sleep, and is not woken for this"}
-    exchange = Exchange(new_request_id(), _OWNER, "POST", _ENDPOINT, model)
+        return {**result, "warm": False, "error": "its machine may be asleep, and is not woken for this"}
+    exchange = Exchange(new_request_id(), _OWNER, "POST", CHAT, model)
     exchange.priority = PRIORITIES["low"]
     exchange.notes.append(NOTE)
     entry = state.recorder.open(exchange)
@@ -93,13 +93,13 @@ async def _first_round(state: ProxyState, generation: Generation, decision: Deci
     model = generation.augmented.models[str(decision.model)]
     if model.servers:
         await state.supervisor.wait_ready(model.servers, SERVER_WAIT)
-    house, extra = generation.augmented.everything.toolbox(), generation.augmented.context
+    shared_tools, extra = generation.augmented.everything.toolbox(), generation.augmented.context
 
     async def call(name: str, arguments: Mapping[str, Any], **options: Any) -> ToolResult:
-        return await (house if name in house else extra).run(name, arguments, CallContext(), **options)
+        return await (shared_tools if name in shared_tools else extra).run(name, arguments, CallContext(), **options)
 
     assembled = await model.prompt.messages(
-        body["messages"], call, known=lambda name: name in house or name in extra, cache=state.workshop.cache
+        body["messages"], call, known=lambda name: name in shared_tools or name in extra, cache=state.workshop.cache
     )
     body["messages"] = assembled.messages
     offered = model.offering.offered(_NewConversation())
@@ -108,10 +108,9 @@ async def _first_round(state: ProxyState, generation: Generation, decision: Deci
 
 
 class _NewConversation:
-    """tools.find_tools.FoundTools: one in which nothing was looked for yet."""
+    """tools.find_tools.FoundTools: an empty one."""
 
     def found(self) -> tuple[str, ...]:
-        """See FoundTools."""
         return ()
 
     def add_found(self, names: Sequence[str]) -> None:
@@ -119,14 +118,14 @@ class _NewConversation:
 
 
 async def _never(body: dict[str, Any]) -> Any:
-    """A turn that is only planned asks nobody."""
-    raise AssertionError("a turn that is only planned has asked a provider")
+    """Sends nothing: the turn is only planned."""
+    raise AssertionError("a turn that is only planned has called a provider")
 
 
 def _document(
     generation: Generation, decision: Decision, target: Target, body: dict[str, Any], tail: str
 ) -> dict[str, Any]:
-    """`body` for `target`, with one token for an answer, whatever name that limit has and whatever `params` say."""
+    """`body` for `target`, limited to one token, whatever that limit's name and whatever `params` say."""
     document = round_document(generation, decision, target, {**body, "max_tokens": 1}, tail)
     document.pop("stream", None)
     limits = [name for name in _LIMITS if name in document] or ["max_tokens"]
@@ -135,11 +134,11 @@ def _document(
 
 def _request(written: bytes) -> UpstreamRequest:
     fields = [(b"Content-Type", b"application/json"), (b"Accept-Encoding", b"identity")]
-    return UpstreamRequest("POST", "/chat/completions", "", fields, written)
+    return UpstreamRequest("POST", CHAT_PATH, "", fields, written)
 
 
 def _prompt_tokens(data: bytes) -> dict[str, int]:
-    """How long the prompt was, and how much of it was in the cache before; where the provider tells."""
+    """The length of the prompt, and how much of it was already cached; if the provider reports it."""
     from openai_proxy.records.reading.tokens import read_usage
 
     try:

@@ -1,12 +1,12 @@
-"""The one system message: ours, then the skills, then the client's. Pure functions over parsed messages.
+"""The single system message: ours, then the skills, then the client's. Pure functions over parsed messages.
 
-Our prompt and the skills are the same for every client of a model, the client's prompt is the same for a conversation,
-so they stand in that order. What changes from turn to turn (values of templates, Home Assistant's clock and room)
-stands behind the newest user message, see dialects.chat.prompt_cache. Only where there is no user message does it stay,
-as the end of the system message.
+Our prompt and the skills are the same for every client of a model, and the client's prompt for a whole conversation, so
+they are in that order. What changes every turn (values of templates, Home Assistant's time and room) follows the newest
+user message, see dialects.chat.prompt_cache. Only without a user message does it stay, at the end of the system
+message.
 
-Home Assistant's instructions may say which satellite a person speaks to, as `[[ha device_id=…]]`, written there with
-the template `[[ha device_id={{ llm_context.device_id }}]]`. That is for its MCP server, not for the model.
+Home Assistant's instructions may identify the satellite as `[[ha device_id=…]]`, written with the template
+`[[ha device_id={{ llm_context.device_id }}]]`. That is for its MCP server, not for the model.
 """
 
 import re
@@ -14,22 +14,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from openai_proxy.dialects.chat.prompt_cache import BREAK, SYSTEM_ROLES, append, without_failures, without_volatile
+from openai_proxy.dialects.chat.prompt_cache import (
+    BREAK,
+    LONGEST_PROMPT,
+    SYSTEM_ROLES,
+    append,
+    without_failures,
+    without_volatile,
+)
 from openai_proxy.dialects.messages.client_marks import last_mark, with_mark
 from openai_proxy.errors import BadRequest
+from openai_proxy.steps import join, strip
 
 _MARKER: Final = r"\[\[ha(?=[ \t\]])([^\[\]\n]{0,500})\]\]"
-_DEVICE: Final = re.compile(rf"^[ \t]*{_MARKER}[ \t]*\n|[ \t]*{_MARKER}", re.MULTILINE)  # with a line of its own
+_DEVICE: Final = re.compile(rf"^[ \t]*{_MARKER}[ \t]*\n|[ \t]*{_MARKER}", re.MULTILINE)  # with its own line
 _DEVICE_ID: Final = re.compile(r"(?:^|\s)device_id=([A-Za-z0-9_.:-]{1,128})(?=\s|$)")
 _NOBODY: Final = frozenset({"none", "null", "unknown", "undefined"})
-"""What Home Assistant writes where a request comes from no satellite."""
+"""What Home Assistant writes if a request comes from no satellite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """Messages as the provider gets them; `tail` is what now ends the newest user message, `device` who was spoken to.
+    """Messages for the provider; `tail` is what now ends the newest user message, `device` the satellite.
 
-    `device` is Home Assistant's id of a satellite, "" if it is not known.
+    `device` is Home Assistant's id of a satellite, "" if unknown.
     """
 
     messages: list[dict[str, Any]]
@@ -45,20 +53,20 @@ def assemble(
     servers: Sequence[str] = (),
     changing: str = "",
 ) -> Assembled:
-    """`messages` with one system message at the front, the rest in its order, what is `changing` behind the newest.
+    """`messages` with one system message at the front, the rest in order, and `changing` after the newest user message.
 
     The system message is `ours`, `skills`, the prompts of MCP `servers`, then the client's.
 
-    Every system and developer message of the client, wherever it stands, is merged into it. Content may be text or a
-    list of parts, or be missing; members we do not know travel on, but for our own `proxy_…` that some clients send
-    back. The input is never changed. Raises BadRequest for a message that is no object.
+    All of the client's system and developer messages, wherever they are, are merged into it. Content may be text or a
+    list of parts, or be missing; unknown members are kept, except our own `proxy_…` that some clients return. The input
+    is never modified. Raises BadRequest for a message that is not an object.
     """
     client, rest = _parted(messages)
     texts = [piece for piece in (ours.strip(), skills.strip()) if piece]
     last = [changing] if changing else []
     prompts: list[str] = []
-    others: list[Any] = []  # parts that are no text, which a system message hardly ever has
-    mark: Any = None  # the client's own for a prompt cache: its prompt stands last here
+    others: list[Any] = []  # parts that are not text, rare in system messages
+    mark: Any = None  # the client's own cache mark: its prompt is last here
     device = ""
     for text in servers:
         text, moved = without_volatile(text)
@@ -68,19 +76,19 @@ def assemble(
         mark = last_mark(content) or mark
         text, parts = _split(content)
         prompts.append(text)
-        text, said = _without_device(text)
-        device = said or device
+        text, named_device = _without_device(text)
+        device = named_device or device
         text, moved = without_volatile(text)
         last += [line for line in moved if line not in last]
         others += parts
-        if text.strip():
-            texts.append(text.strip())
+        if text := strip(text):
+            texts.append(text)
     rest = without_failures(rest, prompts)
     tail = "\n".join(last)
     if tail and not append(rest, tail):
         texts.append(tail)
         tail = ""
-    whole = BREAK.join(texts)
+    whole = join(texts, BREAK)
     if whole and mark:
         others = [*with_mark(whole, mark), *others]
         whole = ""
@@ -107,7 +115,7 @@ def _parted(messages: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[dict
 
 
 def device_of(messages: object) -> str:
-    """Home Assistant's id of the satellite that a request's system messages tell, "" if they tell none."""
+    """Home Assistant's id of the satellite according to a request's system messages, "" if there is none."""
     for message in messages if isinstance(messages, list) else ():
         if isinstance(message, Mapping) and message.get("role") in SYSTEM_ROLES:
             device = _without_device(text_of(message.get("content")))[1]
@@ -117,8 +125,8 @@ def device_of(messages: object) -> str:
 
 
 def _without_device(text: str) -> tuple[str, str]:
-    """(`text` without what tells the satellite, the satellite's id or "")."""
-    if "[[ha" not in text:
+    """(`text` without the satellite's marker, the satellite's id or "")."""
+    if len(text) > LONGEST_PROMPT or "[[ha" not in text:
         return text, ""
     device = ""
     for marker in _DEVICE.finditer(text):
@@ -142,7 +150,7 @@ def newest_user_text(messages: Sequence[Any]) -> str:
 
 
 def _split(content: object) -> tuple[str, list[Any]]:
-    """(the text of `content`, its parts that are no text)."""
+    """(the text of `content`, its parts that are not text)."""
     if isinstance(content, str):
         return content, []
     if not isinstance(content, list):
@@ -156,14 +164,14 @@ def _split(content: object) -> tuple[str, list[Any]]:
             texts.append(part["text"])
         elif isinstance(part, Mapping):
             others.append(part)
-    return BREAK.join(texts), others
+    return join(texts, BREAK), others
 
 
 def _tolerable(message: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of `message` that providers accept, where a client only half wrote it.
+    """A copy of an incomplete `message` in a form that providers accept.
 
-    Some clients send back every member they got (Extended OpenAI Conversation: `model_dump`), so ours are taken out;
-    and the same one drops a null content, while an assistant message needs a content or calls.
+    Some clients return every member that they received (Extended OpenAI Conversation: `model_dump`), so ours are
+    removed; the same one drops a null content, but an assistant message needs a content or calls.
     """
     copied = dict(message)
     for key in message:

@@ -1,10 +1,11 @@
-"""The prompt of one augmented model: worked out once per generation, filled in per request."""
+"""The prompt of one augmented model: compiled once per generation, filled in per request."""
 
 import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from openai_proxy import tasks
@@ -15,7 +16,7 @@ from openai_proxy.prompt.skills import callable_skills, catalogue, choose, injec
 from openai_proxy.prompt.templates import Call, Rendered, Template, TemplateCache, TemplateCall, parse, render
 
 SERVER_PROMPT_AGE: Final = 60.0
-"""Seconds for which a server's own prompt is used again: Home Assistant's changes with what is exposed, seldom."""
+"""Seconds for which a server's own prompt is cached: Home Assistant's changes with its exposed entities, rarely."""
 
 _MCP_PROMPT: Final = "mcp_prompt"  # tools.mcp.context
 
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model file puts before a conversation. Immutable; lives as long as its generation.
+    """The part of the prompt that a model file puts before a conversation. Immutable; lives as long as its generation.
 
     `skills` are all that the model has; `loadable` those for which it needs the tools of tools/skills.py.
     """
@@ -41,7 +42,7 @@ class Prompt:
 
     @classmethod
     def of(cls, model: ModelConfig, skills: Iterable[SkillFile]) -> "Prompt":
-        """The prompt of `model` in a house with `skills`."""
+        """The prompt of `model`, given all `skills`."""
         chosen = choose(skills, model.name, named=model.skills, include_global=model.include_global_skills)
         on_demand = model.skills_mode == "on_demand"
         return cls(
@@ -68,12 +69,14 @@ class Prompt:
         probe: bool = False,
         within: float = math.inf,
         device: str = "",
+        large: bool = False,
     ) -> Assembled:
-        """The client's messages with this prompt before them, as the provider gets them.
+        """The client's messages with this prompt before them, in the provider's form.
 
-        `call` and `known` are the house's tools (`Toolbox.run` and `Toolbox.__contains__` fit). A `probe` (a request
-        for a few tokens, contract section 4) waits for no template, and nobody waits for one longer than `within`
-        seconds. `device` is the satellite that `call` speaks for. Raises BadRequest for messages that are none.
+        `call` and `known` give access to the tools (`Toolbox.run` and `Toolbox.__contains__` fit). A `probe` (a request
+        for a few tokens, contract section 4) waits for no template, and others wait at most `within` seconds for one.
+        `device` is the satellite that `call` speaks for; `large` messages are assembled off the event loop. Raises
+        BadRequest for what is not a list of messages.
         """
         timeout = min(self.timeout, within)
         theirs: list[str] = []
@@ -86,23 +89,24 @@ class Prompt:
             if not self.server_prompts:
                 ours = await rendering
             else:
-                asked = [
+                pending = [
                     tasks.spawn(_server_prompt(call, server, name, device, timeout, cache), name=f"prompt of {server}")
                     for server, name in self.server_prompts
                 ]
                 try:
                     ours = await rendering
-                    theirs = await asyncio.gather(*asked)
+                    theirs = await asyncio.gather(*pending)
                 finally:
-                    for task in asked:
+                    for task in pending:
                         task.cancel()
-        return assemble(client, ours=ours.text, skills=self.skills_text, servers=theirs, changing=ours.changing)
+        put = partial(assemble, ours=ours.text, skills=self.skills_text, servers=theirs, changing=ours.changing)
+        return await tasks.beside(large, put, client)
 
 
 async def _server_prompt(
     call: Call, server: str, name: str, device: str, timeout: float, cache: TemplateCache | None
 ) -> str:
-    """The server's own prompt, for a minute the one it gave before; "" where it cannot be had now."""
+    """The server's own prompt, cached for a minute; "" if it is not available now."""
     key = TemplateCall(_MCP_PROMPT, {"server": server, "name": name, "device": device}, "", 0, 0)
     if cache is not None and (kept := cache.get(key, SERVER_PROMPT_AGE)) is not None:
         return kept
@@ -110,13 +114,13 @@ async def _server_prompt(
         async with asyncio.timeout(timeout):
             outcome = await call(_MCP_PROMPT, {"server": server, "name": name})
     except TimeoutError:
-        log.warning("MCP server %s did not give its prompt within %g s", server, timeout)
+        log.warning("MCP server %s did not return its prompt within %g s", server, timeout)
         return ""
     except Exception as error:  # a tool promises results; the prompt must not depend on that promise
-        log.warning("MCP server %s does not give its prompt: %s", server, type(error).__name__)
+        log.warning("MCP server %s does not return its prompt: %s", server, type(error).__name__)
         return ""
     if outcome.is_error:
-        log.warning("MCP server %s does not give its prompt: %s", server, outcome.text)
+        log.warning("MCP server %s does not return its prompt: %s", server, outcome.text)
         return ""
     if cache is not None:
         cache.put(key, outcome.text)

@@ -1,8 +1,8 @@
-"""Which skills a model has, and what of them stands in its prompt.
+"""Which skills a model has, and what its prompt contains of them.
 
-`inject` puts their whole text there; `on_demand` only a catalogue, and the tools of tools/skills.py give the rest
+`inject` adds their whole text; `on_demand` only a catalogue, and the tools of tools/skills.py return the rest
 (https://agentskills.io/client-implementation/adding-skills-support). A skill is called by its id, the file's or
-folder's name, which is unique; a `name` in its frontmatter may differ in the wild and is only shown.
+folder's name, which is unique; a `name` in its frontmatter may differ and is only shown.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -13,7 +13,7 @@ from openai_proxy.protocols.markup import escaped, quoted
 
 MAX_INJECTED: Final = 200_000  # characters of all skills together; the largest public one has 75 kB
 MAX_CATALOGUE: Final = 16_000  # characters
-MAX_DESCRIPTION: Final = 1536  # where Claude Code cuts an entry of its listing
+MAX_DESCRIPTION: Final = 1536  # where Claude Code truncates an entry of its list
 
 _INTRODUCTION: Final = (
     "The following skills are instructions for particular tasks. When a task matches a description, call load_skill "
@@ -44,12 +44,12 @@ def choose(
 
 
 def callable_skills(skills: Sequence[SkillFile]) -> tuple[SkillFile, ...]:
-    """Those of `skills` that a model may load by itself: in `on_demand` mode the others do not exist for it."""
+    """Those of `skills` that a model may load itself; in `on_demand` mode it gets no others."""
     return tuple(skill for skill in skills if not hidden(skill))
 
 
 def hidden(skill: SkillFile) -> bool:
-    """True if its author says that no model may call it by itself (`disable-model-invocation`)."""
+    """True if its author forbids models to load it (`disable-model-invocation`)."""
     value = skill.frontmatter.get("disable-model-invocation", False)
     return value is True or (isinstance(value, str) and value.strip().lower() in ("true", "yes", "on", "1"))
 
@@ -57,7 +57,7 @@ def hidden(skill: SkillFile) -> bool:
 def injected(skills: Sequence[SkillFile], limit: int = MAX_INJECTED) -> str:
     """The text of all `skills` for the prompt, in order, at most about `limit` characters, or "" if there are none.
 
-    What does not fit is marked, so that the model does not take half an instruction for a whole one.
+    Truncation is marked, so that the model does not mistake half an instruction for a whole one.
     """
     pieces: list[str] = []
     left = limit
@@ -65,7 +65,7 @@ def injected(skills: Sequence[SkillFile], limit: int = MAX_INJECTED) -> str:
         text = skill.content
         if len(text) > left:
             names = ", ".join(s.id for s in skills[number + 1 :][:20])
-            rest = f" Left out altogether: {names}." if names else ""
+            rest = f" Left out entirely: {names}." if names else ""
             marker = f"\n\n[… the skills are too long; {len(text) - left} characters of this one are left out.{rest}]"
             pieces.append(_wrapped(skill, text[:left] + marker))
             break
@@ -75,9 +75,9 @@ def injected(skills: Sequence[SkillFile], limit: int = MAX_INJECTED) -> str:
 
 
 def catalogue(skills: Sequence[SkillFile], limit: int = MAX_CATALOGUE) -> str:
-    """What the prompt says of skills that can be loaded: name and description of each, or "" if there are none.
+    """The prompt's catalogue of skills that can be loaded: name and description of each, or "" if there are none.
 
-    Past `limit` characters descriptions are shortened, all alike, but no name is ever dropped.
+    Beyond `limit` characters all descriptions are shortened equally, but no name is ever dropped.
     """
     shown = callable_skills(skills)
     if not shown:
@@ -96,5 +96,5 @@ def catalogue(skills: Sequence[SkillFile], limit: int = MAX_CATALOGUE) -> str:
 
 
 def _wrapped(skill: SkillFile, text: str) -> str:
-    # Only the name is quoted: Markdown with code in it reads better as it was written.
+    # Only the name is quoted: Markdown with code in it reads better unescaped.
     return f"<skill_content name={quoted(skill.id)}>\n{text.strip()}\n</skill_content>"

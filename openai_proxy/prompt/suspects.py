@@ -1,4 +1,4 @@
-"""What stands in braces in a prompt, looks like a template and is none: its text stays, which nobody meant."""
+"""Text in braces in a prompt that looks like a template but is not one, and is therefore used literally."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -7,14 +7,15 @@ from typing import Final
 
 from openai_proxy.prompt.templates import MAX_CALL, Template
 
-_OPENING: Final = re.compile(r"\{\{\s*([A-Za-z0-9_-]{1,128})\s*(\()?")
+_OPENING: Final = re.compile(r"\{\{\s*([A-Za-z0-9_-]{1,128})\s*(\()?|\{%-?\s*(?:if|for|set|macro)\b[^\n%]*%?\}?")
+_JINJA: Final = "Home Assistant's templates do not work here: its states come through its MCP server"
 _UNQUOTED: Final = re.compile(r"=\s*(?!true\b|false\b|null\b)([A-Za-z_]\w*)")
 _PYTHON_WORDS: Final = {"True": "true", "False": "false", "None": "null"}
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """One of them: `source` is its first line, which begins at `offset`; `why` tells how it is written."""
+    """One such text: `source` is its first line, which begins at `offset`; `why` says how to write it."""
 
     offset: int
     source: str
@@ -22,20 +23,22 @@ class Suspect:
 
 
 def suspects(template: Template, known: Callable[[str], bool]) -> Iterator[Suspect]:
-    """In order of the text. `known` tells the names of tools: `{{ordinary_word}}` is text for all we know."""
+    """In text order. `known` says which names are tools: `{{ordinary_word}}` may be meant as text."""
     text = template.source
     at = 0
     for part in template.parts:
         if isinstance(part, str):
             for found in _OPENING.finditer(text, at, at + len(part)):
-                if found[2] or known(found[1]):
-                    yield _suspect(text, found)
+                if found[1] is None:
+                    yield Suspect(found.start(), found[0], f"is Jinja, its text stays: {_JINJA}")
+                elif found[2] or known(found[1]):
+                    yield _suspect(text, found, known(found[1]))
             at += len(part)
         else:
             at += len(part.source)
 
 
-def _suspect(text: str, found: re.Match[str]) -> Suspect:
+def _suspect(text: str, found: re.Match[str], known: bool) -> Suspect:
     name, start = found[1], found.start()
     end = text.find("}}", found.end(), start + MAX_CALL)
     following = text.find("{{", found.end(), start + MAX_CALL)
@@ -45,18 +48,20 @@ def _suspect(text: str, found: re.Match[str]) -> Suspect:
             start, text[start : found.end()].split("\n")[0], f"is never closed: a template is written {example}"
         )
     source = text[start : end + 2].split("\n")[0]
+    if not known:
+        return Suspect(start, source, f"is not a template, its text stays: there is no tool {name}, and {_JINJA}")
     if not found[2]:
-        return Suspect(start, source, f"is not a template, its text stays: write {{{{{name}()}}}} or {example}")
-    return Suspect(start, source, f"is not a template, its text stays: {_fault(text[found.end() : end], example)}")
+        return Suspect(start, source, f"is not a template and stays text: write {{{{{name}()}}}} or {example}")
+    return Suspect(start, source, f"is not a template and stays text: {_fault(text[found.end() : end], example)}")
 
 
 def _fault(arguments: str, example: str) -> str:
     """What is wrong between the parentheses."""
     if (word := _UNQUOTED.search(arguments)) is not None:
         right = _PYTHON_WORDS.get(word[1])
-        return f"write {right}, not {word[1]}" if right else f"a text needs quotes, as in {example}"
+        return f"write {right}, not {word[1]}" if right else f"text needs quotes, as in {example}"
     if not arguments.rstrip().endswith(")"):
-        return f"nothing may stand behind the closing parenthesis of {example}"
+        return f"nothing may follow the closing parenthesis of {example}"
     if "=" not in arguments:
         return f"every argument needs its name, as in {example}"
     return f"it is written {example}, with commas between arguments, and values are texts, numbers, true, false or null"

@@ -8,16 +8,15 @@ The grammar (contract, "Templates"):
     string   = "…" or '…', one line, with the escapes \\" \\' \\\\ \\/ \\n \\r \\t \\b \\f \\uXXXX; before any other
                character a backslash is a backslash
 
-A value stands where its call stands only if it can never change. Else the sentence with the call leaves the prompt and
-is told behind the conversation (`Rendered.changing`): so the prompt is the same text at every request, and stays in the
-provider's cache with all that follows it.
+A value replaces its call in place only if it can never change. Otherwise the sentence with the call is moved from the
+prompt to the end of the conversation (`Rendered.changing`), so that the prompt is identical in every request, and stays
+in the provider's cache with everything after it.
 
-What is not exactly that stays as it is written, byte for byte. The scanner goes over the text once; a call that
-never closes is given up after `MAX_CALL` characters, so the time stays linear.
+Anything else is kept as written, byte for byte. The text is scanned once; the search for the end of a call stops after
+`MAX_CALL` characters, so the time stays linear.
 """
 
 import asyncio
-import math
 import re
 import time
 from collections import OrderedDict
@@ -28,6 +27,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from openai_proxy import tasks
+from openai_proxy.protocols.call_arguments import Grammar, json_like, read_arguments
 
 MAX_CALL: Final = 10_000  # characters of one call
 MAX_NOTE: Final = 200
@@ -38,22 +38,16 @@ STEADY: Final = frozenset({"calculator"})
 """Built-in tools whose result depends on nothing but the arguments."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}")
+_ARGUMENTS: Final = Grammar(re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,127})[ \t\r\n]*="), json_like)
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
-_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,300})(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,3})?(?![\w.])")
-_WORD: Final = re.compile(r"(true|false|null)(?![\w.])")
-_CHUNK: Final = {'"': re.compile(r'[^"\\\x00-\x1f]*'), "'": re.compile(r"[^'\\\x00-\x1f]*")}
-_HEX: Final = re.compile(r"[0-9a-fA-F]{4}")
-_WORDS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None}
-_ESCAPES: Final = {'"': '"', "'": "'", "\\": "\\", "/": "/", "n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
 
 class TemplateOutcome(Protocol):
-    """What a tool gave (tools.base.ToolResult has this shape)."""
+    """A tool's result (tools.base.ToolResult has this shape)."""
 
     @property
     def text(self) -> str:
-        """The result, or the reason of a failure, fit to be read."""
+        """The result, or the reason of a failure, as readable text."""
         ...
 
     @property
@@ -63,12 +57,12 @@ class TemplateOutcome(Protocol):
 
 
 Call = Callable[[str, dict[str, Any]], Awaitable[TemplateOutcome]]
-"""Runs the tool of a name with arguments; failures come back as an outcome."""
+"""Runs the named tool with arguments; failures are returned as an outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateCall:
-    """One call in a text: `source` is exactly what stands there; `line` and `column` count from 1 in the text."""
+    """One call in a text: `source` is exactly what is written there; `line` and `column` count from 1 in the text."""
 
     name: str
     arguments: dict[str, Any]
@@ -84,7 +78,7 @@ class TemplateCall:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A text whose calls were made: what is the same at every request, and the sentences that may change."""
+    """A text after its calls: what is the same in every request, and the sentences that may change."""
 
     text: str
     changing: str = ""
@@ -114,9 +108,9 @@ class Template:
         return self.parts[0] if len(self.parts) == 1 and isinstance(self.parts[0], str) else None
 
     def placed(self, values: Mapping[tuple[str, bytes], str], known: Callable[[str], bool]) -> "Rendered":
-        """The text with `values`, by the keys of calls. Calls of tools that nobody has stay as they are written.
+        """The text with `values`, by the keys of calls. Calls of unknown tools stay as written.
 
-        A call without a value, as for a client's probe, which waits for no tool, has its name in its place.
+        A call without a value, as in a client's probe, which waits for no tool, is replaced by its name.
         """
         fixed: list[str] = []
         changing: list[str] = []
@@ -140,12 +134,12 @@ class Template:
         return Rendered("".join(fixed), "\n".join(changing))
 
     def unknown(self, known: Callable[[str], bool]) -> tuple[TemplateCall, ...]:
-        """The calls of tools nobody has: problems at load, literal text at request time."""
+        """The calls of unknown tools: problems at load, literal text at request time."""
         return tuple(call for call in self.calls if not known(call.name))
 
 
 class TemplateCache:
-    """Results of template calls that may be used again for a while. Bounded; the oldest goes first."""
+    """Reusable results of template calls. Bounded; the oldest is dropped first."""
 
     def __init__(self, size: int = MAX_CACHED) -> None:
         self._size = size
@@ -160,7 +154,7 @@ class TemplateCache:
         return found[1] if found is not None and time.monotonic() - found[0] <= age else None
 
     def put(self, call: TemplateCall, text: str) -> None:
-        """Keep what `call` gave just now, unless it is huge."""
+        """Store the new result of `call`, unless it is huge."""
         if len(text) > MAX_CACHED_LENGTH:
             return
         self._results[call.key] = (time.monotonic(), text)
@@ -170,7 +164,7 @@ class TemplateCache:
 
 
 def parse(text: str) -> Template:
-    """The template of `text`. Never raises; what is no call is literal."""
+    """The template of `text`. Never raises; anything but calls is literal."""
     parts: list[str | TemplateCall] = []
     literal = position = counted = line_start = 0
     line = 1
@@ -202,9 +196,9 @@ async def render(
     cache: TemplateCache | None = None,
     cache_seconds: float = 0.0,
 ) -> Rendered:
-    """The text and what its calls give; all run side by side, equal ones once.
+    """The text with the results of its calls; all run concurrently, equal ones once.
 
-    A call of a tool that is not `known` stays literal; one that fails or takes longer than `timeout` seconds gives a
+    A call of a tool that is not `known` stays literal; one that fails or takes longer than `timeout` seconds becomes a
     short note. Results up to `cache_seconds` old are taken from `cache`. Only cancellation is raised.
     """
     if (text := template.text) is not None:
@@ -236,7 +230,7 @@ async def render(
 
 
 def _sentences(parts: Sequence[str | TemplateCall]) -> Iterator[list[str | TemplateCall]]:
-    """`parts` cut behind every sentence and every line."""
+    """`parts` cut after every sentence and every line."""
     sentence: list[str | TemplateCall] = []
     for part in parts:
         if not isinstance(part, str):
@@ -253,7 +247,7 @@ def _sentences(parts: Sequence[str | TemplateCall]) -> Iterator[list[str | Templ
 
 
 def _title(fixed: list[str]) -> str:
-    """Take the line that introduces what follows ("Devices:") from the end of `fixed`; "" if there is none."""
+    """Remove a line that introduces what follows ("Devices:") from the end of `fixed` and return it; "" if none."""
     last = len(fixed)
     while last and not fixed[last - 1].strip():
         last -= 1
@@ -282,7 +276,7 @@ async def _value(part: TemplateCall, call: Call, timeout: float, cache: Template
 
 
 def _note(name: str, reason: str) -> str:
-    """What stands in the prompt in place of a failed call: one line, and no braces that could look like a call."""
+    """What replaces a failed call in the prompt: one line, without braces that could look like a call."""
     reason = " ".join(reason.split()).rstrip(".")
     if len(reason) > MAX_NOTE:
         reason = reason[: MAX_NOTE - 1] + "…"
@@ -298,82 +292,14 @@ def _call(text: str, start: int) -> tuple[str, dict[str, Any], int] | None:
     position = _space(text, name.end(), limit)
     if not text.startswith("(", position, limit):
         return None
-    position = _space(text, position + 1, limit)
-    arguments: dict[str, Any] = {}
-    while not text.startswith(")", position, limit):
-        if (key := _KEY.match(text, position, limit)) is None or key.group() in arguments:
-            return None
-        position = _space(text, key.end(), limit)
-        if not text.startswith("=", position, limit):
-            return None
-        scanned = _argument(text, _space(text, position + 1, limit), limit)
-        if scanned is None:
-            return None
-        arguments[key.group()], position = scanned
-        position = _space(text, position, limit)
-        if text.startswith(",", position, limit):
-            position = _space(text, position + 1, limit)
-        elif not text.startswith(")", position, limit):
-            return None
-    position = _space(text, position + 1, limit)
+    pairs, end = read_arguments(_ARGUMENTS, text, position + 1, limit)
+    arguments = {str(key): value for key, value in pairs}
+    if end is None or len(arguments) < len(pairs):
+        return None
+    position = _space(text, end, limit)
     return (name.group(), arguments, position + 2) if text.startswith("}}", position, limit) else None
 
 
 def _space(text: str, position: int, limit: int) -> int:
     match = _SPACE.match(text, position, limit)
     return match.end() if match is not None else position
-
-
-def _argument(text: str, position: int, limit: int) -> tuple[Any, int] | None:
-    """(value, end) of the value at `position`, or None."""
-    if position >= limit:
-        return None
-    if text[position] in "\"'":
-        return _string(text, position, limit)
-    if (word := _WORD.match(text, position, limit)) is not None:
-        return _WORDS[word.group(1)], word.end()
-    if (number := _NUMBER.match(text, position, limit)) is None:
-        return None
-    if number.group(1) is None and number.group(2) is None:
-        value = int(number.group())
-        # 64 bits: what JSON on the other side of a tool can carry everywhere
-        return (value, number.end()) if -(2**63) <= value < 2**64 else None
-    real = float(number.group())
-    return (real, number.end()) if math.isfinite(real) else None
-
-
-def _string(text: str, position: int, limit: int) -> tuple[str, int] | None:
-    quote = text[position]
-    plain = _CHUNK[quote]
-    pieces: list[str] = []
-    position += 1
-    while position < limit:
-        match = plain.match(text, position, limit)
-        if match is not None and match.end() > position:
-            pieces.append(match.group())
-            position = match.end()
-            continue
-        if text[position] == quote:
-            return _whole("".join(pieces)), position + 1
-        if text[position] != "\\" or position + 1 >= limit:
-            return None  # a line end or a control character
-        escape = text[position + 1]
-        if escape in _ESCAPES:
-            pieces.append(_ESCAPES[escape])
-            position += 2
-        elif escape == "u":
-            if (digits := _HEX.match(text, position + 2, limit)) is None:
-                return None
-            pieces.append(chr(int(digits.group(), 16)))
-            position += 6
-        else:
-            pieces.append("\\")
-            position += 1
-    return None
-
-
-def _whole(text: str) -> str:
-    """`text` with pairs of \\uXXXX surrogates as the one character they are, and lone ones as U+FFFD."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

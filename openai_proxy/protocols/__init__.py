@@ -1,1 +1,1 @@
-"""Wire formats, both directions in one file each, no I/O."""
+"""Wire formats, both directions of each in one file, without I/O."""

@@ -1,8 +1,8 @@
-"""HTTP/1.1 responses as they stand on the wire: heads and body framing, without a socket.
+"""HTTP/1.1 response heads and body framing on the wire, without a socket.
 
-A pass-through answer is spliced: its head loses the fields that stop at a proxy, its body goes on in the very bytes
-and chunk framing it came in. So nothing here decodes more than it must, and everything malformed is refused
-(RFC 9112; the strictness follows aiohttp's llhttp settings, whose leniency CVE list is long).
+A pass-through answer is relayed directly: its head loses the hop-by-hop fields, its body keeps its exact bytes and
+chunk framing. So nothing here decodes more than necessary, and everything malformed is refused (RFC 9112; as strict as
+aiohttp's llhttp settings, because leniency has a long list of CVEs).
 """
 
 import re
@@ -10,10 +10,10 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from mypy_extensions import i64  # to the compiler an integer of the machine's; nobody else looks at it
+    from mypy_extensions import i64  # a machine integer to mypyc, otherwise a plain int
 
 MAX_HEAD: Final = 64 * 1024
-"""Bytes of a response head: nginx allows 4-8 KiB a buffer, HAProxy 16 KiB; providers' CSP fields need more."""
+"""Maximum bytes of a response head: nginx allows 4-8 KiB a buffer, HAProxy 16 KiB; providers' CSP fields need more."""
 MAX_FIELDS: Final = 256
 MAX_TRAILERS: Final = 16 * 1024
 MAX_CHUNK_LINE: Final = 4096
@@ -33,19 +33,20 @@ _STOPS_HERE: Final = re.compile(
 )
 _FIELD: Final = re.compile(rb"^([^:\r\n]+):([^\r\n]*)\r$", re.MULTILINE)
 _SPACE: Final = b" \t"
-"""Taken off values afterwards: a pattern that looks for where the last space begins takes n² steps for n spaces."""
+"""Removed from values afterwards: a pattern that searches for the start of trailing spaces is quadratic."""
 
 
 class Malformed(ValueError):
-    """The peer does not speak HTTP/1.1 as the RFC has it; the text says where."""
+    """The peer violates HTTP/1.1; the text says where."""
 
 
 class ResponseHead:
-    """One response head, validated; fields are read only as far as somebody asks. Shared, so never changed."""
+    """One response head, validated; fields are parsed only on demand. Shared, so it must not be changed."""
 
     __slots__ = (
-        "_connection", "_keep_alive", "_opening", "chunked", "content_encoding", "content_type", "fields",
-        "has_request_id", "http10", "keep_alive", "length", "media", "reason", "status",
+        "_connection", "_free_of", "_free_opening", "_keep_alive", "_opening", "chunked", "content_encoding",
+        "content_type", "fields", "has_request_id", "http10", "keep_alive", "length", "media", "reason", "status",
+        "streams",
     )  # fmt: skip
 
     def __init__(self, head: bytes) -> None:
@@ -66,6 +67,8 @@ class ResponseHead:
         self._connection = b""
         self._keep_alive = b""
         self._opening = b""
+        self._free_of: tuple[bytes, ...] | None = None  # secrets, …
+        self._free_opening = b""  # … and the opening without them
         if self.fields.count(b"\r\n") > MAX_FIELDS:
             raise Malformed("too many header fields")
         for name, padded in _INTERESTING.findall(self.fields):
@@ -97,7 +100,9 @@ class ResponseHead:
         if self.chunked and self.length is not None:
             raise Malformed("both Content-Length and Transfer-Encoding")
         self.media = ((b"content-type", self.content_type), (b"content-encoding", self.content_encoding))
-        """What a record wants to know of the body."""
+        """What a record needs to know about the body."""
+        self.streams = self.content_type[:20].lower().startswith((b"text/event-stream", b"application/x-ndjson"))
+        """True if the body is a stream of events or lines."""
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of one of the interesting fields (lower-case name), or None."""
@@ -107,7 +112,7 @@ class ResponseHead:
         return None
 
     def keep_alive_timeout(self) -> float | None:
-        """Seconds the server says it keeps an idle connection (RFC 2068 §19.7.1 Keep-Alive: timeout=N), or None."""
+        """Seconds for which the server keeps an idle connection (RFC 2068 §19.7.1 Keep-Alive: timeout=N), or None."""
         for part in self._keep_alive.lower().split(b","):
             name, _, number = part.strip().partition(b"=")
             if name == b"timeout" and number.isdigit() and len(number) < 7:
@@ -119,10 +124,10 @@ class ResponseHead:
         return [(name, value.strip(_SPACE)) for name, value in _FIELD.findall(self.fields)]
 
     def forwarded(self) -> bytes:
-        """The field lines that may go on to a client: without what RFC 9110 §7.6.1 says stops at a proxy, and
-        without cookies, CORS grants and Alt-Svc, which the upstream means for its own clients.
+        """The field lines to pass on to a client: without hop-by-hop fields (RFC 9110 §7.6.1), and without cookies,
+        CORS permissions and Alt-Svc, which the upstream means for its own clients.
 
-        Transfer-Encoding and Content-Length stay: the framing is spliced verbatim.
+        Transfer-Encoding and Content-Length are kept: the framing is relayed unchanged.
         """
         kept = _STOPS_HERE.sub(b"", self.fields)
         named = self.connection_options()
@@ -132,21 +137,23 @@ class ResponseHead:
         return kept
 
     def opening(self) -> bytes:
-        """A client's head as far as it follows from this one: the status line and the fields that go on."""
+        """The part of the client's head that is taken from this one: the status line and the passed-on fields."""
         if not self._opening:
             self._opening = b"HTTP/1.1 %d %b\r\n" % (self.status, self.reason) + self.forwarded()
         return self._opening
 
     def opening_without(self, secrets: tuple[bytes, ...]) -> bytes:
-        """`opening` without the lines that hold one of `secrets`."""
-        opening = self.opening()
-        for secret in secrets:
-            if secret in opening:
-                opening = b"".join([line for line in opening.splitlines(keepends=True) if secret not in line])
-        return opening
+        """`opening` without the lines that contain one of `secrets`."""
+        if secrets is not self._free_of:
+            opening = self.opening()
+            for secret in secrets:
+                if opening.find(secret) >= 0:  # `in` tries a number first, which costs ten times as much as the search
+                    opening = b"".join([line for line in opening.splitlines(keepends=True) if secret not in line])
+            self._free_of, self._free_opening = secrets, opening
+        return self._free_opening
 
     def connection_options(self) -> set[bytes]:
-        """Field names that Connection declares to be for this hop alone, beyond the usual ones."""
+        """Field names that Connection declares as hop-by-hop, besides the usual ones."""
         if self._connection in (b"", b",keep-alive", b",close"):
             return set()
         named = {token.strip() for token in self._connection.split(b",")}
@@ -154,15 +161,16 @@ class ResponseHead:
 
 
 _HEADS: Final[dict[bytes, ResponseHead]] = {}
-"""Heads lately read. Servers of a house repeat theirs (llama.cpp word for word, uvicorn within the second of its Date),
-and reading one costs 6 µs; one that holds an id of the answer misses, for 0.3 µs. Bounded."""
+"""Recently parsed heads. Servers at home repeat theirs (llama.cpp exactly, uvicorn within the second of its Date), and
+parsing one costs 6 µs; one that contains an id of the answer misses, for 0.3 µs. Bounded.
+"""
 
 MAX_HEADS: Final = 64
-MAX_KNOWN_HEAD: Final = 1024  # bytes of a head that is remembered
+MAX_KNOWN_HEAD: Final = 1024  # maximum bytes of a head that is remembered
 
 
 def read_head(raw: bytes) -> ResponseHead:
-    """The head whose bytes are `raw`, as ResponseHead takes them; perhaps one read before. Raises Malformed."""
+    """The head whose bytes are `raw`, as for ResponseHead; possibly a cached one. Raises Malformed."""
     head = _HEADS.get(raw)
     if head is None:
         head = ResponseHead(raw)
@@ -174,7 +182,7 @@ def read_head(raw: bytes) -> ResponseHead:
 
 
 class ParserState(IntEnum):
-    """Where a framing stands."""
+    """The state of a framing."""
 
     OPEN = 0
     DONE = 1
@@ -207,7 +215,7 @@ class LengthFraming:
         return data
 
     def at_event_boundary(self) -> bool:
-        """A length-framed body cannot take an event more."""
+        """A body with a length cannot take another event."""
         return False
 
 
@@ -226,31 +234,30 @@ class CloseFraming:
         return data
 
     def at_event_boundary(self) -> bool:
-        """The end of such a body is its clean end: it never breaks off in a way one could see."""
+        """The end of the connection is its clean end: a truncation cannot be seen."""
         return False
 
 
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n\0]*)?\r\n")
 _HEX: Final = bytes(int(chr(code), 16) if chr(code) in "0123456789abcdefABCDEF" else 255 for code in range(256))
-"""What a byte counts as a digit of a chunk's size: read so, compiled, a chunk costs a quarter of the pattern."""
+"""The digit value of each byte in a chunk's size: compiled, this takes a quarter of a pattern's time per chunk."""
 _SIZE_BEGUN: Final = re.compile(rb"[0-9A-Fa-f]{0,15}[ \t]*(?:;[^\r\n\0]*)?\r?\Z")
 
 
 class ChunkedFraming:
-    """Follows chunked transfer coding (RFC 9112 §7.1) without taking it off.
+    """Follows chunked transfer coding (RFC 9112 §7.1) without removing it.
 
-    What `feed` returns always ends either inside a chunk's payload or exactly between two chunks: an unfinished size
-    line is held back until it is whole, so that whoever passes the bytes on can, when the upstream breaks, still put
-    a chunk of its own behind them. Trailers are swallowed.
+    What `feed` returns always ends either inside a chunk's payload or exactly between two chunks: an incomplete size
+    line is held back, so that the relay can append a chunk of its own if the upstream fails. Trailers are dropped.
     """
 
     __slots__ = ("_held", "_left", "_tail", "extra", "state")
     chunked = True
 
     def __init__(self) -> None:
-        self._left = 0  # payload bytes to come in this chunk, plus 2 for its CRLF
+        self._left = 0  # remaining payload bytes of this chunk, plus 2 for its CRLF
         self._held = b""
-        self._tail = b""  # the last payload bytes: is this the end of an event?
+        self._tail = b""  # the last payload bytes, to detect the end of an event
         self.state = ParserState.OPEN
         self.extra = False
 
@@ -258,7 +265,7 @@ class ChunkedFraming:
         """Take wire bytes; returns those to pass on (nearly always `data` itself).
 
         With `payload`, the decoded pieces are appended to it. Sets `state`: DONE at the end of the body (`extra` if
-        more bytes came), BROKEN at the first malformed byte (everything before it is still returned).
+        there are more bytes), BROKEN at the first malformed byte (everything before it is still returned).
         """
         if self._held:
             data = self._held + data
@@ -266,7 +273,7 @@ class ChunkedFraming:
         end = len(data)
         position = 0
         left = self._left
-        if not left and end > 9:  # nearly always: exactly one chunk has come
+        if not left and end > 9:  # nearly always: exactly one chunk
             size: i64 = 0
             at: i64 = 0
             digit: i64
@@ -327,11 +334,11 @@ class ChunkedFraming:
 
     def _broken(self, data: bytes, position: int, left: int = 0) -> bytes:
         self.state = ParserState.BROKEN
-        self._left = left  # not zero: what goes on ends inside a chunk
+        self._left = left  # not zero: what is passed on ends inside a chunk
         return data[:position]
 
     def _last_chunk(self, data: bytes, start: int, after: int) -> bytes:
-        """The zero chunk stands at `start`, its trailers begin at `after`."""
+        """Handle the zero chunk at `start`, whose trailers begin at `after`."""
         if data.startswith(b"\r\n", after):
             self.state = ParserState.DONE
             self.extra = len(data) > after + 2

@@ -1,7 +1,7 @@
-"""Taking gzip and deflate off, within a bound: what is small on the wire may be huge unpacked.
+"""Decompresses gzip and deflate up to a limit, because small data on the wire may be huge when unpacked.
 
-Understands a body of several gzip members (RFC 1952 §2.2), and deflate with and without its zlib wrapper, since servers
-send either (https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1.2).
+Supports several gzip members (RFC 1952 §2.2), and deflate with and without its zlib wrapper, since servers send either
+(https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1.2).
 """
 
 import zlib
@@ -12,24 +12,24 @@ CODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
 _EITHER_HEADER: Final = zlib.MAX_WBITS | 32
 _BARE: Final = -zlib.MAX_WBITS
 _STEP: Final = 16 * 1024
-"""Bytes that are unpacked at a time: zlib copies what stands behind each member, and a body may have millions."""
+"""Bytes unpacked at a time: zlib copies what follows each member, and a body may have millions."""
 
 
 class DamagedError(ValueError):
-    """The data is not what its coding says."""
+    """The data is not valid for its coding."""
 
 
 class TooLongError(ValueError):
-    """The data unpacks to more than the bound."""
+    """The unpacked data exceeds the limit."""
 
 
 class Inflater:
-    """Unpacks one body as it comes."""
+    """Unpacks one body as it arrives."""
 
     __slots__ = ("_engine", "_left", "_started")
 
     def __init__(self, limit: int) -> None:
-        """`limit`: bytes the whole may unpack to."""
+        """`limit`: maximum bytes of the whole unpacked body."""
         self._engine = zlib.decompressobj(_EITHER_HEADER)
         self._started = False
         self._left = limit
@@ -40,7 +40,7 @@ class Inflater:
         return self._engine.eof
 
     def feed(self, data: bytes) -> bytes:
-        """What `data` unpacks to. Raises DamagedError and TooLongError."""
+        """The unpacked `data`. Raises DamagedError and TooLongError."""
         out: list[bytes] = []
         try:
             if data and not self._started:
@@ -68,7 +68,7 @@ class Inflater:
 
 
 def readable_part(data: bytes, limit: int) -> bytes:
-    """What of a body, perhaps cut off, can be read: for looking into it. b"" where it is damaged or too long."""
+    """The readable part of a body that may be truncated, for inspection. b"" if it is damaged or too long."""
     try:
         return Inflater(limit).feed(data)
     except (DamagedError, TooLongError):

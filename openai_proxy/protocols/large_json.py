@@ -1,12 +1,13 @@
-"""Reading large JSON objects without keeping the interpreter lock for long: for a thread beside the event loop.
+"""Parses and encodes large JSON without holding the interpreter lock for long: for a thread beside the event loop.
 
-One call of a C parser for 100 MB holds the lock for seconds, whichever thread makes it, and nothing else of the process
-runs meanwhile. Here no single step takes more than WINDOW bytes, and between two steps the lock can change hands. That
-costs about a microsecond for each value, so it is for bodies from LARGE bytes on.
+One call of a C parser for 100 MB holds the lock for seconds, in whatever thread, and nothing else in the process can
+run. Here no single step handles more than WINDOW bytes, and between two steps other threads get the lock. That costs
+about a microsecond per value, so it is used for bodies from json_members.LARGE bytes.
 
-The same is accepted, and refused, as by `json_members.parse_object`; besides, a document may not hold more than
-MAX_VALUES values, or MAX_CONTAINERS lists and objects. A prompt of a million tokens has some thousand; a hundred
-megabytes of empty objects would become gigabytes, through which the garbage collector goes again and again.
+It accepts and refuses the same as `json_members.parse_object`, except that integers beyond 64 bits keep their digits,
+which could not be checked cheaply afterwards; and a document may have at most MAX_VALUES values, and MAX_CONTAINERS
+lists and objects. A prompt of a million tokens has some thousand; a hundred megabytes of empty objects would become
+gigabytes, which the garbage collector would scan repeatedly.
 """
 
 import json
@@ -26,21 +27,25 @@ from openai_proxy.protocols.json_members import (
     check_case,
     refuse_constant,
 )
+from openai_proxy.steps import join
 
-LARGE: Final = 2 * 1024 * 1024
-"""Bytes of a body from which on it is read here: a smaller one takes a C parser some milliseconds, 80 at worst."""
-
-WINDOW: Final = 256 * 1024
-"""Bytes that are looked at in one step: half a millisecond, and 10 for nothing but escapes."""
+WINDOW: Final = 32 * 1024
+"""Bytes per step: a millisecond if they are all escapes. Each working thread may take one step before the event loop
+gets its turn."""
 
 MAX_VALUES: Final = 1_000_000
-MAX_CONTAINERS: Final = 200_000
+MAX_CONTAINERS: Final = 50_000
+"""Freeing so many, with 100 MB of text in them, takes the interpreter lock for about 0.1 s."""
+MAX_NAME: Final = 64 * 1024
+"""Characters of a member's name: looking up one of megabytes hashes it all at once."""
 
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
 _TEXT: Final = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*+')
 """A part of a string, cut between two characters or escapes (or within the bytes of one character)."""
 _SCALAR: Final = re.compile(rb"true|false|null|-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?")
 _LONGEST_NUMBER: Final = 5000  # digits; Python makes no int of more than 4,300
+
+_LONG_NUMBER: Final = 19  # digits from which an integer may exceed 64 bits
 
 _QUOTE: Final = 0x22
 _COMMA: Final = 0x2C
@@ -51,8 +56,23 @@ _OPEN_OBJECT: Final = 0x7B
 _CLOSE_OBJECT: Final = 0x7D
 
 
+def read_value(text: bytes) -> Any:
+    """The value of the JSON in `text`. Raises ValueError for invalid JSON, and TooLarge for too many values."""
+    try:
+        return _DocumentReader(text).read()
+    except IndexError:
+        raise ValueError("it ends too early") from None
+
+
+def write(value: Any) -> bytes:
+    """`value` as compact JSON, as `json_text.dumps` would write it. Raises TypeError and RecursionError."""
+    writer = _DocumentWriter()
+    writer.put(value)
+    return writer.text()
+
+
 def read_object(body: bytes) -> tuple[dict[str, Any], list[Member]]:
-    """`body` as a JSON object, and where its top-level members stand.
+    """`body` as a JSON object, and the positions of its top-level members.
 
     Raises BadRequest as `parse_object` does, and TooLarge for too many values.
     """
@@ -72,17 +92,29 @@ def read_object(body: bytes) -> tuple[dict[str, Any], list[Member]]:
     return document, reader.members
 
 
-class _DocumentReader:
-    """One pass over one document. Methods raise ValueError or IndexError for what is no JSON."""
+def check_unique(body: bytes) -> None:
+    """`json_members.check_unique`."""
+    try:
+        _DocumentReader(body, unique=True).read()
+    except (ValueError, IndexError):
+        raise BadRequest("The request body is not valid JSON.", code="invalid_json") from None
 
-    def __init__(self, body: bytes) -> None:
+
+class _DocumentReader:
+    """One pass over one document. Methods raise ValueError or IndexError for invalid JSON.
+
+    If names must be `unique`, they raise BadRequest for one that an object has twice.
+    """
+
+    def __init__(self, body: bytes, *, unique: bool = False) -> None:
         self._body = body
+        self._unique = unique
         self._at = 0
         self._values = self._containers = 0
         self._stack: list[tuple[dict[str, Any] | list[Any], str]] = []  # open containers, each with its present key
         self.members: list[Member] = []
         self._key_start = self._value_start = 0
-        self._value: Any = None  # what ended last
+        self._value: Any = None  # the last complete value
 
     def read(self) -> Any:
         """The value that is the whole document."""
@@ -109,7 +141,7 @@ class _DocumentReader:
                 return self._value
 
     def _opened(self, value: dict[str, Any] | list[Any]) -> bool:
-        """A container begins; False if it is empty, and over."""
+        """Start a container; False if it is empty, and therefore complete."""
         self._containers += 1
         if self._containers > MAX_CONTAINERS:
             raise TooLarge(
@@ -128,14 +160,16 @@ class _DocumentReader:
         return True
 
     def _closes(self, value: Any) -> bool:
-        """Put `value`, which has ended, where it belongs, and whatever ends with it; True if that is all there is."""
+        """Store `value`, which is complete, and complete whatever ends with it; True if that is the whole document."""
         stack, body = self._stack, self._body
         while stack:
             container, key = stack[-1]
+            if self._unique:
+                value = None  # nobody will look at it, and freeing it all at the end would take as long as a long step
             if type(container) is list:
                 container.append(value)
             else:
-                container[key] = value  # type: ignore[call-overload]  # the other kind is a dictionary
+                container[key] = value  # type: ignore[call-overload]  # anything else is a dictionary
                 if len(stack) == 1:
                     self.members.append(Member(key, self._key_start, self._value_start, self._at))
             self._skip()
@@ -159,11 +193,16 @@ class _DocumentReader:
         if len(self._stack) == 1:
             self._key_start = self._at
         key = self._string()
+        if len(key) > MAX_NAME:
+            raise TooLarge(f"The request holds a JSON name of more than {MAX_NAME:,} characters.", code="name_too_long")
         self._skip()
         if self._body[self._at] != _COLON:
             raise ValueError("a colon was expected")
         self._at += 1
-        self._stack[-1] = (self._stack[-1][0], key)
+        container = self._stack[-1][0]
+        if self._unique and key in container:
+            raise ambiguous(key)
+        self._stack[-1] = (container, key)
 
     def _skip(self) -> None:
         body, at = self._body, self._at
@@ -179,7 +218,8 @@ class _DocumentReader:
         if match is None:
             raise ValueError("a value was expected")
         self._at = match.end()
-        return _loads(match[0])
+        text = match[0]
+        return json.loads(text) if len(text) >= _LONG_NUMBER and text.lstrip(b"-").isdigit() else _loads(text)
 
     def _string(self) -> str:
         body, start = self._body, self._at + 1
@@ -198,7 +238,7 @@ class _DocumentReader:
 
 
 def _whole(body: bytes, cuts: list[int]) -> Iterator[int]:
-    """`cuts`, moved ahead of a character they go through. What is no UTF-8 is seen by whoever decodes it."""
+    """`cuts`, moved out of characters that they would split. Invalid UTF-8 is noticed by the decoder."""
     for cut in cuts:
         back = 0
         while back < 3 and 0x80 <= body[cut - back] < 0xC0:
@@ -207,7 +247,7 @@ def _whole(body: bytes, cuts: list[int]) -> Iterator[int]:
 
 
 def joined(texts: Iterator[str]) -> str:
-    """`texts` as one. A pair of surrogate escapes that was cut in two is one character again."""
+    """`texts` joined. A pair of surrogate escapes that was cut in two becomes one character."""
     parts: list[str] = []
     for text in texts:
         if parts and "\ud800" <= parts[-1][-1:] <= "\udbff" and "\udc00" <= text[:1] <= "\udfff":
@@ -216,12 +256,63 @@ def joined(texts: Iterator[str]) -> str:
             text = text[1:]
         if text:
             parts.append(text)
-    return "".join(parts)
+    return join(parts)
 
 
 def _loads(text: bytes) -> Any:
-    """One scalar. What orjson refuses, lone surrogates and numbers beyond a double, is read as JSON allows it."""
+    """One scalar. What orjson refuses, lone surrogates and numbers beyond a double, is parsed as JSON allows it."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         return json.loads(text.decode(), parse_constant=refuse_constant)
+
+
+_PIECES: Final = 8192
+"""Pieces joined in one step."""
+
+
+class _DocumentWriter:
+    """Writes one value, piece by piece."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._joined: list[bytes] = []
+
+    def text(self) -> bytes:
+        """Everything written."""
+        return b"".join([*self._joined, *self._pieces])
+
+    def put(self, value: Any) -> None:
+        kind = type(value)
+        if kind is str and len(value) > WINDOW:
+            self._pieces.append(b'"')
+            for at in range(0, len(value), WINDOW):
+                self._pieces.append(_dumps(value[at : at + WINDOW])[1:-1])
+            self._pieces.append(b'"')
+        elif kind is dict and value:
+            before = b"{"
+            for name, member in value.items():
+                self._pieces += (before, _dumps(name if type(name) is str else str(name)), b":")
+                self.put(member)
+                before = b","
+            self._pieces.append(b"}")
+        elif kind is list and value:
+            before = b"["
+            for member in value:
+                self._pieces.append(before)
+                self.put(member)
+                before = b","
+            self._pieces.append(b"]")
+        else:
+            self._pieces.append(_dumps(value))
+        if len(self._pieces) >= _PIECES:
+            self._joined.append(b"".join(self._pieces))
+            self._pieces.clear()
+
+
+def _dumps(value: Any) -> bytes:
+    """A small value, including lone surrogates and integers beyond 64 bits, which orjson refuses."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, separators=(",", ":")).encode()

@@ -1,11 +1,11 @@
-"""Text between tags: how the prompt quotes what may hold angle brackets.
+"""Text between tags: how the prompt quotes what may contain angle brackets.
 
-xml.sax.saxutils does the same, and imports urllib.request and http.client for it.
+xml.sax.saxutils does the same, but imports urllib.request and http.client for it.
 """
 
 
 def escaped(text: str) -> str:
-    """`text` so that a reader of tags takes none of it for one."""
+    """`text` escaped so that none of it is read as a tag."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -1,1 +1,1 @@
-"""What is written down: chat logs, loggers, metrics, live events."""
+"""Chat logs, loggers, metrics, usage, live events and the log of the process."""

@@ -1,1 +1,1 @@
-"""What a model name means: patterns, router, catalog."""
+"""The meaning of a model name: patterns, router, catalog."""

@@ -1,4 +1,4 @@
-"""The ids a client sees: routing rules read backwards over what the connections offer."""
+"""The ids that a client sees: routing rules applied backwards to the connections' offers."""
 
 import datetime
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,8 @@ def listed_models(router: Router, offered: Models, mode: str, *, prefixed: bool 
     """Model objects for `GET /v1/models` from the routing rules.
 
     `mode` is `model_listing_mode`: `as_is` lists the rules' names, `ignore_wildcards` those without globs,
-    `expand_wildcards` puts in the place of a glob what the upstreams list for it. The default connection counts as a
-    last rule "*". An id stands once, where its first rule has it; with `prefixed` as `connection:model`.
+    `expand_wildcards` replaces a glob by the matching models of the upstreams. The default connection counts as a last
+    rule "*". An id is listed once, by its first rule; with `prefixed` as `connection:model`.
     """
     rules: list[tuple[str, tuple[str, ...]]] = [(pattern, rule.targets) for pattern, rule in router.rules]
     if router.default_connection is not None:
@@ -51,22 +51,23 @@ def _expand(
         return
     model = target[len(connection) + 1 :]
     if model != "*":
-        return  # a glob that leads to one fixed model has no names of its own to list
+        return  # a glob with one fixed target model has no names of its own to list
     for known in offered[connection]:
         name = known["id"]
         if not fnmatchcase(name, pattern):
             continue
         route = router.resolve(name)
         if route is None or all(t.connection != connection for t in route.targets):
-            continue  # an earlier rule takes this name elsewhere
+            continue  # an earlier rule routes this name elsewhere
         key = f"{connection}:{name}" if prefixed else name
         found.setdefault(key, model_object(key, known))
 
 
 def model_object(name: str, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """An OpenAI model object under our name, with whatever the provider says about it kept.
+    """An OpenAI model object under our name, keeping whatever else the provider says about it.
 
-    Clients with typed models fail on a whole list for one `created` that is a text, or one `owned_by` that is null.
+    Clients with typed models fail on a whole list because of one `created` that is text, or one `owned_by` that is
+    null.
     """
     model: dict[str, Any] = {"id": name, "object": "model", "created": 0, "owned_by": "openai-proxy"}
     if known is not None:
@@ -80,7 +81,7 @@ def model_object(name: str, known: Mapping[str, Any] | None = None) -> dict[str,
 
 
 def _seconds(created: Any) -> int:
-    """A time of creation in seconds since 1970, from a number or a text; 0 if it cannot be told."""
+    """A creation time in seconds since 1970, from a number or a text; 0 if unknown."""
     if isinstance(created, str):
         try:
             return int(float(created)) if created.strip("0123456789.") == "" else _seconds_of_date(created)

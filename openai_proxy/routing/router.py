@@ -1,7 +1,7 @@
-"""What a model name means: which connections are asked, under which name, and which rule decided.
+"""The meaning of a model name: which connections are used, under which name, and which rule decided.
 
-In order: `connection:model` (only where the part before the first colon is a connection's name), then the routing
-rules from top to bottom, then the default connection.
+In order: `connection:model` (only if the part before the first colon is a connection's name), then the routing rules
+from top to bottom, then the default connection.
 """
 
 import re
@@ -16,7 +16,7 @@ from openai_proxy.globs import is_glob
 
 _CACHE_SIZE = 4096
 ECHO = "echo"
-"""The offline model that is always there, unless an exact rule or a connection of that name says otherwise."""
+"""The offline model that always exists, unless an exact rule or a connection has that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class Router:
         if self._default is None and len(config.connections) == 1:
             self._default = next(iter(config.connections))
         self._rules = tuple(config.routing.items())
-        # A rule without a known connection never decides. Of the others, exact names are looked up, and all globs are
-        # one expression whose first alternative that matches is the first rule that does: 1,000 globs in 50 µs.
+        # A rule without a known connection is skipped. Exact names are looked up, and all globs are one expression
+        # whose first matching alternative is the first matching rule: 1,000 globs in 50 µs.
         usable = [
             (number, pattern)
             for number, (pattern, rule) in enumerate(self._rules)
@@ -98,7 +98,7 @@ class Router:
         return Route(targets, rule.policy, f"rule '{pattern}'")
 
     def why(self, model: str) -> list[tuple[str, str]]:
-        """Every rule and what it says about `model`, for people: it decides, comes too late, or does not match."""
+        """Every rule and its effect on `model`, for people: it decides, comes too late, or does not match."""
         found: list[tuple[str, str]] = []
         head, colon, rest = model.partition(":")
         named = bool(colon and rest and head in self._connections)
@@ -115,7 +115,7 @@ class Router:
             elif not matches:
                 verdict = "does not match"
             elif all(connection_of(target, self._connections) is None for target in rule.targets):
-                verdict = "matches, but leads to no connection"
+                verdict = "matches, but its connections do not exist"
             else:
                 verdict = "matches, but the connection is named" if named else "matches, but comes later"
                 verdict = "matches, but echo is built in" if built_in else verdict
@@ -137,20 +137,20 @@ class Router:
             return None
         return Route((self._target(self._default, model, model),), "ordered", "default connection")
 
-    def _parse(self, text: str, asked: str) -> Target | None:
-        """`connection.model`, `*` in the model standing for the name as asked; None for an unknown connection."""
+    def _parse(self, text: str, requested: str) -> Target | None:
+        """`connection.model`, with `*` in the model replaced by the requested name; None for an unknown connection."""
         connection = connection_of(text, self._connections)
         if connection is None:
             return None
-        return self._target(connection, text[len(connection) + 1 :].replace("*", asked), asked)
+        return self._target(connection, text[len(connection) + 1 :].replace("*", requested), requested)
 
-    def _target(self, connection: str, model: str | None, asked: str | None) -> Target:
+    def _target(self, connection: str, model: str | None, requested: str | None) -> Target:
         name = self._connections[connection].model or model
-        return Target(connection, None if name == asked else name)
+        return Target(connection, None if name == requested else name)
 
 
 def connection_of(target: str, connections: Iterable[str] | dict[str, ConnectionConfig]) -> str | None:
-    """The connection a target text names: the longest known name before a dot."""
+    """The connection that a target names: the longest known name before a dot."""
     position = len(target)
     while (position := target.rfind(".", 0, position)) > 0:
         if target[:position] in connections:

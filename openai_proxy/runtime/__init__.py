@@ -1,1 +1,1 @@
-"""One configuration brought to life, and the next one after it."""
+"""Turns a configuration into running objects, and replaces it by the next one."""

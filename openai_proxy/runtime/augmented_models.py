@@ -1,10 +1,10 @@
-"""Augmented models brought to life: the prompt, the tools and the loop's settings of each model file.
+"""Augmented models in service: the prompt, the tools and the loop's settings of each model file.
 
-Imported only where there is a model, a tool file or `execute_tools`: a house that only passes through pays for none
-of it.
+Imported only if there is a model, a tool file or `execute_tools`: pass-through installations do not pay for it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +28,12 @@ from openai_proxy.tools.skills import skill_tools
 from openai_proxy.tools.toolbox import Toolbox, Toolset, build_toolset, offered
 from openai_proxy.tools.workers import Workers
 
+DEVICE_TOOLS_WAIT = 1.5
+"""Seconds that a request waits for tools which only its satellite has."""
+
+DeviceTools = Callable[[str, float], Awaitable[Sequence[Tool]]]
+"""What a model's servers additionally offer for one satellite, if they answer within that many seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class AugmentedModel:
@@ -39,26 +45,27 @@ class AugmentedModel:
     offering: ModelTools
     settings: LoopSettings
     servers: tuple[str, ...]  # the MCP servers it uses
+    device_tools: DeviceTools
     problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class AugmentedModels:
-    """All augmented models of one configuration, and the tools of the house.
+    """All augmented models of one configuration, and all tools.
 
-    What any model's `confirm` names needs consent at every door of the house: those are the globs `confirm`.
+    A tool that any model's `confirm` names needs consent everywhere: `confirm` are all those globs.
     """
 
     models: Mapping[str, AugmentedModel]
     custom: CustomTools
     everything: Toolset
-    context: Toolbox  # what only templates may call
+    context: Toolbox  # callable by templates only
     problems: tuple[Problem, ...]
     confirm: tuple[str, ...] = ()
 
 
-class Workshop:
-    """What augmented models share and keep over edits: threads for handlers, cached results."""
+class SharedResources:
+    """What augmented models share and keep across edits: threads for handlers, cached results."""
 
     def __init__(self) -> None:
         self.workers = Workers()
@@ -66,12 +73,12 @@ class Workshop:
         self.conversations = ConversationMemories()
 
 
-class Before(Protocol):
-    """The generation that is to be replaced, as far as its models matter."""
+class PreviousGeneration(Protocol):
+    """The generation to be replaced, as far as its models matter."""
 
     @property
     def snapshot(self) -> Snapshot:
-        """What it was made of."""
+        """The snapshot that it was made from."""
         ...
 
     @property
@@ -81,7 +88,7 @@ class Before(Protocol):
 
 
 def load_tools(snapshot: Snapshot, previous: CustomTools | None, state_dir: Path | None = None) -> CustomTools:
-    """Import what changed of conf/tools; documents that were fetched are in `state_dir`. Blocks: not for the loop."""
+    """Import what changed in conf/tools; fetched documents are in `state_dir`. Blocks: not for the loop."""
 
     def label(path: Path) -> str:
         return snapshot.place("tool", path.name)[0]
@@ -103,12 +110,12 @@ def build(
     snapshot: Snapshot,
     tools: CustomTools,
     supervisor: Supervisor,
-    workshop: Workshop,
-    previous: Before | None = None,
+    workshop: SharedResources,
+    previous: PreviousGeneration | None = None,
 ) -> AugmentedModels:
-    """Bring the models of `snapshot` to life. What is wrong with one is a problem of it alone.
+    """Create the models of `snapshot`. A problem with one does not affect the others.
 
-    A model nothing of which changed since `previous` is the same object.
+    A model that is unchanged since `previous` is the same object.
     """
     enabled = [name for name, server in snapshot.servers.items() if server.enabled]
     confirm = tuple(dict.fromkeys(glob for config in snapshot.models.values() for glob in config.confirm))
@@ -126,8 +133,10 @@ def build(
     return AugmentedModels(models, tools, everything, context, (*tools.problems, *problems), confirm)
 
 
-def _still_true(snapshot: Snapshot, tools: CustomTools, previous: Before | None) -> Mapping[str, AugmentedModel]:
-    """The models of `previous`, if all that models share (tools, skills, the names of servers) is what it was."""
+def _still_true(
+    snapshot: Snapshot, tools: CustomTools, previous: PreviousGeneration | None
+) -> Mapping[str, AugmentedModel]:
+    """The models of `previous`, if everything that models share (tools, skills, names of servers) is unchanged."""
     if previous is None or previous.augmented is None:
         return {}
     before, augmented = previous.snapshot, previous.augmented
@@ -144,7 +153,7 @@ def _model(
     config: ModelConfig,
     tools: CustomTools,
     supervisor: Supervisor,
-    workshop: Workshop,
+    workshop: SharedResources,
 ) -> AugmentedModel:
     problems: list[Problem] = []
 
@@ -168,16 +177,14 @@ def _model(
         offering=ModelTools(toolset, {name: rule.defer for name, rule in filters.items()}),
         settings=LoopSettings.of(config),
         servers=tuple(dict.fromkeys((*servers, *read))),
+        device_tools=_device_tools(supervisor, filters),
         problems=tuple(problems),
     )
 
 
 def _live(supervisor: Supervisor, filters: Mapping[str, McpFilter]) -> Callable[[], Sequence[Tool]]:
-    """The tools of some MCP servers as they are now, as a model sees them."""
-    looks = {
-        server: Appearance(tuple(sorted(rule.rename.items())), tuple(sorted(rule.describe.items())))
-        for server, rule in filters.items()
-    }
+    """The current tools of some MCP servers, as a model sees them."""
+    looks = _appearances(filters)
 
     def tools() -> Sequence[Tool]:
         return [
@@ -189,10 +196,35 @@ def _live(supervisor: Supervisor, filters: Mapping[str, McpFilter]) -> Callable[
     return tools
 
 
+def _device_tools(supervisor: Supervisor, filters: Mapping[str, McpFilter]) -> DeviceTools:
+    """The tools that some MCP servers offer for one satellite only, as a model sees them."""
+    looks = _appearances(filters)
+
+    async def tools(device: str, within: float) -> Sequence[Tool]:
+        found: list[Tool] = []
+        try:
+            async with asyncio.timeout(min(within, DEVICE_TOOLS_WAIT)):
+                for server, rule in filters.items():
+                    look = looks[server]
+                    found += await supervisor.device_tools(server, device, rule.whitelist, rule.blacklist, look)
+        except TimeoutError:
+            pass
+        return found
+
+    return tools
+
+
+def _appearances(filters: Mapping[str, McpFilter]) -> dict[str, Appearance]:
+    return {
+        server: Appearance(tuple(sorted(rule.rename.items())), tuple(sorted(rule.describe.items())))
+        for server, rule in filters.items()
+    }
+
+
 def _unknown_templates(
     snapshot: Snapshot, config: ModelConfig, prompt: Prompt, tools: CustomTools
 ) -> Iterable[Problem]:
-    """Template calls of tools nobody has. A configured server's tools are known only once it runs: its prefix does."""
+    """Template calls of unknown tools. A configured server's tools are known only once it runs, but its prefix is."""
     missing = () if tools.waiting else prompt.template.unknown(known_names(snapshot, tools))
     wrong = [(call, why) for call, server in _context_calls(prompt, tools) if (why := _fault(snapshot, call, server))]
     calls = prompt.template.calls if missing or wrong else ()
@@ -201,12 +233,12 @@ def _unknown_templates(
         yield Problem(*where[id(call)], f"the template {call.source[:80]!r} {why}")
     for call in missing:
         hint = did_you_mean(call.name, tools.handlers)
-        message = f"the template {call.source[:80]!r} calls a tool nobody has{hint}; its text stays"
+        message = f"the template {call.source[:80]!r} calls an unknown tool{hint}; its text is left as it is"
         yield Problem(*where[id(call)], message)
 
 
 def known_names(snapshot: Snapshot, tools: CustomTools) -> Callable[[str], bool]:
-    """Tells whether a template may call a tool of this name."""
+    """Says whether a template may call a tool of this name."""
     prefixes = tuple(f"mcp_{server}_" for server in snapshot.servers)
     return lambda name: name in tools.handlers or name.startswith(prefixes) or name in CONTEXT_MEMBERS
 
@@ -222,7 +254,7 @@ def _fault(snapshot: Snapshot, call: TemplateCall, server: str) -> str | None:
 
 
 def _context_calls(prompt: Prompt, tools: CustomTools) -> list[tuple[TemplateCall, str]]:
-    """The templates that read from an MCP server, and which."""
+    """The templates that read from an MCP server, and from which."""
     return [
         (call, str(call.arguments.get("server") or ""))
         for call in prompt.template.calls
@@ -231,10 +263,10 @@ def _context_calls(prompt: Prompt, tools: CustomTools) -> list[tuple[TemplateCal
 
 
 def places(snapshot: Snapshot, config: ModelConfig, sources: Iterable[str]) -> list[tuple[str, int, int]]:
-    """Where each of `sources`, pieces of the prompt in their order, stands in the file.
+    """The place in the file of each of `sources`, pieces of the prompt in order.
 
-    A piece is looked for behind the one before it; what YAML wrote otherwise (escapes, folded lines) has the prompt's
-    own place.
+    A piece is searched for after the one before it; one that YAML wrote differently (escapes, folded lines) gets the
+    prompt's own place.
     """
     place = file, line, column = snapshot.place("model", config.name, ("system_prompt",))
     text = snapshot.text_of(file)

@@ -1,15 +1,15 @@
-"""What a person wants to read at start: where to go, what is served, and what is missing."""
+"""The start-up message: where to go, what is served, and what is missing."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from openai_proxy import addresses
 from openai_proxy.globs import is_glob
-from openai_proxy.records.terminal.output import Paint, one_line
+from openai_proxy.records.process_log.output import Colours, one_line
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.version import __version__
 
-MANY: Final = 8  # names in one line
+MANY: Final = 8  # names per line
 
 
 class Banner:
@@ -32,7 +32,7 @@ class Banner:
         self._urls = addresses.urls(hosts, port) if port is not None else []
         self._page = page or (f"{self._urls[0]}/" if self._urls else None)
 
-    def text(self, paint: Paint) -> str:
+    def text(self, paint: Colours) -> str:
         """output.Facts: several lines, the first with the address to use."""
         first, *others = [f"{url}/v1" for url in self._urls] or ["a socket of the service manager"]
         lines = [f"{paint('strong', f'openai_proxy {__version__}')} serving on {paint('strong', first)}"]
@@ -85,12 +85,12 @@ class Banner:
         generation = self._generation
         connections = generation.config.connections.values()
         if connections and all(connection.api_type == "echo" for connection in connections):
-            yield "a provider: `openai-proxy init` asks for one, or put its key into .env; `echo` answers until then"
+            yield "a provider: `openai-proxy init` asks for one, or put its key into .env; until then `echo` answers"
         if not generation.snapshot.config_dir.is_dir():
-            yield f"the directory {generation.snapshot.config_dir}: `openai-proxy init` writes it"
+            yield f"the directory {generation.snapshot.config_dir}: `openai-proxy init` creates it"
         if number := len(generation.problems):
-            said = "problem" if number == 1 else "problems"
-            yield f"{number} {said} in the configuration, named above and by `openai-proxy check`"
+            noun = "problem" if number == 1 else "problems"
+            yield f"{number} {noun} in the configuration, named above and by `openai-proxy check`"
 
 
 def _some(names: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
-"""What `openai-proxy check` finds beyond the files: the problems a daemon would have bringing a snapshot to life.
+"""What `openai-proxy check` finds beyond the files themselves: the problems that a daemon would have with a snapshot.
 
-Tools are imported, templates and definitions looked up, loggers made and the key validator found, as at a start;
-nothing is connected and nothing stays. `would_be` is the same for an edit that has not been saved.
+Tools are imported, templates and definitions resolved, loggers created and the key validator loaded, as at a start;
+nothing is connected and nothing remains. `would_be` is the same for an edit that has not been saved.
 """
 
 import os
@@ -23,10 +23,10 @@ from openai_proxy.secrets import vault
 def would_be(
     settings: Settings, present: Generation, changes: Mapping[Path, bytes | None], *, run: bool = False
 ) -> tuple[Problem, ...]:
-    """The problems this daemon would have if the files of `changes` had these contents (None: if they were gone).
+    """The problems this daemon would have if the files of `changes` had these contents (None: if they were deleted).
 
-    Python of the owner's is compiled, and with `run` also run, as a reload would. Nothing is written, learnt or
-    connected. Blocks.
+    The owner's Python is compiled, and with `run` also run, as a reload would. Nothing is written, learnt or connected.
+    Blocks.
     """
     with files.changed(changes), vault.trying():
         try:
@@ -42,7 +42,7 @@ def would_be(
 
 
 def _augmented(snapshot: Snapshot, present: Generation, *, run: bool) -> tuple[Problem, ...]:
-    """What is wrong with models and tools, with the handlers that are loaded now unless files may be `run`."""
+    """Problems of models and tools, with the handlers that are loaded now unless files may be `run`."""
     from openai_proxy.runtime import augmented_models
     from openai_proxy.tools import custom
     from openai_proxy.tools.mcp.supervisor import Supervisor
@@ -50,11 +50,11 @@ def _augmented(snapshot: Snapshot, present: Generation, *, run: bool) -> tuple[P
     loaded = present.augmented.custom if present.augmented is not None else None
     if run or loaded is None:
         loaded = augmented_models.load_tools(snapshot, loaded) if run else custom.load(())
-    return augmented_models.build(snapshot, loaded, Supervisor(), augmented_models.Workshop(), present).problems
+    return augmented_models.build(snapshot, loaded, Supervisor(), augmented_models.SharedResources(), present).problems
 
 
 def _python(changes: Mapping[Path, bytes | None]) -> Iterator[Problem]:
-    """Files that are not Python."""
+    """Files that are not valid Python."""
     for path, data in changes.items():
         if data is None or path.suffix != ".py":
             continue
@@ -66,9 +66,9 @@ def _python(changes: Mapping[Path, bytes | None]) -> Iterator[Problem]:
 
 
 def models(snapshot: Snapshot) -> tuple[Problem, ...]:
-    """Unknown tools, definitions that are none, templates that call what nobody has, tool files that fail.
+    """Unknown tools, invalid definitions, templates that call unknown tools, tool files that fail.
 
-    Templates that are surely not meant as they are written come as warnings.
+    Templates that are probably mistakes are warnings.
     """
     if not (snapshot.models or snapshot.has_tools):
         return ()
@@ -76,16 +76,16 @@ def models(snapshot: Snapshot) -> tuple[Problem, ...]:
     from openai_proxy.tools.mcp.supervisor import Supervisor
 
     tools = augmented_models.load_tools(snapshot, None)
-    augmented = augmented_models.build(snapshot, tools, Supervisor(), augmented_models.Workshop())
+    augmented = augmented_models.build(snapshot, tools, Supervisor(), augmented_models.SharedResources())
     return (*augmented.problems, *template_warnings(snapshot, augmented))
 
 
 def loggers(snapshot: Snapshot) -> Iterator[Problem]:
-    """Classes of `loggers:` that cannot be used, and paths that reach nothing."""
+    """Classes of `loggers:` that cannot be used, and invalid paths."""
     config = snapshot.proxy
     if not config.loggers:
         return
-    from openai_proxy.records.loggers.logger_threads import Feeds
+    from openai_proxy.records.custom_loggers.logger_threads import Feeds
     from openai_proxy.records.writing.scrub import Scrubber
 
     with tempfile.TemporaryDirectory() as folder:
@@ -98,7 +98,7 @@ def loggers(snapshot: Snapshot) -> Iterator[Problem]:
 
 
 def validator(snapshot: Snapshot) -> Iterator[Problem]:
-    """A `check_api_key` that is not there."""
+    """A `check_api_key` that does not exist."""
     dotted = snapshot.proxy.check_api_key
     if dotted is None:
         return

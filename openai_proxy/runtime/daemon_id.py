@@ -1,4 +1,4 @@
-"""The name of this daemon among those that share their state."""
+"""The name of this daemon among those that share state."""
 
 import logging
 import uuid
@@ -13,7 +13,7 @@ DAEMON: Final = "daemon.json"
 
 
 def daemon_id(state_dir: Path) -> str:
-    """The name of this daemon among those that share their state: the same after a restart."""
+    """The name of this daemon among those that share state: the same after a restart."""
     path = state_dir / DAEMON
     known = statefile.load(path, 1).get("id")
     if isinstance(known, str) and known.isalnum():
@@ -22,5 +22,5 @@ def daemon_id(state_dir: Path) -> str:
     try:
         statefile.save(path, 1, {"id": made})
     except OSError as error:
-        log.warning("the name of this daemon is not saved: %s", error.strerror)
+        log.warning("the name of this daemon cannot be saved: %s", error.strerror)
     return made

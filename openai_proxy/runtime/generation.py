@@ -1,7 +1,7 @@
-"""One configuration brought to life: everything that is compiled from it, immutable once built.
+"""One configuration in service: everything that is compiled from it, immutable once built.
 
-A request takes the present generation at the door and keeps it to its end; an edit makes a new one beside it.
-What lives longer (pools, sockets, logs, sessions) is in runtime.state and only referred to here.
+A request takes the present generation when it arrives and keeps it to its end; an edit creates a new one beside it.
+What lives longer (pools, sockets, logs, sessions) is in runtime.state and only referenced here.
 """
 
 import time
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from openai_proxy.auth.access import Access
 from openai_proxy.auth.gate import Gate
 from openai_proxy.auth.limits import Allowance
-from openai_proxy.auth.validators import Validator
 from openai_proxy.config.connection import ConnectionConfig
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.proxy import ProxyConfig
@@ -25,12 +24,13 @@ from openai_proxy.transforms.params import NONE, Rules
 from openai_proxy.upstream.builtin import ECHO, BuiltInEcho
 from openai_proxy.upstream.health import Health, Upstreams
 from openai_proxy.upstream.provider import Provider
-from openai_proxy.upstream.queue import ConnectionQueues, Publish, unheard
+from openai_proxy.upstream.queue import ConnectionQueues, Publish, publish_nothing
 
 DEFAULT_TAG: Final = ":latest"
-"""What Ollama puts behind a model's name that has no tag of its own."""
+"""Ollama's suffix for a model's name without a tag of its own."""
 
-if TYPE_CHECKING:  # imported at run time only where there is a model (see runtime.augmented)
+if TYPE_CHECKING:  # imported at run time only if there is a model (see runtime.augmented)
+    from openai_proxy.auth.validators import Validator
     from openai_proxy.runtime.augmented_models import AugmentedModels
     from openai_proxy.telemetry.service import Telemetry
     from openai_proxy.upstream.wake import Waker
@@ -43,7 +43,7 @@ class Generation:
     number: int
     snapshot: Snapshot
     config: ProxyConfig  # the snapshot's global settings
-    max_requests: int  # of the settings, what every request asks for: limits.max_concurrent_requests,
+    max_requests: int  # settings that every request needs: limits.max_concurrent_requests,
     executes_tools: bool  # whether clients' tools are run for plain models,
     interactive: bool  # and whether answers say what a command did
     providers: Mapping[str, Provider]
@@ -51,8 +51,8 @@ class Generation:
     access: Access
     router: Router
     upstreams: Upstreams
-    allowances: Mapping[str | None, Allowance]  # groups that have limits
-    validator: Validator | None
+    allowances: Mapping[str | None, Allowance]  # groups with limits
+    validator: "Validator | None"
     params: Mapping[str, Rules]  # by connection, the augmented's folded in
     command_mark: CommandMark
     augmented: "AugmentedModels | None" = None
@@ -62,17 +62,20 @@ class Generation:
     lease: Lease = field(default_factory=Lease, compare=False)
 
     def untagged(self, model: str) -> str:
-        """`model` without Ollama's default tag, unless a model or a rule bears the whole name."""
+        """`model` without Ollama's default tag, unless a model or a rule has the full name."""
         if not model.endswith(DEFAULT_TAG) or model in self.snapshot.models or model in self.config.routing:
             return model
         return model.removesuffix(DEFAULT_TAG)
 
     def rules(self, connection: str, model: str | None) -> Rules:
-        """The parameter rules for a request on `connection` that was asked for as `model`."""
+        """The parameter rules for a request on `connection` for `model`."""
         rules = self.params[connection]
         augmented = self.snapshot.models.get(model) if model is not None else None
-        # The prompt of an augmented model is put in the right order where it is made.
-        return replace(rules.refined(augmented.params), prompt_cache="") if augmented is not None else rules
+        if augmented is None:
+            return rules
+        rules = rules.refined(augmented.params)
+        # An augmented model's prompt is ordered where it is built.
+        return replace(rules, prompt_cache="") if rules.prompt_cache else rules
 
     def priority(self, group: str | None, model: str | None) -> int:
         """The priority of a request: the model's or the group's, whichever is higher."""
@@ -83,7 +86,7 @@ class Generation:
 
 
 def _wakers(config: ProxyConfig, publish: Publish) -> Mapping[str, "Waker"]:
-    """What wakes the machines of connections, where one is configured to sleep."""
+    """What wakes the machines of connections, if any may be asleep."""
     asleep = {name: c.wake for name, c in config.connections.items() if c.wake is not None}
     if not asleep:
         return {}
@@ -92,9 +95,9 @@ def _wakers(config: ProxyConfig, publish: Publish) -> Mapping[str, "Waker"]:
     return {name: Waker(name, wake, publish) for name, wake in asleep.items()}
 
 
-def _rules(house: Rules, connection: ConnectionConfig) -> Rules:
-    """What changes of plain requests on `connection`, in a house with rules of its own."""
-    rules = house.refined(connection.params)
+def _rules(global_rules: Rules, connection: ConnectionConfig) -> Rules:
+    """The parameter rules for plain requests on `connection`, if there are any."""
+    rules = global_rules.refined(connection.params)
     if not connection.prompt_cache:
         return rules
     from openai_proxy.dialects.prompt_cache import whose
@@ -108,11 +111,11 @@ def build(
     providers: Mapping[str, Provider],
     health: Health,
     augmented: "AugmentedModels | None" = None,
-    validator: Validator | None = None,
+    validator: "Validator | None" = None,
     lines: ConnectionQueues | None = None,
-    publish: Publish = unheard,
+    publish: Publish = publish_nothing,
 ) -> Generation:
-    """Compile `snapshot`. Everything that can fail fails here, before anything is swapped."""
+    """Compile `snapshot`. Everything that can fail fails here, before anything is replaced."""
     config = snapshot.proxy
     params = NONE.refined(config.params)
     if ECHO not in providers:

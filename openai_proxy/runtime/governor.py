@@ -1,18 +1,18 @@
-"""What a group's keys may use, joined to requests: let in at the door, metered when the record of an answer is read.
+"""Applies groups' limits to requests: admitted on arrival, metered when the record of an answer is read.
 
-Tokens are known a moment after an answer ended (the recorder's thread reads them). A request of the same key that
-comes in just that moment waits for it, so that a limit of tokens cannot be slipped past by asking quickly.
+Tokens are known a moment after an answer has ended (the recorder's thread reads them). A request of the same key that
+arrives in that moment waits for it, so that a token limit cannot be bypassed by sending quickly.
 """
+
+from __future__ import annotations
 
 import asyncio
 import logging
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openai_proxy import statefile
-from openai_proxy.auth.budgets import FILE as BUDGETS
-from openai_proxy.auth.budgets import VERSION as BUDGETS_VERSION
 from openai_proxy.auth.limits import FILE as LIMITS
 from openai_proxy.auth.limits import VERSION as LIMITS_VERSION
 from openai_proxy.auth.limits import Allowance, Book, LimitAccount
@@ -20,17 +20,20 @@ from openai_proxy.auth.shared_limits import SharedAccounts
 from openai_proxy.exchange import Exchange
 from openai_proxy.records.reading.tokens import Tokens
 from openai_proxy.records.recording.service import Records
-from openai_proxy.runtime.spending import Spendings
 from openai_proxy.store.shared import Shared
+
+if TYPE_CHECKING:
+    from openai_proxy.routing.catalog import Catalog
+    from openai_proxy.runtime.spending import Spendings
 
 log = logging.getLogger(__name__)
 
-SAVE = 0.6  # seconds until what has changed is written: a kill takes back no more than a second
+SAVE = 0.6  # seconds until changes are written: a kill loses no more than a second
 SETTLE = 0.5  # seconds to wait for the tokens of answers that have just ended
 
 
 class Governor:
-    """Lives as long as the process. Belongs to the event loop, but for `metered`."""
+    """Lives as long as the process. Belongs to the event loop, except `metered`."""
 
     def __init__(
         self,
@@ -38,7 +41,7 @@ class Governor:
         directory: Path,
         records: Records,
         shared: Shared,
-        spendings: Spendings,
+        catalog: Catalog,
     ) -> None:
         self._loop = loop
         self._directory = directory
@@ -46,16 +49,27 @@ class Governor:
         self._book = Book()
         self._book.load(directory)
         self._shared = SharedAccounts(self._book, shared)
-        self._spendings = spendings
+        self._tables = shared
+        self._catalog = catalog
+        self._spendings: Spendings | None = None
         self._saving: asyncio.TimerHandle | None = None
         self._writing = threading.Lock()
         self._listening = False
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    @property
+    def spendings(self) -> Spendings:
+        """Spending under budgets; created when the first group has one."""
+        if self._spendings is None:
+            from openai_proxy.runtime.spending import Spendings
+
+            self._spendings = Spendings(self._directory, self._records, self._catalog, self._tables)
+        return self._spendings
 
     def enter_now(self, exchange: Exchange, allowance: Allowance, estimate: float = 0.0) -> bool:
-        """Let a request in at once; False if that takes longer (see `enter`). Raises RateLimited.
+        """Admit a request at once; False if that takes longer (see `enter`). Raises RateLimited.
 
-        `estimate` is what it may cost, where its group has a budget.
+        `estimate` is its maximum cost, if its group has a budget.
         """
         account = self._book.account(exchange.caller)
         if allowance.counts_tokens and account.open > account.running:
@@ -63,19 +77,19 @@ class Governor:
         if self._shared.asks(account, allowance):
             return False
         entered = self._book.enter(exchange.caller, allowance)
-        if allowance.budget is not None and not self._spendings.reserve_now(exchange, allowance.budget, estimate):
+        if allowance.budget is not None and not self.spendings.reserve_now(exchange, allowance.budget, estimate):
             entered.undo()
             return False
         self._admitted(exchange, allowance, entered)
         return True
 
     async def enter(self, exchange: Exchange, allowance: Allowance) -> None:
-        """Let a request in. Raises RateLimited and BudgetExceeded."""
+        """Admit a request. Raises RateLimited and BudgetExceeded."""
         budget = allowance.budget
-        if allowance.counts_tokens or (budget is not None and not self._spendings.at_ease(exchange, budget)):
+        if allowance.counts_tokens or (budget is not None and not self.spendings.at_ease(exchange, budget)):
             await self._settled(self._book.account(exchange.caller))
         if budget is not None:
-            self._spendings.check(exchange, budget)
+            self.spendings.check(exchange, budget)
         if self._shared.asks(self._book.account(exchange.caller), allowance):
             account = await self._shared.enter(exchange.caller, allowance)
         else:
@@ -99,33 +113,34 @@ class Governor:
         try:
             async with asyncio.timeout(SETTLE):
                 while account.open > account.running:
-                    self._news.clear()
-                    await self._news.wait()
+                    self._changed.clear()
+                    await self._changed.wait()
         except TimeoutError:
-            account.open = account.running  # a lost record: nobody waits for it twice
+            account.open = account.running  # do not wait for a lost record twice
 
-    def metered(self, exchange: Exchange, tokens: Tokens, paid: bool) -> None:
-        """An answer's tokens are known. Called in the recorder's thread."""
+    def metered(self, exchange: Exchange, tokens: Tokens, paid: bool, over: bool) -> None:
+        """An answer's tokens are known; more follow unless its exchange is `over`. Called in the recorder's thread."""
         allowance = exchange.allowance
         if isinstance(allowance, Allowance):
-            cost = self._spendings.cost(exchange, tokens, paid) if allowance.budget is not None else 0.0
+            cost = self.spendings.cost(exchange, tokens, paid) if allowance.budget is not None else 0.0
             try:
-                self._loop.call_soon_threadsafe(self._count, exchange, tokens.total, cost)
+                self._loop.call_soon_threadsafe(self._count, exchange, tokens.total, cost, over)
             except RuntimeError:
                 log.debug("tokens of %s came after the end", exchange.id)
 
-    def _count(self, exchange: Exchange, total: int, cost: float) -> None:
-        account = self._book.account(exchange.caller)
-        account.open = max(account.open - 1, account.running)
-        self._news.set()
+    def _count(self, exchange: Exchange, total: int, cost: float, over: bool) -> None:
+        if over:
+            account = self._book.account(exchange.caller)
+            account.open = max(account.open - 1, account.running)
+            self._changed.set()
         if cost or exchange.reserved is not None:
-            self._spendings.settle(exchange, cost)
+            self.spendings.settle(exchange, cost, over)
         self._save_soon()
         if total:
             self._book.used(exchange.caller, total)
 
     def _save_soon(self) -> None:
-        """Have everything on disk within a second."""
+        """Have everything written to disk within a second."""
         if self._saving is None:
             self._saving = self._loop.call_later(SAVE, self._save_now)
 
@@ -135,19 +150,21 @@ class Governor:
 
     def _dumps(self) -> list[tuple[str, int, dict[str, Any]]]:
         """The state files that have changed: name, version, members."""
-        found = ((BUDGETS, BUDGETS_VERSION, self._spendings.book.dump()), (LIMITS, LIMITS_VERSION, self._book.dump()))
+        found = [(LIMITS, LIMITS_VERSION, self._book.dump())]
+        if self._spendings is not None:
+            found.append(self._spendings.dump())
         return [(name, version, members) for name, version, members in found if members is not None]
 
     def _write(self, *files: tuple[str, int, dict[str, Any]]) -> None:
-        with self._writing:  # one after the other, and the newest last
+        with self._writing:  # one at a time, so that the newest is written last
             for name, version, members in files:
                 try:
                     statefile.save(self._directory / name, version, members)
                 except OSError as error:
-                    log.warning("%s not saved: %s", name, error.strerror)
+                    log.warning("%s cannot be saved: %s", name, error.strerror)
 
     def save(self) -> None:
-        """Write the counters down. Blocks for a moment."""
+        """Write the counters. Blocks briefly."""
         if self._saving is not None:
             self._saving.cancel()
             self._saving = None

@@ -1,8 +1,8 @@
-"""Who still uses what an edit took out of service.
+"""Tracks the generations that an edit took out of service while requests still use them.
 
-A generation is leased by each request at the door and given back at its end. Once it is out of service and its last
-lease has ended, what it held is let go: providers, and MCP servers an edit removed. Providers are shared by every
-generation that has the same connection, so each is closed with the last generation that held it.
+Each request leases a generation when it arrives and returns the lease when it ends. Once a generation is out of service
+and its last lease has ended, its resources are released: providers, and MCP servers that an edit removed. Generations
+with the same connection share its provider, so each is closed with the last generation that holds it.
 """
 
 import asyncio
@@ -16,25 +16,27 @@ from openai_proxy.upstream.provider import Provider
 log = logging.getLogger(__name__)
 
 LIMIT: Final = 3600.0
-"""Seconds after which a generation out of service is let go even of requests that still use it."""
+"""Seconds after which a generation out of service is released even if requests still use it."""
 
 GRACE: Final = 1.0
-"""Seconds between the last lease's end and the letting go: a request that changes hands gives back and takes again."""
+"""Seconds between the last lease's end and the release: a request that changes hands returns its lease and takes
+another.
+"""
 
 
 class Lease:
-    """How many requests use one generation. Changed at every request, so it is two integers and no lock."""
+    """Counts the requests that use one generation. Changed at every request, so it is two integers and no lock."""
 
-    __slots__ = ("_leases", "_let_go", "deadline", "users")
+    __slots__ = ("_leases", "_releases", "deadline", "users")
 
     def __init__(self) -> None:
         self.users = 0
         self.deadline: float | None = None  # set once the generation is out of service
-        self._let_go: list[Callable[[], None]] = []
+        self._releases: list[Callable[[], None]] = []
         self._leases: Leases | None = None
 
     def take(self) -> None:
-        """A request begins under this generation."""
+        """A request starts under this generation."""
         self.users += 1
 
     def give_back(self) -> None:
@@ -43,9 +45,9 @@ class Lease:
         if self.users == 0 and self._leases is not None:
             self._leases.look_later(self)
 
-    def holds(self, let_go: Callable[[], None]) -> None:
-        """Call `let_go` when nobody needs this generation any more."""
-        self._let_go.append(let_go)
+    def on_release(self, release: Callable[[], None]) -> None:
+        """Call `release` when nobody needs this generation any more."""
+        self._releases.append(release)
 
     def retire(self, leases: "Leases", deadline: float) -> None:
         """The generation is out of service."""
@@ -53,15 +55,15 @@ class Lease:
         self.deadline = deadline
 
     def end(self) -> None:
-        """Let go of everything, once."""
+        """Release everything, once."""
         self._leases = None
-        held, self._let_go = self._let_go, []
-        for let_go in reversed(held):
-            let_go()
+        held, self._releases = self._releases, []
+        for release in reversed(held):
+            release()
 
 
 class Leases:
-    """All generations that are out of service and not yet let go. Belongs to the event loop."""
+    """All generations that are out of service and not released yet. Belongs to the event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, grace: float = GRACE, limit: float = LIMIT) -> None:
         self._loop = loop
@@ -76,12 +78,12 @@ class Leases:
         return len(self._retiring)
 
     def hold(self, lease: Lease, providers: Iterable[Provider]) -> None:
-        """`lease`'s generation needs `providers`: each is closed when the last one that needs it is let go."""
+        """`lease`'s generation needs `providers`: each is closed when the last one that needs it is released."""
         held = tuple(providers)
         for provider in held:
             self._holders[id(provider)] = self._holders.get(id(provider), 0) + 1
 
-        def let_go() -> None:
+        def release() -> None:
             for provider in held:
                 self._holders[id(provider)] -= 1
                 if not self._holders[id(provider)]:
@@ -90,7 +92,7 @@ class Leases:
                     self._closing.add(task)
                     task.add_done_callback(self._closing.discard)
 
-        lease.holds(let_go)
+        lease.on_release(release)
 
     def retire(self, lease: Lease) -> None:
         """`lease`'s generation has been replaced."""
@@ -98,7 +100,7 @@ class Leases:
         self.look_later(lease)
 
     def look_later(self, lease: Lease) -> None:
-        """See after a moment whether it can be let go."""
+        """Check after a moment whether it can be released."""
         handle = self._retiring.get(lease)
         if handle is not None:
             handle.cancel()
@@ -110,12 +112,14 @@ class Leases:
             self._retiring[lease] = self._loop.call_at(lease.deadline, self._look, lease)
             return
         if lease.users:
-            log.warning("a configuration is let go although %d requests that began under it still run", lease.users)
+            log.warning(
+                "a configuration is released although %d requests that began under it are still running", lease.users
+            )
         del self._retiring[lease]
         lease.end()
 
     async def aclose(self) -> None:
-        """Let go of all that is out of service, and wait until it is closed."""
+        """Release everything that is out of service, and wait until it is closed."""
         for lease, handle in self._retiring.items():
             handle.cancel()
             lease.end()

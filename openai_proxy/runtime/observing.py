@@ -1,4 +1,4 @@
-"""Telemetry across edits: made where a collector is configured, kept where nothing about it has changed."""
+"""Telemetry across edits: created if a collector is configured, kept if nothing about it has changed."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from openai_proxy.config.snapshot import Snapshot
 from openai_proxy.runtime.state import LAST_EXPORT, ProxyState
 from openai_proxy.secrets import vault
 
-if TYPE_CHECKING:  # imported at run time only where telemetry is asked for
+if TYPE_CHECKING:  # imported at run time only if telemetry is configured
     from openai_proxy.telemetry.service import Telemetry
 
 _VARIABLES: Final = "OTEL_EXPORTER_OTLP_"
 
 
 def telemetry_of(snapshot: Snapshot, present: Telemetry | None, problems: list[Problem]) -> Telemetry | None:
-    """What sends telemetry under `snapshot`: `present` where nothing of it has changed; None where none is asked for.
+    """The telemetry for `snapshot`: `present` if nothing about it has changed; None if none is configured.
 
-    Blocks: it may import the SDK. What stands in the way is added to `problems`, and requests are served without.
+    Blocks: it may import the SDK. Obstacles are added to `problems`, and requests are served without telemetry.
     """
     config = snapshot.proxy.telemetry
     environment = snapshot.memory.environment
@@ -34,7 +34,7 @@ def telemetry_of(snapshot: Snapshot, present: Telemetry | None, problems: list[P
 
         return Telemetry(config, variables, key) if wanted(config, variables) else None
     except ImportError:
-        trouble = "telemetry needs the extra of that name: pip install 'openai-proxy[telemetry]'"
+        trouble = "telemetry needs the extra of that name: in a clone, pip install '.[telemetry]'"
     except Exception as error:
         trouble = f"telemetry cannot be used: {error}"
     problems.append(Problem(*snapshot.place("proxy", None, ("telemetry",)), vault.scrub(trouble)))
@@ -42,7 +42,7 @@ def telemetry_of(snapshot: Snapshot, present: Telemetry | None, problems: list[P
 
 
 def exchange_telemetry(state: ProxyState, telemetry: Telemetry | None) -> None:
-    """Let requests from now on be told to `telemetry`, and the one before it send what it has."""
+    """Report requests to `telemetry` from now on, and let the previous one send what it has."""
     before, state.telemetry = state.telemetry, telemetry
     if telemetry is not None:
         telemetry.follow(state.generation.config.connections)

@@ -1,7 +1,7 @@
-"""Reloads, one after another, none lost: wait until the files rest, read, build beside, swap, and say what changed.
+"""Reloads, one after another, none lost: wait until the files are stable, read, build, replace, report the changes.
 
-Whoever asks while a reload still waits for the files shares it; whoever asks while one reads gets the next. What was
-read is thrown away if a file changed meanwhile, so half a file is never applied.
+Callers who ask while a reload still waits for the files share it; those who ask while one reads get the next. What was
+read is discarded if a file changed meanwhile, so half a file is never applied.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from openai_proxy.config.diff import ConfigChanges, diff, merged
-from openai_proxy.config.problems import Problem
+from openai_proxy.config.problems import WARNING, Problem
 from openai_proxy.errors import InternalError, ProxyError
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.prepare import SETTLE, Prepared, adopt, make, prepare
@@ -25,25 +24,29 @@ from openai_proxy.runtime.tree import Tree, look
 from openai_proxy.tasks import cancel, spawn
 
 if TYPE_CHECKING:
+    from openai_proxy.config.diff import ConfigChanges
     from openai_proxy.tools.custom import CustomTools
 
 log = logging.getLogger(__name__)
 
 MAX_SETTLE = 10.0
-"""Seconds after which files are read although something in conf/ never rests."""
+"""Seconds after which files are read although something in conf/ keeps changing."""
 
 TOLD = 1.0
-"""Seconds for which an edit the watcher was first to see is still told to whoever asks for a reload.
+"""Seconds for which a reload request also reports an edit that the watcher has already picked up.
 
-Who saves and asks at once is to hear of the save, however the race with the watcher ends (it wins after 150 ms)."""
+Someone who saves and immediately reloads should see the save reported, even if the watcher was faster (150 ms).
+"""
 
 SWITCH = 0.001
-"""Seconds a reload's thread may keep the interpreter from the loop: what a stream waits at most for its next chunk."""
+"""Seconds for which a reload's thread may hold the interpreter lock: the most that a stream waits for its next
+chunk.
+"""
 
 T = TypeVar("T")
 
 
-class Listening(Protocol):
+class MovableListener(Protocol):
     """The sockets of the API, as far as an edit can move them."""
 
     async def move(self, host: str, port: int) -> None:
@@ -51,60 +54,63 @@ class Listening(Protocol):
         ...
 
 
-class Following(Protocol):
+class ReconfigurablePort(Protocol):
     """Another port whose setting an edit may change."""
 
     async def follow(self, generation: Generation) -> Problem | None:
-        """Listen where `generation` says; what is in the way is a problem, and all stays as it was."""
+        """Listen where `generation` says; on an obstacle returns a problem, and everything stays as it was."""
         ...
 
 
 class Reloads:
-    """Everything that can make the daemon read conf/ again asks here. Belongs to the event loop.
+    """Everything that can make the daemon read conf/ again. Belongs to the event loop.
 
-    `listening` is None where the service manager opened the address.
+    `listening` is None if the service manager opened the address.
     """
 
     def __init__(
-        self, state: ProxyState, tree: Tree, listening: Listening | None, others: Sequence[Following] = ()
+        self,
+        state: ProxyState,
+        tree: Tree,
+        listening: MovableListener | None,
+        others: Sequence[ReconfigurablePort] = (),
     ) -> None:
-        self.tree = tree  # what lay in conf/ when it was last read
-        self.remote = False  # conf/ is on another machine, whose clock is not ours
+        self.tree = tree  # the state of conf/ when it was last read
+        self.remote = False  # conf/ is on another machine, whose clock may differ
         self._state = state
         self._listening = listening
         self._others = others
         self._address = _address(state.generation)
         self._seen = (tree, float("-inf"))
         self._root = str(state.settings.config_dir.absolute())
-        self._rooted = self._root in tree.roots  # there was a conf/ when it was last read
+        self._rooted = self._root in tree.roots  # conf/ existed when it was last read
         self._forming: asyncio.Task[dict[str, Any] | ProxyError] | None = None
         self._passes: set[asyncio.Task[Any]] = set()
-        self._asked: set[asyncio.Task[Any]] = set()  # the passes somebody waits to be told of
-        self._untold: list[
-            tuple[float, bool, ConfigChanges]
-        ] = []  # passes nobody asked for: the end, if and what changed
+        self._requested: set[asyncio.Task[Any]] = set()  # the passes whose result somebody is waiting for
+        self._unreported: list[tuple[float, bool, ConfigChanges]] = []
+        """Passes that nobody requested: when they ended, whether they changed anything, and what."""
         self._one = asyncio.Lock()
-        self._tell_problems((), state.generation.problems)
+        self._log_problems((), state.generation.problems)
         state.follow_documents(state.generation.snapshot.declared_tools)
 
     async def ask(self) -> dict[str, Any]:
-        """Reload; what `POST /admin/reload` answers. Raises ProxyError if even that failed (a defect of ours)."""
+        """Reload; the answer of `POST /admin/reload`. Raises ProxyError if even that failed (a bug of ours)."""
         task = self._next_pass()
-        self._asked.add(task)
+        self._requested.add(task)
         result = await asyncio.shield(task)
         if isinstance(result, ProxyError):
             raise result
         return result
 
     def noticed(self, tree: Tree) -> None:
-        """The watcher saw conf/ as `tree`: reload if it is not what was read."""
+        """The watcher saw conf/ as `tree`: reload if it differs from what was read."""
         if not tree.same(self._seen[0]):
             self._seen = (tree, time.monotonic())
         if not tree.same(self.tree):
             self._next_pass()
 
     async def follow(self) -> None:
-        """Reload, for somebody who cannot be told (a signal). Raises ProxyError as `ask` does."""
+        """Reload for a caller who cannot get an answer (a signal). Raises ProxyError as `ask` does."""
         result = await asyncio.shield(self._next_pass())
         if isinstance(result, ProxyError):
             raise result
@@ -125,11 +131,11 @@ class Reloads:
             self._forming = spawn(self._pass(), name="reload")
             self._passes.add(self._forming)
             self._forming.add_done_callback(self._passes.discard)
-            self._forming.add_done_callback(self._asked.discard)
+            self._forming.add_done_callback(self._requested.discard)
         return self._forming
 
     def _begin_reading(self) -> None:
-        """Who asks from now on may have written something this pass does not read."""
+        """From now on, callers may have written something that this pass does not read."""
         if self._forming is asyncio.current_task():
             self._forming = None
 
@@ -141,7 +147,7 @@ class Reloads:
             try:
                 return await self._reload()
             except Exception:
-                log.exception("the reload failed; configuration %d stays in force", state.generation.number)
+                log.exception("the reload failed; configuration %d stays in use", state.generation.number)
                 return InternalError("The reload failed. The configuration stays as it was.")
             finally:
                 self._begin_reading()
@@ -149,6 +155,8 @@ class Reloads:
                     state.manager.ready(state.line())
 
     async def _reload(self) -> dict[str, Any]:
+        from openai_proxy.config.diff import diff  # not needed until something is edited
+
         state = self._state
         present = state.generation
         prepared = await self._read(present)
@@ -165,18 +173,20 @@ class Reloads:
                 generation = replace(generation, problems=(*generation.problems, *trouble))
             if differs or generation.problems != present.problems:
                 adopt(state, generation)
-                self._tell(present, changes)
+                self._log_changes(present, changes)
         self.tree = prepared.tree
         state.publish("reload", self._result(changed, changes))
-        return self._told(changed, changes)
+        return self._report(changed, changes)
 
-    def _told(self, changed: bool, changes: ConfigChanges) -> dict[str, Any]:
-        """What is told of this pass, and with it of those just before that nobody was told of."""
+    def _report(self, changed: bool, changes: ConfigChanges) -> dict[str, Any]:
+        """The report of this pass, including those just before it that were not reported to anyone."""
+        from openai_proxy.config.diff import merged
+
         now = time.monotonic()
-        untold = [*(one for one in self._untold if now - one[0] < TOLD), (now, changed, changes)]
-        asked = asyncio.current_task() in self._asked
-        self._untold = [] if asked else untold
-        return self._result(any(was for _, was, _ in untold), merged(changes for _, _, changes in untold))
+        unreported = [*(one for one in self._unreported if now - one[0] < TOLD), (now, changed, changes)]
+        requested = asyncio.current_task() in self._requested
+        self._unreported = [] if requested else unreported
+        return self._result(any(was for _, was, _ in unreported), merged(changes for _, _, changes in unreported))
 
     def _result(self, changed: bool, changes: ConfigChanges) -> dict[str, Any]:
         generation = self._state.generation
@@ -192,7 +202,7 @@ class Reloads:
         return result
 
     async def _read(self, present: Generation) -> Prepared:
-        """What lies in conf/ at rest: read between two looks that saw the same."""
+        """The configuration, read between two identical looks at conf/."""
         settings, roots = self._state.settings, self.roots
         deadline = time.monotonic() + MAX_SETTLE
         while True:
@@ -203,7 +213,7 @@ class Reloads:
             prepared = await _in_thread(prepare, settings, present)
             late = time.monotonic() >= deadline
             if late:
-                log.warning("something in conf/ changes all the time; it is read as it is")
+                log.warning("something in conf/ keeps changing; it is read as it is")
             if late or (await _in_thread(look, roots)).same(tree):
                 self._rooted = self._root in tree.roots
                 return prepared if prepared.snapshot.watched != roots else replace(prepared, tree=tree)
@@ -211,17 +221,17 @@ class Reloads:
     async def _settled(self, deadline: float) -> Tree:
         tree = await _in_thread(look, self.roots)
         while (wait := SETTLE - self._quiet_for(tree)) > 0 and time.monotonic() < deadline:
-            await asyncio.sleep(wait)
+            await asyncio.sleep(min(wait, deadline - time.monotonic()))
             tree = await _in_thread(look, self.roots)
         return tree
 
     def _quiet_for(self, tree: Tree) -> float:
-        """Seconds for which conf/ has been as `tree` is."""
+        """Seconds for which conf/ has been in the state `tree`."""
         now = time.monotonic()
         if not tree.same(self._seen[0]):
             self._seen = (tree, now)
         quiet = tree.quiet_for()
-        # What is gone has no time; another machine's clock says nothing: then only our own looks count.
+        # Deleted files have no time, and another machine's clock is useless: then only our own looks count.
         if self.remote or quiet < 0 or tree.roots != self.tree.roots:
             return now - self._seen[1]
         return quiet
@@ -229,7 +239,7 @@ class Reloads:
     # -- the address ------------------------------------------------------------------------------------------------
 
     async def _follow_address(self, generation: Generation) -> Problem | None:
-        """Listen where `generation` says. What is in the way is a problem, and the address stays."""
+        """Listen where `generation` says. An obstacle is a problem, and the address stays."""
         wanted = _address(generation)
         if wanted == self._address:
             return None
@@ -242,37 +252,42 @@ class Reloads:
         except ProxyError as error:
             return Problem(*place, f"{key}: {error}; the address stays {self._address[0]} port {self._address[1]}")
         self._address = wanted
-        log.info("serving on %s now", ", ".join(f"{url}/v1" for url in self._state.addresses()))
+        log.info("now serving on %s port %s", ", ".join(f"{url}/v1" for url in self._state.addresses()))
         return None
 
-    # -- telling ----------------------------------------------------------------------------------------------------
+    # -- reporting --------------------------------------------------------------------------------------------------
 
-    def _tell(self, present: Generation, changes: ConfigChanges) -> None:
+    def _log_changes(self, present: Generation, changes: ConfigChanges) -> None:
         words = [
             f"{kind} {', '.join(names)}"
             for kind, names in (("added", changes.added), ("removed", changes.removed), ("updated", changes.updated))
             if names
         ]
-        log.info("configuration %d: %s", self._state.generation.number, "; ".join(words) or "no difference in effect")
-        self._tell_problems(present.problems, self._state.generation.problems)
+        problems = self._state.generation.problems
+        mistaken = not {p for p in problems if not p.message.startswith(WARNING)} <= set(present.problems)
+        nothing = "what was edited has a mistake and is not in effect" if mistaken else "no difference in effect"
+        log.info("configuration %d: %s", self._state.generation.number, "; ".join(words) or nothing)
+        self._log_problems(present.problems, problems)
 
-    def _tell_problems(self, before: Sequence[Problem], now: Sequence[Problem]) -> None:
-        """Each new problem once."""
+    def _log_problems(self, before: Sequence[Problem], now: Sequence[Problem]) -> None:
+        """Report each new problem once."""
         known = set(before)
         for problem in now:
             if problem not in known:
                 log.warning("%s", problem)
         if before and not now:
-            log.info("the configuration has no problem any more")
+            log.info("the configuration has no problems any more")
 
 
 async def reload(state: ProxyState) -> dict[str, Any]:
-    """Read again and swap if anything changed. Returns what `POST /admin/reload` answers."""
+    """Read again and replace the generation if anything changed. Returns the answer of `POST /admin/reload`."""
     return await state.reloads.ask()
 
 
 async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """`function`, while the loop turns: the interpreter changes threads every millisecond instead of five."""
+    """Run `function` while the loop keeps running: the interpreter switches threads every millisecond instead of
+    five.
+    """
     before = sys.getswitchinterval()
     sys.setswitchinterval(min(before, SWITCH))
     try:
@@ -286,8 +301,10 @@ def _address(generation: Generation) -> tuple[str, int]:
 
 
 def _as_before(present: Generation, config_dir: Path, tree: Tree) -> Prepared:
-    """conf/ itself is gone: it is being replaced, or was unmounted. Nobody empties a augmented that way on purpose."""
-    problem = Problem(str(config_dir), 1, 1, "the directory is gone; what it said stays in force until it is back")
+    """The present configuration, as conf/ itself is gone: it is being replaced, or was unmounted. Nobody deletes it
+    like that on purpose.
+    """
+    problem = Problem(str(config_dir), 1, 1, "the directory is gone; its last content is used until it is back")
     problems = tuple(known for known in present.snapshot.problems if known != problem)
     snapshot = replace(present.snapshot, problems=(*problems, problem))
     return Prepared(snapshot, present.augmented.custom if present.augmented is not None else None, tree)
@@ -302,7 +319,7 @@ def _outcome(tools: CustomTools | None) -> object:
 
 
 def _open_ends(generation: Generation) -> int:
-    """How many problems are not the files' own: a port that was in use may be free by now."""
+    """The number of problems that are not about files: a port that was in use may be free by now."""
     own = len(generation.snapshot.problems) + (
         len(generation.augmented.problems) if generation.augmented is not None else 0
     )
@@ -310,7 +327,7 @@ def _open_ends(generation: Generation) -> int:
 
 
 def _effective(changes: ConfigChanges, tools: CustomTools | None) -> ConfigChanges:
-    """`changes` without the files of tools that are broken now: their last good form stays."""
+    """`changes` without the tool files that are now broken: their last good form stays."""
     files = tools.files if tools is not None else {}
     broken = {f"tool {path.name}" for path, file in files.items() if file.problems}
     if not broken:

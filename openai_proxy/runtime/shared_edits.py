@@ -1,6 +1,6 @@
-"""What a command set for everyone on one daemon, written to the configuration of the others too.
+"""Writes what a command on one daemon set for everyone to the configuration of the others, too.
 
-Daemons that read the same directory find it written already. One that was away does it when it comes back.
+Daemons that read the same directory find it already written. One that was away writes it when it comes back.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FILE: Final = "shared-edits.json"
-KEPT: Final = 7 * 86400.0  # seconds for which a daemon may be away without missing one
+KEPT: Final = 7 * 86400.0  # seconds for which a daemon may be away without missing an edit
 MOST: Final = 500
 
 Members = Mapping[tuple[str, ...], Any]
-"""Values of proxy.yaml by the way to them; None: taken out."""
+"""Values of proxy.yaml by their path; None: removed."""
 
 
 async def write_members(state: ProxyState, members: Members) -> bool:
-    """Change proxy.yaml; True if it is another one now. Raises ConfigError where it cannot be changed."""
+    """Change proxy.yaml; returns whether it differs now. Raises ConfigError if it cannot be changed."""
     from openai_proxy.config import edit  # most daemons never write
 
     path = state.settings.config_dir / "proxy.yaml"
@@ -49,28 +49,28 @@ class SharedEdits:
         self._state = state
         self._path = state.settings.state_dir / FILE
         saved = statefile.load(self._path, 1)
-        self._since = float(saved.get("since") or time.time())  # what is older, this daemon's owner has decided
+        self._since = float(saved.get("since") or time.time())  # older ones were decided by this daemon's owner
         self._seen: dict[str, float] = dict(saved.get("seen") or {})
-        self._told: dict[str, Any] = {}
+        self._published: dict[str, Any] = {}
         self._open: dict[tuple[str, ...], Any] = {}
         self._task: asyncio.Task[None] | None = None
         self._table = state.shared.table("edits", read=self._read, take=self._take, names=list)
 
-    def tell(self, members: Members) -> None:
-        """A command was written down here."""
+    def publish(self, members: Members) -> None:
+        """A command was written here."""
         for keys, value in members.items():
             name, at = orjson.dumps(keys).decode(), time.time()
-            self._told[name] = {"at": at, "value": value}
+            self._published[name] = {"at": at, "value": value}
             self._remember(name, at)
             self._table.changed(name)
 
     async def aclose(self) -> None:
-        """Write no more."""
+        """Stop writing."""
         await cancel(self._task)
 
     def _read(self, name: str) -> tuple[Any, float] | None:
-        told = self._told.get(name)
-        return (told, KEPT) if told is not None else None
+        published = self._published.get(name)
+        return (published, KEPT) if published is not None else None
 
     def _take(self, name: str, value: Any) -> None:
         if value is None or float(value["at"]) <= max(self._since, self._seen.get(name, 0.0)):
@@ -88,7 +88,7 @@ class SharedEdits:
         try:
             statefile.save(self._path, 1, {"since": self._since, "seen": self._seen})
         except OSError as error:
-            log.warning("shared commands not saved: %s", error.strerror)
+            log.warning("shared commands cannot be saved: %s", error.strerror)
 
     async def _apply(self) -> None:
         while self._open:
@@ -102,4 +102,4 @@ class SharedEdits:
                 why = vault.scrub(error.problems[0].message)
                 log.warning("a command given to another daemon (%s) could not be written to proxy.yaml: %s", names, why)
             except ProxyError:
-                log.warning("a command given to another daemon (%s) could not be put in force", names)
+                log.warning("a command given to another daemon (%s) could not be applied", names)

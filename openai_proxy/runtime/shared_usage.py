@@ -1,7 +1,7 @@
-"""Usage of several daemons: each writes down its own, a record for each day, and reads the others' when it is asked.
+"""Usage of several daemons: each writes its own, one record per day, and reads the others' on request.
 
-Nothing is ever added up in the store, so nothing can be counted twice or lost there: what a daemon has in its own
-database it writes again whenever it comes back.
+Nothing is added up in the store, so nothing can be counted twice or lost there: a daemon writes the contents of its own
+database again whenever it comes back.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from openai_proxy.records.counting.usage_database import KEYS, SUMS
 from openai_proxy.store.shared import Shared
 
 KEPT: Final = 400 * 86400.0  # seconds
-AGAIN: Final = 40  # days that are looked through when the store was away
+AGAIN: Final = 40  # days that are compared after the store was away
 
 Row = tuple[Any, ...]
 
@@ -42,7 +42,7 @@ class SharedUsage:
         return found
 
     async def publish(self, days: dict[str, list[Row]] | None) -> None:
-        """Write what of `days` (see `look`) is new. When the store was away, also what it does not have any more."""
+        """Write what is new in `days` (see `look`), and after the store was away also what it no longer has."""
         if days is None:
             return
         known = None if self._present else await self._table.gather(lambda name: name.endswith(self._own("")))
@@ -54,7 +54,7 @@ class SharedUsage:
         self._present = self._shared.live
 
     async def elsewhere(self, since: str | None) -> list[Row]:
-        """The rows of all other daemons since a day, as far as they are known."""
+        """The rows of all other daemons since a day, as far as known."""
         first = first_day(since) or ""
         found = await self._table.gather(lambda name: name >= first and not name.endswith(self._own("")))
         if found is not None:
@@ -71,7 +71,7 @@ class SharedUsage:
 
 
 def _nothing(name: str, value: Any) -> None:
-    """Usage is read when it is asked for."""
+    """Does nothing: usage is read on request."""
 
 
 def _added_up(rows: list[Row]) -> Iterator[Row]:
@@ -84,7 +84,7 @@ def _added_up(rows: list[Row]) -> Iterator[Row]:
 
 
 def _rows(value: Any) -> Iterator[Row]:
-    """Rows of a daemon that may be of another version: columns are told by their names."""
+    """Rows of a daemon that may have another version: columns are identified by name."""
     columns = {name: place for place, name in enumerate(value["columns"])}
     for row in value["rows"]:
         keys = [str(row[columns[name]]) if name in columns else "" for name in KEYS]

@@ -1,4 +1,4 @@
-"""What lives as long as the process: pools, model lists, records, who is being served right now."""
+"""Everything that lives as long as the process: pools, model lists, records, running requests."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from openai_proxy import statefile
 from openai_proxy.auth.page_sessions import PageSessions
 from openai_proxy.errors import Overloaded, ProxyError
 from openai_proxy.exchange import Exchange
+from openai_proxy.records.process_log import refusals
 from openai_proxy.records.recording.live_events import ended
 from openai_proxy.records.recording.recorder import Recorder
 from openai_proxy.records.recording.service import Records
-from openai_proxy.records.terminal import refusals
 from openai_proxy.routing.catalog import Catalog
 from openai_proxy.runtime.daemon_id import daemon_id
 from openai_proxy.runtime.generation import Generation
@@ -25,7 +25,6 @@ from openai_proxy.runtime.governor import Governor
 from openai_proxy.runtime.leases import Leases
 from openai_proxy.runtime.shared_edits import SharedEdits
 from openai_proxy.runtime.shared_usage import SharedUsage
-from openai_proxy.runtime.spending import Spendings
 from openai_proxy.runtime.systemd import ServiceManager
 from openai_proxy.secrets import vault
 from openai_proxy.server.request_body import BodyLimits, BodyMemory
@@ -41,7 +40,7 @@ from openai_proxy.upstream.queue import ConnectionQueues
 if TYPE_CHECKING:  # each is imported when the first model or MCP server is configured
     from openai_proxy.agent.store import TurnStore
     from openai_proxy.config.tool_entries import ToolFile
-    from openai_proxy.runtime.augmented_models import Workshop
+    from openai_proxy.runtime.augmented_models import SharedResources
     from openai_proxy.store.responses import ResponseStore
     from openai_proxy.telemetry.service import Telemetry
     from openai_proxy.tools.declared.documents import DocumentFetcher
@@ -53,21 +52,21 @@ log = logging.getLogger(__name__)
 TURNS: Final = "turns.json"
 RESPONSES: Final = "responses.json"
 RESPONSES_VERSION: Final = 1
-LAST_EXPORT: Final = 2.0  # seconds a collector has at the end
-LAST_SHARED: Final = 6.0  # seconds for what other daemons do not know yet, at the end
+LAST_EXPORT: Final = 2.0  # seconds that a collector has at the end
+LAST_SHARED: Final = 6.0  # seconds for publishing to other daemons, at the end
 SESSIONS: Final = "sessions.json"
 PAGE_SESSIONS: Final = "page-sessions.json"
 
 
 class Reloading(Protocol):
-    """Whoever reads the configuration anew (`runtime.reload`)."""
+    """Reloads the configuration (`runtime.reload`)."""
 
     async def ask(self) -> dict[str, Any]:
-        """Reload; what `POST /admin/reload` answers. Raises ProxyError if even that failed."""
+        """Reload; the answer of `POST /admin/reload`. Raises ProxyError if even that failed."""
         ...
 
     async def aclose(self) -> None:
-        """Read no more."""
+        """Stop reloading."""
         ...
 
 
@@ -75,31 +74,31 @@ class Satellites(Protocol):
     """The port for Wyoming clients (`wyoming.listener`)."""
 
     def status(self) -> dict[str, Any] | None:
-        """What `/admin/status` shows; None while it is closed."""
+        """Its part of `/admin/status`; None while it is closed."""
         ...
 
 
 class Served(Protocol):
-    """One request being served: what is known of it, its configuration, and how to end it."""
+    """One running request: what is known about it, its configuration, and how to end it."""
 
     exchange: Exchange
     generation: Generation
 
     def cut(self, reason: ProxyError) -> None:
-        """End it now; the client is told `reason` where that can still be said."""
+        """End it now; the client gets `reason` if that is still possible."""
         ...
 
 
 @dataclass(slots=True)
 class Running:
-    """A request that is served by a task, or by whatever else `cancel` ends."""
+    """A request served by a task, or by whatever else `cancel` ends."""
 
     exchange: Exchange
     generation: Generation
     cancel: Callable[[], object]
 
     def cut(self, reason: ProxyError) -> None:
-        """End it now; the client is told `reason` where that can still be said."""
+        """End it now; the client gets `reason` if that is still possible."""
         if self.exchange.cut is None:
             self.exchange.cut = reason
             self.cancel()
@@ -107,7 +106,7 @@ class Running:
 
 @dataclass(slots=True)
 class Settings:
-    """Where things are, from flags and the environment; fixed for the process."""
+    """Paths and options from flags and the environment; fixed for the process."""
 
     config_dir: Path
     env_file: Path | None
@@ -116,12 +115,12 @@ class Settings:
     flags: dict[str, object] = field(default_factory=dict)
     splice: bool = True
     request_log: bool = True  # a line on the terminal for each request
-    tools: tuple[Handler, ...] = ()  # of the program that runs us as a library, besides conf/tools
-    validator: Callable[[str], Any] | None = None  # the same, in the place of check_api_key
+    tools: tuple[Handler, ...] = ()  # of the program that embeds us as a library, besides conf/tools
+    validator: Callable[[str], Any] | None = None  # the same, in place of check_api_key
 
 
 class ProxyState:
-    """The process. `generation` is swapped by one assignment; everything else stays."""
+    """The process. `generation` is replaced by one assignment; everything else stays."""
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
         self.settings = settings
@@ -129,7 +128,7 @@ class ProxyState:
             settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             statefile.make_private(settings.state_dir)
         except OSError as error:
-            log.warning("no state directory: %s; nothing is remembered over a restart", error.strerror)
+            log.warning("no state directory: %s; nothing is kept over a restart", error.strerror)
         self.loop = loop
         self.started_at = time.time()
         self.shared = Shared(daemon_id(settings.state_dir))
@@ -138,6 +137,7 @@ class ProxyState:
         self.health = Health()
         self.health.keys.share(self.shared)
         self.catalog = Catalog(settings.state_dir / "models.json")
+        self.catalog.share(self.shared)
         self.redactor = Redactor(vault)
         self.sessions = Sessions(settings.state_dir / SESSIONS)
         self.sessions.share(self.shared, lambda: self.generation.config.session_ttl)
@@ -146,15 +146,16 @@ class ProxyState:
         self.records.lines.enabled = settings.request_log
         refusals.enable(settings.request_log)
         self.recorder: Recorder = self.records.recorder
-        self.spendings = Spendings(settings.state_dir, self.records, self.catalog, self.shared)
-        self.governor = Governor(loop, settings.state_dir, self.records, self.shared, self.spendings)
+        self.governor = Governor(loop, settings.state_dir, self.records, self.shared, self.catalog)
         self.shared_usage = SharedUsage(self.shared, self.records.usage)
         self.edits = SharedEdits(self)
         self._sharing: asyncio.Task[None] | None = None
         self.telemetry: Telemetry | None = None
         self.running: dict[str, Served] = {}
         self.draining = False
-        self.succeeded = False  # True: the service manager holds the address, and the next process gets who waits there
+        self.succeeded = (
+            False  # True: the service manager owns the socket, and the next process gets the clients waiting there
+        )
         self.events = self.records.events
         self.publish = self.events.publish
         self.lines = ConnectionQueues(self.publish)
@@ -166,23 +167,23 @@ class ProxyState:
         self._saving_responses: asyncio.Future[None] | None = None
         self._saved_responses = 0  # the store's `changes` when it was saved
         self._supervisor: Supervisor | None = None
-        self._workshop: Workshop | None = None
+        self._workshop: SharedResources | None = None
         self._documents: DocumentFetcher | None = None
         self._emptied: asyncio.Event | None = None
-        self.own_port: Callable[[], int | None] = lambda: None  # of the address we listen on, for OAuth callbacks
+        self.own_port: Callable[[], int | None] = lambda: None  # of the address that we listen on, for OAuth callbacks
         self.adopted = asyncio.Event()  # set when a configuration comes into service
         self.last_asked: dict[str, float] = {}  # augmented models with `warm` -> monotonic time of the last turn
         self.warm: Callable[[Sequence[str]], Awaitable[list[dict[str, Any]]]]  # see pipeline.warm_schedule.warm_now
-        self.kept: dict[type, object] = {}  # what a room above needs for the life of the process, by its class
+        self.kept: dict[type, object] = {}  # objects that upper layers keep for the life of the process, by class
         self.bodies = BodyMemory()
         self.idle_closers: list[Callable[[], object]] = []
-        self.addresses: Callable[[], list[str]] = list  # base URLs under which it is reached; known once it listens
+        self.addresses: Callable[[], list[str]] = list  # base URLs at which it is reached; known once it listens
         self.wyoming: Satellites | None = None
         self.generation: Generation
 
     @property
     def supervisor(self) -> Supervisor:
-        """The MCP servers; made when the first one is configured."""
+        """The MCP servers; created when the first one is configured."""
         if self._supervisor is None:
             from openai_proxy.tools.mcp.supervisor import PINS, SIGN_INS, Supervisor
 
@@ -191,13 +192,13 @@ class ProxyState:
         return self._supervisor
 
     @property
-    def workshop(self) -> Workshop:
-        """What augmented models share; made with the first of them."""
+    def workshop(self) -> SharedResources:
+        """What augmented models share; created with the first of them."""
         if self._workshop is None:
             from openai_proxy.agent.store import TurnStore
-            from openai_proxy.runtime.augmented_models import Workshop
+            from openai_proxy.runtime.augmented_models import SharedResources
 
-            self._workshop = Workshop()
+            self._workshop = SharedResources()
             self.turns = TurnStore()
             self._load_turns(self.turns)
             self.turns.share(self.shared)
@@ -206,7 +207,7 @@ class ProxyState:
 
     @property
     def responses(self) -> ResponseStore:
-        """Stored answers of the Responses API; made when the first one is."""
+        """Stored answers of the Responses API; created with the first one."""
         if self._responses is None:
             from openai_proxy.store.responses import ResponseStore
 
@@ -224,11 +225,11 @@ class ProxyState:
         return self._supervisor is not None
 
     def mcp_status(self) -> list[dict[str, Any]]:
-        """The MCP servers as /admin/status shows them."""
+        """The MCP servers' part of /admin/status."""
         return self._supervisor.status() if self._supervisor is not None else []
 
     def follow_documents(self, files: Sequence[ToolFile]) -> None:
-        """Fetch what `files` of conf/tools name by URL, behind the back of the requests; a new one means a reload."""
+        """Fetch the URLs in `files` of conf/tools in the background; a new document triggers a reload."""
         if self._documents is None:
             if not any(file.tools for file in files):
                 return
@@ -246,16 +247,16 @@ class ProxyState:
             turns.load(saved)
 
     def _save_turns(self) -> None:
-        """Keep what clients were not shown of their turns, so that a restart in the middle of one loses nothing."""
+        """Save what clients were not shown of their turns, so that a restart in the middle of one loses nothing."""
         if self.turns is None:
             return
         try:
             statefile.save(self.settings.state_dir / TURNS, self.turns.VERSION, self.turns.dump())
         except OSError as error:
-            log.warning("tool turns not saved: %s", error.strerror)
+            log.warning("tool turns cannot be saved: %s", error.strerror)
 
     def _save_responses(self) -> None:
-        """Keep the stored answers and conversations for a restart, also one that nobody has planned."""
+        """Save stored answers and conversations for a restart, even an unexpected one."""
         store, saving = self._responses, self._saving_responses
         if store is None or store.changes == self._saved_responses or (saving is not None and not saving.done()):
             return
@@ -266,10 +267,10 @@ class ProxyState:
         try:
             statefile.save(self.settings.state_dir / RESPONSES, RESPONSES_VERSION, state)
         except OSError as error:
-            log.warning("stored answers not saved: %s", error.strerror)
+            log.warning("stored answers cannot be saved: %s", error.strerror)
 
     def sweep(self) -> None:
-        """Now and then: close idle sockets past their time, forget old sessions, keep the others for a restart."""
+        """Periodically close expired idle sockets, forget old sessions, and save the others for a restart."""
         self.providers.sweep()
         self.governor.save()
         if self.shared.live and (self._sharing is None or self._sharing.done()):
@@ -287,10 +288,10 @@ class ProxyState:
             if data is not None:
                 self.sessions.write(data)
         except OSError as error:
-            log.warning("sessions not saved: %s", error.strerror)
+            log.warning("sessions cannot be saved: %s", error.strerror)
 
     def move(self, exchange: Exchange, generation: Generation) -> None:
-        """A running request goes on under another generation."""
+        """A running request continues under another generation."""
         running = self.running.get(exchange.id)
         if running is not None:
             generation.lease.take()
@@ -298,14 +299,14 @@ class ProxyState:
             running.generation = generation
 
     def body_limits(self, generation: Generation) -> BodyLimits:
-        """What the body of a request may take that begins under `generation`."""
+        """The body limits of a request that starts under `generation`."""
         limits = generation.config.limits
         size = int(limits.max_body_mb * 2**20)
         in_memory = max(int(limits.max_bodies_mb * 2**20), size)
         return BodyLimits(size, limits.body_idle_seconds, limits.body_bytes_per_second, self.bodies, in_memory)
 
     def enter(self, running: Served) -> None:
-        """A request begins: it leases its generation to its end."""
+        """A request starts: it leases its generation to its end."""
         exchange = running.exchange
         self.running[exchange.id] = running
         generation = running.generation
@@ -318,7 +319,7 @@ class ProxyState:
             )  # fmt: skip
 
     def leave(self, exchange: Exchange) -> None:
-        """A request has ended, or goes on in other hands (then it is entered again)."""
+        """A request has ended, or continues elsewhere (then it is entered again)."""
         running = self.running.pop(exchange.id, None)
         if running is not None:
             running.generation.lease.give_back()
@@ -328,7 +329,7 @@ class ProxyState:
             self._emptied.set()
 
     async def empty(self, seconds: float) -> None:
-        """Wait until nothing runs any more, at most `seconds`."""
+        """Wait until nothing is running any more, at most `seconds`."""
         self._emptied = asyncio.Event()
         if not self.running:
             return
@@ -339,20 +340,19 @@ class ProxyState:
             return
 
     def degraded(self) -> list[str]:
-        """What does not work as it should, for /health: "log" while chat log lines are being lost, "storage" while
-        the shared store cannot be used."""
+        """For /health: "log" while chat log lines are being lost, "storage" while the shared store is unavailable."""
         found = ["log"] if self.recorder.lost_lines() else []
         return [*found, "storage"] if self.shared.status.state == "alone" else found
 
     def line(self) -> str:
-        """What the service manager shows of us."""
+        """The status line for the service manager."""
         generation = self.generation
         problems = len(generation.problems)
         words = f", {problems} problem{'s' if problems > 1 else ''}: {generation.problems[0]}" if problems else ""
         return f"serving configuration {generation.number}{words}"
 
     def close_idle(self) -> None:
-        """Draining: whoever waits on a kept connection need not."""
+        """Draining: idle kept connections need not be waited for."""
         for closer in tuple(self.idle_closers):
             closer()
 
@@ -362,7 +362,7 @@ class ProxyState:
             running.cut(Overloaded("The proxy is shutting down.", code="server_shutting_down"))
 
     async def aclose(self) -> None:
-        """Let go of everything, in order: who asks, then what is asked."""
+        """Close everything, in order: first the callers, then what they use."""
         if self._documents is not None:
             await self._documents.aclose()
         if self._supervisor is not None:
@@ -388,10 +388,10 @@ class ProxyState:
             async with asyncio.timeout(LAST_SHARED):
                 await self._end_sharing()
         except TimeoutError:
-            log.warning("the shared state was not left in order: it took more than %g s", LAST_SHARED)
+            log.warning("the shared state was not closed properly: it took more than %g s", LAST_SHARED)
 
     async def _end_sharing(self) -> None:
-        """Tell the other daemons what they do not know yet, and let go of the store."""
+        """Publish what the other daemons do not know yet, and close the store."""
         await self.edits.aclose()
         await cancel(self._sharing)
         if self.shared.live:

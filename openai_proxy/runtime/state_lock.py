@@ -1,4 +1,4 @@
-"""One daemon for each state directory: two of them would overwrite each other's counters, sessions and lessons."""
+"""One daemon per state directory: two would overwrite each other's counters, sessions and lessons."""
 
 import fcntl
 import logging
@@ -16,17 +16,17 @@ FILE: Final = "daemon.lock"
 
 
 class StateInUse(ProxyError):
-    """Another daemon runs on the same state directory."""
+    """Another daemon uses the same state directory."""
 
     default_code = "state_in_use"
 
 
 @contextmanager
 def held(directory: Path) -> Iterator[None]:
-    """Hold `directory` for this process. Raises StateInUse if another daemon has it.
+    """Lock `directory` for this process. Raises StateInUse if another daemon has it.
 
-    The kernel holds the lock (flock), so a daemon that was killed leaves none behind; the file itself stays, with the
-    number of its last owner. A directory that cannot be written is used without a lock, for nothing is kept there.
+    The kernel holds the lock (flock), so a killed daemon leaves none behind; the file itself stays, with the pid of its
+    last owner. A directory that is not writable is used without a lock, because nothing is stored there.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -49,10 +49,10 @@ def _lock(descriptor: int, directory: Path) -> None:
         number = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
         process = f" (process {number})" if number.isdigit() else ""
         raise StateInUse(
-            f"Another daemon{process} is running on the state directory {directory}. "
-            "Stop it, or give this one a directory of its own with --state-dir."
+            f"Another daemon{process} is using the state directory {directory}. "
+            "Stop it, or give this one its own directory with --state-dir."
         ) from None
-    except OSError as error:  # some network file systems know no locks
+    except OSError as error:  # some network file systems do not support locks
         log.warning("the state directory cannot be locked: %s", error.strerror)
         return
     os.ftruncate(descriptor, 0)

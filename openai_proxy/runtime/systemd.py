@@ -1,9 +1,9 @@
-"""What the service manager tells us at start, and what we tell it while we run. No dependency, no libsystemd.
+"""Communication with the service manager, without dependencies or libsystemd.
 
 The protocol is one datagram of `NAME=value` lines to the Unix socket in `$NOTIFY_SOCKET`
 (https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html) and inherited sockets from descriptor 3 on
 (https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html). Outside systemd every call here does
-nothing, so the daemon never asks where it runs.
+nothing, so the daemon need not check where it runs.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 log = logging.getLogger(__name__)
 
 FIRST_FD = 3  # SD_LISTEN_FDS_START
-MAX_LAG = 5.0  # seconds the loop may have been late and still be called alive
+MAX_LAG = 5.0  # seconds by which the loop may be late and still count as alive
 VARIABLES = (
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
@@ -27,14 +27,14 @@ VARIABLES = (
     "LISTEN_FDNAMES",
     "LISTEN_PIDFDID",
 )
-"""What belongs to this process alone: an MCP server that inherited it could report us ready, alive or dead."""
+"""Variables for this process only: an MCP server that inherited them could report us as ready, alive or dead."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceManager:
-    """The line to systemd: made once at start by `take`, kept for the life of the process.
+    """The connection to systemd: created once at start by `take`, kept for the life of the process.
 
-    `watchdog` is the interval in seconds after which silence gets us killed (None: nobody watches); `fds` are the
+    `watchdog` is the interval in seconds after which silence gets us killed (None: no watchdog); `fds` are the
     descriptors of the sockets that were opened for us.
     """
 
@@ -44,9 +44,9 @@ class ServiceManager:
 
     @classmethod
     def take(cls, environ: MutableMapping[str, str]) -> "ServiceManager":
-        """Read systemd's variables and remove them from `environ` (give it `os.environ`), so that no child sees them.
+        """Read systemd's variables and remove them from `environ` (pass `os.environ`), so that no child sees them.
 
-        Values meant for another process (`LISTEN_PID`, `WATCHDOG_PID`) and values that make no sense are as if unset.
+        Values meant for another process (`LISTEN_PID`, `WATCHDOG_PID`) and invalid values are ignored.
         """
         found = {name: environ.pop(name) for name in VARIABLES if name in environ}
         address = found.get("NOTIFY_SOCKET", "")
@@ -62,8 +62,8 @@ class ServiceManager:
     def notify(self, **fields: str | int) -> bool:
         """Send one datagram of `fields`, such as `READY=1, STATUS="serving"`. Never blocks, never raises.
 
-        True if it was handed over; False outside systemd, or if the manager does not listen: the daemon must go on
-        without it. A newline in a value would begin a field of its own, so it becomes a space.
+        True if it was sent; False outside systemd, or if the manager is not listening: the daemon must continue without
+        it. A newline in a value would begin another field, so it becomes a space.
         """
         if self.address is None:
             return False
@@ -74,48 +74,44 @@ class ServiceManager:
                 sender.setblocking(False)
                 sender.sendto(text.encode(errors="replace"), target)
         except OSError as error:
-            log.debug("service manager did not take a message: %s", error)
+            log.debug("service manager did not accept a message: %s", error)
             return False
         return True
 
     def ready(self, status: str) -> bool:
-        """The listener is open (or, after `reloading`, the reload is over, well or badly). `status` is for people."""
+        """The listener is open (or, after `reloading`, the reload is over, successful or not). `status` is for
+        people.
+        """
         return self.notify(READY=1, STATUS=status)
 
-    def reloading(self, status: str = "reloading") -> bool:
-        """A reload begins; `ready` must follow, after a refused one too.
+    def reloading(self) -> bool:
+        """A reload begins; `ready` must follow, even if it was refused.
 
         From v253 on `Type=notify-reload` waits for a MONOTONIC_USEC that is not older than its request: without it
         `systemctl reload` hangs until its timeout.
         """
-        return self.notify(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000, STATUS=status)
+        return self.notify(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000, STATUS="reloading")
 
-    def stopping(self, status: str = "stopping", *, within: float | None = None) -> bool:
-        """The drain begins. `within` seconds, where given, is how long the manager is asked to wait for it."""
-        if within is None:
-            return self.notify(STOPPING=1, STATUS=status)
-        return self.notify(STOPPING=1, STATUS=status, EXTEND_TIMEOUT_USEC=int(within * 1e6))
-
-    def status(self, text: str) -> bool:
-        """One line for `systemctl status`."""
-        return self.notify(STATUS=text)
+    def stopping(self, within: float) -> bool:
+        """The drain begins; the manager is asked to wait `within` seconds for its end."""
+        return self.notify(STOPPING=1, STATUS="stopping", EXTEND_TIMEOUT_USEC=int(within * 1e6))
 
     def sockets(self) -> list[socket.socket]:
         """The listening stream sockets that were opened for us, non-blocking and not inherited by children.
 
-        A descriptor that is no listening stream socket is left alone and named in the log: the unit that passed it
-        is wrong, and serving on what is right beats not serving.
+        Any other descriptor is left alone and logged: the unit that passed it is wrong, but serving on the right ones
+        is better than not serving.
         """
         found = []
         for fd in self.fds:
             try:
                 sock = socket.socket(fileno=fd)
             except OSError as error:
-                log.warning("descriptor %d from the service manager is no socket: %s", fd, error)
+                log.warning("descriptor %d from the service manager is not a socket: %s", fd, error)
                 continue
             listening = sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
             if not listening:
-                log.warning("descriptor %d from the service manager is no listening stream socket", fd)
+                log.warning("descriptor %d from the service manager is not a listening stream socket", fd)
                 sock.detach()
                 continue
             sock.set_inheritable(False)
@@ -124,11 +120,11 @@ class ServiceManager:
         return found
 
     async def feed_watchdog(self, healthy: Callable[[], bool]) -> None:
-        """Tell the manager twice in each interval that the event loop turns; ends only when cancelled.
+        """Report to the manager twice per interval that the event loop is running; ends only when cancelled.
 
-        Runs on the loop and never in a thread: a thread would go on feeding while the loop is stuck. A beat is left
-        out while `healthy()` is false (say the listener is gone) or if the loop came back more than `MAX_LAG` seconds
-        late. Returns at once where nobody watches.
+        Runs on the loop, never in a thread, which would keep reporting while the loop is stuck. A beat is skipped while
+        `healthy()` is false (for example without a listener) or if the loop was more than `MAX_LAG` seconds late.
+        Returns at once without a watchdog.
         """
         if self.watchdog is None:
             return
@@ -143,5 +139,5 @@ class ServiceManager:
 
 
 def _number(text: str | None) -> int:
-    """A count or a time from the environment; 0 for what is missing, negative or no number."""
+    """A count or a time from the environment; 0 if it is missing, negative or not a number."""
     return int(text) if text is not None and text.isascii() and text.isdigit() else 0

@@ -1,10 +1,9 @@
-"""Templates that are surely not meant as they are written; `openai-proxy check` tells them."""
+"""Templates that are probably mistakes; `openai-proxy check` reports them."""
 
 from collections.abc import Iterator, Mapping
 
-from openai_proxy.config.problems import Problem, did_you_mean
+from openai_proxy.config.problems import Problem, did_you_mean, warning
 from openai_proxy.config.snapshot import Snapshot
-from openai_proxy.config.warnings import warning
 from openai_proxy.prompt.suspects import suspects
 from openai_proxy.prompt.templates import TemplateCall
 from openai_proxy.runtime.augmented_models import AugmentedModel, AugmentedModels, known_names, places
@@ -12,7 +11,7 @@ from openai_proxy.tools.custom import CustomTools
 
 
 def template_warnings(snapshot: Snapshot, augmented: AugmentedModels) -> Iterator[Problem]:
-    """Braces that only look like a template, and arguments the tool does not have or would miss."""
+    """Warn of braces that only look like a template, and of unknown or missing arguments."""
     for model in augmented.models.values():
         yield from _in_prompt(snapshot, model, augmented.custom)
 
@@ -35,7 +34,7 @@ def _in_prompt(snapshot: Snapshot, model: AugmentedModel, tools: CustomTools) ->
 
 
 def _arguments(call: TemplateCall, tools: CustomTools) -> str | None:
-    """What is wrong with the arguments of a call, as far as the tool's schema tells."""
+    """What is wrong with the arguments of a call, according to the tool's schema."""
     handler = tools.handlers.get(call.name)
     schema = (handler.definition.get("function") or {}).get("parameters") if handler is not None else None
     if not isinstance(schema, Mapping) or not isinstance(properties := schema.get("properties"), Mapping):

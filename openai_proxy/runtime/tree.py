@@ -1,6 +1,6 @@
-"""What lies in conf/ at this moment, by `stat` alone: enough to know that something changed, and that nothing does.
+"""The state of conf/, by `stat` alone: enough to notice changes, or that there are none.
 
-The change time counts, not the modification time: every write moves it, a rename too, and no editor can set it back.
+The change time is used, not the modification time: every write and rename updates it, and no editor can set it back.
 """
 
 import os
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SUFFIXES = (".yaml", ".yml", ".py", ".md", ".json")
-"""Names the configuration is read from; what else lies in conf/ (a log, a picture) may change as it likes."""
+"""Names that the configuration is read from; other files in conf/ (a log, a picture) may change freely."""
 
 MAX_FOLDERS = 4000
 _PASSED_OVER = frozenset({"__pycache__", "node_modules"})
@@ -22,9 +22,9 @@ Mark = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One look. `roots` says which of the roots are there; `folders` are the directories to watch, by identity.
+    """One look. `roots` says which of the roots exist; `folders` are the directories to watch, by identity.
 
-    `inner` are those of them that are ours: whatever changes there may matter. In the others only `names` do.
+    `inner` are those of them that are ours: any change there may matter. In the others only `names` do.
     """
 
     files: Mapping[str, Mark] = field(default_factory=dict)
@@ -35,20 +35,20 @@ class Tree:
     newest: int = 0
 
     def same(self, other: "Tree") -> bool:
-        """True if no file changed between the two looks, and no root came or went."""
+        """True if no file changed between the two looks, and no root appeared or disappeared."""
         return self.files == other.files and self.roots == other.roots
 
     def quiet_for(self) -> float:
-        """Seconds since the last change of anything; negative where the clock was set back (or is another's)."""
+        """Seconds since the last change of anything; negative if the clock was set back (or is another machine's)."""
         return time.time() - self.newest / 1e9
 
     def concerns(self, path: str) -> bool:
-        """True if a change of `path` may be one of the configuration."""
+        """True if a change of `path` may affect the configuration."""
         return path in self.names or os.path.dirname(path) in self.inner  # noqa: PTH120 - called for every event
 
 
 def look(roots: Iterable[Path]) -> Tree:
-    """Look at `roots`: directories with all that is below them, or single files. Blocks (1 ms for 200 files)."""
+    """Look at `roots`: directories with everything below them, or single files. Blocks (1 ms for 200 files)."""
     return _Look().at([Path(os.path.abspath(root)) for root in roots])  # noqa: PTH100 - symbolic links stay
 
 
@@ -89,7 +89,7 @@ class _Look:
             except OSError:
                 continue
             identity = (status.st_dev, status.st_ino)
-            if identity in self._seen:  # a link that leads back, or a root within another
+            if identity in self._seen:  # a link that leads back, or a root inside another
                 continue
             self._seen.add(identity)
             self.folders[folder] = identity
@@ -117,12 +117,12 @@ class _Look:
         self.newest = max(self.newest, status.st_ctime_ns)
 
     def _outside(self, path: Path) -> None:
-        """Watch where `path` stands and, if it is a link, each place it leads over."""
+        """Watch the directory of `path` and, if it is a link, each directory that it leads through."""
         for _ in range(8):
             self.names.add(str(path))
             parent = path.parent
             while not parent.is_dir() and parent != parent.parent:
-                self.names.add(str(parent))  # it may appear
+                self.names.add(str(parent))  # it may appear later
                 parent = parent.parent
             try:
                 status = parent.stat()

@@ -1,12 +1,12 @@
-"""Sees that something under conf/ or the `.env` changed, whatever way it was saved, and tells the reloads.
+"""Notices that something under conf/ or the `.env` changed, however it was saved, and informs the reloads.
 
-One thread waits for the kernel (inotify by watchfiles' Rust core), looks at what lies there now, and hands that look
-to the event loop. What is watched are directories, never files: an editor that saves by renaming replaces the file
-under the watch. Parents and the places links lead to are watched too, so that a directory may be replaced, or appear
-later. On file systems of other machines, and where inotify gives out, the thread looks by itself twice a second;
-watchfiles' own polling compares whole seconds, and misses the second of two edits within one.
+One thread waits for the kernel (inotify by watchfiles' Rust core), looks at the files, and passes the result to the
+event loop. Directories are watched, never files: an editor that saves by renaming replaces the file under the watch.
+Parents and the targets of links are watched too, so that a directory may be replaced, or appear later. On network file
+systems, and where inotify fails, the thread polls twice a second; watchfiles' own polling compares whole seconds, and
+misses the second of two edits within one.
 
-Only the core is imported (0.8 MB): the package around it brings anyio, and another megabyte.
+Only the core is imported (0.8 MB): the package around it imports anyio, and another megabyte.
 """
 
 import asyncio
@@ -26,19 +26,19 @@ from openai_proxy.runtime.tree import Tree, look
 
 log = logging.getLogger(__name__)
 
-STEP = 50  # milliseconds between two looks at what the kernel told; far below the 150 that files must rest
-GATHER = 400  # milliseconds for which one storm of events is gathered at most
-PATIENCE = 1000  # milliseconds after which the wait begins anew, to see whether the roots are still the same
-LOOK_ANYWAY = 30.0  # seconds after which we look although the kernel told nothing: its queue may have run over
-POLL = 0.5  # seconds between two looks where we poll: 1 ms of work for 200 files
-RETRY = 1.0  # seconds after a watch failed
-RETRY_GONE = 0.05  # and after a directory went away while the watch was set up
+STEP = 50  # milliseconds between two reads of kernel events; far below the 150 for which files must be stable
+GATHER = 400  # maximum milliseconds for which a storm of events is collected
+PATIENCE = 1000  # milliseconds after which the wait is restarted, to check whether the roots are still the same
+LOOK_ANYWAY = 30.0  # seconds after which conf/ is checked even without events: the kernel's queue may have overflowed
+POLL = 0.5  # seconds between two looks when polling: 1 ms of work for 200 files
+RETRY = 1.0  # seconds to wait after a watch has failed
+RETRY_GONE = 0.05  # and after a directory disappeared while the watch was being set up
 
 REMOTE = frozenset({
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "ncpfs", "virtiofs", "vboxsf",
     "prl_fs", "vmhgfs", "davfs", "beegfs", "gpfs", "ocfs2", "gfs2", "drvfs", "wslfs",
 })  # fmt: skip
-"""File systems where another machine can write without our kernel hearing of it; so is every fuse.* one."""
+"""File systems where another machine can write without our kernel noticing; so is every fuse.* one."""
 
 
 def is_remote(paths: Iterable[Path], mountinfo: str | None = None) -> bool:
@@ -84,7 +84,7 @@ def notifier() -> Any:
 
 
 class Watcher:
-    """`roots` tells what to watch at this moment; `noticed` is called on the loop with every look that may matter."""
+    """`roots` returns what to watch at the moment; `noticed` is called on the loop with every look that may matter."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Watcher:
         self.polling = False
 
     def start(self) -> None:
-        """Begin to watch. What changed since conf/ was read is noticed at once."""
+        """Start watching. What has changed since conf/ was read is noticed at once."""
         self.polling = os.environ.get("WATCHFILES_FORCE_POLLING", "").lower() in {"1", "true", "enable"}
         self.polling = self.polling or is_remote(self._roots())
         self._thread.start()
@@ -124,20 +124,20 @@ class Watcher:
             log.debug("watching conf/: %s", error)
             return
         self.polling = True
-        log.warning("conf/ cannot be watched (%s); it is looked at twice a second instead", error)
+        log.warning("conf/ cannot be watched (%s); it is polled twice a second instead", error)
 
     def _watch(self) -> None:
-        """Watch the directories there are now, until others matter."""
+        """Watch the present directories, until others matter."""
         roots = self._roots()
         tree = look(roots)
         folders = [*tree.folders]
         if self.polling or not folders:
-            self._poll(self._tell(roots))
+            self._poll(self._report(roots))
             return
         notify = notifier()(folders, False, False, 0, False, True)
         try:
             while not self._stop.is_set():
-                before, tree = tree, self._tell(self._roots())  # at first: what changed before the watch stood
+                before, tree = tree, self._report(self._roots())  # at first: what changed before the watch existed
                 if before.folders != tree.folders:
                     return
                 self._wait(notify, tree)
@@ -148,17 +148,17 @@ class Watcher:
         while not self._stop.wait(POLL):
             now = look(self._roots())
             if not now.same(tree):
-                tree = self._tell(self._roots())
+                tree = self._report(self._roots())
 
     def _wait(self, notify: Any, tree: Tree) -> None:
-        """Until something happened that may concern us, or it is time to look anyway."""
+        """Wait until something relevant happened, or it is time to look anyway."""
         roots, deadline = self._roots(), time.monotonic() + LOOK_ANYWAY
         while not self._stop.is_set() and self._roots() == roots and time.monotonic() < deadline:
             found = notify.watch(GATHER, STEP, PATIENCE, self._stop)
             if not isinstance(found, str) and any(tree.concerns(path) for _, path in found):
                 return
 
-    def _tell(self, roots: Sequence[Path]) -> Tree:
+    def _report(self, roots: Sequence[Path]) -> Tree:
         tree = look(roots)
         try:
             self._loop.call_soon_threadsafe(self._noticed, tree)

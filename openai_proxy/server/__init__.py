@@ -1,1 +1,1 @@
-"""The client's side of HTTP: listener, connection, request body, reply, headers. Knows nothing of what is served."""
+"""The client's side of HTTP: listener, connection, request body, reply, headers. Independent of what is served."""

@@ -1,69 +1,76 @@
-"""A client's connection, and everything the proxy knows of aiohttp's insides.
+"""A client's connection, and everything that depends on aiohttp's internals.
 
-aiohttp parses every request whose head is not known (llhttp's strictness stays). `ClientConnection` is aiohttp's
-request handler with our limits and errors. `RelayingConnection` puts a fast path in front of it: when exactly one
-complete message has come on an idle connection and the fast path takes it, it is removed from aiohttp's queue.
-Everything else stays on the queue for the request handler; so does what the fast path hands back because it needs a
-second look: retries, errors, redirects.
+aiohttp parses every request whose head is not known (with llhttp's strictness). `ClientConnection` is aiohttp's request
+handler with our limits and errors. `RelayingConnection` puts a fast path in front of it: if exactly one complete
+message has arrived on an idle connection and the fast path takes it, it is removed from aiohttp's queue. Everything
+else, and what the fast path returns (retries, errors, redirects), stays in the queue for the request handler.
 
-Used of aiohttp 3.14 beyond its documented interface: RequestHandler's `_messages`, `_waiter`, `_parser`, `_close`,
+Undocumented parts of aiohttp 3.14 in use: RequestHandler's `_messages`, `_waiter`, `_parser`, `_close`,
 `_request_count`, `_reading_paused`, `_request_in_progress`, `_upgraded`, `_keepalive_handle`, `_keepalive_timeout`,
 `_next_keepalive_close_time`, `_process_keepalive`, `_drain_helper`, `set_parser`; Server's `_kwargs`; BaseRequest's
-`_payload`; StreamReader's `_buffer`. tests/server/test_connection.py fails loudly when they move. Three of their rules:
-- a message that is taken must be given back to the parser's count (`message_consumed`), or it stops after 32;
-- reading the payload's stream re-enters `data_received` and costs 3 µs: its buffer is read instead;
-- the first bytes can come before the handler task has run: idle means "it waits, or has never had a request".
+`_payload`; StreamReader's `_buffer`. tests/server/test_connection.py fails if they change. Three of their rules:
+- a message that is taken must be reported to the parser's count (`message_consumed`), or it stops after 32;
+- reading the payload's stream re-enters `data_received` and costs 3 µs, so its buffer is read instead;
+- the first bytes may arrive before the handler task has run: idle means "it waits, or never had a request".
 """
 
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response, StreamResponse
 from aiohttp.web_server import Server as AiohttpServer
 
+from openai_proxy.addresses import plain
 from openai_proxy.bounds import MAX_HEAD
 from openai_proxy.errors import InternalError, Overloaded, ProxyError
 from openai_proxy.exchange import new_request_id
-from openai_proxy.records.terminal import refusals
-from openai_proxy.server.early_refusal import early_refusal, head_too_large
-from openai_proxy.server.fast_path import FastPath, HandedBack
+from openai_proxy.records.process_log import refusals
+from openai_proxy.server.early_refusal import early_refusal, head_too_large, parse_error
+from openai_proxy.server.fast_path import FastPath, ReturnedRequest
 from openai_proxy.server.headers import head_size
 from openai_proxy.server.open_connections import ConnectionLimits, OpenConnections
-from openai_proxy.server.parse_errors import parse_error
 
+UNSENT = 16 * 1024
+"""Bytes of an answer buffered here for a slow client before the provider is no longer read."""
 KEEP_ALIVE: Final = 75.0
-"""Seconds an idle connection is kept: above Home Assistant's 15 and nginx's 60, so that the client closes first."""
+"""Seconds for which an idle connection is kept: more than Home Assistant's 15 and nginx's 60, so the client closes."""
 
 BODY_WAIT: Final = 0.25
-"""Seconds a body may take on the fast path; then the request handler waits for it, with its own limits."""
+"""Seconds for a body on the fast path; then the request handler waits for it, with its own timeouts."""
 
 UNKNOWN: Final = -1
 
 
 def _peer(transport: asyncio.BaseTransport) -> str:
     name = transport.get_extra_info("peername")
-    return name[0] if isinstance(name, tuple) else ""
+    return plain(name[0]) if isinstance(name, tuple) else ""
 
 
 class ClientConnection(RequestHandler):
-    """One client connection: aiohttp's own, with errors as the API writes them, and a bound on unfinished heads."""
+    """One client connection: aiohttp's own, with errors in the API's format, and a limit for incomplete heads."""
 
     __slots__ = ("_counted", "_head_bytes", "_latest_payload")
 
     def __init__(self, manager: Any, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
-        self._head_bytes = 0  # of a head whose end has not come
-        self._latest_payload: Any = None  # of the message that came last: until its end, bytes are a body
-        self._counted: Callable[[], None] | None = None  # what is to be done at its end, where connections are counted
+        self._head_bytes = 0  # bytes received of an incomplete head
+        self._latest_payload: Any = None  # the last message's: until it ends, bytes belong to a body
+        self._counted: Callable[[], None] | None = None  # called when the connection ends, if connections are counted
+
+    @property
+    def peername(self) -> str | tuple[Any, ...] | None:
+        """The address that becomes a request's `remote`; IPv4 addresses always look like IPv4."""
+        return (_peer(self.transport),) if self.transport is not None else None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        # The first request's head has `header_seconds`; an idle kept connection may rest longer.
+        # The first request's head has `header_seconds`; an idle kept connection may wait longer.
         self._keepalive_timeout = KEEP_ALIVE
+        cast(asyncio.WriteTransport, transport).set_write_buffer_limits(high=UNSENT)
         if counts := getattr(self._manager, "counts", None):
             self._counted = partial(counts.ended, peer := _peer(transport))
             if not counts.admit(peer) and self.transport is not None:
@@ -76,7 +83,7 @@ class ClientConnection(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """aiohttp bounds each line and their number, a megabyte in all; it would keep that for anybody."""
+        """Limit the head as a whole: aiohttp limits each line and their number, which allows anyone a megabyte."""
         count = self._request_count
         in_head = self._latest_payload is None or self._latest_payload.is_eof()
         super().data_received(data)
@@ -89,11 +96,11 @@ class ClientConnection(RequestHandler):
                 self._refuse(self.transport, head_too_large(), b"431 Request Header Fields Too Large")
 
     def _refuse(self, transport: asyncio.Transport, error: ProxyError, status: bytes) -> None:
-        """Say so without a request having been read, and close."""
-        if self._request_in_progress:  # pipelined: an answer is on its way, and what we said would stand in it
+        """Send an error without having read a request, and close."""
+        if self._request_in_progress:  # pipelined: an answer is being sent, and ours would end up inside it
             transport.abort()
             return
-        refusals.tell(_peer(transport), "", error)
+        refusals.log_refusal(_peer(transport), "", error)
         transport.write(early_refusal(error, status))
         self.force_close()
         transport.close()
@@ -105,12 +112,12 @@ class ClientConnection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> StreamResponse:
-        """What the parser refused, or what escaped a handler: never an echo of the offending bytes."""
+        """Answer what the parser refused, or what escaped a handler, without echoing the offending bytes."""
         self.keep_alive(False)
         if request.writer.output_size > 0:
             raise ConnectionError("too late for an error response")
         error = parse_error(exc) if status < 500 else InternalError("Something went wrong in the proxy.")
-        refusals.tell(request.remote or "", "", error)
+        refusals.log_refusal(request.remote or "", "", error)
         response = Response(
             status=error.status,
             body=error.body(),
@@ -130,19 +137,19 @@ class ClientConnection(RequestHandler):
         self.log_debug(*args, **kwargs)
 
     def eof_received(self) -> None:
-        """A client's FIN means that it is gone (contract §3): what it was sent nobody reads."""
+        """A client's FIN means that it is gone (contract §3): nobody would read an answer."""
         if self._request_in_progress and self.transport is not None:
             self.transport.abort()
 
-    def take_handover(self) -> HandedBack | None:
-        """What the fast path knows of the request being handled; None where it has not seen it."""
+    def take_handover(self) -> ReturnedRequest | None:
+        """What the fast path knows about the request being handled; None if it has not seen it."""
         return None
 
     @property
     def resting(self) -> bool:
-        """True if no request is on its way: the connection may be closed without harm."""
-        # A connection that has not asked yet was accepted a moment ago: its request may be in the kernel already.
-        # The handler waits: for a turn of the loop a request is neither queued nor in progress but on its way to be.
+        """True if no request is running: the connection can be closed without harm."""
+        # A connection without any request so far was just accepted: its request may already be in the kernel. While the
+        # handler waits, a request may for one turn of the loop be neither queued nor in progress.
         waits = self._waiter is not None and not self._waiter.done()
         return waits and self._request_count > 0 and not self._request_in_progress and not self._messages
 
@@ -150,17 +157,19 @@ class ClientConnection(RequestHandler):
 class RelayingConnection(ClientConnection):
     """A client connection with a fast path in front of aiohttp's handler."""
 
-    # `data_received` is the fast path's own method, so that the loop calls it without a detour through this class.
+    # `data_received` is the fast path's own method, so that the loop calls it directly.
     __slots__ = ("_body_timer", "_fed", "_first", "_handover", "_held", "_needed", "data_received", "fast", "parsing")
 
     data_received: Callable[[bytes], None]  # type: ignore[assignment]  # a method in aiohttp, an attribute here
 
     def __init__(self, manager: Any, make_fast: "Callable[[RelayingConnection], FastPath]", **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
-        self._held: Any = None  # the message that is off aiohttp's queue, and its payload
-        self._fed = self._needed = 0  # bytes of the present message the parser got and wants: equal between messages
-        self._first = b""  # its first segment, where its head is whole
-        self._handover: HandedBack | None = None
+        self._held: Any = None  # the message taken off aiohttp's queue, and its payload
+        self._fed = self._needed = (
+            0  # bytes of the present message that the parser got and expects: equal between messages
+        )
+        self._first = b""  # its first segment, if its head is complete
+        self._handover: ReturnedRequest | None = None
         self._body_timer: asyncio.TimerHandle | None = None
         self.parsing = False  # the parser has a part of a message and waits for the rest
         self.fast = make_fast(self)
@@ -168,13 +177,12 @@ class RelayingConnection(ClientConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        name = self.peername
-        self.fast.connected(transport, name[0] if isinstance(name, tuple) else "")
+        self.fast.connected(transport, _peer(transport))
 
     # -- what the parser sees ---------------------------------------------------------------------------------------
 
     def _feed(self, data: bytes) -> Any:
-        """Give bytes to aiohttp without letting it wake its handler; returns the waiter it would have woken."""
+        """Give bytes to aiohttp without letting it wake its handler; returns the waiter that it would have woken."""
         waiter = self._waiter
         self._waiter = None
         super().data_received(data)
@@ -182,7 +190,7 @@ class RelayingConnection(ClientConnection):
         return waiter
 
     def parse(self, data: bytes) -> None:
-        """Let aiohttp parse, then see whether the fast path takes what has come."""
+        """Let aiohttp parse, then check whether the fast path takes the result."""
         if self._fed == self._needed:  # a message begins
             self._fed, self._needed, self._first = 0, UNKNOWN, data
         self._fed += len(data)
@@ -212,7 +220,7 @@ class RelayingConnection(ClientConnection):
         self.wake()
 
     def _whole(self) -> None:
-        """The body of the held message has come."""
+        """The body of the held message has arrived."""
         self._stop_timer()
         message, payload = self._held
         buffered = payload._buffer
@@ -228,20 +236,14 @@ class RelayingConnection(ClientConnection):
 
     # -- for the fast path ------------------------------------------------------------------------------------------
 
-    @property
-    def idle(self) -> bool:
-        """True if a new request may begin without the parser: nothing is queued, held or being closed."""
-        waiting = self._waiter is not None or self._request_count == 0
-        return waiting and self._held is None and not self._messages and not self._close
-
-    @property
-    def holding(self) -> bool:
-        """True while a parsed message is held for the fast path."""
-        return self._held is not None
-
-    def count_request(self) -> None:
-        """A request begins that the parser has not seen."""
+    def begin_unparsed(self) -> bool:
+        """Start a request that the parser has not seen; False if that is impossible: one is queued, held or the
+        last.
+        """
+        if (self._waiter is None and self._request_count) or self._held is not None or self._messages or self._close:
+            return False
         self._request_count += 1
+        return True
 
     def wake(self) -> None:
         """Let aiohttp's handler look at its queue."""
@@ -249,10 +251,10 @@ class RelayingConnection(ClientConnection):
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def hand_back(self, handover: HandedBack | None = None, raw: bytes = b"") -> None:
-        """The request handler shall have the message, with what is known of it.
+    def hand_back(self, handover: ReturnedRequest | None = None, raw: bytes = b"") -> None:
+        """Give the message to the request handler, with what is known about it.
 
-        `raw` is a message the parser has not seen; without it the held one goes back on the queue.
+        `raw` is a message that the parser has not seen; without it the held one is put back into the queue.
         """
         self._stop_timer()
         held, self._held = self._held, None
@@ -265,8 +267,8 @@ class RelayingConnection(ClientConnection):
         self._handover = handover
         self.wake()
 
-    def let_go(self) -> None:
-        """The fast path's answer has begun: what was kept for another try is not needed any more."""
+    def answer_begun(self) -> None:
+        """The fast path's answer has begun: what was kept for a retry is no longer needed."""
         self._held = None
         self._first = b""
 
@@ -276,12 +278,12 @@ class RelayingConnection(ClientConnection):
         self._next_keepalive_close_time = until
         if self._keepalive_handle is None:
             self._keepalive_handle = self._loop.call_at(until, self._process_keepalive)
-        if self._messages:  # pipelined, and parsed with the end of the body that was waited for
+        if self._messages:  # pipelined, and parsed with the end of the awaited body
             self.wake()
 
     # -- asyncio.Protocol, aiohttp ----------------------------------------------------------------------------------
 
-    def take_handover(self) -> HandedBack | None:
+    def take_handover(self) -> ReturnedRequest | None:
         handover, self._handover = self._handover, None
         return handover
 
@@ -318,7 +320,7 @@ class RelayingConnection(ClientConnection):
 
 
 class ConnectionServer(AiohttpServer):
-    """aiohttp's low-level server, with connections of ours whose first head has `header_seconds()`."""
+    """aiohttp's low-level server, with our connections, whose first head has `header_seconds()`."""
 
     def __init__(
         self,
@@ -341,11 +343,11 @@ class ConnectionServer(AiohttpServer):
         return ClientConnection(self, loop=self._loop, **self._kwargs)
 
     def has_silent(self) -> bool:
-        """True if there is a connection on which nothing has been asked yet."""
+        """True if there is a connection without any request so far."""
         return any(one._request_count == 0 for one in self.connections)
 
     def close_idle(self) -> bool:
-        """Close kept connections on which nothing is under way; False if there are none."""
+        """Close idle kept connections; False if there are none."""
         found = False
         for connection in self.connections:
             if isinstance(connection, ClientConnection) and connection.resting and connection.transport is not None:
@@ -354,20 +356,20 @@ class ConnectionServer(AiohttpServer):
         return found
 
 
-def take_handover(request: BaseRequest) -> HandedBack | None:
-    """What the fast path knows of `request`."""
+def take_handover(request: BaseRequest) -> ReturnedRequest | None:
+    """What the fast path knows about `request`."""
     protocol: object = request.protocol
     return protocol.take_handover() if isinstance(protocol, ClientConnection) else None
 
 
 def check_head(request: BaseRequest) -> None:
-    """Raise HeadTooLarge for a request whose head is over the bound as a whole."""
+    """Raise HeadTooLarge for a request whose whole head is over the limit."""
     if head_size(request) > MAX_HEAD:
         raise head_too_large()
 
 
 def is_first(request: BaseRequest) -> bool:
-    """True if nothing was asked on its connection before."""
+    """True if it is the first request on its connection."""
     return request.protocol._request_count <= 1
 
 
@@ -377,17 +379,17 @@ def is_read(request: BaseRequest) -> bool:
 
 
 async def drained(connection: RequestHandler) -> None:
-    """Return once the client has taken enough of what was written to it. Raises ConnectionError if it left."""
+    """Return once the client has read enough of what was written. Raises ConnectionError if it disconnected."""
     await connection._drain_helper()
 
 
 def receive_raw(request: BaseRequest, receiver: Any) -> None:
-    """Bytes that follow `request` go to `receiver.feed_data` and its end to `feed_eof`: another protocol begins."""
+    """Pass bytes after `request` to `receiver.feed_data` and its end to `feed_eof`: another protocol begins."""
     request.protocol.set_parser(receiver)
 
 
 def _size(message: Any, first: bytes) -> int:
-    """How many bytes the parser needs for `message`, whose head began with `first`; UNKNOWN if that cannot be told."""
+    """How many bytes the parser needs for `message`, whose head began with `first`; UNKNOWN if that is unclear."""
     end = first.find(b"\r\n\r\n")
     if end < 0 or getattr(message, "chunked", True) or message.upgrade:
         return UNKNOWN

@@ -1,7 +1,7 @@
-"""Content codings of request bodies, taken off within a bound: what is small on the wire may be huge unpacked.
+"""Decodes content codings of request bodies up to a limit, because a small body may be huge when unpacked.
 
-https://www.rfc-editor.org/rfc/rfc9110#section-8.4. Codex and LiteLLM's clients send zstd; its window is bounded as
-RFC 9659 demands. The libraries are imported when a body needs them.
+https://www.rfc-editor.org/rfc/rfc9110#section-8.4. Codex and LiteLLM's clients send zstd; its window is limited as
+RFC 9659 requires. The libraries are imported when a body needs them.
 """
 
 import asyncio
@@ -14,17 +14,17 @@ from openai_proxy.protocols.inflate import DamagedError, Inflater, TooLongError
 
 _WINDOW_LOG: Final = 23  # 8 MiB
 _RATIO: Final = 200
-"""Times its size a body may unpack to: prompts come to 3 to 20, a file of nothing but spaces to 1,000."""
-_ANY_RATIO: Final = 1 << 20  # bytes up to which that does not matter
+"""Maximum ratio of unpacked to packed size: prompts have 3 to 20, a file of nothing but spaces 1,000."""
+_ANY_RATIO: Final = 1 << 20  # bytes up to which the ratio does not matter
 _MOST: Final = 4
-"""Codings one body may have. Each is a whole pass over it."""
+"""Maximum number of codings of one body. Each is a whole pass over it."""
 
 
 def decoded(body: bytes, codings: str, limit: int) -> bytes:
     """`body` without the codings of its Content-Encoding, at most `limit` bytes. Raises BadRequest, TooLarge."""
     names = [name for coding in codings.lower().split(",") if (name := coding.strip()) not in ("", "identity")]
     if len(names) > _MOST or any(name not in _DECODERS for name in names):
-        raise BadRequest("This content encoding is not understood here.", code="unsupported_encoding")
+        raise BadRequest("This content encoding is not supported.", code="unsupported_encoding")
     for name in reversed(names):
         body = _DECODERS[name](body, limit)
         if len(body) > limit:
@@ -33,7 +33,7 @@ def decoded(body: bytes, codings: str, limit: int) -> bytes:
 
 
 async def unpacked(body: bytes, codings: str, limit: int) -> bytes:
-    """`decoded`, off the event loop, and within what honest text unpacks to. Raises BadRequest, TooLarge."""
+    """`decoded`, off the event loop, within the ratio of real text. Raises BadRequest, TooLarge."""
     limit = min(limit, max(_ANY_RATIO, len(body) * _RATIO))
     return await asyncio.get_running_loop().run_in_executor(None, decoded, body, codings, limit)
 
@@ -69,7 +69,7 @@ def _from_zstd(body: bytes, limit: int) -> bytes:
         return bytes(plain)
     import zstandard
 
-    # A body that was cut off ends early here without an error, and is then no JSON.
+    # A truncated body ends early here without an error, and is then invalid JSON.
     reader = zstandard.ZstdDecompressor(max_window_size=1 << _WINDOW_LOG).stream_reader(body, read_across_frames=True)
     try:
         return bytes(reader.read(limit + 1))

@@ -1,11 +1,11 @@
-"""What stands in front of aiohttp's request handler, as far as a connection knows it."""
+"""The interface of the fast path in front of aiohttp's request handler, as a connection sees it."""
 
 import asyncio
 from typing import Any, Protocol
 
 
 class FastPath(Protocol):
-    """What takes requests before aiohttp's handler sees them: one object per connection."""
+    """Takes requests before aiohttp's handler sees them. Each connection has its own."""
 
     @property
     def busy(self) -> bool:
@@ -17,7 +17,7 @@ class FastPath(Protocol):
         ...
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the client; what it does not take goes to `RelayingConnection.parse`."""
+        """Bytes from the client; what it does not take is passed to `RelayingConnection.parse`."""
         ...
 
     def wants(self, message: Any) -> bool:
@@ -25,7 +25,7 @@ class FastPath(Protocol):
         ...
 
     def parsed(self, message: Any, first: bytes, body: bytes) -> None:
-        """A message it wants is whole. `first` is the segment its head came in, b"" where that is not known."""
+        """A message that it wants is complete. `first` is the segment of its head, b"" if unknown."""
         ...
 
     def pause(self) -> None:
@@ -33,7 +33,7 @@ class FastPath(Protocol):
         ...
 
     def resume(self) -> None:
-        """The client reads again."""
+        """The client is reading again."""
         ...
 
     def client_gone(self) -> None:
@@ -45,9 +45,9 @@ class FastPath(Protocol):
         ...
 
 
-class HandedBack(Protocol):
-    """What the fast path knows of a request it hands back."""
+class ReturnedRequest(Protocol):
+    """What the fast path knows about a request that it returns."""
 
     def abandon(self) -> None:
-        """The client left before the request handler took it up."""
+        """The client disconnected before the request handler took it up."""
         ...

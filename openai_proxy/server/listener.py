@@ -12,15 +12,20 @@ from typing import Any, Protocol
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
 
+from openai_proxy.addresses import short
 from openai_proxy.errors import BadRequest
 from openai_proxy.server.connection import ConnectionServer, RelayingConnection
 from openai_proxy.server.fast_path import FastPath
 from openai_proxy.server.open_connections import ConnectionLimits
 
 BACKLOG = 1024
-LINGER = 1.0  # seconds an unread body is read and dropped, so that the client gets to see its 401 or 413
+LINGER = 1.0  # seconds for which an unread body is read and dropped, so that the client gets to see its 401 or 413
 MAX_LINE = 8190
-READ_BUFFER = 512 * 1024  # bytes of a body that aiohttp keeps before it stops reading
+UNSENT = 16 * 1024
+"""Bytes of answers that the kernel buffers for a client that does not read: by default some megabytes, which would also
+be kept for the records.
+"""
+READ_BUFFER = 512 * 1024  # bytes of a body that aiohttp buffers before it stops reading
 
 
 def client_server(
@@ -55,11 +60,11 @@ class ListenerServer(Protocol):
 
     @property
     def connections(self) -> Collection[Any]:
-        """Those that are open."""
+        """The open ones."""
         ...
 
     def has_silent(self) -> bool:
-        """True if there is a connection on which nothing has been asked yet."""
+        """True if there is a connection without any request so far."""
         ...
 
     async def shutdown(self, seconds: float) -> None:
@@ -76,11 +81,13 @@ class Listener:
         self._sockets: list[socket.socket] = []
 
     async def open(self, host: str, port: int) -> None:
-        """Listen on an address. Raises BadRequest with a speakable reason where that cannot be."""
+        """Listen on an address. Raises BadRequest, with a reason fit to be read aloud, if that fails."""
         await self._open_sockets(host, port, shared=False)
 
     async def move(self, host: str, port: int) -> None:
-        """Listen on another address, then no more on those before; open connections go on. Raises as `open` does."""
+        """Listen on another address, then stop listening on the old ones; open connections stay. Raises as `open`
+        does.
+        """
         before, sockets = self._open, self._sockets
         self._open, self._sockets = [], []
         try:
@@ -98,7 +105,7 @@ class Listener:
         loop = asyncio.get_running_loop()
         sockets: list[socket.socket] = []
         try:
-            # A socket of our own, and not the loop's: that would start four threads to look up the address.
+            # A socket of our own, not the loop's, which would start four threads to resolve the address.
             for family, address in _addresses(host, port):
                 sockets.append(_listening(family, address, shared))
         except OSError as error:
@@ -106,30 +113,31 @@ class Listener:
                 sock.close()
             reason = {
                 errno.EADDRINUSE: "the port is in use",
-                errno.EACCES: "ports below 1024 need a privilege",
+                errno.EACCES: "ports below 1024 require privileges",
                 errno.EADDRNOTAVAIL: "this machine has no such address",
-            }.get(error.errno or 0, error.strerror or "it is no address of this machine")
+            }.get(error.errno or 0, error.strerror or "it is not an address of this machine")
             raise BadRequest(f"cannot listen on {host} port {port}: {reason}", code="cannot_listen") from None
         for sock in sockets:
             self._open.append(await loop.create_server(self.server, sock=sock, backlog=BACKLOG))
         self._sockets += sockets
 
     async def adopt(self, sockets: Sequence[socket.socket]) -> None:
-        """Listen on sockets the service manager opened."""
+        """Listen on sockets opened by the service manager."""
         loop = asyncio.get_running_loop()
         for sock in sockets:
             sock.setblocking(False)
+            _bound_unsent(sock)
             create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
             self._open.append(await create(self.server, sock=sock, backlog=BACKLOG))
         self._sockets = list(sockets)
 
     async def open_unix(self, path: Path) -> None:
-        """Listen on a Unix socket only this user can reach."""
+        """Listen on a Unix socket that only this user can access."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)  # noqa: PTH108 - a left-over socket, removed before anything is served
         previous = os.umask(0o177)
         try:
-            server = await asyncio.get_running_loop().create_unix_server(self.server, str(path), backlog=16)
+            server = await asyncio.get_running_loop().create_unix_server(self.server, short(path), backlog=16)
         finally:
             os.umask(previous)
         self._open.append(server)
@@ -145,19 +153,19 @@ class Listener:
 
     @property
     def hosts(self) -> list[str]:
-        """The addresses listened on; a socket for both families counts for "0.0.0.0" as well."""
+        """The addresses listened on; a dual-stack socket also counts for "0.0.0.0"."""
         found: list[str] = []
         for sock in self._sockets:
             if sock.family not in (socket.AF_INET, socket.AF_INET6):
                 continue
             host = str(sock.getsockname()[0])
             if host == "::" and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
-                found.append("0.0.0.0")  # noqa: S104 - told, not bound
+                found.append("0.0.0.0")  # noqa: S104 - printed, not bound
             found.append(host)
         return list(dict.fromkeys(found))
 
     def close(self) -> None:
-        """Accept no more. Open connections go on."""
+        """Accept no more connections. Open ones stay."""
         for server in self._open:
             server.close()
         self._open.clear()
@@ -169,14 +177,21 @@ class Listener:
 
 
 def _addresses(host: str, port: int) -> list[tuple[int, Any]]:
-    # As bytes where it can be: a text is taken for an international name, and the codec for those costs 1.4 MB.
+    # As bytes if possible: text would be treated as an international name, and the codec for those costs 1.4 MB.
     name = host.encode() if host.isascii() else host
     found = socket.getaddrinfo(name or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return [(family, address) for family, _, _, _, address in found]
 
 
+def _bound_unsent(sock: socket.socket) -> None:
+    """Limit what the kernel buffers for clients of a listening socket: they inherit it."""
+    if sock.family != socket.AF_UNIX and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+
+
 def _share(sockets: Sequence[socket.socket], on: bool) -> None:
-    """Let another socket of ours listen on the same port meanwhile; who does not ask to share is refused as ever."""
+    """Let another socket of ours listen on the same port meanwhile; sockets without the option are still refused."""
     for sock in sockets:
         if sock.family != socket.AF_UNIX:
             with contextlib.suppress(OSError):
@@ -187,6 +202,7 @@ def _listening(family: int, address: Any, shared: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _bound_unsent(sock)
         if shared:
             _share([sock], True)
         if family == socket.AF_INET6:

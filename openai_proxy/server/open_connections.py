@@ -1,8 +1,8 @@
-"""How many connections there are, in all and from each client, and whether one more is let in.
+"""The number of connections, in total and per client, and whether one more is accepted.
 
 Every connection costs a file descriptor and some kilobytes before its first request has been read. One client that
-opens thousands must not keep the rest of the house out; where all places are taken, connections that rest are closed
-before anybody is refused.
+opens thousands must not lock out the others; if the limit is reached, idle connections are closed before any is
+refused.
 """
 
 import resource
@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 _HERE: Final = frozenset({"", "127.0.0.1", "::1"})
-"""Peers that stand for many: a Unix socket's, and this machine's, which is what a reverse proxy beside us comes as."""
+"""Peers that may be many clients: those of a Unix socket, and this machine, where a reverse proxy may run."""
 
-_PAUSE: Final = 0.5  # seconds between two searches for connections that rest, where the last one has found none
+_PAUSE: Final = 0.5  # seconds between two searches for idle connections, if the last one has found none
 
 
 class ConnectionLimits(NamedTuple):
-    """The most connections in all and of one client, and whether an address is a reverse proxy's."""
+    """The maximum connections in total and per client, and whether an address is a reverse proxy's."""
 
     in_all: int
     of_one: int
@@ -26,7 +26,7 @@ class ConnectionLimits(NamedTuple):
 
 
 class OpenConnections:
-    """The connections of one server. `close_resting` closes some that rest, and says whether there were any."""
+    """The connections of one server. `close_resting` closes some idle ones, and says whether there were any."""
 
     def __init__(self, limits: Callable[[], ConnectionLimits], close_resting: Callable[[], bool]) -> None:
         self._limits = limits
@@ -36,7 +36,7 @@ class OpenConnections:
         self._search_again = 0.0
 
     def admit(self, peer: str) -> bool:
-        """Count one more connection from `peer`; False if there are too many, and it is not to be served."""
+        """Count one more connection from `peer`; False if there are too many, and it must not be served."""
         limits = self._limits()
         self._all += 1
         self._of[peer] += 1

@@ -1,8 +1,7 @@
-"""Writing an answer to the client: heads byte for byte, bodies with backpressure and a limit.
+"""Writes an answer to the client: heads byte for byte, bodies with backpressure and a timeout.
 
-aiohttp's own response classes add Server, Date and Content-Type to what they send; a pass-through answer has the
-upstream's headers and no others. So replies write to the connection themselves and hand aiohttp's server a finished
-one.
+aiohttp's own response classes add Server, Date and Content-Type; a pass-through answer has only the upstream's headers.
+So replies write to the connection themselves and give aiohttp's server a finished one.
 """
 
 import asyncio
@@ -33,7 +32,7 @@ def reset(transport: asyncio.Transport) -> None:
 
 
 class ClientGone(ConnectionError):
-    """The client left, or did not take its bytes within `write_seconds`."""
+    """The client disconnected, or did not accept its bytes within `write_seconds`."""
 
 
 class Reply:
@@ -55,9 +54,9 @@ class Reply:
         self._head_only = request.method == "HEAD"
         self.http10 = request.version < (1, 1)
         self.keep_alive = request.keep_alive
-        self.extra: list[tuple[str, str]] = []  # fields of ours for every answer: x-request-id, CORS, session
+        self.extra: list[tuple[str, str]] = []  # our own fields of every answer: x-request-id, CORS, session
         self.language = ""  # the dialect in which errors are written; "" for that of the chat API
-        self.recorded = False  # True: the request has a record, whose line tells what becomes of it
+        self.recorded = False  # True: the request has a record, whose log line shows the outcome
         self.started = False
         self.ended = False
         self.status = 0
@@ -73,11 +72,11 @@ class Reply:
     # -- whole answers ----------------------------------------------------------------------------------------------
 
     async def send(self, status: int, body: bytes, content_type: str = JSON, *fields: tuple[str, str]) -> None:
-        """Answer with words of our own; a secret of the house that got into them is taken out."""
+        """Answer with a text of our own, without the secrets in it."""
         await self.send_as_is(status, vault.scrub_body(body), content_type, *fields)
 
     async def send_as_is(self, status: int, body: bytes, content_type: str = JSON, *fields: tuple[str, str]) -> None:
-        """Answer with a model's words or a file, whole; nobody may keep it unless `fields` say how long."""
+        """Answer with a model's text or a file, whole; caching is forbidden unless `fields` say otherwise."""
         cached = any(name == "Cache-Control" for name, _ in fields)
         head = lines([("Content-Type", content_type), *(() if cached else (_NO_STORE,)), *fields])
         self._together = True
@@ -86,10 +85,10 @@ class Reply:
         await self.end()
 
     async def send_error(self, error: ProxyError) -> None:
-        """Answer with an error of our own, as the client's API writes it."""
+        """Answer with an error of our own, in the client's API's format."""
         fields = [*error.headers.items(), ("x-proxy-error", error.code)]
-        told = {name.lower() for name, _ in (*fields, *self.extra)}
-        if error.final and "x-should-retry" not in told:
+        present = {name.lower() for name, _ in (*fields, *self.extra)}
+        if error.final and "x-should-retry" not in present:
             fields.append(("x-should-retry", "false"))
         body = error.body()
         if self.language:
@@ -98,10 +97,11 @@ class Reply:
 
     # -- streamed answers -------------------------------------------------------------------------------------------
 
-    def begin(self, status: int, reason: bytes, head: bytes, length: int | None) -> None:
+    def begin(self, status: int, reason: bytes, head: bytes, length: int | None, *, hold: bool = False) -> None:
         """Send the head: `head` are finished header lines; framing and connection fields are added here.
 
-        `length` None means a body of unknown size: chunked, or up to the end of the connection for HTTP/1.0.
+        `length` None means a body of unknown size: chunked, or until the connection closes for HTTP/1.0. With `hold`
+        the head is sent with the first bytes of the body, which are about to arrive: one system call less.
         """
         self.started = True
         self.status = status
@@ -124,7 +124,10 @@ class Reply:
         elif self.http10:
             framing += b"Connection: keep-alive\r\n"
         text = b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (status, reason, head, lines(self.extra), framing)
-        self._put(text)
+        if hold:
+            self._unsent = text
+        else:
+            self._put(text)
 
     async def write(self, data: bytes) -> None:
         """Send body bytes; waits while the client does not keep up. Raises ClientGone."""
@@ -142,7 +145,7 @@ class Reply:
 
     async def end(self) -> None:
         """The body is complete."""
-        if self._left:  # fewer bytes than promised: never let it look whole
+        if self._left:  # fewer bytes than promised: it must not look complete
             self.abort()
             return
         self.ended = True
@@ -188,9 +191,11 @@ class Reply:
     def _put(self, data: bytes) -> None:
         if self._transport is None or self._transport.is_closing():
             raise ClientGone
-        if self._together:  # a whole answer goes out in one write, which is one system call
+        if self._together:  # a whole answer is sent in one write, which is one system call
             self._unsent += data
             return
+        if self._unsent:
+            data, self._unsent = self._unsent + data, b""
         self._transport.write(data)
 
     async def _drain(self) -> None:
@@ -205,18 +210,18 @@ class Reply:
             raise ClientGone from None
 
 
-class Written:
-    """What a handler gives back to aiohttp's server: an answer that has been sent already."""
+class SentResponse:
+    """What a handler returns to aiohttp's server: an answer that was already sent."""
 
     __slots__ = ("body_length", "headers", "keep_alive", "status")
 
     def __init__(self, reply: Reply) -> None:
         self.keep_alive = reply.keep_alive and reply.ended
-        self.status, self.body_length = reply.status, reply.body_bytes  # for the access log of a program around us
+        self.status, self.body_length = reply.status, reply.body_bytes  # for the access log of an embedding program
         self.headers: dict[str, str] = {}
 
     async def prepare(self, request: BaseRequest) -> None:
-        """aiohttp asks for the head: it has gone."""
+        """aiohttp asks for the head, which was sent."""
 
     async def write_eof(self) -> None:
-        """aiohttp asks for the end: it has been written."""
+        """aiohttp asks for the end, which was written."""

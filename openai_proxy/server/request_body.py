@@ -1,4 +1,4 @@
-"""Reading a request's body: bounded in size, and in how long it may stand still."""
+"""Reads a request's body with limits on its size and on stalling."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,13 +23,13 @@ class BodyTimeout(ProxyError):
 
 
 class BodyMemory:
-    """The bytes of all bodies that are held at a time."""
+    """The bytes of all bodies currently held."""
 
     def __init__(self) -> None:
         self._held = 0
 
     def take(self, size: int, most: int) -> None:
-        """Hold `size` bytes more. Raises Overloaded where that would be more than `most`."""
+        """Hold `size` more bytes. Raises Overloaded if that exceeds `most`."""
         if self._held + size > most:
             raise Overloaded(
                 "The proxy is busy with large requests. Try again in a moment.", headers={"Retry-After": "1"}
@@ -37,17 +37,17 @@ class BodyMemory:
         self._held += size
 
     def give_back(self, size: int) -> None:
-        """Hold them no longer."""
+        """Release them."""
         self._held -= size
 
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """What a body may take: bytes, seconds, bytes a second."""
+    """The limits of a body: bytes, seconds, bytes per second."""
 
     size: int
     idle: float | None
-    """Seconds between two pieces, and those a client has before `rate` counts."""
+    """Seconds between two pieces, and before `rate` applies."""
     rate: float = 0.0
     memory: BodyMemory | None = None
     in_memory: int = 0
@@ -63,9 +63,9 @@ class RequestBody:
         self._limits = limits
         self._held = 0
         self._expected = request.headers.get("Expect", "").lower() == "100-continue" and not reply.http10
-        self.taken: bytes | None = None  # a body that has been read as a whole
+        self.taken: bytes | None = None  # a body that has been read completely
         self._stream: AsyncIterator[bytes] | None = None
-        self._ahead: bytes = b""  # what was read to look at it
+        self._ahead: bytes = b""  # what was read for inspection
         length = request.headers.get("Content-Length")
         self.length = int(length) if length is not None and length.isdigit() else None
 
@@ -76,7 +76,7 @@ class RequestBody:
 
     @property
     def size(self) -> int:
-        """The bytes it has, as far as that is known yet; else 0."""
+        """Its bytes, as far as known; else 0."""
         return len(self.taken) if self.taken is not None else self.length or 0
 
     def check_size(self) -> None:
@@ -86,7 +86,7 @@ class RequestBody:
             raise TooLarge(f"The request is larger than {self.limit // 2**20} MB.")
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises TooLarge, BodyTimeout."""
+        """The body as it arrives. Raises TooLarge, BodyTimeout."""
         if self.taken is not None:
             yield self.taken
             return
@@ -99,7 +99,7 @@ class RequestBody:
             yield piece
 
     async def begins_with(self) -> bytes:
-        """Its first bytes that are no white space, as many as came together; b"" if there is nothing but that."""
+        """Its first bytes that are not white space, as many as arrived together; b"" if there are none."""
         if self.taken is not None:
             return self.taken.lstrip(_SPACE)
         pieces: list[bytes] = []
@@ -127,7 +127,7 @@ class RequestBody:
                     piece = await content.readany()
             except TimeoutError:
                 self._reply.keep_alive = False
-                raise BodyTimeout("The request's body did not come in time.") from None
+                raise BodyTimeout("The request's body did not arrive in time.") from None
             waited += clock() - began
             if not piece:
                 return
@@ -138,14 +138,14 @@ class RequestBody:
             yield piece
 
     def _patience(self, size: int, waited: float) -> float | None:
-        """Seconds to wait for the next piece, after `size` bytes that were waited for for `waited` seconds."""
+        """Seconds to wait for the next piece, after `size` bytes took `waited` seconds."""
         idle, rate = self._limits.idle, self._limits.rate
         if idle is None or not rate:
             return idle
         return min(idle, max(idle + size / rate - waited, 0.0))
 
     def hold(self, size: int) -> None:
-        """Count `size` bytes of this request until `release`. Raises Overloaded where all requests hold too many."""
+        """Count `size` bytes of this request until `release`. Raises Overloaded if all requests hold too many."""
         memory = self._limits.memory
         if memory is not None:
             try:

@@ -1,1 +1,1 @@
-"""What is kept of conversations between requests: bounded by count, bytes and age, bound to the caller."""
+"""Conversation data stored between requests: bounded by count, bytes and age, bound to the caller."""

@@ -1,9 +1,9 @@
-"""Redis or Valkey, in the few words the shared state needs. Imported only where `storage` names one.
+"""Redis or Valkey, with the few operations that shared state needs. Imported only if `storage` names one.
 
     openai-proxy:TABLE:NAME     a record: "TIME VALUE", with an expiry
-    openai-proxy:TABLE          a sorted set of the names, by when each expires
-    openai-proxy:daemons        a sorted set of the daemons, by when each was last there
-    openai-proxy:news           the channel on which each change is told
+    openai-proxy:TABLE          a sorted set of the names, by expiry
+    openai-proxy:daemons        a sorted set of the daemons, by last sign of life
+    openai-proxy:news           the channel on which changes are announced
 
 Redis 5 is the oldest that is supported; everything used here is older than that.
 """
@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import orjson
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
@@ -35,11 +34,13 @@ from redis.exceptions import (
     TimeoutError as RedisTimeout,
 )
 
+from openai_proxy.dialects import json_text
+
 PREFIX: Final = "openai-proxy"
 PATIENCE: Final = 2.0  # seconds for one answer
 OLDEST: Final = 5
-PRESENT: Final = 10.0  # seconds since its last sign of life for which a daemon counts as there
-REMEMBERED: Final = 32 * 86400.0  # seconds for which what a daemon counted still matters
+PRESENT: Final = 10.0  # seconds since its last sign of life for which a daemon counts as running
+REMEMBERED: Final = 32 * 86400.0  # seconds for which a daemon's counters remain relevant
 PAGE: Final = 100  # records written or read at once
 
 log = logging.getLogger(__name__)
@@ -79,14 +80,14 @@ class StoreFailure(Exception):
 
 
 class RecordChange(NamedTuple):
-    """A record as it is to be written. `value` None: it is gone. `news`: the others are told."""
+    """A record to write. `value` None: it was removed. `notification`: announce it."""
 
     table: str
     name: str
     at: float
     ttl: float  # seconds
     value: Any
-    news: bool
+    notification: bool
 
 
 class StoredRecord(NamedTuple):
@@ -98,7 +99,7 @@ class StoredRecord(NamedTuple):
 
 
 class StoreNews(NamedTuple):
-    """What came on the channel: a record that `origin` changed, or (`table` empty) the answer to a ping."""
+    """A message on the channel: a record that `origin` changed, or (`table` empty) the answer to a ping."""
 
     table: str
     name: str
@@ -114,12 +115,12 @@ class RedisClient:
         self._redis = redis
         self._sentinels = sentinels
         self._origin = origin
-        self._news: PubSub | None = None
+        self._notifications: PubSub | None = None
         self._put = self._exchange = ""
 
     @classmethod
     async def open(cls, url: str, origin: str) -> "RedisClient":
-        """Connect, look at the version, subscribe to the news."""
+        """Connect, check the version, subscribe to announcements."""
         client = cls(*_redis(url), origin)
         try:
             await client._begin()
@@ -136,19 +137,19 @@ class RedisClient:
             raise StoreFailure(f"version {version} is too old: {OLDEST}.0 or newer is needed")
         self._put = await _answer(redis.script_load(_PUT))
         self._exchange = await _answer(redis.script_load(_EXCHANGE))
-        self._news = redis.pubsub()
-        await _answer(self._news.subscribe(_NEWS))
-        await _answer(self._news.get_message(timeout=PATIENCE))
+        self._notifications = redis.pubsub()
+        await _answer(self._notifications.subscribe(_NEWS))
+        await _answer(self._notifications.get_message(timeout=PATIENCE))
 
     async def write(self, changes: Sequence[RecordChange]) -> None:
-        """Write `changes`, where the store has nothing newer."""
+        """Write `changes`, unless the store has something newer."""
         now = time.time()
         for first in range(0, len(changes), PAGE):
             keys, arguments = self._written(changes[first : first + PAGE], now)
             await _answer(self._redis.evalsha(self._put, len(keys), *keys, *arguments))
 
     async def exchange(self, change: RecordChange, prefix: str) -> list[StoredRecord]:
-        """Write `change`; what every daemon has as `prefix` and its own name."""
+        """Write `change`; returns what all daemons have under `prefix` and their own name."""
         keys, arguments = self._written([change], time.time())
         record = f"{PREFIX}:{change.table}:{prefix}"
         found = await _answer(self._redis.evalsha(self._exchange, len(keys), *keys, *arguments, _DAEMONS, record))
@@ -159,10 +160,10 @@ class RedisClient:
         arguments: list[Any] = [_NEWS]
         for change in changes:
             keys += [f"{PREFIX}:{change.table}:{change.name}", f"{PREFIX}:{change.table}"]
-            news = orjson.dumps([change.table, change.name, self._origin]) if change.news else b""
+            notification = json_text.dumps([change.table, change.name, self._origin]) if change.notification else b""
             ttl = max(change.ttl, 1.0)
-            value = orjson.dumps(change.value)
-            arguments += [f"{change.at:.6f}", int(ttl * 1000), int(now + ttl), change.name, value, news]
+            value = json_text.dumps(change.value)
+            arguments += [f"{change.at:.6f}", int(ttl * 1000), int(now + ttl), change.name, value, notification]
         return keys, arguments
 
     async def names(self, table: str) -> list[str]:
@@ -173,7 +174,7 @@ class RedisClient:
     async def read(
         self, table: str, wanted: Callable[[str], bool] = lambda _: True
     ) -> AsyncIterator[list[StoredRecord]]:
-        """Every record of a table whose name is `wanted`, some at a time."""
+        """Every record of a table whose name is `wanted`, in batches."""
         names = [name for name in await self.names(table) if wanted(name)]
         for first in range(0, len(names), PAGE):
             page = names[first : first + PAGE]
@@ -185,14 +186,15 @@ class RedisClient:
         value = await _answer(self._redis.get(f"{PREFIX}:{table}:{name}"))
         return None if value is None else _found(name, value)
 
-    async def present(self) -> int:
-        """Say that this daemon is there; how many are."""
+    async def present(self) -> frozenset[str]:
+        """Report that this daemon is running; returns all that are."""
         now = time.time()
         await _answer(self._redis.zadd(_DAEMONS, {self._origin: now}))
-        return int(await _answer(self._redis.zcount(_DAEMONS, now - PRESENT, "+inf")))
+        found = await _answer(self._redis.zrangebyscore(_DAEMONS, now - PRESENT, "+inf"))
+        return frozenset(name.decode() for name in found)
 
     async def tidy(self, tables: Iterable[str], most: int) -> None:
-        """Forget the names of what has expired, and the oldest of more than `most` records of a table."""
+        """Remove the names of expired records, and the oldest beyond `most` records of a table."""
         now = int(time.time())
         await _answer(self._redis.zremrangebyscore(_DAEMONS, "-inf", now - REMEMBERED))
         for table in tables:
@@ -204,15 +206,15 @@ class RedisClient:
                 await _answer(self._redis.zrem(f"{PREFIX}:{table}", *names))
 
     async def ping(self, word: str) -> None:
-        """Ask the channel for `word`, which comes after all news before it."""
-        if self._news is not None:
-            await _answer(self._news.ping(word))
+        """Publish `word` on the channel; it arrives after all earlier announcements."""
+        if self._notifications is not None:
+            await _answer(self._notifications.ping(word))
 
-    async def news(self, seconds: float) -> StoreNews | None:
-        """The next news, None if there is none for so long."""
-        assert self._news is not None
+    async def notification(self, seconds: float) -> StoreNews | None:
+        """The next announcement, None if there is none in time."""
+        assert self._notifications is not None
         try:
-            message = await self._news.get_message(timeout=seconds)
+            message = await self._notifications.get_message(timeout=seconds)
         except Exception as error:
             raise StoreFailure(words(error)) from None
         if message is None or message["type"] not in ("message", "pong"):
@@ -222,18 +224,18 @@ class RedisClient:
             return StoreNews("", data.decode(), "", 0.0, None)
         head, _, record = data.partition(b"\n")
         try:
-            table, name, origin = orjson.loads(head)
+            table, name, origin = json_text.loads(head)
             found = _found(name, record)
         except (ValueError, TypeError):
-            return None  # somebody else's
+            return None  # another program's
         return StoreNews(table, found.name, origin, found.at, found.value)
 
     async def aclose(self) -> None:
-        """Let go. Raises nothing."""
+        """Close. Raises nothing."""
         try:
             async with asyncio.timeout(PATIENCE):
-                if self._news is not None:
-                    await self._news.aclose()  # type: ignore[no-untyped-call]
+                if self._notifications is not None:
+                    await self._notifications.aclose()  # type: ignore[no-untyped-call]
                 for redis in (self._redis, *self._sentinels):
                     await redis.aclose()
         except Exception as error:
@@ -244,22 +246,22 @@ async def _answer(asked: Awaitable[Any]) -> Any:
     try:
         async with asyncio.timeout(PATIENCE):
             return await asked
-    except Exception as error:  # the library also fails with errors of its insides where a connection was closed
+    except Exception as error:  # the library also raises internal errors if a connection was closed
         raise StoreFailure(words(error)) from None
 
 
 def _found(name: str, stored: bytes) -> StoredRecord:
     at, _, value = stored.partition(b" ")
-    return StoredRecord(name, float(at), orjson.loads(value))
+    return StoredRecord(name, float(at), json_text.loads(value))
 
 
 def words(error: BaseException) -> str:
-    """Why a store cannot be used, for people: no address, no password."""
+    """Why a store cannot be used, for people: without address or password."""
     text = str(error)
     if isinstance(error, AuthenticationError) or text.startswith(("WRONGPASS", "NOAUTH")):
-        return "it refuses the password" if "required" not in text.lower() else "it wants a password"
+        return "it refuses the password" if "required" not in text.lower() else "it requires a password"
     if isinstance(error, (AuthorizationError, NoPermissionError)) or text.startswith("NOPERM"):
-        return "its user may not do what is needed here"
+        return "its user lacks permissions that are needed here"
     if isinstance(error, ReadOnlyError) or text.startswith("READONLY"):
         return "it is read-only"
     if isinstance(error, OutOfMemoryError) or "maxmemory" in text:
@@ -285,19 +287,19 @@ def _connection_words(error: BaseException) -> str:
     if any(isinstance(known, ConnectionRefusedError) for known in chain):
         return "connection refused"
     text = " ".join(map(str, chain)).lower()
-    for found, said in (
+    for found, reason in (
         ("refused", "connection refused"), ("certificate", "its certificate is not trusted"), ("ssl", "TLS failed"),
         ("name or service", "its name is not known"), ("getaddrinfo", "its name is not known"),
         ("name resolution", "its name is not known"), ("no such file", "there is no such socket"),
         ("closed", "it closed the connection"), ("reset", "it closed the connection"),
     ):  # fmt: skip
         if found in text:
-            return said
+            return reason
     return "no connection"
 
 
 def _redis(url: str) -> tuple[Redis, Sequence[Redis]]:
-    """A client for `url`, and those of the sentinels it asks. Raises StoreFailure for one that cannot be read."""
+    """A client for `url`, and those of the sentinels that it uses. Raises StoreFailure for an invalid one."""
     options: dict[str, Any] = {
         "socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "retry": Retry(NoBackoff(), 0), "protocol": 2,
     }  # fmt: skip
@@ -310,7 +312,7 @@ def _redis(url: str) -> tuple[Redis, Sequence[Redis]]:
 
 
 def _by_sentinel(url: str, options: dict[str, Any]) -> tuple[Redis, Sequence[Redis]]:
-    """By sentinels: `redis+sentinel://[user:password@]host[:port],host[:port]…/service[/database]`."""
+    """With sentinels: `redis+sentinel://[user:password@]host[:port],host[:port]…/service[/database]`."""
     parts = urlsplit(url)
     credentials, _, hosts = parts.netloc.rpartition("@")
     user, _, password = credentials.partition(":")

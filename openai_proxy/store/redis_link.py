@@ -1,8 +1,9 @@
-"""The link between the tables of this daemon and a Redis: written behind, told at once, merged after an outage.
+"""The link between this daemon's tables and a Redis: written in the background, announced at once, merged after
+outages.
 
-connect → subscribe → take what is newer there → write what is newer here → write and take as things change. Whatever
-fails, this daemon goes on alone with what it has, says so once, and begins again. Redis forgetting everything is no
-harm either: what each daemon holds is written again.
+connect → subscribe → get what is newer there → write what is newer here → write and get changes as they happen. If
+anything fails, this daemon continues alone with what it has, logs that once, and retries. If Redis loses everything, no
+harm is done: each daemon writes what it has again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-from openai_proxy.store.shared import MAX_RECORDS, Shared, SharedTable, StorageStatus
+from openai_proxy.store.shared import MAX_RECORDS, SOON, Shared, SharedTable, StorageStatus
 from openai_proxy.tasks import cancel, spawn
 
 if TYPE_CHECKING:  # imported when a Redis is configured, in a thread
@@ -22,14 +23,13 @@ if TYPE_CHECKING:  # imported when a Redis is configured, in a thread
 
 log = logging.getLogger(__name__)
 
-GATHER: Final = 0.01  # seconds in which changes nobody waits for are written together
 HEARTBEAT: Final = 2.0  # seconds between two signs of life
 TIDY: Final = 60.0
-FIRST_PAUSE: Final = 0.25  # seconds until a store that failed is asked again, doubled each time
+FIRST_PAUSE: Final = 0.25  # seconds until a failed store is retried, doubled each time
 LONGEST_PAUSE: Final = 5.0
 BATCH: Final = 500
-REMOVED: Final = 3600.0  # seconds for which it is remembered that a record is gone
-LAST_WORDS: Final = 1.0  # seconds for what is unwritten at the end
+REMOVED: Final = 3600.0  # seconds for which a removed record is remembered
+LAST_WORDS: Final = 1.0  # seconds for unwritten changes at the end
 
 
 class RedisLink:
@@ -42,56 +42,59 @@ class RedisLink:
         self._client: RedisClient | None = None
         self._task: asyncio.Task[None] | None = None
         self._awake = asyncio.Event()
-        self._urgent = asyncio.Event()
-        self._waiting: list[asyncio.Future[None]] = []  # for all to be written
-        self._pings: dict[str, asyncio.Future[None]] = {}  # for all to be taken
-        self._asked = 0
-        self._told: str | None = None  # the last words about an outage
-        self._since = 0.0  # when it began
+        self._timer: asyncio.TimerHandle | None = None  # wakes the writer
+        self._waiting: list[asyncio.Future[None]] = []  # everything has been written
+        self._pings: dict[str, asyncio.Future[None]] = {}  # everything has been received
+        self._ping_number = 0
+        self._reported: str | None = None  # what was last logged about an outage
+        self._since = 0.0  # when the outage began
         self._new_tables = False
         self._loaded = False
 
     def start(self) -> None:
         """Connect, and stay connected."""
         self._since = time.monotonic()
+        self._loop = asyncio.get_running_loop()
         self._task = spawn(self._run(), name="shared state")
 
-    def wake(self, *, urgent: bool = False) -> None:
-        """See `StoreLink`."""
-        self._awake.set()
-        if urgent:
-            self._urgent.set()
+    def wake(self, *, within: float = SOON) -> None:
+        if not within:
+            self._awake.set()
+            return
+        due, timer = self._loop.time() + within, self._timer
+        if timer is None or due < timer.when():
+            if timer is not None:
+                timer.cancel()
+            self._timer = self._loop.call_at(due, self._awake.set)
 
     def resync(self) -> None:
-        """A table was made late: take what the store has of it."""
+        """A table was created late: get what the store has of it."""
         self._new_tables = True
         self._awake.set()
 
     async def written(self) -> None:
-        """See `StoreLink`."""
         waiting = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
-        self.wake(urgent=True)
+        self.wake(within=0)
         await waiting
 
     async def caught_up(self) -> None:
-        """See `StoreLink`."""
         client = self._client
         if client is None or not self.live:
             return
-        self._asked += 1
-        word = str(self._asked)
+        self._ping_number += 1
+        word = str(self._ping_number)
         waiting = self._pings[word] = asyncio.get_running_loop().create_future()
         try:
             await client.ping(word)
             await waiting
         except _failures():
-            return  # the reader fails too, and says so
+            return  # the reader fails as well, and reports it
         finally:
             self._pings.pop(word, None)
 
     async def fetch(self, table: str, name: str) -> tuple[float, Any] | None:
-        """See `StoreLink`; what the store cannot tell now is as if it were not there."""
+        """See `StoreLink`; what the store cannot answer now counts as missing."""
         assert self._client is not None
         with contextlib.suppress(*_failures()):
             found = await self._client.fetch(table, name)
@@ -99,7 +102,6 @@ class RedisLink:
         return None
 
     async def gather(self, table: str, wanted: Callable[[str], bool]) -> dict[str, Any] | None:
-        """See `StoreLink`."""
         client = self._client
         if client is not None:
             with contextlib.suppress(*_failures()):
@@ -112,7 +114,6 @@ class RedisLink:
         return None
 
     async def exchange(self, table: str, name: str, prefix: str) -> None:
-        """See `StoreLink`."""
         client, known = self._client, self._shared.tables[table]
         if client is None:
             return
@@ -125,7 +126,6 @@ class RedisLink:
                     known.receive(*record)
 
     async def aclose(self) -> None:
-        """See `StoreLink`."""
         if self.live and any(table.dirty for table in self._shared.tables.values()):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_WORDS):
@@ -159,9 +159,9 @@ class RedisLink:
         from openai_proxy.store.redis_client import RedisClient
 
         client = self._client = await RedisClient.open(self._url, self._shared.origin)
-        daemons = await client.present()
+        present = await client.present()
         await self._merge(client)
-        self._found(daemons)
+        self._found(present)
         tasks = [
             spawn(_failure(self._take(client)), name="shared state: take"),
             spawn(_failure(self._write(client)), name="shared state: write"),
@@ -173,29 +173,35 @@ class RedisLink:
             await cancel(*tasks)
         raise ended.pop().result()
 
-    def _found(self, daemons: int) -> None:
+    def _found(self, present: frozenset[str]) -> None:
         self.live = True
-        self._shared.status = StorageStatus("shared", daemons)
+        daemons = self._report(present)
         self._shared.known.set()
         others = "no other daemon" if daemons < 2 else "1 other daemon" if daemons == 2 else f"{daemons - 1} others"
-        if self._told is None:
+        if self._reported is None:
             log.info("storage: redis answers; state is shared with %s", others)
         else:
             away = time.monotonic() - self._since
             log.info(
-                "storage: redis answers again after %.0f s; what happened meanwhile is shared with %s", away, others
+                "storage: redis answers again after %.0f s; changes made meanwhile are shared with %s", away, others
             )
-        self._told = None
+        self._reported = None
+
+    def _report(self, present: frozenset[str]) -> int:
+        self._shared.present = present
+        self._shared.status = StorageStatus("shared", len(present))
+        return len(present)
 
     def _lost(self, error: Exception) -> None:
         if self.live:
             self._since = time.monotonic()
         self.live = False
         why = _words(error)
+        self._shared.present = frozenset()
         self._shared.status = StorageStatus("alone", cause=why)
         self._shared.known.set()
-        if why != self._told:
-            self._told = why
+        if why != self._reported:
+            self._reported = why
             log.warning("storage: redis cannot be used (%s); this daemon counts for itself until it can", why)
 
     def _end(self) -> None:
@@ -208,7 +214,7 @@ class RedisLink:
     # -- what goes in and out ---------------------------------------------------------------------------------------
 
     async def _merge(self, client: RedisClient) -> None:
-        """Take what is newer there; what is newer here, or unknown there, is written."""
+        """Get what is newer there, and write what is newer here, or unknown there."""
         for table in list(self._shared.tables.values()):
             missing = dict(table.stamps)
             if not table.pushed:
@@ -226,7 +232,7 @@ class RedisLink:
         await self._flush(client)
 
     async def _flush(self, client: RedisClient) -> None:
-        """Write what is unwritten now; what changes meanwhile is gathered for the next time."""
+        """Write what is unwritten now; changes made meanwhile are collected for the next time."""
         unwritten = [(table, name) for table in tuple(self._shared.tables.values()) for name in table.dirty]
         for first in range(0, len(unwritten), BATCH):
             batch = [self._change(*one) for one in unwritten[first : first + BATCH] if one[1] in one[0].dirty]
@@ -245,12 +251,10 @@ class RedisLink:
     async def _write(self, client: RedisClient) -> None:
         while True:
             await self._awake.wait()
-            if not self._waiting:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(GATHER):
-                        await self._urgent.wait()
             self._awake.clear()
-            self._urgent.clear()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             if self._new_tables:
                 self._new_tables = False
                 await self._merge(client)
@@ -266,37 +270,36 @@ class RedisLink:
         tables, own = self._shared.tables, self._shared.origin
         silent = 0
         while True:
-            news = await client.news(HEARTBEAT)
-            silent = silent + 1 if news is None else 0
-            if news is None:
+            notification = await client.notification(HEARTBEAT)
+            silent = silent + 1 if notification is None else 0
+            if notification is None:
                 if silent > 2:
                     raise TimeoutError
-                await client.ping("alive")  # the channel may be broken without a sign
-            elif not news.table:
-                waiting = self._pings.get(news.name)
+                await client.ping("alive")  # the channel may have failed silently
+            elif not notification.table:
+                waiting = self._pings.get(notification.name)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(None)
-            elif news.origin != own and news.table in tables:
-                tables[news.table].receive(news.name, news.at, news.value)
+            elif notification.origin != own and notification.table in tables:
+                tables[notification.table].receive(notification.name, notification.at, notification.value)
 
     async def _stay(self, client: RedisClient) -> None:
         tidied = time.monotonic()
         while True:
             await asyncio.sleep(HEARTBEAT)
-            daemons = await client.present()
-            self._shared.status = StorageStatus("shared", daemons)
+            self._report(await client.present())
             if time.monotonic() - tidied > TIDY:
                 tidied = time.monotonic()
                 await client.tidy(self._shared.tables, MAX_RECORDS)
 
 
 async def _failure(working: Coroutine[Any, Any, None]) -> Exception:
-    """What ended `working`, which has no end of its own."""
+    """The error that ended `working`, which never ends otherwise."""
     try:
         await working
     except Exception as error:
         return error
-    raise AssertionError("the work on shared state has no end")
+    raise AssertionError("a task of the shared state ended without an error")
 
 
 def _load() -> None:
@@ -311,7 +314,7 @@ def _failures() -> tuple[type[Exception], ...]:
 
 def _words(error: Exception) -> str:
     if isinstance(error, ImportError):
-        return "the package is missing: pip install 'openai-proxy[redis]'"
+        return "the package is missing: in a clone, pip install '.[redis]'"
     if isinstance(error, TimeoutError):
         return "it does not answer in time"
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What a Responses request points at, put in its place: earlier answers, conversations, single items."""
+"""Resolves the references of a Responses request: earlier answers, conversations, single items."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +9,10 @@ from openai_proxy.store.responses import ResponseStore
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A request in which `input` holds everything.
+    """A request whose `input` contains everything.
 
-    `ours`: something of it came from the store, so that nobody else can answer the request as it was. `missing`: why
-    it cannot be answered from here; the one who knows what it points at may be the provider.
+    `ours`: some of it came from the store, so nobody else could answer the original request. `missing`: why it cannot
+    be answered here; the provider may know what it refers to.
     """
 
     document: dict[str, Any]
@@ -21,7 +21,7 @@ class Resolved:
 
 
 async def bring(store: ResponseStore, caller: str, document: dict[str, Any]) -> None:
-    """Fetch what `document` points at and another daemon may have."""
+    """Fetch what `document` refers to and another daemon may have."""
     conversation, given = document.get("conversation"), document.get("input")
     await store.bring(
         caller,
@@ -32,11 +32,11 @@ async def bring(store: ResponseStore, caller: str, document: dict[str, Any]) -> 
 
 
 def resolve(store: ResponseStore, caller: str, document: dict[str, Any]) -> Resolved:
-    """`document` without references to what is stored here. Raises BadRequest for references that contradict."""
+    """`document` with references to stored data resolved. Raises BadRequest for contradictory references."""
     previous = document.get("previous_response_id")
     conversation = document.get("conversation")
     if previous is not None and conversation is not None:
-        raise BadRequest("'previous_response_id' and 'conversation' cannot go together.", param="previous_response_id")
+        raise BadRequest("'previous_response_id' and 'conversation' cannot be combined.", param="previous_response_id")
     given = document.get("input")
     if previous is None and conversation is None and not (isinstance(given, list) and any(map(_refers, given))):
         return Resolved(document)

@@ -1,8 +1,8 @@
-"""Answers of the Responses API, and conversations, kept for the next request of the same caller.
+"""Answers of the Responses API, and conversations, stored for the next request of the same caller.
 
-Kept are items as JSON bytes, so that a chain of answers shares those it has in common. All keys hold the caller:
-another one's answer cannot even be named. Lives as long as the process; `dump` and `load` carry it over a restart.
-Where daemons share their state, each holds what it made itself, and fetches what it is asked for (`bring`).
+Items are stored as JSON bytes, so that a chain of answers shares common ones. All keys include the caller: another
+caller's answer cannot even be named. Lives as long as the process; `dump` and `load` preserve it over a restart.
+Daemons that share state each hold what they created, and fetch the rest on request (`bring`).
 """
 
 import logging
@@ -15,12 +15,13 @@ from typing import Any, Final
 
 import orjson
 
-from openai_proxy.store.bounded import MAX_BYTES, MAX_ENTRIES, TTL, BoundedMap
+from openai_proxy.bounded_map import MAX_BYTES, MAX_ENTRIES, TTL, BoundedMap
+from openai_proxy.dialects import json_text
 from openai_proxy.store.shared import Shared, SharedTable
 
 MAX_CONVERSATION_ITEMS: Final = 20_000
 MAX_DUMP: Final = 16 * 1024 * 1024
-"""Bytes that are carried over a restart: the newest."""
+"""Bytes preserved over a restart: the newest."""
 
 log = logging.getLogger(__name__)
 _PREFIXES: Final = {"function_call": "fc", "function_call_output": "fco", "reasoning": "rs", "custom_tool_call": "ctc",
@@ -37,16 +38,16 @@ class StoredResponse:
 
     def document(self) -> dict[str, Any]:
         """The response object."""
-        document: dict[str, Any] = orjson.loads(self.response)
+        document: dict[str, Any] = json_text.loads(self.response)
         return document
 
     def input_items(self) -> list[dict[str, Any]]:
-        """What led to the answer."""
-        return [orjson.loads(item) for item in self.input]
+        """The input of the answer."""
+        return [json_text.loads(item) for item in self.input]
 
     def items(self) -> list[dict[str, Any]]:
-        """What led to the answer, and the answer: the beginning of the next request."""
-        return [orjson.loads(item) for item in (*self.input, *self.output)]
+        """Input and output of the answer: the beginning of the next request."""
+        return [json_text.loads(item) for item in (*self.input, *self.output)]
 
 
 @dataclass(slots=True)
@@ -65,11 +66,25 @@ class StoredConversation:
 
     def all_items(self) -> list[dict[str, Any]]:
         """Every item, in order."""
-        return [orjson.loads(item) for item in self.items.values()]
+        return [json_text.loads(item) for item in self.items.values()]
+
+
+class EncodedItems(tuple[bytes, ...]):
+    """Items in stored form."""
+
+    __slots__ = ()
+
+
+def encoded(items: Iterable[dict[str, Any]], large: bool = False) -> EncodedItems:
+    """`items` in stored form, each with an id. Has no side effects, so it is thread-safe.
+
+    `large` ones are processed in small steps.
+    """
+    return EncodedItems(json_text.dumps(with_id(item), large=large) for item in items)
 
 
 class ResponseStore:
-    """Answers by id, items by id, conversations by id; each of one caller."""
+    """Answers by id, items by id, conversations by id; each belongs to one caller."""
 
     def __init__(
         self,
@@ -87,11 +102,11 @@ class ResponseStore:
         )
         self._shared: dict[str, SharedTable] = {}
         self.changes = 0  # counted, so that nothing is saved twice
-        self._items: dict[tuple[str, str], bytes] = {}  # (owner, id of an item) -> the item, while its answer is kept
+        self._items: dict[tuple[str, str], bytes] = {}  # (owner, id of an item) -> the item, while its answer is stored
 
     @property
     def ttl(self) -> float:
-        """Seconds after which what was not used is forgotten."""
+        """Seconds after which unused data are dropped."""
         return self._responses.ttl
 
     @ttl.setter
@@ -100,41 +115,59 @@ class ResponseStore:
 
     @property
     def size(self) -> int:
-        """Bytes kept. What several answers of a chain share is counted for each of them."""
+        """Bytes stored. What several answers of a chain share is counted for each of them."""
         return self._responses.size + self._conversations.size
 
-    def keep(self, caller: str, items: Iterable[dict[str, Any]], response: dict[str, Any]) -> None:
-        """Keep an answer and the whole `items` that led to it. One that alone is too large is not kept."""
-        given = tuple(_encoded(with_id(item)) for item in items)
+    def keep(self, caller: str, items: Iterable[dict[str, Any]] | EncodedItems, response: dict[str, Any]) -> None:
+        """Store an answer and all `items` that led to it. One that alone is too large is not stored."""
+        self.keeping(caller, items, response)()
+
+    def keeping(
+        self, caller: str, items: Iterable[dict[str, Any]] | EncodedItems, response: dict[str, Any]
+    ) -> Callable[[], None]:
+        """A function that does the same on the event loop; creating it is most of the work, and any thread may do
+        it."""
+        if _heavier(response["output"], self._responses.max_bytes // 2):
+            return lambda: None  # avoids encoding megabytes in vain
+        given = items if isinstance(items, EncodedItems) else encoded(items)
         output = tuple(_encoded(item) for item in response["output"])
         owner, name = _owner(caller), response["id"]
-        self._put(owner, name, StoredResponse(given, _encoded(response), output))
-        self._tell("responses", owner, name)
-        for item in response["output"]:
-            self._tell("items", owner, item["id"])
+        stored = StoredResponse(given, _encoded(response), output)
+        ids = [item["id"] for item in response["output"]]
 
-    def _put(self, owner: str, response_id: str, stored: StoredResponse, age: float = 0.0) -> None:
+        def keep() -> None:
+            self._put(owner, name, stored, ids)
+            self._publish("responses", owner, name)
+            for item_id in ids:
+                self._publish("items", owner, item_id)
+
+        return keep
+
+    def _put(
+        self, owner: str, response_id: str, stored: StoredResponse, ids: Iterable[str] | None = None, age: float = 0.0
+    ) -> None:
         size = sum(map(len, stored.input)) + 2 * len(stored.response)
         if not self._responses.put((owner, response_id), stored, size, age=age):
             return
         self.changes += 1
-        for data in stored.output:
-            self._items[owner, orjson.loads(data)["id"]] = data
+        known = [json_text.loads(data)["id"] for data in stored.output] if ids is None else ids
+        for item_id, data in zip(known, stored.output, strict=True):
+            self._items[owner, item_id] = data
 
     def response(self, caller: str, response_id: str) -> StoredResponse | None:
         """An answer."""
         return self._responses.get((_owner(caller), response_id))
 
     def delete(self, caller: str, response_id: str) -> bool:
-        """Forget an answer; False if there is none."""
+        """Delete an answer; False if there is none."""
         self.changes += 1
         owner = _owner(caller)
         stored = self._responses.pop((owner, response_id))
         if stored is None:
             return False
-        self._tell("responses", owner, response_id)
+        self._publish("responses", owner, response_id)
         for data in stored.output:
-            self._tell("items", owner, orjson.loads(data)["id"])
+            self._publish("items", owner, json_text.loads(data)["id"])
         return True
 
     def item(self, caller: str, item_id: str) -> dict[str, Any] | None:
@@ -142,7 +175,7 @@ class ResponseStore:
         data = self._items.get((_owner(caller), item_id))
         if data is None:
             return None
-        item: dict[str, Any] = orjson.loads(data)
+        item: dict[str, Any] = json_text.loads(data)
         return item
 
     def begin(
@@ -159,7 +192,7 @@ class ResponseStore:
         return self._conversations.get((_owner(caller), conversation_id))
 
     def add(self, caller: str, conversation_id: str, items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Add items to a conversation; as they are kept. The first ones go where there are too many."""
+        """Add items to a conversation; returns their stored form. The oldest are dropped if there are too many."""
         found = self._conversations.get((_owner(caller), conversation_id))
         if found is None:
             return []
@@ -172,28 +205,28 @@ class ResponseStore:
         return added
 
     def remove(self, caller: str, conversation: StoredConversation, item_id: str) -> None:
-        """Take an item out of a conversation."""
+        """Remove an item from a conversation."""
         conversation.items.pop(item_id, None)
         self._keep_conversation(_owner(caller), conversation)
 
     def end(self, caller: str, conversation_id: str) -> bool:
-        """Forget a conversation; False if there is none."""
+        """Delete a conversation; False if there is none."""
         self.changes += 1
         ended = self._conversations.pop((_owner(caller), conversation_id)) is not None
         if ended:
-            self._tell("conversations", _owner(caller), conversation_id)
+            self._publish("conversations", _owner(caller), conversation_id)
         return ended
 
     def describe(self, caller: str, conversation: StoredConversation, metadata: dict[str, Any]) -> None:
-        """Give a conversation other metadata."""
+        """Replace a conversation's metadata."""
         self.changes += 1
         conversation.metadata = metadata
-        self._tell("conversations", _owner(caller), conversation.id)
+        self._publish("conversations", _owner(caller), conversation.id)
 
     def dump(self) -> dict[str, Any]:
-        """The newest of the state as JSON values, to be written to a file of mode 0600: it holds conversations.
+        """The newest part of the state as JSON values, for a file of mode 0600: it contains conversations.
 
-        What several answers of a chain share is written once. Nobody can read from it who asked.
+        What several answers of a chain share is written once. The callers cannot be recovered from it.
         """
         texts: dict[bytes, int] = {}
         size = 0
@@ -219,36 +252,36 @@ class ResponseStore:
             yield age, members, {"items": [*found.items.values()]}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take over what `dump` gave, aged by the time since. An unreadable state is none."""
+        """Load what `dump` returned, aged by the elapsed time. An unreadable state is ignored."""
         try:
             passed = max(0.0, time.time() - float(state["saved_at"]))
-            texts = [orjson.dumps(text) for text in state["texts"]]
+            texts = [json_text.dumps(text) for text in state["texts"]]
             for entry in sorted(state["entries"], key=lambda entry: -float(entry["age"])):
                 self._take(entry, texts, float(entry["age"]) + passed)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            log.warning("the saved answers cannot be read (%s); conversations go on without them", error)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+            log.warning("the saved answers cannot be read; conversations continue without them")
 
     def _take(self, entry: Mapping[str, Any], texts: list[bytes], age: float) -> None:
         owner, name = str(entry["owner"]), str(entry["id"])
         if "items" in entry:
-            items = {str(orjson.loads(texts[place])["id"]): texts[place] for place in entry["items"]}
+            items = {str(json_text.loads(texts[place])["id"]): texts[place] for place in entry["items"]}
             found = StoredConversation(name, int(entry["created_at"]), dict(entry["metadata"]), items)
             found.size = sum(map(len, items.values()))
             self._conversations.put((owner, name), found, found.size, age=age)
         else:
             given, output = (tuple(texts[place] for place in entry[which]) for which in ("input", "output"))
-            self._put(owner, name, StoredResponse(given, texts[entry["response"][0]], output), age)
+            self._put(owner, name, StoredResponse(given, texts[entry["response"][0]], output), age=age)
 
     def _keep_conversation(self, owner: str, found: StoredConversation) -> None:
         self.changes += 1
         found.size = sum(map(len, found.items.values()))
         self._conversations.put((owner, found.id), found, found.size)
-        self._tell("conversations", owner, found.id)
+        self._publish("conversations", owner, found.id)
 
     # -- shared with other daemons ----------------------------------------------------------------------------------
 
     def share(self, shared: Shared) -> None:
-        """Let other daemons fetch what is kept here, and be able to fetch theirs."""
+        """Let other daemons fetch what is stored here, and vice versa."""
         for name, read, take in (
             ("responses", self._read_response, self._take_response),
             ("conversations", self._read_conversation, self._take_conversation),
@@ -259,7 +292,7 @@ class ResponseStore:
     async def bring(
         self, caller: str, *, response: object = None, conversation: object = None, items: Iterable[object] = ()
     ) -> None:
-        """Fetch what other daemons may have of these ids. A conversation may have grown there, an answer never."""
+        """Fetch what other daemons may have of these ids. A conversation may have grown there, an answer never does."""
         if not self._shared or not self._shared["responses"].live:
             return
         owner = _owner(caller)
@@ -271,7 +304,7 @@ class ResponseStore:
             if isinstance(item, str) and (owner, item) not in self._items:
                 await self._shared["items"].fetch(_name(owner, item))
 
-    def _tell(self, table: str, owner: str, name: str) -> None:
+    def _publish(self, table: str, owner: str, name: str) -> None:
         if self._shared:
             self._shared[table].changed(_name(owner, name))
 
@@ -311,7 +344,7 @@ class ResponseStore:
         return None if data is None else (orjson.Fragment(data), self.ttl)
 
     def _take_item(self, name: str, value: Any) -> None:
-        """A single item is asked for now: what is kept for longer comes with its answer."""
+        """A single item is requested now: it is kept with its answer."""
         if value is None:
             self._items.pop(_key(name), None)
         else:
@@ -319,16 +352,30 @@ class ResponseStore:
 
     def _forget_items(self, key: tuple[str, str], stored: StoredResponse) -> None:
         for data in stored.output:
-            self._items.pop((key[0], orjson.loads(data)["id"]), None)
+            self._items.pop((key[0], json_text.loads(data)["id"]), None)
+
+
+def _heavier(value: Any, limit: int) -> bool:
+    """True if the texts in `value` have more than `limit` characters."""
+    waiting, size = [value], 0
+    while waiting and size <= limit:
+        one = waiting.pop()
+        if isinstance(one, str):
+            size += len(one)
+        elif isinstance(one, dict):
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+    return size > limit
 
 
 def _owner(caller: str) -> str:
-    """What a caller is known by here: it cannot be read out of it again."""
+    """The caller's identity in keys, from which it cannot be recovered."""
     return blake2b(caller.encode(errors="replace"), digest_size=16).hexdigest()
 
 
 def with_id(item: dict[str, Any]) -> dict[str, Any]:
-    """`item` with an id of its own where it has none."""
+    """`item` with a new id if it has none."""
     if isinstance(item.get("id"), str):
         return item
     prefix = _PREFIXES.get(str(item.get("type")), "msg")
@@ -336,11 +383,11 @@ def with_id(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _name(owner: str, name: str) -> str:
-    return orjson.dumps([owner, name]).decode()
+    return json_text.dumps([owner, name]).decode()
 
 
 def _key(name: str) -> tuple[str, str]:
-    owner, own = orjson.loads(name)
+    owner, own = json_text.loads(name)
     return owner, own
 
 
@@ -349,4 +396,4 @@ def _fragments(items: Iterable[bytes]) -> list[orjson.Fragment]:
 
 
 def _encoded(item: dict[str, Any]) -> bytes:
-    return orjson.dumps(item)
+    return json_text.dumps(item)

@@ -1,10 +1,9 @@
-"""What several daemons share: named records in tables, kept by each in memory and replicated through Redis.
+"""State shared by several daemons: named records in tables, held in memory by each and replicated through Redis.
 
-A station keeps its data where it always does, decides with them at once, and tells its table what changed. With
-`storage: memory` that is all. With a Redis (`store.redis_link`, imported only then) changes are written a moment
-later and told to every other daemon, and theirs come in the same way. Of two changes of one record the newer one
-holds, so whatever happened during an outage is merged by writing it again; a sum is a record for each daemon, and
-what it comes to is the sum of them.
+A module keeps and uses its data as usual, and reports changes to its table. With `storage: memory` that is all. With a
+Redis (`store.redis_link`, imported only then) changes are written a moment later and announced to the other daemons,
+and theirs arrive the same way. Of two changes to one record the newer one wins, so whatever happened during an outage
+is merged by writing it again; a sum has one record per daemon, which are added up.
 
 Belongs to the event loop. Lives as long as the process.
 """
@@ -19,17 +18,19 @@ from typing import Any, Final, Protocol
 log = logging.getLogger(__name__)
 
 MEMORY: Final = "memory"
-FLUSH: Final = 0.5  # seconds a request waits until what it changed is known to all
-MAX_RECORDS: Final = 20_000  # of one table
+SOON: Final = 0.01  # seconds during which changes that nobody waits for are collected, to be written together
+LATER: Final = 0.1  # the same for sums that are far from a limit: each write costs every daemon half a millisecond
+FLUSH: Final = 0.5  # seconds that a request waits until its changes are known to all
+MAX_RECORDS: Final = 20_000  # per table
 
 Read = Callable[[str], tuple[Any, float] | None]
-"""The present value of a record as plain JSON, and the seconds it is to be kept; None if it is gone."""
+"""The present value of a record as plain JSON, and its lifetime in seconds; None if it was removed."""
 
 Take = Callable[[str, Any], None]
-"""Another daemon changed a record; None: it is gone. May raise what a malformed value raises."""
+"""Another daemon changed a record; None: it was removed. May raise on malformed values."""
 
 Names = Callable[[], Iterable[tuple[str, float]]]
-"""Every record there is, and when it was changed (wall clock)."""
+"""All records, and when they were changed (wall clock)."""
 
 
 class StoreLink(Protocol):
@@ -37,42 +38,42 @@ class StoreLink(Protocol):
 
     live: bool
 
-    def wake(self, *, urgent: bool = False) -> None:
-        """There is something to write; `urgent`: somebody waits for it."""
+    def wake(self, *, within: float = SOON) -> None:
+        """There is something to write, within that many seconds at the latest."""
         ...
 
     def resync(self) -> None:
-        """A table was made late: take what the store has of it."""
+        """A table was created late: get what the store has of it."""
         ...
 
     async def written(self) -> None:
-        """Wait until everything that was changed before is written."""
+        """Wait until all earlier changes are written."""
         ...
 
     async def caught_up(self) -> None:
-        """Wait until everything that others had written before has been taken."""
+        """Wait until everything that others had written before has been received."""
         ...
 
     async def fetch(self, table: str, name: str) -> tuple[float, Any] | None:
-        """When a record was changed, and its value. Raises what the store raises."""
+        """When a record was changed, and its value. Raises the store's errors."""
         ...
 
     async def gather(self, table: str, wanted: Callable[[str], bool]) -> dict[str, Any] | None:
-        """The values of all records whose name is `wanted`; None where the store does not tell."""
+        """The values of all records whose name is `wanted`; None if the store does not answer."""
         ...
 
     async def exchange(self, table: str, name: str, prefix: str) -> None:
-        """Write one record now and take those of all other daemons whose names begin with `prefix`."""
+        """Write one record now and get those of all other daemons whose names begin with `prefix`."""
         ...
 
     async def aclose(self) -> None:
-        """Write what is left, and let go."""
+        """Write what is left, and close."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class StorageStatus:
-    """What the status shows. `state`: memory, shared or alone; `cause`: why it is alone, in words."""
+    """The store's part of the status. `state`: memory, shared or alone; `cause`: why it is alone, in words."""
 
     state: str
     daemons: int = 1
@@ -91,24 +92,24 @@ class SharedTable:
         self._take = take
         self._names = names
         self._shared = shared
-        self.stamps: dict[str, float] = {}  # when each record was changed, as far as it is known
-        self.dirty: dict[str, None] = {}  # what the store does not know yet, oldest first
+        self.stamps: dict[str, float] = {}  # when each record was changed, as far as known
+        self.dirty: dict[str, None] = {}  # what the store does not have yet, oldest first
 
     @property
     def live(self) -> bool:
         """True while changes reach the other daemons."""
         return self._shared.live
 
-    def changed(self, name: str) -> None:
-        """A record was made, changed or removed here."""
+    def changed(self, name: str, *, within: float = SOON) -> None:
+        """A record was created, changed or removed here; the others should know within that many seconds."""
         link = self._shared.link
         if link is not None:
             self._stamp(name, max(time.time(), self.stamps.get(name, 0.0) + 1e-6))
             self.dirty[name] = None
-            link.wake()
+            link.wake(within=within)
 
     def begin(self) -> None:
-        """A store is configured from now on: all there is may be news to it."""
+        """A store is configured from now on: everything may be new to it."""
         for name, at in self._names():
             self._stamp(name, at)
             self.dirty[name] = None
@@ -119,7 +120,7 @@ class SharedTable:
         self.dirty.clear()
 
     def receive(self, name: str, at: float, value: Any) -> bool:
-        """Take what the store has, if it is newer than what is known here; False if it is not."""
+        """Apply the store's record if it is newer than the local one; False if it is not."""
         known = self.stamps.get(name)
         if known is not None and known >= at:
             return False
@@ -133,7 +134,7 @@ class SharedTable:
 
     def _stamp(self, name: str, at: float) -> None:
         self.stamps.pop(name, None)
-        self.stamps[name] = round(at, 6)  # as it is written down
+        self.stamps[name] = round(at, 6)  # as rounded in the store
         while len(self.stamps) > MAX_RECORDS:
             oldest = next(iter(self.stamps))
             del self.stamps[oldest]
@@ -145,7 +146,7 @@ class SharedTable:
             self.dirty.pop(name, None)
 
     async def fetch(self, name: str) -> None:
-        """Take one record as the store has it. Without a store, or while it is away, nothing happens."""
+        """Get one record from the store. Without a store, or while it is away, nothing happens."""
         link = self._shared.link
         if link is None or not link.live or name in self.dirty:
             return
@@ -159,14 +160,14 @@ class SharedTable:
         return await link.gather(self.name, wanted) if link is not None and link.live else None
 
     async def exchange(self, name: str, prefix: str) -> None:
-        """Write one record now, and take what every other daemon has under `prefix`."""
+        """Write one record now, and get what every other daemon has under `prefix`."""
         link = self._shared.link
         if link is not None and link.live:
             await link.exchange(self.name, name, prefix)
 
 
 class Shared:
-    """All tables, and the store behind them. `origin` names this daemon among the others, also after a restart."""
+    """All tables, and the store behind them. `origin` is this daemon's name among the others, also after a restart."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
@@ -175,10 +176,11 @@ class Shared:
         self.status = StorageStatus(MEMORY)
         self._url = MEMORY
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.present: frozenset[str] = frozenset()  # the running daemons, according to the store
         self.known = asyncio.Event()  # it is known whether the store answers
 
     def table(self, name: str, *, read: Read, take: Take, names: Names, pushed: bool = True) -> SharedTable:
-        """A table. One that is made late, perhaps by the thread of a reload, begins with what the store has."""
+        """A table. One that is created late, perhaps by a reload's thread, begins with what the store has."""
         made = self.tables[name] = SharedTable(self, name, read=read, take=take, names=names, pushed=pushed)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._late, made)
@@ -207,7 +209,7 @@ class Shared:
             return
         from openai_proxy.store.redis_link import RedisLink
 
-        self.status = StorageStatus("alone", cause="it has not been asked yet")
+        self.status = StorageStatus("alone", cause="it has not answered yet")
         self._loop = asyncio.get_running_loop()
         self.link = made = RedisLink(url, self)
         for table in tuple(self.tables.values()):
@@ -220,25 +222,25 @@ class Shared:
         return self.link is not None and self.link.live
 
     async def ready(self, seconds: float) -> None:
-        """Wait, at most so long, until it is known whether the store answers."""
+        """Wait, at most that long, until it is known whether the store answers."""
         if self.link is not None:
             await _patiently(self.known.wait(), seconds)
 
     async def written(self) -> None:
-        """Wait, for a moment at most, until the other daemons know what was changed here."""
+        """Wait briefly until the other daemons know what was changed here."""
         link = self.link
         if link is not None and link.live and any(table.dirty for table in self.tables.values()):
-            link.wake(urgent=True)
+            link.wake(within=0)
             await _patiently(link.written(), FLUSH)
 
     async def caught_up(self) -> None:
-        """Wait, for a moment at most, until what the others have changed is known here."""
+        """Wait briefly until the others' changes are known here."""
         link = self.link
         if link is not None and link.live:
             await _patiently(link.caught_up(), FLUSH)
 
     async def aclose(self) -> None:
-        """Write what is left, and let go of the store."""
+        """Write what is left, and close the store."""
         link, self.link = self.link, None
         if link is not None:
             await link.aclose()

@@ -1,4 +1,4 @@
-"""Names of the semantic conventions, and what of a request they are about.
+"""Names of the semantic conventions, and their values for a request.
 
 https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/
 """
@@ -19,7 +19,7 @@ _BY_HOST: Final = {
     "perplexity.ai": "perplexity", "openrouter.ai": "openrouter", "azure.com": "azure.ai.openai",
     "together.xyz": "together", "fireworks.ai": "fireworks", "googleapis.com": "gcp.gemini",
 }  # fmt: skip
-"""Providers that speak OpenAI's language, by the end of their host's name."""
+"""Providers with OpenAI's API, by the end of their host's name."""
 
 _OPERATIONS: Final = {"completions": "text_completion", "embeddings": "embeddings", "embed_content": "embeddings",
                       "batch_embed_contents": "embeddings", "ollama/embed": "embeddings",
@@ -28,7 +28,7 @@ _OPERATIONS: Final = {"completions": "text_completion", "embeddings": "embedding
 
 @dataclass(frozen=True, slots=True)
 class ProviderAddress:
-    """A connection, as the conventions describe providers."""
+    """A connection in the conventions' terms."""
 
     name: str
     address: str | None = None
@@ -36,7 +36,7 @@ class ProviderAddress:
 
     @classmethod
     def of(cls, connection: str, config: ConnectionConfig | None) -> "ProviderAddress":
-        """The provider behind a connection; one that is built in has no configuration."""
+        """The provider behind a connection; a built-in one has no configuration."""
         if config is None:
             return cls(connection)
         try:
@@ -56,7 +56,7 @@ class ProviderAddress:
 
 
 def operation(endpoint: Endpoint) -> str:
-    """`gen_ai.operation.name`: what is asked of a provider."""
+    """`gen_ai.operation.name`: the operation requested of a provider."""
     if endpoint.commanded and endpoint.name != "completions":
         return "chat"
     return _OPERATIONS.get(endpoint.name, "chat" if endpoint.metered and endpoint.generates else endpoint.name)
@@ -82,7 +82,7 @@ def text_of(value: Any) -> str:
 def _text(value: Any) -> str:
     try:
         return vault.scrub(orjson.dumps(value, default=str).decode())
-    except TypeError:  # text that is no UTF-8, or numbers beyond 64 bits
+    except TypeError:  # text that is not UTF-8, or numbers beyond 64 bits
         return vault.scrub(repr(value))
 
 

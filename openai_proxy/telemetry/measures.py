@@ -1,4 +1,4 @@
-"""Metrics of finished requests, for those who collect them by OTLP; `/metrics` has more."""
+"""Metrics of finished requests, sent by OTLP; `/metrics` has more."""
 
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _TOKENS: Final = [1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864]
 _SECONDS: Final = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
-"""Buckets as the conventions advise (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/)."""
+"""Buckets recommended by the conventions (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/)."""
 
 
 class Measures:
@@ -25,12 +25,14 @@ class Measures:
             "gen_ai.client.token.usage", "{token}", "Tokens read and written.",
             explicit_bucket_boundaries_advisory=_TOKENS,
         )  # fmt: skip
-        self._duration = seconds("gen_ai.client.operation.duration", "From asking a provider to the end of its answer.")
-        self._first = seconds("gen_ai.client.operation.time_to_first_chunk", "From the request to the first of it.")
+        self._duration = seconds("gen_ai.client.operation.duration", "From asking a provider to its answer's end.")
+        self._first = seconds(
+            "gen_ai.client.operation.time_to_first_chunk", "From asking a provider to the first chunk."
+        )
         self._served = seconds("http.server.request.duration", "From a client's request to the end of its answer.")
 
     def finished(self, finished: Finished, trace: "RequestTrace") -> None:
-        """Count a request that is over."""
+        """Count a finished request."""
         exchange, tokens = finished.exchange, finished.tokens
         whole = max((exchange.ended or exchange.started) - exchange.started, 0.0)
         status = finished.status or exchange.status or 0
@@ -47,5 +49,5 @@ class Measures:
             self._tokens.record(tokens.output, {**about, "gen_ai.token.type": "output"})
         if exchange.stream and exchange.first_byte is not None:
             self._first.record(max(exchange.first_byte - exchange.started, 0.0), about)
-        for seconds, error in trace.asked:
+        for seconds, error in trace.attempts:
             self._duration.record(seconds, {**about, "error.type": error} if error is not None else about)

@@ -1,11 +1,11 @@
-"""The spans of one request: the request itself, each time a provider is asked for it, and each tool that runs.
+"""The spans of one request: the request itself, each attempt at a provider, and each tool that runs.
 
     SERVER  POST chat                    from the request to the end of its answer
     ├── CLIENT    chat gpt-4o            one attempt, to the end of its answer
     ├── INTERNAL  execute_tool NAME      one call of a tool of ours (CLIENT for a tool of an MCP server)
     └── CLIENT    chat gpt-4o            the next round
 
-The last attempt is ended when the record of the request is read, for then its tokens are known.
+The last attempt ends when the record of the request is read, because its tokens are known then.
 """
 
 import time
@@ -19,7 +19,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from openai_proxy.exchange import Attempt, Exchange, Headers, Outcome
 from openai_proxy.records.reading.tokens import Tokens, read_usage
 from openai_proxy.records.recording.finished_exchange import Finished
-from openai_proxy.records.writing.requests import messages_of
+from openai_proxy.records.writing.request_contents import messages_of
 from openai_proxy.telemetry.attributes import ProviderAddress, input_messages, operation, output_messages, text_of
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()  # https://www.w3.org/TR/trace-context/
@@ -28,7 +28,7 @@ _BILLION: Final = 1_000_000_000
 
 
 class RequestTrace:
-    """An `exchange.Trace`. Belongs to the event loop, but for `end` and what is read behind it."""
+    """An `exchange.Trace`. Belongs to the event loop, except `end` and what it calls."""
 
     def __init__(
         self,
@@ -53,25 +53,25 @@ class RequestTrace:
              "client.address": exchange.caller.remote, "openai_proxy.request.id": exchange.id},
         )  # fmt: skip
         self._context = set_span_in_context(self._span, Context())
-        self._asking: Span | None = None  # the attempt that is under way, or whose answer is
-        self._asked_at = 0.0
-        self._answered_at: float | None = None  # when its answer ended; None: it has not
+        self._asking: Span | None = None  # the attempt that is running, or whose answer is
+        self._attempt_began = 0.0
+        self._answered_at: float | None = None  # when its answer ended; None: it is still running
         self._failed: str | None = None
-        self._told = Tokens()  # of the rounds so far
+        self._counted = Tokens()  # of the rounds so far
         self._tools: dict[str, Span] = {}
-        self.about: dict[str, Any] | None = None  # what metrics say of the last attempt
-        self.asked: list[tuple[float, str | None]] = []  # seconds of each attempt, and its error
+        self.about: dict[str, Any] | None = None  # the metrics of the last attempt
+        self.attempts: list[tuple[float, str | None]] = []  # seconds of each attempt, and its error
 
     # -- attempts ---------------------------------------------------------------------------------------------------
 
     def attempt(self, attempt: Attempt) -> Headers:
-        """exchange.Trace: a provider is about to be asked; the header fields that say who asks."""
-        self._let_go(time.time())
+        """exchange.Trace: a provider request starts; returns the header fields that identify the span."""
+        self._release_spans(time.time())
         exchange, target = self._exchange, attempt.target
         model = target.model or exchange.model or ""
         provider = self._provider(target.connection)
         self.about = {"gen_ai.operation.name": self._operation, "gen_ai.request.model": model, **provider.attributes()}
-        self._asked_at, self._answered_at, self._failed = time.time(), None, None
+        self._attempt_began, self._answered_at, self._failed = time.time(), None, None
         self._asking = self._tracer.start_span(
             f"{self._operation} {model}".rstrip(), self._context, SpanKind.CLIENT,
             {**self.about, "gen_ai.request.stream": exchange.stream, "openai_proxy.connection": target.connection},
@@ -79,19 +79,19 @@ class RequestTrace:
         return [(name.encode(), value.encode()) for name, value in self._carried(self._asking).items()]
 
     def attempt_failed(self, attempt: Attempt) -> None:
-        """exchange.Trace: no usable answer came."""
+        """exchange.Trace: no usable answer arrived."""
         self._failed = attempt.error or str(attempt.status or "error")
         self._answered_at = time.time()
 
     def round_ended(self, total: dict[str, Any] | None) -> None:
-        """exchange.Trace: one answer of the model is whole; `total` is the usage of all so far."""
+        """exchange.Trace: one model answer is complete; `total` is the usage so far."""
         self._answered_at = time.time()
         if total is not None and self._asking is not None:
             tokens = read_usage(total)
-            self._count(self._asking, tokens, self._told)
-            self._told = tokens
+            self._count(self._asking, tokens, self._counted)
+            self._counted = tokens
 
-    def _let_go(self, now: float) -> None:
+    def _release_spans(self, now: float) -> None:
         """End the span of the last attempt."""
         span, self._asking = self._asking, None
         if span is None:
@@ -100,7 +100,7 @@ class RequestTrace:
         if self._failed is not None:
             span.set_attribute("error.type", self._failed)
             span.set_status(Status(StatusCode.ERROR, self._failed))
-        self.asked.append((max(ended - self._asked_at, 0.0), self._failed))
+        self.attempts.append((max(ended - self._attempt_began, 0.0), self._failed))
         span.end(_nanoseconds(ended))
 
     @staticmethod
@@ -120,7 +120,7 @@ class RequestTrace:
     # -- tools ------------------------------------------------------------------------------------------------------
 
     def tool_begins(self, call: str, tool: str) -> dict[str, str]:
-        """exchange.Trace: a tool of ours is about to run; what an MCP server is told in `_meta`."""
+        """exchange.Trace: a tool of ours starts; returns the members of `_meta` for an MCP server."""
         remote = tool.startswith(MCP_PREFIX)
         attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": tool, "gen_ai.tool.call.id": call,
                       "gen_ai.tool.type": "function"}  # fmt: skip
@@ -131,7 +131,7 @@ class RequestTrace:
         return self._carried(span)
 
     def tool_ended(self, call: str, arguments: Any, result: str, *, failed: bool) -> None:
-        """exchange.Trace: it has ended, one way or the other."""
+        """exchange.Trace: it has ended, successfully or not."""
         span = self._tools.pop(call, None)
         if span is None:  # it was never run
             return
@@ -146,7 +146,7 @@ class RequestTrace:
     # -- the end ----------------------------------------------------------------------------------------------------
 
     def end(self, finished: Finished) -> None:
-        """The request is over, and its record is read. Called in the recorder's thread."""
+        """The request is over, and its record was read. Called in the recorder's thread."""
         exchange = self._exchange
         now = exchange.created_at + max((exchange.ended or exchange.started) - exchange.started, 0.0)
         for span in self._tools.values():
@@ -159,7 +159,7 @@ class RequestTrace:
             self._describe(asking, finished)
             if error is not None and self._failed is None and self._answered_at is None:
                 self._failed = error
-            self._let_go(now)
+            self._release_spans(now)
         span = self._span
         span.set_attribute("http.response.status_code", status)
         if exchange.model:
@@ -178,7 +178,7 @@ class RequestTrace:
         span.end(_nanoseconds(now))
 
     def _describe(self, span: Span, finished: Finished) -> None:
-        """What is known of the last answer."""
+        """What is known about the last answer."""
         answer, tokens = finished.work.answer, finished.tokens
         if answer.id:
             span.set_attribute("gen_ai.response.id", answer.id)
@@ -186,7 +186,7 @@ class RequestTrace:
             span.set_attribute("gen_ai.response.model", answer.model)
         if answer.finish_reason:
             span.set_attribute("gen_ai.response.finish_reasons", [answer.finish_reason])
-        if tokens.total and not self._told.total:
+        if tokens.total and not self._counted.total:
             self._count(span, tokens, Tokens())
         if not self._content:
             return

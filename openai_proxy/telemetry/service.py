@@ -1,7 +1,7 @@
-"""What sends telemetry: tracer, meter and exporters, as the configuration and the standard variables say.
+"""Sends telemetry: tracer, meter and exporters, according to the configuration and the standard variables.
 
-Needs the extra `telemetry`. Exporting is done by threads of the SDK: a collector that hangs or refuses costs spans,
-never a request.
+Needs the extra `telemetry`. The SDK exports in its own threads: a collector that hangs or refuses costs spans, never a
+request.
 """
 
 import os
@@ -37,14 +37,14 @@ class Telemetry:
     """Lives as long as its settings. `begin` belongs to the event loop, `finished` to the recorder's thread."""
 
     def __init__(self, config: TelemetryConfig, environment: Mapping[str, str], key: object = None) -> None:
-        """`environment`: of the process and the `.env` file; `key`: what all this was made of.
+        """`environment`: of the process and the `.env` file; `key`: the settings from which all this was made.
 
-        Raises ValueError for settings that make no sense.
+        Raises ValueError for invalid settings.
         """
         self.key = key
         for name, value in environment.items():
             if name.startswith("OTEL_"):
-                os.environ.setdefault(name, value)  # the SDK looks there, and knows nothing of a .env file
+                os.environ.setdefault(name, value)  # the SDK reads os.environ, and knows nothing of a .env file
         self.content = config.content or environment.get(_CAPTURE, "").lower() in _CAPTURES
         self._connections: Mapping[str, ConnectionConfig] = {}
         resource = _resource(environment)
@@ -61,18 +61,18 @@ class Telemetry:
         self._measures = Measures(self._meters.get_meter(SCOPE, __version__))
 
     def follow(self, connections: Mapping[str, ConnectionConfig]) -> None:
-        """What connections there are."""
+        """Set the present connections."""
         self._connections = connections
 
     def begin(self, exchange: Exchange, headers: Mapping[str, str]) -> RequestTrace:
-        """The trace of a request that has come with these header fields."""
+        """The trace of a request with these header fields."""
         return RequestTrace(self._tracer, exchange, headers, self._provider, content=self.content)
 
     def _provider(self, connection: str) -> ProviderAddress:
         return ProviderAddress.of(connection, self._connections.get(connection))
 
     def finished(self, finished: Finished) -> None:
-        """A request is over, and its record has been read."""
+        """A request is over, and its record was read."""
         trace = finished.exchange.trace
         if isinstance(trace, RequestTrace):
             trace.end(finished)
@@ -104,10 +104,10 @@ def _exports(signal: str, environment: Mapping[str, str]) -> bool:
 
 
 def _target(config: TelemetryConfig, signal: str, path: str, environment: Mapping[str, str]) -> dict[str, Any]:
-    """Where to, unless the standard variables say so themselves; they win over the file, as everywhere."""
-    told = environment.get(_ENDPOINT) or environment.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
+    """The endpoint, unless the standard variables set one; they win over the file, as everywhere."""
+    configured = environment.get(_ENDPOINT) or environment.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
     found: dict[str, Any] = {"headers": dict(config.headers)} if config.headers else {}
-    if not told and config.endpoint is not None:
+    if not configured and config.endpoint is not None:
         found["endpoint"] = config.endpoint.rstrip("/").removesuffix(path) + path
     return found
 

@@ -1,1 +1,1 @@
-"""What the model may do: built-in, custom and MCP tools behind one shape."""
+"""Built-in, custom and MCP tools behind one interface."""

@@ -1,6 +1,7 @@
-"""What a tool is: a definition the model reads, and a call that always answers with text.
+"""What a tool is: a definition for the model, and a call that always returns text.
 
-Built-in, custom and MCP tools, `load_skill` and the rest are all this one shape, so the agent loop knows no kinds.
+Built-in, custom and MCP tools, `load_skill` and the rest all have this interface, so the agent loop need not
+distinguish them.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,18 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 Progress = Callable[[float | None, float | None, str | None], None]
-"""Called with (progress, total, message) as a tool reports; must not block."""
+"""Called with (progress, total, message) when a tool reports progress; must not block."""
 
 
 def _silent(progress: float | None, total: float | None, message: str | None) -> None:
-    """Progress that nobody watches."""
+    """Ignores progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a call gave: text for the model, and whether that text reports a failure.
+    """The result of a call: text for the model, and whether that text reports a failure.
 
-    `blocks` and `structured` are the same in MCP's own form, for a client that takes more than text.
+    `blocks` and `structured` are the same in MCP's own form, for clients that accept more than text.
     """
 
     text: str
@@ -29,15 +30,15 @@ class ToolResult:
 
 
 class Consent(Protocol):
-    """Whoever knows whether a person has said yes to a call that needs it (`confirm` of a model)."""
+    """Knows whether a person has agreed to a call that needs consent (`confirm` of a model)."""
 
     def given(self, tool: str, arguments: Mapping[str, Any]) -> bool:
-        """True if the call may run now, and that is used up; False notes that it was asked for."""
+        """True if the call may run now, which uses up the consent; False records that it was requested."""
         ...
 
 
 class OwnersConsent:
-    """The call is the owner's own: written in a prompt, or clicked on the page."""
+    """The owner's own call: written in a prompt, or clicked on the page."""
 
     def given(self, tool: str, arguments: Mapping[str, Any]) -> bool:
         """Always."""
@@ -46,16 +47,16 @@ class OwnersConsent:
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a call may know of the request it serves. `caller` is an opaque identity, never a key.
+    """What a call may know of its request. `caller` is an opaque identity, never a key.
 
-    `rich`: the caller takes MCP's content blocks beside the text. `device`: Home Assistant's id of the satellite that a
-    person speaks to, for its own servers only. `consent`: None where nobody can be asked.
+    `rich`: the caller accepts MCP's content blocks beside the text. `device`: Home Assistant's id of the satellite
+    being spoken to, for Home Assistant's own servers only. `consent`: None if nobody can be asked.
     """
 
     request_id: str = ""
     caller: str = ""
     progress: Progress = _silent
-    meta: dict[str, Any] = field(default_factory=dict)  # handed to MCP servers as `_meta`
+    meta: dict[str, Any] = field(default_factory=dict)  # sent to MCP servers as `_meta`
     rich: bool = False
     consent: Consent | None = None
     device: str = ""
@@ -75,5 +76,5 @@ class Tool(Protocol):
         ...
 
     async def call(self, arguments: dict[str, Any], context: CallContext) -> ToolResult:
-        """Run it. Errors the model can act on come back as a result with `is_error`; only cancellation is raised."""
+        """Run it. Errors that the model can act on are results with `is_error`; only cancellation is raised."""
         ...

@@ -1,4 +1,4 @@
-"""The tools every house has: the time and a calculator."""
+"""The built-in tools: the time and a calculator."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping
@@ -44,9 +44,9 @@ _CALCULATOR: Final = {
 
 
 def get_current_time(timezone: str | None = None) -> str:
-    """Now in `timezone` (an IANA name; None or "" or "local": the machine's) as ISO 8601 to the second, with weekday.
+    """The time in `timezone` (an IANA name; None, "" or "local": the machine's) as ISO 8601 in seconds, with weekday.
 
-    Raises ToolFailure with the nearest names for a zone that does not exist.
+    Raises ToolFailure with the nearest names if the zone does not exist.
     """
     if not timezone or timezone.strip().lower() == "local":
         now = datetime.now().astimezone()
@@ -58,7 +58,7 @@ def get_current_time(timezone: str | None = None) -> str:
 
 
 def _zone(name: str) -> Any:
-    # zoneinfo costs 3 ms and some memory, and a house may never ask
+    # zoneinfo costs 3 ms and some memory, and may never be needed
     from zoneinfo import ZoneInfo
 
     try:
@@ -68,7 +68,7 @@ def _zone(name: str) -> Any:
 
 
 def _suggestion(name: str) -> str:
-    """The names that look most like `name`: by the whole, or by the city alone."""
+    """The names most similar to `name`: by the whole name, or by the city alone."""
     from zoneinfo import available_timezones
 
     wanted = name[:60].lower().replace(" ", "_")
@@ -80,9 +80,9 @@ def _suggestion(name: str) -> str:
 
 
 def _run_time(arguments: dict[str, Any]) -> str | Awaitable[str]:
-    """At once where the zone is known: most templates ask for the time, and a thread would cost ten times as much.
+    """Run without a thread if the zone is known: most templates need the time, and a thread costs ten times as much.
 
-    The names that look like an unknown one are searched for off the loop: that reads the whole zone directory.
+    Similar names for an unknown zone are searched off the loop, because that reads the whole zone directory.
     """
     zone = arguments.get("timezone")
     if zone is not None and not isinstance(zone, str):

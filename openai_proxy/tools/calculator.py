@@ -1,8 +1,7 @@
-"""The calculator: arithmetic for a model, with every step bounded before it is taken.
+"""The calculator: arithmetic for a model, with every step bounded in advance.
 
-simpleeval evaluates; what it may see and how large a step may grow is decided here, because its own bounds let
-`4000000**4000000` through. Nothing below can take longer than a few milliseconds or make a number longer than
-`MAX_DIGITS` digits.
+simpleeval evaluates; what it may see and how large a step may grow is limited here, because its own limits allow
+`4000000**4000000`. Nothing below can take longer than a few milliseconds or produce more than `MAX_DIGITS` digits.
 """
 
 import ast
@@ -15,13 +14,13 @@ Number = int | float
 
 MAX_LENGTH: Final = 500  # characters; checked before anything is parsed
 MAX_DEPTH: Final = 40  # levels of nesting
-MAX_DIGITS: Final = 4000  # below the 4300 at which Python refuses to print an integer
+MAX_DIGITS: Final = 4000  # below 4300, beyond which Python refuses to print an integer
 MAX_BITS: Final = int(MAX_DIGITS / math.log10(2))
 MAX_FACTORIAL: Final = 1000
 MAX_CHOOSE: Final = 10_000
 
 _SPELLINGS: Final = str.maketrans(
-    # As people and models write: multiplication sign, middle dot, division sign, minus sign, en dash, squared, cubed.
+    # What people and models write: multiplication sign, middle dot, division sign, minus sign, en dash, squared, cubed.
     {
         "^": "**", "\u00d7": "*", "\u00b7": "*", "\u00f7": "/", "\u2212": "-", "\u2013": "-",
         "\u00b2": "**2", "\u00b3": "**3", "\n": " ", "\t": " ",
@@ -35,16 +34,15 @@ _ALLOWED: Final = (
 
 
 class CalculatorError(ValueError):
-    """Why an expression has no answer, in words for the model."""
+    """Why an expression has no result, in words for the model."""
 
 
 def calculate(expression: str) -> str:
     """The value of `expression` as text: up to 15 significant digits, integers in full.
 
-    `^` means power, as people write it. Raises CalculatorError for everything that has no answer, within
-    milliseconds whatever the input.
+    `^` means power. Raises CalculatorError if there is no result, within milliseconds whatever the input.
     """
-    from simpleeval import EvalWithCompoundTypes, InvalidExpression  # imported when first used: 3 ms, seldom needed
+    from simpleeval import EvalWithCompoundTypes, InvalidExpression  # imported on first use: 3 ms, seldom needed
 
     tree = _parse(expression)
     engine = EvalWithCompoundTypes(operators=_OPERATORS, functions=_FUNCTIONS, names=_CONSTANTS)
@@ -61,7 +59,7 @@ def calculate(expression: str) -> str:
     except (LookupError, AttributeError, SyntaxError):
         raise CalculatorError("This is not an arithmetic expression.") from None
     except (ValueError, TypeError, ArithmeticError) as error:
-        raise CalculatorError(f"That has no answer: {error}.") from None
+        raise CalculatorError(f"There is no result: {error}.") from None
     except (RecursionError, MemoryError):
         raise CalculatorError("The expression is nested too deeply.") from None
 
@@ -136,7 +134,7 @@ def _integer(value: object, at_most: int) -> int:
     number = _number(value)
     if isinstance(number, float):
         if not number.is_integer():
-            raise CalculatorError("A whole number is needed here.")
+            raise CalculatorError("A whole number is required here.")
         number = int(number)
     if number > at_most:
         raise CalculatorError(f"The number is too large: at most {at_most}.")
@@ -150,7 +148,7 @@ def _small(value: Any) -> Any:
 
 
 def _checked(step: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """`step` for numbers only, its result bounded (for steps whose result is at most as long as both operands)."""
+    """`step` for numbers only, with a bounded result (for steps whose result is at most as long as both operands)."""
     return lambda a, b: _small(step(_number(a), _number(b)))
 
 
@@ -160,7 +158,7 @@ def _power(a: object, b: object) -> Any:
         if exponent > MAX_BITS or base.bit_length() * exponent > MAX_BITS + exponent:
             raise CalculatorError("The result is too large.")
     elif isinstance(base, int) and isinstance(exponent, int) and exponent > 0:
-        return base ** (2 - exponent % 2)  # 0, 1 and -1: only whether the exponent is odd matters
+        return base ** (2 - exponent % 2)  # 0, 1 and -1: it only matters whether the exponent is odd
     return _small(base**exponent)
 
 

@@ -1,9 +1,9 @@
-"""conf/tools/*.py brought to life: the owner's own code, file by file.
+"""Loads conf/tools/*.py, the owner's own code, file by file.
 
-Each file is run from its bytes as a module of its own under a private name, so that nothing is cached, two
-generations of one file can live side by side, and `sys.path` is left alone. A file that fails keeps the handlers it
-had. Only files whose bytes, or whose siblings' bytes, changed are run again; failed ones are tried again every time,
-since what they missed may have come.
+Each file is run from its bytes as a separate module under a private name, so nothing is cached, two generations of a
+file can coexist, and `sys.path` is left alone. A file that fails keeps its previous handlers. Only files whose bytes,
+or whose siblings' bytes, have changed are run again; failed ones are retried every time, because what they lacked may
+have become available.
 
 Siblings (`import helpers` at the top of a tool file) are found in the same folder, after everything installed.
 """
@@ -28,14 +28,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from openai_proxy.config.files import PythonFile
 from openai_proxy.config.problems import Problem
+from openai_proxy.plugin_loader import describe, failure
 from openai_proxy.secrets import vault
 from openai_proxy.tools.builtin import BUILTIN
-from openai_proxy.tools.handler import Handler, describe
+from openai_proxy.tools.handler import Handler
 from openai_proxy.tools.registry import collecting, make_handler
 from openai_proxy.tools.toolbox import normalised
 
 if TYPE_CHECKING:
-    from openai_proxy.tools.declared.load import MadeTools
+    from openai_proxy.tools.declared.load import BuiltTools
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +44,11 @@ MAX_FILE_BYTES: Final = 1024 * 1024
 IMPORT_SECONDS: Final = 20.0
 
 _numbers = itertools.count(1)
-_one_at_a_time = threading.Lock()  # sys.meta_path and sys.modules belong to the whole process
+_one_at_a_time = threading.Lock()  # sys.meta_path and sys.modules are process-wide
 
 
 class _Life:
-    """Keeps a module findable under its private name (dataclasses, pickle and typing look it up) while it lives."""
+    """Keeps a module importable under its private name (for dataclasses, pickle and typing) while it lives."""
 
     def __init__(self, module_name: str) -> None:
         weakref.finalize(self, sys.modules.pop, module_name, None).atexit = False
@@ -55,7 +56,7 @@ class _Life:
 
 @dataclass(frozen=True, slots=True)
 class LoadedFile:
-    """One file as it was run. `siblings` are the files it imported from its folder, with their digests."""
+    """One file after it was run. `siblings` are the files that it imported from its folder, with their digests."""
 
     path: Path
     digest: str
@@ -67,21 +68,17 @@ class LoadedFile:
 
 @dataclass(frozen=True, slots=True)
 class CustomTools:
-    """Every handler of the house, built-in ones included, by name; and what is wrong."""
+    """All handlers by name, including built-in ones; and the problems."""
 
     handlers: Mapping[str, Handler]
     files: Mapping[Path, LoadedFile] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
-    declared: "Mapping[Path, tuple[MadeTools, ...]]" = field(default_factory=dict)  # from YAML files, by declared.load
+    declared: "Mapping[Path, tuple[BuiltTools, ...]]" = field(default_factory=dict)  # from YAML files, by declared.load
 
     @property
     def waiting(self) -> bool:
-        """True while a document with more tools is still to be fetched."""
+        """True while a document with more tools has yet to be fetched."""
         return any(made.waiting for file in self.declared.values() for made in file)
-
-    def stale(self) -> bool:
-        """True if another `load` may give more: a sibling changed, or a file failed that is tried again. Blocks."""
-        return any(file.problems or not _same(file.siblings) for file in self.files.values())
 
 
 def load(
@@ -91,10 +88,10 @@ def load(
     label: Callable[[Path], str] = str,
     seconds: float = IMPORT_SECONDS,
 ) -> CustomTools:
-    """Run what changed of the `given` files. Blocks: call it off the event loop.
+    """Run the `given` files that have changed. Blocks: call it off the event loop.
 
-    A PythonFile is run from the bytes the snapshot read, a Path from the disk. `label` makes a path what problems
-    call the file. A file that takes longer than `seconds` to import is a problem.
+    A PythonFile is run from the bytes in the snapshot, a Path from the disk. `label` turns a path into the name used in
+    problems. A file that takes longer than `seconds` to import is a problem.
     """
     before = previous.files if previous is not None else {}
     files: dict[Path, LoadedFile] = {}
@@ -132,7 +129,7 @@ def _loaded(file: PythonFile | Path, path: Path, before: LoadedFile | None, name
 
 
 def _kept(path: Path, digest: str, before: LoadedFile | None, problem: Problem) -> LoadedFile:
-    """The last good form of a file that is broken now."""
+    """The last good form of a file that is now broken."""
     if before is None:
         return LoadedFile(path, digest, (), problems=(problem,))
     return replace(before, problems=(problem,))
@@ -142,7 +139,7 @@ def _read(path: Path) -> bytes:
     with path.open("rb") as file:
         source = file.read(MAX_FILE_BYTES + 1)
     if len(source) > MAX_FILE_BYTES:
-        raise ValueError("it is larger than 1 MiB")
+        raise ValueError("the file is larger than 1 MiB")
     return source
 
 
@@ -154,7 +151,7 @@ def _same(siblings: Mapping[Path, str]) -> bool:
 
 
 class _Import(importlib.abc.MetaPathFinder):
-    """One run of one file, and meanwhile the finder of its siblings."""
+    """One run of one file; it also finds the file's siblings."""
 
     def __init__(self, path: Path, source: bytes) -> None:
         self.path = path
@@ -165,14 +162,14 @@ class _Import(importlib.abc.MetaPathFinder):
         self._names: list[str] = []
 
     def within(self, seconds: float) -> tuple[int, int, str] | None:
-        """Run the file in a thread of its own. (line, column, what is wrong), or None."""
+        """Run the file in a separate thread. Returns (line, column, what is wrong), or None."""
         outcome: list[tuple[int, int, str] | None] = []
         context = copy_context()
-        # A thread, so that an import that hangs or calls sys.exit costs one thread and not the reload.
+        # In a thread, so that an import that hangs or calls sys.exit costs one thread rather than the reload.
         thread = threading.Thread(
             target=lambda: outcome.append(context.run(self._run)), name=f"import {self.path.name}", daemon=True
         )
-        sys.meta_path.append(self)  # last: a sibling never hides what is installed
+        sys.meta_path.append(self)  # last, so that a sibling never hides an installed module
         try:
             thread.start()
             thread.join(seconds)
@@ -197,15 +194,15 @@ class _Import(importlib.abc.MetaPathFinder):
             self.handlers += _from_module(module)
         except SyntaxError as error:
             if error.filename == str(self.path):
-                return error.lineno or 1, max(1, error.offset or 1), f"this is not Python: {error.msg}"
-            return (*self._place(error), describe(error))
-        except BaseException as error:  # sys.exit at import time is the file's fault, not the daemon's end
+                return error.lineno or 1, max(1, error.offset or 1), f"this is not valid Python: {error.msg}"
+            return (*self._place(error), vault.scrub(failure(error))[:500])
+        except BaseException as error:  # sys.exit at import time is the file's problem and must not end the daemon
             log.debug("importing %s failed", self.path.name, exc_info=True)
-            return (*self._place(error), describe(error))
+            return (*self._place(error), vault.scrub(failure(error))[:500])
         return None
 
     def _place(self, error: BaseException) -> tuple[int, int]:
-        """Where in this file the error came up."""
+        """Where in this file the error occurred."""
         frames: Sequence[traceback.FrameSummary] = traceback.extract_tb(error.__traceback__)
         for frame in reversed(frames):
             if frame.filename == str(self.path):
@@ -215,7 +212,7 @@ class _Import(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """A sibling of the file that is loading, for the thread that loads it and nobody else."""
+        """A sibling of the file being loaded, only in the thread that loads it."""
         if _active.get() is not self:
             return None
         if path is None:
@@ -236,7 +233,7 @@ _active: ContextVar[_Import | None] = ContextVar("the tool file that is loading"
 
 
 class _Sibling(importlib.machinery.SourceFileLoader):
-    """Loads a sibling from its bytes, never from __pycache__, and without taking its handlers for the file's own."""
+    """Loads a sibling from its bytes, never from __pycache__, and does not count its handlers as the file's own."""
 
     def __init__(self, fullname: str, path: str, run: _Import) -> None:
         super().__init__(fullname, path)
@@ -269,7 +266,7 @@ def _from_module(module: types.ModuleType) -> list[Handler]:
     handlers: list[Handler] = []
     for entry in tools:
         if not isinstance(entry, Mapping):
-            raise TypeError("each of TOOLS is a definition: {type: function, function: {name, …}}")
+            raise TypeError("each item of TOOLS must be a definition: {type: function, function: {name, …}}")
         definition = normalised(entry)
         function = definition.get("function")
         name = function.get("name") if isinstance(function, Mapping) else None

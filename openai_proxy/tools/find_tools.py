@@ -1,8 +1,8 @@
 """Many tools: those of the largest servers are found by `find_tools` instead of being listed.
 
-A model with 200 tools reads 60,000 tokens before the first word of the person, and chooses worse. So beyond 40 tools or
-about 12,000 tokens the tools of the largest servers leave the list; a search over SQLite's FTS5
-(https://www.sqlite.org/fts5.html) brings those back that are needed, and they stay for the conversation.
+With 200 tools a model reads 60,000 tokens before the user's first word, and chooses worse. So beyond 40 tools or about
+12,000 tokens the tools of the largest servers are not listed; a search with SQLite's FTS5
+(https://www.sqlite.org/fts5.html) adds those that are needed, for the rest of the conversation.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ MAX_LISTED: Final = 40
 MAX_TOKENS: Final = 12_000
 RESULTS: Final = 8
 
-_CHARACTERS: Final = 4  # of a token, in English text and JSON
+_CHARACTERS: Final = 4  # characters per token, in English text and JSON
 _SHOWN: Final = 200  # characters of a found tool's description
 _WORDS: Final = re.compile(r"[^\W_]+")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_|-|\.")
@@ -39,32 +39,32 @@ _EMPTY_WORDS: Final = (
     "de des du et la le les pour un une"
 )
 _EMPTY: Final = frozenset(_EMPTY_WORDS.split())
-"""Words that stand in every description, and say nothing."""
+"""Words that occur in every description, so that they distinguish nothing."""
 
 Defer = bool | str
 """`defer` of a server in a model file: true, false, or "auto"."""
 
 
 class FoundTools(Protocol):
-    """The conversation, as far as it remembers what was found in it."""
+    """The conversation's memory of what was found in it."""
 
     def found(self) -> Sequence[str]:
-        """The names of what was found, in the order it was found in."""
+        """The names of the tools found, in the order in which they were found."""
         ...
 
     def add_found(self, names: Sequence[str]) -> None:
-        """From now on these are offered."""
+        """Offer these tools from now on."""
         ...
 
 
 def tokens_of(definitions: Iterable[Mapping[str, Any]]) -> int:
-    """About how many tokens these tools are in a request."""
+    """The approximate number of tokens of these tools in a request."""
     return sum(len(orjson.dumps(definition)) for definition in definitions) // _CHARACTERS
 
 
 @dataclass(frozen=True, slots=True)
 class DeferredTools:
-    """Which tools of a toolbox are not listed, and the way to find them."""
+    """Which tools of a toolbox are not listed, and how to find them."""
 
     names: frozenset[str]
     servers: tuple[str, ...]
@@ -73,7 +73,7 @@ class DeferredTools:
 
 
 def deferred(box: Toolbox, policy: Mapping[str, Defer]) -> DeferredTools | None:
-    """What of `box` is to be found instead of listed; `policy` says so for each server. None: all is listed."""
+    """What to find in `box` instead of listing it; `policy` is each server's setting. None: everything is listed."""
     if FIND_TOOLS in box:
         return None  # the owner's own tool of that name
     sizes: dict[str, list[tuple[str, int]]] = {}
@@ -114,12 +114,10 @@ def _definition(counts: Mapping[str, int]) -> dict[str, Any]:
         "function": {
             "name": FIND_TOOLS,
             "description": f"Finds tools that are not listed here, by what they do. There are more tools of: {listed}. "
-            "What is found can be called from then on.",
+            "Tools that it finds can be called from then on.",
             "parameters": {
                 "type": "object",
-                "properties": {
-                    "query": {"type": "string", "description": "What is to be done, in a few words: dim a light"}
-                },
+                "properties": {"query": {"type": "string", "description": "What to do, in a few words: dim a light"}},
                 "required": ["query"],
             },
         },
@@ -136,7 +134,7 @@ class ToolIndex:
         self._lock = threading.Lock()
 
     def search(self, query: str, limit: int = RESULTS) -> list[str]:
-        """The names of the tools that fit `query` best, best first. Takes 1 ms for 1,000 tools once it is built."""
+        """The names of the tools that match `query` best, best first. Takes 1 ms for 1,000 tools once built."""
         found = dict.fromkeys(_WORDS.findall(_CAMEL.sub(" ", query).lower()))
         words = [word for word in found if word not in _EMPTY][:_MAX_WORDS]
         if not words:
@@ -151,7 +149,7 @@ class ToolIndex:
                 f"{_WEIGHTS[2]}), rowid LIMIT ?",
                 (match, limit),
             ).fetchall()
-        if not rows:  # a part of a word: languages that join words, or write none apart
+        if not rows:  # part of a word: languages with compound words, or without spaces
             rows = [
                 (number,)
                 for number, row in enumerate(self._rows)
@@ -166,7 +164,7 @@ class ToolIndex:
             arguments = " ".join(map(str, properties)) if isinstance(properties, Mapping) else ""
             row = (tool.name, str(function.get("description") or ""), arguments)
             self._rows.append((_apart(row[0]), row[1].lower(), _apart(row[2])))
-        import sqlite3  # 1 MB, for houses with many tools
+        import sqlite3  # 1 MB, only needed with many tools
 
         connection = sqlite3.connect(":memory:", check_same_thread=False)
         connection.execute(
@@ -180,7 +178,7 @@ class ToolIndex:
 
 
 def _apart(name: str) -> str:
-    """A name as the words it is made of, and itself."""
+    """A name split into its words, and itself."""
     return f"{_CAMEL.sub(' ', name)} {name}".lower()
 
 
@@ -195,20 +193,22 @@ class ModelTools:
         self._deferred: DeferredTools | None = None
 
     def now(self) -> tuple[Toolbox, DeferredTools | None]:
-        """All of them as they are now, and what is not listed; the same objects until a server's tools change."""
+        """All tools as they are now, and those not listed; the same objects until a server's tools change."""
         box = self._tools.toolbox()
         if box is not self._box:
             self._deferred = deferred(box, self._policy) if self._policy else None
             self._box = box
         return box, self._deferred
 
-    def offered(self, conversation: FoundTools) -> "Toolbox | OfferedTools":
-        """What a request of `conversation` sees of them."""
+    def offered(self, conversation: FoundTools, more: Sequence[Tool] = ()) -> "Toolbox | OfferedTools":
+        """What a request of `conversation` gets of them, and of `more`, which only its satellite has."""
         box, hidden = self.now()
+        if more:
+            box = box.with_more(more)
         return box if hidden is None else OfferedTools(box, hidden, conversation)
 
     def summary(self) -> str:
-        """How many there are and about how many tokens they are in each request, for people."""
+        """Their number and approximate tokens per request, for people."""
         box, hidden = self.now()
         definitions = box.definitions()
         if hidden is None:
@@ -225,7 +225,7 @@ class ModelTools:
 
 
 class OfferedTools:
-    """The tools of one request where some are deferred: agent.turn.TurnToolbox."""
+    """The tools of one request if some are deferred: agent.turn.TurnToolbox."""
 
     def __init__(self, box: Toolbox, deferred_tools: DeferredTools, conversation: FoundTools) -> None:
         self._box = box
@@ -233,9 +233,9 @@ class OfferedTools:
         self._conversation = conversation
 
     def definitions(self) -> list[dict[str, Any]]:
-        """What is listed, in the order of the names, then what was found, in the order it was found in.
+        """The listed tools by name, then the found ones in the order in which they were found.
 
-        So a find adds at the end, and what a provider has cached of the list stays the beginning of it.
+        So newly found tools are appended, and the provider's cached list stays a prefix.
         """
         by_name = dict(zip(self._box.names(), self._box.definitions(), strict=True))
         listed = {name: value for name, value in by_name.items() if name not in self._deferred.names}
@@ -255,7 +255,7 @@ class OfferedTools:
         *,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> ToolResult:
-        """As Toolbox.run."""
+        """See Toolbox.run."""
         if name != FIND_TOOLS:
             return await self._box.run(name, arguments, context, timeout=timeout)
         try:
@@ -263,7 +263,7 @@ class OfferedTools:
         except ValueError as error:
             return failure(str(error))
         if not isinstance(query, str) or not query.strip():
-            return failure("query must say what is to be done, in a few words.")
+            return failure("query must say what to do, in a few words.")
         return await self.find(query[:1000])
 
     async def find(self, query: str) -> ToolResult:

@@ -1,7 +1,7 @@
-"""A handler: Python code that runs a tool, whatever form its author gave it; and the tool made of it.
+"""A handler: Python code that runs a tool, in whatever form its author wrote it; and the tool made of it.
 
-Whatever the code does (raise, hang, call sys.exit, recurse without end, swallow cancellation, return a set), the
-model gets a result and the daemon goes on.
+Whatever the code does (raise, hang, call sys.exit, recurse forever, swallow cancellation, return a set), the model gets
+a result and the daemon keeps running.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openai_proxy import tasks
+from openai_proxy.plugin_loader import describe
 from openai_proxy.secrets import vault
 from openai_proxy.tools.base import CallContext, ToolResult
 from openai_proxy.tools.result import failure, success
@@ -20,22 +21,22 @@ from openai_proxy.tools.workers import Workers, WorkersExhausted
 log = logging.getLogger(__name__)
 
 Run = Callable[[dict[str, Any]], object]
-"""The code of a handler: arguments in, anything out; a coroutine function's coroutine is awaited on the loop."""
+"""A handler's code: arguments in, anything out; a coroutine is awaited on the loop."""
 
 
 class ToolFailure(Exception):
-    """Raised by a handler: its text is meant for the model and is passed on as it is (scrubbed)."""
+    """Raised by a handler: its text is for the model and is passed on unchanged (scrubbed)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """One named piece of code. `definition` is the function tool the model reads unless a model file says else."""
+    """One named piece of code. `definition` is the function tool for the model unless a model file replaces it."""
 
     name: str
     definition: dict[str, Any]
     run: Run
     is_async: bool
-    origin: str = "built in"  # the file's name, for messages about name clashes
+    origin: str = "built in"  # the file's name, for messages about duplicate names
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,9 @@ class HandlerTool:
         return self.handler.name
 
     async def call(self, arguments: dict[str, Any], context: CallContext) -> ToolResult:
-        """Run the handler. Raises nothing but our own cancellation, which is also how a deadline comes (Toolbox.run).
+        """Run the handler. Raises only our own cancellation, which also enforces deadlines (Toolbox.run).
 
-        Cancelled, it returns at once, even from code that cannot be stopped: nobody waits for that any more.
+        When cancelled, it returns at once, even if the code cannot be stopped: it is then abandoned.
         """
         name = self.name
         try:
@@ -86,29 +87,15 @@ class HandlerTool:
 
 
 def handler_tool(handler: Handler, workers: Workers, *, definition: Mapping[str, Any] | None = None) -> HandlerTool:
-    """The tool of `handler`; `definition` replaces what the handler says of itself."""
+    """The tool of `handler`; `definition` replaces the handler's own."""
     return HandlerTool(handler, workers, dict(definition) if definition is not None else handler.definition)
 
 
-def describe(error: BaseException) -> str:
-    """An exception in one line: its own words with its kind, or only its kind where it says nothing."""
-    try:
-        text = str(error).strip()
-    except Exception:  # a __str__ that raises is no reason to lose the rest
-        text = ""
-    kind = type(error).__name__
-    if isinstance(error, RecursionError):
-        return "it called itself without end"
-    if isinstance(error, SystemExit):
-        return "it tried to end the process"
-    return f"{kind}: {text}" if text else kind
-
-
 async def _awaited(value: Awaitable[object], name: str) -> object:
-    """What `value` gives; a cancellation is passed on and not waited for.
+    """The result of `value`; a cancellation is passed on to it but not waited for.
 
-    It runs in a task of its own, because a coroutine that ignores CancelledError would otherwise hold the request
-    for ever; and behind a guard, because SystemExit in a task is raised again out of the event loop.
+    It runs in a separate task, because a coroutine that ignores CancelledError would otherwise hold the request
+    forever; and behind a guard, because SystemExit in a task is raised again out of the event loop.
     """
     task = tasks.spawn(_guarded(value), name=f"tool {name}")
     try:
@@ -126,5 +113,5 @@ async def _awaited(value: Awaitable[object], name: str) -> object:
 async def _guarded(value: Awaitable[object]) -> tuple[bool, object]:
     try:
         return True, await value
-    except BaseException as error:  # handed to whoever waits; see _awaited
+    except BaseException as error:  # passed to the code that waits; see _awaited
         return False, error

@@ -1,7 +1,7 @@
-"""What an author of conf/tools/*.py writes with: `ToolHandler`, `register_handler`, `tool`.
+"""The API for conf/tools/*.py: `ToolHandler`, `register_handler`, `tool`.
 
-A registration goes to whoever loads the file, by a context variable, not into a global table: so two generations,
-and a file that fails halfway, never see each other's handlers.
+A context variable passes a registration to the code that loads the file. There is no global table, so two generations
+never see each other's handlers, nor those of a file that fails halfway.
 """
 
 import inspect
@@ -18,16 +18,16 @@ __all__ = ["ToolFailure", "ToolHandler", "collecting", "make_handler", "register
 F = TypeVar("F", bound=Callable[..., Any])
 H = TypeVar("H")
 
-collecting: Final[ContextVar[list[Handler] | None]] = ContextVar("handlers of the file that is loading", default=None)
+collecting: Final[ContextVar[list[Handler] | None]] = ContextVar("handlers of the file being loaded", default=None)
 
 ANYTHING: Final[Mapping[str, Any]] = {"type": "object", "properties": {}}
 
 
 class ToolHandler(ABC):
-    """A tool as a class: `name` and `execute`; `description` and `parameters` (JSON Schema) are what the model reads.
+    """A tool as a class: `name` and `execute`; `description` and `parameters` (JSON Schema) are for the model.
 
-    Without `description` the class's docstring is used. A handler that raises `ToolFailure("…")` gives its words to
-    the model as they are.
+    Without `description` the class's docstring is used. If a handler raises `ToolFailure("…")`, the model gets its text
+    unchanged.
     """
 
     description: str | None = None
@@ -40,14 +40,14 @@ class ToolHandler(ABC):
 
     @abstractmethod
     async def execute(self, arguments: dict[str, Any]) -> str:
-        """Run the tool with checked arguments; what comes back is what the model reads."""
+        """Run the tool with checked arguments; the model gets the result."""
 
 
 def register_handler(*parts: H) -> H:
     """Offer a handler: `register_handler(MyHandler())`, `register_handler(MyHandler)`, or as a class decorator.
 
-    A name may be given beside it (`register_handler("name", handler)`). Outside of loading conf/tools it does
-    nothing, so a file can also be run or tested alone. Raises TypeError for what is no handler.
+    A name can be given as well (`register_handler("name", handler)`). When conf/tools is not being loaded it does
+    nothing, so a file can also be run or tested alone. Raises TypeError for what is not a handler.
     """
     names = [part for part in parts if isinstance(part, str)]
     others = [part for part in parts if not isinstance(part, str)]
@@ -79,13 +79,14 @@ def tool(*, name: str | None = None, description: str | None = None) -> Callable
 def tool(function: F | None = None, /, *, name: str | None = None, description: str | None = None) -> Any:
     """Offer a function, sync or async: `@tool` or `@tool(name="…", description="…")`.
 
-    The schema comes from its signature (types, Literal, Optional, dataclasses, Annotated with a description) and its
-    docstring (first paragraphs, and the section on arguments). Raises TypeError for a signature that has no schema.
+    The schema is derived from its signature (types, Literal, Optional, dataclasses, Annotated with a description) and
+    its docstring (first paragraphs, and the section on arguments). Raises TypeError for a signature without a
+    schema.
     """
 
     def decorate(decorated: F) -> F:
         if not callable(decorated):
-            raise TypeError("@tool stands before a function")
+            raise TypeError("@tool must be used on a function")
         _register(_from_function(decorated, name, description))
         return decorated
 
@@ -104,7 +105,7 @@ def make_handler(name: object, definition: Mapping[str, Any], run: Callable[[dic
 
 
 def _from_function(function: Callable[..., Any], name: str | None, description: str | None) -> Handler:
-    # pydantic is needed only where somebody uses @tool
+    # pydantic is needed only if @tool is used
     from openai_proxy.tools.signature import Signature
 
     signature = Signature(function)

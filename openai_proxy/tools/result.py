@@ -1,7 +1,7 @@
-"""What a tool gave, made fit for a model: bounded, free of invisible characters, secrets and paths.
+"""A tool's result prepared for a model: bounded, without invisible characters, secrets and paths.
 
-Results are untrusted text (https://genai.owasp.org/llmrisk/llm01-prompt-injection/): characters that a person who
-reads the log cannot see, but a model can, are taken out here, once, for every kind of tool.
+Results are untrusted text (https://genai.owasp.org/llmrisk/llm01-prompt-injection/): characters that people reading the
+log cannot see, but a model can, are removed here, once, for every kind of tool.
 """
 
 import json
@@ -14,18 +14,18 @@ from openai_proxy.secrets import vault
 from openai_proxy.tools.base import ToolResult
 
 MAX_RESULT_BYTES: Final = 100_000
-"""About 25k tokens, the figure commonly set for Claude Code's MAX_MCP_OUTPUT_TOKENS."""
+"""About 25k tokens, the value commonly set for Claude Code's MAX_MCP_OUTPUT_TOKENS."""
 
 MAX_ERROR_CHARACTERS: Final = 2000
 NO_OUTPUT: Final = "(no output)"
 
-_MARKER_ROOM: Final = 100  # bytes of the limit kept for the marker, so that bounding twice changes nothing
+_MARKER_ROOM: Final = 100  # bytes of the limit reserved for the marker, so that bounding twice changes nothing
 _HEAD_SHARE: Final = 0.6  # the head says what it is, the tail how it ended
-_SLACK: Final = 4096  # kept beyond each border while scrubbing, so that no secret is cut in half before it is found
+_SLACK: Final = 4096  # kept beyond each cut while scrubbing, so that no secret is split before it is found
 
-# C0 without tab and newline, DEL, C1; Arabic letter mark, zero width space, LRM/RLM; line and paragraph separators
-# and bidi embeddings/overrides; word joiner and invisible operators; bidi isolates; deprecated format characters;
-# BOM; interlinear annotation; tag characters ("ASCII smuggling"). ZWJ and ZWNJ stay: emoji and Persian need them.
+# C0 except tab and newline, DEL, C1; Arabic letter mark, zero width space, LRM/RLM; line and paragraph separators and
+# bidi embeddings/overrides; word joiner and invisible operators; bidi isolates; deprecated format characters; BOM;
+# interlinear annotation; tag characters ("ASCII smuggling"). ZWJ and ZWNJ are kept: emoji and Persian need them.
 _INVISIBLE: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
@@ -45,7 +45,7 @@ _PATH: Final = re.compile(
 def clean(text: str) -> str:
     """`text` without control, bidi and invisible characters; line ends as "\\n"; lone surrogates as U+FFFD.
 
-    A lone surrogate would otherwise make the whole request to the provider impossible to encode.
+    A lone surrogate would make the whole request to the provider impossible to encode.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -63,16 +63,17 @@ def bound(text: str, limit: int = MAX_RESULT_BYTES) -> str:
 
 
 def without_places(text: str) -> str:
-    """`text` with addresses and file paths replaced by "[url]" and "[path]": nobody's business but the owner's."""
+    """`text` with addresses and file paths, which only concern the owner, replaced by "[url]" and "[path]"."""
     text = _URL.sub("[url]", text)
     text = _QUOTED_PATH.sub(r"\1[path]\1", text)
     return _PATH.sub("[path]", text)
 
 
-def success(value: object, limit: int = MAX_RESULT_BYTES) -> ToolResult:
-    """The result for what a handler returned, whatever that is, ready for the model."""
+def success(value: object) -> ToolResult:
+    """The result for whatever a handler returned, ready for the model."""
     text = to_text(value)
-    if len(text) > limit + 2 * _SLACK:  # never clean or scrub megabytes of which little is kept
+    limit = MAX_RESULT_BYTES
+    if len(text) > limit + 2 * _SLACK:  # do not clean or scrub megabytes of which little is kept
         size = len(text.encode("utf-8", "replace"))
         part = limit + _SLACK
         return ToolResult(_cut(_tidy(text[:part]), _tidy(text[-part:]), size, limit))
@@ -80,15 +81,15 @@ def success(value: object, limit: int = MAX_RESULT_BYTES) -> ToolResult:
 
 
 def failure(message: str) -> ToolResult:
-    """An error the model can act on: short, one thought, without secrets, addresses and paths."""
+    """An error the model can act on: short, without secrets, addresses and paths."""
     text = without_places(vault.scrub(clean(message[: 8 * MAX_ERROR_CHARACTERS]))).strip()
     if len(text) > MAX_ERROR_CHARACTERS:
         text = text[: MAX_ERROR_CHARACTERS - 1] + "…"
-    return ToolResult(text or "The tool failed without saying why.", is_error=True)
+    return ToolResult(text or "The tool failed without giving a reason.", is_error=True)
 
 
 def to_text(value: object) -> str:
-    """Any value a handler may return, as text: strings as they are, nothing as "(no output)", the rest as JSON."""
+    """Any value that a handler may return, as text: strings unchanged, nothing as "(no output)", the rest as JSON."""
     if value is None or value == "":
         return NO_OUTPUT
     if isinstance(value, str):
@@ -98,15 +99,15 @@ def to_text(value: object) -> str:
     try:
         return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS).decode()
     except (TypeError, ValueError, RecursionError):
-        pass  # integers beyond 64 bits and the like: the slow way knows them
+        pass  # integers beyond 64 bits and the like: the slower way supports them
     try:
         return json.dumps(value, default=_plain, ensure_ascii=True)
     except (TypeError, ValueError, RecursionError):
-        return f"(a value of type {type(value).__name__} that cannot be written as text)"
+        return f"(a value of type {type(value).__name__} that cannot be converted to text)"
 
 
 def _plain(value: object) -> Any:
-    """What JSON has no word for: sets as lists, objects by their text."""
+    """For types that JSON lacks: sets as lists, objects as their text."""
     if isinstance(value, set | frozenset):
         return sorted(value, key=repr)
     return str(value)
@@ -117,7 +118,7 @@ def _tidy(text: str) -> str:
 
 
 def _cut(start: str, end: str, size: int, limit: int) -> str:
-    """The head of `start` and the tail of `end` in `limit` bytes; "ignore" drops the halves of characters."""
+    """The head of `start` and the tail of `end` in `limit` bytes; "ignore" drops partial characters."""
     room = max(0, limit - _MARKER_ROOM)
     head_bytes = int(room * _HEAD_SHARE)
     head = start.encode("utf-8", "replace")[:head_bytes].decode("utf-8", "ignore")

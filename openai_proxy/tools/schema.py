@@ -1,8 +1,8 @@
-"""Is this a tool's definition, and do these arguments fit it? Both bounded, since both come from outside.
+"""Validates tool definitions and arguments, both bounded, because both come from outside.
 
-A schema may come from a server that means harm, and arguments from a model that was talked into something. The
-three ways to burn a processor with JSON Schema are closed: regular expressions that backtrack, references that
-multiply (`a: allOf [b, b], b: allOf [c, c] …`), and quadratic `uniqueItems`. No reference ever leaves the schema.
+A schema may come from a malicious server, and arguments from a manipulated model. The three ways to burn CPU with JSON
+Schema are closed: regular expressions that backtrack, references that multiply (`a: allOf [b, b], b: allOf [c, c] …`),
+and quadratic `uniqueItems`. No reference ever leaves the schema.
 """
 
 import contextvars
@@ -22,8 +22,8 @@ MAX_STEPS: Final = 20_000  # keyword applications in one check: 150 ms at worst,
 MAX_ERRORS: Final = 5
 MAX_MESSAGE: Final = 200
 MAX_PATTERN: Final = 200
-MAX_PATTERN_COST: Final = 6.5  # powers of ten of steps, at worst: 3 million, 60 ms
-MAX_PATTERN_SUBJECT: Final = 500  # characters a pattern is tried on; a longer string is the tool's to judge
+MAX_PATTERN_COST: Final = 6.5  # maximum steps as a power of ten: 3 million, 60 ms
+MAX_PATTERN_SUBJECT: Final = 500  # characters that a pattern is applied to; the tool itself must check longer strings
 
 _NAME: Final = re.compile(rf"[a-zA-Z0-9_-]{{1,{NAME_LENGTH}}}\Z")
 _TYPES: Final = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
@@ -37,25 +37,25 @@ _OPTIONAL: Final = re.compile(r"(?<!\\)\?")
 
 
 def definition_fault(definition: object) -> str | None:
-    """What is wrong with a function tool, or None. Needs no library, so that loading a house costs nothing."""
+    """What is wrong with a function tool, or None. Needs no library, so loading definitions is cheap."""
     if not isinstance(definition, Mapping) or definition.get("type") != "function":
-        return "a tool definition is {type: function, function: {name, description, parameters}}"
+        return "a tool definition must be {type: function, function: {name, description, parameters}}"
     function = definition.get("function")
     if not isinstance(function, Mapping):
         return "the tool definition has no function: {name, description, parameters}"
     name = function.get("name")
     if not isinstance(name, str) or not _NAME.match(name):
-        return f"a tool's name is 1 to {NAME_LENGTH} letters, digits, _ and -, not {str(name)[:80]!r}"
+        return f"a tool's name must be 1 to {NAME_LENGTH} letters, digits, _ and -, not {str(name)[:80]!r}"
     if not isinstance(function.get("description", ""), str | None):
         return f"the description of {name} must be text"
     if (parameters := function.get("parameters")) is None:
         return None
     fault = schema_fault(parameters)
-    return f"the parameters of {name} are no JSON Schema: {fault}" if fault is not None else None
+    return f"the parameters of {name} are not a valid JSON Schema: {fault}" if fault is not None else None
 
 
 def schema_fault(schema: object) -> str | None:
-    """Why `schema` is no JSON Schema for arguments, or None."""
+    """Why `schema` is not a JSON Schema for arguments, or None."""
     if not isinstance(schema, Mapping):
         return "they must be an object"
     if schema.get("type", "object") != "object":
@@ -72,13 +72,13 @@ def schema_fault(schema: object) -> str | None:
         if isinstance(node, bool):
             continue
         if not isinstance(node, Mapping):
-            return f"{str(node)[:40]!r} is no schema"
+            return f"{str(node)[:40]!r} is not a schema"
         for key, value in node.items():
             if (fault := _keyword_fault(key, value)) is not None:
                 return fault
         reference = node.get("$ref")
         if isinstance(reference, str) and reference.startswith("#/") and resolve_local(schema, reference) is None:
-            return f"the reference {reference[:80]!r} leads nowhere"
+            return f"the reference {reference[:80]!r} has no target"
         pending.extend((child, depth + 1) for child in subschemas(node))
     return None
 
@@ -88,7 +88,7 @@ def _keyword_fault(key: object, value: Any) -> str | None:
     if key == "type":
         kinds = value if isinstance(value, list) else [value]
         bad = [k for k in kinds if not isinstance(k, str) or k not in _TYPES]
-        return f"{str(bad[0])[:40]!r} is no type ({', '.join(sorted(_TYPES))})" if bad or not kinds else None
+        return f"{str(bad[0])[:40]!r} is not a type ({', '.join(sorted(_TYPES))})" if bad or not kinds else None
     if key in _MAPS and not isinstance(value, Mapping):
         return f"{key} must be an object of schemas"
     if key in _LISTS and not (isinstance(value, list) and value):
@@ -116,16 +116,16 @@ def _pattern_fault(pattern: object) -> str | None:
     try:
         re.compile(pattern)
     except (re.error, RecursionError, OverflowError):
-        return f"the pattern {pattern[:60]!r} is no regular expression"
+        return f"the pattern {pattern[:60]!r} is not a valid regular expression"
     return None
 
 
 def harmless_pattern(pattern: object) -> bool:
-    """True if `pattern` is tried at all: valid, short, and cheap even on the worst text of MAX_PATTERN_SUBJECT.
+    """True if `pattern` is applied: valid, short, and cheap even on the worst text of MAX_PATTERN_SUBJECT.
 
     Each repeat (and a search that may begin anywhere) multiplies the work by the length of the text, each "maybe" by
-    two, each group of alternatives by some ten; a repeated group may multiply without end (`(a+)+$` took 4.7 s on 28
-    characters), and what looks around or back is not estimated.
+    two, each group of alternatives by about ten; a repeated group may multiply without limit (`(a+)+$` took 4.7 s on 28
+    characters), and lookarounds and backreferences are not estimated.
     """
     if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN or _QUANTIFIED_GROUP.search(pattern):
         return False
@@ -144,7 +144,7 @@ _steps: contextvars.ContextVar[list[int]] = contextvars.ContextVar("steps of a s
 
 
 class ArgumentCheck:
-    """Checks arguments against one tool's schema. Built when first used; a schema that is none lets all pass."""
+    """Checks arguments against one tool's schema. Built on first use; an invalid schema accepts everything."""
 
     __slots__ = ("_schema", "_validator")
 
@@ -153,7 +153,7 @@ class ArgumentCheck:
         self._validator: Any = None
 
     def __call__(self, arguments: Mapping[str, Any]) -> str | None:
-        """None if `arguments` fit, else what is wrong, in words a model can act on. Never raises."""
+        """None if `arguments` are valid, else what is wrong, in words that a model can act on. Never raises."""
         if self._schema is None:
             return None
         if not arguments and not self._schema.get("required") and self._trivial():
@@ -168,19 +168,19 @@ class ArgumentCheck:
         try:
             errors = list(islice(self._validator.iter_errors(arguments), MAX_ERRORS))
         except Unresolvable:
-            return None  # a reference we do not follow: the tool itself will judge
+            return None  # a reference that we do not follow: left to the tool itself
         except (_TooMuch, RecursionError):
             return "they are too complex to be checked."
-        except Exception as error:  # a keyword of a kind the library does not expect: the tool itself will judge
+        except Exception as error:  # a keyword of a type that the library does not expect: left to the tool itself
             log.debug("a tool's schema cannot be applied: %s", error)
             return None
         return "; ".join(dict.fromkeys(_words(e) for e in errors)) or None
 
     def admit(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
-        """The arguments to call with, and what is wrong with them or None.
+        """The arguments to use, and what is wrong with them or None.
 
-        Models write `null` for "not given". Where the schema refuses that and does not require the property, it is
-        left out, so that the tool's own default holds.
+        Models write `null` for "not given". If the schema refuses that and does not require the property, it is
+        omitted, so that the tool's own default applies.
         """
         wrong = self(arguments)
         if wrong is None or (kept := self._without_nulls(arguments)) is arguments:
@@ -222,12 +222,12 @@ def _words(error: Any) -> str:
 
 
 def _validator(schema: Mapping[str, Any]) -> Any:
-    # 65 ms and 5 MB, so only a house that calls tools pays for it
+    # 65 ms and 5 MB, only spent if tools are called
     from jsonschema import Draft202012Validator, validators
     from referencing import Registry
 
     if schema_fault(schema) is not None:
-        return _NO_CHECK  # a server's nonsense: its own business
+        return _NO_CHECK  # the server's own mistake
     counted = {
         key: _counted(check, 6 if key == "$ref" else 1) for key, check in Draft202012Validator.VALIDATORS.items()
     }
@@ -245,7 +245,7 @@ def _counted(check: Callable[..., Any], cost: int) -> Callable[..., Iterator[Any
         if left[0] < 0:
             raise _TooMuch
         for error in check(validator, value, instance, schema) or ():
-            left[0] -= 50  # an error formats what it complains about
+            left[0] -= 50  # formatting an error formats the value it complains about
             yield error
 
     return counting
@@ -279,7 +279,7 @@ def _bounded(schema: Any, depth: int) -> Any:
         if key in _MAPS and isinstance(value, Mapping):
             copied[key] = {k: _bounded(v, depth + 1) for k, v in value.items()}
         elif isinstance(value, list) and key in ("allOf", "anyOf", "oneOf", "prefixItems", "items"):
-            # A list of items is draft 7's word for prefixItems.
+            # A list of items is draft 7's form of prefixItems.
             copied["prefixItems" if key == "items" else key] = [_bounded(v, depth + 1) for v in value]
         elif isinstance(value, Mapping) and any(value is child for child in subschemas({key: value})):
             copied[key] = _bounded(value, depth + 1)

@@ -1,7 +1,7 @@
-"""A JSON Schema from a function's signature and docstring, and a call with the arguments a model sent.
+"""A JSON Schema from a function's signature and docstring, and calls with a model's arguments.
 
-pydantic reads the types and makes dataclasses, enums and dates of JSON on the way in; what it does not read, the
-words, is read here: `Annotated[str, "…"]` and the docstring in Google's, NumPy's and Sphinx's style.
+pydantic reads the types and turns JSON into dataclasses, enums and dates; the descriptions, which it does not read, are
+read here: `Annotated[str, "…"]` and docstrings in Google's, NumPy's and Sphinx's style.
 """
 
 import inspect
@@ -30,14 +30,14 @@ _RULE: Final = re.compile(r"-{3,}\Z")
 
 
 class Signature:
-    """What a function takes. Raises TypeError when made of one that no JSON Schema describes."""
+    """A function's parameters. Raises TypeError on creation if no JSON Schema describes them."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         kinds = {p.kind for p in inspect.signature(function).parameters.values()}
         if kinds & {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL}:
-            raise TypeError("a tool's arguments have names: positional-only ones and *args have none")
+            raise TypeError("a tool's arguments must have names: positional-only ones and *args have none")
         try:
-            adapter: Any = TypeAdapter  # its types do not say that it takes functions, its documentation does
+            adapter: Any = TypeAdapter  # its type annotations do not allow functions, but its documentation does
             self._adapter = adapter(function, config=ConfigDict(arbitrary_types_allowed=False))
             schema = self._adapter.json_schema()
         except (PydanticUserError, NameError, ValueError) as error:
@@ -53,7 +53,7 @@ class Signature:
         self.parameters: dict[str, Any] = parameters
 
     def call(self, arguments: dict[str, Any]) -> Any:
-        """The function's own result, or its coroutine. Raises ToolFailure where the arguments do not fit."""
+        """The function's own result, or its coroutine. Raises ToolFailure if the arguments do not fit."""
         try:
             return self._adapter.validate_python(ArgsKwargs((), arguments))
         except ValidationError as error:
@@ -64,7 +64,7 @@ class Signature:
 
 
 def read_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """(what the function does, argument -> its words) of a docstring cleaned by inspect.getdoc."""
+    """(what the function does, argument -> description) of a docstring cleaned by inspect.getdoc."""
     lines = text.splitlines()
     about: list[str] = []
     words: dict[str, list[str]] = {}
@@ -97,7 +97,9 @@ def read_docstring(text: str) -> tuple[str, dict[str, str]]:
                 words[current] = [begins.group(2)] if section == "google" else []
             elif current:
                 words[current].append(stripped)
-    return "\n".join(about).strip(), {name: " ".join(filter(None, said)) for name, said in words.items() if any(said)}
+    return "\n".join(about).strip(), {
+        name: " ".join(filter(None, sentences)) for name, sentences in words.items() if any(sentences)
+    }
 
 
 def _annotated(function: Callable[..., Any]) -> dict[str, str]:
@@ -115,7 +117,7 @@ def _annotated(function: Callable[..., Any]) -> dict[str, str]:
 
 
 def _without_titles(schema: Any, *, names: bool = False) -> Any:
-    """pydantic titles everything with its own name, which only costs tokens. `names`: the keys are properties."""
+    """Remove pydantic's titles, which repeat names and only cost tokens. `names`: the keys are properties."""
     if isinstance(schema, list):
         return [_without_titles(item) for item in schema]
     if not isinstance(schema, dict):

@@ -1,7 +1,7 @@
 """`load_skill` and `read_skill_file`: skills that a model opens when it needs them.
 
-Skills are texts from the owner's disk. Nothing in them is ever run here, and the answers say so, since many public
-skills come with scripts and a model would otherwise wait for their output.
+Skills are texts from the owner's disk. Nothing in them is ever run, and the answers say so, because many public skills
+come with scripts and a model would otherwise wait for their output.
 """
 
 import os
@@ -20,11 +20,11 @@ from openai_proxy.tools.workers import Workers
 MAX_FILE_BYTES: Final = 256 * 1024
 MAX_LISTED: Final = 50
 MAX_LISTED_DEPTH: Final = 4
-MAX_SCANNED: Final = 2000  # entries; what the guide for clients advises
+MAX_SCANNED: Final = 2000  # entries; recommended by the guide for clients
 FILE_SECONDS: Final = 10.0
 
 _SKIPPED: Final = frozenset({"node_modules", "__pycache__"})
-_NOT_RUN: Final = "Nothing in a skill's folder is executed here; scripts can only be read."
+_NOT_RUN: Final = "Nothing in a skill's folder is executed; scripts can only be read."
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +42,28 @@ class SkillTool:
         return name
 
     async def call(self, arguments: dict[str, Any], context: CallContext) -> ToolResult:
-        """The text that was asked for, or why there is none."""
+        """The requested text, or why there is none."""
         try:
             text = await self.workers.run(lambda: self.run(arguments), timeout=FILE_SECONDS, name=self.name)
         except SkillError as error:
             return failure(str(error))
-        except Exception as error:  # a disk that fails or hangs is no reason to end the turn
+        except Exception as error:  # a disk that fails or hangs must not end the turn
             return failure(f"{self.name} failed: {getattr(error, 'strerror', None) or type(error).__name__}")
         return success(text)
 
 
 class SkillError(Exception):
-    """Why a skill or file cannot be given, in words for the model."""
+    """Why a skill or file is not available, in words for the model."""
 
 
 def skill_tools(skills: Sequence[SkillFile], workers: Workers) -> list[Tool]:
-    """The tools for `skills` (those a model may call by itself): none without skills, one without folders."""
+    """The tools for `skills` (those that a model may load itself): none without skills, one without folders."""
     if not skills:
         return []
     table = {skill.id: skill for skill in skills}
     load = _definition(
         "load_skill",
-        "Gives the instructions of a skill. Call it before a task that the skill is for.",
+        "Returns the instructions of a skill. Call it before a task that the skill is for.",
         {"name": {"type": "string", "enum": sorted(table), "description": "The skill's name."}},
     )
     tools: list[Tool] = [SkillTool(load, lambda arguments: load_skill(_named(table, arguments)), workers)]
@@ -88,7 +88,7 @@ def skill_tools(skills: Sequence[SkillFile], workers: Workers) -> list[Tool]:
 
 
 def load_skill(skill: SkillFile) -> str:
-    """The body of `skill`, and the names of the files beside it. Reads the folder's listing: blocks shortly."""
+    """The body of `skill`, and the names of the files beside it. Reads the folder's listing: blocks briefly."""
     lines = [f"<skill_content name={quoted(skill.id)}>", skill.content.strip()]
     listed, more = resources(skill.path) if skill.path is not None else ([], False)
     if listed:
@@ -102,7 +102,7 @@ def load_skill(skill: SkillFile) -> str:
 
 
 def resources(root: Path) -> tuple[list[str], bool]:
-    """(relative names of up to MAX_LISTED files below `root`, sorted; whether there are more). No link is followed."""
+    """(relative names of up to MAX_LISTED files below `root`, sorted; whether there are more). Follows no links."""
     found: list[str] = []
     scanned = 0
     pending: list[tuple[Path, str, int]] = [(root, "", 1)]
@@ -129,7 +129,7 @@ def resources(root: Path) -> tuple[list[str], bool]:
 
 
 def read_skill_file(skill: SkillFile, path: object) -> str:
-    """The text of the file `path` of `skill`. Blocks. Raises SkillError for all that is not a text file inside it."""
+    """The text of the file `path` of `skill`. Blocks. Raises SkillError for everything but a text file inside it."""
     root = skill.path
     if root is None:
         raise SkillError(f"The skill {skill.id} has no files.")
@@ -157,7 +157,7 @@ def read_skill_file(skill: SkillFile, path: object) -> str:
 
 
 def _read(path: Path) -> bytes:
-    # O_NOFOLLOW: nobody swaps the checked file for a link meanwhile. O_NONBLOCK: a pipe must not hold the thread.
+    # O_NOFOLLOW: the checked file may have been replaced by a link. O_NONBLOCK: a pipe must not block the thread.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     with open(descriptor, "rb") as file:  # noqa: PTH123  # a descriptor has no Path
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

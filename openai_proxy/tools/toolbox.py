@@ -1,7 +1,7 @@
-"""The tools of one augmented model: found by table, in one stable order, called safely.
+"""The tools of one augmented model: looked up by name, in one stable order, called safely.
 
-A `Toolset` lives as long as its generation; a `Toolbox` is what one request sees of it, fixed, so that a server that
-changes its tools in mid-conversation changes the next request's list and not this one's.
+A `Toolset` lives as long as its generation; a `Toolbox` is what one request sees of it and does not change, so a server
+that changes its tools in mid-conversation changes the next request's list rather than this one's.
 """
 
 import asyncio
@@ -15,8 +15,9 @@ from openai_proxy.config.problems import did_you_mean
 from openai_proxy.dialects import json_text
 from openai_proxy.dialects.tool_schema import tool_for
 from openai_proxy.nearest import nearest
+from openai_proxy.plugin_loader import describe
 from openai_proxy.tools.base import CallContext, Tool, ToolResult
-from openai_proxy.tools.handler import Handler, describe, handler_tool
+from openai_proxy.tools.handler import Handler, handler_tool
 from openai_proxy.tools.result import failure, success
 from openai_proxy.tools.schema import ArgumentCheck, definition_fault
 from openai_proxy.tools.workers import Workers
@@ -41,14 +42,14 @@ _NOBODY_ASKS: Final = (
 
 
 class Toolbox:
-    """The tools of one request, by name. Immutable but for its cache of schema checks."""
+    """The tools of one request, by name. Immutable except for its cache of schema checks."""
 
     __slots__ = ("_checks", "_cleaned", "_confirm", "_tools")
 
     def __init__(
         self, tools: Iterable[Tool] = (), before: "Toolbox | None" = None, confirm: Sequence[str] = ()
     ) -> None:
-        """Of two tools with one name the first stays. What `before` worked out for equal tools is used again.
+        """If two tools have one name, the first is kept. Results of `before` for equal tools are reused.
 
         `confirm` are globs on names: those tools run only with a person's consent.
         """
@@ -56,11 +57,11 @@ class Toolbox:
         table: dict[str, Tool] = {}
         for tool in tools:
             if table.setdefault(tool.name, tool) is not tool:
-                log.warning("two tools are called %s; the first one stays", tool.name)
-        # By name, always: a list in another order is another prompt prefix, and misses the provider's cache.
+                log.warning("two tools are called %s; the first one is kept", tool.name)
+        # Always by name: a list in another order is another prompt prefix, and misses the provider's cache.
         self._tools: dict[str, Tool] = dict(sorted(table.items()))
         self._checks: dict[str, ArgumentCheck] = {}
-        # For the provider a copy that none refuses; arguments are checked against the tool's own schema.
+        # The provider gets a copy in a form that none refuses; arguments are checked against the tool's own schema.
         self._cleaned: dict[str, dict[str, Any]] = {}
         for name, tool in self._tools.items():
             if before is not None and before._tools.get(name) == tool:
@@ -81,8 +82,12 @@ class Toolbox:
         return tuple(self._tools)
 
     def definitions(self) -> list[dict[str, Any]]:
-        """The function tools, sorted by name, in OpenAI's dialect; the dicts are shared, so nobody may change them."""
+        """The function tools, sorted by name, in OpenAI's dialect; the dicts are shared and must not be changed."""
         return list(self._cleaned.values())
+
+    def with_more(self, tools: Sequence[Tool]) -> "Toolbox":
+        """A toolbox of these tools and others."""
+        return Toolbox((*self._tools.values(), *tools), before=self, confirm=self._confirm)
 
     def get(self, name: str) -> Tool | None:
         """The tool called exactly `name`."""
@@ -96,10 +101,10 @@ class Toolbox:
         *,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> ToolResult:
-        """One call as the model made it, from the text of its arguments to a result fit for the model.
+        """One call by the model, from the text of its arguments to a result for the model.
 
-        Unknown tool, arguments that are no JSON object or break the schema, failure and `timeout` (seconds) are all
-        results with `is_error`; only cancellation is raised.
+        An unknown tool, arguments that are not a JSON object or violate the schema, failure and `timeout` (seconds) are
+        all results with `is_error`; only cancellation is raised.
         """
         tool = self._tools.get(name)
         if tool is None:
@@ -120,11 +125,11 @@ class Toolbox:
                 result = await tool.call(given, context)
         except TimeoutError as error:
             if scope.expired():
-                log.warning("tool %s gave no answer within %g s", name, timeout)
-                return failure(f"{name} gave no answer within {timeout:g} seconds.")
+                log.warning("tool %s did not answer within %g s", name, timeout)
+                return failure(f"{name} did not answer within {timeout:g} seconds.")
             return failure(f"{name} failed: {describe(error)}")
         except Exception as error:
-            log.exception("tool %s broke its promise not to raise", name)
+            log.exception("tool %s raised an error instead of returning one", name)
             return failure(f"{name} failed: {describe(error)}")
         if result.is_error:
             return failure(result.text)
@@ -150,7 +155,7 @@ class Toolbox:
 
 
 class Toolset:
-    """What a model file offers, for the life of a generation: handlers' tools and a view of its MCP servers."""
+    """A model file's tools, for the life of a generation: handlers and a view of its MCP servers."""
 
     def __init__(self, tools: Sequence[Tool] = (), live: Live | None = None, confirm: Sequence[str] = ()) -> None:
         """`confirm`: globs on the names of tools that run only with a person's consent."""
@@ -165,9 +170,9 @@ class Toolset:
         if self._live is None:
             return self._toolbox
         now = tuple(self._live())
-        # By identity: an equal tool may still run on a server that has been replaced.
+        # By identity: an equal tool may still belong to a server that has been replaced.
         if len(now) != len(self._seen) or any(a is not b for a, b in zip(now, self._seen, strict=True)):
-            # Ours first: a server cannot take the name of a tool of the house.
+            # Ours first: a server cannot take over the name of one of our tools.
             self._toolbox = Toolbox((*self._fixed, *now), before=self._toolbox, confirm=self._confirm)
             self._seen = now
         return self._toolbox
@@ -187,8 +192,8 @@ def offered(
 ) -> list[Tool]:
     """The tools of a model file's `tools:`, each a handler's name or a full definition that its handler runs.
 
-    What is wrong is reported and left out; the rest serves. Unless `handlers` are `complete`, an unknown name may come
-    yet and is left out without a word.
+    Invalid ones are reported and left out; the rest is used. Unless `handlers` are `complete`, an unknown name may
+    become known later and is left out silently.
     """
     tools: list[Tool] = []
     seen: set[str] = set()
@@ -225,7 +230,7 @@ def normalised(entry: Mapping[str, Any]) -> dict[str, Any]:
     """A full definition in OpenAI's shape; a bare function ({"name": …, "parameters": …}) gets its envelope."""
     if "function" not in entry and "name" in entry:
         function = {k: v for k, v in entry.items() if k != "type"}
-        if "input_schema" in function:  # Anthropic's word for it
+        if "input_schema" in function:  # Anthropic's name for it
             function["parameters"] = function.pop("input_schema")
         return {"type": "function", "function": function}
     return {"type": "function", **entry}
@@ -234,8 +239,8 @@ def normalised(entry: Mapping[str, Any]) -> dict[str, Any]:
 def parse_arguments(arguments: str | Mapping[str, Any] | None) -> dict[str, Any]:
     """The arguments of a call as a dict. Raises ValueError with words for the model.
 
-    Nothing and "" mean none (https://platform.openai.com/docs/guides/function-calling); bad JSON is never taken for
-    an empty object, since a tool that runs with defaults nobody chose may do the wrong thing.
+    Nothing and "" mean none (https://platform.openai.com/docs/guides/function-calling); invalid JSON is never treated
+    as an empty object, since a tool that runs with defaults nobody chose may do the wrong thing.
     """
     if arguments is None:
         return {}

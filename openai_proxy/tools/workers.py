@@ -1,12 +1,12 @@
-"""Where blocking tool code runs: daemon threads, bounded, each call with a deadline.
+"""Runs blocking tool code in daemon threads, bounded in number, each call with a deadline.
 
 `concurrent.futures.ThreadPoolExecutor` is not used because its threads are joined at exit
 (https://docs.python.org/3/library/concurrent.futures.html#threadpoolexecutor): one hanging handler would keep the
-daemon from stopping. A thread cannot be killed either, so a call that passes its deadline is *abandoned*: it gives
-its place back at once, and only the count of abandoned threads is bounded.
+daemon from stopping. A thread cannot be killed either, so a call that misses its deadline is *abandoned*: it frees its
+slot at once, and only the number of abandoned threads is bounded.
 
-A few threads that have nothing to do stay for the next call: to start one costs 60 µs at best, and holds up the loop
-until the new thread has had its turn at the GIL, which is milliseconds in a busy process.
+A few idle threads are kept for later calls: starting one costs at least 60 µs, and blocks the loop until the new thread
+has had its turn at the GIL, which takes milliseconds in a busy process.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 MAX_RUNNING: Final = 16
 MAX_ABANDONED: Final = 48
-MAX_IDLE: Final = 4  # threads kept for the next call
+MAX_IDLE: Final = 4  # idle threads that are kept
 
 
 class WorkersExhausted(Exception):
@@ -30,7 +30,7 @@ class WorkersExhausted(Exception):
 
 
 class DeadlinePassed(TimeoutError):
-    """Our deadline, not a TimeoutError the function itself raised."""
+    """Our deadline, not a TimeoutError raised by the function itself."""
 
 
 class Workers:
@@ -47,19 +47,19 @@ class Workers:
 
     @property
     def running(self) -> int:
-        """Calls that run now and are waited for."""
+        """Running calls that are being waited for."""
         return self._running
 
     @property
     def abandoned(self) -> int:
-        """Threads that still run though nobody waits for them."""
+        """Abandoned threads that are still running."""
         return self._abandoned
 
     async def run(self, function: Callable[[], T], *, timeout: float | None, name: str = "tool") -> T:
-        """What `function` returns, or raises (SystemExit and the like included), run in another thread.
+        """Run `function` in another thread; returns or raises what it does (including SystemExit and the like).
 
-        `timeout` in seconds covers the wait for a free place too. Raises DeadlinePassed past it, WorkersExhausted
-        when too many earlier calls hang. Cancelling returns at once; the thread runs on unheard.
+        `timeout` in seconds includes the wait for a free slot. Raises DeadlinePassed after it, WorkersExhausted if too
+        many earlier calls hang. Cancelling returns at once; the thread continues without a listener.
         """
         scope = asyncio.timeout(timeout)
         try:
@@ -110,7 +110,7 @@ class Workers:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         try:
-            await waiter  # _free hands its place over without giving it back in between
+            await waiter  # _free passes its slot on without releasing it in between
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
                 self._free()
@@ -143,12 +143,12 @@ class Workers:
             outcome: tuple[bool, T | BaseException]
             try:
                 outcome = True, context.run(function)
-            except BaseException as error:  # SystemExit in a tool is the tool's failure, not the thread's end
+            except BaseException as error:  # SystemExit in a tool is the tool's failure and must not end the thread
                 outcome = False, error
             try:
                 loop.call_soon_threadsafe(ended, outcome, thread)
             except RuntimeError:
-                return False  # the loop has closed: nobody waits any more
+                return False  # the loop has closed: nobody is waiting any more
             return True
 
         thread = self._idle.pop() if self._idle else _Thread()
@@ -156,7 +156,7 @@ class Workers:
 
 
 class _Thread:
-    """One daemon thread: does its jobs until one is None, or says that nobody waits any more."""
+    """One daemon thread: runs its jobs until one is None, or nobody needs it any more."""
 
     __slots__ = ("jobs",)
 
@@ -171,7 +171,7 @@ class _Thread:
             job, me.name = given
             del given
             going_on = job(self)
-            del job  # what a call held is not kept until the next one
+            del job  # a call's objects are not kept until the next one
 
 
 def _send_home(idle: list[_Thread]) -> None:

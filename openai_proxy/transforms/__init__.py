@@ -1,1 +1,1 @@
-"""Request in, request out: members, parameters, in-chat commands, redaction."""
+"""Changes to requests: members, parameters, in-chat commands, redaction."""

@@ -1,13 +1,13 @@
-"""Parameters of chat-shaped requests: what `params` drops, fills in, overrides and renames.
+"""Parameters of chat-shaped requests: what `params` drops, defaults, overrides and renames.
 
-Three places have such rules: the whole house, a connection, an augmented model. Each refines those before it: of two
-values for one name the later place's holds, and what any of them drops is dropped. Then, as contract §2 has it, first
-`drop`, then `default`, then `override`, and at last `rename`: the other rules are written with the names that clients
-use. Names with dots reach into objects (`stream_options.include_usage`).
+There are such rules in three places: globally, on a connection, on an augmented model. Each refines those before it: of
+two values for one name the later one applies, and what any of them drops is dropped. Then, as in contract §2, first
+`drop`, then `default`, then `override`, and finally `rename`: the other rules use the names that clients use. Dotted
+names reach into objects (`stream_options.include_usage`).
 
-On a connection with `prompt_cache: true` what changes from turn to turn is then moved to the end.
+On a connection with `prompt_cache: true`, what changes every turn is then moved to the end.
 
-A request is chat-shaped if it carries `messages`; all others are left alone. `model`, `messages` and `stream` are not
+A request is chat-shaped if it has `messages`; all others are left alone. `model`, `messages` and `stream` are not
 parameters: routing, the client and the answer's shape depend on them.
 """
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from openai_proxy.config.connection import ParamsConfig
-from openai_proxy.dialects import json_text
+from openai_proxy.dialects.edits import BodyEdits
 
 UNTOUCHED = frozenset({"model", "messages", "stream"})
 
@@ -31,13 +31,13 @@ class Rules:
     drop: tuple[str, ...] = ()
     rename: Mapping[str, str] = field(default_factory=dict)
     prompt_cache: str = ""
-    """Whose prompt cache the request's beginning is kept the same for, see dialects.prompt_cache; "": nobody's."""
+    """The type of prompt cache to preserve the request's beginning for, see dialects.prompt_cache; "": none."""
 
     def __bool__(self) -> bool:
         return bool(self.default or self.override or self.drop or self.rename or self.prompt_cache)
 
     def refined(self, config: ParamsConfig) -> "Rules":
-        """These rules with those of a more particular place laid over them."""
+        """These rules refined by those of a more specific place."""
         if not (config.default or config.override or config.drop or config.rename):
             return self
         return Rules(
@@ -61,44 +61,17 @@ def _names(renamed: Mapping[str, str]) -> dict[str, str]:
     return {old: new for old, new in pairs if not {old.partition(".")[0], new.partition(".")[0]} & UNTOUCHED}
 
 
-@dataclass(frozen=True, slots=True)
-class ParamChanges:
-    """What becomes of a document: top-level members that are set, and those that go. False if nothing changes."""
+def shape(document: Mapping[str, Any], rules: Rules, dialect: str = "chat") -> BodyEdits:
+    """What `rules` change in a request's body, which is written in `dialect`. Pure: `document` is not modified."""
+    edits = _parameters_shaped(document, rules) if rules and "messages" in document else BodyEdits()
+    if rules.prompt_cache:
+        from openai_proxy.dialects.prompt_cache import kept_cacheable
 
-    set: Mapping[str, Any] = field(default_factory=dict)
-    removed: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.set or self.removed)
-
-    def members(self) -> dict[str, bytes]:
-        """The members that are set, as JSON: what `protocols.json_members.edit` takes."""
-        return {name: json_text.dumps(value) for name, value in self.set.items()}
-
-    def applied(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        """`document` with the changes; itself untouched."""
-        kept = {name: value for name, value in document.items() if name not in self.removed}
-        kept.update(self.set)
-        return kept
+        edits.replace |= kept_cacheable(edits.applied(document), dialect, rules.prompt_cache)
+    return edits
 
 
-NOTHING = ParamChanges()
-
-
-def shape(document: Mapping[str, Any], rules: Rules, dialect: str = "chat") -> ParamChanges:
-    """What `rules` change of a request's body, which is written in `dialect`. Pure: `document` stays as it is."""
-    if not rules:
-        return NOTHING
-    changes = _parameters_shaped(document, rules) if "messages" in document else NOTHING
-    if not rules.prompt_cache:
-        return changes
-    from openai_proxy.dialects.prompt_cache import kept_cacheable
-
-    moved = kept_cacheable(changes.applied(document) if changes else document, dialect, rules.prompt_cache)
-    return ParamChanges({**changes.set, **moved}, changes.removed) if moved else changes
-
-
-def _parameters_shaped(document: Mapping[str, Any], rules: Rules) -> ParamChanges:
+def _parameters_shaped(document: Mapping[str, Any], rules: Rules) -> BodyEdits:
     work = _Work(document)
     for name in rules.drop:
         work.drop(name.split("."))
@@ -112,7 +85,7 @@ def _parameters_shaped(document: Mapping[str, Any], rules: Rules) -> ParamChange
 
 
 class _Work:
-    """A document being changed: its members are copied when they are first written to."""
+    """A document being changed: members are copied before they are first modified."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._before = document
@@ -125,20 +98,20 @@ class _Work:
             holder.pop(path[-1], None)
 
     def put(self, path: list[str], value: Any, *, always: bool) -> None:
-        """Set the member at `path`; only where it is not there unless `always`."""
+        """Set the member at `path`, if it is missing or with `always`."""
         holder = self._holder(path, make=True, over=always)
         if holder is not None and (always or path[-1] not in holder):
             holder[path[-1]] = copy.deepcopy(value)
 
     def rename(self, old: list[str], new: list[str]) -> None:
-        """Give the member at `old` the name `new`; where there is one of that name already, that one stays."""
+        """Rename the member at `old` to `new`; an existing member of that name is kept instead."""
         holder = self._holder(old, make=False)
         if holder is None or old[-1] not in holder:
             return
         self.put(new, holder.pop(old[-1]), always=False)
 
     def _holder(self, path: list[str], *, make: bool, over: bool = False) -> dict[str, Any] | None:
-        """The object that holds the last step of `path`, ready to be written; None if there is none."""
+        """The object that contains the last step of `path`, ready to be modified; None if there is none."""
         if len(path) == 1:
             return self._now
         top = path[0]
@@ -150,15 +123,15 @@ class _Work:
             below = holder.get(step)
             if not isinstance(below, dict):
                 if not make or (below is not None and not over):
-                    return None  # nothing to drop from, and no default may replace what the client said
+                    return None  # nothing to drop here, and no default may replace the client's value
                 below = holder[step] = {}
             holder = below
         return holder
 
-    def changes(self) -> ParamChanges:
+    def changes(self) -> BodyEdits:
         before, now = self._before, self._now
         changed = {name: value for name, value in now.items() if name not in before or before[name] != value}
         for name, value in now.items():  # True == 1 and 1 == 1.0, but not for a provider
             if name in before and name not in changed and type(before[name]) is not type(value):
                 changed[name] = value
-        return ParamChanges(changed, tuple(name for name in before if name not in now))
+        return BodyEdits(changed, [name for name in before if name not in now])

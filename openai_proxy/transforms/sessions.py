@@ -1,7 +1,7 @@
-"""Sessions: what was set by command, for whom, and until when.
+"""Sessions: settings made by command, for whom, and until when.
 
-A session is known by the rule of `dialects.chat.conversation`. All keys are bound to the caller: another one's session
-cannot even be named. Only sessions in which something was set are kept.
+A session is identified by the rule of `dialects.chat.conversation_id`. All keys are bound to the caller, so nobody can
+name another caller's session. Only sessions with settings are kept.
 """
 
 import time
@@ -11,18 +11,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import orjson
-
 from openai_proxy import statefile
-from openai_proxy.dialects.chat.conversation import chosen_id, comparable, mark
+from openai_proxy.dialects import json_text
+from openai_proxy.dialects.chat.conversation_id import chosen_id, comparable, mark, short
 from openai_proxy.store.shared import Shared, SharedTable
 
 VERSION = 1
 LIMIT = 10_000
-"""Sessions kept; the one that was silent longest goes first. About 1 KB each."""
+"""Maximum number of sessions; the one idle for longest is dropped first. About 1 KB each."""
 
 MAX_DRAFTS = 100
-TOUCH = 60.0  # seconds after which others are told that a session is still used
+TOUCH = 60.0  # seconds after which other daemons learn that a session is still used
 
 
 @dataclass(slots=True)
@@ -35,7 +34,7 @@ class SessionRoute:
 
 @dataclass(slots=True)
 class Session:
-    """What was set. None: as the configuration has it."""
+    """A session's settings. None: as configured."""
 
     caller: str = ""
     model: str | None = None
@@ -48,7 +47,7 @@ class Session:
 
     @property
     def worth_keeping(self) -> bool:
-        """True if it differs from one nobody has touched."""
+        """True if it differs from the default."""
         return (
             bool(self.routes)
             or self.greeted
@@ -56,12 +55,12 @@ class Session:
         )
 
     def copy(self) -> "Session":
-        """Another one with the same settings."""
+        """A copy with the same settings."""
         return Session.of(asdict(self))
 
     @staticmethod
     def of(saved: Mapping[str, Any]) -> "Session":
-        """The session `asdict` was made of. Raises TypeError for anything else."""
+        """The session from its `asdict`. Raises TypeError for anything else."""
         routes = {name: SessionRoute(**route) for name, route in dict(saved.get("routes") or {}).items()}
         return Session(**{**saved, "routes": routes})
 
@@ -69,8 +68,8 @@ class Session:
 class Identity(NamedTuple):
     """Which session a request belongs to.
 
-    `key` is None for a conversation that begins with this request and has no name; `opening` is then what, together
-    with the first answer, makes its key (`Sessions.begun`). `named`: the client gave it a name.
+    `key` is None for a conversation that begins with this request and has no name; `opening` then determines its key,
+    together with the first answer (`Sessions.begun`). `named`: the client gave it a name.
     """
 
     key: bytes | None
@@ -78,7 +77,7 @@ class Identity(NamedTuple):
     named: bool = False
 
 
-def named(caller: str, header: str | None, document: Mapping[str, Any]) -> bytes | None:
+def named(caller: str, header: str | None, document: dict[str, Any]) -> bytes | None:
     """The key of the session a client names, if it names one."""
     name = chosen_id(header, document)
     return mark(caller, "named", name) if name is not None else None
@@ -86,20 +85,20 @@ def named(caller: str, header: str | None, document: Mapping[str, Any]) -> bytes
 
 def implied(caller: str, first: str, answer: str | None) -> Identity:
     """The session of a conversation without a name: its first user message and its first answer, if there is one."""
-    opening = comparable(first)
+    opening = short(comparable(first))  # kept until the answer is known, when it is hashed on the event loop
     if answer is None:
         return Identity(None, (caller, opening))
     return Identity(mark(caller, "implied", opening, comparable(answer)))
 
 
 class Sessions:
-    """All of them, least recently used first. Belongs to the event loop."""
+    """All sessions, least recently used first. Belongs to the event loop."""
 
     def __init__(self, saved: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
         self._saved = saved
         self._clock = clock
         self._known: OrderedDict[bytes, Session] = OrderedDict()
-        self.callers: Counter[str] = Counter()  # who has any: the lane looks here
+        self.callers: Counter[str] = Counter()  # callers with sessions, checked by the fast path
         self.drafts: OrderedDict[str, str] = OrderedDict()  # global routes without a target yet: name -> policy
         self._dirty = False
         self._ttl: Callable[[], float] = lambda: 3600.0
@@ -115,7 +114,7 @@ class Sessions:
         return caller in self.callers
 
     def get(self, key: bytes, ttl: float) -> Session | None:
-        """The session under `key`, used just now; None if there is none or it was silent for `ttl` seconds."""
+        """The session under `key`, marked as used; None if there is none or it was idle for `ttl` seconds."""
         session = self._known.get(key)
         if session is None:
             return None
@@ -124,13 +123,13 @@ class Sessions:
             self._drop(key)
             return None
         if now // TOUCH != session.used // TOUCH:
-            self._tell(key)
+            self._publish(key)
         session.used = now
         self._known.move_to_end(key)
         return session
 
     def put(self, key: bytes, session: Session) -> None:
-        """Keep `session` under `key` from now on; one in which nothing is set is forgotten."""
+        """Keep `session` under `key` from now on; one without settings is dropped."""
         present = self._known.get(key)
         if present == session:
             return
@@ -138,7 +137,7 @@ class Sessions:
             self._drop(key)
         self._dirty = True
         if present is not None or session.worth_keeping:
-            self._tell(key)
+            self._publish(key)
         if session.worth_keeping:
             session.used = self._clock()
             self._insert(key, session)
@@ -150,20 +149,20 @@ class Sessions:
             self._drop(next(iter(self._known)))
 
     def begun(self, opening: tuple[str, str], answer: str, session: Session) -> None:
-        """A conversation without a name has had its first answer: this is its session."""
+        """Assign a session to a conversation without a name, after its first answer."""
         caller, first = opening
         key = implied(caller, first, answer).key
         assert key is not None
         self.put(key, session)
 
     def draft(self, name: str, policy: str) -> None:
-        """A global route that has no target yet, so that it cannot be written down."""
+        """Keep a global route without targets, which cannot be written to the configuration yet."""
         self._draft(name, policy)
         if self._shared_drafts is not None:
             self._shared_drafts.changed(name)
 
     def undraft(self, name: str) -> None:
-        """A global route has a target now, or was given up."""
+        """Drop a global route that now has a target, or was deleted."""
         self.drafts.pop(name, None)
         if self._shared_drafts is not None:
             self._shared_drafts.changed(name)
@@ -177,7 +176,7 @@ class Sessions:
             self.drafts.popitem(last=False)
 
     def sweep(self, ttl: float) -> None:
-        """Forget what was silent too long."""
+        """Forget sessions that were idle too long."""
         limit = self._clock() - ttl
         for key in [key for key, session in self._known.items() if session.used < limit]:
             self._drop(key)
@@ -192,7 +191,7 @@ class Sessions:
     # -- shared with other daemons ----------------------------------------------------------------------------------
 
     def share(self, shared: Shared, ttl: Callable[[], float]) -> None:
-        """Let other daemons know, and know of theirs; `ttl` are the seconds a silent session is remembered."""
+        """Share the sessions with the other daemons; `ttl` is how many seconds a silent session is remembered."""
         self._ttl = ttl
         self._shared = shared.table("sessions", read=self._read, take=self._take, names=self._names)
         self._shared_drafts = shared.table(
@@ -202,7 +201,7 @@ class Sessions:
             names=lambda: [(name, self._clock()) for name in self.drafts],
         )
 
-    def _tell(self, key: bytes) -> None:
+    def _publish(self, key: bytes) -> None:
         if self._shared is not None:
             self._shared.changed(key.hex())
 
@@ -224,15 +223,15 @@ class Sessions:
     # -- over restarts ----------------------------------------------------------------------------------------------
 
     def dump(self, *, all_of_it: bool = False) -> bytes | None:
-        """What `write` is to be given; None if nothing was set since the last time (`all_of_it`: used neither)."""
+        """The data for `write`; None if nothing was set since the last time (`all_of_it`: or used)."""
         if self._saved is None or not (self._dirty or (all_of_it and self._known)):
             return None
         self._dirty = False
         sessions = {key.hex(): asdict(session) for key, session in self._known.items()}
-        return orjson.dumps({"version": VERSION, "sessions": sessions})
+        return json_text.dumps({"version": VERSION, "sessions": sessions})
 
     def write(self, data: bytes) -> None:
-        """Keep `data` for the next start. Blocks. Raises OSError."""
+        """Save `data` for the next start. Blocks. Raises OSError."""
         assert self._saved is not None
         statefile.write(self._saved, data)
 

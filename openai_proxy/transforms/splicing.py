@@ -1,42 +1,63 @@
-"""Changing strings deep inside a raw JSON body without touching any other byte.
+"""Changes strings deep inside a raw JSON body without touching any other byte.
 
-The sibling of protocols/json_members for what lies below the top level: a text of a message, a message of a list.
+The counterpart of protocols/json_members below the top level: a message's text, a message in a list.
 """
 
+import re
 from bisect import bisect_left
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
-from openai_proxy.protocols.json_members import TOKEN
-from openai_proxy.transforms.strings import load
+from openai_proxy import steps
+from openai_proxy.dialects import json_text
 
 Path = tuple[str | int, ...]
 """Keys and indexes from the top: `("messages", 3, "content", 0, "text")`."""
 
 _SPACE = b" \t\r\n"
+_SIGN = re.compile(rb'["{}\[\],:]')
+_IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_WINDOW = 32 * 1024
+"""Bytes of a string that are skipped per step: a millisecond if they are all escapes."""
 
 Cut = tuple[int, int, bytes]
 
 
 def splice(body: bytes, replace: Mapping[Path, bytes], remove: Collection[Path] = ()) -> bytes:
-    """`body` with the values at the paths of `replace` set to the given JSON, and the elements at `remove` taken out.
+    """`body` with the values at the paths of `replace` set to the given JSON, and the elements at `remove` removed.
 
-    `body` must be valid JSON; `remove` names elements of arrays, none of them inside another. A path that is not
-    there is passed over; where a name stands twice, both are changed.
+    `body` must be valid JSON; `remove` names elements of arrays, none inside another. Missing paths are ignored; of a
+    duplicate name both are changed.
     """
     cuts = _Scan(body, replace, frozenset(remove)).run()
     pieces: list[bytes] = []
     position = 0
     for start, end, new in sorted(cuts):
         if start < position:
-            continue  # inside something that is taken out
-        pieces += (body[position:start], new)
+            continue  # inside something that is removed
+        pieces += (*steps.pieces(body, position, start), new)
         position = end
-    pieces.append(body[position:])
+    pieces += steps.pieces(body, position)
     return b"".join(pieces)
 
 
+def _signs(body: bytes) -> Iterator[tuple[int, int]]:
+    """Start and end of each string, bracket, comma and colon in `body`, however long a string or a gap is."""
+    at = 0
+    while at < len(body):
+        match = _SIGN.search(body, at, at + steps.STEP)
+        if match is None:
+            at += steps.STEP
+            continue
+        start, at = match.span()
+        if body[start] == 0x22:
+            while (end := _IN_STRING.match(body, at, at + _WINDOW).end()) > at:  # type: ignore[union-attr]  # always matches
+                at = end
+            at += 1
+        yield start, at
+
+
 class _Scan:
-    """One walk over the tokens of a body, keeping the path."""
+    """One walk over the tokens of a body, tracking the path."""
 
     def __init__(self, body: bytes, replace: Mapping[Path, bytes], remove: frozenset[Path]) -> None:
         self._body = body
@@ -51,16 +72,15 @@ class _Scan:
         self._cuts: list[Cut] = []
 
     def run(self) -> list[Cut]:
-        """The changes to be made."""
+        """The changes to make."""
         path, begins = self._path, self._begins
         objects: list[bool] = []
         key_next = False
-        for token in TOKEN.finditer(self._body):
-            start = token.start()
+        for start, end in _signs(self._body):
             first = self._body[start]
             if first == 0x22:
                 if key_next:
-                    path[-1] = load(token.group())
+                    path[-1] = json_text.loads(self._body[start:end], exact=False)
                     key_next = False
             elif first in b"{[":
                 objects.append(first == 0x7B)
@@ -98,10 +118,10 @@ class _Scan:
             self._cuts.append((begin, end, b""))
             return
         new = self._replace.get(path)
-        if new is None or not self._body[begin:end].strip():
-            return
-        while self._body[begin] in _SPACE:
+        while new is not None and begin < end and self._body[begin] in _SPACE:
             begin += 1
+        if new is None or begin == end:
+            return
         while self._body[end - 1] in _SPACE:
             end -= 1
         self._cuts.append((begin, end, new))

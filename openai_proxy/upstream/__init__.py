@@ -1,1 +1,1 @@
-"""Asking a provider: connections, pools, failover, health; the local and echo backends."""
+"""Sending requests to providers: connections, pools, failover, health; the local and echo backends."""

@@ -1,42 +1,34 @@
-"""A provider's answer as chat chunks or as one completion, whatever it came in: the I/O around a dialect's reader."""
+"""A provider's answer as chat chunks or one completion, whatever its format: the I/O around a dialect's reader."""
 
 import asyncio
-from typing import Any, Final, Protocol, runtime_checkable
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Final, Protocol, cast
 
-import orjson
-
+from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import AnswerReader, Chunk
-from openai_proxy.dialects.reading import MAX_ANSWER
-from openai_proxy.errors import ProxyError, UpstreamError, UpstreamInvalid
-from openai_proxy.exchange import Headers, UpstreamResponse, header
-from openai_proxy.protocols.inflate import CODINGS, DamagedError, Inflater, TooLongError
+from openai_proxy.dialects.chat.chunks import in_parts, size_of
+from openai_proxy.errors import UpstreamError
+from openai_proxy.exchange import UpstreamResponse
+from openai_proxy.protocols.json_members import LARGE
+from openai_proxy.steps import pieces
+from openai_proxy.tasks import beside
+from openai_proxy.upstream.answer_body import body_of, inflater
 from openai_proxy.upstream.answer_bounds import MAX_NESTING, AnswerBounds, check_nesting
 
-MAX_ERROR: Final = 1 << 20
-"""Bytes of an error answer that are read; a longer one is not an error message."""
-
-
 _DRAIN: Final = 0.5  # seconds
+_AT_ONCE: Final = 8 * 1024
+"""Bytes of a stream that are parsed together. As objects they take ten times the memory until the client reads them."""
 
 
-@runtime_checkable
 class HasChunks(Protocol):
-    """An answer that was translated to chunks here: who wants chunks need not read its bytes."""
+    """An answer that was translated to chunks here: readers of chunks need not parse its bytes."""
 
     async def chunks(self) -> list[Chunk]:
-        """The next chunks, at least one; none at a clean end. What `chunk` would give as bytes; use one or the other.
+        """The next chunks, at least one; none at a clean end. The alternative to the bytes of `chunk`; use only one.
 
         Raises the UpstreamError family.
         """
-        ...
-
-
-@runtime_checkable
-class EndsInWords(Protocol):
-    """A stream that was translated here, and knows how it ends in its API where something breaks it."""
-
-    def broken(self, error: ProxyError) -> bytes:
-        """The end that says so; only between two pieces."""
         ...
 
 
@@ -60,31 +52,66 @@ class ChunkSource:
     def __init__(self, response: UpstreamResponse, reader: StreamReader) -> None:
         self._response = response
         self._reader = reader
-        self._direct = response if isinstance(response, HasChunks) else None
+        # By its name: `isinstance` with a protocol checks all its members each time, in 20 µs.
+        self._direct = cast("HasChunks", response) if hasattr(response, "chunks") else None
         self._inflate = None if self._direct is not None else inflater(response.headers)
         self._bounds = AnswerBounds()
-        self.ended = False  # the end of the message or of the body has come
+        self._unread: Iterator[bytes] = iter(())  # of the last bytes received
+        self._parts: deque[Chunk] = deque()  # of large chunks already read
+        self._large = False  # whether the last read had one
+        self._then = (False, False)  # `ended` and `over` after the last of those parts
+        self.ended = False  # the message or the body has ended
+        self.over = False  # the end of the body
 
     async def read(self) -> list[Chunk]:
-        """The next chunks, perhaps none. Raises UpstreamTruncated, UpstreamTimeout and UpstreamInvalid."""
+        """The next chunks, possibly none. Raises UpstreamTruncated, UpstreamTimeout and UpstreamInvalid.
+
+        A large chunk is returned in parts, between which other tasks run.
+        """
+        if not self._parts:
+            chunks = await self._read()
+            if not self._large:
+                return chunks
+            self._parts.extend(part for chunk in chunks for part in in_parts(chunk))
+            self._then = self.ended, self.over
+        await asyncio.sleep(0)
+        part = self._parts.popleft()
+        self.ended, self.over = (False, False) if self._parts else self._then
+        return [part]
+
+    async def _read(self) -> list[Chunk]:
         if self._direct is not None:
             chunks = await self._direct.chunks()
+            self._large = any(size_of(chunk) >= LARGE for chunk in chunks)
             self._bounds.read(chunks)
-            self.ended = not chunks
+            self.ended = self.over = not chunks
             return chunks
-        data = await self._response.chunk()
-        if data and self._inflate is not None:
-            data = self._inflate.feed(data)
-            if not data:
-                return []
-        self._bounds.came(data)
-        chunks = self._reader.feed(data) if data else self._reader.end()
+        data = next(self._unread, b"")
+        if not data:
+            data = await self._response.chunk()
+            if data and self._inflate is not None:
+                data = self._inflate.feed(data)
+                if not data:
+                    return []
+            if len(data) > _AT_ONCE and self._bounds.waiting < LARGE:
+                self._unread = pieces(data, step=_AT_ONCE)
+                data = next(self._unread)
+        self._bounds.received(data)
+        large = self._bounds.waiting >= LARGE
+        chunks = await (beside(large, self._reader.feed, data) if data else beside(large, self._reader.end))
         self._bounds.read(chunks)
-        self.ended = not data or self._reader.ended
+        self._large = large and bool(chunks)
+        self.over = not data
+        self.ended = self.over or self._reader.ended
         return chunks
 
+    @property
+    def at_hand(self) -> bool:
+        """True if `read` will not wait, as far as is known."""
+        return bool(self._parts) or getattr(self._response, "at_hand", False) is True
+
     async def drain(self) -> None:
-        """Read what follows the end of the message, so that the connection can be used again; not for long."""
+        """Read what follows the end of the message, so that the connection can be reused; only briefly."""
         try:
             async with asyncio.timeout(_DRAIN):
                 while await self._response.chunk():
@@ -95,55 +122,21 @@ class ChunkSource:
 
 async def whole(response: UpstreamResponse, reader: AnswerReader) -> dict[str, Any]:
     """The whole answer as a `chat.completion`, or `{"error": …}`. Raises the UpstreamError family."""
-    inflate = inflater(response.headers)
-    data = await response.read(MAX_ANSWER)
-    data = inflate.feed(data) if inflate is not None else data
+    data = await body_of(response)
+    return await beside(len(data) >= LARGE, _read, reader, data)
+
+
+def _read(reader: AnswerReader, data: bytes) -> dict[str, Any]:
     if data.count(b"{") + data.count(b"[") > MAX_NESTING:
         check_nesting(_parsed(data))
-    return reader.whole(data)
+    completion = reader.whole(data)
+    AnswerBounds().read((completion,))
+    return completion
 
 
 def _parsed(data: bytes) -> Any:
-    """`data` as JSON, None where it is none: the reader says so better."""
+    """`data` as JSON, None if it is invalid: the reader gives a better error."""
     try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
+        return json_text.loads(data, exact=False, large=len(data) >= LARGE)
+    except ValueError:
         return None
-
-
-async def error_text(response: UpstreamResponse) -> bytes:
-    """The body of an error answer, which is closed. Empty where it cannot be read."""
-    try:
-        data = await response.read(MAX_ERROR)
-        inflate = inflater(response.headers)
-        return inflate.feed(data) if inflate is not None else data
-    except UpstreamInvalid:
-        return b""
-    finally:
-        response.close()
-
-
-class AnswerInflater:
-    """Takes gzip or deflate off, of at most MAX_ANSWER bytes."""
-
-    def __init__(self) -> None:
-        self._inflater = Inflater(MAX_ANSWER)
-
-    def feed(self, data: bytes) -> bytes:
-        """What `data` inflates to. Raises UpstreamInvalid."""
-        try:
-            return self._inflater.feed(data)
-        except DamagedError:
-            raise UpstreamInvalid("The provider's compressed answer is damaged.") from None
-        except TooLongError:
-            raise UpstreamInvalid("The provider's answer is too large.", code="upstream_too_large") from None
-
-
-def inflater(headers: Headers) -> AnswerInflater | None:
-    """What takes the content coding off; None where there is none. Raises UpstreamInvalid for one nobody asked for."""
-    coding = (header(headers, b"content-encoding") or b"").strip().lower()
-    if coding in (b"", b"identity"):
-        return None
-    if coding.decode("latin-1") in CODINGS:
-        return AnswerInflater()
-    raise UpstreamInvalid("The provider answered in a compression that was not asked for.")

@@ -1,4 +1,4 @@
-"""A connection to Anthropic: chat completions are translated, `/messages` and everything else goes through as it is."""
+"""A connection to Anthropic: chat completions are translated, `/messages` and everything else is passed through."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,13 +7,15 @@ from typing import Any, ClassVar, Final
 from openai_proxy.dialects import dialect
 from openai_proxy.dialects.messages.dialect import limited
 from openai_proxy.dialects.messages.read_message import model_object
-from openai_proxy.errors import ProxyError, UpstreamError, UpstreamInvalid
+from openai_proxy.endpoints import CHAT_PATH
+from openai_proxy.errors import UpstreamInvalid
 from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse, header
-from openai_proxy.upstream.anthropic_models import ModelBook
-from openai_proxy.upstream.inprocess import error_response, json_response
+from openai_proxy.upstream.answer_body import answer_object
+from openai_proxy.upstream.anthropic_models import ModelEntries
+from openai_proxy.upstream.inprocess import json_response, refusal_as_answer
 from openai_proxy.upstream.lessons import ConnectionLessons, LessonTable
-from openai_proxy.upstream.refusals import must_list
-from openai_proxy.upstream.translating import Ask, answer_object, chat_of, relabelled, without
+from openai_proxy.upstream.model_list import listing
+from openai_proxy.upstream.translating import Ask, chat_of, relabelled, without
 from openai_proxy.upstream.translator import Translator
 
 VERSION: Final = b"2023-06-01"
@@ -29,14 +31,14 @@ _NAMES: Final = {
         for part in (b"limit", b"remaining", b"reset")
     },
 }
-"""The vendor's header fields, and the names under which OpenAI's clients look for them."""
+"""The vendor's header fields, and the names that OpenAI's clients look for."""
 
 
 class AnthropicProvider:
     """See provider.Provider.
 
     `ask` sends over the pool of this connection, whose base is the vendor's `/v1`; `keys` are the configured ones, used
-    for the model list; with `forward_auth` the caller's own bearer goes up instead.
+    for the model list; with `forward_auth` the caller's own bearer token is sent instead.
     """
 
     api_type: ClassVar[str] = "anthropic"
@@ -57,22 +59,16 @@ class AnthropicProvider:
         self._translator = Translator(
             name, dialect("messages"), lessons if lessons is not None else LessonTable().of(name)
         )
-        self.models = ModelBook(name, self._get)
+        self.models = ModelEntries(name, self._get)
 
     def speaks(self, dialect: str) -> bool:
-        """See Provider."""
         return dialect == "messages"
 
     async def send(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
-        """Ask with `key`. What cannot be said in the Messages API comes back as an answer with status 400."""
+        """Send a request with `key`. If it has no equivalent in the Messages API, the answer has status 400."""
         path = request.path.rstrip("/")
-        if request.method == "POST" and path == "/chat/completions":
-            try:
-                return await self._chat(request, key)
-            except UpstreamError:
-                raise
-            except ProxyError as error:
-                return error_response(error)
+        if request.method == "POST" and path == CHAT_PATH:
+            return await refusal_as_answer(self._chat(request, key))
         if request.method == "GET" and path == "/models":
             return json_response({"object": "list", "data": await self.list_models(key)})
         response = await self._raw(request, key, without(request.headers, _REPLACED - {b"content-type", b"accept"}))
@@ -86,7 +82,7 @@ class AnthropicProvider:
         return [model_object(entry) for entry in entries]
 
     async def aclose(self) -> None:
-        """End what runs in the background."""
+        """Cancel background work."""
         await self.models.aclose()
 
     async def _chat(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
@@ -100,8 +96,8 @@ class AnthropicProvider:
         async def send(question: UpstreamRequest) -> UpstreamResponse:
             return relabelled(await self._raw(question, key, question.headers), _NAMES)
 
-        asked = replace(request, headers=without(request.headers, _REPLACED))
-        return await self._translator.ask(asked, chat, send, entry)
+        outgoing = replace(request, headers=without(request.headers, _REPLACED))
+        return await self._translator.ask(outgoing, chat, send, entry)
 
     async def _raw(self, request: UpstreamRequest, key: str | None, headers: Headers) -> UpstreamResponse:
         """`request` with this vendor's credentials and version."""
@@ -112,7 +108,7 @@ class AnthropicProvider:
             fields.append((b"Accept-Encoding", b"identity"))
         forwarded = request.client_authorization if self._forward_auth else None
         if forwarded is not None and forwarded[7:].startswith(b"sk-ant-api"):
-            fields.append((b"x-api-key", forwarded[7:]))  # an API key; only OAuth tokens are bearers here
+            fields.append((b"x-api-key", forwarded[7:]))  # an API key; only OAuth tokens are bearer tokens here
             forwarded = None
         elif forwarded is None and key is not None:
             fields.append((b"x-api-key", key.encode()))
@@ -120,15 +116,10 @@ class AnthropicProvider:
         return await self._ask(question, None)
 
     async def _get(self, path: str, query: str, key: str | None) -> dict[str, Any]:
-        """A JSON object of the vendor's. Raises the UpstreamError family."""
+        """A JSON object from the vendor. Raises the UpstreamError family."""
         chosen = key or (self._keys[0] if self._keys else None)
         question = UpstreamRequest("GET", path, query, [(b"Accept", b"application/json")])
-        response = await self._raw(question, chosen, question.headers)
-        try:
-            await must_list(self.name, response)
-            return await answer_object(response)
-        finally:
-            response.close()
+        return await listing(self.name, await self._raw(question, chosen, question.headers))
 
 
 async def _model_answer(response: UpstreamResponse) -> UpstreamResponse:

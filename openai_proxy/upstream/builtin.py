@@ -1,4 +1,4 @@
-"""The offline model `echo`, which stays reachable beside whatever is configured: made when it is first asked."""
+"""The offline model `echo`, which is always available, whatever is configured: created on first use."""
 
 from typing import TYPE_CHECKING, Any, Final
 
@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from openai_proxy.upstream.echo import EchoProvider
 
 ECHO: Final = "echo"
-"""The name of the connection and of its model."""
+"""Name of the connection and its model."""
 
 
 class BuiltInEcho:
-    """See provider.Provider. A house that never asks for it does not import what answers."""
+    """See provider.Provider. The code that answers is imported on first use."""
 
     name = ECHO
     api_type = "echo"
@@ -29,16 +29,13 @@ class BuiltInEcho:
         return self._made
 
     def speaks(self, dialect: str) -> bool:
-        """See Provider."""
         return self._echo.speaks(dialect)
 
     async def send(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
-        """See Provider."""
         return await self._echo.send(request, key)
 
     async def list_models(self) -> list[dict[str, Any]]:
-        """See Provider."""
         return await self._echo.list_models()
 
     async def aclose(self) -> None:
-        """See Provider: nothing is held."""
+        """See Provider: there is nothing to release."""

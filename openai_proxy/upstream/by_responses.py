@@ -1,19 +1,18 @@
-"""Asking a model of an `openai` connection by the Responses API where it answers no other one.
+"""Using the Responses API for a model of an `openai` connection that supports no other.
 
 api: chat         never
 api: responses    always
-api: auto         where the model says so, or is known at OpenAI for it
+api: auto         if the model's error says so, or the model is known to require it at OpenAI
 """
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from openai_proxy.dialects.base import Lesson
-from openai_proxy.errors import ProxyError, UpstreamError
 from openai_proxy.exchange import UpstreamRequest, UpstreamResponse
 from openai_proxy.upstream.lessons import ConnectionLessons
 
-if TYPE_CHECKING:  # imported when the first model is asked so
+if TYPE_CHECKING:  # imported with the first such model
     from openai_proxy.dialects.responses.memory import ReasoningMemory
     from openai_proxy.upstream.translator import Translator
 
@@ -26,7 +25,7 @@ Send = Callable[[UpstreamRequest, str | None], Awaitable[UpstreamResponse]]
 
 
 class ByResponses:
-    """See learning.Alternative. `at_openai`: the server is OpenAI's own, whose models are known by their names."""
+    """See learning.Alternative. `at_openai`: the server is OpenAI's own, whose models are known by name."""
 
     def __init__(self, name: str, api: str, send: Send, lessons: ConnectionLessons, *, at_openai: bool = False) -> None:
         self._name = name
@@ -38,11 +37,10 @@ class ByResponses:
         self._made: tuple[ReasoningMemory, Translator] | None = None
 
     def watches(self, model: str | None) -> bool:
-        """True if requests for `model` need a look though nothing was learnt of it."""
+        """True if requests for `model` must be examined although nothing was learnt about it."""
         return self._api == RESPONSES or self._known(str(model)) is not None
 
     def wanted(self, chat: dict[str, Any]) -> bool:
-        """See Alternative."""
         if self._api != "auto" or self._lessons.lacks(RESPONSES_PATH):
             return self._api == RESPONSES
         from openai_proxy.dialects.responses.needed import needed
@@ -52,15 +50,15 @@ class ByResponses:
         return needed(chat, self._lessons.of(model)) or (known is not None and needed(chat, known))
 
     async def ask(self, request: UpstreamRequest, key: str | None, chat: dict[str, Any]) -> UpstreamResponse:
-        """See Alternative. What cannot be said comes back as an answer with status 400."""
-        from openai_proxy.upstream.inprocess import error_response
+        """See Alternative. A request without an equivalent gets an answer with status 400."""
+        from openai_proxy.upstream.inprocess import refusal_as_answer
 
         memory, translator = self._made or self._make()
 
         async def send(question: UpstreamRequest) -> UpstreamResponse:
             return await self._send(question, key)
 
-        try:
+        async def ask() -> UpstreamResponse:
             answer = await translator.ask(request, chat, send)
             if answer.status == 400:
                 answer, error = await _with_error(answer)
@@ -68,18 +66,15 @@ class ByResponses:
                     from openai_proxy.dialects.responses.memory import without_reasoning
 
                     answer.close()
-                    memory.forget(chat)  # what was encrypted for another key, or another model
+                    memory.forget(chat)  # was encrypted for another key, or another model
                     answer = await translator.ask(request, without_reasoning(chat), send)
-        except UpstreamError:
-            raise
-        except ProxyError as error:
-            return error_response(error)
-        return answer
+            return answer
+
+        return await refusal_as_answer(ask())
 
     async def instead(
         self, refused: UpstreamResponse, request: UpstreamRequest, key: str | None, chat: dict[str, Any], lesson: Lesson
     ) -> UpstreamResponse:
-        """See Alternative."""
         if self._api != "auto" or self._lessons.lacks(RESPONSES_PATH):
             return refused
         from openai_proxy.dialects.responses.needed import is_missing
@@ -92,7 +87,7 @@ class ByResponses:
             if is_missing(better.status, error):
                 self._lessons.learn_lack(RESPONSES_PATH)
                 better.close()
-                return refused  # it says more
+                return refused  # it is more specific
         refused.close()
         return better
 
@@ -117,9 +112,9 @@ async def _with_error(answer: UpstreamResponse) -> tuple[UpstreamResponse, dict[
     """An error answer, and the chat API's error object in it."""
     from openai_proxy.dialects import json_text
     from openai_proxy.dialects.chat.errors import error_of
-    from openai_proxy.upstream.refusals import Peeked
+    from openai_proxy.upstream.refusals import PeekedResponse
 
-    peeked = Peeked(answer)
+    peeked = PeekedResponse(answer)
     try:
         error = error_of(json_text.loads(await peeked.peek()), answer.status)
     except ValueError:

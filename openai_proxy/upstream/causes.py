@@ -1,21 +1,30 @@
-"""Why a provider could not be reached, in words for the owner: these may name hosts, ports and addresses."""
+"""Why a provider could not be reached, in words for the owner: these may contain hosts, ports and addresses."""
 
 import errno
 import socket
 import ssl
 
-from openai_proxy.upstream.tunnel import TunnelRefused
+from openai_proxy.errors import UpstreamError, UpstreamUnreachable
 
 _TIMEOUTS = frozenset({errno.ETIMEDOUT, errno.EHOSTDOWN})
 
 
+class TunnelRefused(OSError):
+    """The proxy did not open the tunnel; the text says why, for the owner."""
+
+
+def is_asleep(error: UpstreamError) -> bool:
+    """True if `error` is typical of a machine that is asleep or still starting."""
+    return isinstance(error, UpstreamUnreachable) or error.code == "upstream_connect_timeout"
+
+
 def of_connecting(error: Exception, host: str, port: int, *, ca_file: bool) -> str:
-    """Why no connection to `host` came about. `ca_file`: an authority of the owner's own is configured."""
+    """Why connecting to `host` failed. `ca_file`: the owner's own authority is configured."""
     where = f"{host}:{port}"
     if isinstance(error, ssl.SSLCertVerificationError):
         return _certificate(error, host, ca_file=ca_file)
     if isinstance(error, ssl.SSLError):
-        return f"{where} does not speak TLS as we do ({_reason(error)}); is it http:// rather than https://?"
+        return f"{where} supports no TLS version of ours ({_reason(error)}); is it http:// rather than https://?"
     if isinstance(error, socket.gaierror):
         if error.errno == socket.EAI_AGAIN:
             return f"the name {host} could not be looked up: the name server (DNS) does not answer"
@@ -28,31 +37,31 @@ def of_connecting(error: Exception, host: str, port: int, *, ca_file: bool) -> s
         return f"{where} closed the connection at once"
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENETUNREACH, errno.EADDRNOTAVAIL):
-        return f"the network of {where} cannot be reached from here"
+        return f"there is no route to {where} from this machine"
     if number == errno.EHOSTUNREACH or number in _TIMEOUTS:
-        return f"{where} cannot be reached: no such machine answers; is it switched on?"
+        return f"{where} cannot be reached: no machine answers at that address; is it switched on?"
     if number in (errno.EMFILE, errno.ENFILE):
         return "no file descriptors are left for another connection"
-    said = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return f"{where}: {said[:1].lower()}{said[1:120]}"
+    text_of_error = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return f"{where}: {text_of_error[:1].lower()}{text_of_error[1:120]}"
 
 
 def of_proxy(error: Exception, host: str, port: int) -> str:
-    """Why the proxy on the way at `host` was of no use."""
+    """Why the HTTP proxy at `host` failed."""
     if isinstance(error, TunnelRefused):
         return str(error)
-    return f"the proxy in between: {of_connecting(error, host, port, ca_file=True)}"
+    return f"the HTTP proxy: {of_connecting(error, host, port, ca_file=True)}"
 
 
 def _certificate(error: ssl.SSLCertVerificationError, host: str, *, ca_file: bool) -> str:
-    said = getattr(error, "verify_message", "") or "it is not valid"
+    text_of_error = getattr(error, "verify_message", "") or "it is not valid"
     hint = ""
-    if getattr(error, "verify_code", 0) in (18, 19, 20, 21):  # self-signed, or an issuer nobody here knows
+    if getattr(error, "verify_code", 0) in (18, 19, 20, 21):  # self-signed, or an unknown issuer
         hint = (
-            "; is it another authority than that of ca_file?" if ca_file
-            else "; if it comes from an authority of your own, set ca_file on the connection"
+            "; is its authority the one in ca_file?" if ca_file
+            else "; if it is issued by your own authority, set ca_file on the connection"
         )  # fmt: skip
-    return f"the certificate of {host} is not accepted: {said}{hint}"
+    return f"the certificate of {host} is not accepted: {text_of_error}{hint}"
 
 
 def _reason(error: ssl.SSLError) -> str:

@@ -1,8 +1,8 @@
 """One TCP or TLS connection to a provider, as a plain asyncio protocol.
 
-It knows one exchange at a time and tells whoever holds it (the sink) what comes: the head once, then body bytes, then
-one end, clean or not. Two sinks exist: `upstream.response.StreamedResponse` for whoever reads at leisure, and the
-splice of `fastpath.fast_connection`, which writes the same bytes on to the client in the callback they came in.
+It handles one exchange at a time and reports to its holder (the sink): the head once, then body bytes, then one end,
+clean or not. There are two sinks: `upstream.response.StreamedResponse` for readers at their own pace, and the direct
+relay of `fastpath.fast_connection`, which writes the same bytes to the client in the callback in which they arrived.
 """
 
 import asyncio
@@ -27,24 +27,25 @@ from openai_proxy.protocols.http1 import (
     framing_for,
     read_head,
 )
+from openai_proxy.upstream.receive_buffer import receive_ahead
 from openai_proxy.upstream.watch import Watch
 
-MAX_BEGINS: Final = 1024  # bytes of a head that is kept for the next one
+MAX_BEGINS: Final = 1024  # maximum bytes of a head that is kept for comparison with the next one
 
-MAX_INTERIM: Final = 1000  # 1xx responses before the real one: nobody sends that many in good faith
+MAX_INTERIM: Final = 1000  # 1xx responses before the final one: no legitimate server sends more
 
 
 class Sink(ABC):
-    """Who is told what comes. Called from the event loop, never after `done` or `failed`."""
+    """Receives what arrives. Called from the event loop, never after `done` or `failed`."""
 
     __slots__ = ()
 
     @abstractmethod
     def head(self, head: ResponseHead, more: bool) -> list[bytes] | None:
         """The final response head. Return None to get payload pieces, or a list to get the raw wire bytes: the payload
-        pieces are appended to the list before.
+        pieces are then appended to that list first.
 
-        `more`: bytes of the body came with it and follow at once.
+        `more`: body bytes arrived with it and follow at once.
         """
 
     @abstractmethod
@@ -53,7 +54,7 @@ class Sink(ABC):
 
     @abstractmethod
     def whole(self, head: ResponseHead, body: bytes) -> None:
-        """Instead of `head`, `data` and `done`: an answer of known length that came in one piece."""
+        """Instead of `head`, `data` and `done`: an answer of known length that arrived in one piece."""
 
     @abstractmethod
     def done(self) -> None:
@@ -61,15 +62,16 @@ class Sink(ABC):
 
     @abstractmethod
     def failed(self, error: UpstreamError) -> None:
-        """It broke: before the head, or in the middle of the body. The connection is closed."""
+        """It failed, before the head or in the middle of the body. The connection is closed."""
 
 
 class ConnectionOwner(ABC):
-    """The pool a connection goes back to."""
+    """The pool that a connection returns to."""
 
     def __init__(self, name: str, watch: Watch) -> None:
         self.name = name
         self.watch = watch
+        self.streams = True  # the latest answer was a stream, or there was none: the next one probably is, too
 
     @abstractmethod
     def give_back(self, connection: "HttpConnection") -> None:
@@ -81,13 +83,34 @@ class ConnectionOwner(ABC):
 
 
 class HttpConnection:
-    """See the module, an asyncio.Protocol. Created by a pool; `begin`, then `write`, then the sink hears."""
+    """See the module, an asyncio.Protocol. Created by a pool; call `begin`, then `write`; the sink gets the answer."""
 
     __slots__ = (
-        "_begins", "_buffer", "_copy", "_drain", "_head_before", "_interim", "_limits", "_loop", "_method", "_owner",
-        "_quiet_since", "_started",
-        "_stirred", "framing", "fresh_until", "head", "held", "keep_alive_for", "served", "sink", "transport",
-        "upgrading", "uploading", "write_paused",
+        "_begins",
+        "_buffer",
+        "_copy",
+        "_drain",
+        "_head_before",
+        "_interim",
+        "_limits",
+        "_loop",
+        "_method",
+        "_narrow",
+        "_owner",
+        "_quiet_since",
+        "_started",
+        "_stirred",
+        "framing",
+        "fresh_until",
+        "head",
+        "held",
+        "keep_alive_for",
+        "served",
+        "sink",
+        "transport",
+        "upgrading",
+        "uploading",
+        "write_paused",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, owner: ConnectionOwner) -> None:
@@ -97,16 +120,16 @@ class HttpConnection:
         self.sink: Sink | None = None
         self.head: ResponseHead | None = None
         self.framing: Framing | None = None
-        self.served = 0  # exchanges finished on this connection: more than 0 means it may be stale
+        self.served = 0  # finished exchanges on this connection: if more than 0, it may be stale
         self.fresh_until = 0.0  # loop time until which it is reused, once idle
         self.keep_alive_for: float | None = None  # the server's own Keep-Alive: timeout=
-        self.held = False  # reading is paused because the client is slow: not the provider's silence
+        self.held = False  # reading is paused because the client is slow: the provider is not idle
         self.upgrading = False  # the request asks for another protocol
         self.uploading = False  # the request's own body is still being sent
         self.write_paused = False
         self._drain: asyncio.Future[None] | None = None
         self._buffer = b""
-        self._begins = b""  # the last head's bytes, its empty line included
+        self._begins = b""  # the last head's bytes, including its empty line
         self._head_before: ResponseHead | None = None
         self._interim = 0
         self._copy: list[bytes] | None = None
@@ -114,11 +137,12 @@ class HttpConnection:
         self._limits: TimeoutConfig | None = None
         self._started = self._quiet_since = 0.0
         self._stirred = False
+        self._narrow = False  # the kernel's receive buffer is small
 
-    # -- for whoever holds it ---------------------------------------------------------------------------------------
+    # -- for its holder -----------------------------------------------------------------------------------------------
 
     def begin(self, sink: Sink, method: str, limits: TimeoutConfig) -> None:
-        """Start one exchange; call before writing its request. Limits count from now."""
+        """Start one exchange; call before writing its request. Timeouts count from now."""
         self.sink = sink
         self.head = self.framing = None
         self._method = method
@@ -126,21 +150,23 @@ class HttpConnection:
         self._started = self._quiet_since = self._loop.time()
         self._stirred = False
         self._owner.watch.add(self)
+        if self._owner.streams and not self._narrow:  # now, as a fast provider's first bytes come with the head
+            self._receive_little(True)
 
     def write(self, data: bytes) -> None:
-        """Send request bytes; the socket buffers what it cannot take (see `drain`)."""
+        """Send request bytes; the socket buffers what it cannot send yet (see `drain`)."""
         if self.transport is not None:
             self.transport.write(data)
 
     async def drain(self) -> None:
-        """Wait until the socket takes more. Returns at once, too, when the connection is gone."""
+        """Wait until the socket accepts more. Also returns, at once, if the connection is gone."""
         while self.write_paused and self.transport is not None:
             if self._drain is None:
                 self._drain = self._loop.create_future()
             await self._drain
 
     def touch(self) -> None:
-        """The client is still sending its body: the provider's first-byte limit has not begun."""
+        """The client is still sending its body: the provider's first-byte timeout has not begun."""
         self._quiet_since = self._loop.time()
 
     def pause(self) -> None:
@@ -157,21 +183,16 @@ class HttpConnection:
             self.transport.resume_reading()
 
     def abort(self) -> None:
-        """Drop the exchange and the connection at once; the sink hears nothing more."""
+        """Drop the exchange and the connection at once; the sink is not called any more."""
         self.sink = None
         self._owner.watch.discard(self)
         if self.transport is not None:
             self.transport.abort()
 
-    @property
-    def usable(self) -> bool:
-        """True while idle and open."""
-        return self.sink is None and self.transport is not None and not self.transport.is_closing()
-
     # -- limits -----------------------------------------------------------------------------------------------------
 
     def check(self, now: float) -> None:
-        """Watched: end the exchange if a limit has passed."""
+        """Called by the watch: end the exchange if a timeout has passed."""
         limits = self._limits
         if limits is None or self.sink is None:
             self._owner.watch.discard(self)
@@ -209,7 +230,7 @@ class HttpConnection:
 
     def data_received(self, data: bytes) -> None:
         sink = self.sink
-        if sink is None:  # idle, and the server speaks: it is out of step
+        if sink is None:  # idle, but the server sends something: it is out of step
             if self.transport is not None:
                 self.transport.abort()
             return
@@ -238,7 +259,7 @@ class HttpConnection:
         self._wake_drain()
 
     def eof_received(self) -> bool:
-        return False  # close our side too; connection_lost tells the sink
+        return False  # close our side too; connection_lost informs the sink
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
@@ -256,6 +277,10 @@ class HttpConnection:
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
+    def _receive_little(self, little: bool) -> None:
+        self._narrow = self._owner.streams = little
+        receive_ahead(self.transport, little=little)
+
     def _wake_drain(self) -> None:
         waiter, self._drain = self._drain, None
         if waiter is not None and not waiter.done():
@@ -265,14 +290,14 @@ class HttpConnection:
         data = self._buffer + data if self._buffer else data
         while True:
             begins = self._begins
-            if begins and data[: len(begins)] == begins:  # word for word the head before: no need to look for its end
+            if begins and data[: len(begins)] == begins:  # byte for byte the previous head: no need to look for its end
                 assert self._head_before is not None
                 head = self._head_before
                 data = data[len(begins) :]
                 break
             end = data.find(b"\r\n\r\n")
             if end < 0:
-                # A head must begin like one, so that garbage is refused now and not at the first-byte limit.
+                # Check how the head begins, so that garbage is refused now rather than at the first-byte timeout.
                 if len(data) > MAX_HEAD or data[:5] != b"HTTP/"[: len(data)]:
                     self._fail(UpstreamInvalid(f"{self._name} did not answer in HTTP."))
                 else:
@@ -293,12 +318,12 @@ class HttpConnection:
             if head.status == 101:
                 if self.upgrading:
                     break
-                # Nobody asked: what follows would be read in two ways (RFC 9110 §15.2.2).
+                # Not requested: what follows would be ambiguous (RFC 9110 §15.2.2).
                 self._fail(UpstreamInvalid(f"{self._name} switched protocols unasked."))
                 return
             self._interim += 1
             if self._interim > MAX_INTERIM:
-                self._fail(UpstreamInvalid(f"{self._name} did not come to an answer."))
+                self._fail(UpstreamInvalid(f"{self._name} sent many interim answers and no final one."))
                 return
             self._buffer = b""
             if not data:
@@ -307,13 +332,13 @@ class HttpConnection:
         self._answer_begins(head, data)
 
     def _answer_begins(self, head: ResponseHead, data: bytes) -> None:
-        """The head of the answer has come; `data` is what came behind it."""
+        """The head of the answer is complete; `data` is what follows it."""
         self._interim = 0
         self._stirred = True
         self.head = head
         sink = self.sink
         assert sink is not None
-        if head.status == 101:  # from here on bytes of another protocol, to the end of the connection
+        if head.status == 101:  # from here on another protocol's bytes, until the connection ends
             self._owner.watch.discard(self)
             self.framing = CloseFraming()
             self._copy = sink.head(head, bool(data))
@@ -321,13 +346,15 @@ class HttpConnection:
                 self.data_received(data)
             return
         if head.length and head.length == len(data) and head.status == 200 and self._method != "HEAD":
-            # The commonest answer of all: no framing to follow, one call instead of four.
+            # The most common answer: no framing to track, one call instead of four.
             self._release(reusable=head.keep_alive and not self.uploading)
             sink.whole(head, data)
             return
         framing = self.framing = framing_for(head, self._method)
+        if head.streams is not self._narrow:
+            self._receive_little(head.streams)
         self._copy = sink.head(head, bool(data) and not framing.state)
-        if self.sink is None:  # it let go of us in the callback
+        if self.sink is None:  # the sink released us in its callback
             return
         if data and not framing.state:
             self.data_received(data)
@@ -340,7 +367,7 @@ class HttpConnection:
             self._fail(UpstreamTruncated(f"{self._name} broke off in the middle of its answer."))
         else:
             assert self.head is not None
-            # Bytes past the end are not ours to keep: the next exchange would read them as its answer.
+            # Surplus bytes are not kept: the next exchange would read them as its answer.
             self._finish(reusable=self.head.keep_alive and not framing.extra and not self.uploading)
 
     def _finish(self, *, reusable: bool) -> None:
@@ -350,7 +377,7 @@ class HttpConnection:
         sink.done()
 
     def _release(self, *, reusable: bool) -> None:
-        """The exchange is over: back to the pool, or closed. The watch finds out by itself."""
+        """The exchange is over: return to the pool, or close. The watch notices on its own."""
         self.sink = None
         self.served += 1
         if self.held and self.transport is not None:

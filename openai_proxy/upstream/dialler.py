@@ -1,25 +1,31 @@
-"""Connecting a socket without the detour uvloop takes.
+"""Connects a socket without uvloop's detour.
 
-Its `sock_connect` has a thread look every address up, a numeric one too (uvloop 0.22, `Loop.sock_connect`): four
-threads that stay, and some more tenths of a millisecond before the first token of a new connection.
+Its `sock_connect` resolves every address in a thread, even a numeric one (uvloop 0.22, `Loop.sock_connect`): four
+threads that stay, and a few tenths of a millisecond before the first token of a new connection.
 """
 
 import asyncio
 import contextlib
 import os
 import socket
-from typing import Any
+from typing import Any, Final
+
+_SEGMENT: Final = 16 * 1024
+"""Maximum bytes of a TCP segment that a provider may send. Only on the loopback are there longer ones, of 64 KB. The
+receive buffer of a stream (`receive_buffer.py`) does not have room for one, and for want of it a sender waits 0.2 s."""
 
 
 class Dialler:
-    """The event loop as far as aiohappyeyeballs asks for it, which is one method."""
+    """The part of an event loop that aiohappyeyeballs uses: a single method."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
-        """Connect `sock`, which does not block, to a numeric `address`. Raises OSError."""
-        with contextlib.suppress(BlockingIOError, InterruptedError):  # under way
+        """Connect the non-blocking `sock` to a numeric `address`. Raises OSError."""
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT)
+        with contextlib.suppress(BlockingIOError, InterruptedError):  # in progress
             sock.connect(address)
             return
         done = self._loop.create_future()
@@ -32,7 +38,7 @@ class Dialler:
 
 
 def _connected(sock: socket.socket, done: "asyncio.Future[None]") -> None:
-    """The kernel has an answer (connect(2), EINPROGRESS)."""
+    """The kernel has a result (connect(2), EINPROGRESS)."""
     if done.done():
         return
     error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -1,8 +1,8 @@
-"""The built-in offline model `echo`: a backend in the daemon itself that speaks the whole chat protocol.
+"""The built-in offline model `echo`: a backend inside the daemon that implements the whole chat protocol.
 
-It answers with the last user text, so that a fresh clone works before any key is configured; it streams, counts,
-obeys `max_tokens` and `stop`, calls the tools it is asked for by name (echo_calls.py) and repeats their results, so
-that clients and tool loops can be tried without a provider. A token of echo is a word with the space before it.
+It answers with the last user text, so that a fresh clone works before any key is configured; it streams, counts, obeys
+`max_tokens` and `stop`, calls tools that are named in the text (echo_calls.py) and repeats their results, so that
+clients and tool loops can be tried without a provider. A token of echo is a word with the space before it.
 """
 
 import asyncio
@@ -18,27 +18,30 @@ from typing import Any, ClassVar
 
 import orjson
 
-from openai_proxy.dialects.chat.chunks import DONE, ChunkWriter, completion_of, new_id
-from openai_proxy.errors import BadRequest, NotFound, ProxyError, unknown_model
+from openai_proxy.dialects.chat.chunks import DONE, ChunkWriter, completion_of, new_id, usage_of
+from openai_proxy.dialects.chat.dialect import asks_for_usage
+from openai_proxy.dialects.odd_input import understood
+from openai_proxy.endpoints import CHAT_PATH
+from openai_proxy.errors import BadRequest, NotFound, ProxyError
 from openai_proxy.exchange import UpstreamRequest, UpstreamResponse
+from openai_proxy.tasks import beside
 from openai_proxy.upstream.echo_calls import asked_calls, encode_arguments, text_of, tool_results
-from openai_proxy.upstream.inprocess import StreamResponse, collect, error_response, json_response
+from openai_proxy.upstream.inprocess import StreamResponse, error_response, json_response, models_answer
+from openai_proxy.upstream.translating import chat_of
 
 MODEL = "echo"
 _TOKEN = re.compile(r"\s*\S+|\s+\Z")
-_BREATH = 32  # chunks between two turns given to the rest of the loop
-_IN_THREAD = 1 << 20  # bytes from which parsing (about 1 ms a MiB) leaves the loop
+_BREATH = 32  # chunks between two turns for the rest of the loop
 _DIMENSIONS = 8
 _MAX_DIMENSIONS = 4096
-_MAX_NUMBERS = 1 << 20  # in all the vectors of one answer
+_MAX_NUMBERS = 1 << 20  # in all vectors of one answer
 _MAX_STOPS = 16
-_MAX_BODY = 1 << 30  # the door's own limit is far below
 _STARTED = int(time.time())
 
 
 @dataclass(frozen=True, slots=True)
 class _EchoAnswer:
-    """What echo says to one prompt: tokens, or calls, and how it ended."""
+    """Echo's answer to one prompt: tokens, or calls, and the finish reason."""
 
     tokens: list[str]
     calls: list[tuple[str, str, str]]  # id, name, arguments
@@ -63,7 +66,7 @@ class EchoProvider:
         return False
 
     async def send(self, request: UpstreamRequest, key: str | None = None) -> UpstreamResponse:
-        """Answer `request`; errors come as OpenAI-shaped answers, never as exceptions. `key` is not looked at."""
+        """Answer `request`; errors are OpenAI-shaped answers, never exceptions. `key` is ignored."""
         try:
             return await self._send(request)
         except ProxyError as error:
@@ -74,38 +77,18 @@ class EchoProvider:
         return [{"id": MODEL, "object": "model", "created": _STARTED, "owned_by": "openai-proxy"}]
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        """There is nothing to release."""
 
     async def _send(self, request: UpstreamRequest) -> UpstreamResponse:
         path = request.path.rstrip("/")
-        if path == "/models" or path.startswith("/models/"):
-            models = await self.list_models()
-            if path == "/models":
-                return json_response({"object": "list", "data": models})
-            if (wanted := path.removeprefix("/models/")) != MODEL:
-                raise unknown_model(wanted)
-            return json_response(models[0])
-        answer = {"/chat/completions": _chat, "/completions": _completions, "/embeddings": _embeddings}.get(path)
+        (model,) = await self.list_models()
+        if (models := models_answer(path, model)) is not None:
+            return models
+        answer = {CHAT_PATH: _chat, "/completions": _completions, "/embeddings": _embeddings}.get(path)
         if answer is None or request.method != "POST":
             raise NotFound("The echo model does not offer this endpoint.")
-        data = await collect(request.body, _MAX_BODY)
-        if len(data) > _IN_THREAD:
-            return await asyncio.to_thread(_with_body, answer, data)
-        return _with_body(answer, data)
-
-
-def _with_body(answer: Any, data: bytes) -> UpstreamResponse:
-    try:
-        body = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        raise BadRequest("The request body is not valid JSON.", code="invalid_json") from None
-    if not isinstance(body, dict):
-        raise BadRequest("The request body must be a JSON object.")
-    try:
-        response: UpstreamResponse = answer(body)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise BadRequest("A member of the request has the wrong type.") from None
-    return response
+        body = await chat_of(request)
+        return await beside(request.large, understood, answer, body)
 
 
 def _chat(body: dict[str, Any]) -> UpstreamResponse:
@@ -115,7 +98,7 @@ def _chat(body: dict[str, Any]) -> UpstreamResponse:
     answer = _answer(body, messages)
     model = _model(body)
     if body.get("stream"):
-        return StreamResponse(_paced(_chat_chunks(answer, model, _wants_usage(body))))
+        return StreamResponse(_paced(_chat_chunks(answer, model, asks_for_usage(body))))
     message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
     if answer.calls:
         message["content"] = None
@@ -134,9 +117,9 @@ def _answer(body: dict[str, Any], messages: list[dict[str, Any]]) -> _EchoAnswer
         text = text_of((users or messages)[-1].get("content"))
         if calls := _calls(body, text):
             spoken = sum(_count(arguments) + 1 for _, _, arguments in calls)
-            return _EchoAnswer([], calls, "tool_calls", _usage(prompt, spoken))
+            return _EchoAnswer([], calls, "tool_calls", usage_of(prompt, spoken))
     tokens, finish = _cut(text, body)
-    return _EchoAnswer(tokens, [], finish, _usage(prompt, len(tokens)))
+    return _EchoAnswer(tokens, [], finish, usage_of(prompt, len(tokens)))
 
 
 def _calls(body: dict[str, Any], text: str) -> list[tuple[str, str, str]]:
@@ -194,7 +177,7 @@ def _chat_chunks(answer: _EchoAnswer, model: str, with_usage: bool) -> Iterator[
 
 
 async def _paced(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """`pieces`, letting the rest of the loop run now and then: a long answer holds nobody up."""
+    """`pieces`, letting the rest of the loop run now and then, so that a long answer does not block it."""
     for count, piece in enumerate(pieces, 1):
         yield piece
         if count % _BREATH == 0:
@@ -207,7 +190,7 @@ def _completions(body: dict[str, Any]) -> UpstreamResponse:
     if not prompts or not all(isinstance(text, str) for text in prompts):
         raise BadRequest("'prompt' must be a text or a list of texts.", param="prompt")
     answers = [_cut(text, body) for text in prompts]
-    usage = _usage(sum(map(_count, prompts)), sum(len(tokens) for tokens, _ in answers))
+    usage = usage_of(sum(map(_count, prompts)), sum(len(tokens) for tokens, _ in answers))
     head = {"id": new_id("cmpl-"), "object": "text_completion", "created": int(time.time()), "model": _model(body)}
 
     def choice(index: int, text: str, finish: str | None) -> dict[str, Any]:
@@ -218,7 +201,7 @@ def _completions(body: dict[str, Any]) -> UpstreamResponse:
             for token in tokens:
                 yield b"data: " + orjson.dumps({**head, "choices": [choice(index, token, None)]}) + b"\n\n"
             yield b"data: " + orjson.dumps({**head, "choices": [choice(index, "", finish)]}) + b"\n\n"
-        if _wants_usage(body):
+        if asks_for_usage(body):
             yield b"data: " + orjson.dumps({**head, "choices": [], "usage": usage}) + b"\n\n"
         yield DONE
 
@@ -238,7 +221,7 @@ def _embeddings(body: dict[str, Any]) -> UpstreamResponse:
     if not isinstance(size, int) or not 1 <= size <= _MAX_DIMENSIONS:
         raise BadRequest(f"'dimensions' must be a whole number from 1 to {_MAX_DIMENSIONS}.", param="dimensions")
     if size * len(inputs) > _MAX_NUMBERS:
-        raise BadRequest("This is too much input for one request.", param="input")
+        raise BadRequest("The input is too large for one request.", param="input")
     packed = body.get("encoding_format") == "base64"
     data = []
     for index, item in enumerate(inputs):
@@ -251,7 +234,7 @@ def _embeddings(body: dict[str, Any]) -> UpstreamResponse:
 
 
 def _vector(text: str, size: int) -> list[float]:
-    """A vector of length 1 that only depends on `text`."""
+    """A vector of length 1 that depends only on `text`."""
     raw = hashlib.shake_256(text.encode("utf-8", "surrogatepass")).digest(size * 2)
     values = [number / 32768 - 1 for number in struct.unpack(f"<{size}H", raw)]
     norm = math.sqrt(sum(value * value for value in values)) or 1.0
@@ -262,17 +245,8 @@ def _count(text: str) -> int:
     return len(_TOKEN.findall(text))
 
 
-def _usage(prompt: int, spoken: int) -> dict[str, Any]:
-    return {"prompt_tokens": prompt, "completion_tokens": spoken, "total_tokens": prompt + spoken}
-
-
 def _model(body: dict[str, Any]) -> str:
     model = body.get("model") or MODEL
     if not isinstance(model, str):
         raise BadRequest("'model' must be a text.", param="model")
     return model
-
-
-def _wants_usage(body: dict[str, Any]) -> bool:
-    options = body.get("stream_options")
-    return isinstance(options, dict) and bool(options.get("include_usage"))

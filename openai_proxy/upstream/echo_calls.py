@@ -1,6 +1,6 @@
-"""What the echo model makes of a text: which offered tools it asks for, and with which arguments.
+"""The echo model's tool calls: which offered tools a text names, and with which arguments.
 
-A tool is asked for by its name, as a whole word: `use calculator {"expression": "2+2"}`,
+A tool is requested by its name, as a whole word: `use calculator {"expression": "2+2"}`,
 `call get_current_time(timezone="UTC")`, `please try mcp_house_lights`. Arguments follow the name as a JSON object or
 as `(name=value, …)`; without any they are `{}`.
 """
@@ -11,26 +11,21 @@ from typing import Any
 
 import orjson
 
+from openai_proxy.protocols.call_arguments import Grammar, read_arguments, string
+
 _FILLER = re.compile(r"[\s:`\"']*(?:(?:tool|function|with|arguments|args|and)\b[\s:`]*)*", re.IGNORECASE)
-_PAIR = re.compile(
-    r"""\s*(?P<name>[A-Za-z_][\w-]*)\s*=\s*
-        (?:(?P<word>true|false|null|True|False|None)\b
-          |(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)
-          |"(?P<double>(?:[^"\\]|\\.)*)"
-          |'(?P<single>(?:[^'\\]|\\.)*)')
-        \s*(?P<end>,|\))""",
-    re.VERBOSE,
-)
 _NAME = re.compile(r"[\w-]+")
-_MAX_ODD_NAMES = 64  # names that are no words: each of them is looked for by itself
+_MAX_ODD_NAMES = 64  # names that are not words: each is searched for separately
+_WORD = re.compile(r"(?:true|false|null|True|False|None)\b")
 _WORDS = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
+_NUMBER = re.compile(r"-?\d{1,4000}(\.\d+)?([eE][+-]?\d+)?")  # Python refuses integers of 4,300 digits
 _decoder = json.JSONDecoder()
 _MAX_CALLS = 128
-_MAX_ARGUMENTS = 65536  # characters looked at after a name: a model's arguments are far below
+_MAX_ARGUMENTS = 65536  # characters examined after a name: a model's arguments are far shorter
 
 
 def asked_calls(text: str, names: list[str]) -> list[tuple[str, dict[str, Any]]]:
-    """The calls `text` asks for among the tools called `names`, in the text's order, each tool once."""
+    """The calls that `text` requests of the tools called `names`, in the text's order, each tool once."""
     words = frozenset(name for name in names if _NAME.fullmatch(name))
     places: dict[str, int] = {}
     for match in _NAME.finditer(text):
@@ -59,27 +54,24 @@ def _arguments(rest: str) -> dict[str, Any]:
 
 
 def _pairs(text: str) -> dict[str, Any]:
-    """`a="x", n=1)` as a dict; `{"a": …})` too. Anything else is no arguments."""
+    """`a="x", n=1)` as a dict; `{"a": …})` too. Anything else counts as no arguments."""
     if text.lstrip().startswith("{"):
         return _arguments(text)
-    arguments: dict[str, Any] = {}
-    position = 0
-    while (pair := _PAIR.match(text, position)) is not None:
-        arguments[pair["name"]] = _value(pair)
-        position = pair.end()
-        if pair["end"] == ")":
-            break
-    return arguments
+    return {str(name): value for name, value in read_arguments(_ARGUMENTS, text, 0, len(text))[0]}
 
 
-def _value(pair: re.Match[str]) -> Any:
-    if pair["word"] is not None:
-        return _WORDS[pair["word"]]
-    if pair["number"] is not None:
-        number = float(pair["number"])
-        return int(pair["number"]) if re.fullmatch(r"-?\d+", pair["number"]) else number
-    quoted = pair["double"] if pair["double"] is not None else pair["single"]
-    return re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL)
+def _value(text: str, position: int, limit: int) -> tuple[Any, int] | None:
+    """A value as people write it: also Python's constants, multi-line strings, integers beyond 64 bits."""
+    if text[position : position + 1] in ('"', "'"):
+        return string(text, position, limit, lines=True)
+    if (word := _WORD.match(text, position, limit)) is not None:
+        return _WORDS[word[0]], word.end()
+    if (number := _NUMBER.match(text, position, limit)) is None:
+        return None
+    return (float if number[1] or number[2] else int)(number[0]), number.end()
+
+
+_ARGUMENTS = Grammar(re.compile(r"([A-Za-z_][\w-]*)\s*="), _value, space=re.compile(r"\s*"))
 
 
 def text_of(content: Any) -> str:
@@ -93,7 +85,7 @@ def text_of(content: Any) -> str:
 
 
 def tool_results(messages: list[dict[str, Any]]) -> str | None:
-    """The text that answers with the tool results at the end of `messages`: `name: result` lines; None without any."""
+    """The answer to the tool results at the end of `messages`: `name: result` lines; None without any."""
     results: list[dict[str, Any]] = []
     for message in reversed(messages):
         if message.get("role") != "tool":

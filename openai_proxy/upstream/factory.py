@@ -1,4 +1,4 @@
-"""Configured connections brought to life, and what of them outlives an edit."""
+"""Creates providers for the configured connections, and keeps what survives an edit."""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ Key = tuple[str, Origin]
 
 
 class Providers:
-    """Makes providers for each configuration; HTTP pools and unchanged providers are the same objects in the next.
+    """Creates providers for each configuration; HTTP pools and unchanged providers are reused by the next.
 
     Lives as long as the process.
     """
@@ -30,7 +30,7 @@ class Providers:
         self._present: dict[str, tuple[ConnectionConfig, Provider]] = {}
 
     def build(self, connections: Mapping[str, ConnectionConfig]) -> dict[str, Provider]:
-        """Providers for `connections`; those whose configuration did not change are handed on as they are."""
+        """Providers for `connections`; those whose configuration is unchanged are reused."""
         built: dict[str, Provider] = {}
         for name, config in connections.items():
             present = self._present.get(name)
@@ -38,9 +38,10 @@ class Providers:
         return built
 
     def adopt(self, connections: Mapping[str, ConnectionConfig], built: Mapping[str, Provider]) -> list[Provider]:
-        """`built` is now in service. Returns the providers that no longer are; close them when their users are gone.
+        """`built` is now in service. Returns the providers that no longer are; close them when nobody uses them any
+        more.
 
-        Pools nobody needs any more take no new exchange; running ones end as they would have.
+        Pools that are no longer needed accept no new exchange; running ones end normally.
         """
         retired = [provider for name, (_, provider) in self._present.items() if built.get(name) is not provider]
         self._present = {name: (connections[name], provider) for name, provider in built.items()}
@@ -56,7 +57,7 @@ class Providers:
 
     def sweep(self) -> None:
         """Close idle sockets past their time."""
-        for pool in tuple(self._pools.values()):  # a reload may be making one in its thread
+        for pool in tuple(self._pools.values()):  # a reload may be creating one in its thread
             pool.sweep()
 
     async def aclose(self) -> None:
@@ -75,7 +76,7 @@ class Providers:
             pool = self._pools[key] = Pool(name, key[1], self.watch, self._loop)
         return pool
 
-    # What a house does not use is not imported: each of these brings its translator.
+    # Imported only if used: each of these imports its translator.
     def _make(self, name: str, config: ConnectionConfig) -> Provider:
         if config.api_type == "echo":
             from openai_proxy.upstream.echo import EchoProvider

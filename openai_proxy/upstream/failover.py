@@ -1,22 +1,21 @@
-"""Trying again: the same target, the next key, the next target — until one answers, and only before the first byte.
+"""Retries: the same target, the next key, the next target, until one answers, and only before the first byte.
 
     signal                                  same target again      next key   next target   endpoints
     408, 409, 5xx answered                  up to max_retries      then       then          whose body can be resent
-    429 answered                            if it is all there is  at once    then          whose body can be resent
+    429 answered                            if it is the only one  at once    then          whose body can be resent
     401, 402, 403 to a key of ours          no                     at once    then          whose body can be resent
-    403 for what was said (moderation)      it is the answer
+    403 for the content (moderation)        it is the answer
     DNS, refused, TLS, connect timeout      no                     no         yes           any (nothing was sent)
     break or timeout with the body sent     no                     no         yes           chat and embeddings
     any other answer                        it is the answer
 
-Another key or target is asked at once; the same one after what it asks for (Retry-After up to MAX_WAIT), else after
-0.5 s doubling to 8 s, half of it jitter. Past FAILOVER_TIME nothing is waited for any more: every target that is left
-is asked once; nor is anything waited for beyond the deadline of a turn. A machine that sleeps is woken and waited for
-(`wake`) before its target counts as unreachable. A body that is being streamed can be sent once, so it is never tried
-again after its first byte.
+Another key or target is tried at once; the same one after its Retry-After (up to MAX_WAIT), or without one after 0.5 s
+doubling to 8 s, half of it jitter. After FAILOVER_TIME, or past the deadline of a turn, there is no more waiting: each
+remaining target is tried once. A sleeping machine is woken and waited for (`wake`) before its target counts as
+unreachable. A streamed body can be sent only once, so there is no retry after its first byte.
 
-A provider that answers 200 and then an error as its first event is not tried again: to see that, the head of every
-answer would have to wait for the first event, and contract §3 promises bytes as they come.
+If a provider answers 200 and then an error as its first event, there is no retry: for that, the head of every answer
+would have to wait for the first event, and contract §3 promises to pass on bytes as they arrive.
 """
 
 import asyncio
@@ -36,22 +35,31 @@ from openai_proxy.errors import (
 )
 from openai_proxy.exchange import HIGH, Attempt, Exchange, Headers, Target, UpstreamRequest
 from openai_proxy.secrets import key_id
+from openai_proxy.upstream.causes import is_asleep
 from openai_proxy.upstream.credentials import hide_keys
 from openai_proxy.upstream.health import Health, Opened, Upstreams
 from openai_proxy.upstream.learning import REFUSALS as LESSON_STATUSES
-from openai_proxy.upstream.learning import Reconsiders
-from openai_proxy.upstream.refusals import CURIOSITY, PATIENCE, Peeked, body_says, is_moderation, retry_after, said
+from openai_proxy.upstream.learning import LearnsFromRefusals
+from openai_proxy.upstream.refusals import (
+    CURIOSITY,
+    PATIENCE,
+    PeekedResponse,
+    body_says,
+    is_bad_key,
+    is_moderation,
+    message_in,
+    retry_after,
+)
 from openai_proxy.upstream.sending import send
-from openai_proxy.upstream.wake import is_asleep
 
 REFUSALS = frozenset({401, 402, 403, 429})
 RETRYABLE = frozenset({408, 409, 429, *range(500, 600)})
 _TRACE_FIELDS = frozenset({b"traceparent", b"tracestate"})
-MAX_WAIT = 10.0  # seconds of Retry-After a waiting person is asked to bear
+MAX_WAIT = 10.0  # maximum seconds of Retry-After that a request waits for, since a person may be waiting
 FIRST_PAUSE = 0.5
 MAX_PAUSE = 8.0
 FAILOVER_TIME = 30.0
-BLAMELESS = frozenset({500, 501})  # may be the request's own fault: no strike for the breaker
+BLAMELESS = frozenset({500, 501})  # may be the request's own fault: not counted by the breaker
 
 MakeRequest = Callable[[Target], UpstreamRequest]
 
@@ -68,12 +76,12 @@ async def open_first(
     *,
     preferred: str | None = None,
 ) -> Opened:
-    """Ask `targets` in turn until one gives an answer that stands.
+    """Try `targets` in turn until one gives a final answer.
 
-    `make` shapes the request for a target. `first` is an answer to the first target that has come already, `failed`
-    what came instead of one (either's attempt is on `exchange`). `preferred` is the key the first try goes with, if it
-    does not rest: caches and signatures are bound to it. Returns the last answer where none stands, rather a
-    429 than another; raises the last UpstreamError where nothing answered.
+    `make` shapes the request for a target. `first` is an answer that the first target has already given, `failed` the
+    error instead of one (either's attempt is in `exchange`). `preferred` is the key for the first try, unless it is
+    resting: caches and signatures are bound to it. Without a final answer returns the last one, preferring a 429;
+    raises the last UpstreamError if nothing answered.
     """
     plan = _Attempts(upstreams, make, exchange, first, failed)
     plan.preferred = preferred
@@ -83,13 +91,13 @@ async def open_first(
             if opened is not None:
                 return hide_keys(opened)
     except BaseException:
-        plan.let_go()
+        plan.close_kept()
         raise
     return hide_keys(plan.best())
 
 
 def blames(error: ProxyError) -> bool:
-    """True if `error` says that a target is in trouble (and not that our key or address is wrong)."""
+    """True if `error` means that the target is failing (rather than that our key or address is wrong)."""
     return isinstance(error, UpstreamError) and not isinstance(error, UpstreamAuthError | UpstreamRedirect)
 
 
@@ -116,20 +124,20 @@ class _Attempts:
         self._until = time.monotonic() + FAILOVER_TIME
 
     def best(self) -> Opened:
-        """What to tell the client when nobody gave an answer that stands."""
+        """What to tell the client if there was no final answer."""
         if self._kept is not None:
             return self._kept
         assert self._error is not None
         raise self._error
 
-    def let_go(self) -> None:
-        """Nobody will read what was kept."""
+    def close_kept(self) -> None:
+        """Close the kept answer, which nobody will read."""
         if self._kept is not None:
             self._kept.response.close()
             self._kept = None
 
     async def at(self, target: Target, *, last: bool) -> Opened | None:
-        """Ask one target as often as it may be asked; None to go on with the next. Raises what ends the request."""
+        """Try one target as often as allowed; None to continue with the next. Raises what ends the request."""
         keys = self._upstreams.keys.get(target.connection, ())
         model = self._exchange.model
         left = self._upstreams.retries.get(target.connection, 0)
@@ -149,21 +157,23 @@ class _Attempts:
                 if not _may_move_on(error, request, self._exchange):
                     raise
                 return None
-            status = opened.response.status
-            own_key = opened.key
+            status, own_key = opened.response.status, opened.key
+            if status == 400 and own_key is not None:
+                await self._explain(opened)
+                status = opened.response.status
             if status not in RETRYABLE and (status not in REFUSALS or own_key is None):
-                return self._stands(target, opened)
+                return self._accepted(target, opened)
             wait = retry_after(opened.response.headers)
             body = await self._explain(opened)
-            if status == 403 and is_moderation(body):  # it is about what was said, not about the key
-                return self._stands(target, opened)
+            if status == 403 and is_moderation(body):  # about the content, not the key
+                return self._accepted(target, opened)
             if status in REFUSALS and own_key is not None:
                 wait = self._rest(opened, own_key, wait, body)
             if own_key is not None:
                 used.add(own_key)
             if not _sendable_again(request):
                 self._report(target, status)
-                self.let_go()
+                self.close_kept()
                 return opened
             self._keep(opened)
             again = status not in REFUSALS or (status == 429 and last)
@@ -182,15 +192,15 @@ class _Attempts:
                 wait = pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
             if not self._exchange.has_time_for(wait):
                 if last:
-                    raise DeadlineExceeded("The answer took too long.", cause="no time was left to ask again")
+                    raise DeadlineExceeded("The answer took too long.", cause="no time was left to retry")
                 return None
             await asyncio.sleep(wait)
             pause = min(pause * 2, MAX_PAUSE)
 
-    def _stands(self, target: Target, opened: Opened) -> Opened:
-        """`opened` is the answer."""
+    def _accepted(self, target: Target, opened: Opened) -> Opened:
+        """`opened` is the final answer."""
         self._health.record_success(target, self._exchange.model, opened.key)
-        self.let_go()
+        self.close_kept()
         return opened
 
     def _report(self, target: Target, status: int) -> None:
@@ -198,7 +208,7 @@ class _Attempts:
             self._health.record_failure(target, self._exchange.model, None)
 
     def _keep(self, opened: Opened) -> None:
-        """Of the answers that do not stand, keep the last one, but rather a 429 than another."""
+        """Of the answers that are not final, keep the last one, but prefer a 429."""
         kept = self._kept
         if kept is not None and kept is not opened:
             if kept.response.status == 429 and opened.response.status != 429:
@@ -208,23 +218,25 @@ class _Attempts:
         self._kept = opened
 
     async def _explain(self, opened: Opened) -> bytes:
-        """Have the attempt say what the provider said; the beginning of its body."""
+        """Note the provider's words in the attempt; returns the beginning of its body."""
         response = opened.response
-        peeked = opened.response = Peeked(response)
+        peeked = opened.response = PeekedResponse(response)
         body = await peeked.peek(PATIENCE if response.status in (402, 403, 429) else CURIOSITY)
         if self._exchange.attempts:
-            self._exchange.attempts[-1].cause = said(body)
+            self._exchange.attempts[-1].cause = message_in(body)
+        if peeked.status == 400 and is_bad_key(body):
+            peeked.status = 401
         return body
 
     def _rest(self, opened: Opened, key: str, wait: float | None, body: bytes) -> float | None:
-        """Let the refused key rest; the seconds the provider asks for."""
+        """Rest the refused key; returns the seconds that the provider asks for."""
         status = opened.response.status
         money = status == 402
         if status in (402, 429):
             asked, short = body_says(body)
             money = money or short
             wait = wait if wait is not None else asked
-        self._health.keys.refused(opened.target.connection, key, status, wait, money=money, why=said(body))
+        self._health.keys.refused(opened.target.connection, key, status, wait, money=money, why=message_in(body))
         return wait if not money else None
 
     async def _awake(
@@ -237,7 +249,7 @@ class _Attempts:
         *,
         last: bool,
     ) -> Opened:
-        """`_answer`, after waiting for the target's machine to wake up where it sleeps."""
+        """`_answer`, after waiting for the target's machine to wake up if it is asleep."""
         waker = self._upstreams.wakers.get(target.connection)
         try:
             return await self._answer(target, request, keys, used, key)
@@ -245,7 +257,7 @@ class _Attempts:
             if waker is None or not is_asleep(error):
                 raise
             if self._exchange.priority == HIGH and not last:
-                waker.call()  # for the next one: this one asks the next target at once
+                waker.call()  # for later requests: this one tries the next target at once
                 raise
         return await waker.wait_for(self._exchange, lambda: self._answer(target, request, keys, used, key))
 
@@ -254,7 +266,7 @@ class _Attempts:
     ) -> Opened:
         if self._first is not None:
             opened, self._first = self._first, None
-            if opened.response.status in LESSON_STATUSES and isinstance(opened.provider, Reconsiders):
+            if opened.response.status in LESSON_STATUSES and isinstance(opened.provider, LearnsFromRefusals):
                 opened.response = await opened.provider.reconsider(request, opened.response, opened.key)
                 self._exchange.attempts[-1].status = opened.response.status
             return opened
@@ -293,7 +305,7 @@ class _Attempts:
 
 
 def _traced(request: UpstreamRequest, fields: Headers) -> UpstreamRequest:
-    """`request` with the trace context of this attempt in place of the client's."""
+    """`request` with the trace context of this attempt instead of the client's."""
     kept = [field for field in request.headers if field[0].lower() not in _TRACE_FIELDS]
     return replace(request, headers=[*kept, *fields])
 

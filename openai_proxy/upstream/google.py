@@ -1,31 +1,32 @@
-"""A connection to Google's OpenAI-compatible endpoint, with the few repairs its dialect needs."""
+"""A connection to Google's OpenAI-compatible endpoint, with the few repairs that it needs."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import orjson
 
-from openai_proxy.dialects.chat.google.repair import StreamRepair, is_bad_key, repair_completion, unwrap_error
+from openai_proxy.dialects.chat.errors import error_in
+from openai_proxy.dialects.chat.google.repair import StreamRepair, repair_completion, unwrap_error
 from openai_proxy.dialects.chat.google.request import PREFIX, adapt
 from openai_proxy.dialects.chat.google.signatures import Signatures
-from openai_proxy.dialects.chat.read_answer import error_in
-from openai_proxy.dialects.edits import BodyEdits
 from openai_proxy.dialects.lessons import lesson_from
-from openai_proxy.dialects.reading import MAX_ANSWER
-from openai_proxy.errors import ProxyError, UpstreamError, UpstreamInvalid
+from openai_proxy.endpoints import CHAT_PATH
+from openai_proxy.errors import ProxyError
 from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse, header
-from openai_proxy.protocols.json_members import edit, parse_object
-from openai_proxy.upstream.answers import error_text, inflater
-from openai_proxy.upstream.inprocess import BytesResponse, ConvertedResponse, collect, error_response
+from openai_proxy.protocols.json_members import LARGE, edit, parse_object
+from openai_proxy.tasks import beside
+from openai_proxy.upstream.answer_body import body_of, error_text, inflater
+from openai_proxy.upstream.inprocess import BytesResponse, ConvertedResponse, collect, refusal_as_answer
 from openai_proxy.upstream.lessons import MAX_LESSONS, ConnectionLessons, LessonTable, with_lesson
-from openai_proxy.upstream.refusals import must_list
+from openai_proxy.upstream.model_list import entries_of, listing
+from openai_proxy.upstream.refusals import is_bad_key
 from openai_proxy.upstream.translating import (
     MAX_BODY,
     Ask,
     DroppedLog,
-    answer_object,
     body_headers,
     dropped_header,
     parsed,
@@ -33,7 +34,7 @@ from openai_proxy.upstream.translating import (
 )
 
 _BAD_SIGNATURE: Final = re.compile(r"thought.?signature", re.IGNORECASE)
-_SMALL: Final = 1 << 16  # bytes of a body in which the model's prefix is looked for on other paths than chat
+_SMALL: Final = 1 << 16  # bytes of a body in which the model's prefix is searched for on other paths than chat
 _IDENTITY: Final = (b"Accept-Encoding", b"identity")
 
 
@@ -53,18 +54,12 @@ class GoogleProvider:
         self._dropped = DroppedLog(name)
 
     def speaks(self, dialect: str) -> bool:
-        """See Provider."""
         return False
 
     async def send(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
-        """Ask with `key`. Only chat completions are looked into; of anything else only the model's name and errors."""
-        if request.method == "POST" and request.path.rstrip("/") == "/chat/completions":
-            try:
-                return await self._chat(request, key)
-            except UpstreamError:
-                raise
-            except ProxyError as error:
-                return error_response(error)
+        """Send a request with `key`. Only chat completions are examined; of others only the model's name and errors."""
+        if request.method == "POST" and request.path.rstrip("/") == CHAT_PATH:
+            return await refusal_as_answer(self._chat(request, key))
         body = request.body
         if isinstance(body, bytes) and len(body) <= _SMALL and b'"models/' in body:
             body = _without_prefix(body)
@@ -73,25 +68,13 @@ class GoogleProvider:
         return response if response.status < 400 else await self._failed(response, ())
 
     async def list_models(self) -> list[dict[str, Any]]:
-        """Its models, without the prefix `models/` that the endpoint itself does not take back."""
+        """Its models, without the prefix `models/`, which the endpoint itself does not accept."""
         request = UpstreamRequest("GET", "/models", headers=[(b"Accept", b"application/json"), _IDENTITY])
-        response = await self._ask(request, self._keys[0] if self._keys else None)
-        try:
-            await must_list(self.name, response)
-            document = await answer_object(response)
-        finally:
-            response.close()
-        listed = document.get("data")
-        if not isinstance(listed, list):
-            raise UpstreamInvalid(f"The connection '{self.name}' gave no model list.")
-        return [
-            {**model, "id": model["id"].removeprefix(PREFIX)}
-            for model in listed
-            if isinstance(model, dict) and isinstance(model.get("id"), str)
-        ]
+        document = await listing(self.name, await self._ask(request, self._keys[0] if self._keys else None))
+        return [{**model, "id": model["id"].removeprefix(PREFIX)} for model in entries_of(self.name, document)]
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        """There is nothing to release."""
 
     async def _chat(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
         data = await collect(request.body, MAX_BODY)
@@ -101,18 +84,20 @@ class GoogleProvider:
         fresh_signatures = False
         left = MAX_LESSONS
         while True:
-            edits = adapt(chat, tried, self._signatures, fresh_signatures=fresh_signatures)
-            response = await self._attempt(request, key, data, edits)
+            shaped = partial(adapt, chat, tried, self._signatures, fresh_signatures=fresh_signatures)
+            edits = await beside(len(data) >= LARGE, shaped)
+            body = await beside(len(data) >= LARGE, edits.edited, data)
+            response = await self._attempt(request, key, body)
             if response.status != 400 or left == 0:
                 break
             left -= 1
-            body = await error_text(response)
-            lesson = lesson_from(response.status, unwrap_error(body)[0], edits.applied(chat))
+            refusal = await error_text(response)
+            lesson = lesson_from(response.status, unwrap_error(refusal)[0], edits.applied(chat))
             if lesson is not None and (more := with_lesson(tried, lesson)) != tried:
                 tried = more
                 continue
-            if fresh_signatures or "messages" not in chat or _BAD_SIGNATURE.search(_message_of(body)) is None:
-                return self._error(response, body, edits.dropped)
+            if fresh_signatures or "messages" not in chat or _BAD_SIGNATURE.search(_message_of(refusal)) is None:
+                return self._error(response, refusal, edits.dropped)
             fresh_signatures = True
         if response.status >= 400:
             return await self._failed(response, edits.dropped)
@@ -123,24 +108,20 @@ class GoogleProvider:
 
     async def _repaired(self, response: UpstreamResponse, dropped: Headers) -> UpstreamResponse:
         kind = header(response.headers, b"content-type") or b""
-        inflate = inflater(response.headers)
         if b"text/event-stream" in kind.lower():
+            inflate = inflater(response.headers)
             repair = StreamRepair(self._signatures)
             feed = repair.feed if inflate is None else lambda data: repair.feed(inflate.feed(data))
             headers = [*without(response.headers, {b"content-length", b"content-encoding"}), *dropped]
             return ConvertedResponse(response, feed, repair.end, headers=headers)
         try:
-            data = await response.read(MAX_ANSWER)
-            body = repair_completion(inflate.feed(data) if inflate is not None else data, self._signatures)
+            body = repair_completion(await body_of(response), self._signatures)
         finally:
             response.close()
         headers = [*body_headers(response.headers, kind or b"application/json"), *dropped]
         return BytesResponse(body, status=response.status, headers=headers)
 
-    async def _attempt(
-        self, request: UpstreamRequest, key: str | None, data: bytes, edits: BodyEdits
-    ) -> UpstreamResponse:
-        body = edit(data, edits.as_json(), edits.remove) if edits else data
+    async def _attempt(self, request: UpstreamRequest, key: str | None, body: bytes) -> UpstreamResponse:
         headers: Headers = [*without(request.headers, {b"accept-encoding"}), _IDENTITY]
         return await self._ask(replace(request, headers=headers, body=body, length=None), key)
 
@@ -162,11 +143,11 @@ def _message_of(body: bytes) -> str:
 
 
 def _without_prefix(body: bytes) -> bytes:
-    """A JSON body whose `model` lost its prefix; any other body as it is."""
+    """A JSON body whose `model` lost its prefix; any other body unchanged."""
     try:
         model = parse_object(body).get("model")
     except ProxyError:
-        return body  # not JSON: whatever it is, it is not ours to change
+        return body  # not JSON, so it is not ours to change
     if not isinstance(model, str) or not model.startswith(PREFIX):
         return body
     return edit(body, {"model": orjson.dumps(model.removeprefix(PREFIX))})

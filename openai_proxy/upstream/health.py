@@ -1,13 +1,12 @@
-"""What is known of the providers' health: keys that rest, and a circuit breaker per (connection, model).
+"""The providers' health: resting keys, and a circuit breaker per (connection, model).
 
-Five requests in a row that found a model of a connection broken (no connection, a break, a timeout, 502 and above; a
-500 or 501 may be the request's own fault) open its breaker: routes with another target pass it over for 30 s, then
-one request may try (half-open); each failure doubles the pause up to 5 min, any success closes it. A target that is
-all a route has is protected too, but never given up: while its breaker is open one request in two seconds gets
-through, and the others hear at once what the last one heard, instead of queueing up in front of a server that has
-trouble already.
+Five consecutive failures of a connection's model (no connection, a break, a timeout, 502 and above; a 500 or 501 may be
+the request's own fault) open its breaker: routes with another target skip it for 30 s, then one request may try
+(half-open); each failure doubles the pause up to 5 min, any success closes it. A route's only target is protected, too,
+but never skipped: while its breaker is open one request every two seconds gets through, and the others immediately get
+the last one's error, instead of queueing up in front of a failing server.
 
-Lives as long as the process. While all is well a request pays two comparisons (`all_healthy`).
+Lives as long as the process. While everything is well a request pays two comparisons (`all_healthy`).
 """
 
 import logging
@@ -36,7 +35,7 @@ MAX_BREAKERS: Final = 4096  # model names come from clients
 
 @dataclass(slots=True)
 class Breaker:
-    """One model of one connection. `error` is what the last request heard of it."""
+    """One model of one connection. `error` is that of the last request."""
 
     strikes: int = 0
     until: float = 0.0
@@ -61,18 +60,18 @@ class Health:
 
     @property
     def all_healthy(self) -> bool:
-        """True while nothing is wrong anywhere: nothing to look up, nothing to clear."""
+        """True while no target is failing and no key is resting: there is nothing to look up or to clear."""
         return not self._breakers and self.keys.all_healthy
 
     def in_turn(self, rule: str, targets: tuple[Target, ...]) -> tuple[Target, ...]:
-        """`targets` of a round-robin rule, beginning with the one whose turn it is."""
+        """`targets` of a round-robin rule, starting with the next one in turn."""
         turn = self._turns.get(rule, 0)
         self._turns[rule] = turn + 1
         first = turn % len(targets)
         return targets[first:] + targets[:first]
 
     def cooldown_left(self, target: Target, model: str | None, keys: Sequence[str]) -> float:
-        """Seconds for which `target` had better be passed over; 0 if it is fit."""
+        """Seconds for which `target` should be skipped; 0 if it is healthy."""
         breaker = self._breakers.get((target.connection, target.model or model or ""))
         pause = max(breaker.until - self._clock(), 0.0) if breaker is not None and breaker.open else 0.0
         return max(pause, self.keys.cooldown_left(target.connection, keys))
@@ -80,13 +79,13 @@ class Health:
     def ordered(
         self, targets: tuple[Target, ...], model: str | None, keys: Mapping[str, tuple[str, ...]]
     ) -> tuple[Target, ...]:
-        """Fit targets before those that rest, soonest first; the order is kept otherwise."""
+        """Healthy targets before those that are resting, soonest first; the order is otherwise kept."""
         if len(targets) < 2 or self.all_healthy:
             return targets
         return tuple(sorted(targets, key=lambda t: self.cooldown_left(t, model, keys.get(t.connection, ()))))
 
     def check_single_target(self, target: Target, model: str | None) -> None:
-        """Before asking the only target of a route. Raises what the client is to hear at once instead, if anything."""
+        """Called before trying a route's only target. Raises the error that the client should get at once, if any."""
         breaker = self._breakers.get((target.connection, target.model or model or ""))
         if breaker is None or not breaker.open:
             return
@@ -96,15 +95,15 @@ class Health:
             return
         wait = LONE_PAUSE - (now - breaker.tried)
         known = breaker.error
-        text = known.message if known is not None else f"The connection '{target.connection}' is in trouble."
+        text = known.message if known is not None else f"The connection '{target.connection}' is failing."
         kind = type(known) if known is not None else UpstreamError
         code = known.code if known is not None else "upstream_resting"
         status = known.status if known is not None else 503
-        cause = f"not asked again so soon after: {known.cause or known.message}" if known is not None else None
+        cause = f"not tried again so soon after: {known.cause or known.message}" if known is not None else None
         raise kind(text, code=code, status=status, headers={"Retry-After": str(int(wait) + 1)}, cause=cause)
 
     def record_attempt(self, target: Target, model: str | None) -> None:
-        """A request goes to `target`: if its breaker is open, this is the one that tries."""
+        """A request is being sent to `target`: if its breaker is open, this is the trial."""
         if self._breakers:
             breaker = self._breakers.get((target.connection, target.model or model or ""))
             if breaker is not None and breaker.open:
@@ -112,7 +111,7 @@ class Health:
                 breaker.until = self._clock() + _pause(breaker.strikes)
 
     def record_success(self, target: Target, model: str | None, key: str | None) -> None:
-        """`target` gave a sound answer."""
+        """`target` gave a good answer."""
         if self._breakers:
             breaker = self._breakers.pop((target.connection, target.model or model or ""), None)
             if breaker is not None and breaker.open:
@@ -121,7 +120,7 @@ class Health:
             self.keys.answered(target.connection, key)
 
     def record_failure(self, target: Target, model: str | None, error: UpstreamError | None) -> None:
-        """A request found `target` broken; `error` is what it heard, None for an answer of the provider's own."""
+        """A request failed at `target` with `error`, None for an error answer of the provider's own."""
         name = (target.connection, target.model or model or "")
         breaker = self._breakers.get(name)
         if breaker is None:
@@ -131,24 +130,24 @@ class Health:
         now = self._clock()
         breaker.error = error
         if breaker.open and now < breaker.until and not breaker.trying:
-            return  # one of many that were under way: no more news
+            return  # one of many running requests: nothing new
         breaker.trying = False
         breaker.strikes += 1
         if breaker.strikes == STRIKES:
             why = f": {error.cause or error.message}" if error is not None else ""
-            log.warning("%s failed %d times in a row and is given a pause%s", _named(target, model), STRIKES, why)
+            log.warning("%s failed %d times in a row and is paused%s", _named(target, model), STRIKES, why)
         if breaker.open:
             breaker.tried = now
             breaker.until = now + _pause(breaker.strikes)
 
     def forget(self, connection: str) -> None:
-        """The connection was edited: what was known of it says nothing any more."""
+        """The connection was edited: forget what was known about it."""
         self.keys.forget(connection)
         for name in [known for known in self._breakers if known[0] == connection]:
             del self._breakers[name]
 
     def state(self, connection: str) -> tuple[int, list[str]]:
-        """For the status: how many keys rest, and the models whose breaker is open."""
+        """For the status: how many keys are resting, and the models whose breaker is open."""
         broken = [model for (name, model), b in self._breakers.items() if name == connection and b.open]
         return self.keys.resting(connection), broken
 
@@ -163,7 +162,7 @@ def _pause(strikes: int) -> float:
 
 @dataclass(slots=True)
 class Opened:
-    """An answer, and whose it is."""
+    """An answer, and the target that gave it."""
 
     response: UpstreamResponse
     provider: Provider
@@ -173,7 +172,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Upstreams:
-    """Whom one generation may ask: providers, `max_retries` and keys by connection, and the health all share."""
+    """What one generation may use: providers, `max_retries` and keys by connection, and the shared health."""
 
     providers: Mapping[str, Provider]
     retries: Mapping[str, int]

@@ -1,4 +1,4 @@
-"""Sending one HTTP request over a pool and getting a streamed answer."""
+"""Sends one HTTP request over a pool and returns a streamed answer."""
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
@@ -14,17 +14,18 @@ from openai_proxy.upstream.response import StreamedResponse
 _REPLAYABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})  # RFC 9110 §9.2.2
 
 _AT_ONCE = 1 << 20
-"""Bytes of a body that are given to the socket in one go."""
+"""Bytes of a body that are passed to the socket at once."""
 
 
 async def send(
     pool: Pool, method: str, head: bytes, body: Body, limits: TimeoutConfig, *, chunked: bool, replay: bool = False
 ) -> StreamedResponse:
-    """Send `head` and `body`; returns when the response head has come.
+    """Send `head` and `body`; returns when the response head has arrived.
 
-    `head` is whole, empty line included; a streamed body is framed as chunks where `chunked`. A kept connection that
-    turns out to have been closed by the server before one byte of an answer is replaced by a fresh one, once, where
-    the method is idempotent or `replay` says that a second delivery does no harm. Raises the UpstreamError family.
+    `head` is complete, including the empty line; a streamed body is framed as chunks if `chunked`. A kept connection
+    that turns out to have been closed by the server before the first byte of an answer is replaced by a new one, once,
+    if the method is idempotent or `replay` says that a second delivery does no harm. Raises the UpstreamError
+    family.
     """
     loop = asyncio.get_running_loop()
     whole = body is None or isinstance(body, bytes)
@@ -59,7 +60,7 @@ async def send(
 
 
 async def _slices(body: bytes) -> AsyncIterator[bytes]:
-    """`body` in parts that the socket takes one after another, so that it is nowhere copied as a whole."""
+    """`body` in parts that the socket accepts one by one, so that it is never copied as a whole."""
     for start in range(0, len(body), _AT_ONCE):
         yield body[start : start + _AT_ONCE]
 
@@ -67,7 +68,7 @@ async def _slices(body: bytes) -> AsyncIterator[bytes]:
 async def _upload(
     connection: HttpConnection, response: StreamedResponse, body: AsyncIterable[bytes], chunked: bool
 ) -> None:
-    """Send a streamed body; the provider may answer before its end (and then the rest is not sent)."""
+    """Send a streamed body; the provider may answer before its end (then the rest is not sent)."""
     try:
         async for piece in body:
             if response.answered or connection.transport is None:
@@ -83,6 +84,6 @@ async def _upload(
     except UpstreamError:
         raise
     except Exception as error:
-        # The body's source failed (the client left, or its body is too large): the provider must not take what it
-        # has for the whole, and whoever waits for the answer gets the reason.
+        # The body's source failed (the client left, or its body is too large): the provider must not mistake what it
+        # has for the whole, and the code that waits for the answer gets the reason.
         response.abandon(error)

@@ -1,17 +1,22 @@
-"""Answers that do not come straight off a socket: made here, or converted on their way.
+"""Answers that do not come directly from a socket: created here, or converted on their way.
 
-All three are an `UpstreamResponse` (exchange.py), so the stations after them see no difference.
+All of them are an `UpstreamResponse` (exchange.py), so later stages see no difference.
 """
 
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Generic, TypeVar
 
 import orjson
 
 from openai_proxy.dialects.base import Chunk
-from openai_proxy.dialects.chat.chunks import DONE, error_event, event
-from openai_proxy.errors import ProxyError, UpstreamInvalid
+from openai_proxy.dialects.chat.chunks import DONE, events
+from openai_proxy.errors import ProxyError, UpstreamError, UpstreamInvalid, unknown_model
 from openai_proxy.exchange import Body, Headers, UpstreamResponse
+from openai_proxy.protocols.json_members import LARGE
+from openai_proxy.tasks import beside
+from openai_proxy.upstream.wrapped import OwnResponse
+
+Piece = TypeVar("Piece")
 
 JSON_TYPE = (b"content-type", b"application/json")
 SSE_HEADERS: Headers = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
@@ -21,26 +26,13 @@ _REASONS = {
 }  # fmt: skip
 
 
-async def rest_of(response: UpstreamResponse, limit: int) -> bytes:
-    """Every chunk that is left, joined; UpstreamInvalid past `limit` bytes."""
-    parts: list[bytes] = []
-    size = 0
-    while piece := await response.chunk():
-        size += len(piece)
-        if size > limit:
-            response.close()
-            raise UpstreamInvalid("The answer is too large.", code="upstream_too_large")
-        parts.append(piece)
-    return b"".join(parts)
-
-
-class BytesResponse:
-    """A whole body that is there already."""
+class BytesResponse(OwnResponse):
+    """A whole body that is already available."""
 
     def __init__(self, body: bytes, *, status: int = 200, headers: Headers = (JSON_TYPE,)) -> None:
         self.status = status
         self.reason = _REASONS.get(status, "")
-        self.headers: Headers = [*headers, (b"content-length", b"%d" % len(body))]
+        self.headers = [*headers, (b"content-length", b"%d" % len(body))]
         self._body = body
 
     async def chunk(self) -> bytes:
@@ -48,111 +40,78 @@ class BytesResponse:
         body, self._body = self._body, b""
         return body
 
-    async def read(self, limit: int) -> bytes:
-        """The body; UpstreamInvalid past `limit` bytes."""
-        return await rest_of(self, limit)
-
     def close(self) -> None:
         """Forget the body."""
         self._body = b""
 
 
-class StreamResponse:
-    """A body made piece by piece by `pieces`; empty pieces are skipped.
+class _Generated(OwnResponse, Generic[Piece]):
+    """An answer generated piece by piece by `pieces`; empty pieces are skipped, errors of `pieces` are passed on.
 
-    `on_close` is called once, when the answer is let go of: that is where a generator's source is told to stop.
+    `on_close` is called once, when the answer is released, to stop the generator's source.
     """
 
     def __init__(
         self,
-        pieces: AsyncIterator[bytes],
+        pieces: AsyncIterator[Piece],
         *,
-        status: int = 200,
         headers: Headers = SSE_HEADERS,
         on_close: Callable[[], None] | None = None,
     ) -> None:
-        self.status = status
-        self.reason = _REASONS.get(status, "")
         self.headers = headers
-        self._pieces: AsyncIterator[bytes] | None = pieces
+        self._pieces: AsyncIterator[Piece] | None = pieces
         self._on_close = on_close
 
-    async def chunk(self) -> bytes:
-        """The next piece, b"" after the last; whatever `pieces` raises comes through."""
+    async def _next(self) -> Piece | None:
+        """The next piece, None after the last."""
         while self._pieces is not None:
             piece = await anext(self._pieces, None)
             if piece:
                 return piece
             if piece is None:
                 self._pieces = None
-        return b""
-
-    async def read(self, limit: int) -> bytes:
-        """All pieces joined; UpstreamInvalid past `limit` bytes."""
-        return await rest_of(self, limit)
+        return None
 
     def close(self) -> None:
-        """End the stream and tell its source, once."""
+        """End the stream and inform its source, once."""
         self._pieces = None
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
             on_close()
 
 
-class ChunksResponse:
-    """Chat chunks made piece by piece, for who takes them as they are (`answers.HasChunks`) or as an event stream.
+class StreamResponse(_Generated[bytes]):
+    """A body in pieces."""
 
-    One with `error` is the last. `on_close` is called once, when the answer is let go of.
-    """
+    async def chunk(self) -> bytes:
+        return await self._next() or b""
 
-    status = 200
-    reason = "OK"
 
-    def __init__(self, pieces: AsyncIterator[list[Chunk]], *, on_close: Callable[[], None] | None = None) -> None:
-        self.headers: Headers = SSE_HEADERS
-        self._pieces: AsyncIterator[list[Chunk]] | None = pieces
-        self._on_close = on_close
-        self._failed = False
-        self._done = False
+class ChunksResponse(_Generated[list[Chunk]]):
+    """Chat chunks, readable directly (`answers.HasChunks`) or as an event stream. One with `error` is the last."""
+
+    _ended = False
 
     async def chunks(self) -> list[Chunk]:
-        """See answers.HasChunks."""
-        while self._pieces is not None:
-            piece = await anext(self._pieces, None)
-            if piece:
-                self._failed = "error" in piece[-1]
-                return piece
-            if piece is None:
-                self._pieces = None
-        return []
+        return await self._next() or []
 
     async def chunk(self) -> bytes:
-        """See exchange.UpstreamResponse."""
         if chunks := await self.chunks():
-            return b"".join([error_event(c["error"]) if "error" in c else event(c) for c in chunks])
-        if self._failed or self._done:
-            return b""
-        self._done = True
-        return DONE
-
-    async def read(self, limit: int) -> bytes:
-        """See exchange.UpstreamResponse."""
-        return await rest_of(self, limit)
+            self._ended = "error" in chunks[-1]
+            return events(chunks)
+        ended, self._ended = self._ended, True
+        return b"" if ended else DONE
 
     def close(self) -> None:
-        """See exchange.UpstreamResponse."""
-        self._pieces = None
-        self._done = True
-        on_close, self._on_close = self._on_close, None
-        if on_close is not None:
-            on_close()
+        self._ended = True
+        super().close()
 
 
-class ConvertedResponse:
-    """Another answer whose bytes go through `feed` as they come, and `end` after the last of them.
+class ConvertedResponse(OwnResponse):
+    """Another answer whose bytes pass through `feed` as they arrive, and `end` after the last of them.
 
-    Nothing is held back longer than `feed` itself holds it: what one piece of the source gives goes on at once.
-    `feed` and `end` may raise a ProxyError; the source is closed with this answer in every case.
+    Only `feed` may hold bytes back: the result of each piece of the source is passed on at once. `feed` and `end` may
+    raise a ProxyError; the source is always closed with this answer.
     """
 
     def __init__(
@@ -170,23 +129,23 @@ class ConvertedResponse:
         self._feed = feed
         self._end = end
         self._ended = False
+        self._waiting = 0  # bytes since something was converted
 
     async def chunk(self) -> bytes:
         """The next converted bytes; b"" after the end."""
         while not self._ended:
             data = await self._source.chunk()
+            self._waiting += len(data)
+            large = self._waiting >= LARGE
             if data:
-                converted = self._feed(data)
+                converted = await beside(large, self._feed, data)
             else:
                 self._ended = True
-                converted = self._end()
+                converted = await beside(large, self._end)
             if converted:
+                self._waiting = 0
                 return converted
         return b""
-
-    async def read(self, limit: int) -> bytes:
-        """All converted bytes; UpstreamInvalid past `limit` of them."""
-        return await rest_of(self, limit)
 
     def close(self) -> None:
         """Close the source."""
@@ -199,13 +158,34 @@ def json_response(payload: Any, *, status: int = 200, headers: Headers = ()) -> 
     return BytesResponse(orjson.dumps(payload), status=status, headers=[JSON_TYPE, *headers])
 
 
+async def refusal_as_answer(asking: Awaitable[UpstreamResponse]) -> UpstreamResponse:
+    """The answer; a request that we refuse to send (ProxyError) becomes one, too. Raises the UpstreamError family."""
+    try:
+        return await asking
+    except UpstreamError:
+        raise
+    except ProxyError as error:
+        return error_response(error)
+
+
+def models_answer(path: str, model: dict[str, Any]) -> UpstreamResponse | None:
+    """The answer of a provider with one `model` to a request for `/models` or below; None for other paths."""
+    if path == "/models":
+        return json_response({"object": "list", "data": [model]})
+    if not path.startswith("/models/"):
+        return None
+    if (wanted := path.removeprefix("/models/")) != model["id"]:
+        raise unknown_model(wanted)
+    return json_response(model)
+
+
 def error_response(error: ProxyError) -> BytesResponse:
     """An error of our own as the provider's answer, so that it is treated like any provider's.
 
-    Whose it is says `x-proxy-error`, as with every error of ours.
+    `x-proxy-error` marks it as ours, as with every error of ours.
     """
-    told = {"x-proxy-error": error.code, **error.headers}
-    fields = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in told.items()]
+    fields_of_error = {"x-proxy-error": error.code, **error.headers}
+    fields = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in fields_of_error.items()]
     return json_response(error.payload(), status=error.status, headers=fields)
 
 

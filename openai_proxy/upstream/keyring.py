@@ -1,13 +1,13 @@
 """Which of a connection's keys is used next, and which must rest. Lives as long as the process.
 
-    answer                                the key rests for
-    429                                   what the provider says, else 10 s doubling to 5 min
-    402, insufficient_quota, billing      what the provider says, at least 10 min
-    401                                   10 min, or until its connection is edited
-    403                                   1 min: it may be this request, not the key
+answer                                the key rests for
+429                                   what the provider says, else 10 s doubling to 5 min
+402, insufficient_quota, billing      what the provider says, at least 10 min
+401                                   10 min, or until its connection is edited
+403                                   1 min: it may be this request, not the key
 
-Keys take turns. One that rests is passed over; where all rest, the one that may work soonest is used, because an
-answer from the provider says more than one of ours.
+Keys take turns. Resting ones are skipped; if all are resting, the one that is available soonest is used, because the
+provider's answer is more informative than one of ours.
 """
 
 import logging
@@ -29,7 +29,7 @@ LONGEST_REST: Final = 300.0
 NO_MONEY: Final = 600.0
 REFUSED: Final = 600.0
 FORBIDDEN: Final = 60.0
-LONGEST_ASKED: Final = 86_400.0  # seconds of Retry-After that are believed
+LONGEST_ASKED: Final = 86_400.0  # maximum seconds of Retry-After that are believed
 
 
 @dataclass(slots=True)
@@ -39,18 +39,18 @@ class _Rest:
 
 
 class KeyRing:
-    """Turns and rests of every connection's keys. Memory is bounded by the keys of the configuration."""
+    """Turns and rests of every connection's keys. Memory is bounded by the configured keys."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self.names: Mapping[str, str] = {}
-        """What the owner calls a key (its variable, its place in the file), by `key_id`."""
+        """The owner's name for a key (its variable, its place in the file), by `key_id`."""
         self._turn: dict[str, int] = {}
         self._rests: dict[tuple[str, str], _Rest] = {}  # by connection and `key_id`
         self._shared: SharedTable | None = None
 
     def pick(self, connection: str, keys: Sequence[str]) -> str | None:
-        """The key for the next request on `connection`; None where it has none."""
+        """The key for the next request on `connection`; None if it has none."""
         count = len(keys)
         if count < 2:
             return keys[0] if count else None
@@ -76,7 +76,7 @@ class KeyRing:
     def answered(self, connection: str, key: str) -> None:
         """The key works."""
         if self._rests and self._rests.pop((connection, key_id(key)), None) is not None:
-            self._tell(connection, key_id(key))
+            self._publish(connection, key_id(key))
             log.info("%s: %s works again", connection, self._name(key))
 
     def _name(self, key: str) -> str:
@@ -88,9 +88,10 @@ class KeyRing:
     def refused(
         self, connection: str, key: str, status: int, asked: float | None, *, money: bool, why: str | None = None
     ) -> None:
-        """The provider answered 401, 402, 403 or 429. `asked` are the seconds it asks for; `money`: for want of it.
+        """The provider answered 401, 402, 403 or 429. `asked` is its Retry-After in seconds; `money`: its credit is
+        used up.
 
-        `why` is what the provider said, for the log.
+        `why` is the provider's text, for the log.
         """
         known = self._rests.get((connection, key_id(key)))
         strikes = known.strikes + 1 if known is not None else 1
@@ -104,7 +105,7 @@ class KeyRing:
         else:
             seconds = asked if asked is not None else min(FIRST_REST * 2 ** min(strikes - 1, 10), LONGEST_REST)
         self._rests[connection, key_id(key)] = _Rest(self._clock() + seconds, strikes)
-        self._tell(connection, key_id(key))
+        self._publish(connection, key_id(key))
         level = logging.WARNING if known is None or status == 401 else logging.INFO
         log.log(
             level, "%s: %s was answered with %d and is not used for %s%s",
@@ -112,18 +113,18 @@ class KeyRing:
         )  # fmt: skip
 
     def forget(self, connection: str) -> None:
-        """The connection was edited: its keys begin anew."""
+        """The connection was edited: forget its keys' state."""
         for known in [pair for pair in self._rests if pair[0] == connection]:
             del self._rests[known]
-            self._tell(*known)
+            self._publish(*known)
 
     # -- shared with other daemons ----------------------------------------------------------------------------------
 
     def share(self, shared: Shared) -> None:
-        """Let other daemons know which keys rest, by their ids, and know of theirs."""
+        """Share which keys are resting, by their ids, with the other daemons."""
         self._shared = shared.table("resting_keys", read=self._read, take=self._take, names=self._shared_names)
 
-    def _tell(self, connection: str, identity: str) -> None:
+    def _publish(self, connection: str, identity: str) -> None:
         if self._shared is not None:
             self._shared.changed(orjson.dumps([connection, identity]).decode())
 
@@ -154,11 +155,11 @@ class KeyRing:
 
     @property
     def all_healthy(self) -> bool:
-        """True while no key rests."""
+        """True while no key is resting."""
         return not self._rests
 
     def resting(self, connection: str) -> int:
-        """How many keys of `connection` rest now, for the status."""
+        """How many keys of `connection` are resting now, for the status."""
         now = self._clock()
         return sum(1 for pair, rest in self._rests.items() if pair[0] == connection and rest.until > now)
 

@@ -1,7 +1,6 @@
-"""The table of lessons: what each model of each connection is known to refuse. Learnt from answers, kept on disk.
+"""What each model of each connection is known to refuse. Learnt from answers, stored on disk.
 
-A lesson holds for MAX_AGE, since servers are updated; one that was learnt at another address of a connection does not
-hold at all.
+A lesson is valid for MAX_AGE, since servers are updated; one learnt at another address of a connection is ignored.
 """
 
 import asyncio
@@ -20,24 +19,24 @@ from openai_proxy.store.shared import Shared, SharedTable
 from openai_proxy.tasks import cancel, spawn
 
 LESSONS: Final = "lessons.json"
-"""The file of the state directory."""
+"""Name in the state directory."""
 
 VERSION: Final = 1
 MAX_AGE: Final = 30 * 86400.0  # seconds
-MAX_MODELS: Final = 512  # of one connection; a caller can invent names
+MAX_MODELS: Final = 512  # per connection; a caller can invent names
 MAX_LESSONS: Final = 4
 """Refusals that one request may learn from: a model names one parameter at a time."""
-MAX_MEMBERS: Final = 64  # learnt of one model
-WRITE_AFTER: Final = 0.5  # seconds in which further lessons are written together
+MAX_MEMBERS: Final = 64  # per model
+WRITE_AFTER: Final = 0.5  # seconds during which further lessons are collected before writing
 
-_THINKS: Final = "begins with thoughts that end in </think>"
+_THINKS: Final = "begins with reasoning that ends in </think>"
 
 log = logging.getLogger(__name__)
 _NOTHING: Final = Lessons()
 
 
 def with_lesson(known: Lessons, lesson: Lesson) -> Lessons:
-    """`known` and what `lesson` adds."""
+    """`known` extended by `lesson`."""
     return replace(
         known,
         refused=known.refused | lesson.refused,
@@ -53,13 +52,14 @@ def with_lesson(known: Lessons, lesson: Lesson) -> Lessons:
 
 
 class ConnectionLessons:
-    """What is known of the models of one connection, and of its server."""
+    """What is known about the models of one connection, and about its server."""
 
     def __init__(self, name: str, base: str, clock: Callable[[], float], changed: Callable[[str | None], None]) -> None:
         self._name = name
         self.base = base
         self._clock = clock
         self._changed = changed
+        self.version = 0  # replaced whenever the knowledge changes: derived results must then be recomputed
         self._models: dict[str, tuple[float, Lessons]] = {}
         self._lacking: dict[str, float] = {}
         self._thinking: dict[str, float] = {}
@@ -68,11 +68,11 @@ class ConnectionLessons:
         return bool(self._models)
 
     def knows(self, model: str | None) -> bool:
-        """True if `model` has refused something: its requests are not sent as they come."""
+        """True if `model` has refused something: its requests are not sent unchanged."""
         return model in self._models and self.of(str(model)) is not _NOTHING
 
     def of(self, model: str) -> Lessons:
-        """What is known of `model`."""
+        """What is known about `model`."""
         known = self._models.get(model)
         if known is None:
             return _NOTHING
@@ -82,10 +82,10 @@ class ConnectionLessons:
         return known[1]
 
     def learn(self, model: str, lesson: Lesson) -> bool:
-        """Add what a refusal taught; True if it was new.
+        """Add what a refusal taught; returns whether it was new.
 
-        Call it once the question was answered without what was refused: an error may quote the caller, and what one
-        caller writes must not change what another one gets.
+        Call it only after a retry without the refused member has succeeded: an error may quote the caller, and one
+        caller's text must not change another one's requests.
         """
         known = self.of(model)
         more = with_lesson(known, lesson)
@@ -96,27 +96,27 @@ class ConnectionLessons:
         if len(self._models) > MAX_MODELS:
             del self._models[next(iter(self._models))]
         log.info("connection %s, model %s: %s", self._name, model[:100], _in_words(lesson))
-        self._changed(model)
+        self._note(model)
         return True
 
     def lacks(self, path: str) -> bool:
-        """True if the server is known not to have the endpoint `path`."""
+        """True if the server is known to lack the endpoint `path`."""
         since = self._lacking.get(path)
         return since is not None and self._clock() - since <= MAX_AGE
 
     def learn_lack(self, path: str) -> None:
-        """The server does not have the endpoint `path`."""
+        """Note that the server lacks the endpoint `path`."""
         self._lacking[path] = self._clock()
         log.info("connection %s has no %s", self._name, path)
-        self._changed(None)
+        self._note(None)
 
     def thinks(self, model: str) -> bool:
-        """True if answers of `model` begin with thoughts that nothing announces."""
+        """True if answers of `model` begin with reasoning without an opening tag."""
         since = self._thinking.get(model)
         return since is not None and self._clock() - since <= MAX_AGE
 
     def learn_thinks(self, model: str, *, thinks: bool) -> None:
-        """What an answer of `model` has shown; see `thinks`."""
+        """Note what an answer of `model` has shown; see `thinks`."""
         if thinks == self.thinks(model):
             return
         self._thinking.pop(model, None)
@@ -125,55 +125,60 @@ class ConnectionLessons:
             if len(self._thinking) > MAX_MODELS:
                 del self._thinking[next(iter(self._thinking))]
             log.info("connection %s, model %s: %s", self._name, model[:100], _THINKS)
-        self._changed(None)
+        self._note(None)
 
-    def in_words(self) -> dict[str, str]:
-        """What is known of each model, in words; of the server itself under ""."""
+    def as_text(self) -> dict[str, str]:
+        """What is known about each model, in words; about the server itself under ""."""
         lacking = [path for path in self._lacking if self.lacks(path)]
         found = {"": f"has no {', '.join(lacking)}"} if lacking else {}
         known = {model: self.of(model) for model in tuple(self._models)}
-        told = {model: _in_words(lessons) for model, lessons in known.items() if lessons is not _NOTHING}
+        sentences = {model: _in_words(lessons) for model, lessons in known.items() if lessons is not _NOTHING}
         for model in filter(self.thinks, self._thinking):
-            told[model] = f"{told[model]}; {_THINKS}" if model in told else _THINKS
-        return {**found, **told}
+            sentences[model] = f"{sentences[model]}; {_THINKS}" if model in sentences else _THINKS
+        return {**found, **sentences}
 
     def forget(self, model: str | None = None) -> None:
-        """Forget what is known of `model`; of all of them, and of the server, without one."""
+        """Forget what is known about `model`; without one, about all models and the server."""
         forgotten = [*self._models, None] if model is None else [model]
         if model is None:
             self._lacking.clear()
             self._thinking.clear()
         elif self._thinking.pop(model, None) is not None:
-            self._changed(None)
+            self._note(None)
         for name in forgotten:
             if name is not None:
                 self._models.pop(name, None)
-            self._changed(name)
+            self._note(name)
+
+    def _note(self, model: str | None) -> None:
+        self.version += 1
+        self._changed(model)
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Take over what `saved` holds of this connection, if it was learnt at the same address."""
+        """Load from `saved` what belongs to this connection, if it was learnt at the same address."""
         if saved.get("base") != self.base:
             return
+        self.version += 1
         for model, entry in saved["models"].items():
             self._models[model] = _entry_of(entry)
         self._lacking = {str(path): float(at) for path, at in saved["lacking"].items()}
         self._thinking = {str(model): float(at) for model, at in saved.get("thinking", {}).items()}
 
     def saved(self) -> dict[str, Any]:
-        """What `load` takes."""
+        """The data for `load`."""
         models = {model: self.entry(model) for model in tuple(self._models)}
         return {"base": self.base, "models": models, "lacking": self._lacking, "thinking": self._thinking}
 
     # -- shared with other daemons ----------------------------------------------------------------------------------
 
     def names(self) -> list[tuple[str | None, float]]:
-        """Of whom something is known (None: the server), and since when."""
+        """The models about which something is known (None: the server), and since when."""
         known: list[tuple[str | None, float]] = [(model, at) for model, (at, _) in self._models.items()]
         of_server = [*self._lacking.values(), *self._thinking.values()]
         return [*known, (None, max(of_server))] if of_server else known
 
     def entry(self, model: str | None) -> dict[str, Any] | None:
-        """What is known of `model`, or (None) of the server, as plain JSON."""
+        """What is known about `model`, or (None) the server, as plain JSON."""
         if model is None:
             lacking, thinking = dict(self._lacking), dict(self._thinking)
             return {"lacking": lacking, "thinking": thinking} if lacking or thinking else None
@@ -188,7 +193,8 @@ class ConnectionLessons:
         return {"at": at, **{name: value for name, value in members.items() if value}}
 
     def take(self, model: str | None, entry: dict[str, Any] | None) -> None:
-        """Another daemon has learnt something; what is known here holds too. None: it was told to forget it."""
+        """Add what another daemon has learnt. None: an admin made that daemon forget it."""
+        self.version += 1
         if model is None:
             self._lacking = {} if entry is None else {**self._lacking, **entry["lacking"]}
             self._thinking = {} if entry is None else {**self._thinking, **entry.get("thinking", {})}
@@ -207,7 +213,7 @@ def _entry_of(entry: Mapping[str, Any]) -> tuple[float, Lessons]:
 
 
 class LessonTable:
-    """The lessons of every connection. Lives as long as the process; without `path` it is forgotten with it."""
+    """The lessons of every connection. Lives as long as the process; without `path` they are not stored."""
 
     def __init__(self, path: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
         self._path = path
@@ -233,13 +239,13 @@ class LessonTable:
         return known
 
     def forget(self, connection: str, model: str | None = None) -> None:
-        """Forget what is known of a model, or of a whole connection."""
+        """Forget what is known about a model, or a whole connection."""
         known = self._connections.get(connection)
         if known is not None:
             known.forget(model)
 
     async def aclose(self) -> None:
-        """Write what has not been written."""
+        """Write unsaved lessons."""
         writing, self._writing = self._writing, None
         if writing is not None:
             await cancel(writing)
@@ -255,12 +261,12 @@ class LessonTable:
             try:
                 known.load(saved)
             except (KeyError, TypeError, ValueError, AttributeError):
-                log.warning("what was learnt of connection %s cannot be read and is learnt anew", connection)
+                log.warning("what was learnt about connection %s cannot be read and will be learnt again", connection)
 
     # -- shared with other daemons ----------------------------------------------------------------------------------
 
     def share(self, shared: Shared) -> None:
-        """Let other daemons know what is learnt, and learn from them."""
+        """Share what is learnt with the other daemons."""
         self._shared = shared.table("lessons", read=self._read, take=self._take, names=self._names)
 
     def _read(self, name: str) -> tuple[Any, float] | None:
@@ -302,7 +308,7 @@ class LessonTable:
         try:
             statefile.save(self._path, VERSION, {**(self._saved or {}), **present})
         except OSError as error:
-            log.warning("lessons not saved: %s", error.strerror)
+            log.warning("lessons cannot be saved: %s", error.strerror)
 
 
 def _name(connection: str, base: str, model: str | None) -> str:
@@ -310,17 +316,17 @@ def _name(connection: str, base: str, model: str | None) -> str:
 
 
 def _in_words(lesson: Lesson) -> str:
-    told = [f"refuses {', '.join(sorted(lesson.refused))}"] if lesson.refused else []
-    told += [f"has {new} for {old}" for old, new in lesson.renamed.items()]
-    told += [f"takes {name} of at most {length} characters" for name, length in lesson.lengths.items()]
-    told += [f"takes '{new}' for the role '{old}'" for old, new in lesson.roles.items()]
-    told += [f"lacks {value}" for value in sorted(lesson.unfit)]
+    sentences = [f"refuses {', '.join(sorted(lesson.refused))}"] if lesson.refused else []
+    sentences += [f"has {new} for {old}" for old, new in lesson.renamed.items()]
+    sentences += [f"accepts at most {length} characters in {name}" for name, length in lesson.lengths.items()]
+    sentences += [f"needs '{new}' for the role '{old}'" for old, new in lesson.roles.items()]
+    sentences += [f"lacks {value}" for value in sorted(lesson.unfit)]
     if lesson.max_output_tokens is not None:
-        told.append(f"writes at most {lesson.max_output_tokens} tokens")
+        sentences.append(f"generates at most {lesson.max_output_tokens} tokens")
     if lesson.schema is not None:
-        told.append(f"takes tools with {lesson.schema} schemas")
+        sentences.append(f"accepts tools with {lesson.schema} schemas")
     if lesson.api is not None:
-        told.append(f"answers the {lesson.api} API only")
+        sentences.append(f"supports only the {lesson.api} API")
     if lesson.tools_api is not None:
-        told.append(f"takes tools by the {lesson.tools_api} API only")
-    return "; ".join(told)[:500]
+        sentences.append(f"supports tools only by the {lesson.tools_api} API")
+    return "; ".join(sentences)[:500]

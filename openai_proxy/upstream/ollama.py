@@ -1,7 +1,7 @@
-"""A connection to an Ollama server: chat is asked by /api/chat, which knows options, and tells counts and durations.
+"""A connection to an Ollama server: chat uses /api/chat, which supports options and reports counts and durations.
 
-What else a client asks of the OpenAI API goes to the server's own `/v1`; a server without /api/chat is asked by that
-for chat, too, from then on.
+Other requests of the OpenAI API go to the server's own `/v1`; so does chat, once the server turns out to lack
+/api/chat.
 """
 
 import asyncio
@@ -12,13 +12,14 @@ from typing import Any, ClassVar, Final
 from openai_proxy.dialects import dialect, json_text
 from openai_proxy.dialects.ollama import server
 from openai_proxy.dialects.ollama.read_answer import error_object
-from openai_proxy.errors import ProxyError, UpstreamError, UpstreamInvalid
+from openai_proxy.endpoints import CHAT_PATH
+from openai_proxy.errors import UpstreamError, UpstreamInvalid
 from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse
-from openai_proxy.upstream.answers import error_text
-from openai_proxy.upstream.inprocess import BytesResponse, error_response
+from openai_proxy.upstream.answer_body import answer_object, error_text
+from openai_proxy.upstream.inprocess import BytesResponse, refusal_as_answer
 from openai_proxy.upstream.lessons import ConnectionLessons, LessonTable
-from openai_proxy.upstream.refusals import must_list
-from openai_proxy.upstream.translating import Ask, answer_object, body_headers, chat_of, without
+from openai_proxy.upstream.model_list import listing
+from openai_proxy.upstream.translating import OF_THE_BODY, Ask, body_headers, chat_of, without
 from openai_proxy.upstream.translator import Translator
 
 CHAT: Final = "/api/chat"
@@ -26,22 +27,19 @@ EMBED: Final = "/api/embed"
 _TAGS: Final = "/api/tags"
 _SHOW: Final = "/api/show"
 _NO_SUCH_PATH: Final = frozenset({404, 405, 501})
-_AT_ONCE: Final = 4  # models that are asked for in detail at a time
+_AT_ONCE: Final = 4  # models whose details are requested concurrently
 _JSON: Final[Headers] = ((b"Content-Type", b"application/json"), (b"Accept", b"application/json"))
-_OF_THE_BODY: Final = frozenset(
-    {b"content-type", b"content-length", b"content-encoding", b"accept", b"accept-encoding"}
-)
 
 
 class _NoSuchPathError(Exception):
-    """The server does not have the endpoint."""
+    """The server lacks the endpoint."""
 
 
 class OllamaProvider:
     """See provider.Provider.
 
-    `ask` sends over the pool of this connection, whose base is the server's root. `options` and `keep_alive` go with
-    every request that does not say otherwise.
+    `ask` sends over the pool of this connection, whose base is the server's root. `options` and `keep_alive` apply to
+    every request that does not set them.
     """
 
     api_type: ClassVar[str] = "ollama"
@@ -63,27 +61,21 @@ class OllamaProvider:
         self._keep_alive = keep_alive
         self._lessons = lessons if lessons is not None else LessonTable().of(name)
         self._translator = Translator(name, dialect("ollama"), self._lessons)
-        self._entries: dict[str, dict[str, Any]] = {}  # by the name the server gives the model
-        self._shown: dict[str, dict[str, Any]] = {}  # what /api/show said, by name and digest
+        self._entries: dict[str, dict[str, Any]] = {}  # by the server's name of the model
+        self._shown: dict[str, dict[str, Any]] = {}  # answers of /api/show, by name and digest
 
     def speaks(self, dialect: str) -> bool:
-        """See Provider."""
         return dialect == "ollama"
 
     async def send(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
-        """Ask with `key`. What cannot be said to this server comes back as an answer with status 400."""
+        """Send a request with `key`. If it has no equivalent for this server, the answer has status 400."""
         path = request.path.rstrip("/")
         if path.startswith("/api/"):
             return await self._ask(request, key)
-        if request.method == "POST" and path in ("/chat/completions", "/embeddings"):
-            try:
-                if path == "/chat/completions":
-                    return await self._chat(request, key)
-                return await self._embeddings(request, key)
-            except UpstreamError:
-                raise
-            except ProxyError as error:
-                return error_response(error)
+        if request.method == "POST" and path == CHAT_PATH:
+            return await refusal_as_answer(self._chat(request, key))
+        if request.method == "POST" and path == "/embeddings":
+            return await refusal_as_answer(self._embeddings(request, key))
         return await self._v1(request, key)
 
     async def list_models(self) -> list[dict[str, Any]]:
@@ -110,7 +102,7 @@ class OllamaProvider:
         return listed
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        """There is nothing to release."""
 
     async def _chat(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
         if self._lessons.lacks(CHAT):
@@ -127,12 +119,12 @@ class OllamaProvider:
             return await self._v1(request, key)
 
     async def _embeddings(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
-        """By /api/embed where this connection has options, which the server's /v1 does not take."""
+        """Embeddings over /api/embed if this connection has options, which the server's /v1 does not accept."""
         if not (self._options or self._keep_alive is not None) or self._lessons.lacks(EMBED):
             return await self._v1(request, key)
         chat = await chat_of(request)
         body = json_text.dumps(server.embed_request(self._with_defaults(chat)))
-        headers = [*without(request.headers, _OF_THE_BODY), *_JSON]
+        headers = [*without(request.headers, OF_THE_BODY), *_JSON]
         try:
             response = await self._native(replace(request, path=EMBED, headers=headers, body=body, length=None), key)
         except _NoSuchPathError:
@@ -149,7 +141,7 @@ class OllamaProvider:
         return BytesResponse(answer, status=status, headers=body_headers(response.headers, b"application/json"))
 
     def _with_defaults(self, chat: dict[str, Any]) -> dict[str, Any]:
-        """`chat` with this connection's options and keep_alive where it does not say otherwise."""
+        """`chat` with this connection's options and keep_alive, unless it sets its own."""
         made = dict(chat)
         given = chat.get("options")
         if self._options and isinstance(given, dict | None):
@@ -159,12 +151,12 @@ class OllamaProvider:
         return made
 
     def _entry(self, model: Any) -> dict[str, Any] | None:
-        """What the list says of `model`, which may leave out ":latest"."""
+        """The list's entry of `model`, which may omit ":latest"."""
         found = self._entries.get(model) if isinstance(model, str) else None
         return found or self._entries.get(f"{model}:latest")
 
     async def _native(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
-        """The answer of one of Ollama's own endpoints. Raises _NoSuchPathError where the server does not have it."""
+        """The answer of one of Ollama's own endpoints. Raises _NoSuchPathError if the server lacks it."""
         response = await self._ask(request, key)
         if response.status not in _NO_SUCH_PATH:
             return response
@@ -177,7 +169,7 @@ class OllamaProvider:
         return await self._ask(replace(request, path=f"/v1{request.path}"), key)
 
     async def _show(self, model: dict[str, Any], key: str | None) -> dict[str, Any]:
-        """What the server says of one model; {} where it says nothing. Asked once for each version of a model."""
+        """The details of one model; {} if the server has none. Requested once for each version of a model."""
         version = f"{model['id']} {model.get('digest')}"
         if version not in self._shown:
             try:
@@ -189,10 +181,7 @@ class OllamaProvider:
     async def _document(self, method: str, path: str, body: Any, key: str | None) -> dict[str, Any]:
         data = json_text.dumps(body) if body is not None else None
         response = await self._ask(UpstreamRequest(method, path, headers=_JSON, body=data), key)
-        try:
-            if response.status in _NO_SUCH_PATH:
-                raise _NoSuchPathError
-            await must_list(self.name, response)
-            return await answer_object(response)
-        finally:
+        if response.status in _NO_SUCH_PATH:
             response.close()
+            raise _NoSuchPathError
+        return await listing(self.name, response)

@@ -1,27 +1,23 @@
-"""A connection to any provider that speaks the OpenAI API: OpenAI, OpenRouter, Ollama, llama.cpp, vLLM, LM Studio …"""
+"""A connection to any provider with the OpenAI API: OpenAI, OpenRouter, Ollama, llama.cpp, vLLM, LM Studio …"""
 
 from typing import Any
 
-import orjson
-
 from openai_proxy import endpoints
 from openai_proxy.config.connection import ConnectionConfig
-from openai_proxy.errors import UpstreamInvalid
+from openai_proxy.endpoints import CHAT_PATH
 from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse
 from openai_proxy.upstream import http_client
 from openai_proxy.upstream.by_responses import RESPONSES, RESPONSES_PATH, ByResponses
-from openai_proxy.upstream.learning import CHAT, Learning
+from openai_proxy.upstream.learning import Learning
 from openai_proxy.upstream.lessons import ConnectionLessons
+from openai_proxy.upstream.model_list import entries_of, listing
 from openai_proxy.upstream.pool import Pool
-from openai_proxy.upstream.refusals import must_list
 from openai_proxy.upstream.response import StreamedResponse
 
 OPENAI_HOST = "api.openai.com"
 
 _CREDENTIALS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key"})
-"""Header fields a connection may carry its key in, in place of `api_key`."""
-
-MAX_MODEL_LIST = 16 * 1024 * 1024  # OpenRouter's list is 0.5 MB
+"""Header fields in which a connection may have its key, instead of `api_key`."""
 
 
 class OpenAIProvider:
@@ -59,11 +55,12 @@ class OpenAIProvider:
             f"{name}: {value}\r\n".encode() for name, value in own if name.lower() != "authorization"
         )
         self._own_sets_authorization = "authorization" in extra
+        proofs = (v.rpartition(" ")[2] for name, v in config.headers.items() if name.lower() in _CREDENTIALS)
+        self._own_credentials = tuple(proof.encode() for proof in proofs if proof)
 
     def credentials(self, key: str | None) -> tuple[bytes, ...]:
-        """What a request with `key` proves itself by: the key, and what the connection's own header lines say."""
-        own = (v.rpartition(" ")[2] for name, v in self.config.headers.items() if name.lower() in _CREDENTIALS)
-        return tuple(value.encode() for value in (key, *own) if value)
+        """The credentials of a request with `key`: the key, and those in the connection's own header lines."""
+        return (key.encode(), *self._own_credentials) if key else self._own_credentials
 
     def start_of_head(self, method: bytes, path: bytes, key: str | None, client_authorization: bytes | None) -> bytes:
         """Request line, Host, credentials and the connection's own header lines."""
@@ -105,7 +102,7 @@ class OpenAIProvider:
         if isinstance(body, bytes):
             parts.append(b"Content-Length: %d\r\n\r\n" % len(body))
         elif body is None:
-            # RFC 9110 §8.6: methods that anticipate a body say that there is none.
+            # RFC 9110 §8.6: methods that normally have a body must say that there is none.
             parts.append(b"Content-Length: 0\r\n\r\n" if request.method in ("POST", "PUT", "PATCH") else b"\r\n")
         elif request.length is not None:
             parts.append(b"Content-Length: %d\r\n\r\n" % request.length)
@@ -115,17 +112,17 @@ class OpenAIProvider:
         return b"".join(parts), chunked
 
     def speaks(self, dialect: str) -> bool:
-        """See Provider. Whether a server has Responses shows when it is asked."""
+        """See Provider. Whether a server supports Responses is found out by trying."""
         return dialect == RESPONSES and self.config.api != "chat" and not self.lessons.lacks(RESPONSES_PATH)
 
     def relays(self, dialect: str, model: str | None) -> bool:
-        """True if a request for `model` goes up as it comes, as far as is known; asked for every one."""
+        """True if a request for `model` is sent unchanged, as far as we know; checked for every request."""
         if dialect == "chat":
             return not (self.lessons or self._by_responses.looks) or not self._watches(model)
         return dialect != RESPONSES or self.speaks(dialect)
 
     def fitted(self, chat: dict[str, Any]) -> dict[str, Any]:
-        """`chat`, which was made here, as this connection is to be sent it."""
+        """`chat`, which was created here, adapted to this connection."""
         if self._by_responses.wanted(chat):
             return chat
         from openai_proxy.dialects.responses.memory import without_items
@@ -136,23 +133,22 @@ class OpenAIProvider:
         return self.lessons.knows(model) or self._by_responses.watches(model)
 
     async def send(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
-        """See Provider."""
-        if request.path == CHAT and request.method == "POST":
+        if request.path == CHAT_PATH and request.method == "POST":
             return await self._learning.ask(request, key)
         return await self.send_as_is(request, key)
 
     async def reconsider(
         self, request: UpstreamRequest, response: UpstreamResponse, key: str | None
     ) -> UpstreamResponse:
-        """See learning.Reconsiders."""
-        if request.path != CHAT or request.method != "POST":
+        """See learning.LearnsFromRefusals."""
+        if request.path != CHAT_PATH or request.method != "POST":
             return response
         return await self._learning.reconsider(request, response, key)
 
     async def send_as_is(
         self, request: UpstreamRequest, key: str | None, *, replayable: bool | None = None
     ) -> StreamedResponse:
-        """Ask, whatever is known of the model. `replayable` is as in endpoints.Endpoint, which also has the default."""
+        """Send a request, whatever is known about the model. `replayable` is as in endpoints.Endpoint, its default."""
         head, chunked = self.head(request, key)
         replay = endpoints.at(request.path).replayable if replayable is None else replayable
         return await http_client.send(
@@ -166,19 +162,7 @@ class OpenAIProvider:
         """See Provider. Understands OpenAI's list object and a bare list of models."""
         key = self.config.api_keys[0] if self.config.api_keys else None
         response = await self.send(UpstreamRequest("GET", "/models", headers=[(b"Accept", b"application/json")]), key)
-        try:
-            await must_list(self.name, response)
-            body = await response.read(MAX_MODEL_LIST)
-        finally:
-            response.close()
-        try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            raise UpstreamInvalid(f"The connection '{self.name}' gave a model list that is not JSON.") from None
-        listed = document if isinstance(document, list) else document.get("data", document.get("models"))
-        if not isinstance(listed, list):
-            raise UpstreamInvalid(f"The connection '{self.name}' gave no model list.")
-        return [model for model in listed if isinstance(model, dict) and isinstance(model.get("id"), str)]
+        return entries_of(self.name, await listing(self.name, response))
 
     async def aclose(self) -> None:
-        """See Provider: the pool is the process's, nothing is ours alone."""
+        """See Provider: the pool belongs to the process, so there is nothing to close."""

@@ -1,4 +1,4 @@
-"""Where a connection's requests go: an API root taken apart once, and the way there."""
+"""The target of a connection's requests, an API root parsed once, and how to reach it."""
 
 import base64
 import functools
@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass(frozen=True, slots=True)
 class HttpProxy:
-    """An HTTP proxy on the way. `authorization` is the value of a Proxy-Authorization header, or None."""
+    """An HTTP proxy. `authorization` is the value of a Proxy-Authorization header, or None."""
 
     scheme: str
     host: str
@@ -18,7 +18,7 @@ class HttpProxy:
 
     @classmethod
     def parse(cls, url: str) -> "HttpProxy":
-        """Take `http(s)://[user:password@]host[:port]` apart."""
+        """Parse `http(s)://[user:password@]host[:port]`."""
         parts = urlsplit(url)
         assert parts.hostname is not None
         authorization = None
@@ -36,9 +36,9 @@ class HttpProxy:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """One API root. `prefix` is the path in front of every endpoint ("/v1"), `authority` the Host header's value.
+    """One API root. `prefix` is the path before every endpoint ("/v1"), `authority` the value of the Host header.
 
-    `proxy` is on the way to it; `ca_file` holds authorities that are believed besides those of the system.
+    `proxy` is used to reach it; `ca_file` holds authorities that are trusted besides the system's.
     """
 
     scheme: str
@@ -51,10 +51,10 @@ class Origin:
 
     @classmethod
     def parse(cls, api_base: str, proxy: str = "none", ca_file: str | None = None) -> "Origin":
-        """Take an http or https URL apart. Raises ValueError for any other."""
+        """Parse an http or https URL. Raises ValueError for any other."""
         url = urlsplit(api_base)
         if url.scheme not in ("http", "https") or not url.hostname:
-            raise ValueError("an http:// or https:// address is needed")
+            raise ValueError("an http:// or https:// address is required")
         default = 443 if url.scheme == "https" else 80
         port = url.port or default
         host = url.hostname
@@ -70,12 +70,12 @@ class Origin:
 
     @property
     def relayed(self) -> bool:
-        """True if a proxy is given each request to pass on, and not a tunnel to fill (RFC 9110 section 7.3.2)."""
+        """True if a proxy forwards each request, rather than opening a tunnel (RFC 9110 section 7.3.2)."""
         return self.proxy is not None and not self.tls
 
     @property
     def target_prefix(self) -> str:
-        """What stands in a request line in front of an endpoint's path: the absolute form where it is `relayed`."""
+        """What precedes an endpoint's path in a request line: the absolute form if it is `relayed`."""
         return f"{self.scheme}://{self.authority}{self.prefix}" if self.relayed else self.prefix
 
 
@@ -83,7 +83,7 @@ class Origin:
 def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
     """The client context: system trust store and `ca_file`, verification on, HTTP/1.1 offered by ALPN.
 
-    An authority of a home seldom has all that RFC 5280 asks of a certificate, so that is not insisted on for it.
+    A private authority's certificates seldom meet all of RFC 5280, so strict checking is disabled for it.
     """
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])

@@ -1,4 +1,4 @@
-"""Kept connections to one origin, and how new ones are made."""
+"""Kept connections to one origin, and creating new ones."""
 
 import asyncio
 import socket
@@ -14,43 +14,43 @@ from openai_proxy.upstream.origin import Origin, tls_context
 from openai_proxy.upstream.watch import Watch
 
 MAX_IDLE: Final = 256
-"""Idle connections kept; more than a home server ever has at once, and far below any fd limit."""
+"""Maximum idle connections: more than a home server ever needs at once, and far below any fd limit."""
 
 IDLE_PLAIN: Final = 4.0
 """Seconds an idle plain-text connection is reused without a Keep-Alive header: uvicorn and node close after 5."""
 
 IDLE_TLS: Final = 55.0
-"""The same for TLS, where a handshake costs the listener 50-150 ms: CDNs in front of providers close after 60+."""
+"""The same for TLS, where a handshake costs 50-150 ms: CDNs in front of providers close after 60 or more."""
 
 HAPPY_EYEBALLS_DELAY: Final = 0.25  # RFC 8305 §5
 
 
 def _literal(host: str, port: int) -> list[Any]:
-    """What getaddrinfo says of an address that needs no looking up, without the threads the loop starts for it."""
+    """getaddrinfo's result for an address that needs no resolving, without the threads that the loop starts for it."""
     if not host.isascii():
         return []
     flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
     try:
-        # As bytes: text goes through the codec for international names, whose import alone takes 1.4 MB.
+        # As bytes: text would go through the codec for international names, whose import alone takes 1.4 MB.
         return list(socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM, flags=flags))
     except OSError:
         return []
 
 
 def _in_bytes(info: Any) -> Any:
-    """A result of getaddrinfo whose numeric address is bytes: `connect`, too, sends text through that codec."""
+    """A getaddrinfo result whose numeric address is bytes: `connect` sends text through that codec, too."""
     family, kind, protocol, name, (host, *rest) = info
     return family, kind, protocol, name, (host.encode() if isinstance(host, str) else host, *rest)
 
 
 class Pool(ConnectionOwner):
-    """Connections to one origin. Lives as long as the process: edits that do not change the origin keep it warm."""
+    """Connections to one origin. Lives as long as the process: edits that keep the origin keep it warm."""
 
     def __init__(self, name: str, origin: Origin, watch: Watch, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(name, watch)
         self.origin = origin
         self._loop = loop
-        self._dialler: Any = Dialler(loop)  # a loop in the eyes of aiohappyeyeballs
+        self._dialler: Any = Dialler(loop)  # used by aiohappyeyeballs as an event loop
         self._idle: list[HttpConnection] = []
         self._all: set[HttpConnection] = set()
         self._idle_for = IDLE_TLS if origin.tls else IDLE_PLAIN
@@ -94,14 +94,14 @@ class Pool(ConnectionOwner):
                 f"{who} has no valid TLS certificate, or does not speak TLS.", cause=self._cause(error)
             ) from None
         except ConnectionResetError as error:
-            # During a TLS handshake the peer's reset is how many plain-text servers answer a ClientHello.
+            # Many plain-text servers answer a ClientHello with a reset.
             kind: type[UpstreamError] = UpstreamTLSError if self.origin.tls else UpstreamUnreachable
             raise kind(f"{who} refused the connection.", cause=self._cause(error)) from None
         except (OSError, UnicodeError) as error:
             raise UpstreamUnreachable(f"{who} cannot be reached.", cause=self._cause(error)) from None
 
     def _cause(self, error: Exception) -> str:
-        from openai_proxy.upstream import causes  # only where something is wrong
+        from openai_proxy.upstream import causes  # only needed for errors
 
         origin, proxy = self.origin, self.origin.proxy
         inside = isinstance(error, ssl.SSLError) and not origin.relayed
@@ -122,7 +122,7 @@ class Pool(ConnectionOwner):
             nearest = origin if proxy is None else proxy
             sock = await self._dial(nearest.host, nearest.port)
             try:
-                # An asyncio.Protocol in all but name: what inherits from an interpreted class cannot be compiled.
+                # Implements asyncio.Protocol without inheriting: subclasses of an interpreted class cannot be compiled.
                 _, connection = await loop.create_connection(  # type: ignore[type-var]
                     lambda: HttpConnection(loop, self),
                     sock=sock,
@@ -169,21 +169,21 @@ class Pool(ConnectionOwner):
             self._idle.remove(connection)
 
     def sweep(self) -> None:
-        """Close idle connections that are past their time; called now and then."""
+        """Close expired idle connections; called periodically."""
         now = self._loop.time()
         for connection in [c for c in self._idle if now >= c.fresh_until]:
             self._idle.remove(connection)
             connection.abort()
 
     def retire(self) -> None:
-        """No new exchanges; those that run may end. Idle connections close now."""
+        """Accept no new exchanges; running ones may end. Idle connections close now."""
         self._closed = True
         for connection in self._idle:
             connection.abort()
         self._idle.clear()
 
     def close(self) -> None:
-        """Drop everything at once."""
+        """Close everything at once."""
         self.retire()
         for connection in tuple(self._all):
             connection.abort()

@@ -1,12 +1,13 @@
-"""What every kind of connection can do, whatever its api_type."""
+"""The interface of every kind of connection, whatever its api_type."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from openai_proxy.errors import ProxyError
 from openai_proxy.exchange import UpstreamRequest, UpstreamResponse
 
 
 class Provider(Protocol):
-    """One configured connection brought to life. Its HTTP pool, if it has one, outlives it."""
+    """One configured connection in service. Its HTTP pool, if it has one, outlives it."""
 
     @property
     def name(self) -> str:
@@ -15,15 +16,15 @@ class Provider(Protocol):
 
     @property
     def api_type(self) -> str:
-        """The language it speaks: openai, ollama, anthropic, google, local, echo."""
+        """Its API: openai, ollama, anthropic, google, local, echo."""
         ...
 
     def speaks(self, dialect: str) -> bool:
-        """True if it takes requests in this dialect as they are. The chat API's are taken by every connection."""
+        """True if it accepts requests in this dialect unchanged. Every connection accepts the chat API's."""
         ...
 
     async def send(self, request: UpstreamRequest, key: str | None) -> UpstreamResponse:
-        """Ask, with `key`; returns when status and headers have come. Raises the UpstreamError family."""
+        """Send a request with `key`; returns when status and headers have arrived. Raises the UpstreamError family."""
         ...
 
     async def list_models(self) -> list[dict[str, Any]]:
@@ -31,5 +32,14 @@ class Provider(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Let go of what it holds alone. Idempotent."""
+        """Release what it alone holds. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class EndsWithError(Protocol):
+    """A stream translated here, which can end itself in a way that is valid in its API after a failure."""
+
+    def broken(self, error: ProxyError) -> bytes:
+        """The bytes of such an end. Call it only between two pieces."""
         ...

@@ -1,8 +1,8 @@
-"""Waiting in line in front of a connection that takes few requests at a time (`concurrency`).
+"""The queue of a connection that serves few requests at a time (`concurrency`).
 
-A small machine answers one request quickly and five slowly: without a line a batch in the background makes a person
-wait. High priority goes before normal, normal before low; first come, first served within. A place is held until the
-answer's last byte, and given up with the answer, whatever ends it.
+A small machine answers one request quickly and five slowly: without a queue, a batch in the background makes people
+wait. High priority goes before normal, normal before low, first come first served within each. A place is held until
+the answer's last byte, and released with the answer, however it ends.
 """
 
 import asyncio
@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from openai_proxy.exchange import Exchange, Headers, UpstreamResponse
+from openai_proxy.exchange import Exchange, UpstreamResponse
+from openai_proxy.upstream.wrapped import WrappedResponse
 
 Publish = Callable[[str, dict[str, Any]], None]
-"""Tells watchers of the daemon that something has happened: a kind of event and its members."""
+"""Publishes an event to those who watch the daemon: its kind and its members."""
 
 
-def unheard(kind: str, members: dict[str, Any]) -> None:
+def publish_nothing(kind: str, members: dict[str, Any]) -> None:
     """Nobody watches."""
 
 
@@ -38,7 +39,7 @@ class QueuePlace:
 
 
 class Line:
-    """The line in front of one connection."""
+    """The queue of one connection."""
 
     def __init__(self, connection: str, limit: int, publish: Publish) -> None:
         self._connection = connection
@@ -50,16 +51,16 @@ class Line:
 
     @property
     def waiting(self) -> int:
-        """How many stand in line."""
+        """How many are waiting."""
         return sum(not turn.done() for _, _, turn in self._waiting)
 
     def resize(self, limit: int | None) -> None:
-        """Take so many at a time from now on; None: all who come."""
+        """The maximum number at a time from now on; None: no limit."""
         self._limit = limit
         self._let_in()
 
     async def enter(self, exchange: Exchange) -> QueuePlace:
-        """Wait for a place. `exchange` tells its priority, and learns how long it took."""
+        """Wait for a place. `exchange` has the priority, and records the time spent waiting."""
         if self._free() and not self.waiting:
             self.running += 1
             return QueuePlace(self)
@@ -72,13 +73,12 @@ class Line:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.left()  # its turn came as it gave up
+                self.left()  # its turn came while it gave up
             raise
         finally:
             exchange.queued += time.monotonic() - began
             self._say(exchange, "left")
         exchange.state = "waiting"
-        exchange.notes.append(f"waited {exchange.queued:.1f} s in line for '{self._connection}'")
         return QueuePlace(self)
 
     def left(self) -> None:
@@ -110,14 +110,14 @@ class Line:
 
 
 class ConnectionQueues:
-    """The lines of all connections that have one. Lives as long as the process: an edit leaves nobody behind."""
+    """The queues of all connections that have one. Lives as long as the process: an edit keeps waiting requests."""
 
-    def __init__(self, publish: Publish = unheard) -> None:
+    def __init__(self, publish: Publish = publish_nothing) -> None:
         self._publish = publish
         self._lines: dict[str, Line] = {}
 
     def follow(self, limits: Mapping[str, int | None]) -> None:
-        """Make `limits`, by connection, those that hold."""
+        """Apply `limits`, by connection."""
         for name, line in list(self._lines.items()):
             if limits.get(name) is None:
                 line.resize(None)
@@ -131,34 +131,19 @@ class ConnectionQueues:
                 self._lines[name] = Line(name, limit, self._publish)
 
     def get(self, connection: str) -> Line | None:
-        """The line of `connection`, if it has one."""
+        """The queue of `connection`, if it has one."""
         return self._lines.get(connection)
 
 
-class HeldResponse:
-    """An answer that holds a place: it is given up with the last byte, a failure, or the answer itself."""
+class HeldResponse(WrappedResponse):
+    """An answer that holds a place, released with the last byte, a failure, or the answer itself."""
 
     def __init__(self, response: UpstreamResponse, place: QueuePlace) -> None:
-        self._response = response
+        super().__init__(response)
         self._place = place
 
-    @property
-    def status(self) -> int:
-        """See UpstreamResponse."""
-        return self._response.status
-
-    @property
-    def reason(self) -> str:
-        """See UpstreamResponse."""
-        return self._response.reason
-
-    @property
-    def headers(self) -> Headers:
-        """See UpstreamResponse."""
-        return self._response.headers
-
     async def chunk(self) -> bytes:
-        """See UpstreamResponse."""
+        """See exchange.UpstreamResponse."""
         try:
             data = await self._response.chunk()
         except Exception:
@@ -168,14 +153,7 @@ class HeldResponse:
             self._place.leave()
         return data
 
-    async def read(self, limit: int) -> bytes:
-        """See UpstreamResponse."""
-        try:
-            return await self._response.read(limit)
-        finally:
-            self._place.leave()
-
     def close(self) -> None:
-        """See UpstreamResponse."""
-        self._response.close()
+        """See exchange.UpstreamResponse."""
+        super().close()
         self._place.leave()

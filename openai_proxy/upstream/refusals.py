@@ -2,7 +2,7 @@
 
 retry-after-ms, Retry-After (seconds or a date)              RFC 9110 §10.2.3
 error.details[].retryDelay "12.5s" of google.rpc.RetryInfo   https://ai.google.dev/gemini-api/docs/troubleshooting
-error.code "insufficient_quota", error.type "billing_error"  no money: waiting seconds will not help
+error.code "insufficient_quota", error.type "billing_error"  credit used up: waiting seconds will not help
 """
 
 import asyncio
@@ -15,22 +15,29 @@ from typing import Any
 
 import orjson
 
-from openai_proxy.errors import UpstreamAuthError, UpstreamError, UpstreamInvalid, UpstreamRedirect
+from openai_proxy.dialects.chat.errors import error_in
+from openai_proxy.errors import UpstreamError
 from openai_proxy.exchange import Headers, UpstreamResponse
 from openai_proxy.protocols.inflate import readable_part
 
 MAX_BODY = 64 * 1024
 PATIENCE = 2.0  # seconds for the body of a refusal that may say how long to wait
-CURIOSITY = 0.2  # seconds for the body of any other: it is only told to the owner
+CURIOSITY = 0.2  # seconds for the body of any other error: it is only shown to the owner
 MAX_SAID = 300  # characters of a provider's own words
 
 _TITLE = re.compile(r"<title[^<>]{0,100}>([^<]{1,500})</title", re.IGNORECASE)
 _MODERATION = frozenset({"content_filter", "content_policy_violation", "moderation_blocked", "moderation_error"})
+_BAD_KEY = frozenset({"invalid_api_key", "invalidapikey", "api_key_invalid"})
+_KEY_REFUSED = re.compile(
+    r"API key (?:not valid|expired|not found)\. Please (?:pass a valid|renew the) API key\."
+    r"|Incorrect API key provided: \S{1,100} You can obtain an API key from https://console\.x\.ai\.?",
+    re.IGNORECASE,
+)
 _NO_MONEY = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached", "insufficient_credits"})
 
 
 def retry_after(headers: Headers) -> float | None:
-    """Seconds the header fields ask to wait, or None."""
+    """Seconds to wait according to the header fields, or None."""
     fields = {name.lower(): value for name, value in headers}
     try:
         if (milliseconds := fields.get(b"retry-after-ms")) is not None:
@@ -51,52 +58,67 @@ def _sane(seconds: float) -> float | None:
 
 
 def body_says(body: bytes) -> tuple[float | None, bool]:
-    """Seconds the error body asks to wait (None: says nothing), and whether it is for want of money."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None, False
-    if isinstance(document, list):  # Google's streams
-        document = document[0] if document else None
-    error = document.get("error") if isinstance(document, dict) else None
-    if not isinstance(error, dict):
-        return None, False
-    money = not _NO_MONEY.isdisjoint(x for x in (error.get("code"), error.get("type")) if isinstance(x, str))
-    return next(_delays(error.get("details")), None), money
+    """The seconds that the error body asks us to wait, None if it does not say, and whether credit is used up."""
+    error = _error_in(body)
+    return next(_delays(error.get("details")), None), not _NO_MONEY.isdisjoint(_codes(error))
 
 
 def is_moderation(body: bytes) -> bool:
-    """True if a 403 is about what was said: it says why, or quotes it (https://openrouter.ai/docs/api-reference/errors)."""
+    """True if a 403 is about the content: says why or quotes it (https://openrouter.ai/docs/api-reference/errors)."""
+    error = _error_in(body)
+    metadata = error.get("metadata")
+    flagged = isinstance(metadata, dict) and bool(metadata.get("reasons") or metadata.get("flagged_input"))
+    return flagged or not _MODERATION.isdisjoint(_codes(error))
+
+
+def is_bad_key(body: bytes) -> bool:
+    """True if a 400 refuses the key: Google's, xAI's and others' do not say 401.
+
+    Recognised by a code, or by a message that says only that: others may quote the request, or a model's name.
+    """
+    error = _error_in(body)
+    details = error.get("details")
+    message = error.get("message")
+    return (
+        any(
+            isinstance(d, dict) and d.get("reason") == "API_KEY_INVALID"
+            for d in details or ()
+            if isinstance(details, list)
+        )
+        or not _BAD_KEY.isdisjoint(_codes(error))
+        or (isinstance(message, str) and _KEY_REFUSED.fullmatch(message.strip()) is not None)
+    )
+
+
+def _codes(error: dict[str, Any]) -> set[str]:
+    return {found.lower() for name in ("code", "type") if isinstance(found := error.get(name), str)}
+
+
+def _error_in(body: bytes) -> dict[str, Any]:
+    """The error object of an error body: under `error` or `detail`, alone in a list, or the body itself."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return False
-    error = document.get("error") if isinstance(document, dict) else None
-    if not isinstance(error, dict):
-        return False
-    metadata = error.get("metadata")
-    flagged = isinstance(metadata, dict) and bool(metadata.get("reasons") or metadata.get("flagged_input"))
-    return flagged or error.get("code") in _MODERATION or error.get("type") in _MODERATION
+        return {}
+    if isinstance(document, list):  # Google's
+        document = document[0] if document else None
+    if not isinstance(document, dict):
+        return {}
+    error = document.get("error", document.get("detail"))
+    if isinstance(error, dict):
+        return error
+    return {**document, "message": error} if isinstance(error, str) else document
 
 
-def said(body: bytes) -> str | None:
-    """What an error body says, in one line for the owner; None if that cannot be told.
-
-    Understands `error.message`, `message` and `detail` (OpenAI, Anthropic, Google, FastAPI) and the title of a page.
-    """
+def message_in(body: bytes) -> str | None:
+    """The text of an error body on one line, for the owner; None if it has none. Of a page it is the title."""
     try:
-        found: Any = orjson.loads(body)
+        orjson.loads(body)
     except orjson.JSONDecodeError:
         text = body.decode("utf-8", "replace")
         page = _TITLE.search(text)
         return _one_line(page[1] if page is not None else "" if "<" in text else text)
-    for _ in range(4):
-        if isinstance(found, list):
-            found = found[0] if found else None
-        if not isinstance(found, dict):
-            break
-        found = next((found[name] for name in ("error", "message", "detail", "msg") if found.get(name)), None)
-    return _one_line(found) if isinstance(found, str) else None
+    return _one_line(error_in(400, body)["message"])
 
 
 def _one_line(text: str) -> str | None:
@@ -115,30 +137,8 @@ def _delays(details: Any) -> Iterator[float]:
                 yield seconds
 
 
-async def must_list(connection: str, response: UpstreamResponse) -> None:
-    """Raise, with what the provider says, unless `response` to a question for models is a 200."""
-    status = response.status
-    if status == 200:
-        return
-    if 300 <= status < 400:
-        where = next((v.decode("latin-1") for k, v in response.headers if k.lower() == b"location"), "elsewhere")
-        raise UpstreamRedirect(
-            f"The connection '{connection}' redirects elsewhere; its address is probably wrong.",
-            cause=f"redirects to {where[:200]} (HTTP {status}); set api_base to where it leads",
-        )
-    words = said(await Peeked(response).peek(CURIOSITY))
-    cause = f"HTTP {status}{f': {words}' if words else ''}"
-    if status in (401, 403):
-        raise UpstreamAuthError(f"The connection '{connection}' refused its key.", cause=f"refused its key ({cause})")
-    raise UpstreamInvalid(
-        f"The connection '{connection}' gave no model list (status {status}).",
-        code="upstream_no_list" if status in (404, 405, 501) else None,
-        cause=f"no model list ({cause})",
-    )
-
-
-class Peeked:
-    """An answer whose first body bytes were looked at: whoever reads it gets them all the same."""
+class PeekedResponse:
+    """An answer whose first body bytes were examined; its reader gets them nevertheless."""
 
     def __init__(self, response: UpstreamResponse) -> None:
         self._response = response
@@ -148,9 +148,12 @@ class Peeked:
         self.reason = response.reason
         self.headers = response.headers
 
+    async def begin(self) -> None:
+        """Wait for the first piece. Raises the UpstreamError family."""
+        self._pieces.append(await self._response.chunk())
+
     async def peek(self, patience: float = PATIENCE) -> bytes:
-        """The body as far as it comes within `patience` seconds and MAX_BODY, inflated. What fails here fails the
-        reader."""
+        """The body as received within `patience` seconds and MAX_BODY, inflated. The reader gets any failure."""
         size = 0
         try:
             async with asyncio.timeout(patience):

@@ -1,23 +1,35 @@
-"""A provider's answer for whoever reads it at leisure: the agent loop, translators, model lists, slow paths."""
+"""A provider's answer for readers at their own pace: the agent loop, translators, model lists, slow paths."""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from openai_proxy.errors import UpstreamError, UpstreamInvalid
+from openai_proxy.errors import UpstreamError
 from openai_proxy.exchange import Headers
 from openai_proxy.protocols.http1 import ResponseHead
 from openai_proxy.upstream.connection import HttpConnection, Sink
+from openai_proxy.upstream.wrapped import rest_of
 
-HIGH_WATER: Final = 256 * 1024
-"""Bytes held for a slow reader before the socket is no longer read."""
+HIGH_WATER: Final = 16 * 1024
+"""Bytes buffered for a slow reader before the socket is paused."""
 
 
 class StreamedResponse(Sink):
     """An `UpstreamResponse` fed by a connection; see exchange.UpstreamResponse for its verbs."""
 
-    __slots__ = ("_connection", "_ended", "_error", "_head", "_loop", "_pieces", "_size", "_waiter", "on_close")
+    __slots__ = (
+        "_connection",
+        "_ended",
+        "_error",
+        "_head",
+        "_loop",
+        "_pieces",
+        "_size",
+        "_taken",
+        "_waiter",
+        "on_close",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, connection: HttpConnection) -> None:
         self._loop = loop
@@ -25,6 +37,7 @@ class StreamedResponse(Sink):
         self._head: ResponseHead | None = None
         self._pieces: deque[bytes] = deque()
         self._size = 0
+        self._taken = 0  # bytes of the piece that the reader has
         self._ended = False
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -39,12 +52,12 @@ class StreamedResponse(Sink):
 
     @property
     def reason(self) -> str:
-        """The reason phrase as it came."""
+        """The reason phrase as sent."""
         return self.wire_head.reason.decode("latin-1")
 
     @property
     def headers(self) -> Headers:
-        """All header fields as they came."""
+        """All header fields as sent."""
         return self.wire_head.items()
 
     @property
@@ -55,11 +68,11 @@ class StreamedResponse(Sink):
 
     @property
     def connection(self) -> HttpConnection | None:
-        """The connection while it is ours (upgrades need it)."""
+        """The connection while it is ours (needed for upgrades)."""
         return self._connection
 
     async def ready(self) -> None:
-        """Wait for the head. Raises the UpstreamError that came instead."""
+        """Wait for the head. Raises an UpstreamError that came instead."""
         while self._head is None and self._error is None:
             await self._wait()
         if self._head is None:
@@ -68,11 +81,19 @@ class StreamedResponse(Sink):
 
     @property
     def answered(self) -> bool:
-        """True once the head has come, or an error instead."""
+        """True once the head, or an error instead, has arrived."""
         return self._head is not None or self._error is not None
 
+    @property
+    def at_hand(self) -> bool:
+        """True if some unread body has arrived."""
+        return bool(self._pieces)
+
     async def chunk(self) -> bytes:
-        """See exchange.UpstreamResponse."""
+        self._size -= self._taken  # a piece counts until the reader asks for the next one
+        self._taken = 0
+        if self._size < HIGH_WATER // 2 and self._connection is not None and self._connection.held:
+            self._connection.resume()
         while not self._pieces:
             if self._error is not None:
                 raise self._error
@@ -80,30 +101,13 @@ class StreamedResponse(Sink):
                 return b""
             await self._wait()
         piece = self._pieces.popleft()
-        self._size -= len(piece)
-        if self._size < HIGH_WATER // 2 and self._connection is not None and self._connection.held:
-            self._connection.resume()
+        self._taken = len(piece)
         return piece
 
     async def read(self, limit: int) -> bytes:
-        """See exchange.UpstreamResponse."""
-        pieces: list[bytes] = []
-        size = 0
-        while piece := await self.chunk():
-            size += len(piece)
-            if size > limit:
-                self.close()
-                raise UpstreamInvalid("The provider's answer is too large.", code="upstream_too_large")
-            pieces.append(piece)
-        return b"".join(pieces)
-
-    def at_event_boundary(self) -> bool:
-        """See protocols.http1: could an event of our own follow what was read so far?"""
-        connection = self._connection
-        return connection is not None and connection.framing is not None and connection.framing.at_event_boundary()
+        return await rest_of(self, limit)
 
     def close(self) -> None:
-        """See exchange.UpstreamResponse."""
         connection, self._connection = self._connection, None
         if connection is not None and not self._ended and self._error is None:
             connection.abort()
@@ -114,7 +118,7 @@ class StreamedResponse(Sink):
             self.on_close = None
 
     def abandon(self, error: Exception) -> None:
-        """The request could not be sent whole: drop the connection; whoever reads gets `error`."""
+        """The request could not be sent completely: drop the connection and raise `error` for the reader."""
         if self._connection is not None:
             self._connection.abort()
         self._error = error
@@ -154,7 +158,7 @@ class StreamedResponse(Sink):
 
     def done(self) -> None:
         self._ended = True
-        self._connection = None  # it may already serve somebody else
+        self._connection = None  # it may already serve another exchange
         self._wake()
 
     def failed(self, error: UpstreamError) -> None:

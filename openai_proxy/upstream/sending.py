@@ -1,17 +1,18 @@
-"""One attempt: a place in line if the connection has one, the question itself, and the patience of its route."""
+"""One attempt: a place in the connection's queue, if any, the request itself, and its route's first-byte timeout."""
 
 import asyncio
 
 from openai_proxy.errors import UpstreamTimeout
-from openai_proxy.exchange import Exchange, Headers, Target, UpstreamRequest, UpstreamResponse
+from openai_proxy.exchange import Exchange, Target, UpstreamRequest, UpstreamResponse
 from openai_proxy.upstream.health import Upstreams
 from openai_proxy.upstream.queue import HeldResponse, Line
+from openai_proxy.upstream.refusals import PeekedResponse
 
 
 async def send(
     upstreams: Upstreams, target: Target, request: UpstreamRequest, key: str | None, exchange: Exchange
 ) -> UpstreamResponse:
-    """Ask `target`. Raises the UpstreamError family; UpstreamTimeout also where the target's own patience ends."""
+    """Send to `target`. Raises the UpstreamError family, UpstreamTimeout also for the target's own `first_byte`."""
     line = upstreams.lines.get(target.connection) if exchange.endpoint.generates and request.method == "POST" else None
     if target.first_byte is None:
         return await _in_turn(upstreams, line, target, request, key, exchange)
@@ -23,6 +24,8 @@ async def send(
     except TimeoutError:
         if not scope.expired():
             raise
+        if (waker := upstreams.wakers.get(target.connection)) is not None:
+            waker.call()  # a sleeping machine often just does not answer: wake it for the next request
         raise UpstreamTimeout(
             f"The connection '{target.connection}' did not answer in time.",
             cause=f"no answer within {target.first_byte:g} s (first_byte of its route)",
@@ -42,53 +45,22 @@ async def _in_turn(
         return await provider.send(request, key)
     place = await line.enter(exchange)
     try:
-        return HeldResponse(await provider.send(request, key), place)
+        response = await provider.send(request, key)
     except BaseException:
         place.leave()
         raise
+    if response.status >= 400:  # nothing is being generated, and a retry must not wait for the refusal it retries
+        place.leave()
+        return response
+    return HeldResponse(response, place)
 
 
 async def _begun(response: UpstreamResponse) -> UpstreamResponse:
-    """`response` once its first byte has come: some servers send a head at once and think afterwards."""
+    """`response` once its first byte has arrived: some servers send a head at once and think afterwards."""
     try:
-        return _Begun(response, await response.chunk())
+        peeked = PeekedResponse(response)
+        await peeked.begin()
+        return peeked
     except BaseException:
         response.close()
         raise
-
-
-class _Begun:
-    """An answer whose first piece has been read."""
-
-    def __init__(self, response: UpstreamResponse, piece: bytes) -> None:
-        self._response = response
-        self._piece: bytes | None = piece
-
-    @property
-    def status(self) -> int:
-        """See UpstreamResponse."""
-        return self._response.status
-
-    @property
-    def reason(self) -> str:
-        """See UpstreamResponse."""
-        return self._response.reason
-
-    @property
-    def headers(self) -> Headers:
-        """See UpstreamResponse."""
-        return self._response.headers
-
-    async def chunk(self) -> bytes:
-        """See UpstreamResponse."""
-        piece, self._piece = self._piece, None
-        return await self._response.chunk() if piece is None else piece
-
-    async def read(self, limit: int) -> bytes:
-        """See UpstreamResponse."""
-        piece, self._piece = self._piece or b"", None
-        return piece + await self._response.read(max(limit - len(piece), 0))
-
-    def close(self) -> None:
-        """See UpstreamResponse."""
-        self._response.close()

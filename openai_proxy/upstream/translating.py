@@ -1,29 +1,30 @@
-"""What all share that translate a provider's answers: how they ask, which header fields they touch, what errors say."""
+"""Shared code of translating providers: sending, header fields, error messages."""
 
-import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
-from openai_proxy.dialects import json_text
-from openai_proxy.dialects.reading import MAX_ANSWER
-from openai_proxy.errors import UpstreamInvalid
 from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse
-from openai_proxy.protocols.json_members import parse_object
+from openai_proxy.protocols.json_members import LARGE, parse_object
+from openai_proxy.protocols.large_json import read_object
 from openai_proxy.secrets import vault
-from openai_proxy.upstream.answers import inflater
+from openai_proxy.tasks import in_thread
 from openai_proxy.upstream.inprocess import collect
 
 Ask = Callable[[UpstreamRequest, str | None], Awaitable[UpstreamResponse]]
 """Sends a request over the connection's HTTP pool: `send` of a plain connection to the same address.
 
-The second argument is a key to be sent as `Authorization: Bearer`, or None for no such header.
+The second argument is a key to send as `Authorization: Bearer`, or None for no such header.
 """
 
-MAX_BODY: Final = 1 << 30  # the door's own limit is far below
-IN_THREAD: Final = 1 << 20  # bytes of a request from which parsing (about 1 ms a MiB) leaves the loop
+MAX_BODY: Final = 1 << 30  # the request limit is far below
+
+OF_THE_BODY: Final = frozenset({b"content-type", b"content-length", b"content-encoding", b"accept", b"accept-encoding"})
+"""Fields that describe a request's body, or the body of its answer."""
 
 log = logging.getLogger(__name__)
+_SAFE: Final = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 _CODING: Final = frozenset({b"content-length", b"content-type", b"content-encoding", b"transfer-encoding"})
 
 
@@ -33,43 +34,34 @@ def without(headers: Headers, names: Collection[bytes]) -> list[tuple[bytes, byt
 
 
 def body_headers(source: Headers, content_type: bytes) -> list[tuple[bytes, bytes]]:
-    """Header fields of an answer whose body is another one now."""
+    """Header fields of an answer whose body has been replaced."""
     return [*without(source, _CODING), (b"Content-Type", content_type)]
 
 
-async def answer_object(response: UpstreamResponse) -> dict[str, Any]:
-    """A JSON object of a provider. Raises UpstreamInvalid."""
-    inflate = inflater(response.headers)
-    data = await response.read(MAX_ANSWER)
-    try:
-        document = json_text.loads(inflate.feed(data) if inflate is not None else data)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise UpstreamInvalid("The provider sent an answer that is not understood.")
-    return document
+def dropped_names(names: Iterable[str]) -> str:
+    """`names` of members of a request, for a header field: they come from the caller, so only safe ones are told."""
+    return ", ".join(dict.fromkeys(name for name in names if _SAFE.fullmatch(name)))
 
 
 def dropped_header(names: Iterable[str]) -> list[tuple[bytes, bytes]]:
-    """The header field that tells the caller which members of the request the provider has no words for."""
-    # A member's name is the caller's text: only what may stand in a header field goes there.
-    told = [name for name in names if name.isascii() and name.isprintable() and len(name) <= 64]
-    return [(b"X-Proxy-Dropped", ", ".join(told).encode())] if told else []
+    """The header field that names the request members that the provider has no equivalent for."""
+    printable = dropped_names(names)
+    return [(b"X-Proxy-Dropped", printable.encode())] if printable else []
 
 
 class DroppedLog:
-    """Says in the log, once for each, which members of requests a connection leaves out."""
+    """Logs, once for each, which request members a connection leaves out."""
 
     def __init__(self, connection: str) -> None:
         self._connection = connection
         self._names: set[str] = set()
 
     def note(self, names: Iterable[str]) -> None:
-        """Log those of `names` that were not yet."""
+        """Log the new ones of `names`."""
         fresh = sorted(set(names) - self._names)
         if fresh and len(self._names) < 256:
             self._names.update(fresh)
-            log.info("connection %s has no words for: %s", self._connection, ", ".join(fresh)[:200])
+            log.info("connection %s has no equivalent for: %s", self._connection, ", ".join(fresh)[:200])
 
 
 async def chat_of(request: UpstreamRequest) -> dict[str, Any]:
@@ -80,8 +72,8 @@ async def chat_of(request: UpstreamRequest) -> dict[str, Any]:
 
 
 async def parsed(data: bytes) -> dict[str, Any]:
-    """A request's body as a document; a large one is parsed off the loop. Raises BadRequest."""
-    return await asyncio.to_thread(parse_object, data) if len(data) > IN_THREAD else parse_object(data)
+    """A request's body as a document; a large one is parsed off the loop. Raises BadRequest and TooLarge."""
+    return (await in_thread(read_object, data))[0] if len(data) >= LARGE else parse_object(data)
 
 
 _STATUS_OF_TYPE: Final = {
@@ -99,7 +91,7 @@ _STATUS_OF_TYPE: Final = {
 
 
 def status_of(error: Mapping[str, Any]) -> int:
-    """The status that an error which came with a 200 should have had."""
+    """The status that an error sent with a 200 should have had."""
     code = error.get("code")
     if isinstance(code, int) and 400 <= code <= 599:
         return code
@@ -110,12 +102,12 @@ MAX_MESSAGE: Final = 500  # characters of a provider's own words
 
 
 def speakable(error: Mapping[str, Any], connection: str, status: int) -> dict[str, Any]:
-    """`error` with a message that can be read aloud: the provider's own without secrets, or one sentence of ours."""
+    """`error` with a message that can be read aloud: the provider's own, without secrets, or one of ours."""
     message = vault.scrub(error["message"])[:MAX_MESSAGE] if error.get("message") else ""
     return {**error, "message": message or f"The connection '{connection}' answered with status {status}."}
 
 
-class WithHeaders:
+class ResponseWithHeaders:
     """An answer with other header fields."""
 
     def __init__(self, response: UpstreamResponse, headers: Headers) -> None:
@@ -127,12 +119,12 @@ class WithHeaders:
         self.close = response.close
 
 
-def relabelled(response: UpstreamResponse, names: Mapping[bytes, bytes]) -> WithHeaders:
-    """`response` with some header fields also under the `names` that clients of the chat API look for."""
+def relabelled(response: UpstreamResponse, names: Mapping[bytes, bytes]) -> ResponseWithHeaders:
+    """`response` with some header fields repeated under the `names` that clients of the chat API look for."""
     present = {name.lower() for name, _ in response.headers}
     more = [
         (names[lower], value)
         for name, value in response.headers
         if (lower := name.lower()) in names and names[lower] not in present
     ]
-    return WithHeaders(response, [*response.headers, *more])
+    return ResponseWithHeaders(response, [*response.headers, *more])

@@ -1,6 +1,6 @@
-"""Through an HTTP proxy to a provider that speaks TLS: CONNECT, and then TLS inside (RFC 9110 section 9.3.6).
+"""Connects through an HTTP proxy to a provider with TLS: CONNECT, and then TLS inside (RFC 9110 section 9.3.6).
 
-Imported only where a connection goes through a proxy.
+Imported only if a connection uses a proxy.
 """
 
 import asyncio
@@ -8,13 +8,10 @@ import socket
 import ssl
 from typing import Any, Final
 
+from openai_proxy.upstream.causes import TunnelRefused
 from openai_proxy.upstream.origin import HttpProxy, Origin, tls_context
 
 MAX_HEAD: Final = 64 * 1024  # bytes of the proxy's answer
-
-
-class TunnelRefused(OSError):
-    """The proxy did not open the tunnel; its text says why, for the owner."""
 
 
 class _TunnelAnswer(asyncio.Protocol):
@@ -41,9 +38,9 @@ class _TunnelAnswer(asyncio.Protocol):
 async def through(
     loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: Any, proxy: HttpProxy, origin: Origin
 ) -> None:
-    """Connect `protocol` with `origin`, over `sock`, which is connected with the proxy.
+    """Connect `protocol` to `origin`, over `sock`, which is connected to the proxy.
 
-    Raises TunnelRefused where the proxy is to blame, ssl.SSLError where the origin is. `sock` is closed then.
+    Raises TunnelRefused if the proxy is to blame, ssl.SSLError if the origin is; `sock` is then closed.
     """
     try:
         transport, answer = await loop.create_connection(
@@ -54,7 +51,7 @@ async def through(
         )
     except ssl.SSLError as error:
         sock.close()
-        raise TunnelRefused(f"no TLS with the proxy {proxy.host}:{proxy.port}: {error.reason or error}") from None
+        raise TunnelRefused(f"TLS with the proxy {proxy.host}:{proxy.port} failed: {error.reason or error}") from None
     except BaseException:
         sock.close()
         raise
@@ -86,7 +83,7 @@ def _status(head: bytes) -> int:
 
 def _why(status: int, proxy: str, target: str) -> str:
     if status == 407:
-        return f"the proxy {proxy} wants a name and password: http://user:password@{proxy}"
+        return f"the proxy {proxy} requires a name and password: http://user:password@{proxy}"
     if status in (403, 405):
         return f"the proxy {proxy} does not allow connections to {target} (HTTP {status})"
     if status in (502, 503, 504):

@@ -1,8 +1,7 @@
-"""Waking a machine that sleeps, by the magic packet of Wake-on-LAN.
+"""Wakes a sleeping machine with the magic packet of Wake-on-LAN.
 
-Six bytes of 0xFF and the address of its network card sixteen times, in a UDP datagram to everyone on the network
-(https://www.amd.com/system/files/TechDocs/20213.pdf). Nothing answers it: whether the machine has come up is seen
-only by asking again.
+Six bytes of 0xFF and the address of its network card sixteen times, in a UDP broadcast
+(https://www.amd.com/system/files/TechDocs/20213.pdf). Nothing answers it: only a retry shows whether the machine is up.
 """
 
 import asyncio
@@ -13,8 +12,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from openai_proxy.config.connection import WakeConfig
-from openai_proxy.errors import UpstreamError, UpstreamUnreachable
+from openai_proxy.errors import UpstreamError
 from openai_proxy.exchange import Exchange
+from openai_proxy.upstream.causes import is_asleep
 from openai_proxy.upstream.queue import Publish
 
 T = TypeVar("T")
@@ -22,20 +22,15 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 AGAIN: Final = 1.0
-"""Seconds between two questions whether it is up."""
+"""Seconds between two attempts to reach it."""
 
 _PACKET_EVERY: Final = 10.0
-"""Seconds between two packets: one may get lost, and a machine that was just going to sleep has missed it."""
+"""Seconds between two packets: one may get lost, and a machine that was just falling asleep misses it."""
 
 
 def magic_packet(mac: str) -> bytes:
     """The datagram that wakes the network card `mac` ("aa:bb:cc:dd:ee:ff")."""
     return b"\xff" * 6 + bytes.fromhex(mac.replace(":", "")) * 16
-
-
-def is_asleep(error: UpstreamError) -> bool:
-    """True if `error` is how a machine that sleeps, or is still starting, does not answer."""
-    return isinstance(error, UpstreamUnreachable) or error.code == "upstream_connect_timeout"
 
 
 class Waker:
@@ -49,7 +44,7 @@ class Waker:
         self._waiting = 0
 
     def call(self) -> None:
-        """Send the packet, unless one is under way."""
+        """Send the packet, unless one is being sent."""
         now = time.monotonic()
         if now - self._sent < _PACKET_EVERY:
             return
@@ -64,9 +59,9 @@ class Waker:
             log.warning("connection %s: the packet to wake it could not be sent: %s", self._connection, error.strerror)
 
     async def wait_for(self, exchange: Exchange, ask: Callable[[], Awaitable[T]]) -> T:
-        """What `ask` gives once the machine is up, or its last error: `exchange` waits `wait` seconds at most.
+        """The result of `ask` once the machine is up, or its last error: `exchange` waits `wait` seconds at most.
 
-        The exchange shows one attempt for all of them.
+        The exchange shows all attempts as one.
         """
         until = time.monotonic() + self._config.wait
         self._begin(exchange)

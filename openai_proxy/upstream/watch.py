@@ -1,9 +1,9 @@
-"""One clock for all running exchanges.
+"""One timer for all running exchanges.
 
-A timer per exchange costs a heap push and pop in the event loop for every request, though nearly none ever fires;
-per chunk it would have to be moved. Instead everything that has a limit stands in one set and is looked at ten times
-a second while the set is not empty: 0.1 µs each, and limits are kept to within a tenth of a second. Whoever has
-nothing to watch any more may leave it to the next look to say so, which costs a quick exchange nothing.
+A timer per exchange costs a heap push and pop in the event loop for every request, though nearly none ever fires, and
+it would have to be moved per chunk. Instead, everything with a timeout is in one set that is checked ten times a second
+while it is not empty: 0.1 µs each, and timeouts are accurate to a tenth of a second. A member without a timeout may
+leave its removal to the next check, so that a short exchange does not pay for it.
 """
 
 import asyncio
@@ -13,15 +13,15 @@ TICK: Final = 0.1  # seconds
 
 
 class Watched(Protocol):
-    """Something with a time limit."""
+    """Something with a timeout."""
 
     def check(self, now: float) -> None:
-        """Look at the clock (loop time, seconds); end yourself if a limit has passed."""
+        """Compare with the clock (loop time, seconds); end yourself if a timeout has passed."""
         ...
 
 
 class Watch:
-    """The set of everything that has a limit now."""
+    """The set of everything that currently has a timeout."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -48,7 +48,7 @@ class Watch:
         self._handle = self._loop.call_later(TICK, self._tick)
 
     def close(self) -> None:
-        """Stop the clock."""
+        """Stop the timer."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

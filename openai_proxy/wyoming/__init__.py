@@ -1,4 +1,4 @@
-"""Wyoming, the protocol of Home Assistant's voice satellites: transcription and speech by models of the house.
+"""Wyoming, the protocol of Home Assistant's voice satellites: speech to text and text to speech by our models.
 
-Nothing but `listener` is imported before the setting `wyoming` opens a port.
+Only `listener` is imported before the setting `wyoming` opens a port.
 """

@@ -1,4 +1,4 @@
-"""What this port offers, as Wyoming clients read it."""
+"""What this port offers, in the form that Wyoming clients read."""
 
 from wyoming.event import Event
 from wyoming.info import AsrModel, AsrProgram, Attribution, Info, TtsProgram, TtsVoice

@@ -1,4 +1,4 @@
-"""The port for Wyoming clients: opened, moved and closed as the configuration says."""
+"""The port for Wyoming clients: opened, moved and closed according to the configuration."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from openai_proxy.addresses import plain
 from openai_proxy.config.problems import Problem
 from openai_proxy.errors import BadRequest, ProxyError
 from openai_proxy.exchange import Caller
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS: Final = 32
-"""Each may hold minutes of audio; the satellites of a house are fewer."""
+"""Each may hold minutes of audio; a home has fewer satellites."""
 
-_BUFFER: Final = 128 * 1024  # bytes a client may send ahead; a line of the protocol may not be longer either
+_BUFFER: Final = 128 * 1024  # bytes that a client may send ahead; also the maximum length of a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class _Address:
 
 
 class WyomingListener:
-    """The listener, for the life of the process. `wyoming` and what needs it are imported when it first opens."""
+    """The listener, for the life of the process. The `wyoming` package is imported when it first opens."""
 
     def __init__(self, state: ProxyState) -> None:
         self._state = state
@@ -45,7 +46,9 @@ class WyomingListener:
         state.idle_closers.append(self._server.close_idle)
 
     async def follow(self, generation: Generation) -> Problem | None:
-        """Listen where `generation` says, or not at all. What is in the way is a problem, and all stays as it was."""
+        """Listen where `generation` says, or not at all. On an obstacle returns a problem, and everything stays as it
+        was.
+        """
         config = generation.config.wyoming
         wanted = _Address(generation.config.host, config.port) if config is not None else None
         if wanted == self._address:
@@ -70,14 +73,14 @@ class WyomingListener:
         return self._listener.port if self._address is not None else None
 
     def status(self) -> dict[str, Any] | None:
-        """What `/admin/status` shows; None while it is closed."""
+        """Its part of `/admin/status`; None while it is closed."""
         config = self._state.generation.config.wyoming
         if self._address is None or config is None:
             return None
         return {"port": self.port, "stt": config.stt, "tts": config.tts, "clients": len(self._server.connections)}
 
     def close(self) -> None:
-        """Accept no more; connections in the middle of something go on to its end."""
+        """Accept no more connections; busy ones continue to their end."""
         self._listener.close()
         self._address = None
         self._server.close_idle()
@@ -88,12 +91,12 @@ class WyomingListener:
 
 
 class _Connections:
-    """Makes the protocol object of each connection, and knows those that are open."""
+    """Creates the protocol object of each connection, and tracks the open ones."""
 
     def __init__(self, state: ProxyState) -> None:
         self._state = state
         self._sessions: dict[asyncio.Task[None], Any] = {}
-        self.protocol: Any = None  # the module `session`, once it is needed
+        self.protocol: Any = None  # the module `session`, once needed
 
     def __call__(self) -> asyncio.BaseProtocol:
         loop = self._state.loop
@@ -102,20 +105,20 @@ class _Connections:
 
     @property
     def connections(self) -> Collection[Any]:
-        """Those that are open."""
+        """The open ones."""
         return self._sessions
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         generation = self._state.generation
         config = generation.config.wyoming
         peer = writer.get_extra_info("peername")
-        remote = str(peer[0]) if isinstance(peer, tuple) else ""
+        remote = plain(str(peer[0])) if isinstance(peer, tuple) else ""
         try:
             if config is None or self._state.draining:
                 raise BadRequest("The port is being closed.")
             generation.gate.check_peer(remote)
             if len(self._sessions) >= MAX_CONNECTIONS:
-                raise BadRequest(f"There are {MAX_CONNECTIONS} connections already.")
+                raise BadRequest(f"There are already {MAX_CONNECTIONS} connections.")
         except ProxyError as error:
             log.warning("a Wyoming client at %s was refused: %s", remote, error.message)
             writer.transport.abort()
@@ -126,11 +129,11 @@ class _Connections:
         task.add_done_callback(lambda done: self._sessions.pop(done, None))
 
     def has_silent(self) -> bool:
-        """ListenerServer: satellites speak when somebody does; nobody waits for the first word of one."""
+        """ListenerServer: satellites speak when a person does; nobody waits for their first message."""
         return False
 
     def close_idle(self) -> None:
-        """Hang up on clients that are not waiting for anything."""
+        """Disconnect clients that are not waiting for anything."""
         for task, session in tuple(self._sessions.items()):
             if not session.busy:
                 task.cancel()

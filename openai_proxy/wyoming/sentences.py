@@ -1,10 +1,10 @@
-"""Cutting text that streams into what can be spoken at once: whole sentences. Pure, without I/O."""
+"""Cuts streamed text into whole sentences that can be spoken at once. Pure, without I/O."""
 
 import re
 from typing import Final
 
 LONGEST: Final = 3000
-"""Characters spoken at once; OpenAI's speech API takes 4096."""
+"""Maximum characters spoken at once; OpenAI's speech API accepts 4096."""
 
 _CLOSING: Final = r"\"'”’»)\]"  # noqa: RUF001 - quotation marks and brackets that belong to the sentence before
 _END: Final = re.compile(
@@ -14,11 +14,11 @@ _ABBREVIATED: Final = re.compile(
     r"(?:^|[\s(])(?:[^\W\d_]|\d{1,3}|Mr|Mrs|Ms|Dr|Prof|St|No|Nr|vs|bzw|ca|usw|etc|resp|approx|Sr|Sra"
     r"|z\.\s?B|d\.\s?h|u\.\s?a|p\.\s?ej)\.$"
 )
-"""What a full stop ends without ending a sentence: initials, ordinals (`am 3. Mai`), common abbreviations."""
+"""Words whose full stop does not end a sentence: initials, ordinals (`am 3. Mai`), common abbreviations."""
 
 
 class SentenceCutter:
-    """Takes text piece by piece and gives the sentences that have ended."""
+    """Takes text piece by piece and returns the sentences that have ended."""
 
     def __init__(self) -> None:
         self._text = ""
@@ -47,7 +47,7 @@ class SentenceCutter:
 
 
 def parts(text: str) -> list[str]:
-    """`text` in pieces of at most LONGEST characters, cut between words; none where there is nothing to say."""
+    """`text` in pieces of at most LONGEST characters, cut between words; none if there is nothing to say."""
     found: list[str] = []
     text = text.strip()
     while text:

@@ -1,13 +1,13 @@
-"""One connection of a Wyoming client: what it may ask, read with bounds and answered.
+"""One connection of a Wyoming client: its requests, read with limits and answered.
 
     describe                                        info
     transcribe, audio-start, audio-chunk*, audio-stop       transcript
     synthesize                                      audio-start, audio-chunk*, audio-stop
-    synthesize-start, synthesize-chunk*, synthesize-stop    the same while the text still comes, synthesize-stopped
+    synthesize-start, synthesize-chunk*, synthesize-stop    the same while the text is arriving, synthesize-stopped
     ping                                            pong
 
-What fails is answered by `error`, and the connection is closed: Home Assistant waits for a transcript or the end of the
-audio, and understands nothing else as an end. The format of events: https://github.com/OHF-Voice/wyoming
+Failures are answered with `error`, and the connection is closed: Home Assistant waits for a transcript or the end of
+the audio, and recognises no other end. The format of events: https://github.com/OHF-Voice/wyoming
 """
 
 import asyncio
@@ -39,13 +39,13 @@ log = logging.getLogger(__name__)
 
 MAX_EVENT: Final = 1 << 20  # bytes of the data or payload of one event
 MAX_TEXT: Final = 100_000  # characters to speak at once
-_IDLE: Final = 300.0  # seconds a client may be silent while it asks for nothing
-_LINGER: Final = 1.0  # seconds a client that was told of a failure has to hang up
+_IDLE: Final = 300.0  # seconds for which a client without a request may be silent
+_LINGER: Final = 1.0  # seconds that a client has to disconnect after an error
 _PIECE: Final = 65_536
 
 
 class BoundedReader(asyncio.StreamReader):
-    """Reads no part of an event that is larger than MAX_EVENT: the package's reader takes any length it is told."""
+    """Reads no part of an event larger than MAX_EVENT: the package's reader accepts any length."""
 
     async def readexactly(self, n: int) -> bytes:
         """See StreamReader. Raises ValueError for what is too large."""
@@ -55,7 +55,7 @@ class BoundedReader(asyncio.StreamReader):
 
 
 class WyomingSession:
-    """One connection. `serve` is its task; requests on it are served one after another, each in a task of its own."""
+    """One connection. `serve` is its task; its requests are served one after another, each in a separate task."""
 
     def __init__(
         self, state: ProxyState, caller: Caller, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -68,16 +68,16 @@ class WyomingSession:
         self._transcribe = Transcribe()
         self._recording: Recording | None = None
         self._text: _TextStream | None = None
-        self._failed = False  # the client has been told, and is only read to its end
+        self._failed = False  # the client got an error, and its remaining input is discarded
 
     @property
     def busy(self) -> bool:
-        """True while the client waits for an answer, or is in the middle of asking."""
+        """True while the client waits for an answer, or is sending a request."""
         working = self._work is not None and not self._work.done()
         return working or self._recording is not None or self._text is not None
 
     async def serve(self) -> None:
-        """Until the client leaves, asks for what cannot be, or something fails."""
+        """Serve until the client disconnects, asks for something impossible, or something fails."""
         try:
             while (event := await self._next()) is not None:
                 if not self._failed:
@@ -95,7 +95,7 @@ class WyomingSession:
             self._writer.close()
 
     async def _next(self) -> Event | None:
-        """The next event; None once the client has left. Raises BadRequest for what is no event."""
+        """The next event; None once the client has disconnected. Raises BadRequest for an invalid one."""
         limits = self._state.generation.config.limits
         asking = self._recording is not None or self._text is not None
         try:
@@ -134,7 +134,7 @@ class WyomingSession:
                 self._text.feed(_text(event, "text"))
         elif SynthesizeStop.is_type(kind):
             await self._text_stops()
-        elif Synthesize.is_type(kind) and self._text is None:  # within a stream: the whole text once more
+        elif Synthesize.is_type(kind) and self._text is None:  # within a stream: the whole text repeated
             await self._synthesize(event)
 
     # -- transcription ------------------------------------------------------------------------------------------------
@@ -143,27 +143,27 @@ class WyomingSession:
         await self._idle()
         model = self._config.stt
         if model is None:
-            raise BadRequest("No model that understands speech is configured for this port (wyoming.stt).")
+            raise BadRequest("No speech-to-text model is configured for this port (wyoming.stt).")
         start = _parsed(AudioStart, event)
         limit = self._state.generation.config.limits.max_body_mb
         self._recording = Recording(model, SampleFormat(start.rate, start.width, start.channels), limit)
 
     async def _audio_stops(self) -> None:
         recording, self._recording = self._recording, None
-        asked, self._transcribe = self._transcribe, Transcribe()
+        hints, self._transcribe = self._transcribe, Transcribe()
         if recording is not None:
-            self._begin(self._transcribed(recording, asked), "wyoming transcription")
+            self._begin(self._transcribed(recording, hints), "wyoming transcription")
 
-    async def _transcribed(self, recording: Recording, asked: Transcribe) -> None:
-        text = await transcribe(self._state, self._caller, recording, asked)
-        await self._write(Transcript(text=text, language=asked.language).event())
+    async def _transcribed(self, recording: Recording, hints: Transcribe) -> None:
+        text = await transcribe(self._state, self._caller, recording, hints)
+        await self._write(Transcript(text=text, language=hints.language).event())
 
     # -- speech -------------------------------------------------------------------------------------------------------
 
     async def _synthesize(self, event: Event) -> None:
         await self._idle()
-        asked = _parsed(Synthesize, event)
-        text = _TextStream(self._speech(asked.voice))
+        hints = _parsed(Synthesize, event)
+        text = _TextStream(self._speech(hints.voice))
         text.feed(_text(event, "text"))
         text.end()
         self._begin(self._speak(text), "wyoming speech")
@@ -181,12 +181,12 @@ class WyomingSession:
     def _speech(self, voice: SynthesizeVoice | None) -> Speech:
         model = self._config.tts
         if model is None:
-            raise BadRequest("No model that speaks is configured for this port (wyoming.tts).")
+            raise BadRequest("No text-to-speech model is configured for this port (wyoming.tts).")
         name = voice.name if voice is not None and isinstance(voice.name, str) and voice.name else None
         return Speech(self._state, self._caller, model, (name or self._config.voices[0])[:256], self._write)
 
     async def _speak(self, text: "_TextStream", last: Event | None = None) -> None:
-        """Speak sentences as they come: the first at once, later all that have gathered meanwhile."""
+        """Speak sentences as they arrive: the first at once, later all that have collected meanwhile."""
         while sentences := await text.next():
             await text.speech.say(" ".join(sentences))
         await text.speech.end()
@@ -203,7 +203,7 @@ class WyomingSession:
         return config
 
     async def _idle(self) -> None:
-        """Wait until what was asked before has been answered."""
+        """Wait until earlier requests have been answered."""
         if self._work is not None:
             await asyncio.wait([self._work])
 
@@ -211,7 +211,7 @@ class WyomingSession:
         self._work = spawn(self._guarded(work), name=name)
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do `work`; where it fails, the client is told and hung up on."""
+        """Do `work`; on failure the client gets an error and is disconnected."""
         try:
             await work
         except ProxyError as error:
@@ -223,7 +223,7 @@ class WyomingSession:
             await self._fail(InternalError("Something went wrong in the proxy."))
 
     async def _fail(self, error: ProxyError) -> None:
-        """Tell the client, and hang up."""
+        """Send the error, and disconnect."""
         log.debug("a Wyoming client at %s: %s", self._caller.remote, error.message)
         self._failed = True
         self._state.loop.call_later(_LINGER, self._writer.transport.abort)
@@ -234,7 +234,7 @@ class WyomingSession:
             log.debug("it had left already")
 
     async def _linger(self) -> None:
-        """Read on for a moment: to close on a client that still sends would take the error from it."""
+        """Read on for a moment: closing on a client that still sends would discard the error."""
         try:
             while await self._reader.read(_PIECE):
                 pass
@@ -242,7 +242,7 @@ class WyomingSession:
             return
 
     async def _write(self, event: Event) -> None:
-        """Send an event. Raises OSError where the client has left or takes nothing."""
+        """Send an event. Raises OSError if the client has disconnected or accepts nothing."""
         async with asyncio.timeout(self._state.generation.config.limits.write_seconds):  # a TimeoutError is an OSError
             await async_write_event(event, self._writer)
 
@@ -256,7 +256,7 @@ class _TextStream:
         self._sentences: list[str] = []
         self._size = 0
         self._ended = False
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def feed(self, text: str) -> None:
         """More text. Raises TooLarge."""
@@ -264,24 +264,24 @@ class _TextStream:
         if self._size > MAX_TEXT:
             raise TooLarge("The text is too long to be spoken.")
         self._sentences += self._cutter.feed(text)
-        self._news.set()
+        self._changed.set()
 
     def end(self) -> None:
-        """That was all."""
+        """The text is complete."""
         self._sentences += self._cutter.rest()
         self._ended = True
-        self._news.set()
+        self._changed.set()
 
     async def next(self) -> list[str]:
         """What can be spoken now, at least one sentence; none at the end."""
         while not self._sentences and not self._ended:
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
         return self.speech.share(self._sentences)
 
 
 def _parsed(kind: Any, event: Event) -> Any:
-    """`event` as the package reads it. Raises BadRequest."""
+    """`event` in the package's form. Raises BadRequest."""
     try:
         return kind.from_event(event)
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -1,4 +1,4 @@
-"""Text to speech: sentences sent to the model that speaks, and its samples handed on as they come."""
+"""Text to speech: sends sentences to the model, and passes its samples on as they arrive."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -7,7 +7,7 @@ import orjson
 from wyoming.audio import AudioChunk, AudioChunkConverter, AudioStart, AudioStop
 from wyoming.event import Event
 
-from openai_proxy.decision.internal import InternalAnswer, asked
+from openai_proxy.decision.internal import InternalAnswer, answer_of, sendable
 from openai_proxy.endpoints import at
 from openai_proxy.errors import UpstreamInvalid
 from openai_proxy.exchange import Caller, Headers, header
@@ -16,8 +16,8 @@ from openai_proxy.wyoming.sentences import LONGEST
 from openai_proxy.wyoming.wav import NotWavError, SampleFormat, WavReader
 
 _ENDPOINT: Final = at("/audio/speech")
-_CHUNK: Final = 4096  # bytes of samples in one event, about: 85 ms of 24 kHz
-_SILENCE: Final = SampleFormat(16_000, 2, 1)  # the format of an answer without a word
+_CHUNK: Final = 4096  # approximate bytes of samples per event: 85 ms of 24 kHz
+_SILENCE: Final = SampleFormat(16_000, 2, 1)  # the format of an empty answer
 
 
 class Speech:
@@ -32,45 +32,46 @@ class Speech:
         self._voice = voice
         self._write = write
         self._converter: AudioChunkConverter | None = None
-        self._said = 0  # texts spoken so far
+        self._spoken = 0  # texts spoken so far
 
     def share(self, sentences: list[str]) -> list[str]:
-        """What to say next of `sentences`, taken out: the first alone, for it is waited for; then what fits."""
+        """The next text to speak, removed from `sentences`: the first alone, to start early; then as much as fits."""
         taken: list[str] = []
         size = 0
-        while sentences and (not taken or (self._said and size + len(sentences[0]) < LONGEST)):
+        while sentences and (not taken or (self._spoken and size + len(sentences[0]) < LONGEST)):
             size += len(sentences[0]) + 1
             taken.append(sentences.pop(0))
         return taken
 
     async def say(self, text: str) -> None:
-        """Speak `text`. Raises ProxyError, or OSError where the client takes nothing."""
-        self._said += 1
+        """Speak `text`. Raises ProxyError, or OSError if the client accepts nothing."""
+        self._spoken += 1
+        words, voice = sendable(self._state, text), sendable(self._state, self._voice)
 
         def make(model: str) -> tuple[Headers, bytes]:
-            document = {"model": model, "input": text, "voice": self._voice, "response_format": "wav"}
+            document = {"model": model, "input": words, "voice": voice, "response_format": "wav"}
             headers = [(b"Content-Type", b"application/json"), (b"Accept", b"audio/wav, */*;q=0.5")]
             return headers, orjson.dumps(document)
 
-        async with asked(self._state, self._caller, _ENDPOINT, self._model, make) as answer:
+        async with answer_of(self._state, self._caller, _ENDPOINT, self._model, make) as answer:
             await self._relay(answer)
 
     async def _relay(self, answer: InternalAnswer) -> None:
         reader = WavReader()
-        came = False
+        has_sound = False
         try:
             while piece := await answer.chunk():
                 samples = reader.feed(piece)
                 if samples and reader.format is not None:
-                    came = True
+                    has_sound = True
                     await self._send(samples, reader.format)
         except NotWavError as error:
             kind = (header(answer.headers, b"content-type") or b"no type").decode("latin-1")
             raise UpstreamInvalid(
-                "The model that speaks answered in a format that cannot be used.", cause=f"{error} ({kind[:80]})"
+                "The speech model answered in a format that cannot be used.", cause=f"{error} ({kind[:80]})"
             ) from None
-        if not came:
-            raise UpstreamInvalid("The model that speaks gave no audio.")
+        if not has_sound:
+            raise UpstreamInvalid("The speech model returned no audio.")
 
     async def _send(self, samples: bytes, form: SampleFormat) -> None:
         if self._converter is None:
@@ -83,12 +84,12 @@ class Speech:
             await self._write(self._converter.convert(chunk).event())
 
     async def _start(self, form: SampleFormat) -> None:
-        """Clients take the format of the beginning for that of the whole, so what differs later is converted."""
+        """Convert later formats to the first one, which clients assume for the whole."""
         self._converter = AudioChunkConverter(rate=form.rate, width=form.width, channels=form.channels)
         await self._write(AudioStart(rate=form.rate, width=form.width, channels=form.channels).event())
 
     async def end(self) -> None:
-        """That was all."""
+        """End the audio."""
         if self._converter is None:
             await self._start(_SILENCE)
         await self._write(AudioStop().event())

@@ -1,4 +1,4 @@
-"""Speech to text: what a satellite has recorded, sent to the model that understands speech."""
+"""Speech to text: sends a satellite's recording to the model."""
 
 import re
 import secrets
@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 from wyoming.asr import Transcribe
 
-from openai_proxy.decision.internal import asked
+from openai_proxy.decision.internal import answer_of, sendable
 from openai_proxy.endpoints import at
 from openai_proxy.errors import BadRequest, TooLarge, UpstreamInvalid
 from openai_proxy.exchange import Caller, Headers
@@ -15,7 +15,7 @@ from openai_proxy.runtime.state import ProxyState
 from openai_proxy.wyoming.wav import SampleFormat, wav_file
 
 _ENDPOINT: Final = at("/audio/transcriptions")
-_MAX_AUDIO: Final = 25_000_000  # bytes; what OpenAI takes: 13 minutes of Home Assistant's audio
+_MAX_AUDIO: Final = 25_000_000  # bytes; OpenAI's maximum: 13 minutes of Home Assistant's audio
 _MAX_ANSWER: Final = 1 << 20
 _MAX_HINTS: Final = 800  # characters; Whisper reads 224 tokens of a prompt
 
@@ -42,7 +42,7 @@ class Recording:
         self._samples += samples
 
     def wav(self) -> bytes:
-        """The recording as a file; a frame that was cut off is left out."""
+        """The recording as a file, without an incomplete frame at the end."""
         whole = len(self._samples) - len(self._samples) % self.form.frame
         return wav_file(bytes(self._samples[:whole]), self.form)
 
@@ -51,11 +51,11 @@ class Recording:
 
 
 async def transcribe(state: ProxyState, caller: Caller, recording: Recording, hints: Transcribe) -> str:
-    """What was said. Raises ProxyError."""
+    """The transcript. Raises ProxyError."""
     if not recording:
         return ""
     audio = recording.wav()
-    fields = _fields(hints)
+    fields = {name: sendable(state, value) for name, value in _fields(hints).items()}
 
     def make(model: str) -> tuple[Headers, bytes]:
         boundary = secrets.token_hex(16)
@@ -63,7 +63,7 @@ async def transcribe(state: ProxyState, caller: Caller, recording: Recording, hi
         content_type = f"multipart/form-data; boundary={boundary}".encode()
         return [(b"Content-Type", content_type), (b"Accept", b"application/json")], body
 
-    async with asked(state, caller, _ENDPOINT, recording.model, make) as answer:
+    async with answer_of(state, caller, _ENDPOINT, recording.model, make) as answer:
         return _text_of(await answer.read(_MAX_ANSWER))
 
 
@@ -83,7 +83,7 @@ def _listed(names: Any) -> list[str]:
 
 
 def _form(boundary: str, fields: dict[str, str], audio: bytes) -> bytes:
-    """A multipart body (RFC 7578). The boundary is random, so it stands in no part."""
+    """A multipart body (RFC 7578). The boundary is random, so it occurs in no part."""
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
         for name, value in fields.items()
@@ -96,7 +96,7 @@ def _form(boundary: str, fields: dict[str, str], audio: bytes) -> bytes:
 
 
 def _text_of(body: bytes) -> str:
-    """The text of an answer: an object with `text`, or plain text from servers that know nothing else."""
+    """The text of an answer: an object with `text`, or plain text from servers without JSON."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -104,5 +104,5 @@ def _text_of(body: bytes) -> str:
         document = {} if words.lstrip().startswith(("<", "{")) else {"text": words}
     text = document.get("text") if isinstance(document, dict) else None
     if not isinstance(text, str):
-        raise UpstreamInvalid("The model that understands speech gave no text.")
+        raise UpstreamInvalid("The speech-to-text model returned no text.")
     return text.strip()

@@ -1,4 +1,4 @@
-"""WAV as a stream: its head read as soon as it is whole, and written in front of samples. Pure, without I/O."""
+"""WAV as a stream: its head parsed as soon as it is complete, and written before samples. Pure, without I/O."""
 
 import io
 import struct
@@ -8,11 +8,11 @@ from typing import Final
 
 PCM: Final = 1
 _EXTENSIBLE: Final = 0xFFFE
-_MAX_HEAD: Final = 64 * 1024  # bytes before the samples; more is not the head of a WAV file
+_MAX_HEAD: Final = 64 * 1024  # maximum bytes before the samples; no WAV file has more
 
 
 class NotWavError(ValueError):
-    """The bytes are no WAV file with plain PCM samples."""
+    """The bytes are not a WAV file with plain PCM samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +30,20 @@ class SampleFormat:
 
 
 class WavReader:
-    """Takes a WAV file piece by piece and gives its samples, whole frames only.
+    """Takes a WAV file piece by piece and returns its samples, whole frames only.
 
-    Servers that write while they compute do not know the length and put 0 or 0xFFFFFFFF there: the samples go on to the
-    end of the body.
+    Servers that write while they compute do not know the length and put 0 or 0xFFFFFFFF there: the samples then
+    continue to the end of the body.
     """
 
     def __init__(self) -> None:
         self.format: SampleFormat | None = None
         self._buffer = b""
-        self._left: int | None = None  # bytes of samples that follow; None: to the end
+        self._left: int | None = None  # remaining bytes of samples; None: to the end
         self._in_data = False
 
     def feed(self, piece: bytes) -> bytes:
-        """The samples that `piece` completes. Raises NotWavError."""
+        """The samples completed by `piece`. Raises NotWavError."""
         self._buffer += piece
         if not self._in_data and not self._head():
             return b""
@@ -60,17 +60,17 @@ class WavReader:
         return data
 
     def _head(self) -> bool:
-        """Read the chunks before the samples; True once the samples begin."""
+        """Parse the chunks before the samples; True once the samples begin."""
         data = self._buffer
         if not b"RIFF".startswith(data[:4]) or not b"WAVE".startswith(data[8:12]):
-            raise NotWavError("it does not begin as a WAV file does")
+            raise NotWavError("it does not begin like a WAV file")
         position = 12
         while len(data) >= position + 8:
             kind, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
             position += 8
             if kind == b"data":
                 if self.format is None:
-                    raise NotWavError("it does not say the format of its samples")
+                    raise NotWavError("the format of its samples is missing")
                 self._left = size if 0 < size < 0x7FFFFFFF else None
                 self._in_data, self._buffer = True, data[position:]
                 return True
@@ -86,7 +86,7 @@ class WavReader:
 
 def _format(chunk: bytes) -> SampleFormat:
     if len(chunk) < 16:
-        raise NotWavError("its format is cut off")
+        raise NotWavError("its format is truncated")
     tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", chunk)
     if tag == _EXTENSIBLE and len(chunk) >= 26:
         tag = int.from_bytes(chunk[24:26], "little")

@@ -1,5 +1,5 @@
 #!/bin/sh
-# app.sh: what `make homeassistant-app` does: one folder that Home Assistant builds the app from.
+# app.sh, run by `make homeassistant-app`: creates a folder from which Home Assistant builds the app.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 app=$root/build/homeassistant-app/openai_proxy

@@ -1,4 +1,4 @@
-"""A browser as far as the admin API knows one: it keeps the session's cookie and says which page it is."""
+"""A browser from the admin API's view: it keeps the session's cookie and sends the page's origin."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from tests.harness.wire import Answer
 
 
 class Browser:
-    """Requests to one daemon with the cookie it was given. `origin` is the page's own unless another is said."""
+    """Requests to one daemon with its cookie. `origin` is the page's own by default."""
 
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
@@ -31,7 +31,7 @@ class Browser:
         headers: list[tuple[str, str]] | None = None,
         body: bytes | None = None,
     ) -> Answer:
-        """One request on a connection of its own."""
+        """One request on its own connection."""
         fields = list(headers or [])
         if origin is not None and method not in ("GET", "HEAD"):
             fields.append(("Origin", self.origin if origin == "own" else origin))
@@ -57,7 +57,7 @@ class Browser:
         return answer.json()
 
     def sign_in(self) -> "Browser":
-        """By a one-time address, as `openai-proxy ui` prints it."""
+        """Sign in with a one-time address, as printed by `openai-proxy ui`."""
         address = self.daemon.control("POST", "/admin/ui").json()["path"]
         answer = self.ask("GET", address)
         assert answer.status == 303, answer.body

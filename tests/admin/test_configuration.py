@@ -1,4 +1,4 @@
-"""Editing conf/ through the admin API: only inside it, only what checks, never over somebody else's edit."""
+"""Editing conf/ through the admin API: only inside it, only valid files, never overwriting another edit."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def daemon(reuse_daemon: DaemonFactory) -> Daemon:
 
 @pytest.fixture
 def own_daemon(make_daemon: DaemonFactory) -> Daemon:
-    """One whose history of changes begins with the test."""
+    """A daemon whose history of changes begins with the test."""
     return make_daemon(PROXY, files=FILES)
 
 
@@ -65,7 +65,7 @@ def test_the_files_are_listed_with_their_kinds(browser: Browser) -> None:
                      "skills/house.md": "markdown"}  # fmt: skip
 
 
-def test_a_save_takes_effect_and_keeps_comments_mode_and_the_rest(browser: Browser, daemon: Daemon) -> None:
+def test_a_save_takes_effect_and_keeps_comments_and_mode(browser: Browser, daemon: Daemon) -> None:
     path = daemon.conf_dir / "proxy.yaml"
     path.chmod(0o640)
     before = show(browser, "proxy.yaml")
@@ -79,7 +79,7 @@ def test_a_save_takes_effect_and_keeps_comments_mode_and_the_rest(browser: Brows
     assert "fast" in [model["id"] for model in browser.get("/admin/models")["models"]]
 
 
-def test_a_mistake_is_told_with_its_line_and_nothing_is_written(own_daemon: Daemon) -> None:
+def test_a_mistake_is_reported_with_its_line_and_nothing_is_written(own_daemon: Daemon) -> None:
     browser = Browser(own_daemon).sign_in()
     before = show(browser, "proxy.yaml")
     wrong = PROXY + "rooting: {fast: offline.echo}\n"
@@ -94,12 +94,12 @@ def test_a_mistake_is_told_with_its_line_and_nothing_is_written(own_daemon: Daem
 
 
 @pytest.mark.parametrize("text", ["connections: [", "port: eight\n", "port: 8000\nport: 8001\n", "\x00", "- a\n"])
-def test_what_is_no_configuration_is_never_written(browser: Browser, daemon: Daemon, text: str) -> None:
+def test_an_invalid_configuration_is_never_written(browser: Browser, daemon: Daemon, text: str) -> None:
     check_error(put(browser, "proxy.yaml", text, show(browser, "proxy.yaml")["digest"]), 422, "does_not_check")
     assert (daemon.conf_dir / "proxy.yaml").read_text() == PROXY
 
 
-def test_a_problem_that_was_there_before_stops_no_other_edit(browser: Browser, daemon: Daemon) -> None:
+def test_an_existing_problem_does_not_prevent_other_edits(browser: Browser, daemon: Daemon) -> None:
     daemon.write("models/broken.yaml", "name: augmented/broken\nupstream_model: echo\ntools: [nobody]\n")
     answer = put(
         browser, "models/home.yaml", MODEL + "description: mine\n", show(browser, "models/home.yaml")["digest"]
@@ -111,13 +111,13 @@ def test_a_problem_that_was_there_before_stops_no_other_edit(browser: Browser, d
     assert browser.get("/admin/config")["problems"] == []
 
 
-def test_templates_and_tools_are_checked_too(browser: Browser) -> None:
+def test_templates_and_tools_are_checked(browser: Browser) -> None:
     text = MODEL + 'system_prompt: "{{ no_such_tool() }}"\n'
     found = browser.ask("POST", "/admin/config/check", {"path": "models/home.yaml", "text": text}).json()["problems"]
     assert [problem["line"] for problem in found] == [4]
 
 
-def test_a_new_file_a_deleted_one_and_both_undone(own_daemon: Daemon) -> None:
+def test_creating_and_deleting_a_file_can_be_undone(own_daemon: Daemon) -> None:
     browser = Browser(own_daemon).sign_in()
     answer = put(browser, "models/new.yaml", "name: augmented/new\nupstream_model: echo\n", None)
     assert answer.status == 200, answer.body
@@ -134,7 +134,7 @@ def test_a_new_file_a_deleted_one_and_both_undone(own_daemon: Daemon) -> None:
     check_error(browser.ask("POST", "/admin/config/undo", {"id": 999}), 404, "save_not_found")
 
 
-def test_a_file_that_was_edited_on_disk_meanwhile_is_not_overwritten(own_daemon: Daemon) -> None:
+def test_a_file_edited_on_disk_meanwhile_is_not_overwritten(own_daemon: Daemon) -> None:
     browser = Browser(own_daemon).sign_in()
     before = show(browser, "models/home.yaml")
     own_daemon.write("models/home.yaml", MODEL + "owned_by: me\n")
@@ -155,7 +155,7 @@ def test_two_editors(daemon: Daemon) -> None:
     check_error(put(two, "models/home.yaml", MODEL + "owned_by: two\n", digest), 409, "edit_conflict")
 
 
-def test_python_is_compiled_as_one_types_and_run_only_when_saved(browser: Browser, daemon: Daemon) -> None:
+def test_python_is_compiled_while_typing_and_run_only_when_saved(browser: Browser, daemon: Daemon) -> None:
     marker = daemon.root / "ran"
     text = DICE + f'\nopen({str(marker)!r}, "w").close()\n'
     check = browser.ask("POST", "/admin/config/check", {"path": "tools/dice.py", "text": text})
@@ -184,7 +184,7 @@ OUTSIDE = ["../outside.yaml", "/etc/passwd", "models/../../x.yaml", "models/.hid
 
 
 @pytest.mark.parametrize("path", OUTSIDE)
-def test_nothing_but_the_files_of_the_configuration(browser: Browser, daemon: Daemon, path: str) -> None:
+def test_only_configuration_files_can_be_edited(browser: Browser, daemon: Daemon, path: str) -> None:
     assert kind_of(path) is None
     quoted = "".join(f"%{byte:02x}" for byte in path.encode()) or "x"
     for method, document in (
@@ -207,7 +207,7 @@ def test_a_link_out_of_the_configuration_is_not_followed(browser: Browser, daemo
     assert outside.read_text() == "secret: 1\n"
 
 
-def test_a_directory_that_cannot_be_written_says_so(browser: Browser, daemon: Daemon) -> None:
+def test_an_unwritable_directory_is_reported(browser: Browser, daemon: Daemon) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may write everywhere")
     (daemon.conf_dir / "models").chmod(0o500)
@@ -219,7 +219,7 @@ def test_a_file_of_megabytes_is_refused(browser: Browser) -> None:
     check_error(put(browser, "skills/big.md", "x" * (1 << 20) + "x", None), 400, "file_too_large")
 
 
-def test_a_skill_in_a_folder_of_its_own(browser: Browser, daemon: Daemon) -> None:
+def test_a_skill_in_its_own_folder(browser: Browser, daemon: Daemon) -> None:
     answer = put(browser, "skills/manners/SKILL.md", "---\nname: manners\ndescription: Be kind.\n---\nBe kind.\n", None)
     assert answer.status == 200, answer.body
     assert (daemon.conf_dir / "skills/manners/SKILL.md").exists()

@@ -1,4 +1,4 @@
-"""Groups and their keys: made, shown without being told, and revoked by editing proxy.yaml."""
+"""Groups and their keys: created, listed without revealing them, and revoked, by editing proxy.yaml."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def chat(daemon: Daemon, key: str) -> int:
     return daemon.chat("echo", key=key).status
 
 
-def test_keys_are_told_by_their_ids_alone(browser: Browser, daemon: Daemon) -> None:
+def test_keys_are_listed_by_id_only(browser: Browser, daemon: Daemon) -> None:
     assert chat(daemon, PHONE) == 200
     answer = browser.ask("GET", "/admin/groups")
     for key in (PHONE, TABLET, LISTED, "sk-variable"):
@@ -66,7 +66,7 @@ def test_keys_are_told_by_their_ids_alone(browser: Browser, daemon: Daemon) -> N
     assert groups(browser)["family"]["keys"][0]["last_used"]
 
 
-def test_a_new_key_works_at_once_and_is_written_nowhere(browser: Browser, daemon: Daemon) -> None:
+def test_a_new_key_works_at_once_and_is_not_written_in_plain_text(browser: Browser, daemon: Daemon) -> None:
     made = browser.ask("POST", "/admin/keys", {"group": "family", "label": "Kitchen # tablet"}).json()
     assert chat(daemon, made["key"]) == 200
     text = (daemon.conf_dir / "proxy.yaml").read_text()
@@ -76,13 +76,13 @@ def test_a_new_key_works_at_once_and_is_written_nowhere(browser: Browser, daemon
     for path in daemon.root.rglob("*"):
         assert not path.is_file() or made["key"].encode() not in path.read_bytes(), path
     (save,) = browser.get("/admin/config")["saves"]
-    assert save["what"] == "made a key of family"
+    assert save["what"] == "created a key of family"
     assert browser.ask("POST", "/admin/config/undo", {"id": save["id"]}).status == 200
     assert chat(daemon, made["key"]) == 401
     assert (daemon.conf_dir / "proxy.yaml").read_text() == PROXY
 
 
-def test_a_key_of_a_group_that_was_not_there(browser: Browser, daemon: Daemon) -> None:
+def test_a_key_of_a_new_group(browser: Browser, daemon: Daemon) -> None:
     made = browser.ask("POST", "/admin/keys", {"group": "guests"}).json()
     assert chat(daemon, made["key"]) == 200
     assert "guests" in groups(browser)

@@ -1,4 +1,4 @@
-"""What the house tells of itself: how long answers took, and with which parameters they were asked for."""
+"""Latencies, and the parameters of requests, through the admin API."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ def ask(house: Daemon, **more: Any) -> str:
 
 
 @pytest.mark.parametrize("by", ["hour", "day"])
-def test_latency_is_told_at_once_and_of_the_newest_span_last(house: Daemon, by: str) -> None:
+def test_latency_is_reported_at_once_with_the_newest_span_last(house: Daemon, by: str) -> None:
     ask(house)
     ask(house, stream=True)
     rows = house.control("GET", f"/admin/latency?since=1d&by={by}").json()["rows"]
@@ -44,7 +44,7 @@ def test_latency_is_told_at_once_and_of_the_newest_span_last(house: Daemon, by: 
 
 
 @pytest.mark.parametrize("query", ["since=1h", "since=soon", "by=minute"])
-def test_a_span_that_cannot_be(house: Daemon, query: str) -> None:
+def test_an_invalid_span(house: Daemon, query: str) -> None:
     check_error(house.control("GET", f"/admin/latency?{query}"), 400)
 
 
@@ -52,7 +52,7 @@ LONG = {"messages": [*ASKED, {"role": "user", "content": "x" * 9000}]}
 
 
 def logged(house: Daemon, name: str) -> dict[str, Any]:
-    """What the logs know of a request."""
+    """A request according to the logs."""
 
     def look() -> Any:
         answer = house.control("GET", f"/admin/requests/{name}")
@@ -62,7 +62,7 @@ def logged(house: Daemon, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("more", [{}, {"stream": True}, LONG])
-def test_a_request_is_known_by_its_parameters(house: Daemon, more: dict[str, Any]) -> None:
+def test_a_request_is_shown_with_its_parameters(house: Daemon, more: dict[str, Any]) -> None:
     with_params = ask(house, **PARAMS, response_format={"type": "text"}, **more)
     without = ask(house)
     assert logged(house, with_params)["params"] == PARAMS

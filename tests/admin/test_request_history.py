@@ -1,4 +1,4 @@
-"""Requests read back from the chat logs, newest first, whatever the files look like."""
+"""Requests read from the chat logs, newest first, whatever the files look like."""
 
 import json
 import os
@@ -21,7 +21,7 @@ ALL = Filter()
 
 
 class Logs:
-    """Chat logs written as the recorder writes them, one exchange a minute."""
+    """Chat logs as the recorder writes them, one exchange per minute."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -62,7 +62,7 @@ def ids(rows: list[dict[str, Any]]) -> list[str]:
 
 
 @given(text=st.binary(max_size=400), block=st.integers(1, 60))
-def test_lines_come_backwards_wherever_a_block_ends(text: bytes, block: int, tmp_path_factory: Any) -> None:
+def test_lines_are_read_backwards_wherever_a_block_ends(text: bytes, block: int, tmp_path_factory: Any) -> None:
     path = tmp_path_factory.getbasetemp() / "lines"
     path.write_bytes(text)
     before, request_history.BLOCK = request_history.BLOCK, block  # type: ignore[misc]  # a test's own block size
@@ -72,7 +72,7 @@ def test_lines_come_backwards_wherever_a_block_ends(text: bytes, block: int, tmp
         request_history.BLOCK = before  # type: ignore[misc]  # and back
 
 
-def test_a_row_has_what_a_list_shows(logs: Logs) -> None:
+def test_a_row_has_everything_that_a_list_shows(logs: Logs) -> None:
     logs.exchange(text="Turn on the light", attempts=[{"connection": "a"}, {"connection": "main"}])
     ((row,), more) = recent(logs.directory, 10, ALL)
     assert not more
@@ -85,7 +85,7 @@ def test_a_row_has_what_a_list_shows(logs: Logs) -> None:
     }  # fmt: skip
 
 
-def test_pages_go_on_where_the_last_one_ended(logs: Logs) -> None:
+def test_pages_continue_where_the_last_one_ended(logs: Logs) -> None:
     for number in range(25):
         logs.exchange(conversation=f"c{number % 4}")
     seen: list[str] = []
@@ -99,7 +99,7 @@ def test_pages_go_on_where_the_last_one_ended(logs: Logs) -> None:
     assert seen == [f"r{number}" for number in reversed(range(25))]
 
 
-def test_two_requests_of_one_moment_both_come(logs: Logs) -> None:
+def test_two_requests_of_the_same_moment_are_both_listed(logs: Logs) -> None:
     for name in ("a", "b", "c"):
         logs.number = 0
         logs.exchange(conversation=name)
@@ -123,7 +123,7 @@ def test_filters(logs: Logs) -> None:
     assert ids(recent(logs.directory, 9, Filter(group="guests"))[0]) == []
 
 
-def test_a_request_without_an_end_and_an_end_without_its_request(logs: Logs) -> None:
+def test_requests_without_an_outcome_and_outcomes_without_a_request(logs: Logs) -> None:
     about = {"request_id": "open", "conversation_id": "c", "model": "m"}
     logs.write("c", "m", {"type": "request", "ts": stamp(BEGIN), **about, "messages": [], "stream": True}, at=BEGIN)
     lost = {**about, "request_id": "lost"}
@@ -144,7 +144,7 @@ def test_an_answer_that_broke_off_is_one_row_with_its_text(logs: Logs) -> None:
     assert (row["error"], row["answered"], row["input_tokens"]) == ("upstream_truncated", "you said long", 3)
 
 
-def test_every_cut_of_a_file_costs_only_the_line_it_cuts(logs: Logs) -> None:
+def test_truncating_a_file_loses_only_the_truncated_line(logs: Logs) -> None:
     for _ in range(3):
         logs.exchange()
     (path,) = logs.directory.iterdir()
@@ -158,26 +158,26 @@ def test_every_cut_of_a_file_costs_only_the_line_it_cuts(logs: Logs) -> None:
             assert row["id"] in {"r0", "r1", "r2"}
 
 
-def test_lines_that_are_no_records_are_passed_over(logs: Logs) -> None:
+def test_lines_that_are_not_records_are_skipped(logs: Logs) -> None:
     logs.exchange()
     (path,) = logs.directory.iterdir()
     path.write_bytes(b'null\n[1]\n"x"\n{}\n{"type":"request"}\n\xff\xfe\n' + path.read_bytes() + b'{"type":"resp')
     assert ids(recent(logs.directory, 9, ALL)[0]) == ["r0"]
 
 
-def test_a_request_of_many_megabytes_is_listed_by_its_ends(logs: Logs) -> None:
+def test_a_huge_request_is_listed_by_its_ends(logs: Logs) -> None:
     logs.exchange(text="x" * (request_history.WHOLE_LINE + 1))
     ((row,), _) = recent(logs.directory, 9, ALL)
     assert (row["id"], row["group"], row["stream"], row["at"]) == ("r0", "family", False, BEGIN)
 
 
-def test_no_directory_is_no_requests(tmp_path: Path) -> None:
+def test_without_a_directory_there_are_no_requests(tmp_path: Path) -> None:
     assert recent(tmp_path / "missing", 9, ALL) == ([], False)
     assert view(tmp_path / "missing", "c") is None
     assert conversation_of(tmp_path / "missing", "r") is None
 
 
-def test_a_conversation_tells_each_message_once(logs: Logs) -> None:
+def test_a_conversation_shows_each_message_once(logs: Logs) -> None:
     def history() -> Iterator[dict[str, Any]]:
         for number in range(3):
             yield {"role": "user", "content": f"question {number}"}
@@ -197,8 +197,8 @@ def test_a_conversation_tells_each_message_once(logs: Logs) -> None:
     found = view(logs.directory, "home/1 é")
     assert found is not None
     assert found["turns"] == 3
-    said = [(item["kind"], item.get("text")) for item in found["items"] if item["kind"] != "tool_call"]
-    assert said == [
+    items = [(item["kind"], item.get("text")) for item in found["items"] if item["kind"] != "tool_call"]
+    assert items == [
         pair for number in range(3) for pair in (("message", f"question {number}"), ("answer", f"answer {number}"))
     ]
     calls = [item for item in found["items"] if item["kind"] == "tool_call"]
@@ -210,7 +210,7 @@ def test_a_conversation_tells_each_message_once(logs: Logs) -> None:
     assert len(record["messages"]) == 3
 
 
-def test_a_long_conversation_is_told_from_its_end(logs: Logs) -> None:
+def test_a_long_conversation_is_shown_from_its_end(logs: Logs) -> None:
     for _ in range(30):
         logs.exchange()
     found = view(logs.directory, "c1", limit=10)

@@ -1,4 +1,4 @@
-"""An independent reading of the grammar of augmented streams (contract §4). Shares no code with what it checks."""
+"""An independent check of the grammar of augmented streams (contract §4). Shares no code with what it checks."""
 
 import json
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class Seen:
 
 
 def check(data: bytes, *, model: str = "augmented/m", usage_asked: bool = False) -> Seen:
-    """Assert that `data` is a well-formed augmented stream with one choice; what was in it."""
+    """Assert that `data` is a well-formed augmented stream with one choice; returns its contents."""
     seen = Seen()
     assert b"\r" not in data
     assert data.endswith(b"\n\n"), data[-80:]

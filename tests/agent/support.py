@@ -1,4 +1,4 @@
-"""A scripted provider, scripted tools, and turns made from them. In process: no sockets, no waiting."""
+"""A scripted provider, scripted tools, and turns with them. In process: no sockets, no waiting."""
 
 import asyncio
 import copy
@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from openai_proxy.agent.run import TurnAnswer, start
-from openai_proxy.agent.turn import CallRecord, LoopSettings, Turn, Unobserved
+from openai_proxy.agent.turn import CallRecord, LoopSettings, NullObserver, Turn
 from openai_proxy.errors import ProxyError, UpstreamTruncated
 from openai_proxy.tools.base import CallContext, ToolResult
 
@@ -55,6 +55,11 @@ def call_deltas(*calls: tuple[str, str, str]) -> list[dict[str, Any]]:
     return deltas
 
 
+def results(request: dict[str, Any]) -> list[tuple[str, str]]:
+    """(id, content) of each tool result in a request."""
+    return [(m["tool_call_id"], m["content"]) for m in request["messages"] if m["role"] == "tool"]
+
+
 def says(text: str, finish: str = "stop") -> bytes:
     """A streamed answer of text."""
     words = [chunk({"content": text[i : i + 4]}) for i in range(0, len(text), 4)]
@@ -88,7 +93,7 @@ def whole_calls(*calls: tuple[str, str, str], text: str | None = None) -> bytes:
 
 
 class Response:
-    """A provider's answer from `pieces`; an Event among them is waited for, an exception is raised."""
+    """A provider's answer from `pieces`; waits for an Event among them, raises an exception."""
 
     def __init__(self, pieces: list[Any], *, status: int = 200, kind: bytes = b"text/event-stream") -> None:
         self.status = status
@@ -124,7 +129,7 @@ class Response:
 
 
 class Upstream:
-    """Gives the scripted answers in turn and keeps the requests."""
+    """Returns the scripted answers in turn and keeps the requests."""
 
     def __init__(self, *answers: Any) -> None:
         self._answers = list(answers)
@@ -159,7 +164,7 @@ class FakeTool:
 
 
 class Box:
-    """A toolbox of functions: `Box(name=async_function)`; plain values are answered as they are."""
+    """A toolbox of functions: `Box(name=async_function)`; plain values are returned as results."""
 
     def __init__(self, **tools: Any) -> None:
         self.ran: list[tuple[str, dict[str, Any]]] = []
@@ -193,10 +198,10 @@ class Box:
             async with asyncio.timeout(timeout):
                 return await self._tools[name].call(given, context or CallContext())
         except TimeoutError:
-            return ToolResult(f"{name} gave no answer within {timeout:g} seconds.", is_error=True)
+            return ToolResult(f"{name} did not answer within {timeout:g} seconds.", is_error=True)
 
 
-class Watcher(Unobserved):
+class Watcher(NullObserver):
     def __init__(self) -> None:
         self.states: list[str] = []
         self.records: list[CallRecord] = []
@@ -212,7 +217,7 @@ CLIENT_TOOL = {"type": "function", "function": {"name": "theirs", "parameters": 
 
 
 def turn(upstream: Any, box: Any = None, *, settings: dict[str, Any] | None = None, **given: Any) -> Turn:
-    """A turn; `given` are members of the body, or of Turn where it has them."""
+    """A turn; `given` are members of Turn if it has them, else of the body."""
     own = {
         k: given.pop(k)
         for k in ("turns", "caller", "observer", "offered_only", "meta", "newest", "started", "thinking")

@@ -1,4 +1,4 @@
-"""What a person's yes is, and what is not."""
+"""What counts as a person's consent, and what does not."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def test_a_call_waits_for_the_next_message_and_runs_once() -> None:
     assert conversation(memory, "unlock", "yes", "again").given("t", ARGUMENTS)
 
 
-def test_a_repeat_and_another_round_of_the_same_request_are_no_yes() -> None:
+def test_a_repeat_and_another_round_of_the_same_request_are_no_consent() -> None:
     memory = ConversationMemories()
     first = conversation(memory, "unlock")
     assert not first.given("t", ARGUMENTS)
@@ -34,7 +34,7 @@ def test_a_repeat_and_another_round_of_the_same_request_are_no_yes() -> None:
     assert not answered.given("t", ARGUMENTS)
 
 
-def test_it_is_the_same_call_whatever_its_json_looks_like_and_no_other() -> None:
+def test_a_call_is_the_same_whatever_its_json_looks_like() -> None:
     memory = ConversationMemories()
     assert not conversation(memory, "unlock").given("t", {"n": 1.0, "door": "front"})
     later = conversation(memory, "unlock", "yes")
@@ -43,7 +43,7 @@ def test_it_is_the_same_call_whatever_its_json_looks_like_and_no_other() -> None
     assert later.given("t", ARGUMENTS)
 
 
-def test_another_conversation_caller_or_model_is_no_yes() -> None:
+def test_consent_is_bound_to_conversation_caller_and_model() -> None:
     memory = ConversationMemories()
     assert not conversation(memory, "unlock", name="one").given("t", ARGUMENTS)
     assert not conversation(memory, "unlock").given("t", ARGUMENTS)
@@ -65,7 +65,7 @@ def test_a_named_conversation_may_drop_its_oldest_messages() -> None:
     assert conversation(memory, "unlock", "yes", name="x").given("t", ARGUMENTS)
 
 
-def test_what_was_found_stays_in_its_order_for_what_follows() -> None:
+def test_found_tools_keep_their_order_in_the_conversation() -> None:
     memory = ConversationMemories()
     conversation(memory, "a").add_found(["z", "y"])
     conversation(memory, "a", "b").add_found(["x", "z"])
@@ -74,7 +74,7 @@ def test_what_was_found_stays_in_its_order_for_what_follows() -> None:
     assert conversation(memory, "b").found() == ()
 
 
-def test_it_is_bounded_and_forgets() -> None:
+def test_the_memory_is_bounded_and_expires() -> None:
     now = [0.0]
     memory = ConversationMemories(clock=lambda: now[0], ttl=10)
     for number in range(MAX_CONVERSATIONS + 5):

@@ -1,4 +1,4 @@
-"""The tool loop: what goes upstream, in which order, and what the model is told."""
+"""The tool loop: what is sent upstream, in which order, and what the model sees."""
 
 import asyncio
 from typing import Any
@@ -21,6 +21,7 @@ from tests.agent.support import (
     chunk,
     completion,
     events,
+    results,
     says,
     stream,
     turn,
@@ -28,10 +29,7 @@ from tests.agent.support import (
     whole,
     whole_calls,
 )
-
-
-def results(request: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(m["tool_call_id"], m["content"]) for m in request["messages"] if m["role"] == "tool"]
+from tests.harness.waiting import PATIENCE
 
 
 async def test_a_tool_round_is_hidden_and_its_result_reaches_the_model() -> None:
@@ -69,7 +67,7 @@ async def test_a_whole_completion_for_clients_that_do_not_stream() -> None:
     assert "stream_options" not in upstream.requests[0]
 
 
-async def test_text_goes_out_while_the_tool_still_runs() -> None:
+async def test_text_is_sent_while_the_tool_is_running() -> None:
     gate = asyncio.Event()
 
     async def slow(arguments: Any, context: Any) -> str:
@@ -79,7 +77,7 @@ async def test_text_goes_out_while_the_tool_still_runs() -> None:
     answer = await start(turn(Upstream(asks(("c1", "slow", "{}"), text="Looking…"), says("Done.")), Box(slow=slow)))
     pieces = answer.stream()
     data = b""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while "Looking…".encode() not in data:
             data += await anext(pieces)
     gate.set()
@@ -87,12 +85,12 @@ async def test_text_goes_out_while_the_tool_still_runs() -> None:
     assert check(data + rest).content == "Looking…\n\nDone."
 
 
-async def test_text_of_two_rounds_is_joined_without_a_gap_where_there_is_one() -> None:
+async def test_texts_of_two_rounds_are_separated_once() -> None:
     seen = check(await stream(Upstream(asks(("c1", "a", "{}"), text="Hm. "), says("Done.")), Box(a="1")))
     assert seen.content == "Hm. Done."
 
 
-async def test_calls_run_side_by_side_and_results_stand_in_call_order() -> None:
+async def test_calls_run_concurrently_and_results_are_in_call_order() -> None:
     first_done, order = asyncio.Event(), []
 
     async def a(arguments: Any, context: Any) -> str:
@@ -106,13 +104,13 @@ async def test_calls_run_side_by_side_and_results_stand_in_call_order() -> None:
         return "B"
 
     upstream = Upstream(asks(("1", "a", "{}"), ("2", "b", "{}")), says("ok"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await stream(upstream, Box(a=a, b=b))
     assert order == ["b", "a"]
     assert results(upstream.requests[1]) == [("1", "A"), ("2", "B")]
 
 
-async def test_a_call_begins_while_the_model_still_writes_the_next_one() -> None:
+async def test_a_call_starts_while_the_model_writes_the_next_one() -> None:
     began = asyncio.Event()
 
     async def early(arguments: Any, context: Any) -> str:
@@ -121,8 +119,10 @@ async def test_a_call_begins_while_the_model_still_writes_the_next_one() -> None
 
     deltas = [events(chunk(d), done=False) for d in call_deltas(("1", "early", '{"a":1}'), ("2", "early", '{"a":2}'))]
     rest = events(chunk({}, "tool_calls"), usage_event())
-    upstream = Upstream([*deltas[:4], began, *deltas[4:], rest], says("ok"))  # waits for the first before the second
-    async with asyncio.timeout(5):
+    upstream = Upstream(
+        [*deltas[:4], began, *deltas[4:], rest], says("ok")
+    )  # waits for the first one before the second
+    async with asyncio.timeout(PATIENCE):
         await stream(upstream, Box(early=early))
     assert results(upstream.requests[1]) == [("1", "ok"), ("2", "ok")]
 
@@ -137,7 +137,7 @@ async def test_interleaved_fragments_do_not_start_a_half_written_call() -> None:
     assert box.ran == [("a", {"x": 1}), ("a", {"x": 2})]
 
 
-async def test_errors_are_results_the_model_can_act_on() -> None:
+async def test_errors_are_results_that_the_model_can_act_on() -> None:
     async def raises(arguments: Any, context: Any) -> str:
         raise RuntimeError("secret path /etc/x")
 
@@ -159,7 +159,7 @@ async def test_errors_are_results_the_model_can_act_on() -> None:
     assert seen.content == "Sorry."
     told = dict(results(upstream.requests[1]))
     assert told["1"] == "raises failed (RuntimeError)."
-    assert "no answer within" in told["2"]
+    assert "did not answer within" in told["2"]
     assert "no tool 'nobody'" in told["3"]
     assert "not valid JSON" in told["4"]
     assert told["5"] == "cancels was cancelled."
@@ -168,7 +168,7 @@ async def test_errors_are_results_the_model_can_act_on() -> None:
     assert sent == '{"invalid_json": "{bad"}', "some providers refuse a request whose arguments are no JSON"
 
 
-async def test_a_forced_choice_counts_for_the_first_round_only() -> None:
+async def test_a_forced_choice_applies_to_the_first_round_only() -> None:
     named = {"type": "function", "function": {"name": "a"}}
     allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": []}}
     for choice, later in (
@@ -180,7 +180,7 @@ async def test_a_forced_choice_counts_for_the_first_round_only() -> None:
         assert [r["tool_choice"] for r in upstream.requests] == [choice, later]
 
 
-async def test_a_call_of_the_clients_stays_demanded_after_calls_of_ours() -> None:
+async def test_a_call_of_the_clients_stays_required_after_calls_of_ours() -> None:
     theirs = {"type": "function", "function": {"name": "theirs", "parameters": {"type": "object"}}}
     upstream = Upstream(asks(("1", "a", "{}")), asks(("2", "a", "{}")), asks(("3", "theirs", "{}")))
     await stream(upstream, Box(a="1"), settings={"max_tool_rounds": 2}, tool_choice="required", tools=[theirs])
@@ -198,7 +198,7 @@ async def test_choice_none_offers_nothing_unless_the_transcript_needs_it() -> No
     assert upstream.requests[1]["tool_choice"] == "none"
 
 
-async def test_usage_is_summed_with_its_details_and_shown_only_if_asked_for() -> None:
+async def test_usage_is_summed_with_details_and_shown_only_on_request() -> None:
     script = (asks(("1", "a", "{}")), says("ok"))
     upstream = Upstream(*script)
     seen = check(await stream(upstream, Box(a="1")))
@@ -213,7 +213,7 @@ async def test_usage_is_summed_with_its_details_and_shown_only_if_asked_for() ->
     assert upstream.requests[0]["stream_options"] == options
 
 
-async def test_reasoning_and_signatures_go_back_with_the_assistant_turn() -> None:
+async def test_reasoning_and_signatures_are_returned_to_the_provider() -> None:
     delta = call_deltas(("1", "a", "{}"))
     delta[0]["tool_calls"][0]["extra_content"] = {"google": {"thought_signature": "sig"}}
     first = [
@@ -235,7 +235,7 @@ async def test_reasoning_and_signatures_go_back_with_the_assistant_turn() -> Non
     assert seen.reasoning == "think"
 
 
-async def test_stripped_reasoning_is_kept_from_the_client_only() -> None:
+async def test_stripped_reasoning_is_only_hidden_from_the_client() -> None:
     first = events(
         chunk({"reasoning_content": "hm"}), chunk({"reasoning": "hm", "content": "<think>x</th"}),
         chunk({"content": "ink>Hi"}), *map(chunk, call_deltas(("1", "a", "{}"))), chunk({}, "tool_calls"),
@@ -248,7 +248,7 @@ async def test_stripped_reasoning_is_kept_from_the_client_only() -> None:
     assert (sent["reasoning_content"], sent["content"]) == ("hm", "<think>x</think>Hi")
 
 
-async def test_thoughts_in_the_text_become_reasoning() -> None:
+async def test_think_tags_in_the_text_become_reasoning() -> None:
     seen = check(await stream(Upstream(says("<think>Hm, hm.</think>Paris")), Box(a="1")))
     assert (seen.content, seen.reasoning) == ("Paris", "Hm, hm.")
     answer = await whole(Upstream(completion({"content": "<think>Hm</think>Paris"})), Box(a="1"))
@@ -271,7 +271,7 @@ async def test_several_choices_pass_without_a_loop() -> None:
     assert answer["choices"][0]["message"]["content"] == "a"
 
 
-async def test_of_two_tools_with_one_name_the_clients_counts() -> None:
+async def test_of_two_tools_with_one_name_the_clients_is_used() -> None:
     upstream = Upstream(asks(("1", "theirs", "{}")))
     box = Box(theirs="ours", other="x")
     seen = check(await stream(upstream, box, tools=[CLIENT_TOOL]))
@@ -290,7 +290,7 @@ async def test_execute_tools_runs_what_the_client_offers_and_we_have() -> None:
     assert box.ran == [("clock", {})]
 
 
-async def test_a_plain_model_keeps_its_calls_to_tools_nobody_offered() -> None:
+async def test_a_plain_models_calls_of_unoffered_tools_are_passed_on() -> None:
     seen = check(await stream(Upstream(asks(("1", "hidden", "{}"))), Box(hidden="x"), offered_only=True))
     assert [c["id"] for c in seen.calls] == ["1"]
 
@@ -304,7 +304,7 @@ async def test_errors_before_the_first_answer_are_raised() -> None:
     assert caught.value.extra == {}
 
 
-async def test_after_a_tool_has_acted_a_failure_says_do_not_retry() -> None:
+async def test_after_a_tool_has_acted_a_failure_discourages_retries() -> None:
     refused = Response([b'{"error":{"message":"slow down","code":"rate"}}'], status=429)
     for answer in (refused, UpstreamUnreachable("gone")):
         with pytest.raises((UpstreamRefused, UpstreamUnreachable)) as caught:
@@ -316,7 +316,7 @@ async def test_after_a_tool_has_acted_a_failure_says_do_not_retry() -> None:
     assert plain.value.headers == {}
 
 
-async def test_the_providers_refusal_in_a_later_round_is_the_end_of_the_stream() -> None:
+async def test_the_providers_refusal_in_a_later_round_ends_the_stream() -> None:
     refused = Response([b'{"error":{"message":"slow down","type":"rate_limit","code":"rate"}}'], status=429)
     seen = check(await stream(Upstream(asks(("1", "a", "{}")), refused), Box(a="1")))
     assert seen.error == {"message": "slow down", "type": "rate_limit", "param": None, "code": "rate"}
@@ -325,7 +325,7 @@ async def test_the_providers_refusal_in_a_later_round_is_the_end_of_the_stream()
     assert "answered 500" in seen.error["message"]
 
 
-async def test_the_turn_tells_its_states_and_calls() -> None:
+async def test_the_observer_gets_states_and_calls() -> None:
     watcher = Watcher()
     await stream(Upstream(asks(("1", "a", '{"x":1}')), says("ok")), Box(a="result"), observer=watcher)
     assert watcher.states == ["waiting", "tools", "waiting", "streaming"]
@@ -345,7 +345,7 @@ async def test_tools_get_their_context() -> None:
     assert [(c.request_id, c.caller, c.meta) for c in contexts] == [("r1", "me", {"device": "d"})]
 
 
-async def test_every_answer_is_let_go_of() -> None:
+async def test_every_answer_is_released() -> None:
     upstream = Upstream(asks(("1", "a", "{}")), says("ok"))
     await stream(upstream, Box(a="1"))
     for _ in range(10):
@@ -353,7 +353,7 @@ async def test_every_answer_is_let_go_of() -> None:
     assert all(r.closed and r.ended for r in upstream.responses)
 
 
-async def test_usage_that_a_provider_never_sends_is_not_invented() -> None:
+async def test_missing_usage_is_not_invented() -> None:
     upstream = Upstream(events(chunk({"content": "x"}), chunk({}, "stop")))
     seen = check(await stream(upstream, Box(a="1"), stream_options={"include_usage": True}), usage_asked=True)
     assert seen.usage is None

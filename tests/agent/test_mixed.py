@@ -1,4 +1,4 @@
-"""Mixed turns: every row of the table at the top of agent/mixed.py, by its number, streamed and not."""
+"""Mixed turns: every row of the table in agent/mixed.py, by its number, streamed and not."""
 
 import copy
 import dataclasses
@@ -27,8 +27,8 @@ LONG = "call_0123456789abcdefghijklmn"
 QUESTION = {"role": "user", "content": "Light on and time?"}
 
 
-class Talk:
-    """A client's side of a conversation with one store."""
+class TerminalChat:
+    """The client's side of a conversation with one store."""
 
     def __init__(
         self, *, streamed: bool = True, store: TurnStore | None = None, caller: str = "me", **settings: Any
@@ -92,7 +92,7 @@ both = pytest.mark.parametrize("streamed", [True, False])
 
 @both
 async def test_k1_r1_ours_and_theirs_in_one_message(streamed: bool) -> None:
-    talk = Talk(streamed=streamed)
+    talk = TerminalChat(streamed=streamed)
     message = await talk.ask(talk.calls(("o1", "ours", "{}"), (LONG, "theirs", '{"on":true}'), ("o2", "other", "{}")))
     assert [c["id"] for c in message["tool_calls"]] == [LONG]
     assert [name for name, _ in talk.box.ran] == ["ours", "other"]
@@ -106,7 +106,7 @@ async def test_k1_r1_ours_and_theirs_in_one_message(streamed: bool) -> None:
 
 @both
 async def test_k2_client_calls_after_hidden_rounds(streamed: bool) -> None:
-    talk = Talk(streamed=streamed)
+    talk = TerminalChat(streamed=streamed)
     message = await talk.ask(talk.calls(("o1", "ours", "{}"), text="Let me see."), talk.calls((LONG, "theirs", "{}")))
     assert message["content"] == "Let me see."
     talk.answer(**{LONG: "CLIENT"})
@@ -115,8 +115,8 @@ async def test_k2_client_calls_after_hidden_rounds(streamed: bool) -> None:
     assert talk.sent[2]["content"] == "Let me see."
 
 
-async def test_k3_nothing_hidden_nothing_kept() -> None:
-    talk = Talk()
+async def test_k3_nothing_hidden_nothing_stored() -> None:
+    talk = TerminalChat()
     await talk.ask(talk.calls((LONG, "theirs", "{}")))
     assert len(talk.store) == 0
     talk.answer(**{LONG: "CLIENT"})
@@ -125,9 +125,9 @@ async def test_k3_nothing_hidden_nothing_kept() -> None:
 
 
 @both
-async def test_k4_r12_finished_hidden_rounds_come_back_if_wanted(streamed: bool) -> None:
+async def test_k4_r12_finished_hidden_rounds_are_restored_if_configured(streamed: bool) -> None:
     for remember in (True, False):
-        talk = Talk(streamed=streamed, remember_tool_turns=remember)
+        talk = TerminalChat(streamed=streamed, remember_tool_turns=remember)
         message = await talk.ask(talk.calls(("o1", "ours", "{}"), text="Hm."), talk.says("Noon."))
         assert message["content"] == "Hm.\n\nNoon."
         talk.messages[-1] = {"role": "assistant", "content": [{"type": "text", "text": "Hm. Noon. "}]}
@@ -140,7 +140,7 @@ async def test_k4_r12_finished_hidden_rounds_come_back_if_wanted(streamed: bool)
 
 @both
 async def test_several_client_calls_and_several_rounds(streamed: bool) -> None:
-    talk = Talk(streamed=streamed)
+    talk = TerminalChat(streamed=streamed)
     one, two, three = LONG + "1", LONG + "2x", LONG + "3x"
     await talk.ask(talk.calls((one, "theirs", '{"i":1}'), ("o1", "ours", "{}"), (two, "theirs", '{"i":2}')))
     talk.answer(**{two: "TWO", one: "ONE"})
@@ -152,12 +152,12 @@ async def test_several_client_calls_and_several_rounds(streamed: bool) -> None:
     assert shape(talk.sent) == [QUESTION["content"], *first, *second]
 
 
-def mixed_history(talk: Talk, results: list[dict[str, Any]], **changes: Any) -> None:
+def mixed_history(talk: TerminalChat, results: list[dict[str, Any]], **changes: Any) -> None:
     talk.messages[-1]["tool_calls"][0].update(changes)
     talk.messages += results
 
 
-async def two_sided(talk: Talk, call_id: str = LONG) -> list[Any]:
+async def two_sided(talk: TerminalChat, call_id: str = LONG) -> list[Any]:
     """A mixed turn, and what the provider should see of it next time."""
     await talk.ask(talk.calls(("o1", "ours", "{}"), (call_id, "theirs", '{"a":1,"b":2}')))
     return [QUESTION["content"], ["o1", call_id], ("o1", "OURS"), (call_id, "CLIENT")]
@@ -165,7 +165,7 @@ async def two_sided(talk: Talk, call_id: str = LONG) -> list[Any]:
 
 @both
 async def test_r2_ids_replaced_by_the_client(streamed: bool) -> None:
-    talk = Talk(streamed=streamed)
+    talk = TerminalChat(streamed=streamed)
     expected = await two_sided(talk)
     talk.messages[0]["content"] = "It is 12:00:01."
     mixed_history(talk, [{"role": "tool", "tool_call_id": "01HX", "content": "CLIENT"}], id="01HX")
@@ -174,7 +174,7 @@ async def test_r2_ids_replaced_by_the_client(streamed: bool) -> None:
 
 
 async def test_r2_ids_dropped_by_the_client() -> None:
-    talk = Talk()
+    talk = TerminalChat()
     expected = await two_sided(talk)
     del talk.messages[-1]["tool_calls"][0]["id"]
     talk.messages.append({"role": "tool", "content": "CLIENT"})
@@ -183,7 +183,7 @@ async def test_r2_ids_dropped_by_the_client() -> None:
 
 
 async def test_r2_a_fingerprint_of_another_conversation_does_not_match() -> None:
-    talk = Talk()
+    talk = TerminalChat()
     await two_sided(talk)
     talk.messages.insert(1, {"role": "user", "content": "Earlier"})
     mixed_history(talk, [{"role": "tool", "tool_call_id": "01HX", "content": "CLIENT"}], id="01HX")
@@ -192,8 +192,8 @@ async def test_r2_a_fingerprint_of_another_conversation_does_not_match() -> None
 
 
 @pytest.mark.parametrize("arguments", ['{ "b": 2.0,\n "a": 1 }', {"b": 2, "a": 1.0}])
-async def test_r3_arguments_written_anew(arguments: Any) -> None:
-    talk = Talk()
+async def test_r3_arguments_reformatted(arguments: Any) -> None:
+    talk = TerminalChat()
     expected = await two_sided(talk)
     call = {"function": {"name": "theirs", "arguments": arguments}}
     mixed_history(talk, [{"role": "tool", "content": "CLIENT"}], id="01HX", **call)
@@ -206,11 +206,11 @@ async def test_r3_arguments_written_anew(arguments: Any) -> None:
     ("given", "kept"),
     [
         ('{"area":"","name":"Lamp","floor":null}', {"name": "Lamp"}),  # Home Assistant's Ollama client strips these
-        ('{"domain":"[\\"light\\"]","on":false}', {"domain": ["light"]}),  # and reads JSON that stands in a text
+        ('{"domain":"[\\"light\\"]","on":false}', {"domain": ["light"]}),  # and parses JSON inside a text
     ],
 )
 async def test_r3_arguments_tidied_by_the_client(given: str, kept: Any) -> None:
-    talk = Talk()
+    talk = TerminalChat()
     await talk.ask(talk.calls(("call_0", "theirs", given), ("o1", "ours", "{}")))
     talk.messages[-1] = {
         "role": "assistant", "content": "", "tool_calls": [{"function": {"name": "theirs", "arguments": kept}}],
@@ -224,7 +224,7 @@ async def test_r3_arguments_tidied_by_the_client(given: str, kept: Any) -> None:
 async def test_r4_results_in_another_order_or_without_ids() -> None:
     one, two = LONG + "1", LONG + "2x"
     for ids in ((one, two), (None, None)):
-        talk = Talk()
+        talk = TerminalChat()
         await talk.ask(talk.calls((one, "theirs", '{"i":1}'), ("o1", "ours", "{}"), (two, "theirs", '{"i":2}')))
         given = [{"role": "tool", "tool_call_id": i, "content": t} for i, t in zip(ids, ("ONE", "TWO"), strict=True)]
         talk.messages += reversed(given) if ids[0] else given
@@ -235,7 +235,7 @@ async def test_r4_results_in_another_order_or_without_ids() -> None:
 async def test_r5_a_call_left_out_or_unanswered_gets_a_note() -> None:
     one, two = LONG + "1", LONG + "2x"
     for left_out in (True, False):
-        talk = Talk()
+        talk = TerminalChat()
         await talk.ask(talk.calls((one, "theirs", '{"i":1}'), (two, "theirs", '{"i":2}'), ("o1", "ours", "{}")))
         if left_out:
             del talk.messages[-1]["tool_calls"][1]
@@ -246,7 +246,7 @@ async def test_r5_a_call_left_out_or_unanswered_gets_a_note() -> None:
 
 async def test_r6_calls_spread_over_several_messages() -> None:
     one, two = LONG + "1", LONG + "2x"
-    talk = Talk()
+    talk = TerminalChat()
     await talk.ask(talk.calls((one, "theirs", '{"i":1}'), (two, "theirs", '{"i":2}'), ("o1", "ours", "{}")))
     first, second = talk.messages.pop()["tool_calls"]
     for call, text in ((first, "ONE"), (second, "TWO")):
@@ -256,8 +256,8 @@ async def test_r6_calls_spread_over_several_messages() -> None:
     assert shape(talk.sent)[1:] == [[one, two, "o1"], (one, "ONE"), (two, "TWO"), ("o1", "OURS")]
 
 
-async def test_r7_later_turns_see_the_true_turn_too() -> None:
-    talk = Talk()
+async def test_r7_later_turns_get_the_true_turn() -> None:
+    talk = TerminalChat()
     expected = await two_sided(talk)
     talk.answer(**{LONG: "CLIENT"})
     await talk.ask(talk.says("Done."))
@@ -266,8 +266,8 @@ async def test_r7_later_turns_see_the_true_turn_too() -> None:
     assert shape(talk.sent) == [*expected, "Done.", "And now?"]
 
 
-async def test_r8_another_caller_gets_nothing_of_it() -> None:
-    talk = Talk()
+async def test_r8_another_caller_gets_nothing() -> None:
+    talk = TerminalChat()
     await two_sided(talk)
     talk.answer(**{LONG: "CLIENT"})
     talk.caller = "somebody else"
@@ -276,7 +276,7 @@ async def test_r8_another_caller_gets_nothing_of_it() -> None:
 
 
 async def test_r9_the_same_id_on_another_call_does_not_match() -> None:
-    talk = Talk()
+    talk = TerminalChat()
     await two_sided(talk, "call_0")
     other = {"function": {"name": "theirs", "arguments": "{}"}}
     mixed_history(talk, [{"role": "tool", "tool_call_id": "call_0", "content": "CLIENT"}], **other)
@@ -286,7 +286,7 @@ async def test_r9_the_same_id_on_another_call_does_not_match() -> None:
 
 @pytest.mark.parametrize(("call_id", "matches"), [("functions.theirs:0", False), ("call_0", False), (LONG, True)])
 async def test_r10_a_counted_id_under_another_question_does_not_match(call_id: str, matches: bool) -> None:
-    talk = Talk()
+    talk = TerminalChat()
     await two_sided(talk, call_id)
     talk.messages[1] = {"role": "user", "content": "Another question"}
     talk.answer(**{call_id: "CLIENT"})
@@ -295,7 +295,7 @@ async def test_r10_a_counted_id_under_another_question_does_not_match(call_id: s
 
 
 async def test_r10_of_two_turns_with_one_counted_id_each_gets_its_own() -> None:
-    talk = Talk()
+    talk = TerminalChat()
     await two_sided(talk, "call_0")
     talk.answer(call_0="CLIENT")
     await talk.ask(talk.says("Done."))
@@ -311,7 +311,7 @@ async def test_r10_of_two_turns_with_one_counted_id_each_gets_its_own() -> None:
 
 async def test_r11_a_forgotten_turn_leaves_a_valid_shorter_history() -> None:
     now = 0.0
-    talk = Talk(store=TurnStore(ttl=60, clock=lambda: now))
+    talk = TerminalChat(store=TurnStore(ttl=60, clock=lambda: now))
     await two_sided(talk)
     talk.answer(**{LONG: "CLIENT"})
     now = 61.0
@@ -321,7 +321,7 @@ async def test_r11_a_forgotten_turn_leaves_a_valid_shorter_history() -> None:
 
 
 async def test_r11_a_dump_carries_turns_over_a_restart() -> None:
-    talk = Talk()
+    talk = TerminalChat()
     expected = await two_sided(talk)
     state = json.loads(json.dumps(talk.store.dump()))
     assert "me" not in json.dumps([e["keys"] for e in state["entries"]])
@@ -333,7 +333,7 @@ async def test_r11_a_dump_carries_turns_over_a_restart() -> None:
 
 
 async def test_r13_unrelated_tool_messages_stay() -> None:
-    talk = Talk()
+    talk = TerminalChat()
     expected = await two_sided(talk)
     talk.answer(injected_content="It is 12:00.")
     talk.answer(**{LONG: "CLIENT"})
@@ -341,11 +341,11 @@ async def test_r13_unrelated_tool_messages_stay() -> None:
     assert shape(talk.sent) == [*expected, ("injected_content", "It is 12:00.")]
 
 
-async def test_a_failing_tool_of_ours_in_a_mixed_turn_is_told_later() -> None:
+async def test_a_failing_tool_of_ours_in_a_mixed_turn_is_reported_later() -> None:
     async def raises(arguments: Any, context: Any) -> str:
         raise RuntimeError
 
-    talk = Talk()
+    talk = TerminalChat()
     talk.box = Box(ours=raises)
     await talk.ask(talk.calls((LONG, "theirs", "{}"), ("o1", "ours", "{}")))
     talk.answer(**{LONG: "CLIENT"})
@@ -354,7 +354,7 @@ async def test_a_failing_tool_of_ours_in_a_mixed_turn_is_told_later() -> None:
 
 
 async def test_tools_are_listed_where_a_restored_turn_needs_them() -> None:
-    talk = Talk(remember_tool_turns=True)
+    talk = TerminalChat(remember_tool_turns=True)
     await talk.ask(talk.calls(("o1", "ours", "{}")), talk.says("Noon."))
     talk.messages.append({"role": "user", "content": "Thanks"})
     upstream = Upstream(talk.says("Welcome."))
@@ -365,8 +365,8 @@ async def test_tools_are_listed_where_a_restored_turn_needs_them() -> None:
     assert upstream.requests[0]["tool_choice"] == "none"
 
 
-async def test_a_turn_is_put_back_for_its_own_model_only() -> None:
-    talk = Talk()
+async def test_a_turn_is_restored_for_its_own_model_only() -> None:
+    talk = TerminalChat()
     await two_sided(talk)
     talk.answer(**{LONG: "CLIENT"})
     upstream = Upstream(talk.says("Done."))
@@ -376,7 +376,7 @@ async def test_a_turn_is_put_back_for_its_own_model_only() -> None:
 
 
 async def test_the_clients_messages_are_not_changed() -> None:
-    talk = Talk()
+    talk = TerminalChat()
     await two_sided(talk)
     talk.answer(**{LONG: "CLIENT"})
     before = copy.deepcopy(talk.messages)

@@ -10,11 +10,11 @@ HASS = SimpleNamespace(server="ha", source=SimpleNamespace(name="intent__HassTur
 @pytest.mark.parametrize(
     "name", ["HassTurnOn", "intent__HassTurnOn", "INTENT__hassturnon", "mcp__homeassistant__HassTurnOn"]
 )
-def test_one_tool_has_many_names(name):
+def test_names_of_the_same_tool(name):
     assert common_name(name) == common_name("mcp_ha_intent__HassTurnOn", HASS) == "hassturnon"
 
 
-def test_other_tools_have_others():
+def test_names_of_different_tools():
     assert common_name("HassTurnOff") != common_name("HassTurnOn")
     assert common_name("get_home_state") == common_name("homeassistant__GetLiveContext")
     assert common_name("odd__") == "odd__"

@@ -1,4 +1,4 @@
-"""The store of hidden turns stays within its bounds, whatever it is given."""
+"""The store of hidden turns stays within its limits, whatever it gets."""
 
 from typing import Any
 
@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 from openai_proxy.agent.fingerprint import ConversationFingerprint
 from openai_proxy.agent.fingerprint import key as key_of
 from openai_proxy.agent.mixed import _find_calls
-from openai_proxy.agent.store import Hidden, PendingEntry, TurnStore
+from openai_proxy.agent.store import HiddenRounds, PendingEntry, TurnStore
 
 
-def hidden(size: int = 10, mark: str = "") -> Hidden:
-    return Hidden([], {"role": "assistant", "content": "x" * size, "mark": mark}, [], {"c": ("f", "{}")}, "q", "v")
+def hidden(size: int = 10, mark: str = "") -> HiddenRounds:
+    return HiddenRounds(
+        [], {"role": "assistant", "content": "x" * size, "mark": mark}, [], {"c": ("f", "{}")}, "q", "v"
+    )
 
 
-def test_finds_the_newest_first_and_exactly_what_was_kept() -> None:
+def test_entries_are_found_unchanged_and_newest_first() -> None:
     store = TurnStore()
     store.keep(["a"], hidden(mark="1"))
     store.keep(["a", "b"], hidden(mark="2"))
@@ -40,7 +42,7 @@ def test_count_bytes_and_age_are_bounded(steps: list[tuple[int, str, int]]) -> N
     assert (len(store), store.size, store._keys) == (0, 0, {})
 
 
-def test_what_alone_is_too_large_is_not_kept() -> None:
+def test_an_oversized_entry_is_not_stored() -> None:
     store = TurnStore(max_bytes=1000)
     store.keep(["a"], hidden(10))
     store.keep(["b"], hidden(2000))
@@ -63,24 +65,24 @@ def test_a_loaded_state_ages_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("state", [{}, {"version": 2}, {"version": 1, "saved_at": 0, "entries": [{"age": "x"}]}, []])
-def test_an_unreadable_state_is_none(state: Any) -> None:
+def test_an_unreadable_state_is_ignored(state: Any) -> None:
     store = TurnStore()
     assert store.load(state) == 0
     assert len(store) == 0
 
 
-def test_of_thousands_with_the_same_call_id_only_the_right_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_thousands_with_one_call_id_only_the_right_one_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     """ "functions.get_weather:0" is the id of every conversation's first call with some servers."""
     store, seen = TurnStore(), ConversationFingerprint()
     seen.add({"role": "user", "content": "What is the weather?"})
     for number in range(2000):
         turn = {"role": "assistant", "content": str(number)}
         question = seen.question if number == 7 else f"question {number}"
-        store.keep([key_of("me", "id", "f:0")], Hidden([], turn, [], {"f:0": ("f", "{}")}, question, f"{number}"))
-    read: list[Hidden] = []
+        store.keep([key_of("me", "id", "f:0")], HiddenRounds([], turn, [], {"f:0": ("f", "{}")}, question, f"{number}"))
+    read: list[HiddenRounds] = []
     hidden_of = PendingEntry.hidden
 
-    def noted(entry: PendingEntry) -> Hidden:
+    def noted(entry: PendingEntry) -> HiddenRounds:
         read.append(hidden_of(entry))
         return read[-1]
 

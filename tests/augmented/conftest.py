@@ -1,10 +1,10 @@
-"""The daemon of the augmented models' tests: one for all of them."""
+"""The daemon of these tests: one for all of them."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.augmented.house import house_conf, house_files
+from tests.augmented.configurations import house_conf, house_files
 from tests.harness.daemon import Daemon
 from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
@@ -12,7 +12,7 @@ from tests.harness.waiting import eventually
 
 @pytest.fixture(scope="session")
 def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """The house. Afterwards nothing may be left: no client, no child, no complaint."""
+    """The daemon. Afterwards nothing may be left: no client, no child, no complaint."""
     daemon = Daemon(tmp_path_factory.mktemp("augmented"), house_conf(upstream), files=house_files()).start()
     try:
         yield daemon

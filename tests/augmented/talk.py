@@ -37,7 +37,7 @@ def asks(*calls: Call, stream: bool, text: str = "") -> bytes:
 
 
 def conversation(upstream: Upstream, *rounds: str | list[Call] | tuple[str, list[Call]], stream: bool) -> Rounds:
-    """A script: a text is an answer of text, a list an answer of calls, a pair both."""
+    """A script: a text is an answer with text, a list an answer with calls, a pair has both."""
     answers = []
     for one in rounds:
         if isinstance(one, str):
@@ -50,7 +50,7 @@ def conversation(upstream: Upstream, *rounds: str | list[Call] | tuple[str, list
 
 
 def request(wire: Wire, model: str, play: Play | None, *, stream: bool, path: str = CHAT, **members: Any) -> Wire:
-    """Send a chat request; `members` are of its body, `headers` and `key` go with it."""
+    """Send a chat request with the body `members`, `headers` and `key`."""
     headers = [*members.pop("headers", ()), *([("X-Play", play.model)] if play else [])]
     key = members.pop("key", None)
     body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], **members}
@@ -59,13 +59,13 @@ def request(wire: Wire, model: str, play: Play | None, *, stream: bool, path: st
 
 
 def ask(daemon: Daemon, model: str, play: Play | None, *, stream: bool, **members: Any) -> Answer:
-    """One request on a connection of its own, and its whole answer."""
+    """One request on its own connection, and its whole answer."""
     with daemon.wire() as wire:
         return request(wire, model, play, stream=stream, **members).answer()
 
 
-def told(answer: Answer, model: str, *, stream: bool, usage_asked: bool = False) -> Seen:
-    """What the client was told, by the grammar of its mode."""
+def checked(answer: Answer, model: str, *, stream: bool, usage_asked: bool = False) -> Seen:
+    """What the client got, checked by the grammar of its mode."""
     assert answer.status == 200, (answer.status, answer.body[:500])
     assert answer.complete
     assert answer.header("x-request-id")
@@ -92,12 +92,12 @@ def told(answer: Answer, model: str, *, stream: bool, usage_asked: bool = False)
 def chat(
     daemon: Daemon, model: str, play: Play | None, *, stream: bool, usage_asked: bool = False, **members: Any
 ) -> Seen:
-    """One request for augmented/`model`, and what the client was told."""
+    """One request for augmented/`model`, and what the client got."""
     name = f"augmented/{model}"
     if usage_asked and stream:
         members["stream_options"] = {"include_usage": True}
     answer = ask(daemon, name, play, stream=stream, **members)
-    return told(answer, name, stream=stream, usage_asked=usage_asked)
+    return checked(answer, name, stream=stream, usage_asked=usage_asked)
 
 
 def roles(body: dict[str, Any]) -> list[str]:
@@ -106,5 +106,5 @@ def roles(body: dict[str, Any]) -> list[str]:
 
 
 def names(body: dict[str, Any]) -> list[str]:
-    """The names of the tools a request body offers."""
+    """The names of the tools in a request body."""
     return [tool["function"]["name"] for tool in body.get("tools", [])]

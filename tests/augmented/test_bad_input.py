@@ -1,4 +1,4 @@
-"""Issue 3 "Bad input": told by `check` with its place, told the same by the daemon, and nobody else's loss."""
+"""Issue 3 "Bad input": reported by `check` with its place, reported by the daemon alike, without effects on others."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import pytest
 
 from tests.augmented.talk import chat, conversation
 from tests.conftest import DaemonFactory
-from tests.front.house import front_conf
+from tests.front.configurations import front_conf
 from tests.harness.daemon import REPOSITORY, Daemon
 from tests.harness.upstream import Upstream
 
@@ -62,27 +62,23 @@ BAD: dict[str, tuple[dict[str, str], str, str]] = {
 
 
 def numbered(number: int, text: str) -> str:
-    """`text` with names of its own, so that all mistakes can be made in one house."""
+    """`text` with unique names, so that all mistakes fit into one configuration."""
     return re.sub("bad|worse|broken", lambda found: f"{found[0]}{number}", text)
 
 
 @pytest.fixture(scope="module")
 def bad_house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A house with every mistake at once."""
+    """A configuration with every mistake at once."""
     files = {"models/good.yaml": GOOD}
     for number, (mistakes, _, _) in enumerate(BAD.values()):
         files |= {numbered(number, name): numbered(number, text) for name, text in mistakes.items()}
-    daemon = Daemon(tmp_path_factory.mktemp("bad"), front_conf(upstream), files=files).start()
-    try:
+    with Daemon(tmp_path_factory.mktemp("bad"), front_conf(upstream), files=files).serving(leaks=False) as daemon:
         yield daemon
-        daemon.stop()
-    finally:
-        daemon.kill()
 
 
 @pytest.fixture(scope="module")
 def checked(bad_house: Daemon) -> list[str]:
-    """What `check` says of it, line by line."""
+    """The output of `check`, line by line."""
     done = check(bad_house)
     assert (done.returncode, done.stderr) == (1, "")
     return done.stdout.splitlines()
@@ -98,14 +94,14 @@ def check(daemon: Daemon) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_told_with_its_place_and_the_others_serve(
+def test_reported_with_its_place_while_the_others_serve(
     bad_house: Daemon, checked: list[str], upstream: Upstream, name: str
 ) -> None:
     files, place, words = BAD[name]
     number = list(BAD).index(name)
     ours = [numbered(number, file) for file in files]
     problems = bad_house.get("/admin/status").json()["config"]["problems"]
-    assert len(problems) == len(checked) == len(BAD) + 1, "the loop is no name, either"
+    assert len(problems) == len(checked) == len(BAD) + 1, "the loop has no valid name, either"
     problem = next(problem for problem in problems if any(problem["file"].endswith(file) for file in ours))
     where = f"{Path(problem['file'])}:{problem['line']}:{problem['column']}"
     assert f"/{numbered(number, place)}" in f"/{where}:"
@@ -116,8 +112,8 @@ def test_told_with_its_place_and_the_others_serve(
     assert chat(bad_house, "good", play, stream=True).content == "42."
 
 
-def test_what_is_left_of_a_bad_model_serves(make_daemon: DaemonFactory, upstream: Upstream) -> None:
-    """An unknown tool is left out, an unknown template stays as it is written."""
+def test_the_rest_of_a_bad_model_serves(make_daemon: DaemonFactory, upstream: Upstream) -> None:
+    """An unknown tool is left out, an unknown template stays as written."""
     bad = 'name: augmented/bad\ntools: [calculatr, calculator]\nsystem_prompt: "Say {{nobody()}}."\n'
     daemon = make_daemon(front_conf(upstream), files={"models/bad.yaml": bad})
     assert len(daemon.get("/admin/status").json()["config"]["problems"]) == 2
@@ -128,7 +124,7 @@ def test_what_is_left_of_a_bad_model_serves(make_daemon: DaemonFactory, upstream
     assert body["messages"][0]["content"] == "Say {{nobody()}}."
 
 
-def test_a_sound_house_has_nothing_to_tell(house: Daemon) -> None:
+def test_a_valid_configuration_has_no_problems(house: Daemon) -> None:
     (problem,) = house.get("/admin/status").json()["config"]["problems"]
     assert "nobody_has_this" in problem["message"], "the one the house has on purpose"
     done = check(house)
@@ -137,7 +133,7 @@ def test_a_sound_house_has_nothing_to_tell(house: Daemon) -> None:
     assert "nobody_has_this" in line
 
 
-def test_loggers_and_validators_are_looked_at_too(make_daemon: DaemonFactory, upstream: Upstream) -> None:
+def test_loggers_and_validators_are_checked(make_daemon: DaemonFactory, upstream: Upstream) -> None:
     conf = front_conf(upstream, check_api_key="nobody.check", loggers=[{"class": "nobody.Logger", "entry": {}}])
     daemon = make_daemon(conf)
     problems = daemon.get("/health").status

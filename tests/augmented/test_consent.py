@@ -1,4 +1,4 @@
-"""`confirm`: what waits for a person's yes, in every mode and at every door."""
+"""`confirm`: calls that wait for a person's consent, in every mode and every API."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.augmented.talk import Call, chat, conversation
-from tests.front.house import front_conf
+from tests.front.configurations import front_conf
 from tests.harness.daemon import Daemon
 from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
@@ -64,7 +64,7 @@ def doors(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture
 def hello(request: pytest.FixtureRequest, doors: Daemon) -> dict[str, str]:
-    """The first message of a conversation that is this test's alone; no door is open."""
+    """The first message of a conversation that only this test uses; no door is open."""
     (doors.root / "unlocked").unlink(missing_ok=True)
     return {"role": "user", "content": f"Open the front door ({request.node.name})"}
 
@@ -78,7 +78,7 @@ def turn(
     doors: Daemon, upstream: Upstream, *messages: dict[str, str], call: Call = ("c1", "unlock", FRONT), stream: bool,
     **more: Any,
 ) -> str:  # fmt: skip
-    """One request in which the model calls once and then answers; what it was told of its call."""
+    """One request in which the model calls once and then answers; returns the result of its call."""
     play = conversation(upstream, [call], "Well.", stream=stream)
     assert chat(doors, "door", play, stream=stream, messages=list(messages), **more).content == "Well."
     return str(play.bodies()[-1]["messages"][-1]["content"])
@@ -97,7 +97,7 @@ def test_it_runs_once_after_the_person_has_spoken(
 
 
 @MODES
-def test_what_is_no_yes(doors: Daemon, upstream: Upstream, hello: dict[str, str], stream: bool) -> None:
+def test_what_does_not_count_as_consent(doors: Daemon, upstream: Upstream, hello: dict[str, str], stream: bool) -> None:
     play = conversation(upstream, [("c1", "unlock", FRONT)], [("c2", "unlock", FRONT)], "Well.", stream=stream)
     assert chat(doors, "door", play, stream=stream, messages=[hello]).content == "Well."
     turn(doors, upstream, hello, stream=stream)
@@ -114,15 +114,13 @@ def test_equal_arguments_are_compared_as_json(doors: Daemon, upstream: Upstream,
     assert turn(doors, upstream, hello, ASKED, YES, call=call, stream=True) == "front is open"
 
 
-def test_a_conversation_with_a_name(doors: Daemon, upstream: Upstream, hello: dict[str, str]) -> None:
+def test_a_named_conversation(doors: Daemon, upstream: Upstream, hello: dict[str, str]) -> None:
     more = {"headers": [("X-Session-ID", "mine")], "stream": True}
     turn(doors, upstream, hello, **more)
     assert turn(doors, upstream, hello, ASKED, YES, **more) == "front is open"
 
 
-def test_a_renamed_tool_of_a_server_waits_too_and_has_its_new_words(
-    doors: Daemon, upstream: Upstream, hello: dict[str, str]
-) -> None:
+def test_a_renamed_tool_of_a_server_needs_consent_too(doors: Daemon, upstream: Upstream, hello: dict[str, str]) -> None:
     call = ("c1", "mcp_old_say", '{"text": "hi"}')
     play = conversation(upstream, [call], "Well.", stream=True)
     assert chat(doors, "door", play, stream=True, messages=[hello]).content == "Well."
@@ -133,12 +131,12 @@ def test_a_renamed_tool_of_a_server_waits_too_and_has_its_new_words(
     assert turn(doors, upstream, hello, ASKED, YES, call=call, stream=True) == "hi"
 
 
-def test_what_the_owner_wrote_into_the_prompt_runs(doors: Daemon, upstream: Upstream, hello: dict[str, str]) -> None:
+def test_calls_in_the_owners_prompt_need_no_consent(doors: Daemon, upstream: Upstream, hello: dict[str, str]) -> None:
     turn(doors, upstream, hello, stream=True)
     assert "of the prompt" in (doors.root / "unlocked").read_text()
 
 
-def test_a_plain_model_with_our_tools_needs_it_too(doors: Daemon, upstream: Upstream, hello: dict[str, str]) -> None:
+def test_execute_tools_needs_consent_too(doors: Daemon, upstream: Upstream, hello: dict[str, str]) -> None:
     tools = [{"type": "function", "function": {"name": "unlock", "parameters": {"type": "object", "properties": {}}}}]
 
     def ask(*messages: dict[str, str]) -> str:
@@ -152,7 +150,7 @@ def test_a_plain_model_with_our_tools_needs_it_too(doors: Daemon, upstream: Upst
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/augmented/door"])
-def test_a_client_that_can_ask_nobody_is_told_so(doors: Daemon, hello: dict[str, str], path: str) -> None:
+def test_a_client_that_cannot_ask_gets_an_explanation(doors: Daemon, hello: dict[str, str], path: str) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
     body["params"] = {"name": "unlock", "arguments": {"door": "front"}}
     headers = [("accept", "application/json, text/event-stream"), ("mcp-protocol-version", "2025-11-25")]

@@ -1,10 +1,10 @@
-"""A provider whose answer is too large, too deep or too busy: an honest error, and the house goes on."""
+"""A provider whose answer is too large, too deep or too busy: a clear error, and the daemon keeps serving."""
 
 from collections.abc import Callable
 
 import pytest
 
-from tests.front.house import front_conf
+from tests.front.configurations import front_conf
 from tests.harness.daemon import Daemon
 from tests.harness.plays import DONE, SSE_HEAD, delta, event, head, plain, stream
 from tests.harness.upstream import Upstream
@@ -38,6 +38,30 @@ ANSWERS = {
         plain(b'{"choices":[{"message":{"content":"hi","z":' + deep(900) + b'},"finish_reason":"stop"}]}'),
         "upstream_too_deep",
     ),
+    "a choice far away": (
+        stream(event(b'{"choices":[{"index":1000000000,"delta":{"content":"hi"}}]}'), *END),
+        "upstream_too_many_choices",
+    ),
+    "choices without end": (
+        stream(*(event(b'{"choices":[{"index":%d,"delta":{"content":"hi"}}]}' % n) for n in range(300)), *END),
+        "upstream_too_many_choices",
+    ),
+    "choices in one event": (
+        stream(event(b'{"choices":[' + b",".join([b'{"delta":{"content":"hi"}}'] * 300) + b"]}"), *END),
+        "upstream_too_many_choices",
+    ),
+    "many whole choices": (
+        plain(b'{"choices":[' + b",".join([b'{"message":{"content":"hi"},"finish_reason":"stop"}'] * 300) + b"]}"),
+        "upstream_too_many_choices",
+    ),
+    "calls of a whole answer": (
+        plain(
+            b'{"choices":[{"message":{"tool_calls":['
+            + b",".join(b'{"id":"c%d","function":{"name":"f","arguments":"{}"}}' % n for n in range(1500))
+            + b']},"finish_reason":"tool_calls"}]}'
+        ),
+        "upstream_too_many_calls",
+    ),
     "calls without end": (stream(calls(1500), *END), "upstream_too_many_calls"),
 }
 
@@ -55,7 +79,7 @@ def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Daemo
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
 @pytest.mark.parametrize("name", ANSWERS)
-def test_it_is_an_error_in_words(house: Daemon, upstream: Upstream, name: str, streamed: bool) -> None:
+def test_it_is_a_clear_error(house: Daemon, upstream: Upstream, name: str, streamed: bool) -> None:
     answer, code = ANSWERS[name]
     play = upstream.play(answer)
     got = house.chat("augmented/a", stream=streamed, headers=[("X-Play", play.model)])
@@ -67,7 +91,7 @@ def test_it_is_an_error_in_words(house: Daemon, upstream: Upstream, name: str, s
     assert house.chat("augmented/a", headers=[("X-Play", good.model)]).status == 200
 
 
-def test_a_stream_without_end_is_cut_off_at_a_bound(house: Daemon, upstream: Upstream) -> None:
+def test_an_endless_stream_is_cut_off_at_a_limit(house: Daemon, upstream: Upstream) -> None:
     piece = delta("x" * 1_000_000)
     play = upstream.play(SSE_HEAD, *[b"%x\r\n%b\r\n" % (len(piece), piece)] * 80)
     got = house.chat("augmented/a", headers=[("X-Play", play.model)])

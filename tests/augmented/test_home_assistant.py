@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.agent import support
-from tests.augmented.talk import MODE_IDS, MODES, Call, ask, chat, conversation, names, sse, told
+from tests.augmented.talk import MODE_IDS, MODES, Call, ask, chat, checked, conversation, names, sse
 from tests.harness.daemon import Daemon
 from tests.harness.plays import plain
 from tests.harness.upstream import Upstream
@@ -82,7 +82,7 @@ BODIES: dict[str, dict[str, Any]] = {
 
 @both_modes
 @pytest.mark.parametrize("client", BODIES)
-def test_their_bodies_are_answered_with_a_tool_of_ours(
+def test_their_requests_are_answered_with_a_tool_of_ours(
     house: Daemon, upstream: Upstream, client: str, stream: bool
 ) -> None:
     play = conversation(upstream, [("c1", "calculator", '{"expression":"6*7"}')], "It is 42.", stream=stream)
@@ -98,8 +98,8 @@ def test_their_bodies_are_answered_with_a_tool_of_ours(
 
 
 @pytest.mark.parametrize("client", BODIES)
-def test_the_time_stands_behind_what_stays_the_same(house: Daemon, upstream: Upstream, client: str) -> None:
-    """So that the provider's prompt cache hits: the line changes with every turn."""
+def test_the_time_is_moved_after_the_constant_part(house: Daemon, upstream: Upstream, client: str) -> None:
+    """So that the provider's prompt cache can be used: the line changes in every turn."""
     play = conversation(upstream, "Hello.", stream=True)
     chat(house, "bare", play, stream=True, **BODIES[client])
     messages = play.bodies()[0]["messages"]
@@ -109,8 +109,8 @@ def test_the_time_stands_behind_what_stays_the_same(house: Daemon, upstream: Ups
 
 
 @both_modes
-def test_legacy_functions_are_the_clients_own(house: Daemon, upstream: Upstream, stream: bool) -> None:
-    """extended_openai_conversation may send `functions` and `role: function` messages: they travel untouched."""
+def test_legacy_functions_pass_unchanged(house: Daemon, upstream: Upstream, stream: bool) -> None:
+    """extended_openai_conversation may send `functions` and `role: function` messages."""
     history = [
         {"role": "user", "content": "Lights on"},
         {"role": "assistant", "content": None, "function_call": {"name": "execute_services", "arguments": "{}"}},
@@ -138,10 +138,10 @@ PROBE = {
 @both_modes
 @pytest.mark.parametrize("model", ["tools", "templates"])
 @pytest.mark.parametrize("limit", ["max_tokens", "max_completion_tokens"])
-def test_the_set_up_probe_runs_nothing_and_waits_for_nothing(
+def test_the_set_up_probe_runs_no_tool_and_does_not_wait(
     house: Daemon, upstream: Upstream, model: str, limit: str, stream: bool
 ) -> None:
-    """If the streamed one fails, the integration never streams again. A slow template must not be waited for."""
+    """If the streamed one fails, the integration never streams again. It must not wait for a slow template."""
     ours: list[Call] = [("c1", "calculator", '{"expression":"6*7"}')]
     play = conversation(upstream, ours, stream=stream)
     body = {**PROBE, limit: PROBE["max_tokens"]}
@@ -155,14 +155,14 @@ def test_the_set_up_probe_runs_nothing_and_waits_for_nothing(
 
 
 @both_modes
-def test_a_probe_cut_off_by_its_own_limit_is_a_good_answer(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_a_probe_cut_off_by_its_own_limit_is_successful(house: Daemon, upstream: Upstream, stream: bool) -> None:
     data = sse(support.says("The", "length")) if stream else plain(support.completion({"content": "The"}, "length"))
     seen = chat(house, "tools", upstream.rounds(data), stream=stream, **PROBE)
     assert (seen.content, seen.finish) == ("The", "length")
 
 
 @pytest.mark.parametrize("path", ["/models", "/v1/models"])
-def test_the_models_are_listed_while_every_provider_is_silent(house: Daemon, path: str) -> None:
+def test_models_are_listed_while_every_provider_is_silent(house: Daemon, path: str) -> None:
     answer = house.get(path, headers=SDK_HEADERS)
     assert answer.status == 200
     assert "augmented/tools" in {model["id"] for model in answer.json()["data"]}
@@ -171,5 +171,5 @@ def test_the_models_are_listed_while_every_provider_is_silent(house: Daemon, pat
 def test_a_path_without_v1_is_answered(house: Daemon, upstream: Upstream) -> None:
     play = conversation(upstream, "Hello.", stream=True)
     answer = ask(house, "augmented/tools", play, stream=True, path="/chat/completions", headers=SDK_HEADERS)
-    assert told(answer, "augmented/tools", stream=True).content == "Hello."
+    assert checked(answer, "augmented/tools", stream=True).content == "Hello."
     assert answer.header("content-encoding") is None, "never compress a stream"

@@ -1,4 +1,4 @@
-"""More tools than a model can read: they are found, and stay for the conversation."""
+"""More tools than a model can read: they are found by search, and stay for the conversation."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.augmented.talk import chat, conversation, names
-from tests.front.house import front_conf
+from tests.front.configurations import front_conf
 from tests.harness.daemon import Daemon
 from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
@@ -68,7 +68,7 @@ def test_a_tool_is_found_called_and_offered_from_then_on(many: Daemon, upstream:
     assert names(play.bodies()[0]) == ["calculator", "find_tools"]
 
 
-def test_false_lists_them_all_and_true_none(many: Daemon, upstream: Upstream) -> None:
+def test_defer_false_lists_all_and_true_none(many: Daemon, upstream: Upstream) -> None:
     play = conversation(upstream, "Fine.", stream=True)
     chat(many, "all", play, stream=True)
     assert len(names(play.bodies()[0])) > 60

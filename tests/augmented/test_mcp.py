@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.augmented.talk import chat, conversation, names
-from tests.front.house import front_conf
+from tests.front.configurations import front_conf
 from tests.harness.daemon import Daemon
 from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually

@@ -1,4 +1,4 @@
-"""`/v1/messages`: the real `anthropic` SDK on every model of the house, augmented or not, Anthropic's or not."""
+"""`/v1/messages`: the real `anthropic` SDK with every kind of model, augmented or not, Anthropic's or not."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +24,7 @@ def sdk(house: Daemon) -> Iterator[anthropic.Anthropic]:
         yield sdk
 
 
-def asked(play: Play | None, model: str = MODEL, **more: Any) -> Any:
+def request(play: Play | None, model: str = MODEL, **more: Any) -> Any:
     messages = [{"role": "user", "content": "Hi"}]
     headers = {"X-Play": play.model} if play else {}
     return {"model": model, "max_tokens": 500, "messages": messages, "extra_headers": headers, **more}
@@ -32,7 +32,7 @@ def asked(play: Play | None, model: str = MODEL, **more: Any) -> Any:
 
 def test_a_tool_of_ours(sdk: anthropic.Anthropic, upstream: Upstream) -> None:
     play = conversation(upstream, [OURS], "It is 42.", stream=False)
-    message = sdk.messages.create(**asked(play, system="Be brief."))
+    message = sdk.messages.create(**request(play, system="Be brief."))
     assert (message.model, message.stop_reason) == (MODEL, "end_turn")
     assert [block.type for block in message.content] == ["text"]
     assert message.content[0].text == "It is 42."
@@ -43,7 +43,7 @@ def test_a_tool_of_ours(sdk: anthropic.Anthropic, upstream: Upstream) -> None:
 
 def test_a_streamed_tool_of_ours(sdk: anthropic.Anthropic, upstream: Upstream) -> None:
     play = conversation(upstream, [OURS], "It is 42.", stream=True)
-    with sdk.messages.stream(**asked(play)) as stream:
+    with sdk.messages.stream(**request(play)) as stream:
         text = "".join(stream.text_stream)
         message = stream.get_final_message()
     assert text == "It is 42."
@@ -56,8 +56,8 @@ def test_a_mixed_turn(sdk: anthropic.Anthropic, upstream: Upstream, stream: bool
 
     def ask(**more: Any) -> Any:
         if not stream:
-            return sdk.messages.create(**asked(play, tools=[THEIRS], **more))
-        with sdk.messages.stream(**asked(play, tools=[THEIRS], **more)) as events:
+            return sdk.messages.create(**request(play, tools=[THEIRS], **more))
+        with sdk.messages.stream(**request(play, tools=[THEIRS], **more)) as events:
             return events.get_final_message()
 
     first = ask()
@@ -75,13 +75,13 @@ def test_a_mixed_turn(sdk: anthropic.Anthropic, upstream: Upstream, stream: bool
     assert [message["content"] for message in sent[3:]] == ["42", "on"]
 
 
-def test_a_plain_model_of_another_kind(sdk: anthropic.Anthropic, upstream: Upstream) -> None:
+def test_a_plain_model_of_another_provider(sdk: anthropic.Anthropic, upstream: Upstream) -> None:
     play = conversation(upstream, [CALL], stream=False)
-    message = sdk.messages.create(**asked(None, play.model, tools=[THEIRS]))
+    message = sdk.messages.create(**request(None, play.model, tools=[THEIRS]))
     (call,) = message.content
     assert (message.stop_reason, call.type, call.name, call.input) == ("tool_use", "tool_use", "theirs", {"x": 1})
     play = conversation(upstream, "Hello there.", stream=True)
-    with sdk.messages.stream(**asked(None, play.model)) as stream:
+    with sdk.messages.stream(**request(None, play.model)) as stream:
         assert "".join(stream.text_stream) == "Hello there."
     (body,) = play.bodies()
     assert body["model"] == play.model
@@ -90,40 +90,40 @@ def test_a_plain_model_of_another_kind(sdk: anthropic.Anthropic, upstream: Upstr
 
 
 def test_the_echo_model(sdk: anthropic.Anthropic) -> None:
-    assert sdk.messages.create(**asked(None, "echo:echo")).content[0].text == "Hi"
-    with sdk.messages.stream(**asked(None, "augmented/on-echo", messages=[
+    assert sdk.messages.create(**request(None, "echo:echo")).content[0].text == "Hi"
+    with sdk.messages.stream(**request(None, "augmented/on-echo", messages=[
         {"role": "user", "content": 'call double {"number": 21}'}
     ])) as stream:  # fmt: skip
         assert "".join(stream.text_stream) == "double: 42"
 
 
 @pytest.mark.parametrize("model", [MODEL, ""], ids=["augmented", "plain"])
-def test_errors_have_anthropics_shape(sdk: anthropic.Anthropic, upstream: Upstream, model: str) -> None:
+def test_errors_have_anthropics_format(sdk: anthropic.Anthropic, upstream: Upstream, model: str) -> None:
     play = upstream.play(plain(b'{"error":{"message":"too long","type":"x"}}', "400 Bad Request"))
     with pytest.raises(anthropic.BadRequestError) as caught:
-        sdk.messages.create(**asked(play, model or play.model))
+        sdk.messages.create(**request(play, model or play.model))
     assert caught.value.body["type"] == "error"  # type: ignore[index,call-overload]
     assert caught.value.body["error"]["message"] == "too long"  # type: ignore[index,call-overload]
     play = upstream.play(plain(b'{"error":{"message":"slow down"}}', "429 Too Many Requests"))
     with pytest.raises(anthropic.RateLimitError):
-        sdk.messages.create(**asked(play, model or play.model))
+        sdk.messages.create(**request(play, model or play.model))
     play = upstream.play(FIN)
     with pytest.raises(anthropic.APIStatusError) as broken:
-        sdk.messages.create(**asked(play, model or play.model))
+        sdk.messages.create(**request(play, model or play.model))
     assert broken.value.status_code == 502
 
 
 @pytest.mark.parametrize("model", [MODEL, ""], ids=["augmented", "plain"])
 def test_a_broken_stream_is_an_error(sdk: anthropic.Anthropic, upstream: Upstream, model: str) -> None:
     play = upstream.play(SSE_HEAD, chunk(delta("half")), FIN)
-    with sdk.messages.stream(**asked(play, model or play.model)) as stream, pytest.raises(anthropic.APIError):
+    with sdk.messages.stream(**request(play, model or play.model)) as stream, pytest.raises(anthropic.APIError):
         list(stream.text_stream)
 
 
 @pytest.mark.parametrize("model", [MODEL, ""], ids=["augmented", "plain"])
-def test_a_client_that_leaves(house: Daemon, sdk: anthropic.Anthropic, upstream: Upstream, model: str) -> None:
+def test_a_client_that_disconnects(house: Daemon, sdk: anthropic.Anthropic, upstream: Upstream, model: str) -> None:
     play = upstream.play(SSE_HEAD, chunk(delta("half")), HOLD)
-    with sdk.messages.stream(**asked(play, model or play.model)) as stream:
+    with sdk.messages.stream(**request(play, model or play.model)) as stream:
         assert next(iter(stream.text_stream)) == "half"
         seen = play.begun()
     assert seen.gone(), "the provider still works for a client that has gone"

@@ -1,4 +1,4 @@
-"""Contract §3 "Augmented": a turn that calls our tools and the client's, put together again for the provider."""
+"""Contract §3 "Augmented": a turn that calls our tools and the client's is reassembled for the provider."""
 
 import json
 import stat
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.augmented.house import house_conf, house_files
+from tests.augmented.configurations import house_conf, house_files
 from tests.augmented.talk import CLIENT_TOOL, MODE_IDS, MODES, Call, chat, conversation, roles
 from tests.conftest import DaemonFactory
 from tests.harness.daemon import Daemon
@@ -25,7 +25,7 @@ both_modes = pytest.mark.parametrize("stream", MODES, ids=MODE_IDS)
 
 
 def assistant(calls: list[Message], text: str | None = None) -> Message:
-    """The assistant message a client makes of what it saw."""
+    """The assistant message that a client builds from what it saw."""
     return {
         "role": "assistant",
         "content": text,
@@ -38,7 +38,7 @@ def result(call_id: str | None, text: str) -> Message:
 
 
 def true_turn(body: dict[str, Any]) -> list[tuple[str, Any]]:
-    """The part of a body behind the question: assistants by their call ids, results by id and text."""
+    """The part of a body after the question: assistant messages by their call ids, results by id and text."""
     shown: list[tuple[str, Any]] = []
     for message in body["messages"]:
         if message["role"] == "assistant":
@@ -49,7 +49,7 @@ def true_turn(body: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 @both_modes
-def test_ours_run_at_once_and_come_back_with_the_clients_results(
+def test_ours_run_at_once_and_are_restored_with_the_clients_results(
     house: Daemon, upstream: Upstream, stream: bool
 ) -> None:
     play = conversation(upstream, ("One moment.", [OURS, THEIRS]), "All done.", stream=stream)
@@ -68,7 +68,7 @@ def test_ours_run_at_once_and_come_back_with_the_clients_results(
 
 
 @both_modes
-def test_hidden_rounds_come_back_too(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_hidden_rounds_are_restored(house: Daemon, upstream: Upstream, stream: bool) -> None:
     play = conversation(upstream, [OURS], [THEIRS], "Done.", stream=stream)
     first = chat(house, "tools", play, stream=stream, messages=[QUESTION], tools=[CLIENT_TOOL])
     history = [QUESTION, assistant(first.calls), result(THEIRS[0], "on")]
@@ -103,7 +103,7 @@ RESULTS: dict[str, tuple[Callable[[list[Message]], list[Message]], str]] = {
 @both_modes
 @pytest.mark.parametrize("how", RESULTS)
 def test_several_client_calls(house: Daemon, upstream: Upstream, how: str, stream: bool) -> None:
-    """In whatever order their results come, if they come at all: upstream sees every call answered, in call order."""
+    """In whatever order their results arrive, if at all, the upstream sees every call answered, in call order."""
     play = conversation(upstream, [THEIRS, OURS, SECOND], "Done.", stream=stream)
     tools = [CLIENT_TOOL, OTHER_TOOL]
     question = {"role": "user", "content": f"Several calls, {how}, {stream}"}
@@ -121,7 +121,7 @@ def test_several_client_calls(house: Daemon, upstream: Upstream, how: str, strea
 
 
 @both_modes
-def test_clients_that_replace_ids_and_write_arguments_anew(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_clients_that_replace_ids_and_reformat_arguments(house: Daemon, upstream: Upstream, stream: bool) -> None:
     play = conversation(upstream, [OURS, THEIRS], "Done.", stream=stream)
     question = {"role": "user", "content": f"Ids are replaced, {stream}"}
     first = chat(house, "tools", play, stream=stream, messages=[question], tools=[CLIENT_TOOL])
@@ -139,7 +139,7 @@ def test_clients_that_replace_ids_and_write_arguments_anew(house: Daemon, upstre
 
 @both_modes
 def test_several_mixed_rounds_in_one_conversation(house: Daemon, upstream: Upstream, stream: bool) -> None:
-    """The client goes on asking; every mixed turn is put together again, wherever it stands in the history."""
+    """The conversation continues; every mixed turn is reassembled, wherever it is in the history."""
     question = {"role": "user", "content": f"Several rounds, {stream}"}
     rounds = [
         [(f"o{n}", "double", json.dumps({"number": n})), (f"t{n}", "theirs", json.dumps({"n": n}))] for n in (1, 2)
@@ -163,7 +163,7 @@ def test_several_mixed_rounds_in_one_conversation(house: Daemon, upstream: Upstr
     assert true_turn(bodies[3]) == [*whole, ("assistant", "Done.")]
 
 
-def test_a_hidden_turn_is_for_its_own_caller_alone(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+def test_a_hidden_turn_belongs_to_its_caller(upstream: Upstream, make_daemon: DaemonFactory) -> None:
     keys = {"anna": "sk-anna-000000000001", "ben": "sk-ben-0000000000002"}
     groups = {name: {"api_keys": [key]} for name, key in keys.items()}
     daemon = make_daemon(house_conf(upstream, groups=groups), files=house_files())
@@ -180,7 +180,7 @@ def test_a_hidden_turn_is_for_its_own_caller_alone(upstream: Upstream, make_daem
     assert true_turn(play.bodies()[2])[0] == ("assistant", [OURS[0], THEIRS[0]])
 
 
-def test_a_hidden_turn_outlives_a_restart(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+def test_a_hidden_turn_survives_a_restart(upstream: Upstream, make_daemon: DaemonFactory) -> None:
     daemon = make_daemon(house_conf(upstream), files=house_files())
     play = conversation(upstream, [OURS, THEIRS], "Done.", stream=True)
     first = chat(daemon, "tools", play, stream=True, messages=[QUESTION], tools=[CLIENT_TOOL])
@@ -194,7 +194,7 @@ def test_a_hidden_turn_outlives_a_restart(upstream: Upstream, make_daemon: Daemo
 
 @both_modes
 @pytest.mark.parametrize("model", ["remember", "tools"])
-def test_finished_hidden_rounds_come_back_only_where_wanted(
+def test_finished_hidden_rounds_are_restored_only_if_configured(
     house: Daemon, upstream: Upstream, model: str, stream: bool
 ) -> None:
     play = conversation(upstream, [OURS], "It is 42.", "Gladly.", stream=stream)

@@ -1,4 +1,4 @@
-"""What augmented models cope with, `/v1/messages` copes with: each oddity of a provider, streamed and whole."""
+"""Each oddity of a provider, for augmented models and `/v1/messages`, streamed and whole."""
 
 import gzip
 import json
@@ -26,7 +26,7 @@ def delta(content: dict[str, Any], finish: Any = None, **more: Any) -> dict[str,
 
 
 def stream(*events: Any, kind: str | None = "text/event-stream", done: bool = True, **fields: str) -> bytes:
-    """A whole stream on the wire, under the label `kind`."""
+    """A whole stream on the wire, with the media type `kind`."""
     body = b"".join(event(each) for each in events) + (DONE if done else b"")
     labels = {"Content-Type": kind} if kind else {}
     fields = {name.replace("_", "-"): value for name, value in fields.items()}
@@ -43,7 +43,7 @@ SURROGATES = (
 
 
 def compressed(coding: str) -> bytes:
-    """A stream in a content coding that was not asked for."""
+    """A stream in a content coding that was not requested."""
     body = b"".join(event(each) for each in (*HELLO, delta({}, "stop"))) + DONE
     deflate = zlib.compressobj(wbits=-15)
     packed = gzip.compress(body) if coding == "gzip" else deflate.compress(body) + deflate.flush()
@@ -164,9 +164,7 @@ def test_a_call_without_arguments(
 
 @pytest.mark.parametrize("streams", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("model", ["", AUGMENTED], ids=["plain", "augmented"])
-def test_a_call_that_the_limit_cuts_off(
-    sdk: anthropic.Anthropic, upstream: Upstream, model: str, streams: bool
-) -> None:
+def test_a_call_truncated_by_the_limit(sdk: anthropic.Anthropic, upstream: Upstream, model: str, streams: bool) -> None:
     cut = {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "theirs", "arguments": '{"city":"K'}}]}
     play = upstream.play(stream(delta(cut), delta({}, "length")))
     assert message(sdk, play, model or play.model, streams=streams, tools=[THEIRS]).stop_reason == "max_tokens"

@@ -1,4 +1,4 @@
-"""The real `openai` client on augmented models: whole, streamed, by its stream helper, sync and async."""
+"""The real `openai` client with augmented models: whole, streamed, with its stream helper, sync and async."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -34,13 +34,13 @@ def by(play: Play) -> dict[str, str]:
     return {"X-Play": play.model}
 
 
-def asked(play: Play) -> Any:
+def request(play: Play) -> Any:
     return {"model": MODEL, "messages": MESSAGES, "extra_headers": by(play)}
 
 
 def test_a_tool_conversation(client: openai.OpenAI, upstream: Upstream) -> None:
     play = conversation(upstream, [OURS], "42.", stream=False)
-    answer = client.chat.completions.create(**asked(play))
+    answer = client.chat.completions.create(**request(play))
     assert (answer.model, answer.choices[0].message.content) == (MODEL, "42.")
     assert answer.usage is not None
     assert answer.usage.total_tokens == 30
@@ -49,7 +49,7 @@ def test_a_tool_conversation(client: openai.OpenAI, upstream: Upstream) -> None:
 
 def test_a_streamed_tool_conversation_with_its_status(client: openai.OpenAI, upstream: Upstream) -> None:
     play = conversation(upstream, [OURS], "42.", stream=True)
-    parts = list(client.chat.completions.create(**asked(play), stream=True, stream_options={"include_usage": True}))
+    parts = list(client.chat.completions.create(**request(play), stream=True, stream_options={"include_usage": True}))
     assert "".join(part.choices[0].delta.content or "" for part in parts if part.choices) == "42."
     states = [
         part.model_extra["proxy_status"]["status"] for part in parts if "proxy_status" in (part.model_extra or {})
@@ -61,7 +61,7 @@ def test_a_streamed_tool_conversation_with_its_status(client: openai.OpenAI, ups
 
 def test_a_mixed_turn_with_the_stream_helper(client: openai.OpenAI, upstream: Upstream) -> None:
     play = conversation(upstream, ("One moment.", [OURS, THEIRS]), "Done.", stream=True)
-    with client.chat.completions.stream(**asked(play), tools=TOOLS) as events:
+    with client.chat.completions.stream(**request(play), tools=TOOLS) as events:
         kinds = {event.type for event in events}
         first = events.get_final_completion()
     assert {"content.delta", "tool_calls.function.arguments.done"} <= kinds
@@ -70,7 +70,7 @@ def test_a_mixed_turn_with_the_stream_helper(client: openai.OpenAI, upstream: Up
     assert (message.content, call.id, call.function.arguments) == ("One moment.", THEIRS[0], '{"x":1}')
     history = [*MESSAGES, message.model_dump(exclude_none=True)]
     history.append({"role": "tool", "tool_call_id": call.id, "content": "on"})
-    with client.chat.completions.stream(**{**asked(play), "messages": history}, tools=TOOLS) as events:
+    with client.chat.completions.stream(**{**request(play), "messages": history}, tools=TOOLS) as events:
         assert events.get_final_completion().choices[0].message.content == "Done."
     sent = play.bodies()[1]["messages"]
     assert [message["role"] for message in sent] == ["system", "user", "assistant", "tool", "tool"]
@@ -79,63 +79,63 @@ def test_a_mixed_turn_with_the_stream_helper(client: openai.OpenAI, upstream: Up
 
 def test_a_mixed_turn_without_streaming(client: openai.OpenAI, upstream: Upstream) -> None:
     play = conversation(upstream, [THEIRS, OURS], "Done.", stream=False)
-    message = client.chat.completions.create(**asked(play), tools=TOOLS).choices[0].message
+    message = client.chat.completions.create(**request(play), tools=TOOLS).choices[0].message
     (call,) = message.tool_calls or ()
     history = [*MESSAGES, message, {"role": "tool", "tool_call_id": call.id, "content": "on"}]
-    answer = client.chat.completions.create(**{**asked(play), "messages": history}, tools=TOOLS)
+    answer = client.chat.completions.create(**{**request(play), "messages": history}, tools=TOOLS)
     assert answer.choices[0].message.content == "Done."
     assert [m["content"] for m in play.bodies()[1]["messages"][3:]] == ["on", "42"]
 
 
 def test_the_beta_helper(client: openai.OpenAI, upstream: Upstream) -> None:
     play = conversation(upstream, [OURS], "42.", stream=True)
-    with client.beta.chat.completions.stream(**asked(play)) as events:
+    with client.beta.chat.completions.stream(**request(play)) as events:
         assert events.get_final_completion().choices[0].message.content == "42."
 
 
 def test_parse_into_a_type(client: openai.OpenAI, upstream: Upstream) -> None:
-    """`response_format` travels with every round."""
+    """`response_format` is sent with every round."""
     from pydantic import BaseModel
 
     class Number(BaseModel):
         number: int
 
     play = conversation(upstream, [OURS], '{"number":42}', stream=False)
-    answer = client.chat.completions.parse(**asked(play), response_format=Number)
+    answer = client.chat.completions.parse(**request(play), response_format=Number)
     assert answer.choices[0].message.parsed == Number(number=42)
     assert all("response_format" in body for body in play.bodies())
 
 
 async def test_async(aclient: openai.AsyncOpenAI, upstream: Upstream) -> None:
     play = conversation(upstream, [OURS], "42.", stream=False)
-    answer = await aclient.chat.completions.create(**asked(play))
+    answer = await aclient.chat.completions.create(**request(play))
     assert answer.choices[0].message.content == "42."
 
 
 async def test_async_streams(aclient: openai.AsyncOpenAI, upstream: Upstream) -> None:
     play = conversation(upstream, [OURS], "42.", stream=True)
-    parts = await aclient.chat.completions.create(**asked(play), stream=True)
+    parts = await aclient.chat.completions.create(**request(play), stream=True)
     assert "".join([part.choices[0].delta.content or "" async for part in parts]) == "42."
     play = conversation(upstream, [OURS], "42.", stream=True)
-    async with aclient.beta.chat.completions.stream(**asked(play)) as events:
+    async with aclient.beta.chat.completions.stream(**request(play)) as events:
         assert (await events.get_final_completion()).choices[0].message.content == "42."
 
 
 def test_a_broken_stream_raises(client: openai.OpenAI, upstream: Upstream) -> None:
     play = upstream.play(SSE_HEAD, chunk(delta("half")), FIN)
-    parts = client.chat.completions.create(**asked(play), stream=True)
+    parts = client.chat.completions.create(**request(play), stream=True)
     with pytest.raises(openai.APIError):
         list(parts)
 
 
-def test_after_a_tool_has_acted_the_client_does_not_try_again(house: Daemon, upstream: Upstream) -> None:
-    """Two retries would switch the light twice more."""
-    play = conversation(upstream, [OURS], stream=False)  # the second question is answered with 500
+def test_after_a_tool_has_acted_the_client_does_not_retry(house: Daemon, upstream: Upstream) -> None:
+    """Two retries would toggle the light twice more."""
+    play = conversation(upstream, [OURS], stream=False)  # the second request is answered with 500
     with (
         openai.OpenAI(base_url=house.url, api_key="any", max_retries=2, timeout=30) as client,
         pytest.raises(openai.InternalServerError),
     ):
-        client.chat.completions.create(**asked(play))
+        client.chat.completions.create(**request(play))
     assert len(play.requests) == 2
 
 

@@ -1,4 +1,4 @@
-"""Clients that are not Python's `openai`: OpenAI's for Node, and LangChain. Skipped where they cannot be installed."""
+"""Clients other than Python's `openai`: OpenAI's for Node, and LangChain. Skipped if they cannot be installed."""
 
 import json
 import os
@@ -35,19 +35,19 @@ def scripts(upstream: Upstream) -> tuple[list[str], Rounds]:
 
 
 def run(command: list[str], **more: str) -> dict[str, Any]:
-    """What the program told."""
+    """The program's output."""
     environ = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **more}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(json.loads(done.stdout))
 
 
-def check(told: dict[str, Any], mixed: Rounds) -> None:
-    assert told["conversation"] == "It is 42."
-    assert told["call"] == [["theirs", {"x": 1}]]
-    assert told["mixed"] == "All done."
-    assert told["streamed"] == "It is 42."
-    text, arguments, tokens = told["helped"]
+def check(checked: dict[str, Any], mixed: Rounds) -> None:
+    assert checked["conversation"] == "It is 42."
+    assert checked["call"] == [["theirs", {"x": 1}]]
+    assert checked["mixed"] == "All done."
+    assert checked["streamed"] == "It is 42."
+    text, arguments, tokens = checked["helped"]
     assert (text, json.loads(arguments), tokens) == ("One moment.", {"x": 1}, 15)
     sent = mixed.bodies()[1]["messages"]
     assert [message["role"] for message in sent] == ["system", "user", "assistant", "tool", "tool"]
@@ -60,10 +60,10 @@ def test_openai_for_node(house: Daemon, upstream: Upstream) -> None:
     if modules is None or node is None:
         pytest.skip("the openai package for Node cannot be installed here")
     names, mixed = scripts(upstream)
-    told = run([node, str(CLIENTS / "node.cjs"), house.url, *names], NODE_PATH=str(modules))
-    check(told, mixed)
-    assert "executing_tool" in told["states"]
-    assert told["broken"] == "APIError"
+    checked = run([node, str(CLIENTS / "node.cjs"), house.url, *names], NODE_PATH=str(modules))
+    check(checked, mixed)
+    assert "executing_tool" in checked["states"]
+    assert checked["broken"] == "APIError"
 
 
 @pytest.mark.slow
@@ -72,6 +72,6 @@ def test_langchain(house: Daemon, upstream: Upstream) -> None:
     if python is None:
         pytest.skip("LangChain cannot be installed here")
     names, mixed = scripts(upstream)
-    told = run([str(python), str(CLIENTS / "langchain_client.py"), house.url, *names])
-    check(told, mixed)
-    assert told["broken"] != "no error"
+    checked = run([str(python), str(CLIENTS / "langchain_client.py"), house.url, *names])
+    check(checked, mixed)
+    assert checked["broken"] != "no error"

@@ -1,10 +1,10 @@
-"""What the provider gets to read: templates filled in, skills in both modes, one system message."""
+"""The prompt sent to the provider: templates filled in, skills in both modes, one system message."""
 
 import json
 
 import pytest
 
-from tests.augmented.house import house_conf, house_files
+from tests.augmented.configurations import house_conf, house_files
 from tests.augmented.talk import MODE_IDS, MODES, chat, conversation, names, roles
 from tests.conftest import DaemonFactory
 from tests.harness.daemon import CANARY, Daemon
@@ -48,7 +48,7 @@ def test_ours_then_skills_then_the_clients_in_one_message(house: Daemon, upstrea
     assert "Salt the water." not in text, "only the skills it names"
 
 
-def test_all_global_skills_and_nobody_elses(house: Daemon, upstream: Upstream) -> None:
+def test_all_global_skills_and_no_other_models(house: Daemon, upstream: Upstream) -> None:
     text = system(house, upstream, "all-skills")
     for part in ("Use type hints.", "Salt the water.", "Water at dawn."):
         assert part in text
@@ -101,8 +101,8 @@ def test_execute_tools_runs_what_the_client_offers_and_we_have(upstream: Upstrea
 
 
 @both_modes
-def test_the_models_own_parameters_reach_every_round(house: Daemon, upstream: Upstream, stream: bool) -> None:
-    """First what is dropped, then defaults, then overrides; a caller's own value beats a default."""
+def test_the_models_params_apply_to_every_round(house: Daemon, upstream: Upstream, stream: bool) -> None:
+    """First drops, then defaults, then overrides; a caller's own value beats a default."""
     play = conversation(upstream, [("c1", "double", '{"number":1}')], "2.", stream=stream)
     chat(house, "params", play, stream=stream, user="me", top_p=0.9)
     for body in play.bodies():

@@ -1,4 +1,4 @@
-"""What the owner sees of augmented turns: the chat log and live events; and the house's own ways in."""
+"""What the owner sees of augmented turns: the chat log and live events; and the command line."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.harness.waiting import eventually
 
 
 def lines_of(house: Daemon, question: str, *kinds: str) -> list[dict[str, Any]]:
-    """The chat log's lines of the request that asked `question`, once one of each of `kinds` is there."""
+    """The chat log's lines of the request with `question`, once there is one of each of `kinds`."""
 
     def found() -> list[dict[str, Any]]:
         lines = list(house.log_lines())
@@ -55,11 +55,11 @@ def test_the_chat_log_has_the_calls_with_their_results(house: Daemon, upstream: 
         assert 0 <= (response["ttft_ms"] or 0) <= response["duration_ms"]
 
 
-def test_a_turn_that_broke_is_written_as_an_error(house: Daemon, upstream: Upstream) -> None:
+def test_a_broken_turn_is_logged_as_an_error(house: Daemon, upstream: Upstream) -> None:
     question = "Break this"
     play = upstream.rounds(
         asks(("c1", "double", '{"number":1}'), stream=True), *[FIN] * 6
-    )  # idle connections may have ended: asked again
+    )  # idle connections may have closed: retried
     with house.wire() as wire:
         messages = [{"role": "user", "content": question}]
         request(wire, "augmented/tools", play, stream=True, messages=messages).answer()
@@ -68,13 +68,13 @@ def test_a_turn_that_broke_is_written_as_an_error(house: Daemon, upstream: Upstr
     assert "upstream_disconnected" in json.dumps(error)
 
 
-def test_live_events_tell_of_tool_calls(house: Daemon, upstream: Upstream) -> None:
+def test_live_events_report_tool_calls(house: Daemon, upstream: Upstream) -> None:
     with house.control_wire() as events:
         events.request("GET", "/admin/events").read_head(method="GET")
         play = conversation(upstream, [("c1", "double", '{"number":21}')], "42.", stream=True)
         chat(house, "tools", play, stream=True)
-        told = events.read_until(b'"double"')
-    assert b"tool_call" in told
+        checked = events.read_until(b'"double"')
+    assert b"tool_call" in checked
 
 
 def run(house: Daemon, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
@@ -95,7 +95,7 @@ def test_a_conversation_from_the_shell(house: Daemon) -> None:
     assert (done.returncode, done.stdout) == (0, "one\ntwo\n")
 
 
-def test_explain_tells_what_a_request_would_get(house: Daemon) -> None:
+def test_explain_describes_what_a_request_would_get(house: Daemon) -> None:
     done = run(house, "explain", "augmented/injected", "--config-dir", str(house.conf_dir), "--env-file", "/nowhere")
     assert (done.returncode, done.stderr) == (0, "")
     for part in ("m-injected", "'main'", "| Prompt.", "python-expert", "injected.yaml:1"):
@@ -112,7 +112,7 @@ def test_chat_with_an_unknown_model_is_one_line(house: Daemon, upstream: Upstrea
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_readmes_example_answers_with_a_tools_result(make_daemon: DaemonFactory, tmp_path: Path) -> None:
+def test_the_readmes_example_answers_with_a_tool_result(make_daemon: DaemonFactory, tmp_path: Path) -> None:
     """A fresh `conf/` as `init` writes it, no key, no network: the commands of the README's first minute."""
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "HOME": str(tmp_path)}
     made = tmp_path / "conf"

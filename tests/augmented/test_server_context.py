@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.augmented.talk import chat, conversation, names
-from tests.front.house import front_conf
+from tests.front.configurations import front_conf
 from tests.harness.daemon import Daemon
 from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
@@ -38,15 +38,11 @@ def daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "models/good.yaml": json.dumps({"name": "augmented/good", "system_prompt": PROMPT, **model}),
         "models/broken.yaml": json.dumps({"name": "augmented/broken", "system_prompt": BROKEN, **model}),
     }
-    daemon = Daemon(tmp_path_factory.mktemp("context"), front_conf(upstream), files=files).start()
-    try:
+    with Daemon(tmp_path_factory.mktemp("context"), front_conf(upstream), files=files).serving(leaks=False) as daemon:
         yield daemon
-        daemon.stop()
-    finally:
-        daemon.kill()
 
 
-def test_they_are_filled_in_and_failures_are_notes(daemon: Daemon, upstream: Upstream) -> None:
+def test_templates_are_filled_in_and_failures_are_notes(daemon: Daemon, upstream: Upstream) -> None:
     play = conversation(upstream, "Hello.", stream=False)
     chat(daemon, "good", play, stream=False)
     (body,) = play.bodies()
@@ -58,7 +54,7 @@ def test_they_are_filled_in_and_failures_are_notes(daemon: Daemon, upstream: Ups
     assert names(body) == [], "a model cannot call them"
 
 
-def test_what_cannot_work_is_a_problem_at_its_place(daemon: Daemon) -> None:
+def test_invalid_templates_are_problems_at_their_place(daemon: Daemon) -> None:
     def problems() -> list[str]:
         found = daemon.get("/admin/status").json()["config"]["problems"]
         return [problem["message"] for problem in found if "broken" in problem["file"]]

@@ -1,4 +1,4 @@
-"""Spoken answers through the daemon: every API hears the same, and nothing that cannot be said."""
+"""Spoken answers through the daemon: every API gets the same text, and nothing that cannot be spoken."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from tests.augmented.talk import MODE_IDS, MODES, ask, chat, conversation, says
 from tests.conftest import DaemonFactory
-from tests.front.house import connection
+from tests.front.configurations import connection
 from tests.harness.daemon import Daemon
 from tests.harness.plays import HOLD
 from tests.harness.upstream import Upstream
@@ -18,20 +18,22 @@ HEARD = "Six lights are on:\n\nHall.\nkitchen.\n\na, b.\n1, 2."
 
 
 @both_modes
-def test_no_mark_reaches_the_client(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_no_markdown_reaches_the_client(house: Daemon, upstream: Upstream, stream: bool) -> None:
     play = conversation(upstream, ("**One** moment.", [("c1", "double", '{"number":3}')]), MARKED, stream=stream)
     assert chat(house, "spoken", play, stream=stream).content == f"One moment.\n\n{HEARD}"
 
 
 @both_modes
-def test_structured_output_stays_as_it_is(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_structured_output_is_unchanged(house: Daemon, upstream: Upstream, stream: bool) -> None:
     play = conversation(upstream, '{"a":"**b**"}', stream=stream)
     kind = {"response_format": {"type": "json_object"}}
     assert chat(house, "spoken", play, stream=stream, **kind).content == '{"a":"**b**"}'
 
 
 @both_modes
-def test_silence_is_a_sentence_in_the_language_of_the_question(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_an_empty_answer_becomes_a_sentence_in_the_language_of_the_question(
+    house: Daemon, upstream: Upstream, stream: bool
+) -> None:
     asked: Any = [{"role": "user", "content": "Mach bitte das Licht an"}]
     play = conversation(upstream, "", stream=stream)
     assert chat(house, "spoken", play, stream=stream, messages=asked).content == "Darauf habe ich keine Antwort."
@@ -39,17 +41,15 @@ def test_silence_is_a_sentence_in_the_language_of_the_question(house: Daemon, up
     assert seen.content == "Das hat leider zu lange gedauert."
 
 
-def test_other_apis_hear_the_same(house: Daemon, upstream: Upstream) -> None:
+def test_other_apis_get_the_same_text(house: Daemon, upstream: Upstream) -> None:
     play = upstream.rounds(says(MARKED, stream=False))
     body: dict[str, Any] = {"max_tokens": 99, "messages": [{"role": "user", "content": "Hi"}]}
     answer = ask(house, "augmented/spoken", play, stream=False, path="/v1/messages", **body)
     assert answer.json()["content"] == [{"type": "text", "text": HEARD}]
 
 
-def test_thoughts_that_the_prompt_opened_are_known_after_a_restart(
-    make_daemon: DaemonFactory, upstream: Upstream
-) -> None:
-    """What one answer has shown by its lone `</think>` is kept with the other lessons, for the model that gave it."""
+def test_unmarked_reasoning_is_recognised_after_a_restart(make_daemon: DaemonFactory, upstream: Upstream) -> None:
+    """What an answer has shown by a lone `</think>` is stored with the model's other lessons."""
     play = upstream.rounds(*[says("The user wants it.</think>It is on.", stream=True)] * 2, name="thinker")
     conf = {"connections": {"main": connection(upstream.url)}, "default_connection": "main"}
     model = f"name: augmented/voice\nupstream_model: {play.model}\nspeech: true\n"

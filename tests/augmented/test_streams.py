@@ -9,7 +9,7 @@ import pytest
 
 from tests.agent.grammar import check
 from tests.agent.support import call_deltas, chunk, events, says, usage_event
-from tests.augmented.talk import CLIENT_TOOL, MODE_IDS, MODES, ask, asks, chat, conversation, request, sse, told
+from tests.augmented.talk import CLIENT_TOOL, MODE_IDS, MODES, ask, asks, chat, checked, conversation, request, sse
 from tests.harness import plays
 from tests.harness.answers import check_error
 from tests.harness.daemon import Daemon
@@ -34,7 +34,7 @@ def on_the_wire(events_: bytes, size: int) -> bytes:
 
 @pytest.fixture(autouse=True)
 def a_good_word_after_each_test(house: Daemon, upstream: Upstream) -> Iterator[None]:
-    """Five failures in a row of one model open its breaker; a good answer in between makes each test the first."""
+    """Five consecutive failures of a model open its breaker; a good answer in between resets the count."""
     yield
     assert ask(house, "augmented/tools", conversation(upstream, "ok", stream=True), stream=True).status == 200
 
@@ -74,7 +74,7 @@ ODDITIES: dict[str, tuple[bytes, str, int]] = {
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 @pytest.mark.parametrize("name", ODDITIES)
-def test_what_providers_send_comes_out_by_the_grammar(house: Daemon, upstream: Upstream, name: str, size: int) -> None:
+def test_whatever_providers_send_the_grammar_is_kept(house: Daemon, upstream: Upstream, name: str, size: int) -> None:
     data, content, calls = ODDITIES[name]
     play = upstream.rounds(on_the_wire(data, size))
     seen = chat(house, "tools", play, stream=True, tools=[CLIENT_TOOL])
@@ -84,14 +84,14 @@ def test_what_providers_send_comes_out_by_the_grammar(house: Daemon, upstream: U
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_usage_only_for_those_who_ask(house: Daemon, upstream: Upstream, asked: bool) -> None:
+def test_usage_is_sent_only_on_request(house: Daemon, upstream: Upstream, asked: bool) -> None:
     play = conversation(upstream, "Hello", stream=True)
     seen = chat(house, "tools", play, stream=True, usage_asked=asked)
     assert (seen.usage is not None) == asked
     assert play.bodies()[0]["stream_options"] == {"include_usage": True}, "limits and records need it"
 
 
-def test_thoughts_in_the_text_are_moved(house: Daemon, upstream: Upstream) -> None:
+def test_reasoning_in_the_text_is_moved(house: Daemon, upstream: Upstream) -> None:
     for model, reasoning in (("tools", "Hm"), ("strip", "")):
         play = conversation(upstream, "<think>Hm</think>Hello", stream=True)
         seen = chat(house, model, play, stream=True)
@@ -116,8 +116,8 @@ def test_status_in_its_three_styles(house: Daemon, upstream: Upstream, model: st
         assert ("double" in seen.reasoning) == (model == "reasoning")
 
 
-def test_status_comes_while_the_tool_runs(house: Daemon, upstream: Upstream, tmp_path: Path) -> None:
-    """Not behind it: the tool is let go only when the client has read that it runs."""
+def test_status_is_sent_while_the_tool_runs(house: Daemon, upstream: Upstream, tmp_path: Path) -> None:
+    """The tool may only continue once the client has read that it is running."""
     play = conversation(upstream, [("c1", "gate", json.dumps({"folder": str(tmp_path)}))], "Open.", stream=True)
     with house.wire() as wire:
         request(wire, "augmented/tools", play, stream=True).read_head()
@@ -129,7 +129,7 @@ def test_status_comes_while_the_tool_runs(house: Daemon, upstream: Upstream, tmp
     assert seen.content == "Open."
 
 
-def test_text_is_streamed_as_it_comes(house: Daemon, upstream: Upstream) -> None:
+def test_text_is_streamed_as_it_arrives(house: Daemon, upstream: Upstream) -> None:
     gates = [upstream.gate() for _ in range(3)]
     steps: list[plays.Step] = [SSE_HEAD, plays.chunk(events(ROLE, done=False))]
     for number, gate in enumerate(gates):
@@ -144,7 +144,7 @@ def test_text_is_streamed_as_it_comes(house: Daemon, upstream: Upstream) -> None
 
 
 def test_nothing_is_sent_before_the_provider_has_answered(house: Daemon, upstream: Upstream) -> None:
-    """Until then errors are HTTP errors."""
+    """Before that, errors are HTTP errors."""
     gate = upstream.gate()
     play = upstream.play(gate, plain(b'{"error":{"message":"no such model","code":"x"}}', "404 Not Found"))
     with house.wire() as wire:
@@ -212,7 +212,7 @@ MIDDLE: dict[str, tuple[plays.Step, ...]] = {
 @pytest.mark.parametrize("name", MIDDLE)
 def test_a_broken_stream_ends_with_one_error_and_no_done(house: Daemon, upstream: Upstream, name: str) -> None:
     answer = ask(house, "augmented/tools", upstream.play(*MIDDLE[name]), stream=True)
-    seen = told(answer, "augmented/tools", stream=True)
+    seen = checked(answer, "augmented/tools", stream=True)
     assert seen.error is not None
     assert seen.content in ("Hello", "")
     assert (seen.done, seen.finish) == (False, None)
@@ -221,7 +221,7 @@ def test_a_broken_stream_ends_with_one_error_and_no_done(house: Daemon, upstream
 
 def test_a_stalled_stream_ends_with_an_error(house: Daemon, upstream: Upstream) -> None:
     answer = ask(house, "augmented/idle", upstream.play(SSE_HEAD + HALF, HOLD), stream=True)
-    error = told(answer, "augmented/idle", stream=True).error
+    error = checked(answer, "augmented/idle", stream=True).error
     assert error is not None
     assert error["code"] == "upstream_idle_timeout"
 
@@ -251,15 +251,13 @@ LATER = {
 
 @both_modes
 @pytest.mark.parametrize("name", LATER)
-def test_after_a_tool_has_acted_nobody_shall_repeat_it(
+def test_after_a_tool_has_acted_a_retry_is_discouraged(
     house: Daemon, upstream: Upstream, name: str, stream: bool
 ) -> None:
-    play = upstream.rounds(
-        asks(CALL, stream=stream), LATER[name], LATER[name]
-    )  # a closed idle connection is tried anew
+    play = upstream.rounds(asks(CALL, stream=stream), LATER[name], LATER[name])  # a closed idle connection is replaced
     answer = ask(house, "augmented/tools", play, stream=stream)
     if stream:
-        assert told(answer, "augmented/tools", stream=True).error is not None
+        assert checked(answer, "augmented/tools", stream=True).error is not None
     else:
         assert answer.status >= 400
         assert answer.header("x-should-retry") == "false"
@@ -272,7 +270,7 @@ def test_after_a_tool_has_acted_nobody_shall_repeat_it(
 @pytest.mark.parametrize(
     "body", [b"<html><title>Bad gateway</title></html>", b"", b"{}", b'{"error": {}}'], ids=["html", "none", "{}", "no"]
 )
-def test_an_error_without_words_becomes_a_sentence(
+def test_an_error_without_a_message_becomes_a_sentence(
     house: Daemon, upstream: Upstream, path: str, body: bytes, stream: bool
 ) -> None:
     play = upstream.play(plain(body, "418 Odd", "text/html"))
@@ -282,13 +280,13 @@ def test_an_error_without_words_becomes_a_sentence(
     assert answer.json()["error"]["message"] == "The connection 'main' answered with status 418."
 
 
-def test_a_provider_that_answers_json_to_a_stream(house: Daemon, upstream: Upstream) -> None:
+def test_a_provider_that_answers_a_stream_request_with_json(house: Daemon, upstream: Upstream) -> None:
     body = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}]}
     play = upstream.play(plain(json.dumps(body).encode()))
     assert chat(house, "tools", play, stream=True).content == "Hello"
 
 
-def test_a_provider_that_streams_to_a_plain_question(house: Daemon, upstream: Upstream) -> None:
+def test_a_provider_that_streams_although_not_requested(house: Daemon, upstream: Upstream) -> None:
     assert chat(house, "tools", upstream.play(sse(says("Hello"))), stream=False).content == "Hello"
 
 
@@ -303,7 +301,7 @@ def test_a_provider_that_streams_to_a_plain_question(house: Daemon, upstream: Up
     ],
     ids=str,
 )
-def test_requests_that_make_no_sense_are_400_or_the_providers_to_judge(
+def test_invalid_requests_are_400_or_left_to_the_provider(
     house: Daemon, upstream: Upstream, body: dict[str, Any]
 ) -> None:
     play = upstream.play(plain(b'{"error":{"message":"what?"}}', "400 Bad Request"))

@@ -1,4 +1,4 @@
-"""One answer for the client, whatever went on behind it: rounds with tools of ours, over real sockets."""
+"""One answer for the client, whatever happened behind it: rounds with our tools, over real sockets."""
 
 import json
 from typing import Any
@@ -6,7 +6,19 @@ from typing import Any
 import pytest
 
 from tests.agent.support import chunk, completion, events
-from tests.augmented.talk import CLIENT_TOOL, MODE_IDS, MODES, ask, chat, conversation, names, request, roles, sse, told
+from tests.augmented.talk import (
+    CLIENT_TOOL,
+    MODE_IDS,
+    MODES,
+    ask,
+    chat,
+    checked,
+    conversation,
+    names,
+    request,
+    roles,
+    sse,
+)
 from tests.harness.answers import check_error
 from tests.harness.daemon import CANARY, Daemon
 from tests.harness.plays import HOLD, plain
@@ -62,7 +74,7 @@ FAILING = {
 
 @both_modes
 @pytest.mark.parametrize("name", FAILING)
-def test_a_tool_that_fails_is_told_to_the_model(house: Daemon, upstream: Upstream, name: str, stream: bool) -> None:
+def test_a_failing_tool_is_reported_to_the_model(house: Daemon, upstream: Upstream, name: str, stream: bool) -> None:
     tool, arguments = FAILING[name]
     play = conversation(upstream, [("c1", tool, arguments)], "Sorry.", stream=stream)
     assert chat(house, "tools", play, stream=stream).content == "Sorry."
@@ -102,7 +114,7 @@ def test_after_max_tool_rounds_the_model_must_answer(house: Daemon, upstream: Up
 
 
 @both_modes
-def test_a_forced_tool_choice_counts_for_the_first_round(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_a_forced_tool_choice_applies_to_the_first_round(house: Daemon, upstream: Upstream, stream: bool) -> None:
     play = conversation(upstream, [("c1", "double", '{"number":1}')], "Two.", stream=stream)
     forced: Any = {"type": "function", "function": {"name": "double"}}
     assert chat(house, "tools", play, stream=stream, tool_choice=forced).content == "Two."
@@ -117,7 +129,7 @@ def test_a_deadline_withdraws_the_tools_and_still_answers(house: Daemon, upstrea
 
 
 @both_modes
-def test_a_provider_that_thinks_beyond_the_deadline(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_a_provider_that_exceeds_the_deadline(house: Daemon, upstream: Upstream, stream: bool) -> None:
     play = upstream.play(HOLD)
     assert chat(house, "deadline", play, stream=stream).content == "Sorry, that took too long."
     assert play.begun().gone(), "and is let go of"
@@ -126,7 +138,7 @@ def test_a_provider_that_thinks_beyond_the_deadline(house: Daemon, upstream: Ups
 @both_modes
 @pytest.mark.parametrize("given", [1, 2])
 def test_several_choices_pass_without_a_loop(house: Daemon, upstream: Upstream, given: int, stream: bool) -> None:
-    """n > 1: nothing of ours is offered. Ollama and llama.cpp give one choice all the same."""
+    """n > 1: nothing of ours is offered. Ollama and llama.cpp return one choice nevertheless."""
     if stream:
         parts = [chunk({"role": "assistant", "content": f"Answer {i}."}) for i in range(given)]
         ends = [chunk({}, "stop") for _ in range(given)]
@@ -179,7 +191,7 @@ def test_all_models_are_listed_with_their_owner_and_description(house: Daemon) -
     assert house.get("/v1/models/augmented/tools").json() == model
 
 
-def test_the_model_on_other_paths_is_its_upstream_model(house: Daemon, upstream: Upstream) -> None:
+def test_on_other_paths_the_model_is_its_upstream_model(house: Daemon, upstream: Upstream) -> None:
     body = json.dumps({"model": "augmented/bare", "input": "Hi"}).encode()
     answer = house.post("/v1/embeddings", body)
     assert answer.json()["model"] == "m-bare"
@@ -193,16 +205,14 @@ def test_the_model_on_other_paths_is_its_upstream_model(house: Daemon, upstream:
     assert b"\r\n\r\nm-bare\r\n" in upstream.unclaimed[before].body
 
 
-def test_an_augmented_name_is_answered_by_that_name_on_every_spelling_of_the_path(
-    house: Daemon, upstream: Upstream
-) -> None:
+def test_answers_have_the_augmented_name_for_every_spelling_of_the_path(house: Daemon, upstream: Upstream) -> None:
     play = conversation(upstream, "Hello.", stream=False)
     answer = ask(house, "augmented/bare", play, stream=False, path="/chat/completions")
-    assert told(answer, "augmented/bare", stream=False).content == "Hello."
+    assert checked(answer, "augmented/bare", stream=False).content == "Hello."
 
 
 def test_many_conversations_at_once_do_not_mix(house: Daemon, upstream: Upstream) -> None:
-    """Fifty turns with tools, all under way at the same moment, each gets its own answer."""
+    """Fifty concurrent turns with tools each get their own answer."""
     gate = upstream.gate()
     plays = []
     for number in range(50):
@@ -214,7 +224,7 @@ def test_many_conversations_at_once_do_not_mix(house: Daemon, upstream: Upstream
         play.begun()
     gate.open()
     for number, (wire, play) in enumerate(zip(wires, plays, strict=True)):
-        assert told(wire.answer(), "augmented/tools", stream=True).content == f"Answer {number}."
+        assert checked(wire.answer(), "augmented/tools", stream=True).content == f"Answer {number}."
         assert play.bodies()[1]["messages"][-1]["content"] == str(2 * number)
 
 
@@ -229,7 +239,9 @@ WRONG: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-def test_a_request_no_turn_can_begin_with_is_refused(house: Daemon, upstream: Upstream, wrong: dict[str, Any]) -> None:
+def test_a_request_that_cannot_start_a_turn_is_refused(
+    house: Daemon, upstream: Upstream, wrong: dict[str, Any]
+) -> None:
     play = conversation(upstream, [], "Never.", stream=False)
     body = {"model": "augmented/tools", "messages": [{"role": "user", "content": "Hi"}], **wrong}
     answer = house.post("/v1/chat/completions", json.dumps(body).encode(), headers=[("X-Play", play.model)])

@@ -1,8 +1,8 @@
-"""What tests of groups share: both ways of serving."""
+"""Shared by tests of groups: with and without the fast path."""
 
 import pytest
 
-from tests.front.house import WAYS
+from tests.front.configurations import WAYS
 
 
 @pytest.fixture(params=list(WAYS))

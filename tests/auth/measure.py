@@ -1,4 +1,4 @@
-"""What a budget costs the event loop for each request: `python -m tests.auth.measure`. In CPU time."""
+"""The cost of a budget on the event loop per request, in CPU time: `python -m tests.auth.measure`."""
 
 import asyncio
 import tempfile
@@ -16,7 +16,6 @@ from openai_proxy.records.counting.prices import Prices
 from openai_proxy.records.recording.service import Records
 from openai_proxy.routing.catalog import Catalog
 from openai_proxy.runtime.governor import Governor
-from openai_proxy.runtime.spending import Spendings
 from openai_proxy.store.shared import Shared
 
 NUMBER = 20_000
@@ -30,8 +29,8 @@ async def measure(folder: Path) -> None:
     connections = {"up": SimpleNamespace(api_type="openai", api_base="https://api.openai.com/v1")}
     records.configure(prices=Prices({"gpt-4o": {"input": 2.5, "output": 10}}, connections))
     shared = Shared("here")
-    spendings = Spendings(folder, records, Catalog(), shared)
-    governor = Governor(asyncio.get_running_loop(), folder, records, shared, spendings)
+    governor = Governor(asyncio.get_running_loop(), folder, records, shared, Catalog())
+    spendings = governor.spendings
     exchange = Exchange("req", CALLER, "POST", at("/chat/completions"), "gpt-4o")
     target = Target("up")
     plain = Allowance.of(GroupLimits(requests_per_day=10**9))

@@ -1,8 +1,8 @@
-"""What a group may reach, and what it is shown."""
+"""What a group may use, and what it sees."""
 
-from tests.auth.test_groups import ask, conf
+from tests.auth.test_access_of_groups import ask, conf
 from tests.conftest import DaemonFactory
-from tests.front.house import connection
+from tests.front.configurations import connection
 from tests.harness.daemon import Daemon
 from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
@@ -20,12 +20,12 @@ def listed(daemon: Daemon, key: str) -> set[str]:
     return {model["id"] for model in answer.json()["data"]}
 
 
-def test_everyone_sees_what_they_may_ask_for(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+def test_everyone_sees_the_models_that_they_may_use(upstream: Upstream, make_daemon: DaemonFactory) -> None:
     house = conf(upstream, groups=GROUPS, routing={"vendor/*": "other.*"}, default_connection="main")
     house["connections"]["other"] = connection(upstream.url)
     daemon = make_daemon(house, files={"models/helper.yaml": HELPER})
     everything = {"helper", "m-small", "vendor/m-large", "vendor/deep/name:free"}
-    eventually(lambda: listed(daemon, "sk-all") == everything, "the upstreams have told their models")
+    eventually(lambda: listed(daemon, "sk-all") == everything, "the upstreams' models are listed")
     assert listed(daemon, "sk-small") == {"helper", "m-small"}
     assert listed(daemon, "sk-other") == {"vendor/m-large", "vendor/deep/name:free"}
     for key in ("sk-all", "sk-small", "sk-other"):
@@ -37,14 +37,14 @@ def test_everyone_sees_what_they_may_ask_for(upstream: Upstream, make_daemon: Da
     assert ask(daemon, "sk-other", "main:m-small").status == 404
 
 
-def test_ids_may_carry_their_connection(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+def test_ids_may_include_their_connection(upstream: Upstream, make_daemon: DaemonFactory) -> None:
     daemon = make_daemon(conf(upstream, model_listing_prefix=True, groups={"all": {"api_keys": ["sk-all"]}}))
     wanted = {"main:m-small", "main:vendor/m-large", "main:vendor/deep/name:free"}
-    eventually(lambda: listed(daemon, "sk-all") == wanted, "the upstream has told its models")
+    eventually(lambda: listed(daemon, "sk-all") == wanted, "the upstream's models are listed")
     assert all(ask(daemon, "sk-all", model).status == 200 for model in wanted)
 
 
-def test_the_other_modes(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+def test_other_listing_modes(upstream: Upstream, make_daemon: DaemonFactory) -> None:
     house = conf(upstream, routing={"fast": "main.m-small", "gpt-*": "main.*"}, groups={"a": {"api_keys": ["sk-all"]}})
     daemon = make_daemon({**house, "model_listing_mode": "as_is"})
     assert listed(daemon, "sk-all") == {"fast", "gpt-*", "*"}

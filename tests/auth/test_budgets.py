@@ -1,4 +1,4 @@
-"""Budgets: what is reserved, settled, told, kept over restarts and clock changes."""
+"""Budgets: reservation, settlement, reports, restarts and clock changes."""
 
 import os
 import time
@@ -13,11 +13,12 @@ from openai_proxy.auth.budgets import FILE, VERSION, Budget, Budgets, Spending, 
 from openai_proxy.errors import BudgetExceeded
 from openai_proxy.exchange import Caller
 
-ANNA = Caller("10.0.0.1", "family", "aaaaaaaaaaaa", b"a" * 32)
+KEY = b"a" * 32
+ANNA = Caller("10.0.0.1", "family", "aaaaaaaaaaaa", KEY)
 
 
 class Clock:
-    """A clock that is set by hand, to local times."""
+    """A clock that the test sets to local times."""
 
     def __init__(self, text: str) -> None:
         self.set(text)
@@ -54,23 +55,21 @@ def budgets(clock: Clock) -> Budgets:
 
 def spend(budgets: Budgets, cost: float, budget: Budget, estimate: float = 0.1) -> None:
     """One request, from its reservation to its settlement."""
-    spending = budgets.spending(ANNA)
-    assert ANNA.key_digest is not None
-    budgets.settle(ANNA.key_digest, budgets.reserve(spending, budget, estimate), cost)
+    budgets.settle(KEY, budgets.reserve(KEY, budget, estimate), cost)
 
 
 DAILY = Budget(1.0, None, "USD")
 MONTHLY = Budget(None, 5.0, "EUR")
 
 
-def test_a_spent_day_begins_anew_at_local_midnight(zone: str) -> None:
+def test_a_daily_budget_starts_again_at_local_midnight(zone: str) -> None:
     clock = Clock("2026-11-29T23:30:00")
     budgets = Budgets(clock)
     spend(budgets, 1.0, DAILY)
     with pytest.raises(BudgetExceeded) as caught:
         budgets.left(budgets.spending(ANNA), DAILY)
     assert caught.value.headers["Retry-After"] == "1800"
-    assert str(caught.value) == "The budget of 1 USD for today is spent. It begins anew tomorrow."
+    assert str(caught.value) == "The budget of 1 USD for today is spent. It starts again tomorrow."
     clock.set("2026-11-30T00:00:00")
     assert budgets.left(budgets.spending(ANNA), DAILY) == 1.0
 
@@ -87,32 +86,38 @@ def test_a_day_of_twenty_five_hours(zone: str) -> None:
 
 def test_a_month_is_a_calendar_month(budgets: Budgets, clock: Clock) -> None:
     spend(budgets, 5.5, MONTHLY)
-    with pytest.raises(BudgetExceeded, match=r"5 EUR for this month is spent\. It begins anew on December 1\."):
+    with pytest.raises(BudgetExceeded, match=r"5 EUR for this month is spent\. It starts again on December 1\."):
         budgets.left(budgets.spending(ANNA), MONTHLY)
     clock.set("2026-12-01T00:00:00")
     assert budgets.left(budgets.spending(ANNA), MONTHLY) == 5.0
 
 
-def test_what_is_reserved_cannot_be_spent_twice(budgets: Budgets) -> None:
-    spending = budgets.spending(ANNA)
-    assert budgets.reserve(spending, DAILY, 0.7) == 0.7
-    assert budgets.reserve(spending, DAILY, 0.7) == pytest.approx(0.3), "at most what is left"
-    with pytest.raises(BudgetExceeded, match="set aside") as caught:
-        budgets.reserve(spending, DAILY, 0.1)
+def test_reserved_money_cannot_be_spent_twice(budgets: Budgets) -> None:
+    assert budgets.reserve(KEY, DAILY, 0.7) == 0.7
+    assert budgets.reserve(KEY, DAILY, 0.7) == pytest.approx(0.3), "at most what is left"
+    with pytest.raises(BudgetExceeded, match="is reserved") as caught:
+        budgets.reserve(KEY, DAILY, 0.1)
     assert caught.value.headers["Retry-After"] == "2"
-    assert ANNA.key_digest is not None
-    budgets.settle(ANNA.key_digest, 0.7, 0.0)
-    assert budgets.reserve(spending, DAILY, 0.1) == 0.1, "what failed gives its money back"
+    budgets.settle(KEY, 0.7, 0.0)
+    assert budgets.reserve(KEY, DAILY, 0.1) == 0.1, "what failed gives its money back"
 
 
-def test_a_budget_smaller_than_one_request_lets_that_one_in(budgets: Budgets) -> None:
+def test_a_budget_smaller_than_one_request_admits_that_one(budgets: Budgets) -> None:
     tiny = Budget(0.001, None, "USD")
     spend(budgets, 0.5, tiny, estimate=3.0)
     with pytest.raises(BudgetExceeded):
         budgets.left(budgets.spending(ANNA), tiny)
 
 
-def test_from_four_fifths_on_it_is_told(budgets: Budgets) -> None:
+def test_a_request_close_to_the_budget_takes_the_slow_way(budgets: Budgets) -> None:
+    assert budgets.reserve_at_ease(KEY, DAILY, 0.7) == 0.7
+    assert budgets.reserve_at_ease(KEY, DAILY, 0.2) is None
+    assert budgets.reserve_at_ease(KEY, MONTHLY, 3.4) is None
+    assert budgets.reserve_at_ease(KEY, MONTHLY, 0.2) == 0.2
+    assert budgets.spending(ANNA).reserved == pytest.approx(0.9)
+
+
+def test_the_rest_is_reported_once_four_fifths_are_spent(budgets: Budgets) -> None:
     both = Budget(1.0, 5.0, "USD")
     spend(budgets, 0.79, both)
     spending = budgets.spending(ANNA)
@@ -126,7 +131,7 @@ def test_from_four_fifths_on_it_is_told(budgets: Budgets) -> None:
     assert status["cost_per_month"]["limit"] == 5.0
 
 
-def test_a_clock_that_goes_back_and_forth_forgives_nobody(budgets: Budgets, clock: Clock) -> None:
+def test_changing_the_clock_back_and_forth_resets_nothing(budgets: Budgets, clock: Clock) -> None:
     spend(budgets, 0.9, DAILY)
     clock.set("2026-11-28T12:00:00")
     spend(budgets, 0.1, DAILY)
@@ -141,7 +146,7 @@ def test_a_clock_that_goes_back_and_forth_forgives_nobody(budgets: Budgets, cloc
     assert len(budgets.spending(ANNA).own) <= 6
 
 
-def test_the_day_before_is_still_known_when_the_clock_comes_back(budgets: Budgets, clock: Clock) -> None:
+def test_the_previous_day_is_kept_if_the_clock_is_set_back(budgets: Budgets, clock: Clock) -> None:
     spend(budgets, 0.9, DAILY)
     clock.set("2026-11-30T00:00:10")
     spend(budgets, 0.1, DAILY)
@@ -149,7 +154,7 @@ def test_the_day_before_is_still_known_when_the_clock_comes_back(budgets: Budget
     assert budgets.left(budgets.spending(ANNA), DAILY) == pytest.approx(0.1)
 
 
-def test_a_restart_keeps_it(budgets: Budgets, clock: Clock, tmp_path: Path) -> None:
+def test_spending_survives_a_restart(budgets: Budgets, clock: Clock, tmp_path: Path) -> None:
     assert budgets.dump() is None
     spend(budgets, 0.6, DAILY)
     budgets.settle("10.0.0.9", 0.0, 1.0)
@@ -164,7 +169,7 @@ def test_a_restart_keeps_it(budgets: Budgets, clock: Clock, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("text", ['{"version":1,"keys":{"zz":{}}}', '{"version":1,"keys":[]}', "{"])
-def test_a_file_that_cannot_be_read_is_no_obstacle(text: str, tmp_path: Path, clock: Clock) -> None:
+def test_an_unreadable_file_is_ignored(text: str, tmp_path: Path, clock: Clock) -> None:
     (tmp_path / FILE).write_text(text)
     budgets = Budgets(clock)
     budgets.load(tmp_path)
@@ -179,7 +184,7 @@ def test_what_other_daemons_spent_counts(budgets: Budgets) -> None:
     assert Spending().spent("2026") == 0
 
 
-def test_amounts_are_said_as_people_say_them() -> None:
+def test_amounts_are_formatted_for_people() -> None:
     assert [money(amount, "EUR") for amount in (5, 0.25, 12.5, 100, 0.0005)] == [
         "5 EUR", "0.25 EUR", "12.5 EUR", "100 EUR", "0.0005 EUR",
     ]  # fmt: skip

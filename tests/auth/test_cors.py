@@ -1,4 +1,4 @@
-"""Which web pages may ask."""
+"""Which web pages may use the API."""
 
 import pytest
 
@@ -17,7 +17,7 @@ AUTO = OriginRule("auto", keys_required=False)
         "http://nas", "http://[::1]:80", "http://[fd00::1]", "https://x.lan", "http://100.64.1.1",
     ],
 )  # fmt: skip
-def test_pages_of_the_house_may_ask(origin: str) -> None:
+def test_local_pages_are_allowed(origin: str) -> None:
     assert AUTO.allows(origin, "pi:8000")
 
 
@@ -30,12 +30,12 @@ def test_pages_of_the_house_may_ask(origin: str) -> None:
         "http://local host", "moz-extension://x", "ftp://localhost",
     ],
 )  # fmt: skip
-def test_pages_of_the_internet_may_not(origin: str) -> None:
+def test_pages_on_the_internet_are_not(origin: str) -> None:
     assert not AUTO.allows(origin, "pi:8000")
     assert not AUTO.allows(origin, None)
 
 
-def test_a_page_we_served_ourselves_may_ask_whatever_is_listed() -> None:
+def test_our_own_page_is_allowed_whatever_is_listed() -> None:
     listed = OriginRule(["https://ui.example"], keys_required=False)
     assert listed.allows("http://pi.local:8000", "PI.local:8000")
     assert not listed.allows("http://pi.local:8000", "pi.local:9000"), "another port is another page"
@@ -45,7 +45,7 @@ def test_a_page_we_served_ourselves_may_ask_whatever_is_listed() -> None:
     )
 
 
-def test_a_list_of_origins_is_all_there_is() -> None:
+def test_a_list_of_origins_is_exhaustive() -> None:
     listed = OriginRule(["https://UI.example/", "http://other.example:81"], keys_required=True)
     assert listed.allows("https://ui.example", None)
     assert listed.allows("HTTPS://UI.EXAMPLE", None)
@@ -54,7 +54,7 @@ def test_a_list_of_origins_is_all_there_is() -> None:
         assert not listed.allows(origin, None)
 
 
-def test_where_a_key_is_needed_or_all_are_allowed_every_page_may_ask() -> None:
+def test_with_keys_or_a_star_every_page_is_allowed() -> None:
     every = (
         OriginRule("auto", keys_required=True),
         OriginRule("*", keys_required=False),
@@ -66,19 +66,19 @@ def test_where_a_key_is_needed_or_all_are_allowed_every_page_may_ask() -> None:
 
 
 @pytest.mark.parametrize("written", ["*", ["*"], ["https://ui.example", "*"]])
-def test_a_star_in_the_file_is_every_page(written: object) -> None:
+def test_a_star_in_the_file_allows_every_page(written: object) -> None:
     gate = Gate(ProxyConfig.model_validate({"cors": {"origins": written}}))
     assert gate.origins.allows("https://example.com", "pi:8000")
 
 
-def test_pages_from_files_may_ask_where_they_are_listed() -> None:
+def test_pages_from_files_are_allowed_if_listed() -> None:
     assert OriginRule(["null"], keys_required=False).allows("null", None)
     assert not OriginRule(["https://ui.example"], keys_required=False).allows("null", None)
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://8.8.8.8"])
 @pytest.mark.parametrize("config", [{"groups": {"family": {"api_keys": ["sk-1"]}}}, {"cors": {"origins": "*"}}])
-def test_no_foreign_page_administrates_though_it_may_ask_for_answers(config: object, origin: str) -> None:
+def test_a_foreign_page_that_may_use_the_api_cannot_administrate(config: object, origin: str) -> None:
     gate = Gate(ProxyConfig.model_validate(config))
     local = {"Host": "localhost:8000"}
     assert gate.admit_admin("127.0.0.1", local, at_home=True).admin
@@ -117,17 +117,17 @@ def test_the_page_itself_administrates(headers: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
-def test_every_other_page_is_foreign_other_ports_of_the_machine_too(headers: dict[str, str]) -> None:
+def test_pages_on_other_ports_of_the_machine_are_foreign(headers: dict[str, str]) -> None:
     assert not is_own_page(headers)
 
 
-def test_a_listed_page_administrates_no_more_than_others() -> None:
+def test_a_listed_page_cannot_administrate() -> None:
     gate = Gate(ProxyConfig.model_validate({"cors": {"origins": ["https://ui.example"]}}))
     with pytest.raises(Forbidden):
         gate.admit_admin("127.0.0.1", {"Host": "localhost", "Origin": "https://ui.example"}, at_home=True)
 
 
-def test_a_preflight_grants_what_was_asked_for() -> None:
+def test_a_preflight_grants_the_requested_fields() -> None:
     fields = dict(OriginRule.preflight("http://nas", "x-one, x-two"))
     assert fields["Access-Control-Allow-Origin"] == "http://nas"
     assert fields["Access-Control-Allow-Headers"] == "x-one, x-two"

@@ -1,4 +1,4 @@
-"""Counting: windows, refusals and restarts, on a clock of the test's own, alone and with other daemons."""
+"""Counting: windows, refusals and restarts, on a clock set by the test, alone and with other daemons."""
 
 import stat
 import subprocess
@@ -12,22 +12,16 @@ from openai_proxy.auth.shared_limits import SharedAccounts
 from openai_proxy.config.proxy import GroupLimits
 from openai_proxy.errors import RateLimited
 from openai_proxy.exchange import Caller
-from openai_proxy.store.shared import Shared, StoreLink
+from openai_proxy.store.shared import LATER, SOON, Shared, StoreLink
+from tests.harness.clock import Clock
 
 ME = Caller("192.168.1.2", "family", "a" * 12, b"\x01" * 32)
 YOU = Caller("192.168.1.2", "family", "b" * 12, b"\x02" * 32)
 
 
-class Clock:
-    now = 20_000 * DAY + 3600.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(20_000 * DAY + 3600.0)
 
 
 def allowance(**limits: int) -> Allowance:
@@ -59,7 +53,7 @@ def test_requests_a_minute(clock: Clock) -> None:
         "x-ratelimit-remaining-requests": "0",
         "x-ratelimit-reset-requests": "40s",
     }
-    book.enter(YOU, limits)  # each key for itself
+    book.enter(YOU, limits)  # each key separately
     clock.now += 40
     book.enter(ME, limits)
 
@@ -83,7 +77,7 @@ def test_refused_requests_are_not_counted(clock: Clock) -> None:
     assert "2 requests a day" in str(refused(book, ME, limits))
 
 
-def test_tokens_are_what_answers_took(clock: Clock) -> None:
+def test_answers_are_charged_their_tokens(clock: Clock) -> None:
     book, limits = Book(clock), allowance(tokens_per_minute=100, tokens_per_day=150)
     book.enter(ME, limits)
     book.used(ME, 99)
@@ -97,7 +91,7 @@ def test_tokens_are_what_answers_took(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(("limit", "words"), [(2_000_000, "2000000 tokens a day"), (1, "1 token a day")])
-def test_large_and_small_limits_are_told_in_plain_numbers(clock: Clock, limit: int, words: str) -> None:
+def test_limits_are_shown_as_plain_numbers(clock: Clock, limit: int, words: str) -> None:
     book, limits = Book(clock), allowance(tokens_per_day=limit)
     book.enter(ME, limits)
     book.used(ME, limit)
@@ -106,13 +100,13 @@ def test_large_and_small_limits_are_told_in_plain_numbers(clock: Clock, limit: i
     assert error.headers["x-ratelimit-limit-tokens"] == str(limit)
 
 
-def test_one_request_at_a_time_is_told_as_one(clock: Clock) -> None:
+def test_a_limit_of_one_request_is_singular(clock: Clock) -> None:
     book, limits = Book(clock), allowance(concurrent_requests=1)
     book.enter(ME, limits)
     assert "1 request is running" in str(refused(book, ME, limits))
 
 
-def test_what_runs_at_the_same_time(clock: Clock) -> None:
+def test_concurrent_requests(clock: Clock) -> None:
     book, limits = Book(clock), allowance(concurrent_requests=2)
     first = book.enter(ME, limits)
     book.enter(ME, limits)
@@ -122,7 +116,7 @@ def test_what_runs_at_the_same_time(clock: Clock) -> None:
     book.enter(ME, limits)
 
 
-def test_a_restart_forgives_nobody(clock: Clock, tmp_path: Path) -> None:
+def test_counters_survive_a_restart(clock: Clock, tmp_path: Path) -> None:
     book, limits = Book(clock), allowance(requests_per_minute=2, tokens_per_day=50)
     book.enter(ME, limits)
     book.used(ME, 60)
@@ -144,21 +138,21 @@ def test_accounts_of_yesterday_are_dropped(clock: Clock, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("saved", [b"", b"[]", b"{", b'{"zz":[]}', b'{"01":[[1,2]]}', b'{"01":5}'])
-def test_a_damaged_file_counts_as_none(saved: bytes, clock: Clock, tmp_path: Path) -> None:
+def test_a_damaged_file_is_ignored(saved: bytes, clock: Clock, tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(saved)
     book = Book(clock)
     book.load(tmp_path)
     book.enter(ME, allowance(requests_per_minute=1))
 
 
-def test_a_clock_set_back_begins_anew(clock: Clock) -> None:
+def test_a_clock_set_back_starts_a_new_window(clock: Clock) -> None:
     book, limits = Book(clock), allowance(requests_per_minute=1)
     book.enter(ME, limits)
     clock.now -= 10 * DAY
     book.enter(ME, limits)
 
 
-def test_windows_of_two_daemons_that_overlap_are_one() -> None:
+def test_overlapping_windows_of_two_daemons_are_one() -> None:
     window = Window(60.0)
     window.now(1000.0)
     window.count = 2
@@ -172,7 +166,7 @@ def test_windows_of_two_daemons_that_overlap_are_one() -> None:
     assert window.now(1070.0) == 0
 
 
-def test_a_daemon_that_was_started_again_goes_on_where_it_was() -> None:
+def test_a_restarted_daemon_continues_its_window() -> None:
     window = Window(60.0)
     window.resume(1000.0, 7, 1030.0)
     assert (window.now(1030.0), window.left(1030.0)) == (7, 30.0)
@@ -181,7 +175,7 @@ def test_a_daemon_that_was_started_again_goes_on_where_it_was() -> None:
 
 
 class Others(StoreLink):
-    """A store in which another daemon has counted already: `rows` of ME."""
+    """A store in which another daemon has already counted: `rows` of ME."""
 
     live = True
 
@@ -189,9 +183,10 @@ class Others(StoreLink):
         self._shared = shared
         self.rows = rows
         self.asked = 0
+        self.woken = 0.0
 
-    def wake(self, *, urgent: bool = False) -> None:
-        """Nothing is written."""
+    def wake(self, *, within: float = 0.0) -> None:
+        self.woken = within  # nothing is written
 
     async def exchange(self, table: str, name: str, prefix: str) -> None:
         self.asked += 1
@@ -199,7 +194,7 @@ class Others(StoreLink):
         self._shared.tables[table].receive(f"{prefix}other", at + 1, self.rows)
 
 
-async def test_close_to_a_limit_the_store_is_asked(clock: Clock) -> None:
+async def test_close_to_a_limit_the_store_is_queried(clock: Clock) -> None:
     book, shared, limits = Book(clock), Shared("me"), allowance(requests_per_minute=100)
     accounts = SharedAccounts(book, shared)
     others = shared.link = Others(shared, [(clock.now, 99), (0, 0), (0, 0), (0, 0)])
@@ -212,6 +207,20 @@ async def test_close_to_a_limit_the_store_is_asked(clock: Clock) -> None:
         await accounts.enter(ME, limits)
     assert (others.asked, account.windows[0].count) == (1, 80)
     assert caught.value.headers["Retry-After"] == "60"
+
+
+async def test_far_from_its_limits_a_key_is_published_a_little_later(clock: Clock) -> None:
+    book, shared = Book(clock), Shared("me")
+    accounts = SharedAccounts(book, shared)
+    others = shared.link = Others(shared, [])
+    for limits, within in (
+        (allowance(requests_per_day=10_000), LATER),
+        (allowance(requests_per_day=10_000, tokens_per_minute=1_900), SOON),
+        (allowance(requests_per_day=1_000), SOON),
+    ):
+        assert not accounts.asks(book.account(ME), limits)
+        book.enter(ME, limits)
+        assert others.woken == within
 
 
 async def test_the_tokens_of_all_daemons_count(clock: Clock) -> None:

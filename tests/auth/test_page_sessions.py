@@ -6,21 +6,12 @@ from pathlib import Path
 import pytest
 
 from openai_proxy.auth.page_sessions import CODE_LIFETIME, LIFETIME, MAX_CODES, MAX_SESSIONS, PageSessions
-
-
-class Clock:
-    """A clock the test turns."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.harness.clock import Clock
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_800_000_000.0)
 
 
 @pytest.fixture
@@ -36,7 +27,7 @@ def carrying(sessions: PageSessions, token: str) -> dict[str, str]:
     return {"Cookie": f"other=1; {sessions.cookie}={token}; theme=dark"}
 
 
-def test_a_code_opens_once(sessions: PageSessions) -> None:
+def test_a_code_can_be_used_once(sessions: PageSessions) -> None:
     code, _ = sessions.new_code()
     assert sessions.redeem(code)
     assert not sessions.redeem(code)
@@ -58,7 +49,7 @@ def test_codes_are_bounded(sessions: PageSessions) -> None:
     assert sessions.redeem(last)
 
 
-def test_a_session_is_found_by_its_cookie_alone(sessions: PageSessions) -> None:
+def test_a_session_is_found_by_its_cookie_only(sessions: PageSessions) -> None:
     token, session = sessions.open("192.168.1.2", "Firefox")
     assert sessions.find(carrying(sessions, token), no_keys) is session
     assert sessions.find(carrying(sessions, token + "x"), no_keys) is None
@@ -101,7 +92,7 @@ def test_a_revoked_session_is_gone_from_the_file_too(sessions: PageSessions, clo
     assert again.find(carrying(again, token), no_keys) is None
 
 
-def test_sessions_are_bounded_and_the_unused_give_way(sessions: PageSessions, clock: Clock) -> None:
+def test_sessions_are_bounded_and_the_least_used_are_dropped(sessions: PageSessions, clock: Clock) -> None:
     unused, _ = sessions.open("a", "")
     used, _ = sessions.open("b", "")
     for _ in range(MAX_SESSIONS - 1):
@@ -113,14 +104,14 @@ def test_sessions_are_bounded_and_the_unused_give_way(sessions: PageSessions, cl
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"instance": "x", "sessions": [{"id": 1}]}', b"\xff"])
-def test_a_damaged_file_signs_everybody_out_and_no_more(sessions: PageSessions, tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_file_only_signs_everybody_out(sessions: PageSessions, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "page-sessions.json").write_bytes(content)
     token, _ = sessions.open("192.168.1.2", "Firefox")
     assert sessions.find(carrying(sessions, token), no_keys)
     assert json.loads((tmp_path / "page-sessions.json").read_bytes())["sessions"]
 
 
-def test_a_state_directory_that_cannot_be_written_costs_only_the_restart(tmp_path: Path) -> None:
+def test_without_a_writable_state_directory_sessions_end_with_the_process(tmp_path: Path) -> None:
     sessions = PageSessions(tmp_path / "missing" / "page-sessions.json")
     token, session = sessions.open("192.168.1.2", "Firefox")
     assert sessions.find(carrying(sessions, token), no_keys) is session

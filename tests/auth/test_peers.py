@@ -1,4 +1,4 @@
-"""Addresses and Host names of the house."""
+"""Local addresses and Host names."""
 
 from ipaddress import ip_address
 
@@ -11,7 +11,7 @@ from openai_proxy.auth.peers import (
     UNKNOWN,
     host_name,
     host_rule,
-    is_house_name,
+    is_local_name,
     is_loopback,
     is_loopback_name,
     is_private,
@@ -31,12 +31,12 @@ from openai_proxy.auth.peers import (
         ("localhost", False), ("10.1", False),
     ],
 )  # fmt: skip
-def test_what_is_private(address: str, private: bool) -> None:
+def test_private_addresses(address: str, private: bool) -> None:
     assert is_private(address) is private
 
 
 @given(st.ip_addresses(v=4))
-def test_an_address_is_judged_alike_in_both_families(address: object) -> None:
+def test_an_ipv4_mapped_address_counts_like_its_ipv4_form(address: object) -> None:
     assert is_private(str(address)) == is_private(f"::ffff:{address}")
     assert is_loopback(str(address)) == is_loopback(f"::ffff:{address}")
     if is_private(str(address)):
@@ -74,8 +74,8 @@ def test_a_malformed_host_has_no_name(host: str) -> None:
         ("evillocal.com", False), ("127.0.0.1.nip.io", False), ("home.arpa.example", False),
     ],
 )  # fmt: skip
-def test_names_no_public_dns_answers_for(name: str, ours: bool) -> None:
-    assert is_house_name(name) is ours
+def test_names_unknown_to_public_dns(name: str, ours: bool) -> None:
+    assert is_local_name(name) is ours
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_names_of_this_machine(name: str, ours: bool) -> None:
     assert is_loopback_name(name) is ours
 
 
-def test_the_hosts_an_owner_allows() -> None:
+def test_allowed_hosts() -> None:
     assert host_rule("auto")("pi.local")
     assert not host_rule("auto")("example.com")
     only = host_rule(["LLM.example.com", "*.house.example"])
@@ -112,16 +112,16 @@ TRUSTED = networks(["10.0.0.0/8", "192.168.1.7", "fd00::/8"])
 @pytest.mark.parametrize(
     ("peer", "forwarded", "remote"),
     [
-        ("8.8.8.8", "1.1.1.1", "8.8.8.8"),  # a stranger's word counts for nothing
+        ("8.8.8.8", "1.1.1.1", "8.8.8.8"),  # an untrusted peer's header is ignored
         ("192.168.1.8", "1.1.1.1", "192.168.1.8"),
         ("10.0.0.1", "1.1.1.1", "1.1.1.1"),
         ("::ffff:10.0.0.1", "1.1.1.1", "1.1.1.1"),
-        ("10.0.0.1", "6.6.6.6, 1.1.1.1", "1.1.1.1"),  # what stands further left, the caller may have made up
+        ("10.0.0.1", "6.6.6.6, 1.1.1.1", "1.1.1.1"),  # a caller may have invented what is further left
         ("10.0.0.1", "6.6.6.6, 1.1.1.1 ,10.0.0.2", "1.1.1.1"),
         ("fd00::1", "2001:db8::5, 192.168.1.7", "2001:db8::5"),
         ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3"),
         ("10.0.0.1", "", "10.0.0.1"),
-        # What cannot be read is nobody's address: it must not turn a caller into our proxy.
+        # What cannot be read is an unknown address: it must not turn a caller into our proxy.
         ("10.0.0.1", "1.1.1.1, unknown", UNKNOWN),
         ("10.0.0.1", "8.8.8.8:1234", UNKNOWN),
         ("10.0.0.1", "8.8.8.8,", UNKNOWN),
@@ -130,7 +130,7 @@ TRUSTED = networks(["10.0.0.0/8", "192.168.1.7", "fd00::/8"])
         ("10.0.0.1", "unknown, 1.1.1.1", "1.1.1.1"),  # further left it does not matter
     ],
 )
-def test_whose_address_a_forwarded_request_has(peer: str, forwarded: str, remote: str) -> None:
+def test_the_address_of_a_forwarded_request(peer: str, forwarded: str, remote: str) -> None:
     assert remote_address(peer, {"X-Forwarded-For": forwarded}, TRUSTED) == remote
     assert remote_address(peer, {"X-Forwarded-For": forwarded}, ()) == peer
     assert remote_address(peer, {}, TRUSTED) == peer
@@ -174,5 +174,5 @@ def test_any_header_is_read_or_unreadable(value: str) -> None:
         assert found == UNKNOWN or ip_address(found)
 
 
-def test_a_network_may_be_written_by_one_of_its_hosts() -> None:
+def test_a_network_may_be_given_by_one_of_its_hosts() -> None:
     assert [str(network) for network in networks(["10.1.2.3/8", "::1"])] == ["10.0.0.0/8", "::1/128"]

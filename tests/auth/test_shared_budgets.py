@@ -1,4 +1,4 @@
-"""What several daemons have spent of a key's money is one sum."""
+"""The spending of a key by several daemons is added up."""
 
 import pytest
 
@@ -17,36 +17,36 @@ def daemon(origin: str) -> tuple[Budgets, Shared]:
     return book, shared
 
 
-def tell(book: Shared, other: Shared, origin: str, at: float) -> None:
-    """Hand the record of daemon `origin` from one to the other, as the store does."""
+def pass_on(book: Shared, other: Shared, origin: str, at: float) -> None:
+    """Pass the record of daemon `origin` from one to the other, as the store does."""
     name = f"{KEY.hex()}@{origin}"
     found = book.tables[TABLE].read(name)
     assert found is not None
     assert other.tables[TABLE].receive(name, at, found[0])
 
 
-def test_what_the_other_spent_counts_here() -> None:
+def test_the_other_daemons_spending_counts() -> None:
     (first, one), (second, two) = daemon("a"), daemon("b")
     first.settle(KEY, 0.0, 0.7)
     second.settle(KEY, 0.0, 0.2)
-    tell(one, two, "a", 1.0)
+    pass_on(one, two, "a", 1.0)
     assert second.left(second.of(KEY), DAILY) == pytest.approx(0.1)
-    assert second.reserve_at_ease(second.of(KEY), DAILY, 0.01) is None, "it is almost spent"
+    assert second.reserve_at_ease(KEY, DAILY, 0.01) is None, "it is almost spent"
     first.settle(KEY, 0.0, 0.1)
-    tell(one, two, "a", 2.0)
+    pass_on(one, two, "a", 2.0)
     with pytest.raises(BudgetExceeded):
         second.left(second.of(KEY), DAILY)
-    assert first.left(first.of(KEY), DAILY) == pytest.approx(0.2), "nobody is told of what it spent itself"
+    assert first.left(first.of(KEY), DAILY) == pytest.approx(0.2), "a daemon does not receive its own spending back"
 
 
-def test_a_daemon_without_its_state_learns_what_it_had_spent() -> None:
+def test_a_daemon_without_its_state_gets_its_spending_back() -> None:
     (first, one), (again, same) = daemon("a"), daemon("a")
     first.settle(KEY, 0.0, 0.7)
-    tell(one, same, "a", 1.0)
+    pass_on(one, same, "a", 1.0)
     assert again.left(again.of(KEY), DAILY) == pytest.approx(0.3)
 
 
-def test_what_is_no_amount_is_not_taken(caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_amounts_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
     book, shared = daemon("a")
     shared.tables[TABLE].receive(f"{KEY.hex()}@b", 1.0, {"2026-11-29": "much"})
     shared.tables[TABLE].receive("zz@b", 1.0, {})
@@ -54,8 +54,47 @@ def test_what_is_no_amount_is_not_taken(caplog: pytest.LogCaptureFixture) -> Non
     assert caplog.text.count("cannot be read") == 2
 
 
-def test_the_names_are_those_of_keys() -> None:
+def test_the_other_daemons_reservations_count() -> None:
+    (first, one), (second, two) = daemon("a"), daemon("b")
+    two.present = frozenset(("a", "b"))
+    assert first.reserve(KEY, DAILY, 0.7) == 0.7
+    pass_on(one, two, "a", 1.0)
+    assert second.reserve(KEY, DAILY, 0.7) == pytest.approx(0.3)
+    with pytest.raises(BudgetExceeded, match="is reserved"):
+        second.reserve(KEY, DAILY, 0.7)
+    assert second.reserve(KEY, DAILY, 0.1, had=0.3) == 0.1, "what was set aside for the same request is given back"
+    first.settle(KEY, 0.7, 0.0)
+    first.settle(KEY, 0.0, 0.1)
+    pass_on(one, two, "a", 2.0)
+    assert second.reserve(KEY, DAILY, 1.0) == pytest.approx(0.8)
+
+
+def test_reservations_of_a_vanished_daemon_do_not_count() -> None:
+    (first, one), (second, two) = daemon("a"), daemon("b")
+    first.reserve(KEY, DAILY, 1.0)
+    pass_on(one, two, "a", 1.0)
+    two.present = frozenset(("a", "b"))
+    assert not second.at_ease(second.of(KEY), DAILY)
+    two.present = frozenset("b")
+    assert second.reserve_at_ease(KEY, DAILY, 0.5) == 0.5
+    again, same = daemon("a")
+    pass_on(one, same, "a", 1.0)
+    assert again.reserved(again.of(KEY)) == 0.0, "its requests ended with it"
+    assert same.tables[TABLE].read(f"{KEY.hex()}@a") is None, "and nothing is left to tell"
+
+
+def test_records_are_named_after_keys() -> None:
     book, shared = daemon("a")
     book.settle(KEY, 0.0, 0.5)
     book.settle("10.0.0.9", 0.0, 0.5)
     assert [name for name, _ in shared.tables[TABLE]._names()] == [f"{KEY.hex()}@a"]
+
+
+def test_after_a_kill_the_store_is_newer_than_the_file() -> None:
+    (first, one), (again, same) = daemon("a"), daemon("a")
+    first.settle(KEY, 0.0, 0.7)
+    again.settle(KEY, 0.0, 0.2)  # according to its file
+    ((name, at),) = same.tables[TABLE]._names()
+    same.tables[TABLE]._stamp(name, at)
+    pass_on(one, same, "a", 1.0)
+    assert again.left(again.of(KEY), DAILY) == pytest.approx(0.3)

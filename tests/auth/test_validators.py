@@ -1,4 +1,4 @@
-"""check_api_key: what a function may answer, what becomes of it when it fails, and how it is loaded."""
+"""check_api_key: possible answers of a function, what happens if it fails, and how it is loaded."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ GROUPS = frozenset({"family", "default"})
 
 
 async def group_of(answer: Any) -> str | None:
-    """The group of the caller that a function answering `answer` makes."""
+    """The group of the caller if the function returns `answer`."""
     found = Validator("v.check", "1", lambda key: answer)
     caller = await found.ask("key", GROUPS, "10.0.0.1")
     return caller.group if caller is not None else None
@@ -33,18 +33,18 @@ async def group_of(answer: Any) -> str | None:
         ("strangers", None),
     ],
 )
-async def test_what_an_answer_means(answer: Any, group: str | None) -> None:
+async def test_meanings_of_answers(answer: Any, group: str | None) -> None:
     assert await group_of(answer) == group
 
 
 @pytest.mark.parametrize("answer", [5, ["family"], b"family", {}])
-async def test_a_strange_answer_fails_closed(answer: Any) -> None:
+async def test_an_invalid_answer_fails_closed(answer: Any) -> None:
     with pytest.raises(InternalError) as caught:
         await group_of(answer)
     assert (caught.value.status, caught.value.code) == (500, "validator_error")
 
 
-async def test_one_that_raises_fails_closed_and_its_words_stay_inside(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_exception_fails_closed_and_is_not_revealed(caplog: pytest.LogCaptureFixture) -> None:
     def check(key: str) -> str:
         raise KeyError(key)
 
@@ -53,7 +53,7 @@ async def test_one_that_raises_fails_closed_and_its_words_stay_inside(caplog: py
     assert "sk-secret-1" not in str(caught.value) + caplog.text
 
 
-async def test_a_slow_one_fails_closed_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_validator_fails_closed_and_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validators, "PATIENCE", 0.05)
     over = threading.Event()
     try:
@@ -96,7 +96,7 @@ async def test_an_answer_is_remembered_for_a_while_by_the_whole_key() -> None:
     assert found.fresh(keys[0], GROUPS, "10.0.0.2") == (False, None)
 
 
-async def test_many_who_ask_at_once_are_one_call() -> None:
+async def test_concurrent_checks_of_a_key_are_one_call() -> None:
     gate = asyncio.Event()
     calls = 0
 
@@ -109,14 +109,14 @@ async def test_many_who_ask_at_once_are_one_call() -> None:
     found = Validator("v.check", "1", check)
     asking = [asyncio.ensure_future(found.ask("key", GROUPS, "10.0.0.1")) for _ in range(5)]
     await asyncio.sleep(0)
-    asking[0].cancel()  # one client that leaves takes the answer from nobody
+    asking[0].cancel()  # one client that disconnects does not cancel it for the others
     gate.set()
     results = await asyncio.gather(*asking, return_exceptions=True)
     assert calls == 1
     assert [getattr(r, "group", None) for r in results[1:]] == ["family"] * 4
 
 
-def test_it_is_looked_up_in_conf_and_reloaded_with_it(tmp_path: Path) -> None:
+def test_it_is_loaded_from_conf_and_reloaded_with_it(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("def check(key): return 'one'\n")
     first, trouble = load("mine.check", tmp_path, None)
@@ -128,7 +128,7 @@ def test_it_is_looked_up_in_conf_and_reloaded_with_it(tmp_path: Path) -> None:
     assert second is not first
 
 
-def test_one_that_cannot_be_imported_keeps_the_old_one(tmp_path: Path) -> None:
+def test_a_failed_import_keeps_the_previous_one(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("def check(key): return 'one'\n")
     first, _ = load("mine.check", tmp_path, None)
@@ -136,11 +136,11 @@ def test_one_that_cannot_be_imported_keeps_the_old_one(tmp_path: Path) -> None:
     kept, trouble = load("mine.check", tmp_path, first)
     assert kept is first
     assert trouble is not None
-    assert "stays" in trouble
+    assert "is kept" in trouble
 
 
 @pytest.mark.parametrize("dotted", ["nowhere_at_all.check", "mine.absent", "mine.NUMBER"])
-async def test_one_that_was_never_there_refuses_everybody(dotted: str, tmp_path: Path) -> None:
+async def test_a_missing_validator_refuses_everybody(dotted: str, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("NUMBER = 5\n")
     found, trouble = load(dotted, tmp_path, None)
     assert trouble is not None

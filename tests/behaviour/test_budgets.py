@@ -1,19 +1,23 @@
-"""Contract §11: budgets of money, at every door, over sockets; both ways of serving."""
+"""Contract §11: budgets of money, in every API, over sockets, with and without the fast path."""
 
+import contextlib
 import json
 import signal
+import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from tests.conftest import DaemonFactory
-from tests.front.house import connection
+from tests.front.configurations import connection
+from tests.front.test_websocket import echoing, knock
 from tests.harness.answers import check_error
 from tests.harness.daemon import Daemon
 from tests.harness.plays import DONE, delta, event, plain, stream
 from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
+from tests.harness.websocket import TEXT, frame, take
 from tests.harness.wire import Answer
 
 KEY = "sk-anna-0123456789"
@@ -26,8 +30,11 @@ def flags(request: pytest.FixtureRequest) -> list[str]:
     return [] if request.param == "spliced" else ["--no-splice"]
 
 
+PRICES = {"priced*": {"input": 1000, "output": 10_000}}  # 0.11 for 10 + 10 tokens
+
+
 def chat(content: str = "fine", **usage: Any) -> bytes:
-    """A chat answer whose usage says what it cost."""
+    """A chat answer whose usage includes its cost."""
     choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
     told = {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20, **usage}
     return plain(json.dumps({"id": "c", "object": "chat.completion", "model": "m", "choices": [choice],
@@ -38,7 +45,7 @@ def conf(upstream: Upstream, **limits: Any) -> dict[str, Any]:
     return {
         "connections": {"main": connection(upstream.url)},
         "groups": {"family": {"api_keys": [KEY, "sk-ben-0123456789"], "limits": limits}},
-        "prices": {"priced*": {"input": 1000, "output": 10_000}},  # 0.11 for 10 + 10 tokens
+        "prices": PRICES,
     }
 
 
@@ -54,7 +61,7 @@ def spent(daemon: Daemon, budget: str = "cost_per_day") -> dict[str, Any]:
 
 
 def settled(daemon: Daemon, amount: float) -> None:
-    """Wait until so much is spent and nothing is reserved."""
+    """Wait until this much is spent and nothing is reserved."""
 
     def is_so() -> bool:
         found = spent(daemon)
@@ -63,7 +70,9 @@ def settled(daemon: Daemon, amount: float) -> None:
     eventually(is_so, f"{amount} are spent")
 
 
-def test_a_spent_budget_refuses_and_says_so(upstream: Upstream, make_daemon: DaemonFactory, flags: list[str]) -> None:
+def test_a_spent_budget_is_refused_with_a_reason(
+    upstream: Upstream, make_daemon: DaemonFactory, flags: list[str]
+) -> None:
     model = upstream.play(chat(), name="priced").model
     daemon = make_daemon(conf(upstream, cost_per_day=0.3, cost_per_month=50), flags=flags)
     first = ask(daemon, model, max_tokens=10)
@@ -77,7 +86,7 @@ def test_a_spent_budget_refuses_and_says_so(upstream: Upstream, make_daemon: Dae
     refused = ask(daemon, model, max_tokens=10)
     error = check_error(refused, 402, "budget_exceeded")
     assert error["type"] == "insufficient_quota"
-    assert error["message"] == "The budget of 0.3 USD for today is spent. It begins anew tomorrow."
+    assert error["message"] == "The budget of 0.3 USD for today is spent. It starts again tomorrow."
     assert 1 <= int(refused.header("retry-after") or 0) <= 90_000
     assert refused.header("x-proxy-budget-remaining") == "0"
     assert ask(daemon, model, key="sk-ben-0123456789", max_tokens=10).status == 200, "each key for itself"
@@ -87,7 +96,7 @@ def test_a_spent_budget_refuses_and_says_so(upstream: Upstream, make_daemon: Dae
     assert ask(daemon, model, max_tokens=10).status == 402, "a restart forgives nobody"
 
 
-def test_what_is_left_is_told_from_four_fifths_on(
+def test_the_rest_is_reported_once_four_fifths_are_spent(
     upstream: Upstream, make_daemon: DaemonFactory, flags: list[str]
 ) -> None:
     model = upstream.play(chat(cost=0.85), name="told").model
@@ -97,7 +106,7 @@ def test_what_is_left_is_told_from_four_fifths_on(
     assert ask(daemon, model).header("x-proxy-budget-remaining") == "0.15"
 
 
-def test_requests_at_once_do_not_spend_the_same_money(
+def test_concurrent_requests_do_not_spend_the_same_money(
     upstream: Upstream, make_daemon: DaemonFactory, flags: list[str]
 ) -> None:
     gate = upstream.gate()
@@ -109,14 +118,14 @@ def test_requests_at_once_do_not_spend_the_same_money(
         slow.begun()
         refused = ask(daemon, slow.model)
         assert refused.status == 402
-        assert "set aside" in refused.json()["error"]["message"]
+        assert "is reserved" in refused.json()["error"]["message"]
         assert refused.header("retry-after") == "2"
         gate.open()
         assert first.answer().status == 200, "what has begun is ended"
     settled(daemon, 0.11)
 
 
-def test_failures_and_those_who_leave_give_the_rest_back(
+def test_failures_and_disconnects_release_their_reservation(
     upstream: Upstream, make_daemon: DaemonFactory, flags: list[str]
 ) -> None:
     broken = upstream.play(plain(b'{"error": {"message": "no"}}', "400 Bad Request"), name="priced").model
@@ -132,7 +141,7 @@ def test_failures_and_those_who_leave_give_the_rest_back(
     settled(daemon, 0)
 
 
-def test_streams_count_and_a_budget_crossed_in_mid_answer_cuts_nothing(
+def test_streams_are_charged_and_never_cut_off_by_a_budget(
     upstream: Upstream, make_daemon: DaemonFactory, flags: list[str]
 ) -> None:
     usage = event({"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": [],
@@ -153,7 +162,7 @@ tools: [calculator]
 """
 
 
-def test_every_round_of_an_augmented_model_counts(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+def test_every_round_of_an_augmented_model_is_charged(upstream: Upstream, make_daemon: DaemonFactory) -> None:
     call = {"id": "t1", "type": "function", "function": {"name": "calculator", "arguments": '{"expression": "1+1"}'}}
     choice = {"index": 0, "message": {"role": "assistant", "content": None, "tool_calls": [call]},
               "finish_reason": "tool_calls"}  # fmt: skip
@@ -170,7 +179,7 @@ def test_every_round_of_an_augmented_model_counts(upstream: Upstream, make_daemo
 
 
 def doors(model: str) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Every API's own request."""
+    """A request in every API."""
     contents = [{"role": "user", "parts": [{"text": "hi"}]}]
     yield "/v1/messages", {"model": model, "max_tokens": 9, "messages": MESSAGES}
     yield "/v1/responses", {"model": model, "input": "hi"}
@@ -186,7 +195,7 @@ def test_the_refusal_has_the_shape_of_each_api(upstream: Upstream, make_daemon: 
     daemon = make_daemon(conf(upstream, cost_per_day=1))
     assert ask(daemon, model).status == 200
     settled(daemon, 2.0)
-    said = "The budget of 1 USD for today is spent. It begins anew tomorrow."
+    sentence = "The budget of 1 USD for today is spent. It starts again tomorrow."
     for path, body in doors(model):
         answer = daemon.post(path, json.dumps(body).encode(), headers=[BEARER])
         assert (answer.status, answer.header("x-proxy-error")) == (402, "budget_exceeded"), path
@@ -196,10 +205,10 @@ def test_the_refusal_has_the_shape_of_each_api(upstream: Upstream, make_daemon: 
             assert document["type"] == "error"
             assert document["error"]["type"] == "billing_error"
         text = document["error"] if isinstance(document["error"], str) else document["error"]["message"]
-        assert text == said, path
+        assert text == sentence, path
 
 
-def test_translated_answers_embeddings_and_images_count(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+def test_translated_answers_embeddings_and_images_are_charged(upstream: Upstream, make_daemon: DaemonFactory) -> None:
     usage = {"prompt_tokens": 10, "total_tokens": 10}
     vectors = {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}], "model": "m"}
     embedding = upstream.play(plain(json.dumps({**vectors, "usage": usage}).encode()), name="priced").model
@@ -225,16 +234,110 @@ def test_translated_answers_embeddings_and_images_count(upstream: Upstream, make
     settled(daemon, 0.34)
 
 
-def test_speech_is_paid_by_its_text(upstream: Upstream, make_daemon: DaemonFactory) -> None:
-    voice = upstream.play(plain(b"ID3 sound", content_type="audio/mpeg"), name="priced").model
-    daemon = make_daemon(conf(upstream, cost_per_day=0.005))
-    body = json.dumps({"model": voice, "input": "x" * 40, "voice": "alloy"}).encode()
-    assert daemon.post("/v1/audio/speech", body, headers=[BEARER]).status == 200
+def test_speech_is_charged_by_its_text_or_its_reported_usage(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+    sound = plain(b"ID3 sound", content_type="audio/mpeg")
+    done = {"type": "speech.audio.done", "usage": {"input_tokens": 10, "output_tokens": 10, "total_tokens": 20}}
+    streamed = plain(event(done), content_type="text/event-stream")
+    by_sound, told = upstream.play(sound, name="priced").model, upstream.play(streamed, name="priced").model
+    by_text = upstream.play(sound, name="voice").model
+    daemon = make_daemon({**conf(upstream, cost_per_day=0.115), "prices": {**PRICES, "voice*": {"input": 1000}}})
+
+    def say(voice: str) -> int:
+        body = json.dumps({"model": voice, "input": "x" * 40, "voice": "alloy"}).encode()
+        return daemon.post("/v1/audio/speech", body, headers=[BEARER]).status
+
+    assert say(by_sound) == 200
+    eventually(lambda: by_sound in daemon.stderr.partition("reports no tokens")[0], "its cost is not known")
+    settled(daemon, 0)
+    assert say(by_text) == 200
     settled(daemon, 0.01)
-    assert daemon.post("/v1/audio/speech", body, headers=[BEARER]).status == 402
+    assert say(told) == 200
+    settled(daemon, 0.12)
+    assert say(by_text) == 402
 
 
-def test_a_model_without_a_price_counts_nothing_and_is_named_once(
+def test_each_answer_of_a_realtime_conversation_counts_when_it_is_complete(
+    upstream: Upstream, make_daemon: DaemonFactory
+) -> None:
+    """The conversation may last for hours; when it is over, nothing is counted again."""
+    daemon = make_daemon(conf(upstream, cost_per_day=0.1, tokens_per_day=30))
+    usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15, "input_token_details": {"audio_tokens": 4},
+             "output_token_details": {"audio_tokens": 5}}  # fmt: skip
+    sentence = json.dumps({"type": "response.done", "response": {"id": "r", "usage": usage}}).encode()
+    wire, _ = knock(daemon, echoing(upstream, []), "/v1/realtime?model=priced-voice", key=KEY)
+    assert wire.read_head(method="GET").status == 101
+    row: dict[str, Any] = {}
+    for answers in (1, 2):
+        for message in (sentence, b'{"type": "response.done"}', b'"response.done"'):
+            wire.send(frame(TEXT, message, masked=True))
+            assert take(wire.read_exactly) == (TEXT, message)
+        settled(daemon, 0.06 * answers)
+        row = daemon.control("GET", "/admin/usage?by=model").json()["rows"][0]
+        assert (row["requests"], row["input_tokens"], row["output_tokens"]) == (1, 10 * answers, 5 * answers)
+        assert (row["cost"], row["unpriced_requests"]) == (pytest.approx(0.06 * answers), 0)
+    for limit, status in (("cost_per_day", 402), ("tokens_per_day", 429)):
+        daemon.write("proxy.yaml", conf(upstream, **{limit: 0.1 if status == 402 else 30}))
+        eventually(lambda: ask(daemon, "priced", max_tokens=5).status == status, f"{limit} knows of it")  # noqa: B023
+    eventually(lambda: b"0.12" in _read(daemon, "budgets.json"), "it is on disk while the conversation goes on")
+    wire.close()
+    eventually(lambda: daemon.clients() == 0, "the conversation is over")
+    assert daemon.control("GET", "/admin/usage?by=model").json()["rows"] == [row]
+    counted = [line for line in daemon.control("GET", "/metrics").body.decode().splitlines() if "priced-voice" in line]
+    assert [line.rsplit(" ", 1)[1] for line in counted if "_tokens_total" in line] == ["20.0", "10.0"]
+
+
+def test_a_kill_forgives_no_answer_of_an_open_realtime_conversation(
+    upstream: Upstream, make_daemon: DaemonFactory
+) -> None:
+    daemon = make_daemon(conf(upstream, cost_per_day=0.1))
+    usage = {"input_tokens": 20, "output_tokens": 10}
+    wire, _ = knock(daemon, echoing(upstream, []), "/v1/realtime?model=priced-voice", key=KEY)
+    assert wire.read_head(method="GET").status == 101
+    wire.send(frame(TEXT, json.dumps({"type": "response.done", "response": {"usage": usage}}).encode(), masked=True))
+    take(wire.read_exactly)
+    eventually(lambda: b"0.12" in _read(daemon, "budgets.json"), "it is on disk by itself")
+    eventually(lambda: _stored_tokens(daemon) == 20, "so is the usage")
+    daemon.close_wires()
+    daemon.signal(signal.SIGKILL)
+    daemon.exit_code()
+    daemon.start()
+    assert ask(daemon, "priced", max_tokens=5).status == 402
+
+
+def _stored_tokens(daemon: Daemon) -> int:
+    """The input tokens in the database, read beside the daemon."""
+    path = f"file:{daemon.state_dir}/usage.sqlite3?mode=ro"
+    try:
+        with contextlib.closing(sqlite3.connect(path, uri=True)) as usage:
+            return int(usage.execute("SELECT coalesce(sum(input), 0) FROM usage").fetchone()[0])
+    except sqlite3.OperationalError:  # not there yet
+        return 0
+
+
+def test_an_answer_without_usage_passes_and_is_logged(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+    drawn = upstream.play(plain(b'{"created": 1, "data": [{"url": "https://example/1.png"}]}'), name="priced").model
+    daemon = make_daemon(conf(upstream, cost_per_day=1))
+    body = json.dumps({"model": drawn, "prompt": "hi"}).encode()
+    assert {daemon.post("/v1/images/generations", body, headers=[BEARER]).status for _ in range(2)} == {200}
+    eventually(lambda: drawn in daemon.stderr.partition("reports no tokens")[0], "it is named")
+    settled(daemon, 0)
+    assert daemon.stderr.count("reports no tokens") == 1
+    assert daemon.control("GET", "/admin/usage?by=model").json()["rows"][0]["cost"] is None
+
+
+def test_a_spent_key_may_still_read_stored_answers(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+    dear = upstream.play(chat(cost=2.0)).model
+    daemon = make_daemon(conf(upstream, cost_per_day=1))
+    assert ask(daemon, dear).status == 200
+    settled(daemon, 2)
+    assert daemon.get("/v1/videos/video_1", headers=[BEARER]).status == 200
+    assert daemon.get("/v1/batches/batch_1", headers=[BEARER]).status == 200
+    assert daemon.post("/v1/videos", b'{"model": "sora-2", "prompt": "hi"}', headers=[BEARER]).status == 402
+    rows = daemon.control("GET", "/admin/usage?by=model").json()["rows"]
+    assert all(row["cost"] is not None for row in rows), "looking is free, not of unknown cost"
+
+
+def test_a_model_without_a_price_costs_nothing_and_is_logged_once(
     upstream: Upstream, make_daemon: DaemonFactory, flags: list[str]
 ) -> None:
     model = upstream.play(chat(), name="nobodys").model
@@ -245,7 +348,7 @@ def test_a_model_without_a_price_counts_nothing_and_is_named_once(
     assert daemon.stderr.count("no price is known") == 1
 
 
-def test_the_bundled_price_counts_from_the_first_request_on(
+def test_the_bundled_price_applies_from_the_first_request(
     upstream: Upstream, make_daemon: DaemonFactory, flags: list[str]
 ) -> None:
     daemon = make_daemon(conf(upstream, cost_per_day=0.00002), flags=flags)
@@ -254,7 +357,7 @@ def test_the_bundled_price_counts_from_the_first_request_on(
     assert ask(daemon, "gpt-4o").status == 402
 
 
-def test_a_kill_forgives_nobody(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+def test_spending_survives_a_kill(upstream: Upstream, make_daemon: DaemonFactory) -> None:
     model = upstream.play(chat(), name="priced").model
     daemon = make_daemon(conf(upstream, cost_per_day=0.1, requests_per_day=50))
     assert ask(daemon, model, max_tokens=5).status == 200
@@ -273,7 +376,7 @@ def _read(daemon: Daemon, name: str) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
 
-def test_an_edit_of_the_budget_holds_from_the_next_request_on(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+def test_an_edited_budget_applies_from_the_next_request(upstream: Upstream, make_daemon: DaemonFactory) -> None:
     model = upstream.play(chat(), name="priced").model
     daemon = make_daemon(conf(upstream, cost_per_day=0.1))
     assert ask(daemon, model, max_tokens=5).status == 200

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.augmented.house import TOOLS
-from tests.front.house import connection, serving
+from tests.augmented.configurations import TOOLS
+from tests.front.configurations import connection, serving
 from tests.harness.daemon import Daemon
 from tests.harness.plays import completion, plain
 from tests.harness.upstream import Seen, Upstream

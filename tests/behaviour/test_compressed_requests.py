@@ -1,4 +1,4 @@
-"""A compressed request is read where it must be, and goes up as it came where nothing changes."""
+"""A compressed request is decompressed if it must be read, and sent unchanged if nothing in it changes."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Contract §11: what answers cost, by whom it is known, and whose it was; unknown is never 0."""
+"""Contract §11: what answers cost, where the price comes from, and who pays; an unknown cost is never 0."""
 
 import json
 import signal
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import DaemonFactory
-from tests.front.house import connection
+from tests.front.configurations import connection
 from tests.harness.daemon import Daemon
 from tests.harness.plays import plain
 from tests.harness.upstream import Upstream
@@ -18,12 +18,12 @@ from tests.harness.wire import Answer
 KEY = "sk-anna-0123456789"
 
 
-def said(prompt: int, answer: int, **usage: Any) -> bytes:
-    """A chat answer that took so many tokens."""
+def usage_answer(prompt: int, answer: int, **usage: Any) -> bytes:
+    """A chat answer with this usage."""
     choice = {"index": 0, "message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"}
-    told = {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer, **usage}
+    reported = {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer, **usage}
     return json.dumps(
-        {"id": "c", "object": "chat.completion", "model": "m", "choices": [choice], "usage": told}
+        {"id": "c", "object": "chat.completion", "model": "m", "choices": [choice], "usage": reported}
     ).encode()
 
 
@@ -48,15 +48,15 @@ def daemon(make_daemon: DaemonFactory, upstream: Upstream) -> Daemon:
     return make_daemon(conf)
 
 
-def test_told_listed_bundled_and_unknown(daemon: Daemon, upstream: Upstream) -> None:
-    told = upstream.play(plain(said(10, 10, cost=0.75)), name="listed").model
-    listed = upstream.play(plain(said(1_000_000, 500_000)), name="listed").model
-    unknown = upstream.play(plain(said(10, 10)), name="nobodys").model
-    for model in (told, listed, "gpt-4o", unknown):
+def test_reported_listed_bundled_and_unknown_costs(daemon: Daemon, upstream: Upstream) -> None:
+    reported = upstream.play(plain(usage_answer(10, 10, cost=0.75)), name="listed").model
+    listed = upstream.play(plain(usage_answer(1_000_000, 500_000)), name="listed").model
+    unknown = upstream.play(plain(usage_answer(10, 10)), name="nobodys").model
+    for model in (reported, listed, "gpt-4o", unknown):
         assert ask(daemon, model).status == 200
     eventually(lambda: len(rows(daemon, "model")) == 4, "all are counted")
     costs = {row["model"]: row["cost"] for row in rows(daemon, "model")}
-    assert costs[told] == 0.75
+    assert costs[reported] == 0.75
     assert costs[listed] == 4.0
     assert costs["gpt-4o"] == pytest.approx(3 * 2.5e-6 + 2 * 10e-6), "the bundled price"
     assert costs[unknown] is None
@@ -66,13 +66,13 @@ def test_told_listed_bundled_and_unknown(daemon: Daemon, upstream: Upstream) -> 
     (group,) = daemon.control("GET", "/admin/groups").json()["groups"]
     assert group["keys"][0]["month"]["cost"] == pytest.approx(total["cost"])
     metrics = daemon.control("GET", "/metrics").body.decode()
-    assert f'openai_proxy_cost_total{{connection="main",currency="USD",model="{told}"}} 0.75' in metrics
+    assert f'openai_proxy_cost_total{{connection="main",currency="USD",model="{reported}"}} 0.75' in metrics
     assert f'openai_proxy_unpriced_requests{{connection="main",model="{unknown}"}} 1.0' in metrics
     eventually(lambda: daemon.children() == [], "the child that read the prices has ended")
 
 
 def test_without_bundled_prices_and_in_another_currency(make_daemon: DaemonFactory, upstream: Upstream) -> None:
-    listed = upstream.play(plain(said(1_000_000, 0)), name="listed").model
+    listed = upstream.play(plain(usage_answer(1_000_000, 0)), name="listed").model
     conf = {"connections": {"main": connection(upstream.url)}, "bundled_prices": False, "currency": "EUR",
             "prices": {"listed*": {"input": 2}}}  # fmt: skip
     daemon = make_daemon(conf)
@@ -83,7 +83,7 @@ def test_without_bundled_prices_and_in_another_currency(make_daemon: DaemonFacto
     assert {row["model"]: row["cost"] for row in report["rows"]} == {listed: 2.0, "gpt-4o": None}
 
 
-def test_whose_it_was(daemon: Daemon, upstream: Upstream) -> None:
+def test_costs_by_caller(daemon: Daemon, upstream: Upstream) -> None:
     assert ask(daemon, "x", user="anna").status == 200
     assert ask(daemon, "x", ("X-OpenWebUI-User-Email", "ben@example.org")).status == 200
     claude = (("X-Claude-Code-Session-Id", "s-1"), ("X-Claude-Code-Agent-Id", "a-1"))
@@ -95,8 +95,8 @@ def test_whose_it_was(daemon: Daemon, upstream: Upstream) -> None:
     assert len(month["month"]) == 7
 
 
-def test_an_answer_in_another_language_keeps_what_the_provider_told(daemon: Daemon, upstream: Upstream) -> None:
-    model = upstream.play(plain(said(10, 10, cost=0.5)), name="told").model
+def test_a_translated_answer_keeps_the_cost_reported_by_the_provider(daemon: Daemon, upstream: Upstream) -> None:
+    model = upstream.play(plain(usage_answer(10, 10, cost=0.5)), name="told").model
     body = {"model": model, "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
     answer = daemon.post("/v1/messages", json.dumps(body).encode(), headers=[("x-api-key", KEY)])
     assert answer.status == 200
@@ -104,7 +104,7 @@ def test_an_answer_in_another_language_keeps_what_the_provider_told(daemon: Daem
 
 
 def test_a_kill_loses_at_most_a_second(daemon: Daemon, upstream: Upstream) -> None:
-    model = upstream.play(plain(said(7, 3)), name="listed").model
+    model = upstream.play(plain(usage_answer(7, 3)), name="listed").model
     for _ in range(5):
         assert ask(daemon, model).status == 200
 
@@ -126,7 +126,7 @@ def test_a_kill_loses_at_most_a_second(daemon: Daemon, upstream: Upstream) -> No
     assert [row["requests"] for row in rows(daemon, "day")] == [5]
 
 
-def test_what_a_stop_left_unpriced_is_priced_later(daemon: Daemon) -> None:
+def test_costs_left_unpriced_at_a_stop_are_priced_later(daemon: Daemon) -> None:
     assert ask(daemon, "gpt-4o").status == 200
     daemon.stop()
     daemon.start()

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.augmented.house import TOOLS
-from tests.front.house import connection, serving
+from tests.augmented.configurations import TOOLS
+from tests.front.configurations import connection, serving
 from tests.harness.daemon import Daemon
 from tests.harness.plays import DONE, completion, delta, event, plain, stream
 from tests.harness.upstream import Seen, Upstream
@@ -55,7 +55,7 @@ def daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def calls_once(seen: Seen) -> bytes:
-    """A model that calls `double` and then says what came of it."""
+    """A model that calls `double` and then states the result."""
     body = seen.json()
     results = [message["content"] for message in body.get("messages", ()) if message["role"] == "tool"]
     if body.get("stream"):
@@ -105,7 +105,7 @@ def test_our_tool_runs_and_the_client_gets_the_answer(
 def test_tools_that_we_do_not_have_change_nothing(
     daemon: Daemon, upstream: Upstream, api: str, model: str, tools: list[dict[str, Any]]
 ) -> None:
-    """The provider speaks the client's language: it gets the client's document, and its bytes come back."""
+    """The provider has the client's API: it gets the client's document, and its bytes are returned."""
     said = b'{"untouched": true}'
     play = upstream.acting(lambda seen: plain(said))
     path, body = ASKS[api]

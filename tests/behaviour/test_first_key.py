@@ -1,4 +1,4 @@
-"""Contract §2: `echo` and the example stay reachable when the first key is there, unless something has their name."""
+"""Contract §2: `echo` and the example stay available once there is a key, unless something else has their name."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ STARTER = Path(__file__).resolve().parents[2] / "openai_proxy/config/starter"
 
 
 def files() -> dict[str, str]:
-    """What `init` writes, but proxy.yaml."""
+    """The files that `init` writes, except proxy.yaml."""
     found = {path.relative_to(STARTER).as_posix(): path for path in STARTER.rglob("*") if path.is_file()}
     return {name: path.read_text() for name, path in found.items() if name != "proxy.yaml" and "pycache" not in name}
 
@@ -26,7 +26,7 @@ def test_the_offline_models_answer(make_daemon: DaemonFactory, upstream: Upstrea
     for model in ("echo", "augmented/example"):
         answer = daemon.chat(model, messages=[{"role": "user", "content": "Hello, house"}])
         assert answer.status == 200
-        # The example's prompt has the time in it, which stands behind the newest message.
+        # The example's prompt contains the time, which is moved after the newest message.
         assert answer.json()["choices"][0]["message"]["content"].partition("\n\nIt is 20")[0] == "Hello, house"
     assert daemon.chat("echo", stream=True).status == 200
     assert daemon.chat("anything-else").json()["choices"][0]["message"]["content"] != "Hello, house"

@@ -1,4 +1,4 @@
-"""A large request is served beside the event loop: nothing that looks at all of its body is done on it."""
+"""A large request is processed beside the event loop: nothing that reads its whole body runs on the loop."""
 
 import asyncio
 import json
@@ -10,10 +10,10 @@ import pytest
 
 from openai_proxy.pipeline import document
 from openai_proxy.protocols import large_json
-from openai_proxy.protocols.large_json import LARGE
+from openai_proxy.protocols.json_members import LARGE
 from openai_proxy.tasks import in_thread
 from tests.conftest import DaemonFactory
-from tests.front.house import WAYS, front_conf
+from tests.front.configurations import WAYS, front_conf
 from tests.harness.plays import completion, plain
 from tests.harness.upstream import Upstream
 
@@ -28,7 +28,7 @@ def test_a_large_body_is_read_in_a_thread_and_a_small_one_is_not(monkeypatch: py
 
         return noted
 
-    monkeypatch.setattr(document, "read_object", noting(document.read_object))
+    monkeypatch.setattr(large_json, "read_object", noting(large_json.read_object))
     monkeypatch.setattr(document, "parse_object", noting(document.parse_object))
     small = b'{"model":"m"}'
     large = b'{"model":"m"' + b" " * LARGE + b"}"
@@ -40,8 +40,8 @@ def test_a_large_body_is_read_in_a_thread_and_a_small_one_is_not(monkeypatch: py
     assert readers[0] == threading.get_ident() != readers[1]
 
 
-def test_the_loop_turns_while_a_large_body_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between two steps the loop has its turn: it ends the reading, which would never end by itself."""
+def test_the_loop_runs_while_a_large_body_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two steps the loop gets to run: it ends the reading, which would not end otherwise."""
     turned = threading.Event()
     steps = 0
     reached: list[Callable[[], object]] = []
@@ -65,7 +65,7 @@ def test_the_loop_turns_while_a_large_body_is_read(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_large_requests_go_up_as_they_came_and_as_rules_change_them(
+def test_large_requests_are_sent_unchanged_or_as_rules_change_them(
     make_daemon: DaemonFactory, upstream: Upstream, way: str
 ) -> None:
     routing = {"short": "main.long-name", "*": "main.*"}
@@ -84,3 +84,39 @@ def test_large_requests_go_up_as_they_came_and_as_rules_change_them(
         assert (b"sk-proj-" in got) is False
     refused = daemon.post("/v1/chat/completions", b'{"model":"m","messages":[],"x":[' + b"[]," * LARGE + b"1]}")
     assert (refused.status, refused.json()["error"]["code"]) == (413, "too_many_values")
+
+
+DOORS = {
+    "/v1/chat/completions": lambda model, text: {"messages": [{"role": "user", "content": text}], "model": model},
+    "/v1/messages": lambda model, text: {
+        "model": model, "max_tokens": 99, "messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]
+    },
+    "/v1/responses": lambda model, text: {"model": model, "input": [{"role": "user", "content": text}]},
+    "/api/chat": lambda model, text: {"model": model, "stream": False, "messages": [{"role": "user", "content": text}]},
+    "/v1beta/models/{}:generateContent": lambda _, text: {"contents": [{"role": "user", "parts": [{"text": text}]}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("model", ["house", "main:plain", "strange:plain"])
+def test_a_large_text_is_complete_in_every_api(
+    reuse_daemon: DaemonFactory, upstream: Upstream, door: str, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read, joined, translated and written in small steps: no character is lost, but secrets are removed."""
+    play = upstream.play(plain(completion("ok")))
+    strange = {"strange": {"api_type": "google", "api_base": upstream.url, "api_key": "sk-strange-key"}}
+    conf = front_conf(upstream, connections=strange)
+    files = {"models/house.yaml": "name: house\nupstream_model: plain\nsystem_prompt: You keep the house.\n"}
+    daemon = reuse_daemon(conf, files=files)
+    text = 'hello wörld 😀 \n"' * (LARGE // 12)
+    document = DOORS[door](model, text + "my key is sk-proj-" + "aB3" * 16)
+    answer = daemon.post(
+        door.format(model), json.dumps(document, ensure_ascii=False).encode(), headers=[("X-Play", play.model)]
+    )
+    assert (answer.status, b"ok" in answer.body) == (200, True)
+    sent = play.wait().json()
+    message = sent["messages"][-1] if "messages" in sent else sent["input"][-1]
+    content = message["content"]
+    said = content if isinstance(content, str) else "".join(part["text"] for part in content)
+    assert said.startswith(text)
+    assert "sk-proj-" not in said

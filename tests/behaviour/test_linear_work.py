@@ -1,7 +1,7 @@
-"""Whatever clients and upstreams send, the work it makes grows with its size and no faster.
+"""Whatever clients and upstreams send, the work grows linearly with its size.
 
-Each row is a function that reads foreign text, and an input made to be hard for it. A row that was quadratic held the
-interpreter for seconds with a few hundred kilobytes.
+Each row is a function that reads foreign text, and an input designed to be hard for it. A row that was quadratic held
+the interpreter for seconds with a few hundred kilobytes.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from openai_proxy.dialects.chat import prompt_cache
-from openai_proxy.dialects.chat.conversation import comparable
+from openai_proxy.dialects.chat.conversation_id import comparable
 from openai_proxy.dialects.chat.deltas import Pieces
 from openai_proxy.dialects.chat.fold import MessageFold
 from openai_proxy.dialects.chat.google.repair import StreamRepair
@@ -150,11 +150,11 @@ def suppressed(function: Callable[[Any], object], value: object) -> None:
 
 
 ROWS = {
-    # What a conversation is recognised by
+    # Recognising a conversation
     "opening, thoughts never closed": Row(comparable, lambda n: "<think>" * (n // 7)),
     "opening, many thoughts": Row(comparable, lambda n: "<think>x</think>" * (n // 16)),
     "quoted answer": Row(without_thoughts, lambda n: "<think></think>" * (n // 15) + "<think>"),
-    # Thoughts in an answer
+    # Reasoning in an answer
     "thoughts in one piece": Row(split_think, lambda n: "<think></think>" * (n // 15)),
     "thoughts after backticks": Row(split_think, lambda n: "`<think>" * (n // 8)),
     "beginnings of thoughts": Row(split_think, lambda n: "<" * n),
@@ -174,10 +174,10 @@ ROWS = {
     "calls of Gemini": Row(repaired, lambda n: b"".join(map(gemini_call, range(n // 100)))),
     "one call of Gemini": Row(repaired, lambda n: b"".join(map(open_call, range(n // 100)))),
     "a recorded event of many lines": Row(recorded, lambda n: b"data: a\n" * (n // 8), 100_000),
-    "a recorded stream that is no JSON": Row(recorded, lambda n: b"data: a\n\n" * (n // 9)),
+    "a recorded stream that is not JSON": Row(recorded, lambda n: b"data: a\n\n" * (n // 9)),
     "a recorded long event": Row(recorded, lambda n: b"data: " + b"a" * n, 100_000),
     "a recorded event of escapes": Row(recorded, escapes),
-    # Answers that are folded
+    # Folding answers
     "reasoning entries": Row(folded, deltas(lambda i: {"reasoning_details": [{"index": i, "text": "a"}]}), 60_000),
     "one reasoning entry": Row(folded, deltas(lambda i: {"reasoning_details": [{"index": 0, "text": "a"}]})),
     "calls": Row(folded, deltas(lambda i: {"tool_calls": [{"index": i, "id": f"c{i}", "function": {"name": "a"}}]})),
@@ -244,8 +244,8 @@ def test_work_grows_with_the_size_of_the_input(name: str) -> None:
     assert growth(row.run, row.make, row.size) <= ALLOWED
 
 
-def test_pieces_are_an_object_exactly_when_their_text_is_one() -> None:
-    """`Pieces.is_object` looks at each piece once; what it says is what parsing the whole would."""
+def test_pieces_are_an_object_if_their_text_is_one() -> None:
+    """`Pieces.is_object` scans each piece once, with the same result as parsing the whole."""
     texts = ['{"a": "}{\\"", "b": [1, {}]}', " {} ", "{}x", "[]", "{", "}", '"{}"', '{"a":"\\\\"}', "{]}", "{}{}", ""]
     for text in texts:
         for cut in range(len(text) + 1):

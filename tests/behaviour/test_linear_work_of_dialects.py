@@ -1,4 +1,4 @@
-"""The same as test_linear_work, for the other APIs, the speech filter and the gateway."""
+"""Like test_linear_work, for the other APIs, the speech filter and the gateway."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,11 +22,11 @@ CHAT = {"messages": [{"role": "user", "content": "hi"}], "model": "m", "stream":
 
 
 def spoken(text: str) -> None:
-    """In the pieces a model gives."""
-    heard = SpeechFilter()
+    """The filtered text, fed in pieces as a model sends them."""
+    speech = SpeechFilter()
     for start in range(0, len(text), 7):
-        heard.feed(text[start : start + 7])
-    heard.end()
+        speech.feed(text[start : start + 7])
+    speech.end()
 
 
 def read_by(name: str, path: str) -> Callable[[dict[str, Any]], None]:
@@ -36,7 +36,7 @@ def read_by(name: str, path: str) -> Callable[[dict[str, Any]], None]:
         try:
             language.read_request(path, document)
         except ProxyError:
-            return  # refused: that is work, too
+            return  # being refused is work, too
 
     return read
 
@@ -92,7 +92,7 @@ GEMINI = "/models/m:streamGenerateContent"
 RPC = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
 
 
-def asked(body: bytes) -> None:
+def read_rpc(body: bytes) -> None:
     try:
         rpc.read(body, RPC, list(RPC.items()))
     except rpc.RpcRefusal:
@@ -125,7 +125,7 @@ ROWS = {
         read_by("messages", "/messages"),
         lambda n: {**CHAT, "max_tokens": 9, "messages": [{"role": "user", "content": "x"}] * (n // 30)},
     ),
-    # Answers that are written
+    # Writing answers
     **{
         f"{what} written for {name}": Row(written_by(name, path, document), make)
         for name, path, document in (
@@ -142,12 +142,12 @@ ROWS = {
         for unit in ("*", "_", "`", "#", "~", "- ", "-", "[", "<a ", "| ", "](", "\ue200", "word ")
     },
     # The rest
-    "a message of the gateway": Row(asked, lambda n: b'{"jsonrpc":"2.0","method":"p","a":[' + b"1," * n + b"1]}"),
-    "odd bytes for the gateway": Row(asked, lambda n: b"[" * n),
+    "a message of the gateway": Row(read_rpc, lambda n: b'{"jsonrpc":"2.0","method":"p","a":[' + b"1," * n + b"1]}"),
+    "odd bytes for the gateway": Row(read_rpc, lambda n: b"[" * n),
     "a large request of escapes": Row(read_object, lambda n: b'{"a":"' + b'\\"' * n + b'"}', 60_000),
     "a large request of spaces": Row(read_object, lambda n: b'{"a":1' + b" " * n + b"}", 400_000),
     "a large request of members": Row(read_object, lambda n: b'{"a":1' + b',"b":1' * (n // 6) + b"}"),
-    "a large request of lists": Row(read_object, lambda n: b'{"a":[' + b"[]," * (n // 3) + b"1]}"),
+    "a large request of lists": Row(read_object, lambda n: b'{"a":[' + b"[]," * (n // 3) + b"1]}", 9_000),
     "escapes for a terminal": Row(printable, lambda n: "\x1b" * n),
 }  # fmt: skip
 

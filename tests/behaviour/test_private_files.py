@@ -1,4 +1,4 @@
-"""What the daemon writes is for its owner alone: state files and chat logs, whatever the umask and what was there."""
+"""State files and chat logs are readable by their owner only, whatever the umask and their earlier permissions."""
 
 import stat
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import DaemonFactory
-from tests.front.house import front_conf
+from tests.front.configurations import front_conf
 from tests.harness.plays import completion, plain
 from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
@@ -21,7 +21,7 @@ def _open_to_others(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022])
-def test_no_state_and_no_log_can_be_read_by_others(make_daemon: DaemonFactory, upstream: Upstream, umask: int) -> None:
+def test_state_and_logs_cannot_be_read_by_others(make_daemon: DaemonFactory, upstream: Upstream, umask: int) -> None:
     groups = {"family": {"api_keys": [KEY], "limits": {"tokens_per_day": 100_000}, "commands": True}}
     daemon = make_daemon(front_conf(upstream, groups=groups), umask=umask)
     play = upstream.play(plain(completion("hello")))

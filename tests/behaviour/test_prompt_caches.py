@@ -1,4 +1,4 @@
-"""What reaches the provider begins the same from turn to turn, so that its prompt cache serves it."""
+"""Requests to the provider begin the same in every turn, so that its prompt cache can be used."""
 
 import itertools
 import json
@@ -9,7 +9,7 @@ import pytest
 
 from tests.augmented.talk import ask, conversation
 from tests.conftest import DaemonFactory
-from tests.front.house import WAYS, connection
+from tests.front.configurations import WAYS, connection
 from tests.harness.daemon import Daemon
 from tests.harness.plays import completion, plain
 from tests.harness.upstream import Upstream
@@ -60,13 +60,8 @@ def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "tools/ticking.py": TICKING,
         "skills/cooking.md": SKILL,
     }
-    daemon = Daemon(tmp_path_factory.mktemp("caches"), conf, files=files).start()
-    try:
+    with Daemon(tmp_path_factory.mktemp("caches"), conf, files=files).serving() as daemon:
         yield daemon
-        daemon.assert_nothing_leaked()
-        daemon.stop()
-    finally:
-        daemon.kill()
 
 
 def tool(name: str) -> dict[str, Any]:
@@ -74,7 +69,7 @@ def tool(name: str) -> dict[str, Any]:
 
 
 def turn(clock: str, room: str, tools: str, *said: str) -> dict[str, Any]:
-    """A request of Home Assistant's; `said` are the user's and the model's words in turn."""
+    """A request as Home Assistant sends it; `said` are the user's and the model's messages in turn."""
     system = f"{INSTRUCTIONS}\n{AREA.format(room)}\n{CLOCK.format(clock)}"
     roles = ["user", "assistant"]
     history = [{"role": roles[at % 2], "content": text} for at, text in enumerate(said)]
@@ -112,7 +107,7 @@ def test_the_beginning_stays_the_same(house: Daemon, upstream: Upstream) -> None
     ]  # fmt: skip
 
 
-def test_home_assistants_errors_are_not_the_models_words(house: Daemon, upstream: Upstream) -> None:
+def test_home_assistants_errors_are_removed_from_the_history(house: Daemon, upstream: Upstream) -> None:
     play = conversation(upstream, "Yes.", stream=False)
     said = ("on", "Error: API error: boom", "off", "(no response)", "well?")
     ask(house, "augmented/home", play, stream=False, **turn("14:30:59", "Kitchen", "a", *said))
@@ -121,7 +116,7 @@ def test_home_assistants_errors_are_not_the_models_words(house: Daemon, upstream
     assert messages[1]["content"].startswith("on\n\noff\n\nwell?\n\n")
 
 
-def test_an_augmented_model_has_one_cache_key_and_a_clients_own_stays(house: Daemon, upstream: Upstream) -> None:
+def test_an_augmented_model_has_one_cache_key_unless_the_client_sets_one(house: Daemon, upstream: Upstream) -> None:
     play = conversation(upstream, "a", "b", "c", stream=False)
     for members in ({}, {"user": "another"}, {"prompt_cache_key": "theirs"}):
         ask(house, "augmented/home", play, stream=False, **members)
@@ -131,7 +126,9 @@ def test_an_augmented_model_has_one_cache_key_and_a_clients_own_stays(house: Dae
     assert third == "theirs"
 
 
-def test_a_server_that_refuses_the_key_is_asked_without_it(make_daemon: DaemonFactory, upstream: Upstream) -> None:
+def test_a_server_that_refuses_the_cache_key_gets_requests_without_it(
+    make_daemon: DaemonFactory, upstream: Upstream
+) -> None:
     refusal = {"error": {"message": "Unknown parameter: 'prompt_cache_key'.", "param": "prompt_cache_key"}}
     play = upstream.rounds(
         plain(json.dumps(refusal).encode(), "400 Bad Request"), *[plain(completion("fine"))] * 2, name="keyless"
@@ -145,7 +142,7 @@ def test_a_server_that_refuses_the_key_is_asked_without_it(make_daemon: DaemonFa
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
-def test_claude_is_told_what_to_keep(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_requests_to_claude_have_cache_marks(house: Daemon, upstream: Upstream, stream: bool) -> None:
     vendor = Anthropic()
     play = upstream.rounds(
         vendor.calls(("toolu_1", "calculator", '{"expression":"6*7"}'), stream=stream), vendor.says("42", stream=stream)
@@ -163,7 +160,7 @@ def test_claude_is_told_what_to_keep(house: Daemon, upstream: Upstream, stream: 
     assert json.dumps(second).count("cache_control") == 3
 
 
-def test_a_plain_model_is_not_touched_unless_its_owner_says_so(house: Daemon, upstream: Upstream) -> None:
+def test_a_plain_models_requests_change_only_with_prompt_cache(house: Daemon, upstream: Upstream) -> None:
     answers = [OpenAI().says("fine", stream=False)] * 2
     play = upstream.rounds(*answers)
     for name in (f"main:{play.model}", f"kept:{play.model}"):
@@ -180,7 +177,7 @@ def test_a_plain_model_is_not_touched_unless_its_owner_says_so(house: Daemon, up
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_both_ways_of_serving_move_it(make_daemon: DaemonFactory, upstream: Upstream, way: str) -> None:
+def test_with_and_without_the_fast_path_it_is_moved(make_daemon: DaemonFactory, upstream: Upstream, way: str) -> None:
     conf = {"connections": {"kept": connection(upstream.url, prompt_cache=True)}}
     daemon = make_daemon(conf, flags=WAYS[way])
     play = upstream.rounds(*[OpenAI().says("fine", stream=False)] * 3)
@@ -191,7 +188,7 @@ def test_both_ways_of_serving_move_it(make_daemon: DaemonFactory, upstream: Upst
     assert {body["messages"][0]["content"] for body in play.bodies()} == {INSTRUCTIONS}
 
 
-def test_responses_as_they_come_and_translated(house: Daemon, upstream: Upstream) -> None:
+def test_responses_passed_through_and_translated(house: Daemon, upstream: Upstream) -> None:
     document = {
         "input": [
             {"role": "developer", "content": f"{INSTRUCTIONS}\n{CLOCK.format('14:30:59')}"},
@@ -213,7 +210,7 @@ def test_responses_as_they_come_and_translated(house: Daemon, upstream: Upstream
     assert sent["messages"][0]["content"][0] == {"type": "text", "text": "on", "cache_control": MARK}
 
 
-def test_claude_code_keeps_its_beginning_on_a_server_of_the_house(house: Daemon, upstream: Upstream) -> None:
+def test_claude_codes_requests_begin_the_same_on_a_local_server(house: Daemon, upstream: Upstream) -> None:
     attribution = {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1.295; cch=1f2e3;"}
     document = {
         "max_tokens": 99,
@@ -230,7 +227,7 @@ def test_claude_code_keeps_its_beginning_on_a_server_of_the_house(house: Daemon,
     assert kept["messages"] == [{"role": "user", "content": [{"type": "text", "text": "fix it"}, attribution]}]
 
 
-def test_explain_tells_how_much_came_from_the_cache(house: Daemon, upstream: Upstream) -> None:
+def test_explain_reports_how_much_came_from_the_cache(house: Daemon, upstream: Upstream) -> None:
     usage = {"prompt_tokens": 200, "completion_tokens": 3, "total_tokens": 203,
              "prompt_tokens_details": {"cached_tokens": 150}}  # fmt: skip
     play = upstream.play(plain(json.dumps({**json.loads(completion("fine")), "usage": usage}).encode()))
@@ -244,4 +241,4 @@ def test_explain_tells_how_much_came_from_the_cache(house: Daemon, upstream: Ups
 
     told = "prompt cache: 150 of 200 prompt tokens (75%) came from it in the last seven days"
     eventually(lambda: told in lines(), "the usage was counted")
-    assert "prompt cache: what changes from turn to turn is moved to the end (prompt_cache)" in lines()
+    assert "prompt cache: what changes every turn is moved to the end (prompt_cache)" in lines()

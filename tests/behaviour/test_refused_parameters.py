@@ -1,4 +1,4 @@
-"""A parameter that a model refuses costs one question more, once: learnt for every kind of connection."""
+"""A parameter that a model refuses costs one more request, once: it is learnt, for every kind of connection."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.front.house import WAYS, front_conf, serving
+from tests.front.configurations import WAYS, front_conf, serving
 from tests.harness.daemon import Daemon
 from tests.harness.plays import DONE, LAST, SSE_HEAD, chunk, completion, delta, plain
 from tests.harness.upstream import Seen, Upstream
@@ -47,14 +47,14 @@ def test_a_plain_connection_learns_within_the_request(daemon: Daemon, upstream: 
     assert all("max_completion_tokens" in body for body in later)
 
 
-def test_a_refused_value_passes_with_its_400(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_refused_value_keeps_its_400(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.rounds(plain(VALUE, "400 Bad Request"))
     answer = ask(daemon, play.model, temperature=9)
     assert (answer.status, answer.body) == (400, VALUE)
     assert len(play.requests) == 1
 
 
-def test_what_was_left_out_is_named(daemon: Daemon, upstream: Upstream) -> None:
+def test_omitted_parameters_are_named(daemon: Daemon, upstream: Upstream) -> None:
     refused = json.dumps({"error": {"message": "Unknown parameter: 'seed'.", "param": "seed"}}).encode()
     play = upstream.rounds(plain(refused, "400 Bad Request"), plain(completion("fine")))
     answer = ask(daemon, play.model, seed=1)
@@ -62,7 +62,7 @@ def test_what_was_left_out_is_named(daemon: Daemon, upstream: Upstream) -> None:
     assert answer.header("x-proxy-dropped") == "seed"
 
 
-def test_a_model_that_refuses_everything_is_asked_a_few_times_only(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_model_that_refuses_everything_gets_only_a_few_requests(daemon: Daemon, upstream: Upstream) -> None:
     names = ("seed", "top_p", "temperature", "presence_penalty", "frequency_penalty", "store")
     refusals = [json.dumps({"error": {"message": f"Unknown parameter: '{name}'."}}).encode() for name in names]
     play = upstream.rounds(*(plain(refusal, "400 Bad Request") for refusal in refusals))
@@ -72,7 +72,7 @@ def test_a_model_that_refuses_everything_is_asked_a_few_times_only(daemon: Daemo
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_lessons_outlive_the_daemon(upstream: Upstream, tmp_path: Path, way: str) -> None:
+def test_lessons_survive_a_restart(upstream: Upstream, tmp_path: Path, way: str) -> None:
     good = plain(completion("fine"))
     play = upstream.rounds(plain(REFUSED, "400 Bad Request"), good, good)
     with serving(tmp_path, front_conf(upstream), way) as daemon:
@@ -83,8 +83,8 @@ def test_lessons_outlive_the_daemon(upstream: Upstream, tmp_path: Path, way: str
     assert b"max_completion_tokens" in (tmp_path / "state" / "lessons.json").read_bytes()
 
 
-def test_what_one_caller_writes_teaches_nothing_about_others(daemon: Daemon, upstream: Upstream) -> None:
-    """An error may quote the request; what it seems to say is learnt only once leaving it out has helped."""
+def test_one_callers_text_teaches_nothing_about_others(daemon: Daemon, upstream: Upstream) -> None:
+    """An error may quote the request; a lesson is only learnt if omitting the member has helped."""
     trick = "x'. Unsupported parameter: 'temperature' is not supported with this model."
     quoting = json.dumps({"error": {"message": f"Invalid value: '{trick}'"}}).encode()
     bad = plain(quoting, "400 Bad Request")
@@ -116,7 +116,7 @@ def lacks_none(seen: Seen) -> bytes:
         ("/v1beta/models/{}:generateContent", {"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}),
     ],
 )
-def test_a_value_that_we_derived_and_the_model_lacks_is_left_out(
+def test_a_derived_value_that_the_model_refuses_is_omitted(
     daemon: Daemon, upstream: Upstream, path: str, asks: dict[str, Any], augmented: bool
 ) -> None:
     play = upstream.acting(lacks_none)
@@ -133,7 +133,7 @@ def test_a_value_that_we_derived_and_the_model_lacks_is_left_out(
     assert [seen.get("reasoning_effort") for seen in play.bodies()] == ["none", None, None]
 
 
-def test_a_value_that_the_client_wrote_passes_with_its_400(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_refused_value_of_the_clients_own_keeps_its_400(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.acting(lacks_none)
     think = json.dumps({"model": play.model, "messages": [{"role": "user", "content": "Hi"}], "think": False,
                         "stream": False}).encode()  # fmt: skip

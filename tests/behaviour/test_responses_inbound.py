@@ -1,4 +1,4 @@
-"""`/v1/responses` for every model of the house: the real `openai` SDK, stored answers, and what is refused."""
+"""`/v1/responses` for every model: the real `openai` SDK, stored answers, and what is refused."""
 
 import json
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from tests.augmented.house import TOOLS
+from tests.augmented.configurations import TOOLS
 from tests.augmented.talk import conversation
 from tests.dialects.responses.chunks import check, events
-from tests.front.house import connection, serving
+from tests.front.configurations import connection, serving
 from tests.harness.daemon import Daemon
 from tests.harness.plays import DONE, FIN, HOLD, SSE_HEAD, chunk, completion, delta, plain, stream
 from tests.harness.upstream import Play, Seen, Upstream
@@ -31,7 +31,7 @@ def daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "connections": {
             "main": connection(upstream.url),
             "chatty": connection(upstream.url, api="chat"),
-            "stall": connection(upstream.url, api="chat", timeout={"connect": 2, "first_byte": 60, "idle": 0.3}),
+            "stall": connection(upstream.url, api="chat", timeout={"connect": 30, "first_byte": 60, "idle": 0.3}),
         },
         "default_connection": "chatty",
         "groups": {"a": {"api_keys": ["sk-first"]}, "b": {"api_keys": ["sk-second"]}},
@@ -63,7 +63,7 @@ def ask(daemon: Daemon, body: dict[str, Any], play: Play | None = None, **option
 
 
 @pytest.mark.parametrize("model", [PLAIN, AUGMENTED])
-def test_a_text_whole_streamed_and_parsed(sdk: openai.OpenAI, upstream: Upstream, model: str) -> None:
+def test_a_text_answer_whole_streamed_and_parsed(sdk: openai.OpenAI, upstream: Upstream, model: str) -> None:
     class City(BaseModel):
         city: str
 
@@ -86,7 +86,7 @@ def test_a_text_whole_streamed_and_parsed(sdk: openai.OpenAI, upstream: Upstream
 
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["stream", "json"])
-def test_a_tool_of_ours_is_not_seen(sdk: openai.OpenAI, upstream: Upstream, streamed: bool) -> None:
+def test_tools_of_ours_are_hidden(sdk: openai.OpenAI, upstream: Upstream, streamed: bool) -> None:
     play = conversation(upstream, [OURS], "It is 42.", stream=streamed)
     if streamed:
         with sdk.responses.stream(model=AUGMENTED, input="Hi", extra_headers=headers(play)) as pieces:
@@ -124,9 +124,7 @@ def test_a_mixed_turn(sdk: openai.OpenAI, upstream: Upstream, streamed: bool) ->
     assert [message["content"] for message in again[3:]] == ["42", "done"]
 
 
-def test_status_is_reasoning_where_the_owner_wants_it_and_else_a_sign_of_life(
-    daemon: Daemon, upstream: Upstream
-) -> None:
+def test_status_is_reasoning_if_configured_else_a_heartbeat(daemon: Daemon, upstream: Upstream) -> None:
     for model, expected in (("augmented/reasoning", "reasoning"), (AUGMENTED, "message")):
         play = conversation(upstream, [OURS], "It is 42.", stream=True)
         answer = ask(daemon, {"model": model, "input": "Hi", "stream": True}, play)
@@ -173,7 +171,7 @@ def test_stored_answers(sdk: openai.OpenAI, upstream: Upstream) -> None:
         sdk.responses.retrieve(second.id)
 
 
-def test_what_is_stored_belongs_to_its_caller(daemon: Daemon, sdk: openai.OpenAI, upstream: Upstream) -> None:
+def test_stored_answers_belong_to_their_caller(daemon: Daemon, sdk: openai.OpenAI, upstream: Upstream) -> None:
     play = upstream.play(plain(completion("Hello")))
     first = sdk.responses.create(model=PLAIN, input="Hi", extra_headers=headers(play))
     unkept = sdk.responses.create(model=PLAIN, input="Hi", store=False, extra_headers=headers(play))
@@ -247,7 +245,7 @@ def test_bad_requests(daemon: Daemon, model: str, more: dict[str, Any], status: 
         assert error["code"] == "previous_response_not_found"
 
 
-def test_no_connection_is_made_to_a_server_that_a_request_names(daemon: Daemon, upstream: Upstream) -> None:
+def test_no_connection_is_made_to_a_server_named_in_a_request(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(completion("Hello")))
     before = upstream.accepted
     tool = {"type": "mcp", "server_label": "x", "server_url": f"{upstream.url}/mcp"}
@@ -286,7 +284,7 @@ def test_errors_before_the_stream_are_plain_http(daemon: Daemon, upstream: Upstr
         assert answer.json()["error"]["message"] == "Too much."
 
 
-def test_a_client_that_leaves_ends_the_provider(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_disconnect_ends_the_providers_request(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(SSE_HEAD, chunk(delta("one ")), HOLD)
     with daemon.wire() as wire:
         body = json.dumps({"model": PLAIN, "input": "Hi", "stream": True}).encode()
@@ -296,7 +294,7 @@ def test_a_client_that_leaves_ends_the_provider(daemon: Daemon, upstream: Upstre
     assert play.begun().gone()
 
 
-def test_a_plain_model_of_a_connection_that_has_responses_passes_untouched(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_plain_model_with_native_responses_passes_unchanged(daemon: Daemon, upstream: Upstream) -> None:
     answer_body = b'{"id":"resp_theirs", "object":"response","odd":1.0}'
     play = upstream.play(plain(answer_body))
     body = b'{ "model":"%b", "input":"Hi","prompt":{"id":"pmpt_1"},  "background":true}' % play.model.encode()
@@ -310,7 +308,7 @@ def test_a_plain_model_of_a_connection_that_has_responses_passes_untouched(daemo
     assert seen.body == named.replace(b"main:", b"")
 
 
-def test_a_server_without_responses_is_translated_for_from_then_on(upstream: Upstream, tmp_path: Any) -> None:
+def test_requests_to_a_server_without_responses_are_translated_from_then_on(upstream: Upstream, tmp_path: Any) -> None:
     def answer(seen: Seen) -> bytes:
         if seen.target.endswith("/responses"):
             return plain(b'{"detail":"Not Found"}', "404 Not Found")
@@ -325,7 +323,7 @@ def test_a_server_without_responses_is_translated_for_from_then_on(upstream: Ups
     assert play.paths() == ["/responses", *["/chat/completions"] * 3]
 
 
-def test_a_model_that_is_not_there_is_the_servers_answer(upstream: Upstream, tmp_path: Any) -> None:
+def test_an_unknown_model_gets_the_servers_answer(upstream: Upstream, tmp_path: Any) -> None:
     body = b'{"error":{"message":"The model does not exist","code":"model_not_found"}}'
     play = upstream.acting(lambda seen: plain(body, "404 Not Found"))
     with serving(tmp_path, {"connections": {"main": connection(upstream.url)}}, "spliced") as daemon:
@@ -342,7 +340,7 @@ def test_a_websocket_is_refused_so_that_codex_falls_back(daemon: Daemon) -> None
     assert answer.status == 426
 
 
-def test_stored_answers_outlive_the_daemon(upstream: Upstream, tmp_path: Path) -> None:
+def test_stored_answers_survive_a_restart(upstream: Upstream, tmp_path: Path) -> None:
     conf = {"connections": {"chatty": connection(upstream.url, api="chat")}}
     play = upstream.acting(lambda seen: plain(completion("Blue.")))
     fields = [("X-Play", play.model)]

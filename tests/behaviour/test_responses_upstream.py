@@ -1,4 +1,4 @@
-"""Models of an `openai` connection that answer the Responses API only, or take tools by it only: asked so by everyone.
+"""Models of an `openai` connection that support only the Responses API, or tools only in it: every client can use them.
 
 The provider is as strict as OpenAI (tests/harness/strict_openai.py): a request that it refuses has failed.
 """
@@ -14,8 +14,8 @@ import anthropic
 import openai
 import pytest
 
-from tests.augmented.house import TOOLS
-from tests.front.house import connection, serving
+from tests.augmented.configurations import TOOLS
+from tests.front.configurations import connection, serving
 from tests.harness import strict_openai
 from tests.harness.daemon import Daemon
 from tests.harness.plays import plain
@@ -56,7 +56,7 @@ def strict(upstream: Upstream, kind: str = strict_openai.NEW) -> Acting:
     return upstream.acting(lambda seen: strict_openai.answer(seen, kind), "gpt")
 
 
-def test_a_plain_chat_request_with_tools_is_asked_by_responses(sdk: openai.OpenAI, upstream: Upstream) -> None:
+def test_a_plain_chat_request_with_tools_uses_responses(sdk: openai.OpenAI, upstream: Upstream) -> None:
     play = strict(upstream)
     for _ in range(2):
         made = sdk.chat.completions.create(model=play.model, messages=[USER], tools=[TOOL])
@@ -71,7 +71,7 @@ def test_a_plain_chat_request_with_tools_is_asked_by_responses(sdk: openai.OpenA
     assert play.paths() == ["/chat/completions", "/responses", "/responses", "/chat/completions"]
 
 
-def test_a_stream_is_one(sdk: openai.OpenAI, upstream: Upstream) -> None:
+def test_a_stream_stays_a_stream(sdk: openai.OpenAI, upstream: Upstream) -> None:
     play = strict(upstream, strict_openai.ONLY)
     for _ in range(2):
         pieces = list(sdk.chat.completions.create(model=play.model, messages=[USER], stream=True))
@@ -128,7 +128,7 @@ def test_execute_tools_and_messages_go_the_same_way(sdk: openai.OpenAI, upstream
     assert [block.type for block in message.content] == ["thinking", "tool_use"] or message.stop_reason == "tool_use"
 
 
-def test_an_owner_decides_for_good(sdk: openai.OpenAI, upstream: Upstream) -> None:
+def test_the_owners_setting_decides(sdk: openai.OpenAI, upstream: Upstream) -> None:
     play = strict(upstream)
     with pytest.raises(openai.BadRequestError, match="Function tools"):
         sdk.chat.completions.create(model=f"chatty:{play.model}", messages=[USER], tools=[TOOL])
@@ -137,7 +137,7 @@ def test_an_owner_decides_for_good(sdk: openai.OpenAI, upstream: Upstream) -> No
     assert play.paths() == ["/chat/completions", "/responses"]
 
 
-def test_structured_output_and_a_small_limit(sdk: openai.OpenAI, upstream: Upstream) -> None:
+def test_structured_output_and_a_small_token_limit(sdk: openai.OpenAI, upstream: Upstream) -> None:
     play = strict(upstream, strict_openai.ONLY)
     form: Any = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}, "strict": True}}
     made = sdk.chat.completions.create(
@@ -147,7 +147,7 @@ def test_structured_output_and_a_small_limit(sdk: openai.OpenAI, upstream: Upstr
     assert play.bodies()[-1]["max_output_tokens"] == 16
 
 
-def test_what_could_not_be_said_is_named(daemon: Daemon, upstream: Upstream) -> None:
+def test_members_without_an_equivalent_are_named(daemon: Daemon, upstream: Upstream) -> None:
     play = strict(upstream, strict_openai.ONLY)
     body = {"model": play.model, "messages": [{"role": "user", "content": "hi"}], "stop": ["x"], "temperature": 1}
     answer = daemon.post("/v1/chat/completions", json.dumps(body).encode())
@@ -155,7 +155,7 @@ def test_what_could_not_be_said_is_named(daemon: Daemon, upstream: Upstream) -> 
     assert sorted((answer.header("x-proxy-dropped") or "").split(", ")) == ["stop", "temperature"]
 
 
-def test_a_server_without_responses_is_not_asked_for_them_again(sdk: openai.OpenAI, upstream: Upstream) -> None:
+def test_a_server_without_responses_is_remembered(sdk: openai.OpenAI, upstream: Upstream) -> None:
     def answer(seen: Seen) -> bytes:
         if seen.target.endswith("/responses"):
             return plain(b'{"detail":"Not Found"}', "404 Not Found")
@@ -166,18 +166,18 @@ def test_a_server_without_responses_is_not_asked_for_them_again(sdk: openai.Open
         with pytest.raises(openai.BadRequestError, match="Function tools"):
             sdk.chat.completions.create(model=f"main:{play.model}", messages=[USER], tools=[TOOL])
     assert play.paths() == ["/chat/completions", "/responses", "/chat/completions"]
-    daemon_forgets = strict(upstream)  # the connection, not the model, is known for it
+    daemon_forgets = strict(upstream)  # learnt about the connection, not the model
     with pytest.raises(openai.BadRequestError):
         sdk.chat.completions.create(model=daemon_forgets.model, messages=[USER], tools=[TOOL])
 
 
-def test_what_was_learnt_is_told_and_can_be_forgotten(upstream: Upstream, tmp_path: Path) -> None:
+def test_lessons_are_reported_and_can_be_forgotten(upstream: Upstream, tmp_path: Path) -> None:
     play = strict(upstream)
     with serving(tmp_path, {"connections": {"main": connection(upstream.url)}}, "spliced") as daemon:
         body = json.dumps({"model": play.model, "messages": [USER], "tools": [TOOL]}).encode()
         assert daemon.post("/v1/chat/completions", body).status == 200
 
-        def told(*arguments: str) -> str:
+        def run_command(*arguments: str) -> str:
             command = ["-m", "openai_proxy", *arguments, "--config-dir", str(daemon.conf_dir)]
             made = subprocess.run(
                 [sys.executable, *command, "--state-dir", str(daemon.state_dir)], capture_output=True, text=True,
@@ -185,16 +185,16 @@ def test_what_was_learnt_is_told_and_can_be_forgotten(upstream: Upstream, tmp_pa
             )  # fmt: skip
             return made.stdout + made.stderr
 
-        words = "takes tools by the responses API only"
-        assert f"learnt: main:{play.model} {words}" in told("status")
-        eventually(lambda: f"learnt: this model {words}" in told("explain", play.model), "the lesson is written")
-        assert f"connection main, model {play.model}: {words}" in told("check", "--connect")
-        assert words not in told("status", "--forget", f"main:{play.model}")
+        words = "supports tools only by the responses API"
+        assert f"learnt: main:{play.model} {words}" in run_command("status")
+        eventually(lambda: f"learnt: this model {words}" in run_command("explain", play.model), "the lesson is written")
+        assert f"connection main, model {play.model}: {words}" in run_command("check", "--connect")
+        assert words not in run_command("status", "--forget", f"main:{play.model}")
         assert daemon.post("/v1/chat/completions", body).status == 200
     assert play.paths() == ["/chat/completions", "/responses"] * 2
 
 
-def test_what_was_learnt_outlives_a_restart(upstream: Upstream, tmp_path: Path) -> None:
+def test_lessons_survive_a_restart(upstream: Upstream, tmp_path: Path) -> None:
     conf = {"connections": {"main": connection(upstream.url)}}
     play = strict(upstream)
     for _ in range(2):

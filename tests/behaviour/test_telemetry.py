@@ -1,4 +1,4 @@
-"""Contract §11: spans and metrics by the conventions of OpenTelemetry, to a real receiver; off, nothing is imported."""
+"""Contract §11: spans and metrics by OpenTelemetry's conventions, to a real receiver; if off, nothing is imported."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import DaemonFactory
-from tests.front.house import connection
+from tests.front.configurations import connection
 from tests.harness.collector import Collector
 from tests.harness.daemon import CANARY, Daemon
 from tests.harness.plays import DONE, delta, event, plain, stream
@@ -114,7 +114,7 @@ def test_each_failed_attempt_is_a_span(upstream: Upstream, collector: Collector,
     assert [text.rpartition("-")[0] for text in told] == [f"00-{server.trace}-{span.id}" for span in (first, second)]
 
 
-def test_tools_of_the_house(upstream: Upstream, collector: Collector, make_daemon: DaemonFactory) -> None:
+def test_spans_of_our_tools(upstream: Upstream, collector: Collector, make_daemon: DaemonFactory) -> None:
     call = {"id": "t1", "type": "function", "function": {"name": "mcp_fault_meta", "arguments": "{}"}}
     sums = {"id": "t2", "type": "function", "function": {"name": "calculator", "arguments": '{"expression": "1/0"}'}}
     rounds = upstream.rounds(
@@ -146,7 +146,7 @@ def test_tools_of_the_house(upstream: Upstream, collector: Collector, make_daemo
     assert json.loads(result)["traceparent"] == f"00-{TRACE}-{remote.id}-01"
 
 
-def test_an_error_of_ours_and_a_client_that_leaves(
+def test_an_error_of_ours_and_a_client_that_disconnects(
     upstream: Upstream, collector: Collector, make_daemon: DaemonFactory
 ) -> None:
     house = conf(upstream, collector)
@@ -163,7 +163,7 @@ def test_an_error_of_ours_and_a_client_that_leaves(
     with daemon.wire() as gone:
         gone.chat(never.model)
         never.begun()
-    server = next(span for span in eventually(lambda: _named(collector, "POST chat", 2), "it is told")[1:])
+    server = next(span for span in eventually(lambda: _named(collector, "POST chat", 2), "the spans have arrived")[1:])
     assert not server.failed
 
 
@@ -190,7 +190,7 @@ def test_the_standard_variables_are_obeyed(
     assert {headers["path"] for headers in collector.headers} == {"/v1/traces"}
 
 
-def test_what_is_not_sampled_is_not_sent_but_told(
+def test_an_unsampled_trace_is_propagated_but_not_exported(
     upstream: Upstream, collector: Collector, make_daemon: DaemonFactory
 ) -> None:
     play = upstream.play(completion({"content": "fine"}))
@@ -204,7 +204,7 @@ def test_what_is_not_sampled_is_not_sent_but_told(
     assert header.endswith("-00")
 
 
-def test_the_end_sends_what_is_left(upstream: Upstream, collector: Collector, make_daemon: DaemonFactory) -> None:
+def test_the_shutdown_sends_pending_spans(upstream: Upstream, collector: Collector, make_daemon: DaemonFactory) -> None:
     daemon = make_daemon(
         conf(upstream, collector, headers={"x-token": "abc"}), env={"OTEL_BSP_SCHEDULE_DELAY": "60000"}
     )
@@ -227,7 +227,7 @@ def test_a_collector_that_hangs_costs_no_request(upstream: Upstream, make_daemon
         collector.close()
 
 
-def test_a_collector_that_is_away_and_an_edit_that_turns_it_off(
+def test_an_unreachable_collector_and_an_edit_that_turns_it_off(
     upstream: Upstream, collector: Collector, make_daemon: DaemonFactory
 ) -> None:
     away = conf(upstream, collector)
@@ -246,7 +246,7 @@ def test_a_collector_that_is_away_and_an_edit_that_turns_it_off(
     assert len(collector.spans) == before
 
 
-def test_off_nothing_is_imported(upstream: Upstream, make_daemon: DaemonFactory, tmp_path: Path) -> None:
+def test_nothing_is_imported_if_off(upstream: Upstream, make_daemon: DaemonFactory, tmp_path: Path) -> None:
     daemon = make_daemon(conf(upstream, None))
     assert chat(daemon, "x").status == 200
     maps = Path(f"/proc/{daemon.process.pid}/maps").read_text()
@@ -254,7 +254,7 @@ def test_off_nothing_is_imported(upstream: Upstream, make_daemon: DaemonFactory,
 
 
 @pytest.mark.parametrize("endpoint", ["collector:4318", "ftp://x", "http://x?y=1", "http://"])
-def test_an_endpoint_that_is_none_is_a_problem(endpoint: str, upstream: Upstream, make_daemon: DaemonFactory) -> None:
+def test_an_invalid_endpoint_is_a_problem(endpoint: str, upstream: Upstream, make_daemon: DaemonFactory) -> None:
     daemon = make_daemon({**conf(upstream, None), "telemetry": {"endpoint": endpoint}}, start=False)
     daemon.port = 0
     daemon.launch()

@@ -1,4 +1,4 @@
-"""Two daemons and one Redis: each shared thing is begun on one and used on the other."""
+"""Two daemons and one Redis: each kind of shared state is created on one and used on the other."""
 
 import json
 from collections.abc import Iterator
@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from tests.augmented.house import house_conf, house_files
+from tests.augmented.configurations import house_conf, house_files
 from tests.augmented.talk import CLIENT_TOOL, Call, chat, conversation
 from tests.behaviour.test_refused_parameters import REFUSED
-from tests.conftest import finish
-from tests.front.house import connection
+from tests.conftest import DaemonFactory, finish
+from tests.front.configurations import connection
 from tests.harness.daemon import CANARY, Daemon
 from tests.harness.plays import completion, plain
 from tests.harness.redis_server import RedisServer, needs_redis
-from tests.harness.upstream import Seen, Upstream
+from tests.harness.upstream import Play, Seen, Upstream
 from tests.harness.waiting import eventually
 from tests.harness.wire import Answer
 
@@ -37,7 +37,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module")
 def pair(upstream: Upstream, redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """Two daemons of one configuration."""
+    """Two daemons with the same configuration."""
     conf = house_conf(
         upstream,
         storage=redis.url,
@@ -68,20 +68,22 @@ def ask(daemon: Daemon, model: str, text: str = "Hi", *, key: str = "sk-family",
     return daemon.post("/v1/chat/completions", json.dumps(body).encode(), headers=headers)
 
 
-def test_what_a_command_sets_holds_at_once_on_the_other(pair: Pair, upstream: Upstream) -> None:
+def test_a_setting_made_by_command_applies_on_the_other(pair: Pair, upstream: Upstream) -> None:
     first, second = pair
-    play = upstream.rounds(plain(completion("fine")))
+    play, other = (upstream.play(plain(completion("fine"))) for _ in range(2))
+
+    def goes_to(wanted: Play, daemon: Daemon, model: str) -> bool:
+        before = len(wanted.requests)
+        return ask(daemon, model, session="kitchen").status == 200 and len(wanted.requests) > before
+
     assert ask(first, "any", f"!/set(model={play.model})", session="kitchen").status == 200
-    answer = ask(second, "any", session="kitchen")
-    assert (answer.status, play.bodies()[0]["model"]) == (200, play.model)
+    eventually(lambda: goes_to(play, second, "any"), "it holds on the second")
     assert ask(second, "any", "!/unset(model)", session="kitchen").status == 200
-    other = upstream.rounds(plain(completion("fine")))
-    assert ask(first, other.model, session="kitchen").status == 200
-    assert len(other.bodies()) == 1
+    eventually(lambda: goes_to(other, first, other.model), "it holds on the first no more")
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "json"])
-def test_a_mixed_turn_ends_on_the_other(pair: Pair, upstream: Upstream, stream: bool) -> None:
+def test_a_mixed_turn_can_end_on_the_other(pair: Pair, upstream: Upstream, stream: bool) -> None:
     first, second = pair
     play = conversation(upstream, ("One moment.", [OURS, THEIRS]), "All done.", stream=stream)
     options: dict[str, Any] = {"stream": stream, "tools": [CLIENT_TOOL], "key": "sk-family"}
@@ -98,7 +100,7 @@ def test_a_mixed_turn_ends_on_the_other(pair: Pair, upstream: Upstream, stream: 
     assert {message["tool_call_id"]: message["content"] for message in seen[-2:]} == {OURS[0]: "42", THEIRS[0]: "on"}
 
 
-def test_a_persons_yes_may_come_to_the_other(pair: Pair, upstream: Upstream) -> None:
+def test_a_persons_consent_may_arrive_at_the_other(pair: Pair, upstream: Upstream) -> None:
     first, second = pair
     play = conversation(upstream, [OURS], "May I?", [OURS], "Done.", [OURS], "May I?", stream=False)
     options: dict[str, Any] = {"stream": False, "key": "sk-family"}
@@ -143,7 +145,7 @@ def chatty(upstream: Upstream, redis: RedisServer, tmp_path_factory: pytest.Temp
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "json"])
-def test_a_stored_answer_is_known_to_the_other(chatty: Pair, upstream: Upstream, stream: bool) -> None:
+def test_a_stored_answer_is_available_on_the_other(chatty: Pair, upstream: Upstream, stream: bool) -> None:
     first, second = chatty
     play = conversation(upstream, "Seven.", "Eight.", stream=stream)
     model = play.model
@@ -172,7 +174,7 @@ def test_a_conversation_grows_on_both(chatty: Pair, upstream: Upstream) -> None:
     assert of_family(first, "GET", f"/v1/conversations/{name}").json()["metadata"] == {"room": "hall"}
 
 
-def test_a_key_that_was_refused_rests_on_all(pair: Pair, upstream: Upstream) -> None:
+def test_a_refused_key_rests_on_both(pair: Pair, upstream: Upstream) -> None:
     first, second = pair
 
     def answer(seen: Seen) -> bytes:
@@ -199,7 +201,7 @@ def _refused(requests: list[Seen]) -> int:
     return sum(seen.header("authorization") == f"Bearer {SECOND_KEY}" for seen in requests)
 
 
-def test_what_one_learnt_the_other_need_not_be_told(pair: Pair, upstream: Upstream) -> None:
+def test_lessons_are_shared(pair: Pair, upstream: Upstream) -> None:
     first, second = pair
     play = upstream.rounds(plain(REFUSED, "400 Bad Request"), *[plain(completion("fine"))] * 4)
     assert ask(first, play.model, max_tokens=20).status == 200
@@ -215,7 +217,7 @@ def test_what_one_learnt_the_other_need_not_be_told(pair: Pair, upstream: Upstre
     assert "max_tokens" not in play.bodies()[2]
 
 
-def test_usage_is_that_of_all(pair: Pair, upstream: Upstream) -> None:
+def test_usage_covers_both(pair: Pair, upstream: Upstream) -> None:
     first, second = pair
     play = upstream.play(plain(completion("fine")))
     assert {ask(daemon, play.model, key="sk-counted-1").status for daemon in (first, second, second)} == {200}
@@ -228,7 +230,7 @@ def test_usage_is_that_of_all(pair: Pair, upstream: Upstream) -> None:
         eventually(lambda daemon=daemon: counted(daemon) == 3, "every request is in the report")  # type: ignore[misc]
 
 
-def test_a_budget_is_spent_on_all(pair: Pair, upstream: Upstream) -> None:
+def test_a_budget_is_shared(pair: Pair, upstream: Upstream) -> None:
     first, second = pair
     answer = {**json.loads(completion("fine")), "usage": {"prompt_tokens": 1, "completion_tokens": 1, "cost": 1.5}}
     play = upstream.play(plain(json.dumps(answer).encode()), name="dear")
@@ -237,7 +239,7 @@ def test_a_budget_is_spent_on_all(pair: Pair, upstream: Upstream) -> None:
     assert len(play.requests) <= 3
 
 
-def test_a_command_for_everyone_is_written_down_on_both(pair: Pair, upstream: Upstream) -> None:
+def test_a_command_for_everyone_is_written_on_both(pair: Pair, upstream: Upstream) -> None:
     first, second = pair
     play = upstream.play(plain(completion("fine")))
     answer = first.control(
@@ -254,7 +256,7 @@ def test_a_command_for_everyone_is_written_down_on_both(pair: Pair, upstream: Up
     assert ask(second, play.model).status == 200
 
 
-def test_the_status_tells_how_many_there_are(pair: Pair) -> None:
+def test_the_status_shows_the_number_of_daemons(pair: Pair) -> None:
     for daemon in pair:
         eventually(
             lambda daemon=daemon: (  # type: ignore[misc]
@@ -264,3 +266,17 @@ def test_the_status_tells_how_many_there_are(pair: Pair) -> None:
         )
         assert daemon.control("GET", "/admin/status").json()["storage"]["state"] == "shared"
         assert "storage" not in daemon.control("GET", "/health").json()["degraded"]
+
+
+def test_a_daemon_started_while_a_provider_is_down_has_its_model_list(
+    redis: RedisServer, make_daemon: DaemonFactory
+) -> None:
+    provider = Upstream().start()
+    conf = {"connections": {"sleeper": connection(provider.url)}, "storage": redis.url}
+    try:
+        first = make_daemon(conf)
+        listed = eventually(lambda: first.get("/v1/models").json()["data"], "the first has the list")
+    finally:
+        provider.stop()
+    late = make_daemon(conf)
+    eventually(lambda: late.get("/v1/models").json()["data"] == listed, "it has the list of the other")

@@ -1,7 +1,7 @@
-"""The whole chain of a voice: an utterance, its text, the model's answer as it streams, and what is heard of it.
+"""The whole voice pipeline: an utterance, its text, the model's answer as it streams, and what is heard of it.
 
-The satellite behaves like Home Assistant's pipeline: it passes the answer on to the speaking model while it comes, and
-says an error's own message. Whatever fails, something is heard, and nothing that no person would say.
+The satellite behaves like Home Assistant's pipeline: it passes the answer on to the speech model while it streams, and
+speaks an error's own message. Whatever fails, something is heard, and it sounds like something a person would say.
 """
 
 import asyncio
@@ -43,18 +43,18 @@ FORM = SampleFormat(24_000, 2, 1)
 
 
 def sound_of(seen: Seen) -> bytes:
-    """A voice whose sound is the text itself."""
+    """A voice whose audio is the text itself."""
     return plain(wav_file(seen.json()["input"].encode("utf-16-le"), FORM), content_type="audio/wav")
 
 
 class Chain:
-    """A daemon with ears, a mouth and models behind them, and the satellite in front of it."""
+    """A daemon with speech models and chat models, and a satellite."""
 
     def __init__(self, daemon: Daemon, port: int, mouth: Acting) -> None:
         self.daemon, self.port, self.mouth = daemon, port, mouth
 
     async def hears(self, play: str, model: str = "augmented/voice") -> str:
-        """What a person hears who asks QUESTION."""
+        """What a person hears after asking QUESTION."""
         async with satellite(self.port) as ears:
             asked = await ears.speak(UTTERANCE, "de")
         assert asked == QUESTION
@@ -72,7 +72,7 @@ class Chain:
 
 
 async def _answer(daemon: Daemon, play: str, body: dict[str, Any]) -> Any:
-    """The text of a streamed answer as it comes, and the message of an error in its place or behind it."""
+    """The text of a streamed answer as it arrives, and the message of an error instead of it or after it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
     data = json.dumps(body).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nX-Play: {play}\r\n"
@@ -179,7 +179,7 @@ FAILURES: dict[str, tuple[str, Steps, str]] = {
 
 
 @pytest.mark.parametrize("kind", FAILURES)
-async def test_what_is_heard_when(chain: Chain, upstream: Upstream, kind: str) -> None:
+async def test_what_is_heard_in_each_case(chain: Chain, upstream: Upstream, kind: str) -> None:
     model, steps, words = FAILURES[kind]
     play = upstream.rounds(*steps) if isinstance(steps, list) else upstream.play(*steps)
     heard = await chain.hears(play.model, model)
@@ -189,7 +189,7 @@ async def test_what_is_heard_when(chain: Chain, upstream: Upstream, kind: str) -
     assert len(heard) < 200, heard
 
 
-async def test_a_good_answer_is_heard_as_it_is_and_before_it_is_whole(chain: Chain, upstream: Upstream) -> None:
+async def test_an_answer_is_heard_unchanged_and_before_it_is_complete(chain: Chain, upstream: Upstream) -> None:
     gate = upstream.gate()
     first, second = delta("Im Wohnzimmer sind es 21 Grad. "), delta("Soll ich heizen?")
     end = chunk(delta("", finish="stop")) + chunk(event(b"[DONE]")) + LAST

@@ -1,4 +1,4 @@
-"""The port for voice satellites: the package's own client against the daemon, in front of scripted models."""
+"""The port for voice satellites: the `wyoming` package's client against the daemon, with scripted models."""
 
 import asyncio
 import io
@@ -21,7 +21,7 @@ from openai_proxy.wyoming.wav import SampleFormat, wav_file
 from tests.harness.daemon import CANARY, Daemon, free_port
 from tests.harness.plays import FIN, HOLD, chunk, head, plain
 from tests.harness.upstream import Acting, Seen, Upstream
-from tests.harness.waiting import eventually
+from tests.harness.waiting import PATIENCE, eventually
 from tests.wyoming.satellite import Heard, satellite
 
 FORM = SampleFormat(24_000, 2, 1)
@@ -29,7 +29,7 @@ UTTERANCE = bytes(range(256)) * 100
 
 
 def samples_of(text: str) -> bytes:
-    """The "sound" of a text: its own characters, two bytes each."""
+    """The "audio" of a text: its own characters, two bytes each."""
     return text.encode("utf-16-le")
 
 
@@ -38,7 +38,7 @@ def spoken(seen: Seen) -> bytes:
 
 
 class Voice:
-    """A daemon with a port for satellites, the model that speaks, and where it was asked."""
+    """A daemon with a port for satellites, the speech model, and the requests to it."""
 
     def __init__(self, daemon: Daemon, port: int, speaking: Acting) -> None:
         self.daemon, self.port, self.speaking = daemon, port, speaking
@@ -89,7 +89,7 @@ def parts_of(seen: Seen) -> dict[str, bytes]:
     return found
 
 
-async def test_it_says_what_it_offers(voice: Voice) -> None:
+async def test_it_describes_what_it_offers(voice: Voice) -> None:
     async with voice.satellite() as one:
         info = await one.info()
     assert [model.name for model in info.asr[0].models] == ["ears"]
@@ -100,7 +100,7 @@ async def test_it_says_what_it_offers(voice: Voice) -> None:
     assert info.tts[0].installed
 
 
-async def test_an_utterance_becomes_text_by_the_model_that_answers(voice: Voice, upstream: Upstream) -> None:
+async def test_an_utterance_is_transcribed_by_the_first_model_that_answers(voice: Voice, upstream: Upstream) -> None:
     async with voice.satellite() as one:
         assert await one.speak(UTTERANCE, "de-DE", transcript_names=["Wohnzimmer", "Küche"]) == "good morning"
         assert await one.speak(UTTERANCE) == "good morning", "the same connection serves another"
@@ -115,7 +115,7 @@ async def test_an_utterance_becomes_text_by_the_model_that_answers(voice: Voice,
     assert CANARY in (upstream.unclaimed[-1].header("authorization") or "")
 
 
-async def test_a_text_is_spoken_in_the_voice_that_was_asked_for(voice: Voice) -> None:
+async def test_a_text_is_spoken_in_the_requested_voice(voice: Voice) -> None:
     async with voice.satellite() as one:
         heard = await one.say("The light is on.", "echo")
         default = await one.say("It is off.")
@@ -124,7 +124,26 @@ async def test_a_text_is_spoken_in_the_voice_that_was_asked_for(voice: Voice) ->
     assert [body["voice"] for body in voice.speaking.bodies()[-2:]] == ["echo", "nova"]
 
 
-async def test_a_text_that_is_still_being_written_is_spoken_sentence_by_sentence(voice: Voice) -> None:
+async def test_no_secret_is_sent_to_the_speech_models(voice: Voice, upstream: Upstream) -> None:
+    async with voice.satellite() as one:
+        heard = await one.say(f"The key is {CANARY} today.", CANARY)
+        assert await one.speak(UTTERANCE, transcript_names=["Küche", CANARY]) == "good morning"
+    assert heard.audio == samples_of("The key is [REDACTED] today.")
+    assert voice.speaking.bodies()[-1]["voice"] == "[REDACTED]"
+    assert parts_of(upstream.unclaimed[-1])["prompt"] == "Küche, [REDACTED]".encode()
+
+
+async def test_half_a_character_is_spoken_as_a_question_mark(voice: Voice) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", voice.port)
+    writer.write(b'{"type":"synthesize","data":{"text":"\\ud83d hi"}}\n')
+    async with asyncio.timeout(PATIENCE):
+        assert b'"audio-start"' in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    assert voice.speaking.bodies()[-1]["input"] == "? hi"
+
+
+async def test_streamed_text_is_spoken_sentence_by_sentence(voice: Voice) -> None:
     before = len(voice.speaking.bodies())
     async with voice.satellite() as one:
         await one.send(SynthesizeStart().event(), SynthesizeChunk(text="The light is ").event())
@@ -148,7 +167,7 @@ async def test_the_whole_text_at_the_end_of_a_stream_is_not_spoken_again(voice: 
 
 
 @pytest.mark.parametrize("text", ["", "   ", "…", "🙂"])
-async def test_a_text_without_a_word_is_a_silence_that_ends(voice: Voice, text: str) -> None:
+async def test_a_text_without_words_is_a_complete_silence(voice: Voice, text: str) -> None:
     asked = len(voice.speaking.bodies())
     async with voice.satellite() as one:
         assert await one.say(text) == Heard(starts=1, stops=1)
@@ -156,12 +175,12 @@ async def test_a_text_without_a_word_is_a_silence_that_ends(voice: Voice, text: 
     assert len(voice.speaking.bodies()) == asked
 
 
-async def test_no_audio_is_no_text(voice: Voice) -> None:
+async def test_no_audio_gives_an_empty_transcript(voice: Voice) -> None:
     async with voice.satellite() as one:
         assert await one.speak(b"") == ""
 
 
-async def test_requests_are_seen_and_routed_like_any(voice: Voice) -> None:
+async def test_requests_are_recorded_and_routed_like_others(voice: Voice) -> None:
     async with voice.satellite() as one:
         await one.say("Seen.")
         assert wyoming_of(voice.daemon) == {"port": voice.port, "stt": "ears", "tts": "mouth", "clients": 1}
@@ -205,7 +224,7 @@ RUBBISH = [
 
 
 @pytest.mark.parametrize("data", RUBBISH, ids=range(len(RUBBISH)))
-async def test_what_is_no_event_ends_that_connection_alone(voice: Voice, data: bytes) -> None:
+async def test_an_invalid_event_ends_only_its_connection(voice: Voice, data: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", voice.port)
     try:
         async with asyncio.timeout(30):
@@ -225,7 +244,7 @@ async def test_what_is_no_event_ends_that_connection_alone(voice: Voice, data: b
     "data",
     [b'{"type": "unheard-of"}\n', b'{"type": 7}\n', b'{"type": "audio-stop"}\n', b'{"type": "synthesize-stop"}\n'],
 )
-async def test_an_event_without_meaning_here_is_passed_over(voice: Voice, data: bytes) -> None:
+async def test_an_event_without_meaning_here_is_ignored(voice: Voice, data: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", voice.port)
     writer.write(data + b'{"type": "ping"}\n')
     async with asyncio.timeout(30):
@@ -241,7 +260,7 @@ async def test_a_ping_is_answered(voice: Voice) -> None:
         assert Pong.from_event(event).text == "there?"
 
 
-async def test_a_client_that_leaves_ends_what_it_asked_for(upstream: Upstream, make_daemon: Any) -> None:
+async def test_a_disconnect_ends_the_clients_requests(upstream: Upstream, make_daemon: Any) -> None:
     begins = head(fields={"Content-Type": "audio/wav", "Transfer-Encoding": "chunked"})
     silent, port = upstream.play(begins, HOLD), free_port()
     daemon = make_daemon(conf_of(upstream, port, silent.model))
@@ -252,7 +271,7 @@ async def test_a_client_that_leaves_ends_what_it_asked_for(upstream: Upstream, m
     daemon.assert_nothing_leaked()
 
 
-async def test_an_admin_ends_what_is_being_spoken(upstream: Upstream, make_daemon: Any) -> None:
+async def test_an_admin_can_cancel_speech(upstream: Upstream, make_daemon: Any) -> None:
     silent, port = upstream.play(HOLD), free_port()
     daemon = make_daemon(conf_of(upstream, port, silent.model))
     async with satellite(port) as one:
@@ -281,7 +300,7 @@ FAILURES: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("kind", FAILURES)
-async def test_a_model_that_cannot_speak_is_told_in_words_and_the_end_is_certain(
+async def test_a_failing_speech_model_gives_an_error_and_an_end(
     upstream: Upstream, make_daemon: Any, kind: str
 ) -> None:
     steps, words = FAILURES[kind]
@@ -298,7 +317,7 @@ async def test_a_model_that_cannot_speak_is_told_in_words_and_the_end_is_certain
     daemon.assert_quiet()
 
 
-async def test_a_model_that_understands_nothing_is_told_in_words(upstream: Upstream, make_daemon: Any) -> None:
+async def test_a_failing_transcription_model_gives_an_error(upstream: Upstream, make_daemon: Any) -> None:
     port = free_port()
     conf = conf_of(upstream, port, "x")
     play = upstream.play(plain(b'{"error":{"message":"bad audio"}}', "422 Unprocessable"))
@@ -311,7 +330,7 @@ async def test_a_model_that_understands_nothing_is_told_in_words(upstream: Upstr
         assert await one.next() is None
 
 
-async def test_the_limits_of_its_group_hold(upstream: Upstream, make_daemon: Any) -> None:
+async def test_the_limits_of_its_group_apply(upstream: Upstream, make_daemon: Any) -> None:
     port = free_port()
     make_daemon(conf_of(upstream, port, "x", group="home"))
     async with satellite(port) as one:
@@ -350,7 +369,7 @@ async def test_the_port_follows_the_configuration(upstream: Upstream, make_daemo
             await asyncio.open_connection("127.0.0.1", port)
 
 
-def test_a_port_in_use_is_a_problem_and_the_house_serves(upstream: Upstream, make_daemon: Any) -> None:
+def test_a_port_in_use_is_a_problem_but_the_daemon_serves(upstream: Upstream, make_daemon: Any) -> None:
     daemon = make_daemon(conf_of(upstream, upstream.port, "x"))
     problems = daemon.control("GET", "/admin/status").json()["config"]["problems"]
     assert [problem["message"] for problem in problems] == [
@@ -373,13 +392,13 @@ def test_without_the_setting_nothing_of_it_is_imported() -> None:
 @pytest.mark.parametrize(
     ("wyoming", "place", "words"),
     [
-        ("{port: 10300}", ":6:10", "name a model that understands speech (stt)"),
+        ("{port: 10300}", ":6:10", "set a speech-to-text model (stt)"),
         ("{stt: a, prt: 10}", ":6:19", 'unknown key "prt" in wyoming (did you mean "port"?)'),
         ("{stt: a, group: famly}", ":6:26", 'there is no group "famly" (did you mean "family"?)'),
         ("{stt: a, voices: []}", ":6:27", "expected one name or more"),
     ],
 )
-def test_mistakes_have_a_place(wyoming: str, place: str, words: str, tmp_path: Any) -> None:
+def test_mistakes_are_reported_with_their_place(wyoming: str, place: str, words: str, tmp_path: Any) -> None:
     (tmp_path / "conf").mkdir()
     text = f"connections:\n  a: {{api_type: echo}}\ngroups:\n  family:\n    api_keys: [sk-1]\nwyoming: {wyoming}\n"
     (tmp_path / "conf" / "proxy.yaml").write_text(text)

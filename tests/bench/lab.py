@@ -1,4 +1,4 @@
-"""Processes, what they use, and where they keep their files."""
+"""Processes, the resources that they use, and their files."""
 
 import contextlib
 import os
@@ -15,15 +15,11 @@ from pathlib import Path
 
 import orjson
 
+from tests.harness.daemon import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 TICK = os.sysconf("SC_CLK_TCK")
 START_TIMEOUT = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], timeout: float = START_TIMEOUT) -> float:
@@ -39,10 +35,11 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], timeout: float = 
 
 
 def place(pid: int, cores: set[int]) -> None:
-    """Let every thread of a process run on `cores` alone."""
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError):  # it has ended
-            os.sched_setaffinity(int(task.name), cores)
+    """Let every thread of a process run on `cores` only."""
+    with contextlib.suppress(FileNotFoundError):  # the process has ended, as nginx's workers do at a reload
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):  # it has ended
+                os.sched_setaffinity(int(task.name), cores)
 
 
 class Usage:
@@ -73,7 +70,7 @@ class Usage:
         return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
     def rss(self) -> int:
-        """Resident bytes: what is shared counts once (PSS), so that nginx's two processes are not counted double."""
+        """Resident bytes; shared ones count once (PSS), so that nginx's two processes are not counted twice."""
         total = 0
         for pid in self.pids():
             with contextlib.suppress(OSError):
@@ -84,15 +81,13 @@ class Usage:
 
 
 class Lab:
-    """The bench's own machine room: two cores, one upstream, a folder that is removed in the end."""
+    """The bench's environment: two cores, one upstream, a folder that is removed at the end."""
 
     def __init__(self, *, quick: bool) -> None:
         self.quick = quick
         self.long = False
         self.folder = Path(tempfile.mkdtemp(prefix="openai-proxy-bench-"))
-        # Two cores for all, and the kernel places them, as on a small server. With a core for each side, every request
-        # of a lone client wakes two sleeping cores; in a virtual machine that adds 70 µs to each proxy and hides what
-        # it costs itself (nginx added 93 µs so, and 19 like this).
+        # Two cores for everything, and the kernel places processes, as on a small server.
         cores = sorted(os.sched_getaffinity(0))
         self.cores = (cores[0], cores[-1])
         os.sched_setaffinity(0, self.cores)
@@ -100,7 +95,7 @@ class Lab:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         self.open_files = hard if hard != resource.RLIM_INFINITY else max(soft, 65536)
         self.processes: list[subprocess.Popen[bytes]] = []
-        self.lost_lines = 0  # of our own chat log, over all cases: one fails the bench
+        self.lost_lines = 0  # lines missing in our chat log, over all cases: a single one fails the bench
         self.upstream_port = free_port()
         self.upstream = self.start([sys.executable, "-m", "tests.bench.upstream", str(self.upstream_port)])
         wait_for_port(self.upstream_port, self.upstream)
@@ -108,7 +103,7 @@ class Lab:
     def start(
         self, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path = ROOT
     ) -> subprocess.Popen[bytes]:
-        """Start `command`; what it prints goes to a file in the lab's folder."""
+        """Start `command`; its output goes to a file in the lab's folder."""
         log = self.folder / f"{len(self.processes)}-{Path(command[0]).name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -123,21 +118,19 @@ class Lab:
         return process
 
     @contextlib.contextmanager
-    def apart(self, usage: Usage) -> Iterator[None]:
-        """Meanwhile one core for the processes of `usage` and what they start, and the other one for all else."""
-        load, subject = self.cores
-        for pid in (os.getpid(), self.upstream.pid):
-            place(pid, {load})
-        for pid in usage.pids():
-            place(pid, {subject})
+    def placed(self, usage: Usage, load: int, subject: int) -> Iterator[None]:
+        """In the meantime use core `load` for the load and the provider, `subject` for the processes of `usage`."""
+        kept = dict.fromkeys((os.getpid(), self.upstream.pid), load) | dict.fromkeys(usage.pids(), subject)
+        for pid, core in kept.items():
+            place(pid, {self.cores[core]})
         try:
             yield
         finally:
-            for pid in (os.getpid(), self.upstream.pid):
+            for pid in kept:
                 place(pid, set(self.cores))
 
     def stop(self, process: subprocess.Popen[bytes], timeout: float = 20) -> None:
-        """End `process`: asked first, then made to."""
+        """End `process`: with SIGTERM first, then by force."""
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:

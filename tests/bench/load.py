@@ -1,4 +1,4 @@
-"""What makes the load and measures it: wrk (or a raw client where it is absent), and streams with stamped chunks."""
+"""Creates the load and measures it: wrk (or a raw client without it), and streams with timestamped chunks."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ import orjson
 
 PATH = "/v1/chat/completions"
 SYSTEM = "You control the house. Answer in one short sentence. " * 12
-"""About 600 bytes, as a small home's instructions are."""
+"""About 600 bytes, like a small home's instructions."""
 
 WRK_DONE = """
 function done(s, latency, requests)
@@ -70,7 +70,7 @@ class Rate:
 
 
 async def closed_loop(port: int, headers: Mapping[str, str], connections: int, seconds: float) -> Rate:
-    """`connections` clients that ask again as soon as they are answered."""
+    """`connections` clients that send the next request as soon as they are answered."""
     if shutil.which("wrk"):
         return await asyncio.to_thread(_wrk, port, headers, connections, seconds)
     return await raw_loop(port, headers, connections, seconds=seconds)
@@ -94,7 +94,7 @@ def _wrk(port: int, headers: Mapping[str, str], connections: int, seconds: float
 
 
 class _Asker(asyncio.Protocol):
-    """One keep-alive connection of the raw client; with a `pace`, it asks every so many seconds, else at once."""
+    """One keep-alive connection of the raw client; `pace` is the number of seconds between two requests."""
 
     def __init__(self, port: int, request: bytes, latencies: list[float], budget: list[int], pace: float) -> None:
         self.port = port
@@ -105,7 +105,7 @@ class _Asker(asyncio.Protocol):
         self.buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's own kind, which is none by inheritance
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's class does not inherit from asyncio's
         self.ask()
 
     def ask(self) -> None:
@@ -138,7 +138,7 @@ class _Asker(asyncio.Protocol):
             self.ask()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count what was being waited for, and go on over a new connection, as any client would."""
+        """Count the request as failed, and continue over a new connection, as any client would."""
         self.failed += self.waiting
         self.waiting = False
         if self.budget[0] > 0 and self.port:
@@ -165,7 +165,7 @@ async def raw_loop(
     payload: bytes | None = None,
     pace: float = 0.0,
 ) -> Rate:
-    """The same without wrk; also ends after exactly `requests` requests. `pace`: seconds from question to question."""
+    """The same without wrk; also ends after exactly `requests` requests. `pace`: seconds between two requests."""
     latencies: list[float] = []
     budget = [requests]
     began = time.monotonic()
@@ -175,7 +175,7 @@ async def raw_loop(
         asker = _Asker(port, text, latencies, budget, pace)
         await asker.connect()
         askers.append(asker)
-        await asyncio.sleep(pace / connections)  # so that paced ones do not ask all at the same moment
+        await asyncio.sleep(pace / connections)  # so that paced ones do not all send at the same moment
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await asyncio.wait([asker.ended for asker in askers])
@@ -193,7 +193,7 @@ async def raw_loop(
 
 
 class Stream(asyncio.Protocol):
-    """One streamed answer; takes the time of every chunk as it comes."""
+    """One streamed answer; measures the latency of every chunk."""
 
     def __init__(self, request: bytes, transits: list[float]) -> None:
         self.request, self.transits = request, transits
@@ -209,7 +209,7 @@ class Stream(asyncio.Protocol):
         self.ended: asyncio.Future[None] = loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's own kind, which is none by inheritance
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's class does not inherit from asyncio's
         self.began = time.monotonic()
         self.transport.write(self.request)
 
@@ -224,10 +224,11 @@ class Stream(asyncio.Protocol):
             self.tail = b""
         at = data.find(b'"@')
         while at >= 0:
-            if len(data) < at + 22:  # the stamp itself was cut in two
+            if len(data) < at + 22:  # the timestamp itself was cut in two
                 self.tail = data[at:]
                 return
-            self.transits.append((now - int(data[at + 2 : at + 21])) / 1e9)
+            if (sent := data[at + 2 : at + 21]).isdigit():  # if not, the frame of a chunk is in the middle of it
+                self.transits.append((now - int(sent)) / 1e9)
             self.chunks += 1
             at = data.find(b'"@', at + 22)
         self.latest = time.monotonic()
@@ -246,13 +247,13 @@ class Stream(asyncio.Protocol):
 
     @property
     def failed(self) -> bool:
-        """True if it ended otherwise than with a whole answer."""
+        """True unless it ended with a whole answer."""
         return self.status != 200 or (self.lost and not self.done)
 
 
 @dataclass(slots=True)
 class Crowd:
-    """Streams that run side by side."""
+    """Streams that run concurrently."""
 
     port: int
     headers: Mapping[str, str]
@@ -264,7 +265,7 @@ class Crowd:
     ) -> None:
         """Open `count` more streams of `tokens` chunks at `rate` a second, at most `at_once` waiting for their first.
 
-        `over` spreads them over so many seconds, so that their chunks do not come all at the same moments.
+        `over` spreads them over that many seconds, so that their chunks do not all arrive at the same moments.
         """
         loop = asyncio.get_running_loop()
         gate = asyncio.Semaphore(at_once)
@@ -290,13 +291,13 @@ class Crowd:
         await asyncio.wait([stream.ended for stream in self.streams], timeout=timeout)
 
     def leave(self) -> None:
-        """Hang up on all that still run."""
+        """Disconnect from all that are still running."""
         for stream in self.streams:
             if not stream.lost:
                 stream.transport.abort()
 
     def failures(self, *, silent_for: float | None = None) -> int:
-        """Streams that broke, or (if given) from which nothing came for `silent_for` seconds though they still run."""
+        """Streams that broke, or (if given) that are running but were silent for `silent_for` seconds."""
         now = time.monotonic()
         quiet = silent_for is not None
         return sum(

@@ -1,4 +1,4 @@
-"""Other gateways, from PyPI, each in an environment of its own below `.bench/`: only with `--peers`.
+"""Other gateways from PyPI, each in its own environment below `.bench/`: only with `--peers`.
 
 Their defaults are kept except for what would leave this machine (telemetry, price lists) or write per request.
 """
@@ -27,7 +27,7 @@ class Peer(Subject):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Install it where it is not there yet."""
+        """Install it unless that was already done."""
         venv = ROOT / ".bench" / "peers" / cls.name
         if (venv / "bin" / cls.script).exists():
             return None

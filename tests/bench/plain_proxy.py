@@ -1,4 +1,4 @@
-"""The naive way, as tutorials write it: an aiohttp server that asks with an aiohttp client. On uvloop, to be fair.
+"""The naive way, as in tutorials: an aiohttp server that forwards with an aiohttp client. On uvloop, to be fair.
 
 python -m tests.bench.plain_proxy PORT UPSTREAM_PORT
 """

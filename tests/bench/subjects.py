@@ -10,8 +10,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.bench.lab import ROOT, Lab, Usage, free_port, wait_for_port
+from tests.bench.lab import ROOT, Lab, Usage, wait_for_port
 from tests.bench.load import lines
+from tests.harness.daemon import free_port
 
 NGINX = shutil.which("nginx") or ("/usr/sbin/nginx" if Path("/usr/sbin/nginx").exists() else None)
 
@@ -71,7 +72,7 @@ class Subject:
 
     @classmethod
     def missing(cls) -> str | None:
-        """Why this one cannot be measured here, or None."""
+        """Why this subject cannot be measured here, or None."""
         return None
 
     def start(self) -> None:
@@ -186,7 +187,7 @@ class Ours(Subject):
         wait_for_port(self.port, self.process)
 
     def stop(self) -> None:
-        """Stop, and count the log: each answered request must have left its request and its response there."""
+        """Stop, and count the chat log's lines: each answered request must have its request and response there."""
         if self.process is None:
             return
         self.lab.stop(self.process, 60)
@@ -206,7 +207,7 @@ class Interpreted(Ours):
 
 
 class Reference(Ours):
-    """This proxy without its fast path: every request by aiohttp, and interpreted."""
+    """This proxy without its fast path: every request is handled by aiohttp, interpreted."""
 
     name = "reference"
     flags = ("--no-splice",)
@@ -214,7 +215,7 @@ class Reference(Ours):
 
 
 class Before(Ours):
-    """Another checkout of this proxy, in BENCH_BEFORE, with its own `.venv`: what a change costs, in the same run."""
+    """Another checkout of this proxy, in BENCH_BEFORE, with its own `.venv`: shows what a change costs."""
 
     name = "before"
     checkout = Path(os.environ.get("BENCH_BEFORE", ""))

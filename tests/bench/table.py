@@ -19,7 +19,7 @@ class Goal:
 
 @dataclass(slots=True)
 class Row:
-    """One figure of every subject. `values` may lack subjects that could not be measured."""
+    """One figure for every subject. `values` may lack subjects that could not be measured."""
 
     label: str
     unit: str
@@ -27,7 +27,7 @@ class Row:
     goals: tuple[Goal, ...] = ()
 
     def verdict(self, goal: Goal) -> tuple[float, bool] | None:
-        """Our value (or ratio) and whether it reaches `goal`; None where it cannot be told."""
+        """Our value (or ratio) and whether it reaches `goal`; None if that is unknown."""
         ours = self.values.get("ours", math.nan)
         base = self.values.get(goal.against, math.nan) if goal.against else 1.0
         if math.isnan(ours) or math.isnan(base) or base == 0:
@@ -45,7 +45,7 @@ def number(value: float | None) -> str:
 
 
 def render(rows: Iterable[Row], subjects: Sequence[str]) -> str:
-    """The table, as Markdown: one row a figure, one column a subject, then the goals and how they are met."""
+    """The table as Markdown: one row per figure, one column per subject, then the goals and whether they are met."""
     rows = list(rows)
     head = ["", *subjects, "goal", "reached"]
     cells = []

@@ -2,10 +2,10 @@
 
     python -m tests.bench.upstream PORT
 
-What a request gets is in its `model`: `bench` a small JSON answer; `bench-RATE` a stream of `max_tokens` chunks at
-RATE a second, each with the time it was sent (CLOCK_MONOTONIC, ns, between two @); `bench-silent` nothing at all;
-`bench-tool` a call of the tool `calculator`, and once its result is there, a short answer.
-`GET /bench` tells what happened: how many requests, how many answers were cut by the other side, and when the last.
+What a request gets is in its `model`: `bench` a small JSON answer; `bench-RATE` a stream of `max_tokens` chunks at RATE
+a second, each with the time it was sent (CLOCK_MONOTONIC, ns, between two @); `bench-silent` nothing at all;
+`bench-tool` a call of the tool `calculator`, and once its result is there, a short answer. `GET /bench` reports the
+number of requests, and the number of answers cut by the other side, with the time of the last.
 """
 
 import asyncio
@@ -94,7 +94,7 @@ LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
 
 
 class Tally:
-    """What happened, for `GET /bench`."""
+    """The counts for `GET /bench`."""
 
     requests = 0
     cut = 0
@@ -111,7 +111,7 @@ class Provider(asyncio.Protocol):
         self.busy = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's own kind, which is none by inheritance
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's class does not inherit from asyncio's
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.timer is not None:
@@ -156,7 +156,7 @@ class Provider(asyncio.Protocol):
             self.tick()
 
     def tick(self) -> None:
-        """Send one chunk and plan the next by the clock, so that a late one does not delay those after it."""
+        """Send one chunk and schedule the next by the clock, so that a late one does not delay those after it."""
         if self.left == 0:
             self.busy = False
             self.transport.write(LAST_FRAME)

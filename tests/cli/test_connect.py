@@ -1,4 +1,4 @@
-"""`openai-proxy connect`: what it prints is fed to the clients themselves, as far as Python can be one."""
+"""`openai-proxy connect`: its output is used with the clients themselves, as far as they are written in Python."""
 
 import json
 import subprocess
@@ -30,12 +30,12 @@ def connect(root: Daemon | Path, *arguments: str) -> str:
 
 
 def content(printed: str) -> str:
-    """What the client reads: everything but the explanation."""
+    """What the client reads: everything except the explanation."""
     return "\n".join(line for line in printed.splitlines() if not line.startswith("#"))
 
 
 def variables(printed: str) -> dict[str, str]:
-    """What a shell makes of it."""
+    """The variables that a shell would set."""
     script = "env -i sh -c '. /dev/stdin; env'"
     done = subprocess.run(["sh", "-c", script], input=printed, capture_output=True, text=True, check=True)
     pairs = (line.partition("=") for line in done.stdout.splitlines())
@@ -48,19 +48,19 @@ def daemon(make_daemon: DaemonFactory) -> Daemon:
     return make_daemon({"connections": {"echo": {"api_type": "echo"}}, "groups": groups}, files=MODELS)
 
 
-def test_without_a_client_the_list(tmp_path: Path) -> None:
+def test_without_a_client_it_lists_all(tmp_path: Path) -> None:
     printed = connect(tmp_path)
     assert [line.split()[0] for line in printed.splitlines()] == list(RECIPES)
     assert len(RECIPES) == 14
 
 
-def test_a_misspelt_client_is_told_the_nearest() -> None:
+def test_a_misspelt_client_gets_a_suggestion() -> None:
     result = CliRunner().invoke(command, ["opencoe"])
     assert result.exit_code == 2
     assert "did you mean opencode?" in result.output
 
 
-def test_the_running_daemon_is_where_the_client_is_sent(daemon: Daemon) -> None:
+def test_the_address_is_that_of_the_running_daemon(daemon: Daemon) -> None:
     for client in RECIPES:
         printed = connect(daemon, client, "--key", KEY)
         assert f"127.0.0.1:{daemon.port}" in printed, client
@@ -69,7 +69,7 @@ def test_the_running_daemon_is_where_the_client_is_sent(daemon: Daemon) -> None:
         assert KEY not in without, client
 
 
-def test_variables_lead_the_sdks_here(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sdks_use_the_variables(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     def enter(client: str) -> dict[str, str]:
         found = variables(connect(daemon, client, "--key", KEY))
         for name, value in found.items():
@@ -90,7 +90,7 @@ def test_variables_lead_the_sdks_here(daemon: Daemon, monkeypatch: pytest.Monkey
     assert variables(connect(daemon, "aider", "--key", KEY))["AIDER_MODEL"].startswith("openai/")
 
 
-def test_files_are_files(daemon: Daemon) -> None:
+def test_files_are_valid(daemon: Daemon) -> None:
     codex = tomllib.loads(connect(daemon, "codex"))
     assert codex["model_providers"][codex["model_provider"]]["wire_api"] == "responses"
     opencode = json.loads(content(connect(daemon, "opencode")))
@@ -108,7 +108,7 @@ def test_home_assistant_gets_an_augmented_model_and_others_a_plain_one(daemon: D
     assert "augmented/home" in connect(daemon, "aider", "--model", "augmented/home")
 
 
-def test_without_a_daemon_the_configuration_tells(tmp_path: Path) -> None:
+def test_without_a_daemon_the_configuration_is_used(tmp_path: Path) -> None:
     conf = tmp_path / "conf"
     conf.mkdir()
     (conf / "proxy.yaml").write_text("host: 192.0.2.7\nport: 8123\nrouting: {claude-house: echo.echo}\n")
@@ -119,7 +119,7 @@ def test_without_a_daemon_the_configuration_tells(tmp_path: Path) -> None:
     assert "http://box.lan:1/v1" in connect(tmp_path, "openai", "--url", "http://box.lan:1/v1/")
 
 
-def test_clients_of_mcp_are_told_where_the_tools_are(tmp_path: Path) -> None:
+def test_mcp_clients_get_the_address_of_the_tools(tmp_path: Path) -> None:
     server = "servers:\n  time: {command: uvx, args: [mcp-server-time]}\n"
     (tmp_path / "conf" / "mcp").mkdir(parents=True)
     address = ("--url", "http://house:8000", "--key", KEY)

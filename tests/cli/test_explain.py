@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from openai_proxy.cli.explain import command as explain
 from openai_proxy.cli.models import command as models
-from tests.auth.test_groups import conf
+from tests.auth.test_access_of_groups import conf
 from tests.conftest import DaemonFactory
 from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
@@ -45,7 +45,7 @@ def made(upstream: Upstream, make_daemon: DaemonFactory) -> Any:
     return make_daemon(house(upstream), files={"models/helper.yaml": HELPER, "skills/tidy.md": SKILL}, start=False)
 
 
-def told(command: Any, made: Any, *arguments: str) -> tuple[int, str]:
+def run_command(command: Any, made: Any, *arguments: str) -> tuple[int, str]:
     options = ["--config-dir", str(made.conf_dir), "--env-file", str(made.root / ".env")]
     result = CliRunner().invoke(command, [*arguments, *options], standalone_mode=False)
     if result.exception is not None:
@@ -53,11 +53,11 @@ def told(command: Any, made: Any, *arguments: str) -> tuple[int, str]:
     return int(result.return_value or 0), result.output
 
 
-def test_a_model_by_a_rule(made: Any) -> None:
-    code, text = told(explain, made, "gpt-late")
+def test_a_model_routed_by_a_rule(made: Any) -> None:
+    code, text = run_command(explain, made, "gpt-late")
     assert code == 0
     for line in (
-        "gpt-late, asked for by anyone",
+        "gpt-late, requested by anyone",
         "  gpt*: decides",
         "  gpt-late: matches, but comes later",
         "  default connection 'main': not needed",
@@ -72,11 +72,11 @@ def test_a_model_by_a_rule(made: Any) -> None:
 
 
 def test_an_augmented_model(made: Any) -> None:
-    code, text = told(explain, made, "augmented/helper")
+    code, text = run_command(explain, made, "augmented/helper")
     assert code == 0
     for line in (
         "tools: calculator",
-        "client_tools: of two tools that do the same, ours is left out",
+        "client_tools: of two tools with the same function, ours is left out",
         "skills (inject): tidy",
         "template calls: {{get_current_time()}}",
         "    params default: temperature = 0.5",
@@ -89,26 +89,28 @@ def test_an_augmented_model(made: Any) -> None:
 
 
 def test_for_a_key(made: Any) -> None:
-    code, text = told(explain, made, "gpt-5", "--key", "sk-small")
+    code, text = run_command(explain, made, "gpt-5", "--key", "sk-small")
     assert code == 1
     assert "404: group 'small' may not use a model of this name" in text
-    code, text = told(explain, made, "m-small", "--key", "sk-small")
+    code, text = run_command(explain, made, "m-small", "--key", "sk-small")
     assert code == 0
-    assert "limits: 5 requests a minute" in text
-    assert told(explain, made, "gpt-5", "--key", "sk-wrong") == (1, "this key is not known here")
+    assert "limits: 5 requests per minute" in text
+    assert run_command(explain, made, "gpt-5", "--key", "sk-wrong") == (1, "this key is not known here")
 
 
-def test_models_asks_the_upstreams_where_no_daemon_runs(made: Any, tmp_path: Path) -> None:
-    code, text = told(models, made, "--state-dir", str(tmp_path))
+def test_models_queries_the_upstreams_without_a_daemon(made: Any, tmp_path: Path) -> None:
+    code, text = run_command(models, made, "--state-dir", str(tmp_path))
     assert code == 0
     assert text.splitlines()[0] == "augmented/helper"
     assert "m-small" in text.splitlines()
-    code, text = told(models, made, "--state-dir", str(tmp_path), "--key", "sk-small")
+    code, text = run_command(models, made, "--state-dir", str(tmp_path), "--key", "sk-small")
     assert text.splitlines() == ["m-small"]
 
 
-def test_models_asks_the_daemon_that_runs(made: Any) -> None:
+def test_models_queries_the_running_daemon(made: Any) -> None:
     made.start()
-    eventually(lambda: "m-small" in told(models, made, "--state-dir", str(made.state_dir))[1], "models are listed")
-    code, text = told(models, made, "--state-dir", str(made.state_dir), "--key", "sk-small")
+    eventually(
+        lambda: "m-small" in run_command(models, made, "--state-dir", str(made.state_dir))[1], "models are listed"
+    )
+    code, text = run_command(models, made, "--state-dir", str(made.state_dir), "--key", "sk-small")
     assert (code, text.splitlines()) == (0, ["m-small"])

@@ -1,4 +1,4 @@
-"""`openai-proxy init` as somebody at a terminal meets it, and as a script does."""
+"""`openai-proxy init` on a terminal, and in a script."""
 
 import os
 import pty
@@ -20,7 +20,7 @@ from tests.harness.waiting import PATIENCE
 
 
 class Terminal:
-    """A command on a terminal of its own."""
+    """A command on its own terminal."""
 
     def __init__(self, folder: Path, *words: str, **environ: str) -> None:
         self.screen = ""
@@ -31,7 +31,7 @@ class Terminal:
             os.execve(sys.executable, [sys.executable, "-m", "openai_proxy", *words], env | environ)
 
     def until(self, text: str) -> str:
-        """Read until `text` is on the screen; what came since the last time."""
+        """Read until `text` is on the screen; returns what was printed since the last time."""
         begin, end = len(self.screen), time.monotonic() + PATIENCE
         while text not in self.screen[begin:]:
             assert time.monotonic() < end, f"never said {text!r}: {self.screen}"
@@ -45,7 +45,7 @@ class Terminal:
         return self.screen[begin:]
 
     def type(self, line: str) -> None:
-        """A line and Enter."""
+        """Type a line and Enter."""
         os.write(self._fd, line.encode() + b"\n")
 
     def end(self) -> int:
@@ -62,7 +62,7 @@ class Terminal:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def kill(self) -> None:
-        """For a test that failed."""
+        """End it after a failed test."""
         try:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
@@ -104,7 +104,7 @@ def test_a_server_at_home_is_tried_and_written(at_a_terminal: Begin, tmp_path: P
     assert "# host: 0.0.0.0" in (tmp_path / "conf/proxy.yaml").read_text()
 
 
-def test_a_key_that_does_not_work_is_told_why_and_asked_again(at_a_terminal: Begin, tmp_path: Path) -> None:
+def test_a_key_that_does_not_work_is_explained_and_asked_for_again(at_a_terminal: Begin, tmp_path: Path) -> None:
     server = Upstream().start()
     try:
         terminal = at_a_terminal("init")
@@ -132,7 +132,7 @@ def test_a_key_that_does_not_work_is_told_why_and_asked_again(at_a_terminal: Beg
     assert connection.api_keys == ("sk-typed-0123456789",)
 
 
-def test_nothing_yet_is_an_answer_too(at_a_terminal: Begin, tmp_path: Path) -> None:
+def test_no_provider_yet_is_a_valid_answer(at_a_terminal: Begin, tmp_path: Path) -> None:
     terminal = at_a_terminal("init")
     terminal.until("Number")
     terminal.type("7")
@@ -141,11 +141,11 @@ def test_nothing_yet_is_an_answer_too(at_a_terminal: Begin, tmp_path: Path) -> N
     assert not (tmp_path / ".env").exists()
 
 
-def test_a_conf_that_is_there_stays_as_it_is(at_a_terminal: Begin, tmp_path: Path, upstream: Upstream) -> None:
+def test_an_existing_conf_is_not_changed(at_a_terminal: Begin, tmp_path: Path, upstream: Upstream) -> None:
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf/proxy.yaml").write_text("# mine\nport: 9000\n")
     terminal = at_a_terminal("init")
-    assert "stays as it is" in terminal.until("Number")
+    assert "is not changed" in terminal.until("Number")
     terminal.type("6")
     terminal.until("Address")
     terminal.type(upstream.url)
@@ -167,7 +167,7 @@ def test_with_yes_nothing_is_asked(at_a_terminal: Begin, tmp_path: Path) -> None
 
 def test_serving_without_a_conf_offers_one(at_a_terminal: Begin, tmp_path: Path) -> None:
     terminal = at_a_terminal("serve", "--host", "127.0.0.1", "--port", "0")
-    terminal.until("Make one now?")
+    terminal.until("Create one now?")
     terminal.type("y")
     terminal.until("Number")
     terminal.type("7")
@@ -189,7 +189,7 @@ def test_serving_without_a_conf_offers_one(at_a_terminal: Begin, tmp_path: Path)
         ("KEYS=1\n# KEY=x\n", "KEYS=1\n# KEY=x\nKEY=v\n"),
     ],
 )
-def test_a_variable_is_put_into_the_file_that_is_there(tmp_path: Path, before: str | None, after: str) -> None:
+def test_a_variable_is_added_to_an_existing_file(tmp_path: Path, before: str | None, after: str) -> None:
     file = tmp_path / ".env"
     if before is not None:
         file.write_text(before)
@@ -198,6 +198,6 @@ def test_a_variable_is_put_into_the_file_that_is_there(tmp_path: Path, before: s
 
 
 @pytest.mark.parametrize("value", ["a#b", "a$b", 'a"b', "a b", "sk-1_2.3"])
-def test_a_value_is_read_as_it_was_written(tmp_path: Path, value: str) -> None:
+def test_a_value_is_read_back_as_written(tmp_path: Path, value: str) -> None:
     put_variable(tmp_path / ".env", "SOMETHING", value)
     assert read_environment(tmp_path / ".env", {}).variables == {"SOMETHING": value}

@@ -1,4 +1,4 @@
-"""Every command writes by `say`: no escape sequence of others and no secret reaches the terminal."""
+"""Every command writes with `say`: no foreign escape sequence and no secret reaches the terminal."""
 
 import ast
 import json
@@ -12,7 +12,7 @@ from openai_proxy.cli.main import cli
 from openai_proxy.cli.screen import complain, say
 from openai_proxy.secrets import vault
 from tests.conftest import DaemonFactory
-from tests.front.house import front_conf
+from tests.front.configurations import front_conf
 from tests.harness.plays import DONE, delta, stream
 from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
@@ -24,7 +24,7 @@ DIRECT = {"echo", "secho", "echo_via_pager", "print", "pprint"}
 
 
 def _direct_writes(source: str) -> list[int]:
-    """Lines of `source` that write to the terminal past `say`."""
+    """Lines of `source` that write to the terminal without `say`."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call):
@@ -39,19 +39,19 @@ def _direct_writes(source: str) -> list[int]:
 @pytest.mark.parametrize(
     "file", sorted(Path(openai_proxy.cli.__file__).parent.glob("*.py")), ids=lambda path: path.name
 )
-def test_no_command_writes_past_say(file: Path) -> None:
+def test_no_command_bypasses_say(file: Path) -> None:
     lines = _direct_writes(file.read_text())
     assert bool(lines) == (file.name == "screen.py"), f"{file.name} writes to the terminal itself in lines {lines}"
 
 
-def test_the_scan_finds_what_it_looks_for() -> None:
+def test_the_scan_finds_direct_writes() -> None:
     source = "click.echo(1)\nprint(2)\nsys.stdout.write('3')\nsay(4)\nfrom click import echo\necho(5)"
     assert _direct_writes(source) == [
         1, 2, 3, 6,
     ]  # fmt: skip
 
 
-def test_say_shows_what_a_terminal_would_obey_and_hides_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+def test_say_escapes_control_sequences_and_hides_secrets(capsys: pytest.CaptureFixture[str]) -> None:
     secret = "screen-secret-5512"
     vault.learn([secret])
     say(f"{EVIL} {secret}")
@@ -63,7 +63,7 @@ def test_say_shows_what_a_terminal_would_obey_and_hides_secrets(capsys: pytest.C
     assert err.count("\n") == 1
 
 
-def test_names_and_answers_of_others_on_every_command(make_daemon: DaemonFactory, upstream: Upstream) -> None:
+def test_foreign_names_and_answers_in_every_command(make_daemon: DaemonFactory, upstream: Upstream) -> None:
     daemon = make_daemon(front_conf(upstream))
     play = upstream.play(stream(delta("hi " + EVIL, finish="stop"), DONE), name=f"model{EVIL}")
     name = play.model

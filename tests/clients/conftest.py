@@ -1,4 +1,4 @@
-"""The house of these tests: a provider of each kind, an augmented model, keys, and clients of other APIs."""
+"""The daemon of these tests: a provider of each kind, an augmented model, keys, and clients of other APIs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.front.house import connection
+from tests.front.configurations import connection
 from tests.harness.daemon import Daemon
 from tests.harness.upstream import Upstream
 
@@ -35,12 +35,8 @@ def house(upstream: Upstream) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """The house, served."""
+    """The daemon."""
     root: Path = tmp_path_factory.mktemp("clients")
     files = {"models/home.yaml": "name: augmented/home\nupstream_model: echo\ntools: [calculator]\n"}
-    running = Daemon(root, house(upstream), files=files).start()
-    try:
+    with Daemon(root, house(upstream), files=files).serving(leaks=False) as running:
         yield running
-        running.stop()
-    finally:
-        running.kill()

@@ -1,4 +1,4 @@
-"""Gemini's API for every model of the house."""
+"""Gemini's API for every model."""
 
 import json
 from typing import Any
@@ -42,7 +42,7 @@ def test_every_model_answers_whole_as_events_and_as_an_array(daemon: Daemon, roo
     assert {"text": "Hello"} in [part for document in array.json() for part in parts(document)]
 
 
-def test_the_key_may_stand_in_the_query_and_never_goes_up(daemon: Daemon, upstream: Upstream) -> None:
+def test_the_key_may_be_in_the_query_and_is_never_forwarded(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(completion("Hi")))
     for target, key in ((f"?key={KEY}", None), ("", KEY)):
         assert post(daemon, f"/v1beta/models/{play.model}:generateContent{target}", key=key).status == 200
@@ -53,7 +53,7 @@ def test_the_key_may_stand_in_the_query_and_never_goes_up(daemon: Daemon, upstre
     assert post(daemon, f"/v1beta/models/{play.model}:generateContent", key=FRIEND).status == 404
 
 
-def test_tools_there_and_back(daemon: Daemon, upstream: Upstream) -> None:
+def test_tools_in_both_directions(daemon: Daemon, upstream: Upstream) -> None:
     entry = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}
     called = event({"choices": [{"index": 0, "delta": {"tool_calls": [entry]}, "finish_reason": None}]})
     play = upstream.rounds(
@@ -101,7 +101,7 @@ def test_a_stream_that_breaks_ends_with_an_error(daemon: Daemon, upstream: Upstr
         ("/v1beta/models/m-small:generateContent", {**ASK, "cachedContent": "x"}, 400, "INVALID_ARGUMENT"),
     ],
 )
-def test_errors_of_our_own_are_googles(
+def test_our_errors_have_googles_format(
     daemon: Daemon, target: str, body: dict[str, Any], status: int, name: str
 ) -> None:
     answer = post(daemon, target, body)
@@ -109,7 +109,7 @@ def test_errors_of_our_own_are_googles(
     assert answer.json()["error"]["code"] == status
 
 
-def test_the_providers_errors_are_googles_too(daemon: Daemon, upstream: Upstream) -> None:
+def test_the_providers_errors_have_googles_format(daemon: Daemon, upstream: Upstream) -> None:
     error = {"error": {"message": "Too many.", "type": "rate_limit_error", "param": None, "code": None}}
     play = upstream.play(plain(json.dumps(error).encode(), "429 Too Many Requests"))
     answer = post(daemon, f"/v1beta/models/{play.model}:generateContent")
@@ -117,7 +117,7 @@ def test_the_providers_errors_are_googles_too(daemon: Daemon, upstream: Upstream
     assert answer.json()["error"]["message"] == "Too many."
 
 
-def test_commands_act_and_secrets_go(daemon: Daemon, upstream: Upstream) -> None:
+def test_commands_run_and_secrets_are_removed(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(completion("Hi")))
     text = f"!/set(model={play.model}) My key is {KEY}."
     answer = post(daemon, "/v1beta/models/echo:generateContent", {"contents": [{"parts": [{"text": text}]}]})

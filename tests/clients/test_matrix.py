@@ -1,4 +1,4 @@
-"""The matrix of real clients (`make clients`) runs, with one that every checkout has."""
+"""The matrix of real clients (`make clients`) runs, with a client that every checkout has."""
 
 import subprocess
 import sys

@@ -1,13 +1,15 @@
-"""What Claude Code and the batches of Anthropic's SDK need beside `/v1/messages` itself."""
+"""What Claude Code and the batches of Anthropic's SDK need besides `/v1/messages` itself."""
 
 import json
 from typing import Any
+
+import pytest
 
 from tests.conftest import DaemonFactory
 from tests.harness.plays import plain
 
 
-def test_batches_go_to_an_anthropic_connection_or_nowhere(make_daemon: DaemonFactory, upstream: Any) -> None:
+def test_batches_need_an_anthropic_connection(make_daemon: DaemonFactory, upstream: Any) -> None:
     main = {"api_base": upstream.url, "api_key": "sk-1"}
     daemon = make_daemon({"connections": {"main": main}, "default_connection": "main"})
     missing = daemon.get("/v1/messages/batches")
@@ -22,22 +24,22 @@ def test_batches_go_to_an_anthropic_connection_or_nowhere(make_daemon: DaemonFac
     assert seen.all("x-api-key") == ["sk-ant"]
 
 
-def test_a_session_of_claude_code_keeps_what_was_set_in_it(make_daemon: DaemonFactory) -> None:
+def test_a_session_of_claude_code_keeps_its_settings(make_daemon: DaemonFactory) -> None:
     main = {"api_base": "http://127.0.0.1:9/v1", "api_key": "sk-1"}
     connections = {"main": main, "echo": {"api_type": "echo"}}
     daemon = make_daemon({"connections": connections, "default_connection": "main", "routing": {"echo": "echo.echo"}})
     ours, another = [("x-claude-code-session-id", "s1")], [("x-claude-code-session-id", "s2")]
 
-    def said(text: str, headers: list[tuple[str, str]]) -> int:
+    def send(text: str, headers: list[tuple[str, str]]) -> int:
         body = {"model": "nobody", "max_tokens": 9, "messages": [{"role": "user", "content": text}]}
         return daemon.post("/v1/messages", json.dumps(body).encode(), headers=headers).status
 
-    assert said("!/set(model=echo)", ours) == 200
-    assert said("Hi", ours) == 200
-    assert said("Hi", another) == 502
+    assert send("!/set(model=echo)", ours) == 200
+    assert send("Hi", ours) == 200
+    assert send("Hi", another) == 502
 
 
-def test_a_batch_does_not_name_an_augmented_model(make_daemon: DaemonFactory, upstream: Any) -> None:
+def test_a_batch_cannot_name_an_augmented_model(make_daemon: DaemonFactory, upstream: Any) -> None:
     claude = {"api_type": "anthropic", "api_base": upstream.url, "api_key": "sk-ant"}
     files = {"models/house.yaml": "name: augmented/house\nupstream_model: claude-x\n"}
     daemon = make_daemon({"connections": {"claude": claude}}, files=files)
@@ -78,7 +80,7 @@ def test_errors_have_the_types_of_the_api(make_daemon: DaemonFactory) -> None:
     assert kind({**body, "messages": 3}, key) == "400 invalid_request_error"
 
 
-def test_an_error_in_another_api_s_words_is_not_to_be_tried_again(make_daemon: DaemonFactory, upstream: Any) -> None:
+def test_a_translated_error_is_not_to_be_retried(make_daemon: DaemonFactory, upstream: Any) -> None:
     main = {"api_base": upstream.url, "api_key": "sk-1", "max_retries": 0}
     daemon = make_daemon({"connections": {"main": main}})
     page = upstream.play(plain(b"<html><h1>Bad gateway</h1></html>", "502 Bad Gateway", "text/html"))
@@ -92,3 +94,22 @@ def test_an_error_in_another_api_s_words_is_not_to_be_tried_again(make_daemon: D
         error = answer.json()["error"]
         assert (answer.status, error["type"], error["message"]) == (status, kind, message)
         assert answer.header("x-should-retry") == retry
+
+
+@pytest.mark.parametrize(
+    ("wrong", "member"),
+    [
+        ({}, "messages"),
+        ({"messages": 5}, "messages"),
+        ({"messages": ["hi"]}, "messages[0]"),
+        ({"messages": [{"role": "user", "content": [{"type": "hologram"}]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": "hi"}], "tools": 5}, "tools"),
+    ],
+)
+def test_an_invalid_request_is_not_counted(reuse_daemon: DaemonFactory, wrong: Any, member: str) -> None:
+    daemon = reuse_daemon()
+    answer = daemon.post("/v1/messages/count_tokens", json.dumps({"model": "echo", **wrong}).encode())
+    assert (answer.status, answer.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert member in answer.json()["error"]["message"]
+    fine = {"model": "echo", "messages": [{"role": "user", "content": "hi"}]}
+    assert daemon.post("/v1/messages/count_tokens", json.dumps(fine).encode()).json()["input_tokens"] > 0

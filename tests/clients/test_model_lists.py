@@ -1,4 +1,4 @@
-"""The list of models, told to every client in its own shape, from one catalog."""
+"""The list of models in every client's format, from one catalog."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ def _listed(daemon: Daemon) -> None:
     eventually(lambda: "m-small" in ids(daemon), "the upstream's list is there")
 
 
-def test_every_shape_has_the_same_models(daemon: Daemon) -> None:
+def test_every_format_has_the_same_models(daemon: Daemon) -> None:
     expected = ids(daemon)
     assert "augmented/home" in expected
     assert [m["model"] for m in get(daemon, "/api/tags")["models"]] == expected
@@ -60,6 +60,17 @@ def test_one_model(daemon: Daemon) -> None:
     missing = daemon.post("/api/show", b'{"name":"nobody/has:it"}', key=FRIEND)
     assert (missing.status, missing.json().keys()) == (404, {"error"})
     assert daemon.post("/api/show", b"{}", key=KEY).json() == {"error": "model is required"}
+
+
+@pytest.mark.parametrize("path", ["/v1/models/nobodys", "/models/nobodys", "/v1/models"])
+def test_an_error_has_the_format_of_the_list(daemon: Daemon, path: str) -> None:
+    key = KEY if path.endswith("nobodys") else "sk-nobodys"
+    anthropic = daemon.get(path, key=key, headers=[("anthropic-version", "2023-06-01")]).json()
+    assert anthropic["type"] == "error"
+    assert anthropic["error"]["type"] == ("not_found_error" if key == KEY else "authentication_error")
+    google = daemon.get(path, headers=[("x-goog-api-key", key)]).json()
+    assert google["error"]["status"] == ("NOT_FOUND" if key == KEY else "UNAUTHENTICATED")
+    assert daemon.get(path, key=key).json()["error"]["code"] == ("model_not_found" if key == KEY else "invalid_api_key")
 
 
 def test_the_libraries_read_it(daemon: Daemon) -> None:

@@ -1,4 +1,4 @@
-"""Ollama's API for every model of the house: by its own library, and by the bytes."""
+"""Ollama's API for every model: with its own library, and byte by byte."""
 
 import json
 from collections.abc import Iterator
@@ -77,7 +77,8 @@ def test_home_assistants_turn_with_tools_thoughts_and_options(daemon: Daemon, up
     )
     tools = [{"type": "function", "function": {"name": "light.turn_on", "parameters": {"type": "object"}}}]
     body: dict[str, Any] = {
-        "model": play.model, "stream": True, "options": {"num_ctx": 8192.0}, "keep_alive": -1.0, "think": False,
+        "model": play.model, "stream": True, "options": {"num_ctx": 8192.0, "odd\r\nX-Odd: name": 1},
+        "keep_alive": -1.0, "think": False,
         "messages": ASK, "tools": tools,
     }  # fmt: skip
     answer = post(daemon, "/api/chat", body)
@@ -118,7 +119,7 @@ def test_embeddings(client: ollama.Client) -> None:
     assert client.embeddings("m-small", "a").embedding == [0.25, -0.5, 1.0]
 
 
-def test_an_empty_prompt_loads_and_asks_nobody(daemon: Daemon, upstream: Upstream) -> None:
+def test_an_empty_prompt_loads_without_a_request_upstream(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(b"{}"))
     for path in ("/api/chat", "/api/generate"):
         answer = post(daemon, path, {"model": play.model, "keep_alive": 0})
@@ -126,7 +127,7 @@ def test_an_empty_prompt_loads_and_asks_nobody(daemon: Daemon, upstream: Upstrea
     assert play.requests == []
 
 
-def test_bytes_pass_untouched_to_an_ollama_server(daemon: Daemon, upstream: Upstream) -> None:
+def test_bytes_pass_unchanged_to_an_ollama_server(daemon: Daemon, upstream: Upstream) -> None:
     sent = lines(piece("Hel"), piece("lo"), ENDED)
     play = upstream.play(
         head("200 OK", NDJSON) + chunk(sent[:70]) + chunk(sent[70:]) + chunk(b"", size="0"), name="box"
@@ -141,7 +142,7 @@ def test_bytes_pass_untouched_to_an_ollama_server(daemon: Daemon, upstream: Upst
     assert '"prompt_tokens":9' in log[0]
 
 
-def test_what_params_change_is_translated_both_ways(daemon: Daemon, upstream: Upstream) -> None:
+def test_members_changed_by_params_are_translated_both_ways(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(lines({**ENDED, "message": {"role": "assistant", "content": "Hi"}})), name="warm")
     answer = post(
         daemon, "/api/chat", {"model": play.model, "stream": False, "messages": ASK, "options": {"num_ctx": 7}}
@@ -171,7 +172,7 @@ def test_a_stream_that_breaks_ends_with_an_error_line(daemon: Daemon, upstream: 
     assert answer.complete
 
 
-def test_the_providers_errors_are_ollamas(daemon: Daemon, upstream: Upstream, client: ollama.Client) -> None:
+def test_the_providers_errors_have_ollamas_format(daemon: Daemon, upstream: Upstream, client: ollama.Client) -> None:
     error = {"error": {"message": "Too long.", "type": "invalid_request_error", "param": None, "code": None}}
     play = upstream.play(plain(json.dumps(error).encode(), "400 Bad Request"))
     with pytest.raises(ollama.ResponseError) as caught:
@@ -193,21 +194,21 @@ def test_the_providers_errors_are_ollamas(daemon: Daemon, upstream: Upstream, cl
         ("/api/tags", {}, 405, "GET"),
     ],
 )
-def test_errors_of_our_own_are_ollamas_too(daemon: Daemon, path: str, body: Any, status: int, words: str) -> None:
+def test_our_errors_have_ollamas_format(daemon: Daemon, path: str, body: Any, status: int, words: str) -> None:
     answer = post(daemon, path, body)
     assert answer.status == status
     assert answer.json().keys() == {"error"}
     assert words in answer.json()["error"]
 
 
-def test_keys_and_groups_hold(daemon: Daemon) -> None:
+def test_keys_and_groups_apply(daemon: Daemon) -> None:
     assert post(daemon, "/api/chat", {"model": "echo", "messages": ASK}, key=None).status == 401
     assert post(daemon, "/api/chat", {"model": "echo", "messages": ASK}, key="sk-wrong").json()["error"]
     assert post(daemon, "/api/chat", {"model": "echo", "messages": ASK}, key=FRIEND).status == 200
     assert post(daemon, "/api/chat", {"model": "m-small", "messages": ASK}, key=FRIEND).status == 404
 
 
-def test_commands_act_and_secrets_go(daemon: Daemon, upstream: Upstream) -> None:
+def test_commands_run_and_secrets_are_removed(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(completion("Hi")))
     text = f"!/set(model={play.model}) My key is {KEY}."
     for path, body in (
@@ -222,7 +223,7 @@ def test_commands_act_and_secrets_go(daemon: Daemon, upstream: Upstream) -> None
     assert len(play.requests) == 2
 
 
-def test_a_client_that_leaves_closes_the_upstream(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_disconnect_closes_the_upstream(daemon: Daemon, upstream: Upstream) -> None:
     play: Play = upstream.play(
         head("200 OK", {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}) + chunk(delta("Hi")), HOLD
     )
@@ -233,7 +234,7 @@ def test_a_client_that_leaves_closes_the_upstream(daemon: Daemon, upstream: Upst
     assert seen.gone()
 
 
-def test_who_is_no_browser_hears_that_it_runs(daemon: Daemon) -> None:
+def test_programs_other_than_browsers_get_a_greeting(daemon: Daemon) -> None:
     assert daemon.get("/", headers=[("Accept", "*/*")]).body == b"Ollama is running"
     with daemon.wire() as wire:
         assert wire.request("HEAD", "/", headers=[("Accept", "*/*")]).answer(method="HEAD").status == 200

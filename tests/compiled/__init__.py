@@ -1,1 +1,1 @@
-"""The library mypyc makes of the modules every request passes: found, built, and the same without it."""
+"""The library that mypyc builds from the modules of the hot path: finding it, building it, working without it."""

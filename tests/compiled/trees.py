@@ -1,4 +1,4 @@
-"""Copies of the package to edit, and a Python that knows nothing else of it."""
+"""Copies of the package to edit, and a Python that uses only them."""
 
 import importlib.util
 import os
@@ -17,7 +17,7 @@ from openai_proxy.compiled.build import obstacle
 def _built() -> bool:
     try:
         return library().exists()
-    except OSError:  # a test says which of MODULES is missing
+    except OSError:  # a test reports which of MODULES is missing
         return False
 
 
@@ -28,7 +28,7 @@ needs_compiler = pytest.mark.skipif(
 
 
 def whole(root: Path, *, with_library: bool = False) -> Path:
-    """The package as it stands here, below `root`, which is returned."""
+    """Copy the package below `root`, which is returned."""
     shutil.copytree(PACKAGE, root / "openai_proxy", ignore=shutil.ignore_patterns("__pycache__", "hot-*"))
     if with_library:
         shutil.copy(library(), root / "openai_proxy" / "compiled")
@@ -40,11 +40,11 @@ def greet(names: list[str]) -> str:
     first, second = (name.title() for name in names)
     return f"Hello {first} and {second}"
 """
-"""What mypyc compiles and warns about: it makes a list of the generator."""
+"""A module that mypyc compiles with a warning: it turns the generator into a list."""
 
 
 def small(root: Path) -> Path:
-    """A package of the same name, finder and builder whose one module to compile is small: seconds, not a minute."""
+    """A package with the same name, finder and builder, but only one small module to compile: seconds, not a minute."""
     shutil.copytree(
         PACKAGE / "compiled", root / "openai_proxy/compiled", ignore=shutil.ignore_patterns("__*__", "hot-*")
     )
@@ -86,7 +86,7 @@ for name in sys.argv[1:]:
 
 
 def origins(tree: Path, *names: str) -> set[Path]:
-    """The files that modules of `tree` came from."""
+    """The files from which modules of `tree` were loaded."""
     done = python(tree, "-c", ORIGINS, *names)
     assert done.returncode == 0, done.stderr
     return set(map(Path, done.stdout.splitlines()))

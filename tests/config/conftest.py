@@ -1,4 +1,4 @@
-"""A configuration directory of its own for each test, and a short way to load it."""
+"""A separate configuration directory for each test, and a short way to load it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,12 +27,12 @@ class House:
         return path
 
     def load(self, previous: Snapshot | None = None, **environ: str) -> Snapshot:
-        """The snapshot of what is written, with `environ` besides the house's own environment."""
+        """The snapshot of the files, with `environ` in addition to the default environment."""
         merged: Mapping[str, str] = {**self.environ, **environ}
         return load(self.conf, self.root / ".env", merged, self.flags, previous)
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> House:
-    """An empty house."""
+    """An empty configuration."""
     return House(tmp_path)

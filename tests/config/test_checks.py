@@ -1,4 +1,4 @@
-"""What no single entry can see: dangling names, rules that never match, things that stand twice."""
+"""Checks across entries: dangling names, rules that never match, duplicates."""
 
 from pathlib import Path
 
@@ -12,26 +12,26 @@ from tests.config.conftest import House
 TWO = "connections:\n  a: {api_key: k-of-a}\n  b: {api_key: k-of-b}\n"
 
 
-def told(snapshot: Snapshot) -> list[str]:
+def problems_of(snapshot: Snapshot) -> list[str]:
     return [f"{Path(p.file).name}:{p.line}:{p.column}: {p.message}" for p in snapshot.problems]
 
 
-def test_a_dangling_target_leaves_the_route_and_only_it(house: House) -> None:
+def test_only_a_dangling_target_is_removed_from_a_route(house: House) -> None:
     house.write("proxy.yaml", TWO + "routing:\n  x: [c.m, a.m]\n  y: aa.*\n  z: {targets: [b.*, q.*]}\n")
     snapshot = house.load()
     assert snapshot.proxy.routing == {"x": RouteRule(("a.m",)), "z": RouteRule(("b.*",))}
-    assert told(snapshot) == [
+    assert problems_of(snapshot) == [
         'proxy.yaml:5:7: there is no connection "c"',
         'proxy.yaml:6:6: there is no connection "aa" (did you mean "a"?)',
         'proxy.yaml:7:22: there is no connection "q"',
     ]
 
 
-def test_a_dangling_default_is_none_not_another(house: House) -> None:
+def test_a_dangling_default_is_dropped_not_replaced(house: House) -> None:
     house.write("proxy.yaml", "connections: {a: {api_key: k}}\ndefault_connection: ab\n")
     snapshot = house.load()
     assert snapshot.proxy.default_connection is None
-    assert told(snapshot) == ['proxy.yaml:2:21: there is no connection "ab" (did you mean "a"?)']
+    assert problems_of(snapshot) == ['proxy.yaml:2:21: there is no connection "ab" (did you mean "a"?)']
 
 
 def test_the_only_connection_is_the_default_and_of_two_none(house: House) -> None:
@@ -40,19 +40,19 @@ def test_the_only_connection_is_the_default_and_of_two_none(house: House) -> Non
     house.write("proxy.yaml", TWO)
     assert house.load().proxy.default_connection is None
     house.write("proxy.yaml", TWO.replace("k-of-b", "'${NOT_THERE}'"))
-    assert house.load().proxy.default_connection is None  # that one is left of two is no choice of the owner's
+    assert house.load().proxy.default_connection is None  # one remaining of two was not chosen by the owner
 
 
-def test_a_name_that_was_left_out_for_its_own_reason_is_told_once(house: House) -> None:
+def test_an_entry_left_out_for_another_reason_is_reported_once(house: House) -> None:
     house.write("proxy.yaml", "connections: {a: {api_key: '${NO}'}}\nrouting: {x: a.*}\ndefault_connection: a\n")
-    assert len(told(house.load())) == 1
+    assert len(problems_of(house.load())) == 1
 
 
 def test_groups_lose_the_connections_that_do_not_exist(house: House) -> None:
     house.write("proxy.yaml", TWO + "groups:\n  g: {api_keys: [k-1], allowed_connections: 'a, c'}\n")
     snapshot = house.load()
     assert snapshot.proxy.groups["g"].allowed_connections == ("a",)
-    assert told(snapshot) == ['proxy.yaml:5:45: there is no connection "c"']
+    assert problems_of(snapshot) == ['proxy.yaml:5:45: there is no connection "c"']
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,13 @@ def test_groups_lose_the_connections_that_do_not_exist(house: House) -> None:
         ("[ab]*", "a*", True),
     ],
 )
-def test_a_rule_that_can_never_match_is_told(house: House, first: str, second: str, reached: bool) -> None:
+def test_a_rule_that_can_never_match_is_reported(house: House, first: str, second: str, reached: bool) -> None:
     house.write("proxy.yaml", TWO + f"routing:\n  '{first}': a.*\n  '{second}': b.*\n")
     expected = [] if reached else [f'proxy.yaml:6:3: "{second}" is never reached: "{first}" in line 5 matches first']
-    assert told(house.load()) == expected
+    assert problems_of(house.load()) == expected
 
 
-def test_a_key_in_two_groups_is_told_plain_or_hashed(house: House) -> None:
+def test_a_key_in_two_groups_is_reported_plain_or_hashed(house: House) -> None:
     house.write(
         "proxy.yaml",
         "groups:\n  g: {api_keys: [abc]}\n"
@@ -84,18 +84,20 @@ def test_a_key_in_two_groups_is_told_plain_or_hashed(house: House) -> None:
         "      - sha256:BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD\n"
         "      - other\n",
     )
-    assert told(house.load()) == ['proxy.yaml:5:9: this key is also one of the group "g", which comes first and has it']
+    assert problems_of(house.load()) == [
+        'proxy.yaml:5:9: this key also belongs to the group "g", which comes first and wins'
+    ]
 
 
-def test_prices_of_names_nothing_leads_to(house: House) -> None:
+def test_prices_of_unreachable_names(house: House) -> None:
     prices = "prices:\n  gpt-4o: {input: 1}\n  gtp-4o: {input: 1}\n"
     house.write("proxy.yaml", TWO + "routing: {gpt-4o: a.*}\n" + prices)
-    assert told(house.load()) == ['proxy.yaml:7:3: no route or model leads to "gtp-4o" (did you mean "gpt-4o"?)']
+    assert problems_of(house.load()) == ['proxy.yaml:7:3: no route or model leads to "gtp-4o" (did you mean "gpt-4o"?)']
     house.write("proxy.yaml", TWO + "routing: {'*': a.*}\n" + prices)
-    assert told(house.load()) == []  # any name may come
+    assert problems_of(house.load()) == []  # any name is possible
 
 
-def test_a_model_goes_on_without_what_it_names_wrongly(house: House) -> None:
+def test_a_model_keeps_working_without_its_dangling_names(house: House) -> None:
     house.write("mcp/servers.yaml", "servers: {home: {command: x}}\n")
     house.write("skills/python.md", "Write Python.")
     house.write("models/m.yaml", "name: m\nmcp_servers: {home: {}, hoem: {}}\nskills: [python, pyhton]\n")
@@ -104,7 +106,7 @@ def test_a_model_goes_on_without_what_it_names_wrongly(house: House) -> None:
     assert list(snapshot.models["m"].mcp_servers) == ["home"]
     assert snapshot.models["m"].skills == ("python",)
     assert list(snapshot.models["n"].mcp_servers) == ["home"]
-    assert told(snapshot) == [
+    assert problems_of(snapshot) == [
         'm.yaml:2:31: there is no MCP server "hoem" (did you mean "home"?)',
         'm.yaml:3:18: there is no skill "pyhton" (did you mean "python"?)',
         'n.yaml:4:3: there is no MCP server "nobody"',
@@ -115,7 +117,7 @@ WRONG = [
     ("port: 70000", "1:7: port: must be at most 65535"),
     ("port: true", "1:7: port: expected a number, not true or false"),
     ("port: 010", "1:7: `010` is an octal number"),
-    ("session_ttl: 12:30", "1:14: `12:30` is a number of base 60"),
+    ("session_ttl: 12:30", "1:14: `12:30` is a base-60 number"),
     ("require_api_key: no", "1:18: `no` is false to some YAML readers"),
     ("require_api_key: 1", "1:18: require_api_key: expected true or false, not a number"),
     ("host: 8000", "1:7: host: expected text, not a number (put it in quotes if it is text)"),
@@ -137,7 +139,7 @@ WRONG = [
     ("connections: {a: {api_key: a, api_keys: [b]}}", "1:18: connections.a: set api_key or api_keys, not both"),
     ("connections: {a: {api_type: local}}", "1:18: connections.a: a local connection needs either path"),
     ("groups: {g: {api_keys: ['sha256:12']}}", "1:25: groups.g.api_keys[0]: expected 64 hex digits after sha256:"),
-    ("routing: {'[a': b.c}", '1:10: routing: the pattern "[a" has a bracket that is not closed'),
+    ("routing: {'[a': b.c}", '1:10: routing: the pattern "[a" has an unclosed bracket'),
     ("routing: {a: b}", '1:14: routing.a: "b" is not a target: write connection.model'),
     ("routing: {a: {targets: b.c, polcy: x}}", '1:14: routing.a: unknown key "polcy" (did you mean "policy"?)'),
     ("cors: {origins: ['http://a/b']}", '1:17: cors.origins: "http://a/b" is not an origin'),
@@ -146,16 +148,16 @@ WRONG = [
     ("model_listing_mode: as_si",
      '1:21: model_listing_mode: expected as_is, ignore_wildcards or expand_wildcards '
      '(did you mean "as_is"?)'),
-    ("storage: disk", "1:10: storage: expected memory or a redis:// URL"),
+    ("storage: disk", "1:10: storage: expected memory, or the URL of a Redis"),
     ("storage: redis+sentinel://10.0.0.1:26379", "1:10: storage: expected the name of the master"),
-    ("limits: {storage: disk}", "1:19: limits.storage: expected memory or a redis:// URL"),
+    ("limits: {storage: disk}", "1:19: limits.storage: expected memory, or the URL of a Redis"),
     ("loggers: [{class: a.B, entri: {}}]", '1:24: unknown key "entri" in loggers[0] (did you mean "entry"?)'),
     ("- a", "1:1: expected a mapping (key: value)"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "words"), WRONG, ids=[row[0] for row in WRONG])
-def test_a_wrong_value_is_told_in_words_at_its_place(house: House, text: str, words: str) -> None:
+def test_a_wrong_value_is_reported_in_words_at_its_place(house: House, text: str, words: str) -> None:
     house.write("proxy.yaml", text + "\n")
     with pytest.raises(ConfigError) as error:
         house.load()
@@ -163,7 +165,7 @@ def test_a_wrong_value_is_told_in_words_at_its_place(house: House, text: str, wo
     assert len(error.value.problems) == 1
 
 
-def test_no_message_holds_a_key(house: House) -> None:
+def test_no_message_contains_a_key(house: House) -> None:
     canary = "sk-canary-0123456789"
     house.write(
         "proxy.yaml",

@@ -1,4 +1,4 @@
-"""The writer of proxy.yaml: what it does not change stays as the owner wrote it."""
+"""Editing proxy.yaml: unchanged parts stay as the owner wrote them."""
 
 import stat
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from openai_proxy.config.edit import change, delete_value, set_value, writable
+from openai_proxy.config.edit import change, writable
 from openai_proxy.config.problems import ConfigError
 from openai_proxy.config.yaml_text import Node, parse
 
@@ -39,8 +39,8 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_new_value_stands_at_the_end_of_its_mapping_and_the_rest_stays(file: Path) -> None:
-    set_value(file, ("routing", "slow"), {"targets": ["a.z"], "policy": "round_robin"})
+def test_a_new_value_is_added_at_the_end_of_its_mapping(file: Path) -> None:
+    change(file, {("routing", "slow"): {"targets": ["a.z"], "policy": "round_robin"}})
     text = file.read_text()
     assert parse(text.encode(), "f").value["routing"]["slow"] == {  # type: ignore[union-attr]
         "targets": ["a.z"],
@@ -51,19 +51,19 @@ def test_a_new_value_stands_at_the_end_of_its_mapping_and_the_rest_stays(file: P
 
 
 def test_a_value_is_changed_in_its_place_with_its_comment(file: Path) -> None:
-    set_value(file, ("port",), 9000)
+    change(file, {("port",): 9000})
     assert file.read_text() == TEXT.replace("8000", "9000")
 
 
-def test_taking_out_leaves_the_rest(file: Path) -> None:
-    assert delete_value(file, ("routing", "gpt*"))
+def test_removing_a_member_leaves_the_rest(file: Path) -> None:
+    assert change(file, {}, [("routing", "gpt*")])
     node = parse(file.read_bytes(), "f")
     assert isinstance(node, Node)
     assert list(node.value["routing"]) == ["fast"]
     assert "# The house." in file.read_text()
     assert "# the second" in file.read_text()
-    assert not delete_value(file, ("routing", "gpt*"))
-    assert not delete_value(file, ("port", "deeper", "still"))
+    assert not change(file, {}, [("routing", "gpt*")])
+    assert not change(file, {}, [("port", "deeper", "still")])
 
 
 def test_nothing_to_change_writes_nothing(file: Path) -> None:
@@ -74,38 +74,38 @@ def test_nothing_to_change_writes_nothing(file: Path) -> None:
     assert file.stat().st_ino != before.st_ino
 
 
-def test_a_file_of_comments_keeps_them_and_a_missing_one_is_made(tmp_path: Path) -> None:
+def test_comments_are_kept_and_a_missing_file_is_created(tmp_path: Path) -> None:
     path = tmp_path / "proxy.yaml"
     path.write_text("# one\n\n# connections: {}\n")
-    set_value(path, ("commands", "interactive"), True)
+    change(path, {("commands", "interactive"): True})
     assert path.read_text() == "# one\n\n# connections: {}\ncommands:\n  interactive: true\n"
     path.unlink()
-    set_value(path, ("port",), 1)
+    change(path, {("port",): 1})
     assert path.read_text() == "port: 1\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_the_mode_stays_and_a_link_stays_a_link(file: Path, tmp_path: Path) -> None:
+def test_mode_and_links_are_preserved(file: Path, tmp_path: Path) -> None:
     file.chmod(0o640)
     link = tmp_path / "link.yaml"
     link.symlink_to(file)
-    set_value(link, ("port",), 1)
+    change(link, {("port",): 1})
     assert link.is_symlink()
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
     assert not file.is_symlink()
     assert len(list(tmp_path.iterdir())) == 2  # no temporary file is left
 
 
-def test_what_cannot_be_edited_is_refused_and_stays(file: Path, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_edited_is_refused_and_unchanged(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="port"):
-        set_value(file, ("port", "deeper"), 1)
+        change(file, {("port", "deeper"): 1})
     assert file.read_text() == TEXT
     file.write_text("a: [\n")
     with pytest.raises(ConfigError):
-        set_value(file, ("port",), 1)
+        change(file, {("port",): 1})
     assert file.read_text() == "a: [\n"
     with pytest.raises(ConfigError, match="cannot be written"):
-        set_value(tmp_path / "no" / "proxy.yaml", ("port",), 1)
+        change(tmp_path / "no" / "proxy.yaml", {("port",): 1})
     assert not writable(tmp_path / "no" / "proxy.yaml")
     assert writable(file)
 
@@ -122,9 +122,9 @@ PLAIN = st.recursive(
 
 @given(st.text("abc.*?-: '\"#", min_size=1, max_size=12), PLAIN)
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-def test_what_is_written_is_read_back(file: Path, name: str, value: object) -> None:
+def test_a_written_value_is_read_back(file: Path, name: str, value: object) -> None:
     file.write_text(TEXT)
-    set_value(file, ("routing", name), value)
+    change(file, {("routing", name): value})
     node = parse(file.read_bytes(), "f")
     assert isinstance(node, Node)
     assert node.value["routing"][name] == value

@@ -85,7 +85,7 @@ def test_every_row_of_the_table_is_tested() -> None:
     assert {row.name for row in VARIABLES} == tested
 
 
-def test_models_config_dir_is_where_models_are(house: House, tmp_path: Path) -> None:
+def test_models_config_dir_sets_the_models_directory(house: House, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "m.yaml").write_text("name: m\n")
     house.write("models/n.yaml", "name: n\n")
@@ -93,7 +93,7 @@ def test_models_config_dir_is_where_models_are(house: House, tmp_path: Path) -> 
     assert list(snapshot.models) == ["m"]
     assert tmp_path / "elsewhere" in snapshot.watched
     assert list(house.load(MODELS_CONFIG_DIR=str(house.conf)).models) == ["n"]
-    # A conf/ of its own is the default of --config-dir; whoever says --config-dir has overridden it.
+    # As a conf/ it is the default of --config-dir; an explicit --config-dir overrides it.
     (tmp_path / "other/models").mkdir(parents=True)
     (tmp_path / "other/models/o.yaml").write_text("name: o\n")
     assert list(house.load(MODELS_CONFIG_DIR=str(tmp_path / "other")).models) == ["n"]
@@ -107,7 +107,7 @@ BROKEN = [
     ("REQUEST_TIMEOUT", "0", "expected a number of seconds above 0"),
     ("BASE_URL", "openrouter.ai/api", "expected a URL that begins with http:// or https://"),
     ("OPENAI_BASE_URL", "https://u:p@host/v1", "a URL here cannot carry a name or password: use a key or a header"),
-    ("OPENAI_API_KEY", "two words", "a key is printable ASCII without spaces; this one holds a space"),
+    ("OPENAI_API_KEY", "two words", "a key must be printable ASCII without spaces; this one contains a space"),
     ("OPENAI_PARAM_DEFAULTS", "[1]", "expected a JSON object"),
     ("OPENAI_PARAM_DROP", "[1", "expected texts separated by commas, or a JSON list of texts"),
     ("INTERACTIVE_MODE", "maybe", "expected true or false"),
@@ -118,13 +118,13 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("name", "text", "words"), BROKEN, ids=[f"{row[0]}={row[1]}" for row in BROKEN])
-def test_a_setting_that_cannot_be_read_ends_the_start_in_words(house: House, name: str, text: str, words: str) -> None:
+def test_an_invalid_setting_at_start_is_a_clear_error(house: House, name: str, text: str, words: str) -> None:
     with pytest.raises(ConfigError) as error:
         house.load(**{name: text})
     assert str(error.value) == f"environment:1:1: {name}: {words}"
 
 
-def test_later_it_keeps_what_it_was(house: House) -> None:
+def test_later_an_invalid_setting_keeps_its_value(house: House) -> None:
     house.write(".env", "PORT=9000\nHOST=127.0.0.1\n")
     first = house.load()
     house.write(".env", "# x\n\nPORT=no\nHOST=::1\n")
@@ -134,7 +134,7 @@ def test_later_it_keeps_what_it_was(house: House) -> None:
     assert (Path(problem.file).name, problem.line) == (".env", 3)
 
 
-def test_single_and_numbered_keys_together_are_a_problem_and_no_echo(house: House) -> None:
+def test_single_and_numbered_keys_together_are_a_problem(house: House) -> None:
     snapshot = house.load(GEMINI_API_KEY="a", GEMINI_API_KEY_2="b", ANTHROPIC_API_KEY="c")
     assert list(snapshot.proxy.connections) == ["anthropic"]
     assert [p.message for p in snapshot.problems] == [
@@ -186,7 +186,7 @@ def test_with_connections_in_the_file_variables_override_key_and_base_only(house
     assert slow["openai"].timeout.connect == 3
 
 
-def test_a_wrong_line_of_dotenv_is_told_and_the_rest_applies(house: House) -> None:
+def test_an_invalid_line_of_dotenv_is_reported_and_the_rest_applies(house: House) -> None:
     house.write(".env", "PORT=9\n= what\nHOST=h\n")
     snapshot = house.load()
     assert (snapshot.proxy.port, snapshot.proxy.host) == (9, "h")
@@ -195,12 +195,12 @@ def test_a_wrong_line_of_dotenv_is_told_and_the_rest_applies(house: House) -> No
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"A=" + b"x" * (1 << 20)])
-def test_a_dotenv_that_is_no_text_is_told(house: House, content: bytes) -> None:
+def test_a_binary_dotenv_is_reported(house: House, content: bytes) -> None:
     house.write(".env", content)
     assert len(house.load().problems) == 1
 
 
-def test_an_unknown_backend_is_told_with_the_nearest(house: House) -> None:
+def test_an_unknown_backend_is_reported_with_the_nearest_name(house: House) -> None:
     snapshot = house.load(LLM_BACKEND="gemni", GEMINI_API_KEY="k", ANTHROPIC_API_KEY="k")
     assert snapshot.proxy.default_connection is None
     assert [str(p) for p in snapshot.problems] == [
@@ -208,7 +208,7 @@ def test_an_unknown_backend_is_told_with_the_nearest(house: House) -> None:
     ]
 
 
-def test_what_is_named_like_a_secret_is_known_to_the_vault(house: House) -> None:
+def test_variables_named_like_secrets_are_known_to_the_vault(house: House) -> None:
     house.write(".env", "SOME_TOKEN=tok-1234567\nPROXY_REQUIRE_API_KEY=false\nSSH_KEY_FILE=/home/me/.ssh/id\n")
     house.load(DB_PASSWORD="pass-1234567", PROXY_API_KEYS="sk-first-one,sk-second-one", HOME="/home/somebody")
     known = vault.known()
@@ -228,7 +228,7 @@ def test_a_dotenv_that_breaks_keeps_its_last_good_form(house: House) -> None:
     (house.root / ".env").mkdir()
     assert house.load(second).proxy.port == 9
     (house.root / ".env").rmdir()
-    assert house.load(second).proxy.port == 8000  # a file that is gone is gone
+    assert house.load(second).proxy.port == 8000  # a deleted file is not remembered
 
 
 def test_the_backend_flag_is_the_default_connection(house: House) -> None:
@@ -237,7 +237,7 @@ def test_the_backend_flag_is_the_default_connection(house: House) -> None:
 
 
 @pytest.mark.parametrize("text", ["port: eighty\n", "port: yes\n", "port: 70000\n"])
-def test_what_a_flag_or_a_variable_covers_is_checked_all_the_same(house: House, text: str) -> None:
+def test_overridden_values_are_still_checked(house: House, text: str) -> None:
     house.write("proxy.yaml", text)
     for flags, environ in (({"port": 3}, {}), ({}, {"PORT": "3"})):
         house.flags = dict(flags)
@@ -247,7 +247,7 @@ def test_what_a_flag_or_a_variable_covers_is_checked_all_the_same(house: House, 
         assert (Path(problem.file).name, problem.line, problem.column) == ("proxy.yaml", 1, 7)
 
 
-def test_a_covered_value_may_want_a_variable_that_is_not_there(house: House) -> None:
+def test_an_overridden_value_may_use_an_unset_variable(house: House) -> None:
     house.write(
         "proxy.yaml", "connections: {openai: {api_key: '${NOT_SET}'}}\ngroups: {default: {api_keys: ['${NO}']}}\n"
     )
@@ -256,7 +256,7 @@ def test_a_covered_value_may_want_a_variable_that_is_not_there(house: House) -> 
     assert snapshot.proxy.connections["openai"].api_keys == ("k",)
 
 
-def test_a_backend_nobody_has_is_told_and_not_hidden_by_the_echo(house: House) -> None:
+def test_an_unknown_backend_is_not_hidden_by_echo(house: House) -> None:
     house.flags = {"backend": "opneai"}
     for environ in ({}, {"OPENAI_API_KEY": "k"}):
         snapshot = house.load(**environ)

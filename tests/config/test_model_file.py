@@ -1,4 +1,4 @@
-"""conf/models/*.yaml: forms, defaults, what is wrong."""
+"""conf/models/*.yaml: forms, defaults, mistakes."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def test_servers_are_named_or_filtered(house: House, written: str, filters: dict
     assert snapshot.models["m"].mcp_servers == filters
 
 
-def test_off_is_a_word_where_it_is_one_of_the_words(house: House) -> None:
+def test_off_is_text_where_it_is_an_allowed_value(house: House) -> None:
     house.write("models/m.yaml", "name: m\ntool_status: off\n")
     snapshot = house.load()
     assert snapshot.problems == ()
@@ -74,7 +74,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "words"), WRONG, ids=[row[0] for row in WRONG])
-def test_a_wrong_model_is_told_in_words_at_its_place(house: House, text: str, words: str) -> None:
+def test_a_wrong_model_is_reported_in_words_at_its_place(house: House, text: str, words: str) -> None:
     house.write("models/m.yaml", text + "\n")
     snapshot = house.load()
     assert snapshot.models == {}
@@ -102,7 +102,7 @@ def test_a_hostile_file_is_a_problem_and_the_rest_serves(house: House, content: 
     assert words in problem.message
 
 
-def test_a_tool_can_be_pointed_at_by_others(house: House) -> None:
+def test_the_place_of_a_tool_is_known(house: House) -> None:
     path = house.write("models/m.yaml", "name: m\ntools:\n  - calculator\n  - nobody\n")
     snapshot = house.load()
     assert snapshot.place("model", "m", ("tools", 1)) == (str(path), 4, 5)
@@ -111,7 +111,7 @@ def test_a_tool_can_be_pointed_at_by_others(house: House) -> None:
 
 
 def test_two_hundred_models_are_read_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Save-to-live is 400 ms with 200 models, and parsing one file costs 1.4: only the edited one may be parsed."""
+    """An edit must be live within 400 ms with 200 models, and parsing takes 1.4 each: only the edited one is parsed."""
     from openai_proxy.config import reading
 
     parsed: list[str] = []
@@ -125,7 +125,7 @@ def test_two_hundred_models_are_read_once(house: House, monkeypatch: pytest.Monk
     for n in range(20):
         house.write(f"models/m{n}.yaml", f"name: m{n}\n")
     first = house.load()
-    assert len(parsed) == 22  # with proxy.yaml and servers.yaml, which are not there
+    assert len(parsed) == 22  # including proxy.yaml and servers.yaml, which do not exist
     parsed.clear()
     house.write("models/m7.yaml", "name: m7\ndescription: x\n")
     house.load(first)

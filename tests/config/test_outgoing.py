@@ -1,4 +1,4 @@
-"""Which proxy a URL goes through, as the variables every program knows say it."""
+"""Which proxy is used for a URL according to the usual variables."""
 
 import pytest
 
@@ -21,11 +21,12 @@ P = "http://proxy.home:3128"
         ("https://api.openai.com/v1", {"HTTPS_PROXY": "  "}, "none"),
         ("http://localhost:11434/v1", {"HTTP_PROXY": P}, "none"),
         ("http://127.0.0.53:11434/v1", {"HTTP_PROXY": P}, "none"),
+        ("http://localhost.:11434/v1", {"HTTP_PROXY": P}, "none"),
         ("http://[::1]:11434/v1", {"HTTP_PROXY": P}, "none"),
         ("", {"HTTP_PROXY": P}, "none"),
     ],
 )
-def test_the_variable_that_counts(url: str, environ: dict[str, str], proxy: str) -> None:
+def test_the_relevant_variable(url: str, environ: dict[str, str], proxy: str) -> None:
     assert from_environment(url, environ).proxy == proxy
 
 
@@ -38,6 +39,8 @@ def test_the_variable_that_counts(url: str, environ: dict[str, str], proxy: str)
         (".openai.com", "https://api.openai.com/v1", True),
         ("*.openai.com", "https://api.openai.com/v1", True),
         ("OpenAI.com", "https://api.openai.com/v1", True),
+        ("openai.com", "https://api.openai.com./v1", True),
+        ("openai.com.", "https://api.openai.com/v1", True),
         ("penai.com", "https://api.openai.com/v1", False),
         ("a.example, openai.com", "https://api.openai.com/v1", True),
         ("a.example openai.com", "https://api.openai.com/v1", True),
@@ -55,13 +58,13 @@ def test_the_variable_that_counts(url: str, environ: dict[str, str], proxy: str)
         ("", "https://api.openai.com/v1", False),
     ],
 )
-def test_what_no_proxy_excepts(listed: str, url: str, direct: bool) -> None:
+def test_exceptions_of_no_proxy(listed: str, url: str, direct: bool) -> None:
     found = from_environment(url, {"HTTP_PROXY": P, "HTTPS_PROXY": P, "NO_PROXY": listed}).proxy
     assert found == ("none" if direct else P)
 
 
 @pytest.mark.parametrize("value", ["socks5://127.0.0.1:9050", "ftp://x", "http://", "http://x:0", "http://x/path"])
-def test_what_is_no_proxy_is_told_in_words(value: str) -> None:
+def test_an_invalid_proxy_is_reported_in_words(value: str) -> None:
     with pytest.raises(ValueError, match=r"proxy|proxies"):
         proxy_setting(value)
     chosen = from_environment("https://api.openai.com/v1", {"HTTPS_PROXY": value})
@@ -69,12 +72,12 @@ def test_what_is_no_proxy_is_told_in_words(value: str) -> None:
     assert chosen.trouble
 
 
-def test_no_message_holds_a_password() -> None:
+def test_no_message_contains_a_password() -> None:
     with pytest.raises(ValueError, match="expected env") as told:
         proxy_setting("ftp://user:top-secret@host")
     assert "top-secret" not in str(told.value)
 
 
 @pytest.mark.parametrize(("value", "meant"), [("env", "env"), ("ENV", "env"), ("none", "none"), ("", "none")])
-def test_the_two_words(value: str, meant: str) -> None:
+def test_env_and_none(value: str, meant: str) -> None:
     assert proxy_setting(value) == meant

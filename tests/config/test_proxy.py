@@ -24,7 +24,7 @@ def test_a_broken_connection_is_never_hidden_by_echo(house: House) -> None:
     ]
 
 
-def test_a_connection_is_made_whole(house: House) -> None:
+def test_a_connection_is_completed(house: House) -> None:
     house.write(
         "proxy.yaml",
         "connections:\n"
@@ -55,7 +55,7 @@ def test_a_route_has_three_forms(house: House, written: str, rule: RouteRule) ->
     assert house.load().proxy.routing == {"gpt*": rule}
 
 
-def test_an_unknown_key_is_told_with_its_place_and_the_nearest_right_one(house: House) -> None:
+def test_an_unknown_key_is_reported_with_its_place_and_the_nearest_valid_one(house: House) -> None:
     house.write("proxy.yaml", "connections:\n  a:\n    api_bsae: http://x\nprot: 1\n")
     with pytest.raises(ConfigError) as error:
         house.load()
@@ -81,7 +81,7 @@ VOICE_WRONG = [
 
 
 @pytest.mark.parametrize(("text", "words"), VOICE_WRONG, ids=[row[0] for row in VOICE_WRONG])
-def test_what_is_wrong_with_waiting_is_told_at_its_place(house: House, text: str, words: str) -> None:
+def test_mistakes_in_timeouts_are_reported_at_their_place(house: House, text: str, words: str) -> None:
     house.write("proxy.yaml", text + "\n")
     with pytest.raises(ConfigError) as error:
         house.load()
@@ -97,7 +97,7 @@ def test_a_mac_address_may_be_written_in_three_ways(house: House) -> None:
         assert (wake.mac, wake.broadcast, wake.port, wake.wait) == ("aa:bb:cc:00:11:2f", "255.255.255.255", 9, 120)
 
 
-def test_the_credential_in_a_header_is_a_secret_by_itself(house: House) -> None:
+def test_the_credential_in_a_header_is_a_secret_of_its_own(house: House) -> None:
     headers = "{Authorization: Bearer cred-of-header-1, X-Api-Key: key-of-header-1, X-Title: title-of-header-1}"
     house.write("proxy.yaml", f"connections:\n  a: {{api_type: openai, headers: {headers}}}\n")
     house.load()

@@ -1,4 +1,4 @@
-"""The shipped JSON Schemas: current, and of one mind with the models."""
+"""The shipped JSON Schemas: current, and consistent with the models."""
 
 import json
 from pathlib import Path
@@ -59,7 +59,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kind", "text", "good"), CASES, ids=[f"{kind}: {text}" for kind, text, _ in CASES])
-def test_the_schema_and_the_models_say_the_same(kind: str, text: str, good: bool, house: House) -> None:
+def test_the_schemas_and_the_models_agree(kind: str, text: str, good: bool, house: House) -> None:
     validator = jsonschema.Draft202012Validator(schemas.schema(kind))
     assert validator.is_valid(content(text)) is good, list(validator.iter_errors(content(text)))
     node = parse(text.encode(), "x")

@@ -1,4 +1,4 @@
-"""conf/mcp/servers.yaml: forms, identity, what of it is secret."""
+"""conf/mcp/servers.yaml: forms, identity, secrets."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from openai_proxy.secrets import vault
 from tests.config.conftest import House
 
 
-def test_the_type_follows_from_what_is_there_and_has_aliases(house: House) -> None:
+def test_the_type_follows_from_the_members_and_has_aliases(house: House) -> None:
     house.write(
         "mcp/servers.yaml",
         "servers:\n  a: {command: x}\n  b: {url: 'http://h/mcp'}\n  c: {type: http, url: 'https://h'}\n"
@@ -33,9 +33,9 @@ def test_numbers_in_args_env_and_headers_are_the_text_that_was_written(house: Ho
 
 
 WRONG = [
-    ("a: {}", "1:14: a server of type stdio needs command"),
+    ("a: {}", "1:14: set command (a program to run) or url (the address of a server)"),
     ("a: {type: stdio, url: 'http://h'}", "1:14: a server of type stdio needs command"),
-    ("a: {command: x, url: 'http://h'}", "1:14: a server of type stdio has no url"),
+    ("a: {command: x, url: 'http://h'}", "1:14: set either command (a program on this machine) or url"),
     ("a: {type: sse, url: 'http://h', args: [1]}", "1:14: a server of type sse has no args"),
     ("a: {url: 'file:///x'}", "1:20: url: expected a URL that begins with http:// or https://"),
     ("a: {type: websocket, url: 'http://h'}", "1:21: type: expected stdio, sse or streamablehttp"),
@@ -44,8 +44,8 @@ WRONG = [
     ("a: {command: x, name: b}", '1:27: unknown key "name" (its name is its key)'),
     ("a: {command: x, timeout: 0}", "1:36: timeout: must be more than 0"),
     ("a: {command: x, env: {A: no}}", "1:36: `no` is false to some YAML readers"),
-    ("a: {command: x, args: [12:30]}", "1:34: `12:30` is a number of base 60"),
-    ("a: {command: x, whitelist: ['[']}", '1:38: whitelist: the pattern "[" has a bracket'),
+    ("a: {command: x, args: [12:30]}", "1:34: `12:30` is a base-60 number"),
+    ("a: {command: x, whitelist: ['[']}", '1:38: whitelist: the pattern "[" has an unclosed bracket'),
     ("a: {command: x, auth: oauth}", "1:14: a server of type stdio has no auth"),
     ("a: {url: 'http://h', auth: bearer}", '1:38: auth: expected "oauth"'),
     ("a: {url: 'http://h', auth: {client_secret: s}}", "1:38: auth: client_secret needs a client_id"),
@@ -55,7 +55,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("entry", "words"), WRONG, ids=[row[0] for row in WRONG])
-def test_a_wrong_server_is_told_and_the_next_one_serves(house: House, entry: str, words: str) -> None:
+def test_a_wrong_server_is_reported_and_the_others_work(house: House, entry: str, words: str) -> None:
     house.write("mcp/servers.yaml", f"servers: {{{entry}, good: {{command: y}}}}\n")
     snapshot = house.load()
     assert list(snapshot.servers) == ["good"]
@@ -71,13 +71,13 @@ def test_a_wrong_server_is_told_and_the_next_one_serves(house: House, entry: str
         ("servers: [a]\n", "1:10: servers: expected a mapping of names to servers"),
     ],
 )
-def test_a_wrong_file_is_told(house: House, text: str, words: str) -> None:
+def test_a_wrong_file_is_reported(house: House, text: str, words: str) -> None:
     house.write("mcp/servers.yaml", text)
     [problem] = house.load().problems
     assert str(problem).partition("servers.yaml:")[2].startswith(words)
 
 
-def test_identity_is_what_needs_a_new_process_and_nothing_else() -> None:
+def test_identity_covers_what_needs_a_new_process() -> None:
     base = ServerConfig(name="a", command="x", args=("1",), env={"A": "1", "B": "2"})
     same = ServerConfig(
         name="b", command="x", args=("1",), env={"B": "2", "A": "1"}, timeout=5, whitelist=("x",), description="d"
@@ -88,7 +88,7 @@ def test_identity_is_what_needs_a_new_process_and_nothing_else() -> None:
     assert len(identities | {base.identity()}) == 5
 
 
-def test_what_looks_like_a_secret_is_known_to_the_vault(house: House) -> None:
+def test_values_that_look_like_secrets_are_known_to_the_vault(house: House) -> None:
     house.write(
         "mcp/servers.yaml",
         "servers:\n"
@@ -103,7 +103,7 @@ def test_what_looks_like_a_secret_is_known_to_the_vault(house: House) -> None:
     assert not any(secret in repr(snapshot) for secret in secrets)
 
 
-def test_servers_yml_is_read_too(house: House) -> None:
+def test_servers_yml_is_read(house: House) -> None:
     house.write("mcp/servers.yml", "servers: {a: {command: x}}\n")
     snapshot = house.load()
     assert list(snapshot.servers) == ["a"]
@@ -111,7 +111,7 @@ def test_servers_yml_is_read_too(house: House) -> None:
     assert snapshot.place("server", "a", ("command",))[1:] == (1, 24)
 
 
-def test_signing_in_has_a_short_form_and_its_secret_is_one(house: House) -> None:
+def test_oauth_has_a_short_form_and_its_secret_is_known(house: House) -> None:
     house.write(
         "mcp/servers.yaml",
         "servers:\n  a: {url: 'http://h', auth: oauth}\n"

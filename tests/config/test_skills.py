@@ -24,7 +24,7 @@ def test_markdown_without_frontmatter_is_a_skill() -> None:
     assert read.frontmatter == {}
 
 
-def test_frontmatter_is_taken_off() -> None:
+def test_frontmatter_is_removed_from_the_text() -> None:
     read = skill("---\nname: greeting\ndescription: Use to greet\nmetadata: {a: 1}\n---\nSay hello.\n---\nand bye\n")
     assert (read.name, read.description) == ("greeting", "Use to greet")
     assert read.content == "Say hello.\n---\nand bye"
@@ -66,7 +66,7 @@ def test_yaml_is_strict() -> None:
     ]
 
 
-def test_where_a_skill_lies_says_whose_it_is(house: House) -> None:
+def test_a_skills_folder_determines_its_model(house: House) -> None:
     house.write("models/m.yaml", "name: augmented/m\n")
     house.write("skills/one.md", "One")
     house.write("skills/README.md", "About this directory")
@@ -87,7 +87,7 @@ def test_where_a_skill_lies_says_whose_it_is(house: House) -> None:
     assert snapshot.place("skill", "augmented/m/own") == (str(root / "augmented/m/own.yaml"), 1, 1)
 
 
-def test_two_of_one_id_and_a_folder_of_nobody_are_told(house: House) -> None:
+def test_duplicate_ids_and_folders_of_unknown_models_are_reported(house: House) -> None:
     house.write("models/m.yaml", "name: augmented/m\n")
     house.write("skills/one.md", "One")
     house.write("skills/one/SKILL.md", "Another")
@@ -95,7 +95,7 @@ def test_two_of_one_id_and_a_folder_of_nobody_are_told(house: House) -> None:
     snapshot = house.load()
     assert [(Path(p.file).name, p.message.partition(":")[0].partition("also")[0]) for p in snapshot.problems] == [
         ("one.md", 'duplicate skill "one"'),
-        ("x.md", 'this folder belongs to the model "augmented/n", and there is none (did you mean "augmented/m"?)'),
+        ("x.md", 'this folder belongs to the model "augmented/n", which does not exist (did you mean "augmented/m"?)'),
     ]
     assert [s.content for s in snapshot.skills if s.id == "one"] == ["Another"]
 
@@ -113,6 +113,6 @@ def test_a_skill_is_added_changed_and_removed(house: House) -> None:
 
 @given(st.one_of(st.binary(max_size=60), st.text("-\n: ab[]{}'\"", max_size=60).map(lambda t: b"---\n" + t.encode())))
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-def test_no_bytes_raise_anything(data: bytes) -> None:
+def test_no_bytes_raise_an_exception(data: bytes) -> None:
     read_skill(data, "s.md", "s", folder=None, model=None)
     read_skill(data, "s.yaml", "s", folder=None, model=None)

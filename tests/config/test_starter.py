@@ -1,4 +1,4 @@
-"""The starter configuration: one source, true to the program, and every setting in it."""
+"""The starter configuration: generated from one source, valid, with every setting."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_the_conf_of_the_repository_is_what_init_writes() -> None:
     assert {name for name in there if "__pycache__" not in name} == set(wanted)
 
 
-def test_the_starter_is_sound_and_serves_offline(house: House) -> None:
+def test_the_starter_is_valid_and_serves_offline(house: House) -> None:
     snapshot = load(STARTER, None, {})
     assert snapshot.problems == ()
     assert list(snapshot.proxy.connections) == ["echo"]
@@ -34,7 +34,7 @@ def test_the_starter_is_sound_and_serves_offline(house: House) -> None:
     assert [f.path.name for f in snapshot.tool_files] == ["dice.py"]
 
 
-def test_what_is_commented_out_is_sound_too(house: House) -> None:
+def test_commented_out_settings_are_valid(house: House) -> None:
     text = (STARTER / "proxy.yaml").read_text(encoding="utf-8")
     lines = [re.sub(r"^# ?", "", line) for line in text.splitlines()]
     kept = [
@@ -68,7 +68,7 @@ def test_the_example_environment_lists_every_variable() -> None:
     assert shown == unnumbered
 
 
-def test_the_example_environment_as_it_is_sets_nothing(house: House) -> None:
+def test_the_unchanged_example_environment_sets_nothing(house: House) -> None:
     house.write(".env", (ROOT / ".env.example").read_bytes())
     snapshot = house.load()
     assert snapshot.problems == ()

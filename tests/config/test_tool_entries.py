@@ -1,4 +1,4 @@
-"""conf/tools/*.yaml: forms, and everything that is wrong, at its line."""
+"""conf/tools/*.yaml: forms, and every mistake at its line."""
 
 import pytest
 
@@ -10,7 +10,7 @@ PARAMETERS = "parameters: {type: object, properties: {city: {type: string}, n: {
 
 
 def problems(house: House, text: str, **environ: str) -> list[str]:
-    """What is wrong with a file of this text, without its name."""
+    """The problems of a file with this text, without its name."""
     house.write("tools/t.yaml", text)
     return [str(problem).rpartition("t.yaml:")[2] for problem in house.load(**environ).problems]
 
@@ -44,23 +44,23 @@ def test_one_tool_or_a_list_of_all_kinds(house: House) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("name: a\n", "1:1: a tool has one of http, command and openapi; this one has none"),
+        ("name: a\n", "1:1: a tool needs exactly one of http, command and openapi; this one has none"),
         ("name: a\nhtp: {url: 'http://x/'}\n", 'none (did you mean "http"?)'),
         ("- just text\n", "1:3: expected a tool"),
         ("", "1:1: the file is empty"),
         ("name: a\nhttp:\n  url: http://x/{city}\n", "3:8: {city}: parameters.properties has no city"),
         (f"name: a\n{PARAMETERS}\nhttp: {{url: 'http://x/', query: {{q: '{{cty}}'}}}}\n", '(did you mean "city"?)'),
-        (f"name: a\n{PARAMETERS}\nhttp:\n  url: http://x{{city}}/\n", "4:8: an argument cannot choose the host"),
-        (f"name: a\n{PARAMETERS}\nhttp:\n  url: 'http://x:8{{n}}/'\n", "an argument cannot choose the host"),
-        (f"name: a\n{PARAMETERS}\nhttp:\n  url: '{{city}}'\n", "an argument cannot choose the host"),
+        (f"name: a\n{PARAMETERS}\nhttp:\n  url: http://x{{city}}/\n", "4:8: an argument must not choose the host"),
+        (f"name: a\n{PARAMETERS}\nhttp:\n  url: 'http://x:8{{n}}/'\n", "an argument must not choose the host"),
+        (f"name: a\n{PARAMETERS}\nhttp:\n  url: '{{city}}'\n", "an argument must not choose the host"),
         ("name: a\nhttp: {url: 'ftp://x/'}\n", "expected a URL that begins with http"),
         ("name: a\nhttp: {url: 'http://u:p@x/'}\n", "cannot carry a name or password"),
         ("name: a\nhttp: {url: 'http://x/', headers: {Host: y}}\n", "the header Host is set by the proxy itself"),
         ("name: a\nhttp: {url: 'http://x/', headers: {'a: b': y}}\n", "cannot be used as the name of an HTTP header"),
-        ("name: a\nhttp: {url: 'http://x/', json: {}, body: x}\n", "json and body exclude each other"),
+        ("name: a\nhttp: {url: 'http://x/', json: {}, body: x}\n", "json and body are mutually exclusive"),
         ("name: a\nhttp: {url: 'http://x/', method: LOOK}\n", "expected GET, HEAD, POST"),
-        (f"name: a\n{PARAMETERS}\ncommand: ['{{city}}', x]\n", "an argument cannot choose the program"),
-        ("name: a\ncommand: [ls -l]\n", "the first entry names only the program"),
+        (f"name: a\n{PARAMETERS}\ncommand: ['{{city}}', x]\n", "an argument must not choose the program"),
+        ("name: a\ncommand: [ls -l]\n", "the first entry is only the program"),
         ("name: a\ncommand: []\n", "expected a program and its arguments"),
         ("name: a b\ncommand: [x]\n", "cannot be used as a tool name"),
         ("name: a\ncommand: [x]\nhttp: {url: 'http://x/'}\n", "this one has both http and command"),
@@ -69,7 +69,7 @@ def test_one_tool_or_a_list_of_all_kinds(house: House) -> None:
         ("name: a\nhttp: {url: '${NOPE}/x'}\n", "the environment variable NOPE is not set, so this tool is left out"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_at_its_line(house: House, text: str, said: str) -> None:
+def test_mistakes_are_reported_at_their_line(house: House, text: str, said: str) -> None:
     told = problems(house, text)
     assert len(told) == 1
     assert said in told[0]
@@ -105,7 +105,7 @@ def test_a_broken_entry_keeps_its_last_good_form_and_the_others_change(house: Ho
     assert house.load(second).declared_tools[0].tools == second.declared_tools[0].tools
 
 
-def test_a_document_of_a_file_counts_for_the_digest(house: House) -> None:
+def test_a_local_document_is_part_of_the_digest(house: House) -> None:
     house.write("api.json", "{}")
     house.write("tools/t.yaml", "openapi: api.json\n")
     first = house.load()

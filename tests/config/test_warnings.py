@@ -1,4 +1,4 @@
-"""What `check` warns of: it works, and is surely not meant. Each is told at its place, and the exit status stays 0."""
+"""Warnings of `check` about what works but is probably a mistake: each at its place, and the exit status stays 0."""
 
 import pytest
 
@@ -12,7 +12,7 @@ KIDS = "groups:\n  kids: {limits: {cost_per_day: 1}}\n"
 
 @pytest.fixture(autouse=True)
 def nothing_set(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The house as the working directory, and no variable of ours in the environment."""
+    """The configuration's directory as the working directory, and none of our variables in the environment."""
     from openai_proxy.config.environment import VARIABLES
 
     for row in VARIABLES:
@@ -33,11 +33,11 @@ def prompt(text: str) -> str:
 
 CASES = [
     ("a reverse proxy and no keys", {"proxy.yaml": "trusted_proxies: [10.0.0.1/32]\n"},
-     "proxy.yaml:1:18", "behind a reverse proxy keys are a must"),
+     "proxy.yaml:1:18", "behind a reverse proxy keys are needed"),
     ("a budget in another currency", {"proxy.yaml": f"{ONE}currency: EUR\n{KIDS}"},
-     "proxy.yaml:5:33", "nothing counts in EUR, for what is bundled is in USD"),
+     "proxy.yaml:5:33", "nothing counts in EUR, because the bundled prices are in USD"),
     ("a budget and no prices", {"proxy.yaml": f"{ONE}bundled_prices: false\n{KIDS}"},
-     "proxy.yaml:5:33", "nothing counts but what providers tell themselves"),
+     "proxy.yaml:5:33", "nothing counts except costs that providers report themselves"),
     ("two connections, no default", {"proxy.yaml": TWO}, "proxy.yaml:1:1", "add default_connection (one of: a, b)"),
     ("an augmented upstream", {"proxy.yaml": ONE, "models/x.yaml": "name: x\nupstream_model: home:m\n",
                                "models/y.yaml": "name: y\nupstream_model: x\n"},
@@ -62,16 +62,16 @@ CASES = [
      "proxy.yaml:2:16", '"${OPENAI_API_KEY}"'),
     ("a tool that may outlive its turn",
      {"models/x.yaml": "name: x\nupstream_model: home:m\ndeadline: 10\ntool_timeout: 30\n"},
-     "models/x.yaml:4:15", "tool_timeout is 30 s, and the whole turn has to end after 10 s"),
+     "models/x.yaml:4:15", "tool_timeout is 30 s, but the whole turn must end after 10 s"),
     ("JSON among the models", {"models/x.json": "{}"}, "models/x.json:1:1", "models are *.yaml"),
     ("an ending too many", {"models/x.yaml.txt": "name: x\n"}, "models/x.yaml.txt:1:1", "models are *.yaml"),
     ("no ending", {"models/x": "name: x\n"}, "models/x:1:1", "models are *.yaml"),
     ("models in a folder", {"models/augmented/x.yaml": "name: x\n"}, "models/augmented:1:1", "move its files up"),
-    ("a skill that is no text of ours", {"skills/x.txt": "hello"}, "skills/x.txt:1:1", "skills are *.md"),
+    ("a skill that is not Markdown", {"skills/x.txt": "hello"}, "skills/x.txt:1:1", "skills are *.md"),
     ("JavaScript", {"tools/x.js": "1"}, "tools/x.js:1:1", "tools are *.py or *.yaml"),
     ("servers in a file of their own", {"mcp/home.yaml": "url: x\n"}, "mcp/home.yaml:1:1", "mcp/servers.yaml"),
     ("servers one floor up", {"servers.yaml": "servers: {}\n", "models/x.yaml": "name: x\n"},
-     "servers.yaml:1:1", "MCP servers stand in mcp/servers.yaml"),
+     "servers.yaml:1:1", "MCP servers belong in mcp/servers.yaml"),
     ("the settings twice", {"proxy.yaml": "port: 1\n", "proxy.yml": "port: 2\n"}, "proxy.yml:1:1", "in proxy.yaml"),
     ("an unknown argument", {"proxy.yaml": ONE, "models/m.yaml": prompt('Now: {{get_current_time(timezon="x")}}')},
      "models/m.yaml:4:8", 'has an unknown argument "timezon" (did you mean "timezone"?)'),
@@ -82,14 +82,16 @@ CASES = [
     ("no parentheses", {"proxy.yaml": ONE, "models/m.yaml": prompt("{{ get_current_time }}")},
      "models/m.yaml:4:3", "write {{get_current_time()}}"),
     ("a text without quotes", {"proxy.yaml": ONE, "models/m.yaml": prompt("{{get_current_time(timezone=Berlin)}}")},
-     "models/m.yaml:4:3", "a text needs quotes"),
+     "models/m.yaml:4:3", "text needs quotes"),
     ("Python's words", {"proxy.yaml": ONE, "models/m.yaml": prompt("{{get_current_time(utc=True)}}")},
      "models/m.yaml:4:3", "write true, not True"),
     ("an argument without a name",
      {"proxy.yaml": ONE, "models/m.yaml": prompt('{{get_current_time("Europe/Berlin")}}')},
      "models/m.yaml:4:3", "every argument needs its name"),
     ("a template of Home Assistant", {"proxy.yaml": ONE, "models/m.yaml": prompt("{{ states('sun.sun') | title }}")},
-     "models/m.yaml:4:3", "nothing may stand behind the closing parenthesis"),
+     "models/m.yaml:4:3", "there is no tool states, and Home Assistant's templates do not work here"),
+    ("Jinja", {"proxy.yaml": ONE, "models/m.yaml": prompt("{% if is_state('a.b', 'on') %}x{% endif %}")},
+     "models/m.yaml:4:3", "is Jinja, its text stays"),
 ]  # fmt: skip
 
 
@@ -106,7 +108,7 @@ def test_a_warning_at_its_place(
     assert words in line
 
 
-def test_templates_are_told_each_at_its_own_place(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+def test_templates_are_reported_at_their_own_places(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     house.write("proxy.yaml", ONE)
     call = '{{get_current_time(timezon="x")}}'
     house.write("models/m.yaml", prompt(f"{call} {{{{get_current_time( {call}\n{{{{get_current_time(1)}}}}"))
@@ -130,15 +132,17 @@ FINE = [
 
 
 @pytest.mark.parametrize("written", FINE)
-def test_nothing_to_warn_of(house: House, written: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_good_configuration_has_no_warnings(
+    house: House, written: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     for name, text in written.items():
         house.write(name, text)
     assert warned(capsys) == []
 
 
-def test_a_warning_beside_a_problem_is_1(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_warning_beside_a_problem_exits_with_1(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     house.write("proxy.yaml", TWO + "default_connection: c\n")
-    assert warned(capsys, 1) == []  # told once, as the problem it is
+    assert warned(capsys, 1) == []  # reported once, as a problem
     house.write("models/x.json", "{}")
     assert len(warned(capsys, 1)) == 1
 

@@ -56,13 +56,13 @@ def test_the_core_schema(text: str, meaning: object) -> None:
     ("text", "told"),
     [
         ("a: 1\nb:\n  c: 2\n  c: 3\n", 'f:4:3: duplicate key "c" (first in line 3)'),
-        ("a: &a [*a]", 'f:1:8: the alias "*a" is inside its own anchor: a circle'),
+        ("a: &a [*a]", 'f:1:8: the alias "*a" is inside its own anchor: a cycle'),
         ("a: *b", 'f:1:4: a text that begins with * needs quotes: "*b" (there is no anchor &b)'),
         ("a: 1\n---\nb: 2\n", "f:2:1: a second document in one file (`---`): one file holds one document"),
-        ("a: !!python/object:os.system x", "f:1:4: the tag tag:yaml.org,2002:python/object:os.system means nothing"),
+        ("a: !!python/object:os.system x", "f:1:4: the tag tag:yaml.org,2002:python/object:os.system is not supported"),
         ("? [a]\n: b", "f:1:3: a list or mapping cannot be a key"),
         (": b", "f:1:1: an empty key"),
-        ("a:\n\tb: 1", "f:2:1: a tab cannot indent or begin anything in YAML: use spaces"),
+        ("a:\n\tb: 1", "f:2:1: YAML does not allow tabs for indentation: use spaces"),
         ("a: b: c", "f:1:5: a colon and a space inside a text: put the text in quotes"),
         ("a: 'x", "f:1:4: the quote that opens here is never closed"),
         (
@@ -70,7 +70,7 @@ def test_the_core_schema(text: str, meaning: object) -> None:
             "f:1:9: unexpected brace: inside { } and [ ], a text such as ${NAME} needs quotes",
         ),
         ("a: [1, 2", "f:1:4: the [ that opens here is never closed"),
-        ("a: 1\n b: 2\n", "f:2:3: unexpected `key:`: is this line indented"),
+        ("a: 1\n b: 2\n", "f:2:3: unexpected `b:`: is this line indented"),
         ("a: @x", 'f:1:4: a text that begins with @ needs quotes: "@x"'),
         ("a: 1\nb: \x01", "f:2:4: a control character (U+0001) cannot be part of a YAML file"),
         (b"a: 1\nb: \xff", "f:2:4: this is not UTF-8 text: save the file as UTF-8"),
@@ -80,10 +80,10 @@ def test_the_core_schema(text: str, meaning: object) -> None:
         ("<<: 3", "f:1:1: `<<` takes a mapping"),
     ],
 )
-def test_what_is_refused_is_told_with_its_place(text: str | bytes, told: str) -> None:
+def test_refusals_are_reported_with_their_place(text: str | bytes, told: str) -> None:
     began = time.monotonic()
     assert refusal(text).startswith(told)
-    assert time.monotonic() - began < 10  # a bound against hanging, not a measurement
+    assert time.monotonic() - began < 10  # protects against hanging; not a measurement
 
 
 def test_an_alias_bomb_is_refused_before_it_is_expanded() -> None:
@@ -98,12 +98,12 @@ def test_an_alias_bomb_is_refused_before_it_is_expanded() -> None:
         ("no", '`no` is false to some YAML readers and text to others: write false, or "no"'),
         ("Yes", '`Yes` is true to some YAML readers and text to others: write true, or "Yes"'),
         ("off", "`off` is false"),
-        ("12:30", '`12:30` is a number of base 60 to some YAML readers and text to others: write "12:30" in quotes'),
-        ("12:30:45", "`12:30:45` is a number of base 60"),
+        ("12:30", '`12:30` is a base-60 number to some YAML readers and text to others: write "12:30" in quotes'),
+        ("12:30:45", "`12:30:45` is a base-60 number"),
         ("010", "`010` is an octal number to some YAML readers and a decimal to others: write 10 for the number"),
     ],
 )
-def test_a_scalar_that_is_read_in_two_ways_is_a_trap(text: str, words: str) -> None:
+def test_an_ambiguous_scalar_is_a_trap(text: str, words: str) -> None:
     node = parse(f"a: [{text}]".encode(), "f")
     assert isinstance(node, Node)
     [(path, found)] = node.traps()
@@ -116,7 +116,7 @@ def test_a_scalar_that_is_read_in_two_ways_is_a_trap(text: str, words: str) -> N
 
 
 @pytest.mark.parametrize("text", ["http://a:80", "8080:8080", "0", "0.5", "a:b", "none", "01x", "-1"])
-def test_what_everyone_reads_alike_is_no_trap(text: str) -> None:
+def test_an_unambiguous_scalar_is_no_trap(text: str) -> None:
     node = parse(f"a: {text}".encode(), "f")
     assert isinstance(node, Node)
     assert list(node.traps()) == []
@@ -146,7 +146,7 @@ YAMLISH = st.lists(
 
 @given(st.one_of(st.binary(max_size=80), YAMLISH.map(lambda text: text.encode("utf-8", "surrogatepass"))))
 @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
-def test_no_bytes_raise_anything(data: bytes) -> None:
+def test_no_bytes_raise_an_exception(data: bytes) -> None:
     result = parse(data, "f")
     assert isinstance(result, Node | BrokenYaml)
     for problem in result.problems if isinstance(result, BrokenYaml) else ():

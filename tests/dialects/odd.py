@@ -1,4 +1,4 @@
-"""Documents with members of every type, for "nothing becomes a 500"."""
+"""Documents with members of every type, to check that nothing becomes a 500."""
 
 from typing import Any
 

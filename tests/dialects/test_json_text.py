@@ -1,4 +1,4 @@
-"""JSON with nothing lost: digits, halves of characters, text that is nearly JSON."""
+"""JSON without losses: digits, halves of characters, text that is nearly JSON."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_there_and_back_again(value: Any):
+def test_round_trip(value: Any):
     assert json_text.loads(json_text.dumps(value)) == value
     assert json_text.loads(json.dumps(value)) == value
     assert json_text.loads(json.dumps(value, indent=1).encode()) == value

@@ -1,4 +1,4 @@
-"""What refusals teach. The words are those of the providers, as reported by people who met them."""
+"""What refusals teach. The messages are those of real providers, from bug reports."""
 
 from typing import Any
 
@@ -115,18 +115,18 @@ def test_a_refused_parameter_is_learnt(status: int, body: bytes, asked: dict[str
 @pytest.mark.parametrize(
     ("status", "body", "asked"),
     [
-        # values, which are the caller's to mend
+        # values, which the caller must fix
         (400, openai("Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 9 instead.",
                      param="temperature", code="decimal_above_max_value"), SPEAK),
         (400, openai("Unsupported value: 'reasoning_effort' does not support 'minimal' with this model. Supported"
                      " values are: 'low'.", param="reasoning_effort", code="unsupported_value"), SPEAK),
         (400, openai("max_tokens is too large: 99999. This model supports at most 16384 completion tokens."), SPEAK),
-        # what must not be left out
+        # members that must not be omitted
         (400, openai("Unknown parameter: 'tools'."), STRICT),
         (400, openai("Unsupported parameter: 'response_format' is not supported with this model."),
          request(response_format={"type": "json_object"})),
         (400, openai("Unknown parameter: 'messages'."), SPEAK),
-        # what was not said
+        # members that were not in the request
         (400, openai("Unknown parameter: 'logprobs'."), SPEAK),
         (400, openai("Unsupported value: 'messages[0].role' does not support 'developer'."), SPEAK),
         # other errors
@@ -139,29 +139,29 @@ def test_a_refused_parameter_is_learnt(status: int, body: bytes, asked: dict[str
         (400, openai("Invalid 'seed': not a number."), DERIVED),
     ],
 )  # fmt: skip
-def test_anything_else_is_the_callers_to_read(status: int, body: bytes, asked: dict[str, Any]):
+def test_other_errors_are_passed_to_the_caller(status: int, body: bytes, asked: dict[str, Any]):
     assert lesson_from(status, body, asked) is None
 
 
 @pytest.mark.parametrize(("status", "body", "asked", "lesson"), LESSONS)
-def test_what_was_learnt_changes_the_next_request(status: int, body: bytes, asked: dict[str, Any], lesson: Lesson):
+def test_lessons_change_the_next_request(status: int, body: bytes, asked: dict[str, Any], lesson: Lesson):
     edits = learnt(asked, lesson)
     if lesson.api is not None or lesson.tools_api is not None:
         assert not edits
         return
     again = edits.applied(asked)
     assert again != asked
-    assert lesson_from(status, body, again) is None  # asked like this, it is not refused for the same reason
+    assert lesson_from(status, body, again) is None  # in this form it is not refused for the same reason
 
 
-def test_what_is_renamed_keeps_its_value_and_a_caller_that_knows_the_name_keeps_its_own():
+def test_a_renamed_member_keeps_its_value_and_a_callers_own_one_wins():
     lesson = Lesson(renamed={"max_tokens": "max_completion_tokens"})
     assert learnt(request(max_tokens=9), lesson).applied(request(max_tokens=9)) == request(max_completion_tokens=9)
     both = request(max_tokens=9, max_completion_tokens=5)
     assert learnt(both, lesson).applied(both) == request(max_completion_tokens=5)
 
 
-def test_two_long_users_stay_two():
+def test_two_long_users_stay_distinct():
     lesson = Lesson(lengths={"user": 64})
     users = [learnt(request(user=name * 99), lesson).replace["user"] for name in "ab"]
     assert users[0] != users[1]
@@ -169,7 +169,7 @@ def test_two_long_users_stay_two():
     assert not learnt(request(user="short"), lesson)
 
 
-def test_a_value_that_a_client_wrote_itself_stays():
+def test_a_clients_own_value_is_kept():
     asked = request(reasoning_effort="none")
     assert not learnt(asked, LACKS_NONE)
     assert not learnt(request(reasoning_effort=Derived("low")), LACKS_NONE)

@@ -31,13 +31,13 @@ def unchanged(document, dialect, cache=CHAT):
     return changed
 
 
-def test_whose_cache_a_connection_has():
+def test_the_type_of_a_connections_cache():
     assert whose("openai", "https://api.openai.com/v1") == CHAT
     assert whose("anthropic", "https://api.anthropic.com/v1") == ANTHROPIC
     assert whose("anthropic", "http://127.0.0.1:8080/v1") == CLAUDE
 
 
-def test_a_chat_request_keeps_its_beginning():
+def test_a_chat_request_keeps_a_constant_beginning():
     chat = {"messages": [{"role": "system", "content": PROMPT}, user("on")], "tools": [tool("b"), tool("a")]}
     changed = unchanged(chat, "chat")
     assert changed == {
@@ -60,7 +60,7 @@ def test_a_chat_request_keeps_its_beginning():
         {"messages": [], "tools": [None]},
     ],
 )
-def test_what_is_in_order_or_cannot_be_read_stays(chat):
+def test_ordered_and_unreadable_requests_are_unchanged(chat):
     assert unchanged(chat, "chat") == {}
 
 
@@ -72,7 +72,7 @@ def test_parts_of_a_system_message_and_of_the_newest_one():
     ]
 
 
-def test_a_system_message_of_nothing_but_the_clock_is_none():
+def test_a_system_message_with_only_the_time_is_removed():
     chat = {"messages": [{"role": "system", "content": LINE}, user("on")]}
     assert unchanged(chat, "chat")["messages"] == [user(f"on\n\n{LINE}")]
 
@@ -107,12 +107,12 @@ def test_a_round_of_tool_calls_adds_a_mark_but_not_through_a_gateway():
         {"messages": [user([text("")]), {"role": "tool", "content": "x", "cache_control": MARK}]},
     ],
 )
-def test_a_clients_own_marks_are_left_alone(place):
+def test_a_clients_own_marks_are_kept(place):
     assert marked_chat({"messages": [user("a")], **place}) == {}
 
 
 @pytest.mark.parametrize("messages", [[], "x", [user("")], [user([])], [user([text(" ")])], [user(None)], [1]])
-def test_what_cannot_be_marked_is_not(messages):
+def test_unmarkable_messages_are_not_marked(messages):
     assert marked_chat({"messages": messages}) == {}
 
 

@@ -1,4 +1,4 @@
-"""The event splitter against the standard's grammar, the oddities of providers, and every way to cut."""
+"""The event splitter: the standard's grammar, the oddities of providers, and every possible cut."""
 
 import itertools
 import time
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.dialects.sse import Event, EventSplitter, encode
+from openai_proxy.dialects.sse import Event, EventSplitter, RawEvents, encode
 from openai_proxy.errors import UpstreamInvalid
 
 
@@ -44,26 +44,26 @@ def test_reads_every_form_whole_and_cut_at_every_byte(name: str) -> None:
     assert [e.data for e in split(stream, *range(len(stream)))] == expected
 
 
-def test_names_belong_to_one_event_and_ids_stay() -> None:
+def test_names_apply_to_one_event_and_ids_persist() -> None:
     events = split(b"event: error\nid: 7\ndata: a\n\ndata: b\n\nevent: lost\n\ndata: c\n\n")
     assert events == [Event(b"a", "error", "7"), Event(b"b", "", "7"), Event(b"c", "", "7")]
 
 
 @given(st.lists(st.text(st.characters(blacklist_characters="\r\n", codec="utf-8")), max_size=5), st.data())
-def test_what_is_encoded_comes_back_under_any_cuts(texts: list[str], data: st.DataObject) -> None:
+def test_encoded_events_are_restored_at_any_cuts(texts: list[str], data: st.DataObject) -> None:
     stream = b"".join(encode(t.encode()) for t in texts)
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=6))
     assert [e.data for e in split(stream, *cuts)] == [t.encode() for t in texts]
 
 
 @given(st.binary(max_size=80), st.data())
-def test_any_bytes_give_the_same_events_under_any_cuts(stream: bytes, data: st.DataObject) -> None:
+def test_any_bytes_give_the_same_events_at_any_cuts(stream: bytes, data: st.DataObject) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=6))
     assert split(stream, *cuts) == split(stream)
 
 
 @pytest.mark.parametrize("stream", [b"data: " + b"x" * 200, b"data: xxxxxxxx\n" * 20, b":" + b"x" * 200])
-def test_an_endless_event_is_refused_by_name(stream: bytes) -> None:
+def test_an_endless_event_is_refused(stream: bytes) -> None:
     splitter = EventSplitter(max_event=100)
 
     def feed_all() -> None:
@@ -102,7 +102,7 @@ def test_time_is_linear_even_one_byte_at_a_time() -> None:
         (b"data: a\n\n: c\n", b"data: b\n\n", [b"b"]), (b"data: a\n\nevent: x\n", b"data: b\n\n", [b"b"]),
     ],
 )  # fmt: skip
-def test_an_event_is_read_alike_after_one_that_began_alike(first: bytes, then: bytes, events: list[bytes]):
+def test_an_event_is_read_the_same_after_a_similar_one(first: bytes, then: bytes, events: list[bytes]):
     alone = EventSplitter()
     splitter = EventSplitter()
     splitter.feed(first)
@@ -112,9 +112,33 @@ def test_an_event_is_read_alike_after_one_that_began_alike(first: bytes, then: b
     assert [event.data for event in whole][1:] == events
 
 
-def test_names_do_not_last_longer_than_their_event():
+def test_names_do_not_outlast_their_event():
     splitter = EventSplitter()
     pieces = [b"event: x\ndata: 1\n\n", b"event: x\ndata: 2\n\n", b"data: 3\n\n", b"event: x\n", b"data: 4\n\n"]
     assert [(e.data, e.name) for piece in pieces for e in splitter.feed(piece)] == [
         (b"1", "x"), (b"2", "x"), (b"3", ""), (b"4", "x"),
     ]  # fmt: skip
+
+
+@given(st.lists(st.integers(1, 9000), max_size=6), st.sampled_from([b"\n\n", b"\r\n\r\n", b"\r\r"]))
+def test_an_event_past_the_cap_is_replaced_and_the_others_stay(pieces: list[int], end: bytes) -> None:
+    small, large = b"data: s" + end, b"data: " + bytes(range(32, 127)) * 200 + end
+    stream = small + large + small + large + small
+    cut = RawEvents(10_000, lambda head, size, tail: b"<%b|%d|%b>" % (head[:7], size, tail[-3:]))
+    found = []
+    for size in itertools.cycle(pieces or [1]):
+        if not stream:
+            break
+        found += cut.feed(stream[:size])
+        stream = stream[size:]
+    dropped = b"<%b|%d|%b>" % (large[:7], len(large), large[-3:])
+    assert found == [small, dropped, small, dropped, small]
+    assert cut.rest() == b""
+
+
+def test_dropped_events_are_not_kept_in_memory() -> None:
+    cut = RawEvents(10_000, lambda head, size, tail: b"%d" % size)
+    for _ in range(1000):
+        assert cut.feed(b"x" * 10_000) == []
+        assert sum(map(len, cut._pieces)) <= 10_000
+    assert cut.feed(b"\n\n") == [b"10000002"]

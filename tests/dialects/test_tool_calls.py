@@ -1,4 +1,4 @@
-"""Tool calls made whole, and results matched to calls."""
+"""Assembling tool calls, and matching results to calls."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def named(calls: list[dict[str, Any]]) -> list[tuple[str, Any]]:
     return [(call["function"]["name"], orjson.loads(call["function"]["arguments"])) for call in calls]
 
 
-def test_a_call_is_given_out_with_the_fragment_that_completes_it() -> None:
+def test_a_call_is_returned_with_its_completing_fragment() -> None:
     calls = WholeCalls()
     assert calls.feed([entry(0, id="a", name="f")]) == []
     assert calls.feed([entry(0, '{"x": {"y": 1}')]) == []
@@ -28,7 +28,7 @@ def test_a_call_is_given_out_with_the_fragment_that_completes_it() -> None:
     assert calls.flush() == []
 
 
-def test_a_call_without_arguments_is_given_out_when_the_next_begins_or_at_the_end() -> None:
+def test_a_call_without_arguments_is_returned_when_the_next_begins_or_at_the_end() -> None:
     calls = WholeCalls()
     assert calls.feed([entry(0, id="a", name="f")]) == []
     assert named(calls.feed([entry(1, id="b", name="g")])) == [("f", {})]
@@ -41,7 +41,7 @@ def test_calls_come_in_the_order_in_which_they_began() -> None:
     assert named(calls.feed([entry(0, ":1}")])) == [("f", {"a": 1}), ("g", {"b": 2})]
 
 
-def test_arguments_that_are_no_object_are_an_error_at_the_end() -> None:
+def test_arguments_must_be_an_object_at_the_end() -> None:
     calls = WholeCalls()
     calls.feed([entry(0, '{"a"', id="a", name="f")])
     with pytest.raises(UpstreamInvalid):
@@ -51,7 +51,7 @@ def test_arguments_that_are_no_object_are_an_error_at_the_end() -> None:
 @given(
     st.recursive(st.integers(-(2**60), 2**60) | st.text(), lambda inner: st.dictionaries(st.text(), inner)), st.data()
 )
-def test_any_arguments_cut_anywhere_arrive_whole(value: Any, data: st.DataObject) -> None:
+def test_any_arguments_cut_anywhere_are_reassembled(value: Any, data: st.DataObject) -> None:
     text = orjson.dumps({"v": value}).decode()
     calls = WholeCalls()
     made = calls.feed([entry(0, id="a", name="f")])
@@ -83,7 +83,7 @@ def test_results_find_their_calls_by_id_name_and_order() -> None:
     assert ids.result() not in (first, second, third)
 
 
-def test_an_id_that_is_used_twice_is_given_once() -> None:
+def test_a_duplicate_id_is_made_unique() -> None:
     ids = CallIds()
     assert [ids.call("f", "x"), ids.call("f", "x")] == ["x", "call_1"]
     assert ids.result("f", "x") == "x"

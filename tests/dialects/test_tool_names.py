@@ -1,4 +1,4 @@
-"""Names that every provider takes, and back."""
+"""Names that every provider accepts, and the mapping back."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from openai_proxy.dialects.tool_names import ToolNames
 
 
-def test_fit_names_stay_and_others_are_changed_apart() -> None:
+def test_valid_names_stay_and_others_become_distinct_ones() -> None:
     names = ToolNames()
     assert names.fit("f-1_x") == "f-1_x"
     assert [names.fit("a.b"), names.fit("a:b"), names.fit("a.b")] == ["a_b", "a_b_2", "a_b"]
@@ -14,7 +14,7 @@ def test_fit_names_stay_and_others_are_changed_apart() -> None:
 
 
 @given(st.lists(st.text(min_size=1, max_size=80), max_size=30, unique=True))
-def test_every_name_has_its_own_and_leads_back(given_names: list[str]) -> None:
+def test_every_name_is_unique_and_maps_back(given_names: list[str]) -> None:
     names = ToolNames()
     fit = [names.fit(name) for name in given_names]
     assert [names.original(name) for name in fit] == given_names

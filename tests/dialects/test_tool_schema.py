@@ -46,7 +46,7 @@ def keys(schema, found=None):
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_the_original_is_never_changed_and_references_are_written_out(dialect):
+def test_the_original_is_never_changed_and_references_are_expanded(dialect):
     before = copy.deepcopy(ODD)
     result, _ = schema_for(ODD, dialect)
     assert before == ODD
@@ -56,7 +56,7 @@ def test_the_original_is_never_changed_and_references_are_written_out(dialect):
     assert result["required"] == ["light"]
 
 
-def test_openai_gets_a_schema_verbatim_that_it_takes():
+def test_openai_gets_acceptable_schemas_verbatim():
     schema = {k: v for k, v in ODD.items() if k not in ("$schema", "$id")}
     schema["properties"] = {k: v for k, v in schema["properties"].items() if k != "far"}
     assert schema_for(schema, "openai") == (schema, "")
@@ -73,7 +73,7 @@ def test_gemini_gets_its_subset():
     assert properties["maybe"] == {"type": "string", "nullable": True}
     assert properties["tags"]["items"]
     assert properties["when"] == {"type": "string", "nullable": True, "format": "date-time"}
-    assert properties["number"] == {"description": "One of: 1, 2."}  # as strings they would come back as strings
+    assert properties["number"] == {"description": "One of: 1, 2."}  # as strings they would be returned as strings
 
 
 def test_gemini_gets_no_empty_map_of_properties():
@@ -122,12 +122,12 @@ def test_no_combinator_stays_at_the_root(combinator, dialect):
         {"properties": [1], "allOf": [{"properties": {"a": {}}}]},
     ],
 )
-def test_nonsense_becomes_an_object(dialect, schema):
+def test_invalid_schemas_become_an_object(dialect, schema):
     assert schema_for(schema, dialect)[0]["type"] == "object"
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_schema_that_multiplies_stays_small(dialect):
+def test_exponentially_expanding_schemas_stay_small(dialect):
     bomb = {
         f"d{i}": {"type": "object", "properties": {k: {"$ref": f"#/$defs/d{i + 1}"} for k in "ab"}} for i in range(28)
     }
@@ -153,7 +153,7 @@ trees = st.recursive(
 
 
 @given(trees, st.sampled_from(DIALECTS))
-def test_no_schema_raises(schema, dialect):
+def test_no_schema_raises_an_exception(schema, dialect):
     result, note = schema_for(schema, dialect)
     assert result["type"] == "object"
     assert isinstance(note, str)

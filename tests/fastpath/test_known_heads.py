@@ -1,4 +1,4 @@
-"""A request head that was read once is found again where it stands word for word, and nowhere else."""
+"""A request head that was read once is recognised if it is identical byte for byte, and only then."""
 
 import re
 from types import SimpleNamespace
@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openai_proxy.auth.access import Access
+from openai_proxy.endpoints import at
 from openai_proxy.exchange import Caller
 from openai_proxy.fastpath.known_heads import CachedHead, HeadCache, KnownHead
 
@@ -18,7 +20,7 @@ BETWEEN = b"\r\nAuthorization: Bearer k\r\n\r\n"
 def known() -> KnownHead:
     gate: Any = SimpleNamespace(admit=lambda peer, headers: Caller(peer))
     message: Any = SimpleNamespace(headers={"Host": "a"}, raw_headers=(), should_close=False)
-    return KnownHead(gate, "10.0.0.1", "/chat/completions", message)
+    return KnownHead(gate, Access({}), "10.0.0.1", at("/chat/completions"), message)
 
 
 HEAD = known()
@@ -26,7 +28,7 @@ KEPT = CachedHead(START, BETWEEN, HEAD)
 
 
 @pytest.mark.parametrize("number", [b"1", b"7", b"85", b"524288", b"9999999"])
-def test_the_number_may_change(number: bytes) -> None:
+def test_the_content_length_may_change(number: bytes) -> None:
     data = START + number + BETWEEN + b"body"
     assert KEPT.body_of(data) == (len(data) - 4, int(number))
 
@@ -35,7 +37,7 @@ NUMBERS = [b"", b"0", b"007", b"+7", b"-7", b"7 ", b" 7", b"7_0", b"0x7", b"7\t"
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_what_is_no_plain_number_is_left_to_the_parser(number: bytes) -> None:
+def test_an_unusual_number_is_left_to_the_parser(number: bytes) -> None:
     assert KEPT.body_of(START + number + BETWEEN + b"body") is None
 
 
@@ -48,12 +50,12 @@ def test_bytes_that_differ_anywhere_are_another_head(number: bytes, at: int, oth
     assert found == ((len(data), int(plain[1])) if plain else None)
 
 
-def test_every_cut_of_a_head_is_not_yet_it() -> None:
+def test_an_incomplete_head_is_not_recognised() -> None:
     whole = START + b"85" + BETWEEN
     assert [KEPT.body_of(whole[:end]) for end in range(len(whole))] == [None] * len(whole)
 
 
-def test_a_book_knows_a_head_for_one_peer_alone() -> None:
+def test_a_head_is_cached_for_one_peer_only() -> None:
     book = HeadCache()
     data = START + b"85" + BETWEEN
     book.learn("10.0.0.1", data, data.index(b"\r\n\r\n"), HEAD)

@@ -1,1 +1,1 @@
-"""The front door, tested over real sockets through the contract alone."""
+"""The API from the outside, tested over real sockets against the contract only."""

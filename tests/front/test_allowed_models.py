@@ -1,4 +1,4 @@
-"""`allowed_models` means models: a key for some of them reaches no other by endpoint, member, method or protocol."""
+"""A key restricted by `allowed_models` reaches no other model by any endpoint, member, method or protocol."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.front.house import front_conf, serving
+from tests.front.configurations import front_conf, serving
+from tests.harness.answers import check_error
 from tests.harness.daemon import Daemon
 from tests.harness.plays import plain
 from tests.harness.upstream import Upstream
@@ -79,17 +80,17 @@ ACCOUNT = [
 
 
 @pytest.mark.parametrize(("method", "path", "body"), ACCOUNT)
-def test_what_belongs_to_the_account_is_not_for_it(
+def test_account_endpoints_are_not_allowed(
     daemon: Daemon, upstream: Upstream, method: str, path: str, body: Any
 ) -> None:
     answer, asked = ask(daemon, upstream, method, path, body)
     assert answer.status in {403, 404}
     assert asked == 0
-    assert ask(daemon, upstream, method, path, body, key=ADULT)[1] in {0, 1}  # 0: an own answer of ours
+    assert ask(daemon, upstream, method, path, body, key=ADULT)[1] in {0, 1}  # 0: an answer of our own
 
 
 @pytest.mark.parametrize("path", ["/v1/files", "/v1/batches", "/v1/organization/users", "/v1/assistants"])
-def test_a_key_for_every_model_may(daemon: Daemon, upstream: Upstream, path: str) -> None:
+def test_an_unrestricted_key_may_use_them(daemon: Daemon, upstream: Upstream, path: str) -> None:
     answer, asked = ask(daemon, upstream, "GET", path, key=ADULT)
     assert (answer.status, asked) == (200, 1)
 
@@ -105,7 +106,7 @@ NAMELESS = [
 
 
 @pytest.mark.parametrize(("path", "body"), NAMELESS)
-def test_what_generates_must_name_a_model(daemon: Daemon, upstream: Upstream, path: str, body: Any) -> None:
+def test_generating_endpoints_must_name_a_model(daemon: Daemon, upstream: Upstream, path: str, body: Any) -> None:
     answer, asked = ask(daemon, upstream, "POST", path, body)
     assert answer.status in {400, 403, 404}
     assert asked == 0
@@ -116,12 +117,12 @@ def test_what_generates_must_name_a_model(daemon: Daemon, upstream: Upstream, pa
 
 
 @pytest.mark.parametrize("path", ["/v1/moderations", "/v1/tokenize", "/v1/detokenize"])
-def test_what_cannot_generate_needs_none(daemon: Daemon, upstream: Upstream, path: str) -> None:
+def test_other_endpoints_need_no_model(daemon: Daemon, upstream: Upstream, path: str) -> None:
     assert ask(daemon, upstream, "POST", path, {"input": "x"})[1] == 1
     assert ask(daemon, upstream, "POST", path, {"input": "x", "model": "gpt-5"})[0].status == 404
 
 
-def test_it_sees_its_models(daemon: Daemon) -> None:
+def test_it_lists_its_models_only(daemon: Daemon) -> None:
     assert daemon.get("/v1/models", key=CHILD).status == 200
     assert daemon.get("/v1/models/gpt-5", key=CHILD).status == 404
 
@@ -139,7 +140,24 @@ OTHERS: list[dict[str, Any]] = [
     {"fallbacks": "gpt-5"},
     {"route": "gpt-5"},
     {"preset": "@preset/other"},
+    {"route": ["gpt-5"]},
     {"tools": [{"type": "image_generation", "model": "gpt-5"}]},
+    {"tools": [{"type": "openrouter:image_generation", "parameters": {"model": "gpt-5"}}]},
+    {"plugins": [{"id": "fusion", "model": "gpt-5"}]},
+    {"plugins": [{"id": "fusion", "analysis_models": ["child-2", "gpt-5"]}]},
+    {"providerOptions": {"gateway": {"models": ["gpt-5"]}}},
+    {"compound_custom": {"models": {"answering_model": "gpt-5"}}},
+    {"fallback_models": ["gpt-5"]},
+    {"fallback_model": "gpt-5"},
+    {"fallbackModel": "gpt-5"},
+    {"extra_body": {"model": "gpt-5"}},
+    {"MODELS": ["gpt-5"]},
+    {"Fallbacks": ["gpt-5"]},
+    {"ROUTE": "gpt-5"},
+    {"extra_body": {"MODEL": "gpt-5"}},
+    {"model_name": "gpt-5"},
+    {"modelId": "gpt-5"},
+    {"a": {"fallback_model_ids": ["gpt-5"]}},
 ]
 
 
@@ -160,6 +178,11 @@ def test_other_models_in_the_body_are_checked(
     [
         {"models": ["child-2", "child-3"]}, {"models": []}, {"fallbacks": [{"model": "child-2"}]},
         {"route": "fallback"},
+        {"plugins": [{"id": "web", "max_results": 3}]}, {"compound_custom": {"models": {"answering_model": "child-2"}}},
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"model": "schema"}}}]},
+        {"tools": [{"name": "f", "input_schema": {"properties": {"model": {"type": "string"}}}}]},
+        {"generationConfig": {"responseSchema": {"properties": {"model": {"type": "string"}}}}},
+        {"response_format": {"json_schema": {"model": "x"}}, "metadata": {"model": "x"}},
         {"fallbacks": None}, {"tools": [{"type": "image_generation", "model": "child-img"}]}, {"fallbacks": []},
     ],
 )  # fmt: skip
@@ -167,6 +190,54 @@ def test_allowed_models_in_the_body_pass(daemon: Daemon, upstream: Upstream, oth
     body = {"model": "child-1", "messages": [], **other}
     answer, asked = ask(daemon, upstream, "POST", "/v1/chat/completions", body)
     assert (answer.status, asked) == (200, 1)
+
+
+TWICE = [
+    b'"models":["gpt-5"],"models":["child-1"]', b'"fallbacks":["gpt-5"],"fallbacks":[]',
+    b'"route":"gpt-5","route":"fallback"', b'"extra_body":{"model":"gpt-5"},"extra_body":0',
+    b'"extra_body":{"model":"gpt-5","m\\u006fdel":"child-1"}',
+    b'"tools":[{"type":"image_generation","model":"gpt-5","model":"child-1"}]',
+    b'"tools":[{"type":"x:y","type":"function","parameters":{"model":"gpt-5"}}]',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("twice", TWICE)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/images/generations"])
+def test_a_duplicate_member_is_refused(daemon: Daemon, upstream: Upstream, path: str, twice: bytes) -> None:
+    """One provider uses the first, another the last."""
+    body = b'{"model":"child-1","messages":[],"prompt":"x","input":"x"'
+    assert ask(daemon, upstream, "POST", path, body + b"}")[1] == 1  # the fast path remembers that this may pass
+    for padding in (b"", b" " * 600_000):
+        answer, asked = ask(daemon, upstream, "POST", path, body + b"," + padding + twice + b"}")
+        check_error(answer, 400, "invalid_json")
+        assert asked == 0
+
+
+@pytest.mark.parametrize("name", ["child-1,gpt-5", "child-1, gpt-5", "gpt-5,child-1", "child-1,"])
+def test_a_list_of_models_in_one_name(daemon: Daemon, upstream: Upstream, name: str) -> None:
+    answer, asked = ask(daemon, upstream, "POST", "/v1/chat/completions", {"model": name, "messages": []})
+    assert (answer.status, asked) == (404, 0)
+    body = {"model": "child-1,play-2", "messages": []}
+    assert ask(daemon, upstream, "POST", "/v1/chat/completions", body)[1] == 1
+
+
+@pytest.mark.parametrize("query", ["model=gpt-5", "MODEL=gpt-5", "x=1;model=gpt-5", "mod%65l=gpt-5", "models[]=gpt-5"])
+def test_a_model_in_the_query(daemon: Daemon, upstream: Upstream, query: str) -> None:
+    for path in ("/v1/chat/completions", "/v1/images/generations"):
+        answer, asked = ask(daemon, upstream, "POST", f"{path}?{query}", {"model": "child-1", "messages": []})
+        assert (answer.status, asked) == (404, 0)
+
+
+@pytest.mark.parametrize("name", [b"fallbacks", b"models[]", b"fallback_model", b"Models"])
+def test_other_models_in_a_form(daemon: Daemon, upstream: Upstream, name: bytes) -> None:
+    fields = (b'name="%b"' % name, b"gpt-5"), (b'name="model"', b"child-1")
+    parts = b"".join(b"--b\r\nContent-Disposition: form-data; %b\r\n\r\n%b\r\n" % field for field in fields)
+    kind = "multipart/form-data; boundary=b"
+    for key, status in ((CHILD, 404), (ADULT, 200)):
+        answer, asked = ask(
+            daemon, upstream, "POST", "/v1/audio/transcriptions", parts + b"--b--\r\n", key, content_type=kind
+        )
+        assert (answer.status, asked) == (status, int(status == 200))
 
 
 @pytest.mark.parametrize(
@@ -184,7 +255,7 @@ def test_realtime_without_an_allowed_model(daemon: Daemon, upstream: Upstream, q
 
 @pytest.mark.parametrize("key", [CHILD, ADULT])
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PROPFIND", "BREW", "get"])
-def test_methods_that_go_nowhere(daemon: Daemon, upstream: Upstream, method: str, key: str) -> None:
+def test_methods_that_are_refused(daemon: Daemon, upstream: Upstream, method: str, key: str) -> None:
     play = upstream.play(plain(b"{}"))
     before = len(upstream.unclaimed)
     with daemon.wire() as wire:
@@ -205,7 +276,7 @@ def test_an_upload_without_a_body_names_no_model(daemon: Daemon, upstream: Upstr
     assert asked == 0
 
 
-def test_a_connection_with_a_model_of_its_own_names_it(
+def test_a_connections_own_model_counts_as_the_named_one(
     upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     groups = {"child": {"api_keys": [CHILD], "allowed_models": ["child-*"]}}

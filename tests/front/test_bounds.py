@@ -1,4 +1,4 @@
-"""Names and heads are bounded where they come in, and what was refused leaves nothing behind."""
+"""Names and heads are bounded on arrival, and refused requests leave nothing behind."""
 
 import json
 from typing import Any
@@ -29,7 +29,7 @@ def tools(name: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings"])
 @pytest.mark.parametrize("name", ["x" * 257, "ü" * 129, LONG])
-def test_a_models_name(daemon: Daemon, upstream: Upstream, path: str, name: str) -> None:
+def test_a_long_model_name(daemon: Daemon, upstream: Upstream, path: str, name: str) -> None:
     answer, asked = ask(daemon, upstream, path, model=name)
     assert answer.status == 400
     assert answer.header("x-proxy-error") == "model_name_too_long"
@@ -40,7 +40,7 @@ def test_a_models_name(daemon: Daemon, upstream: Upstream, path: str, name: str)
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/api/chat"])
 @pytest.mark.parametrize("words", ["hi", "!/hello", "!/set(model=\ud83d)"])
-def test_half_a_character_is_no_models_name(daemon: Daemon, path: str, words: str) -> None:
+def test_half_a_character_is_not_a_model_name(daemon: Daemon, path: str, words: str) -> None:
     """Found by `make fuzz`: the answer to a command could not be written."""
     for model in ("\ud83d", "m\udc00"):
         body = {"model": model, "messages": [{"role": "user", "content": words}], "input": words, "max_tokens": 9}
@@ -50,21 +50,21 @@ def test_half_a_character_is_no_models_name(daemon: Daemon, path: str, words: st
     assert daemon.post(path, json.dumps(body).encode()).status != 500
 
 
-def test_a_models_name_in_a_form(daemon: Daemon) -> None:
+def test_a_long_model_name_in_a_form(daemon: Daemon) -> None:
     body = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\n' + b"x" * 300 + b"\r\n--b--\r\n"
     answer = daemon.post("/v1/audio/transcriptions", body, content_type="multipart/form-data; boundary=b")
     check_error(answer, 400, "model_name_too_long")
 
 
 @pytest.mark.parametrize("more", [{"metadata": {"session_id": "x" * 257}}, {"headers": [("X-Session-ID", "x" * 257)]}])
-def test_a_session_id(daemon: Daemon, upstream: Upstream, more: dict[str, Any]) -> None:
+def test_a_long_session_id(daemon: Daemon, upstream: Upstream, more: dict[str, Any]) -> None:
     answer, asked = ask(daemon, upstream, **more)
     check_error(answer, 400, "session_id_too_long")
     assert asked == 0
 
 
 @pytest.mark.parametrize("more", [{"user": "x" * 513}, {"user": LONG}, {"metadata": {"user_id": "ü" * 257}}])
-def test_a_user(daemon: Daemon, upstream: Upstream, more: dict[str, Any]) -> None:
+def test_a_long_user(daemon: Daemon, upstream: Upstream, more: dict[str, Any]) -> None:
     answer, asked = ask(daemon, upstream, **more)
     check_error(answer, 400, "user_too_long")
     assert asked == 0
@@ -72,7 +72,7 @@ def test_a_user(daemon: Daemon, upstream: Upstream, more: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("name", ["x" * 129, LONG])
 @pytest.mark.parametrize("flat", [False, True])
-def test_a_tools_name(daemon: Daemon, upstream: Upstream, name: str, flat: bool) -> None:
+def test_a_long_tool_name(daemon: Daemon, upstream: Upstream, name: str, flat: bool) -> None:
     answer, asked = ask(daemon, upstream, tools=[{"name": name}] if flat else tools(name))
     check_error(answer, 400, "tool_name_too_long")
     assert asked == 0
@@ -90,7 +90,7 @@ def test_a_tools_name(daemon: Daemon, upstream: Upstream, name: str, flat: bool)
         {"tools": [7, {"function": 7, "name": "x"}, {"type": "function"}]},
     ],
 )
-def test_what_is_just_short_enough_is_served(daemon: Daemon, upstream: Upstream, more: dict[str, Any]) -> None:
+def test_names_at_the_limit_are_served(daemon: Daemon, upstream: Upstream, more: dict[str, Any]) -> None:
     answer, asked = ask(daemon, upstream, **more)
     assert (answer.status, asked) == (200, 1)
 
@@ -105,7 +105,7 @@ def test_the_longest_model_name(daemon: Daemon, upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize("count", [5, 100])
-def test_a_head_that_is_too_large_as_a_whole(daemon: Daemon, upstream: Upstream, count: int) -> None:
+def test_a_head_that_is_too_large_in_total(daemon: Daemon, upstream: Upstream, count: int) -> None:
     filler = [(f"X-Filler-{n}", "x" * (MAX_HEAD // count)) for n in range(count)]
     answer, asked = ask(daemon, upstream, headers=filler)
     check_error(answer, 431, "headers_too_large")
@@ -120,19 +120,19 @@ def test_a_large_head_that_is_not_too_large(daemon: Daemon, upstream: Upstream) 
 
 @pytest.mark.parametrize("piece", [b"X-A: " + b"x" * 1000 + b"\r\n", b"X: y\r\n"])
 def test_a_head_without_an_end(daemon: Daemon, piece: bytes) -> None:
-    """Nobody has shown a key yet: it is not kept beyond the bound, whatever its lines look like."""
+    """The client may have no key: no more than the limit is kept, whatever its lines look like."""
     with daemon.wire() as wire:
         wire.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n")
         sent = 0
         while sent < 4 * MAX_HEAD and wire.try_send(piece):
             sent += len(piece)
         answer = wire.answer()
-        assert answer.status in {400, 431}  # 400: more fields than aiohttp takes
+        assert answer.status in {400, 431}  # 400: more fields than aiohttp accepts
         wire.wait_closed()
 
 
 def test_a_second_head_without_an_end(daemon: Daemon, upstream: Upstream) -> None:
-    """Behind an exchange that was served, and behind a body as large as many heads."""
+    """After a served exchange, and after a body as large as many heads."""
     play = upstream.play(plain(b"{}"))
     with daemon.wire() as wire:
         assert wire.chat(play.model, messages=[{"role": "user", "content": "x" * 200_000}]).answer().status == 200
@@ -154,8 +154,8 @@ def test_a_line_that_is_too_long(daemon: Daemon) -> None:
         wire.wait_closed()
 
 
-def test_half_a_character_in_a_users_name_holds_no_usage_up(daemon: Daemon, upstream: Upstream) -> None:
-    """Found by `make fuzz`: such a row could not be written, and with it none of the others."""
+def test_half_a_character_in_a_user_name_does_not_block_usage(daemon: Daemon, upstream: Upstream) -> None:
+    """Found by `make fuzz`: such a row could not be written, which blocked all others."""
     play = upstream.play(plain(completion("ok")))
     body = {"model": play.model, "user": "half-\ud83d", "messages": []}
     assert daemon.post("/v1/chat/completions", json.dumps(body).encode()).status == 200

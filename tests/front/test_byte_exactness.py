@@ -1,4 +1,4 @@
-"""What passes through is not touched: sha256(upstream body) == sha256(client body), in both directions."""
+"""Bodies pass through unchanged: sha256(upstream body) == sha256(client body), in both directions."""
 
 import hashlib
 import json
@@ -58,7 +58,7 @@ def check_exact(answer: Answer, body: bytes) -> None:
 
 @pytest.mark.parametrize("name", BODIES)
 @pytest.mark.parametrize("framing", ["chunks", "bytewise", "length", "close"])
-def test_any_body_comes_through_in_any_framing(daemon: Daemon, upstream: Upstream, name: str, framing: str) -> None:
+def test_any_body_passes_in_any_framing(daemon: Daemon, upstream: Upstream, name: str, framing: str) -> None:
     body = BODIES[name]
     sse = {"Content-Type": "text/event-stream"}
     if framing == "chunks":
@@ -121,14 +121,14 @@ def test_arbitrary_bytes_both_ways(daemon: Daemon, upstream: Upstream, body: byt
 
 @pytest.mark.parametrize("path", sorted(RECORDED.rglob("*.sse")), ids=lambda path: path.stem)
 def test_recorded_streams(daemon: Daemon, upstream: Upstream, path: Path) -> None:
-    """What real providers sent, in pieces of all sizes."""
+    """Recorded answers of real providers, in pieces of all sizes."""
     body = path.read_bytes()
     dice = random.Random(path.stem)
     framed = SSE_HEAD + b"".join(map(chunk, cut(body, [dice.randrange(1, 4000) for _ in range(40)]))) + LAST
     check_exact(daemon.chat(upstream.play(*cut(framed, [1500] * 60), name="recorded").model, stream=True), body)
 
 
-def test_a_chunk_is_handed_on_when_it_comes(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_chunk_is_passed_on_at_once(daemon: Daemon, upstream: Upstream) -> None:
     """Row 37 too: the upstream writes the next byte only after the client has the last one."""
     text = b'{"id":1}'
     gates = [upstream.gate() for _ in text]
@@ -144,7 +144,7 @@ def test_a_chunk_is_handed_on_when_it_comes(daemon: Daemon, upstream: Upstream) 
         assert wire.read_rest().complete
 
 
-def test_half_an_event_is_handed_on_too(daemon: Daemon, upstream: Upstream) -> None:
+def test_half_an_event_is_passed_on_at_once(daemon: Daemon, upstream: Upstream) -> None:
     gate = upstream.gate()
     whole = delta("slow")
     play = upstream.play(SSE_HEAD, chunk(whole[:20]), gate, chunk(whole[20:]), LAST)
@@ -161,15 +161,15 @@ SPACED = (
 )
 
 
-def test_a_json_body_goes_up_byte_for_byte(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_json_body_is_sent_byte_for_byte(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plays.plain(b"{}"))
     body = SPACED.replace(b"%s", play.model.encode())
     daemon.post("/v1/chat/completions", body)
     assert play.wait().body == body
 
 
-def test_only_the_touched_member_changes(daemon: Daemon, upstream: Upstream) -> None:
-    """`connection:model` is asked for, so `model` must change; order, spacing and spelling of the rest stay."""
+def test_only_the_affected_member_changes(daemon: Daemon, upstream: Upstream) -> None:
+    """With `connection:model` the model must change; order, spacing and spelling of the rest stay."""
     play = upstream.play(plays.plain(b"{}"))
     body = SPACED.replace(b"%s", b"idle:" + play.model.encode())
     daemon.post("/v1/chat/completions", body)
@@ -177,8 +177,8 @@ def test_only_the_touched_member_changes(daemon: Daemon, upstream: Upstream) -> 
 
 
 @pytest.mark.parametrize("segments", [1, 2, 7])
-def test_a_body_in_segments_is_the_same_body(daemon: Daemon, upstream: Upstream, segments: int) -> None:
-    """SDKs send head and body apart; slow links cut anywhere."""
+def test_a_body_in_segments_is_unchanged(daemon: Daemon, upstream: Upstream, segments: int) -> None:
+    """SDKs send head and body separately; slow links cut anywhere."""
     play = upstream.play(plays.plain(b"{}"))
     body = json.dumps({"model": play.model, "messages": [], "pad": "x" * 5000}).encode()
     head_bytes = (
@@ -192,7 +192,7 @@ def test_a_body_in_segments_is_the_same_body(daemon: Daemon, upstream: Upstream,
     assert play.wait().body == body
 
 
-def test_a_chunked_json_body_arrives_whole(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_chunked_json_body_arrives_complete(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plays.plain(b"{}"))
     body = json.dumps({"model": play.model, "messages": []}).encode()
     with daemon.wire() as wire:

@@ -1,4 +1,4 @@
-"""Contract §7: what stands in `logs/` after requests passed through, who may read it, and what never stands there."""
+"""Contract §7: what is written to `logs/`, who may read it, and what is never written."""
 
 import gzip
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.front.house import front_conf, serving
+from tests.front.configurations import front_conf, serving
 from tests.harness import plays
 from tests.harness.daemon import CANARY, Daemon
 from tests.harness.plays import (
@@ -40,7 +40,7 @@ def daemon(way: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactor
 
 
 def records(daemon: Daemon, model: str, *kinds: str) -> list[dict[str, Any]]:
-    """The records of `model`, once one of each of `kinds` is there."""
+    """The records of `model`, once there is one of each of `kinds`."""
 
     def found() -> list[dict[str, Any]]:
         lines = [line for line in daemon.log_lines() if line["model"] == model]
@@ -88,7 +88,7 @@ WIRES = {
 
 
 @pytest.mark.parametrize("name", WIRES)
-def test_a_chat_is_written_down(daemon: Daemon, upstream: Upstream, name: str) -> None:
+def test_a_chat_is_logged(daemon: Daemon, upstream: Upstream, name: str) -> None:
     play = upstream.play(WIRES[name])
     assert daemon.chat(play.model, stream="stream" in name, key=KEY).status == 200
     lines = records(daemon, play.model, "request", "response")
@@ -105,7 +105,7 @@ def test_a_chat_is_written_down(daemon: Daemon, upstream: Upstream, name: str) -
     assert response["ttft_ms"] is None or 0 <= response["ttft_ms"] <= response["duration_ms"]
 
 
-def test_tool_calls_of_a_stream_are_put_together(daemon: Daemon, upstream: Upstream) -> None:
+def test_tool_calls_of_a_stream_are_assembled(daemon: Daemon, upstream: Upstream) -> None:
     def call(index: int, **parts: Any) -> bytes:
         calls = [{"index": index, **parts}]
         return event({"id": "c", "choices": [{"index": 0, "delta": {"tool_calls": calls}, "finish_reason": None}]})
@@ -127,7 +127,7 @@ def test_tool_calls_of_a_stream_are_put_together(daemon: Daemon, upstream: Upstr
     assert response["finish_reason"] == "tool_calls"
 
 
-def test_files_are_for_the_owner_alone(daemon: Daemon, upstream: Upstream) -> None:
+def test_files_are_readable_by_the_owner_only(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(completion("x")))
     daemon.chat(play.model, key=KEY)
     records(daemon, play.model, "response")
@@ -154,7 +154,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_name_leads_out_of_the_folder(daemon: Daemon, upstream: Upstream, name: str) -> None:
+def test_no_name_leads_out_of_the_directory(daemon: Daemon, upstream: Upstream, name: str) -> None:
     before = {path for path in daemon.root.rglob("*") if path.parent != daemon.logs_dir}
     answer = daemon.chat(name, key=KEY)
     assert answer.status == 200, answer.body  # our upstream answers every model
@@ -180,14 +180,14 @@ def test_every_record_is_one_line_of_json(daemon: Daemon, upstream: Upstream) ->
     assert only(lines, "request")["messages"][0]["content"] == evil
     assert only(lines, "response")["content"] == evil
     for path in daemon.logs_dir.rglob("*.jsonl"):
-        # Records of former tests may still be on their way.
+        # Records of earlier tests may still be pending.
         text = eventually(lambda path=path: (read := path.read_bytes()).endswith(b"\n") and read, "the line is whole")
         assert b"\x1b" not in text
         assert all(json.loads(line)["type"] for line in text.splitlines())
 
 
 @pytest.mark.parametrize("phase", ["before", "mid"])
-def test_a_client_that_left_is_written_down_with_what_it_got(daemon: Daemon, upstream: Upstream, phase: str) -> None:
+def test_an_aborted_answer_is_logged_as_far_as_it_was_sent(daemon: Daemon, upstream: Upstream, phase: str) -> None:
     play = upstream.play(SSE_HEAD, chunk(TWO), HOLD) if phase == "mid" else upstream.play(HOLD)
     wire = daemon.wire().chat(play.model, stream=True, key=KEY)
     play.wait()
@@ -206,7 +206,7 @@ def test_a_client_that_left_is_written_down_with_what_it_got(daemon: Daemon, ups
     assert any("client_closed" in json.dumps(line) for line in lines)
 
 
-def test_a_break_is_written_down_as_one(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_broken_answer_is_logged_as_such(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(SSE_HEAD, chunk(TWO), FIN)
     daemon.chat(play.model, stream=True, key=KEY)
     lines = records(daemon, play.model, "request", "error")
@@ -214,14 +214,14 @@ def test_a_break_is_written_down_as_one(daemon: Daemon, upstream: Upstream) -> N
     assert "upstream_truncated" in json.dumps(lines)
 
 
-def test_an_error_of_the_upstream_is_written_down(daemon: Daemon, upstream: Upstream) -> None:
+def test_an_upstream_error_is_logged(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(b'{"error":{"message":"too long"}}', "400 Bad Request"))
     daemon.chat(play.model, key=KEY)
     assert only(records(daemon, play.model, "request", "error"), "error")["request_id"]
 
 
-def test_bodies_that_mean_nothing_cost_no_record(daemon: Daemon, upstream: Upstream) -> None:
-    """Invalid JSON, invalid UTF-8, a lie about gzip: the reader of the copy survives, the next one is logged."""
+def test_invalid_bodies_do_not_stop_the_log(daemon: Daemon, upstream: Upstream) -> None:
+    """Invalid JSON, invalid UTF-8, a false gzip label: the recorder survives, and the next answer is logged."""
     wires = [
         plain(b'{"a": nul'),
         plain(b"\xff\xfe", Content_Encoding="gzip"),
@@ -242,7 +242,7 @@ def test_bodies_that_mean_nothing_cost_no_record(daemon: Daemon, upstream: Upstr
 
 
 def test_no_key_is_ever_written(daemon: Daemon, upstream: Upstream) -> None:
-    """In messages, in answers, in errors, in names; the client's and ours."""
+    """In messages, answers, errors and names; the client's keys and ours."""
     leaky = f"my key is {KEY} and yours {CANARY}"
     for wire in (
         plain(completion(leaky)),
@@ -252,7 +252,7 @@ def test_no_key_is_ever_written(daemon: Daemon, upstream: Upstream) -> None:
         play = upstream.play(wire)
         body = json.dumps({"model": play.model, "messages": [{"role": "user", "content": leaky}], "user": KEY}).encode()
         with daemon.wire() as client:
-            client.watch_for()  # an answer passes as it is, even with a key the model itself was told
+            client.watch_for()  # an answer passes unchanged, even with a key that the model itself was given
             client.request("POST", "/v1/chat/completions", body=body, key=KEY).answer()
         records(daemon, play.model, "request", "response")
     daemon.chat(f"model-{KEY}", key=KEY)
@@ -268,7 +268,7 @@ def test_no_key_is_ever_written(daemon: Daemon, upstream: Upstream) -> None:
             assert CANARY.encode() not in data, path
 
 
-def test_a_rotated_file_is_opened_anew(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_rotated_file_is_reopened(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(completion("one")))
     daemon.chat(play.model, key=KEY)
     records(daemon, play.model, "response")
@@ -278,8 +278,8 @@ def test_a_rotated_file_is_opened_anew(daemon: Daemon, upstream: Upstream) -> No
     assert only(records(daemon, play.model, "response"), "response")["content"] == "one"
 
 
-def test_requests_for_other_things_pass_by_the_chat_log(daemon: Daemon, upstream: Upstream) -> None:
-    """And a stream is not delayed by its copy: the client has each event before the next is sent."""
+def test_other_requests_are_not_logged(daemon: Daemon, upstream: Upstream) -> None:
+    """Streams are not delayed by logging: the client has each event before the next one is sent."""
     gates = [upstream.gate() for _ in range(5)]
     steps: list[plays.Step] = [SSE_HEAD]
     for number, gate in enumerate(gates):
@@ -294,8 +294,8 @@ def test_requests_for_other_things_pass_by_the_chat_log(daemon: Daemon, upstream
     assert only(records(daemon, play.model, "response"), "response")["content"] == "word0word1word2word3word4"
 
 
-def test_lines_stand_in_the_order_of_the_conversation(daemon: Daemon, upstream: Upstream) -> None:
-    # Whole answers and streams come to the log on different ways.
+def test_lines_are_in_the_order_of_the_conversation(daemon: Daemon, upstream: Upstream) -> None:
+    # Whole answers and streams are logged in different ways.
     order = [False, True, False, False, True, True, False]
     script = upstream.rounds(
         *(stream(delta("x"), DONE) if streamed else plain(completion(str(at))) for at, streamed in enumerate(order))

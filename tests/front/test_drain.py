@@ -1,4 +1,4 @@
-"""SIGTERM: nobody new, the running get their time and then a word, exit code 0; a second one: now."""
+"""SIGTERM: no new requests; running ones get time, and then an error; exit code 0. A second one: immediately."""
 
 import json
 import signal
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.front.house import WAYS, front_conf
+from tests.front.configurations import WAYS, front_conf
 from tests.harness.answers import check_stream_error
 from tests.harness.daemon import Daemon
 from tests.harness.plays import DONE, HOLD, LAST, SSE_HEAD, TWO, chunk, delta, plain
@@ -27,7 +27,7 @@ def drained(make_daemon: Make, upstream: Upstream, way: str) -> Callable[[float]
 
 
 def hold(daemon: Daemon, play: Play) -> Wire:
-    """A stream in the middle of which its client waits."""
+    """A stream that pauses in the middle."""
     wire = daemon.wire().chat(play.model, stream=True)
     wire.read_head()
     wire.read_until(b"two")
@@ -48,16 +48,16 @@ def check_left(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
-def test_an_idle_daemon_leaves_at_once(drained: Callable[[float], Daemon], number: int) -> None:
+def test_an_idle_daemon_stops_at_once(drained: Callable[[float], Daemon], number: int) -> None:
     daemon = drained(30)
     idle = daemon.wire()
-    assert idle.request("GET", "/health").answer(method="GET").status == 200  # kept alive, in nobody's way
+    assert idle.request("GET", "/health").answer(method="GET").status == 200  # an idle kept-alive connection
     daemon.signal(number)
     check_left(daemon)
     assert idle.wait_closed() == b""
 
 
-def test_a_running_stream_gets_to_its_end(drained: Callable[[float], Daemon], upstream: Upstream) -> None:
+def test_a_running_stream_is_completed(drained: Callable[[float], Daemon], upstream: Upstream) -> None:
     daemon, gate = drained(30), upstream.gate()
     play = upstream.play(SSE_HEAD, chunk(TWO), gate, chunk(delta("end") + DONE), LAST)
     wire = hold(daemon, play)
@@ -69,7 +69,9 @@ def test_a_running_stream_gets_to_its_end(drained: Callable[[float], Daemon], up
     check_left(daemon)
 
 
-def test_a_request_without_an_answer_yet_gets_it(drained: Callable[[float], Daemon], upstream: Upstream) -> None:
+def test_a_request_that_is_still_waiting_gets_its_answer(
+    drained: Callable[[float], Daemon], upstream: Upstream
+) -> None:
     daemon, gate = drained(30), upstream.gate()
     play = upstream.play(gate, plain(b'{"ok":1}'))
     wire = daemon.wire().chat(play.model)
@@ -83,7 +85,7 @@ def test_a_request_without_an_answer_yet_gets_it(drained: Callable[[float], Daem
     check_left(daemon)
 
 
-def test_at_the_limit_each_stream_is_told(drained: Callable[[float], Daemon], upstream: Upstream) -> None:
+def test_at_the_limit_each_stream_gets_an_error_event(drained: Callable[[float], Daemon], upstream: Upstream) -> None:
     daemon = drained(0.5)
     play = upstream.play(SSE_HEAD, chunk(TWO), HOLD)
     wires = [hold(daemon, play) for _ in range(20)]
@@ -106,7 +108,7 @@ def test_at_the_limit_each_stream_is_told(drained: Callable[[float], Daemon], up
     check_left(daemon)
 
 
-def test_a_second_signal_means_now(drained: Callable[[float], Daemon], upstream: Upstream) -> None:
+def test_a_second_signal_stops_at_once(drained: Callable[[float], Daemon], upstream: Upstream) -> None:
     daemon = drained(600)
     play = upstream.play(SSE_HEAD, chunk(TWO), HOLD)
     wire = hold(daemon, play)
@@ -119,7 +121,7 @@ def test_a_second_signal_means_now(drained: Callable[[float], Daemon], upstream:
     assert play.begun().gone()
 
 
-def test_the_records_of_told_streams_are_written(drained: Callable[[float], Daemon], upstream: Upstream) -> None:
+def test_the_records_of_aborted_streams_are_written(drained: Callable[[float], Daemon], upstream: Upstream) -> None:
     daemon = drained(0.2)
     play = upstream.play(SSE_HEAD, chunk(TWO), HOLD)
     wire = hold(daemon, play)
@@ -130,7 +132,7 @@ def test_the_records_of_told_streams_are_written(drained: Callable[[float], Daem
     assert any(line.get("content") == "one two " for line in lines), lines
 
 
-def test_ready_and_stopping_are_told(make_daemon: Make, upstream: Upstream) -> None:
+def test_ready_and_stopping_are_reported(make_daemon: Make, upstream: Upstream) -> None:
     daemon = make_daemon(front_conf(upstream))
     assert "READY=1" in daemon.status
-    daemon.stop(timeout=25)  # nothing holds it: below the drain's 30 s
+    daemon.stop(timeout=25)  # nothing delays it: less than the drain's 30 s

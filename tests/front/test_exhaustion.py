@@ -1,10 +1,10 @@
-"""Running out of files: refused or queued while it lasts, no storm of log lines, and well again afterwards."""
+"""Running out of file descriptors: requests are refused or queued, without a flood of log lines."""
 
 from collections.abc import Callable
 
 import pytest
 
-from tests.front.house import WAYS, front_conf
+from tests.front.configurations import WAYS, front_conf
 from tests.harness.daemon import Daemon
 from tests.harness.plays import plain
 from tests.harness.upstream import Upstream
@@ -31,7 +31,7 @@ def test_sixty_four_files_and_a_hundred_clients(
         try:
             wires.append(daemon.wire())
         except (ConnectionError, TimeoutError):
-            continue  # refused: its right
+            continue  # it may be refused
     for wire in wires:
         wire.try_send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
     answered = 0
@@ -59,7 +59,7 @@ def test_a_port_in_use_is_one_line(make_daemon: Callable[..., Daemon], upstream:
 
 
 @pytest.mark.parametrize("text", ["connections: [", "hosst: x\n", "session_ttl: soon\n"], ids=["syntax", "key", "type"])
-def test_a_broken_file_at_start_is_one_line_a_problem(make_daemon: Callable[..., Daemon], text: str) -> None:
+def test_a_broken_file_at_start_is_one_line_per_problem(make_daemon: Callable[..., Daemon], text: str) -> None:
     daemon = make_daemon(text, start=False)
     daemon.port = 1
     assert daemon.launch().wait(PATIENCE) == 1

@@ -1,10 +1,10 @@
-"""`forward_auth`: the caller's own token goes upstream, and with required keys the proxy's key comes as `x-api-key`."""
+"""`forward_auth`: the caller's own token is sent upstream, and if keys are required, the proxy's key is `x-api-key`."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.front.house import connection, front_conf, serving
+from tests.front.configurations import connection, front_conf, serving
 from tests.harness.answers import check_error
 from tests.harness.daemon import CANARY, Daemon
 from tests.harness.plays import plain
@@ -30,8 +30,8 @@ def daemon(way: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactor
         yield running
 
 
-def test_with_forward_auth_the_callers_own_token_goes_upstream(daemon: Daemon, upstream: Upstream) -> None:
-    """The proxy's key is `x-api-key` then, and stays here."""
+def test_the_callers_own_token_is_sent_upstream(daemon: Daemon, upstream: Upstream) -> None:
+    """The proxy's key is then `x-api-key`, and is not forwarded."""
     play = upstream.play(plain(b"{}"))
     headers = [("x-api-key", PLAIN), ("Authorization", "Bearer the-callers-own-token")]
     answer = daemon.chat(f"forward:{play.model}", headers=headers)
@@ -42,7 +42,7 @@ def test_with_forward_auth_the_callers_own_token_goes_upstream(daemon: Daemon, u
     assert CANARY not in str(seen.headers)
 
 
-def test_the_callers_token_takes_the_place_of_a_configured_one(daemon: Daemon, upstream: Upstream) -> None:
+def test_the_callers_token_replaces_a_configured_key(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(b"{}"))
     daemon.chat(f"named:{play.model}", headers=OWN)
     daemon.chat(f"named:{play.model}", key=PLAIN)
@@ -51,7 +51,7 @@ def test_the_callers_token_takes_the_place_of_a_configured_one(daemon: Daemon, u
     assert (second.header("authorization"), second.header("x-own")) == (f"Token {CANARY}", "1")
 
 
-def test_with_forward_auth_the_upstreams_refusal_passes(daemon: Daemon, upstream: Upstream) -> None:
+def test_the_upstreams_refusal_of_the_callers_token_passes(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(b'{"error":"bad token"}', "401 Unauthorized"))
     headers = [("x-api-key", PLAIN), ("Authorization", "Bearer the-callers-own-token")]
     answer = daemon.chat(f"forward:{play.model}", headers=headers)
@@ -66,14 +66,14 @@ def test_a_wrong_proxy_key_is_refused_whatever_the_token(daemon: Daemon, upstrea
     assert play.requests == []
 
 
-def test_other_connections_get_their_own_key_as_ever(daemon: Daemon, upstream: Upstream) -> None:
+def test_other_connections_still_get_their_own_key(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(b"{}"))
     assert daemon.chat(play.model, key=PLAIN).status == 200
     assert play.wait().header("authorization") == f"Bearer {CANARY}"
 
 
 @pytest.mark.parametrize("status", ["500 Broken", "429 Slow Down", "503 Busy"])
-def test_a_connection_with_a_key_of_its_own_asks_once_with_the_callers(
+def test_a_refused_token_of_the_callers_is_not_retried_with_our_key(
     daemon: Daemon, upstream: Upstream, status: str
 ) -> None:
     play = upstream.play(plain(b'{"error":"no"}', status))
@@ -81,15 +81,15 @@ def test_a_connection_with_a_key_of_its_own_asks_once_with_the_callers(
     assert len(play.requests) == 1
 
 
-def test_without_a_token_of_the_callers_it_is_our_key_that_is_refused(daemon: Daemon, upstream: Upstream) -> None:
+def test_without_a_callers_token_the_refused_key_is_ours(daemon: Daemon, upstream: Upstream) -> None:
     for answer in (plain(b'{"error":"bad"}', "401 Unauthorized"), plain(f"you sent {CANARY}".encode(), "400 Bad")):
         play = upstream.play(answer)
         check_error(daemon.chat(f"forward:{play.model}", key=PLAIN), 502, "upstream_auth")
         assert play.wait().header("authorization") == f"Bearer {CANARY}"
 
 
-def test_a_token_that_goes_nowhere_keeps_no_key_from_being_replaced(daemon: Daemon, upstream: Upstream) -> None:
-    """Another connection's keys rotate, whatever bearer the caller had for the one that forwards it."""
+def test_an_unused_token_does_not_prevent_key_rotation(daemon: Daemon, upstream: Upstream) -> None:
+    """Keys of other connections rotate, whatever bearer token the caller sends for the forwarding one."""
     play = upstream.rounds(plain(b'{"error":"no"}', "401 Unauthorized"), plain(b'{"ok":true}'))
     answer = daemon.chat(f"rotating:{play.model}", headers=OWN)
     assert (answer.status, answer.header("x-proxy-attempts")) == (200, "2")

@@ -1,4 +1,4 @@
-"""Headers both ways: all pass but hop-by-hop ones, cookies, credentials and what only this hop may say (row 38)."""
+"""Headers in both directions: all pass except hop-by-hop ones, cookies, credentials and those of this hop (row 38)."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.front.house import connection, front_conf, serving
+from tests.front.configurations import connection, front_conf, serving
 from tests.harness.daemon import CANARY, Daemon
 from tests.harness.plays import LAST, TWO, chunk, head, plain
 from tests.harness.upstream import Upstream
@@ -55,7 +55,7 @@ STOP_UP = [
 ]
 
 
-def test_request_headers_go_up(daemon: Daemon, upstream: Upstream) -> None:
+def test_request_headers_are_forwarded(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(b"{}"))
     assert daemon.chat(play.model, headers=PASS_UP).status == 200
     seen = play.wait()
@@ -65,7 +65,7 @@ def test_request_headers_go_up(daemon: Daemon, upstream: Upstream) -> None:
     assert seen.header("host") == f"127.0.0.1:{upstream.port}"
 
 
-def test_row38_what_is_for_this_hop_stops_here(daemon: Daemon, upstream: Upstream) -> None:
+def test_row38_hop_by_hop_headers_are_not_forwarded(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(b"{}"))
     assert daemon.chat(play.model, headers=STOP_UP).status == 200
     seen = play.wait()
@@ -154,8 +154,8 @@ def test_every_answer_has_a_request_id(daemon: Daemon, upstream: Upstream) -> No
 
 @pytest.mark.parametrize("target", ["/v1/chat/completions", "/v1/models", "/health", "/nowhere", "/v1/files"])
 @pytest.mark.parametrize("session", ["kitchen-1", "küche".encode().decode("latin-1"), "küche"])
-def test_a_session_id_is_echoed_everywhere_in_its_own_bytes(daemon: Daemon, target: str, session: str) -> None:
-    headers = [("X-Session-ID", session)]  # the harness writes and reads latin-1: bytes as they are
+def test_a_session_id_is_echoed_everywhere_byte_for_byte(daemon: Daemon, target: str, session: str) -> None:
+    headers = [("X-Session-ID", session)]  # the harness writes and reads latin-1: unchanged bytes
     if target.endswith("completions"):
         for _ in range(2):
             assert daemon.chat("m", headers=headers).header("x-session-id") == session
@@ -168,7 +168,7 @@ def test_no_session_id_is_invented(daemon: Daemon) -> None:
     assert daemon.chat("m").header("x-session-id") is None
 
 
-def test_the_answer_says_nothing_of_our_workings(daemon: Daemon) -> None:
+def test_answers_reveal_nothing_about_the_software(daemon: Daemon) -> None:
     for answer in (daemon.chat("m"), daemon.get("/health"), daemon.get("/nowhere")):
         assert "aiohttp" not in str(answer.headers).lower()
         assert "python" not in str(answer.headers).lower()
@@ -193,8 +193,8 @@ def test_arbitrary_headers_both_ways(daemon: Daemon, upstream: Upstream, headers
 
 
 @pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "503 No"])
-def test_no_header_of_any_answer_holds_our_key(daemon: Daemon, upstream: Upstream, status: str) -> None:
-    """Some gateways say which key they saw, in an error or in every answer; the rest of the answer is the client's."""
+def test_no_header_of_any_answer_contains_our_key(daemon: Daemon, upstream: Upstream, status: str) -> None:
+    """Some gateways report which key they saw, in errors or in every answer; the rest of the answer passes."""
     shown = {"X_Key_Used": f"Bearer {CANARY}", "x_custom": "kept"}
     streamed = head(status, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked", "X-Key": CANARY})
     for answer, body in ((plain(b"{}", status, **shown), b"{}"), (streamed + chunk(TWO) + LAST, TWO)):

@@ -49,7 +49,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_row49_refused_and_asked_nobody(daemon: Daemon, upstream: Upstream, name: str) -> None:
+def test_row49_refused_without_reaching_the_upstream(daemon: Daemon, upstream: Upstream, name: str) -> None:
     play = upstream.play(plain(b"{}"))
     before = len(upstream.unclaimed)
     body = REFUSED[name].replace(b'"M"', b'"' + play.model.encode() + b'"')
@@ -70,7 +70,7 @@ def test_an_empty_body_is_answered(daemon: Daemon, path: str) -> None:
 
 
 @pytest.mark.parametrize("model", [1, None, ["m"], {"a": 1}, True, ""], ids=repr)
-def test_a_model_that_is_no_name_is_refused(daemon: Daemon, model: Any) -> None:
+def test_a_model_that_is_not_a_string_is_refused(daemon: Daemon, model: Any) -> None:
     error = check_error(daemon.post("/v1/chat/completions", json.dumps({"model": model, "messages": []}).encode()), 400)
     assert error["param"] == "model"
 
@@ -92,7 +92,7 @@ PASSED = {
 
 
 @pytest.mark.parametrize("name", PASSED)
-def test_what_is_merely_odd_goes_up_untouched(daemon: Daemon, upstream: Upstream, name: str) -> None:
+def test_unusual_but_unambiguous_json_is_sent_unchanged(daemon: Daemon, upstream: Upstream, name: str) -> None:
     play = upstream.play(plain(b"{}"))
     body = PASSED[name].replace(b'"M"', b'"' + play.model.encode() + b'"')
     assert daemon.post("/v1/chat/completions", body).status == 200
@@ -100,8 +100,8 @@ def test_what_is_merely_odd_goes_up_untouched(daemon: Daemon, upstream: Upstream
 
 
 @pytest.mark.parametrize("digits", [5000, 100_000])
-def test_row49_huge_integers_are_no_crash(daemon: Daemon, upstream: Upstream, digits: int) -> None:
-    """Python refuses to parse them, with an error of another kind: 400, or the very bytes go up."""
+def test_row49_huge_integers_cause_no_crash(daemon: Daemon, upstream: Upstream, digits: int) -> None:
+    """Python refuses to parse them, with a different error: 400, or the same bytes are sent."""
     play = upstream.play(plain(b"{}"))
     body = b'{"model":"%s","messages":[],"n":%s}' % (play.model.encode(), b"7" * digits)
     answer = daemon.post("/v1/chat/completions", body)
@@ -111,7 +111,7 @@ def test_row49_huge_integers_are_no_crash(daemon: Daemon, upstream: Upstream, di
         check_error(answer, 400)
 
 
-def test_row49_a_byte_order_mark_is_no_crash(daemon: Daemon) -> None:
+def test_row49_a_byte_order_mark_causes_no_crash(daemon: Daemon) -> None:
     answer = daemon.post("/v1/chat/completions", b'\xef\xbb\xbf{"model":"m","messages":[]}')
     check_error(answer, 400)
 
@@ -127,8 +127,8 @@ ROUTING_FIELDS = [
 ]
 
 
-def test_nothing_in_a_request_chooses_where_it_goes(daemon: Daemon, upstream: Upstream) -> None:
-    """CVE-2024-6587's class: fields other gateways obey are data here, and go on as they came."""
+def test_nothing_in_a_request_chooses_its_destination(daemon: Daemon, upstream: Upstream) -> None:
+    """CVE-2024-6587's class: fields that other gateways obey are data here, and are sent unchanged."""
     trap = Upstream().start()
     try:
         play = upstream.play(plain(b"{}"))
@@ -145,6 +145,6 @@ def test_nothing_in_a_request_chooses_where_it_goes(daemon: Daemon, upstream: Up
         trap.stop()
 
 
-def test_the_error_says_nothing_of_the_body(daemon: Daemon) -> None:
+def test_the_error_reveals_nothing_of_the_body(daemon: Daemon) -> None:
     answer: Answer = daemon.post("/v1/chat/completions", b'{"model":"m","secret":"hunter2"')
     assert "hunter2" not in json.dumps(check_error(answer, 400))

@@ -1,4 +1,4 @@
-"""Client keys: plain and hashed, where they arrive, whose key goes upstream, and what a refusal looks like."""
+"""Client keys: plain and hashed, where they are sent, which key is sent upstream, and what a refusal looks like."""
 
 import hashlib
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import DaemonFactory
-from tests.front.house import front_conf, serving
+from tests.front.configurations import front_conf, serving
 from tests.harness.answers import check_error
 from tests.harness.daemon import CANARY, Daemon
 from tests.harness.plays import plain
@@ -34,7 +34,7 @@ def daemon(way: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize("key", [PLAIN, TWIN, HASHED, ENVIRON], ids=["plain", "twin", "sha256", "environment"])
 @pytest.mark.parametrize("header", ["Authorization", "x-api-key"])
-def test_a_known_key_is_served_and_replaced(daemon: Daemon, upstream: Upstream, key: str, header: str) -> None:
+def test_a_known_key_is_accepted_and_replaced(daemon: Daemon, upstream: Upstream, key: str, header: str) -> None:
     play = upstream.play(plain(b"{}"))
     value = f"Bearer {key}" if header == "Authorization" else key
     assert daemon.chat(play.model, headers=[(header, value)]).status == 200
@@ -94,7 +94,7 @@ def test_bearer_wins_over_x_api_key(daemon: Daemon, upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer"])
-def test_the_scheme_may_be_written_in_any_case(daemon: Daemon, upstream: Upstream, scheme: str) -> None:
+def test_the_scheme_is_case_insensitive(daemon: Daemon, upstream: Upstream, scheme: str) -> None:
     play = upstream.play(plain(b"{}"))
     assert daemon.chat(play.model, headers=[("authorization", f"{scheme} {PLAIN}")]).status == 200
 
@@ -119,7 +119,7 @@ def test_health_can_be_closed(make_daemon: object, upstream: Upstream) -> None:
     assert closed.get("/health", key=PLAIN).status == 200
 
 
-def test_a_key_in_a_connections_headers_is_ours_too(make_daemon: DaemonFactory, upstream: Upstream) -> None:
+def test_a_key_in_a_connections_headers_is_ours(make_daemon: DaemonFactory, upstream: Upstream) -> None:
     by_header = {"api_base": upstream.url, "max_retries": 0, "headers": {"api-key": CANARY}}
     daemon = make_daemon(front_conf(upstream, connections={"azure": by_header}))
     for answer in (plain(b"{}", "401 Unauthorized"), plain(f"wrong: {CANARY}".encode(), "400 Bad Request")):
@@ -137,10 +137,10 @@ def test_require_api_key_without_any_key_serves_nobody(make_daemon: object, upst
 
 
 @pytest.mark.parametrize("value", [None, "Bearer anything", "Bearer "], ids=["none", "any", "empty"])
-def test_without_keys_any_key_or_none_will_do(
+def test_without_keys_any_key_or_none_is_accepted(
     reuse_daemon: DaemonFactory, upstream: Upstream, value: str | None
 ) -> None:
-    """And whatever it is, it does not reach the upstream."""
+    """It never reaches the upstream."""
     open_house = reuse_daemon(front_conf(upstream))
     play = upstream.play(plain(b"{}"))
     headers = [("Authorization", value), ("x-api-key", "xyz")] if value is not None else []

@@ -1,10 +1,10 @@
-"""Heads the lane has read before: the same bytes mean the same, however they are cut, and never a moment longer."""
+"""Request heads read before by the fast path: the same bytes mean the same, however they are cut, until an edit."""
 
 import json
 
 import pytest
 
-from tests.front.house import connection, front_conf, serving
+from tests.front.configurations import connection, front_conf, serving
 from tests.harness.daemon import Daemon
 from tests.harness.plays import plain
 from tests.harness.upstream import Upstream
@@ -50,7 +50,7 @@ def test_pipelined_requests_behind_a_known_head_are_answered_in_order(daemon: Da
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("number", [2, 3])
 def test_pipelined_requests_may_be_cut_anywhere(daemon: Daemon, number: int, known: bool) -> None:
-    """What came with the end of a body that was waited for is not forgotten, on a connection of any past."""
+    """Bytes that arrive with the end of an awaited body are not lost, whatever happened on the connection before."""
     whole = request_bytes() * number
     wire = daemon.wire()
     for cut in range(1, len(request_bytes()) * 2, 5):
@@ -65,7 +65,7 @@ def test_pipelined_requests_may_be_cut_anywhere(daemon: Daemon, number: int, kno
             assert wire.answer().status == 200
 
 
-def test_a_known_head_with_a_refused_body_is_refused_and_the_connection_goes_on(daemon: Daemon) -> None:
+def test_a_refused_body_under_a_known_head_keeps_the_connection(daemon: Daemon) -> None:
     wire = daemon.wire()
     wire.send(request_bytes())
     wire.answer()
@@ -97,7 +97,7 @@ def test_a_known_head_of_a_revoked_key_is_refused_from_the_next_request_on(
         assert wire.answer().status == 401
 
 
-def test_clients_that_share_a_connection_are_told_apart(daemon: Daemon) -> None:
+def test_clients_that_share_a_connection_are_distinguished(daemon: Daemon) -> None:
     wire = daemon.wire()
     for _ in range(3):
         for session in (b"kitchen", b"garden", None):
@@ -105,7 +105,7 @@ def test_clients_that_share_a_connection_are_told_apart(daemon: Daemon) -> None:
             assert wire.answer().header("x-session-id") == (session.decode() if session else None)
 
 
-def test_one_head_asks_for_models_of_several_connections(
+def test_one_head_can_request_models_of_several_connections(
     upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     play, other = upstream.play(plain(b"{}")), upstream.play(plain(b"{}"))
@@ -135,7 +135,7 @@ def test_keys_take_turns_under_a_known_head(upstream: Upstream, tmp_path_factory
         assert used == ["Bearer sk-first-of-two-keys", "Bearer sk-second-of-two-keys"] * 3
 
 
-def test_an_answer_whose_head_changes_is_read_anew(daemon: Daemon, upstream: Upstream) -> None:
+def test_an_answer_with_a_changed_head_is_parsed_again(daemon: Daemon, upstream: Upstream) -> None:
     wire = daemon.wire()
     for number, kind in enumerate(("text/plain", "application/json", "text/plain") * 2):
         play = upstream.play(plain(b"%d" % number, content_type=kind))

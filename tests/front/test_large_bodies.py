@@ -1,4 +1,4 @@
-"""Large bodies in both directions, never whole in memory: 48 MiB each, and how far the daemon grew meanwhile."""
+"""Large bodies in both directions, never whole in memory: 48 MiB each, while the daemon's memory is watched."""
 
 import hashlib
 from pathlib import Path
@@ -17,7 +17,7 @@ MAY_GROW = 24 * MiB
 
 
 class Watch:
-    """The highest memory the daemon was seen at, above where it began."""
+    """The daemon's peak memory, above its initial size."""
 
     def __init__(self, daemon: Daemon) -> None:
         daemon.chat("warm-up")
@@ -28,7 +28,7 @@ class Watch:
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-def test_a_large_file_down(daemon: Daemon, upstream: Upstream, framing: str) -> None:
+def test_a_large_download(daemon: Daemon, upstream: Upstream, framing: str) -> None:
     watch = Watch(daemon)
 
     async def send(peer: object) -> None:
@@ -47,7 +47,7 @@ def test_a_large_file_down(daemon: Daemon, upstream: Upstream, framing: str) -> 
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-def test_a_large_upload_is_handed_on_as_it_comes(daemon: Daemon, upstream: Upstream, framing: str) -> None:
+def test_a_large_upload_is_streamed(daemon: Daemon, upstream: Upstream, framing: str) -> None:
     watch = Watch(daemon)
     play = upstream.play(plain(b'{"id":"file-1"}'))
     with daemon.wire() as wire:
@@ -59,7 +59,7 @@ def test_a_large_upload_is_handed_on_as_it_comes(daemon: Daemon, upstream: Upstr
         for number in range(1, COUNT + 1):
             wire.send(PIECE if framing == "length" else chunk(PIECE))
             if number == 2:
-                play.received(MiB)  # the first mebibyte is up before the third has been sent
+                play.received(MiB)  # the first mebibyte has arrived before the third is sent
             watch.look()
         if framing == "chunked":
             wire.send(LAST)
@@ -70,7 +70,7 @@ def test_a_large_upload_is_handed_on_as_it_comes(daemon: Daemon, upstream: Upstr
 
 
 def private_files(daemon: Daemon) -> list[int]:
-    """The modes of regular files of a mebibyte and more the daemon has open, unlinked ones included."""
+    """The modes of regular files of at least one mebibyte that the daemon has open, including unlinked ones."""
     modes = []
     for entry in Path(f"/proc/{daemon.process.pid}/fd").iterdir():
         try:
@@ -82,7 +82,7 @@ def private_files(daemon: Daemon) -> list[int]:
     return modes
 
 
-def test_a_form_whose_model_comes_late_is_spooled_to_a_private_file(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_form_with_a_late_model_field_is_spooled_to_a_private_file(daemon: Daemon, upstream: Upstream) -> None:
     watch = Watch(daemon)
     play = upstream.play(plain(b'{"text":"hi"}'))
     boundary = "spool"

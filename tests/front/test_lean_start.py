@@ -1,31 +1,77 @@
-"""What a resting daemon has not imported: each of these was found in memory once, and nobody had asked for it."""
+"""Modules that an idle daemon must not import: each of these was once found in memory without being needed."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-PROBE = """
-import sys
-from openai_proxy.cli import lean
-lean.prepare()
-import openai_proxy.cli.serve
-import openai_proxy.daemon
-found = [name for name in sys.argv[1].split() if name in sys.modules]
-found += [name for name in sys.modules if name.startswith("_sysconfigdata")]  # what Python was built with: 0.2 MB
-print(" ".join(found))
+from tests.conftest import DaemonFactory
+from tests.harness.daemon import Daemon
+from tests.harness.upstream import Upstream
+from tests.harness.waiting import eventually
+
+CONF = """
+connections:
+  one: {{api_type: openai, api_base: "{url}", api_key: sk-upstream-0001}}
+  two: {{api_type: openai, api_base: "{url}", api_key: sk-upstream-0002}}
+default_connection: one
+routing:
+  "gpt*": "two.*"
+  "fast": ["one.fast", "two.fast"]
+groups:
+  family: {{api_keys: [sk-family-00000001], limits: {{requests_per_minute: 600}}}}
 """
-HEAVY = (
-    "aiohttp.client aiohttp.connector aiohttp.web aiohttp_sse anyio difflib google.genai html.entities httpx2 "
-    "http.client "
-    "jsonschema limits mcp openai_proxy.agent.loop openai_proxy.tools.mcp.supervisor openai_proxy.upstream.anthropic "
-    "prometheus_client re2 simpleeval sqlite3 torch watchfiles.main"
-)
+OTHERS = """
+    aiohttp.client aiohttp.connector aiohttp.web aiohttp_sse anyio attr.validators bz2 calendar difflib
+    email._header_value_parser genai_prices gettext google.genai html.entities http.client httpx2 jsonschema locale lzma
+    mcp prometheus_client pydantic.networks re2 redis ruamel.yaml.emitter ruamel.yaml.main shutil simpleeval sqlite3
+    tempfile torch watchfiles.main wyoming zipfile
+"""
+OURS = """
+    admin.call admin.routes agent auth.budgets auth.shared_budgets auth.validators config.diff config.model_file
+    config.remedies config.servers config.skills config.tool_entries decision.explain decision.visible
+    dialects.chat.chunks dialects.chat.read_answer dialects.gemini dialects.messages dialects.model_lists
+    dialects.ollama dialects.event_reader dialects.responses dialects.sse gateway pipeline.answer_text
+    pipeline.augmented pipeline.models pipeline.realtime pipeline.responses pipeline.stored pipeline.translated
+    pipeline.uploads prompt protocols.large_json records.counting.exposition records.custom_loggers.logger_threads
+    runtime.augmented_models runtime.spending store.redis_link store.responses telemetry tools
+    transforms.commands.builtin transforms.speech upstream.anthropic upstream.answers upstream.echo upstream.google
+    upstream.inprocess upstream.local upstream.ollama upstream.translating upstream.translator upstream.tunnel
+    upstream.wake wyoming.session
+"""
+"""Modules of openai_proxy, with everything below them."""
 
 
-def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
-    done = subprocess.run([sys.executable, "-c", PROBE, HEAVY], capture_output=True, text=True, timeout=30, check=True)
-    assert done.stdout.strip() == ""
+def test_an_idle_daemon_has_imported_only_what_its_configuration_needs(
+    make_daemon: DaemonFactory, upstream: Upstream
+) -> None:
+    daemon = make_daemon(CONF.format(url=upstream.url), env={"PYTHONPROFILEIMPORTTIME": "1"})
+    lists = daemon.state_dir / "models.json"
+    eventually(
+        lambda: lists.exists() and {"one", "two"} <= set(re.findall(r"\w+", lists.read_text())), "both lists came"
+    )
+    loaded = imported(daemon)
+    assert "openai_proxy.daemon" in loaded
+    unwanted = {*OTHERS.split(), *(f"openai_proxy.{name}" for name in OURS.split())}
+    assert sorted(name for name in loaded if _and_above(name) & unwanted or name.startswith("_sysconfigdata")) == []
+
+
+def test_the_code_of_a_turn_is_preloaded(make_daemon: DaemonFactory, upstream: Upstream) -> None:
+    house = {"models/house.yaml": "name: augmented/house\nupstream_model: fast\n"}
+    daemon = make_daemon(CONF.format(url=upstream.url), files=house, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    eventually(lambda: "openai_proxy.pipeline.augmented" in imported(daemon), "it was imported without a request")
+
+
+def imported(daemon: Daemon) -> set[str]:
+    """The modules `daemon` has imported so far."""
+    lines = daemon.stderr.splitlines()
+    return {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+
+
+def _and_above(name: str) -> set[str]:
+    parts = name.split(".")
+    return {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
 
 
 DEFERRED = """
@@ -46,13 +92,50 @@ assert isinstance(urllib.request.getproxies(), dict)
 assert urllib.request.Request("http://a/").host == "a"
 import zoneinfo
 print(zoneinfo.ZoneInfo("Europe/Berlin").key, "PYTHONTZPATH" in os.environ)
+import email
+from email import policy
+policy.default.header_factory.map_to_type("x-number", policy.default.header_factory.registry["subject"])
+message = email.message_from_string("From: Ann <ann@example.org>\\nX-Number: 7\\n\\nText", policy=policy.default)
+print(message["from"].addresses[0].username, message["x-number"], policy.default.header_factory["date"].__name__)
+from attrs import define, field, validators
+@define
+class Checked:
+    number: int = field(validator=validators.instance_of(int))
+try:
+    Checked("7")
+except TypeError:
+    print(attrs_knows := Checked(7).number)
+import attr
+assert attr.validators.instance_of is validators.instance_of
+import calendar, idna, mimetypes
+print(calendar.timegm((1970, 1, 2, 0, 0, 0)), idna.encode("bücher.de").decode(), mimetypes.guess_type("a.png")[0])
+import io
+from ruamel.yaml import YAML
+print(YAML().load("a: [1, 2]")["a"][1])
+import typing_extensions, pydantic
+class Point(typing_extensions.TypedDict, total=False):
+    x: int
+adapter = pydantic.TypeAdapter(Point)
+print(adapter.validate_python({"x": "1"}), adapter.json_schema()["properties"]["x"]["type"])
 """
 
 
-def test_what_is_put_off_is_whole_for_who_asks_for_it() -> None:
+WHOLE = """\
+Bücher
+ä&
+Europe/Berlin False
+ann 7 _UniqueDateHeader
+7
+86400 xn--bcher-kva.de image/png
+2
+{'x': 1} integer
+"""
+
+
+def test_deferred_modules_are_complete_when_used() -> None:
     """Custom tools and loggers run in the same process."""
     done = subprocess.run([sys.executable, "-c", DEFERRED], capture_output=True, text=True, timeout=30)
-    assert done.stdout == "Bücher\nä&\nEurope/Berlin False\n", done.stderr
+    assert done.stdout == WHOLE, done.stderr
 
 
 AT_ONCE = """
@@ -82,8 +165,8 @@ print(found)
 """
 
 
-def test_two_threads_may_ask_first_at_the_same_time(tmp_path: Path) -> None:
-    """As two tools that a model calls in parallel."""
+def test_two_threads_may_import_at_the_same_time(tmp_path: Path) -> None:
+    """Like two tools that a model calls in parallel."""
     (tmp_path / "slow.py").write_text("import sync\nsync.begun.set()\nassert sync.go.wait(10)\nvalue = 7\n")
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])}
     done = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, timeout=30, env=env)

@@ -1,4 +1,4 @@
-"""The real `openai` client, sync and async, as people use it."""
+"""The real `openai` client, sync and async."""
 
 import base64
 from collections.abc import AsyncIterator, Iterator
@@ -66,8 +66,8 @@ def test_models(client: openai.OpenAI) -> None:
     assert client.models.retrieve("vendor/m-large").id == "vendor/m-large"
 
 
-def test_a_stream_that_broke_is_an_error_for_the_client(client: openai.OpenAI, upstream: Upstream) -> None:
-    """Finding 2: a cut that ends cleanly would pass for a finished answer."""
+def test_a_broken_stream_is_an_error_for_the_client(client: openai.OpenAI, upstream: Upstream) -> None:
+    """Finding 2: a truncation that ends cleanly would look like a complete answer."""
     play = upstream.play(SSE_HEAD, chunk(TWO), FIN)
     parts = client.chat.completions.create(model=play.model, messages=MESSAGES, stream=True)  # type: ignore[call-overload]
     with pytest.raises(openai.APIError):
@@ -92,7 +92,7 @@ async def test_a_stream_async(aclient: openai.AsyncOpenAI) -> None:
     assert "".join([part.choices[0].delta.content or "" async for part in parts]) == "Hello world"
 
 
-async def test_the_rest_async(aclient: openai.AsyncOpenAI) -> None:
+async def test_other_endpoints_async(aclient: openai.AsyncOpenAI) -> None:
     assert (await aclient.embeddings.create(model="m", input="Hi", encoding_format="float")).data[0].embedding[2] == 1.0
     assert (await aclient.audio.transcriptions.create(model="whisper-1", file=("a.wav", WAV))).text == "good morning"
     images = await aclient.images.generate(model="gpt-image-1", prompt="a cat")
@@ -100,7 +100,7 @@ async def test_the_rest_async(aclient: openai.AsyncOpenAI) -> None:
     assert images.data[0].b64_json == IMAGE
 
 
-async def test_a_stream_left_early_async(aclient: openai.AsyncOpenAI, upstream: Upstream) -> None:
+async def test_a_stream_closed_early_async(aclient: openai.AsyncOpenAI, upstream: Upstream) -> None:
     play = upstream.play(SSE_HEAD, chunk(TWO), plays.HOLD, DONE)
     parts = await aclient.chat.completions.create(model=play.model, messages=MESSAGES, stream=True)  # type: ignore[call-overload]
     async for _ in parts:

@@ -1,10 +1,10 @@
-"""params through the running daemon, both ways of serving."""
+"""`params` through the running daemon, with and without the fast path."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.front.house import WAYS, connection
+from tests.front.configurations import WAYS, connection
 from tests.harness.daemon import Daemon
 from tests.harness.plays import completion, plain
 from tests.harness.upstream import Play, Upstream
@@ -29,29 +29,27 @@ def shaped(way: str, upstream: Upstream, play: Play, tmp_path_factory: pytest.Te
     }
     params = "{default: {temperature: 0.75}, override: {seed: 4}}"
     model = f"name: helper\nupstream_model: other:{play.model}\nparams: {params}\n"
-    daemon = Daemon(tmp_path_factory.mktemp(way), conf, files={"models/helper.yaml": model}, flags=WAYS[way]).start()
-    try:
+    with Daemon(tmp_path_factory.mktemp(way), conf, files={"models/helper.yaml": model}, flags=WAYS[way]).serving(
+        leaks=False
+    ) as daemon:
         yield daemon
-        daemon.stop()
-    finally:
-        daemon.kill()
 
 
-def test_the_house_fills_in_and_the_rest_keeps_its_bytes(shaped: Daemon, play: Play) -> None:
+def test_global_params_apply_and_other_bytes_stay(shaped: Daemon, play: Play) -> None:
     before = len(play.requests)
     body = b'{"model": "%s",  "messages":[],\n"f":1.00}' % play.model.encode()
     assert shaped.post("/v1/chat/completions", body).status == 200
     assert play.requests[before].body == body[:-1] + b',"temperature":0.25}'
 
 
-def test_a_connection_refines_the_house(shaped: Daemon, play: Play) -> None:
+def test_a_connections_params_refine_the_global_ones(shaped: Daemon, play: Play) -> None:
     before = len(play.requests)
     assert shaped.post("/v1/chat/completions", b'{"model":"elsewhere","messages":[],"user":"me"}').status == 200
     sent = play.requests[before].json()
     assert sent == {"model": play.model, "messages": [], "temperature": 0.25, "top_p": 0.5}
 
 
-def test_an_augmented_model_refines_its_connection(shaped: Daemon, play: Play) -> None:
+def test_an_augmented_models_params_refine_its_connections(shaped: Daemon, play: Play) -> None:
     before = len(play.requests)
     shaped.post("/v1/chat/completions", b'{"model":"helper","messages":[{"role":"user","content":"hi"}],"user":"me"}')
     sent = play.requests[before].json()
@@ -66,7 +64,7 @@ def test_other_endpoints_are_left_alone(shaped: Daemon, play: Play) -> None:
     assert play.requests[before].body == body
 
 
-def test_messages_are_chat_shaped_also_where_they_are_translated(shaped: Daemon, play: Play) -> None:
+def test_params_apply_to_translated_messages_requests(shaped: Daemon, play: Play) -> None:
     for model in (play.model, f"claude:{play.model}"):
         before = len(play.requests)
         body = b'{"model":"%s","max_tokens":50,"messages":[{"role":"user","content":"hi"}]}' % model.encode()
@@ -76,7 +74,7 @@ def test_messages_are_chat_shaped_also_where_they_are_translated(shaped: Daemon,
 
 
 @pytest.mark.parametrize("path", ["/v1/messages/count_tokens", "/v1/threads"])
-def test_what_only_holds_messages_is_left_alone(shaped: Daemon, play: Play, path: str) -> None:
+def test_other_endpoints_with_messages_are_left_alone(shaped: Daemon, play: Play, path: str) -> None:
     before = len(play.requests)
     body = b'{"model":"claude:%s","messages":[{"role":"user","content":"hi"}]}' % play.model.encode()
     assert shaped.post(path, body).status == 200

@@ -1,4 +1,4 @@
-"""Which paths exist: models, health, every `/v1/…`, the known roots without it; any other is 404 and goes nowhere."""
+"""Which paths exist: models, health, every `/v1/…`, the known roots without it; others are 404 and not forwarded."""
 
 import hashlib
 import json
@@ -36,14 +36,14 @@ def test_one_model_by_its_id_with_slashes(daemon: Daemon, root: str, model: str)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_one_model_of_a_connection_past_the_rules(daemon: Daemon, model: str) -> None:
+def test_one_model_by_its_connections_name(daemon: Daemon, model: str) -> None:
     eventually(lambda: set(MODELS) <= listed(daemon), "the catalog has been filled")
     eventually(lambda: daemon.get(f"/v1/models/brisk:{model}").status == 200, "the other connection has answered too")
     shown = daemon.get(f"/v1/models/brisk:{model}").json()
     assert shown == daemon.get(f"/v1/models/{model}").json() | {"id": f"brisk:{model}"}
 
 
-def test_a_look_at_the_head_of_the_list_goes_nowhere(daemon: Daemon, upstream: Upstream) -> None:
+def test_head_requests_for_lists_are_not_forwarded(daemon: Daemon, upstream: Upstream) -> None:
     eventually(lambda: set(MODELS) <= listed(daemon), "the catalog has been filled")
     whole = daemon.get("/v1/models")
     with daemon.wire() as wire:
@@ -63,7 +63,7 @@ def test_an_unknown_model_is_a_404(daemon: Daemon, model: str) -> None:
     assert answer.status == 404 or (model.startswith((".", "%2e")) and answer.status == 400)
 
 
-def test_the_list_is_answered_without_asking_again(daemon: Daemon, upstream: Upstream) -> None:
+def test_the_list_is_answered_from_the_cache(daemon: Daemon, upstream: Upstream) -> None:
     eventually(lambda: set(MODELS) <= listed(daemon), "the catalog has been filled")
     before = len([seen for seen in upstream.unclaimed if seen.target.endswith("/models")])
     for _ in range(50):
@@ -114,7 +114,7 @@ def test_every_method_on_every_v1_path(daemon: Daemon, upstream: Upstream, metho
     play = upstream.play(plain(b"{}") if method != "HEAD" else plain(b"{}")[:-2])
     body = None if method in {"GET", "HEAD", "DELETE"} else b"\x00any bytes\xff"
     with daemon.wire() as wire:
-        for count in (1, 2):  # twice: nothing is left of the first
+        for count in (1, 2):  # twice: the first leaves nothing behind
             wire.request(method, target, body=body, headers=[("X-Play", play.model)], content_type="application/x-any")
             answer = wire.answer(method=method)
             assert (answer.status, answer.body) == (200, b"" if method == "HEAD" else b"{}")
@@ -122,7 +122,7 @@ def test_every_method_on_every_v1_path(daemon: Daemon, upstream: Upstream, metho
             assert (seen.method, seen.target, seen.body) == (method, target, body or b"")
             if method == "HEAD":
                 assert answer.header("content-length") == "2"
-                break  # our upstream's HEAD answer is bodyless, so both connections stay in step by themselves
+                break  # our upstream's HEAD answer has no body, so both connections stay in sync
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_every_method_on_every_v1_path(daemon: Daemon, upstream: Upstream, metho
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_any_other_path_is_404_and_goes_nowhere(daemon: Daemon, upstream: Upstream, method: str, path: str) -> None:
+def test_any_other_path_is_404_and_not_forwarded(daemon: Daemon, upstream: Upstream, method: str, path: str) -> None:
     play = upstream.play(plain(b"{}"))
     with daemon.wire() as wire:
         body = b"{}" if method == "POST" else None
@@ -171,8 +171,8 @@ def test_any_other_path_is_404_and_goes_nowhere(daemon: Daemon, upstream: Upstre
         "/files/../../x",
     ],
 )
-def test_dot_segments_lead_out_of_nothing(daemon: Daemon, upstream: Upstream, path: str) -> None:
-    """Nothing above the API's root is asked for upstream, and none of our own doors opens by a detour."""
+def test_dot_segments_cannot_leave_the_api(daemon: Daemon, upstream: Upstream, path: str) -> None:
+    """Nothing above the API's root is requested upstream, and none of our own routes can be reached that way."""
     play = upstream.play(plain(b"{}"))
     answer = daemon.get(path, headers=[("X-Play", play.model)])
     assert b'"generation"' not in answer.body
@@ -190,7 +190,7 @@ def test_requests_without_a_model_go_to_the_default_connection(daemon: Daemon, u
 
 
 @pytest.mark.parametrize("path", ["/v1/moderations", "/v1/responses", "/images/generations", "/v1/vector_stores"])
-def test_a_body_may_name_no_model_where_providers_have_a_default(daemon: Daemon, upstream: Upstream, path: str) -> None:
+def test_a_model_may_be_omitted_where_providers_have_a_default(daemon: Daemon, upstream: Upstream, path: str) -> None:
     play = upstream.play(plain(b"{}"))
     body = b'{ "input": "is this fine?" }'
     assert daemon.post(path, body, headers=[("x-play", play.model)]).status == 200
@@ -229,7 +229,7 @@ def test_spellings_of_one_endpoint(daemon: Daemon, upstream: Upstream, target: s
 @pytest.mark.parametrize(
     "target", ["/v1/chat/completion%73", "/v1/chat%2Fcompletions", "/v1/%63hat/completions", "/v1/chat/completion%2573"]
 )
-def test_a_path_that_means_another_endpoint_once_decoded_goes_nowhere(
+def test_a_path_that_decodes_to_another_endpoint_is_not_forwarded(
     daemon: Daemon, upstream: Upstream, target: str
 ) -> None:
     play = upstream.play(plain(b"{}"))
@@ -239,14 +239,14 @@ def test_a_path_that_means_another_endpoint_once_decoded_goes_nowhere(
 
 
 @pytest.mark.parametrize("target", ["/v1/files/%2e%2ex", "/v1/files/a%7Eb", "/v1/files/a%2eb?x=%7e&y=%2E"])
-def test_a_target_goes_up_as_it_came(daemon: Daemon, upstream: Upstream, target: str) -> None:
+def test_a_target_is_sent_unchanged(daemon: Daemon, upstream: Upstream, target: str) -> None:
     play = upstream.play(plain(b"{}"))
     daemon.get(target, headers=[("X-Play", play.model)])
     assert play.wait().target == target
 
 
 @pytest.mark.parametrize("root", ["/v1/messages", "/messages"])
-def test_messages_pass_through_where_the_provider_speaks_them(daemon: Daemon, upstream: Upstream, root: str) -> None:
+def test_messages_pass_through_to_a_provider_with_that_api(daemon: Daemon, upstream: Upstream, root: str) -> None:
     play = upstream.play(plain(b'{"type":"message", "content":[]}'))
     body = b'{"max_tokens":9,  "model":"claude:%s","messages":[{"role":"user","content":"Hi"}]}' % play.model.encode()
     headers = [("anthropic-version", "2023-06-01"), ("anthropic-beta", "x-1")]
@@ -279,11 +279,11 @@ SOUND = bytes(range(256)) * 2000 + b"\r\n--not-the-boundary\r\n" + f"\r\n--{BOUN
 
 @pytest.mark.parametrize("order", ["model-first", "model-last", "no-model"])
 @pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/audio/transcriptions", "/v1/images/edits"])
-def test_a_form_goes_up_byte_for_byte(daemon: Daemon, upstream: Upstream, order: str, path: str) -> None:
+def test_a_form_is_sent_byte_for_byte(daemon: Daemon, upstream: Upstream, order: str, path: str) -> None:
     play = upstream.play(plain(b'{"text":"good morning"}'))
     file, model = ("a.wav", SOUND), ("model", play.model.encode())
     form = multipart(*{"model-first": (model, file), "model-last": (file, model), "no-model": (file,)}[order])
-    headers = [("X-Play", play.model)]  # only so that our upstream knows it by its head
+    headers = [("X-Play", play.model)]  # only so that our upstream can recognise it by its head
     answer = daemon.post(path, form, headers=headers, content_type=f"multipart/form-data; boundary={BOUNDARY}")
     assert answer.body == b'{"text":"good morning"}'
     seen = play.wait()
@@ -306,7 +306,7 @@ def test_the_model_of_a_form_is_routed(daemon: Daemon, upstream: Upstream, order
     assert play.wait().body == multipart(*pick(sent))
 
 
-def test_a_form_without_its_end_is_no_crash(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_form_without_its_end_causes_no_crash(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(b"{}"))
     form = multipart(("a.wav", SOUND), ("model", b"m"))[:-30]
     headers = [("X-Play", play.model)]

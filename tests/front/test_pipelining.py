@@ -1,4 +1,4 @@
-"""Requests that come on one connection before the answers to those ahead: each is answered in its turn."""
+"""Pipelined requests on one connection: each is answered in order."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from tests.front.house import WAYS, front_conf
+from tests.front.configurations import WAYS, front_conf
 from tests.harness.daemon import Daemon
 from tests.harness.plays import LAST, SSE_HEAD, TWO, chunk, plain
 from tests.harness.upstream import Upstream
@@ -16,7 +16,7 @@ from tests.harness.waiting import eventually
 MANY = 20
 
 
-def asked(daemon: Daemon, model: str) -> bytes:
+def chat_request(daemon: Daemon, model: str) -> bytes:
     body = b'{"model":"%b","messages":[]}' % model.encode()
     return (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: {daemon.address[0]}\r\nContent-Type: application/json\r\n"
@@ -29,10 +29,10 @@ def stopped(process: psutil.Process) -> bool:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_bytes_that_pile_up_while_an_answer_is_relayed_keep_their_order(
+def test_bytes_received_while_an_answer_is_relayed_keep_their_order(
     make_daemon: Callable[..., Daemon], upstream: Upstream, way: str
 ) -> None:
-    """A stopped process finds the end of an answer and the next requests in the same turn of its loop."""
+    """A process that was stopped finds the end of an answer and the next requests in the same iteration of its loop."""
     daemon = make_daemon(front_conf(upstream), flags=WAYS[way])
     gate = upstream.gate()
     first = upstream.play(SSE_HEAD, chunk(TWO), gate, LAST)
@@ -40,16 +40,16 @@ def test_bytes_that_pile_up_while_an_answer_is_relayed_keep_their_order(
     warm = upstream.play(plain(b"{}"))
     assert daemon.chat(warm.model).status == 200
     wire = daemon.wire()
-    wire.send(asked(daemon, first.model))
+    wire.send(chat_request(daemon, first.model))
     wire.read_head()
     wire.read_until(b"two ")
-    wire.send(b"".join(asked(daemon, play.model) for play in others[:3]))
+    wire.send(b"".join(chat_request(daemon, play.model) for play in others[:3]))
     daemon.signal(signal.SIGSTOP)
     process = psutil.Process(daemon.process.pid)
     try:
         eventually(lambda: stopped(process), "the daemon stands still")
         for play in others[3:]:
-            wire.send(asked(daemon, play.model))
+            wire.send(chat_request(daemon, play.model))
         gate.open()
     finally:
         os.kill(process.pid, signal.SIGCONT)

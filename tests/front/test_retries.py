@@ -1,10 +1,10 @@
-"""Retries: only what was answered 408, 409, 429 or 5xx, only before the first byte, `max_retries` times."""
+"""Retries: only after 408, 409, 429 or 5xx, only before the first byte, at most `max_retries` times."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.front.house import BRISK, connection, front_conf, serving
+from tests.front.configurations import BRISK, connection, front_conf, serving
 from tests.harness import plays
 from tests.harness.answers import check_error
 from tests.harness.daemon import Daemon
@@ -29,7 +29,7 @@ def daemon(
 
 
 def in_turn(upstream: Upstream, *answers: tuple[plays.Step, ...]) -> Play:
-    """A script that plays another answer each time, the last one for ever."""
+    """A script that plays the next answer each time, and repeats the last one forever."""
     play = upstream.play(name="turns")
 
     async def run(peer: object) -> None:
@@ -53,7 +53,7 @@ SOON = {"Retry_After": "0"}
     "status", ["408 Timeout", "409 Conflict", "429 Slow Down", "500 Oops", "502 Bad", "503 Busy", "529 Over"]
 )
 @pytest.mark.parametrize("streamed", [False, True], ids=["plain", "stream"])
-def test_a_passing_failure_is_asked_again(daemon: Daemon, upstream: Upstream, status: str, streamed: bool) -> None:
+def test_a_temporary_failure_is_retried(daemon: Daemon, upstream: Upstream, status: str, streamed: bool) -> None:
     good = stream(TWO, DONE) if streamed else plain(b'{"ok":1}')
     play = in_turn(upstream, (plain(b'{"error":"x"}', status, **SOON),), (good,))
     answer = daemon.chat(f"again:{play.model}", stream=streamed)
@@ -72,14 +72,14 @@ def test_the_last_failure_passes_unchanged(daemon: Daemon, upstream: Upstream) -
 
 
 @pytest.mark.parametrize("status", ["400 Bad", "404 Not Found", "422 No", "413 Big", "402 Pay"])
-def test_what_would_fail_again_is_not_asked_again(daemon: Daemon, upstream: Upstream, status: str) -> None:
+def test_permanent_failures_are_not_retried(daemon: Daemon, upstream: Upstream, status: str) -> None:
     play = upstream.play(plain(b'{"error":"x"}', status))
     answer = daemon.chat(f"again:{play.model}")
     assert (answer.status, len(play.requests)) == (int(status[:3]), 1)
     assert answer.header("x-proxy-attempts") is None
 
 
-def test_max_retries_0_asks_once(daemon: Daemon, upstream: Upstream) -> None:
+def test_max_retries_0_means_one_attempt(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(b'{"error":"x"}', "503 Busy"))
     answer = daemon.chat(f"main:{play.model}")
     assert (answer.status, len(play.requests), answer.header("x-proxy-attempts")) == (503, 1, None)
@@ -90,8 +90,8 @@ def test_max_retries_0_asks_once(daemon: Daemon, upstream: Upstream) -> None:
 def test_a_delivered_post_is_never_sent_twice_to_one_target(
     daemon: Daemon, upstream: Upstream, path: str, fault: str
 ) -> None:
-    """It may have been billed: only another target may be asked, and there is none."""
-    upstream.restart()  # on a new connection, so that nobody can take the break for an old connection's death
+    """It may have been billed: only another target may be tried, and there is none."""
+    upstream.restart()  # on a new connection, so that the break cannot be mistaken for a stale connection
     play = upstream.play(FIN if fault == "break" else HOLD)
     connection = "again" if fault == "break" else "brisk-again"
     body = f'{{"model":"{connection}:{play.model}","messages":[]}}'.encode()
@@ -100,7 +100,7 @@ def test_a_delivered_post_is_never_sent_twice_to_one_target(
     assert len(play.requests) == 1
 
 
-def test_nothing_is_asked_again_after_the_first_byte(daemon: Daemon, upstream: Upstream) -> None:
+def test_nothing_is_retried_after_the_first_byte(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plays.SSE_HEAD, plays.chunk(TWO), FIN)
     answer = daemon.chat(f"again:{play.model}", stream=True)
     assert answer.body.startswith(TWO)
@@ -112,7 +112,7 @@ def test_an_unreachable_connection_is_one_error(daemon: Daemon) -> None:
 
 
 def test_a_streamed_upload_is_never_sent_twice(daemon: Daemon, upstream: Upstream) -> None:
-    """Its bytes are gone; the failure is the answer."""
+    """Its bytes are gone, so the failure is the answer."""
     play = upstream.play(plain(b'{"error":"busy"}', "503 Busy", **SOON))
     with daemon.wire() as wire:
         wire.send(
@@ -136,10 +136,8 @@ def test_a_client_that_leaves_between_two_attempts_ends_them(daemon: Daemon, ups
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/images/generations"])
-def test_a_connection_that_dies_on_reuse_costs_one_more_try_at_most(
-    daemon: Daemon, upstream: Upstream, path: str
-) -> None:
-    """Fault matrix row 5: it may have died before the request came, so one try on a new connection; never a third."""
+def test_a_stale_connection_causes_one_more_attempt_at_most(daemon: Daemon, upstream: Upstream, path: str) -> None:
+    """Fault matrix row 5: it may have closed before the request arrived: one more attempt, never a third."""
     calm, broken = upstream.play(plain(b"{}")), upstream.play(FIN)
     with daemon.wire() as wire:
         assert wire.chat(f"again:{calm.model}").answer().status == 200

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.front.house import front_conf, serving
+from tests.front.configurations import front_conf, serving
 from tests.harness import plays
 from tests.harness.answers import check_error
 from tests.harness.daemon import Daemon
@@ -31,7 +31,7 @@ def daemon(way: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_row40_slow_headers_are_cut(daemon: Daemon) -> None:
-    """All at once, so that the test waits once; a good client is served meanwhile."""
+    """All concurrently, so that the test waits once; a good client is served meanwhile."""
     wires = [daemon.wire() for _ in range(60)]
     for number, wire in enumerate(wires):
         wire.send((b"", b"POST", b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Slow: ")[number % 3])
@@ -42,14 +42,14 @@ def test_row40_slow_headers_are_cut(daemon: Daemon) -> None:
 
 
 def test_row40_dripping_headers_are_cut_too(daemon: Daemon) -> None:
-    """The limit is for the whole head: a byte now and then does not buy more time."""
+    """The limit is for the whole head: sending a byte now and then does not extend it."""
     wire = daemon.wire()
     wire.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
     eventually(lambda: not wire.try_send(b"x"), "a head that never ends is cut")
 
 
 def test_row41_a_slow_body_is_a_408(daemon: Daemon) -> None:
-    """All at once, so that the test waits once."""
+    """All concurrently, so that the test waits once."""
     wires = []
     for path in ("/v1/chat/completions", "/v1/embeddings"):
         for sent in (b"", b'{"model"'):
@@ -62,7 +62,7 @@ def test_row41_a_slow_body_is_a_408(daemon: Daemon) -> None:
 
 
 def test_row41_a_slow_upload_is_ended(daemon: Daemon, upstream: Upstream) -> None:
-    """Already on its way to the upstream: both sides are let go."""
+    """It is already being sent to the upstream: both sides are closed."""
     play = upstream.play(plain(b"{}"))
     wire = daemon.wire()
     wire.send(
@@ -82,7 +82,7 @@ def test_row41_a_slow_upload_is_ended(daemon: Daemon, upstream: Upstream) -> Non
 
 @pytest.mark.parametrize("readers", [1, 8])
 def test_row42_a_reader_that_never_reads_is_cut(daemon: Daemon, upstream: Upstream, readers: int) -> None:
-    """Row 28 as well: the stream is endless, and neither side holds more than a bound."""
+    """Row 28 as well: the stream is endless, and neither side buffers more than a limit."""
 
     async def talk(peer: object) -> None:
         while True:
@@ -102,7 +102,7 @@ def test_row42_a_reader_that_never_reads_is_cut(daemon: Daemon, upstream: Upstre
 
 
 def test_row42_a_slow_reader_who_reads_is_not_cut(daemon: Daemon, upstream: Upstream) -> None:
-    """16 MiB through a tiny window: it takes its time, but something is read in every second."""
+    """16 MiB through a tiny window: it takes a while, but something is read every second."""
     body = b"data: " + b"y" * (16 * MiB) + b"\n\n"
     pieces = [chunk(body[n : n + 65536]) for n in range(0, len(body), 65536)]
     play = upstream.play(SSE_HEAD, *pieces, LAST)

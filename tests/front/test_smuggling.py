@@ -1,7 +1,7 @@
-"""Fault matrix rows 47 and 50: requests whose end two readers could see differently, and pipelines.
+"""Fault matrix rows 47 and 50: requests whose end is ambiguous, and pipelines.
 
-Every case is followed by a second request on the same connection. Wherever the framing is in doubt there is one 400 and
-never a second answer; nothing of it reaches the upstream.
+Every case is followed by a second request on the same connection. If the framing is in doubt, there is one 400 and
+never a second answer, and nothing reaches the upstream.
 """
 
 import json
@@ -74,7 +74,7 @@ def test_row47_one_refusal_and_never_a_second_answer(daemon: Daemon, upstream: U
     try:
         answer = wire.answer(method="GET")
     except Closed:
-        pass  # closed without a word: as good as a refusal
+        pass  # closing without an answer is as good as a refusal
     else:
         check_error(answer, answer.status)
         assert answer.status in {400, 413, 414, 421, 431, 501, 505}, answer
@@ -84,8 +84,8 @@ def test_row47_one_refusal_and_never_a_second_answer(daemon: Daemon, upstream: U
     assert posts == []
 
 
-def test_row47_harmless_oddities_are_served(daemon: Daemon, upstream: Upstream) -> None:
-    """Strictness must not cost legal requests: chunk extensions, trailers, tabs, a blank line in front."""
+def test_row47_unusual_but_legal_requests_are_served(daemon: Daemon, upstream: Upstream) -> None:
+    """Strictness must not refuse legal requests: chunk extensions, trailers, tabs, a leading blank line."""
     play = upstream.play(plain(b"{}"))
     body = json.dumps({"model": play.model, "messages": []}).encode()
     size = f"{len(body):X}".encode()
@@ -102,7 +102,7 @@ def test_row47_harmless_oddities_are_served(daemon: Daemon, upstream: Upstream) 
             assert play.wait(count).body == body
 
 
-def test_a_trailer_is_no_header(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_trailer_is_not_a_header(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(b"{}"))
     body = json.dumps({"model": play.model, "messages": []}).encode()
     with daemon.wire() as wire:
@@ -119,7 +119,7 @@ def test_a_trailer_is_no_header(daemon: Daemon, upstream: Upstream) -> None:
     assert "smuggled" not in (seen.header("authorization") or "")
 
 
-def test_a_get_with_a_body_stays_in_step(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_get_with_a_body_stays_in_sync(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(b'{"mine":1}'))
     with daemon.wire() as wire:
         for count in (1, 2):
@@ -140,7 +140,7 @@ def test_row50_pipelined_requests_are_answered_in_order(daemon: Daemon, upstream
 
 
 def test_row50_pipelined_in_one_segment_and_mixed(daemon: Daemon, upstream: Upstream) -> None:
-    """Our own answers between passed-through ones, an error among them; all in one write."""
+    """Our own answers between passed-through ones, including an error; all in one write."""
     body = json.dumps({"model": upstream.play(plain(b'{"n":1}')).model, "messages": []}).encode()
     ask = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
     wrong = POST + b"Content-Length: 4\r\n\r\noops"

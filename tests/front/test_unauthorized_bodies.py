@@ -1,10 +1,10 @@
-"""Fault matrix row 46: whoever has no key is refused before a byte of the body is wanted."""
+"""Fault matrix row 46: a client without a key is refused before any of its body is read."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.front.house import front_conf, serving
+from tests.front.configurations import front_conf, serving
 from tests.harness.answers import check_error
 from tests.harness.daemon import Daemon
 from tests.harness.plays import plain
@@ -26,7 +26,7 @@ CREDENTIALS = ["", "Authorization: Bearer wrong\r\n", "x-api-key: wrong\r\n"]
 
 @pytest.mark.parametrize("expect", ["", "Expect: 100-continue\r\n"], ids=["plain", "expect"])
 def test_row46_refused_at_once(daemon: Daemon, expect: str) -> None:
-    """On every kind of path; all at once, so that whoever lingers for the 60 MB is waited for once."""
+    """On every kind of path; all concurrently, so that lingering for the 60 MB is waited for once."""
     wires = []
     for path in ("/v1/chat/completions", "/v1/files", "/audio/transcriptions"):
         for credential in CREDENTIALS:
@@ -43,7 +43,7 @@ def test_row46_refused_at_once(daemon: Daemon, expect: str) -> None:
         wire.wait_closed()
 
 
-def test_row46_a_body_sent_all_the_same_is_not_kept(daemon: Daemon) -> None:
+def test_row46_a_body_sent_nevertheless_is_not_kept(daemon: Daemon) -> None:
     before = daemon.rss()
     wire = daemon.wire()
     wire.send(f"POST /v1/chat/completions HTTP/1.1\r\nHost: {wire.host}\r\nContent-Length: {60 * MiB}\r\n\r\n".encode())
@@ -55,7 +55,7 @@ def test_row46_a_body_sent_all_the_same_is_not_kept(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/files"])
-def test_a_known_key_is_told_to_continue(daemon: Daemon, upstream: Upstream, path: str) -> None:
+def test_a_known_key_gets_100_continue(daemon: Daemon, upstream: Upstream, path: str) -> None:
     play = upstream.play(plain(b"{}"))
     body = f'{{"model":"{play.model}","messages":[]}}'.encode()
     wire = daemon.wire()
@@ -70,7 +70,7 @@ def test_a_known_key_is_told_to_continue(daemon: Daemon, upstream: Upstream, pat
     assert play.wait().header("expect") is None
 
 
-def test_row50_after_a_401_nothing_of_the_body_is_taken_for_a_request(daemon: Daemon) -> None:
+def test_row50_after_a_401_the_body_is_not_parsed_as_a_request(daemon: Daemon) -> None:
     """The refused body looks like a request with a good key."""
     smuggled = f"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode()
     wire = daemon.wire()

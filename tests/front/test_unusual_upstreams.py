@@ -30,31 +30,31 @@ LEGAL = {
 def test_a_legal_answer_is_passed_on(daemon: Daemon, upstream: Upstream, name: str) -> None:
     ends = [FIN] if name in {"http10-to-the-end", "no-framing-at-all"} else []
     with daemon.wire() as wire:
-        for _ in range(3):  # on one client connection: whatever the upstream's framing, ours stays in step
+        for _ in range(3):  # on one client connection: whatever the upstream's framing, ours stays in sync
             answer = wire.chat(upstream.play(LEGAL[name], *ends, name="legal").model).answer()
             assert (answer.status, answer.body, answer.complete) == (200, b'{"ok":1}', True)
 
 
-def test_an_http10_upstream_is_not_kept(daemon: Daemon, upstream: Upstream) -> None:
+def test_an_http10_upstream_connection_is_not_kept(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(LEGAL["http10-with-length"])
     for _ in range(2):
         assert daemon.chat(play.model).status == 200
     assert play.wait(1).connection != play.wait(2).connection
 
 
-def test_a_101_nobody_asked_for_is_refused(daemon: Daemon, upstream: Upstream) -> None:
+def test_an_unrequested_101_is_refused(daemon: Daemon, upstream: Upstream) -> None:
     switching = head("101 Switching Protocols", {"Upgrade": "websocket", "Connection": "Upgrade"})
     check_error(daemon.chat(upstream.play(switching, HOLD).model), 502)
 
 
-def test_nothing_follows_done_even_if_the_upstream_breaks_off(daemon: Daemon, upstream: Upstream) -> None:
-    """`[DONE]` came, the final chunk never did: the message is whole, and no error may be spoken after it."""
+def test_nothing_follows_done_even_if_the_upstream_breaks(daemon: Daemon, upstream: Upstream) -> None:
+    """After `[DONE]` without a final chunk the message is complete, and no error may follow."""
     answer = daemon.chat(upstream.play(SSE_HEAD, chunk(TWO + DONE), FIN).model, stream=True)
     assert answer.body == TWO + DONE
 
 
 @pytest.mark.parametrize("end", [FIN, RST], ids=repr)
-def test_a_break_before_the_first_event_is_an_error_event_alone(
+def test_a_break_before_the_first_event_is_a_lone_error_event(
     daemon: Daemon, upstream: Upstream, end: plays.Ending
 ) -> None:
     gate = upstream.gate()
@@ -66,12 +66,12 @@ def test_a_break_before_the_first_event_is_an_error_event_alone(
         check_stream_error(wire.read_rest(before=got), b": hello\n\n")
 
 
-def test_a_head_and_nothing_more(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_head_without_a_body(daemon: Daemon, upstream: Upstream) -> None:
     check_stream_error(daemon.chat(upstream.play(SSE_HEAD, FIN).model, stream=True), b"")
 
 
-def test_done_inside_a_text_is_no_end(daemon: Daemon, upstream: Upstream) -> None:
-    """Nor is one in the middle of a stream that goes on at once."""
+def test_done_inside_a_text_does_not_end_the_stream(daemon: Daemon, upstream: Upstream) -> None:
+    """Nor does one in the middle of a stream that continues."""
     body = delta("say data: [DONE]\n\n please") + TWO
     answer = daemon.chat(upstream.play(stream(body, DONE)).model, stream=True)
     assert (answer.complete, answer.body) == (True, body + DONE)
@@ -90,7 +90,7 @@ def test_a_boundary_in_two_chunks_is_a_boundary(daemon: Daemon, upstream: Upstre
 
 
 def test_a_stream_longer_than_the_idle_limit_is_not_idle(daemon: Daemon, upstream: Upstream) -> None:
-    """Limits count silence, not length: events every 0.25 s for longer than the limit of 1.5 s."""
+    """The limit is for silence, not length: events every 0.25 s for longer than the limit of 1.5 s."""
 
     async def talk(peer: Peer) -> None:
         for number in range(8):
@@ -102,8 +102,8 @@ def test_a_stream_longer_than_the_idle_limit_is_not_idle(daemon: Daemon, upstrea
     assert answer.body == b"".join(delta(str(number)) for number in range(8))
 
 
-def test_a_slow_upload_is_no_slow_provider(daemon: Daemon, upstream: Upstream) -> None:
-    """The first-byte limit (1.5 s) begins when the request has gone up, not while its client still sends."""
+def test_a_slow_upload_does_not_count_as_a_slow_provider(daemon: Daemon, upstream: Upstream) -> None:
+    """The first-byte limit (1.5 s) begins when the request has been sent, not while its client is still sending."""
     play = upstream.play(plain(b'{"text":"hi"}'))
     mark = "b0undary"
     field = f'--{mark}\r\nContent-Disposition: form-data; name="model"\r\n\r\npaced:whisper\r\n'
@@ -124,19 +124,19 @@ def test_a_slow_upload_is_no_slow_provider(daemon: Daemon, upstream: Upstream) -
         assert wire.answer().body == b'{"text":"hi"}'
 
 
-def test_a_slow_reader_is_no_slow_provider(daemon: Daemon, upstream: Upstream) -> None:
-    """While the client does not read, the provider cannot be asked to be quick: no idle limit runs against it."""
+def test_a_slow_client_does_not_count_as_a_slow_provider(daemon: Daemon, upstream: Upstream) -> None:
+    """While the client does not read, no idle limit applies to the provider."""
     body = b"data: " + b"z" * (24 << 20) + b"\n\n"
     play = upstream.play(SSE_HEAD, *(chunk(body[n : n + 65536]) for n in range(0, len(body), 65536)), LAST)
     with daemon.wire(receive_buffer=65536) as wire:
         wire.chat("paced:" + play.model, stream=True).read_head()
-        time.sleep(2.0)  # longer than the idle limit, and nothing can move
+        time.sleep(2.0)  # longer than the idle limit, while nothing can be sent
         answer = wire.read_rest(keep=False)
     assert (answer.complete, answer.size) == (True, len(body))
 
 
-def test_gzip_for_a_client_that_did_not_ask_for_it_is_still_exact(daemon: Daemon, upstream: Upstream) -> None:
-    """No `Accept-Encoding` from the client, none goes up: what comes is the upstream's own decision."""
+def test_unrequested_gzip_is_passed_unchanged(daemon: Daemon, upstream: Upstream) -> None:
+    """Without `Accept-Encoding` from the client none is sent upstream: the coding is the upstream's own decision."""
     play = upstream.play(plain(b"{}"))
     daemon.chat(play.model)
     assert play.wait().header("accept-encoding") is None

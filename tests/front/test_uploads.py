@@ -1,4 +1,4 @@
-"""Uploads against an upstream that answers early, reads slowly, or breaks off while bytes are still on their way."""
+"""Uploads to an upstream that answers early, reads slowly, or disconnects while bytes are still in flight."""
 
 import hashlib
 
@@ -25,8 +25,8 @@ def begin(daemon: Daemon, model: str, size: int) -> Wire:
     return wire
 
 
-def test_an_early_answer_is_given_while_the_upload_goes_on(daemon: Daemon, upstream: Upstream) -> None:
-    """A provider refuses by the head alone: the client must read that, not a broken pipe."""
+def test_an_early_answer_is_passed_on_during_the_upload(daemon: Daemon, upstream: Upstream) -> None:
+    """A provider refuses after reading the head: the client must get that answer, not a broken pipe."""
     refusal = plain(b'{"error":{"message":"too large"}}', "413 Content Too Large")
 
     async def read_on(peer: Peer) -> None:
@@ -42,8 +42,8 @@ def test_an_early_answer_is_given_while_the_upload_goes_on(daemon: Daemon, upstr
     assert play.begun().gone(), "the upload that nobody wants is still held"
 
 
-def test_after_an_early_answer_the_connection_is_in_step_or_closed(daemon: Daemon, upstream: Upstream) -> None:
-    """The rest of the upload is never taken for a request."""
+def test_after_an_early_answer_the_connection_is_in_sync_or_closed(daemon: Daemon, upstream: Upstream) -> None:
+    """The rest of the upload is never parsed as a request."""
     play = upstream.play(plain(b"{}", "413 Content Too Large"), FIN, early=True)
     wire = begin(daemon, play.model, len(PIECE))
     assert wire.answer().status == 413
@@ -54,7 +54,7 @@ def test_after_an_early_answer_the_connection_is_in_step_or_closed(daemon: Daemo
 
 
 @pytest.mark.parametrize("end", [FIN, RST], ids=repr)
-def test_an_upstream_that_breaks_off_an_upload(daemon: Daemon, upstream: Upstream, end: plays.Ending) -> None:
+def test_an_upstream_that_aborts_an_upload(daemon: Daemon, upstream: Upstream, end: plays.Ending) -> None:
     play = upstream.play(end, early=True)
     wire = begin(daemon, play.model, 64 * MiB)
     play.begun()
@@ -69,7 +69,7 @@ def test_an_upstream_that_breaks_off_an_upload(daemon: Daemon, upstream: Upstrea
 
 
 def test_an_upstream_that_reads_slowly_slows_the_client(daemon: Daemon, upstream: Upstream) -> None:
-    """64 MiB are offered while the upstream reads nothing: they stay with the client, not in our memory."""
+    """64 MiB are sent while the upstream reads nothing: they stay with the client, not in our memory."""
     gate = upstream.gate()
     total = 64 * MiB
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.front.house import BRISK, connection, front_conf, serving
+from tests.front.configurations import BRISK, connection, front_conf, serving
 from tests.harness import plays
 from tests.harness.answers import check_error
 from tests.harness.daemon import CANARY, Daemon
@@ -22,7 +22,7 @@ from tests.harness.upstream import Upstream
 
 @pytest.fixture(scope="module")
 def self_signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
-    """An upstream whose certificate nobody vouches for."""
+    """An upstream with a self-signed certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)
@@ -83,7 +83,7 @@ def test_no_connection(daemon: Daemon, place: str, status: int, code: str | None
     assert place in error["message"], "the connection is not named"
 
 
-def test_row04_nothing_is_sent_past_a_bad_certificate(daemon: Daemon, self_signed: Upstream) -> None:
+def test_row04_nothing_is_sent_to_an_untrusted_server(daemon: Daemon, self_signed: Upstream) -> None:
     play = self_signed.play(plain(b"{}"))
     check_error(daemon.chat(f"selfsigned:{play.model}"), 502, "upstream_tls_error")
     assert play.requests == []
@@ -135,7 +135,7 @@ def test_row04_nothing_is_sent_past_a_bad_certificate(daemon: Daemon, self_signe
 def test_no_usable_head(
     daemon: Daemon, upstream: Upstream, steps: list[plays.Step], status: int, code: str | None
 ) -> None:
-    upstream.restart()  # on a new connection, so that nobody can take the break for an old connection's death
+    upstream.restart()  # on a new connection, so that the break cannot be mistaken for a stale connection
     play = upstream.play(*steps, name="nohead")
     connection = "brisk" if status == 504 else "main"
     error = check_error(daemon.chat(f"{connection}:{play.model}"), status, code)
@@ -161,7 +161,7 @@ def test_row12_two_hundred_early_hints(daemon: Daemon, upstream: Upstream) -> No
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
-def test_row13_a_redirect_stops_here(daemon: Daemon, upstream: Upstream, status: str) -> None:
+def test_row13_a_redirect_is_not_passed_on(daemon: Daemon, upstream: Upstream, status: str) -> None:
     trap = Upstream().start()
     try:
         play = upstream.play(head(status, {"Location": f"{trap.url}/steal", "Content-Length": "0"}))
@@ -173,7 +173,7 @@ def test_row13_a_redirect_stops_here(daemon: Daemon, upstream: Upstream, status:
         trap.stop()
 
 
-def test_row14_rate_limits_pass_with_their_headers(daemon: Daemon, upstream: Upstream) -> None:
+def test_row14_rate_limits_pass_with_headers(daemon: Daemon, upstream: Upstream) -> None:
     body = b'{"error": {"message":"slow down","type":"rate_limit","code":null} }'
     more = {"Retry_After": "7", "X_RateLimit_Remaining": "0", "x_request_id": "req-from-upstream"}
     play = upstream.play(plain(body, "429 Too Many Requests", **more))
@@ -187,7 +187,7 @@ def test_row14_rate_limits_pass_with_their_headers(daemon: Daemon, upstream: Ups
 
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
 @pytest.mark.parametrize("body", [b'{"error":"no"}', b"Incorrect key: " + CANARY.encode()], ids=["silent", "echo"])
-def test_row15_a_refusal_of_our_key_is_ours(daemon: Daemon, upstream: Upstream, status: str, body: bytes) -> None:
+def test_row15_a_refused_key_of_ours_is_our_error(daemon: Daemon, upstream: Upstream, status: str, body: bytes) -> None:
     answer = daemon.chat(upstream.play(plain(body, status, WWW_Authenticate="Bearer")).model)
     assert "main" in check_error(answer, 502, "upstream_auth")["message"]
     assert answer.header("www-authenticate") is None
@@ -195,7 +195,7 @@ def test_row15_a_refusal_of_our_key_is_ours(daemon: Daemon, upstream: Upstream, 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close", "split"])
 @pytest.mark.parametrize("status", ["400 Bad Request", "404 Not Found", "500 Oops", "429 Slow"])
-def test_row15_no_error_body_carries_our_key(daemon: Daemon, upstream: Upstream, status: str, framing: str) -> None:
+def test_row15_no_error_body_contains_our_key(daemon: Daemon, upstream: Upstream, status: str, framing: str) -> None:
     body = b'{"error":{"message":"bad request with key ' + CANARY.encode() + b'"}}'
     json_type = {"Content-Type": "application/json"}
     steps: dict[str, list[plays.Step]] = {
@@ -208,7 +208,7 @@ def test_row15_no_error_body_carries_our_key(daemon: Daemon, upstream: Upstream,
 
 
 @pytest.mark.parametrize("status", ["200 OK", "502 Bad Gateway"])
-def test_row16_html_passes_as_it_is(daemon: Daemon, upstream: Upstream, status: str) -> None:
+def test_row16_html_passes_unchanged(daemon: Daemon, upstream: Upstream, status: str) -> None:
     page = b"<html><body>502 Bad Gateway</body></html>"
     answer = daemon.chat(upstream.play(plain(page, status, "text/html")).model)
     assert (answer.status, answer.body) == (int(status[:3]), page)
@@ -227,16 +227,16 @@ def test_row16_html_passes_as_it_is(daemon: Daemon, upstream: Upstream, status: 
         pytest.param(plain(b'{"a":1}', "200"), 200, b'{"a":1}', id="no-reason"),
     ],
 )
-def test_little_to_read(daemon: Daemon, upstream: Upstream, wire: bytes, status: int, body: bytes) -> None:
+def test_short_answers(daemon: Daemon, upstream: Upstream, wire: bytes, status: int, body: bytes) -> None:
     with daemon.wire() as client:
-        for _ in range(2):  # the second on the same connections, both of which must still be in step
+        for _ in range(2):  # the second on the same connections, both of which must still be in sync
             answer = client.chat(upstream.play(wire, name="little").model).answer()
             assert (answer.status, answer.body, answer.complete) == (status, body, True)
         content_type = None if b"Content-Type" not in wire else "application/json"
         assert answer.header("content-type") == content_type
 
 
-def test_row18_bytes_after_the_end_never_answer_the_next(daemon: Daemon, upstream: Upstream) -> None:
+def test_row18_surplus_bytes_never_answer_the_next_request(daemon: Daemon, upstream: Upstream) -> None:
     poison = plain(b"POISON")
     bad = upstream.play(plain(b'{"ok":1}') + poison, name="extra")
     good = upstream.play(plain(b'{"ok":2}'), name="next")
@@ -248,8 +248,8 @@ def test_row18_bytes_after_the_end_never_answer_the_next(daemon: Daemon, upstrea
             assert (second.status, second.body) == (200, b'{"ok":2}')
 
 
-def test_row18_late_extra_bytes_neither(daemon: Daemon, upstream: Upstream) -> None:
-    """The second answer comes only when the connection already lies in the pool."""
+def test_row18_late_surplus_bytes_never_answer_either(daemon: Daemon, upstream: Upstream) -> None:
+    """The second answer arrives when the connection is already back in the pool."""
     gate = upstream.gate()
     bad = upstream.play(plain(b'{"ok":1}'), gate, plain(b"POISON"), name="late")
     good = upstream.play(plain(b'{"ok":2}'), name="next")

@@ -1,7 +1,7 @@
 """The fault matrix, rows 19-39: what can go wrong once an upstream's answer is under way.
 
 No truncated answer is presented as complete: a chunked, uncompressed SSE stream between two events ends with an error
-event and no `[DONE]`; anything else is cut so that its framing tells.
+event and no `[DONE]`; anything else is cut so that its framing shows it.
 """
 
 import gzip
@@ -31,7 +31,7 @@ def broken(
     path: str = "/v1/chat/completions",
     via: str = "",
 ) -> Answer:
-    """An answer that breaks by `end` only after the client has read `marker` of what `start` sent."""
+    """An answer that breaks by `end`, only after the client has read `marker` of what `start` sent."""
     gate = upstream.gate()
     play = upstream.play(*start, gate, *end, name="broken")
     with daemon.wire() as wire:
@@ -62,7 +62,7 @@ def test_a_break_between_events_ends_in_an_error_event(daemon: Daemon, upstream:
 
 
 def test_row22_data_longer_than_its_chunk(daemon: Daemon, upstream: Upstream) -> None:
-    """The bytes of the bad chunk may have gone on, and then it is a cut; or they have not."""
+    """If bytes of the bad chunk have been passed on, it is a cut; otherwise an error event."""
     answer = broken(daemon, upstream, [SSE_HEAD, chunk(TWO)], b"two", BREAKS["row22-no-crlf-after-chunk"])
     if answer.complete:
         check_stream_error(answer, TWO)
@@ -82,7 +82,7 @@ def test_row23_a_stall_ends_in_an_error_event(daemon: Daemon, upstream: Upstream
     [("/v1/messages", "claude:", "error"), ("/v1/responses", "", "error"), ("/v1/completions", "", None)],
     ids=["messages", "responses", "completions"],
 )
-def test_the_error_event_has_the_endpoints_own_shape(
+def test_the_error_event_has_the_endpoints_format(
     daemon: Daemon, upstream: Upstream, path: str, via: str, name: str | None
 ) -> None:
     first = event({"type": "ping"}, name="ping") if name else TWO
@@ -96,6 +96,8 @@ def test_the_error_event_has_the_endpoints_own_shape(
     assert line == b"event: error"
     payload = json.loads(data.removeprefix(b"data: "))
     assert payload["type"] == "error"
+    # as in all errors of this dialect: Anthropic's clients do not know `upstream_error`
+    assert payload["error"]["type"] == ("api_error" if path == "/v1/messages" else "upstream_error")
     assert "[DONE]" not in rest.decode()
 
 
@@ -150,8 +152,8 @@ def test_row33_a_short_body_stays_short(
     assert (answer.complete, answer.body, answer.header("content-length")) == (False, TWO, "5000")
 
 
-def test_a_reset_body_without_framing_is_no_clean_end(daemon: Daemon, upstream: Upstream) -> None:
-    """Framed by the connection's end alone, only a reset tells truncation from the end: it must be told on."""
+def test_a_reset_body_without_framing_does_not_end_cleanly(daemon: Daemon, upstream: Upstream) -> None:
+    """If only the connection's end frames the body, only a reset shows truncation: it must be passed on."""
     start = head("200 OK", {"Content-Type": "application/octet-stream", "Connection": "close"})
     answer = broken(daemon, upstream, [start, b"some bytes"], b"bytes", [RST])
     assert (answer.complete, answer.body) == (False, b"some bytes")
@@ -159,7 +161,7 @@ def test_a_reset_body_without_framing_is_no_clean_end(daemon: Daemon, upstream: 
 
 @pytest.mark.parametrize("end", [FIN, RST], ids=repr)
 def test_http10_clients_get_a_reset(daemon: Daemon, upstream: Upstream, end: plays.Ending) -> None:
-    """HTTP/1.0 knows no chunks: where the upstream breaks, only a reset keeps half an answer from looking whole."""
+    """HTTP/1.0 has no chunks: if the upstream breaks, only a reset keeps half an answer from looking complete."""
     gate = upstream.gate()
     play = upstream.play(head("200 OK", NOT_SSE_HEADS["json-chunked"]), chunk(TWO), gate, end, name="http10")
     body = json.dumps({"model": play.model, "messages": []})
@@ -176,34 +178,34 @@ def test_http10_clients_get_a_reset(daemon: Daemon, upstream: Upstream, end: pla
     assert answer.body == TWO
 
 
-def test_row24_a_clean_end_passes_as_it_is(daemon: Daemon, upstream: Upstream) -> None:
+def test_row24_a_clean_end_passes_unchanged(daemon: Daemon, upstream: Upstream) -> None:
     answer = daemon.chat(upstream.play(stream(TWO)).model, stream=True)
     assert (answer.complete, answer.body) == (True, TWO)
 
 
 def test_row25_an_upstream_that_stays_after_done(daemon: Daemon, upstream: Upstream) -> None:
-    """`[DONE]`, then neither a final chunk nor a FIN: the answer is whole, nobody waits for the idle limit."""
+    """`[DONE]`, then neither a final chunk nor a FIN: the answer is complete, without waiting for the idle limit."""
     play = upstream.play(SSE_HEAD, chunk(TWO + DONE), HOLD)
     answer = daemon.chat(play.model, stream=True)
     assert (answer.complete, answer.body) == (True, TWO + DONE)
 
 
-def test_row26_the_upstreams_own_error_event_stays_alone(daemon: Daemon, upstream: Upstream) -> None:
+def test_row26_the_upstreams_own_error_event_is_the_only_one(daemon: Daemon, upstream: Upstream) -> None:
     own = event({"error": {"message": "Provider disconnected", "code": 502}})
     answer = daemon.chat(upstream.play(stream(TWO, own)).model, stream=True)
     assert (answer.complete, answer.body) == (True, TWO + own)
 
 
 def test_row27_a_64_mib_event(daemon: Daemon, upstream: Upstream) -> None:
-    """Exact, and never held whole."""
-    _large_event(daemon, upstream, 16)  # what the allocator keeps at the first large event is no growth
+    """Unchanged, and never buffered as a whole."""
+    _large_event(daemon, upstream, 16)  # memory that the allocator keeps after the first large event is not growth
     before = daemon.rss()
     peak = _large_event(daemon, upstream, 64)
     assert peak - before < 56 * MiB, f"grew by {(peak - before) / MiB:.0f} MiB"
 
 
 def _large_event(daemon: Daemon, upstream: Upstream, count: int) -> int:
-    """Relay an event of `count` MiB; the most memory the daemon had meanwhile, in bytes."""
+    """Relay an event of `count` MiB; returns the daemon's peak memory meanwhile, in bytes."""
     piece, peak = b"x" * MiB, 0
 
     async def send(peer: object) -> None:
@@ -222,20 +224,20 @@ def _large_event(daemon: Daemon, upstream: Upstream, count: int) -> int:
     return peak
 
 
-def test_row34_broken_json_passes_as_it_is(daemon: Daemon, upstream: Upstream) -> None:
+def test_row34_broken_json_passes_unchanged(daemon: Daemon, upstream: Upstream) -> None:
     answer = daemon.chat(upstream.play(plain(b'{"a": nul')).model)
     assert (answer.status, answer.complete, answer.body) == (200, True, b'{"a": nul')
 
 
 def gzipped_zeros(blocks: int) -> bytes:
-    """`blocks` times 16 MiB of zeros: one compressed block over and over, which is what a full flush allows."""
+    """`blocks` times 16 MiB of zeros: one compressed block repeated, as a full flush allows."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     block = packer.compress(bytes(16 * MiB)) + packer.flush(zlib.Z_FULL_FLUSH)
     return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + block * blocks + packer.flush()
 
 
-def test_row35_a_gzip_bomb_stays_packed(daemon: Daemon, upstream: Upstream) -> None:
-    """1 GiB of zeros in 1 MiB: passed on as it is, and unpacked nowhere, the log's copy included."""
+def test_row35_a_gzip_bomb_stays_compressed(daemon: Daemon, upstream: Upstream) -> None:
+    """1 GiB of zeros in 1 MiB: passed on unchanged, and never unpacked, not even for the log."""
     bomb = gzipped_zeros(64)
     daemon.chat("warm-up")
     before = daemon.rss()
@@ -243,7 +245,7 @@ def test_row35_a_gzip_bomb_stays_packed(daemon: Daemon, upstream: Upstream) -> N
     assert answer.body == bomb
     assert answer.header("content-encoding") == "gzip"
     follow_up = upstream.play(plain(b"{}"))
-    for _ in range(20):  # whoever unpacks in the background is given the time of twenty requests
+    for _ in range(20):  # time for unpacking in the background: twenty requests
         assert daemon.chat(follow_up.model).status == 200
         assert daemon.rss() - before < 64 * MiB
 
@@ -267,7 +269,7 @@ def test_compressed_streams_are_left_alone(daemon: Daemon, upstream: Upstream) -
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_row39_a_restarted_upstream_costs_no_request(daemon: Daemon, upstream: Upstream, method: str) -> None:
+def test_row39_a_restarted_upstream_fails_no_request(daemon: Daemon, upstream: Upstream, method: str) -> None:
     """Its old connections all die between two requests; the daemon must have noticed."""
     play = upstream.play(plain(b"{}"))
     body = b"{}" if method == "POST" else None
@@ -280,8 +282,8 @@ def test_row39_a_restarted_upstream_costs_no_request(daemon: Daemon, upstream: U
             upstream.restart()
 
 
-def test_row39_a_get_survives_a_connection_that_dies_under_it(daemon: Daemon, upstream: Upstream) -> None:
-    """A reused connection closes on the request's arrival with nothing said: asked once more, on a new one."""
+def test_row39_a_get_survives_a_stale_connection(daemon: Daemon, upstream: Upstream) -> None:
+    """A reused connection closes without an answer when the request arrives: it is sent once more, on a new one."""
     calm = upstream.play(plain(b"{}"))
     first: list[int] = []
 

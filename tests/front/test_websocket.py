@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.front.house import connection, front_conf, serving
+from tests.front.configurations import connection, front_conf, serving
 from tests.harness import plays
 from tests.harness.answers import check_error
 from tests.harness.daemon import CANARY, Daemon
@@ -28,7 +28,7 @@ def daemon(way: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactor
 def knock(
     daemon: Daemon, play: Play, target: str = "/v1/realtime?model=m", *, key: str | None = KEY
 ) -> tuple[Wire, str]:
-    """A handshake sent; the wire and the nonce."""
+    """Send a handshake; returns the wire and the nonce."""
     nonce = new_key()
     headers = [
         ("Upgrade", "websocket"),
@@ -79,7 +79,7 @@ def test_a_ping_is_answered(daemon: Daemon, upstream: Upstream) -> None:
     assert take(wire.read_exactly) == (PONG, b"are you there")
 
 
-def test_the_model_of_the_query_chooses_the_connection(daemon: Daemon, upstream: Upstream) -> None:
+def test_the_model_in_the_query_selects_the_connection(daemon: Daemon, upstream: Upstream) -> None:
     play = echoing(upstream, [])
     wire, _ = knock(daemon, play, "/v1/realtime?x=1&model=other%3Agpt-realtime&y=2")
     assert wire.read_head(method="GET").status == 101
@@ -87,7 +87,7 @@ def test_the_model_of_the_query_chooses_the_connection(daemon: Daemon, upstream:
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
-def test_a_client_that_leaves_ends_it_upstream(daemon: Daemon, upstream: Upstream, how: str) -> None:
+def test_a_disconnect_ends_it_upstream(daemon: Daemon, upstream: Upstream, how: str) -> None:
     play = echoing(upstream, [])
     wire, _ = knock(daemon, play)
     wire.read_head(method="GET")
@@ -98,7 +98,7 @@ def test_a_client_that_leaves_ends_it_upstream(daemon: Daemon, upstream: Upstrea
     eventually(lambda: daemon.clients() == 0, "the client's side is closed")
 
 
-def test_an_upstream_that_breaks_off_ends_it_for_the_client(daemon: Daemon, upstream: Upstream) -> None:
+def test_an_upstream_disconnect_ends_it_for_the_client(daemon: Daemon, upstream: Upstream) -> None:
     gate = upstream.gate()
     got: list[tuple[int, bytes]] = []
     play = upstream.play()
@@ -117,21 +117,21 @@ def test_an_upstream_that_breaks_off_ends_it_for_the_client(daemon: Daemon, upst
     wire.wait_closed()
 
 
-def test_a_refused_handshake_passes_as_the_answer_it_is(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_refused_handshake_is_passed_on(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(b'{"error":{"message":"no such model"}}', "404 Not Found"))
     wire, _ = knock(daemon, play)
     answer = wire.answer(method="GET")
     assert (answer.status, answer.body) == (404, b'{"error":{"message":"no such model"}}')
 
 
-def test_without_a_key_no_handshake_goes_up(daemon: Daemon, upstream: Upstream) -> None:
+def test_without_a_key_no_handshake_is_sent_upstream(daemon: Daemon, upstream: Upstream) -> None:
     play = echoing(upstream, [])
     wire, _ = knock(daemon, play, key="sk-wrong")
     check_error(wire.answer(method="GET"), 401)
     assert play.requests == []
 
 
-def test_a_silent_upstream_is_let_go_when_the_client_leaves_the_handshake(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_silent_upstream_is_closed_if_the_client_aborts_the_handshake(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(HOLD)
     wire, _ = knock(daemon, play)
     seen = play.wait()
@@ -162,7 +162,7 @@ def handshake(daemon: Daemon, target: str, *headers: tuple[str, str], key: str |
     )
 
 
-def test_a_key_among_the_subprotocols_is_the_clients_and_stays_here(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_key_among_the_subprotocols_is_not_forwarded(daemon: Daemon, upstream: Upstream) -> None:
     play = echoing(upstream, [])
     protocols = f"realtime, openai-insecure-api-key.{KEY}, openai-beta.realtime-v1"
     wire = handshake(
@@ -210,9 +210,7 @@ def guarded(way: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFacto
         ("/v1/realtime?model=a&model=gpt-realtime", 400),
     ],
 )
-def test_what_a_request_would_be_refused_a_socket_is(
-    guarded: Daemon, upstream: Upstream, target: str, status: int
-) -> None:
+def test_a_socket_is_refused_like_a_request(guarded: Daemon, upstream: Upstream, target: str, status: int) -> None:
     play = echoing(upstream, [])
     check_error(handshake(guarded, target, ("X-Play", play.model), key=KEY).answer(method="GET"), status)
     assert play.requests == []
@@ -239,12 +237,119 @@ def test_a_session_cannot_change_to_a_model_that_would_be_refused(
     assert len(got) == 1
 
 
-def test_a_secret_in_a_message_stays_here(daemon: Daemon, upstream: Upstream) -> None:
+UPDATE = b'{"type":"session.update","session":{"model":"other-model"}'
+SPELT: dict[str, list[bytes]] = {
+    "in a binary message": [frame(BINARY, UPDATE + b"}", masked=True)],
+    "in UTF-16": [frame(BINARY, (UPDATE + b"}").decode().encode("utf-16"), masked=True)],
+    "behind a byte order mark": [frame(TEXT, b"\xef\xbb\xbf" + UPDATE + b"}", masked=True)],
+    "beside what is not a number": [frame(TEXT, UPDATE + b',"x":NaN}', masked=True)],
+    "beside broken text": [frame(TEXT, UPDATE + b',"x":"\xff"}', masked=True)],
+    "with something behind it": [frame(TEXT, UPDATE + b"}\n{}", masked=True)],
+    "too deep": [frame(TEXT, UPDATE + b',"x":' + b"[" * 1500 + b"]" * 1500 + b"}", masked=True)],
+    "beside a duplicate member": [frame(TEXT, UPDATE + b',"model":"a","model":"b"}', masked=True)],
+    "in a duplicate session": [frame(TEXT, UPDATE + b',"session":{"model":"gpt-realtime"}}', masked=True)],
+    "twice in a session": [frame(TEXT, UPDATE[:-1] + b',"model":"gpt-realtime"}}', masked=True)],
+    "with two types": [frame(TEXT, UPDATE + b',"type":"x"}', masked=True)],
+    "in capitals": [
+        frame(TEXT, UPDATE.replace(b"session", b"Session").replace(b"model", b"MODEL") + b"}", masked=True)
+    ],
+    "in an event of another type": [frame(TEXT, UPDATE.replace(b"session.", b"transcription.") + b"}", masked=True)],
+    "for what is heard": [
+        frame(TEXT, b'{"session":{"audio":{"input":{"transcription":{"model":"other-model"}}}}}', masked=True)
+    ],
+    "for one response": [frame(TEXT, b'{"type":"response.create","response":{"model":"other-model"}}', masked=True)],
+    "beside the session": [frame(TEXT, b'{"type":"session.update","model":"other-model"}', masked=True)],
+    "in a text that begins in a text": [
+        b"\x01" + frame(TEXT, b"x", masked=True)[1:],
+        frame(TEXT, UPDATE + b"}", masked=True),
+    ],
+    "in what continues nothing": [frame(0, UPDATE + b"}", masked=True)],
+}
+
+
+@pytest.mark.parametrize("spelt", SPELT)
+def test_no_spelling_changes_to_a_model_that_would_be_refused(guarded: Daemon, upstream: Upstream, spelt: str) -> None:
+    got: list[tuple[int, bytes]] = []
+    play = echoing(upstream, got)
+    wire = handshake(guarded, "/v1/realtime?model=gpt-realtime", ("X-Play", play.model), key=KEY)
+    assert wire.read_head(method="GET").status == 101
+    wire.send(b"".join(SPELT[spelt]))
+    kind, data = take(wire.read_exactly)
+    assert kind == CLOSE
+    assert data[:2] in {(1008).to_bytes(2), (1002).to_bytes(2)}
+    wire.wait_closed()
+    assert got == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "model=gpt-realtime;model=other", "model=gpt-realtime&mod%65l=other", "model=gpt-realtime&MODEL=other",
+        "model=gpt-realtime&model[]=other", "model=gpt-realtime&fallback_model=other",
+        "model=gpt-realtime&call_id=rtc_1",
+        "model=gpt-realtime,other",
+    ],
+)  # fmt: skip
+def test_no_query_member_joins_a_session_or_names_another_model(
+    guarded: Daemon, upstream: Upstream, query: str
+) -> None:
+    play = echoing(upstream, [])
+    answer = handshake(guarded, f"/v1/realtime?{query}", ("X-Play", play.model), key=KEY).answer(method="GET")
+    check_error(answer, answer.status)
+    assert answer.status in {400, 404}
+    assert play.requests == []
+
+
+def test_messages_about_allowed_models_pass_unchanged(guarded: Daemon, upstream: Upstream) -> None:
+    got: list[tuple[int, bytes]] = []
+    play = echoing(upstream, got)
+    wire = handshake(guarded, "/v1/realtime?model=gpt-realtime", ("X-Play", play.model), key=KEY)
+    wire.read_head(method="GET")
+    transcription = {"input": {"transcription": {"model": "gpt-realtime-whisper"}}}
+    tool = {"type": "function", "name": "f", "parameters": {"properties": {"model": {"type": "string"}}}}
+    update = {"type": "session.update", "session": {"audio": transcription, "tools": [tool]}}
+    large = json.dumps({"type": "input_audio_buffer.append", "audio": "A" * 1_000_000}).encode()
+    said = [
+        (TEXT, json.dumps(update).encode()), (TEXT, large),
+        (BINARY, bytes(range(256)) * 8), (BINARY, b"{\x00\xff\x12" * 50), (TEXT, b"hello"), (TEXT, large),
+        (BINARY, b"{\x00\xff\x12" * 200_000), *[(TEXT, b'{"type":"x"}')] * 3000, (TEXT, large),
+    ]  # fmt: skip
+    wire.send(b"".join(frame(kind, data, masked=True) for kind, data in said))
+    assert [take(wire.read_exactly) for _ in said] == said
+    assert got == said
+
+
+SAID = [
+    (TEXT, b'{"type":"x","text":"my key is %s"}'), (BINARY, b'{"type":"x","text":"my key is %s"}'),
+    (TEXT, b'{"text":"%s","text":"x"}'), (TEXT, b"my key is %s"), (TEXT, b'["%s"]'), (TEXT, b'{"text":"\\ud800%s"}'),
+    (TEXT, b'{"type":"x","audio":"' + b"A" * 600_000 + b'","text":"%s"}'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "said"), SAID)
+def test_a_secret_in_a_message_is_removed(daemon: Daemon, upstream: Upstream, kind: int, said: bytes) -> None:
     got: list[tuple[int, bytes]] = []
     play = echoing(upstream, got)
     wire = handshake(daemon, "/v1/realtime?model=m", ("X-Play", play.model), key=KEY)
     wire.read_head(method="GET")
-    wire.send(frame(TEXT, b'{"type":"x","text":"my key is %s"}' % CANARY.encode(), masked=True))
-    take(wire.read_exactly)
-    assert CANARY.encode() not in got[0][1]
-    assert json.loads(got[0][1])["type"] == "x"
+    wire.send(frame(kind, said % CANARY.encode(), masked=True))
+    assert take(wire.read_exactly) == (kind, said % b"[REDACTED]")
+    assert got == [(kind, said % b"[REDACTED]")]
+
+
+AMBIGUOUS = [
+    b'{"text":"%s","x":NaN}', b'\xef\xbb\xbf{"text":"%s"}', b'{"text":"%s","x":[' + b"1," * 400_000 + b"NaN]}",
+    b'{"x":"' + b"A" * 600_000 + b'\n%s"}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("said", AMBIGUOUS, ids=["NaN", "byte order mark", "NaN in a large one", "raw line end"])
+def test_a_secret_in_ambiguous_json_closes_the_socket(daemon: Daemon, upstream: Upstream, said: bytes) -> None:
+    got: list[tuple[int, bytes]] = []
+    play = echoing(upstream, got)
+    wire = handshake(daemon, "/v1/realtime?model=m", ("X-Play", play.model), key=KEY)
+    wire.read_head(method="GET")
+    wire.send(frame(TEXT, said % CANARY.encode(), masked=True))
+    assert take(wire.read_exactly)[0] == CLOSE
+    wire.wait_closed()
+    assert got == []

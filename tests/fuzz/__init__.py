@@ -1,5 +1,5 @@
-"""Random requests, both ways: `make fuzz`.
+"""Random requests, with and without the fast path: `make fuzz`.
 
-Each request goes to two daemons that differ in one thing: one has the fast path, the other has not. What the clients
-get and what the provider sees must be the same, nothing may break, and nothing may be left behind.
+Each request is sent to two daemons that differ only in the fast path. The clients' answers and the provider's requests
+must be the same, nothing may break, and nothing may be left behind.
 """

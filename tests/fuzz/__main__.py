@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz [--requests N] [--seconds S] [--seed K]`: stops by itself, exit 1 where anything was found."""
+"""`python -m tests.fuzz [--requests N] [--seconds S] [--seed K]`: bounded; exits with 1 if anything was found."""
 
 import argparse
 import asyncio
@@ -8,7 +8,7 @@ from tests.fuzz.run import run
 
 
 def main() -> int:
-    """Run, and print what came of it."""
+    """Run, and print the result."""
     options = argparse.ArgumentParser(prog="make fuzz", description="Random requests, with and without the fast path.")
     options.add_argument("--requests", type=int, default=100_000, help="how many, to each daemon")
     options.add_argument("--seconds", type=float, default=1800, help="at most so long")

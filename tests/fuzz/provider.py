@@ -1,4 +1,4 @@
-"""The provider of both daemons: what it answers follows from the request alone, and it remembers what it saw."""
+"""The provider of both daemons: its answers depend on the request only, and it records its requests."""
 
 import asyncio
 import zlib
@@ -24,12 +24,12 @@ ANSWERS = (
     head("302 Found", {"Location": "http://elsewhere.example/", "Content-Length": "0"}),
     plain(b'{"a":"\xff"}', "422 Unprocessable", x_request_id="theirs"),
 )
-"""Nothing that makes a provider rest: what comes then depends on the clock."""
+"""No answers that open a circuit breaker or make a key rest: what follows would depend on the clock."""
 
 
 @dataclass
 class Provider:
-    """A server with a side for each daemon: `/a/v1` and `/b/v1`."""
+    """A server with a base path for each daemon: `/a/v1` and `/b/v1`."""
 
     seen: dict[tuple[str, str], list[Seen]] = field(default_factory=dict)
     port: int = 0
@@ -45,7 +45,7 @@ class Provider:
         return f"http://127.0.0.1:{self.port}/{side}/v1"
 
     async def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._server.close()
         await self._server.wait_closed()
 

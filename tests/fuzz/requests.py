@@ -1,4 +1,4 @@
-"""One random request: mostly what clients send, with one or two odd things about it."""
+"""A random request: mostly what clients send, with one or two oddities."""
 
 import json
 import random
@@ -37,7 +37,7 @@ MEMBERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent: the head's parts and a body, in chunks or not."""
+    """A request: the head's parts and a body, in chunks or not."""
 
     method: str
     target: str
@@ -46,7 +46,7 @@ class Request:
     chunked: bool
 
     def head(self, host: str, number: int) -> bytes:
-        """The head on the wire; `number` goes up to the provider with it."""
+        """The head on the wire; `number` is sent to the provider with it."""
         lines = [f"{self.method} {self.target} HTTP/1.1", f"Host: {host}", f"X-Fuzz: {number}"]
         lines += [f"{name}: {value}" for name, value in self.fields]
         if self.body is not None:

@@ -15,18 +15,18 @@ from tests.harness.daemon import CANARY, COMPLAINTS, Daemon
 
 WORKERS = 8
 PATIENCE = 30.0  # seconds for one answer
-WARM = 2000  # requests before memory is looked at: caches fill
-GROWTH = 24  # MiB that memory may grow from there on, and not with the number of requests
+WARM = 2000  # requests before memory is measured: caches fill first
+GROWTH = 24  # MiB by which memory may grow after that, whatever the number of requests
 
 _IDS = re.compile(
-    rb"(?:req|chatcmpl|resp|msg|cmpl|call|gen)[_-][0-9A-Za-z]+|\"created(?:_at)?\":\d+|\"loaded_at\":\"[^\"]*"
+    rb"(?:req|chatcmpl|resp|msg|cmpl|call|gen)[_-][0-9A-Za-z]+|\"(?:created|completed)(?:_at)?\":\d+|\"loaded_at\":\"[^\"]*"
 )
 _VARYING = frozenset({"x-request-id", "date", "x-proxy-queued"})
 
 
 @dataclass
 class Report:
-    """What came of a run."""
+    """The result of a run."""
 
     requests: int = 0
     seconds: float = 0.0
@@ -42,7 +42,7 @@ class Report:
 
 
 Answer = tuple[int, tuple[tuple[str, str], ...], bytes, bool]
-"""Status, fields, body, and whether it was whole."""
+"""Status, fields, body, and whether it was complete."""
 
 
 async def run(count: int, seconds: float, seed: int, conf: dict[str, Any] | None = None) -> Report:
@@ -76,7 +76,7 @@ def _conf(url: str) -> dict[str, Any]:
 
 
 def _look(report: Report, side: str, daemon: Daemon) -> None:
-    """What is wrong with a daemon after all that."""
+    """What is wrong with a daemon afterwards."""
     try:
         daemon.stop()
     except AssertionError as error:
@@ -97,7 +97,7 @@ class _Run:
         self._next = 0
 
     async def all(self, count: int, seconds: float) -> None:
-        """Send them, and note how memory went."""
+        """Send them, and record the use of memory."""
         began = time.monotonic()
         await self._some(min(WARM, count), began + seconds)
         before = {side: daemon.rss() >> 20 for side, daemon in self._daemons.items()}
@@ -143,14 +143,14 @@ def _comparable(seen: list[Any]) -> list[Any]:
 
 
 class _Client:
-    """One kept connection, opened again where it was closed."""
+    """One kept-alive connection, reopened if it was closed."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: requests.Request, number: int) -> Answer:
-        """The answer as far as two of them can be compared."""
+        """The comparable part of the answer."""
         try:
             async with asyncio.timeout(PATIENCE):
                 return await self._ask(request, number)
@@ -183,7 +183,7 @@ class _Client:
         return int(first.split(" ")[1]), fields, closes
 
     def close(self) -> None:
-        """Open a new one next time."""
+        """Close it; the next request opens a new one."""
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None

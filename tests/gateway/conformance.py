@@ -1,7 +1,7 @@
 """The official MCP conformance suite against `/mcp`: `python -m tests.gateway.conformance [SCENARIO …] [-v]`.
 
-The suite calls tools by names of its own, so those it needs are tools of the house, which have no prefix. What the
-gateway does not offer (resources, prompts, sampling, elicitation, logging, completion) is not run.
+The suite calls tools by its own names, so they are custom tools, which have no prefix. What the gateway does not offer
+(resources, prompts, sampling, elicitation, logging, completion) is not run.
 """
 
 import subprocess
@@ -30,7 +30,7 @@ NOT_OFFERED = (
     *(f"{method} returned JSON-RPC error -32601" for method in ("resources/list", "resources/templates/list")),
     *(f"{method} returned JSON-RPC error -32601" for method in ("prompts/list", "resources/read")),
 )
-"""What is no failure of a server that has tools alone."""
+"""Checks that a server with only tools need not pass."""
 
 TOOLS = '''
 from openai_proxy import tool

@@ -1,9 +1,9 @@
-"""A daemon with two MCP servers, a tool of its own, an augmented model and two groups; and a client in either era."""
+"""Two MCP servers, a custom tool, an augmented model, two groups, clients of both protocol versions."""
 
 import json
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,12 @@ class House:
         self.daemon.start()
         return self
 
+    @contextmanager
+    def serving(self) -> Iterator["House"]:
+        """Started, and stopped at the end."""
+        with self.daemon.serving(leaks=False):
+            yield self
+
     def url(self, model: str = "") -> str:
         """Of the endpoint."""
         return f"http://127.0.0.1:{self.daemon.port}/mcp" + (f"/{model}" if model else "")
@@ -67,7 +73,7 @@ class House:
         self, method: str, params: dict[str, Any] | None = None, *, modern: bool = False, path: str = "/mcp",
         headers: dict[str, str] | None = None, request_id: int | str | None = 1,
     ) -> Answer:  # fmt: skip
-        """One message, as a client of either era sends it."""
+        """Send one message, as a client of either protocol version does."""
         body: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "params": dict(params or {})}
         if request_id is not None:
             body["id"] = request_id
@@ -87,7 +93,7 @@ class House:
         return [tool["name"] for tool in self.post("tools/list", **options).json()["result"]["tools"]]
 
     def until_ready(self) -> None:
-        """Wait until both servers have told their tools."""
+        """Wait until both servers have listed their tools."""
 
         def ready() -> bool:
             status = self.daemon.get("/admin/status").json()["mcp_servers"]
@@ -104,15 +110,13 @@ class House:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """For tests that leave it as it is: its servers take seconds to start."""
-    found = House(tmp_path_factory.mktemp("house")).start()
-    yield found
-    found.daemon.stop()
+    """Shared by tests that do not change it: its servers take seconds to start."""
+    with House(tmp_path_factory.mktemp("house")).serving() as found:
+        yield found
 
 
 @pytest.fixture
 def own_house(tmp_path: Path) -> Iterator[House]:
-    """For tests that change it, or count what it has done."""
-    found = House(tmp_path).start()
-    yield found
-    found.daemon.stop()
+    """For tests that change it, or count its actions."""
+    with House(tmp_path).serving() as found:
+        yield found

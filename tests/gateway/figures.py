@@ -1,7 +1,7 @@
-"""What `/mcp` costs: `python -m tests.gateway.figures` prints milliseconds a call and KiB a client.
+"""The cost of `/mcp`: `python -m tests.gateway.figures` prints milliseconds per call and KiB per client.
 
-A call is timed to a tool of our own, which costs nothing itself, and to the same MCP server with and without the
-daemon between; a client is one held stream, of either era.
+Calls are timed to a tool of our own, which costs nothing itself, and to the same MCP server with and without the daemon
+in between; a client is one held stream, of either protocol version.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ def own_tool(house: House, modern: bool) -> float:
 
 
 def ping(daemon: Daemon) -> float:
-    """Median milliseconds of the smallest request there is, for comparison."""
+    """Median milliseconds of the smallest possible request, for comparison."""
     times = []
     with daemon.wire() as wire:
         for _ in range(CALLS):
@@ -58,7 +58,7 @@ def ping(daemon: Daemon) -> float:
 
 
 async def through(client: Client, name: str) -> float:
-    """Median milliseconds of a call by the SDK's client."""
+    """Median milliseconds of a call with the SDK's client."""
     times = []
     for _ in range(CALLS):
         began = time.perf_counter()
@@ -68,7 +68,7 @@ async def through(client: Client, name: str) -> float:
 
 
 def held(house: House, modern: bool) -> float:
-    """KiB the daemon grows by for each held stream."""
+    """KiB by which the daemon grows per held stream."""
     process = psutil.Process(house.daemon.process.pid)
     wires = []
 
@@ -120,7 +120,7 @@ async def main() -> None:
 
 
 async def through_own(client: Client) -> float:
-    """The same to a tool of our own: what the SDK's client itself needs for HTTP."""
+    """The same to a tool of our own: the SDK client's own cost of HTTP."""
     times = []
     for _ in range(CALLS):
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""A tool that `confirm` names, called by MCP clients that can ask their person, and by ones that cannot."""
+"""A tool in `confirm`, called by MCP clients that can ask their person, and by ones that cannot."""
 
 import json
 from collections.abc import Iterator
@@ -18,13 +18,12 @@ CAPABLE = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}}
 def careful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     found = House(tmp_path_factory.mktemp("careful"))
     found.daemon.write("models/careful.yaml", json.dumps(MODEL))
-    found.start()
-    yield found
-    found.daemon.stop()
+    with found.serving():
+        yield found
 
 
 class Person:
-    """Answers every question with `action`, and remembers them."""
+    """Answers every question with `action`, and records them."""
 
     def __init__(self, action: str) -> None:
         self.action = action
@@ -37,7 +36,7 @@ class Person:
 
 @MODE
 @pytest.mark.parametrize("path", ["", "augmented/careful"])
-async def test_the_person_is_asked_and_says_yes(careful: House, mode: str, path: str) -> None:
+async def test_the_person_is_asked_and_agrees(careful: House, mode: str, path: str) -> None:
     person = Person("accept")
     async with careful.client(path, mode=mode, elicitation_callback=person) as client:
         result = await client.call_tool("double", {"number": 21})
@@ -46,15 +45,15 @@ async def test_the_person_is_asked_and_says_yes(careful: House, mode: str, path:
 
 
 @MODE
-async def test_a_no_is_a_no(careful: House, mode: str) -> None:
+async def test_a_refusal_is_respected(careful: House, mode: str) -> None:
     async with careful.client(mode=mode, elicitation_callback=Person("decline")) as client:
         result = await client.call_tool("double", {"number": 21})
     assert result.is_error
-    assert "said no" in result.content[0].text
+    assert "has declined" in result.content[0].text
 
 
 @MODE
-async def test_a_client_that_cannot_ask_is_told(careful: House, mode: str) -> None:
+async def test_a_client_that_cannot_ask_gets_an_explanation(careful: House, mode: str) -> None:
     async with careful.client(mode=mode) as client:
         result = await client.call_tool("double", {"number": 21})
     assert result.is_error
@@ -66,7 +65,7 @@ def ask(careful: House, **members: Any) -> dict[str, Any]:
     return dict(careful.post("tools/call", params, modern=True).json()["result"])
 
 
-def test_an_answer_counts_for_its_question_and_once(careful: House) -> None:
+def test_an_answer_is_valid_once_for_its_question(careful: House) -> None:
     asked = ask(careful)
     assert asked["resultType"] == "input_required"
     state, yes = asked["requestState"], {"confirm": {"action": "accept", "content": {}}}
@@ -82,6 +81,6 @@ def test_an_answer_counts_for_its_question_and_once(careful: House) -> None:
     assert ask(careful, requestState=state, inputResponses=yes)["resultType"] == "input_required"
 
 
-def test_an_answer_to_nothing_is_taken_and_does_nothing(careful: House) -> None:
+def test_an_answer_without_a_question_is_accepted_without_effect(careful: House) -> None:
     body = json.dumps({"jsonrpc": "2.0", "id": "confirm-x", "result": {"action": "accept"}}).encode()
     assert careful.daemon.post("/mcp", body, headers=[("mcp-protocol-version", "2025-11-25")]).status == 202

@@ -1,4 +1,4 @@
-"""`/mcp` as clients of both eras speak to it: lists, calls, progress, cancellation, and everything that is refused."""
+"""`/mcp` with clients of both protocol versions: lists, calls, progress, cancellation, and refusals."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mcp import Client
 
-from tests.harness.waiting import eventually
+from tests.harness.waiting import PATIENCE, eventually
 from tests.harness.wire import Answer
 
 from .conftest import LEGACY, MODERN, House
@@ -25,7 +25,7 @@ def text_of(answer: Answer) -> str:
 
 
 @BOTH
-def test_the_tools_of_the_house_are_offered_and_run(house: House, modern: bool) -> None:
+def test_our_tools_are_offered_and_run(house: House, modern: bool) -> None:
     house.until_ready()
     names = house.names(modern=modern)
     assert {"mcp_old_echo", "mcp_new_echo", "double", "calculator"} <= set(names)
@@ -49,7 +49,7 @@ def test_wrong_arguments_are_a_result_and_an_unknown_tool_an_error(house: House,
         assert refused.status == (400 if modern else 200)
 
 
-def test_the_handshake_chooses_a_version_and_gives_a_session(house: House) -> None:
+def test_the_handshake_selects_a_version_and_issues_a_session(house: House) -> None:
     for asked, given in (("2025-06-18", "2025-06-18"), ("2024-11-05", "2024-11-05"), ("1999-01-01", LEGACY)):
         answer = house.post("initialize", {"protocolVersion": asked, "capabilities": {}, "clientInfo": {}})
         result = answer.json()["result"]
@@ -61,7 +61,7 @@ def test_the_handshake_chooses_a_version_and_gives_a_session(house: House) -> No
     assert house.post("ping").json()["result"] == {}
 
 
-def test_the_stateless_era_is_discovered_and_checked(house: House) -> None:
+def test_the_stateless_version_is_discovered_and_checked(house: House) -> None:
     result = house.post("server/discover", modern=True).json()["result"]
     assert result["supportedVersions"] == [MODERN]
     assert result["resultType"] == "complete"
@@ -81,11 +81,11 @@ def test_the_stateless_era_is_discovered_and_checked(house: House) -> None:
 
 
 @BOTH
-def test_what_is_not_served_is_an_error_of_the_protocol(house: House, modern: bool) -> None:
+def test_unsupported_methods_are_protocol_errors(house: House, modern: bool) -> None:
     refused = ["resources/read", "nonsense"]
     if modern:
         refused += ["resources/list", "prompts/list", "resources/templates/list"]
-    else:  # clients of that era ask although it is not offered
+    else:  # clients of that version request it although it is not offered
         assert house.post("resources/list").json()["result"]["resources"] == []
     for method in refused:
         answer = house.post(method, modern=modern)
@@ -106,12 +106,12 @@ def test_what_is_not_served_is_an_error_of_the_protocol(house: House, modern: bo
         (b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": []}', -32600),
     ],
 )
-def test_a_body_that_is_no_message_is_told_so(house: House, body: bytes, code: int) -> None:
+def test_an_invalid_body_is_reported(house: House, body: bytes, code: int) -> None:
     answer = house.daemon.post("/mcp", body)
     assert (answer.status, answer.json()["error"]["code"]) == (400, code)
 
 
-def test_other_methods_and_answers_nobody_asked_for(house: House) -> None:
+def test_other_methods_and_unrequested_answers(house: House) -> None:
     assert house.daemon.get("/mcp").status == 405
     with house.daemon.wire() as wire:
         answer = wire.request("PUT", "/mcp", body=b"{}").answer()
@@ -119,13 +119,15 @@ def test_other_methods_and_answers_nobody_asked_for(house: House) -> None:
     assert answer.json()["jsonrpc"] == "2.0"
     assert house.daemon.post("/mcp", b'{"jsonrpc": "2.0", "id": 1, "result": {}}').status == 202
     session = {"mcp-session-id": "s"}
-    assert house.post("ping", headers=session).status == 200  # whoever gave it out: nothing is kept of it
+    assert (
+        house.post("ping", headers=session).status == 200
+    )  # nothing is stored about sessions, so any daemon accepts it
     with house.daemon.wire() as wire:
         assert wire.request("DELETE", "/mcp", headers=list(session.items())).answer().status == 200
     assert house.post("ping", headers=session).status == 404
 
 
-def test_a_model_offers_exactly_its_tools(house: House) -> None:
+def test_a_models_endpoint_offers_exactly_its_tools(house: House) -> None:
     house.until_ready()
     assert house.names(path="/mcp/augmented/small") == ["double", "mcp_old_echo"]
     about = house.post("initialize", {"protocolVersion": LEGACY}, path="/mcp/augmented/small").json()["result"]
@@ -149,9 +151,8 @@ GROUPS = {
 }
 
 
-def test_a_group_sees_what_its_globs_name(tmp_path: Path) -> None:
-    house = House(tmp_path, GROUPS).start()
-    try:
+def test_a_group_sees_the_servers_named_by_its_globs(tmp_path: Path) -> None:
+    with House(tmp_path, GROUPS).serving() as house:
         house.until_ready()
 
         def seen(key: str, **options: Any) -> set[str]:
@@ -172,16 +173,14 @@ def test_a_group_sees_what_its_globs_name(tmp_path: Path) -> None:
             assert answer.status == 401
             assert answer.header("www-authenticate") == "Bearer"
             assert answer.json()["error"]["code"] == -32600
-    finally:
-        house.daemon.stop()
 
 
-def test_web_pages_of_elsewhere_are_not_served(house: House) -> None:
+def test_foreign_web_pages_are_not_served(house: House) -> None:
     answer = house.post("tools/list", headers={"origin": "https://evil.example"})
     assert (answer.status, answer.json()["jsonrpc"]) == (403, "2.0")
 
 
-async def test_the_sdks_client_in_both_eras(house: House) -> None:
+async def test_the_sdks_client_with_both_versions(house: House) -> None:
     house.until_ready()
     for mode, version in (("auto", MODERN), ("legacy", LEGACY)):
         async with house.client(mode=mode) as client:
@@ -190,15 +189,17 @@ async def test_the_sdks_client_in_both_eras(house: House) -> None:
             assert "mcp_new_slow" in names
             told: list[tuple[float, float | None, str | None]] = []
 
-            async def tell(progress: float, total: float | None, message: str | None, told: Any = told) -> None:
+            async def report_progress(
+                progress: float, total: float | None, message: str | None, told: Any = told
+            ) -> None:
                 told.append((progress, total, message))
 
-            result = await client.call_tool("mcp_new_slow", {}, progress_callback=tell)
+            result = await client.call_tool("mcp_new_slow", {}, progress_callback=report_progress)
             assert result.content[0].text == "done"  # type: ignore[union-attr]
             assert told == [(1.0, 2.0, "half way")]
 
 
-async def test_the_list_changes_live_for_listeners_of_both_eras(own_house: House) -> None:
+async def test_list_changes_are_announced_to_listeners_of_both_versions(own_house: House) -> None:
     own_house.until_ready()
     heard = asyncio.Event()
 
@@ -208,20 +209,19 @@ async def test_the_list_changes_live_for_listeners_of_both_eras(own_house: House
 
     async with own_house.client(mode="legacy", message_handler=hear) as old, own_house.client() as new:
         assert "mcp_new_grown" not in [tool.name for tool in (await old.list_tools()).tools]
-        async with asyncio.timeout(20), new.listen(tools_list_changed=True) as events:
-            await asyncio.sleep(0.1)
+        async with asyncio.timeout(PATIENCE), new.listen(tools_list_changed=True) as events:
             await new.call_tool("mcp_new_grow", {})
             await anext(aiter(events))
         assert "mcp_new_grown" in [tool.name for tool in (await new.list_tools()).tools]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await heard.wait()
             heard.clear()
-            own_house.configure(old={**own_house.servers["old"], "whitelist": ["echo"]})  # an edit, too
+            own_house.configure(old={**own_house.servers["old"], "whitelist": ["echo"]})  # also an edit
             await heard.wait()
         assert "mcp_old_sleep" not in [tool.name for tool in (await old.list_tools()).tools]
 
 
-async def test_a_client_that_leaves_or_cancels_ends_its_call(house: House) -> None:
+async def test_a_disconnect_or_cancellation_ends_the_call(house: House) -> None:
     house.until_ready()
     for mode in ("legacy", "auto"):
         async with house.client(mode=mode) as client:
@@ -229,13 +229,13 @@ async def test_a_client_that_leaves_or_cancels_ends_its_call(house: House) -> No
             call = asyncio.ensure_future(client.call_tool("mcp_old_sleep", {"seconds": 30}))
             await asyncio.to_thread(eventually, lambda: _running(house), "the call runs")
             call.cancel()
-            await asyncio.wait({call}, timeout=10)
+            await asyncio.wait({call}, timeout=PATIENCE)
             await asyncio.to_thread(eventually, lambda: not _running(house), "the call has ended")
             assert await _cancelled(client) == before + 1
 
 
 async def _cancelled(client: Client) -> int:
-    """How many calls the server was told to give up."""
+    """How many calls the server was asked to cancel."""
     counted = await client.call_tool("mcp_old_cancelled", {})
     return int(counted.content[0].text)  # type: ignore[union-attr]
 
@@ -245,7 +245,7 @@ def _running(house: House) -> list[dict[str, Any]]:
     return [request for request in requests if request["model"] == "mcp"]
 
 
-def test_an_admin_can_cut_a_call(house: House) -> None:
+def test_an_admin_can_cancel_a_call(house: House) -> None:
     from openai_proxy.cli.control import ask
 
     house.until_ready()
@@ -260,7 +260,7 @@ def test_an_admin_can_cut_a_call(house: House) -> None:
     assert answer["error"]["message"] == "The request was cancelled."
 
 
-def test_calls_are_written_down_and_results_are_bounded(own_house: House) -> None:
+def test_calls_are_logged_and_results_are_bounded(own_house: House) -> None:
     own_house.until_ready()
     own_house.post("tools/call", {"name": "double", "arguments": {"number": 4}})
     huge = own_house.post("tools/call", {"name": "mcp_old_echo", "arguments": {"text": "x" * 300_000}})
@@ -276,7 +276,7 @@ def test_calls_are_written_down_and_results_are_bounded(own_house: House) -> Non
     assert first["model"] == "mcp"
 
 
-def test_a_second_client_costs_no_second_process(house: House) -> None:
+def test_a_second_client_starts_no_second_process(house: House) -> None:
     house.until_ready()
     before = {child.pid for child in house.daemon.children()}
     for _ in range(3):
@@ -284,7 +284,7 @@ def test_a_second_client_costs_no_second_process(house: House) -> None:
     assert {child.pid for child in house.daemon.children()} == before
 
 
-def test_held_streams_lease_no_configuration_and_end_with_their_clients(house: House) -> None:
+def test_open_streams_lease_no_configuration_and_end_with_their_clients(house: House) -> None:
     with house.daemon.wire() as wire:
         wire.request("GET", "/mcp", headers=STREAM, content_type=None)
         assert wire.read_head(method="GET").header("content-type") == "text/event-stream"
@@ -294,14 +294,14 @@ def test_held_streams_lease_no_configuration_and_end_with_their_clients(house: H
     eventually(lambda: house.daemon.clients() == 0, "the stream is let go")
 
 
-def test_a_client_of_http_sse_is_told_at_once(house: House) -> None:
-    """Home Assistant's before it knew Streamable HTTP: it would wait for the event `endpoint` for ever."""
+def test_a_client_of_http_sse_is_refused_at_once(house: House) -> None:
+    """Home Assistant before it supported Streamable HTTP: it would wait for the event `endpoint` forever."""
     with house.daemon.wire() as wire:
         wire.request("GET", "/mcp", headers=STREAM[:1], content_type=None)
         assert wire.answer(method="GET").status == 405
 
 
-def test_held_streams_end_with_the_daemon(own_house: House) -> None:
+def test_open_streams_end_with_the_daemon(own_house: House) -> None:
     with own_house.daemon.wire() as wire:
         wire.request("GET", "/mcp", headers=STREAM, content_type=None)
         own_house.until_ready()

@@ -1,4 +1,4 @@
-"""Messages of either era, without a socket: whatever comes is a message, needs no answer, or is refused in words."""
+"""Messages of both protocol versions, without a socket: any input is a message, needs no answer, or is refused."""
 
 import json
 from typing import Any
@@ -34,7 +34,7 @@ def test_any_object_is_read_or_refused(document: dict[str, Any], headers: dict[s
 
 
 def _answer(document: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
-    """The refusal, the id of what would be answered, or nothing."""
+    """The refusal, the id of the message to answer, or nothing."""
     try:
         message = read(json.dumps(document).encode(), headers)
     except rpc.RpcRefusal as refusal:
@@ -51,7 +51,7 @@ def test_any_bytes_are_refused(body: bytes, headers: dict[str, str]) -> None:
         read(b"\xff" + body, headers)
 
 
-def test_a_cut_message_is_refused_at_every_byte() -> None:
+def test_a_truncated_message_is_refused_at_every_byte() -> None:
     whole = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {}}).encode()
     for end in range(len(whole)):
         with pytest.raises(rpc.RpcRefusal):
@@ -60,14 +60,14 @@ def test_a_cut_message_is_refused_at_every_byte() -> None:
 
 
 @pytest.mark.parametrize("token", [None, True, [], {}, 1.5])
-def test_an_odd_progress_token_is_none(token: Any) -> None:
+def test_an_invalid_progress_token_is_ignored(token: Any) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"_meta": {"progressToken": token}}}
     message = read(json.dumps(body).encode(), {})
     assert message is not None
     assert message.progress_token is None
 
 
-def test_results_say_of_the_stateless_era_who_answers() -> None:
+def test_results_of_the_stateless_version_identify_the_server() -> None:
     headers = {"mcp-protocol-version": MODERN, "mcp-method": "ping"}
     body = {"jsonrpc": "2.0", "id": "a", "method": "ping", "params": {"_meta": META}}
     message = read(json.dumps(body).encode(), headers)
@@ -86,7 +86,7 @@ def test_a_routing_header_sent_twice_is_refused() -> None:
         rpc.read(body, headers, [*headers.items(), ("Mcp-Method", "tools/call")])
 
 
-def test_arguments_that_belong_into_headers_are_compared() -> None:
+def test_arguments_also_sent_in_headers_are_compared() -> None:
     schema = {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}
     message = rpc.Message(1, "tools/call", {}, modern=True)
     rpc.check_parameter_headers(message, schema, {"region": "eu"}, {"mcp-param-region": "eu"})

@@ -1,4 +1,4 @@
-"""What answers of each kind must look like, by contract."""
+"""The form of each kind of answer according to the contract."""
 
 import json
 import re
@@ -7,12 +7,12 @@ from typing import Any
 from tests.harness.daemon import CANARY
 from tests.harness.wire import Answer
 
-# An address, a URL, a path of ours, a class name or a file: nothing a caller (or a voice) should be told.
+# An address, a URL, a path of ours, a class name or a file: nothing that a caller should see or a voice should speak.
 TELLTALE = re.compile(r"127\.0\.0\.1|https?://|localhost|/v1/|\.py\b|Error\(|Exception|0x[0-9a-f]{6}|:\d{4,5}\b")
 
 
 def check_error_object(error: dict[str, Any]) -> None:
-    """`message`, `type`, `param`, `code`: none missing, only `param` null, nothing inside told."""
+    """`message`, `type`, `param`, `code`: none missing, only `param` may be null, no internals."""
     assert set(error) >= {"message", "type", "param", "code"}, error
     assert isinstance(error["message"], str)
     assert error["message"]

@@ -1,4 +1,4 @@
-"""Certificates of our own making: an authority nobody knows, and what it vouches for."""
+"""Certificates for tests: an unknown authority, and the certificates that it issues."""
 
 import datetime
 import ipaddress
@@ -14,14 +14,14 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True)
 class Authority:
-    """`ca_file` is the PEM of the authority; `server` a context for a server at 127.0.0.1 that it vouches for."""
+    """`ca_file` is the PEM of the authority; `server` a context for a server at 127.0.0.1 with its certificate."""
 
     ca_file: Path
     server: ssl.SSLContext
 
 
 def make_authority(directory: Path) -> Authority:
-    """An authority as people make them at home, with no more in it than openssl puts in by itself."""
+    """An authority as people create them at home, with only openssl's defaults."""
     now = datetime.datetime.now(datetime.UTC)
     root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     root_name, name = _name("An authority at home"), _name("127.0.0.1")

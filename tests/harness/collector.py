@@ -33,7 +33,7 @@ class SpanSeen:
 
 @dataclass
 class Collector:
-    """A server of its own thread. `hang`: it takes requests and never answers, until it is closed."""
+    """A server in its own thread. `hang`: it accepts requests but never answers, until it is closed."""
 
     hang: bool = False
     spans: list[SpanSeen] = field(default_factory=list)
@@ -100,7 +100,7 @@ class Collector:
                         self.metrics[metric.name] = points
 
     def wait(self, number: int) -> list[SpanSeen]:
-        """The spans, once there are so many."""
+        """The spans, once there are this many."""
         eventually(lambda: len(self.spans) >= number, f"{number} spans have come")
         return sorted(self.spans, key=lambda span: span.begins)
 

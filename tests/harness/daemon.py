@@ -1,5 +1,6 @@
 """The real daemon as a child process, started the way its owner starts it and stopped the way systemd stops it."""
 
+import atexit
 import contextlib
 import json
 import os
@@ -22,21 +23,15 @@ from tests.harness.wire import Answer, Wire
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CANARY = "sk-canary-7f3e9a1c5b8d2046upstream"
-"""The upstream key of every test daemon: must come out nowhere but in the requests to the upstream."""
+"""The upstream key of every test daemon: must appear nowhere but in requests to the upstream."""
 
 COMPLAINTS = ("Traceback (most recent call last)", "was never awaited", "Task was destroyed", "never retrieved")
-"""What a healthy daemon never writes to stderr, whatever is done to it."""
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 nobody uses at this moment."""
-    with held_port() as port:
-        return port
+"""Texts that a healthy daemon never writes to stderr, whatever happens."""
 
 
 @contextlib.contextmanager
 def held_port() -> Iterator[int]:
-    """A port of 127.0.0.1 that the kernel gives to nobody else meanwhile; only who asks for it by number gets it.
+    """A port of 127.0.0.1 that the kernel gives to nobody else meanwhile: it can only be bound by its number.
 
     Bound with SO_REUSEADDR and not listening, it is no obstacle to a server that sets the same (bind(2), socket(7)).
     """
@@ -44,6 +39,21 @@ def held_port() -> Iterator[int]:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", 0))
         yield int(holder.getsockname()[1])
+
+
+_HELD = contextlib.ExitStack()
+atexit.register(_HELD.close)
+
+
+def free_port() -> int:
+    """An unused port of 127.0.0.1, held until this process ends, because another test might get it otherwise."""
+    return _HELD.enter_context(held_port())
+
+
+def listens(port: int, host: str = "127.0.0.1") -> bool:
+    """True if connections are accepted there."""
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0
 
 
 def _lives(process: psutil.Process) -> bool:
@@ -106,7 +116,7 @@ class Daemon:
         new.replace(path)
 
     def edit_conf(self, change: Callable[[dict[str, Any]], None], announce: Callable[[], None] | None = None) -> None:
-        """Change `proxy.yaml` in place of its owner, `announce` it if given, and wait until the daemon has taken it."""
+        """Change `proxy.yaml` as its owner would, `announce` it if given, and wait until it is in service."""
         before = self.generation()
         path = self.conf_dir / "proxy.yaml"
         conf = YAML(typ="safe", pure=True).load(path.read_text())
@@ -117,7 +127,7 @@ class Daemon:
         eventually(lambda: self.generation() > before, "the edit is in effect")
 
     def generation(self) -> int:
-        """The number of the configuration in force."""
+        """The number of the configuration in service."""
         with self.wire() as wire:
             return int(wire.request("GET", "/admin/status").answer(method="GET").json()["config"]["generation"])
 
@@ -129,13 +139,25 @@ class Daemon:
     def log_lines(self) -> Iterator[dict[str, Any]]:
         """Every record of every chat log, file by file."""
         for path in sorted(self.logs_dir.rglob("*.jsonl")):
-            *whole, _ = path.read_text().split("\n")  # what stands behind the last line feed is still being written
+            *whole, _ = path.read_text().split("\n")  # what follows the last line feed is still being written
             yield from map(json.loads, whole)
 
     # Life
 
+    @contextlib.contextmanager
+    def serving(self, *, leaks: bool = True) -> Iterator["Daemon"]:
+        """Started, and stopped properly at the end; with `leaks` nothing may be left open then."""
+        self.start()
+        try:
+            yield self
+            if leaks:
+                self.assert_nothing_leaked()
+            self.stop()
+        finally:
+            self.kill()
+
     def start(self, *, timeout: float = PATIENCE) -> "Daemon":
-        """Run it and wait until it says READY=1 to its notify socket, or answers connections."""
+        """Run it and wait until it sends READY=1 to its notify socket, or accepts connections."""
         notify_path = self.root / "notify"
         with held_port() as self.port, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify_path.unlink(missing_ok=True)
@@ -155,12 +177,13 @@ class Daemon:
         ]
 
     def launch(self, more_env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
-        """Run it without waiting for anything. Nothing of our own environment but PATH is handed down."""
+        """Run it without waiting for anything. It inherits PATH, and whether to run compiled or not."""
         environ = {
-            "PATH": os.environ["PATH"],
+            **{name: os.environ[name] for name in ("PATH", "OPENAI_PROXY_INTERPRETED") if name in os.environ},
             "HOME": str(self.root),
             "TMPDIR": str(self.root / "tmp"),
             "PYTHONPATH": str(REPOSITORY),
+            "PYTHONFAULTHANDLER": "1",  # one that does not stop is ended by SIGABRT, and prints where it was
             **self._env,
             **(more_env or {}),
         }
@@ -196,7 +219,7 @@ class Daemon:
         raise AssertionError(f"not ready within {timeout} s: {self.stderr}")
 
     def running(self) -> bool:
-        """Started, and not ended yet."""
+        """True if it was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -210,7 +233,7 @@ class Daemon:
         self.process.send_signal(number)
 
     def stop(self, *, timeout: float = PATIENCE) -> None:
-        """SIGTERM; it must leave with 0, take its children along, and have nothing to complain about."""
+        """Send SIGTERM; it must exit with 0, end its children, and have logged nothing unusual."""
         children = psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
         self.close_wires()
         self.signal(signal.SIGTERM)
@@ -225,7 +248,7 @@ class Daemon:
         self.assert_quiet()
 
     def exit_code(self, timeout: float = PATIENCE) -> int:
-        """What it ended with, at once when it does; subprocess.TimeoutExpired if it does not."""
+        """Its exit code, as soon as it ends; subprocess.TimeoutExpired if it does not."""
         if self.process.returncode is None:
             handle = os.pidfd_open(self.process.pid)  # Popen.wait with a timeout looks only every 50 ms
             try:
@@ -235,14 +258,14 @@ class Daemon:
         return self.process.wait(0)
 
     def kill(self) -> None:
-        """End it by force if it still runs; for teardown after a failure."""
+        """Kill it if it is still running; for teardown after a failure."""
         self.close_wires()
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait(PATIENCE)
 
     def assert_quiet(self) -> None:
-        """No traceback, no lost task, no key in anything it wrote."""
+        """Check that it wrote no traceback, no lost task and no key."""
         text = self.stderr
         for complaint in COMPLAINTS:
             assert complaint not in text, text[-6000:]
@@ -262,7 +285,7 @@ class Daemon:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def wire(self, *, timeout: float = PATIENCE, receive_buffer: int = 0) -> Wire:
-        """A new connection, closed at the latest when the daemon stops."""
+        """A new connection, closed when the daemon stops, if not before."""
         wire = Wire(self.address, timeout=timeout, receive_buffer=receive_buffer).watch_for(CANARY.encode())
         self._wires.append(wire)
         return wire
@@ -274,7 +297,7 @@ class Daemon:
         return wire
 
     def control(self, method: str, target: str, document: Any = None) -> Answer:
-        """One request over the control socket, with a JSON body where there is one."""
+        """One request over the control socket, with a JSON body if given."""
         body = None if document is None else json.dumps(document).encode()
         with self.control_wire() as wire:
             return wire.request(method, target, body=body).answer(method=method)
@@ -306,12 +329,12 @@ class Daemon:
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def clients(self) -> int:
-        """Client connections the daemon still holds, as the kernel sees them."""
+        """Client connections that the daemon still has, according to the kernel."""
         connections = psutil.Process(self.process.pid).net_connections("tcp")
         return sum(c.laddr.port == self.port and c.status != psutil.CONN_LISTEN for c in connections)
 
     def open_sockets(self) -> int:
-        """How many sockets it holds; log files it keeps open on purpose are not counted."""
+        """How many sockets it has open; log files are kept open on purpose and not counted."""
         count = 0
         for entry in Path(f"/proc/{self.process.pid}/fd").iterdir():
             with contextlib.suppress(OSError):  # closed since it was listed
@@ -323,7 +346,7 @@ class Daemon:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def assert_nothing_leaked(self) -> None:
-        """After every client has left: no connection of theirs, no child."""
+        """Check that after every client has disconnected no connection and no child is left."""
         self.close_wires()
         eventually(lambda: self.clients() == 0, "client connections are closed")
         eventually(lambda: self.children() == [], "no child is left")

@@ -1,4 +1,4 @@
-"""An HTTP proxy as a company or a privacy-minded home has one: CONNECT for TLS, absolute requests for the rest."""
+"""An HTTP proxy as in a company network: CONNECT for TLS, absolute-form requests for the rest."""
 
 import asyncio
 import base64
@@ -11,7 +11,7 @@ from tests.harness.waiting import PATIENCE
 
 
 class ForwardProxy:
-    """Runs in a thread of its own. `seen` are the request lines; with `password` it wants `user:password`.
+    """Runs in its own thread. `seen` are the request lines; with `password` it requires `user:password`.
 
     `refuse` answers every CONNECT with that status instead.
     """
@@ -41,7 +41,7 @@ class ForwardProxy:
 
     @property
     def url(self) -> str:
-        """Its address as clients are told it."""
+        """Its address, as configured in clients."""
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     async def _start(self) -> int:

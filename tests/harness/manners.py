@@ -1,4 +1,4 @@
-"""What the upstream answers when no script tells it otherwise: a small, well-behaved OpenAI-compatible server."""
+"""What the upstream answers without a script: a small, well-behaved OpenAI-compatible server."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ SPEECH: Final = bytes(range(256)) * 300
 IMAGE: Final = base64.b64encode(b"\x89PNG" + bytes(range(256))).decode()
 
 
-def asked_model(seen: "Seen") -> str | None:
+def requested_model(seen: "Seen") -> str | None:
     """The `model` of a JSON body, or None."""
     if not seen.body.lstrip().startswith(b"{"):
         return None
@@ -29,7 +29,7 @@ def asked_model(seen: "Seen") -> str | None:
 def answer(seen: "Seen") -> bytes:
     """A fitting answer to `seen`, as bytes for the wire."""
     path = seen.target.split("?")[0].removeprefix("/v1")
-    model = asked_model(seen) or "upstream-model"
+    model = requested_model(seen) or "upstream-model"
     if path == "/models":
         data = [{"id": name, "object": "model", "created": 1, "owned_by": "upstream"} for name in MODELS]
         return plain(json.dumps({"object": "list", "data": data}).encode())

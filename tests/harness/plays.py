@@ -1,4 +1,4 @@
-"""The parts scripts of the upstream are made of: heads, chunks, events, and the ways a connection can end."""
+"""The parts of the upstream's scripts: heads, chunks, events, and the ways in which a connection can end."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Ending:
-    """A step that is no bytes: FIN closes, RST resets, HOLD stays silent until the peer leaves."""
+    """A step without bytes: FIN closes, RST resets, HOLD stays silent until the peer disconnects."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -25,14 +25,14 @@ HOLD: Final = Ending("HOLD")
 
 
 class Gate:
-    """A step that waits until the test opens it, so that a script stands still exactly where a test wants it."""
+    """A step that waits until the test opens it, so that a script pauses exactly where a test needs it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._event = asyncio.Event()
 
     def open(self) -> None:
-        """Let the script go on. From any thread."""
+        """Let the script continue. Can be called from any thread."""
         self._loop.call_soon_threadsafe(self._event.set)
 
     async def passed(self) -> None:
@@ -53,7 +53,7 @@ def head(status: str = "200 OK", fields: Fields = (), *, version: str = "HTTP/1.
 
 
 def plain(body: bytes, status: str = "200 OK", content_type: str | None = "application/json", **more: str) -> bytes:
-    """A whole answer with Content-Length. `more` are header fields, `_` standing for `-`."""
+    """A whole answer with Content-Length. `more` are header fields, with `_` for `-`."""
     fields = {"Content-Type": content_type} if content_type else {}
     fields |= {name.replace("_", "-"): value for name, value in more.items()}
     return head(status, {**fields, "Content-Length": str(len(body))}) + body

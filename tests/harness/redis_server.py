@@ -1,5 +1,6 @@
-"""A real Redis (or Valkey) for tests: on a port of its own, in a directory of its own, without a disk."""
+"""A real Redis (or Valkey) for tests: on its own port, in its own directory, without persistence."""
 
+import os
 import shutil
 import signal
 import socket
@@ -8,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.daemon import held_port
+from tests.harness.daemon import held_port, listens
 from tests.harness.waiting import PATIENCE, eventually
 
-PROGRAM = shutil.which("valkey-server") or shutil.which("redis-server")
+SERVERS = {name: shutil.which(name) for name in ("redis-server", "valkey-server")}
+PROGRAM = os.environ.get("REDIS_SERVER") or SERVERS["valkey-server"] or SERVERS["redis-server"]
+"""The program that the tests use; `REDIS_SERVER` selects another one."""
 
 needs_redis = pytest.mark.skipif(PROGRAM is None, reason="neither redis-server nor valkey-server is installed")
 
@@ -19,7 +22,8 @@ needs_redis = pytest.mark.skipif(PROGRAM is None, reason="neither redis-server n
 class RedisServer:
     """Started by `start`, ended by `stop` (SIGTERM) or `kill` (SIGKILL); the port stays the same."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, program: str | None = PROGRAM) -> None:
+        self._program = program
         self._folder = folder
         self._options = options
         self._holder = held_port()
@@ -31,19 +35,20 @@ class RedisServer:
         """Its address for `storage`."""
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self, *options: str) -> "RedisServer":
         """Run it, with further command-line options."""
-        assert PROGRAM is not None
-        command = [PROGRAM, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        assert self._program is not None
+        command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         command += ["--dir", str(self._folder), *self._options, *options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        eventually(self.answers, "redis listens")
+        eventually(lambda: listens(self.port), "redis listens")
         return self
-
-    def answers(self) -> bool:
-        """True once it takes connections."""
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def ask(self, *words: str) -> bytes:
         """One command on a connection of its own, and the raw answer."""
@@ -53,20 +58,20 @@ class RedisServer:
             return link.recv(65536)
 
     def kill(self) -> None:
-        """End it at once, with all it held."""
+        """Kill it; its data is lost."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """End it in order."""
+        """Stop it properly."""
         self._end(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """Let it hang: it takes connections and answers nothing."""
+        """Let it hang: it accepts connections and answers nothing."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def close(self) -> None:
-        """End it if it still runs, and give its port back."""
+        """Stop it if it is still running, and release its port."""
         self._end(signal.SIGKILL)
         self._holder.__exit__(None, None, None)
 

@@ -1,9 +1,8 @@
-"""OpenAI as strict as it is: the refusals of its two APIs in its own words, and answers in its own grammar.
+"""OpenAI with all its strictness: the refusals of its two APIs in their original words, and answers in their grammar.
 
-A question that holds the word `call` is answered by a call of the first tool, in as many rounds as the word stands in
-it; any other by a sentence. A model of the kind `ONLY` answers Responses only, one of the kind `NEW` takes tools by
-that API only.
-What it refuses was collected from issues of other gateways; each message is quoted there.
+A question with the word `call` is answered by a call of the first tool, in as many rounds as the word occurs; any other
+by a sentence. A model of the kind `ONLY` supports only Responses, one of the kind `NEW` supports tools only in that
+API. The refusals were collected from issues of other gateways, where each message is quoted.
 """
 
 import json
@@ -46,7 +45,7 @@ NEW: Final = "new"
 
 
 def answer(seen: "Seen", kind: str = NEW) -> bytes:
-    """What OpenAI answers for a model of this kind."""
+    """OpenAI's answer for a model of this kind."""
     path = seen.target.partition("?")[0].removeprefix("/v1")
     try:
         if path == "/chat/completions":
@@ -126,7 +125,7 @@ def _responses(body: dict[str, Any]) -> bytes:
 
 
 def _check_schema(body: dict[str, Any]) -> None:
-    """Everything else that the published schema would refuse; it has no `json_object`."""
+    """Check everything else against the published schema, which has no `json_object`."""
     if (body.get("text") or {}).get("format") == {"type": "json_object"}:
         body = {**body, "text": {}}
     tools = [tool for tool in body.get("tools") or () if tool["type"] == "function"]  # nor any other kind of tool

@@ -1,4 +1,4 @@
-"""The harness against itself: a tool that cannot see a fault would make every test green."""
+"""The harness tested against itself: a tool that misses faults would make every test pass."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ def wire(upstream: Upstream) -> Iterator[Wire]:
         yield wire
 
 
-def test_a_whole_stream_is_whole(upstream: Upstream, wire: Wire) -> None:
+def test_a_complete_stream_is_complete(upstream: Upstream, wire: Wire) -> None:
     play = upstream.play(plays.stream(TWO, plays.DONE))
     answer = wire.chat(play.model).answer()
     assert answer.complete
@@ -27,7 +27,7 @@ def test_a_whole_stream_is_whole(upstream: Upstream, wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("ending", [FIN, RST], ids=repr)
-def test_a_cut_stream_is_not_whole(upstream: Upstream, wire: Wire, ending: plays.Ending) -> None:
+def test_a_truncated_stream_is_incomplete(upstream: Upstream, wire: Wire, ending: plays.Ending) -> None:
     gate = upstream.gate()
     play = upstream.play(plays.SSE_HEAD, chunk(TWO), gate, ending)
     wire.chat(play.model).read_head()
@@ -39,19 +39,19 @@ def test_a_cut_stream_is_not_whole(upstream: Upstream, wire: Wire, ending: plays
     assert got
 
 
-def test_a_short_body_is_not_whole(upstream: Upstream, wire: Wire) -> None:
+def test_a_short_body_is_incomplete(upstream: Upstream, wire: Wire) -> None:
     play = upstream.play(head("200 OK", {"Content-Length": "50"}) + b"short", FIN)
     answer = wire.chat(play.model).answer()
     assert (answer.complete, answer.body) == (False, b"short")
 
 
-def test_no_answer_is_told_from_an_empty_one(upstream: Upstream, wire: Wire) -> None:
+def test_a_missing_answer_differs_from_an_empty_one(upstream: Upstream, wire: Wire) -> None:
     play = upstream.play(FIN)
     with pytest.raises(Closed):
         wire.chat(play.model).answer()
 
 
-def test_the_upstream_records_bytes_headers_and_departure(upstream: Upstream, wire: Wire) -> None:
+def test_the_upstream_records_bytes_headers_and_disconnects(upstream: Upstream, wire: Wire) -> None:
     play = upstream.play(HOLD)
     body = json.dumps({"model": play.model}).encode()
     wire.request("POST", "/v1/x?y=1", body=body, headers=[("X-One", "a"), ("x-one", "b")])
@@ -63,7 +63,7 @@ def test_the_upstream_records_bytes_headers_and_departure(upstream: Upstream, wi
     assert seen.gone()
 
 
-def test_a_chunked_upload_is_followed_as_it_comes(upstream: Upstream, wire: Wire) -> None:
+def test_a_chunked_upload_is_recorded_as_it_arrives(upstream: Upstream, wire: Wire) -> None:
     play = upstream.play(plain(b"{}"))
     wire.send(f"POST /v1/files HTTP/1.1\r\nx-play: {play.model}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
     wire.send(chunk(b"abc"))

@@ -1,4 +1,4 @@
-"""A provider on raw sockets. It plays scripts, breaks HTTP itself where it is told to, and remembers what it saw.
+"""A provider on raw sockets. It plays scripts, can also violate HTTP, and records its requests.
 
 It runs in a thread with its own event loop, so that plain blocking tests can talk to the daemon meanwhile. A script
 (`Play`) is chosen by the `model` of a JSON body or by the header `x-play`; what no script claims is answered the way a
@@ -18,17 +18,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.harness import manners
+from tests.harness.header_fields import HeaderFields
 from tests.harness.plays import FIN, HOLD, RST, Ending, Gate, Step, head, plain
 from tests.harness.waiting import PATIENCE, eventually
 
-KEEP = 8 << 20  # bytes of a request body kept for comparison; beyond, size and digest must do
+KEEP = 8 << 20  # bytes of a request body kept for comparison; of larger ones only size and digest
 
 
 @dataclass(eq=False)
-class Seen:
-    """One request as it reached the upstream: every header in its order, the body, and whether the asker left.
+class Seen(HeaderFields):
+    """One request as it reached the upstream: every header in order, the body, and whether the client disconnected.
 
-    `hung_up` is set when the connection ends before another request has come on it, whoever ended it.
+    `hung_up` is set if the connection ends before another request has arrived on it, whichever side ended it.
     """
 
     connection: int
@@ -44,16 +45,6 @@ class Seen:
     answered: threading.Event = field(default_factory=threading.Event)
     hung_up: threading.Event = field(default_factory=threading.Event)
 
-    def all(self, name: str) -> list[str]:
-        """Every value of header `name`, in order."""
-        return [value for key, value in self.headers if key.lower() == name.lower()]
-
-    def header(self, name: str) -> str | None:
-        """The one value of header `name`, None without it; two of a kind are an error."""
-        values = self.all(name)
-        assert len(values) <= 1, f"{name} came {len(values)} times"
-        return values[0] if values else None
-
     def gone(self) -> bool:
         """Wait until its connection has ended; False if it has not."""
         return self.hung_up.wait(PATIENCE)
@@ -64,7 +55,7 @@ class Seen:
 
 
 class Play:
-    """A script under a model name of its own, and the requests that asked for it."""
+    """A script with its own model name, and the requests for it."""
 
     def __init__(self, name: str, steps: tuple[Step, ...], early: bool) -> None:
         self.model = name
@@ -74,22 +65,22 @@ class Play:
         self._news = threading.Condition()
 
     def steps_for(self, seen: Seen) -> tuple[Step, ...]:
-        """What is played for `seen`."""
+        """The steps to play for `seen`."""
         return self.steps
 
     def arrived(self, seen: Seen) -> None:
-        """Note a request (upstream's thread)."""
+        """Record a request (in the upstream's thread)."""
         with self._news:
             self.requests.append(seen)
             self._news.notify_all()
 
     def progress(self) -> None:
-        """Wake whoever waits for more of a body (upstream's thread)."""
+        """Wake those who wait for more of a body (in the upstream's thread)."""
         with self._news:
             self._news.notify_all()
 
     def begun(self, count: int = 1, *, timeout: float = PATIENCE) -> Seen:
-        """The `count`-th request as soon as its script plays or its head named it."""
+        """The `count`-th request, as soon as its script plays or its head has named it."""
         with self._news:
             assert self._news.wait_for(lambda: len(self.requests) >= count, timeout), (
                 f"{self.model}: {len(self.requests)} of {count} requests reached the upstream"
@@ -97,14 +88,14 @@ class Play:
             return self.requests[count - 1]
 
     def received(self, size: int, *, timeout: float = PATIENCE) -> Seen:
-        """The first request once at least `size` bytes of its body are here."""
+        """The first request, once at least `size` bytes of its body have arrived."""
         seen = self.begun(timeout=timeout)
         with self._news:
             assert self._news.wait_for(lambda: seen.size >= size, timeout), f"{seen.size} of {size} bytes came up"
         return seen
 
     def wait(self, count: int = 1, *, timeout: float = PATIENCE) -> Seen:
-        """The `count`-th request, body and all."""
+        """The `count`-th request, including its body."""
         seen = self.begun(count, timeout=timeout)
         assert seen.whole.wait(timeout), f"{self.model}: the body never came to its end"
         return seen
@@ -129,7 +120,7 @@ class Rounds(Play):
 
 
 class Acting(Play):
-    """A script that is made for each request from what it asks."""
+    """A script created for each request from its contents."""
 
     def __init__(self, name: str, answer: Callable[[Seen], bytes]) -> None:
         super().__init__(name, (), early=False)
@@ -143,12 +134,12 @@ class Acting(Play):
         return [seen.json() for seen in self.requests]
 
     def paths(self) -> list[str]:
-        """What was asked so far, below the API's root."""
+        """The paths requested so far, below the API's root."""
         return [seen.target.partition("?")[0].removeprefix("/v1") for seen in self.requests]
 
 
 class Upstream:
-    """The provider. `start` and `stop` it once; give it `play`s meanwhile."""
+    """The provider. `start` and `stop` it once, and add `play`s in between."""
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
@@ -180,7 +171,7 @@ class Upstream:
         assert not self._thread.is_alive(), "the upstream's thread did not end"
 
     def play(self, *steps: Step, name: str = "play", early: bool = False) -> Play:
-        """A new script. `early`: it starts with the request's head, before the body has come (`x-play` only)."""
+        """A new script. `early`: it starts after the request's head, before the body has arrived (`x-play` only)."""
         play = Play(f"{name}-{next(self._numbers)}", steps, early)
         self._plays[play.model] = play
         return play
@@ -193,7 +184,7 @@ class Upstream:
         return play
 
     def acting(self, answer: Callable[[Seen], bytes], name: str = "acting") -> Acting:
-        """A new script that answers each request with what `answer` makes of it."""
+        """A new script that answers each request with the result of `answer`."""
         play = Acting(f"{name}-{next(self._numbers)}", answer)
         self._plays[play.model] = play
         return play
@@ -207,7 +198,7 @@ class Upstream:
         return self._plays.get(name) if name else None
 
     def ask(self, work: Callable[[], Any]) -> Any:
-        """The result of `work`, done in the upstream's thread."""
+        """The result of `work`, run in the upstream's thread."""
         done: list[Any] = []
         finished = threading.Event()
 
@@ -220,13 +211,13 @@ class Upstream:
         return done[0]
 
     def busy(self) -> int:
-        """How many requests are being answered at this moment."""
+        """How many requests are being answered at the moment."""
         return int(self.ask(lambda: sum(peer.playing for peer in self.peers)))
 
     def drop_idle(self) -> int:
-        """End every connection that is between requests, as a restarted server would; how many there were.
+        """Close every connection that is between requests, as a restarted server would; returns their number.
 
-        Each stays in `connections` until the other side has closed it too.
+        Each one stays in `connections` until the other side has closed it as well.
         """
 
         def drop() -> int:
@@ -238,7 +229,7 @@ class Upstream:
         return int(self.ask(drop))
 
     def restart(self) -> None:
-        """Drop every connection once none is busy, and wait until the daemon has let go of them as well."""
+        """Drop every connection once none is busy, and wait until the daemon has closed them as well."""
         eventually(lambda: self.busy() == 0, "no request is being answered")
         self.drop_idle()
         eventually(lambda: self.connections() == 0, "the daemon closed its side too")
@@ -272,7 +263,7 @@ class PeerGone(Exception):
 
 
 class Peer(asyncio.Protocol):
-    """One connection from the daemon: reads requests, plays what they ask for."""
+    """One connection from the daemon: reads requests, plays their scripts."""
 
     transport: asyncio.Transport
 
@@ -296,7 +287,7 @@ class Peer(asyncio.Protocol):
         self._task = self.upstream.loop.create_task(self._serve())
 
     def drop(self) -> None:
-        """End our side; what still comes on it is answered by a reset, as by a server that has gone."""
+        """Close our side; anything that still arrives is answered by a reset, as by a server that has gone."""
         self._dropped = True
         self.transport.write_eof()
 
@@ -305,7 +296,7 @@ class Peer(asyncio.Protocol):
             self.transport.abort()
             return
         if not self._buffer and data.startswith(b"\x16\x03") and self._seen is None:
-            # A TLS handshake where none is spoken: servers answer it with a plain 400 and leave.
+            # A TLS handshake on a plain port: servers answer it with a plain 400 and close.
             self.transport.write(head("400 Bad Request", {"Connection": "close", "Content-Length": "0"}))
             self.transport.close()
             return
@@ -334,21 +325,21 @@ class Peer(asyncio.Protocol):
         self._writable.set()
 
     async def send(self, data: bytes) -> None:
-        """Write and wait until the peer takes it."""
+        """Write, and wait until the peer accepts it."""
         self.transport.write(data)
-        await asyncio.sleep(0)  # an endless script must let the loop see that its reader has left
+        await asyncio.sleep(0)  # an endless script must let the loop notice that its reader has disconnected
         await self._writable.wait()
         if self._gone or self.transport.is_closing():
             raise PeerGone
 
     async def left(self) -> None:
-        """Wait until the peer has gone."""
+        """Wait until the peer has disconnected."""
         while not self._gone:
             self._wake.clear()
             await self._wake.wait()
 
     async def take(self, size: int = 0, *, until: bytes = b"") -> bytes:
-        """`size` bytes, or those up to and with `until`, or (with neither) whatever is there."""
+        """`size` bytes, or those up to and including `until`, or (with neither) whatever has arrived."""
         while True:
             if until:
                 found = self._buffer.find(until)
@@ -388,7 +379,7 @@ class Peer(asyncio.Protocol):
         if play is None or not play.early:
             await self._body(seen, play)
         if play is None:
-            play = self.upstream.find(manners.asked_model(seen))
+            play = self.upstream.find(manners.requested_model(seen))
             if play is not None:
                 play.arrived(seen)
             else:
@@ -421,7 +412,7 @@ class Peer(asyncio.Protocol):
             rest = int(seen.header("content-length") or 0)
             while rest:
                 data = await self.take()
-                if len(data) > rest:  # the start of a pipelined request
+                if len(data) > rest:  # the beginning of a pipelined request
                     self._buffer[:0] = data[rest:]
                     data = data[:rest]
                 more(data)

@@ -1,4 +1,4 @@
-"""Bounded waits. A test waits for the event it is about, never for a time to pass."""
+"""Bounded waits. A test waits for an event, never for time to pass."""
 
 import asyncio
 import time
@@ -8,13 +8,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 PATIENCE = 30.0
-"""Seconds any single wait may take: far above what the daemon needs, so that only a hang reaches it."""
+"""Maximum seconds of any single wait: far more than the daemon needs, so that only a hang reaches it."""
 
 
 def eventually(probe: Callable[[], T], what: str, *, timeout: float = PATIENCE) -> T:
-    """The first true value of `probe`, asked every 10 ms; AssertionError naming `what` after `timeout` seconds.
+    """The first true value of `probe`, called every 10 ms; AssertionError naming `what` after `timeout` seconds.
 
-    For states nobody announces: a file that appears, a process that ends, memory that is given back.
+    For states without a notification: a file that appears, a process that ends, memory that is released.
     """
     end = time.monotonic() + timeout
     while True:
@@ -27,7 +27,7 @@ def eventually(probe: Callable[[], T], what: str, *, timeout: float = PATIENCE) 
 
 
 async def turning_until(probe: Callable[[], T], what: str, *, timeout: float = PATIENCE) -> T:
-    """`eventually` for a state of this very event loop, which turns meanwhile."""
+    """`eventually` for a state of this event loop, which runs meanwhile."""
     end = time.monotonic() + timeout
     while not (value := probe()):
         if time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""The frames of RFC 6455, both ways, without extensions: enough to see whether a socket passes through whole."""
+"""The frames of RFC 6455, both ways, without extensions: enough to check that a socket passes through unchanged."""
 
 import base64
 import hashlib
@@ -42,7 +42,7 @@ def frame(kind: int, data: bytes, *, masked: bool) -> bytes:
 
 
 def take(read: Callable[[int], bytes]) -> tuple[int, bytes]:
-    """One frame by way of `read(size)`: its kind and its unmasked data."""
+    """One frame, read by `read(size)`: its kind and its unmasked data."""
     first, second = read(2)
     size = second & 0x7F
     if size == 126:
@@ -75,19 +75,24 @@ async def take_from(peer: "Peer") -> tuple[int, bytes]:
     return take(read)
 
 
+async def upgrade(peer: "Peer", seen: "Seen", subprotocol: str | None = None) -> None:
+    """The upstream's half of the handshake."""
+    key = seen.header("sec-websocket-key")
+    assert key is not None
+    lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
+    lines.append(f"Sec-WebSocket-Accept: {accept(key)}")
+    if subprotocol:
+        lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
+    await peer.send("\r\n".join(lines).encode() + b"\r\n\r\n")
+
+
 def echo(
     seen: "Callable[[], Seen]", got: list[tuple[int, bytes]], *, subprotocol: str | None = None
 ) -> "Callable[[Peer], object]":
-    """A step for the upstream: shake hands, send every message back, answer a close and be done."""
+    """A step for the upstream: complete the handshake, echo every message, answer a close and end."""
 
     async def run(peer: "Peer") -> None:
-        key = seen().header("sec-websocket-key")
-        assert key is not None
-        lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
-        lines.append(f"Sec-WebSocket-Accept: {accept(key)}")
-        if subprotocol:
-            lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
-        await peer.send("\r\n".join(lines).encode() + b"\r\n\r\n")
+        await upgrade(peer, seen(), subprotocol)
         while True:
             kind, data = await take_from(peer)
             got.append((kind, data))

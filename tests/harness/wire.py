@@ -1,6 +1,6 @@
-"""A client on a raw blocking socket: it sends exactly the bytes it is told, and says of an answer whether it was whole.
+"""A client on a raw blocking socket: it sends exactly the given bytes, and knows whether an answer was complete.
 
-Everything it receives is searched for the canary (`watch_for`): a key of ours that must never come out of the daemon.
+Everything it receives is searched for the canary (`watch_for`), a key of ours that must never leave the daemon.
 """
 
 import hashlib
@@ -11,14 +11,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.harness.header_fields import HeaderFields
 from tests.harness.waiting import PATIENCE
 
 Pairs = Iterable[tuple[str, str]]
 
 
 @dataclass
-class Answer:
-    """One HTTP answer. `complete` is False where its framing was cut: a client must be able to tell."""
+class Answer(HeaderFields):
+    """One HTTP answer. `complete` is False if its framing was cut, which a client must be able to see."""
 
     status: int
     reason: str
@@ -30,23 +31,13 @@ class Answer:
     framing: str = "close"
     chunks: list[int] = field(default_factory=list)
 
-    def all(self, name: str) -> list[str]:
-        """Every value of header `name`."""
-        return [value for key, value in self.headers if key.lower() == name.lower()]
-
-    def header(self, name: str) -> str | None:
-        """The one value of header `name`; None without it."""
-        values = self.all(name)
-        assert len(values) <= 1, f"{name} came {len(values)} times"
-        return values[0] if values else None
-
     def json(self) -> Any:
         """The body, parsed."""
         return json.loads(self.body)
 
 
 class Closed(AssertionError):
-    """The daemon closed where an answer was expected."""
+    """The daemon closed the connection although an answer was expected."""
 
 
 class Wire:
@@ -87,11 +78,11 @@ class Wire:
     # Sending
 
     def send(self, data: bytes) -> None:
-        """These bytes."""
+        """Send these bytes."""
         self._socket.sendall(data)
 
     def try_send(self, data: bytes) -> bool:
-        """These bytes; False where the daemon closed meanwhile."""
+        """Send these bytes; False if the daemon has closed the connection."""
         try:
             self._socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
@@ -99,7 +90,7 @@ class Wire:
         return True
 
     def send_what_fits(self, data: bytes, *, patience: float = 0.3) -> int:
-        """How many bytes of `data` were taken before nothing more was for `patience` seconds."""
+        """How many bytes of `data` were accepted before no more were for `patience` seconds."""
         sent, usual = 0, self._socket.gettimeout()
         self._socket.settimeout(patience)
         try:
@@ -122,7 +113,7 @@ class Wire:
         key: str | None = None,
         content_type: str | None = "application/json",
     ) -> "Wire":
-        """A request with Content-Length if there is a body. `headers` go as they are."""
+        """Send a request, with Content-Length if there is a body. `headers` are sent unchanged."""
         lines = [f"{method} {target} HTTP/1.1", f"Host: {host if host is not None else self.host}"]
         if key is not None:
             lines.append(f"Authorization: Bearer {key}")
@@ -134,7 +125,7 @@ class Wire:
         return self
 
     def chat(self, model: str, *, stream: bool = False, path: str = "/v1/chat/completions", **more: Any) -> "Wire":
-        """A small chat request. `headers`, `key` and `host` as for `request`; the rest are members of the body."""
+        """Send a small chat request. `headers`, `key` and `host` as for `request`; the rest are members of the body."""
         options = {name: more.pop(name) for name in ("headers", "key", "host") if name in more}
         body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
         body |= {"stream": True} if stream else {}
@@ -176,7 +167,7 @@ class Wire:
         return line
 
     def read_head(self, *, method: str = "POST", keep_informational: bool = False) -> Answer:
-        """The status line and headers of the next answer; 1xx answers are passed over unless wanted."""
+        """The status line and headers of the next answer; 1xx answers are skipped unless wanted."""
         line = self._line()
         if line is None:
             raise Closed(f"closed before an answer (reset: {self.was_reset}, got: {bytes(self._buffer)!r})")
@@ -204,7 +195,7 @@ class Wire:
         return answer
 
     def read_some(self) -> bytes:
-        """The next bytes of the present answer's body, at once as they come; b"" at its end, whole or cut."""
+        """The next bytes of the present answer's body as they arrive; b"" at its end, complete or not."""
         answer = self._answer
         assert answer is not None, "no answer is being read"
         if answer.complete:
@@ -246,7 +237,7 @@ class Wire:
         return data
 
     def read_until(self, marker: bytes) -> bytes:
-        """Body bytes of the present answer until `marker` has come: proof that it was handed on, not kept."""
+        """Body bytes of the present answer until `marker` has arrived: proof that it was passed on, not held back."""
         got = bytearray()
         while marker not in got:
             data = self.read_some()
@@ -255,7 +246,7 @@ class Wire:
         return bytes(got)
 
     def read_rest(self, *, keep: bool = True, before: bytes = b"") -> Answer:
-        """The present answer to its end. `keep=False`: only size and digest, for bodies of many megabytes."""
+        """Read the present answer to its end. `keep=False`: only size and digest, for bodies of many megabytes."""
         assert self._answer is not None
         digest, kept = hashlib.sha256(before), bytearray(before)
         size = len(before)
@@ -270,12 +261,12 @@ class Wire:
         return answer
 
     def answer(self, *, method: str = "POST", keep: bool = True) -> Answer:
-        """The next answer, whole or as much of it as came."""
+        """The next answer, complete or as much of it as arrived."""
         self.read_head(method=method)
         return self.read_rest(keep=keep)
 
     def read_exactly(self, size: int) -> bytes:
-        """`size` raw bytes, past any framing: for what comes after a 101."""
+        """`size` raw bytes, regardless of framing: for what follows a 101."""
         while len(self._buffer) < size:
             assert self._fill(), f"closed with {len(self._buffer)} of {size} bytes"
         data = bytes(self._buffer[:size])
@@ -283,7 +274,7 @@ class Wire:
         return data
 
     def wait_closed(self) -> bytes:
-        """Whatever still comes until the daemon closes; a timeout is a failure."""
+        """Everything that arrives until the daemon closes the connection; a timeout is a failure."""
         while self._fill():
             pass
         return bytes(self._buffer)
@@ -291,14 +282,14 @@ class Wire:
     # Leaving
 
     def half_close(self) -> None:
-        """A FIN, while the socket stays open for reading."""
+        """Send a FIN, while the socket stays open for reading."""
         self._socket.shutdown(socket.SHUT_WR)
 
     def abort(self) -> None:
-        """A reset."""
+        """Send a reset."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
 
     def close(self) -> None:
-        """A FIN, and nothing more is read. Idempotent."""
+        """Send a FIN and stop reading. Idempotent."""
         self._socket.close()

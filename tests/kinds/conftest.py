@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.front.house import connection
+from tests.front.configurations import connection
 from tests.harness.daemon import Daemon
 from tests.harness.upstream import Upstream
 from tests.kinds.vendors import VENDORS
@@ -58,7 +58,7 @@ def model_files() -> dict[str, str]:
 
 
 def kinds_conf(upstream: Upstream, **more: Any) -> dict[str, Any]:
-    """A connection for every kind, called as its kind."""
+    """A connection of every kind, named after its kind."""
     base = upstream.url.removesuffix("/v1")  # a URL without a path gets /v1
     connections = {kind: connection(base, api_type=kind) for kind in VENDORS}
     connections["local"] = {"api_type": "local", "callable": "mine.speak"}
@@ -68,7 +68,7 @@ def kinds_conf(upstream: Upstream, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def kinds(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """The daemon. Afterwards no client may be left, and nothing to complain about."""
+    """The daemon. Afterwards no client and no complaint may be left."""
     files = {"mine.py": MINE, "tools/double.py": TOOLS, **model_files()}
     daemon = Daemon(tmp_path_factory.mktemp("kinds"), kinds_conf(upstream), files=files).start()
     try:

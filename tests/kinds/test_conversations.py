@@ -1,4 +1,4 @@
-"""Issue 7: a conversation with tools through each kind of connection, by the real `openai` client."""
+"""Issue 7: a conversation with tools through each kind of connection, with the real `openai` client."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from tests.conftest import DaemonFactory
-from tests.front.house import connection
+from tests.front.configurations import connection
 from tests.harness.daemon import CANARY, Daemon
 from tests.harness.plays import HOLD
 from tests.harness.upstream import Play, Upstream
@@ -32,7 +32,7 @@ def client(kinds: Daemon) -> Iterator[openai.OpenAI]:
 
 
 def ask(client: openai.OpenAI, model: str, play: Play | None, *, stream: bool, **more: Any) -> Any:
-    """The completion, whole or put together by the client's own accumulator."""
+    """The completion, whole or assembled by the client's own accumulator."""
     asked: Any = {"model": model, "messages": MESSAGES, **more}
     if play is not None:
         asked["extra_headers"] = {"X-Play": play.model}
@@ -82,7 +82,7 @@ def test_a_tool_of_the_clients(client: openai.OpenAI, upstream: Upstream, kind: 
 @every_vendor
 @both_modes
 def test_a_tool_of_ours(client: openai.OpenAI, upstream: Upstream, kind: str, stream: bool) -> None:
-    """An augmented model on each kind; signatures and thoughts of the vendor go back with the call."""
+    """An augmented model on each kind; the vendor's signatures and reasoning are returned with the call."""
     vendor = VENDORS[kind]
     play = upstream.rounds(vendor.calls(OURS, stream=stream), vendor.says(TEXT, stream=stream))
     answer = ask(client, f"augmented/{kind}", play, stream=stream)
@@ -157,7 +157,7 @@ def test_a_client_that_leaves(kinds: Daemon, upstream: Upstream, kind: str, mode
 
 
 def test_a_client_that_leaves_the_owners_function(kinds: Daemon) -> None:
-    """The next question is answered: one at a time, and the first has ended."""
+    """The next request is answered: one at a time, and the first has ended."""
     with kinds.wire() as wire:
         wire.chat("local:m", stream=True, messages=[{"role": "user", "content": "forever"}]).read_head()
         wire.read_until(b"word")
@@ -165,8 +165,8 @@ def test_a_client_that_leaves_the_owners_function(kinds: Daemon) -> None:
     assert answer.json()["choices"][0]["message"]["content"] == "done "
 
 
-def test_nothing_heavy_is_imported(kinds: Daemon) -> None:
-    """What runs a model stays in its child; the daemon maps nothing of torch, whichever kinds it has served."""
+def test_nothing_large_is_imported(kinds: Daemon) -> None:
+    """Models run in a child; the daemon never maps anything of torch, whichever kinds it has served."""
     for kind in ("local:m", "echo:echo", *(f"augmented/{vendor}" for vendor in ("local", "echo"))):
         assert kinds.chat(kind).status == 200
     maps = Path(f"/proc/{kinds.process.pid}/maps").read_text()
@@ -174,8 +174,8 @@ def test_nothing_heavy_is_imported(kinds: Daemon) -> None:
     assert "numpy" not in maps
 
 
-def test_kinds_that_nobody_uses_cost_next_to_nothing(upstream: Upstream, make_daemon: DaemonFactory) -> None:
-    """A house with a connection of every kind, none of them asked, is as small as one with a plain connection."""
+def test_unused_kinds_use_almost_no_memory(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+    """A daemon with an unused connection of every kind is as small as one with a plain connection."""
     plain = make_daemon({"connections": {"openai": connection(upstream.url)}})
     every = make_daemon(kinds_conf(upstream), files={"mine.py": MINE})
     for daemon in (plain, every):

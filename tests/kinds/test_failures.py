@@ -8,7 +8,7 @@ import pytest
 
 from tests.agent.grammar import check
 from tests.conftest import DaemonFactory
-from tests.front.house import connection
+from tests.front.configurations import connection
 from tests.harness.answers import check_error, check_error_object
 from tests.harness.daemon import CANARY, Daemon
 from tests.harness.plays import FIN
@@ -25,7 +25,7 @@ every_model = pytest.mark.parametrize("model", ["plain", "augmented"])
 
 @pytest.fixture(autouse=True)
 def a_good_word_after_each_test(kinds: Daemon, upstream: Upstream) -> Iterator[None]:
-    """Five failures in a row open a model's breaker; a good answer in between makes each test the first."""
+    """Five consecutive failures open a model's breaker; a good answer in between resets the count."""
     yield
     for kind, vendor in VENDORS.items():
         for name in (f"{kind}:m", f"augmented/{kind}"):
@@ -55,7 +55,7 @@ def test_a_wrong_key_is_our_fault(
 @every_model
 @both_modes
 @pytest.mark.parametrize("status", ["400 Bad Request", "429 Too Many Requests", "503 Busy", "529 Overloaded"])
-def test_errors_have_one_shape(
+def test_errors_have_one_format(
     kinds: Daemon, upstream: Upstream, kind: str, model: str, stream: bool, status: str
 ) -> None:
     if kind == "google" and status.startswith("529"):
@@ -69,8 +69,8 @@ def test_errors_have_one_shape(
 
 
 @every_vendor
-def test_an_error_in_mid_stream_is_told(kinds: Daemon, upstream: Upstream, kind: str) -> None:
-    """In the client's own shape; the plain openai connection passes its bytes as they are."""
+def test_an_error_in_mid_stream_is_passed_on(kinds: Daemon, upstream: Upstream, kind: str) -> None:
+    """In the client's own format; the plain openai connection passes the bytes unchanged."""
     steps = (VENDORS[kind].breaks("half"),)
     answer = ask(kinds, kind, "plain", steps, upstream, stream=True)
     assert b"half" in answer.body
@@ -84,7 +84,7 @@ def test_an_error_in_mid_stream_is_told(kinds: Daemon, upstream: Upstream, kind:
 
 
 @every_vendor
-def test_a_break_in_mid_stream_is_never_a_pretended_end(kinds: Daemon, upstream: Upstream, kind: str) -> None:
+def test_a_break_in_mid_stream_never_looks_like_an_end(kinds: Daemon, upstream: Upstream, kind: str) -> None:
     steps = (VENDORS[kind].begins("half"), FIN)
     answer = ask(kinds, kind, "plain", steps, upstream, stream=True)
     assert b"[DONE]" not in answer.body
@@ -111,7 +111,7 @@ def test_a_function_that_fails(kinds: Daemon) -> None:
 
 
 def test_every_kind_takes_over_from_every_other(upstream: Upstream, make_daemon: DaemonFactory) -> None:
-    """As targets of one route: whoever fails before the first byte, the next kind answers, augmented or not."""
+    """As targets of one route: if one fails before the first byte, the next kind answers, augmented or not."""
     kinds = [*VENDORS, "local", "echo"]
     routing: dict[str, Any] = {
         f"{broken}-{kind}": [f"broken-{broken}.m", f"{kind}.m"] for broken in VENDORS for kind in kinds

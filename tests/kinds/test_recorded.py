@@ -1,4 +1,4 @@
-"""Recorded answers of real vendors through the daemon. They are no part of the project: skipped where they are not."""
+"""Recorded answers of real vendors through the daemon. They are not part of the project: skipped without them."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,9 @@ def ask(kinds: Daemon, name: str, script: Play, **more: Any) -> bytes:
 
 @needs_recordings
 @pytest.mark.parametrize("path", CHAT, ids=lambda p: p.stem)
-def test_openais_form_passes_byte_for_byte_and_by_the_grammar(kinds: Daemon, upstream: Upstream, path: Path) -> None:
+def test_openais_format_passes_byte_for_byte_and_follows_the_grammar(
+    kinds: Daemon, upstream: Upstream, path: Path
+) -> None:
     data = path.read_bytes()
     for size in SIZES:
         assert ask(kinds, "openai:m", play(upstream, data, size)) == data
@@ -50,7 +52,7 @@ def test_openais_form_passes_byte_for_byte_and_by_the_grammar(kinds: Daemon, ups
 
 @needs_recordings
 @pytest.mark.parametrize("path", MESSAGES, ids=lambda p: p.stem)
-def test_anthropics_form_reads_the_same_as_with_its_own_sdk(kinds: Daemon, upstream: Upstream, path: Path) -> None:
+def test_anthropics_format_reads_the_same_as_with_its_own_sdk(kinds: Daemon, upstream: Upstream, path: Path) -> None:
     data = path.read_bytes()
     text, _, calls, _ = vendor_reads(data)
     for size in SIZES:
@@ -66,12 +68,12 @@ def test_anthropics_form_reads_the_same_as_with_its_own_sdk(kinds: Daemon, upstr
 
 
 def _tools_of(data: bytes) -> list[dict[str, Any]]:
-    """The tools the recorded answer calls, as the client's own."""
+    """The tools that the recorded answer calls, as the client's own."""
     return [{"type": "function", "function": {"name": name}} for name in sorted({*_read(data)[1], "unused"})]
 
 
 def _read(data: bytes) -> tuple[str, list[str], bool]:
-    """Text, names of calls, and whether it is a whole answer: read by nothing of ours."""
+    """Text, names of calls, and whether the answer is complete: read without our code."""
     text, finish, fine = "", None, True
     names: dict[int, str] = {}
     for line in data.decode().splitlines():

@@ -31,7 +31,7 @@ class Vendor(Protocol):
         ...
 
     def breaks(self, text: str) -> bytes:
-        """The beginning of a streamed answer, and then an error in band."""
+        """The beginning of a streamed answer, followed by an error in band."""
         ...
 
     def begins(self, text: str) -> bytes:
@@ -53,7 +53,7 @@ def text_of(content: Any) -> str:
 
 
 class OpenAI:
-    """OpenAI's own form, as OpenRouter, Ollama, llama.cpp and vLLM have it."""
+    """OpenAI's own format, also used by OpenRouter, Ollama, llama.cpp and vLLM."""
 
     api_type = "openai"
     chat_path = "/v1/chat/completions"

@@ -2,14 +2,13 @@
 
 `python -m tests.mcp.conformance [auth] [SCENARIO …] [-v]` runs the tool and sign-in scenarios of both protocol eras and
 prints a table; the suite starts
-this module again with the URL of its mock server as last argument. That one starts a daemon whose servers.yaml names
-the URL and whose upstream is scripted to call every tool the daemon offers it (or those of the scenario's context).
+this module again with the URL of its mock server as last argument. It then starts a daemon whose servers.yaml has
+the URL, and whose scripted upstream calls every offered tool (or those of the scenario's context).
 """
 
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from openai_proxy.cli.control import ask
+from tests.harness.daemon import free_port
 
 from .npm import installed
 
@@ -52,16 +52,16 @@ SIGN_IN_BY_VERSION = {
         *("iss-normalized", "metadata-issuer-mismatch", "authorization-server-migration"),
     ],
 }
-"""All of the suite but basic-cimd: a house has no public address at which its client metadata could be read."""
+"""The whole suite except basic-cimd: a home server has no public address for its client metadata."""
 SAMPLES = {"number": 5, "integer": 3, "boolean": True, "array": [], "object": {}, "null": None}
 PREFIX = "mcp_suite_"
 
 
 def plan(tools: list[dict[str, Any]], verbatim: dict[str, Any]) -> list[tuple[str, Any]]:
-    """The calls to make: the scenario's, else each offered tool once with arguments made from its schema."""
+    """The calls to make: the scenario's, else each offered tool once with arguments generated from its schema."""
     context = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT") or "{}")
     if isinstance(calls := context.get("toolCalls"), list):
-        # A null for an optional argument breaks the server's own schema and would be refused; absent means the same.
+        # A null for an optional argument violates the server's own schema and would be refused; absent means the same.
         given = [(c["name"], {k: v for k, v in c["arguments"].items() if v is not None}) for c in calls]
         return [(PREFIX + name, arguments) for name, arguments in given]
     made = []
@@ -72,14 +72,14 @@ def plan(tools: list[dict[str, Any]], verbatim: dict[str, Any]) -> list[tuple[st
             for name, schema in (function["parameters"].get("properties") or {}).items()
         }
         if "schema" in arguments:
-            # The provider gets a cleaned copy on purpose; what is to be preserved is what the server sent.
+            # The provider gets a cleaned copy on purpose; the server's original must be preserved.
             arguments["schema"] = next(s for name, s in verbatim.items() if name != function["name"])
         made.append((function["name"], arguments))
     return made
 
 
 class Upstream(BaseHTTPRequestHandler):
-    """A provider whose model calls the planned tools in its first answer and is done in its second."""
+    """A provider whose model calls the planned tools in its first answer and ends with its second."""
 
     verbatim: dict[str, Any]
 
@@ -121,7 +121,7 @@ class Upstream(BaseHTTPRequestHandler):
 
 
 def drive(url: str) -> None:
-    """Be the client under test: a daemon, one question to it."""
+    """The client under test: a daemon, and one question to it."""
     with tempfile.TemporaryDirectory() as folder:
         conf = Path(folder, "conf")
         for part in ("models", "mcp"):
@@ -129,7 +129,7 @@ def drive(url: str) -> None:
         upstream = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
         threading.Thread(target=upstream.serve_forever, daemon=True).start()
         base = f"http://127.0.0.1:{upstream.server_port}/v1"
-        port = _free_port()
+        port = free_port()
         proxy = {"host": "127.0.0.1", "port": port, "connections": {"up": {"api_type": "openai", "api_base": base}}}
         model = {"name": "conformance", "upstream_model": "m", "mcp_servers": ["suite"]}
         (conf / "proxy.yaml").write_text(json.dumps(proxy))
@@ -161,7 +161,7 @@ def drive(url: str) -> None:
 
 
 def _sign_in_and_ask(port: int, state: Path) -> None:
-    """Sign in as often as a person would: once, and again each time more permissions are asked for."""
+    """Sign in as often as a person would: once, and again each time more permissions are required."""
     for _ in range(3):
         status = _status(port)
         if status["state"] != "ready" or (status["auth"] or {}).get("wanted_scopes"):
@@ -169,7 +169,7 @@ def _sign_in_and_ask(port: int, state: Path) -> None:
             print("sign-in:", code, json.dumps(begun), file=sys.stderr, flush=True)
             if code != 200:
                 return
-            with contextlib.suppress(OSError):  # an HTTP error too: the page says what went wrong
+            with contextlib.suppress(OSError):  # also for an HTTP error: the page says what went wrong
                 urllib.request.urlopen(begun["authorization_url"], timeout=30).close()
             _, ended = ask(state, "GET", "/admin/mcp/suite/login?wait=30")
             print("sign-in:", json.dumps(ended), file=sys.stderr, flush=True)
@@ -188,7 +188,7 @@ def _status(port: int) -> dict[str, Any]:
 
 
 def _as_listed(conf: Path) -> dict[str, Any]:
-    """Exposed name -> input schema, as the daemon's room keeps it."""
+    """Exposed name -> input schema, as the daemon has it."""
     command = [sys.executable, "-m", "openai_proxy", "mcp", "tools", "suite", "--json", "--config-dir", str(conf)]
     listed = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     return {tool["function"]["name"]: tool["function"]["parameters"] for tool in listed}
@@ -215,12 +215,6 @@ def _ask(port: int) -> str:
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
         return str(json.load(answer)["choices"][0]["message"]["content"])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _scenarios() -> list[tuple[str, str]]:

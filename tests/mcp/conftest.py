@@ -1,5 +1,5 @@
-"""What every test of this room starts from: a configuration in the shape of ServerConfig, and a supervisor that must
-leave nothing behind: no process of its servers, no pending task."""
+"""Shared by these tests: a configuration in the shape of ServerConfig, and a supervisor that must leave nothing behind,
+neither a process of its servers nor a pending task."""
 
 import asyncio
 import hashlib
@@ -70,7 +70,7 @@ TEST_ID = str(os.getpid())
 
 
 async def eventually(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """Wait until `condition()` is true and return what it gave; fails after `seconds`."""
+    """Wait until `condition()` is true and return its value; fails after `seconds`."""
     async with asyncio.timeout(seconds):
         while not (value := condition()):  # noqa: ASYNC110  # the condition is not an event's
             await asyncio.sleep(0.01)
@@ -78,7 +78,7 @@ async def eventually(condition: Callable[[], Any], seconds: float = PATIENCE) ->
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """The daemon's loop for all; the plain one too where processes are at stake: their transports differ."""
+    """The daemon's event loop for all; for tests of processes also the plain one, whose transports differ."""
     factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"uvloop": uvloop.new_event_loop}
     if item.path.name == "test_process.py":
         factories["asyncio"] = asyncio.new_event_loop
@@ -115,7 +115,7 @@ class House:
         return await self.call("echo", {"text": text, **more})
 
     async def asleep(self, calls: int = 1) -> None:
-        """Wait until so many calls of `sleep` have arrived at the fault server: it says so on its stderr."""
+        """Wait until this many calls of `sleep` have arrived at the fault server, which reports them on its stderr."""
         await eventually(lambda: (self.status()["stderr"] or "").count("sleeping") >= calls)
 
     async def state(self, wanted: str, name: str = "fault", seconds: float = PATIENCE) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _marked(config: Config) -> Config:
 
 
 def _fake(task: "asyncio.Task[Any]") -> bool:
-    """True for a task of a fake server, which ends after the house."""
+    """True for a task of a fake server, which ends after the supervisor."""
     name = getattr(task.get_coro(), "__qualname__", "")
     return "RequestHandler" in name or name.startswith(("SseServer", "FakeServer"))
 

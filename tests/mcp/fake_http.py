@@ -1,4 +1,4 @@
-"""A small MCP server over HTTP that misbehaves to order, and one that behaves like Home Assistant's `/api/mcp`."""
+"""A small MCP server over HTTP that misbehaves on demand, and one that behaves like Home Assistant's `/api/mcp`."""
 
 import asyncio
 import json
@@ -21,8 +21,8 @@ class FakeServer:
         self.events = events
         self.fault = ""
         self.token: str | None = None
-        self.about: dict[str, Any] = {}  # members of the answer to initialize that are other than they should be
-        self.refusal: tuple[int, str] | None = None  # status and words in place of that answer
+        self.about: dict[str, Any] = {}  # wrong members of the answer to initialize
+        self.refusal: tuple[int, str] | None = None  # status and text instead of that answer
         self.sessions: set[str] = set()
         self.seen: list[dict[str, Any]] = []
         self.calls = 0
@@ -32,7 +32,7 @@ class FakeServer:
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
-        """Listen, on the port of before if there was one."""
+        """Listen, on the previous port if there was one."""
         app = web.Application()
         app.router.add_route("*", "/mcp", self._handle)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)

@@ -1,7 +1,7 @@
-"""An MCP server over stdio that misbehaves to order. Standard library only: `python fault_server.py MODE [MODE …]`.
+"""An MCP server over stdio that misbehaves on demand. Standard library only: `python fault_server.py MODE [MODE …]`.
 
-Each mode is one fault of the matrix the supervisor must survive. Without a mode it is a small, correct 2025-era
-server with the tools `echo`, `sleep`, `env`, `fds`, `progress`, `die` and whatever the modes add.
+Each mode is one fault that the supervisor must survive. Without a mode it is a small, correct 2025-era server with the
+tools `echo`, `sleep`, `env`, `fds`, `progress`, `die` and whatever the modes add.
 """
 
 import json
@@ -227,7 +227,7 @@ def start() -> None:
     if "ignore-term" in MODES:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if "grandchild" in MODES:
-        # "new-session": it leaves the process group as daemons do.
+        # "new-session": it leaves the process group, as daemons do.
         child = subprocess.Popen(
             [sys.executable, "-c", "import signal,time;signal.signal(signal.SIGTERM,signal.SIG_IGN);time.sleep(3600)"],
             stdin=None if MODES["grandchild"] == "holds-pipes" else subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""The figures MCP servers are held to, measured: `python -m tests.mcp.figures`. No test: it needs a quiet machine."""
+"""Measures the required figures of MCP servers: `python -m tests.mcp.figures`. Not a test: it needs an idle machine."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from .conftest import FAULT_SERVER, House, children, eventually, fault
 
 
 class Stalls:
-    """The longest time the loop was busy with one thing, in seconds."""
+    """The longest time for which the loop was busy, in seconds."""
 
     def __init__(self) -> None:
         self.longest = 0.0
@@ -103,7 +103,7 @@ async def killed() -> None:
 
 
 async def parallel() -> None:
-    """Fifty calls of half a second at once."""
+    """Fifty concurrent calls of half a second."""
     async with house() as h:
         await h.start(fault())
         await h.echo("warm")
@@ -113,7 +113,7 @@ async def parallel() -> None:
 
 
 async def twenty() -> None:
-    """Twenty small servers up and down; the SDK is loaded already, then in a process that has not."""
+    """Start and stop twenty small servers; with the SDK loaded, and in a process without it."""
     async with house() as h:
         began = time.monotonic()
         await h.start(*(fault(name=f"s{number}") for number in range(20)))
@@ -125,7 +125,7 @@ async def twenty() -> None:
 
 
 async def loop_stalls() -> None:
-    """How long others wait while a server does its worst."""
+    """How long other tasks wait while a server misbehaves."""
     async with house() as h:
         await h.start(fault())
         await h.echo("warm")

@@ -1,4 +1,4 @@
-"""A resource server and its authorization server that lie to order: every document and answer can be replaced."""
+"""A resource server and its authorization server that lie on demand: every document and answer can be replaced."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from aiohttp import web
 
 
 class LyingServer:
-    """`lies` maps a path to the members of its document that are not true, or to a whole response."""
+    """`lies` maps a path to false members of its document, or to a whole response."""
 
     def __init__(self) -> None:
         self.lies: dict[str, Any] = {}

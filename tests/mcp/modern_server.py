@@ -16,7 +16,7 @@ def echo(text: str) -> str:
 
 @server.tool()
 async def grow(context: Context) -> str:
-    """Add a tool and tell whoever listens."""
+    """Add a tool and notify all listeners."""
     server.add_tool(lambda: "grown", name="grown", description="New.")
     await context.notify_tools_changed()
     return "told"

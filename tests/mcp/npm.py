@@ -11,7 +11,7 @@ NPM = Path(__file__).parent.parent / "npm"
 
 
 def installed(name: str) -> Path | None:
-    """The `node_modules` of `tests/npm/NAME`, installed exactly as its lock file says; None without npm or network."""
+    """The `node_modules` of `tests/npm/NAME`, installed as in its lock file; None without npm or network."""
     npm, source = shutil.which("npm"), NPM / name
     if npm is None:
         return None
@@ -20,7 +20,7 @@ def installed(name: str) -> Path | None:
     target = cache / f"{name}-{digest}"
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs side by side install once
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two concurrent test runs only one installs
         if not (target / ".done").exists():
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir()

@@ -1,7 +1,7 @@
-"""An MCP server that asks for OAuth, with its authorization server: both of the SDK, on loopback, in a thread.
+"""An MCP server that requires OAuth, with its authorization server: both from the SDK, on loopback, in a thread.
 
-Whoever opens `/authorize` is let in at once, as a person would who has nothing against it. What it does to tokens is
-set by attributes, and what it was asked for is counted in others.
+Every visit of `/authorize` is approved at once, as by a person who agrees. Attributes set how it treats tokens, and
+others count its requests.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from pydantic import AnyHttpUrl, AnyUrl
 
 
 class Provider:
-    """The authorization server's memory. `lifetime` is in seconds; `refresh_tokens` False gives none out."""
+    """The authorization server's state. `lifetime` is in seconds; with `refresh_tokens` False it issues none."""
 
     def __init__(self) -> None:
         self.lifetime = 3600
@@ -48,7 +48,7 @@ class Provider:
         self.asked: list[AuthorizationParams] = []
 
     def revoke_everything(self) -> None:
-        """The grant is gone: no token is good any more."""
+        """Revoke the grant: no token is valid any more."""
         self.access.clear()
         self.refresh.clear()
 
@@ -147,7 +147,7 @@ class OAuthServer:
 
         @server.tool()
         def whoami() -> str:
-            """The scopes of the token this came with."""
+            """The scopes of the request's token."""
             token = get_access_token()
             return " ".join(token.scopes) if token is not None else "nobody"
 
@@ -179,7 +179,7 @@ class OAuthServer:
         )
 
     def _guard(self, app: Any) -> Any:
-        """Count what comes, and ask for more where `required` grew."""
+        """Count requests, and require more scopes if `required` grew."""
 
         async def guarded(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] != "http":
@@ -215,7 +215,7 @@ def oauth_server() -> Iterator[OAuthServer]:
 
 
 def agree(authorization_url: str) -> str:
-    """What a browser does with the printed address: the address it is sent back to, not yet opened."""
+    """Do what a browser does with the printed address; returns the redirect address, not yet opened."""
     parts = urlsplit(authorization_url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=10)
     try:
@@ -234,5 +234,5 @@ def parameters(address: str) -> dict[str, str]:
 
 
 def redirect_uri(server: OAuthServer) -> AnyUrl:
-    """Where the last person who agreed was sent to."""
+    """The redirect address of the last person who agreed."""
     return server.provider.asked[-1].redirect_uri

@@ -16,7 +16,7 @@ def test_a_digest_covers_name_description_and_schema_but_not_their_order() -> No
     assert len({tool("a").digest, tool("b").digest, tool("a", "d").digest, tool("a", x=1).digest}) == 4
 
 
-def test_hidden_characters_are_taken_out_of_a_description_and_its_length_is_capped() -> None:
+def test_descriptions_lose_hidden_characters_and_are_capped() -> None:
     assert tool("a", "do\u202e this\U000e0041\u200b now").description == "do this now"
     assert len(tool("a", "x" * 100_000).description) == DESCRIPTION_CAP
 

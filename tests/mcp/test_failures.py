@@ -6,7 +6,7 @@ from openai_proxy.tools.mcp.diagnosis import not_found
 from openai_proxy.tools.mcp.failures import SLOW_AFTER, retry_delay
 
 
-def test_a_server_that_was_fine_is_restarted_at_once_the_first_times() -> None:
+def test_a_working_server_that_dies_is_restarted_at_once_twice() -> None:
     assert retry_delay(1, remote=False, was_ready=True) == 0
     assert retry_delay(2, remote=False, was_ready=True) == 0
     assert 0.37 < retry_delay(3, remote=False, was_ready=True) < 0.63
@@ -22,9 +22,9 @@ def test_delays_grow_to_a_limit_and_never_end(remote: bool) -> None:
     assert min(delays[SLOW_AFTER + 1 :]) >= (11 if remote else 225)
 
 
-def test_how_to_get_a_program_that_is_not_there() -> None:
-    assert "uvx is a part of uv" in not_found("uvx", None)
+def test_a_missing_program_comes_with_installation_advice() -> None:
+    assert "uvx is part of uv" in not_found("uvx", None)
     assert "apt install npm" in not_found("npx", None)
-    assert "give the whole path" in not_found("my-server", None)
+    assert "give the full path" in not_found("my-server", None)
     assert not_found("/opt/my-server", None) == "not found: /opt/my-server"
-    assert not_found("uvx", "/not/there") == "its working directory is not there: /not/there"
+    assert not_found("uvx", "/not/there") == "its working directory does not exist: /not/there"

@@ -1,4 +1,4 @@
-"""A server's stdout, cut into lines and read leniently."""
+"""A server's stdout, split into lines and parsed leniently."""
 
 import json
 
@@ -10,7 +10,7 @@ from openai_proxy.tools.mcp.lines import LineSplitter, Oversized, parse
 
 
 @given(st.lists(st.binary(max_size=30).filter(lambda line: b"\n" not in line), max_size=10), st.data())
-def test_lines_come_out_as_they_went_in_however_they_are_cut(lines: list[bytes], data: st.DataObject) -> None:
+def test_lines_are_the_same_however_they_are_cut(lines: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(line + b"\n" for line in lines)
     splitter, out = LineSplitter(), []
     while stream:
@@ -63,12 +63,12 @@ def test_a_dropped_line_that_answers_nothing_has_no_id(line: bytes) -> None:
         (b"17", 17),
     ],
 )
-def test_json_is_read_as_servers_write_it(line: bytes, value: object) -> None:
+def test_lenient_json_is_read(line: bytes, value: object) -> None:
     assert parse(line) == value
 
 
 @pytest.mark.parametrize("line", [b"Welcome!", b"{not json", b"", b"[" * 100_000])
-def test_what_is_no_json_is_refused(line: bytes) -> None:
+def test_invalid_json_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match=r"Expecting|nested"):
         parse(line)
 

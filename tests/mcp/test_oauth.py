@@ -1,4 +1,4 @@
-"""Signing in to a remote server, through the whole daemon: the SDK's own authorization server, a person, time."""
+"""Signing in to a remote server, through the whole daemon: with the SDK's own authorization server and a person."""
 
 import json
 import os
@@ -41,7 +41,7 @@ class House:
         return ask(self.daemon.state_dir, method, path, body)
 
     def status(self) -> dict[str, Any]:
-        """Of the server."""
+        """The server's status."""
         found: dict[str, Any] = self.ask("GET", "/admin/status")[1]["mcp_servers"][0]
         return found
 
@@ -65,7 +65,7 @@ class House:
         return answer.status, answer.body.decode()
 
     def sign_in(self) -> str:
-        """All of it; the address that was opened."""
+        """Sign in completely; returns the address that was opened."""
         opened = self.begin()
         code, page = self.come_back(agree(opened))
         assert code == 200, page
@@ -91,7 +91,7 @@ class House:
         return self.daemon.state_dir / "mcp-sign-ins.json"
 
     def tokens(self) -> dict[str, Any]:
-        """What is kept of the server."""
+        """What is stored about the server."""
         found: dict[str, Any] = json.loads(self.kept.read_bytes())["servers"][SERVER]
         return found
 
@@ -119,7 +119,7 @@ def house(tmp_path: Path, server: OAuthServer) -> Iterator[House]:
             assert not [secret for secret in secrets if secret in content], f"a token stands in {path}"
 
 
-def test_a_server_waits_for_a_person_and_serves_once_one_signed_in(house: House) -> None:
+def test_a_server_waits_for_a_sign_in_and_then_serves(house: House) -> None:
     status = house.state("needs-auth")
     assert "mcp login notes" in status["last_error"]
     assert status["auth"] == {"signed_in": False, "scopes": [], "wanted_scopes": [], "expires_at": None}
@@ -135,7 +135,7 @@ def test_a_server_waits_for_a_person_and_serves_once_one_signed_in(house: House)
     assert house.ask("GET", f"/admin/mcp/{SERVER}/login")[1]["state"] == "done"
 
 
-def test_the_sign_in_survives_restarts_reloads_and_is_the_shells_too(house: House) -> None:
+def test_a_sign_in_survives_restarts_and_reloads_and_is_shared_with_the_shell(house: House) -> None:
     house.state("needs-auth")
     house.sign_in()
     house.restart()
@@ -157,7 +157,7 @@ def test_a_server_that_names_its_metadata_needs_no_configuration(tmp_path: Path,
         house.daemon.stop()
 
 
-def test_a_token_is_refreshed_before_it_ends_and_after_a_restart(house: House) -> None:
+def test_a_token_is_refreshed_before_it_expires_and_after_a_restart(house: House) -> None:
     house.state("needs-auth")
     house.server.provider.lifetime = 2
     house.sign_in()
@@ -172,7 +172,7 @@ def test_a_token_is_refreshed_before_it_ends_and_after_a_restart(house: House) -
     assert not any("register" in request for request in house.server.requests[-3:])
 
 
-def test_a_revoked_grant_needs_a_person_again_and_is_not_hammered(house: House) -> None:
+def test_a_revoked_grant_needs_a_new_sign_in_and_is_not_retried(house: House) -> None:
     house.state("needs-auth")
     house.sign_in()
     house.server.provider.revoke_everything()
@@ -186,7 +186,7 @@ def test_a_revoked_grant_needs_a_person_again_and_is_not_hammered(house: House) 
     assert house.call() == "basic"
 
 
-def test_a_refused_refresh_needs_a_person_and_a_broken_one_only_patience(house: House) -> None:
+def test_a_refused_refresh_needs_a_new_sign_in_and_a_failed_one_a_retry(house: House) -> None:
     house.state("needs-auth")
     provider = house.server.provider
     provider.lifetime, provider.break_refresh = 1, True
@@ -201,11 +201,11 @@ def test_a_refused_refresh_needs_a_person_and_a_broken_one_only_patience(house: 
     house.ask("POST", f"/admin/mcp/{SERVER}/restart")
     house.state("ready")
     provider.refuse_refresh = "invalid_grant"
-    house.state("needs-auth")  # with nobody asking for anything: the tokens live one second
+    house.state("needs-auth")  # without any request: the tokens live for one second
     assert house.tokens()["tokens"] is None
 
 
-def test_more_permissions_are_asked_for_beside_the_old_ones(house: House) -> None:
+def test_more_permissions_are_requested_in_addition_to_the_old_ones(house: House) -> None:
     house.state("needs-auth")
     house.sign_in()
     house.server.required = ["basic", "admin"]
@@ -217,7 +217,7 @@ def test_more_permissions_are_asked_for_beside_the_old_ones(house: House) -> Non
     assert house.call() == "basic admin"
 
 
-def test_configured_scopes_are_asked_for(tmp_path: Path, server: OAuthServer) -> None:
+def test_configured_scopes_are_requested(tmp_path: Path, server: OAuthServer) -> None:
     house = House(tmp_path, server, auth={"type": "oauth", "scopes": ["basic", "extra"]})
     try:
         house.state("needs-auth")
@@ -226,7 +226,7 @@ def test_configured_scopes_are_asked_for(tmp_path: Path, server: OAuthServer) ->
         house.daemon.stop()
 
 
-def test_the_shell_prints_the_address_and_ends_when_somebody_has_signed_in(house: House) -> None:
+def test_the_shell_prints_the_address_and_ends_after_the_sign_in(house: House) -> None:
     house.state("needs-auth")
     command = [sys.executable, "-u", "-m", "openai_proxy", "mcp", "login", SERVER]
     command += ["--config-dir", str(house.daemon.conf_dir), "--state-dir", str(house.daemon.state_dir)]
@@ -256,7 +256,7 @@ def test_the_redirected_address_can_be_pasted(house: House) -> None:
     house.state("ready")
 
 
-def test_logout_forgets_the_tokens_here_and_there(house: House) -> None:
+def test_logout_forgets_and_revokes_the_tokens(house: House) -> None:
     house.state("needs-auth")
     house.sign_in()
     done = house.shell("logout", SERVER)
@@ -268,7 +268,7 @@ def test_logout_forgets_the_tokens_here_and_there(house: House) -> None:
     house.sign_in()
 
 
-def test_a_callback_that_nobody_knows_disturbs_no_sign_in(house: House) -> None:
+def test_an_unknown_callback_does_not_disturb_a_sign_in(house: House) -> None:
     house.state("needs-auth")
     for query in ("", "?code=a", "?code=a&state=b", "?state=", "?error=access_denied&state=x"):
         assert house.daemon.get(f"/oauth/callback{query}").status == 404
@@ -281,7 +281,7 @@ def test_a_callback_that_nobody_knows_disturbs_no_sign_in(house: House) -> None:
     house.state("ready")
 
 
-def test_a_person_who_declines_is_told_so(house: House) -> None:
+def test_a_declined_sign_in_is_reported(house: House) -> None:
     house.state("needs-auth")
     state = parameters(house.begin())["state"]
     query = urlencode({"error": "access_denied", "state": state, "error_description": "<b>no</b>"})
@@ -292,14 +292,14 @@ def test_a_person_who_declines_is_told_so(house: House) -> None:
     house.sign_in()
 
 
-def test_a_second_sign_in_joins_the_first_and_it_can_be_given_up(house: House) -> None:
+def test_a_second_sign_in_joins_the_first_and_can_be_cancelled(house: House) -> None:
     house.state("needs-auth")
     assert house.begin() == house.begin()
     assert house.ask("DELETE", f"/admin/mcp/{SERVER}/login")[1]["state"] == "failed"
     assert house.ask("POST", "/admin/mcp/nobody/login")[0] == 404
 
 
-def test_the_page_may_say_where_the_browser_has_the_house(house: House) -> None:
+def test_the_page_may_set_the_redirect_address(house: House) -> None:
     house.state("needs-auth")
     for base, redirect in (
         ("https://house.example/proxy/", "https://house.example/proxy/oauth/callback"),

@@ -1,4 +1,4 @@
-"""Processes: found, killed, replaced, and ended to the last descendant, on both event loops."""
+"""Processes: found, killed, replaced, and ended with all descendants, on both event loops."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ async def test_a_killed_server_comes_back(house: House) -> None:
     assert (await house.echo("again")).text == "again"
 
 
-async def test_the_environment_is_clean_and_no_descriptor_leaks(
+async def test_the_environment_has_no_secrets_and_no_descriptor_leaks(
     house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("OPENROUTER_API_KEY", "sk-or-secret")
@@ -51,7 +51,7 @@ async def test_the_environment_is_clean_and_no_descriptor_leaks(
     assert len(descriptors) == 4  # the fourth is the listing's own
 
 
-async def test_a_large_argument_and_a_large_answer_pass(house: House) -> None:
+async def test_large_arguments_and_answers_pass(house: House) -> None:
     await house.start(fault())
     assert (await house.echo("x" * 90_000)).text == "x" * 90_000
     assert "left out" in (await house.echo("huge", size=3)).text
@@ -82,7 +82,7 @@ async def test_nothing_survives_a_stop(house: House, modes: tuple[str, ...]) -> 
 
 
 @pytest.mark.parametrize("kind", ["", "new-session", "holds-pipe", "holds-pipes"])
-async def test_grandchildren_of_a_server_that_left_are_ended_too(house: House, kind: str) -> None:
+async def test_grandchildren_of_an_exited_server_are_ended(house: House, kind: str) -> None:
     await house.start(fault(f"grandchild={kind}"))
     old = {child.pid for child in children()}
     os.kill(house.status()["pid"], signal.SIGKILL) if kind == "holds-pipes" else await house.echo("exit")
@@ -93,12 +93,21 @@ async def test_grandchildren_of_a_server_that_left_are_ended_too(house: House, k
 async def test_a_server_is_ended_while_it_is_still_connecting(house: House) -> None:
     house.configure(fault("hang-initialize"))
     await eventually(children)
-    async with asyncio.timeout(15):  # its own patience is 20
+    async with asyncio.timeout(15):  # its own timeout is 20
         await house.supervisor.aclose()
     assert children() == []
 
 
-async def test_a_frozen_server_does_not_hold_up_the_end(house: House) -> None:
+async def test_the_shutdown_waits_for_a_process_that_an_edit_replaced(house: House) -> None:
+    await house.start(fault("ignore-eof", "ignore-term"))
+    old = house.status()["pid"]
+    house.configure(fault())
+    await eventually(lambda: house.status()["pid"] not in (old, None))
+    await house.supervisor.aclose()
+    assert children() == []
+
+
+async def test_a_frozen_server_does_not_delay_the_shutdown(house: House) -> None:
     await house.start(fault())
     psutil.Process(house.status()["pid"]).suspend()
     await house.supervisor.aclose()

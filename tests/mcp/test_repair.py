@@ -1,4 +1,4 @@
-"""What is repaired, what becomes text, what is dropped: the SDK's own validation is the judge."""
+"""What is repaired, becomes text or is dropped, checked by the SDK's own validation."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ TOOL = st.fixed_dictionaries(
 
 
 def quiet(text: str) -> None:
-    """Notes nobody reads."""
+    """Discards notes."""
 
 
 def accepted(method: str, result: dict[str, Any]) -> None:
@@ -41,20 +41,20 @@ def accepted(method: str, result: dict[str, Any]) -> None:
 
 
 @given(TOOL | JSON)
-def test_a_tool_is_repaired_to_what_every_revision_accepts_or_dropped(tool: Any) -> None:
+def test_a_tool_is_repaired_for_every_revision_or_dropped(tool: Any) -> None:
     repaired = repair_tool(tool, quiet)
     if repaired is not None:
         accepted("tools/list", {"tools": [repaired]})
 
 
 @given(st.lists(BLOCK | JSON, max_size=4) | JSON, JSON, JSON)
-def test_a_result_is_repaired_to_what_every_revision_accepts(content: Any, structured: Any, is_error: Any) -> None:
+def test_a_result_is_repaired_for_every_revision(content: Any, structured: Any, is_error: Any) -> None:
     result = {"content": content, "structuredContent": structured, "isError": is_error, "_meta": structured}
     repair_call_result(result, quiet)
     accepted("tools/call", result)
 
 
-def test_a_sound_schema_arrives_verbatim() -> None:
+def test_a_valid_schema_is_kept_verbatim() -> None:
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",
@@ -72,13 +72,13 @@ def test_a_sound_schema_arrives_verbatim() -> None:
     [[], "object", {"type": "string"}, {"type": "object", "description": "x" * 200_000}],
     ids=["list", "text", "string schema", "too large"],
 )
-def test_a_schema_that_is_none_costs_its_tool(schema: Any) -> None:
+def test_an_invalid_schema_drops_its_tool(schema: Any) -> None:
     notes: list[str] = []
     assert repair_tool({"name": "t", "inputSchema": schema}, notes.append) is None
     assert "'t'" in notes[0]
 
 
-def test_a_schema_too_deep_costs_its_tool() -> None:
+def test_a_schema_that_is_too_deep_drops_its_tool() -> None:
     schema: dict[str, Any] = {"type": "object"}
     for _ in range(200):
         schema = {"type": "object", "properties": {"x": schema}}
@@ -93,7 +93,7 @@ def test_nothing_of_a_malformed_result_is_lost() -> None:
     assert [block["text"] for block in result["content"]] == ['{"type":"image"}', "words", "good"]
 
 
-def test_a_large_message_is_slimmed() -> None:
+def test_a_large_message_is_reduced() -> None:
     tools = {"result": {"tools": [{"name": str(number)} for number in range(TOOL_CAP + 10)]}}
     assert slim_message(tools) == 10
     assert len(tools["result"]["tools"]) == TOOL_CAP

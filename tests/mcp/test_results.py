@@ -56,17 +56,17 @@ def test_kinds(content: list[Any], structured: Any, expected: str) -> None:
         ('{"speech": {}, "result": 1}', '{"speech": {}, "result": 1}'),
     ],
 )
-def test_home_assistants_wrapping_is_taken_off_and_nothing_else(value: str, expected: str) -> None:
+def test_only_home_assistants_wrapping_is_removed(value: str, expected: str) -> None:
     assert to_result([text(value)], None, False).text == expected
 
 
-def test_a_failure_stays_one() -> None:
+def test_a_failure_stays_a_failure() -> None:
     result = to_result([text("No entities matched the name (given name 'x')")], None, True)
     assert result.is_error
     assert result.text == "No entities matched the name (given name 'x')"
 
 
-def test_a_client_that_takes_more_than_text_gets_the_blocks() -> None:
+def test_a_client_that_accepts_more_than_text_gets_the_blocks() -> None:
     vault.learn(["secret-in-a-result"])
     content = [
         TextContent(type="text", text="see secret-in-a-result\u202e"),

@@ -1,4 +1,4 @@
-"""What we use of the SDK without its promise is still what it was, and is used in one file."""
+"""The SDK's undocumented parts in use are unchanged, and used in one file only."""
 
 import ast
 import importlib.metadata
@@ -11,7 +11,7 @@ from openai_proxy.tools.mcp import sdk_internals
 PACKAGE = Path(openai_proxy.__file__).parent
 
 
-def test_the_installed_sdk_is_the_one_that_was_read() -> None:
+def test_the_installed_sdk_is_the_reviewed_version() -> None:
     installed = importlib.metadata.version("mcp")
     assert installed == sdk_internals.READ_AGAINST, (
         f"mcp is {installed} now: read again what sdk_internals.py lists in that version, run tests/mcp and "
@@ -19,7 +19,7 @@ def test_the_installed_sdk_is_the_one_that_was_read() -> None:
     )
 
 
-def test_what_is_used_is_there() -> None:
+def test_the_used_parts_exist() -> None:
     from mcp import ClientSession
     from mcp.client.streamable_http import streamable_http_client
 
@@ -30,7 +30,7 @@ def test_what_is_used_is_there() -> None:
         assert "aclose" in vars(stream)
 
 
-def test_no_other_file_reaches_into_the_sdk() -> None:
+def test_no_other_file_uses_the_sdks_internals() -> None:
     offenders = [
         f"{path.relative_to(PACKAGE)}:{node.lineno}: {name}"
         for path in PACKAGE.rglob("*.py")

@@ -1,4 +1,4 @@
-"""What a child's environment holds."""
+"""The environment of a child."""
 
 import pytest
 
@@ -21,7 +21,7 @@ from openai_proxy.tools.mcp.settings import child_environment
         "npm_config_cache",
     ],
 )
-def test_what_a_child_needs_passes(name: str) -> None:
+def test_needed_variables_pass(name: str) -> None:
     assert child_environment({name: "x"}, {}) == {name: "x"}
 
 
@@ -32,15 +32,15 @@ def test_what_a_child_needs_passes(name: str) -> None:
         *("UV_PUBLISH_TOKEN", "UV_INDEX_X_PASSWORD", "npm_config__authToken", "LD_PRELOAD", "MY_PROXY"),
     ],
 )
-def test_what_is_ours_does_not(name: str) -> None:
+def test_our_own_variables_do_not(name: str) -> None:
     assert child_environment({name: "x"}, {}) == {}
 
 
-def test_a_known_key_does_not_pass_under_any_name_and_a_function_neither() -> None:
+def test_a_known_key_never_passes_and_neither_does_a_function() -> None:
     vault.learn(["sk-in-a-harmless-place"])
     environ = {"TMPDIR": "/x/sk-in-a-harmless-place", "TERM": "() { :; }; echo"}
     assert child_environment(environ, {}) == {}
 
 
-def test_the_servers_own_wins() -> None:
+def test_the_servers_own_variables_win() -> None:
     assert child_environment({"PATH": "/bin"}, {"PATH": "/own", "KEY": "v"}) == {"PATH": "/own", "KEY": "v"}

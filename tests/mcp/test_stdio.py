@@ -1,4 +1,4 @@
-"""A stdio server from start to end, and everything it may do wrong."""
+"""A stdio server from start to end, and everything that can go wrong."""
 
 import asyncio
 import json
@@ -11,6 +11,7 @@ import pytest
 from openai_proxy.secrets import vault
 from openai_proxy.tools.base import CallContext
 from openai_proxy.tools.toolbox import Toolbox
+from tests.harness.waiting import PATIENCE
 
 from .conftest import House, eventually, fault
 
@@ -24,7 +25,7 @@ async def test_a_server_is_started_listed_and_called(house: House) -> None:
     assert (result.text, result.is_error) == ("hello", False)
 
 
-async def test_a_definition_is_the_servers_own_under_the_exposed_name(house: House) -> None:
+async def test_a_definition_is_the_servers_own_with_the_exposed_name(house: House) -> None:
     await house.start(fault())
     definition = house.tool("echo").definition
     assert definition["function"]["name"] == "mcp_fault_echo"
@@ -74,7 +75,7 @@ async def test_a_crash_loop_ends_when_its_cause_does(house: House, tmp_path: Pat
     flag = tmp_path / "die"
     flag.touch()
     house.configure(fault(f"die-if={flag}"))
-    await eventually(lambda: house.status()["restarts"] >= 2)  # a loop is seen as one
+    await eventually(lambda: house.status()["restarts"] >= 2)  # recognised as a crash loop
     flag.unlink()
     assert (await house.state("ready"))["tools"]
 
@@ -85,7 +86,7 @@ async def test_a_server_is_never_ready_without_a_process(house: House) -> None:
         pid = house.status()["pid"]
         os.killpg(pid, signal.SIGKILL)
         seen = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not seen or seen[-1][0] != "ready" or seen[-1][1] == pid:
                 status = house.status()
                 seen.append((status["state"], status["pid"]))
@@ -93,12 +94,12 @@ async def test_a_server_is_never_ready_without_a_process(house: House) -> None:
         assert ("ready", None) not in seen
 
 
-async def test_a_server_that_never_initializes_is_given_up_and_tried_again(house: House) -> None:
+async def test_a_server_that_never_initializes_is_stopped_and_retried(house: House) -> None:
     house.configure(fault("hang-initialize", start_timeout=0.5))
     await eventually(lambda: "did not answer" in (house.status()["last_error"] or ""))
 
 
-async def test_a_server_that_dies_of_the_modern_probe_is_spoken_to_the_old_way(house: House) -> None:
+async def test_a_server_that_crashes_on_the_modern_probe_gets_the_old_handshake(house: House) -> None:
     await house.start(fault("die-on-discover"))
     assert (await house.echo("x")).text == "x"
     first = house.status()["pid"]
@@ -106,7 +107,7 @@ async def test_a_server_that_dies_of_the_modern_probe_is_spoken_to_the_old_way(h
     await eventually(lambda: house.status()["state"] == "ready" and house.status()["pid"] not in (first, None))
 
 
-async def test_a_server_mute_on_the_modern_probe_is_spoken_to_the_old_way(
+async def test_a_server_silent_on_the_modern_probe_gets_the_old_handshake(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from openai_proxy.tools.mcp import stdio
@@ -125,13 +126,13 @@ async def test_garbage_and_stray_answers_are_ignored(house: House, mode: str) ->
     assert (await house.echo("still here")).text == "still here"
 
 
-async def test_invalid_utf8_costs_those_characters_only(house: House) -> None:
+async def test_invalid_utf8_loses_only_those_characters(house: House) -> None:
     await house.start(fault())
     assert "\ufffd" in (await house.echo("bad-utf8")).text
     assert (await house.echo("next")).text == "next"
 
 
-async def test_a_line_beyond_the_cap_fails_its_call_and_nothing_else(house: House) -> None:
+async def test_a_line_beyond_the_cap_fails_only_its_call(house: House) -> None:
     await house.start(fault())
     pid = house.status()["pid"]
     result = await house.echo("huge", size=17)
@@ -149,7 +150,7 @@ async def test_a_large_result_is_bounded(house: House) -> None:
     assert "left out" in result.text
 
 
-async def test_a_line_without_end_costs_the_connection(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_endless_line_ends_the_connection(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     from openai_proxy.tools.mcp import stdio
 
     await house.start(fault())
@@ -170,20 +171,20 @@ async def test_a_line_without_end_costs_the_connection(house: House, monkeypatch
         ("ha", "Live Context:\n- names: Lamp\n"),
     ],
 )
-async def test_strange_answers_become_text(house: House, mode: str, expected: str) -> None:
+async def test_malformed_answers_become_text(house: House, mode: str, expected: str) -> None:
     await house.start(fault())
     result = await house.echo(mode)
     assert expected in result.text
     assert not result.is_error
 
 
-async def test_a_result_that_is_no_object_fails_its_call_only(house: House) -> None:
+async def test_a_result_that_is_not_an_object_fails_only_its_call(house: House) -> None:
     await house.start(fault())
     assert (await house.echo("result-string")).is_error
     assert (await house.echo("next")).text == "next"
 
 
-async def test_an_error_reaches_the_model_without_secrets_and_paths(house: House) -> None:
+async def test_an_error_reaches_the_model_without_secrets_or_paths(house: House) -> None:
     vault.learn(["sk-very-secret-key-1"])
     await house.start(fault())
     result = await house.echo("error")
@@ -200,7 +201,7 @@ async def test_a_reported_failure_is_passed_on(house: House) -> None:
     assert "No entities matched" in result.text
 
 
-async def test_one_bad_tool_does_not_cost_the_others(house: House) -> None:
+async def test_one_bad_tool_does_not_affect_the_others(house: House) -> None:
     await house.start(fault("bad-tools"))
     tools = house.status()["tools"]
     assert {"echo", "no_schema", "empty_schema", "null_schema", "bad_required", "bad_property"} <= set(tools)
@@ -247,12 +248,12 @@ async def test_progress_reaches_the_caller(house: House) -> None:
     assert seen[0] == (1.0, 3.0, "step 1")
 
 
-async def test_a_server_that_asks_the_user_gets_a_polite_no(house: House) -> None:
+async def test_an_elicitation_is_declined(house: House) -> None:
     await house.start(fault())
     assert json.loads((await house.echo("ask")).text)[-1] == {"action": "decline"}
 
 
-async def test_a_call_that_never_got_its_turn_costs_nobody_else(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_call_that_never_started_affects_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     await house.start(fault(name="warm"))
     from openai_proxy.tools.mcp import calls
 

@@ -1,4 +1,4 @@
-"""The names tools are offered under, and which may be used."""
+"""The names under which tools are offered, and which tools may be used."""
 
 import re
 
@@ -13,12 +13,12 @@ SERVER = st.from_regex(r"[A-Za-z0-9_-]{1,32}", fullmatch=True)
 TOOL = st.text(min_size=1, max_size=128)
 
 
-def test_a_fitting_name_stays_as_it_is() -> None:
+def test_a_valid_name_is_unchanged() -> None:
     assert exposed_name("homeassistant", "light__HassLightSet") == "mcp_homeassistant_light__HassLightSet"
     assert exposed_name("remote-tools", "x") == "mcp_remote-tools_x"
 
 
-def test_foreign_characters_are_replaced_and_told_apart() -> None:
+def test_invalid_characters_are_replaced_and_names_stay_distinct() -> None:
     dotted, underscored = exposed_name("s", "a.b"), exposed_name("s", "a_b")
     assert dotted.startswith("mcp_s_a_b_")
     assert underscored == "mcp_s_a_b"
@@ -45,7 +45,7 @@ def test_no_two_tools_share_a_name_and_the_order_is_stable(server: str, tools: l
     assert list(names) == sorted(names)
 
 
-def test_servers_whose_names_nest_never_meet() -> None:
+def test_servers_with_nested_names_never_collide() -> None:
     one = exposed_names("a", ["b_c", "x"], ["a", "a_b"])
     two = exposed_names("a_b", ["c"], ["a", "a_b"])
     assert not one.keys() & two.keys()
@@ -71,7 +71,7 @@ def test_globs(whitelist: list[str] | None, blacklist: list[str] | None, tool: s
     assert Globs.of(whitelist, blacklist).allows(tool) is allowed
 
 
-def test_a_new_name_takes_the_place_of_the_tools_part() -> None:
+def test_a_new_name_replaces_the_tools_part() -> None:
     names = exposed_names("ha", ["HassLightSet", "b", "c"], ["ha"], {"HassLightSet": "light", "c": "b"})
     assert names["mcp_ha_light"] == "HassLightSet"
     assert names["mcp_ha_b"] == "b", "a tool that keeps its name has the right to it"

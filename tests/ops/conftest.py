@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def staged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What `make install` puts into a staging directory."""
+    """A staging directory after `make install`."""
     folder = tmp_path_factory.mktemp("stage")
     with (folder / "output").open("wb") as output:
         make = subprocess.Popen(
@@ -26,7 +26,7 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             start_new_session=True,
         )
     try:
-        code = make.wait(380)
+        code = make.wait(580)
     except BaseException:
         os.killpg(make.pid, signal.SIGTERM)
         make.wait(30)

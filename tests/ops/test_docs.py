@@ -1,5 +1,6 @@
-"""README.md and docs/: what they show works as pasted, what they link to is there, and their commands run."""
+"""README.md and docs/: examples work as pasted, links lead somewhere, and commands run."""
 
+import inspect
 import os
 import re
 import shlex
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import click
 import pytest
+from ruamel.yaml import YAML
 
+import openai_proxy
 from docs import make_settings
 from openai_proxy.cli.main import cli
 from openai_proxy.config.load import load
+from openai_proxy.config.skills import SkillFile, read_skill
 from openai_proxy.runtime import checking
 from tests.harness.daemon import REPOSITORY, Daemon
 
@@ -32,7 +36,7 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 
 def files(page: str) -> list[tuple[str, str]]:
-    """(path, text) of every block that begins with the path it belongs at."""
+    """(path, text) of every block that begins with the path where it belongs."""
     return [(place[1], text) for _, text in blocks(page) if (place := _PLACE.match(text)) is not None]
 
 
@@ -45,7 +49,7 @@ def houses() -> Iterator[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_yaml_block_says_where_it_belongs(page: str) -> None:
+def test_every_yaml_block_names_its_file(page: str) -> None:
     assert [text for language, text in blocks(page) if language == "yaml" and not _PLACE.match(text)] == []
 
 
@@ -64,12 +68,12 @@ def test_the_files_of_a_page_work_as_pasted(page: str, number: int, tmp_path: Pa
     assert [str(problem) for problem in checking.loggers(snapshot)] == []
 
 
-def test_every_setting_stands_on_its_page() -> None:
-    """The page is written from the program, so it has everything; `make docs` writes it anew."""
+def test_every_setting_is_on_its_page() -> None:
+    """The page is generated from the program, so it is complete; `make docs` regenerates it."""
     assert PAGES["docs/settings.md"] == make_settings.page()
 
 
-def test_every_setting_and_option_says_what_it_is_for() -> None:
+def test_every_setting_and_option_has_a_description() -> None:
     rows = re.findall(r"^\| (`.*?`) \|.*\|\s*\|$", PAGES["docs/settings.md"], re.MULTILINE)
     assert rows == []
 
@@ -93,7 +97,7 @@ def anchors(text: str) -> set[str]:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-def test_every_word_of_make_is_known_to_make() -> None:
+def test_every_make_target_exists() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, timeout=30, env=dict(os.environ))
     words = set(re.findall(r"^  make (\w+)", done.stdout, re.MULTILINE))
     assert {"help", "run", "test", "check", "fix", "docs", "bench", "venv", "install", "uninstall"} <= words
@@ -105,7 +109,7 @@ def test_every_word_of_make_is_known_to_make() -> None:
 
 COMMANDS = sorted(
     {
-        line: page  # one that stands on several pages is run once
+        line: page  # one that is on several pages is run once
         for page in PAGES
         for language, text in blocks(page)
         if language == "sh"
@@ -127,7 +131,7 @@ SHOWN = sorted(
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon of the starter configuration, with what lies where the commands look for it by themselves."""
+    """A daemon with the starter configuration, and files where the commands expect them by default."""
     root = tmp_path_factory.mktemp("docs")
     shutil.copytree(ROOT / "openai_proxy/config/starter", root / "conf", ignore=shutil.ignore_patterns("__pycache__"))
     daemon = Daemon(root)
@@ -161,7 +165,7 @@ def test_every_command_of_the_docs_runs(house: Daemon, line: str, page: str, tmp
 
 @pytest.mark.parametrize(("line", "page"), SHOWN)
 def test_every_command_that_is_only_shown_exists(line: str, page: str) -> None:
-    """What asks, signs in or serves is not run here; it must be a command with these options."""
+    """Commands that ask questions, sign in or serve are not run here, but must exist with these options."""
     words = shlex.split(line)[1:]
     command: click.Command | None = cli
     while isinstance(command, click.Group) and words:
@@ -171,7 +175,7 @@ def test_every_command_that_is_only_shown_exists(line: str, page: str) -> None:
     assert {word.partition("=")[0] for word in words if word.startswith("--")} <= options
 
 
-def test_the_first_answer_stands_at_the_top() -> None:
+def test_the_first_answer_is_at_the_top() -> None:
     top = PAGES["README.md"].partition("\n## Three examples")[0]
     assert "uv tool install ." in top
     assert "pipx install ." in top
@@ -182,3 +186,64 @@ def test_the_first_answer_stands_at_the_top() -> None:
 
 def test_the_readme_is_two_screens() -> None:
     assert PAGES["README.md"].count("\n") < 120
+
+
+# -- neither YAML nor our own commands --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "page"),
+    [(line[2:], page) for page in PAGES for language, text in blocks(page) if language == "console"
+     for line in text.splitlines() if line.startswith("$ ") and not line.startswith("$ openai-proxy ")],
+)  # fmt: skip
+def test_every_other_command_names_existing_files(line: str, page: str) -> None:
+    """Installing, make and containers: run by `make test-deb`, `make test-systemd` and the tests of packaging."""
+    words = shlex.split(line)
+    words = words[1:] if words[0] == "sudo" else words
+    if words[0] == "make":
+        rules = (ROOT / "Makefile").read_text()
+        assert all(f"\n{word}:" in rules for word in words[1:] if "=" not in word), page
+    elif words[:2] == ["docker", "exec"]:
+        test_every_command_that_is_only_shown_exists(" ".join(words[words.index("openai-proxy") + 1 :]), page)
+    elif words[0] in ("systemctl", "nano", "apt"):
+        named = [word for word in words[1:] if "openai-proxy" in word]
+        assert named, page
+        for word in named:
+            unit = word.removesuffix(".service").removesuffix(".socket")
+            assert unit == "openai-proxy" or word.startswith(("/etc/openai-proxy/", "./build/openai-proxy_")), page
+    else:
+        assert words[:2] in (["uv", "tool"], ["pipx", "install"], ["pip", "install"], ["docker", "run"]), page
+
+
+def test_the_skill_on_its_page_is_valid() -> None:
+    (text,) = (text for language, text in blocks("docs/skills.md") if language == "markdown")
+    skill = read_skill(text.encode(), "SKILL.md", "plain-speech", folder=None, model=None)
+    assert isinstance(skill, SkillFile)
+    assert (skill.name, skill.description) == ("Plain speech", "How to phrase answers that are read aloud.")
+
+
+def test_the_prometheus_configuration_is_yaml() -> None:
+    (text,) = (text for _, text in blocks("docs/metrics.md") if text.startswith("# prometheus.yml"))
+    (job,) = YAML(typ="safe", pure=True).load(text)["scrape_configs"]
+    assert job["job_name"] == "openai-proxy"
+    assert job.get("metrics_path", "/metrics") == "/metrics"
+
+
+def test_the_example_on_the_library_page_is_valid_python() -> None:
+    (text,) = (text for language, text in blocks("docs/library.md") if language == "python")
+    assert 'build_app("conf", prefix="/llm", tools=[], validator=None, loggers=[])' in text
+    compile(text, "docs/library.md", "exec")
+    taken = inspect.signature(openai_proxy.build_app).parameters
+    assert {"prefix", "tools", "validator", "loggers"} <= taken.keys()
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+def test_nginx_accepts_its_example(tmp_path: Path) -> None:
+    (text,) = (text for _, text in blocks("docs/https.md") if text.startswith("location / {"))
+    config = tmp_path / "nginx.conf"
+    server = f"server {{ listen 127.0.0.1:1; {text} }}"
+    config.write_text(
+        f"pid {tmp_path}/pid; error_log {tmp_path}/log; events {{}} http {{ access_log off; {server} }}\n"
+    )
+    done = subprocess.run(["nginx", "-t", "-p", tmp_path, "-c", config], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr

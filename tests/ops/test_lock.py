@@ -1,8 +1,8 @@
-"""The lock files: current, complete, hashed, of the same versions, and silent about where they came from."""
+"""The lock files: current, complete, hashed, with the same versions, and without the name of an index."""
 
 import re
 import tomllib
-from importlib.metadata import distribution
+from importlib.metadata import distribution, distributions
 from pathlib import Path
 
 import pytest
@@ -50,19 +50,29 @@ def test_development_runs_on_the_versions_that_users_run(lock: Path) -> None:
     assert {name: development.get(name) for name in pins(lock)} == pins(lock)
 
 
-def needs(name: str) -> set[str]:
-    """What a distribution installed here needs on this machine, itself included."""
-    found, open_ = set[str](), [name]
+def needs(*texts: str) -> set[str]:
+    """These requirements and all packages that they need on this machine, according to what is installed."""
+    seen, open_ = set[tuple[str, str]](), [Requirement(text) for text in texts]
     while open_:
-        wanted = canonicalize_name(open_.pop())
-        if wanted not in found:
-            found.add(wanted)
-            requirements = map(Requirement, distribution(wanted).requires or ())
-            open_ += [one.name for one in requirements if one.marker is None or one.marker.evaluate({"extra": ""})]
-    return found
+        wanted = open_.pop()
+        for extra in ("", *wanted.extras):
+            if (one := (canonicalize_name(wanted.name), extra)) in seen:
+                continue
+            seen.add(one)
+            requirements = map(Requirement, distribution(one[0]).requires or ())
+            open_ += [each for each in requirements if each.marker is None or each.marker.evaluate({"extra": extra})]
+    return {name for name, _ in seen}
 
 
-def test_the_lock_to_compile_with_is_what_mypyc_needs_and_nothing_else() -> None:
+def test_nothing_unneeded_is_locked() -> None:
+    """A removed dependency must take its own with it. Packages for other machines are not installed and not checked."""
+    markers = {text: Requirement(text).marker for text in PROJECT["dependencies"] + EXTRAS["redis"]}
+    wanted = needs("setuptools", *(text for text, marker in markers.items() if marker is None or marker.evaluate()))
+    here = {canonicalize_name(one.name) for one in distributions()}
+    assert pins(RUNTIME).keys() & here <= wanted, "run make lock"
+
+
+def test_the_lock_for_compiling_has_exactly_what_mypyc_needs() -> None:
     assert set(pins(COMPILED)) == needs("mypy") | {"setuptools"}, "run make lock"
 
 

@@ -1,10 +1,10 @@
-"""docs/metrics.md and the dashboard beside it: what they name is there, and what is there is named."""
+"""docs/metrics.md and the dashboard beside it: their metrics exist, and all metrics are documented."""
 
 import json
 import re
 
 from tests.conftest import DaemonFactory
-from tests.front.house import connection
+from tests.front.configurations import connection
 from tests.harness.upstream import Upstream
 from tests.ops.test_docs import PAGES, ROOT
 
@@ -17,7 +17,7 @@ _NAMES = [name for row in re.findall(r"^\| (`.*?`) \|", PAGE, re.MULTILINE) for 
 NAMED = {name if name in PROMETHEUS else PREFIX + name for name in _NAMES}
 
 
-def test_every_metric_is_documented_and_every_documented_one_is_there(
+def test_every_metric_is_documented_and_every_documented_one_exists(
     upstream: Upstream, make_daemon: DaemonFactory
 ) -> None:
     conf = {"connections": {"main": connection(upstream.url)}, "prices": {"*": {"input": 1}}}
@@ -32,7 +32,7 @@ def test_every_metric_is_documented_and_every_documented_one_is_there(
     assert found == NAMED
 
 
-def test_the_dashboard_asks_for_what_there_is() -> None:
+def test_the_dashboard_uses_existing_metrics() -> None:
     dashboard = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text())
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     asked = {name.removesuffix("_bucket") for text in expressions for name in re.findall(rf"{PREFIX}\w+", text)}

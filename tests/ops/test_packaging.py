@@ -1,4 +1,4 @@
-"""Container, app for Home Assistant, Debian package: what can be tried without an engine. The rest: `make test-deb`."""
+"""The container, the app for Home Assistant and the Debian package, tested without an engine."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def instructions(text: str) -> list[tuple[str, str]]:
 
 
 def stages(text: str) -> dict[str, dict[str, list[str]]]:
-    """The stages by name, each with what stands behind each of its instructions."""
+    """The stages by name, each with the arguments of its instructions."""
     found: dict[str, dict[str, list[str]]] = {}
     current: dict[str, list[str]] = {}
     for word, rest in instructions(text):
@@ -51,7 +51,7 @@ def stages(text: str) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def test_the_container_runs_as_nobody_special_and_keeps_one_volume() -> None:
+def test_the_container_runs_unprivileged_with_one_volume() -> None:
     last = list(stages((ROOT / "Dockerfile").read_text()).values())[-1]
     assert last["USER"] == ["openai-proxy"]
     assert last["VOLUME"] == last["WORKDIR"] == ["/data"]
@@ -62,7 +62,7 @@ def test_the_container_runs_as_nobody_special_and_keeps_one_volume() -> None:
 
 
 @pytest.mark.parametrize("more", ["", "packaging/homeassistant/Dockerfile.app"])
-def test_what_the_container_copies_is_there_and_in_its_context(more: str) -> None:
+def test_files_copied_into_the_container_exist_in_its_context(more: str) -> None:
     text = (ROOT / "Dockerfile").read_text() + ((ROOT / more).read_text() if more else "")
     known = stages(text)
     allowed = [line[1:].rstrip("/") for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"]
@@ -77,7 +77,7 @@ def test_what_the_container_copies_is_there_and_in_its_context(more: str) -> Non
                 assert any(source.rstrip("/") == name or source.startswith(f"{name}/") for name in allowed), source
 
 
-def test_every_package_of_the_container_is_pinned_by_its_hash() -> None:
+def test_every_package_of_the_container_is_pinned_by_hash() -> None:
     for stage in stages((ROOT / "Dockerfile").read_text()).values():
         for line in stage.get("RUN", []):
             for install in re.findall(r"pip install[^&]*", line):
@@ -105,7 +105,7 @@ def test_compose_builds_and_runs_this_container() -> None:
     assert service["cap_drop"] == ["ALL"]
 
 
-def test_the_app_has_what_home_assistant_asks_for() -> None:
+def test_the_app_has_what_home_assistant_requires() -> None:
     """https://developers.home-assistant.io/docs/add-ons/configuration"""
     config = yaml(APP / "config.yaml")
     assert {"name", "version", "slug", "description", "arch"} <= config.keys()
@@ -146,7 +146,7 @@ def test_the_apps_options_become_variables(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-def test_the_apps_folder_is_whole() -> None:
+def test_the_apps_folder_is_complete() -> None:
     subprocess.run(["make", "homeassistant-app"], cwd=ROOT, check=True, capture_output=True, timeout=60)
     app = ROOT / "build/homeassistant-app/openai_proxy"
     text = (app / "Dockerfile").read_text()
@@ -158,7 +158,7 @@ def test_the_apps_folder_is_whole() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", yaml(app / "config.yaml")["version"])
 
 
-def test_the_debian_package_keeps_the_address_open_and_the_keys_closed() -> None:
+def test_the_debian_package_keeps_the_socket_and_protects_keys() -> None:
     rules = (PACKAGING / "debian/rules").read_text()
     assert "--no-stop-on-upgrade openai-proxy.socket" in rules
     assert "--restart-after-upgrade openai-proxy.service" in rules
@@ -170,7 +170,7 @@ def test_the_debian_package_keeps_the_address_open_and_the_keys_closed() -> None
 @pytest.mark.parametrize(
     "script", [*sorted(PACKAGING.rglob("*.sh")), PACKAGING / "debian/postinst", PACKAGING / "debian/postrm"]
 )
-def test_the_scripts_are_shell(script: Path) -> None:
+def test_the_scripts_are_valid_shell(script: Path) -> None:
     done = subprocess.run(["sh", "-n", script], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -178,8 +178,11 @@ def test_the_scripts_are_shell(script: Path) -> None:
 # -- the switch at the end of `make install` -----------------------------------------------------------------------
 
 
+RUNNING = ("openai-proxy.service", "openai-proxy@8001.service")
+
+
 class Machine:
-    """A machine with a version in service, and a systemctl that does as it is told."""
+    """A machine with a version in service, and a scripted systemctl."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -189,7 +192,7 @@ class Machine:
         self.restart_fails_for = ""
 
     def version(self, name: str, where: Path) -> None:
-        """A version, as `make install` leaves it beside the one in service."""
+        """Add a version, as `make install` leaves it beside the one in service."""
         (where / "bin").mkdir(parents=True)
         python = where / "bin/python"
         python.write_text(f"#!/bin/sh\necho {name}\n")
@@ -201,8 +204,9 @@ class Machine:
 
     def switch(self, *, active: bool = True, fails: bool = False) -> "subprocess.CompletedProcess[str]":
         restart = f'grep -q "of 2.0.0" {self.units}/openai-proxy.service && exit 1' if fails else "exit 0"
+        units = "".join(rf"{unit} loaded active running a proxy\n" for unit in RUNNING) if active else ""
         self.systemctl.write_text(
-            f'#!/bin/sh\necho "$@" >> {self.calls}\ncase "$*" in\n*is-active*) exit {0 if active else 3};;\n'
+            f'#!/bin/sh\necho "$@" >> {self.calls}\ncase "$*" in\nlist-units*) printf \'{units}\';;\n'
             f"restart*) {restart};;\nesac\n"
         )
         self.systemctl.chmod(0o755)
@@ -224,18 +228,19 @@ def machine(tmp_path: Path) -> Machine:
     return made
 
 
-def test_an_upgrade_restarts_what_runs_and_says_what_changed(machine: Machine) -> None:
+def test_an_upgrade_restarts_a_running_service_and_reports_it(machine: Machine) -> None:
     done = machine.switch()
     assert done.returncode == 0, done.stderr
     assert machine.in_service() == "2.0.0"
-    assert "restart openai-proxy.service" in machine.calls.read_text()
+    restarted = [line for line in machine.calls.read_text().splitlines() if line.startswith("restart")]
+    assert restarted == [f"restart {unit}" for unit in RUNNING], "one after the other"
     assert "socket" not in machine.calls.read_text(), "the address stays open"
     assert done.stdout.startswith("openai_proxy 1.0.0 is now 2.0.0. What changed:\n## 2.0.0\n- new")
     assert "old" not in done.stdout
     assert [path.name for path in machine.lib.parent.iterdir()] == ["openai-proxy"]
 
 
-def test_a_version_that_does_not_come_up_gives_way_to_the_old_one(machine: Machine) -> None:
+def test_a_version_that_does_not_start_is_rolled_back(machine: Machine) -> None:
     done = machine.switch(fails=True)
     assert done.returncode == 1
     assert machine.in_service() == "1.0.0"
@@ -248,7 +253,7 @@ def test_a_version_that_does_not_come_up_gives_way_to_the_old_one(machine: Machi
     assert [path.name for path in machine.lib.parent.iterdir()] == ["openai-proxy"]
 
 
-def test_a_service_that_does_not_run_is_not_started(machine: Machine) -> None:
+def test_a_stopped_service_is_not_started(machine: Machine) -> None:
     assert machine.switch(active=False).returncode == 0
     assert "restart" not in machine.calls.read_text()
     assert machine.in_service() == "2.0.0"

@@ -1,11 +1,10 @@
-"""The files of docs/scaling/: real balancers in front of two daemons, and a Kubernetes list that is one."""
+"""The files of docs/scaling/: real balancers in front of two daemons, and a valid Kubernetes list."""
 
 import json
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -18,8 +17,8 @@ from ruamel.yaml import YAML
 
 from openai_proxy.config.load import load
 from tests.conftest import finish
-from tests.front.house import connection
-from tests.harness.daemon import REPOSITORY, Daemon, held_port
+from tests.front.configurations import connection
+from tests.harness.daemon import REPOSITORY, Daemon, held_port, listens
 from tests.harness.plays import DONE, FIN, HOLD, SSE_HEAD, chunk, completion, delta, plain
 from tests.harness.redis_server import RedisServer, needs_redis
 from tests.harness.upstream import Upstream
@@ -58,7 +57,7 @@ def pair(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(params=BALANCERS)
 def balancer(request: pytest.FixtureRequest, pair: Pair, tmp_path: Path) -> Iterator[int]:
-    """The port of a balancer that runs with the file from docs/scaling.md, its three ports put in."""
+    """The port of a balancer that runs with the file from docs/scaling.md, with its three ports filled in."""
     with held_port() as port:
         ports = {"8000": str(port), "8001": str(pair[0].port), "8002": str(pair[1].port)}
         command = (_haproxy if request.param == "haproxy" else _nginx)(tmp_path, ports)
@@ -102,9 +101,8 @@ def _with_ports(text: str, ports: dict[str, str]) -> str:
 
 
 def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) != 0:
-            return False
+    if not listens(port):
+        return False
     with Wire(("127.0.0.1", port)) as wire:
         return wire.request("GET", "/health").answer(method="GET").status == 200
 
@@ -117,7 +115,7 @@ def ask(port: int, model: str, **more: Any) -> Wire:
 
 
 @needs_redis
-def test_requests_go_to_both_and_one_may_stop(pair: Pair, upstream: Upstream, balancer: int) -> None:
+def test_requests_are_balanced_and_one_daemon_may_stop(pair: Pair, upstream: Upstream, balancer: int) -> None:
     play = upstream.play(plain(completion("fine")))
 
     def answered(number: int) -> set[int]:
@@ -142,9 +140,7 @@ def test_requests_go_to_both_and_one_may_stop(pair: Pair, upstream: Upstream, ba
 
 
 @needs_redis
-def test_a_daemon_that_is_killed_takes_only_its_own_requests_along(
-    pair: Pair, upstream: Upstream, balancer: int
-) -> None:
+def test_a_killed_daemon_only_fails_its_own_requests(pair: Pair, upstream: Upstream, balancer: int) -> None:
     clients, each = 4, 25
     play = upstream.play(plain(completion("fine")))
     begun = threading.Semaphore(0)
@@ -170,9 +166,7 @@ def test_a_daemon_that_is_killed_takes_only_its_own_requests_along(
 
 
 @needs_redis
-def test_words_come_as_they_are_written_and_a_client_that_leaves_is_noticed(
-    pair: Pair, upstream: Upstream, balancer: int
-) -> None:
+def test_streams_are_not_buffered_and_disconnects_are_noticed(pair: Pair, upstream: Upstream, balancer: int) -> None:
     play = upstream.play(SSE_HEAD + chunk(delta("Once upon a time")), HOLD)
     with ask(balancer, play.model, stream=True) as wire:
         assert wire.read_head().status == 200
@@ -188,7 +182,7 @@ def documents() -> list[Any]:
     return list(YAML(typ="safe", pure=True).load_all((FILES / "kubernetes.yaml").read_text()))
 
 
-def test_the_kubernetes_list_refers_to_what_is_in_it() -> None:
+def test_references_in_the_kubernetes_list_resolve() -> None:
     by_name = {(one["kind"], one["metadata"]["name"]): one for one in documents()}
     stateful = by_name["StatefulSet", "openai-proxy"]
     pod = stateful["spec"]["template"]
@@ -206,7 +200,7 @@ def test_the_kubernetes_list_refers_to_what_is_in_it() -> None:
         assert {"apiVersion", "kind", "metadata"} <= one.keys()
 
 
-def test_the_configuration_in_it_is_sound(tmp_path: Path) -> None:
+def test_the_configuration_in_it_is_valid(tmp_path: Path) -> None:
     (tmp_path / "conf").mkdir()
     config = next(one for one in documents() if one["kind"] == "ConfigMap")
     (tmp_path / "conf" / "proxy.yaml").write_text(config["data"]["proxy.yaml"])
@@ -219,7 +213,7 @@ def test_the_configuration_in_it_is_sound(tmp_path: Path) -> None:
 
 
 def instance(tmp_path: Path, change: Callable[[str], str] = str) -> Path:
-    """The template unit as `make install` makes it."""
+    """The template unit as `make install` creates it."""
     made = subprocess.run(
         ["sed", "-f", "systemd/instance.sed", "systemd/openai-proxy.service"],
         cwd=REPOSITORY, capture_output=True, text=True, check=True,
@@ -230,7 +224,7 @@ def instance(tmp_path: Path, change: Callable[[str], str] = str) -> Path:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-def test_systemd_knows_the_template(tmp_path: Path) -> None:
+def test_systemd_accepts_the_template(tmp_path: Path) -> None:
     done = subprocess.run(
         ["systemd-analyze", "verify", str(instance(tmp_path))], capture_output=True, text=True, timeout=60
     )

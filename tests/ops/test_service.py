@@ -1,55 +1,29 @@
-"""The real daemon under a service manager: what it reports, and sockets that outlive it."""
+"""The real daemon under a service manager: its reports, and sockets that outlive it."""
 
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.conftest import DaemonFactory
 from tests.harness.daemon import REPOSITORY, free_port
-from tests.harness.waiting import eventually
+from tests.harness.service_manager import Manager
+from tests.harness.waiting import PATIENCE, eventually
 
 ECHO = "connections: {offline: {api_type: echo}}\n"
-PATIENCE = 20.0
 
 
-class Manager:
-    """The socket of a service manager, and all it was told."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = str(folder / "manager")
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.sock.bind(self.path)
-        self.sock.settimeout(PATIENCE)
-
-    def next_of(self, name: str) -> dict[str, str]:
-        """The next message that has the field `name`."""
-        while True:
-            message = dict(line.split("=", 1) for line in self.sock.recv(4096).decode().split("\n"))
-            if name in message:
-                return message
-
-
-@pytest.fixture
-def manager(tmp_path: Path) -> Iterator[Manager]:
-    manager = Manager(tmp_path)
-    yield manager
-    manager.sock.close()
-
-
-def test_a_life_as_the_service_manager_hears_it(make_daemon: DaemonFactory, manager: Manager) -> None:
+def test_the_reports_of_one_run(make_daemon: DaemonFactory, manager: Manager) -> None:
     daemon = make_daemon(ECHO, start=False)
     daemon.port = free_port()
-    daemon.launch({"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "200000"})
+    daemon.launch({"NOTIFY_SOCKET": manager.name, "WATCHDOG_USEC": "200000"})
 
     assert manager.next_of("READY")["STATUS"].startswith("serving")
-    with socket.create_connection(daemon.address, timeout=5):
-        pass  # READY is said only when connections are taken
+    with socket.create_connection(daemon.address, timeout=PATIENCE):
+        pass  # READY is only sent once connections are accepted
     for _ in range(3):
         assert manager.next_of("WATCHDOG") == {"WATCHDOG": "1"}
 
@@ -69,7 +43,7 @@ def test_a_life_as_the_service_manager_hears_it(make_daemon: DaemonFactory, mana
 
 
 @pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="systemd-socket-activate is not installed")
-def test_systemd_itself_hands_us_the_socket(make_daemon: DaemonFactory) -> None:
+def test_systemd_itself_passes_the_socket(make_daemon: DaemonFactory) -> None:
     daemon = make_daemon(ECHO, start=False)
     daemon.port = free_port()
     passed = [f"--setenv={name}={value}" for name, value in {"PYTHONPATH": str(REPOSITORY), "HOME": "/tmp"}.items()]
@@ -82,6 +56,25 @@ def test_systemd_itself_hands_us_the_socket(make_daemon: DaemonFactory) -> None:
     eventually(lambda: "Listening on" in daemon.stderr, "systemd listens")
     assert daemon.get("/health").status == 200
     assert daemon.chat("echo").status == 200
+    daemon.stop()
+
+
+@pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="systemd-socket-activate is not installed")
+def test_a_client_of_a_socket_for_both_families_is_named_by_its_ipv4_address(make_daemon: DaemonFactory) -> None:
+    daemon = make_daemon(ECHO, start=False)
+    daemon.port = free_port()
+    serve = daemon.command()
+    at = serve.index("--port")
+    del serve[at : at + 2]
+    passed = [f"--setenv={name}={value}" for name, value in {"PYTHONPATH": str(REPOSITORY), "HOME": "/tmp"}.items()]
+    with (daemon.root / "stderr").open("ab") as stderr:
+        tool = ["systemd-socket-activate", f"--listen=[::]:{daemon.port}", *passed, *serve]
+        daemon._process = subprocess.Popen(tool, cwd=daemon.root, stdout=stderr, stderr=stderr)
+    eventually(lambda: "Listening on" in daemon.stderr, "systemd listens")
+    assert daemon.chat("echo").status == 200
+    eventually(lambda: "echo → " in daemon.stderr, f"the line of the request in {daemon.stderr}")
+    assert "  127.0.0.1  echo" in daemon.stderr or " 127.0.0.1 " in daemon.stderr
+    assert "::ffff:" not in daemon.stderr
     daemon.stop()
 
 

@@ -1,4 +1,4 @@
-"""The systemd units: sound to systemd, tight, and true to the paths that `make install` uses."""
+"""The systemd units: valid, tightly sandboxed, and consistent with the paths of `make install`."""
 
 import re
 import shutil
@@ -28,8 +28,8 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @needs_systemd
 @pytest.mark.parametrize("node", [False, True], ids=["strict", "with node drop-in"])
-def test_systemd_knows_every_word(staged: Path, node: bool) -> None:
-    # `verify` exits 0 even for a key it does not know: only an empty stderr says that all is understood.
+def test_systemd_knows_every_key(staged: Path, node: bool) -> None:
+    # `verify` exits with 0 even for an unknown key: only an empty stderr means that everything is understood.
     if node:
         (staged / "openai-proxy.service.d").mkdir()
         shutil.copy(UNITS / "mcp-node.conf", staged / "openai-proxy.service.d")
@@ -38,7 +38,7 @@ def test_systemd_knows_every_word(staged: Path, node: bool) -> None:
 
 
 @needs_systemd
-def test_a_misspelt_key_would_be_seen(staged: Path) -> None:
+def test_a_misspelt_key_would_be_noticed(staged: Path) -> None:
     unit = staged / "openai-proxy.service"
     unit.write_text(unit.read_text().replace("WatchdogSec=", "WatchDogSec="))
     assert "WatchDogSec" in analyze("verify", str(unit)).stderr
@@ -51,21 +51,21 @@ def test_the_sandbox_is_tight(staged: Path) -> None:
 
 
 @needs_systemd
-def test_a_looser_sandbox_would_be_seen(staged: Path) -> None:
+def test_a_looser_sandbox_would_be_noticed(staged: Path) -> None:
     unit = staged / "openai-proxy.service"
     kept = [line for line in unit.read_text().splitlines() if not line.startswith(("Protect", "Restrict"))]
     unit.write_text("\n".join(kept))
     assert analyze("security", "--offline=true", "--threshold=15", str(unit)).returncode != 0
 
 
-def test_no_secret_has_a_place_in_the_environment() -> None:
+def test_no_secret_is_in_the_environment() -> None:
     service = (UNITS / "openai-proxy.service").read_text()
     assert "EnvironmentFile" not in service
     assert "LoadCredential=openai-proxy.env:" in service
     assert "--env-file ${CREDENTIALS_DIRECTORY}/openai-proxy.env" in service
 
 
-def test_node_gets_what_v8_needs_and_nothing_without_asking() -> None:
+def test_the_drop_in_for_node_allows_what_v8_needs() -> None:
     assert "MemoryDenyWriteExecute=yes" in (UNITS / "openai-proxy.service").read_text()
     assert "MemoryDenyWriteExecute=no" in (UNITS / "mcp-node.conf").read_text()
 

@@ -1,4 +1,4 @@
-"""`make install` over a running service: no request is refused, and none is broken off."""
+"""`make install` over a running service: no request is refused or interrupted."""
 
 import json
 import os
@@ -28,6 +28,7 @@ SYSTEMCTL = """#!/bin/sh
 # What systemd does with a service whose socket it holds: the old process ends, a new one gets the socket.
 cd {root}
 case "$*" in
+list-units*) echo openai-proxy.service loaded active running the proxy;;
 restart*)
     kill $(cat pid)
     while kill -0 $(cat pid) 2>/dev/null; do sleep 0.02; done
@@ -40,7 +41,7 @@ esac
 
 
 def version(where: Path) -> None:
-    """A version as `make install` leaves it, whose Python is this one."""
+    """A version as `make install` leaves it, with this Python."""
     (where / "bin").mkdir(parents=True)
     python = where / "bin/python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
@@ -52,7 +53,7 @@ def version(where: Path) -> None:
 
 
 class Clients:
-    """Ask again and again, each on a new connection, and write down every answer that is not one."""
+    """Send requests repeatedly, each on a new connection, and record every failure."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
@@ -86,7 +87,7 @@ class Clients:
 
 
 @pytest.mark.skipif(shutil.which("install") is None, reason="there is no install(1) here")
-def test_an_upgrade_refuses_no_request(tmp_path: Path, make_daemon: DaemonFactory) -> None:
+def test_an_upgrade_fails_no_request(tmp_path: Path, make_daemon: DaemonFactory) -> None:
     daemon = make_daemon("connections: {offline: {api_type: echo}}\n", start=False)
     lib = tmp_path / "lib/openai-proxy"
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as held:
@@ -104,7 +105,7 @@ def test_an_upgrade_refuses_no_request(tmp_path: Path, make_daemon: DaemonFactor
         (tmp_path / "log").touch()
         begin = f"echo $$ >pid; LISTEN_PID=$$ LISTEN_FDS=1 exec {' '.join(words)} >>log 2>&1"
         first = subprocess.Popen(["sh", "-c", begin], cwd=tmp_path, env=environ, pass_fds=[3], preexec_fn=pass_on)
-        threading.Thread(target=first.wait).start()  # nobody waits for the dead in this house
+        threading.Thread(target=first.wait).start()  # nothing reaps children here
         log = tmp_path / "log"
         eventually(lambda: "serving on" in log.read_text(), "the first version serves")
         clients = Clients(held.getsockname())

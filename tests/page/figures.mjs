@@ -1,5 +1,5 @@
 // What the page costs: `node figures.mjs MODULES CHROMIUM BASE LOGIN SECONDS`; see figures.py, which drives the daemon
-// meanwhile. Prints one JSON object a line.
+// meanwhile. Prints one JSON object per line.
 import { createInterface } from "node:readline";
 import { launch, open, rest, visitor } from "./lab.mjs";
 
@@ -8,7 +8,7 @@ const browser = await launch();
 const told = (name, facts) => console.log(JSON.stringify({ figure: name, ...facts }));
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
-// A cold cache is a new context: the session's cookie is all that is carried over.
+// A new context has a cold cache: only the session's cookie is carried over.
 const first = await visitor(browser, base);
 await first.goto(base + login);
 await first.getByRole("heading", { level: 1, name: "Overview" }).waitFor();
@@ -52,7 +52,7 @@ await lines.next();
 await browser.close();
 process.exit(0);
 
-/** How the frames of the page come for a while; one that takes more than 25 ms is late. */
+/** Measures the page's frames for a while; one that takes more than 25 ms is late. */
 async function frames() {
   const times = await page.evaluate(
     (ms) =>

@@ -1,7 +1,7 @@
-"""What the page costs, in a real browser: `python -m tests.page.figures` prints one line a figure.
+"""The cost of the page in a real browser: `python -m tests.page.figures` prints one line per figure.
 
-First paint on a cold cache from loopback, what is loaded for it, all of the page compressed, frames that come late
-while sixty events arrive each second, and what an open page costs the daemon in processor time and memory.
+First paint with a cold cache from loopback, what is loaded for it, the size of the compressed page, late frames while
+sixty events arrive per second, and the cost of an open page for the daemon in processor time and memory.
 """
 
 import gzip
@@ -25,13 +25,13 @@ SECONDS = 10
 
 
 def compressed() -> int:
-    """Bytes of the whole page, as it is sent to a browser that takes gzip."""
+    """Bytes of the whole page, as sent to a browser that accepts gzip."""
     found = (path for path in DIST.rglob("*") if path.is_file() and path.suffix != ".gz" and path.name != ".sources")
     return sum(len(gzip.compress(path.read_bytes(), 9)) for path in found)
 
 
 class Walk:
-    """The browser's side, which says where it is and goes on when it is told."""
+    """The browser's side, which prints its steps and waits for signals to continue."""
 
     def __init__(self, modules: Path, base: str, login: str) -> None:
         script = Path(__file__).with_name("figures.mjs")
@@ -44,7 +44,7 @@ class Walk:
         return dict(json.loads(self._process.stdout.readline()))
 
     def go_on(self) -> None:
-        """Let it go on."""
+        """Let it continue."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
@@ -59,7 +59,7 @@ class Walk:
 
 
 def cost(daemon: Daemon, seconds: float = SECONDS) -> tuple[float, int]:
-    """The share of a core the daemon takes, in percent, and its resident bytes."""
+    """The daemon's share of a core, in percent, and its resident bytes."""
     process = psutil.Process(daemon.process.pid)
     before, began = process.cpu_times(), time.monotonic()
     time.sleep(seconds)

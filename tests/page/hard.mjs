@@ -1,5 +1,5 @@
-// The page where it is not easy: from another address, below a prefix, with a tool, a sign-in, many requests, long ones
-// and damaged logs. `node hard.mjs MODULES CHROMIUM FACTS`, where FACTS is JSON; see test_page.py.
+// The page under difficult conditions: another address, below a prefix, a tool, a sign-in, many and long requests,
+// damaged logs. `node hard.mjs MODULES CHROMIUM FACTS`, where FACTS is JSON; see test_page.py.
 import { appendFileSync, readFileSync } from "node:fs";
 import { createServer, request as ask } from "node:http";
 import { complaints, finish, launch, open, rest, SECTIONS, step, visitor } from "./lab.mjs";
@@ -70,8 +70,14 @@ await page.goto(local + facts.logins[1]);
 await page.getByRole("heading", { level: 1, name: "Overview" }).waitFor();
 
 await step("the playground shows the tools of a turn, and its parameters go up", async () => {
+  let come;
+  const wanted = new Promise((go) => (come = go));
+  await page.route("**/admin/models", (route) => wanted.then(() => route.continue()));
   await open(page, "Playground");
-  await page.getByLabel("Model", { exact: true }).fill("augmented/tooled");
+  await page.getByLabel("Model", { exact: true }).focus();
+  come(); // the list arrives between the click into the field and the first letter
+  await page.locator("#models option").first().waitFor({ state: "attached" });
+  await page.keyboard.insertText("augmented/tooled");
   await page.getByLabel("Parameters").fill("{not json");
   await page.getByText("This is not a JSON object.").waitFor();
   await page.getByLabel("Parameters").fill('{"temperature": 0.25}');
@@ -157,7 +163,7 @@ await step("a file that was edited on disk meanwhile is not overwritten unseen, 
   appendFileSync(facts.model_file, "# written by another editor\n");
   await page.getByRole("button", { name: "Save", exact: true }).click();
   await page.getByRole("button", { name: "Save and apply" }).click();
-  const dialog = page.getByRole("dialog", { name: "The file was changed meanwhile" });
+  const dialog = page.getByRole("dialog", { name: "The file has changed meanwhile" });
   await dialog.getByText("written by another editor").first().waitFor();
   await dialog.getByRole("button", { name: "Go on editing" }).click();
   await text.getByText("Typed here").waitFor();
@@ -205,7 +211,7 @@ await step("a daemon that goes away is said to, and is found again; a session th
   await guest.context().close();
   server.closeAllConnections();
   server.close();
-  complaints.length = before; // what could not be loaded meanwhile
+  complaints.length = before; // errors of loads that failed meanwhile
 });
 
 await step("ten thousand requests are scrolled through, and only those in sight are in the document", async () => {

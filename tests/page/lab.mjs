@@ -1,5 +1,5 @@
-// What every walk through the page in Chromium begins with: `node WALK.mjs MODULES CHROMIUM ...`. A step prints one
-// JSON object a line, {"step", "ok", "error"}.
+// Shared by all scripts that drive the page in Chromium: `node SCRIPT.mjs MODULES CHROMIUM ...`. Each step prints a line
+// with a JSON object, {"step", "ok", "error"}.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -14,19 +14,19 @@ export const SECTIONS = ["Overview", "Requests", "Playground", "Models", "MCP se
 let failed = false;
 export const complaints = [];
 
-/** Chromium; `names` are host names that mean this machine. */
+/** Chromium; `names` are host names of this machine. */
 export function launch(...names) {
   const rules = names.map((name) => `MAP ${name} 127.0.0.1`).join(", ");
   return chromium.launch({ executablePath, args: ["--no-sandbox", ...(rules ? [`--host-resolver-rules=${rules}`] : [])] });
 }
 
-/** A page of its own context, that may ask nothing but what begins with one of `bases`. */
+/** A page in its own context that may only load addresses beginning with one of `bases`. */
 export async function visitor(browser, ...bases) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, bypassCSP: false });
   const page = await context.newPage();
   page.setDefaultTimeout(20000);
   page.on("console", (message) => {
-    // A refusal (401, 409, 422) that the page shows is told by Chromium too.
+    // Chromium also reports refusals (401, 409, 422), which the page shows.
     if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) complaints.push(message.text());
   });
   page.on("pageerror", (error) => complaints.push(error.message));
@@ -54,7 +54,7 @@ export async function open(page, section) {
 }
 
 export async function audit(page, name) {
-  // By the protocol, which the page's policy does not bind: nothing inline is allowed to run.
+  // Over the protocol, to which the page's policy does not apply: it forbids all inline code.
   await page.evaluate(readFileSync(axe, "utf8"));
   const { violations } = await page.evaluate(() => globalThis.axe.run({ resultTypes: ["violations"] }));
   const serious = violations.filter((found) => ["serious", "critical"].includes(found.impact));
@@ -64,7 +64,7 @@ export async function audit(page, name) {
   }
 }
 
-/** The last step of every walk. */
+/** The last step of every script. */
 export async function finish(browser) {
   await step("no complaint on the console, and nothing asked of another host", async () => {
     if (complaints.length > 0) throw new Error(complaints.join("\n"));

@@ -1,6 +1,6 @@
 """The page in Chromium: every section by role and name, what it does, and how accessible it is.
 
-Needs Node, Chromium and the built page (`make page`); skipped with the reason where one is missing.
+Needs Node, Chromium and the built page (`make page`); skipped with the reason if one is missing.
 """
 
 import json
@@ -34,7 +34,7 @@ MODEL = "name: augmented/home\nupstream_model: echo\ntools: [calculator]\n"
 
 
 def missing() -> str | None:
-    """What this machine lacks."""
+    """What is missing on this machine."""
     if shutil.which("node") is None:
         return "Node is not installed"
     if browser() is None:
@@ -60,7 +60,7 @@ def test_a_walk_through_the_page(make_daemon: DaemonFactory) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_where_it_is_not_easy(make_daemon: DaemonFactory, upstream: Upstream) -> None:
+def test_difficult_cases(make_daemon: DaemonFactory, upstream: Upstream) -> None:
     modules = modules_or_skip()
     turns = upstream.rounds(
         asks(("c1", "calculator", '{"expression":"6*7"}'), stream=True),
@@ -109,7 +109,7 @@ def modules_or_skip() -> Path:
 
 
 def walk(script: str, modules: Path, *more: str) -> list[dict[str, Any]]:
-    """Run a walk; its steps, all of which went well."""
+    """Run a walk; returns its steps, all of them successful."""
     command = ["node", str(Path(__file__).with_name(script)), str(modules), str(browser()), *more]
     done = subprocess.run(command, capture_output=True, text=True, timeout=360)
     steps = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -120,12 +120,12 @@ def walk(script: str, modules: Path, *more: str) -> list[dict[str, Any]]:
 
 
 def login_of(daemon: Daemon) -> str:
-    """A path that signs in, once."""
+    """A path that signs in once."""
     return str(daemon.control("POST", "/admin/ui").json()["path"])
 
 
 def write_log(folder: Path, name: str, lines: Iterable[dict[str, Any]], last: str = "") -> None:
-    """A chat log of conversation `name`, a minute ago and later; `last` is what stands behind its last line."""
+    """A chat log of conversation `name`, from a minute ago on; `last` is appended after its last line."""
     begun = datetime.now(UTC) - timedelta(hours=1)
     with (folder / f"{name}.jsonl").open("w") as out:
         for number, line in enumerate(lines):
@@ -149,7 +149,7 @@ def many_requests(folder: Path) -> None:
 
 
 def long_conversation(folder: Path) -> None:
-    """Ten megabytes that were said in 400 turns, each of which repeats the last one's question."""
+    """Ten megabytes in 400 turns, each of which repeats the previous history."""
 
     def lines() -> Iterator[dict[str, Any]]:
         for number in range(400):
@@ -163,7 +163,7 @@ def long_conversation(folder: Path) -> None:
 
 
 def half_a_log(folder: Path) -> None:
-    """A log whose last line a power cut left half written."""
+    """A log whose last line was only half written."""
     asked = [{"role": "user", "content": "before the power went"}]
     lines = [
         {"type": "request", "request_id": "req_half_1", "messages": asked, "stream": False},

@@ -1,4 +1,4 @@
-// One walk through the page in Chromium: `node walk.mjs MODULES CHROMIUM BASE LOGIN [FOLDER]`. With FOLDER it also writes
+// Walks through the page in Chromium: `node walk.mjs MODULES CHROMIUM BASE LOGIN [FOLDER]`. With FOLDER it also writes
 // a screenshot of every section there.
 import { join } from "node:path";
 import { audit, finish, launch, open, rest, SECTIONS, step, visitor } from "./lab.mjs";
@@ -38,6 +38,14 @@ await step("a model is explained and entered in a client", async () => {
   await page.getByRole("dialog").getByLabel("Client").selectOption("openai");
   await page.getByRole("dialog").getByText("OPENAI_BASE_URL").waitFor();
   await page.getByRole("button", { name: "Close" }).click();
+});
+await step("a model is warmed up, or why it is not is said", async () => {
+  await page.getByRole("button", { name: "Warm up" }).click();
+  await page.getByRole("status").getByText(/^augmented\/home is warm: \d+ tokens read, after \d+\.\d s\.$/).waitFor();
+  await page.route("**/admin/warm", (route) => route.fulfill({ json: { models: [{ warm: false, error: "The connection 'offline' cannot be reached." }] } }));
+  await page.getByRole("button", { name: "Warm up" }).click();
+  await page.getByRole("status").getByText("augmented/home is not warm: The connection 'offline' cannot be reached.").waitFor();
+  await page.unroute("**/admin/warm");
 });
 await step("a tool is tried with its form", async () => {
   await open(page, "MCP servers");

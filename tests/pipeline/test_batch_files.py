@@ -1,4 +1,4 @@
-"""Files of batch requests: looked at however they are cut, and only where they are batches."""
+"""Files of batch requests: inspected wherever the upload is cut, and only if they are batches."""
 
 import json
 from collections.abc import AsyncIterator
@@ -39,7 +39,7 @@ NAMED = ("file", line("gpt") + b"\n" + line("augmented/house") + b"\n")
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 100000])
 @pytest.mark.parametrize("parts", [(PURPOSE, NAMED), (NAMED, PURPOSE), (PURPOSE, ("file", line("augmented/house")))])
-async def test_an_augmented_model_is_found(parts: tuple[tuple[str, bytes], ...], size: int) -> None:
+async def test_augmented_models_are_found(parts: tuple[tuple[str, bytes], ...], size: int) -> None:
     with pytest.raises(BadRequest, match="'augmented/house' cannot be used in a batch"):
         await passed(form(*parts), size)
 
@@ -54,12 +54,12 @@ async def test_an_augmented_model_is_found(parts: tuple[tuple[str, bytes], ...],
         (PURPOSE, ("other", line("augmented/house"))),
     ],
 )
-async def test_all_else_passes_unchanged(parts: tuple[tuple[str, bytes], ...], size: int) -> None:
+async def test_everything_else_passes_unchanged(parts: tuple[tuple[str, bytes], ...], size: int) -> None:
     body = form(*parts)
     assert await passed(body, size) == body
 
 
-async def test_a_line_that_is_too_long_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_overlong_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_files, "MAX_LINE", 200)
     body = form(PURPOSE, ("file", line("x" * 300)))
     with pytest.raises(BadRequest, match="too long"):

@@ -1,4 +1,4 @@
-"""Forms have one reading, or are refused: what a lenient server could take for another model or another field."""
+"""Forms that a lenient server could read as having another model or another field are refused."""
 
 import itertools
 import re
@@ -33,11 +33,11 @@ DISPOSITION = "Content-Disposition: form-data; "
         ('name=""', Part("", False)),
     ],
 )
-def test_what_clients_write(head: str, part: Part) -> None:
+def test_forms_as_clients_write_them(head: str, part: Part) -> None:
     assert read_head((DISPOSITION + head).encode()) == part
 
 
-def test_a_part_without_a_name() -> None:
+def test_parts_without_a_name() -> None:
     assert read_head(b"") == Part(None, False)
     assert read_head(b"Content-Type: application/json") == Part(None, False)
 
@@ -72,7 +72,7 @@ def test_a_part_without_a_name() -> None:
         DISPOSITION + 'name="x\0"',
     ],
 )
-def test_what_can_be_misread_is_refused(head: str) -> None:
+def test_ambiguous_parts_are_refused(head: str) -> None:
     with pytest.raises(BadRequest, match="more than one way"):
         read_head(head.encode())
 
@@ -91,13 +91,13 @@ def test_what_can_be_misread_is_refused(head: str) -> None:
         "multipart/form-data boundary=a; =b",
     ],
 )
-def test_a_boundary_that_can_be_misread_is_refused(content_type: str) -> None:
+def test_ambiguous_boundaries_are_refused(content_type: str) -> None:
     with pytest.raises(BadRequest, match="more than one way"):
         boundary_of(content_type)
 
 
 def split(body: bytes, *cuts: int) -> tuple[FormSplitter, list[tuple[str | None, bytes]], bytes]:
-    """The splitter, the parts' names and contents, and all chunks put together."""
+    """The splitter, the names and contents of the parts, and all chunks joined."""
     splitter = FormSplitter(b"b")
     parts: list[tuple[str | None, bytes]] = []
     whole = content = b""
@@ -122,7 +122,7 @@ FORM = (
 )
 
 
-def test_a_form_is_read_alike_at_every_cut() -> None:
+def test_cuts_do_not_change_how_a_form_is_read() -> None:
     for cut in range(len(FORM) + 1):
         splitter, parts, whole = split(FORM, cut)
         assert parts == [("a", b"one\r\ntwo"), (None, b"nameless"), ("b", b""), ("c", b"")]
@@ -132,11 +132,11 @@ def test_a_form_is_read_alike_at_every_cut() -> None:
 
 
 ODD = [b"\n--b\r\n", b" --b\r\n", b"\r\n--bx\r\n", b"\r\n--b \r\n", b"\r\n--b\n", b"--b"]
-"""Boundaries where RFC 2046 knows none, and some servers do."""
+"""Boundaries to some servers, but not in RFC 2046."""
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_a_boundary_where_no_part_ends_is_content(odd: bytes) -> None:
+def test_boundaries_that_end_no_part_are_content(odd: bytes) -> None:
     body = FORM.replace(b"one", b"one" + odd)
     for cut in range(len(body) + 1):
         _, parts, whole = split(body, cut)
@@ -147,7 +147,7 @@ def test_a_boundary_where_no_part_ends_is_content(odd: bytes) -> None:
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("head", [b'Content-Disposition: form-data; name="model"', b"x: y\nNAME = model"])
 @pytest.mark.parametrize("filler", [b"", b"x" * 3000])
-def test_unless_the_head_of_a_model_follows(odd: bytes, head: bytes, filler: bytes) -> None:
+def test_an_irregular_boundary_before_a_model_field_is_refused(odd: bytes, head: bytes, filler: bytes) -> None:
     body = FORM.replace(b"one", b"one" + odd + filler + head + b"\r\n\r\ndear")
     for cut in (*range(100), *range(len(body) - 300, len(body) + 1)):
         with pytest.raises(BadRequest, match="more than one way"):
@@ -162,14 +162,14 @@ def test_unless_the_head_of_a_model_follows(odd: bytes, head: bytes, filler: byt
         b'x--b\r\nContent-Disposition: form-data; name="model"\r\n\r\n\r\n--b--',
     ],
 )
-def test_what_goes_on_behind_its_end_is_refused_at_every_cut(body: bytes) -> None:
+def test_content_after_the_closing_boundary_is_refused_at_every_cut(body: bytes) -> None:
     for cut in range(len(body) + 1):
         with pytest.raises(BadRequest, match="more than one way"):
             split(body, cut)
 
 
 @given(st.lists(st.binary(max_size=40), max_size=5), st.lists(st.integers(0, 400), max_size=5))
-def test_what_stands_in_parts_comes_out_again(contents: list[bytes], cuts: list[int]) -> None:
+def test_contents_of_parts_come_out_unchanged(contents: list[bytes], cuts: list[int]) -> None:
     contents = [re.sub(rb"--b", b"-", content) for content in contents]
     body = b"".join(
         b'--b\r\nContent-Disposition: form-data; name="n"\r\n\r\n' + content + b"\r\n" for content in contents

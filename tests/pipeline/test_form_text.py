@@ -49,20 +49,20 @@ def form(prompt: bytes, file: bytes = b"RIFF\r\n--b\0") -> bytes:
         ("two\r\nlines\r\n", "two\r\nlines\r\n"),
     ],
 )
-def test_a_field_keeps_its_length_at_any_cut(said: str, sent: str) -> None:
+def test_fields_keep_their_length_at_any_cut(said: str, sent: str) -> None:
     body, expected = form(said.encode()), form(sent.encode())
     assert len(body) == len(expected)
     for cut in range(len(body)):
         assert through(body, cut) == expected
 
 
-def test_bytes_that_are_no_text_stay() -> None:
+def test_binary_bytes_stay() -> None:
     said = b"\xff\xfe\x80 \xed\xa0\x80"
     assert through(form(said)) == form(said)
     assert through(form(said + SECRET.encode())).startswith(form(said)[: form(said).index(said) + len(said)])
 
 
-def test_a_field_beyond_what_is_held_is_cleaned_as_it_goes() -> None:
+def test_fields_too_large_to_hold_are_cleaned_in_passing() -> None:
     for before in (0, HELD - 10, HELD, 2 * HELD + 100):
         body = form(b"x" * before + SECRET.encode() + b"y" * HELD)
         fields = TextFields(b"b0", clean)
@@ -72,17 +72,17 @@ def test_a_field_beyond_what_is_held_is_cleaned_as_it_goes() -> None:
 
 
 @given(st.binary(max_size=300), st.integers(0, 2**32))
-def test_what_is_no_form_passes_as_it_is(body: bytes, seed: int) -> None:
+def test_bodies_that_are_not_forms_pass_unchanged(body: bytes, seed: int) -> None:
     cuts = [random.Random(seed).randrange(len(body) + 1) for _ in range(5)]
     assert through(body, *cuts) == body
 
 
-def test_a_form_without_its_end_is_handed_on_whole() -> None:
+def test_forms_without_an_end_are_passed_on_whole() -> None:
     body = form(b"hello")[:-20]
     assert through(body, 40) == body
 
 
-async def test_the_rest_comes_at_the_end() -> None:
+async def test_held_bytes_come_at_the_end() -> None:
     body = form(SECRET.encode())[:-30]
 
     async def pieces() -> AsyncIterator[bytes]:

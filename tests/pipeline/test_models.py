@@ -1,4 +1,4 @@
-"""Lists of models are kept ready; a change of what the upstreams offer makes nobody wait."""
+"""Lists of models are kept ready; nobody waits when the upstreams' offers change."""
 
 import asyncio
 from types import SimpleNamespace
@@ -8,12 +8,13 @@ import pytest
 
 from openai_proxy.pipeline import models
 from openai_proxy.pipeline.models import ModelLists
+from tests.harness.waiting import PATIENCE
 
 CALLER: Any = SimpleNamespace(group="")
 
 
 class Catalog:
-    """What the upstreams offer, and how often that has changed."""
+    """The models that the upstreams offer, and how often they have changed."""
 
     def __init__(self) -> None:
         self.version = 1
@@ -27,7 +28,7 @@ def generation(number: int) -> Any:
     return SimpleNamespace(number=number, access=SimpleNamespace(restricts=lambda caller: False))
 
 
-async def test_the_last_list_is_told_while_the_next_one_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_old_list_is_served_while_the_new_one_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def may_ask(_generation: Any, _caller: Any, name: str) -> bool:
@@ -48,14 +49,14 @@ async def test_the_last_list_is_told_while_the_next_one_is_made(monkeypatch: pyt
     assert await ids() == ["one"]
     catalog.version, catalog.offered = 2, {"main": [{"id": f"m{at}"} for at in range(500)]}
     asked.clear()
-    assert await ids() == ["one"]  # at once: nothing was decided for it
+    assert await ids() == ["one"]  # at once: it needs no decisions
     assert asked == []
     assert await ids() == ["one"]
     making = lists._making
     assert making is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await making
-    assert len(asked) == 500  # made once, however many have asked
+    assert len(asked) == 500  # built once, however many requests there were
     assert len(await ids()) == 500
-    assert len(await ids(2)) == 500  # another configuration: its own list, from its first call
+    assert len(await ids(2)) == 500  # a new configuration has its own list, from its first request
     assert len(asked) == 1000

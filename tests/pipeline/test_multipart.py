@@ -1,4 +1,4 @@
-"""The model field of an upload: found at every cut, changed alone, and never two of it."""
+"""The model field of an upload: found at every cut, the only thing changed, and never there twice."""
 
 import itertools
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -29,7 +29,7 @@ async def stream(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def asked(body: bytes, *cuts: int) -> tuple[ModelField, str | None]:
+async def find_model(body: bytes, *cuts: int) -> tuple[ModelField, str | None]:
     edges = [0, *cuts, len(body)]
     field = ModelField(EDGE, stream(body[a:b] for a, b in itertools.pairwise(edges)))
     _opened.append(field)
@@ -41,7 +41,7 @@ _opened: list[ModelField] = []
 
 @pytest.fixture(autouse=True)
 def closed() -> Iterator[None]:
-    """What a test opened is closed, as the door does."""
+    """Closes what a test opened, as the endpoint does."""
     yield
     while _opened:
         _opened.pop().close()
@@ -56,29 +56,29 @@ async def sent(field: ModelField, replacement: str | None = None) -> bytes:
 async def test_the_model_is_found_and_changed_at_every_cut(body: bytes, replacement: str | None) -> None:
     expected = body if replacement is None else body.replace(b"whisper-1", replacement.encode())
     for cut in range(len(body) + 1):
-        field, model = await asked(body, cut)
+        field, model = await find_model(body, cut)
         assert model == "whisper-1"
         assert field.growth(replacement) == len(expected) - len(body)
         assert await sent(field, replacement) == expected
 
 
 async def test_the_model_is_found_byte_by_byte() -> None:
-    field, model = await asked(AFTER, *range(1, len(AFTER)))
+    field, model = await find_model(AFTER, *range(1, len(AFTER)))
     assert model == "whisper-1"
     assert await sent(field, "n") == AFTER.replace(b"whisper-1", b"n")
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 300), max_size=4))
-async def test_what_stands_in_a_file_changes_nothing(content: bytes, cuts: list[int]) -> None:
+async def test_the_contents_of_a_file_change_nothing(content: bytes, cuts: list[int]) -> None:
     body = part("file", content.replace(b"--" + EDGE, b""), '; filename="x"') + part("model", b"m") + END
-    field, model = await asked(body, *sorted(cut for cut in cuts if cut < len(body)))
+    field, model = await find_model(body, *sorted(cut for cut in cuts if cut < len(body)))
     assert model == "m"
     assert await sent(field, "n") == body.replace(part("model", b"m"), part("model", b"n"))
 
 
-async def test_a_body_without_the_field_goes_on_as_it_is() -> None:
+async def test_bodies_without_the_field_pass_unchanged() -> None:
     body = part("file", b"abc") + part("model_size", b"big") + part("submodel", b"x") + END
-    field, model = await asked(body, 40)
+    field, model = await find_model(body, 40)
     assert model is None
     assert field.growth("other") == 0
     assert await sent(field, "other") == body
@@ -92,28 +92,28 @@ async def test_a_body_without_the_field_goes_on_as_it_is() -> None:
         'Content-Type: text/plain\r\nContent-Disposition: form-data;name="model";x=y',
     ],
 )
-async def test_the_heads_clients_write(head: str) -> None:
+async def test_part_headers_as_clients_write_them(head: str) -> None:
     body = b"--" + EDGE + b"\r\n" + head.encode() + b"\r\n\r\nm\r\n" + END
-    assert (await asked(body))[1] == "m"
+    assert (await find_model(body))[1] == "m"
 
 
 async def test_an_empty_part_does_not_hide_the_next() -> None:
     body = b"--" + EDGE + b'\r\nContent-Disposition: form-data; name="x"\r\n\r\n' + part("model", b"m") + END
-    assert (await asked(body))[1] == "m"
+    assert (await find_model(body))[1] == "m"
     empty = b"--" + EDGE + b'\r\nContent-Disposition: form-data; name="model"\r\n\r\n' + part("file", b"f") + END
-    assert (await asked(empty))[1] == ""
+    assert (await find_model(empty))[1] == ""
 
 
-async def test_two_models_in_what_was_kept_are_refused() -> None:
+async def test_two_models_in_the_held_part_are_refused() -> None:
     body = part("model", b"cheap") + part("model", b"dear") + END
     with pytest.raises(BadRequest, match="more than once"):
-        await asked(body)
+        await find_model(body)
 
 
-async def test_a_second_model_in_what_comes_later_breaks_the_upload_before_it_is_sent() -> None:
+async def test_a_late_second_model_breaks_the_upload_before_it_is_sent() -> None:
     body = part("model", b"cheap") + FILE + part("model", b"dear") + END
     for cut in range(body.index(b"RIFF"), body.index(b"dear\r\n--XbX") + 11):
-        field, model = await asked(body, cut)
+        field, model = await find_model(body, cut)
         assert model == "cheap"
         passed: list[bytes] = []
 
@@ -126,31 +126,31 @@ async def test_a_second_model_in_what_comes_later_breaks_the_upload_before_it_is
         assert b"".join(passed) == body[:cut], "the delimiter that ends the second field has not gone on"
 
 
-async def test_a_model_hidden_in_a_file_name_does_not_stand_for_the_true_one() -> None:
+async def test_a_model_hidden_in_a_file_name_is_not_the_model() -> None:
     body = part("file", b"cheap", '; filename="; name=model; "') + part("model", b"dear") + END
     with pytest.raises(BadRequest, match="more than one way"):
-        await asked(body)
+        await find_model(body)
 
 
-async def test_what_is_endless_or_not_text_is_refused() -> None:
+async def test_endless_and_binary_fields_are_refused() -> None:
     with pytest.raises(BadRequest, match="too long"):
-        await asked(part("model", b"m" * (MAX_FIELD + 1)) + END)
+        await find_model(part("model", b"m" * (MAX_FIELD + 1)) + END)
     with pytest.raises(BadRequest, match="no end"):
-        await asked(b"--" + EDGE + b"\r\nX: " + b"y" * MAX_PART_HEAD)
+        await find_model(b"--" + EDGE + b"\r\nX: " + b"y" * MAX_PART_HEAD)
     with pytest.raises(BadRequest, match="UTF-8"):
-        await asked(part("model", b"\xff") + END)
+        await find_model(part("model", b"\xff") + END)
 
 
-async def test_a_long_epilogue_is_nobodys_head() -> None:
+async def test_a_long_epilogue_is_not_read_as_a_header() -> None:
     body = part("file", b"abc") + END + b"e" * (2 * MAX_PART_HEAD)
-    field, model = await asked(body)
+    field, model = await find_model(body)
     assert model is None
     assert await sent(field) == body
 
 
-async def test_a_large_file_before_the_model_is_kept_outside_of_memory_and_replayed_whole() -> None:
+async def test_a_large_file_before_the_model_goes_to_disk_and_is_replayed_whole() -> None:
     body = part("file", b"abcdefgh" * 200_000) + part("model", b"m") + part("prompt", b"p") + END
-    field, model = await asked(body, *range(65536, len(body), 65536))
+    field, model = await find_model(body, *range(65536, len(body), 65536))
     assert model == "m"
     assert await sent(field, "nn") == body.replace(part("model", b"m"), part("model", b"nn"))
 

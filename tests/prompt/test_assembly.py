@@ -16,7 +16,7 @@ def user(text):
     return {"role": "user", "content": text}
 
 
-def test_ours_then_skills_then_the_clients_in_one_message():
+def test_our_prompt_skills_and_the_clients_prompt_make_one_message():
     messages = [{"role": "system", "content": "client"}, user("hi"), {"role": "developer", "content": "more"}]
     assert assemble(messages, ours="ours\n", skills="skills") == [
         {"role": "system", "content": "ours\n\nskills\n\nclient\n\nmore"},
@@ -24,12 +24,12 @@ def test_ours_then_skills_then_the_clients_in_one_message():
     ]
 
 
-def test_nothing_of_ours_and_nothing_of_the_clients_makes_no_system_message():
+def test_without_any_prompt_there_is_no_system_message():
     assert assemble([user("hi")]) == [user("hi")]
     assert assemble([{"role": "system", "content": ""}, user("hi")]) == [user("hi")]
 
 
-def test_content_may_be_text_or_parts_or_missing():
+def test_content_may_be_text_parts_or_missing():
     messages = [
         {"role": "system", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
         {"role": "system"},
@@ -39,13 +39,13 @@ def test_content_may_be_text_or_parts_or_missing():
     assert assemble(messages, ours="o")[0] == {"role": "system", "content": "o\n\na\n\nb"}
 
 
-def test_a_part_that_is_no_text_is_kept():
+def test_parts_other_than_text_are_kept():
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
     (first, _) = assemble([{"role": "system", "content": [{"type": "text", "text": "a"}, image]}, user("x")], ours="o")
     assert first["content"] == [{"type": "text", "text": "o\n\na"}, image]
 
 
-def test_the_line_that_changes_on_every_turn_moves_behind_the_newest_user_message():
+def test_the_line_that_changes_every_turn_moves_after_the_newest_user_message():
     prompt = f"You are a voice assistant.\n{LINE}"
     turn = [
         {"role": "system", "content": prompt},
@@ -76,7 +76,7 @@ def test_without_a_user_message_it_is_the_last_line_of_the_prompt():
     assert assemble([{"role": "system", "content": f"a\n{LINE}\nb"}], ours="o")[0]["content"] == f"o\n\na\nb\n\n{LINE}"
 
 
-def test_the_room_moves_too_and_values_stand_before_what_home_assistant_says():
+def test_the_room_moves_too_and_values_precede_home_assistants_text():
     generic = "and all generic commands like 'turn on the lights' should target this area."
     room = f"You are in area Kitchen (floor Ground) {generic}"
     prompt = f"Call the intent tools.\n{room}\nThis device does not support timers.\nDevices:\n- x\n{LINE}"
@@ -100,7 +100,7 @@ def test_the_room_moves_too_and_values_stand_before_what_home_assistant_says():
         ("a [[ha device_id=x", "a [[ha device_id=x", ""),
     ],
 )
-def test_the_satellite_is_taken_out_of_a_system_message(prompt, left, device):
+def test_the_satellite_is_removed_from_a_system_message(prompt, left, device):
     found = assembly.assemble([{"role": "system", "content": prompt}, user("[[ha device_id=mine]]")])
     assert found.messages[0]["content"] == left
     assert found.device == device
@@ -111,27 +111,31 @@ HA = {"role": "system", "content": "You are a voice assistant for Home Assistant
 OTHER = {"role": "system", "content": "You are a compiler."}
 
 
-def said(text):
+def assistant(text):
     return {"role": "assistant", "content": text}
 
 
-def test_home_assistants_own_errors_are_not_the_models_words():
+def test_home_assistants_own_errors_are_not_attributed_to_the_model():
     history = [
         user("a"),
-        said("Error: API error: boom"),
+        assistant("Error: API error: boom"),
         user("b"),
-        said("(no response)"),
+        assistant("(no response)"),
         user([{"type": "text", "text": "c"}]),
     ]
     (_, only) = assemble([HA, *history])
     assert only["content"] == [{"type": "text", "text": "a\n\nb"}, {"type": "text", "text": "c"}]
-    assert assemble([HA, user("a"), said("Error: x\nand an explanation"), user("b")])[2]["content"].startswith("Error")
-    assert assemble([OTHER, user("a"), said("Error: no such file"), user("b")])[2] == said("Error: no such file")
-    assert assemble([OTHER, user("a"), said("(no response)"), user("b")])[1:] == [user("a\n\nb")]
+    assert assemble([HA, user("a"), assistant("Error: x\nand an explanation"), user("b")])[2]["content"].startswith(
+        "Error"
+    )
+    assert assemble([OTHER, user("a"), assistant("Error: no such file"), user("b")])[2] == assistant(
+        "Error: no such file"
+    )
+    assert assemble([OTHER, user("a"), assistant("(no response)"), user("b")])[1:] == [user("a\n\nb")]
 
 
 @pytest.mark.parametrize("text", ["Current time is noon.", f"He said: {LINE}", f"{LINE} And more.", LINE.lower()])
-def test_what_only_resembles_it_stays(text):
+def test_similar_texts_stay(text):
     assert assemble([{"role": "system", "content": text}, user("x")])[0]["content"] == text
 
 
@@ -147,7 +151,7 @@ def test_the_beginning_stays_the_same_from_turn_to_turn():
     assert first[1]["content"].startswith(second[1]["content"])
 
 
-def test_half_written_messages_are_made_whole_and_ours_taken_out():
+def test_incomplete_messages_are_completed_and_our_members_removed():
     messages = [
         {"role": "assistant", "proxy_status": {"x": 1}, "reasoning_content": "hm"},
         {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
@@ -171,6 +175,6 @@ def test_the_clients_messages_are_never_changed():
     assert messages == before
 
 
-def test_a_message_that_is_no_object_is_a_bad_request():
+def test_a_message_that_is_not_an_object_is_a_bad_request():
     with pytest.raises(BadRequest):
         assemble(["hello"])

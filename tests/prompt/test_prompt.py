@@ -44,7 +44,7 @@ async def test_a_failing_template_never_fails_the_request(box):
     assert system["content"].startswith("[calculator is not available now: Division by zero] [calculator is not")
 
 
-async def test_on_demand_the_prompt_has_the_catalogue_and_tools_have_the_rest(box):
+async def test_on_demand_skills_are_a_catalogue_in_the_prompt_and_tools(box):
     prompt = Prompt.of(model(skills_mode="on_demand", include_global_skills=False), SKILLS)
     (system, _) = (await prompt.messages([USER], box.run, known=box.__contains__)).messages
     assert '<skill name="own">For one.</skill>' in system["content"]
@@ -66,7 +66,7 @@ async def test_a_model_without_prompt_and_skills_changes_nothing(box):
     assert (assembled.messages, assembled.tail, assembled.device) == ([USER], "", "")
 
 
-async def test_a_value_that_may_change_stands_behind_the_newest_message(box):
+async def test_values_that_may_change_follow_the_newest_message(box):
     text = "You help. Time: {{get_current_time(timezone='UTC')}}. One and one is {{calculator(expression='1+1')}}."
     assembled = await Prompt.of(model(system_prompt=text, include_global_skills=False), []).messages(
         [USER], box.run, known=box.__contains__

@@ -34,13 +34,13 @@ def test_without_global_skills_it_has_its_own_and_those_it_names():
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_its_own_skill_hides_a_global_one_of_the_same_id(order):
+def test_a_models_own_skill_hides_a_global_one_of_the_same_id(order):
     both = [skill("a", "global"), skill("a", "own", model="m")][::order]
     assert [s.content for s in choose(both, "m")] == ["own"]
 
 
 @pytest.mark.parametrize("value", [True, "true", "Yes"])
-def test_a_skill_no_model_may_call_is_left_out_unless_its_owner_names_it(value):
+def test_a_skill_models_may_not_call_is_left_out_unless_it_is_named(value):
     house = [skill("deploy", **{"disable-model-invocation": value}), skill("other")]
     assert ids(choose(house, "m")) == ["other"]
     assert ids(choose(house, "m", named=("deploy",))) == ["deploy", "other"]
@@ -48,14 +48,14 @@ def test_a_skill_no_model_may_call_is_left_out_unless_its_owner_names_it(value):
     assert not hidden(skill("x", **{"disable-model-invocation": False}))
 
 
-def test_injected_skills_stand_one_after_the_other():
+def test_injected_skills_follow_each_other():
     assert injected([skill("a", "One.\n"), skill("b", "Two <b>.")]) == (
         '<skill_content name="a">\nOne.\n</skill_content>\n\n<skill_content name="b">\nTwo <b>.\n</skill_content>'
     )
     assert injected([]) == ""
 
 
-def test_what_does_not_fit_is_marked():
+def test_truncated_skills_are_marked():
     text = injected([skill("a", "x" * 50), skill("b", "y" * 100), skill("c"), skill("d")], limit=100)
     assert "x" * 50 in text
     assert "y" * 50 + "\n\n[… the skills are too long; 50 characters" in text
@@ -79,7 +79,7 @@ def test_a_long_description_is_cut_and_no_name_is_dropped():
     assert len(catalogue(many[:1])) < 2500
 
 
-# The oddities of published skills, in our own words.
+# Quirks of published skills, in texts of our own.
 ODDITIES = {
     "unquoted colon": (
         "name: pdf\ndescription: Use when: the user asks for PDFs. Note: read first\n",
@@ -93,7 +93,7 @@ ODDITIES = {
 
 
 @pytest.mark.parametrize("oddity", ODDITIES)
-def test_a_skill_as_found_in_the_wild_can_be_chosen_and_shown(oddity):
+def test_published_skills_can_be_chosen_and_shown(oddity):
     head, words = ODDITIES[oddity]
     data = f"---\n{head}---\n\n# Title\n\nDo this.\n".encode()
     read = read_skill(data, "skills/odd/SKILL.md", "odd", folder=Path("skills/odd"), model=None)

@@ -1,4 +1,4 @@
-"""Braces that look like a template and are none."""
+"""Braces that look like a template but are not one."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +10,7 @@ PIECES = st.sampled_from(["{{", "}}", "{", "}", "now", "(", ")", "=", '"x"', "'"
 
 
 @given(st.lists(PIECES, max_size=30).map("".join))
-def test_every_suspect_stands_in_the_text_and_is_no_call(text: str) -> None:
+def test_every_suspect_is_in_the_text_and_is_not_a_call(text: str) -> None:
     template = parse(text)
     calls = set()
     at = 0
@@ -29,6 +29,6 @@ def test_every_suspect_stands_in_the_text_and_is_no_call(text: str) -> None:
     assert text.count("{{") >= len(found)
 
 
-def test_what_is_asked_of_a_long_text_is_bounded() -> None:
+def test_the_work_on_a_long_text_is_bounded() -> None:
     text = "{{now(" * 20_000
     assert len(list(suspects(parse(text), lambda name: True))) == 20_000

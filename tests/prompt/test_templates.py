@@ -51,7 +51,7 @@ LITERAL = [
 
 
 @pytest.mark.parametrize("text", LITERAL)
-def test_what_only_looks_like_a_call_stays_as_it_is(text):
+def test_texts_that_resemble_a_call_stay(text):
     template = parse(text)
     assert template.calls == ()
     assert template.text == text
@@ -63,7 +63,7 @@ def test_several_on_a_line_and_braces_around():
     assert template.source == 'a {{f()}}{{g(x=1)}} b {{{h()}}} {{f(}} {{i("}} {{j()}}'
 
 
-def test_a_call_knows_its_place():
+def test_a_call_knows_its_position():
     calls = parse('one {{f()}}\n\n  {{g()}} {{h(a="\\n")}}\n{{i()}}').calls
     assert [(c.name, c.line, c.column) for c in calls] == [("f", 1, 5), ("g", 3, 3), ("h", 3, 11), ("i", 4, 1)]
 
@@ -77,14 +77,14 @@ pieces = st.lists(
 
 @given(st.one_of(st.text(max_size=200), pieces))
 @settings(max_examples=150)
-async def test_any_text_is_parsed_and_given_back_byte_for_byte(text):
+async def test_any_text_is_parsed_and_written_back_byte_for_byte(text):
     template = parse(text)
     assert template.source == text
-    assert (await render(template, nobody, known=lambda name: False)).text == text
+    assert (await render(template, no_tool, known=lambda name: False)).text == text
 
 
 @given(st.text(max_size=60), st.integers(min_value=0, max_value=100))
-def test_a_cut_call_is_literal(value, at):
+def test_an_unfinished_call_is_literal(value, at):
     text = "{{f(a=" + quoted(value) + ")}}"
     assert only(text).arguments == {"a": value}
     cut = text[: min(at, len(text) - 1)]
@@ -107,7 +107,7 @@ def quoted(value):
     "unit",
     ["{{", "{{f(", '{{f(a="', "{{f(a='", '{{f(a="\\', "{{f(a=1,", "{{ ", "{{f(a=\"'", "{{f()}}", "{{f(a=1" + "0" * 50],
 )
-def test_the_time_is_linear(unit):
+def test_parsing_takes_linear_time(unit):
     def measure(length):
         text = (unit * (length // len(unit) + 1))[:length]
         best = 1e9
@@ -121,21 +121,21 @@ def test_the_time_is_linear(unit):
     assert measure(80_000) < 30 * max(measure(10_000), 0.0005)
 
 
-def test_a_call_that_is_too_long_is_literal():
+def test_an_overlong_call_is_literal():
     assert parse('{{f(a="' + "x" * MAX_CALL + '")}}').calls == ()
 
 
-async def nobody(name, arguments):
+async def no_tool(name, arguments):
     raise AssertionError("nothing is to be called")
 
 
 async def run(text, call, **options):
-    """What stays and what changes, together."""
+    """The fixed and the changing part, joined."""
     rendered = await render(parse(text), call, known=lambda name: name != "unknown", **options)
     return rendered.text + rendered.changing
 
 
-async def test_values_stand_in_place_of_calls():
+async def test_values_replace_calls():
     async def call(name, arguments):
         return ToolResult(f"<{name} {arguments}>\n")
 
@@ -149,7 +149,7 @@ async def test_a_value_is_never_parsed_again():
     assert await run("{{f()}}", call) == "{{g()}}"
 
 
-async def test_an_unknown_tool_is_literal_and_named_at_load():
+async def test_an_unknown_tool_is_literal_and_reported_at_load():
     template = parse("x {{unknown(a=1)}} y {{f()}}")
     assert [c.name for c in template.unknown(lambda name: name == "f")] == ["unknown"]
 
@@ -159,7 +159,7 @@ async def test_an_unknown_tool_is_literal_and_named_at_load():
     assert await run("x {{unknown(a=1)}} y {{f()}}", call) == "x {{unknown(a=1)}} y v"
 
 
-async def test_calls_run_side_by_side_and_equal_ones_once():
+async def test_calls_run_concurrently_and_equal_ones_once():
     started = []
     both = asyncio.Event()
 
@@ -190,7 +190,7 @@ async def test_a_failing_call_becomes_a_short_note():
     assert len(failed) < 300
 
 
-async def test_when_the_client_leaves_all_calls_end():
+async def test_all_calls_end_when_the_client_disconnects():
     ended = []
 
     async def call(name, arguments):
@@ -208,7 +208,7 @@ async def test_when_the_client_leaves_all_calls_end():
     assert sorted(ended) == ["f", "g"]
 
 
-async def test_a_result_may_be_used_again_but_not_a_failure():
+async def test_results_are_reused_but_failures_are_not():
     calls = []
 
     async def call(name, arguments):
@@ -253,7 +253,7 @@ NOW = '{{now(zone="UTC")}}'
         ("Two  \nspaces. {{nobody()}}  \n", "Two  \nspaces. {{nobody()}}  \n", ""),
     ],
 )
-def test_the_sentence_with_a_value_that_may_change_leaves_the_text(text, stays, changes):
+def test_a_sentence_with_a_changing_value_is_taken_out_of_the_text(text, stays, changes):
     template = parse(text)
     values = {call.key: "9" for call in template.calls}
     rendered = template.placed(values, lambda name: name == "now")

@@ -1,4 +1,4 @@
-"""Response heads and body framing (RFC 9112), without a socket: cut anywhere, malformed anywhere."""
+"""Response heads and body framing (RFC 9112) without a socket, cut or malformed in any place."""
 
 import itertools
 from collections.abc import Iterable
@@ -68,7 +68,7 @@ def test_a_head_of_too_many_fields_is_refused() -> None:
         head(*[b"A: b"] * (MAX_FIELDS + 1))
 
 
-def test_the_fields_that_matter_are_read_in_any_case() -> None:
+def test_relevant_fields_are_read_in_any_case() -> None:
     seen = head(
         b"content-TYPE:\ttext/event-stream ", b"CONTENT-encoding: gzip", b"Content-Length: 12", b"X-Request-ID: r"
     )
@@ -103,12 +103,12 @@ def test_whether_a_connection_is_kept(status: bytes, connection: bytes, kept: bo
     ("value", "seconds"),
     [(b"timeout=5", 5.0), (b"max=100, Timeout = 7", None), (b"max=100, timeout=7", 7.0), (b"timeout=x", None)],
 )
-def test_how_long_a_server_says_it_keeps_a_connection(value: bytes, seconds: float | None) -> None:
+def test_the_keep_alive_timeout_of_a_server_is_read(value: bytes, seconds: float | None) -> None:
     assert head(b"Keep-Alive: " + value).keep_alive_timeout() == seconds
     assert head().keep_alive_timeout() is None
 
 
-def test_what_goes_on_leaves_out_what_stops_at_a_proxy_and_nothing_else() -> None:
+def test_only_hop_by_hop_fields_are_removed() -> None:
     seen = head(
         b"Content-Type: text/plain", b"Set-Cookie: a=b", b"set-cookie2: a", b"Connection: keep-alive, X-Hop",
         b"Keep-Alive: timeout=5", b"X-HOP: 1", b"X-Hop-Two: 2", b"Access-Control-Allow-Origin: *", b"Alt-Svc: h3",
@@ -148,7 +148,7 @@ def test_how_a_body_is_delimited(
     assert framing.state is state
 
 
-def test_a_length_body_ends_at_its_length_and_notices_more() -> None:
+def test_a_body_of_a_known_length_ends_there_and_detects_more_bytes() -> None:
     framing = LengthFraming(5)
     payload: list[bytes] = []
     assert framing.feed(b"abc", payload) == b"abc"
@@ -157,7 +157,7 @@ def test_a_length_body_ends_at_its_length_and_notices_more() -> None:
     assert (framing.state, framing.extra, payload) == (ParserState.DONE, True, [b"abc", b"de"])
 
 
-def test_a_body_until_close_is_all_there_comes() -> None:
+def test_a_body_until_close_is_everything_that_comes() -> None:
     framing = CloseFraming()
     payload: list[bytes] = []
     assert framing.feed(b"abc", payload) == b"abc"
@@ -168,7 +168,7 @@ def test_a_body_until_close_is_all_there_comes() -> None:
 
 
 def fed(wire: bytes, cuts: Iterable[int], *, decode: bool = True) -> tuple[ChunkedFraming, bytes, bytes]:
-    """The framing after `wire` came in pieces, what it passed on, and the payload it took out."""
+    """The framing after reading `wire` in pieces, the bytes it passed on, and the payload it extracted."""
     framing = ChunkedFraming()
     passed = b""
     payload: list[bytes] = []
@@ -182,7 +182,7 @@ def fed(wire: bytes, cuts: Iterable[int], *, decode: bool = True) -> tuple[Chunk
 PIECES = [b"data: {}\n\n", b"x", b"", b"ab\r\n0\r\n\r\n", b"y" * 300]
 
 
-def test_chunks_cut_at_every_byte_equal_the_whole() -> None:
+def test_chunks_may_be_cut_at_every_byte() -> None:
     wire = encoded(PIECES)
     for cut in range(len(wire) + 1):
         for decode in (True, False):
@@ -191,7 +191,7 @@ def test_chunks_cut_at_every_byte_equal_the_whole() -> None:
             assert payload == (b"".join(PIECES) if decode else b"")
 
 
-def test_chunks_that_come_byte_by_byte_equal_the_whole() -> None:
+def test_chunks_may_come_byte_by_byte() -> None:
     wire = encoded(PIECES)
     framing, passed, payload = fed(wire, range(len(wire)))
     assert (framing.state, passed, payload) == (ParserState.DONE, wire, b"".join(PIECES))
@@ -200,7 +200,7 @@ def test_chunks_that_come_byte_by_byte_equal_the_whole() -> None:
 @given(
     st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.lists(st.integers(0, 400), max_size=8), st.booleans()
 )
-def test_any_chunks_in_any_cuts(pieces: list[bytes], cuts: list[int], decode: bool) -> None:
+def test_any_chunks_at_any_cuts(pieces: list[bytes], cuts: list[int], decode: bool) -> None:
     wire = encoded(pieces)
     framing, passed, payload = fed(wire, [cut for cut in cuts if cut < len(wire)], decode=decode)
     assert (framing.state, framing.extra, passed) == (ParserState.DONE, False, wire)
@@ -209,13 +209,13 @@ def test_any_chunks_in_any_cuts(pieces: list[bytes], cuts: list[int], decode: bo
 
 
 @given(st.binary(max_size=80), st.lists(st.integers(0, 79), max_size=6))
-def test_cuts_never_change_the_verdict_on_any_bytes(wire: bytes, cuts: list[int]) -> None:
+def test_cuts_never_change_how_bytes_are_judged(wire: bytes, cuts: list[int]) -> None:
     whole, passed_whole, payload_whole = fed(wire, [])
     cut, passed, payload = fed(wire, [c for c in cuts if c < len(wire)])
     assert cut.state is whole.state
     if whole.state is not ParserState.BROKEN:
         assert (passed, payload) == (passed_whole, payload_whole)
-    else:  # in pieces, some of a broken chunk's payload may have gone on before it proved broken; never other bytes
+    else:  # a part of a broken chunk's payload may have been passed on before it proved broken, but no other bytes
         assert wire.startswith(passed)
         assert payload.startswith(payload_whole)
 
@@ -241,7 +241,7 @@ def test_sizes_as_the_rfc_writes_them(size: bytes) -> None:
     ("end", "boundary"),
     [(b"}\n\n", True), (b"}\r\n\r\n", True), (b"}\r\r", True), (b"}\n", False), (b"}", False), (b"\n\n}", False)],
 )
-def test_where_an_event_of_our_own_could_follow(end: bytes, boundary: bool) -> None:
+def test_places_where_an_event_of_our_own_may_follow(end: bytes, boundary: bool) -> None:
     payload = b"data: {" + end
     chunk = b"%x\r\n%b\r\n" % (len(payload), payload)
     for cut in range(len(chunk)):
@@ -284,7 +284,7 @@ def test_a_chunk_longer_than_it_said_breaks_the_body_inside_the_chunk(end: bytes
         assert not framing.at_event_boundary()
 
 
-def test_trailers_are_swallowed_at_every_cut() -> None:
+def test_trailers_are_removed_at_every_cut() -> None:
     wire = encoded([b"abc"], b"X-Sum: 1\r\nX-Two: 2\r\n")
     for cut in range(len(wire) + 1):
         framing, passed, payload = fed(wire, [cut])
@@ -299,13 +299,13 @@ def test_endless_trailers_break_the_body() -> None:
 
 
 @pytest.mark.parametrize("trailers", [b"", b"A: b\r\n"])
-def test_bytes_after_the_end_are_noticed_and_not_passed_on(trailers: bytes) -> None:
+def test_bytes_after_the_end_are_detected_and_not_passed_on(trailers: bytes) -> None:
     framing, passed, _ = fed(encoded([b"abc"], trailers) + b"HTTP/1.1 200 OK", [])
     assert (framing.state, framing.extra, passed) == (ParserState.DONE, True, encoded([b"abc"]))
 
 
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\r", b"\r\n\r\n", b"\n\r\n"])
-def test_the_end_of_an_event_is_known_however_its_bytes_are_chunked(end: bytes) -> None:
+def test_the_end_of_an_event_is_detected_however_its_bytes_are_chunked(end: bytes) -> None:
     text = b"data: 1" + end
     for cut in range(1, len(text)):
         for decode in (True, False):
@@ -317,14 +317,14 @@ def test_the_end_of_an_event_is_known_however_its_bytes_are_chunked(end: bytes) 
 
 def test_the_middle_of_an_event_is_no_boundary() -> None:
     for text in (b"data: 1", b"data: 1\n", b"data: 1\r\n", b"\n\nx"):
-        for _ in range(2):  # the second time the size is known and the short way is taken
+        for _ in range(2):  # the second time the size is known and the shortcut is taken
             framing = ChunkedFraming()
             framing.feed(encoded([text])[:-5])
             assert not framing.at_event_boundary()
     assert ChunkedFraming().at_event_boundary(), "nothing has come"
 
 
-def test_the_short_way_for_one_known_chunk_is_not_fooled() -> None:
+def test_the_shortcut_for_one_known_chunk_is_not_fooled() -> None:
     ChunkedFraming().feed(b"6\r\nabcdef\r\n")  # now "6" is known
     framing = ChunkedFraming()
     assert framing.feed(b"6\r\nabcd\r\n") == b"6\r\nabcd\r\n", "six bytes: its own line end is still to come"

@@ -1,4 +1,4 @@
-"""Content coding comes off, wherever the stream is cut, and within its bound."""
+"""Content codings are removed, wherever the stream is cut and within a bound."""
 
 import gzip
 import zlib
@@ -28,32 +28,32 @@ FORMS = [
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("step", [1, 7, 100_000])
-def test_every_form_in_pieces(form: bytes, step: int) -> None:
+def test_every_coding_in_pieces(form: bytes, step: int) -> None:
     inflater = Inflater(len(TEXT))
     assert b"".join(inflater.feed(form[at : at + step]) for at in range(0, len(form), step)) == TEXT
     assert inflater.ended
 
 
 @given(st.binary(max_size=2000), st.integers(1, 50))
-def test_any_bytes_come_back(data: bytes, step: int) -> None:
+def test_any_bytes_are_restored(data: bytes, step: int) -> None:
     form = gzip.compress(data)
     inflater = Inflater(len(data))
     assert b"".join(inflater.feed(form[at : at + step]) for at in range(0, len(form), step)) == data
 
 
-def test_what_was_cut_off_has_not_ended() -> None:
+def test_a_truncated_stream_has_not_ended() -> None:
     inflater = Inflater(len(TEXT))
     inflater.feed(FORMS[0][:-9])
     assert not inflater.ended
 
 
-def test_a_bomb_stops_at_the_bound() -> None:
+def test_a_decompression_bomb_stops_at_the_bound() -> None:
     with pytest.raises(TooLongError):
         Inflater(len(TEXT) - 1).feed(gzip.compress(TEXT))
     assert readable_part(gzip.compress(TEXT), len(TEXT) - 1) == b""
 
 
-def test_wrong_data_is_damaged() -> None:
+def test_invalid_data_is_reported_as_damaged() -> None:
     with pytest.raises(DamagedError):
         Inflater(100).feed(b"\x1f\x8bthis is not gzip")
     assert readable_part(b"\x1f\x8bthis is not gzip", 100) == b""

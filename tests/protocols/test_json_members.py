@@ -1,4 +1,4 @@
-"""Top-level members of a JSON body: read as every provider reads them, changed without touching a byte beside."""
+"""Top-level members of a JSON body: read as every provider reads them, edited without touching any other byte."""
 
 import json
 from typing import Any
@@ -25,7 +25,7 @@ SPACES = st.sampled_from(["", " ", "\n  ", "\t", "\r\n"])
 
 @st.composite
 def bodies(draw: st.DrawFn) -> tuple[dict[str, Any], bytes]:
-    """An object, and one of the ways to write it."""
+    """An object and one of the ways to write it."""
     value = draw(OBJECTS)
     ascii_only = draw(st.booleans())
     members = [
@@ -78,12 +78,12 @@ def test_an_edit_touches_only_the_members_it_names(written: tuple[dict[str, Any]
     assert raw(edited) == raw(body)
     if not touched:
         assert edited == body
-    if touched and not gone:  # nothing but the values differs: put them back, and every byte is as it was
+    if touched and not gone:  # only the values differ: with the old ones put back, every byte is as before
         back = {m.name: body[m.value_start : m.value_end] for m in scan(body) if m.name in touched}
         assert edit(edited, back) == body
 
 
-def test_the_space_between_members_stays() -> None:
+def test_whitespace_between_members_stays() -> None:
     body = b'{ "model" : "a" ,\n  "n": 1,\n  "x":[1, 2]\n}\n'
     assert edit(body, {"model": b'"b"'}) == b'{ "model" : "b" ,\n  "n": 1,\n  "x":[1, 2]\n}\n'
     assert edit(body, {}, ["n"]) == b'{ "model" : "a" ,\n  "x":[1, 2]\n}\n'
@@ -118,14 +118,14 @@ def test_members_inside_other_members_are_not_touched() -> None:
         '{"tool\u017f":[]}'.encode(),
     ],
 )
-def test_a_body_that_two_readers_read_differently_is_refused(body: bytes) -> None:
+def test_ambiguous_bodies_are_refused(body: bytes) -> None:
     with pytest.raises(BadRequest, match="more than once") as refused:
         parse_object(body)
     assert refused.value.code == "invalid_json"
 
 
 @pytest.mark.parametrize("depth", [1, 253, 254, 255, 256, 500, 1000])
-def test_a_deep_body_is_read_however_it_is_compared(depth: int) -> None:
+def test_deeply_nested_bodies_are_read(depth: int) -> None:
     deep = b"[" * depth + b"]" * depth
     assert parse_object(b'{"model":"m","x":' + deep + b"}")["model"] == "m"
     with pytest.raises(BadRequest):
@@ -133,7 +133,7 @@ def test_a_deep_body_is_read_however_it_is_compared(depth: int) -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"x":1,"x":2}', b'{"Temperature":1,"temperature":2}', b'{"t\xc3\xa9":1}'])
-def test_names_no_rule_reads_are_the_providers_business(body: bytes) -> None:
+def test_duplicate_names_that_we_do_not_read_are_left_to_the_provider(body: bytes) -> None:
     assert parse_object(body) == orjson.loads(body)
 
 
@@ -145,13 +145,13 @@ def test_names_no_rule_reads_are_the_providers_business(body: bytes) -> None:
         b'{"a":' + b"[" * 200_000, b'{"a":' + b"1" * 5_000 + b"}",
     ],
 )  # fmt: skip
-def test_what_is_no_json_object_is_refused(body: bytes) -> None:
+def test_bodies_that_are_not_json_objects_are_refused(body: bytes) -> None:
     with pytest.raises(BadRequest) as refused:
         parse_object(body)
     assert refused.value.code == "invalid_json"
 
 
 @pytest.mark.parametrize("body", [b'{"a":"\\ud800","model":"m"}', b'{"a":123456789012345678901234567890,"model":"m"}'])
-def test_what_the_rfc_allows_and_orjson_does_not_is_left_to_the_provider(body: bytes) -> None:
+def test_valid_json_that_orjson_rejects_is_left_to_the_provider(body: bytes) -> None:
     assert parse_object(body)["model"] == "m"
     assert edit(body, {"model": b'"n"'}) == body.replace(b'"m"', b'"n"')

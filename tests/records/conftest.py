@@ -1,4 +1,4 @@
-"""A recorder on a directory of its own, and the small words the tests here speak in."""
+"""A recorder with its own directory, and helpers for the tests of this folder."""
 
 import itertools
 import json
@@ -11,13 +11,13 @@ import pytest
 from openai_proxy.endpoints import at
 from openai_proxy.exchange import Caller, Exchange, Outcome
 from openai_proxy.records.recording.recorder import Recorder
-from openai_proxy.records.recording.recorder_thread import Scribe
+from openai_proxy.records.recording.recorder_thread import RecordWriter
 
 _ids = itertools.count(1)
 
 
 def exchange(path: str = "/chat/completions", **members: Any) -> Exchange:
-    """A request as the door would describe it."""
+    """A request as the endpoint would describe it."""
     caller = members.pop("caller", Caller("192.168.1.7"))
     members.setdefault("model", "gpt-4o")
     members.setdefault("connection", "openrouter")
@@ -25,7 +25,7 @@ def exchange(path: str = "/chat/completions", **members: Any) -> Exchange:
 
 
 def with_members(exchange: Exchange, **members: Any) -> Exchange:
-    """`exchange` with its members set."""
+    """`exchange` with these members changed."""
     for name, value in members.items():
         setattr(exchange, name, value)
     return exchange
@@ -45,12 +45,12 @@ JSON = ((b"content-type", b"application/json"),)
 
 
 class Desk:
-    """A recorder, and what it wrote."""
+    """A recorder and what it wrote."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.scribe = Scribe(directory)
-        self.recorder = Recorder(self.scribe)
+        self.writer = RecordWriter(directory)
+        self.recorder = Recorder(self.writer)
 
     def ask(
         self,
@@ -65,7 +65,7 @@ class Desk:
         cut: int = 1 << 30,
         **members: Any,
     ) -> Exchange:
-        """One whole exchange, its answer in pieces of `cut` bytes."""
+        """One whole exchange with its answer in pieces of `cut` bytes."""
         about = about or exchange(**members)
         entry = self.recorder.open(about)
         messages = messages if messages is not None else [{"role": "user", "content": "hi"}]
@@ -77,7 +77,7 @@ class Desk:
         return about
 
     def lines(self) -> list[dict[str, Any]]:
-        """Every record on disk, in order of time."""
+        """Every record on disk in chronological order."""
         found = [json.loads(line) for p in self.files() for line in p.read_bytes().splitlines()]
         return sorted(found, key=lambda record: record["ts"])
 
@@ -97,14 +97,14 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     found = Desk(tmp_path / "logs")
     yield found
     found.recorder.close()
-    assert found.scribe.failed == 0
+    assert found.writer.failed == 0
 
 
 @pytest.fixture
 def fold() -> Callable[..., Any]:
     """Fold an answer without a recorder: bytes, path, media type, framing, coding -> Answer."""
     from openai_proxy.records.reading.answer import RecordedAnswer
-    from openai_proxy.records.reading.answer_formats import DIALECTS, METERED
+    from openai_proxy.records.reading.answer_formats import format_of
     from openai_proxy.records.reading.body import BodyReader
 
     def folded(
@@ -117,7 +117,7 @@ def fold() -> Callable[..., Any]:
         cuts: tuple[int, ...] = (),
     ) -> RecordedAnswer:
         answer = RecordedAnswer()
-        reader = BodyReader(answer, DIALECTS.get(path, METERED), kind, coding)
+        reader = BodyReader(answer, format_of(at(path)), kind, coding)
         places = [0, *sorted(c for c in cuts if c < len(data)), len(data)]
         for start, stop in itertools.pairwise(places):
             reader.feed(data[start:stop])

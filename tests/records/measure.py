@@ -1,4 +1,4 @@
-"""What recording costs: `python -m tests.records.measure`. Figures of CPU time, so that a busy machine matters less."""
+"""What recording costs: `python -m tests.records.measure`. In CPU time, so that a busy machine matters less."""
 
 import json
 import tempfile
@@ -35,7 +35,7 @@ ANSWER = json.dumps(
 
 
 def chunk(number: int, created: int = 0) -> bytes:
-    """One chunk of 280 bytes, as OpenAI sends it and the lane hands it on: without its framing."""
+    """One chunk of 280 bytes as OpenAI sends it and the fast path passes it on: without its framing."""
     choice = {"index": 0, "delta": {"content": f"token{number} "}, "logprobs": None, "finish_reason": None}
     body = {
         "id": "chatcmpl-C2QD1kGWsTW5OWiqAtOSFEAOfPfQH",
@@ -50,12 +50,12 @@ def chunk(number: int, created: int = 0) -> bytes:
 
 
 def measure(ask: Callable[[Recorder], None], rounds: int) -> tuple[float, float]:
-    """CPU seconds of the loop's part and of the thread's part of `rounds` x `ask`; the best of five."""
+    """CPU seconds of the loop's part and of the thread's part for `rounds` times `ask`; the best of five."""
     best = [1e9, 1e9]
     for _ in range(5):
         with tempfile.TemporaryDirectory() as directory:
             recorder = Records(Path(directory) / "logs", Path(directory) / "state").recorder
-            recorder.close()  # the thread's part is done here, where it can be measured
+            recorder.close()  # the thread's part runs here, where it can be measured
             recorder._queue = deque()
             loop = thread = 0.0
             for _ in range(rounds):

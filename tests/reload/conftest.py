@@ -1,4 +1,4 @@
-"""One small house that every test may edit, and what it says of itself."""
+"""A small configuration that every test may edit, and the daemon that serves it."""
 
 from collections.abc import Iterator
 
@@ -11,10 +11,8 @@ ECHO = {"connections": {"offline": {"api_type": "echo"}}}
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon on an offline connection with one model, for all tests of a module: each edits files of its own."""
-    daemon = Daemon(tmp_path_factory.mktemp("house"), ECHO, files={"models/first.yaml": "name: first\n"}).start()
-    try:
+    """A daemon with an offline connection and one model, for all tests of a module: each edits its own files."""
+    with Daemon(tmp_path_factory.mktemp("house"), ECHO, files={"models/first.yaml": "name: first\n"}).serving(
+        leaks=False
+    ) as daemon:
         yield daemon
-        daemon.stop()
-    finally:
-        daemon.kill()

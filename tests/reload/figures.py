@@ -1,7 +1,7 @@
-"""What reloads cost, as figures: `python -m tests.reload.figures [models] [reloads] [idle]`.
+"""Measures the cost of reloads: `python -m tests.reload.figures [models] [reloads] [idle]`.
 
-In one process: a house of 200 models is edited one file at a time, then all files at once; how late the loop came; and
-what so many reloads leave behind.
+In one process: a configuration with 200 models is edited one file at a time, then all files at once; prints the lag of
+the event loop, and what many reloads leave behind.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ def rss() -> float:
 
 
 def held() -> dict[str, int]:
-    """What may leak."""
+    """Counts of what may leak."""
     gc.collect()
     tasks, fds = len(asyncio.all_tasks()), sum(1 for _ in Path("/proc/self/fd").iterdir())
     return {"fds": fds, "tasks": tasks, "threads": threading.active_count(), "objects": len(gc.get_objects())}

@@ -1,4 +1,4 @@
-"""What a daemon says of its configuration, asked from outside."""
+"""A daemon's configuration, read from outside."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from tests.harness.waiting import eventually
 
 
 def models(daemon: Daemon) -> dict[str, str]:
-    """The ids a client sees, with what `owned_by` says."""
+    """The ids that a client sees, with their `owned_by`."""
     listed = daemon.get("/v1/models").json()["data"]
     return {model["id"]: str(model.get("owned_by")) for model in listed}
 
@@ -33,7 +33,7 @@ def reload(daemon: Daemon) -> tuple[int, dict[str, Any]]:
 
 
 def settled(daemon: Daemon) -> int:
-    """The generation once nothing that was saved so far is still waited for."""
+    """The generation once everything saved so far has been read."""
     reload(daemon)
     return daemon.generation()
 
@@ -44,5 +44,5 @@ def until_owner(daemon: Daemon, model: str, owner: str) -> None:
 
 
 def model(name: str, owner: str) -> str:
-    """A model file that can be told from its other forms from outside."""
+    """A model file that can be distinguished from its other versions from outside."""
     return f"name: {name}\nowned_by: {owner}\n"

@@ -1,8 +1,8 @@
-"""How steadily a test wrote: only what was written without a rest is one edit.
+"""How steadily a test wrote: only files written without a pause count as one edit.
 
-The daemon takes files for finished that have rested for SETTLE seconds. A busy machine may hold a writer up for longer
-between two of its writes, and then the daemon is right to read in between: such an attempt says nothing, and the test
-makes another.
+The daemon considers files finished if they have not changed for SETTLE seconds. On a busy machine a writer may pause
+longer than that between two writes, and then the daemon is right to read them: such an attempt is meaningless, and the
+test makes another one.
 """
 
 import time
@@ -16,7 +16,7 @@ ATTEMPTS = 20
 
 
 class Pace:
-    """The longest pause between two steps of a writer, from its making on. Seconds."""
+    """The longest pause between two steps of a writer since its creation, in seconds."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
@@ -29,17 +29,17 @@ class Pace:
 
     @property
     def steady(self) -> bool:
-        """No pause was long enough to be taken for a rest."""
+        """True if no pause was so long that the files counted as finished."""
         return self.longest < SETTLE
 
 
 def attempts() -> Iterator[int]:
-    """Numbers of attempts, for a test that leaves the loop with its first steady one."""
+    """Numbers of attempts, for a test that ends the loop after its first steady one."""
     yield from range(ATTEMPTS)
     raise AssertionError(f"the machine held up each of {ATTEMPTS} attempts for {SETTLE} s and more")
 
 
 def written_in_one_go(paths: Iterable[Path]) -> bool:
-    """True if the files were last changed one right after another, whoever wrote them."""
+    """True if the files were last changed one right after another, by any process."""
     times = sorted(path.stat().st_ctime for path in paths)
     return all(later - earlier < SETTLE for earlier, later in pairwise(times))

@@ -1,4 +1,4 @@
-"""The reloading part of a daemon inside the test's own process: no sockets, but everything an edit touches."""
+"""The reloading part of a daemon inside the test's own process: no sockets, but everything that an edit affects."""
 
 import asyncio
 import time
@@ -31,7 +31,7 @@ def write_model(conf: Path, number: int, owner: str, server: str = "") -> None:
 
 
 def write_house(conf: Path, models: int, servers: list[str] | None = None, command: str = "[x]") -> None:
-    """A conf/ with so many models, skills, and (given names) MCP servers started by `command`."""
+    """A conf/ with this many models, skills, and (if named) MCP servers started by `command`."""
     names = servers or []
     for folder in ("models", "mcp", "skills"):
         (conf / folder).mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def write_house(conf: Path, models: int, servers: list[str] | None = None, comma
 
 @asynccontextmanager
 async def reloading(root: Path) -> AsyncIterator[tuple[ProxyState, Reloads]]:
-    """State and Reloads on `root`/conf, as the daemon makes them."""
+    """State and Reloads for `root`/conf, as the daemon creates them."""
     settings = Settings(root / "conf", root / ".env", root / "logs", root / "state")
     settings.state_dir.mkdir(exist_ok=True)
     prepared = prepare_first(settings)
@@ -61,7 +61,7 @@ async def reloading(root: Path) -> AsyncIterator[tuple[ProxyState, Reloads]]:
 
 @asynccontextmanager
 async def lag() -> AsyncIterator[list[float]]:
-    """How late the loop came, in seconds, at each of its turns while inside."""
+    """The lag of the event loop in seconds, at each iteration within the block."""
     late: list[float] = []
 
     async def watch() -> None:

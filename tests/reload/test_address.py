@@ -1,4 +1,4 @@
-"""An edit of the address opens the new one, then closes the old; what was connected goes on."""
+"""An edit of the address opens the new one, then closes the old one; open connections continue."""
 
 import socket
 import subprocess
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import DaemonFactory
-from tests.harness.daemon import REPOSITORY, Daemon, free_port
+from tests.harness.daemon import REPOSITORY, Daemon, free_port, listens
 from tests.harness.plays import DONE, LAST, SSE_HEAD, TWO, chunk, delta
 from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
@@ -16,7 +16,7 @@ from tests.reload.looking import problems, reload
 
 
 class AsConfigured(Daemon):
-    """A daemon whose address is what proxy.yaml says."""
+    """A daemon whose address is set in proxy.yaml."""
 
     def command(self) -> list[str]:
         command = super().command()
@@ -29,17 +29,8 @@ class AsConfigured(Daemon):
         self.port = conf["port"]
         self.write("proxy.yaml", conf)
         self.launch()
-        eventually(lambda: accepts(conf["port"]), "it listens")
+        eventually(lambda: listens(conf["port"]), "it listens")
         return self
-
-
-def accepts(port: int, host: str = "127.0.0.1") -> bool:
-    try:
-        with socket.create_connection((host, port), timeout=5) as connection:
-            # On a port nobody listens on, TCP may have connected us to ourselves.
-            return connection.getsockname() != connection.getpeername()
-    except ConnectionRefusedError:
-        return False
 
 
 @pytest.fixture
@@ -67,12 +58,12 @@ def test_a_new_port_opens_before_the_old_one_closes(daemon: AsConfigured, upstre
         wire.chat(play.model, stream=True).read_head()
         wire.read_until(b"two")
         daemon.write("proxy.yaml", conf(upstream, "127.0.0.1", new))
-        eventually(lambda: accepts(new), "the new port is open")
-        eventually(lambda: not accepts(old), "the old port is closed")
+        eventually(lambda: listens(new), "the new port is open")
+        eventually(lambda: not listens(old), "the old port is closed")
         gate.open()
         answer = wire.read_rest()
         assert (answer.complete, answer.body) == (True, delta("end") + DONE)
-        assert wire.request("GET", "/health").answer(method="GET").status == 200  # kept, at the old address
+        assert wire.request("GET", "/health").answer(method="GET").status == 200  # kept-alive, at the old address
     daemon.port = new
     assert daemon.get("/health").status == 200
 
@@ -82,7 +73,7 @@ def test_all_addresses_take_over_from_one_on_the_same_port(daemon: AsConfigured,
     daemon.begin(conf(upstream, "127.0.0.1", port))
     for host, other in (("0.0.0.0", True), ("127.0.0.1", False), ("127.0.0.2", True)):
         daemon.write("proxy.yaml", conf(upstream, host, port))
-        eventually(lambda other=other: accepts(port, "127.0.0.2") is other, f"it listens on {host}")
+        eventually(lambda other=other: listens(port, "127.0.0.2") is other, f"it listens on {host}")
         assert problems_none(daemon, host)
     with socket.socket() as second:
         second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -110,7 +101,7 @@ def test_a_port_in_use_is_a_problem_with_its_place_until_it_is_free(daemon: AsCo
         assert reload(daemon)[0] == 422
     code, answer = reload_where(daemon, port)
     assert (code, answer.get("problems")) == (200, None)
-    eventually(lambda: accepts(wanted), "it listens where it was asked to")
+    eventually(lambda: listens(wanted), "it listens where it was asked to")
 
 
 def reload_where(daemon: Daemon, port: int) -> tuple[int, Any]:
@@ -132,7 +123,7 @@ def test_under_socket_activation_an_edit_of_the_address_is_a_problem(
     environ = {"PATH": "/usr/bin:/bin", "HOME": str(daemon.root), "PYTHONPATH": str(REPOSITORY)}
     listener.set_inheritable(True)
     environ["LISTEN_FDS"] = "1"
-    script = f'exec 3<&{listener.fileno()}; export LISTEN_PID=$$; exec "$@"'  # as systemd hands a socket over
+    script = f'exec 3<&{listener.fileno()}; export LISTEN_PID=$$; exec "$@"'  # as systemd passes a socket
     command = ["bash", "-c", script, "bash", *plain]
     with (daemon.root / "stderr").open("ab") as stderr, listener:
         daemon._process = subprocess.Popen(
@@ -148,7 +139,7 @@ def test_under_socket_activation_an_edit_of_the_address_is_a_problem(
         assert reload(daemon)[0] == 200
 
 
-def test_new_connections_have_the_new_patience_for_heads(daemon: AsConfigured, upstream: Upstream) -> None:
+def test_new_connections_use_the_new_header_timeout(daemon: AsConfigured, upstream: Upstream) -> None:
     port = free_port()
     daemon.begin(conf(upstream, "127.0.0.1", port))
     with Wire(("127.0.0.1", port)) as before:

@@ -1,4 +1,4 @@
-"""GET /admin/events: what happens in the house, told as it happens, to whoever is there."""
+"""GET /admin/events: events are reported as they happen, to all watchers."""
 
 import json
 import socket
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import DaemonFactory
-from tests.front.house import connection
+from tests.front.configurations import connection
 from tests.harness.daemon import REPOSITORY, Daemon
 from tests.harness.plays import plain
 from tests.harness.upstream import Upstream
@@ -22,7 +22,7 @@ FAULT = REPOSITORY / "tests" / "mcp" / "fault_server.py"
 
 
 class Watching:
-    """One watcher, by the raw protocol."""
+    """One watcher, speaking the raw protocol."""
 
     def __init__(self, wire: Wire, **options: Any) -> None:
         self.wire = wire
@@ -30,7 +30,7 @@ class Watching:
         self._buffer = b""
 
     def next(self, kind: str) -> dict[str, Any]:
-        """The next event of a kind; others are passed over."""
+        """The next event of a kind; others are skipped."""
         while True:
             while b"\r\n\r\n" not in self._buffer:
                 data = self.wire.read_some()
@@ -82,7 +82,7 @@ def test_a_watcher_sees_servers_come_and_go(daemon: Daemon) -> None:
 
 
 def test_a_request_that_fails_over_is_one_request(make_daemon: DaemonFactory, upstream: Upstream) -> None:
-    """The fast path hands it on to the ordinary one: it begins once and ends once."""
+    """The fast path hands it to the pipeline: it begins once and ends once."""
     dead = connection("http://127.0.0.1:9/v1")
     conf = {
         "connections": {"dead": dead, "main": connection(upstream.url)},
@@ -99,7 +99,7 @@ def test_a_request_that_fails_over_is_one_request(make_daemon: DaemonFactory, up
             assert states[1]["connection"] == "main"
 
 
-def test_a_watcher_that_leaves_is_forgotten(daemon: Daemon) -> None:
+def test_a_watcher_that_disconnects_is_forgotten(daemon: Daemon) -> None:
     sockets = daemon.open_sockets()
     wires = [daemon.control_wire() for _ in range(5)]
     for wire in wires:
@@ -107,7 +107,7 @@ def test_a_watcher_that_leaves_is_forgotten(daemon: Daemon) -> None:
     for wire in wires:
         wire.close()
     eventually(lambda: daemon.open_sockets() <= sockets, "their connections are closed")
-    for _ in range(32):  # as many as there may be: none of the five still counts
+    for _ in range(32):  # the maximum number: none of the five still counts
         Watching(daemon.control_wire()).next("status")
     daemon.write("models/n.yaml", model("n", "me"))
     reload(daemon)
@@ -117,7 +117,7 @@ def test_a_watcher_that_leaves_is_forgotten(daemon: Daemon) -> None:
         assert watching.wire.read_rest().complete
 
 
-def test_the_control_socket_tells_the_same(daemon: Daemon) -> None:
+def test_the_control_socket_has_the_same_events(daemon: Daemon) -> None:
     with socket.socket(socket.AF_UNIX) as control:
         control.settimeout(PATIENCE)
         control.connect(str(daemon.state_dir / "control.sock"))
@@ -138,7 +138,7 @@ def test_events_are_for_admins(make_daemon: DaemonFactory) -> None:
     assert daemon.post("/admin/events", b"", key="sk-admin-0123456789abcdef").status == 405
 
 
-def test_a_watcher_delays_no_stop_and_its_stream_ends_whole(daemon: Daemon) -> None:
+def test_a_watcher_does_not_delay_the_stop_and_its_stream_ends_properly(daemon: Daemon) -> None:
     with daemon.control_wire() as wire:
         Watching(wire).next("status")
         daemon.signal(15)

@@ -1,4 +1,4 @@
-"""Folders that are replaced, appear later, lie behind links or vanish; file systems the kernel tells nothing of."""
+"""Directories that are replaced, appear later, are links or vanish; file systems without notifications."""
 
 import asyncio
 import shutil
@@ -16,7 +16,7 @@ from tests.reload.conftest import ECHO
 from tests.reload.looking import model, models, problems, reload, status, until_owner
 
 
-def test_a_folder_that_is_replaced_is_watched_on(house: Daemon) -> None:
+def test_a_replaced_directory_is_still_watched(house: Daemon) -> None:
     folder = house.conf_dir / "models"
     for owner in ("one", "two"):
         new = house.root / f"models.{owner}"
@@ -30,7 +30,7 @@ def test_a_folder_that_is_replaced_is_watched_on(house: Daemon) -> None:
     assert "first" in models(house)
 
 
-def test_a_folder_that_appears_later_is_watched(make_daemon: DaemonFactory) -> None:
+def test_a_directory_that_appears_later_is_watched(make_daemon: DaemonFactory) -> None:
     daemon = make_daemon(ECHO)
     (daemon.conf_dir / "models").mkdir()
     (daemon.conf_dir / "models" / "late.yaml").write_text(model("late", "me"))
@@ -39,7 +39,7 @@ def test_a_folder_that_appears_later_is_watched(make_daemon: DaemonFactory) -> N
     until_owner(daemon, "late", "you")
 
 
-def test_a_house_that_began_without_files_gets_its_models_and_env_later(make_daemon: DaemonFactory) -> None:
+def test_a_daemon_started_without_files_reads_them_later(make_daemon: DaemonFactory) -> None:
     daemon = make_daemon(start=False)
     (daemon.root / ".env").unlink()
     daemon.start()
@@ -74,7 +74,7 @@ def test_conf_behind_links_as_a_config_map_is_mounted(make_daemon: DaemonFactory
     until_owner(daemon, "m", "three")
 
 
-def test_conf_itself_may_be_a_link_that_is_moved(make_daemon: DaemonFactory) -> None:
+def test_conf_itself_may_be_a_link_that_changes(make_daemon: DaemonFactory) -> None:
     daemon = make_daemon(start=False)
     daemon.conf_dir.rmdir()
     for owner in ("one", "two"):
@@ -91,11 +91,11 @@ def test_conf_itself_may_be_a_link_that_is_moved(make_daemon: DaemonFactory) -> 
     until_owner(daemon, "m", "edited where it lies")
 
 
-def test_a_conf_that_vanishes_empties_no_house(make_daemon: DaemonFactory) -> None:
+def test_a_vanished_conf_keeps_the_configuration(make_daemon: DaemonFactory) -> None:
     daemon = make_daemon(ECHO, files={"models/m.yaml": model("m", "me")})
     away = daemon.root / "away"
     daemon.conf_dir.rename(away)
-    eventually(lambda: problems(daemon), "the problem is told")
+    eventually(lambda: problems(daemon), "the problem is reported")
     assert "the directory is gone" in problems(daemon)[0]
     assert models(daemon)["m"] == "me"
     code, answer = reload(daemon)
@@ -107,7 +107,7 @@ def test_a_conf_that_vanishes_empties_no_house(make_daemon: DaemonFactory) -> No
     until_owner(daemon, "m", "you")
 
 
-def test_conf_replaced_whole_by_another(make_daemon: DaemonFactory) -> None:
+def test_conf_replaced_by_another_directory(make_daemon: DaemonFactory) -> None:
     daemon = make_daemon(ECHO, files={"models/m.yaml": model("m", "me")})
     new = daemon.root / "new"
     shutil.copytree(daemon.conf_dir, new)
@@ -119,18 +119,18 @@ def test_conf_replaced_whole_by_another(make_daemon: DaemonFactory) -> None:
     until_owner(daemon, "m", "them")
 
 
-def test_polling_sees_edits_too(make_daemon: DaemonFactory) -> None:
+def test_polling_notices_edits(make_daemon: DaemonFactory) -> None:
     daemon = make_daemon(ECHO, files={"models/m.yaml": model("m", "me")}, env={"WATCHFILES_FORCE_POLLING": "1"})
     before = daemon.generation()
     daemon.write("models/m.yaml", model("m", "you"))
     until_owner(daemon, "m", "you")
-    with (daemon.conf_dir / "models" / "m.yaml").open("r+") as file:  # in place, in one write: no half of it is seen
+    with (daemon.conf_dir / "models" / "m.yaml").open("r+") as file:  # in place, in one write: never half of it
         file.write(model("m", "her"))
     until_owner(daemon, "m", "her")
     assert status(daemon)["config"]["generation"] == before + 2
 
 
-async def test_where_the_kernel_has_no_watches_left_we_look_ourselves(
+async def test_without_free_kernel_watches_it_polls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def none_left(*_: object) -> object:
@@ -170,23 +170,23 @@ MOUNTS = """\
         ("/srv/houses", False),
     ],
 )
-def test_network_file_systems_are_known_by_their_mount(path: str, remote: bool) -> None:
+def test_network_file_systems_are_recognised_by_their_mount(path: str, remote: bool) -> None:
     assert is_remote([Path("/tmp"), Path(path)], MOUNTS) is remote
 
 
-def test_a_system_without_mountinfo_is_taken_as_local() -> None:
+def test_without_mountinfo_a_file_system_counts_as_local() -> None:
     assert is_remote([Path("/tmp")], "") is False
 
 
-def test_the_core_of_watchfiles_is_what_the_package_has() -> None:
-    """We import it without its package: fails loudly if a new version moves it."""
+def test_the_core_of_watchfiles_is_unchanged() -> None:
+    """It is imported without its package; this fails loudly if a new version moves it."""
     core = notifier()
     from watchfiles._rust_notify import RustNotify
 
     assert core is RustNotify
 
 
-def test_a_look_goes_round_in_no_circles_and_stays_out_of_what_is_not_ours(tmp_path: Path) -> None:
+def test_scanning_follows_no_link_cycles_and_skips_foreign_directories(tmp_path: Path) -> None:
     (tmp_path / "skills" / "deep").mkdir(parents=True)
     (tmp_path / "skills" / "deep" / "up").symlink_to(tmp_path)
     (tmp_path / "skills" / "nowhere.md").symlink_to(tmp_path / "gone.md")

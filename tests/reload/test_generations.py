@@ -1,4 +1,4 @@
-"""What began under one configuration ends under it; what an edit did not change is the same object after it."""
+"""Requests end under the configuration in which they began; unchanged parts are the same objects after an edit."""
 
 import asyncio
 import sys
@@ -42,7 +42,7 @@ def ready(daemon: Daemon, *names: str) -> dict[str, int | None]:
 
 
 class Closing(EchoProvider):
-    """A provider that notes when it is let go."""
+    """A provider that records when it is closed."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -56,7 +56,7 @@ async def rest(leases: Leases) -> None:
     await turning_until(lambda: not leases._retiring and not leases._closing, "everything is let go of")
 
 
-async def test_a_provider_goes_with_the_last_generation_that_has_it() -> None:
+async def test_a_provider_is_closed_with_the_last_generation_that_uses_it() -> None:
     leases = Leases(asyncio.get_running_loop(), grace=0.01)
     shared, old = Closing("shared"), Closing("old")
     first, second, third = Lease(), Lease(), Lease()
@@ -75,7 +75,7 @@ async def test_a_provider_goes_with_the_last_generation_that_has_it() -> None:
     assert (old.closed, shared.closed, len(leases)) == (1, 1, 0)
 
 
-async def test_a_request_that_changes_hands_keeps_its_generation() -> None:
+async def test_a_request_handed_over_keeps_its_generation() -> None:
     leases = Leases(asyncio.get_running_loop(), grace=PATIENCE)
     lease, provider = Lease(), Closing("p")
     leases.hold(lease, [provider])
@@ -92,7 +92,7 @@ async def test_a_request_that_changes_hands_keeps_its_generation() -> None:
     assert provider.closed == 1
 
 
-async def test_no_request_holds_a_generation_for_ever() -> None:
+async def test_no_request_keeps_a_generation_forever() -> None:
     leases = Leases(asyncio.get_running_loop(), grace=0.01, limit=0.05)
     lease, provider = Lease(), Closing("p")
     leases.hold(lease, [provider])
@@ -105,7 +105,7 @@ async def test_no_request_holds_a_generation_for_ever() -> None:
     assert provider.closed == 1
 
 
-async def test_the_end_lets_everything_go_at_once() -> None:
+async def test_shutdown_releases_everything_at_once() -> None:
     leases = Leases(asyncio.get_running_loop())
     lease, provider = Lease(), Closing("p")
     leases.hold(lease, [provider])
@@ -116,7 +116,7 @@ async def test_the_end_lets_everything_go_at_once() -> None:
 
 
 @pytest.mark.parametrize("flags", [[], ["--no-splice"]], ids=["spliced", "plain"])
-def test_a_stream_ends_as_it_began_although_its_connection_is_gone(
+def test_a_stream_continues_after_its_connection_was_removed(
     make_daemon: DaemonFactory, upstream: Upstream, flags: list[str]
 ) -> None:
     def conf(*names: str) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def test_a_stream_ends_as_it_began_although_its_connection_is_gone(
 
 
 def test_a_tool_runs_to_its_end_on_a_server_that_was_removed(make_daemon: DaemonFactory) -> None:
-    """The turn has begun: its tool answers, its model answers, then the server goes."""
+    """The turn has begun: its tool answers, its model answers, then the server is stopped."""
     files = {"models/m.yaml": "name: m\nmcp_servers: [s]\n"}
     daemon = make_daemon(ECHO, files=files, start=False)
     with_servers(daemon, s=server())
@@ -168,7 +168,7 @@ def test_a_tool_runs_to_its_end_on_a_server_that_was_removed(make_daemon: Daemon
     eventually(lambda: not child.is_running(), "the server has gone after its last request")
 
 
-def test_servers_whose_definition_did_not_change_keep_their_process(make_daemon: DaemonFactory) -> None:
+def test_unchanged_servers_keep_their_process(make_daemon: DaemonFactory) -> None:
     files = {"models/m.yaml": model("m", "one") + "mcp_servers: [a, b]\n"}
     daemon = make_daemon(ECHO, files=files, start=False)
     with_servers(daemon, a=server(), b=server())
@@ -186,7 +186,7 @@ def test_servers_whose_definition_did_not_change_keep_their_process(make_daemon:
     assert pids(daemon)["b"] == before["b"]
 
 
-def test_an_edit_that_breaks_a_server_leaves_its_tools_until_it_is_mended(make_daemon: DaemonFactory) -> None:
+def test_a_server_broken_by_an_edit_keeps_its_tools_until_it_is_fixed(make_daemon: DaemonFactory) -> None:
     daemon = make_daemon(ECHO, files={"models/m.yaml": "name: m\nmcp_servers: [s]\n"}, start=False)
     with_servers(daemon, s=server())
     daemon.start()
@@ -204,7 +204,7 @@ def test_an_edit_that_breaks_a_server_leaves_its_tools_until_it_is_mended(make_d
 
 
 def test_tools_templates_and_skills_change_with_their_files(make_daemon: DaemonFactory) -> None:
-    """A sibling a tool file imports counts too; the daemon is never told."""
+    """Including a sibling that a tool file imports; the daemon is not notified."""
     files = {
         "models/m.yaml": 'name: m\nsystem_prompt: "It is {{which()}}"\ntools: [which]\n',
         "tools/which.py": "import forms\nfrom openai_proxy import tool\n\n"
@@ -225,7 +225,7 @@ def test_tools_templates_and_skills_change_with_their_files(make_daemon: DaemonF
     assert b"formtwo" in answer()
 
 
-def test_a_validator_and_its_helpers_are_read_again(make_daemon: DaemonFactory) -> None:
+def test_a_validator_and_its_helpers_are_reloaded(make_daemon: DaemonFactory) -> None:
     conf = "connections: {offline: {api_type: echo}}\ncheck_api_key: doors.check\ngroups: {family: {}}\n"
     doors = 'def check(key: str) -> str | None:\n    return "family" if key == "{key}" else None\n'
     daemon = make_daemon(conf, files={"doors.py": doors.format(key="first-key-0123")})
@@ -234,7 +234,7 @@ def test_a_validator_and_its_helpers_are_read_again(make_daemon: DaemonFactory) 
     eventually(lambda: daemon.chat("echo", key="other-key-0123").status == 200, "the new validator decides")
     assert daemon.chat("echo", key="first-key-0123").status == 401
     (daemon.conf_dir / "doors.py").write_text("def check(:\n")
-    eventually(lambda: daemon.get("/admin/status").json()["config"]["problems"], "the problem is told")
+    eventually(lambda: daemon.get("/admin/status").json()["config"]["problems"], "the problem is reported")
     assert daemon.chat("echo", key="other-key-0123").status == 200
 
 

@@ -1,4 +1,4 @@
-"""Many reloads leave nothing behind, and a reload never keeps the loop for long. Full counts: `figures.py`."""
+"""Many reloads leave nothing behind, and a reload never blocks the loop for long. For full counts see `figures.py`."""
 
 import asyncio
 import gc
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are read without the wait for them to rest: nothing else writes them here."""
+    """Read files without waiting until they are stable: nothing else writes them here."""
     monkeypatch.setattr(reload, "SETTLE", 0.0)
 
 
@@ -41,19 +41,21 @@ async def test_hundreds_of_reloads_leave_nothing_behind(tmp_path: Path) -> None:
 
         state.leases._grace = 0.01
         barrier = threading.Barrier(min(32, (os.cpu_count() or 1) + 4))
-        await asyncio.gather(*(asyncio.to_thread(barrier.wait, 10) for _ in range(barrier.parties)))  # all its threads
+        await asyncio.gather(
+            *(asyncio.to_thread(barrier.wait, 10) for _ in range(barrier.parties))
+        )  # all of its threads
         await edit(60)
         before, objects = held(), len(gc.get_objects())
         number = state.generation.number
         await edit(300)
         assert state.generation.number >= number + 290
-        # Less is fine: what tests before this one left to be closed may have been.
+        # Fewer are fine: leftovers of earlier tests may have been closed.
         await turning_until(lambda: all(n <= before[what] for what, n in held().items()), f"no more than {before}")
-        assert len(gc.get_objects()) - objects < 300  # not one for each reload
+        assert len(gc.get_objects()) - objects < 300  # not one per reload
 
 
 async def test_a_reload_of_two_hundred_models_leaves_the_loop_free(tmp_path: Path) -> None:
-    """All that takes long happens in a thread: of 250 ms of work the loop sees 5 to 10 ms at a time."""
+    """Everything slow is done in a thread: of 250 ms of work the loop has 5 to 10 ms at a time."""
     write_house(tmp_path / "conf", 200)
     async with reloading(tmp_path) as (state, reloads):
         async with lag() as late:
@@ -85,7 +87,7 @@ async def test_unchanged_models_are_the_same_objects(tmp_path: Path) -> None:
         )
 
 
-async def test_asking_a_hundred_times_at_once_is_one_reload(tmp_path: Path) -> None:
+async def test_a_hundred_concurrent_requests_are_one_reload(tmp_path: Path) -> None:
     write_house(tmp_path / "conf", 1)
     async with reloading(tmp_path) as (state, reloads):
         write_model(tmp_path / "conf", 0, "second")
@@ -94,7 +96,7 @@ async def test_asking_a_hundred_times_at_once_is_one_reload(tmp_path: Path) -> N
         assert state.generation.number == 2
 
 
-async def test_what_is_saved_while_a_reload_reads_is_in_the_next(
+async def test_files_saved_during_a_reload_are_read_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_house(tmp_path / "conf", 1)
@@ -119,7 +121,7 @@ async def test_what_is_saved_while_a_reload_reads_is_in_the_next(
         assert state.generation.snapshot.models["house/m0"].owned_by == "third"
 
 
-async def test_a_reload_that_fails_in_us_changes_nothing_and_the_next_one_works(
+async def test_a_reload_that_crashes_changes_nothing_and_the_next_one_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_house(tmp_path / "conf", 1)

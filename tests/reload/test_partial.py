@@ -1,4 +1,4 @@
-"""What is broken costs itself and nothing else; what is wrong stands everywhere the owner may look."""
+"""A broken part affects only itself, and problems are shown everywhere that the owner may look."""
 
 import subprocess
 import sys
@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from openai_proxy.runtime import reload as reload_module
+from openai_proxy.runtime.tree import look
 from tests.conftest import DaemonFactory
 from tests.harness.daemon import REPOSITORY, Daemon
-from tests.harness.waiting import eventually
+from tests.harness.waiting import PATIENCE, eventually, turning_until
 from tests.reload.conftest import ECHO
 from tests.reload.looking import model, models, problems, reload, until_owner
 from tests.reload.pace import Pace, attempts
+from tests.reload.process import reloading, write_house, write_model
 
 PROXY = "connections:\n  offline: {api_type: echo}\n"
 TOOL = """\
@@ -37,18 +40,14 @@ WHOLE = {
     "tools/which.py": TOOL.format(form="one"),
     "mcp/servers.yaml": "servers:\n  off: {command: x, enabled: false}\n",
 }
-"""A house with something in every corner, all of it sound."""
+"""A configuration with something of everything, all valid."""
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """The whole house, which each test leaves as it found it."""
-    daemon = Daemon(tmp_path_factory.mktemp("whole"), files=WHOLE).start()
-    try:
+    """The whole configuration, which each test restores."""
+    with Daemon(tmp_path_factory.mktemp("whole"), files=WHOLE).serving(leaks=False) as daemon:
         yield daemon
-        daemon.stop()
-    finally:
-        daemon.kill()
 
 
 @pytest.mark.parametrize(
@@ -95,7 +94,7 @@ def test_a_broken_file_keeps_its_last_good_form_and_the_rest_applies(
 
 def test_a_missing_variable_drops_its_entry_and_the_variable_brings_it_back(make_daemon: DaemonFactory) -> None:
     conf = PROXY + "  paid: {api_type: openai, api_base: 'http://127.0.0.1:9/v1', api_key: '${PAID_KEY}'}\n"
-    conf += "default_connection: offline\n"  # else nothing would serve the model once there are two
+    conf += "default_connection: offline\n"  # otherwise nothing would serve the model once there are two
     daemon = make_daemon(conf, files={"models/m.yaml": "name: m\nowned_by: ${OWNER}\n"}, dotenv="OWNER=me\n")
 
     def connections() -> set[str]:
@@ -115,12 +114,12 @@ def test_a_missing_variable_drops_its_entry_and_the_variable_brings_it_back(make
 def test_a_broken_env_file_keeps_its_last_good_form(make_daemon: DaemonFactory) -> None:
     daemon = make_daemon(ECHO, files={"models/m.yaml": "name: m\nowned_by: ${OWNER}\n"}, dotenv="OWNER=me\n")
     (daemon.root / ".env").write_text("OWNER=you\nthis is no assignment\n")
-    eventually(lambda: problems(daemon), "the problem is told")
+    eventually(lambda: problems(daemon), "the problem is reported")
     assert problems(daemon)[0].startswith(".env:2:1")
     assert models(daemon)["m"] == "me"
 
 
-def test_a_reload_says_what_it_added_removed_and_updated(make_daemon: DaemonFactory) -> None:
+def test_a_reload_reports_what_it_added_removed_and_updated(make_daemon: DaemonFactory) -> None:
     whole = make_daemon(files=WHOLE)
     whole.write("models/c.yaml", model("c", "one"))
     whole.write("models/b.yaml", model("b", "two"))
@@ -135,15 +134,21 @@ def test_a_reload_says_what_it_added_removed_and_updated(make_daemon: DaemonFact
     assert reload(whole)[1] == {"changed": False, "generation": 2, "added": [], "removed": [], "updated": []}
 
 
-def test_a_save_is_told_to_who_asks_although_the_watcher_was_first(whole: Daemon) -> None:
-    """Contract §3: `POST /admin/reload` says what changed, and nobody who saves knows of the race with the watcher."""
-    whole.write("models/c.yaml", model("c", "one"))
-    until_owner(whole, "c", "one")
-    whole.write("models/b.yaml", model("b", "two"))
-    until_owner(whole, "b", "two")
-    code, answer = reload(whole)
-    assert (code, answer["changed"], answer["added"], answer["updated"]) == (200, True, ["model c"], ["model b"])
-    assert reload(whole)[1]["changed"] is False  # it is told once
+async def test_a_reload_request_reports_a_save_that_the_watcher_saw_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Contract §3: `POST /admin/reload` reports what changed, even if the watcher was faster."""
+    monkeypatch.setattr(reload_module, "TOLD", PATIENCE)
+    write_house(tmp_path / "conf", 1)
+    async with reloading(tmp_path) as (state, reloads):
+        for number in (1, 0):
+            write_model(tmp_path / "conf", number, "two")
+            before = state.generation
+            reloads.noticed(look(reloads.roots))
+            await turning_until(lambda before=before: state.generation is not before, "it is read")  # type: ignore[misc]
+        told = await reloads.ask()
+        assert (told["changed"], told["added"], told["updated"]) == (True, ["model house/m1"], ["model house/m0"])
+        assert (await reloads.ask())["changed"] is False, "it is reported once"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +161,7 @@ def test_a_save_is_told_to_who_asks_although_the_watcher_was_first(whole: Daemon
         ("mcp/servers.yaml", "servers: [\n"),
     ],
 )
-def test_a_broken_file_changed_nothing(whole: Daemon, file: str, broken: str) -> None:
+def test_a_broken_file_is_not_reported_as_a_change(whole: Daemon, file: str, broken: str) -> None:
     whole.write(file, broken)
     code, answer = reload(whole)
     told = {name: answer[name] for name in ("changed", "added", "removed", "updated")}
@@ -165,12 +170,10 @@ def test_a_broken_file_changed_nothing(whole: Daemon, file: str, broken: str) ->
 
 @pytest.fixture(scope="module")
 def house_of_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    daemon = Daemon(tmp_path_factory.mktemp("shell"), ECHO, files={"models/m.yaml": model("m", "me")}).start()
-    try:
+    with Daemon(tmp_path_factory.mktemp("shell"), ECHO, files={"models/m.yaml": model("m", "me")}).serving(
+        leaks=False
+    ) as daemon:
         yield daemon
-        daemon.stop()
-    finally:
-        daemon.kill()
 
 
 def shell(daemon: Daemon) -> "subprocess.CompletedProcess[str]":
@@ -178,27 +181,27 @@ def shell(daemon: Daemon) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False)
 
 
-def test_the_command_line_reloads_and_says_what_changed(house_of_shell: Daemon) -> None:
+def test_the_command_line_reloads_and_reports_what_changed(house_of_shell: Daemon) -> None:
     control = str(house_of_shell.state_dir / "control.sock")
     path: Path = house_of_shell.conf_dir / "models" / "n.yaml"
 
-    def write_until_asked(asked: threading.Event, pace: Pace) -> None:
-        """So that the watcher, which sees it too, still waits for the file to rest when the command comes."""
-        while not asked.is_set():
+    def write_until_requested(requested: threading.Event, pace: Pace) -> None:
+        """So that the watcher, which notices it too, is still waiting for a stable file when the command runs."""
+        while not requested.is_set():
             path.write_text(model("n", "me"))
             if Path("/proc/net/unix").read_text().count(control) > 1:  # the listener, and a connection
-                asked.set()
+                requested.set()
             pace.step()
             time.sleep(0.03)
 
     for _ in attempts():
-        asked, pace = threading.Event(), Pace()
-        writing = threading.Thread(target=write_until_asked, args=(asked, pace))
+        requested, pace = threading.Event(), Pace()
+        writing = threading.Thread(target=write_until_requested, args=(requested, pace))
         writing.start()
         try:
             done = shell(house_of_shell)
         finally:
-            asked.set()
+            requested.set()
             writing.join()
         if pace.steady:
             break
@@ -231,7 +234,7 @@ def test_the_command_line_fails_while_anything_is_wrong(house_of_shell: Daemon) 
     ],
     ids=["folder", "device", "circle", "100 MB", "aliases"],
 )
-def test_what_is_no_configuration_file_is_told_and_harms_nothing(house: Daemon, make: object, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported_and_harms_nothing(house: Daemon, make: object, tmp_path: Path) -> None:
     path = house.conf_dir / "models" / "odd.yaml"
     assert callable(make)
     make(path)

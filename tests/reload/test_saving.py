@@ -1,4 +1,4 @@
-"""Every way an editor saves a file is one edit: seen without being told, applied once, nothing missing meanwhile."""
+"""Every way in which an editor saves a file is one edit: noticed, applied once, and nothing is missing meanwhile."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from tests.reload.looking import model, models, reload, settled, until_owner
 from tests.reload.pace import Pace, attempts, written_in_one_go
 
 Save = Callable[[Path, str], Pace | None]
-"""Saves a text. Who writes slowly on purpose tells its pace; for all others it is the whole that must be quick."""
+"""Saves a text. One that writes slowly on purpose reports its pace; all others must be quick as a whole."""
 
 
 def truncate_and_write(path: Path, text: str) -> None:
@@ -63,7 +63,7 @@ def as_vim_does(path: Path, text: str) -> None:
 
 
 def as_emacs_does(path: Path, text: str) -> None:
-    """A lock that is a link to nowhere, an auto-save file, the old file copied to a backup, the file written over."""
+    """A lock that is a dangling link, an auto-save file, the old file copied to a backup, the file overwritten."""
     lock, autosave = path.with_name(f".#{path.name}"), path.with_name(f"#{path.name}#")
     lock.symlink_to("owner@host.1234:1700000000")
     autosave.write_text(text)
@@ -87,7 +87,7 @@ def in_small_writes(path: Path, text: str) -> Pace:
 
 
 def keeping_the_old_times(path: Path, text: str) -> None:
-    """As `rsync -t` and `cp -p` do: the modification time is long ago, the size may be the same."""
+    """Like `rsync -t` and `cp -p`: the modification time is long ago, the size may be the same."""
     path.write_text(text)
     os.utime(path, (1_000_000_000, 1_000_000_000))
 
@@ -99,7 +99,7 @@ SAVES = [
 
 
 @pytest.mark.parametrize("save", SAVES, ids=lambda save: save.__name__)
-def test_each_way_to_save_is_seen_and_is_one_edit(house: Daemon, save: Save) -> None:
+def test_each_way_to_save_is_noticed_as_one_edit(house: Daemon, save: Save) -> None:
     name = save.__name__
     path = house.conf_dir / "models" / f"{name}.yaml"
     for owner in ("one", "two", "six"):
@@ -117,11 +117,11 @@ def test_each_way_to_save_is_seen_and_is_one_edit(house: Daemon, save: Save) -> 
     assert "first" in models(house)
 
 
-def test_a_file_that_is_only_touched_changes_nothing(house: Daemon) -> None:
+def test_touching_a_file_changes_nothing(house: Daemon) -> None:
     path = house.conf_dir / "models" / "touched.yaml"
     path.write_text(model("touched", "me"))
     before = settled(house)
-    reload(house)  # which tells of the file itself
+    reload(house)  # which shows the file itself
     path.touch()
     os.utime(path, (1_500_000_000, 1_500_000_000))
     path.chmod(0o640)
@@ -131,7 +131,7 @@ def test_a_file_that_is_only_touched_changes_nothing(house: Daemon) -> None:
     assert settled(house) == before
 
 
-def test_a_removed_file_takes_its_model_along(house: Daemon) -> None:
+def test_removing_a_file_removes_its_model(house: Daemon) -> None:
     path = house.conf_dir / "models" / "leaving.yaml"
     path.write_text(model("leaving", "me"))
     until_owner(house, "leaving", "me")
@@ -143,7 +143,7 @@ def test_a_removed_file_takes_its_model_along(house: Daemon) -> None:
 
 @pytest.mark.parametrize("gap", [0.02, 0.06, 0.1])
 def test_the_first_half_of_a_file_is_never_applied(house: Daemon, gap: float) -> None:
-    """Both halves are valid YAML by themselves, and somebody asks for a reload between them."""
+    """Both halves are valid YAML, and somebody requests a reload between them."""
     path = house.conf_dir / "models" / "halved.yaml"
     for _ in attempts():
         rename_over(path, model("halved", "before"))
@@ -166,7 +166,7 @@ def test_the_first_half_of_a_file_is_never_applied(house: Daemon, gap: float) ->
     assert after == before + 1
 
 
-def test_a_file_written_over_again_and_again_is_read_when_it_rests(house: Daemon) -> None:
+def test_a_file_overwritten_repeatedly_is_read_once_stable(house: Daemon) -> None:
     path = house.conf_dir / "models" / "busy.yaml"
     for attempt in attempts():
         before, pace = settled(house), Pace()

@@ -1,42 +1,31 @@
-"""Reloads as the service manager hears and starts them."""
+"""Reloads as the service manager sees and starts them."""
 
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from tests.conftest import DaemonFactory
 from tests.harness.daemon import REPOSITORY
+from tests.harness.service_manager import Manager
 from tests.harness.waiting import PATIENCE, eventually
 from tests.reload.conftest import ECHO
 from tests.reload.looking import model, models, reload
-from tests.reload.manager import Manager
 
 
-@pytest.fixture
-def manager(tmp_path: Path) -> Iterator[Manager]:
-    manager = Manager(tmp_path)
-    yield manager
-    manager.sock.close()
-
-
-def test_every_reload_is_announced_and_said_to_be_over(make_daemon: DaemonFactory, manager: Manager) -> None:
+def test_every_reload_is_reported_at_start_and_end(make_daemon: DaemonFactory, manager: Manager) -> None:
     daemon = make_daemon(ECHO, start=False)
     assert manager.start(daemon)["STATUS"] == "serving configuration 1"
 
     def asked_by(ask: object) -> dict[str, str]:
-        asked = time.monotonic_ns() // 1000
+        requested = time.monotonic_ns() // 1000
         assert callable(ask)
         ask()
         begun = manager.next_of("RELOADING")
-        assert asked <= int(begun["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
+        assert requested <= int(begun["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
         return manager.next_of("READY")
 
     assert asked_by(lambda: daemon.signal(signal.SIGHUP))["STATUS"] == "serving configuration 1"
     daemon.write("models/m.yaml", model("m", "me"))
-    manager.next_of("RELOADING")  # nobody asked: the watcher saw it
+    manager.next_of("RELOADING")  # not requested: the watcher noticed it
     assert manager.next_of("READY")["STATUS"] == "serving configuration 2"
     assert asked_by(lambda: reload(daemon))["STATUS"] == "serving configuration 2"
 
@@ -59,14 +48,14 @@ def test_a_refused_reload_ends_with_ready_and_the_reason(make_daemon: DaemonFact
     assert manager.next_of("READY")["STATUS"] == "serving configuration 3"
 
 
-def test_the_unit_reloads_by_the_command_that_waits_and_can_fail() -> None:
+def test_the_unit_reloads_with_a_command_that_waits_and_can_fail() -> None:
     unit = (REPOSITORY / "systemd" / "openai-proxy.service").read_text()
     (line,) = (line for line in unit.splitlines() if line.startswith("ExecReload="))
     assert " -m openai_proxy reload --state-dir ${STATE_DIRECTORY}" in line
 
 
 def test_the_watchdog_is_fed_while_a_tool_blocks_its_thread(make_daemon: DaemonFactory, manager: Manager) -> None:
-    """The owner's code may call time.sleep: it runs beside the loop, which goes on."""
+    """The owner's code may call time.sleep: it runs beside the loop, which keeps running."""
     files = {
         "models/m.yaml": "name: m\ntools: [nap]\n",
         "tools/nap.py": "import os\nimport time\nfrom openai_proxy import tool\n\n"
@@ -91,7 +80,7 @@ def test_the_watchdog_is_fed_while_a_tool_blocks_its_thread(make_daemon: DaemonF
         assert b"rested" in wire.answer().body
 
 
-def test_a_hang_up_at_any_moment_of_the_start_ends_nothing(make_daemon: DaemonFactory, manager: Manager) -> None:
+def test_a_sighup_during_the_start_does_not_end_the_daemon(make_daemon: DaemonFactory, manager: Manager) -> None:
     daemon = make_daemon(ECHO, start=False)
     manager.start(daemon)
     for _ in range(20):

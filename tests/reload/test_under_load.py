@@ -1,4 +1,4 @@
-"""Edits under load: no request fails, no stream breaks, no kept connection is closed, no server is restarted."""
+"""Edits under load: no request fails, no stream breaks, no kept-alive connection is closed, no server is restarted."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import DaemonFactory
-from tests.front.house import connection
+from tests.front.configurations import connection
 from tests.harness.daemon import Daemon
 from tests.harness.plays import DONE, LAST, SSE_HEAD, chunk, delta
 from tests.harness.upstream import Peer, Upstream
@@ -28,7 +28,7 @@ def request(daemon: Daemon, name: str, *, stream: bool = False) -> bytes:
 
 
 async def knock(daemon: Daemon, name: str, stop: asyncio.Event, answered: list[int], number: int) -> None:
-    """One kept connection, one request after another; `answered` counts them. Raises where one was not."""
+    """One kept-alive connection, one request after another; `answered` counts them. Raises if one was not answered."""
     reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
     while not stop.is_set():
         writer.write(request(daemon, name))
@@ -42,7 +42,7 @@ async def knock(daemon: Daemon, name: str, stop: asyncio.Event, answered: list[i
 
 
 async def listen(daemon: Daemon, name: str, begun: "asyncio.Queue[str]") -> bytes:
-    """One stream to its end: every byte of it."""
+    """Read one stream to its end, every byte of it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port, limit=1 << 24)
     writer.write(request(daemon, name, stream=True))
     head = await reader.readuntil(b"\r\n\r\n")
@@ -65,7 +65,7 @@ async def test_reloads_under_load_fail_nobody(make_daemon: DaemonFactory, upstre
             await asyncio.sleep(0.05)
 
     def conf(number: int) -> dict[str, Any]:
-        """Each edit moves connections about, so that pools and routes are made and let go all the time."""
+        """Each edit changes connections, so that pools and routes are created and closed all the time."""
         return {
             "connections": {"main": connection(upstream.url), f"edit{number}": connection(upstream.url)},
             "default_connection": "main",
@@ -96,7 +96,7 @@ async def test_reloads_under_load_fail_nobody(make_daemon: DaemonFactory, upstre
             await asyncio.to_thread(daemon.write, "models/m.yaml", model("m", f"edit{number}") + "mcp_servers: [s]\n")
             answer = await asyncio.to_thread(daemon.post, "/admin/reload", b"")
             assert answer.status == 200
-            # On a busy machine the watcher may have been there first, even between the two files.
+            # On a busy machine the watcher may have been faster, even between the two files.
             before, generation = generation, answer.json()["generation"]
             assert generation > before
             so_far = answered.copy()

@@ -1,4 +1,4 @@
-"""Model lists: asked in the background, answered from memory, remembered over restarts."""
+"""Model lists: fetched in the background, served from memory, kept over restarts."""
 
 import asyncio
 import time
@@ -13,13 +13,15 @@ import pytest
 from openai_proxy.errors import UpstreamUnreachable
 from openai_proxy.routing import catalog as catalog_module
 from openai_proxy.routing.catalog import Catalog
+from openai_proxy.store.shared import Shared
+from tests.harness.waiting import PATIENCE, turning_until
 
 A = [{"id": "a", "object": "model", "owned_by": "x"}]
 B = [{"id": "b", "object": "model"}]
 
 
 class Upstream:
-    """Answers when it is let: a list, or an error."""
+    """Answers with a list or an error when the test allows it."""
 
     def __init__(self, answer: list[dict[str, Any]] | Exception, *, held: bool = False) -> None:
         self.answer = answer
@@ -37,10 +39,8 @@ class Upstream:
 
 
 async def until(true: Callable[[], object]) -> None:
-    """Give way to the tasks until it is so; five seconds at most."""
-    async with asyncio.timeout(5):
-        while not true():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.001)
+    """Yield to other tasks until the condition holds."""
+    await turning_until(true, "what the test is about")
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ async def test_a_first_list_is_waited_for(catalog: Catalog) -> None:
     assert catalog.find("nobody", "a") is None
 
 
-async def test_a_slow_upstream_keeps_nobody_waiting_for_long(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nobody_waits_long_for_a_slow_upstream(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog_module, "FIRST_WAIT", 0.2)
     slow = Upstream(B, held=True)
     catalog.follow({"one": Upstream(A), "slow": slow})
@@ -67,18 +67,16 @@ async def test_a_slow_upstream_keeps_nobody_waiting_for_long(catalog: Catalog, m
     await until(lambda: catalog.known()["slow"] == B)
 
 
-async def test_a_list_that_has_not_come_in_time_is_not_waited_for_again(
-    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_late_list_is_not_waited_for_again(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog_module, "FIRST_WAIT", 1000.0)
     catalog.follow({"slow": Upstream(A, held=True)})
     later = time.monotonic() + 1000
     monkeypatch.setattr(catalog_module, "time", SimpleNamespace(monotonic=lambda: later))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert await catalog.models() == {"slow": []}
 
 
-async def test_an_upstream_that_fails_is_not_waited_for_and_says_why(catalog: Catalog) -> None:
+async def test_nobody_waits_for_a_failing_upstream_and_the_cause_is_known(catalog: Catalog) -> None:
     catalog.follow({"one": Upstream(A), "dead": Upstream(UpstreamUnreachable("It cannot be reached."))})
     assert await catalog.models() == {"one": A, "dead": []}
     assert catalog.error("dead") == "It cannot be reached."
@@ -86,14 +84,16 @@ async def test_an_upstream_that_fails_is_not_waited_for_and_says_why(catalog: Ca
     assert catalog.error("nobody") is None
 
 
-async def test_an_upstream_that_never_answers_fails_too(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_upstream_that_never_answers_counts_as_failed(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(catalog_module, "FETCH_TIMEOUT", 0.01)
     catalog.follow({"slow": Upstream(A, held=True)})
     await until(lambda: catalog.error("slow") is not None)
     assert catalog.error("slow") == "no answer within 0.01 s"
 
 
-async def test_the_last_good_list_stays_while_an_upstream_is_down(catalog: Catalog) -> None:
+async def test_the_last_list_stays_while_an_upstream_is_down(catalog: Catalog) -> None:
     upstream = Upstream(A)
     catalog.follow({"one": upstream})
     await catalog.models()
@@ -103,7 +103,7 @@ async def test_the_last_good_list_stays_while_an_upstream_is_down(catalog: Catal
     assert await catalog.models() == {"one": A}
 
 
-async def test_a_restart_remembers_while_the_upstream_is_down(tmp_path: Path) -> None:
+async def test_lists_survive_a_restart_while_the_upstream_is_down(tmp_path: Path) -> None:
     saved = tmp_path / "models.json"
     first = Catalog(saved)
     first.follow({"one": Upstream(A)})
@@ -134,7 +134,7 @@ async def test_lists_that_come_at_once_are_all_saved(tmp_path: Path, caplog: pyt
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b"\xff"])
-async def test_a_damaged_memory_is_no_memory(tmp_path: Path, content: bytes) -> None:
+async def test_a_damaged_state_file_is_ignored(tmp_path: Path, content: bytes) -> None:
     saved = tmp_path / "models.json"
     saved.write_bytes(content)
     catalog = Catalog(saved)
@@ -144,7 +144,7 @@ async def test_a_damaged_memory_is_no_memory(tmp_path: Path, content: bytes) -> 
     await catalog.aclose()
 
 
-async def test_an_edit_asks_only_what_it_changed(catalog: Catalog) -> None:
+async def test_an_edit_fetches_only_what_it_changed(catalog: Catalog) -> None:
     one, two, new = Upstream(A), Upstream(A), Upstream(B)
     catalog.follow({"one": one, "two": two})
     await catalog.models()
@@ -153,7 +153,7 @@ async def test_an_edit_asks_only_what_it_changed(catalog: Catalog) -> None:
     assert (one.asked, two.asked, new.asked) == (1, 1, 1)
 
 
-async def test_a_connection_that_went_is_forgotten_with_its_question(catalog: Catalog) -> None:
+async def test_a_removed_connection_is_forgotten_with_its_request(catalog: Catalog) -> None:
     gone = Upstream(A, held=True)
     catalog.follow({"gone": gone})
     await until(lambda: gone.asked)
@@ -163,7 +163,7 @@ async def test_a_connection_that_went_is_forgotten_with_its_question(catalog: Ca
     assert catalog.find("gone", "a") is None
 
 
-async def test_lists_are_asked_again_in_time(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lists_are_refreshed_in_time(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog_module, "REFRESH", 0.0)
     monkeypatch.setattr(catalog_module, "RETRY", 0.0)
     upstream = Upstream(A)
@@ -173,7 +173,7 @@ async def test_lists_are_asked_again_in_time(catalog: Catalog, monkeypatch: pyte
     await until(lambda: catalog.known() == {"one": B})
 
 
-async def test_a_house_without_connections_has_no_models_and_closes_twice(catalog: Catalog) -> None:
+async def test_without_connections_there_are_no_models_and_closing_twice_works(catalog: Catalog) -> None:
     assert await catalog.models() == {}
     catalog.follow({})
     assert await catalog.models() == {}
@@ -181,8 +181,31 @@ async def test_a_house_without_connections_has_no_models_and_closes_twice(catalo
     await catalog.aclose()
 
 
-async def test_a_disk_that_is_full_harms_nothing(tmp_path: Path) -> None:
+async def test_a_full_disk_is_harmless(tmp_path: Path) -> None:
     catalog = Catalog(tmp_path / "no such folder" / "models.json")
     catalog.follow({"one": Upstream(A)})
     assert await catalog.models() == {"one": A}
     await catalog.aclose()
+
+
+async def test_daemons_share_their_lists(tmp_path: Path) -> None:
+    one, two = Shared("one"), Shared("two")
+    first, second = Catalog(), Catalog(tmp_path / "models.json")
+    first.share(one)
+    second.share(two)
+    bases = {"one": "https://one.example/v1", "two": "https://two.example/v1"}
+    first.follow({"one": Upstream(A), "two": Upstream(B)}, bases=bases)
+    await first.models()
+    dead = UpstreamUnreachable("down")
+    second.follow({"one": Upstream(dead), "two": Upstream(dead)}, bases={**bases, "two": "https://else.example/v1"})
+    assert await second.models() == {"one": [], "two": []}
+    assert sorted(name for name, _ in one.tables["models"]._names()) == ["one", "two"]
+    for name in ("one", "two", "three"):
+        told = one.tables["models"].read(name)
+        two.tables["models"].receive(name, 1.0, told[0] if told is not None else None)
+    assert second.known() == {"one": A, "two": []}, "another server's models are none of ours"
+    await until((tmp_path / "models.json").exists)
+    two.tables["models"].receive("one", 2.0, {"base": bases["one"], "models": ["a"]})
+    assert second.known() == {"one": A, "two": []}, "what is no list is not taken"
+    await first.aclose()
+    await second.aclose()

@@ -12,6 +12,6 @@ from openai_proxy.routing.listing import model_object
     [(1700000000, 1700000000), ("1700000000", 1700000000), (1700000000.5, 1700000000),
      ("2023-11-14T22:13:20Z", 1700000000), (None, 0), ("soon", 0), ([], 0), (True, 0), ("9" * 400, 0)],
 )  # fmt: skip
-def test_a_list_that_typed_clients_could_not_read_is_repaired(created: Any, seconds: int):
+def test_lists_that_typed_clients_cannot_read_are_repaired(created: Any, seconds: int):
     model = model_object("m", {"id": "x", "created": created, "owned_by": None, "extra": 1})
     assert model == {"id": "m", "object": "model", "created": seconds, "owned_by": "openai-proxy", "extra": 1}

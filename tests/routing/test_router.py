@@ -13,7 +13,7 @@ from openai_proxy.routing.router import Router
 
 
 def router(routing: dict[str, Any], *names: str, default: str | None = None, **models: str) -> Router:
-    """A router over connections; `models` are connections with a model of their own."""
+    """A router for connections; `models` are connections with their own model."""
     connections: dict[str, Any] = {name: {"api_type": "openai"} for name in names}
     connections |= {name: {"api_type": "openai", "model": model} for name, model in models.items()}
     return Router(ProxyConfig.model_validate({"connections": connections, "routing": routing,
@@ -54,10 +54,10 @@ RULES = {
 def test_the_first_rule_that_matches_decides(model: str, targets: list[tuple[str, str | None]]) -> None:
     found = router(RULES, "openai", "groq", "openrouter", "anthropic")
     assert where(found, model) == targets
-    assert where(found, model) == targets  # remembered, and the same
+    assert where(found, model) == targets  # the cached decision is the same
 
 
-def test_what_no_rule_matches_goes_to_the_default_connection() -> None:
+def test_models_without_a_matching_rule_use_the_default_connection() -> None:
     assert where(router({"a": "one.*"}, "one", "two", default="two"), "b") == [("two", None)]
     assert where(router({"a": "one.*"}, "one", "two"), "b") is None
     assert where(router({}, "only"), "b") == [("only", None)]
@@ -65,7 +65,7 @@ def test_what_no_rule_matches_goes_to_the_default_connection() -> None:
     assert where(router({"a": "one.*"}, "one", "two"), None) is None
 
 
-def test_a_connections_own_model_overrides_the_name() -> None:
+def test_the_model_of_a_connection_overrides_the_name() -> None:
     found = router({"a": ["fixed.x", "one.y"]}, "one", fixed="always", default="fixed")
     assert where(found, "a") == [("fixed", "always"), ("one", "y")]
     assert where(found, "anything") == [("fixed", "always")]
@@ -73,20 +73,20 @@ def test_a_connections_own_model_overrides_the_name() -> None:
     assert where(found, "always") == [("fixed", None)], "the body need not change"
 
 
-def test_a_rule_that_leads_nowhere_does_not_decide() -> None:
+def test_a_rule_without_a_usable_connection_is_skipped() -> None:
     found = router({"a*": "gone.x", "ab": "one.y"}, "one")
     assert where(found, "ab") == [("one", "y")]
     assert where(router({"a": ["gone.x", "one.y"]}, "one"), "a") == [("one", "y")]
 
 
-def test_the_policy_and_the_rule_are_told() -> None:
+def test_the_policy_and_the_rule_are_reported() -> None:
     route = router(RULES, "openai", "groq", "openrouter", "anthropic").resolve("smart")
     assert route is not None
     assert (route.policy, route.rule) == ("round_robin", "rule 'smart'")
     assert route.targets[0] == Target("anthropic", "claude")
 
 
-def test_why() -> None:
+def test_the_reason_of_a_decision() -> None:
     found = router(RULES, "openai", "groq", "openrouter", "anthropic", default="groq")
     assert found.why("gpt-late") == [
         ("gpt*", "decides"),
@@ -105,7 +105,7 @@ texts = st.text(alphabet="ab*?[]!-.\n", min_size=1, max_size=6)
 
 
 @given(st.lists(texts, min_size=1, max_size=8, unique=True), st.text(alphabet="ab.-\n]", max_size=6))
-def test_one_expression_says_what_all_globs_say_in_turn(patterns: list[str], name: str) -> None:
+def test_the_combined_expression_matches_what_the_globs_match(patterns: list[str], name: str) -> None:
     try:
         found = router({pattern: f"one.{number}" for number, pattern in enumerate(patterns)}, "one", "two")
     except ValueError:
@@ -118,7 +118,7 @@ def test_one_expression_says_what_all_globs_say_in_turn(patterns: list[str], nam
     assert where(found, name) == ([("one", str(first))] if first is not None else None)
 
 
-def test_echo_is_always_there_unless_something_has_its_name() -> None:
+def test_echo_is_always_there_unless_its_name_is_taken() -> None:
     assert where(router({"*": "a.*"}, "a"), "echo") == [("echo", None)]
     assert where(router({}), "echo") == [("echo", None)]
     assert where(router({}, "a", default="a"), "echo") == [("echo", None)]
@@ -133,7 +133,7 @@ def test_an_echo_connection_that_is_the_default_serves_echo_itself() -> None:
     assert where(Router(config), "echo") == [("offline", None)]
 
 
-def test_why_says_that_echo_is_built_in() -> None:
+def test_the_reason_says_that_echo_is_built_in() -> None:
     assert router({"*": "a.*"}, "a").why("echo") == [
         ("echo", "decides: it is built in"),
         ("*", "matches, but echo is built in"),

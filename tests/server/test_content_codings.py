@@ -24,11 +24,11 @@ CODINGS = {
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-def test_every_coding_is_taken_off(coding: str) -> None:
+def test_every_coding_is_removed(coding: str) -> None:
     assert decoded(CODINGS[coding], coding.upper(), len(TEXT)) == TEXT
 
 
-def test_none_and_several() -> None:
+def test_no_coding_and_several() -> None:
     assert decoded(TEXT, "identity", 10_000) == decoded(TEXT, "", 10_000) == TEXT
     assert decoded(zstandard.compress(gzip.compress(TEXT)), "gzip, zstd", 10_000) == TEXT
     streamed = zstandard.ZstdCompressor().compressobj()
@@ -36,7 +36,7 @@ def test_none_and_several() -> None:
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-def test_what_is_huge_unpacked_is_refused_before_it_is(coding: str) -> None:
+def test_bodies_too_large_unpacked_are_refused_before_they_are(coding: str) -> None:
     compress = {"zstd": zstandard.compress, "br": brotli.compress, "deflate": zlib.compress}.get(coding, gzip.compress)
     with pytest.raises(TooLarge):
         decoded(compress(bytes(50_000_000)), coding, 1_000_000)
@@ -48,7 +48,7 @@ def test_what_is_huge_unpacked_is_refused_before_it_is(coding: str) -> None:
 def test_damaged_bodies(coding: str) -> None:
     with pytest.raises(BadRequest):
         decoded(b"\xff\xfe not compressed", coding, 10_000)
-    if coding != "zstd":  # a body cut off there ends early, and is then no JSON
+    if coding != "zstd":  # a truncated body ends early and is not JSON then
         with pytest.raises(BadRequest):
             decoded(CODINGS[coding][:-9], coding, 10_000)
 

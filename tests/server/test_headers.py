@@ -1,4 +1,4 @@
-"""Which header fields pass, and that nothing written by us can add a line."""
+"""Which header fields pass, and that no value can add a line."""
 
 import pytest
 from hypothesis import given
@@ -15,18 +15,18 @@ from openai_proxy.server.headers import clean, downstream_fields, lines, upstrea
         "X-Forwarded-For", "X-Forwarded-Whatever", "X-Real-IP",
     ],
 )  # fmt: skip
-def test_what_never_goes_to_a_provider(name: str) -> None:
+def test_fields_that_never_go_to_a_provider(name: str) -> None:
     for spelled in (name, name.lower(), name.upper()):
         fields = [(b"A", b"1"), (spelled.encode(), b"x"), (b"B", b"2")]
         assert upstream_fields(fields) == [(b"A", b"1"), (b"B", b"2")]
 
 
-def test_everything_else_goes_up_in_order_case_and_number() -> None:
+def test_all_other_fields_keep_order_case_and_number() -> None:
     fields = [(b"aCCept", b"*/*"), (b"X-Stainless-Lang", b"python"), (b"OpenAI-Beta", b"x"), (b"X", b"1"), (b"x", b"2")]
     assert upstream_fields(fields) == fields
 
 
-def test_what_connection_names_stays_here_in_both_directions() -> None:
+def test_fields_named_by_connection_are_removed_in_both_directions() -> None:
     fields = [(b"X-Hop", b"1"), (b"Connection", b"close, x-HOP"), (b"X-End", b"2")]
     assert upstream_fields(fields) == [(b"X-End", b"2")]
     assert downstream_fields(fields) == [(b"X-End", b"2")]
@@ -39,11 +39,11 @@ def test_what_connection_names_stays_here_in_both_directions() -> None:
         b"Access-Control-Allow-Origin", b"access-control-expose-headers", b"Proxy-Authenticate",
     ],
 )  # fmt: skip
-def test_what_never_goes_to_a_client(name: bytes) -> None:
+def test_fields_that_never_go_to_a_client(name: bytes) -> None:
     assert downstream_fields([(name, b"x"), (b"Content-Type", b"t")]) == [(b"Content-Type", b"t")]
 
 
-def test_many_different_names_are_all_judged_alike() -> None:
+def test_many_different_names_are_judged_alike() -> None:
     fields = [(b"X-%d" % number, b"v") for number in range(6000)]
     assert upstream_fields([*fields, (b"Cookie", b"a")]) == fields
     assert upstream_fields([*fields, (b"cOOkie", b"a")]) == fields, "also beyond what is remembered"
@@ -60,7 +60,7 @@ def test_a_cleaned_value_is_one_line(value: str) -> None:
     assert written.endswith(b"\r\nX-B: b\r\n")
 
 
-def test_lines_of_our_own_and_lines_as_they_came() -> None:
+def test_our_own_lines_and_received_lines() -> None:
     assert lines([("A", "1"), ("B", "caf\xe9 \u20ac")]) == b"A: 1\r\nB: caf\xc3\xa9 \xe2\x82\xac\r\n"
     assert lines([("A", b"caf\xe9".decode("utf-8", "surrogateescape"))]) == b"A: caf\xe9\r\n"
     assert lines([("A", "half \ud800")]) == b"A: half ?\r\n"

@@ -1,4 +1,4 @@
-"""Connections are counted, in all and of each client, and room is made before anybody is refused."""
+"""Connections are counted in total and per client, and idle ones are closed before any is refused."""
 
 import resource
 
@@ -18,7 +18,7 @@ def counted(in_all: int, of_one: int, resting: list[str] | None = None) -> OpenC
     return made
 
 
-def test_a_client_has_so_many_and_others_as_many() -> None:
+def test_each_client_has_its_own_number() -> None:
     counts = counted(100, 2)
     assert [counts.admit("10.0.0.1") for _ in range(3)] == [True, True, False]
     assert counts.admit("10.0.0.2")
@@ -30,19 +30,19 @@ def test_a_client_has_so_many_and_others_as_many() -> None:
 
 
 @pytest.mark.parametrize("peer", ["", "127.0.0.1", "::1", "10.0.0.9"])
-def test_whoever_stands_for_many_may_have_many(peer: str) -> None:
+def test_trusted_proxies_may_have_many(peer: str) -> None:
     counts = counted(100, 2)
     assert all(counts.admit(peer) for _ in range(50))
 
 
-def test_where_all_places_are_taken_those_that_rest_go_first() -> None:
+def test_idle_connections_are_closed_first_when_all_places_are_taken() -> None:
     resting = ["10.0.0.1"]
     counts = counted(2, 10, resting)
     assert [counts.admit(f"10.0.0.{n}") for n in (1, 2, 3, 4)] == [True, True, True, False]
     assert resting == []
 
 
-def test_the_process_must_have_files_for_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_sides_need_file_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (64, 64))
     counts = counted(1000, 1000)
     assert [counts.admit("127.0.0.1") for _ in range(33)] == [True] * 32 + [False]

@@ -1,15 +1,16 @@
-"""Stored answers: found by their caller, forgotten by age, count and size."""
+"""Stored answers: found by their caller, removed by age, count and size."""
 
 from typing import Any
 
 import orjson
 import pytest
 
+from openai_proxy.bounded_map import BoundedMap
 from openai_proxy.errors import BadRequest
 from openai_proxy.store import responses
-from openai_proxy.store.bounded import BoundedMap
 from openai_proxy.store.resolve import resolve
 from openai_proxy.store.responses import ResponseStore
+from tests.harness.clock import Clock
 
 HI = {"role": "user", "content": "hi"}
 
@@ -20,15 +21,7 @@ def answer(number: int, text: str = "yes") -> dict[str, Any]:
     return {"id": f"resp_{number}", "object": "response", "status": "completed", "output": [message]}
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_a_chain_of_answers_is_put_together() -> None:
+def test_a_chain_of_answers_is_assembled() -> None:
     store = ResponseStore()
     store.keep("me", [HI], answer(1))
     first = resolve(store, "me", {"model": "m", "previous_response_id": "resp_1", "input": "more"})
@@ -40,7 +33,7 @@ def test_a_chain_of_answers_is_put_together() -> None:
     assert [item["role"] for item in second.document["input"]] == ["user", "assistant", "user", "assistant"]
 
 
-def test_what_another_caller_has_stored_is_not_there() -> None:
+def test_answers_of_other_callers_are_not_found() -> None:
     store = ResponseStore()
     store.keep("me", [HI], answer(1))
     for document, code in (
@@ -60,7 +53,7 @@ def test_what_another_caller_has_stored_is_not_there() -> None:
     assert store.response("me", "resp_1") is not None
 
 
-def test_a_single_item_is_put_in_the_place_of_its_reference() -> None:
+def test_a_reference_is_replaced_by_its_item() -> None:
     store = ResponseStore()
     store.keep("me", [HI], answer(1))
     found = resolve(store, "me", {"input": [HI, {"type": "item_reference", "id": "msg_1"}, HI]})
@@ -68,12 +61,12 @@ def test_a_single_item_is_put_in_the_place_of_its_reference() -> None:
     assert found.document["input"][1]["content"][0]["text"] == "yes"
 
 
-def test_a_request_without_references_is_left_as_it_is() -> None:
+def test_a_request_without_references_is_unchanged() -> None:
     document = {"input": [HI, {"id": "msg_7", "role": "user", "content": "x"}]}
     assert resolve(ResponseStore(), "me", document).document is document
 
 
-def test_two_references_that_contradict_are_refused() -> None:
+def test_two_contradictory_references_are_refused() -> None:
     with pytest.raises(BadRequest):
         resolve(ResponseStore(), "me", {"previous_response_id": "resp_1", "conversation": "conv_1"})
 
@@ -95,7 +88,7 @@ def test_conversations() -> None:
     assert store.size == 0
 
 
-def test_deleting_an_answer_forgets_its_items() -> None:
+def test_deleting_an_answer_deletes_its_items() -> None:
     store = ResponseStore()
     store.keep("me", [HI], answer(1))
     assert store.delete("me", "resp_1")
@@ -103,12 +96,12 @@ def test_deleting_an_answer_forgets_its_items() -> None:
     assert store.size == 0
 
 
-def test_answers_are_forgotten_by_age_and_size() -> None:
-    clock = Clock()
+def test_answers_are_removed_by_age_and_size() -> None:
+    clock = Clock(0.0)
     store = ResponseStore(ttl=10, max_bytes=4000, clock=clock)
     store.keep("me", [HI], answer(1))
     clock.now = 9
-    assert store.response("me", "resp_1") is not None  # and used: it is young again
+    assert store.response("me", "resp_1") is not None  # using it makes it young again
     clock.now = 18
     assert store.response("me", "resp_1") is not None
     clock.now = 30
@@ -123,7 +116,7 @@ def test_answers_are_forgotten_by_age_and_size() -> None:
     assert store.response("me", "resp_99") is None
 
 
-def test_a_map_that_forgets_tells_what_goes() -> None:
+def test_a_bounded_map_reports_what_it_removes() -> None:
     gone: list[str] = []
     held: BoundedMap[int] = BoundedMap(max_entries=2, removed=lambda key, value: gone.append(key))
     for name in ("a", "b"):
@@ -142,8 +135,8 @@ def restored(store: ResponseStore, **more: Any) -> ResponseStore:
     return other
 
 
-def test_a_restart_takes_answers_and_conversations_along() -> None:
-    clock = Clock()
+def test_answers_and_conversations_survive_a_restart() -> None:
+    clock = Clock(0.0)
     store = ResponseStore(ttl=100, clock=clock)
     store.keep("me", [HI], answer(1))
     clock.now = 90
@@ -164,15 +157,15 @@ def test_a_restart_takes_answers_and_conversations_along() -> None:
     assert again is not None
     assert (again.document(), again.all_items()) == (begun.document(), begun.all_items())
     assert other.size == store.size
-    clock.now = 195  # the age goes on: what was last used at 90 has gone, what was used just now has not
+    clock.now = 195  # the age goes on: one last used at 90 is gone, one used just now is not
     third = restored(store, ttl=100, clock=clock)
     assert third.response("me", "resp_2") is None
     assert third.response("me", "resp_1") is not None
 
 
-def test_only_the_newest_are_carried_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_newest_survive_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(responses, "MAX_DUMP", 4000)
-    clock = Clock()
+    clock = Clock(0.0)
     store = ResponseStore(clock=clock)
     for number in range(9):
         clock.now += 1
@@ -187,7 +180,7 @@ def test_only_the_newest_are_carried_over(monkeypatch: pytest.MonkeyPatch) -> No
                                    {"saved_at": 1, "texts": [1], "entries": [{"age": 1, "owner": "a", "id": "b",
                                     "input": [7], "response": [0], "output": []}]},
                                    {"saved_at": "x"}, {"saved_at": 1, "texts": 5, "entries": 5}])  # fmt: skip
-def test_a_state_that_cannot_be_read_is_none(state: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreadable_state_is_ignored(state: Any, caplog: pytest.LogCaptureFixture) -> None:
     store = ResponseStore()
     store.load(state)
     assert store.size == 0

@@ -1,4 +1,4 @@
-"""Shared tables without a store behind them: what is newer holds, on every daemon, in whatever order it comes."""
+"""Shared tables without a store behind them: the newer value wins on every daemon, in whatever order they come."""
 
 import asyncio
 import itertools
@@ -16,19 +16,19 @@ NAMES = ("a", "b")
 
 
 class Link(StoreLink):
-    """A store that is there and to which nothing is written."""
+    """A reachable store to which nothing is written."""
 
     live = True
 
     def __init__(self) -> None:
         self.woken = 0
 
-    def wake(self, *, urgent: bool = False) -> None:
+    def wake(self, *, within: float = 0.0) -> None:
         self.woken += 1
 
 
 class Station:
-    """Some values, and the table that tells of them."""
+    """Some values and the table that shares them."""
 
     def __init__(self, origin: str = "me", *, link: bool = True) -> None:
         self.values: dict[str, Any] = {}
@@ -38,7 +38,7 @@ class Station:
         self.table = self.shared.table("things", read=self._read, take=self._take, names=self._names)
 
     def put(self, name: str, value: Any) -> tuple[str, float, Any]:
-        """Change a value; the record of it as the others get it."""
+        """Change a value; its record as the others get it."""
         self.values[name] = value
         self.table.changed(name)
         return name, self.table.stamps[name], value
@@ -56,7 +56,7 @@ class Station:
         return [(name, 1.0) for name in self.values]
 
 
-async def test_the_newer_change_holds() -> None:
+async def test_the_newer_change_wins() -> None:
     station = Station()
     name, at, _ = station.put("a", "mine")
     assert not station.table.receive(name, at - 1, "older")
@@ -74,7 +74,7 @@ CHANGES = st.lists(
 
 
 @given(CHANGES, st.randoms())
-def test_all_end_with_the_same_whatever_the_order(changes: list[tuple[int, str, Any]], random: Random) -> None:
+def test_all_daemons_agree_whatever_the_order(changes: list[tuple[int, str, Any]], random: Random) -> None:
     asyncio.run(_exchange_all(changes, random))
 
 
@@ -95,7 +95,7 @@ async def _exchange_all(changes: list[tuple[int, str, Any]], random: Random) -> 
     assert [station.values for station in stations] == [{n: v for n, v in last.items() if v is not None}] * 3
 
 
-async def test_a_malformed_record_is_told_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_malformed_record_is_logged_and_ignored(caplog: pytest.LogCaptureFixture) -> None:
     station = Station()
 
     def broken(name: str, value: Any) -> None:
@@ -105,7 +105,7 @@ async def test_a_malformed_record_is_told_and_left_out(caplog: pytest.LogCapture
     assert "a shared record of broken cannot be read (KeyError)" in caplog.text
 
 
-async def test_alone_nothing_is_remembered() -> None:
+async def test_a_single_daemon_keeps_nothing() -> None:
     station = Station(link=False)
     station.values["a"] = 1
     station.table.changed("a")

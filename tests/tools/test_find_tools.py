@@ -71,11 +71,11 @@ def test_the_largest_servers_leave_the_list(
     assert (found.servers if found is not None else ()) == hidden
 
 
-def test_a_tool_of_that_name_of_the_owners_wins() -> None:
+def test_the_owners_tool_of_that_name_wins() -> None:
     assert deferred(Toolbox([Listed("find_tools"), *server("a", 90)]), {}) is None
 
 
-async def test_what_is_found_joins_at_the_end_and_stays() -> None:
+async def test_found_tools_are_appended_and_stay() -> None:
     tools = [*server("big", 50), Listed("mcp_big_dim_light", "big", "Dims one lamp."), Listed("zzz"), Listed("aaa")]
     found = Found()
     offered = ModelTools(Toolset(tools), {"big": "auto"}).offered(found)
@@ -121,7 +121,7 @@ HOUSE = [
         ("fahrt rolll", "mcp_de_Rollladensteuerung"),
     ],
 )
-def test_it_finds_by_name_description_and_argument(query: str, first: str) -> None:
+def test_tools_are_found_by_name_description_and_argument(query: str, first: str) -> None:
     assert ToolIndex(HOUSE).search(query)[0] == first
 
 
@@ -144,7 +144,7 @@ def test_a_thousand_tools_are_searched_in_milliseconds() -> None:
     assert time.process_time() - began < 10 * 0.05, "ten searches; each takes about 1 ms"
 
 
-def test_counts_are_told_in_words() -> None:
+def test_counts_are_written_as_text() -> None:
     told = ModelTools(Toolset([*server("big", 50), Listed("own")]), {"big": "auto"}).summary()
     assert told.startswith("51 tools: 2 listed, about ")
     assert "50 of big found by find_tools" in told

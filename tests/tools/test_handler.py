@@ -1,4 +1,5 @@
 import asyncio
+import inspect
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ from openai_proxy.tools.workers import Workers
 
 def make(run):
     definition = {"type": "function", "function": {"name": "t", "parameters": {"type": "object", "properties": {}}}}
-    handler = Handler("t", definition, run, is_async=asyncio.iscoroutinefunction(run))
+    handler = Handler("t", definition, run, is_async=inspect.iscoroutinefunction(run))
     return handler_tool(handler, Workers())
 
 
@@ -31,7 +32,7 @@ async def test_a_sync_handler_runs_off_the_loop_and_an_async_one_on_it():
     assert (await call(here)).text == "true"
 
 
-async def test_a_sync_handler_that_gives_a_coroutine_is_awaited():
+async def test_a_coroutine_from_a_sync_handler_is_awaited():
     async def later():
         return "done"
 
@@ -97,14 +98,14 @@ async def test_an_error_carries_its_reason_but_no_secret_and_no_path():
     assert result.text == "t failed: OSError: cannot open [path] with [REDACTED]"
 
 
-async def test_a_failure_with_words_for_the_model_is_passed_on():
+async def test_a_failure_with_a_message_for_the_model_is_passed_on():
     def fail(arguments):
         raise ToolFailure("There is no such lamp.")
 
     assert await call(fail) == ToolResult("There is no such lamp.", is_error=True)
 
 
-async def test_a_hanging_handler_is_given_up():
+async def test_a_hanging_handler_is_abandoned():
     release = threading.Event()
     sync = await call(lambda a: release.wait(20), timeout=0.05)
     release.set()
@@ -115,10 +116,10 @@ async def test_a_hanging_handler_is_given_up():
     slow = await call(hang, timeout=0.05)
     for result in (sync, slow):
         assert result.is_error
-        assert "no answer within 0.05 seconds" in result.text
+        assert "did not answer within 0.05 seconds" in result.text
 
 
-async def test_a_handler_that_swallows_its_cancellation_holds_nobody():
+async def test_a_handler_that_ignores_its_cancellation_does_not_block():
     end = asyncio.Event()
 
     async def stubborn(arguments):
@@ -133,7 +134,7 @@ async def test_a_handler_that_swallows_its_cancellation_holds_nobody():
     await asyncio.sleep(0)
 
 
-async def test_when_the_client_leaves_the_call_ends_at_once():
+async def test_the_call_ends_at_once_when_the_client_disconnects():
     release = threading.Event()
 
     async def hang(arguments):
@@ -151,7 +152,7 @@ async def test_when_the_client_leaves_the_call_ends_at_once():
     await asyncio.sleep(0)
 
 
-async def test_nonsense_becomes_text():
+async def test_unusual_results_become_text():
     assert (await call(lambda a: None)).text == "(no output)"
     assert (await call(lambda a: {"lamps": [1, 2]})).text == '{"lamps":[1,2]}'
     assert (await call(lambda a: object)).text

@@ -11,12 +11,12 @@ from openai_proxy.tools.signature import Signature, read_docstring
         "Does it.\n\n:param a: One\n    more.\n:param int b: Two.\n:returns: c: three",
     ],
 )
-def test_a_docstring_in_three_styles(text):
+def test_docstrings_in_three_styles(text):
     assert read_docstring(text) == ("Does it.", {"a": "One more.", "b": "Two."})
 
 
 @pytest.mark.parametrize("text", ["", "One line.", "Note: this stays.", "First.\n\nSecond: with a colon."])
-def test_a_docstring_without_sections_is_all_description(text):
+def test_a_docstring_without_sections_is_the_description(text):
     assert read_docstring(text) == (text, {})
 
 
@@ -28,7 +28,7 @@ def test_more_arguments_are_allowed_only_where_the_function_takes_them():
     assert Signature(open_).parameters["additionalProperties"] is not False
 
 
-def test_what_has_no_type_takes_anything():
+def test_untyped_arguments_take_anything():
     def f(a, b=3): ...
 
     assert Signature(f).parameters["properties"]["a"] == {}

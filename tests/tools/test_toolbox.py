@@ -30,12 +30,12 @@ class Fake:
         return ToolResult(self.result)
 
 
-def test_definitions_are_sorted_by_name_whatever_order_they_came_in():
+def test_definitions_are_sorted_by_name():
     names = [d["function"]["name"] for d in Toolbox([Fake("b"), Fake("c"), Fake("a")]).definitions()]
     assert names == ["a", "b", "c"]
 
 
-def test_a_tool_is_found_by_its_whole_name_only():
+def test_a_tool_is_found_only_by_its_whole_name():
     box = Toolbox([Fake("mcp_a_b"), Fake("mcp_a")])
     assert box.get("mcp_a_b").name == "mcp_a_b"
     assert box.get("mcp_a_b_c") is None
@@ -43,7 +43,7 @@ def test_a_tool_is_found_by_its_whole_name_only():
     assert len(box) == 2
 
 
-def test_of_two_tools_with_one_name_ours_stays():
+def test_of_two_tools_with_the_same_name_ours_stays():
     ours, theirs = Fake("calculator"), Fake("calculator")
     assert Toolset([ours], lambda: [theirs]).toolbox().get("calculator") is ours
 
@@ -58,14 +58,14 @@ def test_a_request_keeps_its_view_while_a_server_changes_its_tools():
     assert tools.toolbox().names() == ("ours", "y")
 
 
-def test_an_equal_tool_of_a_replaced_server_is_the_new_one_and_nothing_is_worked_out_twice():
+def test_an_equal_tool_of_a_replaced_server_is_the_new_one():
     tools = Toolset([], lambda: [Fake("x")])
     first, second = tools.toolbox(), tools.toolbox()
     assert second.get("x") is not first.get("x")
     assert second.definitions()[0] is first.definitions()[0]
 
 
-async def test_what_the_provider_gets_is_what_it_takes_and_what_is_checked_is_the_tools_own():
+async def test_the_provider_gets_a_simplified_schema_and_the_original_is_checked():
     schema = {"anyOf": [{"properties": {"a": {"type": "string"}}, "required": ["a"]}, {"required": ["b"]}]}
     box = Toolbox([Fake("t", parameters=schema)])
     assert "anyOf" not in box.definitions()[0]["function"]["parameters"]
@@ -73,7 +73,7 @@ async def test_what_the_provider_gets_is_what_it_takes_and_what_is_checked_is_th
     assert not (await box.run("t", '{"b": 1}')).is_error
 
 
-async def test_a_call_runs_from_text_to_text():
+async def test_a_call_takes_and_returns_text():
     tool = Fake("t", parameters={"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
     assert await Toolbox([tool]).run("t", '{"n": 3}') == ToolResult("fine")
     assert tool.calls == [{"n": 3}]
@@ -82,22 +82,22 @@ async def test_a_call_runs_from_text_to_text():
 @pytest.mark.parametrize(
     "arguments", ['{"n": ', "[1]", '"x"', "{'n': 3}", "{}", '{"n": "3"}', "[" * 100_000, '{"n": NaN}']
 )
-async def test_arguments_that_are_wrong_are_told_and_nothing_runs(arguments):
+async def test_invalid_arguments_are_reported_and_nothing_runs(arguments):
     tool = Fake("t", parameters={"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
     result = await Toolbox([tool]).run("t", arguments)
     assert result.is_error
     assert tool.calls == []
 
 
-async def test_an_unknown_tool_is_told_with_the_nearest_name():
+async def test_an_unknown_tool_is_reported_with_the_nearest_name():
     result = await Toolbox([Fake("calculator")]).run("calculater", "{}")
     assert result.is_error
     assert "Did you mean calculator?" in result.text
 
 
-async def test_a_tool_that_hangs_or_breaks_its_promise_is_an_error():
+async def test_a_tool_that_hangs_or_returns_garbage_is_an_error():
     box = Toolbox([Fake("hang", None), Fake("bad", ValueError("at /etc/x"))])
-    assert "no answer within 0.05" in (await box.run("hang", "", timeout=0.05)).text
+    assert "did not answer within 0.05" in (await box.run("hang", "", timeout=0.05)).text
     result = await box.run("bad", "")
     assert result.is_error
     assert "/etc" not in result.text
@@ -108,7 +108,7 @@ async def test_a_long_result_is_bounded():
 
 
 @pytest.mark.parametrize("text", ["", "  ", "null", None, "{}"])
-def test_no_arguments_in_any_spelling(text):
+def test_empty_arguments_in_every_form(text):
     assert parse_arguments(text) == {}
 
 
@@ -121,7 +121,7 @@ def test_a_model_file_names_handlers_or_defines_them():
     assert tools[1].definition["function"]["description"] == "mine"
 
 
-def test_what_is_wrong_in_a_model_file_is_reported_with_its_place_and_the_rest_serves():
+def test_mistakes_in_a_model_file_are_reported_with_their_place():
     problems: dict[int, str] = {}
     tools = offered(
         ["calculater", "calculator", "calculator", {"name": "a b"}, {"function": {"name": "x", "parameters": 3}}, {}],
@@ -135,14 +135,14 @@ def test_what_is_wrong_in_a_model_file_is_reported_with_its_place_and_the_rest_s
     assert set(problems) == {0, 2, 3, 4, 5}
 
 
-def test_a_bare_definition_gets_its_envelope():
+def test_a_bare_definition_is_wrapped():
     assert normalised({"name": "x", "input_schema": {"type": "object"}}) == {
         "type": "function",
         "function": {"name": "x", "parameters": {"type": "object"}},
     }
 
 
-def test_the_house_has_all_handlers_and_all_servers_tools():
+def test_the_gateway_has_all_handlers_and_the_tools_of_all_servers():
     assert build_toolset(BUILTIN, Workers(), lambda: [Fake("mcp_x_y")]).toolbox().names() == (
         "calculator",
         "get_current_time",
@@ -175,7 +175,7 @@ OPTIONAL = {
         ({"room": "x", "unknown": None}, {"room": "x", "unknown": None}),
     ],
 )
-async def test_null_for_an_optional_property_is_as_if_it_were_absent(given, called):
+async def test_null_for_an_optional_property_counts_as_missing(given, called):
     tool = Fake("t", parameters=OPTIONAL)
     result = await Toolbox([tool]).run("t", given)
     assert not result.is_error, result.text
@@ -185,7 +185,7 @@ async def test_null_for_an_optional_property_is_as_if_it_were_absent(given, call
 @pytest.mark.parametrize(
     "given", [{"room": None}, {"room": None, "level": None}, {"room": "x", "level": None, "mode": "c"}, {"level": None}]
 )
-async def test_null_excuses_nothing_else(given):
+async def test_null_is_accepted_nowhere_else(given):
     tool = Fake("t", parameters=OPTIONAL)
     result = await Toolbox([tool]).run("t", given)
     assert result.is_error
@@ -194,7 +194,7 @@ async def test_null_excuses_nothing_else(given):
 
 
 class Person:
-    """Says yes or no, and remembers what was asked."""
+    """Answers yes or no and remembers the questions."""
 
     def __init__(self, answer: bool) -> None:
         self.answer = answer
@@ -225,7 +225,7 @@ async def test_a_tool_that_needs_consent_runs_only_with_it(glob):
     assert len(person.asked) == 1, "nobody is asked about a call that could not run"
 
 
-async def test_what_no_glob_names_runs_and_a_changed_list_keeps_the_rule():
+async def test_tools_without_a_matching_glob_run_and_a_changed_list_keeps_the_rule():
     live = [Fake("mcp_a_lock")]
     tools = Toolset([Fake("other")], lambda: list(live), confirm=["*lock"])
     assert not (await tools.toolbox().run("other", "{}")).is_error

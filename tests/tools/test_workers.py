@@ -4,18 +4,15 @@ import threading
 import pytest
 
 from openai_proxy.tools.workers import MAX_IDLE, DeadlinePassed, Workers, WorkersExhausted
+from tests.harness.waiting import PATIENCE, turning_until
 
 
 async def all_ended(workers: Workers) -> None:
-    for _ in range(1000):
-        if not workers.abandoned:
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("an abandoned thread has not ended")
+    await turning_until(lambda: not workers.abandoned, "every abandoned thread has ended")
 
 
 async def test_a_function_runs_in_another_thread_and_its_value_comes_back():
-    assert await Workers().run(threading.get_ident, timeout=5) != threading.get_ident()
+    assert await Workers().run(threading.get_ident, timeout=PATIENCE) != threading.get_ident()
 
 
 async def test_what_a_function_raises_is_raised():
@@ -23,10 +20,10 @@ async def test_what_a_function_raises_is_raised():
         raise SystemExit(3)
 
     with pytest.raises(SystemExit):
-        await Workers().run(leave, timeout=5)
+        await Workers().run(leave, timeout=PATIENCE)
 
 
-async def test_a_hanging_function_is_given_up_and_counted_until_it_ends():
+async def test_a_hanging_function_is_abandoned_and_counted_until_it_ends():
     workers, release = Workers(), threading.Event()
     with pytest.raises(DeadlinePassed):
         await workers.run(release.wait, timeout=0.02)
@@ -35,7 +32,7 @@ async def test_a_hanging_function_is_given_up_and_counted_until_it_ends():
     await all_ended(workers)
 
 
-async def test_hanging_functions_do_not_starve_others_and_their_number_is_bounded():
+async def test_hanging_functions_do_not_starve_others_and_are_bounded():
     workers, release = Workers(running=1, abandoned=2), threading.Event()
     for _ in range(2):
         with pytest.raises(DeadlinePassed):
@@ -44,10 +41,10 @@ async def test_hanging_functions_do_not_starve_others_and_their_number_is_bounde
         await workers.run(release.wait, timeout=0.02)
     release.set()
     await all_ended(workers)
-    assert await workers.run(lambda: 7, timeout=5) == 7
+    assert await workers.run(lambda: 7, timeout=PATIENCE) == 7
 
 
-async def test_only_so_many_run_at_once_and_the_rest_wait_their_turn():
+async def test_the_number_of_concurrent_functions_is_limited():
     workers, lock, now, most = Workers(running=3), threading.Lock(), 0, 0
     gate = threading.Event()
 
@@ -56,11 +53,11 @@ async def test_only_so_many_run_at_once_and_the_rest_wait_their_turn():
         with lock:
             now += 1
             most = max(most, now)
-        gate.wait(5)
+        gate.wait(PATIENCE)
         with lock:
             now -= 1
 
-    calls = [asyncio.ensure_future(workers.run(work, timeout=10)) for _ in range(9)]
+    calls = [asyncio.ensure_future(workers.run(work, timeout=PATIENCE)) for _ in range(9)]
     await asyncio.sleep(0)
     gate.set()
     await asyncio.gather(*calls)
@@ -70,14 +67,14 @@ async def test_only_so_many_run_at_once_and_the_rest_wait_their_turn():
 
 async def test_a_cancelled_wait_for_a_place_leaves_no_trace():
     workers, release = Workers(running=1), threading.Event()
-    first = asyncio.ensure_future(workers.run(release.wait, timeout=10))
+    first = asyncio.ensure_future(workers.run(release.wait, timeout=PATIENCE))
     await asyncio.sleep(0)
-    second = asyncio.ensure_future(workers.run(lambda: 1, timeout=10))
+    second = asyncio.ensure_future(workers.run(lambda: 1, timeout=PATIENCE))
     await asyncio.sleep(0)
     second.cancel()
     release.set()
     assert await first
-    assert await workers.run(lambda: 2, timeout=5) == 2
+    assert await workers.run(lambda: 2, timeout=PATIENCE) == 2
     assert workers.running == 0
 
 
@@ -86,27 +83,27 @@ async def test_a_timeout_error_of_the_function_is_its_own():
         raise TimeoutError("the server at the other end")
 
     with pytest.raises(TimeoutError) as error:
-        await Workers().run(late, timeout=5)
+        await Workers().run(late, timeout=PATIENCE)
     assert not isinstance(error.value, DeadlinePassed)
 
 
-async def test_a_thread_that_is_free_is_used_again_and_an_abandoned_one_when_it_has_ended():
+async def test_idle_threads_are_reused_and_abandoned_ones_once_they_have_ended():
     workers, release = Workers(), threading.Event()
-    first = await workers.run(threading.get_ident, timeout=5)
-    assert await workers.run(threading.get_ident, timeout=5) == first
+    first = await workers.run(threading.get_ident, timeout=PATIENCE)
+    assert await workers.run(threading.get_ident, timeout=PATIENCE) == first
     with pytest.raises(DeadlinePassed):
         await workers.run(release.wait, timeout=0.02)
-    other = await workers.run(threading.get_ident, timeout=5)
+    other = await workers.run(threading.get_ident, timeout=PATIENCE)
     assert other != first, "the first still hangs"
     release.set()
     await all_ended(workers)
-    assert await workers.run(threading.get_ident, timeout=5) == first
+    assert await workers.run(threading.get_ident, timeout=PATIENCE) == first
 
 
-async def test_threads_that_are_not_needed_end():
+async def test_unneeded_threads_end():
     before = threading.active_count()
     workers, gate = Workers(running=12), threading.Event()
-    calls = [asyncio.ensure_future(workers.run(lambda: gate.wait(5), timeout=10)) for _ in range(12)]
+    calls = [asyncio.ensure_future(workers.run(lambda: gate.wait(PATIENCE), timeout=PATIENCE)) for _ in range(12)]
     await asyncio.sleep(0)
     gate.set()
     await asyncio.gather(*calls)
@@ -116,8 +113,4 @@ async def test_threads_that_are_not_needed_end():
 
 
 async def few(threads: int) -> None:
-    for _ in range(1000):
-        if threading.active_count() <= threads:
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError(f"{threading.active_count()} threads are left")
+    await turning_until(lambda: threading.active_count() <= threads, f"no more than {threads} threads are left")

@@ -1,4 +1,4 @@
-"""What params do to a request, and what they leave alone."""
+"""What `params` changes in a request, and what it leaves alone."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
 
 def shaped(members: dict[str, Any], *places: dict[str, Any]) -> dict[str, Any]:
-    """The parameters (without model and messages) after the rules of `places`, the most particular last."""
+    """The parameters (without model and messages) after the rules of `places`, the most specific last."""
     rules = NONE
     for place in places:
         rules = rules.refined(ParamsConfig(**place))
@@ -54,7 +54,7 @@ def test_first_drop_then_default_then_override_then_rename(
     assert repr(shaped(members, rules)) == repr(result)  # True is not 1
 
 
-def test_each_place_refines_those_before_it() -> None:
+def test_more_specific_rules_refine_general_ones() -> None:
     house = {"default": {"temperature": 0.1, "seed": 1}, "drop": ["user"]}
     connection = {"default": {"temperature": 0.2}, "override": {"top_p": 0.5}, "drop": ["seed"]}
     model = {"default": {"temperature": 0.3}, "override": {"top_p": 0.9}}
@@ -63,12 +63,12 @@ def test_each_place_refines_those_before_it() -> None:
     assert shaped(asked, house) == {"temperature": 0.1, "seed": 9}
 
 
-def test_only_chat_shaped_requests_are_touched() -> None:
+def test_only_chat_requests_are_changed() -> None:
     rules = NONE.refined(ParamsConfig(override={"temperature": 0}))
     assert not shape({"model": "m", "input": "text"}, rules)
 
 
-def test_nothing_changes_where_nothing_has_to() -> None:
+def test_nothing_changes_without_need() -> None:
     rules = NONE.refined(ParamsConfig(default={"a.b": 1}, override={"c": [1]}, drop=("d",)))
     assert not shape({**CHAT, "a": {"b": 2}, "c": [1]}, rules)
     assert not NONE
@@ -79,7 +79,7 @@ def test_untouched_members_keep_their_bytes() -> None:
     body = b'{ "model":"m",\n "messages":[ ],"big":12345678901234567890123, "f":1.00,"a":{"x": 1,"y":2}, "user":"u"}'
     rules = NONE.refined(ParamsConfig(default={"seed": 3}, override={"a.x": 5}, drop=("user",)))
     changes = shape(orjson.loads(body), rules)
-    after = edit(body, changes.members(), changes.removed)
+    after = edit(body, changes.as_json(), changes.remove)
     assert b'{ "model":"m",\n "messages":[ ],"big":12345678901234567890123, "f":1.00,"a":' in after
     assert orjson.loads(after)["a"] == {"x": 5, "y": 2}
     assert b"user" not in after
@@ -106,7 +106,7 @@ def test_the_document_itself_is_never_changed(
     rules = NONE.refined(ParamsConfig(default=default, override=override, drop=tuple(drop)))
     changes = shape(document, rules)
     assert orjson.dumps(document) == before
-    edited = edit(before, changes.members(), changes.removed)
+    edited = edit(before, changes.as_json(), changes.remove)
     assert orjson.loads(edited) == changes.applied(document)
     for name, value in override.items():  # the last override of a path holds
         if not any(other != name and (other + ".").startswith(name + ".") for other in override) and not any(

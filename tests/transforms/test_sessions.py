@@ -1,4 +1,4 @@
-"""Sessions: whose they are, how long they last, and what is kept of them."""
+"""Sessions: who owns them, how long they last, and what is kept of them."""
 
 from pathlib import Path
 
@@ -6,14 +6,7 @@ import pytest
 
 from openai_proxy.transforms import sessions as module
 from openai_proxy.transforms.sessions import Session, SessionRoute, Sessions, implied, named
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.harness.clock import Clock
 
 
 def key(name: str, caller: str = "anna") -> bytes:
@@ -22,7 +15,7 @@ def key(name: str, caller: str = "anna") -> bytes:
     return found
 
 
-def test_the_order_of_names_is_the_contracts() -> None:
+def test_sources_of_session_names_have_the_contracts_order() -> None:
     everything = {"metadata": {"session_id": "m", "user_id": "a"}, "user": "u"}
     assert named("c", "h", everything) == named("c", "h", {})
     assert named("c", None, everything) == named("c", "m", {})
@@ -37,13 +30,13 @@ def test_names_are_bound_to_their_caller() -> None:
     assert named("a\x1enamed", "b", {}) != named("a", "named\x1eb", {})
 
 
-def test_a_conversation_is_known_by_its_first_exchange_however_quoted() -> None:
+def test_a_conversation_is_recognised_by_its_first_exchange() -> None:
     assert implied("c", " Hi\n", "<think>well</think>Hello ").key == implied("c", "Hi", "Hello").key
     assert implied("c", "Hi", None).key is None
 
 
-def test_a_session_ends_after_its_time_of_silence() -> None:
-    clock = Clock()
+def test_a_session_ends_after_its_idle_time() -> None:
+    clock = Clock(1_000_000.0)
     kept = Sessions(clock=clock)
     kept.put(key("s"), Session("anna", model="x"))
     clock.now += 99
@@ -55,8 +48,8 @@ def test_a_session_ends_after_its_time_of_silence() -> None:
     assert not kept.concern("anna")
 
 
-def test_a_sweep_forgets_the_silent_ones() -> None:
-    clock = Clock()
+def test_a_sweep_removes_idle_sessions() -> None:
+    clock = Clock(1_000_000.0)
     kept = Sessions(clock=clock)
     kept.put(key("old"), Session("anna", model="x"))
     clock.now += 60
@@ -73,7 +66,7 @@ def test_a_session_without_settings_is_not_kept() -> None:
     assert (len(kept), kept.concern("anna")) == (0, False)
 
 
-def test_what_is_put_back_unchanged_is_not_written_again(tmp_path: Path) -> None:
+def test_unchanged_sessions_are_not_written_again(tmp_path: Path) -> None:
     kept = Sessions(tmp_path / "sessions.json")
     kept.put(key("s"), Session("anna", model="x"))
     assert kept.dump() is not None
@@ -84,7 +77,7 @@ def test_what_is_put_back_unchanged_is_not_written_again(tmp_path: Path) -> None
     assert kept.dump(all_of_it=True) is not None
 
 
-def test_there_are_never_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_sessions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LIMIT", 10)
     kept = Sessions()
     for number in range(30):
@@ -94,7 +87,7 @@ def test_there_are_never_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept.get(key("20"), 100) is not None
 
 
-def test_what_was_set_survives_a_restart_for_the_owner_alone(tmp_path: Path) -> None:
+def test_settings_survive_a_restart_for_their_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "sessions.json"
     kept = Sessions(path)
     route = SessionRoute("round_robin", ["a.b", "c.d"])
@@ -111,7 +104,7 @@ def test_what_was_set_survives_a_restart_for_the_owner_alone(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"zz":{}}', b'{"00":{"nonsense":1}}', b'{"00":7}'])
-def test_a_broken_file_is_an_empty_one(tmp_path: Path, content: bytes) -> None:
+def test_a_broken_file_counts_as_empty(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "sessions.json"
     path.write_bytes(content)
     assert len(Sessions(path)) == 0
@@ -123,3 +116,16 @@ def test_a_copy_shares_nothing() -> None:
     other.routes["r"].targets.append("c.d")
     other.routes["s"] = SessionRoute()
     assert session.routes == {"r": SessionRoute("ordered", ["a.b"])}
+
+
+def test_a_long_first_message_is_recognised_but_not_kept() -> None:
+    text = "word " * 50_000
+    begun = implied("me", text, None)
+    assert begun.opening is not None
+    assert len(begun.opening[1]) < 200
+    sessions = Sessions()
+    session = Session(caller="me", model="m")
+    sessions.begun(begun.opening, "the answer", session)
+    key = implied("me", text, "the answer").key
+    assert key is not None
+    assert sessions.get(key, 3600) == session

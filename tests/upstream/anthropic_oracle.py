@@ -1,4 +1,4 @@
-"""What the vendor's own SDK reads from a Messages stream, and a fixture of our own with all a stream may hold."""
+"""What Anthropic's own SDK reads from a Messages stream, and a fixture with everything that a stream may contain."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A provider without sockets: answers from a script, and a memory of what it was asked."""
+"""A provider without sockets: scripted answers, and a record of its requests."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -45,7 +45,7 @@ class Scripted:
 
 
 class Provider:
-    """`ask` for a translating provider: each question takes the next answer; paths in `fixed` always give the same."""
+    """`ask` for a translating provider: each request gets the next answer; paths in `fixed` always get the same."""
 
     def __init__(self, *answers: Scripted, fixed: dict[str, Callable[[], Scripted]] | None = None) -> None:
         self.answers = list(answers)
@@ -76,7 +76,7 @@ def json_answer(payload: Any, status: int = 200, headers: Headers = ()) -> Scrip
 
 
 def sse(*events: Any) -> bytes:
-    """Events as Anthropic writes them: named by their type."""
+    """Events as Anthropic writes them: named after their type."""
     return b"".join(b"event: %b\ndata: %b\n\n" % (e["type"].encode(), orjson.dumps(e)) for e in events)
 
 

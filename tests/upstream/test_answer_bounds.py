@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from openai_proxy.dialects.reading import MAX_ANSWER
+from openai_proxy.dialects.base import MAX_ANSWER
 from openai_proxy.errors import UpstreamInvalid
 from openai_proxy.upstream.answer_bounds import MAX_CALLS, MAX_NESTING, AnswerBounds, check_nesting
 
@@ -18,39 +18,39 @@ def nested(levels: int) -> Any:
 
 
 @pytest.mark.parametrize("document", [None, "x", 1, {}, [], nested(MAX_NESTING)])
-def test_what_has_levels_enough_is_fine(document: Any) -> None:
+def test_normal_nesting_is_accepted(document: Any) -> None:
     check_nesting(document)
 
 
 @pytest.mark.parametrize("levels", [MAX_NESTING + 1, 900])
-def test_what_is_deeper_is_refused_without_recursion(levels: int) -> None:
+def test_deeper_nesting_is_refused_without_recursion(levels: int) -> None:
     chunk = {"choices": [], "z": nested(levels)}
     with pytest.raises(UpstreamInvalid) as caught:
         check_nesting(chunk)
     assert caught.value.code == "upstream_too_deep"
     bounds = AnswerBounds()
     for byte in json.dumps(chunk).encode():  # at every cut
-        bounds.came(bytes((byte,)))
+        bounds.received(bytes((byte,)))
     with pytest.raises(UpstreamInvalid):
         bounds.read([chunk])
 
 
-def test_a_long_answer_of_shallow_chunks_is_fine() -> None:
+def test_a_long_answer_of_shallow_chunks_is_accepted() -> None:
     bounds = AnswerBounds()
     for _ in range(1000):
-        bounds.came(b'{"choices":[{"delta":{}}]}')
+        bounds.received(b'{"choices":[{"delta":{}}]}')
         bounds.read([{"choices": [{"delta": {}}]}])
 
 
-def test_more_bytes_than_any_answer_has_are_refused() -> None:
+def test_too_many_bytes_are_refused() -> None:
     bounds = AnswerBounds()
-    bounds.came(b"x" * MAX_ANSWER)
+    bounds.received(b"x" * MAX_ANSWER)
     with pytest.raises(UpstreamInvalid) as caught:
-        bounds.came(b"x")
+        bounds.received(b"x")
     assert caught.value.code == "upstream_too_large"
 
 
-def test_fragments_of_a_call_are_one_call_and_calls_are_counted() -> None:
+def test_calls_are_counted_not_their_fragments() -> None:
     def chunk(index: int) -> dict[str, Any]:
         return {"choices": [{"delta": {"tool_calls": [{"index": index, "function": {"arguments": "1"}}]}}]}
 

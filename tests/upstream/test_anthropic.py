@@ -1,4 +1,4 @@
-"""The Anthropic connection: what it asks, and what it makes of the answers."""
+"""The Anthropic connection: its requests, and how it reads the answers."""
 
 from typing import Any
 
@@ -74,7 +74,7 @@ async def test_a_whole_answer():
     await provider.aclose()
 
 
-async def test_a_streamed_answer_and_what_was_left_out():
+async def test_a_streamed_answer_and_the_omitted_members():
     scripted = upstream(Scripted(200, [TOOLS_STREAM[:700], TOOLS_STREAM[700:]]))
     provider = AnthropicProvider("claude", scripted)
     response = await ask(provider, stream=True, seed=4, max_tokens=9, stream_options={"include_usage": True})
@@ -86,7 +86,7 @@ async def test_a_streamed_answer_and_what_was_left_out():
     await provider.aclose()
 
 
-async def test_a_long_answer_is_streamed_to_us_and_given_whole():
+async def test_a_long_whole_answer_is_streamed_internally():
     scripted = upstream(Scripted(200, [TOOLS_STREAM]))
     provider = AnthropicProvider("claude", scripted)
     response = await ask(provider, model="big")
@@ -103,7 +103,7 @@ async def test_a_long_answer_is_streamed_to_us_and_given_whole():
     await provider.aclose()
 
 
-async def test_an_error_while_it_was_streamed_to_us_has_its_status():
+async def test_an_error_in_an_internal_stream_has_its_status():
     failing = sse({"type": "message_start", "message": {"id": "m"}},
                   {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}})  # fmt: skip
     provider = AnthropicProvider("claude", upstream(Scripted(200, [failing])))
@@ -136,7 +136,7 @@ async def test_a_stream_that_breaks_is_raised_and_closed():
      (529, "overloaded_error", "Overloaded", "overloaded_error"),
      (400, "invalid_request_error", "prompt is too long: 9 tokens > 8 maximum", "context_length_exceeded")],
 )  # fmt: skip
-async def test_errors_have_openais_shape_and_keep_their_status(status: int, kind: str, message: str, code: str):
+async def test_errors_have_openais_format_and_keep_their_status(status: int, kind: str, message: str, code: str):
     provider = AnthropicProvider("claude", upstream(error(status, kind, message, [(b"retry-after", b"12")])))
     response = await ask(provider, stream=True)
     assert response.status == status
@@ -157,7 +157,7 @@ async def test_an_error_that_is_not_json_becomes_a_sentence():
     await provider.aclose()
 
 
-async def test_what_a_model_refuses_is_left_out_and_remembered():
+async def test_refused_members_are_omitted_and_remembered():
     refusal = error(400, "invalid_request_error", "`temperature` is deprecated for this model.")
     scripted = upstream(refusal, json_answer(MESSAGE), json_answer(MESSAGE))
     provider = AnthropicProvider("claude", scripted)
@@ -170,7 +170,7 @@ async def test_what_a_model_refuses_is_left_out_and_remembered():
     await provider.aclose()
 
 
-async def test_a_limit_nobody_asked_for_is_learnt_from_its_refusal():
+async def test_a_refused_default_token_limit_is_learnt():
     refusal = "max_tokens: 8192 > 4096, which is the maximum allowed number of output tokens for c"
     scripted = Provider(
         error(400, "invalid_request_error", refusal), json_answer(MESSAGE), json_answer(MESSAGE),
@@ -180,11 +180,11 @@ async def test_a_limit_nobody_asked_for_is_learnt_from_its_refusal():
     for _ in range(2):
         assert (await ask(provider)).status == 200
     assert [scripted.body(at)["max_tokens"] for at in range(3)] == [8192, 4096, 4096]
-    assert (await ask(provider, max_tokens=8192)).status == 400  # the caller's own number is the caller's to mend
+    assert (await ask(provider, max_tokens=8192)).status == 400  # the caller must fix its own number
     await provider.aclose()
 
 
-async def test_refusals_are_learnt_one_by_one_and_one_that_teaches_nothing_is_the_answer():
+async def test_refusals_are_learnt_one_by_one_and_any_other_is_the_answer():
     names = ("temperature", "top_p", "patience")
     scripted = upstream(*(error(400, "invalid_request_error", f"`{name}` is odd") for name in names))
     provider = AnthropicProvider("claude", scripted)
@@ -195,7 +195,7 @@ async def test_refusals_are_learnt_one_by_one_and_one_that_teaches_nothing_is_th
     await provider.aclose()
 
 
-async def test_what_cannot_be_said_is_a_400_of_ours_that_asks_nobody():
+async def test_requests_without_an_equivalent_are_a_400_of_ours():
     scripted = upstream()
     provider = AnthropicProvider("claude", scripted)
     for wrong in ({"n": 2}, {"messages": []}):
@@ -208,7 +208,7 @@ async def test_what_cannot_be_said_is_a_400_of_ours_that_asks_nobody():
     await provider.aclose()
 
 
-async def test_without_a_model_list_answers_go_on():
+async def test_without_a_model_list_requests_still_work():
     scripted = Provider(json_answer(MESSAGE), fixed={"/models": lambda: Scripted(500, [b"no"])})
     provider = AnthropicProvider("claude", scripted)
     assert (await ask(provider)).status == 200
@@ -231,7 +231,7 @@ async def test_the_model_list_is_read_page_by_page():
     assert (b"x-api-key", b"sk-9") in list(scripted.listed[0].headers)
 
 
-async def test_a_refused_key_is_told_when_listing():
+async def test_a_refused_key_is_reported_when_listing():
     provider = AnthropicProvider(
         "claude", Provider(fixed={"/models": lambda: error(401, "authentication_error", "no")})
     )
@@ -239,7 +239,7 @@ async def test_a_refused_key_is_told_when_listing():
         await provider.list_models()
 
 
-async def test_messages_go_through_as_they_are():
+async def test_messages_requests_pass_unchanged():
     raw = Scripted(200, [b"event: x\r\n", b"data: y\r\n\r\n"], [(b"content-type", b"text/event-stream")])
     scripted = upstream(raw)
     provider = AnthropicProvider("claude", scripted)
@@ -254,7 +254,7 @@ async def test_messages_go_through_as_they_are():
     assert scripted.header("content-type") == "application/json"
 
 
-async def test_a_forwarded_api_key_becomes_the_vendors_header_and_a_token_stays_a_bearer():
+async def test_a_forwarded_api_key_becomes_x_api_key_and_a_token_stays_a_bearer():
     scripted = upstream(json_answer(MESSAGE), json_answer(MESSAGE))
     provider = AnthropicProvider("claude", scripted, forward_auth=True)
     for bearer in (b"Bearer sk-ant-api03-x", b"Bearer oauth"):
@@ -266,7 +266,7 @@ async def test_a_forwarded_api_key_becomes_the_vendors_header_and_a_token_stays_
     assert scripted.asked[1][0].client_authorization == b"Bearer oauth"
 
 
-async def test_a_document_that_is_at_hand_is_not_parsed_again():
+async def test_a_parsed_document_is_not_parsed_again():
     scripted = upstream(json_answer(MESSAGE))
     provider = AnthropicProvider("claude", scripted)
     chat = {"model": "c", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 7}

@@ -65,7 +65,7 @@ async def claude(request: web.Request) -> web.StreamResponse:
 
 
 async def gemini(request: web.Request) -> web.Response:
-    """As the compatible endpoint does it: no index, finish `stop` after calls, and the signature wanted back."""
+    """Like the compatible endpoint: no index, finish `stop` after calls, and the signature must be returned."""
     body = await request.json()
     assert body["model"] == "gemini-3-x"
     choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
@@ -165,7 +165,7 @@ async def test_augmented_models_run_our_tool_on_every_kind(base: str):
             assert message.model == name
 
 
-async def test_a_wrong_key_of_ours_and_what_cannot_be_said(base: str):
+async def test_a_wrong_key_of_ours_and_unsupported_requests(base: str):
     async with openai.AsyncOpenAI(base_url=base + "/v1", api_key="k", max_retries=0) as client:
         with pytest.raises(openai.InternalServerError) as caught:
             await ask_openai(client, "wrong:c", [{"role": "user", "content": "x"}], False)

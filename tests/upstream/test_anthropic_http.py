@@ -18,7 +18,7 @@ from tests.upstream.anthropic_oracle import TOOLS_STREAM, client_reads, vendor_r
 
 
 class Vendor:
-    """A provider that checks how it is asked."""
+    """A provider that checks its requests."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
@@ -89,10 +89,10 @@ def ask(provider: Any, key: str = "sk-good") -> Any:
     return provider.send(UpstreamRequest("POST", "/chat/completions", headers=headers, body=orjson.dumps(chat)), key)
 
 
-async def test_a_stream_comes_as_it_is_sent(provider: Any, vendor: Vendor):
+async def test_a_stream_arrives_as_it_is_sent(provider: Any, vendor: Vendor):
     response = await ask(provider)
     first = await response.chunk()
-    assert b'"role":"assistant"' in first  # although the vendor still holds the rest back
+    assert b'"role":"assistant"' in first  # although the provider still holds the rest back
     vendor.gate.set()
     made = first + await response.read(1 << 20)
     response.close()
@@ -106,7 +106,7 @@ async def test_a_stream_comes_as_it_is_sent(provider: Any, vendor: Vendor):
     assert len(vendor.peers) == 1  # the connection was kept
 
 
-async def test_a_wrong_key_is_the_vendors_401(provider: Any):
+async def test_a_wrong_key_is_the_providers_401(provider: Any):
     response = await ask(provider, "sk-bad")
     assert response.status == 401
     assert orjson.loads(await response.read(9999))["error"]["code"] == "authentication_error"
@@ -127,7 +127,7 @@ async def test_the_model_list(provider: Any):
 
 
 @pytest.mark.parametrize("kind", ["anthropic", "google"])
-async def test_a_vendor_that_is_down(providers: Providers, kind: str):
+async def test_a_provider_that_is_down(providers: Providers, kind: str):
     down = connect(providers, api_type=kind, api_base="http://127.0.0.1:9/v1")
     with pytest.raises(UpstreamUnreachable):
         await ask(down)

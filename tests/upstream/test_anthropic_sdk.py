@@ -1,4 +1,4 @@
-"""The real `anthropic` SDK over a socket, served by a model that knows nothing of the Messages API."""
+"""The real `anthropic` SDK over a socket, served by a model without the Messages API."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Connecting: what the kernel says is what is raised, and no thread is asked."""
+"""Connecting: the kernel's error is raised, and no thread is used."""
 
 import asyncio
 import socket
@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from openai_proxy.upstream.dialler import Dialler
+from openai_proxy.upstream.receive_buffer import UNREAD
 
 NO_THREAD = """
 import asyncio, os, socket, uvloop
@@ -41,21 +42,30 @@ def unconnected() -> socket.socket:
     return sock
 
 
-async def test_nobody_listens() -> None:
+async def test_a_refused_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = taken.getsockname()
     with unconnected() as sock, pytest.raises(ConnectionRefusedError):
         await Dialler(asyncio.get_running_loop()).sock_connect(sock, address)
 
 
-async def test_somebody_listens() -> None:
+async def test_a_successful_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, unconnected() as sock:
         await Dialler(asyncio.get_running_loop()).sock_connect(sock, listener.getsockname())
         assert sock.getpeername() == listener.getsockname()
 
 
-async def test_who_gives_up_leaves_nothing_behind() -> None:
-    """A full backlog answers nothing, so the connection stays under way."""
+async def test_segments_are_short_enough_for_the_receive_buffer_of_a_stream() -> None:
+    """Those of the loopback would otherwise not be, and a provider there would send 0.3 MB per second."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, unconnected() as sock:
+        await Dialler(asyncio.get_running_loop()).sock_connect(sock, listener.getsockname())
+        provider, _ = listener.accept()
+        with provider:
+            assert provider.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) <= UNREAD // 2
+
+
+async def test_a_cancelled_connect_leaves_nothing_behind() -> None:
+    """A full backlog does not answer, so the connection stays pending."""
     loop = asyncio.get_running_loop()
     with socket.socket() as listener, unconnected() as first, unconnected() as second, unconnected() as sock:
         listener.bind(("127.0.0.1", 0))

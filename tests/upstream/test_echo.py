@@ -1,4 +1,4 @@
-"""The built-in echo model, spoken to as the chat protocol would."""
+"""The built-in echo model, through the chat protocol."""
 
 import base64
 import struct
@@ -85,7 +85,7 @@ async def test_the_token_limit_ends_with_length(name: str):
 
 
 @pytest.mark.parametrize("stop", ["three", ["zzz", " three"]])
-async def test_stop_sequences_are_left_out(stop: Any):
+async def test_stop_sequences_are_omitted(stop: Any):
     answer = await chat("one two three", stop=stop)
     assert answer["choices"][0]["message"]["content"].strip() == "one two"
 
@@ -127,7 +127,7 @@ async def test_required_and_forced_choices_call_a_tool():
     assert call_of(answer["choices"][0]["message"])[0] == "calculator"
 
 
-async def test_parallel_calls_unless_they_are_not_wanted():
+async def test_parallel_calls_unless_disabled():
     text = 'use calculator {"expression": "1"} and then get_current_time'
     calls = (await chat(text, tools=[CLOCK, CALCULATOR]))["choices"][0]["message"]["tool_calls"]
     assert [call["function"]["name"] for call in calls] == ["calculator", "get_current_time"]
@@ -136,7 +136,7 @@ async def test_parallel_calls_unless_they_are_not_wanted():
     assert len(answer["choices"][0]["message"]["tool_calls"]) == 1
 
 
-async def test_tool_results_are_told_by_name():
+async def test_tool_results_are_repeated_by_name():
     call = {"id": "c1", "type": "function", "function": {"name": "calculator", "arguments": "{}"}}
     turns = [
         {"role": "user", "content": "use calculator"},
@@ -158,7 +158,7 @@ async def test_tool_results_are_told_by_name():
         ({"messages": [{"role": "user", "content": "x"}], "model": 5}, "model"),
     ],
 )
-async def test_what_cannot_be_understood_is_a_400(body: Any, param: str | None):
+async def test_invalid_requests_are_a_400(body: Any, param: str | None):
     status, answer = await ask("/chat/completions", body)
     assert status == 400
     assert answer["error"]["param"] == param
@@ -208,7 +208,7 @@ async def test_a_body_in_pieces_and_a_limit_on_reading():
         await response.read(10)
 
 
-async def test_a_closed_answer_gives_nothing_more():
+async def test_a_closed_answer_returns_nothing_more():
     body = orjson.dumps({"messages": [{"role": "user", "content": "a b c"}], "stream": True})
     response = await EchoProvider().send(UpstreamRequest("POST", "/chat/completions", body=body), None)
     assert await response.chunk()

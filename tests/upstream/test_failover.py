@@ -1,4 +1,4 @@
-"""Failover through the running daemon: every row a fault, what was asked of whom, and what the client got."""
+"""Failover through the running daemon: each row is a fault, the requests to each target, and the client's answer."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ SPARE = CANARY.replace("canary", "canary2")
 
 
 def status(code: str, **fields: str) -> bytes:
-    """An error answer as OpenAI gives it."""
+    """An error answer in OpenAI's format."""
     return plain(b'{"error":{"message":"no","type":"t","param":null,"code":null}}', code, **fields)
 
 
 class Script:
-    """Steps that differ from request to request: the n-th answer for the n-th, the last for ever."""
+    """Different steps for each request: the n-th answer for the n-th, the last one forever."""
 
     def __init__(self, *answers: bytes) -> None:
         self.answers = list(answers)
@@ -46,7 +46,7 @@ class ByKey:
 
 @dataclass
 class Row:
-    """`first` and `second` are what the two targets do; `hits` how often each was asked."""
+    """`first` and `second` are the actions of the two targets; `hits` the number of requests to each."""
 
     name: str
     first: tuple[Step, ...]
@@ -91,7 +91,7 @@ ROWS = [
 
 
 class House:
-    """A daemon whose routes `row-N` lead from connection `one` to connection `two`, each to a script of its own."""
+    """A daemon whose routes `row-N` lead from connection `one` to connection `two`, each with its own script."""
 
     def __init__(self, upstream: Upstream, root: Any, flags: list[str]) -> None:
         self.plays = [(upstream.play(*row.first), upstream.play(*row.second)) for row in ROWS]
@@ -116,7 +116,7 @@ class House:
         main = {"api_type": "openai", "api_base": upstream.url, "api_key": CANARY, "max_retries": 0}
         connections: dict[str, Any] = {"one": main, "two": main, "patient": {**main, "max_retries": 2}}
         routing: dict[str, Any] = {}
-        for n, (a, b) in enumerate(self.plays):  # connections of their own: a key that rests is no other row's matter
+        for n, (a, b) in enumerate(self.plays):  # their own connections, so that a resting key affects no other row
             connections |= {f"one-{n}": main, f"two-{n}": main}
             routing[f"row-{n}"] = [f"one-{n}.{a.model}", f"two-{n}.{b.model}"]
         routing |= {"retried": f"patient.{self.retried.model}", "asked": f"patient.{self.asked.model}"}
@@ -152,7 +152,7 @@ def test_row(house: House, number: int) -> None:
     answer = house.daemon.post(row.path, b'{"model":"row-%d","messages":[]}' % number)
     assert answer.status == row.status
     hits = len(first.requests), len(second.requests)
-    if row.first[0] in (RST, FIN):  # a kept connection may have gone stale: then the pool has asked once more
+    if row.first[0] in (RST, FIN):  # a stale connection: the pool has sent the request once more
         hits = min(hits[0], 1), min(hits[1], 1)
     assert hits == row.hits
     for name, value in row.headers.items():
@@ -160,7 +160,7 @@ def test_row(house: House, number: int) -> None:
     assert answer.header("x-proxy-error") == row.code
 
 
-def test_the_same_target_is_asked_up_to_max_retries_more(house: House) -> None:
+def test_the_same_target_is_retried_up_to_max_retries(house: House) -> None:
     answer = house.daemon.chat("retried")
     assert answer.status == 200
     assert answer.header("x-proxy-attempts") == "3"
@@ -168,19 +168,19 @@ def test_the_same_target_is_asked_up_to_max_retries_more(house: House) -> None:
     assert len(house.retried.requests) == 3
 
 
-def test_a_lone_target_is_asked_again_when_it_says(house: House) -> None:
+def test_a_lone_target_is_retried_after_its_retry_after(house: House) -> None:
     assert house.daemon.chat("asked").status == 200
     assert len(house.asked.requests) == 2
 
 
-def test_a_wait_no_person_would_bear_is_the_clients_to_know(house: House) -> None:
+def test_a_long_retry_after_is_passed_to_the_client(house: House) -> None:
     answer = house.daemon.chat("late")
     assert (answer.status, answer.header("retry-after")) == (429, "99")
     assert len(house.late.requests) == 1
 
 
 @pytest.mark.parametrize("name", ["429", "401", "403", "quota"])
-def test_a_refused_key_rests_and_the_other_one_works(house: House, name: str) -> None:
+def test_a_refused_key_rests_and_the_other_one_is_used(house: House, name: str) -> None:
     answers = [house.daemon.chat(f"keys-{name}") for _ in range(4)]
     assert [answer.status for answer in answers] == [200] * 4
     assert house.by_key[name].keys == ["first", "second", "second", "second", "second"]
@@ -219,7 +219,7 @@ def test_round_robin_begins_with_the_next_target_each_time(house: House) -> None
     assert [len(play.requests) - n for play, n in zip(house.turns, before, strict=True)] == [2, 2]
 
 
-def test_a_lone_target_in_trouble_is_left_alone_for_a_while(house: House) -> None:
+def test_a_failing_lone_target_is_skipped_for_a_while(house: House) -> None:
     answers = [house.daemon.chat("sick") for _ in range(8)]
     assert [answer.status for answer in answers] == [503] * 8
     assert 5 <= len(house.sick.requests) <= 6

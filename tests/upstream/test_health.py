@@ -1,4 +1,4 @@
-"""Keys that rest and breakers that open, on a clock of the test's own."""
+"""Resting keys and opening breakers, on a clock set by the test."""
 
 import pytest
 
@@ -7,16 +7,10 @@ from openai_proxy.exchange import Target
 from openai_proxy.upstream.health import FIRST_PAUSE, LONE_PAUSE, STRIKES, Health
 from openai_proxy.upstream.keyring import FIRST_REST, FORBIDDEN, LONGEST_REST, NO_MONEY, REFUSED, KeyRing
 from openai_proxy.upstream.refusals import body_says, retry_after
+from tests.harness.clock import Clock
 
 KEYS = ("k-1", "k-2", "k-3")
 A, B = Target("a", "m"), Target("b", "m")
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -53,7 +47,7 @@ def test_a_refused_key_rests(clock: Clock, status: int, asked: float | None, mon
     assert "k-2" in [ring.pick("a", KEYS) for _ in range(3)]
 
 
-def test_a_key_that_is_refused_again_rests_twice_as_long_but_not_for_ever(clock: Clock) -> None:
+def test_a_key_refused_again_rests_twice_as_long_up_to_a_limit(clock: Clock) -> None:
     ring = KeyRing(clock)
     rests = []
     for _ in range(9):
@@ -65,7 +59,7 @@ def test_a_key_that_is_refused_again_rests_twice_as_long_but_not_for_ever(clock:
     assert ring.all_healthy
 
 
-def test_where_all_keys_rest_the_soonest_is_used(clock: Clock) -> None:
+def test_if_all_keys_rest_the_one_available_soonest_is_used(clock: Clock) -> None:
     ring = KeyRing(clock)
     for key, seconds in zip(KEYS, (30.0, 5.0, 60.0), strict=True):
         ring.refused("a", key, 429, seconds, money=False)
@@ -73,7 +67,7 @@ def test_where_all_keys_rest_the_soonest_is_used(clock: Clock) -> None:
     assert ring.cooldown_left("a", KEYS) == 5.0
 
 
-def test_the_rest_of_a_key_is_that_of_one_connection(clock: Clock) -> None:
+def test_a_key_rests_for_one_connection_only(clock: Clock) -> None:
     ring = KeyRing(clock)
     ring.refused("a", "k-1", 401, None, money=False)
     assert ring.cooldown_left("b", ("k-1",)) == 0.0
@@ -88,7 +82,7 @@ def strike(health: Health, times: int = STRIKES) -> None:
         health.record_failure(A, "asked", UpstreamTimeout("The connection 'a' is slow."))
 
 
-def test_a_broken_target_is_passed_over_and_then_tried_once(clock: Clock) -> None:
+def test_a_broken_target_is_skipped_and_then_tried_once(clock: Clock) -> None:
     health = Health(clock)
     strike(health, STRIKES - 1)
     assert health.ordered((A, B), "asked", {}) == (A, B)
@@ -106,13 +100,13 @@ def test_a_broken_target_is_passed_over_and_then_tried_once(clock: Clock) -> Non
     assert health.all_healthy
 
 
-def test_those_who_failed_together_count_once_when_the_breaker_is_open(clock: Clock) -> None:
+def test_concurrent_failures_count_once_when_the_breaker_is_open(clock: Clock) -> None:
     health = Health(clock)
     strike(health, STRIKES + 50)
     assert health.cooldown_left(A, "asked", ()) == FIRST_PAUSE
 
 
-def test_a_lone_target_is_tried_now_and_then(clock: Clock) -> None:
+def test_a_lone_target_is_tried_occasionally(clock: Clock) -> None:
     health = Health(clock)
     strike(health)
     with pytest.raises(UpstreamTimeout) as raised:
@@ -127,7 +121,7 @@ def test_a_lone_target_is_tried_now_and_then(clock: Clock) -> None:
     health.check_single_target(A, "asked")
 
 
-def test_other_models_of_a_connection_are_not_held_back(clock: Clock) -> None:
+def test_other_models_of_a_connection_are_not_affected(clock: Clock) -> None:
     health = Health(clock)
     strike(health)
     assert health.cooldown_left(Target("a", "other"), "asked", ()) == 0.0
@@ -160,7 +154,7 @@ def test_round_robin_takes_turns_per_rule() -> None:
         ([], None),
     ],
 )
-def test_what_header_fields_ask_for(fields: list[tuple[bytes, bytes]], seconds: float | None) -> None:
+def test_retry_after_in_header_fields(fields: list[tuple[bytes, bytes]], seconds: float | None) -> None:
     assert retry_after(fields) == seconds
 
 
@@ -177,5 +171,5 @@ def test_what_header_fields_ask_for(fields: list[tuple[bytes, bytes]], seconds: 
         (b"<html>", (None, False)),
     ],
 )
-def test_what_error_bodies_say(body: bytes, said: tuple[float | None, bool]) -> None:
+def test_retry_after_and_credit_in_error_bodies(body: bytes, said: tuple[float | None, bool]) -> None:
     assert body_says(body) == said

@@ -13,7 +13,7 @@ LESSON = Lesson(refused=frozenset({"seed"}), renamed={"max_tokens": "max_complet
                 roles={"developer": "system"}, schema="gemini", api="responses", max_output_tokens=4096)  # fmt: skip
 
 
-async def test_lessons_outlive_the_process_in_a_file_of_our_own(tmp_path: Path):
+async def test_lessons_survive_the_process_in_a_private_file(tmp_path: Path):
     path = tmp_path / "lessons.json"
     table = LessonTable(path)
     known = table.of("main", "https://api.example/v1")
@@ -41,7 +41,7 @@ async def test_another_address_is_another_server(tmp_path: Path):
     assert not LessonTable(path).of("main", "http://two/v1").of("m").refused
 
 
-async def test_a_connection_that_is_away_for_a_while_keeps_its_lessons(tmp_path: Path):
+async def test_a_connection_removed_for_a_while_keeps_its_lessons(tmp_path: Path):
     path = tmp_path / "lessons.json"
     table = LessonTable(path)
     table.of("one").learn("m", LESSON)
@@ -57,13 +57,13 @@ async def test_a_connection_that_is_away_for_a_while_keeps_its_lessons(tmp_path:
     [b"", b"{", b"[]", b'{"version":9}', b'{"version":1,"main":5}',
      b'{"version":1,"main":{"base":"","models":{"m":{"x":1}},"lacking":{}}}'],
 )  # fmt: skip
-def test_a_file_that_cannot_be_read_is_learnt_anew(tmp_path: Path, broken: bytes):
+def test_an_unreadable_file_is_learnt_again(tmp_path: Path, broken: bytes):
     path = tmp_path / "lessons.json"
     path.write_bytes(broken)
     assert not LessonTable(path).of("main").of("m").refused
 
 
-async def test_a_lesson_is_new_once_grows_old_and_can_be_forgotten():
+async def test_a_lesson_is_new_once_expires_and_can_be_forgotten():
     now = [0.0]
     table = LessonTable(clock=lambda: now[0])
     known = table.of("main")

@@ -1,9 +1,10 @@
-"""Local models: the child, the queue and what goes wrong. No torch: the children run plain functions."""
+"""Local models: the child, the queue and failures. Without torch: the children run plain functions."""
 
 import asyncio
 import os
+import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from openai_proxy.exchange import UpstreamRequest
 from openai_proxy.upstream.local.provider import LocalProvider
 from openai_proxy.upstream.local.tool_text import ToolCallText
 from openai_proxy.upstream.local.worker import StopText
+from tests.harness.waiting import PATIENCE, turning_until
 
 FUNCTIONS = Path(__file__).parent / "local_functions"
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
@@ -44,14 +46,6 @@ async def whole(provider: LocalProvider, text: str = "hi", **more: Any) -> Any:
     assert response.status == 200, answer
     ChatCompletion.model_validate(answer)
     return answer
-
-
-async def eventually(true: Callable[[], bool], what: str) -> None:
-    for _ in range(500):
-        if true():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail(what)
 
 
 def ended(pid: int) -> bool:
@@ -90,7 +84,7 @@ async def test_a_stream_comes_piece_by_piece():
         assert len(events) == 6  # role, three pieces, finish, usage
 
 
-async def test_the_child_is_kept_and_torch_stays_out_of_it_and_of_us():
+async def test_the_child_is_kept_and_torch_is_not_imported():
     async with local("plain") as provider:
         assert provider.pid is None
         await whole(provider)
@@ -115,7 +109,7 @@ async def test_a_stop_sequence_ends_the_answer_however_it_is_cut():
     assert open_end.feed("abE") + open_end.end() == "abE"
 
 
-async def test_leaving_stops_the_child_and_the_next_gets_its_turn(tmp_path: Path):
+async def test_a_disconnect_stops_the_child_and_the_next_request_runs(tmp_path: Path):
     async with local("endless") as provider:
         left = tmp_path / "left"
         response = await ask(provider, str(left), stream=True)
@@ -125,13 +119,13 @@ async def test_leaving_stops_the_child_and_the_next_gets_its_turn(tmp_path: Path
         assert not left.exists()
         response.close()
         pid = provider.pid
-        answer = await asyncio.wait_for(waiting, 10)
+        answer = await asyncio.wait_for(waiting, PATIENCE)
         assert answer["choices"][0]["message"]["content"] == "short next"
         assert left.read_text() == "stopped"
-        assert provider.pid == pid  # it was told to stop, not killed
+        assert provider.pid == pid  # it was asked to stop, not killed
 
 
-async def test_a_request_that_is_cancelled_while_it_waits_leaves_the_queue(tmp_path: Path):
+async def test_a_cancelled_waiting_request_leaves_the_queue(tmp_path: Path):
     async with local("endless", queue=1) as provider:
         running = await ask(provider, str(tmp_path / "r"), stream=True)
         waiting = asyncio.ensure_future(ask(provider, "w"))
@@ -144,7 +138,7 @@ async def test_a_request_that_is_cancelled_while_it_waits_leaves_the_queue(tmp_p
         again = asyncio.ensure_future(ask(provider, "w"))
         await asyncio.sleep(0.01)
         running.close()
-        assert (await asyncio.wait_for(again, 10)).status == 200
+        assert (await asyncio.wait_for(again, PATIENCE)).status == 200
 
 
 async def test_the_queue_is_served_in_order(tmp_path: Path):
@@ -161,7 +155,7 @@ async def test_the_queue_is_served_in_order(tmp_path: Path):
             tasks.append(asyncio.ensure_future(one(name)))
             await asyncio.sleep(0)
         running.close()
-        await asyncio.wait_for(asyncio.gather(*tasks), 20)
+        await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
         assert order == list("abcd")
 
 
@@ -177,7 +171,7 @@ async def test_a_function_that_does_not_yield_is_killed(monkeypatch: pytest.Monk
         assert provider.pid != pid
 
 
-async def test_silence_is_a_timeout():
+async def test_a_silent_child_times_out():
     async with local("stuck", idle=0.2) as provider:
         response = await ask(provider, "hang", stream=True)
         with pytest.raises(UpstreamTimeout):
@@ -185,7 +179,7 @@ async def test_silence_is_a_timeout():
         response.close()
 
 
-async def test_a_crash_in_mid_answer_is_a_broken_answer_and_the_next_one_is_whole():
+async def test_a_crash_breaks_one_answer_and_the_next_one_is_whole():
     async with local("crash") as provider:
         response = await ask(provider, "later", stream=True)
         with pytest.raises(UpstreamTruncated):
@@ -209,7 +203,7 @@ async def test_a_child_killed_from_outside_is_replaced():
         assert provider.pid != pid
 
 
-async def test_an_error_of_the_function_keeps_its_details_to_itself():
+async def test_an_error_of_the_function_does_not_reveal_details():
     async with local("fails") as provider:
         response = await ask(provider)
         assert response.status == 500
@@ -222,11 +216,24 @@ async def test_an_error_of_the_function_keeps_its_details_to_itself():
         assert (await ask(provider, "later")).status == 500
 
 
-async def test_idle_memory_is_given_back():
+async def test_idle_memory_is_released():
     async with local("plain", idle_unload=0.05) as provider:
         await whole(provider)
-        await eventually(lambda: provider.pid is None, "the child stays")
+        await turning_until(lambda: provider.pid is None, "the child goes")
         assert (await whole(provider))["choices"][0]["message"]["content"] == "you said hi"
+
+
+async def test_the_shutdown_waits_for_a_running_unload(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("openai_proxy.upstream.local.process._GRACE", 0.1)
+    async with local("plain", idle_unload=0.0) as provider:
+        response = await ask(provider, stream=True)
+        pid = provider.pid
+        await response.read(1 << 20)
+        response.close()
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)  # so that it takes some time to exit
+        await turning_until(lambda: provider.pid is None, "the child is being ended")
+    assert ended(pid)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -251,7 +258,7 @@ async def test_a_conversation_with_a_tool(stream: bool):
         assert answer["choices"][0]["message"]["content"] == "It is warm"
 
 
-async def test_a_function_may_give_deltas():
+async def test_a_function_may_return_deltas():
     async with local("delta") as provider:
         message = (await whole(provider, tools=[TOOL]))["choices"][0]
         assert message["finish_reason"] == "tool_calls"
@@ -276,7 +283,7 @@ def test_calls_in_text_are_found_however_they_are_cut():
     [({"function": "nowhere.f"}, "callable_not_found"), ({"function": "answers.nothing"}, "callable_not_found"),
      ({"function": "answers.not_a_function"}, "callable_not_found"), ({"function": "f"}, "callable_not_found")],
 )  # fmt: skip
-async def test_what_cannot_be_loaded_says_why(options: Any, code: str):
+async def test_loading_failures_have_a_reason(options: Any, code: str):
     provider = LocalProvider("mine", search=FUNCTIONS, **options)
     with pytest.raises(UpstreamError) as caught:
         await ask(provider)
@@ -285,20 +292,20 @@ async def test_what_cannot_be_loaded_says_why(options: Any, code: str):
     await provider.aclose()
 
 
-async def test_without_the_extra_the_words_are_clear(tmp_path: Path):
+async def test_a_missing_extra_is_a_clear_error(tmp_path: Path):
     (tmp_path / "torch.py").write_text("raise ImportError")
     provider = LocalProvider("mine", path=str(tmp_path), search=tmp_path)
-    with pytest.raises(UpstreamError, match=r"pip install 'openai_proxy\[local\]'") as caught:
+    with pytest.raises(UpstreamError, match=r"in a clone, pip install '\.\[local\]'") as caught:
         await ask(provider)
     assert (caught.value.status, caught.value.code) == (503, "local_extra_missing")
     await provider.aclose()
 
 
-async def test_a_worker_that_cannot_start_or_speaks_nonsense():
+async def test_a_worker_that_cannot_start_or_sends_garbage():
     for command in (["/does/not/exist"], [sys.executable, "-c", "print('hello')"], [sys.executable, "-c", ""]):
         provider = LocalProvider("mine", function="x.y", command=command)
         with pytest.raises(UpstreamDisconnected):
-            await asyncio.wait_for(ask(provider), 20)
+            await asyncio.wait_for(ask(provider), PATIENCE)
         await provider.aclose()
 
 
@@ -307,7 +314,7 @@ async def test_a_worker_that_cannot_start_or_speaks_nonsense():
     [("/chat/completions", b"{", 400), ("/chat/completions", b'{"messages":[]}', 400), ("/embeddings", b"{}", 404),
      ("/chat/completions", b'{"messages":[{"role":"user"}],"n":2}', 400)],
 )  # fmt: skip
-async def test_what_it_refuses_without_a_child(path: str, body: bytes, status: int):
+async def test_requests_refused_without_a_child(path: str, body: bytes, status: int):
     async with local("plain") as provider:
         response: Any = await provider.send(UpstreamRequest("POST", path, body=body), None)
         assert response.status == status

@@ -14,9 +14,9 @@ from openai_proxy.upstream.local.provider import LocalProvider
 
 _HERE = all(importlib.util.find_spec(name) is not None for name in ("torch", "transformers"))
 pytestmark = [
-    pytest.mark.skipif(not _HERE, reason="needs the optional extra: pip install 'openai_proxy[local]'"),
+    pytest.mark.skipif(not _HERE, reason="needs the optional extra: pip install '.[local]'"),
     pytest.mark.slow,
-    pytest.mark.filterwarnings("default"),  # torch and transformers warn of their own matters
+    pytest.mark.filterwarnings("default"),  # torch and transformers have warnings of their own
 ]
 
 TEMPLATE = (
@@ -56,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import subprocess
     import sys
 
-    # In a process of its own: torch would stay in this one for all tests after it.
+    # In a separate process: torch would stay loaded in this one for all later tests.
     source = f"from pathlib import Path; from tests.upstream.test_local_model import build; build(Path({str(path)!r}))"
     subprocess.run([sys.executable, "-c", source], check=True, timeout=120, cwd=Path(__file__).parents[2])
     return path
@@ -80,7 +80,7 @@ async def answer(provider: LocalProvider, **more: Any) -> Any:
     return orjson.loads(await response.read(1 << 20))
 
 
-async def test_one_child_answers_everything(provider: LocalProvider):
+async def test_one_child_answers_all_requests(provider: LocalProvider):
     """One test for one child: loading torch takes seconds."""
     greedy = await answer(provider, temperature=0)
     text = greedy["choices"][0]["message"]["content"]

@@ -1,4 +1,4 @@
-"""Connections to Ollama servers: by their own API, and by /v1 where a server does not have it."""
+"""Connections to Ollama servers: with their own API, and with /v1 if a server does not have it."""
 
 from typing import Any
 
@@ -79,7 +79,7 @@ async def test_chat_goes_to_its_own_endpoint_with_the_connections_options() -> N
     assert made["timings"]["total_ms"] == 5000
 
 
-async def test_a_stream_becomes_chunks_as_it_comes() -> None:
+async def test_a_stream_becomes_chunks_as_it_arrives() -> None:
     data = lines(piece("Hel"), piece("lo"), DONE_LINE)
     ask = Provider(streamed(data[:20], data[20:130], data[130:]))
     response = await provider(ask).send(chat(stream=True, stream_options={"include_usage": True}), None)
@@ -94,14 +94,14 @@ async def test_a_stream_becomes_chunks_as_it_comes() -> None:
     assert fold.usage["completion_tokens"] == 10
 
 
-async def test_an_error_in_mid_stream_is_told() -> None:
+async def test_an_error_in_mid_stream_is_passed_on() -> None:
     ask = Provider(streamed(lines(piece("Hel"), {"error": "out of memory"})))
     data = await everything(await provider(ask).send(chat(stream=True), None))
     assert b"out of memory" in data
     assert DONE not in data
 
 
-async def test_a_server_without_the_endpoint_is_asked_by_v1_from_then_on() -> None:
+async def test_a_server_without_the_endpoint_is_used_over_v1_from_then_on() -> None:
     def answer() -> Scripted:
         return json_answer({"choices": []})
 
@@ -115,7 +115,7 @@ async def test_a_server_without_the_endpoint_is_asked_by_v1_from_then_on() -> No
     assert table.of("box").lacks("/api/chat")
 
 
-async def test_a_missing_model_is_the_answer_and_no_missing_endpoint() -> None:
+async def test_a_missing_model_is_not_mistaken_for_a_missing_endpoint() -> None:
     ask = Provider(json_answer({"error": "model 'm' not found"}, 404))
     response = await provider(ask).send(chat(), None)
     made = await completion(response)
@@ -124,7 +124,7 @@ async def test_a_missing_model_is_the_answer_and_no_missing_endpoint() -> None:
     assert len(ask.asked) == 1
 
 
-async def test_a_model_that_does_not_think_is_asked_without_from_then_on() -> None:
+async def test_thinking_is_not_requested_again_after_a_refusal() -> None:
     good = {**DONE_LINE, "message": {"role": "assistant", "content": "Hello"}}
     ask = Provider(json_answer({"error": '"m" does not support thinking'}, 400), json_answer(good), json_answer(good))
     box = provider(ask)
@@ -136,13 +136,13 @@ async def test_a_model_that_does_not_think_is_asked_without_from_then_on() -> No
     assert (ask.body(-2)["think"], ask.body(-1)["think"]) == ("high", True)
 
 
-async def test_what_cannot_be_said_is_a_400() -> None:
+async def test_requests_without_an_equivalent_are_a_400() -> None:
     response = await provider(Provider()).send(chat(n=2), None)
     assert response.status == 400
     assert (await completion(response))["error"]["param"] == "n"
 
 
-async def test_other_paths_go_through() -> None:
+async def test_other_paths_pass_through() -> None:
     ask = Provider(json_answer({}), json_answer({}), json_answer({}))
     box = provider(ask)
     for method, path in (("POST", "/api/generate"), ("POST", "/embeddings"), ("GET", "/models")):
@@ -150,7 +150,7 @@ async def test_other_paths_go_through() -> None:
     assert [request.path for request, _ in ask.asked] == ["/api/generate", "/v1/embeddings", "/v1/models"]
 
 
-async def test_embeddings_take_the_connections_options() -> None:
+async def test_embeddings_use_the_connections_options() -> None:
     vectors = {"embeddings": [[1.0, 2.0]], "prompt_eval_count": 3}
     ask = Provider(json_answer(vectors), json_answer(vectors), no_such_path(), json_answer({}), json_answer({}))
     box = provider(ask, options={"num_ctx": 2048})
@@ -169,7 +169,7 @@ async def test_embeddings_take_the_connections_options() -> None:
     assert [request.path for request, _ in ask.asked[2:]] == ["/api/embed", "/v1/embeddings", "/v1/embeddings"]
 
 
-async def test_its_list_tells_context_and_capabilities() -> None:
+async def test_its_list_has_context_and_capabilities() -> None:
     details = {"family": "llama", "parameter_size": "3.2B", "context_length": 8192}
     tags = {
         "models": [
@@ -197,7 +197,7 @@ async def test_its_list_tells_context_and_capabilities() -> None:
     assert (second["context_length"], second["capabilities"], second["details"]) == (8192, ["completion"], details)
 
 
-async def test_what_the_list_says_decides_whether_a_model_is_asked_to_think() -> None:
+async def test_the_model_list_decides_whether_thinking_is_requested() -> None:
     tags = {"models": [{"model": "a:latest", "capabilities": ["completion"], "details": {"context_length": 9}}]}
     ask = Provider(json_answer(DONE_LINE), fixed={"/api/tags": lambda: json_answer(tags)})
     box = provider(ask)
@@ -207,7 +207,7 @@ async def test_what_the_list_says_decides_whether_a_model_is_asked_to_think() ->
     assert (b"X-Proxy-Dropped", b"reasoning_effort") in response.headers
 
 
-async def test_a_server_without_tags_lists_by_v1() -> None:
+async def test_a_server_without_tags_is_listed_over_v1() -> None:
     listed = {"object": "list", "data": [{"id": "a", "created": 7}]}
     ask = Provider(
         fixed={"/api/tags": no_such_path, "/v1/models": lambda: json_answer(listed), "/api/show": no_such_path}
@@ -229,7 +229,7 @@ async def test_a_server_without_tags_lists_by_v1() -> None:
         ("https://example.com/ollama", "https://example.com/ollama"),
     ],
 )
-def test_every_way_to_write_its_address_is_its_root(base: str | None, root: str) -> None:
+def test_every_spelling_of_its_address_leads_to_its_root(base: str | None, root: str) -> None:
     assert ConnectionConfig.model_validate({"api_type": "ollama", "api_base": base}).api_base == root
 
 
@@ -248,6 +248,6 @@ def test_keep_alive(value: Any, kept: Any) -> None:
         {"api_type": "ollama", "options": []},
     ],
 )
-def test_settings_that_make_no_sense(members: dict[str, Any]) -> None:
+def test_invalid_settings(members: dict[str, Any]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # pydantic's own
         ConnectionConfig.model_validate(members)

@@ -1,4 +1,4 @@
-"""CachedHead connections: which are used again, for how long, and what happens when a new one cannot be made."""
+"""Kept connections: which are reused, for how long, and what happens if a new one cannot be made."""
 
 import asyncio
 import socket
@@ -15,12 +15,14 @@ from openai_proxy.upstream import pool as pool_module
 from openai_proxy.upstream.connection import HttpConnection
 from openai_proxy.upstream.origin import Origin
 from openai_proxy.upstream.pool import IDLE_PLAIN, IDLE_TLS, MAX_IDLE, Pool
-from openai_proxy.upstream.response import StreamedResponse
+from openai_proxy.upstream.receive_buffer import SO_BUF_LOCK, UNREAD
+from openai_proxy.upstream.response import HIGH_WATER, StreamedResponse
 from openai_proxy.upstream.watch import Watch
+from tests.harness.waiting import PATIENCE
 
 
 class Transport(asyncio.Transport):
-    """A transport that only notes what is asked of it."""
+    """A transport that only records its calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,6 +31,12 @@ class Transport(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self.state != "open"
+
+    def pause_reading(self) -> None:
+        """Nothing is read anyway."""
+
+    def resume_reading(self) -> None:
+        """See pause_reading."""
 
     def close(self) -> None:
         self.state = "closed"
@@ -41,7 +49,7 @@ class Transport(asyncio.Transport):
 
 
 class Time:
-    """The running loop with a clock moved by hand."""
+    """The running loop with a clock set by the test."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -76,7 +84,7 @@ def state(connection: HttpConnection) -> str:
 # -- keeping ------------------------------------------------------------------------------------------------------
 
 
-async def test_the_one_used_last_is_used_next() -> None:
+async def test_the_most_recently_used_is_used_next() -> None:
     pool, time = make_pool()
     first, second = idle(pool, time), idle(pool, time)
     assert [pool.take(), pool.take(), pool.take()] == [second, first, None]
@@ -92,7 +100,7 @@ async def test_the_one_used_last_is_used_next() -> None:
         ("http://127.0.0.1:9", 0.0, 0.0),
     ],
 )
-async def test_how_long_an_idle_connection_is_used_again(base: str, keep_alive: float | None, kept_for: float) -> None:
+async def test_how_long_an_idle_connection_is_reused(base: str, keep_alive: float | None, kept_for: float) -> None:
     pool, time = make_pool(base)
     kept = idle(pool, time, keep_alive)
     if kept_for:
@@ -105,7 +113,7 @@ async def test_how_long_an_idle_connection_is_used_again(base: str, keep_alive: 
     assert state(kept) == "aborted"
 
 
-async def test_sweeping_closes_what_is_past_its_time_and_nothing_else() -> None:
+async def test_sweeping_closes_only_expired_connections() -> None:
     pool, time = make_pool()
     old = idle(pool, time)
     time.now += IDLE_PLAIN / 2
@@ -116,7 +124,7 @@ async def test_sweeping_closes_what_is_past_its_time_and_nothing_else() -> None:
     assert pool.take() is young
 
 
-async def test_a_connection_that_closed_while_idle_is_passed_over() -> None:
+async def test_a_connection_closed_while_idle_is_skipped() -> None:
     pool, time = make_pool()
     good, closing, lost = idle(pool, time), idle(pool, time), idle(pool, time)
     assert closing.transport is not None
@@ -126,14 +134,14 @@ async def test_a_connection_that_closed_while_idle_is_passed_over() -> None:
     assert pool.take() is None
 
 
-async def test_no_more_than_a_bound_is_kept() -> None:
+async def test_the_number_of_idle_connections_is_bounded() -> None:
     pool, time = make_pool()
     kept = [idle(pool, time) for _ in range(MAX_IDLE)]
     assert state(idle(pool, time)) == "closed"
     assert all(state(connection) == "open" for connection in kept)
 
 
-async def test_a_retired_pool_lets_running_exchanges_end_and_keeps_nothing() -> None:
+async def test_a_retired_pool_lets_running_exchanges_finish() -> None:
     pool, time = make_pool()
     resting, running = idle(pool, time), idle(pool, time)
     assert pool.take() is running
@@ -172,7 +180,7 @@ class Peer(asyncio.Protocol):
 
 @asynccontextmanager
 async def server(answer: bytes | None) -> AsyncIterator[tuple[str, list[Peer]]]:
-    """A server on this machine: its address, and who came. It answers every read; b"" is silence, None a reset."""
+    """A server on this machine: its address and connections. It answers every read; b"" is silence, None a reset."""
     peers: list[Peer] = []
     listener = await asyncio.get_running_loop().create_server(lambda: Peer(answer, peers), "127.0.0.1", 0)
     try:
@@ -195,19 +203,19 @@ async def exchange(connection: HttpConnection) -> bytes:
     response = StreamedResponse(asyncio.get_running_loop(), connection)
     connection.begin(response, "GET", TimeoutConfig())
     connection.write(b"GET / HTTP/1.1\r\n\r\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await response.ready()
         return await response.read(100)
 
 
 async def gone(connection: HttpConnection) -> None:
-    """The loop has closed the dropped connection: it does so a turn later."""
+    """Wait until the loop has closed the dropped connection, one iteration later."""
     for _ in range(10):
         await asyncio.sleep(0)
     assert connection.transport is None
 
 
-async def test_a_connection_comes_back_by_itself_after_its_exchange() -> None:
+async def test_a_connection_returns_to_the_pool_after_its_exchange() -> None:
     async with server(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nKeep-Alive: timeout=60\r\n\r\nhi") as (address, came):
         pool = real_pool(f"http://{address}")
         connection = await pool.connect(5)
@@ -230,7 +238,7 @@ HEADS = (
 
 @pytest.mark.parametrize("after", HEADS)
 @pytest.mark.parametrize("before", HEADS)
-async def test_a_head_like_the_one_before_may_be_cut_anywhere(before: bytes, after: bytes) -> None:
+async def test_a_repeated_head_may_be_cut_anywhere(before: bytes, after: bytes) -> None:
     pool, time = make_pool()
     loop = asyncio.get_running_loop()
     body = b"x" * (20 if b": 20" in after else 2)
@@ -250,17 +258,17 @@ async def test_a_head_like_the_one_before_may_be_cut_anywhere(before: bytes, aft
     pool.watch.close()
 
 
-async def test_closing_drops_running_exchanges_too() -> None:
+async def test_closing_drops_running_exchanges() -> None:
     async with server(b"") as (address, _):
         pool = real_pool(f"http://{address}")
         connection = await pool.connect(5)
         connection.begin(StreamedResponse(asyncio.get_running_loop(), connection), "GET", TimeoutConfig())
         pool.close()
-        assert not connection.usable
+        assert connection.transport is None or connection.transport.is_closing()
         await gone(connection)
 
 
-async def test_nobody_listens() -> None:
+async def test_a_refused_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(UpstreamUnreachable, match="The connection 'main' cannot be reached") as refused:
@@ -269,7 +277,7 @@ async def test_nobody_listens() -> None:
 
 
 @pytest.mark.parametrize("host", ["nobody.invalid", "a..b", "x" * 300])
-async def test_a_name_nobody_knows(host: str) -> None:
+async def test_an_unknown_host_name(host: str) -> None:
     with pytest.raises(UpstreamUnreachable) as refused:
         await real_pool(f"http://{host}").connect(5)
     assert host not in refused.value.message
@@ -301,3 +309,68 @@ async def test_a_certificate_that_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(pool_module.aiohappyeyeballs, "start_connection", refuse)
     with pytest.raises(UpstreamTLSError, match="no valid TLS certificate"):
         await real_pool("https://127.0.0.1:1").connect(5)
+
+
+class Real(Transport):
+    """A transport that has a socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__()
+        self._sock = sock
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return self._sock if name == "socket" else default
+
+
+async def test_the_kernel_buffers_little_of_a_stream() -> None:
+    """Of a stream; for other answers on the same connection the kernel chooses the size again."""
+    pool, time = make_pool()
+    connection = HttpConnection(time, pool)  # type: ignore[arg-type]  # all it asks the loop is the time
+    locked = []
+    here, there = socket.socketpair()
+    with here, there:
+        connection.connection_made(Real(here))
+        kinds = (b"application/json", b"text/event-stream", b"Application/X-NDJSON; charset=utf-8", b"application/json")
+        for kind in kinds:
+            connection.begin(StreamedResponse(asyncio.get_running_loop(), connection), "POST", TimeoutConfig())
+            connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: 3\r\n\r\na" % kind)
+            connection.data_received(b"bc")
+            locked.append(bool(here.getsockopt(socket.SOL_SOCKET, SO_BUF_LOCK)))
+            if locked[-1]:
+                assert here.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * UNREAD
+    assert locked == [False, True, True, False]
+
+
+async def test_a_new_connection_has_the_small_buffer_before_its_first_stream() -> None:
+    """What a fast provider sends together with its head is already too much; after a whole answer it is not asked."""
+    pool, time = make_pool()
+    sizes = []
+    for kind in (b"text/event-stream", b"application/json", b"text/event-stream"):
+        here, there = socket.socketpair()
+        with here, there:
+            connection = HttpConnection(time, pool)  # type: ignore[arg-type]  # all it asks the loop is the time
+            connection.connection_made(Real(here))
+            connection.begin(StreamedResponse(asyncio.get_running_loop(), connection), "POST", TimeoutConfig())
+            sizes.append(here.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF))
+            connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: 3\r\n\r\na" % kind)
+            connection.abort()
+    assert sizes[0] == sizes[1] == 2 * UNREAD < sizes[2]
+
+
+async def test_a_slow_reader_pauses_the_provider_until_it_comes_back() -> None:
+    """A piece that the reader still has counts, since the next one would be held beside it."""
+    pool, time = make_pool()
+    connection = HttpConnection(time, pool)  # type: ignore[arg-type]  # all it asks the loop is the time
+    connection.connection_made(Transport())
+    response = StreamedResponse(asyncio.get_running_loop(), connection)
+    connection.begin(response, "POST", TimeoutConfig())
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+    connection.data_received(b"x" * (HIGH_WATER + 1))
+    assert connection.held
+    await response.chunk()
+    assert connection.held
+    waiting = asyncio.ensure_future(response.chunk())
+    await asyncio.sleep(0)
+    assert not connection.held
+    connection.data_received(b"y")
+    assert await waiting == b"y"

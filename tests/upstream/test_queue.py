@@ -1,4 +1,4 @@
-"""The line in front of a connection: who goes first, and what happens to those who leave it."""
+"""The queue of a connection: its order, and requests that leave it."""
 
 import asyncio
 from typing import Any
@@ -33,7 +33,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_priority_first_and_first_come_within() -> None:
+async def test_by_priority_and_then_first_come_first_served() -> None:
     events = Events()
     line = Line("gpu", 1, events)
     first = await line.enter(exchange("now"))
@@ -59,7 +59,7 @@ async def test_priority_first_and_first_come_within() -> None:
     assert [event for event in events.seen if event[0] == "h2"] == [("h2", "waiting", 5), ("h2", "left", 4)]
 
 
-async def test_one_who_gives_up_holds_nobody_up() -> None:
+async def test_a_cancelled_request_delays_nobody() -> None:
     line = Line("gpu", 1, lambda kind, members: None)
     first = await line.enter(exchange("first"))
     gives_up = asyncio.create_task(line.enter(exchange("second")))
@@ -73,7 +73,7 @@ async def test_one_who_gives_up_holds_nobody_up() -> None:
     assert line.running == 0
 
 
-async def test_one_who_gives_up_as_its_turn_comes_passes_it_on() -> None:
+async def test_a_request_cancelled_at_its_turn_passes_it_on() -> None:
     line = Line("gpu", 1, lambda kind, members: None)
     first = await line.enter(exchange("first"))
     gives_up = asyncio.create_task(line.enter(exchange("second")))
@@ -87,7 +87,7 @@ async def test_one_who_gives_up_as_its_turn_comes_passes_it_on() -> None:
     assert line.running == 0
 
 
-async def test_an_edit_of_the_limit_lets_people_in() -> None:
+async def test_raising_the_limit_admits_waiting_requests() -> None:
     lines = ConnectionQueues()
     lines.follow({"gpu": 1, "other": None})
     line = lines.get("gpu")
@@ -123,7 +123,7 @@ class Answer:
     def close(self) -> None: ...
 
 
-async def test_a_place_is_held_to_the_last_byte() -> None:
+async def test_a_place_is_held_until_the_last_byte() -> None:
     line = Line("gpu", 1, lambda kind, members: None)
 
     async def held(*pieces: Any) -> HeldResponse:
@@ -142,13 +142,13 @@ async def test_a_place_is_held_to_the_last_byte() -> None:
     with pytest.raises(UpstreamTruncated):
         await response.chunk()
     assert line.running == 0
-    assert await (await held(b"a", b"b")).read(10) == b"ab"
+    assert await (await held(b"a", b"b", b"")).read(10) == b"ab"
     assert line.running == 0
     (await held(b"a")).close()
     assert line.running == 0
 
 
-def test_a_place_that_was_never_taken_is_left_once() -> None:
+def test_an_unread_answer_releases_its_place_once() -> None:
     line = Line("gpu", 1, lambda kind, members: None)
     line.running = 1
     place = QueuePlace(line)

@@ -1,4 +1,4 @@
-"""Waking a machine: the packet on the wire, and how long a request waits for the machine behind it."""
+"""Waking a machine: the packet on the wire, and how long a request waits for the machine."""
 
 import asyncio
 import socket
@@ -12,6 +12,7 @@ from openai_proxy.errors import UpstreamInvalid, UpstreamTimeout, UpstreamUnreac
 from openai_proxy.exchange import Attempt, Caller, Exchange, Target
 from openai_proxy.upstream import wake
 from openai_proxy.upstream.wake import Waker, is_asleep, magic_packet
+from tests.harness.waiting import PATIENCE
 
 MAC = "aa:bb:cc:dd:ee:0f"
 CHAT = endpoints.locate("POST", "/v1/chat/completions")
@@ -20,7 +21,7 @@ CHAT = endpoints.locate("POST", "/v1/chat/completions")
 def listener() -> tuple[socket.socket, int]:
     heard = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     heard.bind(("127.0.0.1", 0))
-    heard.settimeout(5)
+    heard.settimeout(PATIENCE)
     return heard, heard.getsockname()[1]
 
 
@@ -30,7 +31,7 @@ def test_the_packet_is_six_times_ff_and_sixteen_times_the_address() -> None:
     assert len(packet) == 102
 
 
-def test_what_a_machine_that_sleeps_does_not_say() -> None:
+def test_errors_typical_of_a_sleeping_machine() -> None:
     assert is_asleep(UpstreamUnreachable("refused"))
     assert is_asleep(UpstreamTimeout("slow", code="upstream_connect_timeout"))
     assert not is_asleep(UpstreamTimeout("slow"))
@@ -65,7 +66,7 @@ async def test_a_request_waits_for_the_machine(comes_up: bool) -> None:
                 return "up"
             raise UpstreamUnreachable("refused")
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             if comes_up:
                 assert await waker.wait_for(exchange, ask) == "up"
             else:
@@ -81,7 +82,7 @@ async def test_a_request_waits_for_the_machine(comes_up: bool) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-async def test_an_error_of_a_machine_that_is_up_is_its_answer() -> None:
+async def test_an_error_of_a_running_machine_is_its_answer() -> None:
     waker = Waker("gpu", WakeConfig(mac=MAC, broadcast="127.0.0.1"), lambda kind, members: None)
 
     async def ask() -> str:

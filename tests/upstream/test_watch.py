@@ -1,4 +1,4 @@
-"""One clock for all exchanges: it runs while somebody has a limit, and only then."""
+"""One timer for all exchanges: it only runs while there is a timeout."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from openai_proxy.upstream.watch import TICK, Watch
 
 
 class Clock(asyncio.AbstractEventLoop):
-    """A loop of which only the clock works, moved by hand."""
+    """A loop with only a clock, which the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -29,13 +29,13 @@ class Clock(asyncio.AbstractEventLoop):
         self.timers = [timer for timer in self.timers if timer[2] is not handle]
 
     def tick(self) -> None:
-        """Let the next timer come."""
+        """Run the next timer."""
         (self.now, callback, _) = self.timers.pop(0)
         callback()
 
 
 class Member:
-    """Notes when it was looked at; leaves when its limit has passed."""
+    """Records its checks; leaves when its timeout has passed."""
 
     def __init__(self, watch: Watch, limit: float = 1e9) -> None:
         self.seen: list[float] = []
@@ -48,7 +48,7 @@ class Member:
             self._watch.discard(self)
 
 
-def test_the_clock_stands_still_without_members() -> None:
+def test_the_timer_does_not_run_without_members() -> None:
     clock = Clock()
     watch = Watch(clock)
     assert not clock.timers
@@ -63,7 +63,7 @@ def test_the_clock_stands_still_without_members() -> None:
     watch.close()
 
 
-def test_the_clock_stops_when_all_have_left_and_starts_again() -> None:
+def test_the_timer_stops_when_all_have_left_and_starts_again() -> None:
     clock = Clock()
     watch = Watch(clock)
     member = Member(watch)
@@ -77,7 +77,7 @@ def test_the_clock_stops_when_all_have_left_and_starts_again() -> None:
     assert len(member.seen) == 1
 
 
-def test_members_may_leave_and_come_while_they_are_looked_at() -> None:
+def test_members_may_leave_and_join_during_a_check() -> None:
     clock = Clock()
     watch = Watch(clock)
     others = [Member(watch, limit=100.0 + TICK) for _ in range(3)]
@@ -97,7 +97,7 @@ def test_members_may_leave_and_come_while_they_are_looked_at() -> None:
     watch.close()
 
 
-def test_a_closed_clock_forgets_its_members() -> None:
+def test_a_closed_watch_forgets_its_members() -> None:
     clock = Clock()
     watch = Watch(clock)
     member = Member(watch)

@@ -1,4 +1,4 @@
-"""A satellite's side of the protocol, by the package's own client, with every wait bounded."""
+"""A satellite's side of the protocol, using the package's own client, with every wait bounded."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ RATE, WIDTH, CHANNELS = 16_000, 2, 1
 
 @dataclass
 class Heard:
-    """What a person would hear, and what the satellite was told."""
+    """The audio for a person and the events for the satellite."""
 
     audio: bytes = b""
     formats: set[tuple[int, int, int]] = field(default_factory=set)
@@ -48,7 +48,7 @@ class Satellite:
             return await self._client.read_event()
 
     async def info(self) -> Info:
-        """What is offered."""
+        """The services on offer."""
         await self.send(Describe().event())
         event = await self.next()
         assert event is not None
@@ -56,7 +56,7 @@ class Satellite:
         return Info.from_event(event)
 
     async def speak(self, audio: bytes, language: str | None = None, **more: list[str]) -> str | Error:
-        """Say something, as Home Assistant does: 16 kHz in small chunks; the transcript, or the error."""
+        """Send speech as Home Assistant does, 16 kHz in small chunks; the transcript or the error."""
         await self.send(
             Transcribe(language=language, **more).event(),  # type: ignore[arg-type]
             AudioStart(rate=RATE, width=WIDTH, channels=CHANNELS).event(),
@@ -79,13 +79,13 @@ class Satellite:
         return await self.listen(streamed=False)
 
     async def say_in_pieces(self, *pieces: str) -> Heard:
-        """Have a text spoken while it is written, as Home Assistant does: with the whole of it once more at the end."""
+        """Have a text spoken while it is written, as Home Assistant does: with the whole text again at the end."""
         await self.send(SynthesizeStart().event(), *(SynthesizeChunk(text=piece).event() for piece in pieces))
         await self.send(Synthesize(text="".join(pieces)).event(), SynthesizeStop().event())
         return await self.listen(streamed=True)
 
     async def listen(self, *, streamed: bool) -> Heard:
-        """What comes until the end of the speech, or of the connection."""
+        """Everything until the end of the speech or of the connection."""
         heard = Heard()
         while (event := await self.next()) is not None:
             if AudioStart.is_type(event.type):

@@ -11,7 +11,7 @@ from openai_proxy.wyoming.listener import MAX_CONNECTIONS, WyomingListener
 
 
 class Writer:
-    """The writer of a connection from `peer`; `refused` once it was cut."""
+    """The writer of a connection from `peer`; `refused` once it was closed."""
 
     def __init__(self, peer: str) -> None:
         self.refused = False
@@ -26,7 +26,7 @@ class Writer:
 
 
 class Session:
-    """What would serve a connection."""
+    """Stands for the server of a connection."""
 
     busy = True
 
@@ -60,25 +60,25 @@ def refused(server: Any, peer: str) -> bool:
 @pytest.mark.parametrize(
     "peer", ["127.0.0.1", "192.168.1.7", "10.1.2.3", "fd00::1", "fe80::1%eth0", "::ffff:192.168.1.7"]
 )
-async def test_devices_of_the_house_may(peer: str) -> None:
+async def test_local_devices_may_connect(peer: str) -> None:
     assert not refused(connections(), peer)
     assert served[0].caller.group == "voice"
-    assert served[0].caller.remote == peer
+    assert served[0].caller.remote == peer.removeprefix("::ffff:")  # as people write it
 
 
 @pytest.mark.parametrize("peer", ["8.8.8.8", "2001:db8::1", "", "::ffff:8.8.8.8"])
 @pytest.mark.parametrize("keys", [{}, {"require_api_key": True}])
-async def test_nobody_else_may_unless_that_is_allowed(peer: str, keys: Any) -> None:
+async def test_others_may_connect_only_if_allowed(peer: str, keys: Any) -> None:
     assert refused(connections(**keys), peer)
     assert served == []
     assert not refused(connections(allow_public_unauthenticated=True, **keys), peer)
 
 
-async def test_not_while_it_stops_nor_without_the_setting() -> None:
+async def test_nobody_may_connect_while_stopping_or_without_the_setting() -> None:
     assert refused(connections(draining=True), "127.0.0.1")
     assert refused(connections(wyoming=None), "127.0.0.1")
 
 
-async def test_not_without_end() -> None:
+async def test_the_number_of_connections_is_limited() -> None:
     server = connections()
     assert [refused(server, "127.0.0.1") for _ in range(MAX_CONNECTIONS + 1)] == [False] * MAX_CONNECTIONS + [True]

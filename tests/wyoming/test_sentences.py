@@ -1,4 +1,4 @@
-"""Sentences of text that streams: cut anywhere, the same; nothing lost, nothing cut in the middle."""
+"""Sentences of streamed text: the same wherever it is cut, nothing lost, no sentence split."""
 
 import itertools
 import time
@@ -31,12 +31,12 @@ def cut(*pieces: str) -> list[str]:
         ("no end", ["no end"]),
     ],
 )
-def test_sentences(text: str, sentences: list[str]) -> None:
+def test_texts_are_split_into_sentences(text: str, sentences: list[str]) -> None:
     assert cut(text) == sentences
     assert cut(*text) == sentences
 
 
-def test_a_sentence_is_given_as_soon_as_the_next_begins() -> None:
+def test_a_sentence_is_ready_as_soon_as_the_next_begins() -> None:
     cutter = SentenceCutter()
     assert cutter.feed("The light is on.") == []
     assert cutter.feed(" A") == ["The light is on."]
@@ -66,7 +66,7 @@ def test_a_text_without_an_end_is_spoken_in_parts() -> None:
 
 
 @pytest.mark.parametrize("text", ["." * 90_000, '."' * 45_000, "a" * 90_000, "\n" * 90_000, "1. " * 30_000])
-def test_odd_texts_take_linear_time(text: str) -> None:
+def test_unusual_texts_take_linear_time(text: str) -> None:
     def seconds(given: str) -> float:
         begin = time.process_time()
         cut(given)

@@ -1,4 +1,4 @@
-"""WAV as it streams by: any cut gives the same samples, and what is no WAV is said to be none."""
+"""Streamed WAV: any cut gives the same samples, and other data is refused."""
 
 import struct
 
@@ -13,7 +13,7 @@ SAMPLES = bytes(range(256)) * 4
 
 
 def endless(form: SampleFormat = FORM, size: int = 0xFFFFFFFF, extra: bytes = b"") -> bytes:
-    """The head of a server that does not know the length yet."""
+    """The header of a server that does not know the length yet."""
     fmt = struct.pack("<HHIIHH", 1, form.channels, form.rate, form.rate * form.frame, form.frame, form.width * 8)
     return b"RIFF\xff\xff\xff\xffWAVE" + extra + b"fmt \x10\0\0\0" + fmt + b"data" + struct.pack("<I", size)
 
@@ -31,15 +31,15 @@ def test_every_cut_gives_the_same_samples(cuts: list[int], data: bytes) -> None:
     assert read(data, cuts) == (FORM, SAMPLES)
 
 
-def test_what_stands_behind_the_samples_is_no_sound() -> None:
+def test_data_after_the_samples_is_not_sound() -> None:
     assert read(wav_file(SAMPLES, FORM) + b"LIST\x04\0\0\0abcd", [])[1] == SAMPLES
 
 
-def test_chunks_before_the_samples_are_passed_over() -> None:
+def test_chunks_before_the_samples_are_skipped() -> None:
     assert read(endless(extra=b"LIST\x03\0\0\0abc\0") + SAMPLES, [14, 20])[1] == SAMPLES
 
 
-def test_half_a_frame_waits_for_its_other_half_and_is_left_out_at_the_end() -> None:
+def test_half_a_frame_waits_for_the_rest_and_is_dropped_at_the_end() -> None:
     reader = WavReader()
     assert reader.feed(endless() + b"\1\2\3") == b"\1\2"
     assert reader.feed(b"\4\5") == b"\3\4"
@@ -59,13 +59,13 @@ def test_half_a_frame_waits_for_its_other_half_and_is_left_out_at_the_end() -> N
         b"{}",
     ],
 )
-def test_what_is_no_wav_is_said_to_be_none(data: bytes) -> None:
+def test_other_data_is_reported_as_no_wav(data: bytes) -> None:
     with pytest.raises(NotWavError):
         read(data, [3, 9])
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=4))
-def test_nothing_but_that_comes_of_any_bytes(data: bytes, cuts: list[int]) -> None:
+def test_any_bytes_give_samples_or_that_error(data: bytes, cuts: list[int]) -> None:
     try:
         read(data, cuts)
     except NotWavError:

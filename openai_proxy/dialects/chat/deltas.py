@@ -1,4 +1,4 @@
-"""How the members of a chat completion stream's deltas add up."""
+"""How members of a chat completion stream's deltas are merged."""
 
 import re
 from collections.abc import Iterable
@@ -6,42 +6,55 @@ from itertools import islice
 from typing import Any, Final
 
 from openai_proxy.dialects import json_text
+from openai_proxy.dialects.halves import encodable
 
 _REPLACED: Final = frozenset({"id", "type", "index", "role", "name", "format", "object", "channel", "status"})
-"""String members that name a thing: a later value replaces, it never adds to, an earlier one."""
+"""String members that are names: a later value replaces the earlier one instead of being appended."""
 
 
 _LATEST: Final = 256
-"""Entries at the end of a list among which the one with an index is looked for: a stream goes on with what came last,
-and a search of thousands for each new one takes n² steps."""
+"""How many entries at the end of a list are searched for an index: a stream continues its latest entries, and a search
+through thousands for each new one would be quadratic.
+"""
+
+MANY: Final = 64
+"""Pieces from which joining them pays."""
 
 _STRUCTURE: Final = re.compile(r'["\\{}\[\]]')
 
 
 class Pieces(list[str]):
-    """A string that is still coming. Joined once at the end: adding to a str member copies it each time."""
+    """An incomplete string. Joined once at the end, because appending to a str member copies it each time."""
 
     def __init__(self, pieces: Iterable[str] = ()) -> None:
         super().__init__(pieces)
-        self._seen = 0  # pieces `is_object` has looked at
-        self._depth = 0  # of braces and brackets
+        self._seen = 0  # pieces already seen by `is_object`
+        self._depth = 0  # depth of braces and brackets
         self._quoted = False
-        self._escaped = False  # the last character of a piece was a backslash within a string
+        self._escaped = False  # the last character of a piece was a backslash inside a string
         self._begun = False
-        self._sound: bool | None = None  # False: it can be no object any more; True: it is one
+        self._sound: bool | None = None  # False: it can no longer be an object; True: it is one
 
     def is_object(self) -> bool:
-        """True if the string so far is a whole JSON object. Each piece is looked at once, however often this is asked.
+        """True if the string so far is a complete JSON object. Each piece is scanned once, however often this is
+        called.
 
-        Only where the braces say that the object has just ended is the whole of it parsed.
+        It is parsed only when the braces show that the object has just ended.
         """
         while self._seen < len(self) and self._sound is not False:
             self._look(self[self._seen])
             self._seen += 1
         return self._sound is True
 
+    def collapse(self) -> None:
+        """Join all pieces into one."""
+        if self._seen:
+            self.is_object()
+            self._seen = 1
+        self[:] = ["".join(self)]
+
     def _look(self, piece: str) -> None:
-        if self._sound or not self._begun:  # nothing but space may stand around it
+        if self._sound or not self._begun:  # only whitespace may surround it
             rest = piece.lstrip(" \t\r\n")
             if not rest:
                 return
@@ -73,7 +86,7 @@ class Pieces(list[str]):
 
 
 def merge(into: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
-    """Add `delta` to `into`: strings add up, lists merge by their entries' `index`, other scalars replace."""
+    """Add `delta` to `into`: strings are concatenated, lists merged by `index`, other scalars replaced."""
     for key, value in delta.items():
         old = into.get(key)
         if value is None:
@@ -100,7 +113,7 @@ def _merge_list(old: list[Any], new: list[Any]) -> list[Any]:
         if not isinstance(item, dict):
             old.append(item)
             continue
-        # OpenRouter numbers a summary and an encrypted reasoning block alike: the same entry has the same type, too.
+        # OpenRouter gives a summary and an encrypted reasoning block the same index: the type must match, too.
         index, kind = item.get("index"), item.get("type")
         for entry in islice(reversed(old), _LATEST) if index is not None else ():
             if isinstance(entry, dict) and entry.get("index") == index and kind in (None, entry.get("type", kind)):
@@ -112,21 +125,19 @@ def _merge_list(old: list[Any], new: list[Any]) -> list[Any]:
 
 
 def joined(pieces: Iterable[str]) -> str:
-    """`pieces` as one text that can be encoded.
+    """`pieces` as one encodable text.
 
-    Servers written in JavaScript cut between the two UTF-16 halves of a character; here they meet again.
+    Servers written in JavaScript cut between the two UTF-16 halves of a character; here they are rejoined.
     """
     text = "".join(pieces)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+    return text if text.isascii() else encodable(text)
 
 
 def settle(value: Any) -> Any:
     """`value` with its pieces joined: plain JSON."""
     if isinstance(value, Pieces):
+        if len(value) > MANY:  # calls would otherwise join them again and again
+            value.collapse()
         return joined(value)
     if isinstance(value, dict):
         return {key: settle(member) for key, member in value.items()}

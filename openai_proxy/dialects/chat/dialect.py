@@ -8,6 +8,7 @@ from openai_proxy.dialects.base import Dialect, IncomingRequest, Lessons, Outgoi
 from openai_proxy.dialects.chat.read_answer import ChatReader
 from openai_proxy.dialects.chat.write_answer import ChatWriter
 from openai_proxy.dialects.chat.write_request import learnt
+from openai_proxy.endpoints import CHAT_PATH
 
 
 class ChatDialect:
@@ -16,29 +17,24 @@ class ChatDialect:
     name: ClassVar[str] = "chat"
 
     def read_request(self, path: str, document: dict[str, Any]) -> IncomingRequest:
-        """See base.Dialect."""
         return IncomingRequest(document)
 
     def write_request(self, chat: dict[str, Any], lessons: Lessons) -> OutgoingRequest:
-        """See base.Dialect."""
         edits = learnt(chat, lessons)
-        return OutgoingRequest("/chat/completions", edits.applied(chat) if edits else chat, tuple(edits.dropped))
+        return OutgoingRequest(CHAT_PATH, edits.applied(chat) if edits else chat, tuple(edits.dropped))
 
     def read_answer(self, request: OutgoingRequest) -> ChatReader:
-        """See base.Dialect."""
         return ChatReader()
 
     def write_answer(self, request: IncomingRequest, model: str) -> ChatWriter:
-        """See base.Dialect."""
         return ChatWriter(model, include_usage=asks_for_usage(request.chat))
 
     def error_body(self, status: int, error: Mapping[str, Any]) -> bytes:
-        """See base.Dialect."""
         return json_text.dumps({"error": error})
 
 
 def asks_for_usage(chat: Mapping[str, Any]) -> bool:
-    """True if a stream for `chat` is to tell its usage."""
+    """True if a stream for `chat` should report its usage."""
     options = chat.get("stream_options")
     return isinstance(options, dict) and bool(options.get("include_usage"))
 

@@ -1,6 +1,8 @@
-"""The error object of an answer, whatever shape a server gives it."""
+"""Extracts the error object of an answer, whatever shape a server gives it."""
 
 from typing import Any, Final
+
+from openai_proxy.dialects import json_text
 
 _TYPES: Final = {
     400: "invalid_request_error",
@@ -17,8 +19,8 @@ _TYPES: Final = {
 def error_of(document: Any, status: int | None = None) -> dict[str, Any] | None:
     """The chat API's error object (`message`, `type`, `param`, `code`) in an answer's `document`; None if it has none.
 
-    Read are OpenAI's and Anthropic's objects, Google's (in an array on its compatible endpoint), FastAPI's `detail`,
-    Ollama's bare text, vLLM's error without an envelope. `message` is "" where nothing is said.
+    Understands OpenAI's and Anthropic's objects, Google's (in an array on its compatible endpoint), FastAPI's `detail`,
+    Ollama's plain text, and vLLM's error without an envelope. `message` is "" if there is no text.
     """
     if isinstance(document, list) and document:
         document = document[0]
@@ -28,13 +30,24 @@ def error_of(document: Any, status: int | None = None) -> dict[str, Any] | None:
     if error is None or error is False or error == "":
         if "detail" in document:
             error = {"message": _detail(document["detail"])}
-        elif document.get("object") == "error" or (status is not None and isinstance(document.get("message"), str)):
+        elif document.get("object") == "error" or (status is not None and isinstance(_message(document), str)):
             error = document
         else:
             return None
     if not isinstance(error, dict):
         error = {"message": error if isinstance(error, str) else ""}
     return _tidy(error, status)
+
+
+def error_in(status: int, data: bytes) -> dict[str, Any]:
+    """The chat API's error object for an error answer of any OpenAI-compatible server; `message` may be ""."""
+    try:
+        document = json_text.loads(data)
+    except ValueError:
+        document = None
+    if isinstance(document, str):
+        document = {"error": document}
+    return error_of(document, status) or error_of({"error": {}}, status) or {}
 
 
 def _tidy(error: dict[str, Any], status: int | None) -> dict[str, Any]:
@@ -46,7 +59,7 @@ def _tidy(error: dict[str, Any], status: int | None) -> dict[str, Any]:
     elif status is None and isinstance(code, int):
         status = code
     kind = error.get("type")
-    message = error.get("message")
+    message = _message(error)
     param = error.get("param")
     return {
         "message": message if isinstance(message, str) else "",
@@ -56,8 +69,12 @@ def _tidy(error: dict[str, Any], status: int | None) -> dict[str, Any]:
     }
 
 
+def _message(error: dict[str, Any]) -> Any:
+    return error.get("message", error.get("msg"))
+
+
 def _detail(detail: Any) -> str:
-    """FastAPI's `detail`: a text, or a list of what does not validate."""
+    """FastAPI's `detail`: a text, or a list of validation errors."""
     if isinstance(detail, list) and detail:
         detail = detail[0]
     if isinstance(detail, dict):

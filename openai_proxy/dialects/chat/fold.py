@@ -1,8 +1,7 @@
 """Chat completions: chunks folded into messages.
 
-The fold takes whatever providers really send
-(usage in any chunk, a finish repeated or missing, content in lists, reasoning under three names, odd tool calls) and
-keeps every member it does not know.
+The fold accepts whatever providers really send (usage in any chunk, a finish repeated or missing, content in lists,
+reasoning under three names, odd tool calls) and keeps unknown members.
 """
 
 from typing import Any, Final
@@ -16,7 +15,7 @@ from openai_proxy.dialects.chat.finish import finish_of, unknown_word
 from openai_proxy.dialects.chat.think import split_think
 
 REASONING: Final = ("reasoning_content", "reasoning", "reasoning_details")
-"""Members that hold a model's reasoning: DeepSeek and most servers, OpenRouter and Groq, OpenRouter in detail."""
+"""Members that hold reasoning: of DeepSeek and most servers, of OpenRouter and Groq, of OpenRouter in detail."""
 
 _KNOWN: Final = frozenset({"id", "object", "created", "model", "choices", "usage"})
 
@@ -26,12 +25,12 @@ class _ChoiceFold:
 
     def __init__(self) -> None:
         self.role = "assistant"
-        self.pieces: list[Any] = []  # content as it came: strings, and where a provider does that, lists of parts
+        self.pieces: list[Any] = []  # content as received: strings, or from some providers lists of parts
         self.lists = False
         self.members: dict[str, Any] = {}  # every member but role, content and tool_calls
         self.calls: CallFold | None = None
         self.finish_reason: str | None = None
-        self.odd_end = False  # the last word on how it ended was one we do not know
+        self.odd_end = False  # its last finish_reason is unknown
         self.logprobs: dict[str, Any] | None = None
 
     def add(self, delta: dict[str, Any]) -> None:
@@ -55,21 +54,21 @@ class _ChoiceFold:
                 merge(self.members, {key: value})
 
     def end(self, choice: dict[str, Any]) -> None:
-        """Read how `choice` says that it ended. An error stays one, whatever is said after it."""
+        """Read how `choice` ended. An error remains one, whatever follows."""
         reason = finish_of(choice)
         if reason is not None and self.finish_reason != "error":
             self.finish_reason = reason
         self.odd_end = unknown_word(choice)
 
     def content(self) -> tuple[str, str]:
-        """(text, reasoning) of the content, `<think>` not looked at."""
+        """(text, reasoning) of the content, without looking for `<think>`."""
         if not self.lists:
             return joined(self.pieces), ""
         texts, thoughts = zip(*(text_of(piece) for piece in self.pieces), strict=True)
         return joined(texts), joined(thoughts)
 
     def parts(self) -> list[Any]:
-        """The content as a list of parts, for a provider that speaks in parts; neighbours of one kind are joined."""
+        """The content as a list of parts, for a provider that uses parts; adjacent ones of one kind are joined."""
         parts: list[dict[str, Any]] = []
         for piece in self.pieces:
             entries: list[Any] = [{"type": "text", "text": piece}] if isinstance(piece, str) else piece
@@ -82,7 +81,7 @@ class _ChoiceFold:
                 else:
                     parts.append(merge({}, part))
         for part in parts:
-            # Thinking parts hold a list of text parts, one per delta: one text is what a whole answer has.
+            # Thinking parts hold a list of text parts, one per delta; a whole answer has a single text.
             thinking = settle(part.get("thinking"))
             if isinstance(thinking, list):
                 part["thinking"] = [{"type": "text", "text": text_of(thinking)[0]}]
@@ -101,7 +100,7 @@ class MessageFold:
         self.model: str | None = None
         self.usage: dict[str, Any] | None = None
         self.error: Any = None
-        self.extras: dict[str, Any] = {}  # members of the envelope that OpenAI's shape has no name for, and newer ones
+        self.extras: dict[str, Any] = {}  # unknown members of the envelope
         self._choices: dict[int, _ChoiceFold] = {}
 
     def feed(self, chunk: dict[str, Any]) -> None:
@@ -165,18 +164,18 @@ class MessageFold:
         return fold.finish_reason if fold is not None else None
 
     def close(self) -> None:
-        """The stream has ended: a choice whose last word was one we do not know has ended with it."""
+        """End the stream: a choice whose last finish_reason is unknown has ended with it."""
         for fold in self._choices.values():
             if fold.finish_reason is None and fold.odd_end:
                 fold.finish_reason = "stop"
 
     def calls(self, index: int = 0) -> CallFold | None:
-        """The tool calls of a choice, also while they come; None before the first."""
+        """The tool calls of a choice, even while incomplete; None before the first."""
         fold = self._choices.get(index)
         return fold.calls if fold is not None else None
 
     def message(self, index: int = 0, *, think: bool = True) -> dict[str, Any]:
-        """The message as a client should read it: text in `content`, thinking parts (and `<think>`) as reasoning."""
+        """The message for a client: text in `content`, thinking parts (and `<think>`) as reasoning."""
         fold = self._choices.get(index) or _ChoiceFold()
         content, thoughts = fold.content()
         if think and "<think>" in content:
@@ -188,11 +187,11 @@ class MessageFold:
         return message
 
     def turn(self, index: int = 0) -> dict[str, Any]:
-        """The message as the provider said it, to be sent back in the next request: nothing moved, nothing lost."""
+        """The message exactly as the provider sent it, to be returned in the next request."""
         fold = self._choices.get(index) or _ChoiceFold()
         if fold.lists:
             return self._message(fold, fold.parts())
-        # An empty text beside calls stays one: some servers want the very text that they sent.
+        # An empty text beside calls is kept: some servers want exactly what they sent.
         return self._message(fold, joined(fold.pieces), empty="" if fold.pieces else None)
 
     def _message(self, fold: _ChoiceFold, content: Any, empty: str | None = None) -> dict[str, Any]:
@@ -203,7 +202,7 @@ class MessageFold:
         return message
 
     def completion(self, *, think: bool = True) -> dict[str, Any]:
-        """The whole as a `chat.completion`."""
+        """The result as a `chat.completion`."""
         choices = [
             {
                 "index": index,

@@ -1,25 +1,23 @@
-"""Answers of the chat API, read with all the tolerance that real providers need.
+"""Reads answers of the chat API with all the tolerance that real providers require.
 
-`ChunkReader` gives chunks as they were sent, for the agent, which sends messages back as the provider said them;
-`ChatReader` gives them tidy, for clients of other APIs.
+`ChunkReader` yields chunks as they were sent, for the agent, which returns messages to the provider unchanged;
+`ChatReader` yields tidy ones, for clients of other APIs.
 """
 
 from typing import Any
 
-from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import Chunk
 from openai_proxy.dialects.chat.chunks import chunk
-from openai_proxy.dialects.chat.errors import error_of
 from openai_proxy.dialects.chat.fold import MessageFold
 from openai_proxy.dialects.chat.tidy import Tidy, as_chunk, is_plain_text
-from openai_proxy.dialects.reading import EventReader
+from openai_proxy.dialects.event_reader import EventReader
 from openai_proxy.errors import UpstreamInvalid
 
 
 class ChunkReader(EventReader):
     """Chunks as the provider sent them, with whole characters; a whole completion is one chunk.
 
-    A completion's `message` counts as a delta. An error is a chunk too. Whether the answer is whole is not looked at.
+    A completion's `message` counts as a delta. An error is a chunk, too. Completeness is not checked.
     """
 
     def _event(self, event: Any, chunks: list[Chunk]) -> None:
@@ -30,15 +28,15 @@ class ChunkReader(EventReader):
 
     def _raw(self, event: Any) -> Chunk:
         if isinstance(event, list) and event:
-            event = event[0]  # Google's errors stand in an array
+            event = event[0]  # Google's errors are in an array
         if not isinstance(event, dict):
             raise UpstreamInvalid("The provider sent something that is not a chat completion.")
-        return self._exactly() if _holds_objects(event) else event
+        return self._exactly(event) if _holds_objects(event) else event
 
     def _finish(self, chunks: list[Chunk]) -> None:
         return
 
-    def _completion(self, document: Any) -> dict[str, Any]:
+    def completion(self, document: Any) -> dict[str, Any]:
         made: list[Chunk] = []
         self._event(document, made)
         return made[0] if made else {}
@@ -54,10 +52,6 @@ class ChatReader(ChunkReader):
         super().__init__()
         self._tidy = Tidy()
 
-    def error(self, status: int, data: bytes) -> dict[str, Any]:
-        """See base.AnswerReader."""
-        return error_in(status, data)
-
     def _event(self, event: Any, chunks: list[Chunk]) -> None:
         if is_plain_text(event):
             chunks.append(event)
@@ -70,7 +64,7 @@ class ChatReader(ChunkReader):
 
     def _done(self, chunks: list[Chunk]) -> None:
         chunks += self._tidy.close()
-        if not self._tidy.finished:  # the end is said, if not how: Snowflake, and many a small server
+        if not self._tidy.finished:  # it has ended, although not explicitly: Snowflake, and many small servers
             chunks.append(self._end())
         self.ended = True
 
@@ -82,7 +76,7 @@ class ChatReader(ChunkReader):
     def _end(self) -> Chunk:
         return self._tidy.chunk(chunk("", "", {}, finish_reason="stop")) or {}
 
-    def _completion(self, document: Any) -> dict[str, Any]:
+    def completion(self, document: Any) -> dict[str, Any]:
         made: list[Chunk] = []
         ChatReader._event(self, document, made)
         if not made:
@@ -101,19 +95,8 @@ class ChatReader(ChunkReader):
         return as_chunk(completion)
 
 
-def error_in(status: int, data: bytes) -> dict[str, Any]:
-    """The chat API's error object for an error answer of any OpenAI-compatible server; `message` may be ""."""
-    try:
-        document = json_text.loads(data)
-    except ValueError:
-        document = None
-    if isinstance(document, str):
-        document = {"error": document}
-    return error_of(document, status) or error_of({"error": {}}, status) or {}
-
-
 def _holds_objects(chunk: dict[str, Any]) -> bool:
-    """True if a tool call of `chunk` has its arguments as an object, whose numbers must stay as they are."""
+    """True if a tool call of `chunk` has its arguments as an object, whose numbers must be preserved exactly."""
     choices = chunk.get("choices")
     for choice in choices if type(choices) is list else ():
         delta = choice.get("delta") if type(choice) is dict else None

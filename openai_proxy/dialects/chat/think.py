@@ -1,74 +1,75 @@
-"""`<think>…</think>` in an answer's text, told apart from the answer while it streams.
+"""Separates `<think>…</think>` from an answer's text while it streams.
 
-Open models write their reasoning into the content between these tags unless the server that runs them parses it out
+Open models write their reasoning into the content between these tags unless their server parses it
 (https://docs.vllm.ai/en/latest/features/reasoning_outputs.html); a voice assistant would read it aloud.
 """
 
 from typing import Final
+
+from openai_proxy.steps import find, join, pieces
 
 _OPEN: Final = "<think>"
 _CLOSE: Final = "</think>"
 
 
 class ThinkSplitter:
-    """Splits text that comes in pieces, cut anywhere, into what is said and what is thought.
+    """Splits text that arrives in arbitrary pieces into content and reasoning.
 
-    At most seven characters are ever held back: a beginning that may still become a tag. A tag right after a
-    backtick is an answer that talks about the tag, and stays. What is opened and never closed is thought to the end.
+    At most seven characters are held back, as a possible beginning of a tag. A tag right after a backtick belongs to an
+    answer about the tag, and is kept. Reasoning without a closing tag extends to the end.
 
-    Some chat templates open the tag themselves, in the prompt, so that an answer holds a `</think>` alone, after what
-    was thought. By then that has been handed on as content; the tag goes, and `lone` says that it was seen. With
-    `inside`, such an answer is expected from the start; if no tag comes, it was none, and `flush` gives all of it back
-    as content.
+    Some chat templates put the opening tag into the prompt, so the answer has only a `</think>`, after the reasoning.
+    By then the reasoning was already passed on as content; the tag is removed, and `lone` is set. With `inside`, such
+    an answer is expected from the start; if no tag follows, `flush` returns all of it as content.
     """
 
     __slots__ = ("_before", "_expected", "_held", "_inside", "lone")
 
     def __init__(self, *, inside: bool = False) -> None:
         self._inside = inside
-        self._expected: list[str] | None = [] if inside else None  # what is to be given back if no tag comes
+        self._expected: list[str] | None = [] if inside else None  # what to return if no tag follows
         self._held = ""
         self._before = ""  # the character before the held text
-        self.lone = False  # a tag was closed that had not been opened
+        self.lone = False  # a closing tag had no opening one
 
     def feed(self, text: str) -> tuple[str, str]:
-        """(content, reasoning) that `text` decides."""
+        """(content, reasoning) that `text` completes."""
         if not self._inside and not self._held and "<" not in text:
             if text:
                 self._before = text[-1]
             return text, ""
-        said: list[str] = []
+        answer: list[str] = []
         thought: list[str] = []
         text, self._held = self._held + text, ""
         position = 0
-        closing = text.find(_CLOSE)  # looked for once per tag, or many openings would make it quadratic
+        closing = text.find(_CLOSE)  # searched once per tag, or many opening tags would make it quadratic
         while position < len(text):
             if 0 <= closing < position:
                 closing = text.find(_CLOSE, position)
             opening = -1 if self._inside else text.find(_OPEN, position, closing if closing >= 0 else len(text))
             at, tag = (opening, _OPEN) if opening >= 0 else (closing, _CLOSE)
             if at < 0:
-                self._hold(text, position, thought if self._inside else said)
+                self._hold(text, position, thought if self._inside else answer)
                 break
             end = at + len(tag)
             before = text[at - 1] if at > position else self._before
             if not self._inside and before == "`":
-                said.append(text[position:end])
+                answer.append(text[position:end])
             elif tag is _OPEN:
-                said.append(text[position:at])
+                answer.append(text[position:at])
                 self._inside = True
             else:
                 self.lone = self.lone or not self._inside or self._expected is not None
-                (thought if self._inside else said).append(text[position:at])
+                (thought if self._inside else answer).append(text[position:at])
                 self._inside, self._expected = False, None
             self._before = ">"
             position = end
         if self._expected is not None:
             self._expected += thought
-        return "".join(said), "".join(thought)
+        return "".join(answer), "".join(thought)
 
     def _hold(self, text: str, position: int, out: list[str]) -> None:
-        """The rest of `text` goes to `out`, but for an end that may be the beginning of a tag."""
+        """Append the rest of `text` to `out`, except an end that may be the beginning of a tag."""
         held = _partial(text, position, _CLOSE)
         cut = len(text) - (held if self._inside else max(held, _partial(text, position, _OPEN)))
         out.append(text[position:cut])
@@ -77,7 +78,7 @@ class ThinkSplitter:
         self._held = text[cut:]
 
     def flush(self) -> tuple[str, str]:
-        """(content, reasoning) of what was held back when the text ended."""
+        """(content, reasoning) held back at the end of the text."""
         held, self._held = self._held, ""
         if self._expected is not None:
             expected, self._expected = self._expected, None
@@ -94,29 +95,29 @@ def _partial(text: str, position: int, tag: str) -> int:
 
 
 def without_thoughts(text: str) -> str:
-    """`text` without every closed `<think>…</think>`: what clients leave out when they quote an answer.
+    """`text` without every closed `<think>…</think>`: what clients omit when they return an answer.
 
-    Plain searches from where the last one ended, so that the time is linear: a pattern would look for the missing
-    `</think>` again from every `<think>`.
+    Plain searches, each from the end of the last one, keep the time linear: a regular expression would look for a
+    missing `</think>` again from every `<think>`.
     """
-    at = text.find(_OPEN)
+    at = find(text, _OPEN)
     if at < 0:
         return text
     kept: list[str] = []
     position = 0
     while at >= 0:
-        end = text.find(_CLOSE, at + len(_OPEN))
+        end = find(text, _CLOSE, at + len(_OPEN))
         if end < 0:
             break
-        kept.append(text[position:at])
+        kept += pieces(text, position, at)
         position = end + len(_CLOSE)
-        at = text.find(_OPEN, position)
-    kept.append(text[position:])
-    return "".join(kept)
+        at = find(text, _OPEN, position)
+    kept += pieces(text, position)
+    return join(kept)
 
 
 def closes_alone(text: str) -> bool:
-    """True if `text` closes a thought that it does not open: all before `</think>` was thought."""
+    """True if `text` has a `</think>` without an opening tag: everything before it is reasoning."""
     closing = text.find(_CLOSE)
     return closing >= 0 and text[closing - 1 : closing] != "`" and text.find(_OPEN, 0, closing) < 0
 
@@ -124,6 +125,6 @@ def closes_alone(text: str) -> bool:
 def split_think(text: str) -> tuple[str, str]:
     """(content, reasoning) of a whole text."""
     splitter = ThinkSplitter(inside=closes_alone(text))
-    said, thought = splitter.feed(text)
+    answer, thought = splitter.feed(text)
     more_said, more_thought = splitter.flush()
-    return said + more_said, thought + more_thought
+    return answer + more_said, thought + more_thought

@@ -1,16 +1,17 @@
-"""Chunks as providers send them, made what `base.Chunk` promises."""
+"""Turns chunks as providers send them into what `base.Chunk` promises."""
 
 from typing import Any
 
 from openai_proxy.dialects.base import Chunk
-from openai_proxy.dialects.chat.calls import CallFold, argument_text
+from openai_proxy.dialects.chat.call_places import argument_text
+from openai_proxy.dialects.chat.calls import CallFold
 from openai_proxy.dialects.chat.content import text_of
 from openai_proxy.dialects.chat.errors import error_of
 from openai_proxy.dialects.chat.finish import finish_of, unknown_word
 
 
 def is_plain_text(chunk: Any) -> bool:
-    """True for a chunk with a piece of text and nothing else in its delta, tidy as it is: nearly every chunk."""
+    """True for a chunk with only text in its delta that is tidy already: nearly every chunk."""
     if type(chunk) is not dict or "error" in chunk:
         return False
     choices = chunk.get("choices")
@@ -29,13 +30,13 @@ def is_plain_text(chunk: Any) -> bool:
 class Tidy:
     """The state of one answer: its tool calls, whose identity may need repair, and how its choices ended.
 
-    A call is announced when its first argument comes, another call begins or the answer ends: until then its name may
-    still be coming in fragments.
+    A call is announced when its first argument arrives, another call begins or the answer ends: until then its name may
+    still arrive in fragments.
     """
 
     def __init__(self) -> None:
         self._calls: dict[int, _Calls] = {}
-        self._ends: dict[int, str] = {}  # choice -> its finish_reason; "" for a word that is not known
+        self._ends: dict[int, str] = {}  # choice -> its finish_reason; "" for an unknown one
 
     @property
     def finished(self) -> bool:
@@ -43,7 +44,7 @@ class Tidy:
         return any(self._ends.values())
 
     def chunk(self, raw: Any) -> Chunk | None:
-        """`raw` made tidy: itself where it is already; None for what says nothing at all."""
+        """`raw` made tidy: itself if it is tidy already; None if it contains nothing."""
         if not isinstance(raw, dict):
             return None
         choices = raw.get("choices")
@@ -62,7 +63,7 @@ class Tidy:
         return {**raw, "choices": made}
 
     def close(self) -> list[Chunk]:
-        """What the end of the stream completes: a finish for choices whose last word was one we do not know."""
+        """What the end of the stream completes: a finish for choices whose last finish_reason is unknown."""
         odd = [index for index, end in self._ends.items() if not end]
         for index in odd:
             self._ends[index] = "stop"
@@ -71,14 +72,14 @@ class Tidy:
     def _choice(self, choice: dict[str, Any], place: int) -> dict[str, Any]:
         index = choice.get("index")
         index = index if type(index) is int and index >= 0 else place
-        said = choice["delta"] if "delta" in choice else choice.get("message")
-        delta = self._delta(index, said) if isinstance(said, dict) else {}
+        piece = choice["delta"] if "delta" in choice else choice.get("message")
+        delta = self._delta(index, piece) if isinstance(piece, dict) else {}
         reason = finish_of(choice)
         if reason is None:
             if unknown_word(choice):
                 self._ends.setdefault(index, "")
             elif not self._ends.get(index, "."):
-                del self._ends[index]  # it was not the last word after all
+                del self._ends[index]  # it was not the last one after all
         else:
             self._ends[index] = reason
             delta = self._ended(index, delta, reason)["delta"]
@@ -91,24 +92,24 @@ class Tidy:
             delta = {**delta, "tool_calls": [*delta.get("tool_calls", ()), *rest]}
         return {"index": index, "delta": delta, "finish_reason": reason}
 
-    def _delta(self, index: int, said: dict[str, Any]) -> dict[str, Any]:
+    def _delta(self, index: int, piece: dict[str, Any]) -> dict[str, Any]:
         delta = {
             name: value
-            for name, value in said.items()
+            for name, value in piece.items()
             if value is not None and name not in ("content", "tool_calls", "function_call", "refusal")
         }
-        content, thought = text_of(said.get("content"))
-        if content or isinstance(said.get("content"), str):
+        content, thought = text_of(piece.get("content"))
+        if content or isinstance(piece.get("content"), str):
             delta["content"] = content
-        thought = next((said[n] for n in ("reasoning_content", "reasoning") if said.get(n)), thought)
+        thought = next((piece[n] for n in ("reasoning_content", "reasoning") if piece.get(n)), thought)
         if isinstance(thought, str) and thought:
             delta["reasoning_content"] = thought
         else:
             delta.pop("reasoning_content", None)
-        if isinstance(said.get("refusal"), str):
-            delta["refusal"] = said["refusal"]
-        entries = said.get("tool_calls")
-        legacy = said.get("function_call")
+        if isinstance(piece.get("refusal"), str):
+            delta["refusal"] = piece["refusal"]
+        entries = piece.get("tool_calls")
+        legacy = piece.get("function_call")
         if isinstance(legacy, dict):
             entries = [{"index": 0, "function": legacy}]
         if isinstance(entries, list) and entries:
@@ -155,7 +156,7 @@ class _Calls:
         return made
 
     def announce_all(self) -> list[dict[str, Any]]:
-        """The entries of calls that have not been announced: the answer has ended."""
+        """The entries of calls that are not announced yet, at the end of the answer."""
         made: list[dict[str, Any]] = []
         for at in range(len(self._fold)):
             if at not in self._announced:

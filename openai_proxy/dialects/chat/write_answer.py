@@ -1,4 +1,4 @@
-"""Answers written as the chat API gives them."""
+"""Writes answers of the chat API."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -9,7 +9,7 @@ from openai_proxy.dialects.chat.chunks import DONE, chunk, error_event, event, n
 
 
 class ChatWriter:
-    """See base.AnswerWriter. Where `model` is None, chunks name the model that they came with."""
+    """See base.AnswerWriter. If `model` is None, chunks keep the model that they came with."""
 
     stream_type: ClassVar[bytes] = b"text/event-stream; charset=utf-8"
 
@@ -19,7 +19,6 @@ class ChatWriter:
         self._envelope: dict[str, Any] | None = None  # id, created and model of the first chunk
 
     def chunk(self, chunk: Chunk) -> bytes:
-        """See base.AnswerWriter."""
         if self._model is not None or self._envelope is None or "id" not in chunk:
             chunk = self._in_envelope(chunk)
         if self._include_usage:
@@ -32,19 +31,15 @@ class ChatWriter:
         return event(chunk)
 
     def heartbeat(self) -> bytes:
-        """See base.AnswerWriter."""
         return self.chunk({"choices": [{"index": 0, "delta": {}, "finish_reason": None}]})
 
     def end(self) -> bytes:
-        """See base.AnswerWriter."""
         return DONE
 
     def error(self, error: Mapping[str, Any]) -> bytes:
-        """See base.AnswerWriter."""
         return error_event(error)
 
     def whole(self, completion: Mapping[str, Any]) -> bytes:
-        """See base.AnswerWriter."""
         return json_text.dumps(completion if self._model is None else {**completion, "model": self._model})
 
     def _in_envelope(self, given: Chunk) -> Chunk:

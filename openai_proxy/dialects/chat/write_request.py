@@ -1,4 +1,4 @@
-"""A chat request as one model takes it: without what it refuses, with the names it knows."""
+"""Adapts a chat request to one model: without what it refuses, with the names it knows."""
 
 from hashlib import blake2b
 from typing import Any
@@ -11,10 +11,10 @@ from openai_proxy.dialects.tool_schema import fit_tools
 
 
 def learnt(chat: dict[str, Any], lessons: Lesson) -> BodyEdits:
-    """What has to change in `chat` for a model of which `lessons` are known.
+    """The members to change in `chat` for a model with these `lessons`.
 
-    A client's own value is never changed for being refused, only a member that the model does not know and a value that
-    we derived; a text that is too long (`user`) becomes a digest of itself, so that two users stay two.
+    A client's own value is never changed because it is refused, only an unknown member and a value that we derived; a
+    text that is too long (`user`) is replaced by its digest, so that two users stay distinct.
     """
     edits = BodyEdits()
     for name, known_as in lessons.renamed.items():
@@ -41,9 +41,9 @@ def learnt(chat: dict[str, Any], lessons: Lesson) -> BodyEdits:
             edits.replace["tools"] = fitted
     messages = edits.replace.get("messages", chat.get("messages"))
     if lessons.roles and isinstance(messages, list):
-        said = [_in_role(message, lessons) for message in messages]
-        if said != messages:
-            edits.replace["messages"] = said
+        adapted = [_in_role(message, lessons) for message in messages]
+        if adapted != messages:
+            edits.replace["messages"] = adapted
     return edits
 
 

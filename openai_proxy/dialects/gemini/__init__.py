@@ -1,4 +1,4 @@
-"""Google's Gemini API, as clients speak it. Towards Google we use its OpenAI-compatible endpoint.
+"""Google's Gemini API, client side. For requests to Google we use its OpenAI-compatible endpoint.
 
 https://ai.google.dev/api
 """

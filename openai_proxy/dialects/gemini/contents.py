@@ -1,16 +1,15 @@
 """Gemini's contents as chat messages. https://ai.google.dev/api/caching#Content
 
-A content is a turn of the user or the model, made of parts. Results of functions stand among the user's parts; they
-need not say which call they answer, and are then matched by name.
+A content is a turn of the user or the model, made of parts. Function results are among the user's parts; they need not
+name the call they answer, and are then matched by name.
 """
 
-from typing import Any
+from typing import Any, Final
 
-import orjson
-
-from openai_proxy.dialects import media
-from openai_proxy.dialects.gemini import signatures
+from openai_proxy import steps
+from openai_proxy.dialects import json_text, media
 from openai_proxy.dialects.gemini.fields import an_object, member, objects
+from openai_proxy.dialects.packed_reasoning import is_packed, unpack
 from openai_proxy.dialects.tool_calls import CallIds
 from openai_proxy.dialects.tool_names import ToolNames
 from openai_proxy.errors import BadRequest
@@ -19,7 +18,7 @@ Message = dict[str, Any]
 
 
 def messages_of(contents: Any, names: ToolNames) -> list[Message]:
-    """The messages that `contents` say. Raises BadRequest."""
+    """`contents` as messages. Raises BadRequest."""
     if isinstance(contents, str):
         return [{"role": "user", "content": contents}]
     made: list[Message] = []
@@ -47,7 +46,7 @@ def text_of(content: Any, param: str) -> str:
         return content or ""
     parts = an_object(content, param).get("parts")
     texts = [part.get("text") for part in objects(parts, f"{param}.parts")]
-    return "\n\n".join(text for text in texts if isinstance(text, str) and text)
+    return steps.join((text for text in texts if isinstance(text, str) and text), "\n\n")
 
 
 def _user(parts: list[dict[str, Any]], param: str, names: ToolNames, ids: CallIds) -> list[Message]:
@@ -77,14 +76,14 @@ def _joined(pieces: list[dict[str, Any]]) -> Any:
 
 
 def _result(response: Any) -> str:
-    """The text of a function's response: the SDKs wrap it in a member of one of three names."""
+    """The text of a function's response, which the SDKs put into a member with one of three names."""
     if isinstance(response, dict) and len(response) == 1:
         ((name, value),) = response.items()
         if isinstance(value, str) and name in ("output", "result"):
             return value
         if isinstance(value, str) and name == "error":
             return f"Error: {value}"
-    return orjson.dumps(response).decode()
+    return json_text.dumps(response).decode()
 
 
 def _model(parts: list[dict[str, Any]], param: str, names: ToolNames, ids: CallIds) -> Message:
@@ -98,12 +97,10 @@ def _model(parts: list[dict[str, Any]], param: str, names: ToolNames, ids: CallI
         called = member(part, "functionCall")
         if called is not None:
             calls.append(_call(an_object(called, f"{where}.functionCall"), where, names, ids))
-            if isinstance(signature, str):
-                others = signatures.unpack(signature)
-                if others is None:
-                    signatures.on_call(calls[-1], signature)
-                else:
-                    details += others
+            if is_packed(signature):
+                details += unpack(signature) or ()
+            elif isinstance(signature, str):
+                calls[-1]["extra_content"] = {"google": {"thought_signature": signature}}
         elif part.get("thought") is True:
             thoughts.append(str(part.get("text") or ""))
         elif member(part, "inlineData") is not None or member(part, "fileData") is not None:
@@ -129,12 +126,12 @@ def _call(called: dict[str, Any], where: str, names: ToolNames, ids: CallIds) ->
     if not isinstance(arguments, dict | None):
         raise BadRequest("'args' must be an object.", param=f"{where}.functionCall.args")
     fit = names.fit(name)
-    function = {"name": fit, "arguments": orjson.dumps(arguments or {}).decode()}
+    function = {"name": fit, "arguments": json_text.dumps(arguments or {}).decode()}
     return {"id": ids.call(fit, called.get("id")), "type": "function", "function": function}
 
 
 def _text(part: dict[str, Any], where: str) -> str:
-    """The text of a part; code that Google's own tool ran is told as text."""
+    """The text of a part; code run by Google's own tool becomes text."""
     if isinstance(part.get("text"), str):
         return str(part["text"])
     code = member(part, "executableCode")
@@ -170,8 +167,12 @@ def _part(part: dict[str, Any], where: str) -> dict[str, Any]:
     return made
 
 
+_STANDARD: Final = str.maketrans("-_", "+/")
+
+
 def standard(data: str) -> str:
-    """Base64 in the standard alphabet: clients also write the one for URLs, without padding."""
-    if "-" in data or "_" in data:
-        data = data.replace("-", "+").replace("_", "/")
-    return data + "=" * (-len(data) % 4)
+    """Base64 in the standard alphabet: clients also use the URL-safe one, without padding."""
+    padding = "=" * (-len(data) % 4)
+    if steps.find(data, "-") >= 0 or steps.find(data, "_") >= 0:
+        return steps.join((*(piece.translate(_STANDARD) for piece in steps.pieces(data)), padding))
+    return steps.join((data, padding)) if padding else data

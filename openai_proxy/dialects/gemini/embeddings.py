@@ -18,7 +18,7 @@ _LEFT_OUT = ("taskType", "title", "autoTruncate")
 
 @dataclass(frozen=True, slots=True)
 class GeminiEmbeddingDetails:
-    """Which of the two was asked."""
+    """Which of the two endpoints was used."""
 
     single: bool  # embedContent
 

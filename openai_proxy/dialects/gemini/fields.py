@@ -1,4 +1,4 @@
-"""Members of Gemini's documents: clients may write them in either case (`inlineData`, `inline_data`), as Google does.
+"""Members of Gemini's documents, which clients may write in either case (`inlineData`, `inline_data`), like Google.
 
 https://protobuf.dev/programming-guides/json/
 """
@@ -18,7 +18,7 @@ def _snake(name: str) -> str:
 
 
 def member(document: dict[str, Any], name: str) -> Any:
-    """The member called `name` (camel case), None without it."""
+    """The member called `name` (camel case), None if missing."""
     value = document.get(name)
     return document.get(_snake(name)) if value is None else value
 

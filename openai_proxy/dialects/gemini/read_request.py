@@ -3,7 +3,6 @@
 https://ai.google.dev/api/generate-content
 """
 
-import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -39,20 +38,19 @@ _HANDLED: Final = frozenset(
      "responseModalities"}
 )  # fmt: skip
 _LEVELS: Final = frozenset({"minimal", "low", "medium", "high"})
-_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class GeminiDetails:
-    """What the writer of the answer has to know of the request."""
+    """What the answer's writer needs to know of the request."""
 
-    sse: bool  # a stream of events, and not one array
-    thoughts: bool  # whether thoughts are shown
+    sse: bool  # a stream of events rather than one array
+    thoughts: bool  # whether reasoning is shown
     names: ToolNames = field(default_factory=ToolNames)
 
 
 def read_generate(model: str, document: dict[str, Any], *, stream: bool, sse: bool) -> IncomingRequest:
-    """A request for an answer of `model`. Raises BadRequest."""
+    """A request for an answer by `model`. Raises BadRequest."""
     names = ToolNames()
     dropped = [name for name in map(camel, document) if name not in _REQUEST]
     chat: dict[str, Any] = {"model": model, "messages": messages_of(document.get("contents"), names)}
@@ -68,13 +66,11 @@ def read_generate(model: str, document: dict[str, Any], *, stream: bool, sse: bo
     if stream:
         chat["stream"] = True
         chat["stream_options"] = {"include_usage": True}
-    # The names are the caller's text and go into a header field: only what is safe there.
-    named = tuple(name for name in dropped if _NAME.fullmatch(name))
-    return IncomingRequest(chat, dropped=named, details=GeminiDetails(sse, thoughts, names))
+    return IncomingRequest(chat, dropped=tuple(dropped), details=GeminiDetails(sse, thoughts, names))
 
 
 def read_count(model: str, document: dict[str, Any]) -> IncomingRequest:
-    """A request to count tokens: answered with an estimate, since most providers cannot be asked."""
+    """A token-counting request: answered with an estimate, since most providers cannot count."""
     inner = member(document, "generateContentRequest")
     request = read_generate(model, an_object(inner, "generateContentRequest") or document, stream=False, sse=False)
     total = estimate_tokens(request.chat)
@@ -126,7 +122,7 @@ def _tool(declaration: dict[str, Any], where: str, names: ToolNames) -> dict[str
 
 
 def _config(config: dict[str, Any], chat: dict[str, Any], dropped: list[str]) -> bool:
-    """Put the settings into `chat`; whether thoughts are shown."""
+    """Put the settings into `chat`; returns whether reasoning is shown."""
     for name, chat_name in _CONFIG.items():
         value = member(config, name)
         if value is not None:
@@ -139,7 +135,9 @@ def _config(config: dict[str, Any], chat: dict[str, Any], dropped: list[str]) ->
     modalities = member(config, "responseModalities") or ["TEXT"]
     if "TEXT" not in [str(modality).upper() for modality in modalities]:
         raise BadRequest(
-            "This model answers in text.", param="generationConfig.responseModalities", code="unsupported_parameter"
+            "This model answers in text only.",
+            param="generationConfig.responseModalities",
+            code="unsupported_parameter",
         )
     _format(config, chat)
     dropped += [f"generationConfig.{name}" for name in map(camel, config) if name not in _HANDLED]

@@ -1,4 +1,4 @@
-"""Gemini's Schema objects, a dialect of OpenAPI's, as JSON schemas. https://ai.google.dev/api/caching#Schema"""
+"""Gemini's Schema objects, a variant of OpenAPI's, as JSON schemas. https://ai.google.dev/api/caching#Schema"""
 
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ _LEFT_OUT: Final = frozenset({"propertyOrdering", "nullable", "example"})
 
 
 def to_json_schema(schema: Any) -> dict[str, Any]:
-    """The JSON schema that says what a Schema object says: types in lower case, counts as numbers, null as a type."""
+    """The JSON schema equivalent to a Schema object: types in lower case, counts as numbers, null as a type."""
     if not isinstance(schema, dict):
         return {}
     made: dict[str, Any] = {}
@@ -20,7 +20,7 @@ def to_json_schema(schema: Any) -> dict[str, Any]:
         if name == "type" and isinstance(value, str):
             made[name] = value.lower()
         elif name in _COUNTS and isinstance(value, str) and value.isdecimal():
-            made[name] = int(value)  # 64-bit numbers come as text
+            made[name] = int(value)  # 64-bit numbers are sent as text
         elif name == "properties" and isinstance(value, dict):
             made[name] = {key: to_json_schema(inner) for key, inner in value.items()}
         elif name == "items" or (name == "additionalProperties" and isinstance(value, dict)):

@@ -1,21 +1,21 @@
-"""A chat answer as Gemini gives it: events, one array, or one object.
+"""Writes a chat answer as Gemini does: events, one array, or one object.
 
-Every piece is a GenerateContentResponse; calls come whole, the last piece has the finish and the counts.
+Every piece is a GenerateContentResponse; calls are sent complete, and the last piece has the finish and the counts.
 https://ai.google.dev/api/generate-content#GenerateContentResponse
 """
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
-
+from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import Chunk
 from openai_proxy.dialects.chat.chunks import new_id
-from openai_proxy.dialects.chat.content import text_of
+from openai_proxy.dialects.chat.content import text_and_reasoning
 from openai_proxy.dialects.chat.deltas import merge, settle
-from openai_proxy.dialects.gemini import signatures
+from openai_proxy.dialects.chat.google.signatures import signature_of
 from openai_proxy.dialects.gemini.errors import error_document
 from openai_proxy.dialects.gemini.read_request import GeminiDetails
+from openai_proxy.dialects.packed_reasoning import pack
 from openai_proxy.dialects.tool_calls import WholeCalls, arguments_object
 from openai_proxy.errors import UpstreamInvalid
 
@@ -27,19 +27,19 @@ class _Candidate:
 
     def __init__(self) -> None:
         self.calls = WholeCalls()
-        self.details: dict[str, Any] = {}  # `reasoning_details` that no call has carried yet
+        self.details: dict[str, Any] = {}  # `reasoning_details` not attached to a call yet
         self.finish: Any = None
 
 
 class GeminiWriter:
-    """Writes one answer that names `model`."""
+    """Writes one answer with `model` as its model."""
 
     def __init__(self, details: GeminiDetails, model: str) -> None:
         self._sse = details.sse
         self._thoughts = details.thoughts
         self._names = details.names
         self._envelope = {"modelVersion": model, "responseId": new_id("")}
-        self._tail = b"," + orjson.dumps(self._envelope)[1:]
+        self._tail = b"," + json_text.dumps(self._envelope)[1:]
         self._candidates: dict[int, _Candidate] = {}
         self._usage: Any = None
         self._begun = False
@@ -50,7 +50,7 @@ class GeminiWriter:
         return b"text/event-stream" if self._sse else b"application/json"
 
     def chunk(self, chunk: Chunk) -> bytes:
-        """The pieces that `chunk` makes. Raises UpstreamInvalid for a call that cannot be written."""
+        """The pieces for `chunk`. Raises UpstreamInvalid for a call that cannot be written."""
         self._usage = chunk.get("usage") or self._usage
         choices = chunk.get("choices")
         if not choices:
@@ -77,9 +77,7 @@ class GeminiWriter:
         content = delta.get("content")
         if type(content) is str and len(delta) == 1:
             return [{"text": content}] if content else []  # nearly every chunk
-        text, thought = text_of(content)
-        thought = delta.get("reasoning_content") or delta.get("reasoning") or thought
-        text = text or delta.get("refusal") or ""
+        text, thought = text_and_reasoning(delta)
         parts: list[dict[str, Any]] = [{"text": thought, "thought": True}] if thought and self._thoughts else []
         if text:
             parts.append({"text": text})
@@ -90,7 +88,7 @@ class GeminiWriter:
         return parts
 
     def _calls(self, calls: list[dict[str, Any]], details: dict[str, Any]) -> list[dict[str, Any]]:
-        """The parts for whole calls. The first carries what the model needs to see again of its thoughts."""
+        """The parts for complete calls. The first one carries the reasoning that the model needs to get back."""
         parts = []
         for call in calls:
             function = call["function"]
@@ -100,10 +98,10 @@ class GeminiWriter:
                 "args": arguments_object(function.get("arguments")),
             }
             part: dict[str, Any] = {"functionCall": made}
-            signature = signatures.of_call(call)
+            signature = signature_of(call.get("extra_content"))
             others = settle(details.pop("reasoning_details", None))
             if signature is None and others:
-                signature = signatures.pack(others)
+                signature = pack(others)
             if signature is not None:
                 part["thoughtSignature"] = signature
             parts.append(part)
@@ -117,9 +115,9 @@ class GeminiWriter:
             candidate["finishReason"] = finish
         if logprobs:
             candidate["logprobsResult"] = _logprobs(logprobs)
-        document = b'{"candidates":[' + orjson.dumps(candidate) + b"]"
+        document = b'{"candidates":[' + json_text.dumps(candidate) + b"]"
         if finish is not None and self._usage:
-            document += b',"usageMetadata":' + orjson.dumps(usage_metadata(self._usage))
+            document += b',"usageMetadata":' + json_text.dumps(usage_metadata(self._usage))
         return self._framed(document + self._tail)
 
     def _framed(self, document: bytes) -> bytes:
@@ -142,7 +140,7 @@ class GeminiWriter:
 
     def error(self, error: Mapping[str, Any]) -> bytes:
         """The error as the last piece."""
-        made = self._framed(orjson.dumps(error_document(None, error)))
+        made = self._framed(json_text.dumps(error_document(None, error)))
         return made if self._sse else made + b"]"
 
     def whole(self, completion: Mapping[str, Any]) -> bytes:
@@ -154,8 +152,8 @@ class GeminiWriter:
         if not candidates:
             raise UpstreamInvalid("The provider sent an answer without a choice.")
         usage = completion.get("usage")
-        told = {"usageMetadata": usage_metadata(usage)} if usage else {}
-        return orjson.dumps({"candidates": candidates, **told, **self._envelope})
+        metadata = {"usageMetadata": usage_metadata(usage)} if usage else {}
+        return json_text.dumps({"candidates": candidates, **metadata, **self._envelope})
 
     def _whole(self, choice: dict[str, Any]) -> dict[str, Any]:
         message = dict(choice["message"])
@@ -174,7 +172,7 @@ class GeminiWriter:
 
 
 def usage_metadata(usage: Any) -> dict[str, Any]:
-    """Gemini's counts from chat usage, in which thoughts count as part of the answer."""
+    """Gemini's counts from chat usage, in which reasoning counts as output."""
     usage = usage if isinstance(usage, dict) else {}
     prompt, answer = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
     thoughts = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0

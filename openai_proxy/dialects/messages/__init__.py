@@ -1,4 +1,4 @@
-"""Anthropic's Messages API, both ways: clients that speak it, and providers.
+"""Anthropic's Messages API, client and provider side.
 
 https://docs.anthropic.com/en/api/messages
 """

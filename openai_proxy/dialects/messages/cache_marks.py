@@ -1,15 +1,15 @@
-"""Marks for Anthropic's prompt cache, which keeps only what a request marks.
+"""Marks for Anthropic's prompt cache, which stores only what a request marks.
 
 https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching: at most four marks; each stores the whole beginning
-up to it (tools, system, messages), and a later request finds it again within 20 blocks before one of its own marks.
-Three places are marked: the end of the system message, the newest user message without what changes behind it, and a
-tool's result after that, so that rounds of tool calls add to the cache. What a client has marked itself is left alone.
+up to it (tools, system, messages), and a later request finds it within 20 blocks before one of its own marks. Marked
+are the end of the system message, the newest user message before its changing part, and a tool result after that, so
+that rounds of tool calls extend the cache. A client's own marks are left alone.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from openai_proxy.dialects.chat.prompt_cache import BREAK, SYSTEM_ROLES, sorted_tools, without_volatile
+from openai_proxy.dialects.chat.prompt_cache import BREAK, SYSTEM_ROLES, parts_without_volatile, sorted_tools
 
 _MARK: Final = {"type": "ephemeral"}
 _MEMBER: Final = "cache_control"
@@ -17,15 +17,15 @@ _ATTRIBUTION: Final = "x-anthropic-billing-header:"
 
 
 def is_attribution(block: object) -> bool:
-    """True for the system block by which Claude Code says who it is; it differs between conversations."""
+    """True for the system block with which Claude Code identifies itself; it differs between conversations."""
     return isinstance(block, dict) and str(block.get("text") or "").startswith(_ATTRIBUTION)
 
 
 def marked_chat(chat: Mapping[str, Any], tail: str = "", *, results: bool = True) -> dict[str, Any]:
-    """What to set in a chat request for Claude so that its beginning is kept.
+    """The members to set in a chat request for Claude so that its beginning is cached.
 
-    `tail` is the text that ends its newest user message and changes from turn to turn; `results`: whether tool messages
-    may be marked, which gateways with the chat API do not take.
+    `tail` is the end of its newest user message that changes every turn; `results`: whether tool messages may be
+    marked, which gateways with the chat API do not accept.
     """
     given = chat.get("messages")
     if not isinstance(given, list) or not all(isinstance(message, dict) for message in given) or _has_marks(chat):
@@ -43,9 +43,9 @@ def marked_chat(chat: Mapping[str, Any], tail: str = "", *, results: bool = True
 
 
 def cacheable_messages(document: Mapping[str, Any], *, at_anthropic: bool) -> dict[str, Any]:
-    """What to set in a Messages request of a client so that its beginning stays the same and is kept.
+    """The members to set in a client's Messages request so that its beginning stays the same and is cached.
 
-    Claude Code's attribution stays first where the server is Anthropic's own, which knows what it is.
+    Claude Code's attribution stays first if the server is Anthropic's own, which recognises it.
     """
     system, turns = document.get("system"), document.get("messages")
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
@@ -57,12 +57,10 @@ def cacheable_messages(document: Mapping[str, Any], *, at_anthropic: bool) -> di
         if is_attribution(block) and not at_anthropic:
             tail.append({"type": "text", "text": block["text"]})
             continue
-        text = block.get("text") if isinstance(block, dict) else None
-        left, lines = without_volatile(text) if isinstance(text, str) else ("", [])
+        kept, lines = parts_without_volatile((block,))
+        fixed += kept
         if lines:
             tail.append({"type": "text", "text": "\n".join(lines)})
-        if left.strip() or not lines:
-            fixed.append({**block, "text": left.strip()} if lines else block)
     marks = not _has_marks(document)
     newest = max((at for at, turn in enumerate(turns) if turn.get("role") == "user"), default=-1)
     if newest < 0:
@@ -73,18 +71,18 @@ def cacheable_messages(document: Mapping[str, Any], *, at_anthropic: bool) -> di
     if fixed != blocks and isinstance(blocks, list):
         changed["system"] = fixed
     content = turns[newest].get("content")
-    said = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    if isinstance(said, list) and (tail or marks):
-        if marks and said and isinstance(said[-1], dict):
-            said = [*said[:-1], {**said[-1], _MEMBER: _MARK}]
-        changed["messages"] = [*turns[:newest], {**turns[newest], "content": [*said, *tail]}, *turns[newest + 1 :]]
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if isinstance(parts, list) and (tail or marks):
+        if marks and parts and isinstance(parts[-1], dict):
+            parts = [*parts[:-1], {**parts[-1], _MEMBER: _MARK}]
+        changed["messages"] = [*turns[:newest], {**turns[newest], "content": [*parts, *tail]}, *turns[newest + 1 :]]
     if (tools := sorted_tools(document.get("tools"))) != document.get("tools"):
         changed["tools"] = tools
     return changed
 
 
 def _has_marks(request: Mapping[str, Any]) -> bool:
-    """True if the client has marked anything in its request itself."""
+    """True if the client has set marks in its request."""
     if request.get(_MEMBER):
         return True
     members = (request.get("system"), request.get("tools"), request.get("messages"))

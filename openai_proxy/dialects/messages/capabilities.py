@@ -1,7 +1,7 @@
-"""What one Anthropic model can do, as its own entry in `/v1/models` says, and what its refusals taught us.
+"""The capabilities of one Anthropic model, from its entry in `/v1/models` and from its refusals.
 
-Names of models decide nothing here: new ones appear every month, and a list of names is wrong the day after.
-Entry (`max_tokens`, `capabilities.thinking.types`, `capabilities.effort`):
+Model names are not used: new ones appear every month, and any list of names is soon outdated. Entry (`max_tokens`,
+`capabilities.thinking.types`, `capabilities.effort`):
 https://docs.anthropic.com/en/api/models-list
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 DEFAULT_MAX_TOKENS: Final = 8192
-"""Where neither the request nor the model's entry says how much it may write."""
+"""Output limit if neither the request nor the model's entry sets one."""
 
 _LEVELS: Final = ("low", "medium", "high", "xhigh", "max")
 _FIELDS: Final = re.compile(r"\b(temperature|top_p|top_k|effort|adaptive|disabled|strict|display)\b")
@@ -21,7 +21,7 @@ _BUDGET_MODEL: Final = re.compile(r"adaptive|thinking\.type|thinking: Input tag"
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """None means: the model's entry does not say."""
+    """None means that the model's entry does not say."""
 
     max_tokens: int | None = None
     adaptive: bool | None = None
@@ -32,11 +32,11 @@ class Capabilities:
 
     @property
     def samples(self) -> bool:
-        """Whether temperature, top_p and top_k are worth sending: models without `enabled` thinking refuse them."""
+        """Whether to send temperature, top_p and top_k: models without `enabled` thinking refuse them."""
         return self.enabled is not False
 
     def effort(self, wanted: str) -> str:
-        """The level nearest to `wanted` that the model knows; upwards first, so that nobody gets less than asked."""
+        """The supported level nearest to `wanted`, preferably a higher one, so that nobody gets less than requested."""
         level = "low" if wanted == "minimal" else wanted
         if self.efforts is None or level in self.efforts or level not in _LEVELS or not self.efforts:
             return level
@@ -50,7 +50,7 @@ UNKNOWN: Final = Capabilities()
 
 
 def read_capabilities(entry: Mapping[str, Any]) -> Capabilities:
-    """The capabilities in one entry of the model list; whatever is missing or odd is unknown."""
+    """The capabilities in one entry of the model list; missing or malformed ones are unknown."""
     listed = entry.get("capabilities")
     limit = entry.get("max_tokens")
     limit = limit if isinstance(limit, int) and limit > 0 else None
@@ -67,7 +67,7 @@ def read_capabilities(entry: Mapping[str, Any]) -> Capabilities:
     return Capabilities(
         max_tokens=limit,
         adaptive=False if none_at_all else _supported(types, "adaptive"),
-        # A model without any thinking is an old one: it has no `enabled`, but it does sample.
+        # A model without any thinking is an old one: it has no `enabled`, but supports sampling parameters.
         enabled=None if none_at_all else _supported(types, "enabled"),
         disabled=_supported(types, "disabled"),
         efforts=efforts,
@@ -86,10 +86,10 @@ def _supported(parent: dict[str, Any], name: str) -> bool | None:
 
 
 def learn_refused(message: str, body: dict[str, Any]) -> frozenset[str]:
-    """Which of our derived members a 400's `message` refuses, among those the Messages `body` really has.
+    """Which of our derived members a 400's `message` refuses, among those in the Messages `body`.
 
-    Gives names of `strip` (request.py): `temperature`, `top_p`, `top_k`, `effort`, `adaptive`, `disabled`, `strict`,
-    `display`. Empty: the refusal is the caller's business.
+    Returns names of `strip` (request.py): `temperature`, `top_p`, `top_k`, `effort`, `adaptive`, `disabled`, `strict`,
+    `display`. Empty: the refusal is for the caller to handle.
     """
     thinking = _member(body, "thinking")
     present: set[str] = {name for name in ("temperature", "top_p", "top_k") if name in body}
@@ -108,6 +108,6 @@ def learn_refused(message: str, body: dict[str, Any]) -> frozenset[str]:
 
 
 def learn_limit(message: str) -> int | None:
-    """The most a model may write, from a 400 that says `max_tokens: 8192 > 4096, which is the maximum allowed …`."""
+    """The model's output limit, from a 400 that says `max_tokens: 8192 > 4096, which is the maximum allowed …`."""
     found = _LIMIT.search(message)
     return int(found[1]) if found is not None else None

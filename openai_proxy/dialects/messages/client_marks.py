@@ -1,8 +1,7 @@
-"""A client's own marks for Anthropic's prompt cache (`cache_control`) on their way through a chat request.
+"""A client's own marks for Anthropic's prompt cache (`cache_control`), carried through a chat request.
 
-They stand where gateways with the chat API have them: on parts of a content, on tools, on tool messages and calls.
-Claude gets them back; other providers would refuse the member. The API takes four at most, and translation never makes
-more than there were.
+They are placed as gateways with the chat API expect them: on content parts, tools, tool messages and calls. Claude gets
+them back; other providers would refuse the member. The API allows four, and translation never adds any.
 https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching
 """
 
@@ -13,20 +12,22 @@ CACHE_CONTROL: Final = "cache_control"
 
 
 def last_mark(blocks: Any) -> Any:
-    """The mark of the last block that has one: it stores what the marks before it would. None without any."""
-    marks = [b[CACHE_CONTROL] for b in blocks if isinstance(b, Mapping) and b.get(CACHE_CONTROL)] if blocks else []
-    return marks[-1] if marks and not isinstance(blocks, str) else None
+    """The mark of the last block that has one: it covers what earlier marks would store. None without any."""
+    for block in reversed(blocks) if isinstance(blocks, list) else ():
+        if isinstance(block, Mapping) and (mark := block.get(CACHE_CONTROL)):
+            return mark
+    return None
 
 
 def with_mark(text: str, mark: Any) -> Any:
-    """The content that says `text` and is marked at its end; the text itself where there is no mark."""
+    """`text` as content that is marked at its end; the text itself if there is no mark."""
     return [{"type": "text", "text": text, CACHE_CONTROL: mark}] if mark and text else text
 
 
 def fit_marks(chat: dict[str, Any], api_type: str) -> dict[str, Any]:
-    """`chat` as a connection of this type takes it: itself if it has no marks or may keep them, else a copy.
+    """`chat` adapted to a connection of this type: itself if it has no marks or may keep them, else a copy.
 
-    Gateways with the chat API know them for models of Claude, on parts of a content.
+    Gateways with the chat API support marks for Claude models, on content parts.
     """
     if api_type == "anthropic":
         return chat
@@ -58,7 +59,7 @@ def _is_marked(message: Any) -> bool:
 
 
 def _unmarked(message: dict[str, Any], *, parts: bool) -> dict[str, Any]:
-    """`message` without its marks, or with those of its `parts`."""
+    """`message` without its marks, or with only those of its `parts`."""
     made = _without(message)
     content, calls = made.get("content"), made.get("tool_calls")
     if isinstance(content, list) and not parts:

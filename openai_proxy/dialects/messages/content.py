@@ -20,7 +20,7 @@ _CALL_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 
 def blocks(content: Any, param: str) -> list[dict[str, Any]]:
-    """The blocks of a message's `content`; empty texts are left out, as the API refuses them. BadRequest: `param`."""
+    """The blocks of a message's `content`; empty texts are omitted, as the API refuses them. BadRequest: `param`."""
     if content is None:
         return []
     if isinstance(content, str):
@@ -53,11 +53,11 @@ def _block(part: Any, param: str) -> dict[str, Any] | None:
     elif kind == "file":
         block = _document(part.get("file"), param)
     elif kind in _NATIVE:
-        return part  # already a block of theirs: a client that knows whom it talks to
+        return part  # already an Anthropic block, from a client that knows which provider it uses
     elif kind == "input_audio":
-        raise BadRequest("This provider does not take audio.", param=param, code="unsupported_content")
+        raise BadRequest("This provider does not accept audio.", param=param, code="unsupported_content")
     else:
-        raise BadRequest("This provider does not take this kind of content.", param=param, code="unsupported_content")
+        raise BadRequest("This provider does not accept this kind of content.", param=param, code="unsupported_content")
     if block is not None and part.get("cache_control"):
         block["cache_control"] = part["cache_control"]
     return block
@@ -71,7 +71,9 @@ def _image_source(image: Any, param: str) -> dict[str, Any]:
     if data is None:
         return {"type": "url", "url": url}
     if data[0] not in _IMAGES:
-        raise BadRequest("This provider takes JPEG, PNG, GIF and WebP images.", param=param, code="unsupported_content")
+        raise BadRequest(
+            "This provider accepts JPEG, PNG, GIF and WebP images.", param=param, code="unsupported_content"
+        )
     return {"type": "base64", "media_type": data[0], "data": data[1]}
 
 
@@ -88,7 +90,7 @@ def _document(file: Any, param: str) -> dict[str, Any]:
         elif data[0] == "application/pdf":
             block["source"] = {"type": "base64", "media_type": data[0], "data": data[1]}
         else:
-            raise BadRequest("This provider takes PDF and plain text files.", param=param, code="unsupported_content")
+            raise BadRequest("This provider accepts PDF and plain text files.", param=param, code="unsupported_content")
     else:
         raise BadRequest("A file part needs file_data or file_id.", param=param)
     if isinstance(file.get("filename"), str):
@@ -106,10 +108,10 @@ def _decoded(data: str, param: str) -> str:
 
 
 def thinking_blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """The thinking of an assistant message, block by block as it was signed.
+    """The thinking of an assistant message, as signed blocks.
 
-    `reasoning_details` carries it, whole or in the pieces that were streamed: entries of one `index` make one block.
-    Thinking without a signature is left out, since the API refuses it.
+    It is in `reasoning_details`, complete or in streamed pieces: entries with the same `index` form one block. Thinking
+    without a signature is omitted, since the API refuses it.
     """
     details = message.get("reasoning_details")
     made: dict[Any, dict[str, Any]] = {}
@@ -132,21 +134,21 @@ def thinking_blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def other_details(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The `reasoning_details` of an assistant message that are of another maker than Anthropic."""
+    """The `reasoning_details` of an assistant message that are not Anthropic's."""
     details = message.get("reasoning_details")
     return [d for d in details if isinstance(d, dict) and not is_claudes(d)] if isinstance(details, list) else []
 
 
 def is_claudes(detail: Mapping[str, Any]) -> bool:
-    """True for an entry of `reasoning_details` that Claude wrote; only the first piece of one names its `format`.
+    """True for an entry of `reasoning_details` that Claude wrote; only its first piece has a `format`.
 
-    Clients that join repeated texts make "anthropic-claude-v1anthropic-claude-v1" of it.
+    Clients that concatenate repeated texts turn it into "anthropic-claude-v1anthropic-claude-v1".
     """
     return str(detail.get("format") or THINKING_FORMAT).startswith(THINKING_FORMAT)
 
 
 def call_id(given: object) -> str:
-    """An id for a call, and for its result, that the API takes: `[A-Za-z0-9_-]+`. The same every time."""
+    """A valid id for a call and its result: `[A-Za-z0-9_-]+`. The same every time."""
     text = str(given)
     if _CALL_ID.fullmatch(text):
         return text
@@ -154,7 +156,7 @@ def call_id(given: object) -> str:
 
 
 def tool_input(arguments: Any, param: str) -> dict[str, Any]:
-    """A tool call's `arguments`, JSON text, as the object a tool_use block carries. BadRequest if it is none."""
+    """A tool call's `arguments`, JSON text, as the object of a tool_use block. Raises BadRequest if it is not one."""
     value = json_text.object_in(arguments)
     if value is None:
         raise BadRequest("A tool call's arguments must be a JSON object.", param=param)

@@ -6,26 +6,27 @@ from typing import Any, ClassVar, Final
 
 from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import Dialect, IncomingRequest, Lesson, Lessons, OutgoingRequest
+from openai_proxy.dialects.estimate import estimate_tokens
 from openai_proxy.dialects.messages.capabilities import UNKNOWN, learn_limit, learn_refused, read_capabilities
 from openai_proxy.dialects.messages.read_answer import MessagesReader
-from openai_proxy.dialects.messages.read_request import estimate_tokens, to_chat
+from openai_proxy.dialects.messages.read_request import to_chat
 from openai_proxy.dialects.messages.write_answer import MessagesWriter, error_object
 from openai_proxy.dialects.messages.write_request import to_messages
 from openai_proxy.dialects.tool_names import ToolNames
 
 STREAM_ABOVE: Final = 21_333
-"""max_tokens from which an answer may take ten minutes: then it is streamed even if it is wanted whole.
+"""With this many max_tokens or more, an answer may take ten minutes, so it is streamed even for a non-streaming client.
 
-The vendor's SDK draws the line at the same place (128,000 tokens are taken to need an hour).
+The vendor's SDK uses the same threshold (128,000 tokens are assumed to need an hour).
 """
 
 
 @dataclass(frozen=True, slots=True)
 class MessagesDetails:
-    """What the writer of the answer has to know of the request."""
+    """What the answer's writer needs to know of the request."""
 
     input_tokens: int  # an estimate
-    thoughts: bool = True  # whether thoughts are shown
+    thoughts: bool = True  # whether thinking is shown
     names: ToolNames = field(default_factory=ToolNames)  # of the client's tools
 
 
@@ -35,7 +36,6 @@ class MessagesDialect:
     name: ClassVar[str] = "messages"
 
     def read_request(self, path: str, document: dict[str, Any]) -> IncomingRequest:
-        """See base.Dialect."""
         thinking = document.get("thinking")
         omits = isinstance(thinking, dict) and thinking.get("display") == "omitted"
         names = ToolNames()
@@ -43,7 +43,6 @@ class MessagesDialect:
         return replace(to_chat(document, names), details=details)
 
     def write_request(self, chat: dict[str, Any], lessons: Lessons) -> OutgoingRequest:
-        """See base.Dialect."""
         capabilities = UNKNOWN if lessons.entry is None else read_capabilities(lessons.entry)
         if lessons.max_output_tokens is not None:
             capabilities = replace(capabilities, max_tokens=lessons.max_output_tokens)
@@ -55,20 +54,17 @@ class MessagesDialect:
         return OutgoingRequest("/messages", made.body, made.dropped, headers, details=limited(chat))
 
     def read_answer(self, request: OutgoingRequest) -> MessagesReader:
-        """See base.Dialect."""
         return MessagesReader(request.body["model"])
 
     def write_answer(self, request: IncomingRequest, model: str) -> MessagesWriter:
-        """See base.Dialect."""
         details = request.details or MessagesDetails(0)
         return MessagesWriter(model, input_tokens=details.input_tokens, thoughts=details.thoughts, names=details.names)
 
     def error_body(self, status: int, error: Mapping[str, Any]) -> bytes:
-        """See base.Dialect."""
         return json_text.dumps(error_object(error, status))
 
     def lesson(self, request: OutgoingRequest, status: int, error: Mapping[str, Any]) -> Lesson | None:
-        """See base.Teaching."""
+        """See base.LearningDialect."""
         message = str(error.get("message"))
         if status != 400:
             return None
@@ -78,7 +74,7 @@ class MessagesDialect:
 
 
 def limited(chat: Mapping[str, Any]) -> bool:
-    """Whether the caller itself says how much may be written."""
+    """Whether the caller itself limits the output."""
     return chat.get("max_tokens") is not None or chat.get("max_completion_tokens") is not None
 
 

@@ -1,49 +1,48 @@
-"""Answers of the Messages API, read as chat chunks.
+"""Reads answers of the Messages API as chat chunks.
 
 Events: https://docs.anthropic.com/en/docs/build-with-claude/streaming
 """
 
 import time
-from typing import Any
+from typing import Any, Final
 
 from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import Chunk
 from openai_proxy.dialects.chat.chunks import new_id
 from openai_proxy.dialects.chat.errors import error_of as error_of_any
+from openai_proxy.dialects.event_reader import MAX_PARTS, EventReader, folded, too_many_parts
 from openai_proxy.dialects.messages.read_message import (
     annotation,
     error_of,
     redacted_detail,
     thinking_detail,
-    to_completion,
 )
 from openai_proxy.dialects.messages.tables import chat_usage, finish_reason
-from openai_proxy.dialects.reading import EventReader
 from openai_proxy.errors import UpstreamInvalid
+
+_MAX_USAGE: Final = 64  # members
 
 
 class MessagesReader(EventReader):
-    """See base.AnswerReader; `model` is named where the answer itself names none.
+    """See base.AnswerReader; `model` is used if the answer names none.
 
-    The finish is held until `message_stop`, since usage and stop reason may still change until then.
+    The finish is held back until `message_stop`, since usage and stop reason may change until then.
     """
 
     def __init__(self, model: str) -> None:
         super().__init__()
         self._model = model
         self._envelope: dict[str, Any] | None = None
-        self._usage: dict[str, Any] = {}
-        self._stop_reason: Any = None
         self._stop_details: Any = None
         self._calls = 0
         self._annotations = 0
         self._thoughts = 0
+        self._blocks = 0
         self._thought_of: dict[int, int] = {}  # block index -> index in reasoning_details
         self._call_of: dict[int, int] = {}  # block index -> our tool index, for tool_use blocks only
-        self._waiting: dict[int, str] = {}  # tool blocks without one argument yet -> arguments they started with
+        self._waiting: dict[int, str] = {}  # tool blocks without arguments so far -> arguments they started with
 
     def error(self, status: int, data: bytes) -> dict[str, Any]:
-        """See base.AnswerReader."""
         try:
             document = json_text.loads(data)
         except ValueError:
@@ -52,17 +51,25 @@ class MessagesReader(EventReader):
             return error_of(document.get("error"))
         return error_of_any(document, status) or error_of_any({"error": {}}, status) or {}
 
-    def _completion(self, document: Any) -> dict[str, Any]:
+    def completion(self, document: Any) -> dict[str, Any]:
         failed = document.get("type") == "error" if isinstance(document, dict) else False
         error = error_of(document.get("error")) if failed else error_of_any(document)
         if error is not None:
             return {"error": error}
+        chunks: list[Chunk] = []
         try:
             if not isinstance(document["content"], list):
                 raise TypeError
-            return to_completion(document)
+            self._message_start(document, chunks)
+            for index in range(len(document["content"])):
+                self._other("content_block_stop", {"index": index}, chunks)
+            self._other("message_delta", {"delta": document}, chunks)
+            self._stop(chunks)
         except (KeyError, TypeError, AttributeError):
             raise UpstreamInvalid("The provider sent an answer that is not understood.") from None
+        made = folded(chunks)
+        made["choices"][0]["message"].setdefault("refusal", None)
+        return made
 
     def _event(self, event: Any, chunks: list[Chunk]) -> None:
         try:
@@ -121,7 +128,7 @@ class MessagesReader(EventReader):
     def _other(self, kind: str, event: dict[str, Any], chunks: list[Chunk]) -> None:
         if kind == "content_block_start":
             if event["content_block"].get("input"):
-                event = self._exactly()
+                event = self._exactly(event)
             self._block_start(event["index"], event["content_block"], chunks)
         elif kind == "content_block_stop":
             arguments = self._waiting.pop(event["index"], None)
@@ -132,7 +139,7 @@ class MessagesReader(EventReader):
             self._message_start(event["message"], chunks)
         elif kind == "message_delta":
             delta = event.get("delta") or {}
-            self._stop_reason = delta.get("stop_reason") or self._stop_reason
+            self.own.finish = delta.get("stop_reason") or self.own.finish
             self._stop_details = delta.get("stop_details") or self._stop_details
             self._count(event.get("usage"))
         elif kind == "message_stop":
@@ -143,19 +150,23 @@ class MessagesReader(EventReader):
         elif kind == "error":
             self.ended = True
             chunks.append({"error": error_of(event.get("error"))})
-        # Their versioning policy: new kinds of events may appear and are to be passed over.
+        # Anthropic's versioning policy: new kinds of events may appear and must be ignored.
 
     def _message_start(self, message: dict[str, Any], chunks: list[Chunk]) -> None:
         self._count(message.get("usage"))
         if self._envelope is not None:
-            return  # a spliced stream (server-side fallback): one id and one role for all of it
+            return  # a stream with a server-side fallback in the middle: one id and one role for all of it
         self._start(message)
+        self.own.id = message.get("id")
         self._put({"role": "assistant", "content": ""}, chunks)
         for index, block in enumerate(message.get("content") or ()):
             self._block_start(index, block, chunks)
 
     def _block_start(self, index: int, block: dict[str, Any], chunks: list[Chunk]) -> None:
         kind = block["type"]
+        self._blocks += 1
+        if self._blocks > MAX_PARTS:
+            raise too_many_parts()
         self._call_of.pop(index, None)
         self._thought_of.pop(index, None)
         if kind == "tool_use":
@@ -168,6 +179,8 @@ class MessagesReader(EventReader):
         elif kind == "text":
             if block.get("text"):
                 self._put({"content": _text(block["text"])}, chunks)
+            for citation in block.get("citations") or ():
+                self._delta(index, {"type": "citations_delta", "citation": citation}, chunks)
         elif kind == "thinking":
             if block.get("thinking"):
                 self._delta(index, {"type": "thinking_delta", "thinking": block["thinking"]}, chunks)
@@ -176,13 +189,15 @@ class MessagesReader(EventReader):
         elif kind == "redacted_thinking":
             self._thoughts += 1
             self._put({"reasoning_details": [redacted_detail(self._thoughts - 1, block.get("data"))]}, chunks)
-        # Blocks of the provider's own tools and their results have no words in the chat API.
+        # Blocks of the provider's own tools and their results have no equivalent in the chat API.
 
     def _detail(self, block: int, *, text: str | None = None, signature: str | None = None) -> dict[str, Any]:
-        """A piece of a thinking block. Its `format` is said once: OpenAI's accumulators join repeated texts."""
+        """A piece of a thinking block. Its `format` is sent once: OpenAI's accumulators concatenate repeated texts."""
         index = self._thought_of.get(block)
         if index is not None:
             return thinking_detail(index, text=text, signature=signature, first=False)
+        if self._thoughts >= MAX_PARTS:
+            raise too_many_parts()
         index = self._thought_of[block] = self._thoughts
         self._thoughts += 1
         return thinking_detail(index, text=text, signature=signature)
@@ -190,14 +205,15 @@ class MessagesReader(EventReader):
     def _count(self, usage: Any) -> None:
         """Usage is cumulative: a later count replaces an earlier one, a null does not."""
         if isinstance(usage, dict):
-            self._usage.update({name: value for name, value in usage.items() if value is not None})
+            together = {**(self.own.usage or {}), **{name: n for name, n in usage.items() if n is not None}}
+            self.own.usage = together if len(together) <= _MAX_USAGE else usage
 
     def _stop(self, chunks: list[Chunk]) -> None:
         self.ended = True
-        self._put({}, chunks, finish_reason(self._stop_reason))
+        self._put({}, chunks, finish_reason(self.own.finish))
         if self._stop_details:
             chunks[-1]["stop_details"] = self._stop_details
-        chunks.append({**(self._envelope or {}), "choices": [], "usage": chat_usage(self._usage)})
+        chunks.append({**(self._envelope or {}), "choices": [], "usage": chat_usage(self.own.usage or {})})
 
 
 def _text(value: Any) -> str:

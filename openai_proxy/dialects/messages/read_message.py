@@ -1,54 +1,11 @@
-"""Parts of the Messages API's answers as the chat API has them: whole messages, thinking, errors, models."""
+"""Converts parts of Messages answers to the chat API: thinking, citations, errors, models."""
 
 import datetime
 from typing import Any, Final
 
-from openai_proxy.dialects import json_text
-from openai_proxy.dialects.chat.chunks import completion_of
-from openai_proxy.dialects.messages.tables import THINKING_FORMAT, chat_usage, finish_reason
+from openai_proxy.dialects.messages.tables import THINKING_FORMAT
 
 _TOO_LONG: Final = ("prompt is too long", "exceed context limit", "exceeds the context window")
-
-
-def to_completion(message: dict[str, Any]) -> dict[str, Any]:
-    """A whole message as a chat.completion. Blocks of the provider's own tools are not representable and left out."""
-    texts: list[str] = []
-    thoughts: list[str] = []
-    details: list[dict[str, Any]] = []
-    calls: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for block in message.get("content") or ():
-        kind = block.get("type")
-        if kind == "text":
-            texts.append(block.get("text") or "")
-            annotations += [a for cited in block.get("citations") or () if (a := annotation(cited)) is not None]
-        elif kind == "thinking":
-            thoughts.append(block.get("thinking") or "")
-            details.append(thinking_detail(len(details), text=block.get("thinking"), signature=block.get("signature")))
-        elif kind == "redacted_thinking":
-            details.append(redacted_detail(len(details), block.get("data")))
-        elif kind == "tool_use":
-            function = {"name": block.get("name"), "arguments": json_text.text(block.get("input") or {})}
-            calls.append({"id": block.get("id"), "type": "function", "function": function})
-    made: dict[str, Any] = {"role": "assistant", "content": "".join(texts) if texts or not calls else None}
-    made["refusal"] = None
-    if calls:
-        made["tool_calls"] = calls
-    if any(thoughts):
-        made["reasoning"] = made["reasoning_content"] = "".join(thoughts)
-    if details:
-        made["reasoning_details"] = details
-    if annotations:
-        made["annotations"] = annotations
-    extras = {"stop_details": message["stop_details"]} if message.get("stop_details") else {}
-    return completion_of(
-        message.get("model") or "",
-        made,
-        finish_reason(message.get("stop_reason")),
-        chat_usage(message.get("usage") or {}),
-        id=message.get("id"),
-        **extras,
-    )
 
 
 def thinking_detail(
@@ -88,12 +45,12 @@ def error_of(error: Any) -> dict[str, Any]:
 
 
 def model_object(entry: dict[str, Any]) -> dict[str, Any]:
-    """An entry of the model list as an OpenAI model object; what else it says is kept beside it."""
+    """An entry of the model list as an OpenAI model object, with its other members kept beside it."""
     created = 0
     try:
         created = int(datetime.datetime.fromisoformat(str(entry.get("created_at"))).timestamp())
     except (ValueError, OverflowError):
-        created = 0  # some entries carry no date
+        created = 0  # some entries have no date
     made: dict[str, Any] = {"id": entry["id"], "object": "model", "created": created, "owned_by": "anthropic"}
     if isinstance(entry.get("display_name"), str):
         made["name"] = entry["display_name"]

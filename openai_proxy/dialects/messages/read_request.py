@@ -1,41 +1,41 @@
-"""A client that speaks the Messages API, served by any model: its request as a chat request.
+"""Reads a Messages request as a chat request, so that any model can serve it.
 
-The answer's way back is write_answer.py. API: https://docs.anthropic.com/en/api/messages
+The answer is written by write_answer.py. API: https://docs.anthropic.com/en/api/messages
 """
 
-import re
 from typing import Any, Final
 
 from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import IncomingRequest
 from openai_proxy.dialects.derived import Derived
+from openai_proxy.dialects.media import url_of
 from openai_proxy.dialects.messages.cache_marks import is_attribution
 from openai_proxy.dialects.messages.client_marks import CACHE_CONTROL, last_mark, with_mark
 from openai_proxy.dialects.messages.tables import THINKING_FORMAT, effort_of
+from openai_proxy.dialects.odd_input import understood
 from openai_proxy.dialects.packed_reasoning import is_packed, unpack
 from openai_proxy.dialects.tool_names import ToolNames
 from openai_proxy.dialects.tool_schema import schema_for
 from openai_proxy.errors import BadRequest, NotFound
+from openai_proxy.steps import join
 
 _CONSUMED: Final = frozenset(
     {"model", "messages", "system", "max_tokens", "stop_sequences", "temperature", "top_p", "stream", "tools",
      "tool_choice", "thinking", "output_config", "metadata", "cache_control", "thread"}
 )  # fmt: skip
-_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _IMPOSSIBLE: Final = ("mcp_servers", "container")
+_ASSISTANT: Final = frozenset({"text", "tool_use", "thinking", "redacted_thinking"})
 _KNOWN_EFFORTS: Final = frozenset({"minimal", "low", "medium", "high", "xhigh", "max"})
 
 
 def to_chat(request: dict[str, Any], names: ToolNames | None = None) -> IncomingRequest:
-    """The chat request that says what a Messages `request` says. Raises BadRequest for what cannot be said at all.
+    """A Messages `request` as a chat request. Raises BadRequest for what has no equivalent.
 
-    Marks for caching stand where the chat API's gateways have them; a streamed answer is always asked for its usage,
-    since the Messages API always tells it. `names` learns the tools' names.
+    Cache marks are placed where the chat API's gateways expect them; usage is always requested for streams, since the
+    Messages API always reports it. `names` collects the tools' names.
     """
-    try:
-        return _translated(request, ToolNames() if names is None else names)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise BadRequest("The request is not a Messages request: a member has the wrong type.") from None
+    known = ToolNames() if names is None else names
+    return understood(lambda request: _translated(request, known), request)
 
 
 def _translated(request: dict[str, Any], names: ToolNames) -> IncomingRequest:
@@ -51,7 +51,7 @@ def _translated(request: dict[str, Any], names: ToolNames) -> IncomingRequest:
     mark = last_mark(request.get("system"))
     for index, message in enumerate(messages):
         for made in _message(message, f"messages[{index}]", names):
-            if made["role"] == "system":  # many templates take one, and only at the beginning
+            if made["role"] == "system":  # many templates accept one, and only at the beginning
                 system.append(made["content"])
                 mark = last_mark(message["content"]) or mark
             else:
@@ -75,21 +75,21 @@ def _translated(request: dict[str, Any], names: ToolNames) -> IncomingRequest:
     if request.get("stream"):
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
-    said = _CONSUMED.union(_IMPOSSIBLE)
-    dropped = [name for name, value in request.items() if name not in said and value is not None]
-    # The names are the caller's text and go into a header field: only what is safe there.
-    return IncomingRequest(body, tuple(name for name in dropped if _NAME.fullmatch(name)))
+    reported = _CONSUMED.union(_IMPOSSIBLE)
+    dropped = [name for name, value in request.items() if name not in reported and value is not None]
+    dropped += _left_out(messages)
+    return IncomingRequest(body, tuple(dropped))
 
 
 def _thread(thread: Any) -> None:
-    """Raise NotFound for a conversation that is to go on from what a server has kept: the SDK then sends all of it."""
+    """Raise NotFound for a conversation stored on a server: the SDK then sends all of it."""
     if isinstance(thread, dict) and thread.get("type") == "continue":
-        raise NotFound("The thread is not known here.", code="thread_not_found", param="thread")
+        raise NotFound("Unknown thread.", code="thread_not_found", param="thread")
 
 
 def _system(system: Any) -> str:
     if isinstance(system, list):
-        system = [block for block in system if not is_attribution(block)]  # only Anthropic has a use for it
+        system = [block for block in system if not is_attribution(block)]  # only Anthropic can use it
     return _text(system, "system")
 
 
@@ -108,7 +108,7 @@ def _message(message: Any, param: str, names: ToolNames) -> list[dict[str, Any]]
     if role == "system":
         return [{"role": "system", "content": _text(content, f"{param}.content")}]
     if role not in ("user", "assistant"):
-        raise BadRequest("A message is the user's or the assistant's.", param=f"{param}.role")
+        raise BadRequest("A message's role must be user or assistant.", param=f"{param}.role")
     if isinstance(content, str):
         return [{"role": role, "content": content}]
     if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
@@ -117,7 +117,7 @@ def _message(message: Any, param: str, names: ToolNames) -> list[dict[str, Any]]
 
 
 def _user(content: list[dict[str, Any]], param: str) -> list[dict[str, Any]]:
-    """Tool messages for the results, which stand first, then the rest as one user message."""
+    """Tool messages for the results, which come first, then the rest as one user message."""
     results: list[dict[str, Any]] = []
     parts: list[dict[str, Any]] = []
     for index, block in enumerate(content):
@@ -134,7 +134,7 @@ def _user(content: list[dict[str, Any]], param: str) -> list[dict[str, Any]]:
             elif isinstance(piece, dict) and piece.get("type") == "tool_reference":
                 texts.append(f"The tool {piece.get('tool_name')} can be called now.")
             elif isinstance(piece, dict):
-                parts.append(_part(piece, where))  # a tool message holds text only: its images follow as the user's
+                parts.append(_part(piece, where))  # a tool message holds only text: its images follow in a user message
         text = "\n".join(texts)
         if block.get("is_error") and not text.lower().startswith("error"):
             text = f"Error: {text}"
@@ -143,7 +143,7 @@ def _user(content: list[dict[str, Any]], param: str) -> list[dict[str, Any]]:
         results.append({**result, CACHE_CONTROL: mark} if mark else result)
     if parts:
         only_text = all(part["type"] == "text" and CACHE_CONTROL not in part for part in parts)
-        joined: Any = "\n\n".join(part["text"] for part in parts) if only_text else parts
+        joined: Any = join((part["text"] for part in parts), "\n\n") if only_text else parts
         results.append({"role": "user", "content": joined})
     return results
 
@@ -155,22 +155,22 @@ def _part(block: dict[str, Any], param: str) -> dict[str, Any]:
     if kind == "text":
         return {"type": "text", "text": str(block.get("text") or "")}
     if kind == "image" and source.get("type") == "base64":
-        url = f"data:{source.get('media_type')};base64,{source.get('data')}"
+        url = url_of(source.get("media_type"), str(source.get("data")))
         return {"type": "image_url", "image_url": {"url": url}}
     if kind == "image" and source.get("type") == "url":
         return {"type": "image_url", "image_url": {"url": source.get("url")}}
     if kind == "document" and source.get("type") == "text":
         return {"type": "text", "text": str(source.get("data") or "")}
     if kind == "document" and source.get("type") == "base64":
-        data = f"data:{source.get('media_type')};base64,{source.get('data')}"
+        data = url_of(source.get("media_type"), str(source.get("data")))
         return {"type": "file", "file": {"filename": block.get("title") or "document.pdf", "file_data": data}}
     if kind == "search_result":
         return {"type": "text", "text": f"{block.get('title') or ''}\n{_text(block.get('content') or [], param)}"}
-    raise BadRequest("This model does not take this kind of content.", param=param, code="unsupported_content")
+    raise BadRequest("This model does not accept this kind of content.", param=param, code="unsupported_content")
 
 
 def _assistant(content: list[dict[str, Any]], names: ToolNames) -> list[dict[str, Any]]:
-    """One assistant message. Thinking that was signed is its maker's to read again; other thinking is text."""
+    """One assistant message. Signed thinking can only be read by its provider; other thinking is text."""
     texts: list[str] = []
     calls: list[dict[str, Any]] = []
     details: list[dict[str, Any]] = []
@@ -184,7 +184,7 @@ def _assistant(content: list[dict[str, Any]], names: ToolNames) -> list[dict[str
             function = {"name": name, "arguments": json_text.text(block.get("input") or {})}
             call = {"id": block.get("id"), "type": "function", "function": function}
             calls.append({**call, CACHE_CONTROL: block[CACHE_CONTROL]} if block.get(CACHE_CONTROL) else call)
-        elif isinstance(packed := block.get("signature" if kind == "thinking" else "data"), str) and is_packed(packed):
+        elif is_packed(packed := block.get("signature" if kind == "thinking" else "data")):
             details += unpack(packed) or ()
             thoughts.append(str(block.get("thinking") or ""))
         elif kind == "thinking" and block.get("signature"):
@@ -207,6 +207,17 @@ def _assistant(content: list[dict[str, Any]], names: ToolNames) -> list[dict[str
     return [made]
 
 
+def _left_out(messages: list[dict[str, Any]]) -> dict[str, None]:
+    """The traces of Anthropic's own tools in assistant messages: the text after them states the results."""
+    return {
+        f"messages.{block.get('type')}": None
+        for message in messages
+        if message["role"] == "assistant" and isinstance(message["content"], list)
+        for block in message["content"]
+        if block.get("type") not in _ASSISTANT
+    }
+
+
 def _tools(request: dict[str, Any], body: dict[str, Any], names: ToolNames) -> None:
     tools = request.get("tools")
     if not tools:
@@ -216,7 +227,7 @@ def _tools(request: dict[str, Any], body: dict[str, Any], names: ToolNames) -> N
     for index, tool in enumerate(tools if isinstance(tools, list) else [None]):
         if not isinstance(tool, dict) or tool.get("type", "custom") not in ("custom", None):
             raise BadRequest(
-                "This model takes tools with an input schema only.", param=f"tools[{index}]",
+                "This model accepts only tools with an input schema.", param=f"tools[{index}]",
                 code="unsupported_parameter",
             )  # fmt: skip
         if not tool.get("defer_loading") or tool.get("name") in found:
@@ -237,7 +248,7 @@ def _tools(request: dict[str, Any], body: dict[str, Any], names: ToolNames) -> N
 
 
 def _tool(tool: dict[str, Any], param: str, names: ToolNames) -> dict[str, Any]:
-    """A tool as OpenAI and its likenesses take it: they know less of JSON Schema, and refuse a request for one tool."""
+    """A tool in the form that OpenAI and compatible servers accept: one bad schema makes them refuse the request."""
     if not isinstance(tool.get("name"), str):
         raise BadRequest("A tool needs a name.", param=f"{param}.name")
     given = tool.get("input_schema") or {"type": "object", "properties": {}}
@@ -254,7 +265,7 @@ def _tool(tool: dict[str, Any], param: str, names: ToolNames) -> dict[str, Any]:
 
 
 def _referenced(messages: list[dict[str, Any]]) -> set[str]:
-    """The names of the tools that a search has found: only then is a deferred one offered."""
+    """The names of the tools that a search has found: deferred tools are offered only then."""
     found: set[str] = set()
     for message in messages:
         content = message.get("content")
@@ -280,35 +291,3 @@ def _thinking(request: dict[str, Any], body: dict[str, Any]) -> None:
     if isinstance(wanted, dict) and wanted.get("type") == "json_schema":
         named = {"name": "answer", "schema": wanted.get("schema"), "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": named}
-
-
-def estimate_tokens(request: dict[str, Any]) -> int:
-    """About how many tokens a Messages `request` has: a quarter of its characters, and pictures as such.
-
-    For `/messages/count_tokens` and the start of a stream.
-    """
-    counted = {name: request.get(name) for name in ("system", "messages", "tools")}
-    plain, media = _without_media(counted)
-    return max(1, len(json_text.dumps(plain)) // 4 + media)
-
-
-_PICTURE: Final = 1600
-"""Tokens of a picture of the size that is not scaled down (https://docs.anthropic.com/en/docs/build-with-claude/vision)."""
-
-_PAGE: Final = 100_000  # base64 characters of a page of a document, which counts like a picture and its text
-
-
-def _without_media(value: Any) -> tuple[Any, int]:
-    """`value` without base64 data, and about how many tokens that data is worth."""
-    if isinstance(value, list):
-        pairs = [_without_media(item) for item in value]
-        return [item for item, _ in pairs], sum(tokens for _, tokens in pairs)
-    if not isinstance(value, dict):
-        return value, 0
-    source = value.get("source")
-    if value.get("type") in ("image", "document") and isinstance(source, dict) and source.get("type") != "text":
-        data = source.get("data")
-        pages = 1 + len(data) // _PAGE if isinstance(data, str) and value["type"] == "document" else 1
-        return {"type": value["type"]}, pages * _PICTURE
-    pairs_of = {name: _without_media(member) for name, member in value.items()}
-    return {name: item for name, (item, _) in pairs_of.items()}, sum(tokens for _, tokens in pairs_of.values())

@@ -1,6 +1,6 @@
-"""A chat answer as the Messages API gives it: whole, as events, and as errors.
+"""Writes a chat answer as the Messages API does: whole, as events, and as errors.
 
-The vendor's SDK passes over events without a name, allows one open block at a time, and wants indices without gaps:
+The vendor's SDK ignores events without a name, allows one open block at a time, and expects indices without gaps:
 https://docs.anthropic.com/en/docs/build-with-claude/streaming
 """
 
@@ -11,7 +11,7 @@ from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import Chunk
 from openai_proxy.dialects.chat.calls import CallFold
 from openai_proxy.dialects.chat.chunks import new_id
-from openai_proxy.dialects.chat.content import text_of
+from openai_proxy.dialects.chat.content import text_and_reasoning
 from openai_proxy.dialects.chat.deltas import merge, settle
 from openai_proxy.dialects.messages.content import is_claudes, other_details, thinking_blocks
 from openai_proxy.dialects.messages.tables import (
@@ -20,6 +20,7 @@ from openai_proxy.dialects.messages.tables import (
     messages_usage,
     stop_reason,
 )
+from openai_proxy.dialects.odd_input import in_own_format, with_member
 from openai_proxy.dialects.packed_reasoning import pack
 from openai_proxy.dialects.tool_names import ToolNames
 from openai_proxy.errors import UpstreamInvalid
@@ -28,10 +29,17 @@ _PING: Final = b'event: ping\ndata: {"type":"ping"}\n\n'
 _THINKING: Final = {"type": "thinking", "thinking": "", "signature": ""}
 
 
+_NAMES: Final = {
+    "max_completion_tokens": "max_tokens", "stop": "stop_sequences", "response_format": "output_config.format",
+    "reasoning_effort": "thinking",
+}  # fmt: skip
+"""Chat API members that have another name here."""
+
+
 def to_message(
     completion: Mapping[str, Any], model: str, *, thoughts: bool = True, names: ToolNames | None = None
 ) -> dict[str, Any]:
-    """A whole chat.completion as a message that names `model`, with or without the text of `thoughts`.
+    """A whole chat.completion as a message with `model` as its model, with or without the text of `thoughts`.
 
     `names`: those of the client's tools. Raises UpstreamInvalid if it has no choice.
     """
@@ -42,23 +50,22 @@ def to_message(
         content: list[dict[str, Any]] = thinking_blocks(message)
         if not thoughts:
             content = [{**block, "thinking": ""} if block["type"] == "thinking" else block for block in content]
-        text, thought = text_of(message.get("content"))
-        thought = message.get("reasoning_content") or message.get("reasoning") or thought
+        text, thought = text_and_reasoning(message)
         details = other_details(message)
-        signature = pack(details) if details else ""  # what another maker's model has to see again
+        signature = pack(details) if details else ""  # reasoning that another provider's model must get back
         if thought and thoughts and not content:
             content.append({**_THINKING, "thinking": thought, "signature": signature})
         elif signature:
             content.append({"type": "redacted_thinking", "data": signature})
-        if text or message.get("refusal"):
-            content.append({"type": "text", "text": text or message["refusal"]})
+        if text:
+            content.append({"type": "text", "text": text})
         calls = message.get("tool_calls") or ()
         for call in calls:
             function = call["function"]
             arguments = json_text.object_in(function.get("arguments"))
             if arguments is None and choice.get("finish_reason") != "length":
                 raise TypeError
-            # Cut off by the limit: the stop_reason says so, and half an object is none.
+            # Truncated by the token limit: the stop_reason says so, and half an object is invalid.
             block = {"type": "tool_use", "id": call.get("id"), "name": original(function["name"]),
                      "input": arguments or {}}  # fmt: skip
             content.append(block)
@@ -77,9 +84,9 @@ def to_message(
 
 
 def error_object(error: Mapping[str, Any], status: int | None = None) -> dict[str, Any]:
-    """`{"type": "error", "error": {"type", "message"}}` from a chat error object, which may come with a `status`.
+    """`{"type": "error", "error": {"type", "message"}}` from a chat error object, which may have a `status`.
 
-    What the code of the error was is in `details.error_code`.
+    The original error code is in `details.error_code`.
     """
     code = error.get("code")
     if status is None and isinstance(code, int):
@@ -88,18 +95,23 @@ def error_object(error: Mapping[str, Any], status: int | None = None) -> dict[st
     if kind not in STATUS_OF_ERROR or (status is not None and STATUS_OF_ERROR[kind] // 100 != status // 100):
         kind = ERROR_OF_STATUS.get(status or 0, "api_error")
     elif status is not None and status < 500:
-        kind = ERROR_OF_STATUS.get(status, kind)  # OpenAI calls every error of the caller an invalid request
-    message = error.get("message")
+        kind = ERROR_OF_STATUS.get(status, kind)  # OpenAI reports every client error as an invalid request
+    message = with_member(in_own_format(error, _NAMES))
     made: dict[str, Any] = {"type": kind, "message": message or "The provider reported an error."}
     if isinstance(code, str) and code != kind:
         made["details"] = {"error_code": code}
     return {"type": "error", "error": made}
 
 
+def error_event(error: Mapping[str, Any]) -> bytes:
+    """The event that ends a failed stream, even one begun by a provider."""
+    return _event("error", error_object(error))
+
+
 class MessagesWriter:
     """See base.AnswerWriter. `input_tokens` is an estimate for the start; the true count comes at the end.
 
-    Without `thoughts`, a thinking block has its signature only: `thinking.display` was "omitted".
+    Without `thoughts`, a thinking block has only its signature: `thinking.display` was "omitted".
     """
 
     stream_type: ClassVar[bytes] = b"text/event-stream; charset=utf-8"
@@ -109,7 +121,7 @@ class MessagesWriter:
     ) -> None:
         self._model = model
         self._names = names or ToolNames()
-        self._others: dict[str, Any] = {}  # another maker's `reasoning_details` that no block has carried yet
+        self._others: dict[str, Any] = {}  # another provider's `reasoning_details` that no block has carried yet
         self._thoughts = thoughts
         self._input_tokens = input_tokens
         self._started = False
@@ -117,12 +129,12 @@ class MessagesWriter:
         self._index = -1  # of the open or last block
         self._calls = CallFold()
         self._current = -1  # the call whose block is open
-        self._told: set[int] = set()  # calls that had their block
+        self._written_calls: set[int] = set()  # calls whose block was written
         self._finish: str | None = None
         self._usage: Any = None
 
     def chunk(self, chunk: Chunk) -> bytes:
-        """See base.AnswerWriter. Raises UpstreamInvalid for a call that goes on after its end."""
+        """See base.AnswerWriter. Raises UpstreamInvalid for a call that continues after its end."""
         made: list[bytes] = []
         if not self._started:
             self._start(made)
@@ -140,20 +152,18 @@ class MessagesWriter:
         return made[0] if len(made) == 1 else b"".join(made)
 
     def heartbeat(self) -> bytes:
-        """See base.AnswerWriter."""
         return _PING
 
     def end(self) -> bytes:
-        """See base.AnswerWriter."""
         made: list[bytes] = []
         if not self._started:
             self._start(made)
         for at in range(len(self._calls)):
-            if at not in self._told:
-                self._tell(at, made)
+            if at not in self._written_calls:
+                self._write_call(at, made)
         self._sign(made)
         self._close(made)
-        reason = stop_reason(self._finish, called=bool(self._told))
+        reason = stop_reason(self._finish, called=bool(self._written_calls))
         delta = {"stop_reason": reason, "stop_sequence": None}
         usage = messages_usage(self._usage) if self._usage else {"output_tokens": 0}
         made.append(_event("message_delta", {"type": "message_delta", "delta": delta, "usage": usage}))
@@ -161,11 +171,9 @@ class MessagesWriter:
         return b"".join(made)
 
     def error(self, error: Mapping[str, Any]) -> bytes:
-        """See base.AnswerWriter."""
-        return _event("error", error_object(error))
+        return error_event(error)
 
     def whole(self, completion: Mapping[str, Any]) -> bytes:
-        """See base.AnswerWriter."""
         return json_text.dumps(to_message(completion, self._model, thoughts=self._thoughts, names=self._names))
 
     def _delta(self, delta: dict[str, Any], made: list[bytes]) -> None:
@@ -192,10 +200,10 @@ class MessagesWriter:
         elif detail.get("signature"):
             self._block("thinking", _THINKING, made)
             self._piece(b'"signature_delta","signature":', detail["signature"], made)
-            self._close(made)  # a signature ends its block: the next thought is another one
+            self._close(made)  # a signature ends its block: more thinking starts a new one
 
     def _sign(self, made: list[bytes]) -> None:
-        """Give the client what another maker's model has to see again, as the signature of the open thought."""
+        """Give the client what another provider's model must get back, as the signature of the open thinking block."""
         details = settle(self._others.pop("details", None))
         if not details:
             return
@@ -213,16 +221,16 @@ class MessagesWriter:
             if piece:
                 self._piece(b'"input_json_delta","partial_json":', piece, made)
             return
-        if at in self._told and piece and piece.strip():
-            raise UpstreamInvalid("The provider went on with a tool call that had ended.")
-        if at in self._told or not self._calls.name(at):
+        if at in self._written_calls and piece and piece.strip():
+            raise UpstreamInvalid("The provider continued a tool call that had ended.")
+        if at in self._written_calls or not self._calls.name(at):
             return
-        # Only one block is open at a time. A call that began before the open one is whole waits for the end.
+        # Only one block is open at a time. A call that began before the open one is complete waits for the end.
         if self._open != "call" or self._calls.is_whole(self._current):
-            self._tell(at, made)
+            self._write_call(at, made)
 
-    def _tell(self, at: int, made: list[bytes]) -> None:
-        self._told.add(at)
+    def _write_call(self, at: int, made: list[bytes]) -> None:
+        self._written_calls.add(at)
         self._close(made)
         block = {
             "type": "tool_use",

@@ -7,6 +7,8 @@ from typing import Any, Final
 from openai_proxy.dialects.messages.capabilities import DEFAULT_MAX_TOKENS, UNKNOWN, Capabilities
 from openai_proxy.dialects.messages.content import blocks, call_id, thinking_blocks, tool_input
 from openai_proxy.dialects.messages.tables import BUDGETS
+from openai_proxy.dialects.odd_input import understood
+from openai_proxy.dialects.token_numbers import token_limit
 from openai_proxy.dialects.tool_schema import schema_for
 from openai_proxy.errors import BadRequest
 
@@ -20,10 +22,10 @@ _NATIVE: Final = frozenset(
      "stop_sequences", "inference_geo", "speed", "betas", "fallbacks"}
 )  # fmt: skip
 _HARMLESS: Final = frozenset({"store", "include_reasoning"})
-"""Members whose absence changes nothing the caller can notice: nobody needs to be told."""
+"""Members that can be omitted without the caller noticing: they are not reported."""
 
 _COMBINED: Final = frozenset({"oneOf", "anyOf", "allOf"})
-"""What the API does not take at the root of a schema."""
+"""Keywords that the API does not accept at the root of a schema."""
 
 _MIN_BUDGET: Final = 1024  # tokens; https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking
 _TIERS: Final = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
@@ -31,26 +33,21 @@ _TIERS: Final = {"auto": "auto", "default": "standard_only", "standard_only": "s
 
 @dataclass(frozen=True, slots=True)
 class Translated:
-    """A Messages body, and the members of the chat request that could not be said in it."""
+    """A Messages body, and the members of the chat request without an equivalent."""
 
     body: dict[str, Any]
     dropped: tuple[str, ...]
-    include_usage: bool
 
 
 def to_messages(
     chat: dict[str, Any], capabilities: Capabilities = UNKNOWN, refused: Collection[str] = frozenset()
 ) -> Translated:
-    """The Messages request that says what `chat` says. Raises BadRequest for what cannot be said at all.
+    """A Messages request equivalent to `chat`. Raises BadRequest for what has no equivalent.
 
-    `refused`: names from `capabilities.learn_refused` that this model does not take. Members of theirs in the chat
-    request (`thinking`, `output_config`, …) go over as they are and win over what is derived.
+    `refused`: names from `capabilities.learn_refused` that this model does not support. Anthropic's own members in the
+    chat request (`thinking`, `output_config`, …) are copied unchanged and win over derived ones.
     """
-    try:
-        return _translated(chat, capabilities, refused)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        # A member of another type than the API's: which one it is, the checks above it have not said.
-        raise BadRequest("The request is not a chat request: a member has the wrong type.") from None
+    return understood(lambda chat: _translated(chat, capabilities, refused), chat)
 
 
 def _translated(chat: dict[str, Any], capabilities: Capabilities, refused: Collection[str]) -> Translated:
@@ -59,7 +56,7 @@ def _translated(chat: dict[str, Any], capabilities: Capabilities, refused: Colle
     if chat.get("n") not in (None, 1):
         raise BadRequest("This provider gives one choice per request.", param="n", code="unsupported_parameter")
     if chat.get("functions"):
-        raise BadRequest("'functions' is out of date; use 'tools'.", param="functions", code="unsupported_parameter")
+        raise BadRequest("'functions' is deprecated; use 'tools'.", param="functions", code="unsupported_parameter")
     dropped: list[str] = []
     body: dict[str, Any] = {"model": chat["model"]}
     system, body["messages"] = _turns(chat.get("messages"))
@@ -78,13 +75,11 @@ def _translated(chat: dict[str, Any], capabilities: Capabilities, refused: Colle
             body[name] = {**body[name], **value} if _both_objects(body.get(name), value) else value
         elif name not in _CONSUMED and name not in _HARMLESS and value is not None:
             dropped.append(name)
-    options = chat.get("stream_options")
-    include = isinstance(options, dict) and bool(options.get("include_usage"))
-    return Translated(body, tuple(dropped), include)
+    return Translated(body, tuple(dropped))
 
 
 def _both_objects(ours: Any, theirs: Any) -> bool:
-    # `thinking` is one choice and is replaced whole; `output_config` is a bag of settings.
+    # `thinking` is one choice and is replaced as a whole; `output_config` is a set of independent settings.
     return isinstance(ours, dict) and isinstance(theirs, dict) and "type" not in ours
 
 
@@ -96,10 +91,7 @@ def _max_tokens(chat: dict[str, Any], capabilities: Capabilities) -> int:
     for name in ("max_completion_tokens", "max_tokens"):
         value = chat.get(name)
         if value is not None:
-            value = int(value) if isinstance(value, float) and value.is_integer() else value  # 150.0, as some write it
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise BadRequest(f"'{name}' must be a whole number of at least 1.", param=name)
-            return value
+            return token_limit(value, name)
     return capabilities.max_tokens or DEFAULT_MAX_TOKENS
 
 
@@ -168,8 +160,8 @@ def _tool(tool: Any, param: str, refused: Collection[str]) -> dict[str, Any]:
     function = tool.get("function")
     if tool.get("type", "function") != "function" or not isinstance(function, dict):
         if isinstance(tool.get("name"), str):
-            return tool  # one of theirs: web_search_20250305 and its like, or a Messages definition
-        raise BadRequest("This provider takes function tools.", param=param, code="unsupported_parameter")
+            return tool  # one of Anthropic's: web_search_20250305 and the like, or a Messages definition
+        raise BadRequest("This provider accepts function tools only.", param=param, code="unsupported_parameter")
     made: dict[str, Any] = {"name": function.get("name")}
     if function.get("description"):
         made["description"] = function["description"]
@@ -215,14 +207,14 @@ def _thinking(
             body["output_config"] = {"effort": capabilities.effort(effort)}
     elif capabilities.enabled is True or (capabilities.adaptive is None and "adaptive" in refused):
         budget = min(BUDGETS.get(effort, BUDGETS["medium"]), body["max_tokens"] // 2)
-        if budget < _MIN_BUDGET:  # no room to think and answer in what the caller allows
+        if budget < _MIN_BUDGET:  # the caller's limit leaves no room to think and answer
             dropped.append("reasoning_effort")
             return
         body["thinking"] = {"type": "enabled", "budget_tokens": budget}
     else:
         dropped.append("reasoning_effort")
         return
-    # Thinking takes no temperature but 1, no top_k, and no forced tool.
+    # Thinking allows no temperature but 1, no top_k, and no forced tool.
     for name in ("temperature", "top_k"):
         if name in body:
             del body[name]
@@ -244,13 +236,13 @@ def _format(chat: dict[str, Any], body: dict[str, Any], dropped: list[str], capa
         return
     if capabilities.structured_outputs is False:
         raise BadRequest(
-            "This model does not keep to a JSON schema.", param="response_format", code="unsupported_parameter"
+            "This model does not support JSON schemas.", param="response_format", code="unsupported_parameter"
         )
     body["output_config"] = {**body.get("output_config", {}), "format": {"type": "json_schema", "schema": schema}}
 
 
 def _turns(messages: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(system blocks, alternating turns). Neighbours of one role are one turn; tool results open their turn."""
+    """(system blocks, alternating turns). Adjacent messages of one role form one turn, which tool results begin."""
     if not isinstance(messages, list) or not messages:
         raise BadRequest("'messages' must be a list with at least one message.", param="messages")
     system: list[dict[str, Any]] = []
@@ -270,7 +262,7 @@ def _turns(messages: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         if role in ("system", "developer"):
             made = blocks(message.get("content"), f"{param}.content")
             if turns:
-                # Said in place: moved to the front it would change meaning, and the cached prefix with it.
+                # Kept in place: moving it to the front would change its meaning, and the cached prefix.
                 put("user", [_tagged(block) for block in made])
             else:
                 system += made
@@ -286,7 +278,7 @@ def _turns(messages: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         if turn["role"] == "user":
             turn["content"].sort(key=lambda block: block["type"] != "tool_result")  # stable: results first
     if not turns:
-        raise BadRequest("There must be a message that is not the system's.", param="messages")
+        raise BadRequest("At least one message must not be a system message.", param="messages")
     return system, turns
 
 
@@ -303,7 +295,7 @@ def _assistant(message: dict[str, Any], param: str) -> list[dict[str, Any]]:
         where = f"{param}.tool_calls[{index}]"
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict):
-            raise BadRequest("This provider takes calls of function tools.", param=where)
+            raise BadRequest("This provider accepts calls of function tools only.", param=where)
         block = {
             "type": "tool_use",
             "id": call_id(call.get("id")),

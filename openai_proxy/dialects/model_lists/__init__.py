@@ -1,1 +1,1 @@
-"""One list of models in the shapes of the APIs that clients speak: each writes the same cards its own way."""
+"""The list of models in the formats of the clients' APIs, each written from the same cards."""

@@ -1,6 +1,6 @@
 """Anthropic's list, page by page. https://docs.anthropic.com/en/api/models-list
 
-What is not known of a model is said to be supported: its clients refuse on their side what is said not to be.
+Unknown capabilities are reported as supported: clients refuse to use what is reported as unsupported.
 """
 
 import datetime
@@ -15,7 +15,7 @@ _LARGEST_PAGE: Final = 1000
 
 
 def one(card: ModelCard) -> dict[str, Any]:
-    """A model as Anthropic shows it; an entry of Anthropic's own keeps what it says."""
+    """A model in Anthropic's format; an entry of Anthropic's own is kept as it is."""
     created = datetime.datetime.fromtimestamp(card.created, datetime.UTC)
     made: dict[str, Any] = {
         "type": "model",

@@ -1,4 +1,4 @@
-"""What is known of a model, read from whatever its provider says of it.
+"""What is known about a model, from its provider's entry.
 
 The fields of providers' lists: OpenRouter (https://openrouter.ai/docs/api-reference/models/get-models), Ollama, vLLM,
 llama.cpp, LM Studio, Mistral, Groq, Anthropic, Google, and another openai-proxy.
@@ -14,7 +14,7 @@ VISION: Final = "vision"
 THINKING: Final = "thinking"
 AUDIO: Final = "audio"
 EMBEDDING: Final = "embedding"
-"""Capabilities, by the names Ollama gives them."""
+"""Capabilities, by Ollama's names."""
 
 _CONTEXT: Final = (
     "context_length", "context_window", "max_model_len", "max_context_length", "max_input_tokens", "inputTokenLimit",
@@ -35,15 +35,15 @@ _NAMES: Final = {
     "insert": "insert", "completion_fim": "insert", "fim": "insert",
 }  # fmt: skip
 _LATEST: Final = 1 << 33
-"""Seconds since 1970 that can still be a time of creation; some providers count milliseconds."""
+"""Seconds since 1970 that are a plausible creation time; some providers count milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """One model as a client may ask for it. None: nobody says."""
+    """One model that a client may request. None: unknown."""
 
     id: str
-    entry: Mapping[str, Any]  # the provider's own entry, under `id`, as OpenAI's list has it
+    entry: Mapping[str, Any]  # the provider's own entry, under `id`, as in OpenAI's list
     name: str | None = None  # for people
     description: str | None = None
     created: int = 0  # seconds since 1970
@@ -60,10 +60,11 @@ class ModelCard:
 def card_of(entry: Mapping[str, Any], upstream: Mapping[str, Any] | None = None) -> ModelCard:
     """The card of a model whose object in OpenAI's list is `entry`.
 
-    `upstream`: an augmented model's own upstream model, which tells its limits and abilities; tools it always has.
+    `upstream`: an augmented model's upstream model, which determines its limits and capabilities, except that tools are
+    always supported.
     """
-    told = entry if upstream is None else upstream
-    capabilities = capabilities_of(told)
+    source = entry if upstream is None else upstream
+    capabilities = capabilities_of(source)
     if upstream is not None:
         capabilities = (capabilities or frozenset()) | {COMPLETION, TOOLS}
     name = entry.get("name") or entry.get("display_name")
@@ -75,20 +76,20 @@ def card_of(entry: Mapping[str, Any], upstream: Mapping[str, Any] | None = None)
         description=entry["description"] if isinstance(entry.get("description"), str) else None,
         created=int(created) if isinstance(created, int | float) and 0 <= created < _LATEST else 0,
         owned_by=str(entry.get("owned_by") or ""),
-        context_length=_first(told, _CONTEXT, (*_CONTEXT, *_DEEPER)),
-        max_output_tokens=_first(told, _OUTPUT, _OUTPUT),
+        context_length=_first(source, _CONTEXT, (*_CONTEXT, *_DEEPER)),
+        max_output_tokens=_first(source, _OUTPUT, _OUTPUT),
         capabilities=capabilities,
     )
 
 
 def capabilities_of(entry: Mapping[str, Any]) -> frozenset[str] | None:
-    """What a provider's entry says that its model can do; None where it says nothing."""
+    """The capabilities according to a provider's entry; None if it does not say."""
     found: set[str] = set()
     listed = entry.get("capabilities")
     if isinstance(listed, dict):
         found |= _known(name for name, value in listed.items() if _is_yes(value))
         if "image_input" in listed:
-            found |= {COMPLETION, TOOLS}  # Anthropic's: every model answers and calls tools
+            found |= {COMPLETION, TOOLS}  # Anthropic's: every model supports chat and tools
     elif isinstance(listed, list):
         found |= _known(listed)
     architecture = entry.get("architecture")
@@ -121,7 +122,7 @@ def _is_yes(value: Any) -> bool:
 
 
 def _first(entry: Mapping[str, Any], names: tuple[str, ...], below: tuple[str, ...]) -> int | None:
-    """The first positive number under one of `names`, else under one of `below` in the objects it may lie in."""
+    """The first positive number under one of `names`, else under one of `below` in nested objects."""
     found = _number(entry, names)
     for inner in _BELOW if found is None else ():
         member = entry.get(inner)

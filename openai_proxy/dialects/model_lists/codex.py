@@ -1,7 +1,7 @@
-"""The catalog that Codex CLI asks for with `?client_version=`.
+"""The catalog that Codex CLI requests with `?client_version=`.
 
-Its reader refuses the whole list if one entry lacks a member that it requires, and takes the instructions of the model
-from here: `codex-rs/protocol/src/openai_models.rs` in https://github.com/openai/codex.
+Codex rejects the whole list if an entry lacks a required member, and takes the model's instructions from it:
+`codex-rs/protocol/src/openai_models.rs` in https://github.com/openai/codex.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Any, Final
 from openai_proxy.dialects.model_lists.cards import COMPLETION, THINKING, VISION, ModelCard
 
 _LEVELS: Final = {"low": "Faster answers", "medium": "The usual amount of thought", "high": "More thought"}
-_OUTPUT_LIMIT: Final = 10_000  # bytes of a command's output that the model sees
+_OUTPUT_LIMIT: Final = 10_000  # bytes of a command's output shown to the model
 
 _INSTRUCTIONS: Final = """\
 You are a coding agent in Codex CLI, a terminal program that runs on the user's computer. You read and change files and
@@ -31,7 +31,7 @@ the user should know or do next. Name files by their paths, so that they can be 
 
 
 def listed(cards: Sequence[ModelCard]) -> dict[str, Any]:
-    """The whole catalog: models that write text, in the list's order."""
+    """The whole catalog: models that generate text, in the list's order."""
     writers = [card for card in cards if card.capabilities is None or card.can(COMPLETION)]
     return {"models": [_entry(card, place) for place, card in enumerate(writers)]}
 

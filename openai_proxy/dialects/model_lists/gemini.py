@@ -10,7 +10,7 @@ _LARGEST_PAGE: Final = 1000
 
 
 def one(card: ModelCard) -> dict[str, Any]:
-    """A model as Google shows it."""
+    """A model in Google's format."""
     made: dict[str, Any] = {
         "name": f"models/{card.id}",
         "version": "001",

@@ -1,4 +1,4 @@
-"""Ollama's lists: what is there, what is loaded, and one model in detail. https://docs.ollama.com/api/tags"""
+"""Ollama's lists: available models, loaded models, and one model in detail. https://docs.ollama.com/api/tags"""
 
 import datetime
 import hashlib
@@ -9,7 +9,7 @@ from openai_proxy.dialects.model_lists.cards import COMPLETION, TOOLS, ModelCard
 
 ARCHITECTURE: Final = "openai-proxy"
 _UNKNOWN: Final = (COMPLETION, TOOLS)
-"""What is claimed for a model of which nobody says anything: clients hide those without tools."""
+"""Capabilities reported for a model about which nothing is known: clients hide models without tools."""
 
 
 def listed(cards: Sequence[ModelCard]) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def listed(cards: Sequence[ModelCard]) -> dict[str, Any]:
 
 
 def loaded(cards: Sequence[ModelCard], expires_at: str) -> dict[str, Any]:
-    """The answer of /api/ps: `cards` are in memory, as far as anyone can tell, until `expires_at` (RFC 3339)."""
+    """The answer of /api/ps: `cards` are presumably in memory until `expires_at` (RFC 3339)."""
     models = []
     for card in cards:
         entry = _entry(card)
@@ -38,7 +38,7 @@ def shown(card: ModelCard) -> dict[str, Any]:
     return {
         "modelfile": "",
         "parameters": "",
-        # Older clients look for these words to find out what a model can do.
+        # Older clients search for these words to find out what a model supports.
         "template": "{{ .Messages }}{{ .Tools }}" if TOOLS in capabilities else "{{ .Messages }}",
         "details": details,
         "model_info": info,

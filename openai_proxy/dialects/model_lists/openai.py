@@ -1,4 +1,4 @@
-"""OpenAI's list, with what it does not tell: limits, under the names that clients look for, and abilities.
+"""OpenAI's list, extended with limits, under the names that clients expect, and capabilities.
 
 https://platform.openai.com/docs/api-reference/models; `context_length` is OpenRouter's name, `context_window` Groq's,
 `max_model_len` vLLM's.
@@ -11,7 +11,7 @@ from openai_proxy.dialects.model_lists.cards import ModelCard
 
 
 def one(card: ModelCard) -> dict[str, Any]:
-    """A model object: the provider's own members, and ours where they are known."""
+    """A model object: the provider's own members, and ours if known."""
     made = dict(card.entry)
     if card.context_length is not None:
         for name in ("context_length", "context_window", "max_model_len"):

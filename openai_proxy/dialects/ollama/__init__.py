@@ -1,4 +1,4 @@
-"""Ollama's API, both ways: clients that speak it, and servers.
+"""Ollama's API, client and server side.
 
 https://docs.ollama.com/api
 """

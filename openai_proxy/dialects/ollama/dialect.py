@@ -12,9 +12,9 @@ from openai_proxy.dialects.base import (
     Lessons,
     OutgoingRequest,
 )
-from openai_proxy.dialects.odd_input import as_bad_request
+from openai_proxy.dialects.odd_input import understood
 from openai_proxy.dialects.ollama import embeddings, read_answer, read_request, write_answer, write_request
-from openai_proxy.dialects.ollama.details import OllamaDetails
+from openai_proxy.dialects.ollama.write_answer import OllamaDetails
 
 _READERS: Final = {
     "/api/chat": read_request.read_chat,
@@ -30,14 +30,12 @@ class OllamaDialect:
     name: ClassVar[str] = "ollama"
 
     def read_request(self, path: str, document: dict[str, Any]) -> IncomingRequest:
-        """A client's request to one of the four endpoints. Raises BadRequest."""
-        with as_bad_request():
-            return _READERS[path](document)
+        """Parse a client's request to one of the four endpoints. Raises BadRequest."""
+        return understood(_READERS[path], document)
 
     def write_request(self, chat: dict[str, Any], lessons: Lessons) -> OutgoingRequest:
         """`chat` for /api/chat. Raises BadRequest."""
-        with as_bad_request():
-            return write_request.write(chat, lessons)
+        return understood(lambda chat: write_request.write(chat, lessons), chat)
 
     def read_answer(self, request: OutgoingRequest) -> AnswerReader:
         """A reader for the answer to `request`."""
@@ -55,7 +53,7 @@ class OllamaDialect:
         return write_answer.error_body(error)
 
     def lesson(self, request: OutgoingRequest, status: int, error: Mapping[str, Any]) -> Lesson | None:
-        """See base.Teaching."""
+        """See base.LearningDialect."""
         return write_request.lesson(status, str(error.get("message")))
 
 

@@ -1,4 +1,4 @@
-"""Ollama's two endpoints for embeddings as requests to /embeddings, and the answers back.
+"""Ollama's two embedding endpoints: reads requests as requests to /embeddings, and writes the answers.
 
 https://docs.ollama.com/api/embed; /api/embeddings is the older one, for one text at a time.
 """
@@ -18,7 +18,7 @@ from openai_proxy.errors import BadRequest
 
 @dataclass(frozen=True, slots=True)
 class OllamaEmbeddingDetails:
-    """Which endpoint was asked."""
+    """Which endpoint was used."""
 
     single: bool  # /api/embeddings
 

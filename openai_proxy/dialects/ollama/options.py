@@ -1,8 +1,8 @@
-"""Ollama's `options` and `think`, and the members of a chat request that say the same.
+"""Ollama's `options` and `think`, and the equivalent members of a chat request.
 
-Options: https://docs.ollama.com/modelfile#valid-parameters-and-values. Those without a counterpart (`num_ctx`,
-`repeat_penalty`, …) travel in the chat request as they came, in members of Ollama's own names (`EXTRAS`): an Ollama
-server gets them back, any other provider is asked without them.
+Options: https://docs.ollama.com/modelfile#valid-parameters-and-values. Those without an equivalent (`num_ctx`,
+`repeat_penalty`, …) stay in the chat request under Ollama's own names (`EXTRAS`): an Ollama server gets them back, for
+any other provider they are removed.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ _CHAT_NAMES: Final = {
 }
 _WHOLE: Final = frozenset({"top_k", "seed", "num_predict"})
 _NONE_BELOW: Final = {"seed": 0, "num_predict": 1}
-"""Options whose lower values mean "as you like": a random seed, an answer of any length."""
+"""Options whose negative values stand for the default: a random seed, an answer of any length."""
 
 _EFFORTS: Final = frozenset({"low", "medium", "high", "max"})
 _THINK_OF_EFFORT: Final[Mapping[str, bool | str]] = {
@@ -36,14 +36,14 @@ _THINK_OF_EFFORT: Final[Mapping[str, bool | str]] = {
 
 
 def without_extras(chat: dict[str, Any], api_type: str) -> dict[str, Any]:
-    """A chat request without the members that only Ollama understands, unless that is what will be asked."""
+    """A chat request without the members that only Ollama understands, unless the target is Ollama."""
     if api_type == "ollama" or not any(name in chat for name in EXTRAS):
         return chat
     return {name: value for name, value in chat.items() if name not in EXTRAS}
 
 
 def left_out(chat: Mapping[str, Any], api_type: str) -> tuple[str, ...]:
-    """What `without_extras` leaves out that nothing else says, by name."""
+    """The names of members that `without_extras` drops and that have no equivalent."""
     if api_type == "ollama":
         return ()
     options = chat.get("options")
@@ -52,7 +52,7 @@ def left_out(chat: Mapping[str, Any], api_type: str) -> tuple[str, ...]:
 
 
 def read_options(options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(members of a chat request, the options that have no counterpart there). Raises BadRequest."""
+    """(members of a chat request, the options without an equivalent). Raises BadRequest."""
     if options is None:
         return {}, {}
     if not isinstance(options, dict):
@@ -77,7 +77,7 @@ def _stops(value: Any) -> list[str] | None:
 
 
 def _number(name: str, value: Any) -> int | float | None:
-    """A number as the chat API takes it: Home Assistant writes every one of them as a float."""
+    """A number as the chat API accepts it: Home Assistant writes all of them as floats."""
     whole = name in _WHOLE
     if isinstance(value, bool) or not isinstance(value, int | float) or (whole and not float(value).is_integer()):
         kind = "a whole number" if whole else "a number"
@@ -88,7 +88,7 @@ def _number(name: str, value: Any) -> int | float | None:
 
 
 def write_options(chat: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that say what a chat request's members say, over those it brings along. Raises BadRequest."""
+    """The options equivalent to a chat request's members, overriding those it carries. Raises BadRequest."""
     given = chat.get("options")
     if given is not None and not isinstance(given, dict):
         raise BadRequest("'options' must be an object.", param="options")
@@ -104,7 +104,7 @@ def write_options(chat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_think(think: Any) -> dict[str, Any]:
-    """The members of a chat request that say what `think` says. Raises BadRequest."""
+    """The chat request members equivalent to `think`."""
     if think is None:
         return {}
     if isinstance(think, bool):
@@ -115,7 +115,7 @@ def read_think(think: Any) -> dict[str, Any]:
 
 
 def write_think(chat: Mapping[str, Any]) -> bool | str | None:
-    """The `think` that says what a chat request says of reasoning, or None where it says nothing."""
+    """The `think` equivalent to a chat request's reasoning settings, or None if it has none."""
     think = chat.get("think")
     if isinstance(think, bool | str):
         return think

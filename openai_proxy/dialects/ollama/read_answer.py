@@ -1,25 +1,22 @@
-"""Ollama's answers as chat chunks. Lines of JSON, cut anywhere. Shapes: https://docs.ollama.com/api/chat
+"""Ollama's answers as chat chunks. JSON lines, cut anywhere. Shapes: https://docs.ollama.com/api/chat
 
-Counts and durations go into the last chunk: `usage`, and `timings` as llama.cpp's server names them (milliseconds).
+Counts and durations go into the last chunk: `usage`, and `timings` with llama.cpp's names (milliseconds).
 """
 
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 from openai_proxy.dialects import json_text
-from openai_proxy.dialects.base import Chunk
+from openai_proxy.dialects.base import Chunk, ReportedValues
 from openai_proxy.dialects.chat.calls import new_call_id
-from openai_proxy.dialects.chat.chunks import completion, new_id
-from openai_proxy.dialects.chat.fold import MessageFold
+from openai_proxy.dialects.chat.chunks import chunk, new_id, usage_of
+from openai_proxy.dialects.chat.errors import error_in, error_of
+from openai_proxy.dialects.event_reader import folded
 from openai_proxy.errors import UpstreamInvalid, UpstreamTruncated
 
 MAX_LINE: Final = 32 << 20
-"""Bytes of one line. Longer than any answer: such a stream is not an answer."""
-
-_TYPES: Final = {
-    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "invalid_request_error",
-    429: "rate_limit_error",
-}  # fmt: skip
+"""Bytes of one line. No real answer has longer ones."""
 
 
 class OllamaReader:
@@ -29,13 +26,14 @@ class OllamaReader:
         self._id = new_id()
         self._model = model
         self._created = int(time.time())
-        self._rest = bytearray()  # the line whose end has not come
+        self._rest = bytearray()  # the incomplete line
         self._calls = 0
         self._started = False
         self.ended = False
+        self.own = ReportedValues()
 
     def feed(self, data: bytes) -> list[Chunk]:
-        """The chunks that `data` completes. Raises UpstreamInvalid for what is no line of an answer."""
+        """The chunks completed by `data`. Raises UpstreamInvalid for a line that is not part of an answer."""
         if b"\n" not in data:
             self._keep(data)
             return []
@@ -47,7 +45,7 @@ class OllamaReader:
             self._rest.clear()
         made: list[Chunk] = []
         for line in lines:
-            if line and not self.ended:
+            if line and not line.isspace() and not self.ended:
                 self._line(line, made)
         self._keep(last)
         return made
@@ -71,35 +69,46 @@ class OllamaReader:
                 f"The provider sent a line of more than {MAX_LINE} bytes.", code="upstream_event_too_large"
             )
 
-    def _line(self, line: bytes, made: list[Chunk]) -> None:
+    def _line(self, line: bytes, chunks: list[Chunk]) -> None:
         try:
-            document = json_text.loads(line, exact=b'"arguments"' in line)
-            if "error" in document:
+            event = json_text.loads(line, exact=b'"arguments"' in line)
+        except ValueError:
+            raise _not_understood("a line") from None
+        self.read(event, chunks)
+
+    def read(self, event: Any, chunks: list[Chunk]) -> None:
+        """Add to `chunks` what one line makes. Raises UpstreamInvalid."""
+        if self.ended:
+            return
+        try:
+            if "error" in event:
                 self.ended = True
-                made.append({"error": _error(None, document["error"])})
+                chunks.append({"error": _error_of(event["error"])})
                 return
-            message = _message(document)
-            if self._started and len(message) == 2 and "role" in message and len(document) == 4:
+            message = _message(event)
+            if self._started and len(message) == 2 and "role" in message and len(event) == 4:
                 text = message["content"]
-                if type(text) is str and document["done"] is False:
+                if type(text) is str and event["done"] is False:
                     if text:
-                        made.append(self._chunk({"content": text}))  # nearly every line
+                        chunks.append(self._chunk({"content": text}))  # nearly every line
                     return
             delta = self._delta(message)
-            done = document.get("done") is True
+            done = event.get("done") is True
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise UpstreamInvalid("The provider sent a line that is not understood.") from None
+            raise _not_understood("a line") from None
         if not self._started:
             self._started = True
+            self._model = self._model or str(event.get("model") or "")
             delta = {"role": "assistant", "content": "", **delta}
-        if delta or document.get("logprobs"):
-            made.append(self._chunk(delta))
-            if document.get("logprobs"):
-                made[-1]["choices"][0]["logprobs"] = {"content": document["logprobs"]}
+        if delta or event.get("logprobs"):
+            chunks.append(self._chunk(delta))
+            if event.get("logprobs"):
+                chunks[-1]["choices"][0]["logprobs"] = {"content": event["logprobs"]}
         if done:
             self.ended = True
-            made.append({**self._chunk({}), "choices": [_finished(document, self._calls)]})
-            made.append({**self._chunk({}), "choices": [], **_metrics(document)})
+            self.own = _reported_values(event)
+            chunks.append({**self._chunk({}), "choices": [_finished(event, self._calls)]})
+            chunks.append({**self._chunk({}), "choices": [], **_metrics(event)})
 
     def _delta(self, message: dict[str, Any]) -> dict[str, Any]:
         delta: dict[str, Any] = {}
@@ -114,67 +123,52 @@ class OllamaReader:
         return delta
 
     def _chunk(self, delta: dict[str, Any]) -> Chunk:
-        return {
-            "id": self._id,
-            "object": "chat.completion.chunk",
-            "created": self._created,
-            "model": self._model,
-            "choices": [{"index": 0, "delta": delta, "finish_reason": None}],
-        }
+        return chunk(self._id, self._model, delta, created=self._created)
 
     def whole(self, data: bytes) -> dict[str, Any]:
         """A whole answer as a `chat.completion`, or `{"error": …}`. Raises UpstreamInvalid and UpstreamTruncated."""
         if b"\n{" in data:
-            return self._folded(data)
+            return folded([*self.feed(data), *self.end()])
         try:
             document = json_text.loads(data)
-            if "error" in document:
-                return {"error": _error(None, document["error"])}
-            answer = _message(document)
-            message: dict[str, Any] = {"role": "assistant", "content": answer.get("content") or ""}
-            if answer.get("thinking"):
-                message["reasoning_content"] = answer["thinking"]
-            calls = _calls(answer.get("tool_calls") or ())
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise UpstreamInvalid("The provider sent an answer that is not understood.") from None
-        if calls:
-            message["tool_calls"] = calls
-            message["content"] = message["content"] or None
-        logprobs = {"content": document["logprobs"]} if document.get("logprobs") else None
-        finish = _finished(document, len(calls))["finish_reason"]
-        choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish}
-        return {**completion(self._id, self._model, [choice]), **_metrics(document)}
+        except ValueError:
+            raise _not_understood("an answer") from None
+        return self.completion(document)
 
-    def _folded(self, data: bytes) -> dict[str, Any]:
-        """The completion that the lines of a stream make."""
-        fold = MessageFold()
-        for made in [*self.feed(data), *self.end()]:
-            if "error" in made:
-                return {"error": made["error"]}
-            fold.feed(made)
-        return fold.completion()
+    def completion(self, document: Any) -> dict[str, Any]:
+        """The same for a parsed answer."""
+        if not isinstance(document, dict):
+            raise _not_understood("an answer")
+        made: list[Chunk] = []
+        self.read({**document, "done": True}, made)
+        return folded(made)
 
     def error(self, status: int, data: bytes) -> dict[str, Any]:
-        """An error answer as the chat API's error object; `message` is "" where there are no words."""
+        """An error answer as the chat API's error object; `message` is "" if there is no text."""
         return error_object(status, data)
 
 
+def _not_understood(what: str) -> UpstreamInvalid:
+    return UpstreamInvalid(f"The provider sent {what} that is not understood.")
+
+
+def _reported_values(document: dict[str, Any]) -> ReportedValues:
+    return ReportedValues(finish=str(document.get("done_reason") or "stop"), usage=counts_in(document))
+
+
+def counts_in(document: Any) -> dict[str, Any] | None:
+    """Chat usage from the counts of an answer or of embeddings; None if there are none."""
+    if not isinstance(document, dict) or document.keys().isdisjoint(("prompt_eval_count", "eval_count")):
+        return None
+    return dict(_metrics(document)["usage"])
+
+
 def _message(document: dict[str, Any]) -> dict[str, Any]:
-    """The message of a line; those of /api/generate have its members at their root. Raises KeyError."""
+    """The message of a line; those of /api/generate have its members at the root. Raises KeyError."""
     if "response" in document:
         members = {"role": "assistant", "content": document["response"], "thinking": document.get("thinking")}
         return {name: value for name, value in members.items() if value is not None}
     return dict(document["message"])
-
-
-def error_object(status: int, data: bytes) -> dict[str, Any]:
-    """See AnswerReader.error."""
-    try:
-        document = json_text.loads(data)
-    except ValueError:
-        document = None
-    text = document.get("error") if isinstance(document, dict) else None
-    return _error(status, text)
 
 
 def _calls(calls: Any) -> list[dict[str, Any]]:
@@ -198,11 +192,9 @@ def _finished(document: dict[str, Any], calls: int) -> dict[str, Any]:
 
 
 def _metrics(document: dict[str, Any]) -> dict[str, Any]:
-    """`usage` and `timings` of the last line. A count that is missing is 0: the prompt was in the server's cache."""
+    """`usage` and `timings` of the last line. A missing count is 0: the prompt was in the server's cache."""
     prompt, answer = document.get("prompt_eval_count") or 0, document.get("eval_count") or 0
-    made: dict[str, Any] = {
-        "usage": {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
-    }
+    made: dict[str, Any] = {"usage": usage_of(prompt, answer)}
     timings: dict[str, Any] = {}
     for member, duration in _DURATIONS.items():
         if document.get(duration):
@@ -222,12 +214,16 @@ _DURATIONS: Final = {
 }
 
 
-def _error(status: int | None, text: Any) -> dict[str, Any]:
-    message = text if isinstance(text, str) and text else None
-    if isinstance(text, dict) and isinstance(text.get("message"), str):
-        message = text["message"]
-    code: str | int | None = status
-    if status == 404 and message is not None and "not found" in message:
-        code = "model_not_found"
-    kind = _TYPES.get(status or 0, "api_error")
-    return {"message": message or "", "type": kind, "param": None, "code": code}
+def error_object(status: int, data: bytes) -> dict[str, Any]:
+    """See AnswerReader.error."""
+    return _error(status, error_in(status, data))
+
+
+def _error_of(error: Any) -> dict[str, Any]:
+    return _error(None, error_of({"error": error or {}}) or {})
+
+
+def _error(status: int | None, error: Mapping[str, Any]) -> dict[str, Any]:
+    """`error`, an error object of the chat API, with a code: Ollama itself has none."""
+    missing = status == 404 and "not found" in error["message"]
+    return {**error, "code": "model_not_found" if missing else status}

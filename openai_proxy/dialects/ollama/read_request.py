@@ -1,21 +1,17 @@
-"""A client's request to Ollama's API as a chat request.
+"""Reads a client's request to Ollama's API as a chat request.
 
 API: https://docs.ollama.com/api/chat and https://docs.ollama.com/api/generate. Streaming is the default. Tool results
-may name the tool only, or nothing at all (Home Assistant): they are matched to the calls in their order.
+may only name the tool, or nothing at all (Home Assistant): they are matched to the calls in order.
 """
 
-import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-import orjson
-
-from openai_proxy.dialects import media
+from openai_proxy.dialects import json_text, media
 from openai_proxy.dialects.base import IncomingRequest
 from openai_proxy.dialects.ollama import memory
-from openai_proxy.dialects.ollama.details import OllamaDetails
 from openai_proxy.dialects.ollama.options import read_options, read_think
-from openai_proxy.dialects.ollama.write_answer import loaded
+from openai_proxy.dialects.ollama.write_answer import OllamaDetails, loaded
 from openai_proxy.dialects.response_format import json_schema
 from openai_proxy.dialects.tool_calls import CallIds
 from openai_proxy.dialects.tool_names import ToolNames
@@ -28,8 +24,7 @@ _COMMON: Final = frozenset(
 )  # fmt: skip
 _CHAT: Final = _COMMON | {"messages", "tools"}
 _GENERATE: Final = _COMMON | {"prompt", "system", "images", "context", "suffix", "raw"}
-_IMPOSSIBLE: Final = {"suffix": "Text to be completed up to a suffix", "raw": "A raw prompt"}
-_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_IMPOSSIBLE: Final = {"suffix": "Text completion with a suffix", "raw": "A raw prompt"}
 
 
 def read_chat(document: dict[str, Any]) -> IncomingRequest:
@@ -55,14 +50,14 @@ def read_generate(document: dict[str, Any]) -> IncomingRequest:
     system = _text(document.get("system"), "system")
     for name, what in _IMPOSSIBLE.items():
         if document.get(name):
-            raise BadRequest(f"{what} cannot be sent to this model.", param=name, code="unsupported_parameter")
+            raise BadRequest(f"{what} is not available for this model.", param=name, code="unsupported_parameter")
     images = _images(document.get("images"), "images")
     if not prompt and not images:
         return IncomingRequest(chat, answer=loaded("generate", chat["model"], document.get("keep_alive")))
     dropped = _dropped(document, _GENERATE)
     earlier = memory.recall(document["context"]) if document.get("context") else []
     if earlier is None:
-        dropped += ("context",)  # of another server: its tokens say nothing here
+        dropped += ("context",)  # another server's, whose tokens mean nothing here
     content: Any = [{"type": "text", "text": prompt}, *images] if images else prompt
     talk = (*(earlier or ()), {"role": "user", "content": prompt})
     chat["messages"] = [*talk[:-1], {"role": "user", "content": content}]
@@ -73,7 +68,7 @@ def read_generate(document: dict[str, Any]) -> IncomingRequest:
 
 
 def model_of(document: dict[str, Any]) -> str:
-    """The name of the model that a request is for. Raises BadRequest."""
+    """The name of the requested model. Raises BadRequest."""
     model = document.get("model")
     if not isinstance(model, str) or not model:
         raise BadRequest("model is required", param="model")
@@ -149,7 +144,7 @@ def _calls(calls: Any, param: str, ids: CallIds, names: ToolNames) -> list[dict[
         name, arguments = names.fit(function["name"]), function.get("arguments")
         if not isinstance(arguments, dict | None):
             raise BadRequest("Arguments must be an object.", param=f"{param}[{index}].function.arguments")
-        text = orjson.dumps(arguments or {}).decode()
+        text = json_text.dumps(arguments or {}).decode()
         function = {"name": name, "arguments": text}
         made.append({"id": ids.call(name, call.get("id")), "type": "function", "function": function})
     return made
@@ -176,7 +171,7 @@ def _text(value: Any, param: str) -> str:
 
 
 def _images(images: Any, param: str) -> list[dict[str, Any]]:
-    """Content parts for base64 data without a type; some models take sound the same way."""
+    """Content parts for base64 data without a type; some models accept sound the same way."""
     if images is None:
         return []
     if not isinstance(images, list):
@@ -191,13 +186,10 @@ def _images(images: Any, param: str) -> list[dict[str, Any]]:
             continue
         part = media.part(media.kind_of(image) or "", image)
         if part is None:
-            raise BadRequest("This kind of image is not known.", param=where, code="unsupported_content")
+            raise BadRequest("This image format is unknown.", param=where, code="unsupported_content")
         made.append(part)
     return made
 
 
 def _dropped(document: dict[str, Any], known: Iterable[str]) -> tuple[str, ...]:
-    # The names are the caller's text and go into a header field: only what is safe there.
-    return tuple(
-        name for name, value in document.items() if name not in known and value is not None and _NAME.fullmatch(name)
-    )
+    return tuple(name for name, value in document.items() if name not in known and value is not None)

@@ -1,4 +1,4 @@
-"""What an Ollama server says beside its answers: which models it has, what they can do, and embeddings.
+"""An Ollama server's other endpoints: its models, their capabilities, and embeddings.
 
 https://docs.ollama.com/api/tags, https://docs.ollama.com/api-reference/show-model-details
 """
@@ -17,7 +17,7 @@ _KEPT = ("size", "digest", "modified_at", "details", "capabilities")
 
 
 def models_of(document: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """OpenAI model objects for the answer of /api/tags, or of a list like OpenAI's; None where it is neither."""
+    """OpenAI model objects for the answer of /api/tags, or of a list like OpenAI's; None if it is neither."""
     listed = document.get("models", document.get("data"))
     if not isinstance(listed, list):
         return None
@@ -46,12 +46,12 @@ def _created(entry: Mapping[str, Any]) -> int:
 
 
 def is_complete(model: Mapping[str, Any]) -> bool:
-    """Whether the list has said all that /api/show would be asked for."""
+    """Whether the list already has everything that /api/show would add."""
     return "capabilities" in model and "context_length" in model
 
 
 def with_details(model: dict[str, Any], shown: Mapping[str, Any]) -> dict[str, Any]:
-    """`model` with the context and the capabilities that the answer of /api/show tells."""
+    """`model` with the context and capabilities from the answer of /api/show."""
     made = dict(model)
     capabilities = shown.get("capabilities")
     if isinstance(capabilities, list) and "capabilities" not in made:
@@ -64,16 +64,16 @@ def with_details(model: dict[str, Any], shown: Mapping[str, Any]) -> dict[str, A
 
 
 def with_context(model: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """`model` with the context that this connection asks for, which is what its requests get."""
-    asked = options.get("num_ctx")
-    if not isinstance(asked, int) or asked <= 0:
+    """`model` with the context size that this connection sets for its requests."""
+    requested = options.get("num_ctx")
+    if not isinstance(requested, int) or requested <= 0:
         return model
     known = model.get("context_length")
-    return {**model, "context_length": min(asked, known) if isinstance(known, int) else asked}
+    return {**model, "context_length": min(requested, known) if isinstance(known, int) else requested}
 
 
 def names_model(body: bytes) -> bool:
-    """Whether a 404 is the server's answer about a model, and not about the path."""
+    """Whether a 404 is about a model rather than the path."""
     try:
         document = json_text.loads(body)
     except ValueError:
@@ -82,11 +82,11 @@ def names_model(body: bytes) -> bool:
 
 
 def embed_request(chat: Mapping[str, Any]) -> dict[str, Any]:
-    """A request to /embeddings as one to /api/embed. Raises BadRequest for tokens in place of text."""
+    """A request to /embeddings as one to /api/embed. Raises BadRequest for tokens instead of text."""
     texts = chat.get("input")
     texts = [texts] if isinstance(texts, str) else texts
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise BadRequest("This provider embeds texts.", param="input", code="unsupported_content")
+        raise BadRequest("This provider embeds text only.", param="input", code="unsupported_content")
     body: dict[str, Any] = {"model": chat.get("model"), "input": texts}
     options = write_options(chat)
     if options:
@@ -114,5 +114,5 @@ def embeddings(document: Mapping[str, Any], chat: Mapping[str, Any]) -> dict[str
 
 
 def _packed(vector: list[float]) -> str:
-    """Floats of 32 bits as base64: what OpenAI's libraries ask for."""
+    """32-bit floats as base64, as requested by OpenAI's libraries."""
     return binascii.b2a_base64(array("f", vector).tobytes(), newline=False).decode()

@@ -1,21 +1,36 @@
-"""A chat answer as Ollama gives it: lines of JSON while it comes, or one object.
+"""Writes a chat answer as Ollama does: JSON lines while it is generated, or one object.
 
-A line holds a piece of text or thought, or whole tool calls with their arguments as an object; the last one says
-`done`, why, the counts of tokens, and durations in nanoseconds. Shapes: https://docs.ollama.com/api/chat
+A line holds a piece of text or thinking, or complete tool calls with their arguments as an object; the last one has
+`done`, its reason, token counts, and durations in nanoseconds. Shapes: https://docs.ollama.com/api/chat
 """
 
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
-import orjson
-
+from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import Chunk
-from openai_proxy.dialects.chat.content import text_of
-from openai_proxy.dialects.ollama.details import OllamaDetails
+from openai_proxy.dialects.chat.content import text_and_reasoning
+from openai_proxy.dialects.odd_input import in_own_format, with_member
 from openai_proxy.dialects.ollama.memory import remember
 from openai_proxy.dialects.tool_calls import WholeCalls, arguments_object
+from openai_proxy.dialects.tool_names import ToolNames
 from openai_proxy.errors import UpstreamInvalid
+
+
+@dataclass(frozen=True, slots=True)
+class OllamaDetails:
+    """`kind`: the endpoint. `thinking`: whether thinking is shown. `names`: of the tools.
+
+    `memory`: the conversation carried by a generate request, to be carried on by its answer.
+    """
+
+    kind: Literal["chat", "generate"]
+    thinking: bool = True
+    names: ToolNames = field(default_factory=ToolNames)
+    memory: tuple[dict[str, Any], ...] = ()
+
 
 STREAM_TYPE: Final = b"application/x-ndjson"
 
@@ -24,8 +39,15 @@ _NOTHING: Final = frozenset({0, "0", "0s", "0m", "0h"})
 """Values of `keep_alive` that unload a model."""
 
 
+_NAMES: Final = {
+    "max_tokens": "options.num_predict", "stop": "options.stop", "temperature": "options.temperature",
+    "top_p": "options.top_p", "response_format": "format", "reasoning_effort": "think",
+}  # fmt: skip
+"""Chat API members that have another name here."""
+
+
 class OllamaWriter:
-    """Writes one answer that names `model`."""
+    """Writes one answer with `model` as its model."""
 
     stream_type = STREAM_TYPE
 
@@ -34,18 +56,18 @@ class OllamaWriter:
         self._thinking = details.thinking
         self._memory = details.memory
         self._names = details.names
-        self._head = b'{"model":' + orjson.dumps(model) + b',"created_at":"'
+        self._head = b'{"model":' + json_text.dumps(model) + b',"created_at":"'
         self._before = b'","message":{"role":"assistant","content":' if self._chat else b'","response":'
         self._after = b'},"done":false' if self._chat else b',"done":false'
         self._calls = WholeCalls()
-        self._texts: list[str] = []  # of a request to generate
+        self._texts: list[str] = []  # of a generate request
         self._clock = Clock()
         self._timings: Mapping[str, Any] = {}
         self._usage: Mapping[str, Any] = {}
         self._finish: Any = None
 
     def chunk(self, chunk: Chunk) -> bytes:
-        """The lines that `chunk` makes. Raises UpstreamInvalid for a tool call that cannot be written."""
+        """The lines for `chunk`. Raises UpstreamInvalid for a tool call that cannot be written."""
         usage = chunk.get("usage")
         if usage:
             self._usage = usage
@@ -56,7 +78,7 @@ class OllamaWriter:
             return self.error(chunk["error"]) if "error" in chunk else b""
         choice = choices[0]
         if choice.get("index"):
-            return b""  # a second answer, which nobody can have asked for in this API
+            return b""  # a second choice, which this API cannot request
         self._finish = choice.get("finish_reason") or self._finish
         delta = choice.get("delta")
         if not delta:
@@ -68,9 +90,7 @@ class OllamaWriter:
         return self._delta(delta, (logprobs or {}).get("content"))
 
     def _delta(self, delta: dict[str, Any], logprobs: Any) -> bytes:
-        text, thought = text_of(delta.get("content"))
-        thought = delta.get("reasoning_content") or delta.get("reasoning") or thought
-        text = text or delta.get("refusal") or ""
+        text, thought = text_and_reasoning(delta)
         made = b""
         if thought and self._thinking:
             made += self._line("", thinking=thought)
@@ -84,14 +104,14 @@ class OllamaWriter:
         self._clock.start_of_answer()
         if not self._chat and text:
             self._texts.append(text)
-        line = self._head + self._clock.now() + self._before + orjson.dumps(text)
+        line = self._head + self._clock.now() + self._before + json_text.dumps(text)
         if thinking:
-            line += b',"thinking":' + orjson.dumps(thinking)
+            line += b',"thinking":' + json_text.dumps(thinking)
         if calls:
-            line += b',"tool_calls":' + orjson.dumps(calls)
+            line += b',"tool_calls":' + json_text.dumps(calls)
         line += self._after
         if logprobs:
-            line += b',"logprobs":' + orjson.dumps(logprobs)
+            line += b',"logprobs":' + json_text.dumps(logprobs)
         return line + b"}\n"
 
     def _tools(self, calls: list[dict[str, Any]]) -> bytes:
@@ -105,13 +125,13 @@ class OllamaWriter:
         return self._head + self._clock.now() + self._before + b'""' + self._after + b"}\n"
 
     def end(self) -> bytes:
-        """The calls that are still open, and the line that says `done`."""
+        """The calls that are still open, and the line with `done`."""
         made = self._tools(self._calls.flush())
         line = self._head + self._clock.now() + self._before + b'""' + (b"}" if self._chat else b"")
-        return made + line + b"," + orjson.dumps(self._ending("".join(self._texts)))[1:] + b"\n"
+        return made + line + b"," + json_text.dumps(self._ending("".join(self._texts)))[1:] + b"\n"
 
     def error(self, error: Mapping[str, Any]) -> bytes:
-        """The line that says what went wrong."""
+        """The error line."""
         return error_body(error) + b"\n"
 
     def whole(self, completion: Mapping[str, Any]) -> bytes:
@@ -119,7 +139,7 @@ class OllamaWriter:
         try:
             choice = completion["choices"][0]
             message = choice["message"]
-            text, thought = text_of(message.get("content"))
+            text, thought = text_and_reasoning(message)
             calls = [self._call(call, at) for at, call in enumerate(message.get("tool_calls") or ())]
             logprobs = (choice.get("logprobs") or {}).get("content")
         except (KeyError, IndexError, TypeError, AttributeError):
@@ -127,18 +147,16 @@ class OllamaWriter:
         self._finish = choice.get("finish_reason")
         self._usage = completion.get("usage") or {}
         self._timings = completion.get("timings") or {}
-        text = text or message.get("refusal") or ""
-        thought = message.get("reasoning_content") or message.get("reasoning") or thought
         extras: dict[str, Any] = {"thinking": thought} if thought and self._thinking else {}
         if calls:
             extras["tool_calls"] = calls
-        line = self._head + self._clock.now() + self._before + orjson.dumps(text)
+        line = self._head + self._clock.now() + self._before + json_text.dumps(text)
         if extras:
-            line += b"," + orjson.dumps(extras)[1:-1]
+            line += b"," + json_text.dumps(extras)[1:-1]
         ending = self._ending(text)
         if logprobs:
             ending["logprobs"] = logprobs
-        return line + (b"}," if self._chat else b",") + orjson.dumps(ending)[1:]
+        return line + (b"}," if self._chat else b",") + json_text.dumps(ending)[1:]
 
     def _call(self, call: dict[str, Any], index: int) -> dict[str, Any]:
         function = call["function"]
@@ -149,8 +167,8 @@ class OllamaWriter:
     def _ending(self, text: str) -> dict[str, Any]:
         finish = self._finish if isinstance(self._finish, str) else "stop"
         made: dict[str, Any] = {"done": True, "done_reason": _DONE_REASONS.get(finish, finish)}
-        if self._memory:
-            made["context"] = remember([*self._memory, {"role": "assistant", "content": text}])
+        if self._memory and (context := remember([*self._memory, {"role": "assistant", "content": text}])) is not None:
+            made["context"] = context
         made.update(self._clock.durations(self._timings))
         for name, count in (("prompt_eval_count", "prompt_tokens"), ("eval_count", "completion_tokens")):
             if self._usage.get(count):
@@ -159,12 +177,12 @@ class OllamaWriter:
 
 
 class Clock:
-    """The time of day as Ollama writes it, and how long an answer took, in nanoseconds."""
+    """The time of day in Ollama's format, and the duration of an answer, in nanoseconds."""
 
     def __init__(self) -> None:
         self._begin = time.monotonic_ns()
-        self._first = 0  # when the answer's first piece came
-        self._second = -1  # the second that `_prefix` is of
+        self._first = 0  # when the answer's first piece arrived
+        self._second = -1  # the second that `_prefix` belongs to
         self._prefix = b""
 
     def now(self) -> bytes:
@@ -176,12 +194,12 @@ class Clock:
         return b"%b.%09dZ" % (self._prefix, nanoseconds)
 
     def start_of_answer(self) -> None:
-        """The first piece of the answer has come; later calls change nothing."""
+        """Note the arrival of the answer's first piece; later calls change nothing."""
         if not self._first:
             self._first = time.monotonic_ns()
 
     def durations(self, timings: Mapping[str, Any]) -> dict[str, int]:
-        """How long it took: as the provider says in `timings` (llama.cpp's shape, milliseconds), else as seen here."""
+        """The durations: from the provider's `timings` (llama.cpp's shape, milliseconds), else as measured here."""
         end = time.monotonic_ns()
         first = self._first or end
         seen = {
@@ -211,11 +229,11 @@ def loaded(kind: str, model: str, keep_alive: Any) -> bytes:
     unload = isinstance(keep_alive, str | int | float) and keep_alive in _NOTHING
     created = Clock().now().decode()
     reason = "unload" if unload else "load"
-    return orjson.dumps({"model": model, "created_at": created, **body, "done": True, "done_reason": reason})
+    return json_text.dumps({"model": model, "created_at": created, **body, "done": True, "done_reason": reason})
 
 
 def error_body(error: Mapping[str, Any]) -> bytes:
     """The body of an error answer."""
-    message = error.get("message")
+    message = with_member(in_own_format(error, _NAMES))
     text = message if isinstance(message, str) and message else "The provider reported an error."
-    return orjson.dumps({"error": text})
+    return json_text.dumps({"error": text})

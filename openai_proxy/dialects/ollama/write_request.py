@@ -19,15 +19,15 @@ _CONSUMED: Final = frozenset(
      "keep_alive", "think"}
 )  # fmt: skip
 _HARMLESS: Final = frozenset({"store", "include_reasoning", "user", "metadata", "safety_identifier"})
-"""Members whose absence changes nothing the caller can notice."""
+"""Members that can be omitted without the caller noticing."""
 _THINK: Final = "think"
 _LEVELS: Final = "think.level"
-"""Not a member, but what some servers refuse of one: they only know that a model should think or should not."""
+"""The name of a lesson about a value, not a member: some servers can only turn thinking on or off."""
 _ROLES: Final = {"developer": "system", "function": "tool"}
 
 
 def write(chat: dict[str, Any], lessons: Lessons) -> OutgoingRequest:
-    """The request that says what `chat` says. Raises BadRequest for what cannot be said at all."""
+    """A request equivalent to `chat`. Raises BadRequest for what has no equivalent."""
     if chat.get("n") not in (None, 1):
         raise BadRequest("This provider gives one choice per request.", param="n", code="unsupported_parameter")
     dropped = [name for name, value in chat.items() if value is not None and name not in _CONSUMED | _HARMLESS]
@@ -57,7 +57,7 @@ def write(chat: dict[str, Any], lessons: Lessons) -> OutgoingRequest:
 
 
 def _thinks(lessons: Lessons) -> bool:
-    """Whether the model may be asked to think: a server refuses that for a model that cannot."""
+    """Whether thinking may be requested: a server refuses it for a model that cannot think."""
     capabilities = (lessons.entry or {}).get("capabilities")
     if isinstance(capabilities, list) and capabilities:
         return "thinking" in capabilities
@@ -65,7 +65,7 @@ def _thinks(lessons: Lessons) -> bool:
 
 
 def lesson(status: int, message: str) -> Lesson | None:
-    """What an error answer teaches: that a model does not think, or knows only that it should or should not."""
+    """What an error answer teaches: that a model cannot think, or only supports turning it on or off."""
     if status != 400:
         return None
     if "does not support thinking" in message:
@@ -109,7 +109,7 @@ def _call(call: Any, index: int, names: dict[str, str]) -> dict[str, Any]:
     function = call["function"]
     arguments = json_text.object_in(function.get("arguments"))
     if arguments is None:
-        arguments = {}  # a call that had failed already: what came of it stands in its result
+        arguments = {}  # a call that had already failed: its result explains it
     names[call.get("id") or ""] = function["name"]
     made: dict[str, Any] = {"id": call["id"]} if call.get("id") else {}
     made["function"] = {
@@ -135,10 +135,10 @@ def _content(content: Any, param: str) -> tuple[str, list[str]]:
         elif kind == "image_url":
             images.append(_image(part.get("image_url"), f"{param}[{index}]"))
         elif kind == "input_audio" and isinstance(part.get("input_audio"), dict):
-            images.append(str(part["input_audio"].get("data") or ""))  # models that hear take sound as an image
+            images.append(str(part["input_audio"].get("data") or ""))  # models that understand sound get it as an image
         else:
             raise BadRequest(
-                "This provider does not take this kind of content.", param=f"{param}[{index}]",
+                "This provider does not accept this kind of content.", param=f"{param}[{index}]",
                 code="unsupported_content",
             )  # fmt: skip
     return "\n\n".join(text for text in texts if text), images
@@ -148,12 +148,12 @@ def _image(image: Any, param: str) -> str:
     url = image.get("url") if isinstance(image, dict) else image
     data = data_url(url) if isinstance(url, str) else None
     if data is None:
-        raise BadRequest("This provider takes images as data only.", param=param, code="unsupported_content")
+        raise BadRequest("This provider accepts images only as data.", param=param, code="unsupported_content")
     return data[1]
 
 
 def _tools(chat: Mapping[str, Any], dropped: list[str]) -> list[Any]:
-    """The tools to offer. The API cannot demand a call: what comes closest is to offer only the one that is meant."""
+    """The tools to offer. The API cannot force a call, so if one tool is forced, only that one is offered."""
     tools = chat.get("tools") or []
     if not isinstance(tools, list):
         raise BadRequest("'tools' must be a list.", param="tools")

@@ -1,4 +1,4 @@
-"""Content parts: of Responses items as those of chat messages, and the other way round."""
+"""Content parts of Responses items and chat messages, converted both ways."""
 
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ def user_content(content: Any, param: str) -> Any:
 
 
 def text_and_parts(content: Any, param: str) -> tuple[str, list[dict[str, Any]]]:
-    """(text, other parts as those of a chat message) of a `content`. BadRequest: `param`."""
+    """(text, other parts in chat form) of a `content`. BadRequest: `param`."""
     if isinstance(content, str):
         return content, []
     parts = _parts(content, param)
@@ -61,7 +61,7 @@ def _image(part: dict[str, Any], param: str) -> dict[str, Any]:
     url = url.get("url") if isinstance(url, dict) else url
     if not isinstance(url, str) or not url:
         raise BadRequest(
-            "An image must come as a URL or as data: files are not stored here.",
+            "An image must be a URL or a data: URL: files are not stored here.",
             param=f"{param}.image_url", code="unsupported_content",
         )  # fmt: skip
     image: dict[str, Any] = {"url": url}
@@ -74,14 +74,14 @@ def _file(part: dict[str, Any], param: str) -> dict[str, Any]:
     file = {name: part[name] for name in _FILE_MEMBERS if isinstance(part.get(name), str)}
     if "file_data" not in file and "file_id" not in file:
         raise BadRequest(
-            "A file must come as data or by its id: it is not fetched from an address.",
+            "A file must be data or an id: it is not fetched from an address.",
             param=f"{param}.file_data", code="unsupported_content",
         )  # fmt: skip
     return {"type": "file", "file": file}
 
 
 def input_content(content: Any, param: str) -> Any:
-    """The `content` of a message, or the `output` of a call, from that of a chat message. Raises BadRequest."""
+    """The `content` of a message, or `output` of a call, from a chat message's. Raises BadRequest."""
     if content is None:
         return ""
     if isinstance(content, str):
@@ -107,17 +107,9 @@ def _input_part(part: Any, param: str) -> dict[str, Any]:
     elif kind == "file" and isinstance(part.get("file"), dict):
         made = {"type": "input_file", **{n: part["file"][n] for n in _FILE_MEMBERS if part["file"].get(n) is not None}}
     elif kind in ("input_text", "input_image", "input_file"):
-        return dict(part)  # a client that knows whom it talks to
+        return dict(part)  # from a client that knows which provider it uses
     if made is None:
-        raise BadRequest("This provider does not take this kind of content.", param=param, code="unsupported_content")
+        raise BadRequest("This provider does not accept this kind of content.", param=param, code="unsupported_content")
     if part.get("prompt_cache_breakpoint") is not None:
         made["prompt_cache_breakpoint"] = part["prompt_cache_breakpoint"]
     return made
-
-
-def plain_text(content: Any) -> str:
-    """The text of an assistant's `content`, whatever its parts."""
-    if isinstance(content, str):
-        return content
-    texts = [part.get("text") if isinstance(part, dict) else part for part in content or ()]
-    return "".join(text for text in texts if isinstance(text, str))

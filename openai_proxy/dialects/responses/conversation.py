@@ -1,15 +1,14 @@
 """Input items of a Responses request as chat messages.
 
-A chat message holds what the model said in one turn: reasoning, text and calls, in whatever order the items stand,
-and the results of its calls follow at once, in the order of the calls. Items obey neither, so they are sorted in here.
+A chat message holds one turn of the model: reasoning, text and calls in any order, directly followed by the results in
+the order of the calls. Items need not be in that order, so they are sorted here.
 https://platform.openai.com/docs/api-reference/responses/create#responses-create-input
 """
 
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import orjson
-
+from openai_proxy.dialects import json_text
 from openai_proxy.dialects.chat.think import split_think
 from openai_proxy.dialects.responses.content import text_and_parts, user_content
 from openai_proxy.dialects.responses.reasoning import AFTER, FORMAT, thought_of, unpack
@@ -25,12 +24,12 @@ class _Slot:
 
     call: dict[str, Any]
     result: str | None = None
-    parts: list[dict[str, Any]] = field(default_factory=list)  # images and files: a tool message holds text only
+    parts: list[dict[str, Any]] = field(default_factory=list)  # images and files: a tool message holds only text
 
 
 @dataclass(slots=True)
 class _Turn:
-    """What the assistant said between two messages of others."""
+    """The assistant's output between two messages of others."""
 
     texts: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
@@ -42,13 +41,13 @@ class _Turn:
 
     @property
     def ended(self) -> bool:
-        """True once every call has its result: what the assistant says next is another turn."""
+        """True once every call has its result: further output of the assistant is another turn."""
         return bool(self.slots) and not self.unanswered
 
     def messages(self) -> list[dict[str, Any]]:
-        """The assistant's message, and what its tools answered."""
+        """The assistant's message, followed by the tool results."""
         if not (self.texts or self.refusals or self.slots):
-            return []  # thoughts that led to nothing
+            return []  # reasoning without an answer or a call
         message: dict[str, Any] = {"role": "assistant", "content": "\n\n".join(self.texts) if self.texts else None}
         if self.refusals:
             message["refusal"] = "\n\n".join(self.refusals)
@@ -81,13 +80,13 @@ class ChatMessages:
     def __init__(self) -> None:
         self._entries: list[dict[str, Any] | _Turn] = []
         self._turn: _Turn | None = None
-        self._open: dict[str, tuple[_Turn, _Slot]] = {}  # the item's call_id -> the call that waits for its result
+        self._open: dict[str, tuple[_Turn, _Slot]] = {}  # the item's call_id -> the call that awaits its result
         self._ids: set[str] = set()
 
     def messages(self) -> list[dict[str, Any]]:
-        """Every message; the system messages at the start are one, and later ones are said by the user.
+        """All messages; the system messages at the start are merged, later ones become user messages.
 
-        The templates of many local models take a system message at the beginning only.
+        Many local models' templates accept a system message only at the beginning.
         """
         made: list[dict[str, Any]] = []
         for entry in self._entries:
@@ -102,21 +101,21 @@ class ChatMessages:
         return made
 
     def system(self, content: Any, param: str) -> None:
-        """Instructions, or a message of the system or the developer."""
+        """Add instructions, or a system or developer message."""
         text, parts = text_and_parts(content, param)
         if parts:
-            raise BadRequest("A system message holds text only.", param=param, code="unsupported_content")
+            raise BadRequest("A system message holds only text.", param=param, code="unsupported_content")
         self._close()
         if text:
             self._entries.append({"role": "system", "content": text})
 
     def user(self, content: Any, param: str) -> None:
-        """A message of the user."""
+        """Add a user message."""
         self._close()
         self._entries.append({"role": "user", "content": user_content(content, param)})
 
     def assistant(self, item: dict[str, Any], param: str) -> None:
-        """A message of the assistant."""
+        """Add an assistant message."""
         content = item.get("content")
         turn = self._current()
         if isinstance(content, str):
@@ -131,7 +130,7 @@ class ChatMessages:
                     turn.refusals.append(str(part.get("refusal") or ""))
                 else:
                     raise BadRequest(
-                        "This kind of content is not understood in a message of the assistant.",
+                        "This kind of content is not supported in an assistant message.",
                         param=f"{param}.content[{index}]", code="unsupported_content",
                     )  # fmt: skip
             self._say(turn, "".join(texts))
@@ -141,7 +140,7 @@ class ChatMessages:
             turn.phase = item["phase"]
 
     def reasoning(self, item: dict[str, Any]) -> None:
-        """A reasoning item: what its provider can read again, and the text."""
+        """Add a reasoning item: the text, and what its provider needs to get back."""
         details = unpack(item)
         text = thought_of(item)
         if details is None and not text:
@@ -150,7 +149,7 @@ class ChatMessages:
         foreign = False
         for detail in details or ():
             foreign = foreign or str(detail.get("format") or "").startswith(FORMAT)
-            # One message may have several reasoning items: their entries are numbered and placed anew.
+            # One message may have several reasoning items, so their entries are renumbered.
             placed = {**detail, "index": len(turn.details)}
             placed.pop(AFTER, None)
             if turn.slots:
@@ -160,7 +159,7 @@ class ChatMessages:
             turn.thoughts.append(text)
 
     def call(self, item: dict[str, Any], name: str, arguments: str, param: str) -> None:
-        """A call of the tool that the model knows as `name`."""
+        """Add a call of the tool that the model knows as `name`."""
         call_id = item.get("call_id")
         if not isinstance(call_id, str) or not call_id:
             raise BadRequest("A call needs a call_id.", param=f"{param}.call_id")
@@ -170,10 +169,10 @@ class ChatMessages:
         if waiting is not None:
             function = waiting[1].call["function"]
             if function == {"name": name, "arguments": arguments}:
-                return  # the same item twice: once from the stored response, once in the input
+                return  # a duplicate: once from the stored response, once in the input
             raise BadRequest(f"Two different calls have the call_id {call_id[:64]!r}.", param=f"{param}.call_id")
         unique = call_id
-        while unique in self._ids:  # some providers number their calls anew in each answer
+        while unique in self._ids:  # some providers restart numbering their calls in each answer
             unique = f"{call_id}_{len(self._ids)}"
         self._ids.add(unique)
         turn = self._current()
@@ -183,7 +182,7 @@ class ChatMessages:
         self._open[call_id] = (turn, slot)
 
     def result(self, item: dict[str, Any], output: Any, param: str) -> None:
-        """The result of a call that stands further up."""
+        """Add the result of an earlier call."""
         call_id = item.get("call_id")
         waiting = self._open.pop(call_id, None) if isinstance(call_id, str) else None
         if waiting is None:
@@ -206,7 +205,7 @@ class ChatMessages:
 
     def _say(self, turn: _Turn, text: str) -> None:
         if text.startswith("<think>"):
-            # Some clients send a summary they got as reasoning back in the text.
+            # Some clients send a summary that they received as reasoning back inside the text.
             text, thought = split_think(text)
             if thought and not turn.thoughts:
                 turn.thoughts.append(thought)
@@ -215,9 +214,9 @@ class ChatMessages:
 
 
 def output_of(output: Any, param: str) -> tuple[str, list[dict[str, Any]]]:
-    """A result as text, and the images and files in it. Raises BadRequest for parts that are not understood."""
+    """A result as text, and its images and files. Raises BadRequest for unknown kinds of parts."""
     if isinstance(output, list):
         return text_and_parts(output, param)
     if output is None:
         return "", []
-    return (output if isinstance(output, str) else orjson.dumps(output).decode()), []
+    return (output if isinstance(output, str) else json_text.dumps(output).decode()), []

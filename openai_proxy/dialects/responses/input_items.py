@@ -1,17 +1,18 @@
-"""Chat messages as the input items of a Responses request.
+"""Chat messages as input items of a Responses request.
 
-Reasoning stands directly before what it led to, text before calls. Items carry no `id`, which OpenAI would pair with
-reasoning that may not be there; reasoning items go back exactly as they came.
+Reasoning comes directly before what it led to, text before calls. Items have no `id`, which OpenAI would match with
+reasoning that may be missing; reasoning items are returned unchanged.
 """
 
 import hashlib
 from typing import Any, Final
 
-from openai_proxy.dialects.responses.content import input_content, plain_text
+from openai_proxy.dialects.chat.content import text_of
+from openai_proxy.dialects.responses.content import input_content
 from openai_proxy.dialects.responses.reasoning import items_of
 from openai_proxy.errors import BadRequest
 
-_MAX_CALL_ID: Final = 64  # characters, by the API's own check
+_MAX_CALL_ID: Final = 64  # characters, enforced by the API
 
 
 def input_items(messages: Any) -> list[dict[str, Any]]:
@@ -19,7 +20,7 @@ def input_items(messages: Any) -> list[dict[str, Any]]:
     if not isinstance(messages, list) or not messages:
         raise BadRequest("'messages' must be a list with at least one message.", param="messages")
     made: list[dict[str, Any]] = []
-    custom: set[str] = set()  # ids of the calls of custom tools: their results are another kind of item
+    custom: set[str] = set()  # ids of custom tool calls: their results are a different kind of item
     unnamed: list[str] = []  # ids of calls in the form of 2023, which has none
     for index, message in enumerate(messages):
         param = f"messages[{index}]"
@@ -49,17 +50,17 @@ def _assistant(
         calls = [{"id": unnamed[-1], "type": "function", "function": legacy}]
     reasoning = items_of(message)
     made += [item for after, item in reasoning if after <= 0]
-    said = _said(message)
-    if said is not None:
-        made.append(said)
+    message_item = _message_item(message)
+    if message_item is not None:
+        made.append(message_item)
     for index, call in enumerate(calls):
         if index:
             made += [item for after, item in reasoning if after == index]
         made.append(_call(call, f"{param}.tool_calls[{index}]", custom))
 
 
-def _said(message: dict[str, Any]) -> dict[str, Any] | None:
-    text = plain_text(message.get("content"))
+def _message_item(message: dict[str, Any]) -> dict[str, Any] | None:
+    text = text_of(message.get("content"))[0]
     refusal = message.get("refusal")
     content: Any = text
     if isinstance(refusal, str) and refusal:
@@ -97,9 +98,9 @@ def _result(message: dict[str, Any], param: str, custom: set[str], unnamed: list
 
 
 def _call_id(call_id: Any, param: str) -> str:
-    """An id that the API takes: the same one for a call and for its result."""
+    """A valid id: the same one for a call and its result."""
     if not isinstance(call_id, str) or not call_id:
-        raise BadRequest("A tool call, and its result, needs an id.", param=param)
+        raise BadRequest("A tool call and its result need an id.", param=param)
     if len(call_id) <= _MAX_CALL_ID:
         return call_id
     return "call_" + hashlib.sha256(call_id.encode("utf-8", "replace")).hexdigest()[:40]

@@ -1,47 +1,38 @@
-"""What a model thought before its calls, for clients that do not send it back.
+"""A model's reasoning before its calls, remembered for clients that do not return it.
 
-A chat client returns a call and its result and drops what it does not know. Without its reasoning the model is asked
-to go on from calls it cannot explain: it answers, only worse. So the items are remembered here by the ids of the calls.
+A chat client returns a call and its result and drops unknown members. Without its reasoning the model must continue
+from calls it cannot explain, and answers worse. So the items are remembered here by the ids of the calls.
 """
 
-from collections import OrderedDict
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-import orjson
-
+from openai_proxy.bounded_map import BoundedMap
+from openai_proxy.dialects import json_text
 from openai_proxy.dialects.responses.reasoning import FORMAT
 
 _MAX_ENTRIES: Final = 1024
-_MAX_BYTES: Final = 8 << 20  # the reasoning of one turn has 1 to 10 kB
+_MAX_BYTES: Final = 8 << 20  # one turn's reasoning has 1 to 10 kB
 
 
 class ReasoningMemory:
-    """`reasoning_details` by the model and the first call of their message; the least recently used go first."""
+    """`reasoning_details` by model and first call of their message; the least recently used are dropped first."""
 
     def __init__(self, max_entries: int = _MAX_ENTRIES, max_bytes: int = _MAX_BYTES) -> None:
-        self._known: OrderedDict[tuple[str, str], bytes] = OrderedDict()
-        self._max_entries = max_entries
-        self._max_bytes = max_bytes
-        self._bytes = 0
+        self._known: BoundedMap[bytes] = BoundedMap(max_entries=max_entries, max_bytes=max_bytes, ttl=math.inf)
 
     def __len__(self) -> int:
         return len(self._known)
 
     def keep(self, model: str, call_ids: Sequence[str], details: Sequence[dict[str, Any]]) -> None:
-        """Remember what `model` thought in a turn that has made these calls."""
-        data = orjson.dumps(details)
-        if not call_ids or not details or len(data) > self._max_bytes:
-            return
-        for call_id in call_ids:
-            self._bytes += len(data) - len(self._known.pop((model, call_id), b""))
-            self._known[model, call_id] = data
-        while len(self._known) > self._max_entries or self._bytes > self._max_bytes:
-            _, oldest = self._known.popitem(last=False)
-            self._bytes -= len(oldest)
+        """Remember the reasoning of `model` in a turn with these calls."""
+        data = json_text.dumps(details)
+        for call_id in call_ids if details else ():
+            self._known.put((model, call_id), data, len(data))
 
     def restored(self, chat: dict[str, Any]) -> dict[str, Any]:
-        """`chat` with the reasoning put back in front of calls that have come without it."""
+        """`chat` with the reasoning restored before calls that lack it."""
         messages = chat.get("messages")
         if not self._known or not isinstance(messages, list):
             return chat
@@ -49,21 +40,20 @@ class ReasoningMemory:
         return {**chat, "messages": made}
 
     def forget(self, chat: dict[str, Any]) -> None:
-        """Forget the reasoning before every call in `chat`."""
+        """Forget the reasoning before all calls in `chat`."""
         for message in chat.get("messages") or ():
             for call_id in _call_ids(message):
-                self._bytes -= len(self._known.pop((str(chat.get("model")), call_id), b""))
+                self._known.pop((str(chat.get("model")), call_id))
 
     def _message(self, model: str, message: Any) -> Any:
         call_ids = _call_ids(message)
         if not call_ids or _has_reasoning(message):
             return message
-        # Clients may leave out calls, never the order: the first one that is known tells the turn.
+        # Clients may leave out calls, but keep their order: the first known one identifies the turn.
         for call_id in call_ids:
             data = self._known.get((model, call_id))
             if data is not None:
-                self._known.move_to_end((model, call_id))
-                return {**message, "reasoning_details": orjson.loads(data)}
+                return {**message, "reasoning_details": json_text.loads(data)}
         return message
 
 
@@ -79,9 +69,9 @@ def without_reasoning(chat: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_items(chat: dict[str, Any]) -> dict[str, Any]:
-    """`chat` for a provider that is asked by another API: itself, unless a message holds something of this one.
+    """`chat` for a provider with another API: itself, unless a message holds something of this one.
 
-    Chat servers refuse members of a message that they do not know, or waste tokens on them.
+    Chat servers refuse unknown members of a message, or waste tokens on them.
     """
     messages = chat.get("messages")
     if not isinstance(messages, list) or not any(map(_has_items, messages)):

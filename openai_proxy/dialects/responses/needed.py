@@ -1,4 +1,4 @@
-"""Which models must be asked by the Responses API: by their names at OpenAI, and by what they say.
+"""Which models require the Responses API: by their names at OpenAI, and by their error messages.
 
 https://developers.openai.com/api/docs/guides/responses-vs-chat-completions
 """
@@ -23,12 +23,12 @@ _CHAT_REFUSED: Final = re.compile(
     r"|.{1,200} in (?:the )?/?v1/chat/completions(?: endpoint)?\. (?:Please )?use (?:the )?/?v1/responses",
     re.IGNORECASE,
 )
-"""The whole beginning of a known refusal: a message that quotes the caller may hold any path."""
+"""The full beginning of known refusals, since a message that quotes the caller may contain any path."""
 
 
 @lru_cache(maxsize=256)
 def known_by_name(model: str) -> Lesson | None:
-    """What is known of a model of api.openai.com before it was asked: it saves the first refusal."""
+    """What is known in advance about a model of api.openai.com: it saves the first refusal."""
     if _NEVER.match(model):
         return None
     if _ALWAYS.match(model):
@@ -37,7 +37,7 @@ def known_by_name(model: str) -> Lesson | None:
 
 
 def needs_responses(error: Mapping[str, Any]) -> Lesson | None:
-    """What the `error` of a refused chat request says of the API to be used; None if it says nothing of it."""
+    """What the `error` of a refused chat request says about the required API; None if nothing."""
     message = str(error.get("message"))
     if _TOOLS_REFUSED.match(message):
         return Lesson(tools_api=API)
@@ -47,7 +47,7 @@ def needs_responses(error: Mapping[str, Any]) -> Lesson | None:
 
 
 def needed(chat: Mapping[str, Any], known: Lesson) -> bool:
-    """Whether `chat` must be asked by this API, of a model of which this is `known`."""
+    """Whether `chat` must use this API, for a model with these `known` facts."""
     if known.api == API:
         return True
     if known.tools_api != API or not (chat.get("tools") or chat.get("functions")):
@@ -59,8 +59,8 @@ def needed(chat: Mapping[str, Any], known: Lesson) -> bool:
 
 
 def is_missing(status: int, error: Mapping[str, Any]) -> bool:
-    """True if an answer says that the server does not have this API; a 404 about a model is its answer."""
+    """True if an answer says that the server lacks this API; a 404 about a model shows that it has it."""
     if status in (405, 501):
         return True
-    # Servers without it answer in their framework's words; what OpenAI's clones do not find has a code, or is a model.
+    # Servers without it answer in their framework's words; a 404 of an OpenAI clone has a code, or is about a model.
     return status == 404 and not isinstance(error.get("code"), str) and "model" not in str(error.get("message")).lower()

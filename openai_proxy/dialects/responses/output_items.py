@@ -1,14 +1,12 @@
 """The items of an answer, each written from its first event to its last.
 
-One item is open at a time; `OutputItem` is what they share. A text delta costs about 1 µs: everything but its text and
-its number is made once.
+One item is open at a time; `OutputItem` is their base. A text delta costs about 1 µs, because everything but its text
+and number is prepared once.
 https://platform.openai.com/docs/api-reference/responses-streaming
 """
 
 from abc import ABC, abstractmethod
 from typing import Any
-
-import orjson
 
 from openai_proxy.dialects import json_text
 from openai_proxy.dialects.chat.deltas import joined, merge, settle
@@ -23,20 +21,26 @@ class EventWriter:
     def __init__(self) -> None:
         self._made: list[bytes] = []
         self._number = 0
+        self.unread = False  # True if nobody reads the events, each of which repeats parts of the answer
 
     def emit(self, kind: str, members: dict[str, Any]) -> None:
-        """An event `kind` with `members`."""
+        """Write an event `kind` with `members`."""
+        if self.unread:
+            return
         event = {"type": kind, "sequence_number": self._number, **members}
         self._number += 1
-        self._made.append(b"event: %b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(event)))
+        # `join` releases the interpreter lock: an event may repeat the instructions and tools of a large request.
+        self._made.append(b"".join((b"event: ", kind.encode(), b"\ndata: ", json_text.dumps(event), b"\n\n")))
 
     def delta(self, head: bytes, text: str) -> None:
-        """An event that begins with `head`, up to the value of its `delta`."""
+        """Write an event that begins with `head`, up to the value of its `delta`."""
+        if self.unread:
+            return
         self._made.append(b'%b%b,"sequence_number":%d}\n\n' % (head, json_text.dumps(text), self._number))
         self._number += 1
 
     def take(self) -> bytes:
-        """What was written since the last call."""
+        """The bytes written since the last call."""
         if not self._made:
             return b""
         data = self._made[0] if len(self._made) == 1 else b"".join(self._made)
@@ -46,11 +50,11 @@ class EventWriter:
 
 def delta_head(kind: str, members: dict[str, Any]) -> bytes:
     """The beginning of a delta event for `EventWriter.delta`."""
-    return b"event: %b\ndata: %b" % (kind.encode(), orjson.dumps({"type": kind, **members})[:-1] + b',"delta":')
+    return b"event: %b\ndata: %b" % (kind.encode(), json_text.dumps({"type": kind, **members})[:-1] + b',"delta":')
 
 
 class OutputItem(ABC):
-    """An item that is being written: `item()` is its present state, at `index` of the answer's `output`."""
+    """An item being written: `item()` is its present state, at `index` of the answer's `output`."""
 
     def __init__(self, events: EventWriter, index: int) -> None:
         self.events = events
@@ -63,7 +67,7 @@ class OutputItem(ABC):
 
     @abstractmethod
     def close(self, status: str) -> dict[str, Any]:
-        """Write what ends the item; the whole item."""
+        """Write the end of the item; returns the whole item."""
 
     def _added(self, item: dict[str, Any]) -> None:
         self.events.emit("response.output_item.added", {"output_index": self.index, "item": item})
@@ -117,13 +121,11 @@ class MessageItem(OutputItem):
         noted.append(annotation)
 
     def item(self, status: str = "in_progress") -> dict[str, Any]:
-        """See OutputItem."""
         content = [*self._parts[:-1], self._present()] if self._parts else []
         made = {"id": self.id, "type": "message", "status": status, "content": content, "role": "assistant"}
         return made if self.phase is None else {**made, "phase": self.phase}
 
     def close(self, status: str) -> dict[str, Any]:
-        """See OutputItem."""
         if not self._parts:
             self.text("")
         self._end()
@@ -159,7 +161,7 @@ class MessageItem(OutputItem):
 
 
 class ReasoningItem(OutputItem):
-    """Thoughts: readable as a summary, and packed for a client that sends them back."""
+    """Reasoning: readable as a summary, and packed for a client that returns it."""
 
     def __init__(self, events: EventWriter, index: int, *, packs: bool) -> None:
         super().__init__(events, index)
@@ -171,7 +173,7 @@ class ReasoningItem(OutputItem):
         self._added(self.item())
 
     def text(self, text: str) -> None:
-        """More of a thought."""
+        """More of the reasoning."""
         if not self._pieces:
             at = self._at(summary_index=0)
             part = {"type": "summary_text", "text": ""}
@@ -185,12 +187,10 @@ class ReasoningItem(OutputItem):
         merge(self._details, {"details": [detail]})
 
     def item(self, status: str = "in_progress") -> dict[str, Any]:
-        """See OutputItem."""
         summary = [{"type": "summary_text", "text": joined(self._pieces)}] if self._pieces else []
         return {"id": self.id, "type": "reasoning", "summary": summary}
 
     def close(self, status: str) -> dict[str, Any]:
-        """See OutputItem."""
         item = self.item()
         if self._pieces:
             at = self._at(summary_index=0)
@@ -204,7 +204,7 @@ class ReasoningItem(OutputItem):
 
 
 class CallItem(OutputItem):
-    """A call of a client's tool, given back as the tool was declared."""
+    """A call of a client's tool, returned in the form in which the tool was declared."""
 
     def __init__(self, events: EventWriter, index: int, call_id: str, declared: Declared) -> None:
         super().__init__(events, index)
@@ -224,28 +224,26 @@ class CallItem(OutputItem):
 
     @property
     def arguments(self) -> str:
-        """The arguments of the function as far as they have come."""
+        """The function's arguments so far."""
         return joined(self._pieces)
 
     @property
     def whole(self) -> bool:
-        """True if the arguments are an object that has been closed."""
+        """True if the arguments are a complete object."""
         arguments = self.arguments
         return bool(arguments.strip()) and json_text.object_in(arguments) is not None
 
     def more(self, piece: str) -> None:
-        """More of the arguments. Those of a custom tool or a search can only be given when they are whole."""
+        """More of the arguments. Those of a custom tool or a search can only be sent when complete."""
         self._pieces.append(piece)
         if self.kind == "function":
             self.events.delta(self._head, piece)
 
     def item(self, status: str = "in_progress") -> dict[str, Any]:
-        """See OutputItem."""
         value: Any = self.arguments if self.kind == "function" else {} if self.kind == "tool_search" else ""
         return self._item(status, value)
 
     def close(self, status: str) -> dict[str, Any]:
-        """See OutputItem."""
         if self.kind == "custom":
             text = unwrap_custom(self.arguments)
             at = self._at()

@@ -1,8 +1,8 @@
 """A provider's Responses answer as chat chunks, streamed or whole.
 
-Providers differ in ids, in `event:` lines, in which events they send at all, and in the order of items: so events are
-matched by `output_index`, the `type` in their data is believed, and what the deltas left out is taken from `.done` and
-from the last event. https://platform.openai.com/docs/api-reference/responses-streaming
+Providers differ in ids, in `event:` lines, in which events they send at all, and in the order of items. So events are
+matched by `output_index`, the `type` in their data is authoritative, and whatever the deltas lack is taken from `.done`
+and from the last event. https://platform.openai.com/docs/api-reference/responses-streaming
 """
 
 import time
@@ -10,16 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import Chunk
+from openai_proxy.dialects.chat.chunks import chunk
 from openai_proxy.dialects.chat.errors import error_of
-from openai_proxy.dialects.chat.fold import MessageFold
-from openai_proxy.dialects.reading import EventReader
+from openai_proxy.dialects.event_reader import MAX_PARTS, EventReader, folded, too_many_parts
 from openai_proxy.dialects.responses.memory import ReasoningMemory
 from openai_proxy.dialects.responses.reasoning import detail_of, hosted_detail, thought_of
 from openai_proxy.dialects.responses.response_object import chat_usage, new_id
 from openai_proxy.errors import UpstreamInvalid
 
+_NOT_DONE: Final = frozenset({"failed", "cancelled", "in_progress", "queued"})
 _FINISH_OF_REASON: Final = {"content_filter": "content_filter"}
 _TYPE_OF_CODE: Final = {
     "rate_limit_exceeded": "rate_limit_error",
@@ -31,27 +31,27 @@ _TYPE_OF_CODE: Final = {
 
 @dataclass(slots=True)
 class _Item:
-    """What has come of one item of `output`."""
+    """What has been received of one item of `output`."""
 
     kind: str = ""
     commentary: bool = False
     call: int = -1  # the index in tool_calls
-    said: bool = False  # some of its text or arguments has come
+    received: bool = False  # some of its text or arguments was received
     length: int = 0  # characters of its arguments so far
-    summary: int = 0  # the part of the summary that is coming
-    source: str = ""  # which of the two forms of a thought is shown
+    summary: int = 0  # the current part of the summary
+    source: str = ""  # which of the two forms of reasoning is shown
     done: bool = False
 
 
 class ResponsesReader(EventReader):
-    """See dialects.base.AnswerReader; `model` is named where the answer itself names none.
+    """See dialects.base.AnswerReader; `model` is used if the answer names none.
 
-    What led to calls is kept in `memory`.
+    The reasoning before calls is kept in `memory`.
     """
 
     def __init__(self, model: str, memory: ReasoningMemory | None = None) -> None:
         super().__init__()
-        self._asked = model
+        self._requested_model = model
         self._memory = memory
         self._call_ids: list[str] = []
         self._details: list[dict[str, Any]] = []
@@ -62,7 +62,7 @@ class ResponsesReader(EventReader):
         self._calls = 0
         self._annotations = 0
         self._commentary: list[str] = []
-        self._working = False  # the first `in_progress` has come
+        self._working = False  # the first `in_progress` was received
         self._answered = False  # there was content, a refusal or a call
         self._made: list[Chunk] = []
         self._readers: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -72,7 +72,7 @@ class ResponsesReader(EventReader):
             "response.refusal.delta": self._refusal,
             "response.function_call_arguments.delta": self._arguments,
             "response.function_call_arguments.done": self._arguments_done,
-            "response.custom_tool_call_input.delta": self._input,
+            "response.custom_tool_call_input.delta": self._arguments,
             "response.reasoning_summary_text.delta": self._summary,
             "response.reasoning_text.delta": self._thought,
             "response.output_text.annotation.added": self._annotation,
@@ -85,14 +85,6 @@ class ResponsesReader(EventReader):
             "response.cancelled": self._failed,
             "error": self._error,
         }
-
-    def error(self, status: int, data: bytes) -> dict[str, Any]:
-        """See dialects.base.AnswerReader."""
-        try:
-            document = json_text.loads(data)
-        except ValueError:
-            document = None
-        return error_of(document, status) or error_of({"error": {}}, status) or {}
 
     def _event(self, event: Any, chunks: list[Chunk]) -> None:
         self._made = chunks
@@ -110,11 +102,10 @@ class ResponsesReader(EventReader):
     def _done(self, chunks: list[Chunk]) -> None:
         """`[DONE]` ends nothing here: only OpenRouter sends it, after the last event."""
 
-    def _completion(self, document: Any) -> dict[str, Any]:
-
+    def completion(self, document: Any) -> dict[str, Any]:
         try:
-            status = document["status"]
-            if status not in ("completed", "incomplete"):
+            self._call_it(document)
+            if document["status"] not in ("completed", "incomplete"):
                 return {"error": _error_object(document.get("error"))}
             self._made = []
             self._begin({"response": document})
@@ -124,10 +115,7 @@ class ResponsesReader(EventReader):
             if error is None:
                 raise UpstreamInvalid("The provider sent an answer that is not understood.") from None
             return {"error": error}
-        fold = MessageFold()
-        for chunk in self._made:
-            fold.feed(chunk)
-        completion = fold.completion(think=False)
+        completion = folded(self._made)
         completion["created"] = self._created
         completion["choices"][0]["message"].setdefault("refusal", None)
         return completion
@@ -135,31 +123,23 @@ class ResponsesReader(EventReader):
     def _say(self, delta: dict[str, Any], logprobs: list[Any] | None = None, finish: str | None = None) -> None:
         if not self._id:
             self._begin({})
-        choice: dict[str, Any] = {"index": 0, "delta": delta, "finish_reason": finish}
+        self._made.append(chunk(self._id, self._model, delta, created=self._created, finish_reason=finish))
         if logprobs:
-            choice["logprobs"] = {"content": logprobs, "refusal": None}
-        self._made.append(
-            {
-                "id": self._id,
-                "object": "chat.completion.chunk",
-                "created": self._created,
-                "model": self._model,
-                "choices": [choice],
-            }
-        )
+            self._made[-1]["choices"][0]["logprobs"] = {"content": logprobs, "refusal": None}
 
     def _begin(self, event: dict[str, Any]) -> None:
         if self._id:
             return
         response = event.get("response") or {}
-        self._id = response.get("id") or new_id("resp")
+        self.own.id = response.get("id")
+        self._id = self.own.id or new_id("resp")
         self._model = response.get("model") or self._model
         created = response.get("created_at")
         self._created = int(created) if isinstance(created, int | float) else int(time.time())
         self._say({"role": "assistant", "content": ""})
 
     def _progress(self, event: dict[str, Any]) -> None:
-        """Work goes on: the first one is a part of the beginning."""
+        """Still working: the first one is part of the beginning."""
         if not self._id:
             self._begin(event)
         elif self._working:
@@ -170,6 +150,8 @@ class ResponsesReader(EventReader):
         key = event.get("output_index")
         item = self._items.get(key)
         if item is None:
+            if len(self._items) >= MAX_PARTS:
+                raise too_many_parts()
             item = self._items[key] = _Item()
         return item
 
@@ -179,7 +161,7 @@ class ResponsesReader(EventReader):
         self._know(self._item(event), event["item"])
 
     def _know(self, known: _Item, item: dict[str, Any]) -> None:
-        """Learn what kind of item it is; a call's first chunk."""
+        """Determine the kind of item; a call's first chunk."""
         if known.kind:
             return
         kind = known.kind = item["type"]
@@ -202,7 +184,7 @@ class ResponsesReader(EventReader):
         if not text:
             return
         item = self._items.get(event.get("output_index")) or self._item(event)
-        item.said = True
+        item.received = True
         if item.commentary:
             self._comment(text)
             return
@@ -210,12 +192,12 @@ class ResponsesReader(EventReader):
         self._say({"content": text}, event.get("logprobs"))
 
     def _comment(self, text: str) -> None:
-        """What was said on the way to the answer. OpenAI's models may say it again in the answer itself."""
+        """Text before the actual answer, in which OpenAI's models may repeat it."""
         self._commentary.append(text)
         self._say({"reasoning_content": text})
 
     def _refusal(self, event: dict[str, Any]) -> None:
-        self._item(event).said = True
+        self._item(event).received = True
         self._answered = True
         self._say({"refusal": event["delta"]})
 
@@ -223,29 +205,24 @@ class ResponsesReader(EventReader):
         piece = event["delta"]
         item = self._item(event)
         if piece and item.call >= 0 and not item.done:
-            item.length += len(piece)
-            self._say({"tool_calls": [{"index": item.call, "function": {"arguments": piece}}]})
+            self._piece(item, piece)
 
     def _arguments_done(self, event: dict[str, Any]) -> None:
         self._rest(self._item(event), event.get("arguments"))
 
     def _rest(self, item: _Item, arguments: Any) -> None:
-        """What of the `arguments` no delta has brought."""
+        """The part of `arguments` that no delta has delivered."""
         if item.call < 0 or not isinstance(arguments, str):
             return
         piece = arguments[item.length :]
         if piece:
-            item.length += len(piece)
-            part = {"input": piece} if item.kind == "custom_tool_call" else {"arguments": piece}
-            where = "custom" if item.kind == "custom_tool_call" else "function"
-            self._say({"tool_calls": [{"index": item.call, where: part}]})
+            self._piece(item, piece)
 
-    def _input(self, event: dict[str, Any]) -> None:
-        piece = event["delta"]
-        item = self._item(event)
-        if piece and item.call >= 0 and not item.done:
-            item.length += len(piece)
-            self._say({"tool_calls": [{"index": item.call, "custom": {"input": piece}}]})
+    def _piece(self, item: _Item, piece: str) -> None:
+        item.length += len(piece)
+        custom = item.kind == "custom_tool_call"
+        part = {"custom": {"input": piece}} if custom else {"function": {"arguments": piece}}
+        self._say({"tool_calls": [{"index": item.call, **part}]})
 
     def _summary(self, event: dict[str, Any]) -> None:
         self._think(self._item(event), event["delta"], "summary", event.get("summary_index") or 0)
@@ -258,9 +235,9 @@ class ResponsesReader(EventReader):
         if not text or item.source != source:
             return
         if part > item.summary:
-            text = "\n\n" + text if item.said else text
+            text = "\n\n" + text if item.received else text
             item.summary = part
-        item.said = True
+        item.received = True
         self._say({"reasoning_content": text})
 
     def _annotation(self, event: dict[str, Any]) -> None:
@@ -275,7 +252,7 @@ class ResponsesReader(EventReader):
         self._finish_item(self._item(event), event["item"])
 
     def _finish_item(self, known: _Item, item: dict[str, Any]) -> None:
-        """A whole item: what its deltas left out, and what has to be sent back in the next request."""
+        """A complete item: what its deltas lacked, and what must be returned in the next request."""
         if known.done:
             return
         self._know(known, item)
@@ -290,14 +267,14 @@ class ResponsesReader(EventReader):
         elif kind == "custom_tool_call":
             self._rest(known, item.get("input"))
         elif kind == "reasoning":
-            if not known.said:
+            if not known.received:
                 self._think(known, thought_of(item), "summary", 0)
             self._keep(detail_of(item, len(self._details), self._calls))
         else:
             self._keep(hosted_detail(item, len(self._details), self._calls))
 
     def _finish_message(self, known: _Item, item: dict[str, Any]) -> None:
-        if known.said:
+        if known.received:
             return
         for part in item.get("content") or ():
             if part.get("type") == "refusal":
@@ -319,16 +296,27 @@ class ResponsesReader(EventReader):
 
     # --- the end
 
+    def _call_it(self, response: dict[str, Any]) -> None:
+        """Keep the response's own finish reason."""
+        details = response.get("incomplete_details")
+        self.own.id = response.get("id") or self.own.id
+        self.own.finish = details.get("reason") if isinstance(details, dict) else response.get("status")
+        self.own.usage = response.get("usage")
+
     def _end_of(self, event: dict[str, Any]) -> None:
         response = event["response"]
+        if response.get("status") in _NOT_DONE:
+            self._failed(event)
+            return
+        self._call_it(response)
         if not self._items:
-            # A whole answer, or a stream that brought nothing but its end.
+            # A whole answer, or a stream that consisted only of its end.
             for index, item in enumerate(response.get("output") or ()):
                 self._finish_item(self._item({"output_index": index}), item)
         self._finish_open(response.get("output") or [])
         self.ended = True
         if self._memory is not None:
-            self._memory.keep(self._asked, self._call_ids, self._details)
+            self._memory.keep(self._requested_model, self._call_ids, self._details)
         if not self._answered and self._commentary:
             self._say({"content": "".join(self._commentary)})
         finish = "tool_calls" if self._calls else "stop"
@@ -344,7 +332,7 @@ class ResponsesReader(EventReader):
             self._made.append({**last, "choices": [], "usage": usage})
 
     def _finish_open(self, output: list[dict[str, Any]]) -> None:
-        """Items whose `.done` has not come, from the last event: some servers leave it out."""
+        """Items whose `.done` was missing, from the last event: some servers omit it."""
         for index, item in enumerate(output):
             known = self._items.get(index)
             if known is not None and not known.done and known.kind == item.get("type"):
@@ -352,6 +340,7 @@ class ResponsesReader(EventReader):
 
     def _failed(self, event: dict[str, Any]) -> None:
         response = event.get("response") or {}
+        self._call_it(response)
         self._fail(response.get("error"))
 
     def _error(self, event: dict[str, Any]) -> None:

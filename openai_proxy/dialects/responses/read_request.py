@@ -1,36 +1,35 @@
-"""A Responses request as a chat request.
+"""Reads a Responses request as a chat request.
 
-What points outside the document (`previous_response_id`, `conversation`, `item_reference`) is resolved before by the
-caller, who has the store; here only what stands in `input` is read.
+References (`previous_response_id`, `conversation`, `item_reference`) are resolved beforehand by the caller, who has the
+store; here only the contents of `input` are read.
 https://platform.openai.com/docs/api-reference/responses/create
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
+from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import IncomingRequest
+from openai_proxy.dialects.odd_input import understood
 from openai_proxy.dialects.responses.conversation import ChatMessages
 from openai_proxy.dialects.responses.tools import CUSTOM_INPUT, Declared, Tools
+from openai_proxy.dialects.token_numbers import token_limit
 from openai_proxy.errors import BadRequest, NotFound
 
 _SAME: Final = (
     "model", "temperature", "top_p", "top_logprobs", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_options",
     "prompt_cache_retention", "safety_identifier", "user", "metadata", "service_tier", "moderation",
 )  # fmt: skip
-"""Members that the chat API has by the same name."""
+"""Members with the same name in the chat API."""
 
 _READ: Final = frozenset(
     {*_SAME, "input", "instructions", "max_output_tokens", "reasoning", "text", "tools", "tool_choice", "include",
      "store", "previous_response_id", "conversation", "background", "background_options", "prompt", "stream",
      "stream_options"}
 )  # fmt: skip
-_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _DEFAULTS: Final = {"truncation": "disabled"}
-"""Members without a counterpart whose default asks for nothing."""
+"""Members without an equivalent whose default has no effect."""
 
 _CLIENT_CALLS: Final = frozenset({"local_shell_call", "shell_call", "apply_patch_call"})
 _HOSTED: Final = frozenset(
@@ -38,7 +37,7 @@ _HOSTED: Final = frozenset(
      "mcp_list_tools", "mcp_approval_request", "mcp_approval_response", "computer_call", "computer_call_output",
      "program", "program_output", "program_call", "program_call_output"}
 )  # fmt: skip
-"""Items of tools that OpenAI's servers run: what came of them stands in the text of the answer."""
+"""Items of tools that OpenAI's servers run: the answer's text states their results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +46,13 @@ class ResponsesDetails:
 
     request: dict[str, Any]  # the document, for the members that an answer repeats
     declared: dict[str, Declared]  # how the functions of the chat request were declared
-    packs: bool = False  # reasoning is wanted in a form that can be sent back
+    packs: bool = False  # the client wants reasoning that it can send back
     ended: Callable[[dict[str, Any]], None] | None = None  # called with the response object once it is whole
 
 
 def read_request(document: dict[str, Any]) -> IncomingRequest:
-    """The chat request that says what a Responses `document` says. Raises BadRequest and NotFound."""
-    try:
-        return _read(document)
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
-        raise BadRequest("The request is not a Responses request: a member has the wrong type.") from None
+    """A Responses `document` as a chat request. Raises BadRequest and NotFound."""
+    return understood(_read, document)
 
 
 def _read(document: dict[str, Any]) -> IncomingRequest:
@@ -86,20 +82,19 @@ def _read(document: dict[str, Any]) -> IncomingRequest:
     else:
         chat.pop("top_logprobs", None)
     if document.get("stream"):
-        # The pivot is told to count: the last event always holds the usage.
+        # Usage is always requested, because the last event always includes it.
         chat["stream"] = True
         chat["stream_options"] = {"include_usage": True}
     dropped = [
         name for name, value in document.items() if name not in _READ and value not in (None, _DEFAULTS.get(name))
     ]
-    # The names are the caller's text and go into a header field: only what is safe there.
-    told = dict.fromkeys(name for name in (*dropped, *reader.dropped, *reader.tools.dropped) if _NAME.fullmatch(name))
+    names = dict.fromkeys((*dropped, *reader.dropped, *reader.tools.dropped))
     packs = "reasoning.encrypted_content" in include
-    return IncomingRequest(chat, tuple(told), ResponsesDetails(document, reader.tools.declared, packs))
+    return IncomingRequest(chat, tuple(names), ResponsesDetails(document, reader.tools.declared, packs))
 
 
 def _refuse(document: dict[str, Any]) -> None:
-    """BadRequest for what would change the meaning of the answer if it were left out."""
+    """Raise BadRequest for members that cannot be omitted without changing the meaning of the answer."""
     if document.get("background"):
         raise BadRequest(
             "Answers in the background are not available for this model.", param="background",
@@ -120,9 +115,8 @@ def _limits(document: dict[str, Any], chat: dict[str, Any]) -> None:
     limit = document.get("max_output_tokens")
     if limit is None:
         return
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-        raise BadRequest("'max_output_tokens' must be a whole number of at least 1.", param="max_output_tokens")
-    chat["max_tokens"] = limit  # the name most servers know; a model that knows only the newer one says so
+    # The name that most servers know; a model that only knows the newer one refuses it, and that is learnt.
+    chat["max_tokens"] = token_limit(limit, "max_output_tokens")
 
 
 def _text(text: dict[str, Any], chat: dict[str, Any]) -> None:
@@ -149,7 +143,7 @@ class _Reader:
         self.conversation = ChatMessages()
         self.tools = Tools()
         self.dropped: list[str] = []
-        self._update: dict[str, Any] = {}  # members that a configuration_update has set
+        self._update: dict[str, Any] = {}  # members set by a configuration_update
 
     def input(self, given: Any) -> None:
         """Read the member `input`."""
@@ -167,13 +161,13 @@ class _Reader:
             self._item(item, param)
 
     def effort(self, reasoning: Any) -> Any:
-        """The effort to ask for."""
+        """The effort to request."""
         given = reasoning if isinstance(reasoning, dict) else {}
         updated = self._update.get("reasoning")
         return (updated if isinstance(updated, dict) else {}).get("effort") or given.get("effort")
 
     def format(self, text: Any) -> dict[str, Any]:
-        """The member `text`, as it was set last."""
+        """The member `text`, in its latest state."""
         updated = self._update.get("text")
         return {**(text if isinstance(text, dict) else {}), **(updated if isinstance(updated, dict) else {})}
 
@@ -216,7 +210,7 @@ class _Reader:
         elif role == "user":
             self.conversation.user(item.get("content"), f"{param}.content")
         else:
-            raise BadRequest("A message is the user's, the assistant's, the system's or the developer's.",
+            raise BadRequest("A message's role must be user, assistant, system or developer.",
                              param=f"{param}.role")  # fmt: skip
 
     def _call(self, item: dict[str, Any], kind: str) -> tuple[str, str]:
@@ -225,7 +219,7 @@ class _Reader:
             arguments = item.get("arguments")
             return self.tools.function_name(item.get("name"), item.get("namespace")), _arguments(arguments)
         if kind == "custom_tool_call":
-            arguments = orjson.dumps({CUSTOM_INPUT: item.get("input") or ""}).decode()
+            arguments = json_text.dumps({CUSTOM_INPUT: item.get("input") or ""}).decode()
             return self.tools.function_name(item.get("name"), item.get("namespace")), arguments
         if kind == "tool_search_call":
             return "tool_search", _arguments(item.get("arguments"))
@@ -234,19 +228,19 @@ class _Reader:
     def _result(self, item: dict[str, Any], kind: str, param: str) -> None:
         output = item.get("output")
         if kind.removesuffix("_output") in _CLIENT_CALLS:
-            # The first of these items call it `id`; a list of theirs holds what each command wrote.
+            # The first of these items call it `id`; those with a list hold the output of each command.
             item = {**item, "call_id": item.get("call_id") or item.get("id")}
             if isinstance(output, list):
-                output = orjson.dumps(output).decode()
+                output = json_text.dumps(output).decode()
         self.conversation.result(item, output, param)
 
     def _search_output(self, item: dict[str, Any], param: str) -> None:
         found = item.get("tools")
         self.tools.add(found, f"{param}.tools", found=True)
         if not isinstance(item.get("call_id"), str):
-            return  # a search that OpenAI ran by itself: nobody called for it here
+            return  # a search that OpenAI ran has no call here
         names = [tool.get("name") for tool in found or () if isinstance(tool, dict)]
-        self.conversation.result(item, orjson.dumps({"found": names}).decode(), param)
+        self.conversation.result(item, json_text.dumps({"found": names}).decode(), param)
 
 
 def _arguments(arguments: Any) -> str:
@@ -254,4 +248,4 @@ def _arguments(arguments: Any) -> str:
         return "{}"
     if isinstance(arguments, str):
         return arguments if arguments.strip() else "{}"
-    return orjson.dumps(arguments).decode()
+    return json_text.dumps(arguments).decode()

@@ -1,9 +1,9 @@
 """Reasoning on its way through the pivot.
 
-A provider's reasoning items become entries of `reasoning_details` and become the same items again in the next request:
-OpenAI refuses a changed one, and a model that does not get its thoughts back answers worse. For a client that speaks
-Responses the other providers' `reasoning_details` (signatures of Claude and Gemini) travel the other way round, packed
-into the `encrypted_content` that such a client returns as it came.
+A provider's reasoning items become entries of `reasoning_details`, and the same items again in the next request: OpenAI
+refuses a changed one, and a model that does not get its reasoning back answers worse. For a Responses client, other
+providers' `reasoning_details` (signatures of Claude and Gemini) are packed into the `encrypted_content` that such a
+client returns unchanged.
 """
 
 from typing import Any, Final
@@ -11,19 +11,19 @@ from typing import Any, Final
 from openai_proxy.dialects import packed_reasoning
 
 FORMAT: Final = "openai-responses-v1"
-"""`format` of the entries in `reasoning_details`, as OpenRouter calls them."""
+"""`format` of the entries in `reasoning_details`, with OpenRouter's name."""
 
 AFTER: Final = "after_calls"
-"""Member of a detail: how many tool calls of its message come before it. Left out if there are none."""
+"""Member of a detail: the number of its message's tool calls before it. Omitted if there are none."""
 
 ITEM: Final = "responses.item"
-"""`type` of a detail that carries an output item which is neither text, call nor reasoning: a hosted tool's, say."""
+"""`type` of a detail with an output item that is neither text, call nor reasoning, such as a hosted tool's."""
 
 _OURS: Final = frozenset({"type", "data", "format", "index", AFTER})
 
 
 def detail_of(item: dict[str, Any], index: int, after: int) -> dict[str, Any]:
-    """The entry of `reasoning_details` for a reasoning item of a provider; every member of the item is kept."""
+    """The entry of `reasoning_details` for a provider's reasoning item; every member of the item is kept."""
     members = {key: value for key, value in item.items() if key not in ("type", "encrypted_content")}
     detail: dict[str, Any] = {"type": "reasoning.text", "index": index, "format": FORMAT, **members}
     if item.get("encrypted_content") is not None:
@@ -35,7 +35,7 @@ def detail_of(item: dict[str, Any], index: int, after: int) -> dict[str, Any]:
 
 
 def hosted_detail(item: dict[str, Any], index: int, after: int) -> dict[str, Any]:
-    """The entry of `reasoning_details` for any other output item, to be sent back as it is."""
+    """The entry of `reasoning_details` for any other output item, to be returned unchanged."""
     detail: dict[str, Any] = {"type": ITEM, "index": index, "format": FORMAT, "item": item}
     return {**detail, AFTER: after} if after else detail
 
@@ -45,7 +45,7 @@ def items_of(message: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
     details = message.get("reasoning_details")
     made: list[tuple[int, dict[str, Any]]] = []
     for detail in details if isinstance(details, list) else ():
-        # Clients that join repeated texts make "openai-responses-v1openai-responses-v1" of the format.
+        # Clients that concatenate repeated texts turn the format into "openai-responses-v1openai-responses-v1".
         if not isinstance(detail, dict) or not str(detail.get("format") or "").startswith(FORMAT):
             continue
         after = detail.get(AFTER)
@@ -58,7 +58,7 @@ def items_of(message: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
         if isinstance(detail.get("data"), str):
             item["encrypted_content"] = detail["data"]
         elif not item.get("content"):
-            continue  # an id alone cannot be looked up: nothing is stored there
+            continue  # an id alone cannot be resolved: nothing is stored there
         made.append((after, item))
     return made
 
@@ -66,7 +66,7 @@ def items_of(message: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
 def unpack(item: dict[str, Any]) -> list[dict[str, Any]] | None:
     """The `reasoning_details` in a client's reasoning item: what was packed, or the item itself if a provider wrote it.
 
-    None if the item holds nothing that a provider could read again.
+    None if the item holds nothing that a provider could use.
     """
     data = item.get("encrypted_content")
     if not isinstance(data, str) or not data:

@@ -1,4 +1,4 @@
-"""The `response` object: what an answer repeats of its request, its usage, its error.
+"""The `response` object: repeated request members, usage, error.
 
 https://platform.openai.com/docs/api-reference/responses/object
 """
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from openai_proxy.dialects.responses.read_request import ResponsesDetails
+from openai_proxy.dialects.token_numbers import count_of
 
 _FILLERS: Final[dict[str, Any]] = {
     "background": False,
@@ -34,7 +35,7 @@ _FILLERS: Final[dict[str, Any]] = {
     "truncation": "disabled",
     "user": None,
 }
-"""Members that repeat the request, with what OpenAI answers where the request is silent."""
+"""Members that repeat the request, with OpenAI's defaults."""
 
 _CODES: Final = frozenset(
     {"server_error", "rate_limit_exceeded", "invalid_prompt", "context_length_exceeded", "insufficient_quota"}
@@ -43,12 +44,12 @@ _REASON_OF_FINISH: Final = {"length": "max_output_tokens", "content_filter": "co
 
 
 def new_id(prefix: str) -> str:
-    """An id as OpenAI makes them: `prefix` and hexadecimal digits, below 64 characters."""
+    """An id in OpenAI's style: `prefix` and hexadecimal digits, less than 64 characters."""
     return f"{prefix}_{uuid.uuid4().hex}{uuid.uuid4().hex[:16]}"
 
 
 def response_object(details: ResponsesDetails, model: str) -> dict[str, Any]:
-    """The object as it is when the answer begins; `model` is the name that was asked for."""
+    """The object at the beginning of an answer; `model` is the requested name."""
     request = details.request
     made: dict[str, Any] = {
         "id": new_id("resp"),
@@ -90,7 +91,7 @@ def _tool(tool: Any) -> Any:
 
 
 def ended(response: dict[str, Any], finish: str | None, usage: Mapping[str, Any] | None) -> dict[str, Any]:
-    """`response` with the state that a finish_reason means. `output` is the caller's."""
+    """Set the state of `response` that a finish_reason means. `output` is set by the caller."""
     reason = _REASON_OF_FINISH.get(finish or "")
     made = {**response, "status": "completed" if reason is None else "incomplete", "usage": usage_object(usage)}
     if reason is not None:
@@ -101,21 +102,21 @@ def ended(response: dict[str, Any], finish: str | None, usage: Mapping[str, Any]
 
 
 def usage_object(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Usage of the Responses API from chat usage. Complete or None: some clients end at a missing member."""
+    """Responses usage from chat usage. Complete or None: some clients crash on a missing member."""
     if not usage:
         return None
-    prompt, spoken = _whole(usage.get("prompt_tokens")), _whole(usage.get("completion_tokens"))
+    prompt, spoken = count_of(usage.get("prompt_tokens")), count_of(usage.get("completion_tokens"))
     read = usage.get("prompt_tokens_details") or {}
     written = usage.get("completion_tokens_details") or {}
     made: dict[str, Any] = {
         "input_tokens": prompt,
         "input_tokens_details": {
-            "cached_tokens": _whole(read.get("cached_tokens")),
-            "cache_write_tokens": _whole(read.get("cache_write_tokens")),
+            "cached_tokens": count_of(read.get("cached_tokens")),
+            "cache_write_tokens": count_of(read.get("cache_write_tokens")),
         },
         "output_tokens": spoken,
-        "output_tokens_details": {"reasoning_tokens": _whole(written.get("reasoning_tokens"))},
-        "total_tokens": _whole(usage.get("total_tokens")) or prompt + spoken,
+        "output_tokens_details": {"reasoning_tokens": count_of(written.get("reasoning_tokens"))},
+        "total_tokens": count_of(usage.get("total_tokens")) or prompt + spoken,
     }
     if usage.get("cost") is not None:
         made["cost"] = usage["cost"]
@@ -123,28 +124,28 @@ def usage_object(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def chat_usage(usage: Any) -> dict[str, Any] | None:
-    """Chat usage from that of the Responses API."""
+    """Chat usage from Responses usage."""
     if not isinstance(usage, dict):
         return None
     read = usage.get("input_tokens_details") or {}
     written = usage.get("output_tokens_details") or {}
-    prompt, spoken = _whole(usage.get("input_tokens")), _whole(usage.get("output_tokens"))
+    prompt, spoken = count_of(usage.get("input_tokens")), count_of(usage.get("output_tokens"))
     made: dict[str, Any] = {
         "prompt_tokens": prompt,
         "completion_tokens": spoken,
-        "total_tokens": _whole(usage.get("total_tokens")) or prompt + spoken,
-        "prompt_tokens_details": {"cached_tokens": _whole(read.get("cached_tokens"))},
-        "completion_tokens_details": {"reasoning_tokens": _whole(written.get("reasoning_tokens"))},
+        "total_tokens": count_of(usage.get("total_tokens")) or prompt + spoken,
+        "prompt_tokens_details": {"cached_tokens": count_of(read.get("cached_tokens"))},
+        "completion_tokens_details": {"reasoning_tokens": count_of(written.get("reasoning_tokens"))},
     }
     if read.get("cache_write_tokens"):
-        made["prompt_tokens_details"]["cache_write_tokens"] = _whole(read["cache_write_tokens"])
+        made["prompt_tokens_details"]["cache_write_tokens"] = count_of(read["cache_write_tokens"])
     if usage.get("cost") is not None:
         made["cost"] = usage["cost"]
     return made
 
 
 def error_code(error: Mapping[str, Any]) -> str:
-    """The `code` of a failed response: the few that the API has, since clients decide by them whether to try again."""
+    """The `code` of a failed response: one of the few in the API, since clients base retries on it."""
     code, kind = error.get("code"), error.get("type")
     if code in _CODES:
         return str(code)
@@ -153,5 +154,13 @@ def error_code(error: Mapping[str, Any]) -> str:
     return "server_error"
 
 
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+def error_members(error: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of a stream's `error` event besides its type, from the chat API's error object."""
+    message = error.get("message")
+    nested = {
+        "message": message if isinstance(message, str) and message else "The provider reported an error.",
+        "type": error.get("type") or "server_error",
+        "param": error.get("param"),
+        "code": error.get("code") or error_code(error),
+    }
+    return {"code": nested["code"], "message": nested["message"], "param": nested["param"], "error": nested}

@@ -1,8 +1,8 @@
-"""Tools as a Responses client declares them, as the function tools every provider knows.
+"""A Responses client's tools as function tools, which every provider supports.
 
-`namespace` tools become one function each, `custom` tools a function with one text, a `tool_search` that the client
-runs a function of that name. `Tools.declared` tells for each function what it was, so that its calls can be given back
-as they were declared. Tools that OpenAI's own servers run are left out and named.
+`namespace` tools become one function each, `custom` tools a function with one text, a `tool_search` run by the client a
+function of that name. `Tools.declared` maps each function to its declaration, so that calls can be returned in that
+form. Tools that OpenAI's own servers run are left out and reported.
 """
 
 import hashlib
@@ -13,9 +13,9 @@ from typing import Any, Final
 from openai_proxy.errors import BadRequest
 
 CUSTOM_INPUT: Final = "input"
-"""The one parameter of a function that stands for a custom tool."""
+"""The single parameter of a function that represents a custom tool."""
 
-_MAX_NAME: Final = 64  # characters of a function's name that every provider takes
+_MAX_NAME: Final = 64  # characters of a function's name that every provider accepts
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9_-]")
 _FIT: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LABEL: Final = re.compile(r"[A-Za-z0-9_.-]{1,48}")
@@ -30,7 +30,7 @@ _SEARCH_PARAMETERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What a function stands for: a `function`, `custom` or `tool_search` tool, with its own name and namespace."""
+    """What a function represents: a `function`, `custom` or `tool_search` tool, with its own name and namespace."""
 
     kind: str
     name: str
@@ -38,19 +38,20 @@ class Declared:
 
 
 class Tools:
-    """The tools of one request, from wherever in it they come."""
+    """The tools of one request, from all its parts."""
 
     def __init__(self) -> None:
-        self.declared: dict[str, Declared] = {}  # the function's name -> what it stands for
+        self.declared: dict[str, Declared] = {}  # the function's name -> its declaration
         self.dropped: list[str] = []
         self._functions: dict[str, dict[str, Any]] = {}
 
     def functions(self) -> list[dict[str, Any]]:
-        """Every tool as an entry of a chat request's `tools`, in the order in which they were declared."""
+        """All tools as entries of a chat request's `tools`, in the order of declaration."""
         return [{"type": "function", "function": function} for function in self._functions.values()]
 
     def add(self, tools: Any, param: str, *, found: bool = False) -> None:
-        """Add a list of declarations. `found`: the client's search has found them, so that `defer_loading` is over.
+        """Add a list of declarations. `found`: the client's search has found them, so `defer_loading` no longer
+        applies.
 
         Raises BadRequest.
         """
@@ -71,7 +72,7 @@ class Tools:
                 self._tool(tool, None, where)
 
     def function_name(self, name: Any, namespace: Any = None) -> str:
-        """The name of the function that stands for the tool `name`."""
+        """The name of the function that represents the tool `name`."""
         if not isinstance(name, str) or not name:
             return ""
         return _flat(name, namespace if isinstance(namespace, str) and namespace else None)
@@ -98,7 +99,7 @@ class Tools:
         if name is None:
             kind = choice.get("type") if isinstance(choice, dict) else choice
             raise BadRequest(
-                f"'tool_choice' demands {str(kind)[:64]!r}, which is not available for this model.",
+                f"'tool_choice' requires {str(kind)[:64]!r}, which is not available for this model.",
                 param="tool_choice", code="unsupported_parameter",
             )  # fmt: skip
         chat["tool_choice"] = {"type": "function", "function": {"name": name}}
@@ -128,7 +129,7 @@ class Tools:
         if kind == "tool_search":
             if _is_client_search(tool):
                 self._declare(Declared("tool_search", "tool_search"), _search_function(tool), param)
-            return  # one that OpenAI runs finds nothing that is not offered here anyway
+            return  # a search run by OpenAI would find only tools that are offered here anyway
         if kind not in ("function", "custom"):
             self.dropped.append(f"tools.{kind}" if isinstance(kind, str) and _LABEL.fullmatch(kind) else "tools")
             return
@@ -148,9 +149,9 @@ class Tools:
 
 
 def unwrap_custom(arguments: str) -> str:
-    """The text of a custom tool's call, from the `arguments` of the function that stands for it.
+    """The text of a custom tool's call, from the `arguments` of its function.
 
-    Models that know the tool by heart answer with its bare text, or call the parameter `patch`.
+    Models that know the tool well answer with the bare text, or call the parameter `patch`.
     """
     import orjson
 

@@ -1,7 +1,7 @@
-"""A chat answer as the Responses API gives it: as events, whole, and as errors.
+"""Writes a chat answer as the Responses API does: as events, whole, and as errors.
 
-The official grammar, where clients differ in what they forgive: items strictly one after another, a delta and a
-`.done` for every text and every argument, everything once more in the last event.
+It follows the official grammar, since clients differ in their tolerance: items strictly one after another, a delta and
+a `.done` for every text and every argument, everything repeated in the last event.
 https://platform.openai.com/docs/api-reference/responses-streaming
 """
 
@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import orjson
-
+from openai_proxy.dialects import json_text
 from openai_proxy.dialects.responses.output_items import (
     CallItem,
     EventWriter,
@@ -20,12 +19,17 @@ from openai_proxy.dialects.responses.output_items import (
     ReasoningItem,
 )
 from openai_proxy.dialects.responses.read_request import ResponsesDetails
-from openai_proxy.dialects.responses.response_object import ended, error_code, response_object
+from openai_proxy.dialects.responses.response_object import ended, error_code, error_members, response_object
 from openai_proxy.dialects.responses.tools import Declared
 from openai_proxy.errors import UpstreamInvalid
 
 _CALLS_ONLY: Final = frozenset({"tool_calls", "role"})
 _NOT_UNDERSTOOD: Final = "The provider sent an answer that is not understood."
+
+
+def error_event(error: Mapping[str, Any]) -> bytes:
+    """The event that ends a failed stream begun by someone else: it has no number, as we have not counted."""
+    return b"event: error\ndata: %b\n\n" % json_text.dumps({"type": "error", **error_members(error)})
 
 
 @dataclass(slots=True, eq=False)
@@ -34,14 +38,15 @@ class _Call:
 
     id: str
     name: str
-    pieces: list[str] = field(default_factory=list)  # of its arguments, until its item begins
+    pieces: list[str] = field(default_factory=list)  # its arguments, until its item begins
     item: CallItem | None = None
 
 
 class ResponsesWriter:
-    """See dialects.base.AnswerWriter. `response` is the object as it is now; whole once the answer has ended."""
+    """See dialects.base.AnswerWriter. `response` is the current object, complete once the answer has ended."""
 
-    def __init__(self, details: ResponsesDetails, model: str) -> None:
+    def __init__(self, details: ResponsesDetails | None, model: str) -> None:
+        details = details or ResponsesDetails({}, {})
         self.response = response_object(details, model)
         self.ended = False
         self._details = details
@@ -49,17 +54,16 @@ class ResponsesWriter:
         self._started = False
         self._open: OutputItem | None = None
         self._calls: dict[int, _Call] = {}  # by their index
-        self._waiting: deque[Mapping[str, Any] | _Call] = deque()  # what came while a call was not whole
+        self._waiting: deque[Mapping[str, Any] | _Call] = deque()  # what arrived while a call was incomplete
         self._finish: str | None = None
         self._usage: Mapping[str, Any] | None = None
 
     @property
     def stream_type(self) -> bytes:
-        """See AnswerWriter."""
         return b"text/event-stream; charset=utf-8"
 
     def chunk(self, chunk: Mapping[str, Any]) -> bytes:
-        """See AnswerWriter. Raises UpstreamInvalid for what is no chunk."""
+        """See AnswerWriter. Raises UpstreamInvalid for what is not a chunk."""
         if self.ended:
             return b""
         if chunk.get("error"):
@@ -71,7 +75,7 @@ class ResponsesWriter:
             raise UpstreamInvalid(_NOT_UNDERSTOOD) from None
 
     def heartbeat(self) -> bytes:
-        """See AnswerWriter: `response.in_progress` once more, with all that has come so far."""
+        """See AnswerWriter: another `response.in_progress`, with everything so far."""
         if self.ended:
             return b""
         if not self._started:
@@ -98,21 +102,15 @@ class ResponsesWriter:
         if not self._started:
             self._start()
         self.ended = True
-        message = error.get("message")
-        text = message if isinstance(message, str) and message else "The provider reported an error."
-        known = {"code": error_code(error), "message": text}
+        event = error_members(error)
         if self._open is not None:
             self.response["output"].append(self._open.item("incomplete"))
-        self.response.update(status="failed", error=known)
+        self.response.update(status="failed", error={"code": error_code(error), "message": event["message"]})
         self._events.emit("response.failed", {"response": self.response})
-        nested = {"message": text, "type": error.get("type") or "server_error", "param": error.get("param"),
-                  "code": error.get("code") or known["code"]}  # fmt: skip
-        flat = {"code": nested["code"], "message": text, "param": nested["param"]}
-        self._events.emit("error", {**flat, "error": nested})
+        self._events.emit("error", event)
         return self._events.take()
 
     def whole(self, completion: Mapping[str, Any]) -> bytes:
-        """See AnswerWriter."""
         try:
             choice = completion["choices"][0]
             message = dict(choice["message"])
@@ -120,10 +118,11 @@ class ResponsesWriter:
             raise UpstreamInvalid(_NOT_UNDERSTOOD) from None
         if message.get("tool_calls"):
             message["tool_calls"] = [{**call, "index": index} for index, call in enumerate(message["tool_calls"])]
+        self._events.unread = True
         delta = {"delta": message, "logprobs": choice.get("logprobs")}
         self.chunk({**completion, "choices": [{**delta, "finish_reason": choice.get("finish_reason") or "stop"}]})
         self.end()
-        return orjson.dumps(self.response)
+        return json_text.dumps(self.response)
 
     def _chunk(self, chunk: Mapping[str, Any]) -> bytes:
         starting = not self._started
@@ -136,7 +135,7 @@ class ResponsesWriter:
         if choices:
             choice = choices[0]
             if choice.get("index"):
-                return b""  # this API gives one answer
+                return b""  # this API has only one choice
             delta = choice.get("delta")
             if delta:
                 self._delta(delta, choice.get("logprobs"))
@@ -144,7 +143,7 @@ class ResponsesWriter:
             if finish is not None:
                 self._finish = finish
             elif not delta and not starting:
-                return self.heartbeat()  # work goes on behind the scenes, and nobody should lose patience
+                return self.heartbeat()  # hidden work goes on: keep the client from timing out
         return self._events.take()
 
     def _delta(self, delta: Mapping[str, Any], logprobs: Any) -> None:
@@ -164,7 +163,7 @@ class ResponsesWriter:
             self._call(entry)
 
     def _say(self, delta: Mapping[str, Any]) -> None:
-        """Write everything of `delta` but its calls."""
+        """Write everything of `delta` except its calls."""
         if delta.get("reasoning_content"):
             self._reasoning().text(delta["reasoning_content"])
         for detail in delta.get("reasoning_details") or ():
@@ -197,10 +196,10 @@ class ResponsesWriter:
             if self._waiting and piece.rstrip().endswith("}"):
                 self._advance()
         elif piece.strip():
-            raise UpstreamInvalid("The provider went on with a tool call that had ended.")
+            raise UpstreamInvalid("The provider continued a tool call that had ended.")
 
     def _blocked(self) -> bool:
-        """True while a call is being written whose arguments are not whole: what comes now has to wait."""
+        """True while a call is being written whose arguments are incomplete: other output must wait."""
         return isinstance(self._open, CallItem) and not self._open.whole
 
     def _advance(self) -> None:
@@ -215,7 +214,7 @@ class ResponsesWriter:
 
     def _announce(self, call: "_Call") -> None:
         if isinstance(self._open, MessageItem):
-            self._open.phase = "commentary"  # said on the way to a call
+            self._open.phase = "commentary"  # text before a call
         self._leave("completed")
         declared = self._details.declared.get(call.name) or Declared("function", call.name)
         call.item = self._open = CallItem(self._events, len(self.response["output"]), call.id, declared)
@@ -243,7 +242,7 @@ class ResponsesWriter:
     def _close_all(self) -> None:
         cut = self._finish in ("length", "content_filter")
         if cut and self._blocked():
-            # Half a call must not look like one: a client would run it, or end at its arguments.
+            # Half a call must not look complete: a client would run it, or fail at its arguments.
             self._open = None
             self._waiting.clear()
         while self._waiting:

@@ -6,11 +6,13 @@ https://platform.openai.com/docs/guides/migrate-to-responses
 from typing import Any, Final
 
 from openai_proxy.dialects.base import Lessons, OutgoingRequest
+from openai_proxy.dialects.odd_input import understood
 from openai_proxy.dialects.responses.input_items import input_items
+from openai_proxy.dialects.token_numbers import token_limit
 from openai_proxy.errors import BadRequest
 
 MIN_OUTPUT_TOKENS: Final = 16
-"""Fewer are refused."""
+"""Smaller limits are refused."""
 
 _ENCRYPTED: Final = "reasoning.encrypted_content"
 _LOGPROBS: Final = "message.output_text.logprobs"
@@ -25,11 +27,8 @@ _WITHOUT_EQUAL: Final = frozenset(
 
 
 def write_request(chat: dict[str, Any], lessons: Lessons) -> OutgoingRequest:
-    """The Responses request that says what `chat` says. Raises BadRequest for what cannot be said at all."""
-    try:
-        return _written(chat, lessons)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise BadRequest("The request is not a chat request: a member has the wrong type.") from None
+    """A Responses request equivalent to `chat`. Raises BadRequest for what has no equivalent."""
+    return understood(lambda chat: _written(chat, lessons), chat)
 
 
 def _written(chat: dict[str, Any], lessons: Lessons) -> OutgoingRequest:
@@ -39,7 +38,7 @@ def _written(chat: dict[str, Any], lessons: Lessons) -> OutgoingRequest:
         raise BadRequest("This provider gives one choice per request.", param="n", code="unsupported_parameter")
     if chat.get("audio") is not None or "audio" in (chat.get("modalities") or ()):
         raise BadRequest("This provider does not answer in audio.", param="modalities", code="unsupported_parameter")
-    # Members that neither list knows are the caller's own business: `truncation`, `context_management`, newer ones.
+    # Members in neither list are passed on for the caller: `truncation`, `context_management`, newer ones.
     body = {name: value for name, value in chat.items()
             if name not in _READ and name not in _WITHOUT_EQUAL and value is not None}  # fmt: skip
     body["input"] = input_items(chat.get("messages"))
@@ -74,8 +73,7 @@ def _limits(chat: dict[str, Any], body: dict[str, Any], most: int | None) -> Non
         value = chat.get(name)
         if value is None:
             continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise BadRequest(f"'{name}' must be a whole number of at least 1.", param=name)
+        value = token_limit(value, name)
         body["max_output_tokens"] = max(value if most is None else min(value, most), MIN_OUTPUT_TOKENS)
         return
 
@@ -139,14 +137,14 @@ def _tool(tool: Any, param: str) -> dict[str, Any]:
     kind = tool.get("type", "function")
     inner = tool.get(kind) if kind in ("function", "custom") else None
     if not isinstance(inner, dict):
-        return tool  # one of this API's own: `web_search` and its like
+        return tool  # one of this API's own: `web_search` and the like
     if kind == "custom":
         form = inner.get("format")
         made = {"type": kind, **inner}
         if isinstance(form, dict) and isinstance(form.get("grammar"), dict):
             made["format"] = {"type": "grammar", **form["grammar"]}
         return made
-    # Here a missing `strict` means strict, and makes every optional argument a required one.
+    # Here a missing `strict` means strict, which makes every optional argument required.
     return {
         "type": kind,
         "name": inner.get("name"),

@@ -1,1 +1,1 @@
-"""Numbers: metrics, usage by day, and prices."""
+"""Metrics, usage by day, and prices."""

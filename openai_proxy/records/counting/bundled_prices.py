@@ -1,8 +1,8 @@
-"""Prices of the `genai-prices` package (https://github.com/pydantic/genai-prices), as it is installed: offline.
+"""Prices from the installed `genai-prices` package (https://github.com/pydantic/genai-prices), offline.
 
-Its data take 30 MB and a third of a second to import, so a child process reads them and ends, once for the models that
-are new; the daemon keeps what it says. `python -m openai_proxy.records.counting.bundled_prices` is that child: one
-question a line in, one price a line out, both as JSON.
+Its data take 30 MB and a third of a second to import, so a child process looks up new models and exits; the daemon
+keeps the answers. `python -m openai_proxy.records.counting.bundled_prices` is that child: one question per line in, one
+price per line out, both as JSON.
 """
 
 import logging
@@ -23,9 +23,9 @@ from openai_proxy.records.reading.tokens import CHARACTERS_A_TOKEN
 
 log = logging.getLogger(__name__)
 
-PATIENCE: Final = 20.0  # seconds for the child: much, for it may be a small machine under load
-FRESH: Final = 3600.0  # seconds a price holds: some change with the date, or by the hour
-REST: Final = 60.0  # seconds until a child that failed is tried again
+PATIENCE: Final = 20.0  # seconds for the child: generous, since it may be a small machine under load
+FRESH: Final = 3600.0  # seconds for which a price is valid: some change with the date, or by the hour
+RETRY_AFTER: Final = 60.0  # seconds until a failed child is retried
 MAX_KNOWN: Final = 2000  # models; their names come from clients
 
 _MILLION: Final = 1_000_000
@@ -39,12 +39,13 @@ _RATES: Final = (
     ("input_image_mtok", "input_mtok"),
     ("output_audio_mtok", "output_mtok"),
     ("output_image_mtok", "output_mtok"),
+    ("cache_write_1h_mtok", "cache_write_mtok"),
 )
-"""The members of `Rates` by the package's names, and which stands in for one that is not listed."""
+"""The members of `Rates` by the package's names, and the fallback for one that is not listed."""
 
 
 class PriceQuestion(NamedTuple):
-    """What is asked: the model of a connection."""
+    """What to look up: the model of a connection."""
 
     api_type: str
     api_base: str
@@ -53,40 +54,35 @@ class PriceQuestion(NamedTuple):
 
 
 Ask = Callable[[list[PriceQuestion]], list[Any]]
-"""Gives a price as JSON for each question, None where there is none. Raises OSError, ValueError or SubprocessError."""
+"""Returns a price as JSON for each question, None if there is none. Raises OSError, ValueError or SubprocessError."""
 
 
 class BundledPrices:
-    """What the child has said so far."""
+    """The child's answers so far."""
 
     def __init__(self, ask: Ask | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._ask = ask or ask_child
         self._clock = clock
         self._known: dict[PriceQuestion, tuple[float, ModelPrice | None]] = {}
         self._lock = threading.Lock()  # one child at a time
-        self._rests_until = 0.0
+        self._retry_at = 0.0
 
     def answer(self, question: PriceQuestion) -> tuple[bool, ModelPrice | None]:
-        """Whether the answer is known, and the price (None: there is none). Asks nobody."""
+        """Whether the answer is known, and the price (None: there is none). Starts no child."""
         found = self._known.get(question)
         return (True, found[1]) if found is not None else (False, None)
 
     def known(self, question: PriceQuestion) -> tuple[bool, ModelPrice | None]:
-        """The same, but there are no prices for a while after the child has failed."""
+        """The same, but after the child has failed there are no prices for a while."""
         known, price = self.answer(question)
-        return known or self._clock() < self._rests_until, price
-
-    def stale(self) -> list[PriceQuestion]:
-        """The questions whose answers should be asked for again."""
-        now = self._clock()
-        return [question for question, (until, _) in list(self._known.items()) if until <= now]
+        return known or self._clock() < self._retry_at, price
 
     def look_up(self, questions: Iterable[PriceQuestion]) -> None:
-        """Have an answer to each of `questions`. Blocks while the child reads its data, about half a second."""
+        """Get an answer to each of `questions`. Blocks while the child reads its data, about half a second."""
         with self._lock:
             now = self._clock()
             wanted = [q for q in dict.fromkeys(questions) if q not in self._known or self._known[q][0] <= now]
-            if not wanted or now < self._rests_until:
+            if not wanted or now < self._retry_at:
                 return
             try:
                 answers = self._ask(wanted)
@@ -95,7 +91,7 @@ class BundledPrices:
                     raise ValueError("an answer is missing")
             except (OSError, ValueError, TypeError, KeyError, subprocess.SubprocessError) as error:
                 log.warning("the bundled prices cannot be read (%s); costs stay unknown", type(error).__name__)
-                self._rests_until = self._clock() + REST
+                self._retry_at = self._clock() + RETRY_AFTER
                 return
             if len(self._known) + len(wanted) > MAX_KNOWN:
                 self._known = {}
@@ -106,7 +102,7 @@ class BundledPrices:
 def ask_child(questions: list[PriceQuestion]) -> list[Any]:
     """The answers of a child process. Raises what `Ask` may raise."""
     paths = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    asked = subprocess.run(  # noqa: S603 - ourselves, with nothing of a client's on the command line
+    child = subprocess.run(  # noqa: S603 - ourselves, with nothing of a client's on the command line
         [sys.executable, "-m", __name__],
         input=b"\n".join(orjson.dumps(tuple(question)) for question in questions),
         stdout=subprocess.PIPE,
@@ -115,7 +111,7 @@ def ask_child(questions: list[PriceQuestion]) -> list[Any]:
         timeout=PATIENCE,
         check=True,
     )
-    return [orjson.loads(line) for line in asked.stdout.splitlines()]
+    return [orjson.loads(line) for line in child.stdout.splitlines()]
 
 
 def _price(answer: Any) -> ModelPrice | None:
@@ -129,7 +125,7 @@ def _price(answer: Any) -> ModelPrice | None:
 
 
 def find_price(question: PriceQuestion) -> dict[str, Any] | None:
-    """The present price of a model, as JSON; None where the data have none. Imports `genai_prices`."""
+    """The present price of a model, as JSON; None if it is not in the data. Imports `genai_prices`."""
     from datetime import UTC, datetime
 
     from genai_prices.data_snapshot import get_snapshot
@@ -147,7 +143,7 @@ def find_price(question: PriceQuestion) -> dict[str, Any] | None:
 
 
 def _ways(question: PriceQuestion) -> Iterable[tuple[str, dict[str, str]]]:
-    """How a model may be found: by the provider's address, by its type or name, by the model's own name."""
+    """The ways to find a model: by the provider's address, its type or name, or the model's own name."""
     model = question.model
     yield model, {"url": question.api_base}
     if question.api_type != "openai":
@@ -170,13 +166,13 @@ def _as_json(price: Any) -> dict[str, Any] | None:
     second = _flat(members.get("audio_hours") or members.get("input_audio_hours")) / 3600
     request = _flat(members.get("requests_kcount")) / 1000
     if not known and not second and not request:
-        return None  # by pages or searches: nothing that an answer tells
+        return None  # per page or search, which answers do not report
     starts = sorted({-1, *(tier.start for name in known for tier in getattr(members[name], "tiers", ()))})
     return {"tiers": [(start, _rates(members, start)) for start in starts], "second": second, "request": request}
 
 
 def _rates(members: dict[str, Any], start: int) -> list[float]:
-    """What a token costs where the input has more than `start` tokens."""
+    """The price of a token if the input has more than `start` tokens."""
     found: dict[str, float] = {}
     for name, stand_in in _RATES:
         value = members.get(name)

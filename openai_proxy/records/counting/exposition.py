@@ -1,4 +1,4 @@
-"""/metrics: the plain counters as Prometheus text. Imported by the first /metrics, with prometheus_client."""
+"""/metrics: the plain counters as Prometheus text. Imported on the first request, with prometheus_client."""
 
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain
@@ -12,11 +12,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from openai_proxy.records.counting.metrics import DURATIONS, Histogram, Metrics
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-_PAGE = 4096  # bytes; /proc counts pages of this size on every machine we run on
+_PAGE = 4096  # bytes; /proc counts pages of this size on every supported machine
 
 
 class _Collector:
-    """Reads `Metrics` when asked. Counters are copied first: the recorder's thread goes on counting."""
+    """Reads `Metrics` on request. Counters are copied first, because the recorder's thread keeps counting."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -29,7 +29,7 @@ class _Collector:
         yield _counter("tokens", "Tokens, by direction.", ("model", "connection", "kind"), m.tokens)
         yield _gauge("active_requests", "Requests that are open.", m.active())
         yield _histogram("request_duration_seconds", "From the request to the end of its answer.", m.durations)
-        yield _histogram("time_to_first_byte_seconds", "From the request to the first of its answer.", m.first_bytes)
+        yield _histogram("time_to_first_byte_seconds", "From the request to its answer's first byte.", m.first_bytes)
         yield _counter("log_lines_written", "Lines of the chat logs.", (), {(): m.written_lines()})
         yield _counter("log_lines_lost", "Lines lost to a full disk or backlog.", (), {(): m.lost_lines()})
         rss = resident()
@@ -69,7 +69,7 @@ def _histogram(name: str, text: str, values: dict[tuple[str, str], Histogram]) -
 
 
 def resident() -> int | None:
-    """Resident memory of this process in bytes, where the kernel tells it."""
+    """Resident memory of this process in bytes, if the kernel reports it."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
     except (OSError, ValueError, IndexError):

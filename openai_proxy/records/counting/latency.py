@@ -1,7 +1,7 @@
-"""How long answers took, hour by hour: what the histograms of /metrics gained in each hour, kept for a month.
+"""Response times by hour: the increase of the /metrics histograms in each hour, kept for a month.
 
-Nothing is counted twice for it: once a minute the recorder's thread takes the difference of the sums. Times within
-a bucket of a histogram are not known, so a percentile is an estimate between the bucket's bounds.
+No extra counting is needed: once a minute the recorder's thread takes the difference of the sums. Times within a bucket
+are unknown, so a percentile is an estimate between the bucket's bounds.
 """
 
 import logging
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 FILE: Final = "latency.json"
 HOUR: Final = 3600
 KEPT: Final = 31 * 24  # hours
-LOOK: Final = 60.0  # seconds between two looks at the sums
+LOOK: Final = 60.0  # seconds between two readings of the sums
 SAVE: Final = 600.0  # seconds between two writes
 
 _VERSION: Final = 1
@@ -48,13 +48,13 @@ class LatencyHistory:
         self._hours: dict[int, tuple[Counts, Counts]] = {}  # hour since 1970 -> first bytes, whole answers
         self._before = (_sum(()), _sum(()))
         self._looked = self._saved = clock()
-        self._counted = 0  # requests, at the last look
+        self._counted = 0  # requests, at the last reading
         self._dirty = False
         self._lock = threading.Lock()
         self._load()
 
     def settle(self, now: bool) -> float | None:
-        """Take the difference if it is time (or `now`); seconds until it is, None while nothing new has come."""
+        """Take the difference if it is due (or `now`); returns seconds until it is, None while there is nothing new."""
         at = self._clock()
         counted = sum(self._metrics.requests.values())
         if counted != self._counted and (now or at - self._looked >= LOOK):
@@ -116,7 +116,7 @@ class LatencyHistory:
 
 
 def _named(series: dict[tuple[str, str], Histogram]) -> Iterable[Histogram]:
-    """The histograms of requests that named a model: nobody waits for lists and files."""
+    """The histograms of requests that named a model: lists and files do not matter here."""
     return [histogram for (model, _), histogram in list(series.items()) if model]
 
 
@@ -136,7 +136,7 @@ def _added(known: tuple[Counts, Counts] | None, more: tuple[Counts, Counts]) -> 
 
 
 def percentile(counts: Sequence[int], share: float) -> float | None:
-    """The time, in seconds, within which `share` of the answers came; None where there was none."""
+    """The time, in seconds, within which `share` of the answers arrived; None if there were none."""
     total = sum(counts)
     if not total:
         return None

@@ -1,7 +1,7 @@
-"""Counters for /metrics, plain numbers that cost nothing until somebody asks.
+"""Counters for /metrics, plain numbers that cost nothing until they are read.
 
-All requests are counted by the recorder's thread when they end; the event loop only counts what is open.
-`prometheus_client` is imported by the first /metrics, not at start (3 MB).
+The recorder's thread counts requests when they end; the event loop only counts open ones. `prometheus_client` is
+imported on the first request for /metrics, not at start (3 MB).
 """
 
 from bisect import bisect_left, bisect_right
@@ -12,7 +12,7 @@ from openai_proxy.exchange import Exchange
 from openai_proxy.records.reading.tokens import Tokens
 
 DURATIONS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-MAX_SERIES: Final = 500  # label sets; a client that makes up model names must not fill memory
+MAX_SERIES: Final = 500  # label sets; a client that invents model names must not fill memory
 
 _KINDS: Final = ("input", "output", "cached", "reasoning")  # in the order of `Tokens`
 _CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
@@ -22,7 +22,7 @@ Reading = float | Mapping[Labels, float]
 
 
 class Histogram:
-    """How often which duration: counts per bucket (the last one without a bound), and the sum."""
+    """A histogram of durations: counts per bucket (the last one without a bound), and the sum."""
 
     __slots__ = ("counts", "total")
 
@@ -31,7 +31,7 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, seconds: list[float]) -> None:
-        """Count some durations; the list is sorted by it."""
+        """Count some durations; sorts the list."""
         if len(seconds) == 1:
             self.counts[bisect_left(DURATIONS, seconds[0])] += 1
             self.total += seconds[0]
@@ -47,7 +47,7 @@ class Histogram:
 
 
 class Metrics:
-    """What was counted, and what else is to be read when somebody asks."""
+    """All counters, and the other values to read on request."""
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, str, str], int] = {}
@@ -63,7 +63,7 @@ class Metrics:
     def watch(
         self, name: str, text: str, read: Callable[[], Reading], *, kind: str = "gauge", labels: Labels = ()
     ) -> None:
-        """Also show what `read` gives when asked: a number, or label values -> number. `kind`: gauge or counter."""
+        """Also report what `read` returns on request: a number, or label values -> number. `kind`: gauge or counter."""
         self.sources[name] = (kind, text, labels, read)
 
     def finished(self, exchange: Exchange, status: int, tokens: Tokens, error_code: str | None) -> None:
@@ -77,7 +77,7 @@ class Metrics:
     def counted(
         self, exchange: Exchange, status: int, tokens: Tokens, durations: list[float], firsts: list[float], number: int
     ) -> None:
-        """Count `number` exchanges that ended like `exchange`, of `tokens` together. Both lists are taken over."""
+        """Count `number` exchanges that ended like `exchange`, of `tokens` together. Both lists become its own."""
         model, connection = exchange.model or "", exchange.connection or ""
         pair = (model, connection)
         times = self.durations.get(pair)
@@ -95,6 +95,17 @@ class Metrics:
             if first is None:
                 first = self.first_bytes[pair] = Histogram()
             first.observe(firsts)
+        self._count(model, connection, tokens)
+
+    def used(self, exchange: Exchange, tokens: Tokens) -> None:
+        """Count the tokens of one of several answers of an exchange."""
+        pair = (exchange.model or "", exchange.connection or "")
+        if pair not in self.durations and len(self.durations) >= MAX_SERIES:
+            pair = ("other", pair[1])
+        self.durations.setdefault(pair, Histogram())
+        self._count(*pair, tokens)
+
+    def _count(self, model: str, connection: str, tokens: Tokens) -> None:
         if tokens.input or tokens.output:
             counts = self.tokens
             for kind, count in zip(_KINDS, tokens[:4], strict=True):

@@ -1,7 +1,7 @@
-"""What tokens cost: what the upstream said, else `prices` of the configuration, else the bundled price data.
+"""The cost of tokens: as reported by the upstream, else from `prices`, else from the bundled price data.
 
-What nobody knows is None, never 0. Figures of upstreams and of the bundled data are in dollars; where `currency` is
-another one they say nothing, for nothing is converted here.
+An unknown cost is None, never 0. Upstreams and the bundled data use dollars; with another `currency` they are ignored,
+since nothing is converted.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ DOLLAR: Final = "USD"
 _MILLION: Final = 1_000_000
 _REMEMBERED: Final = 1000
 _LOCAL: Final = frozenset({"ollama", "local", "echo"})
-"""Types of connections whose models run in the house: no list of prices is about them."""
+"""Types of connections whose models run locally, which no price list covers."""
 
 
 class Pending(NamedTuple):
@@ -27,7 +27,7 @@ class Pending(NamedTuple):
 
 
 class Prices:
-    """The prices of one configuration. Used by several threads: what is remembered is only ever added to."""
+    """The prices of one configuration. Thread-safe: remembered prices are only ever added."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Prices:
         bundled: BundledPrices | None = None,
         currency: str = DOLLAR,
     ) -> None:
-        """`table`: glob -> price per million tokens; an exact name comes before any glob. `bundled` None: none."""
+        """`table`: glob -> price per million tokens; an exact name wins over globs. `bundled` None: none."""
         self.currency = currency
         self.in_dollars = currency == DOLLAR
         self._table = {glob: _written(price) for glob, price in (table or {}).items()}
@@ -45,20 +45,20 @@ class Prices:
         self._found: dict[tuple[str | None, str | None, str | None], ModelPrice | Pending | None] = {}
 
     def charge(self, exchange: Exchange, tokens: Tokens, number: int = 1) -> float | Pending | None:
-        """What `number` answered exchanges like `exchange` cost that took `tokens` together, in `currency`.
+        """The cost in `currency` of `number` answered exchanges like `exchange` with `tokens` in total.
 
-        None where nobody knows it; Pending where the bundled prices have to be asked first (see `look_up`).
+        None if unknown; Pending if the bundled prices must be looked up first (see `look_up`).
         """
         if tokens.cost is not None and self.in_dollars:
             return tokens.cost
         if not tokens.total and (tokens.other is None or not tokens.other.seconds):
-            return None if exchange.endpoint.costs else 0.0
+            return None if exchange.costs else 0.0
         price = self.of(exchange.upstream_model, exchange.model, exchange.connection)
         rounds = number if number > 1 else exchange.rounds
         return price.cost(tokens, rounds) if isinstance(price, ModelPrice) else price
 
     def known_charge(self, exchange: Exchange, tokens: Tokens) -> float | None:
-        """`charge`, looking the price up where that has to be done first. Blocks for up to a second or two."""
+        """`charge`, looking the price up first if necessary. Blocks for up to a second or two."""
         cost = self.charge(exchange, tokens)
         if isinstance(cost, Pending):
             self.look_up([cost.question])
@@ -68,7 +68,7 @@ class Prices:
     def of(
         self, upstream_model: str | None, model: str | None = None, connection: str | None = None
     ) -> ModelPrice | Pending | None:
-        """The price of a model that is called `upstream_model` at `connection`, and was asked for as `model`."""
+        """The price of the model called `upstream_model` at `connection`, requested as `model`."""
         names = (upstream_model, model, connection)
         found = self._found.get(names)
         if found is not None:
@@ -104,7 +104,7 @@ class Prices:
         return price
 
     def look_up(self, questions: list[PriceQuestion]) -> None:
-        """Ask the bundled prices, so that none of these is pending any more. Blocks for up to a second or two."""
+        """Look up the bundled prices, so that none of these is pending any more. Blocks for up to a second or two."""
         if self._bundled is not None:
             self._bundled.look_up(questions)
 
@@ -119,6 +119,6 @@ def _written(price: Any) -> ModelPrice:
     read, written = member("input", 0.0), member("output", 0.0)
     rates = Rates(
         read, member("cached_input", read), member("cache_write", read), written, member("reasoning", written),
-        read, read, written, written,
+        read, read, written, written, member("cache_write", read),
     )  # fmt: skip
     return ModelPrice(((-1, rates),))

@@ -1,8 +1,8 @@
 """Usage: tokens and cost by day, group, key, model, connection, user, session and agent.
 
-The recorder's thread adds to dictionaries and writes them every SETTLE seconds in one transaction; a kill loses at most
-those. Days are UTC, like every other time we write down. What waits for a bundled price is written down without it, and
-priced a little later, at the latest when somebody asks what it cost.
+The recorder's thread adds to dictionaries and writes them every SETTLE seconds in one transaction; a kill loses less
+than a second. Days are UTC, like every other time that is recorded. Exchanges that need a bundled price are written
+without it, and priced a little later, at the latest when somebody asks for their cost.
 """
 
 import logging
@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -22,14 +23,17 @@ from openai_proxy.records.counting.metrics import MAX_SERIES
 from openai_proxy.records.counting.prices import Pending, Prices
 from openai_proxy.records.counting.usage_database import KEYS, SUMS, UsageDatabase, database_errors
 from openai_proxy.records.reading.tokens import OtherTokens, Tokens
+from openai_proxy.secrets import vault
 
 log = logging.getLogger(__name__)
 
-SETTLE: Final = 0.8  # seconds
-LOOK_UP: Final = 3.0  # seconds after which prices are looked up, if nobody asks before: many new models take one look
-REST: Final = 30.0  # seconds until a database that refused is asked again
-MAX_PENDING: Final = 50_000  # rows kept in memory while it refuses
-MAX_NAMES: Final = 2000  # users, sessions and agents of a day; their names come from clients
+SETTLE: Final = 0.6  # seconds; with the time until an exchange is counted, a kill loses less than a second
+LOOK_UP: Final = (
+    3.0  # seconds after which prices are looked up, unless someone asks before: one look-up covers many new models
+)
+RETRY_AFTER: Final = 30.0  # seconds until a failed database is retried
+MAX_PENDING: Final = 50_000  # rows kept in memory while it fails
+MAX_NAMES: Final = 2000  # users, sessions and agents per day; their names come from clients
 
 GROUPINGS: Final = {
     "month": "day", "day": "day", "group": "grp", "key": "key_id", "model": "model", "connection": "connection",
@@ -42,41 +46,41 @@ _COST, _UNPRICED = SUMS.index("cost"), SUMS.index("unpriced")
 Key = tuple[str, ...]
 
 
-class Waiting(NamedTuple):
+class Unpriced(NamedTuple):
     """Exchanges that wait for a price."""
 
     key: Key
     question: PriceQuestion
     tokens: Tokens  # of all of them
     requests: int
-    rounds: int  # how often the provider was asked
+    rounds: int  # how many requests the provider got
 
 
 class Usage:
-    """The book of usage. `add` and `settle` belong to the recorder's thread, `report` to any other."""
+    """All usage. `add` and `settle` belong to the recorder's thread, `report` to any other."""
 
     def __init__(
         self, path: Path, *, clock: Callable[[], float] = time.monotonic, bundled: BundledPrices | None = None
     ) -> None:
         self.prices = Prices()
         self.bundled = bundled or BundledPrices()
-        self.lost = 0  # rows that could not be kept
+        self.lost = 0  # rows that were lost
         self.costs: dict[tuple[str, str], float] = {}  # since the start, by model and connection
-        self.unpriced: dict[tuple[str, str], int] = {}  # requests whose cost nobody knows
+        self.unpriced: dict[tuple[str, str], int] = {}  # requests whose cost is not known
         self._database = UsageDatabase(path)
         self._clock = clock
         self._sums: dict[Key, list[float]] = {}
-        self._waiting: list[Waiting] = []
+        self._waiting: list[Unpriced] = []
         self._priced = 0  # up to which id
         self._since: float | None = None
         self._look_up_at: float | None = None
-        self._day = (-1, "")  # the day lately written: number since 1970, name
+        self._day = (-1, "")  # the day last written: its number since 1970, its name
         self._names: set[tuple[str, str, str]] = set()  # users, sessions and agents of that day
-        self._rest_until = 0.0
-        self._lock = threading.Lock()  # between a settlement and a report, so that no row is seen twice or not at all
+        self._retry_at = 0.0
+        self._lock = threading.Lock()  # between writing and reporting, so that every row is seen exactly once
 
     def add(self, exchange: Exchange, tokens: Tokens, number: int = 1) -> None:
-        """Count `number` answered exchanges like `exchange`, of `tokens` together, if an upstream was reached."""
+        """Count `number` answered exchanges like `exchange`, with `tokens` in total, if an upstream was reached."""
         if exchange.connection is None:
             return
         day = int(exchange.created_at // 86400)
@@ -84,9 +88,10 @@ class Usage:
             self._day = day, datetime.fromtimestamp(exchange.created_at, UTC).date().isoformat()
             self._names.clear()
         caller = exchange.caller
-        model = writable(exchange.model or exchange.upstream_model or "")
-        # A header's odd bytes and half a character of JSON cannot be written; one such row would hold up all others.
-        names = (writable(exchange.user or ""), writable(exchange.session_id or ""), writable(exchange.agent or ""))
+        secrets = vault.version
+        model = _clean(exchange.model or exchange.upstream_model or "", secrets)
+        user, session, agent = exchange.user or "", exchange.session_id or "", exchange.agent or ""
+        names = (_clean(user, secrets), _clean(session, secrets), _clean(agent, secrets))
         if names not in self._names:
             if len(self._names) < MAX_NAMES:
                 self._names.add(names)
@@ -102,13 +107,13 @@ class Usage:
         with self._lock:
             if isinstance(cost, Pending) and len(self._waiting) < MAX_PENDING:
                 rounds = number if number > 1 else exchange.rounds
-                self._waiting.append(Waiting(key, cost.question, tokens, number, rounds))
+                self._waiting.append(Unpriced(key, cost.question, tokens, number, rounds))
             known = cost if isinstance(cost, float) else 0.0
             sums = [number, tokens.input, tokens.output, tokens.cached, tokens.reasoning, known]
             self._count(key, [*sums, number if tokens.estimated else 0, 0 if isinstance(cost, float) else number])
 
     def _count(self, key: Key, more: Iterable[float]) -> None:
-        """Add to the sums of `key`. The lock is held."""
+        """Add to the sums of `key`. The lock must be held."""
         row = self._sums.get(key)
         if row is None:
             row = self._sums[key] = [0.0] * len(SUMS)
@@ -122,34 +127,34 @@ class Usage:
             elif value and n == _UNPRICED:
                 self.unpriced[pair] = max(
                     self.unpriced.get(pair, 0) + int(value), 0
-                )  # an earlier process's may be among
+                )  # may include those of an earlier process
 
     def settle(self, now: bool) -> float | None:
-        """Write what is due (all of it if `now`); seconds until more is due, None while there is nothing."""
+        """Write what is due (everything if `now`); returns seconds until more is due, None while there is nothing."""
         at = self._clock()
         if self._look_up_at is not None and self._look_up_at <= at and not now:
             self._look_up_at = None
             threading.Thread(target=self.look_up, name="prices", daemon=True).start()
         if self._since is None:
             return self._look_up_at - at if self._look_up_at is not None else None
-        due = max(self._since + SETTLE, self._rest_until) - at
+        due = max(self._since + SETTLE, self._retry_at) - at
         if due > 0 and not now:
             return due
         with self._lock:
             self._write()
         if self._since is not None:
-            return REST
+            return RETRY_AFTER
         return max(self._look_up_at - at, 0.0) if self._look_up_at is not None else None
 
     def _write(self, settled: int = 0) -> bool:
-        """Put everything into the database; False if it refuses. The lock is held."""
+        """Write everything to the database; False if it fails. The lock must be held."""
         rows = [(*key, *row) for key, row in self._sums.items()]
         waiting = [_dumped(one) for one in self._waiting]
         try:
             self._database.add(rows, waiting, settled)
         except database_errors() as error:
             log.warning("usage could not be written: %s", error)
-            self._rest_until = self._clock() + REST
+            self._retry_at = self._clock() + RETRY_AFTER
             return False
         if waiting and self._look_up_at is None:
             self._look_up_at = self._clock() + LOOK_UP
@@ -157,9 +162,9 @@ class Usage:
         return True
 
     def look_up(self) -> None:
-        """Price what waits for it: exchanges of this process, and of one before it. Blocks for up to a second or two.
+        """Price pending exchanges, including an earlier process's. Blocks for up to a second or two.
 
-        What no price is found for stays unknown; where the prices cannot be read just now, it goes on waiting.
+        Without a known price they stay unpriced; if the prices cannot be read now, they stay pending.
         """
         with self._lock:
             if (self._sums or self._waiting) and not self._write():
@@ -178,15 +183,16 @@ class Usage:
             return
         with self._lock:
             if self._priced >= found[-1][0]:
-                return  # by another thread, meanwhile
+                return  # by another thread in the meantime
             for one, (_, price) in zip(waiting, answers, strict=True):
-                if price is not None:
-                    self._count(one.key, [0, 0, 0, 0, 0, price.cost(one.tokens, one.rounds), 0, -one.requests])
+                cost = price.cost(one.tokens, one.rounds) if price is not None else None
+                if cost is not None:
+                    self._count(one.key, [0, 0, 0, 0, 0, cost, 0, -one.requests])
             if self._write(found[-1][0]):
                 self._priced = found[-1][0]
 
     def rows(self, first: str | None = None) -> list[tuple[Any, ...]]:
-        """Everything since the day `first`: KEYS, then SUMS; of one key there may be several. Blocks on the disk."""
+        """All rows since the day `first`: KEYS, then SUMS; a key may have several. Blocks on the disk."""
         with self._lock:
             return [
                 *self._stored(first),
@@ -196,11 +202,11 @@ class Usage:
     def report(
         self, by: str = "day", since: str | None = None, elsewhere: Iterable[tuple[Any, ...]] = ()
     ) -> dict[str, Any]:
-        """The sums grouped `by` (names of GROUPINGS, with commas) since a day, as JSON. Blocks on the disk.
+        """The sums grouped `by` (names of GROUPINGS, separated by commas) since a day, as JSON. Blocks on the disk.
 
         `since`: "2026-11-01", or "7d" for the last seven days. `elsewhere`: rows of other daemons. A `cost` is in
-        `currency`, that of the `unpriced_requests` not among it, and None where nothing of it is known. Raises
-        BadRequest for a `by` or a `since` that is none.
+        `currency`, excludes the `unpriced_requests`, and is None if none of it is known. Raises BadRequest for an
+        invalid `by` or `since`.
         """
         columns = groupings(by)
         first = first_day(since)
@@ -232,7 +238,16 @@ class Usage:
             return []
 
 
-def _dumped(one: Waiting) -> tuple[str, str, str]:
+@lru_cache(maxsize=MAX_NAMES)
+def _clean(name: str, _secrets: int) -> str:
+    """A client's `name` for something, without secrets, in characters that can be written.
+
+    Odd bytes of a header and lone surrogates from JSON cannot; one such row would block all others.
+    """
+    return writable(vault.scrub(name))
+
+
+def _dumped(one: Unpriced) -> tuple[str, str, str]:
     *plain, other = one.tokens
     tokens = (*plain, tuple(other) if other is not None else None)
     parts = (one.key, tuple(one.question), (tokens, one.requests, one.rounds))
@@ -240,11 +255,11 @@ def _dumped(one: Waiting) -> tuple[str, str, str]:
     return key, question, rest
 
 
-def _restored(key: str, question: str, rest: str) -> Waiting:
+def _restored(key: str, question: str, rest: str) -> Unpriced:
     values, requests, rounds = orjson.loads(rest)
     other = values.pop()
     tokens = Tokens(*values)._replace(other=OtherTokens(*other) if other is not None else None)
-    return Waiting(tuple(orjson.loads(key)), PriceQuestion(*orjson.loads(question)), tokens, requests, rounds)
+    return Unpriced(tuple(orjson.loads(key)), PriceQuestion(*orjson.loads(question)), tokens, requests, rounds)
 
 
 def groupings(by: str) -> tuple[str, ...]:
@@ -257,7 +272,7 @@ def groupings(by: str) -> tuple[str, ...]:
 
 
 def first_day(since: str | None) -> str | None:
-    """The first day that counts: a date, or so many days back ("1d" is today)."""
+    """The first day to include: a date, or a number of days back ("1d" is today)."""
     if not since:
         return None
     if since.endswith("d") and since[:-1].isascii() and since[:-1].isdigit() and len(since) < 7:

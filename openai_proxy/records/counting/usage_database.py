@@ -1,4 +1,4 @@
-"""The database of usage in the state directory: rows of sums, and exchanges whose price is still to be looked up.
+"""The usage database in the state directory: rows of sums, and exchanges whose price is still pending.
 
 sqlite3 is imported when there is first something to write (1.5 MB).
 """
@@ -48,7 +48,9 @@ class UsageDatabase:
         return self._path.exists()
 
     def add(self, rows: Iterable[UsageRow], pending: Iterable[tuple[str, str, str]] = (), settled: int = 0) -> None:
-        """Add `rows` of KEYS and SUMS and the `pending`, in one step; those pending up to id `settled` are done."""
+        """Add `rows` of KEYS and SUMS and the `pending` in one transaction; pending ones up to id `settled` are
+        done.
+        """
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._path.exists():
             os.close(os.open(self._path, os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -76,7 +78,7 @@ class UsageDatabase:
             connection.close()
 
     def pending(self) -> list[tuple[int, str, str, str]]:
-        """The exchanges that wait for a price: id, key, question, tokens."""
+        """The pending exchanges: id, key, question, tokens."""
         connection = self._open("ro")
         try:
             if not _columns(connection, "pending"):
@@ -105,7 +107,7 @@ class UsageDatabase:
 
 
 def _columns(connection: "sqlite3.Connection", table: str) -> set[str]:
-    """The columns of a table; none where there is no such table."""
+    """The columns of a table; none if it does not exist."""
     return {str(row[1]) for row in connection.execute(f"PRAGMA table_info({table})")}
 
 

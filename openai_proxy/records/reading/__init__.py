@@ -1,1 +1,1 @@
-"""Reads what was recorded: the model, text, calls and tokens of answers in every format."""
+"""Reads the model, text, calls and tokens of recorded answers in every format."""

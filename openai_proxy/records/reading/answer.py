@@ -1,10 +1,13 @@
-"""What a model said, gathered from a stream or a whole body, whichever API it was asked through.
+"""A model's answer, collected from a stream or a whole body, in whatever API.
 
-One `RecordedAnswer` per exchange, bounded: text past MAX_TEXT is counted and left out, with a mark where it ended.
+One `RecordedAnswer` per exchange, bounded: text past MAX_TEXT is counted and left out, with a mark at its end.
 """
 
 from typing import Any, Final
 
+from openai_proxy.dialects.base import JsonReader
+from openai_proxy.dialects.chat.call_places import CallPlaces
+from openai_proxy.dialects.chat.deltas import Pieces
 from openai_proxy.records.writing.textjson import whole_text
 
 MAX_TEXT: Final = 1024 * 1024  # characters of content, reasoning and tool arguments together
@@ -13,20 +16,21 @@ MAX_UNREAD: Final = 2048  # characters kept of what could not be parsed
 
 
 class RecordedAnswer:
-    """The folded state of one answer."""
+    """The accumulated state of one answer."""
 
     __slots__ = (
         "_calls",
         "_content",
+        "_places",
         "_reasoning",
         "_room",
-        "complete",
         "error",
         "finish_reason",
         "id",
         "left_out",
         "malformed",
         "model",
+        "reader",
         "unread",
         "usage",
     )
@@ -35,23 +39,24 @@ class RecordedAnswer:
         self._content: list[str] = []
         self._reasoning: list[str] = []
         self._calls: dict[tuple[int, Any], dict[str, Any]] | None = None
+        self._places: dict[int, CallPlaces] | None = None  # of a chat answer's calls, by choice
         self._room = MAX_TEXT
         self.finish_reason: str | None = None
         self.usage: dict[str, Any] | None = None
         self.error: Any = None
         self.model: str | None = None
         self.id: str | None = None
-        self.malformed = 0  # events or bodies that were no valid JSON or UTF-8
+        self.malformed = 0  # events or bodies that were not valid JSON or UTF-8
         self.left_out = 0  # characters past MAX_TEXT
         self.unread = ""  # the beginning of what could not be parsed
-        self.complete = False  # the end of the message was seen: [DONE], or its like in other APIs
+        self.reader: JsonReader | None = None  # the reader of its dialect, unless that is the chat API
 
     def add_text(self, text: str) -> None:
         """More of the answer itself."""
         self._add(self._content, text)
 
     def add_reasoning(self, text: str) -> None:
-        """More of the model's thoughts."""
+        """More of the model's reasoning."""
         self._add(self._reasoning, text)
 
     def _add(self, parts: list[str], text: str) -> None:
@@ -63,11 +68,14 @@ class RecordedAnswer:
         if text:
             self._room -= size
             parts.append(text)
-            if len(parts) > 64:  # thousands of short strings weigh fifty bytes each: one long one weighs nothing
-                parts[:] = ["".join(parts)]
+            if len(parts) > 64:  # thousands of short strings have fifty bytes of overhead each
+                if isinstance(parts, Pieces):
+                    parts.collapse()
+                else:
+                    parts[:] = ["".join(parts)]
 
     def call(self, choice: int, index: Any) -> dict[str, Any]:
-        """The tool call of that place, new if it was not there; at most MAX_CALLS, the rest shares the last."""
+        """The tool call at that position, new if there was none; at most MAX_CALLS, the rest shares the last."""
         calls = self._calls
         if calls is None:
             calls = self._calls = {}
@@ -75,19 +83,30 @@ class RecordedAnswer:
         if found is None:
             if len(calls) >= MAX_CALLS:
                 return next(reversed(calls.values()))
-            found = calls[choice, index] = {"id": None, "name": "", "arguments": []}
+            found = calls[choice, index] = {"id": None, "name": "", "arguments": Pieces()}
         return found
 
-    def last_call(self) -> dict[str, Any]:
-        """The call begun last: for deltas that do not say which call they belong to."""
-        return next(reversed(self._calls.values())) if self._calls else self.call(0, 0)
+    def chat_call(self, choice: int, entry: dict[str, Any]) -> dict[str, Any]:
+        """The tool call that `entry` of a chat delta's `tool_calls` begins or continues."""
+        if self._places is None:
+            self._places = {}
+        places = self._places.get(choice)
+        if places is None and len(self._places) < MAX_CALLS:
+            places = self._places[choice] = CallPlaces()
+        if places is None or len(places) >= MAX_CALLS:
+            return self.call(choice, MAX_CALLS)
+        at = places.place(entry, lambda at: self.call(choice, at)["arguments"].is_object())
+        known = self.call(choice, at)
+        known["id"] = known["id"] or entry.get("id")
+        known["name"] = places.names[at]
+        return known
 
     def add_arguments(self, call: dict[str, Any], text: str) -> None:
         """More of a call's arguments."""
         self._add(call["arguments"], text)
 
     def unreadable(self, text: str) -> None:
-        """Something that is no JSON: counted, and its beginning kept."""
+        """Count something that is not JSON, and keep its beginning."""
         self.malformed += 1
         if len(self.unread) < MAX_UNREAD:
             self.unread += text[: MAX_UNREAD - len(self.unread)]
@@ -105,7 +124,7 @@ class RecordedAnswer:
 
     @property
     def tool_calls(self) -> list[dict[str, Any]]:
-        """The calls in OpenAI's shape, in the order they began."""
+        """The calls in OpenAI's shape, in the order in which they began."""
         return [
             {
                 "id": call["id"],
@@ -117,5 +136,5 @@ class RecordedAnswer:
 
     @property
     def size(self) -> int:
-        """Characters gathered and left out: what an estimate of tokens starts from."""
+        """Characters collected and left out, for estimating tokens."""
         return MAX_TEXT - self._room + self.left_out

@@ -1,17 +1,22 @@
-"""How each API says what a model said: one event of a stream, or the whole body, into a `RecordedAnswer`.
+"""Reads each API's answers, one event of a stream or a whole body, into a `RecordedAnswer`.
 
-Only what a record holds is read, and nothing is required: an event of another shape adds nothing.
-Sources: https://platform.openai.com/docs/api-reference/chat/streaming, …/completions, …/responses-streaming,
-https://docs.anthropic.com/en/docs/build-with-claude/streaming.
+Nothing is required: an event of another shape adds nothing. Chat answers are read here, since a stream's events are
+folded in bulk and the text that is kept is bounded; those of other APIs become chat answers by the readers of their
+dialects. https://platform.openai.com/docs/api-reference/chat/streaming, …/completions
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
+from openai_proxy.dialects import CLIENT_DIALECTS, client_dialect
+from openai_proxy.dialects.base import Chunk, JsonReader, OutgoingRequest, ReportedValues
+from openai_proxy.dialects.chat.call_places import argument_text
 from openai_proxy.dialects.chat.content import text_of
+from openai_proxy.endpoints import Endpoint
+from openai_proxy.errors import UpstreamError, UpstreamInvalid
 from openai_proxy.records.reading.answer import RecordedAnswer
-from openai_proxy.records.writing import textjson
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ def chat_event(answer: RecordedAnswer, event: Any) -> None:
                 answer.finish_reason = str(finish)
                 _common(answer, event)
     except (KeyError, TypeError, AttributeError):
-        # Not a chunk: an error event, or something we do not know.
+        # Not a chunk: an error event, or something unknown.
         if isinstance(event, dict):
             _common(answer, event)
 
@@ -91,28 +96,17 @@ def _rest_of_delta(answer: RecordedAnswer, choice: int, delta: dict[str, Any]) -
 
 
 def _call_delta(answer: RecordedAnswer, choice: int, call: dict[str, Any]) -> None:
-    # Without an index a new id begins a new call, and what has neither continues the last one.
-    index = call.get("index")
-    if index is None:
-        known = answer.call(choice, call["id"]) if call.get("id") else answer.last_call()
-    else:
-        known = answer.call(choice, index)
-    if call.get("id"):
-        known["id"] = call["id"]
+    known = answer.chat_call(choice, call)
     function = call.get("function") or call.get("custom") or {}
-    name = function.get("name")
-    if name and not known["name"]:
-        known["name"] = str(name)
-    text = function.get("arguments") or function.get("input")
-    if text:
-        answer.add_arguments(known, text if isinstance(text, str) else str(text))
+    text = argument_text(function.get("arguments") or function.get("input"))
+    if text and (text != "null" or known["arguments"]):
+        answer.add_arguments(known, text)
 
 
 def chat_whole(answer: RecordedAnswer, body: Any) -> None:
-    """A chat.completion: its messages are deltas that came at once."""
+    """A chat.completion, whose messages are treated as deltas."""
     if not isinstance(body, dict):
         return
-    answer.complete = True
     _common(answer, body)
     choices = body.get("choices")
     for place, choice in enumerate(choices if isinstance(choices, list) else ()):
@@ -135,7 +129,7 @@ def chat_whole(answer: RecordedAnswer, body: Any) -> None:
 
 
 def completion_event(answer: RecordedAnswer, event: Any) -> None:
-    """One text_completion, whole or in part: both have the text in the same place."""
+    """One text_completion, whole or partial: both have the text in the same place."""
     if not isinstance(event, dict):
         return
     _common(answer, event)
@@ -148,143 +142,94 @@ def completion_event(answer: RecordedAnswer, event: Any) -> None:
                 answer.finish_reason = str(choice["finish_reason"])
 
 
-def completion_whole(answer: RecordedAnswer, body: Any) -> None:
-    """A whole text_completion."""
-    answer.complete = True
-    completion_event(answer, body)
+# --- every other API, by its dialect ----------------------------------------------------------------------------
 
 
-# --- /responses -------------------------------------------------------------------------------------------------
+def dialect_event(name: str, answer: RecordedAnswer, event: Any) -> None:
+    """One event, or line, as chunks from the reader of the dialect `name`."""
+    reader = answer.reader or _reader(name, answer)
+    chunks: list[Chunk] = []
+    try:
+        reader.read(event, chunks)
+    except UpstreamInvalid:
+        pass
+    for chunk in chunks:
+        if "error" in chunk:
+            answer.error = _own_error(event)
+        else:
+            chat_event(answer, chunk)
+    _reported_values(answer, reader.own)
 
 
-def response_event(answer: RecordedAnswer, event: Any) -> None:
-    """Only the last event is needed where it comes, since it holds the whole response; deltas serve a cut stream."""
-    if not isinstance(event, dict):
+def dialect_whole(name: str, answer: RecordedAnswer, body: Any) -> None:
+    """A whole answer, as read by the reader of the dialect `name`."""
+    reader = answer.reader or _reader(name, answer)
+    try:
+        completion = reader.completion(body)
+    except UpstreamError:
         return
-    kind = event.get("type")
-    if kind == "response.output_text.delta" and isinstance(event.get("delta"), str):
-        answer.add_text(event["delta"])
-    elif kind in ("response.reasoning_text.delta", "response.reasoning_summary_text.delta"):
-        if isinstance(event.get("delta"), str):
-            answer.add_reasoning(event["delta"])
-    elif kind == "response.output_item.done":
-        _response_call(answer, event.get("item"))
-    elif kind in ("response.completed", "response.incomplete", "response.failed"):
-        answer.complete = True
-        _response_frame(answer, event.get("response"))
-    elif kind == "error":
-        answer.error = event.get("error") or event
+    if "error" in completion:
+        answer.error = _own_error(body)
+    else:
+        chat_whole(answer, completion)
+    _reported_values(answer, reader.own)
 
 
-def _response_call(answer: RecordedAnswer, item: Any) -> None:
-    if isinstance(item, dict) and item.get("type") == "function_call":
-        call = answer.call(0, item.get("call_id") or item.get("id"))
-        if not call["arguments"]:
-            call["id"] = item.get("call_id")
-            call["name"] = str(item.get("name") or "")
-            answer.add_arguments(call, str(item.get("arguments") or ""))
+def _reader(name: str, answer: RecordedAnswer) -> JsonReader:
+    reader = client_dialect(name).read_answer(OutgoingRequest("", {"model": ""}))
+    assert isinstance(reader, JsonReader)
+    answer.reader = reader
+    return reader
 
 
-def _response_frame(answer: RecordedAnswer, response: Any) -> None:
-    if not isinstance(response, dict):
-        return
-    _common(answer, response)
-    reason = response.get("incomplete_details")
-    answer.finish_reason = (
-        reason.get("reason") if isinstance(reason, dict) else str(response.get("status") or "") or None
-    )
+def _reported_values(answer: RecordedAnswer, own: ReportedValues) -> None:
+    """A record has the id, the finish and the counts in the API's own terms, not in the chat API's."""
+    answer.id = own.id if isinstance(own.id, str) else None
+    answer.finish_reason = str(own.finish) if own.finish else None
+    answer.usage = own.usage if own.usage and isinstance(own.usage, dict) else None
 
 
-def response_whole(answer: RecordedAnswer, body: Any) -> None:
-    """A whole response object."""
-    if not isinstance(body, dict):
-        return
-    answer.complete = True
-    _response_frame(answer, body)
-    output = body.get("output")
-    for item in output if isinstance(output, list) else ():
-        if isinstance(item, dict):
-            if item.get("type") == "message":
-                answer.add_text(text_of(item.get("content"))[0])
-            elif item.get("type") == "reasoning":
-                answer.add_reasoning(text_of(item.get("summary"))[0])
-            _response_call(answer, item)
+def _own_error(document: Any) -> Any:
+    """The error as the API reports it; None if it reports none, as for a response that is still being generated."""
+    if isinstance(document, list):
+        return next((error for entry in document if (error := _own_error(entry)) is not None), None)
+    if not isinstance(document, dict):
+        return None
+    response = document.get("response")  # in the last event of the Responses API
+    error = document.get("error") or (response.get("error") if isinstance(response, dict) else None)
+    return error or (document if document.get("type") == "error" else None)
 
 
-# --- /messages --------------------------------------------------------------------------------------------------
+def ollama_usage(answer: RecordedAnswer, body: Any) -> None:
+    """Embeddings of Ollama's API: their counts."""
+    from openai_proxy.dialects.ollama.read_answer import counts_in
+
+    answer.usage = counts_in(body)
 
 
-def messages_event(answer: RecordedAnswer, event: Any) -> None:
-    """One event of Anthropic's stream; usage comes in two halves, at the start and at the end."""
-    if not isinstance(event, dict):
-        return
-    kind = event.get("type")
-    if kind == "content_block_delta":
-        delta = event.get("delta")
-        if not isinstance(delta, dict):
-            return
-        if isinstance(delta.get("text"), str):
-            answer.add_text(delta["text"])
-        elif isinstance(delta.get("thinking"), str):
-            answer.add_reasoning(delta["thinking"])
-        elif isinstance(delta.get("partial_json"), str):
-            answer.add_arguments(answer.call(0, event.get("index")), delta["partial_json"])
-    elif kind == "content_block_start":
-        block = event.get("content_block")
-        if isinstance(block, dict) and block.get("type") in ("tool_use", "server_tool_use"):
-            call = answer.call(0, event.get("index"))
-            call["id"], call["name"] = block.get("id"), str(block.get("name") or "")
-    elif kind == "message_start" and isinstance(event.get("message"), dict):
-        _common(answer, event["message"])
-    elif kind == "message_delta":
-        delta = event.get("delta")
-        if isinstance(delta, dict) and delta.get("stop_reason"):
-            answer.finish_reason = str(delta["stop_reason"])
-        if isinstance(event.get("usage"), dict):
-            answer.usage = {**(answer.usage or {}), **event["usage"]}
-    elif kind == "message_stop":
-        answer.complete = True
-    elif kind == "error":
-        answer.error = event.get("error") or event
-
-
-def messages_whole(answer: RecordedAnswer, body: Any) -> None:
-    """A whole Anthropic message."""
-    if not isinstance(body, dict):
-        return
-    answer.complete = True
-    _common(answer, body)
-    if body.get("stop_reason"):
-        answer.finish_reason = str(body["stop_reason"])
-    content = body.get("content")
-    for place, block in enumerate(content if isinstance(content, list) else ()):
-        if not isinstance(block, dict):
-            continue
-        if isinstance(block.get("text"), str):
-            answer.add_text(block["text"])
-        elif isinstance(block.get("thinking"), str):
-            answer.add_reasoning(block["thinking"])
-        elif block.get("type") == "tool_use":
-            call = answer.call(0, place)
-            call["id"], call["name"] = block.get("id"), str(block.get("name") or "")
-            answer.add_arguments(call, textjson.line(block.get("input") or {}).decode().rstrip())
-
-
-# --- everything else that tells usage ---------------------------------------------------------------------------
+# --- everything else that reports usage -------------------------------------------------------------------------
 
 
 def usage_only(answer: RecordedAnswer, body: Any) -> None:
-    """Embeddings, images, transcriptions: nothing to read but what it cost."""
+    """Embeddings, images, transcriptions: only their usage is read."""
     if isinstance(body, dict):
         _common(answer, body)
 
 
 CHAT: Final = AnswerFormat(chat_event, chat_whole, bulk=True)
-DIALECTS: Final[dict[str, AnswerFormat]] = {
-    "/chat/completions": CHAT,
-    "/completions": AnswerFormat(completion_event, completion_whole),
-    "/responses": AnswerFormat(response_event, response_whole),
-    "/messages": AnswerFormat(messages_event, messages_whole),
-}
 METERED: Final = AnswerFormat(usage_only, usage_only, chat=False)
-"""Any other path: no conversation, and of its answer only the usage."""
+"""Any other path: no conversation, and only the usage of its answer."""
+_OLLAMA_EMBEDDINGS: Final = AnswerFormat(ollama_usage, ollama_usage, chat=False)
+_COMPLETIONS: Final = AnswerFormat(completion_event, completion_event)
+_TALK: Final = {
+    name: AnswerFormat(partial(dialect_event, name), partial(dialect_whole, name)) for name in CLIENT_DIALECTS
+} | {"chat": CHAT}
+
+
+def format_of(endpoint: Endpoint) -> AnswerFormat:
+    """How the answers of `endpoint` are read; METERED if only their usage is."""
+    if endpoint.generates and endpoint.dialect:
+        return _TALK[endpoint.dialect]
+    if endpoint.path == "/completions":
+        return _COMPLETIONS
+    return _OLLAMA_EMBEDDINGS if endpoint.dialect == "ollama" else METERED

@@ -1,4 +1,4 @@
-"""The body of a recorded answer, whatever it is wrapped in, into a `RecordedAnswer`."""
+"""Reads the body of a recorded answer, whatever its encoding, into a `RecordedAnswer`."""
 
 import re
 from functools import lru_cache
@@ -14,12 +14,12 @@ from openai_proxy.records.reading.stream import LineReader, RecordedStreamReader
 from openai_proxy.records.writing import textjson
 
 MAX_JSON: Final = 16 * 1024 * 1024  # bytes of a whole JSON answer
-_TAIL: Final = 8192  # bytes at the end of an unread answer where its usage stands
+_TAIL: Final = 8192  # bytes at the end of an unread answer that contain its usage
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*\{(?:[^{}]|\{[^{}]*\})*\}')
 
 
 def media_type(headers: Headers) -> tuple[str, str]:
-    """Content-Type without parameters, and Content-Encoding, both lower case, "" where absent."""
+    """Content-Type without parameters, and Content-Encoding, both lower case, "" if absent."""
     kind = coding = b""
     for name, value in headers:
         if len(name) == 12 and name.lower() == b"content-type":
@@ -35,7 +35,7 @@ def _readable(kind: bytes, coding: bytes) -> tuple[str, str]:
 
 
 class BodyReader:
-    """Reads one answer. `note` says why there is no text, where that is so."""
+    """Reads one answer. `note` says why there is no text, if there is none."""
 
     __slots__ = ("_answer", "_decoder", "_dialect", "_parts", "_size", "_stream", "note")
 
@@ -53,7 +53,7 @@ class BodyReader:
         self.note: str | None = None
 
     def feed(self, data: bytes) -> None:
-        """More bytes as they came over the wire."""
+        """More bytes of the wire."""
         if self._decoder is not None:
             data = self._decoder.feed(data)
         if not data:
@@ -91,7 +91,7 @@ class BodyReader:
         if value is textjson.NOTHING:
             self._answer.malformed -= 1  # counted below, or where it is read
             if body.startswith((b"data:", b"event:", b":")):
-                # An event stream under another name: some servers say application/json or text/plain.
+                # An event stream with the wrong type: some servers say application/json or text/plain.
                 stream = RecordedStreamReader(self._answer, self._dialect)
                 stream.feed(body)
                 stream.finish()

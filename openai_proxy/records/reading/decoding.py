@@ -1,27 +1,27 @@
-"""From the bytes on the wire back to the text: content coding taken off a copy.
+"""Removes the content coding from a copy of the wire's bytes.
 
-What cannot be taken off costs the record its text and nothing else: readers here never raise.
+If that fails, only the record loses its text: readers here never raise.
 """
 
 from typing import Final, Protocol
 
 from openai_proxy.protocols.inflate import CODINGS, DamagedError, Inflater, TooLongError
 
-MAX_INFLATED: Final = 32 * 1024 * 1024  # bytes; a zip bomb ends here, any honest answer is far smaller
+MAX_INFLATED: Final = 32 * 1024 * 1024  # bytes; a zip bomb ends here, and any legitimate answer is far smaller
 
 
 class Decoder(Protocol):
-    """Takes one layer off."""
+    """Removes one layer of coding."""
 
     broken: bool
 
     def feed(self, data: bytes) -> bytes:
-        """What `data` holds inside; b"" once it is `broken`."""
+        """The decoded `data`; b"" once it is `broken`."""
         ...
 
 
 class Inflating:
-    """Takes gzip or deflate off."""
+    """Decodes gzip or deflate."""
 
     __slots__ = ("_inflater", "broken")
 
@@ -30,7 +30,7 @@ class Inflating:
         self.broken = False
 
     def feed(self, data: bytes) -> bytes:
-        """What `data` inflates to; nothing more once the bound is passed or the data is wrong."""
+        """The inflated `data`; nothing once the limit is exceeded or the data is invalid."""
         if self.broken:
             return b""
         try:
@@ -40,8 +40,8 @@ class Inflating:
             return b""
 
 
-class Opaque:
-    """A content coding we do not read (br, zstd): the record says so and holds no text."""
+class UnreadableCoding:
+    """A content coding that we do not read (br, zstd): the record says so and has no text."""
 
     __slots__ = ("broken",)
 
@@ -54,7 +54,7 @@ class Opaque:
 
 
 def decoder(coding: str) -> Decoder | None:
-    """What takes `coding` off: a Content-Encoding, lower case; None where there is none."""
+    """The decoder for `coding`, a lower-case Content-Encoding; None if there is none."""
     if coding in ("", "identity"):
         return None
-    return Inflating() if coding in CODINGS else Opaque()
+    return Inflating() if coding in CODINGS else UnreadableCoding()

@@ -1,12 +1,12 @@
 """Server-sent events of a recorded answer, folded in bulk.
 
-A stream is hundreds of nearly equal events. One at a time each costs 5 µs of Python; the budget is about one. So a
-block of whole events is tried in this order (per event of 200 bytes, CPython 3.11):
+A stream consists of hundreds of nearly equal events. Handled singly, each costs 5 µs of Python; the budget is about
+one. So a block of whole events is tried in this order (per event of 200 bytes, CPython 3.11):
 
-- by template (`frames.py`), 0.1 µs: if an event is `P + text + S` with P and S equal in all of them, splitting the
-  block at `S + P` leaves the bare texts, which parse as one JSON string. S ends with a blank line, which no JSON string
-  can hold, so a split can only fall between events; and if anything else stood there the string would not parse.
-  Where a time or padding differs in each event, 0.4 µs.
+- by template (`event_templates.py`), 0.2 µs: if an event is `P + text + S` with P and S equal in all of them, the bare
+  texts together parse as one JSON string. S ends with a blank line, which no JSON string can contain, so it ends an
+    event; and with anything else in a text the string would not parse. If a time or padding differs in each event, 0.5
+  µs.
 - as one JSON array, 1.2 µs: the frames between events replaced by commas.
 - event by event, whatever the stream looks like (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 """
@@ -21,28 +21,28 @@ from openai_proxy.records.reading.answer_formats import AnswerFormat
 from openai_proxy.records.reading.event_templates import EventTemplate, learn
 from openai_proxy.records.writing import textjson
 
-MAX_EVENT = 8 * 1024 * 1024  # bytes of one event; a longer one is counted and passed over
-MAX_MALFORMED = 1000  # events that are no JSON, after which a stream is not read any further
+MAX_EVENT = 8 * 1024 * 1024  # bytes of one event; longer ones are counted and skipped
+MAX_MALFORMED = 1000  # events that are not JSON, after which a stream is not read any further
 _BLANK: Final = re.compile(rb"\n[\r\n]|\r\r")
-"""Where an empty line may be. CR, LF and CRLF all end a line."""
+"""Possible empty lines. CR, LF and CRLF all end a line."""
 _DONE = b"data: [DONE]\n\n"
-_SAMPLE = 4  # events of a block that are parsed to learn from: the first of a stream often holds but the role
-_FRUITLESS = 3  # templates learnt in vain before a stream is taken for one whose events differ
+_SAMPLE = 4  # events of a block that are parsed to learn a template: the first of a stream often has only the role
+_FRUITLESS = 3  # unsuccessful templates before a stream is considered to have varying events
 
 
 class LineReader:
-    """Folds the bytes of a stream of lines, each a JSON value, into an answer: Ollama's streams."""
+    """Folds a stream of JSON lines into an answer: Ollama's streams."""
 
     __slots__ = ("_answer", "_dialect", "_held", "_size")
 
     def __init__(self, answer: RecordedAnswer, dialect: AnswerFormat) -> None:
         self._answer = answer
         self._dialect = dialect
-        self._held: list[bytes] = []  # the beginning of a line that is not whole yet
+        self._held: list[bytes] = []  # the incomplete line
         self._size = 0
 
     def feed(self, data: bytes) -> None:
-        """Fold every line that is whole with `data`."""
+        """Fold every line completed by `data`."""
         first, *rest = data.split(b"\n")
         self._hold(first)
         for line in rest:
@@ -50,7 +50,7 @@ class LineReader:
             self._hold(line)
 
     def finish(self) -> None:
-        """The stream has ended: a line without its end counts too."""
+        """End the stream: a line without its end counts, too."""
         line = b"".join(self._held)
         self._held.clear()
         self._size = 0
@@ -61,7 +61,7 @@ class LineReader:
         self._size += len(piece)
         if self._size > MAX_EVENT:
             self._answer.unreadable("")
-            self._held = []  # its rest is no JSON, and counted as that
+            self._held = []  # the rest is not JSON, and is counted as such
             self._size = 0
 
     def _line(self, line: bytes) -> None:
@@ -83,16 +83,16 @@ class RecordedStreamReader:
     def __init__(self, answer: RecordedAnswer, dialect: AnswerFormat) -> None:
         self._answer = answer
         self._dialect = dialect
-        self._held: list[bytes] = []  # the beginning of an event that is not whole yet
+        self._held: list[bytes] = []  # the incomplete event
         self._held_size = 0
         self._skipping = False
         self._template: EventTemplate | None = None
         self._vain = 0 if dialect.bulk else _FRUITLESS
 
     def feed(self, data: bytes) -> None:
-        """Fold every event that is whole with `data`."""
+        """Fold every event completed by `data`."""
         if self._held:
-            # The end of an event may be cut in two; only where it could now be seen is what was held looked at again.
+            # The end of an event may be cut in two; held bytes are searched again only if it could now be visible.
             seam = self._held[-1][-1:]
             if _BLANK.search(seam + data) is None and self._held_size + len(data) <= MAX_EVENT:
                 self._hold(data)
@@ -119,7 +119,7 @@ class RecordedStreamReader:
             self._block(data)
 
     def finish(self) -> None:
-        """The stream has ended: an event without its blank line counts too."""
+        """End the stream: an event without its blank line counts, too."""
         rest = b"".join(self._held)
         self._held.clear()
         if rest.strip() and not self._skipping:
@@ -148,7 +148,7 @@ class RecordedStreamReader:
             self._array(block)
 
     def _by_template(self, block: bytes) -> bool:
-        """Fold `block` if its events are of the template; else nothing was done."""
+        """Fold `block` if its events match the template; otherwise nothing is done."""
         template = self._template
         assert template is not None
         cut = template.cut(block)
@@ -169,7 +169,7 @@ class RecordedStreamReader:
         return True
 
     def _learned(self, block: bytes) -> bytes:
-        """Fold the first events of `block` and learn from the last two of them; what is left of it."""
+        """Fold the first events of `block` and learn from the last two of them; returns the rest."""
         raws = block.split(b"\n\n", _SAMPLE)
         if len(raws) <= _SAMPLE:
             return block
@@ -181,10 +181,9 @@ class RecordedStreamReader:
         return rest
 
     def _array(self, block: bytes) -> list[Any]:
-        """Fold `block` at once; its events, if that could be."""
+        """Fold all of `block`; returns its events, if that was possible."""
         text = block
         if text.endswith(_DONE):
-            self._answer.complete = True
             text = text[: -len(_DONE)]
             if not text:
                 return []
@@ -215,7 +214,6 @@ class RecordedStreamReader:
 
     def _one(self, data: bytes) -> None:
         if data.strip() == b"[DONE]":
-            self._answer.complete = True
             return
         if not data.strip():
             return

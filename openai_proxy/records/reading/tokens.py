@@ -1,7 +1,8 @@
-"""What an answer cost in tokens, in one shape for every API.
+"""The token usage of an answer, in one shape for every API.
 
 OpenAI chat: prompt_tokens, completion_tokens with *_details; OpenAI responses: input_tokens, output_tokens with
-*_details; Anthropic: input_tokens without what came from or went into the cache, which stand beside it
+*_details (transcriptions and realtime conversations: input_token_details); Anthropic: input_tokens without those read
+from or written to the cache, which are separate
 (https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching#tracking-cache-performance).
 """
 
@@ -9,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from openai_proxy.records.reading.answer import RecordedAnswer
 
-CHARACTERS_A_TOKEN: Final = 4  # of English text and JSON; only for answers whose upstream told nothing
+CHARACTERS_A_TOKEN: Final = 4  # characters per token of English text and JSON; only for answers without reported usage
 
 
 class OtherTokens(NamedTuple):
@@ -21,10 +22,11 @@ class OtherTokens(NamedTuple):
     audio_output: int = 0
     image_output: int = 0
     seconds: float = 0.0
+    cache_hour: int = 0  # the part of `cache_write` kept for an hour, which costs more than five minutes
 
 
 class Tokens(NamedTuple):
-    """`input` includes `cached`, `output` includes `reasoning`. `cost` is what the upstream itself said, in dollars."""
+    """`input` includes `cached`, `output` includes `reasoning`. `cost` is as reported by the upstream, in dollars."""
 
     input: int = 0
     output: int = 0
@@ -39,11 +41,16 @@ class Tokens(NamedTuple):
         """Input and output together."""
         return self.input + self.output
 
+    @property
+    def half_known(self) -> bool:
+        """True if the output may have uncounted tokens: speech reports none, and has no text to estimate from."""
+        return self.estimated and not self.output
+
 
 NONE: Final = Tokens()
 
 
-_tokens: Final = tuple.__new__  # what the named tuple calls itself, by way of Python code: twice the time
+_tokens: Final = tuple.__new__  # the tuple's own constructor is Python code, which takes twice the time
 
 
 def _count(value: Any) -> int:
@@ -56,7 +63,7 @@ def read_usage(usage: dict[str, Any]) -> Tokens:
     made = _count(usage.get("completion_tokens")) or _count(usage.get("output_tokens"))
     if len(usage) <= 3 and "cost" not in usage and "seconds" not in usage:
         return _tokens(Tokens, (given, made, 0, 0, False, None, None))  # the three sums and nothing else
-    read = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    read = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or usage.get("input_token_details")
     read = read if isinstance(read, dict) else {}
     cached = _count(read.get("cached_tokens"))
     beside, stored = _count(usage.get("cache_read_input_tokens")), _count(usage.get("cache_creation_input_tokens"))
@@ -64,7 +71,10 @@ def read_usage(usage: dict[str, Any]) -> Tokens:
         if "prompt_tokens" not in usage:
             given += beside + stored
         cached = cached or beside
+    kept = usage.get("cache_creation")
+    hour = kept.get("ephemeral_1h_input_tokens") if isinstance(kept, dict) else read.get("cache_write_1h_tokens")
     written = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
+    written = written or usage.get("output_token_details")
     written = written if isinstance(written, dict) else {}
     thought = _count(written.get("reasoning_tokens"))
     other = OtherTokens(
@@ -74,14 +84,15 @@ def read_usage(usage: dict[str, Any]) -> Tokens:
         _count(written.get("audio_tokens")),
         _count(written.get("image_tokens")),
         _amount(usage.get("seconds")) or 0.0,
+        _count(hour),
     )
-    return _tokens(Tokens, (given, made, cached, thought, False, _told(usage), other if any(other) else None))
+    return _tokens(Tokens, (given, made, cached, thought, False, _reported_cost(usage), other if any(other) else None))
 
 
-def _told(usage: dict[str, Any]) -> float | None:
-    """What the upstream says it takes, in dollars.
+def _reported_cost(usage: dict[str, Any]) -> float | None:
+    """The cost that the upstream reports, in dollars.
 
-    For a key of one's own OpenRouter tells its fee, and beside it what the model's provider takes
+    For a customer's own provider key, OpenRouter reports its fee, and separately what the model's provider charges
     (https://openrouter.ai/docs/guides/guides/usage-accounting).
     """
     cost = _amount(usage.get("cost"))
@@ -95,18 +106,20 @@ def _amount(value: Any) -> float | None:
     return float(value) if type(value) in (int, float) and 0 <= value < 1e12 else None
 
 
-def tokens_of(answer: RecordedAnswer, status: int, asked: int, told: dict[str, Any] | None = None) -> Tokens:
-    """What the upstream said, else, marked as such, an estimate; `asked` is that of the request.
+def tokens_of(
+    answer: RecordedAnswer, status: int, request_tokens: int, reported: dict[str, Any] | None = None
+) -> Tokens:
+    """The usage that the upstream reported, else an estimate, marked as such; `request_tokens` is that of the request.
 
-    `told` is what the upstream said where the answer in the client's own language may hold less of it.
+    `reported` is the upstream's usage object, in case the translated answer has less detail.
     """
-    if told:
-        return read_usage(told)
+    if reported:
+        return read_usage(reported)
     if answer.usage is not None:
         return read_usage(answer.usage)
     if not 200 <= status < 300 or not answer.size:
         return NONE
-    return Tokens(asked, -(-answer.size // CHARACTERS_A_TOKEN), estimated=True)
+    return Tokens(request_tokens, -(-answer.size // CHARACTERS_A_TOKEN), estimated=True)
 
 
 def estimate(messages: Any) -> int:

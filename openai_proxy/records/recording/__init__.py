@@ -1,1 +1,1 @@
-"""The record of a request from its first byte on: opened on the loop, finished on a thread of its own."""
+"""Records a request from its first byte on: begun on the event loop, finished in a separate thread."""

@@ -1,4 +1,4 @@
-"""One request while it is being recorded: the event loop's side, which only notes and hands on."""
+"""One request while it is being recorded: the event loop's side, which only collects and passes on."""
 
 import time
 from abc import ABC, abstractmethod
@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 from openai_proxy.exchange import Exchange, Headers, Outcome
 from openai_proxy.records.recording.finished_exchange import Work
 
-_monotonic: Final = time.monotonic  # kept: a module's attribute is looked up at every call
+_monotonic: Final = time.monotonic  # kept in a local name: a module's attribute is looked up at every call
 _wall_clock: Final = time.time
 
 BEGIN: Final = 0
@@ -16,15 +16,16 @@ TOOL: Final = 2
 CLOSE: Final = 3
 FLUSH: Final = 4
 LINES: Final = 5
-"""What an item tells of its entry; LINES are those of a whole exchange, ready to be written (`express.py`)."""
+USAGE: Final = 6
+"""The kind of an item; LINES are those of a whole exchange, ready to be written (`short_line.py`)."""
 
 
 SMALL: Final = 4096
-"""Bytes of a request and of an answer that may be made into lines by the event loop: 15 µs of it, not more."""
+"""Maximum bytes of a request and an answer that the event loop turns into lines itself: at most 15 µs of its time."""
 
 
-class Keeper(ABC):
-    """The recorder, as far as an entry knows it."""
+class EntryRecorder(ABC):
+    """The recorder, as an entry sees it."""
 
     @abstractmethod
     def closed(self, entry: "Entry") -> None:
@@ -51,34 +52,32 @@ class Entry:
         "lost",
         "message",
         "parts",
-        "resolved",
         "size",
         "status",
         "wanted",
         "work",
     )
 
-    def __init__(self, recorder: Keeper, exchange: Exchange, resolved: bool, wanted: bool, limit: int) -> None:
+    def __init__(self, recorder: EntryRecorder, exchange: Exchange, wanted: bool, limit: int) -> None:
         self._recorder = recorder
         self.exchange = exchange
-        self.resolved = resolved
         self.wanted = wanted
         self.parts: list[bytes] = []
         self.size = 0
         self.limit = limit
         self.body: bytes | None = None
         self.document: dict[str, Any] | None = None
-        self.begun = False  # the thread has been given something of it
+        self.begun = False  # the thread has received a part of it
         self.status = 0
         self.headers: Headers = ()
         self.closed = False
         self.lost = False
         self.error_code: str | None = None
         self.message: str | None = None
-        self.work: Work | None = None  # the thread's; nobody else looks at it
+        self.work: Work | None = None  # for the recorder thread only
 
     def request(self, body: bytes | None, document: dict[str, Any] | None = None) -> None:
-        """The request's body as it came (JSON bytes; anything else is not read); `document`: the same, parsed."""
+        """The request's raw body (JSON; anything else is not read); `document`: the same, parsed."""
         self.body = body
         if body is not None and len(body) <= SMALL:
             self.document = document
@@ -91,26 +90,27 @@ class Entry:
         if exchange.first_byte is None:
             exchange.first_byte = _monotonic()
         if exchange.stream:
-            # The request of a stream is written now; that of a plain answer with the answer, which saves half the work.
+            # A stream's request is written now; that of a plain answer together with the answer, which saves half the
+            # work.
             self.begun = True
             self.document = None  # thousands of held streams must not each keep a history
             self._recorder.offer(BEGIN, self, None, len(self.body) if self.body is not None else 0)
 
     def data(self, data: bytes) -> None:
-        """Bytes of the answer as they went over the wire. The hot path: a list append and an addition."""
+        """Bytes of the answer, as sent on the wire. The hot path: a list append and an addition."""
         self.parts.append(data)
         self.size += len(data)
         if self.size > self.limit:
             self.spill()
 
     def passed(self, size: int) -> None:
-        """The same where whoever read the framing has put the bytes into `parts` itself: about `size` of them."""
+        """The same if the caller, who tracks the framing, has appended to `parts` itself: about `size` bytes."""
         self.size += size
         if self.size > self.limit:
             self.spill()
 
     def spill(self) -> None:
-        """Hand what is held to the thread. `parts` stays the same list."""
+        """Pass what is held to the thread. `parts` stays the same list."""
         parts, size = self.parts[:], self.size
         self.parts.clear()
         self.size = 0
@@ -133,6 +133,11 @@ class Entry:
             payload["tool_call_id"] = call_id
         self.begun = True
         self._recorder.offer(TOOL, self, (_wall_clock(), payload), len(result))
+
+    def used(self, usage: dict[str, Any]) -> None:
+        """One answer of a conversation is complete, as `usage` says; more of them may follow."""
+        self.begun = True
+        self._recorder.offer(USAGE, self, usage, 0)
 
     def close(self, outcome: Outcome, error_code: str | None = None, message: str | None = None) -> None:
         """The exchange is over; idempotent. `error_code` and `message` are those of an error of our own."""

@@ -1,6 +1,6 @@
-"""Live events: what happens in the house, to whoever is watching right now.
+"""Live events for everyone who is watching at the moment.
 
-A watcher that does not read loses its oldest events, and is told how many; nobody else notices it. Belongs to the
+A watcher that does not keep up loses its oldest events, and gets their number; nobody else is affected. Belongs to the
 event loop; `publish` costs one comparison while nobody watches.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from openai_proxy.exchange import Exchange
 
-MAX_WAITING = 256  # events a watcher may be behind
+MAX_WAITING = 256  # events that may wait for a watcher
 MAX_WATCHERS = 32
 
 
@@ -24,7 +24,7 @@ class Subscription:
         self._queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(MAX_WAITING)
 
     def offer(self, event: dict[str, Any] | None) -> None:
-        """Queue one event, the oldest giving way; None ends the iteration."""
+        """Queue one event, dropping the oldest if necessary; None ends the iteration."""
         if self._queue.full():
             self._queue.get_nowait()
             self.dropped += 1
@@ -49,17 +49,17 @@ class Subscription:
 
 
 class EventBus:
-    """Hands each event to all watchers. `dropped` counts those that were lost on slow ones."""
+    """Passes each event to all watchers. `dropped` counts those lost by slow ones."""
 
     def __init__(self) -> None:
         self.dropped = 0
         self.watched = False
-        """True while somebody watches: whoever would have to put an event together first asks this."""
+        """True while somebody watches: check this before building an expensive event."""
         self._watchers: set[Subscription] = set()
         self._closed = False
 
     def publish(self, kind: str, data: dict[str, Any]) -> None:
-        """Tell all watchers: {"kind", "ts" (seconds since the epoch), **data}. Never blocks, never raises."""
+        """Inform all watchers: {"kind", "ts" (seconds since the epoch), **data}. Never blocks, never raises."""
         if not self._watchers:
             return
         event = {"kind": kind, "ts": time.time(), **data}
@@ -67,7 +67,7 @@ class EventBus:
             watcher.offer(event)
 
     def subscribe(self) -> Subscription:
-        """Watch from now on; use as a context manager. Past MAX_WATCHERS the answer ends at once."""
+        """Watch from now on; use as a context manager. Past MAX_WATCHERS the iteration ends at once."""
         found = Subscription(self)
         if self._closed or len(self._watchers) >= MAX_WATCHERS:
             found.offer(None)
@@ -77,7 +77,7 @@ class EventBus:
         return found
 
     def forget(self, subscription: Subscription) -> None:
-        """A watcher has gone."""
+        """Remove a watcher."""
         self._watchers.discard(subscription)
         self.watched = bool(self._watchers)
 
@@ -91,7 +91,7 @@ class EventBus:
 
 
 def ended(exchange: Exchange) -> dict[str, Any]:
-    """What live events say of a request that is over."""
+    """What live events report about a finished request."""
     return {
         "id": exchange.id,
         "state": "end",
@@ -101,5 +101,5 @@ def ended(exchange: Exchange) -> dict[str, Any]:
         "status": exchange.status,
         "error": exchange.error_code,
         "seconds": round(time.monotonic() - exchange.started, 3),
-        "attempts": [attempt.told() for attempt in exchange.attempts],
+        "attempts": [attempt.summary() for attempt in exchange.attempts],
     }

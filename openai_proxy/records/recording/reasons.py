@@ -1,4 +1,4 @@
-"""Why an exchange failed, in words for its owner: for the terminal, the chat log and `logs show`."""
+"""Why an exchange failed, in words for the owner: for the terminal, the chat log and `logs show`."""
 
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ _WORDS: Final = {
     "upstream_too_large": "the answer is too large",
     "upstream_auth": "the provider refused our key",
     "upstream_redirect": "the provider redirects elsewhere; is api_base right?",
-    "upstream_resting": "the connection failed a moment ago and is given a pause",
+    "upstream_resting": "the connection failed a moment ago and is paused",
     "upstream_refused": "the provider refused the request",
     "model_not_found": "no such model, or this client may not use it",
     "model_required": "the request names no model",
@@ -31,11 +31,11 @@ _WORDS: Final = {
     "request_too_large": "the body is too large",
     "rate_limit_exceeded": "a limit of its group is reached",
     "overloaded": "too many requests at once",
-    "server_shutting_down": "cut off by the shutdown",
+    "server_shutting_down": "aborted by the shutdown",
     "cancelled": "cancelled by an admin",
-    "internal_error": "a defect of the proxy; the lines above say more",
+    "internal_error": "a bug in the proxy; see the lines above",
 }
-"""An error's code in words, where nothing better is known."""
+"""Error codes in words, if nothing more specific is known."""
 
 
 def words_of(code: str) -> str:
@@ -53,7 +53,7 @@ def attempt_reason(attempt: Attempt) -> str | None:
 
 
 def failed(finished: Finished) -> bool:
-    """True if an exchange did not end as it should; a client that left is no failure."""
+    """True if an exchange failed; a client that disconnects is no failure."""
     exchange = finished.exchange
     if exchange.outcome is Outcome.CLIENT_CLOSED:
         return False
@@ -63,7 +63,7 @@ def failed(finished: Finished) -> bool:
 
 
 def reason(finished: Finished) -> str | None:
-    """Why an exchange failed; None if it did not, or if nobody said why."""
+    """Why an exchange failed; None if it did not, or if the reason is unknown."""
     if not failed(finished):
         return None
     exchange, answer = finished.exchange, finished.work.answer
@@ -73,8 +73,8 @@ def reason(finished: Finished) -> str | None:
         return last.cause
     if exchange.cause:
         return exchange.cause
-    if (said := message_of(answer.error)) is not None:
-        return said
+    if (provider_message := message_of(answer.error)) is not None:
+        return provider_message
     if finished.message:
         return finished.message
     if code is not None:
@@ -83,7 +83,7 @@ def reason(finished: Finished) -> str | None:
 
 
 def message_of(error: Any) -> str | None:
-    """A provider's own words in its error object, in one line; None if it has none."""
+    """A provider's text in its error object, in one line; None if it has none."""
     for name in ("message", "detail", "msg", "error"):
         if isinstance(error, dict) and error.get(name):
             error = error[name]

@@ -1,10 +1,11 @@
-"""The thread's side of the records: what becomes of an entry.
+"""The thread's side of the records: what happens to an entry.
 
-Per entry: read the request, decide its conversation, fold the answer, then tell every sink: the chat log, usage,
-metrics, the loggers. One `Scribe` is used by one thread; only plain counters are read by others.
+Per entry: read the request, determine its conversation, fold the answer, then inform every sink: the chat log, usage,
+metrics, the loggers. A `RecordWriter` is used by one thread; others read only plain counters.
 """
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,45 +15,53 @@ from typing import Any, Final
 from openai_proxy.endpoints import MCP
 from openai_proxy.errors import ProxyError
 from openai_proxy.exchange import Exchange
-from openai_proxy.protocols.large_json import LARGE, read_object
+from openai_proxy.protocols.json_members import LARGE
 from openai_proxy.records.counting.metrics import Metrics
+from openai_proxy.records.process_log.request_lines import RequestLines
+from openai_proxy.records.reading.answer_formats import format_of
 from openai_proxy.records.reading.body import BodyReader, media_type
-from openai_proxy.records.reading.other_formats import format_of
-from openai_proxy.records.reading.tokens import CHARACTERS_A_TOKEN, Tokens, estimate, tokens_of
-from openai_proxy.records.recording.entry import CLOSE, DATA, LINES, TOOL, Entry
+from openai_proxy.records.reading.tokens import CHARACTERS_A_TOKEN, NONE, Tokens, estimate, read_usage, tokens_of
+from openai_proxy.records.recording.entry import CLOSE, DATA, LINES, TOOL, USAGE, Entry
 from openai_proxy.records.recording.finished_exchange import Finished, Sink, Sum, Work, is_paid
 from openai_proxy.records.recording.short_line import ShortLines
-from openai_proxy.records.recording.traffic_class import settle
-from openai_proxy.records.terminal.requests import RequestLines
+from openai_proxy.records.recording.traffic_class import Kinds, settle, summable
 from openai_proxy.records.writing import chatlog, textjson
 from openai_proxy.records.writing.conversation import Conversations
-from openai_proxy.records.writing.requests import bounded, messages_of, without_blobs
+from openai_proxy.records.writing.request_contents import messages_of, without_blobs
 from openai_proxy.records.writing.scrub import Scrubber
 from openai_proxy.secrets import vault
+from openai_proxy.steps import STEP, pieces
 
 log = logging.getLogger(__name__)
 
-_LARGE: Final = 256 * 1024  # bytes of a request from which on single strings are looked at
+_LARGE: Final = 256 * 1024  # bytes of a request from which single strings are examined
 
+
+WRITE: Final = 256 * 1024
+"""Bytes of lines after which they are written: each write gives the interpreter lock away, and getting it back from a
+busy loop takes longer than the write.
+"""
 
 SPEECH: Final = "/audio/speech"
 _NO_WORK: Final = Work()
 
 
 def _parsed(body: bytes) -> Any:
-    """A request's body parsed, if it looks like an object and can be."""
+    """A request's body parsed, if it is a valid object."""
     if body[:1] != b"{" and body[:64].lstrip()[:1] != b"{":
         return None
     if len(body) < LARGE:
         return textjson.tolerant(body)
+    from openai_proxy.protocols.large_json import read_object
+
     try:
         return read_object(body)[0]
     except ProxyError:
         return None
 
 
-class Scribe:
-    """Reads entries and tells the sinks."""
+class RecordWriter:
+    """Reads entries and informs the sinks."""
 
     def __init__(
         self,
@@ -65,25 +74,26 @@ class Scribe:
         self.chat_log = chatlog.ChatLog(directory, self.scrubber, clock=clock)
         self.conversations = Conversations(clock=clock)
         self.metrics = Metrics()
-        self.failed = 0  # items that raised: defects of ours
-        self.sums: tuple[Sum, ...] = ()  # told of several exchanges at once: usage
-        self.sinks: tuple[Sink, ...] = ()  # told of every one: limits. Replaced whole, never changed in place
-        self.readers: tuple[Sink, ...] = ()  # loggers, who want whole answers and say so by `detailed`
+        self.failed = 0  # items that raised: bugs of ours
+        self.sums: tuple[Sum, ...] = ()  # get several exchanges at once: usage
+        self.sinks: tuple[Sink, ...] = ()  # get each one: limits. Replaced as a whole, never changed in place
+        self.readers: tuple[Sink, ...] = ()  # loggers, which need whole answers if `detailed` is not 0
         self.chores: tuple[Callable[[bool], float | None], ...] = ()
-        self.detailed: Callable[[], int] = int  # not 0: somebody wants whole answers, not only their sums
+        self.detailed: Callable[[], int] = int  # not 0: somebody needs whole answers, not only their sums
         self.lines = RequestLines()
+        self._kinds = Kinds()
 
-    def wants_each(self) -> bool:
-        """True if somebody is to be told of each exchange, not only of sums."""
-        return bool(self.sinks) or self.lines.wanted()
+    def wanted_singly(self) -> int:
+        """How many of the next exchanges a sink needs one by one, rather than only as sums."""
+        return sys.maxsize if self.sinks else self.lines.room()
 
     @property
     def lost(self) -> int:
-        """Lines a disk did not take."""
+        """Lines that a disk did not accept."""
         return self.chat_log.files.lost
 
     def handle(self, kind: int, entry: Entry | None, payload: Any) -> None:
-        """Do one item."""
+        """Process one item."""
         if entry is None:
             if kind == LINES:
                 self._whole(payload)
@@ -96,7 +106,7 @@ class Scribe:
             if kind == CLOSE:
                 self.metrics.finished(entry.exchange, entry.status, Tokens(), entry.error_code)
                 lost = Finished(entry.exchange, entry.status, _NO_WORK, Tokens(), entry.error_code, entry.message)
-                self._tell(lost, (*self.sinks, self.lines.finished))
+                self._inform(lost, (*self.sinks, self.lines.finished))
             return
         work = entry.work
         if work is None:
@@ -107,20 +117,31 @@ class Scribe:
         elif kind == TOOL:
             if work.conversation:
                 self.chat_log.tool_call(entry.exchange, work.conversation, *payload)
+        elif kind == USAGE:
+            self._used(entry, work, read_usage(payload))
         elif kind == CLOSE:
             self._close(entry, work)
 
     def settle(self) -> None:
-        """Nothing is waiting: put everything on disk."""
-        self.chat_log.flush()
+        """Nothing is waiting: write everything to disk, and count what was only added up."""
+        for step in (self._count_sums, self.chat_log.flush, self.lines.flush):
+            try:
+                step()
+            except Exception:  # the thread must outlive it
+                self.failed += 1
+                log.exception("records could not be written")
+
+    def _count_sums(self) -> None:
+        for entry in self._kinds.take():
+            settle(entry, self)
 
     def settle_some(self) -> None:
-        """Much is waiting: write only what has become much itself."""
-        if self.chat_log.held > 256 * 1024:
+        """Much is waiting: write only what has become large."""
+        if self.chat_log.held > WRITE:
             self.chat_log.flush()
 
     def idle(self) -> float | None:
-        """Do what has waited for a quiet moment; seconds until there may be more, None if nothing is due."""
+        """Do deferred chores; returns seconds until there may be more, None if nothing is due."""
         return self._chores(False)
 
     def close(self) -> None:
@@ -149,14 +170,13 @@ class Scribe:
             settle(entry, self)
         self.settle_some()
         for exchange, tokens in lines.single if self.sinks else ():
-            self._tell(Finished(exchange, 200, _NO_WORK, tokens, None, None), self.sinks)
-        if self.lines.wanted():
-            self.lines.went_well(lines.single)
+            self._inform(Finished(exchange, 200, _NO_WORK, tokens, None, None, paid=True), self.sinks)
+        self.lines.went_well(lines.single, lines.number)
 
     def _begin(self, entry: Entry, work: Work) -> None:
         exchange = entry.exchange
-        if exchange.endpoint is MCP:  # another program's conversation: only the tool calls are written down
-            work.conversation = exchange.session_id or exchange.id
+        if exchange.endpoint is MCP:  # another program's conversation: only the tool calls are recorded
+            work.conversation = self.conversations.named(exchange, exchange.session_id or exchange.id)
             return
         dialect = format_of(exchange.endpoint)
         body, entry.body = entry.body, None
@@ -169,30 +189,42 @@ class Scribe:
         if not isinstance(parsed, dict):
             return
         if len(body) > _LARGE:
-            parsed = bounded(parsed)
+            parsed = textjson.bounded(parsed)
         if self.detailed():
-            work.request = parsed  # else let go of: thousands of held streams must not each keep a history
+            work.request = parsed  # otherwise dropped: thousands of held streams must not each keep a history
         if not dialect.chat or exchange.method != "POST":
             if exchange.path == SPEECH and isinstance(text := parsed.get("input"), str):
                 work.asked = -(-len(text) // CHARACTERS_A_TOKEN)
             return
         messages = messages_of(exchange.endpoint, parsed)
         work.asked = estimate(messages)
-        if entry.resolved:
-            work.conversation, work.opening = self.conversations.identify(exchange, parsed, messages)
-            self.chat_log.request(exchange, work.conversation, messages, parsed)
+        work.conversation, work.opening = self.conversations.identify(exchange, parsed, messages)
+        self.chat_log.request(exchange, work.conversation, messages, parsed, large=len(body) >= LARGE)
 
     def _read(self, entry: Entry, work: Work, parts: list[bytes]) -> None:
         reader = work.reader or self._reader(entry, work)
-        reader.feed(parts[0] if len(parts) == 1 else b"".join(parts))
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        if len(data) <= STEP:
+            reader.feed(data)
+            return
+        for piece in pieces(data):
+            reader.feed(piece)
 
     @staticmethod
     def _reader(entry: Entry, work: Work) -> BodyReader:
         kind, coding = media_type(entry.headers)
         dialect = format_of(entry.exchange.endpoint)
         work.reader = BodyReader(work.answer, dialect, kind, coding)
-        entry.headers = ()  # 2 KB that nobody needs any more
+        entry.headers = ()  # 2 KB that are no longer needed
         return work.reader
+
+    def _used(self, entry: Entry, work: Work, tokens: Tokens) -> None:
+        """One answer of a conversation that goes on, perhaps for hours: it counts now, not when that is over."""
+        exchange = entry.exchange
+        self.metrics.used(exchange, tokens)
+        self.add(exchange, tokens, 0 if work.counted else 1)
+        work.counted = True
+        self._inform(Finished(exchange, entry.status, work, tokens, None, None, paid=True, over=False), self.sinks)
 
     def _close(self, entry: Entry, work: Work) -> None:
         parts, entry.parts = entry.parts, []
@@ -205,17 +237,37 @@ class Scribe:
             self.conversations.answered(work.opening, work.conversation, answer.content, answer.tool_calls, answer.id)
         tokens = tokens_of(answer, entry.status, work.asked, exchange.usage)
         if not tokens.total and exchange.path == SPEECH and 200 <= entry.status < 300:
-            tokens = Tokens(work.asked, estimated=True)  # what is spoken tells no usage, and is paid by the text
+            tokens = Tokens(work.asked, estimated=True)  # speech reports no usage, and is charged by its text
         finished = Finished(exchange, entry.status, work, tokens, entry.error_code, entry.message)
         if work.conversation and exchange.endpoint is not MCP:
             self.chat_log.finished(finished)
-        self.metrics.finished(exchange, entry.status, tokens, entry.error_code)
-        if is_paid(exchange, entry.status):
-            self.add(exchange, tokens, 1)
-        self._tell(finished, (*self.sinks, *self.readers, self.lines.finished))
+        rest = NONE if work.counted else tokens
+        paid = is_paid(exchange, entry.status) and not work.counted
+        if not self._summed(entry, rest):
+            self.metrics.finished(exchange, entry.status, rest, entry.error_code)
+            if paid:
+                self.add(exchange, tokens, 1)
+        if self.sinks:
+            self._inform(finished._replace(tokens=rest, paid=paid), self.sinks)
+        self._inform(finished, (*self.readers, self.lines.finished))
+
+    def _summed(self, entry: Entry, tokens: Tokens) -> bool:
+        """Count an ordinary exchange as part of a sum, which costs a tenth; False if it is not ordinary."""
+        exchange = entry.exchange
+        if (
+            entry.status != 200
+            or entry.error_code is not None
+            or exchange.ended is None
+            or exchange.first_byte is None
+            or not summable(exchange, tokens)
+        ):
+            return False
+        duration, first = exchange.ended - exchange.started, exchange.first_byte - exchange.started
+        self._kinds.count(self._kinds.of(exchange, tokens.estimated), exchange, duration, first, tokens)
+        return True
 
     def add(self, exchange: Exchange, tokens: Tokens, number: int) -> None:
-        """Tell of `number` exchanges that went well and were as `exchange`; `tokens` are those of all."""
+        """Report `number` successful exchanges like `exchange`; `tokens` is their total."""
         for add in self.sums:
             try:
                 add(exchange, tokens, number)
@@ -223,7 +275,7 @@ class Scribe:
                 self.failed += 1
                 log.exception("a sum of the recorder failed")
 
-    def _tell(self, finished: Finished, sinks: tuple[Sink, ...]) -> None:
+    def _inform(self, finished: Finished, sinks: tuple[Sink, ...]) -> None:
         for sink in sinks:
             try:
                 sink(finished)

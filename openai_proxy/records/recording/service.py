@@ -1,34 +1,38 @@
-"""All records of the process in one object: what the daemon builds once, and configures at every generation."""
+"""All records of the process in one object, created once and configured for every generation."""
+
+from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openai_proxy.exchange import Exchange
 from openai_proxy.records.counting.latency import FILE as LATENCY_FILE
 from openai_proxy.records.counting.latency import LatencyHistory
 from openai_proxy.records.counting.prices import Prices
 from openai_proxy.records.counting.usage import Usage
-from openai_proxy.records.loggers.logger_threads import Feeds, LoggerSpec
+from openai_proxy.records.process_log.output import settle as settle_repeats
 from openai_proxy.records.reading.tokens import Tokens
-from openai_proxy.records.recording.finished_exchange import Finished, Sink, is_paid
+from openai_proxy.records.recording.finished_exchange import Finished, Sink
 from openai_proxy.records.recording.live_events import EventBus
 from openai_proxy.records.recording.recorder import Recorder
-from openai_proxy.records.recording.recorder_thread import Scribe
-from openai_proxy.records.terminal.output import settle as settle_repeats
+from openai_proxy.records.recording.recorder_thread import RecordWriter
 from openai_proxy.records.writing.retention import Retention
 
+if TYPE_CHECKING:
+    from openai_proxy.records.custom_loggers.logger_threads import Feeds, LoggerSpec
+
 USAGE_FILE = "usage.sqlite3"
-Metered = Callable[[Exchange, Tokens, bool], None]
+Metered = Callable[[Exchange, Tokens, bool, bool], None]
 
 
 class Records:
     """Chat logs, loggers, usage, metrics and live events.
 
-    `scrub` replaces the vault's own rule for taking secrets out of text (the redaction of prompts knows more of
-    their disguises).
+    `scrub` replaces the vault's own removal of secrets from text (the redaction of prompts knows more of their
+    encodings).
     """
 
     def __init__(
@@ -42,14 +46,15 @@ class Records:
     ) -> None:
         self.events = EventBus()
         self._observer: Sink | None = None
-        self._scribe = Scribe(logs, scrub=scrub, clock=clock)
-        self.metrics = self._scribe.metrics
+        self._writer = RecordWriter(logs, scrub=scrub, clock=clock)
+        self.metrics = self._writer.metrics
         self.usage = Usage(state / USAGE_FILE, clock=clock)
         self.latency = LatencyHistory(state / LATENCY_FILE, self.metrics, clock)
-        self.feeds = Feeds(logs, self._scribe.scrubber)
-        self._retention = Retention(self._scribe.chat_log.files, clock=clock)
+        self._logs = logs
+        self._feeds: Feeds | None = None
+        self._retention = Retention(self._writer.chat_log.files, clock=clock)
         self._metered: tuple[Metered, ...] = ()
-        files = self._scribe.chat_log.files
+        files = self._writer.chat_log.files
         files.try_directory()
         self.metrics.written_lines = lambda: files.written
         self.metrics.watch("events_dropped", "Live events lost on slow watchers.", lambda: self.events.dropped)
@@ -61,20 +66,19 @@ class Records:
             kind="counter",
             labels=("logger",),
         )
-        self._scribe.sums = (self.usage.add,)
-        self._scribe.readers = (self.feeds.feed,)
-        self._scribe.chores = (
+        self._writer.sums = (self.usage.add,)
+        self._writer.chores = (
             self.usage.settle,
             self.latency.settle,
             self._retention.step,
-            files.let_go,
-            self._scribe.lines.settle,
+            files.close_idle,
+            self._writer.lines.settle,
             settle_repeats,
         )
-        self._scribe.detailed = self._detailed
-        self.recorder = Recorder(self._scribe, loop)
+        self._writer.detailed = self._detailed
+        self.recorder = Recorder(self._writer, loop)
         self.open = self.recorder.open
-        self.lines = self._scribe.lines
+        self.lines = self._writer.lines
 
     def configure(
         self,
@@ -84,15 +88,17 @@ class Records:
         retention_days: float | None = None,
         config_dir: Path | None = None,
     ) -> list[str]:
-        """Take over a generation's settings; returns the problems of `loggers`, a line each.
+        """Apply a generation's settings; returns the problems of `loggers`, one line each.
 
         Blocks (a logger's module may be slow to import): call in a thread.
         """
         specs = tuple(loggers)
         table = prices or Prices()
         self.usage.prices = table
-        self.feeds.prices = table
-        problems = self.feeds.configure(specs, config_dir)
+        problems: list[str] = []
+        if specs or self._feeds is not None:
+            self.feeds.prices = table
+            problems = self.feeds.configure(specs, config_dir)
         self._retention.keep = frozenset(Path(s.file_name).name for s in specs if s.file_name is not None)
         self._retention.days = retention_days
         self._retention.soon()
@@ -100,25 +106,37 @@ class Records:
         return problems
 
     def listen(self, metered: Metered) -> None:
-        """Call `metered(exchange, tokens, paid)` when an exchange has ended, in the recorder's thread: for limits.
-
-        `paid`: its tokens were used, whatever became of the answer.
-        """
+        """Call `metered(exchange, tokens, paid, over)` in the recorder's thread, for limits: see `Finished`."""
         self._metered = (*self._metered, metered)
-        self._scribe.sinks = (self._tell,)
+        self._writer.sinks = (self._inform,)
 
     def observe(self, sink: Sink | None) -> None:
-        """Tell `sink` of every finished exchange, whole, in the recorder's thread; None: of none any more."""
+        """Pass every finished exchange, whole, to `sink` in the recorder's thread; None: stop."""
         self._observer = sink
-        self._scribe.readers = (self.feeds.feed, *((sink,) if sink is not None else ()))
+        self._read_by()
+
+    @property
+    def feeds(self) -> Feeds:
+        """The loggers; created with the first of them."""
+        if self._feeds is None:
+            from openai_proxy.records.custom_loggers.logger_threads import Feeds
+
+            self._feeds = Feeds(self._logs, self._writer.scrubber)
+            self._feeds.prices = self.usage.prices
+            self._read_by()
+        return self._feeds
+
+    def _read_by(self) -> None:
+        readers = (self._feeds.feed if self._feeds is not None else None, self._observer)
+        self._writer.readers = tuple(reader for reader in readers if reader is not None)
 
     def _detailed(self) -> int:
-        return len(self.feeds) + (self._observer is not None)
+        return (len(self._feeds) if self._feeds is not None else 0) + (self._observer is not None)
 
     @property
     def degraded(self) -> str | None:
-        """What is wrong with the disk of the chat logs, in words; None while nothing is."""
-        return self._scribe.chat_log.files.degraded
+        """What is wrong with the chat logs' disk, in words; None while nothing is."""
+        return self._writer.chat_log.files.degraded
 
     def usage_report(
         self, by: str = "day", since: str | None = None, elsewhere: Iterable[tuple[Any, ...]] = ()
@@ -139,34 +157,34 @@ class Records:
         return render(self.metrics), CONTENT_TYPE
 
     def close(self, timeout: float = 5.0) -> None:
-        """Write all that is left, within `timeout` seconds. Blocks: call in a thread."""
+        """Write what is left, within `timeout` seconds. Blocks: call in a thread."""
         self.events.close()
         self.recorder.close(timeout)
-        self.feeds.close()
+        if self._feeds is not None:
+            self._feeds.close()
 
-    def _tell(self, finished: Finished) -> None:
-        paid = is_paid(finished.exchange, finished.status)
+    def _inform(self, finished: Finished) -> None:
         for metered in self._metered:
-            metered(finished.exchange, finished.tokens, paid)
+            metered(finished.exchange, finished.tokens, finished.paid, finished.over)
 
     def _watch_costs(self) -> None:
         usage = self.usage
         self.metrics.watch(
             "cost",
-            "What answers cost since the start, as far as it is known.",
+            "What answers have cost since the start, as far as known.",
             lambda: {(*pair, usage.prices.currency): cost for pair, cost in list(usage.costs.items())},
             kind="counter",
             labels=("model", "connection", "currency"),
         )
         self.metrics.watch(
             "unpriced_requests",
-            "Answered requests whose cost nobody knows (yet).",
+            "Answered requests whose cost is not known (yet).",
             lambda: dict(list(usage.unpriced.items())),
             labels=("model", "connection"),
         )
 
     def _lost_rows(self) -> dict[tuple[str, ...], float]:
         lost: dict[tuple[str, ...], float] = {}
-        for feed in self.feeds.feeds:
+        for feed in self._feeds.feeds if self._feeds is not None else ():
             lost[(feed.name,)] = lost.get((feed.name,), 0) + feed.failed + feed.dropped
         return lost

@@ -1,30 +1,31 @@
-"""The short way for the commonest exchange: a small chat request, and a JSON answer that is one text.
+"""The short way for the most common exchange: a small chat request, and a JSON answer with one text.
 
-Its two lines are made by the event loop, some exchanges at a time and after their bytes are gone (`recorder.BATCH`).
-What can wait for a disk stays with the thread: it takes whole lines and writes them.
+The event loop creates its two lines, some exchanges at a time and after their bytes are sent (`recorder.BATCH`). What
+may wait for a disk stays in the thread: it takes whole lines and writes them.
 
-- A line is joined from pieces that are already JSON; what all exchanges of one `Kind` have in common was quoted once.
-- Messages, text and usage are written anew (orjson: 1 ns a byte). Cutting them out of the body as they stand would
-  save little of that, and every line would hold what the client sent: escapes in which a secret hides from the
-  scrubber, spaces, duplicate members.
-- Counters are told sums, once a round (`sums.py`).
+- A line is joined from pieces that are already JSON; what all exchanges of one `Kind` share was encoded once.
+- Messages, text and usage are encoded again (orjson: 1 ns a byte). Cutting them out of the body would save little of
+  that, and every line would contain what the client sent: escapes that hide a secret from the scrubber, spaces,
+  duplicate members.
+- Counters get sums, once a round (`traffic_class.py`).
 
-Whatever is large or not quite ordinary is left to the general way, before anything was written; a test compares both.
+Anything large or not quite ordinary is left to the general way, before anything is written; a test compares both.
 """
 
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
 
+from openai_proxy.endpoints import CHAT_PATH
 from openai_proxy.exchange import Exchange, Outcome
 from openai_proxy.records.reading.tokens import Tokens, read_usage
 from openai_proxy.records.recording.entry import SMALL, Entry
-from openai_proxy.records.recording.traffic_class import Kinds, Sum, TrafficClass
+from openai_proxy.records.recording.traffic_class import Kinds, Sum, summable
 from openai_proxy.records.writing import chatlog
 from openai_proxy.records.writing.conversation import Conversations
-from openai_proxy.records.writing.requests import params_of, tool_names
+from openai_proxy.records.writing.request_contents import params_of, tool_names
 
-_loads: Final = orjson.loads  # kept: a module's attribute is looked up at every call
+_loads: Final = orjson.loads  # kept in a local name: a module's attribute is looked up at every call
 _dumps: Final = orjson.dumps
 _UNUSUAL_ANSWER: Final = ("tool_calls", "function_call", "reasoning_content", "reasoning", "refusal")
 _REQUEST: Final = b'{"type":"request","ts":"'
@@ -33,64 +34,50 @@ _ID: Final = b'","request_id":"'
 _DURATION: Final = b',"duration_ms":'
 _FIRST: Final = b',"ttft_ms":'
 _MESSAGES: Final = b'"messages":'
-LONG: Final = 16_384
-"""Tokens of an input that may make each of its tokens dearer (the shortest such step of any provider is 32,000)."""
 _PARAMS: Final = b'"params":'
-SEMICOLON: Final = ord(";")  # one byte is found at 20 GB/s, eight at 1.5
+_TENTHS: Final = tuple(b".%d" % tenths for tenths in range(10))
+SEMICOLON: Final = ord(";")  # searching for one byte runs at 20 GB/s, for eight at 1.5
 
 
 def milliseconds(seconds: float) -> bytes:
     """`seconds` (not negative) in ms with one decimal, as JSON has it."""
     tenths = int(seconds * 10_000 + 0.5)
-    return str(tenths // 10).encode() + b"." + str(tenths % 10).encode()
+    return str(tenths // 10).encode() + _TENTHS[tenths % 10]
 
 
 class ShortLines:
     """Some exchanges, ready to be written."""
 
-    __slots__ = ("files", "single", "size", "sums")
+    __slots__ = ("files", "number", "single", "size", "sums")
 
     def __init__(self) -> None:
         self.files: dict[tuple[str, str], list[bytes]] = {}  # model and conversation -> lines
         self.sums: list[Sum] = []
-        self.single: list[tuple[Exchange, Tokens]] = []  # only where a sink wants to be told of each
+        self.single: list[tuple[Exchange, Tokens]] = []  # those that a sink needs one by one, …
+        self.number = 0  # … and how many there are in total
         self.size = 0  # bytes
-
-
-class Books(Protocol):
-    """The general way, as far as the short one knows it."""
-
-    conversations: Conversations
-
-    def wants_each(self) -> bool:
-        """True if somebody is to be told of each exchange."""
-        ...
 
 
 class Express:
     """The short way of one recorder. Belongs to the event loop."""
 
-    def __init__(self, books: Books) -> None:
-        self._books = books
+    def __init__(self, conversations: Conversations) -> None:
+        self._conversations = conversations
+        self.wanted = 0  # how many exchanges a sink needs one by one, rather than only as sums
         self._kinds = Kinds()
-        self._summed: list[TrafficClass] = []
         self._lines = ShortLines()
 
     def take(self) -> ShortLines | None:
-        """What was made since the last time; None if nothing was."""
+        """What was created since the last time; None if nothing was."""
         made = self._lines
         if not made.size:
             return None
-        for kind in self._summed:
-            assert kind.sum is not None
-            made.sums.append(kind.sum)
-            kind.sum = None
-        self._summed.clear()
+        made.sums = self._kinds.take()
         self._lines = ShortLines()
         return made
 
     def record(self, entry: Entry) -> bool:
-        """Make the lines of a closed `entry` if it is plain; False if it is not, and nothing was done."""
+        """Create the lines of a closed `entry` if it is plain; if not, returns False and does nothing."""
         exchange, body = entry.exchange, entry.body
         if (
             body is None
@@ -99,8 +86,7 @@ class Express:
             or len(body) > SMALL
             or exchange.stream
             or entry.error_code is not None
-            or not entry.resolved
-            or exchange.path != "/chat/completions"
+            or exchange.path != CHAT_PATH
             or exchange.method != "POST"
             or exchange.outcome is not Outcome.DONE
             or exchange.first_byte is None
@@ -133,8 +119,8 @@ class Express:
         ):
             return False
         tokens = read_usage(usage)
-        if tokens.cost is not None or tokens.other is not None or tokens.input > LONG or tokens.cached > tokens.input:
-            return False  # what such an exchange costs cannot be told from sums
+        if not summable(exchange, tokens):
+            return False
         return self._record(exchange, asked, messages, content, finish, usage, tokens)
 
     def _record(
@@ -152,7 +138,7 @@ class Express:
         began = exchange.created_at
         duration = exchange.ended - exchange.started
         first = exchange.first_byte - exchange.started
-        conversations, dumps = self._books.conversations, _dumps
+        conversations, dumps = self._conversations, _dumps
         try:
             kind = self._kinds.of(exchange)
             end = kind.request_end
@@ -165,7 +151,7 @@ class Express:
             conversation, opening = conversations.identify(exchange, asked, messages)
             if conversation != kind.conversation:
                 kind.speaks_in(exchange.model or chatlog.model_of(exchange), conversation)
-        except TypeError:  # a name or id of the client's that is no UTF-8, or a number beyond 64 bits
+        except TypeError:  # a name or id of the client's that is not UTF-8, or a number beyond 64 bits
             return False
         if opening:
             conversations.answered(opening, conversation, content, (), None)
@@ -184,21 +170,8 @@ class Express:
             made.files[kind.key] = [line, answer]
         else:
             lines += (line, answer)
-        if self._books.wants_each():
+        made.number += 1
+        if len(made.single) < self.wanted:
             made.single.append((exchange, tokens))
-        self._sum(kind, exchange, duration, first, tokens)
+        self._kinds.count(kind, exchange, duration, first, tokens)
         return True
-
-    def _sum(self, kind: TrafficClass, exchange: Exchange, duration: float, first: float, tokens: Tokens) -> None:
-        entry = kind.sum
-        if entry is None:
-            entry = kind.sum = Sum()
-            self._summed.append(kind)
-        entry.exchange = exchange
-        entry.durations.append(duration)
-        entry.firsts.append(first)
-        entry.read += tokens.input
-        entry.made += tokens.output
-        if tokens.cached or tokens.reasoning:
-            entry.cached += tokens.cached
-            entry.reasoning += tokens.reasoning

@@ -1,1 +1,1 @@
-"""The chat logs: files, names, retention, and what is never written."""
+"""The chat logs: files, names, retention, and what must never be written."""

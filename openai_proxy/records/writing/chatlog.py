@@ -1,7 +1,7 @@
-"""Chat logs: one file a conversation and model, one JSON object a line, for people and for `logs show`.
+"""Chat logs: one file per conversation and model, one JSON object per line, for people and for `logs show`.
 
-Lines are gathered and written together, one `write` a file, whenever the thread has nothing else to do: at most some
-tens of milliseconds after the fact.
+Lines are collected and written together, with one `write` per file, whenever the thread is idle: at most some tens of
+milliseconds later.
 """
 
 import time
@@ -16,7 +16,7 @@ from openai_proxy.records.recording.reasons import reason
 from openai_proxy.records.writing import textjson
 from openai_proxy.records.writing.files import LineFiles
 from openai_proxy.records.writing.names import file_name
-from openai_proxy.records.writing.requests import params_of, tool_names
+from openai_proxy.records.writing.request_contents import params_of, tool_names
 from openai_proxy.records.writing.scrub import Scrubber
 
 _stamps: Final[dict[int, bytes]] = {}
@@ -24,10 +24,10 @@ _seconds: Final[dict[int, bytes]] = {}
 
 
 def stamp_of(seconds: float) -> bytes:
-    """`seconds` since the epoch as ISO 8601 in UTC, with milliseconds. Any thread may ask.
+    """`seconds` since the epoch as ISO 8601 in UTC, with milliseconds. Thread-safe.
 
-    A busy proxy ends a dozen exchanges in one millisecond, so the last ones are kept: 0.06 µs instead of 0.5, and 2.8
-    for a second that is new.
+    A busy proxy ends a dozen exchanges per millisecond, so recent values are cached: 0.06 µs instead of 0.5, and 2.8
+    for a new second.
     """
     millis = int(seconds * 1000)
     found = _stamps.get(millis)
@@ -55,12 +55,14 @@ class ChatLog:
 
     def __init__(self, directory: Path, scrubber: Scrubber, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.files = LineFiles(directory, clock=clock)
-        self.held = 0  # bytes gathered and not yet written
+        self.held = 0  # bytes collected and not written yet
         self._scrubber = scrubber
         self._lines: dict[tuple[str, str], list[bytes]] = {}
         self._names: dict[tuple[str, str], str] = {}
 
-    def request(self, exchange: Exchange, conversation: str, messages: Any, body: dict[str, Any]) -> None:
+    def request(
+        self, exchange: Exchange, conversation: str, messages: Any, body: dict[str, Any], *, large: bool = False
+    ) -> None:
         """The line of a request."""
         record: dict[str, Any] = {
             "type": "request",
@@ -79,10 +81,10 @@ class ChatLog:
         if caller.key_id is not None:
             record["group"] = caller.group
             record["api_key_id"] = caller.key_id
-        self._add(exchange, conversation, record)
+        self._add(exchange, conversation, record, large=large)
 
     def add(self, key: tuple[str, str], added: list[bytes]) -> None:
-        """Lines as `express.py` makes them. `key`: their model and conversation."""
+        """Lines from `short_line.py`. `key`: their model and conversation."""
         self.held += sum(map(len, added))
         lines = self._lines.get(key)
         if lines is None:
@@ -91,13 +93,13 @@ class ChatLog:
             lines += added
 
     def tool_call(self, exchange: Exchange, conversation: str, at: float, payload: dict[str, Any]) -> None:
-        """The line of a tool call that was answered by us."""
+        """The line of a call of one of our tools."""
         record = self._record("tool_call", exchange, conversation, at)
         record.update(payload)
         self._add(exchange, conversation, record)
 
     def finished(self, finished: Finished) -> None:
-        """The lines of an answer, of a failure, or of both where one came after a part of the other."""
+        """The lines of an answer, of a failure, or of both if it failed in the middle."""
         exchange, answer = finished.exchange, finished.work.answer
         conversation = finished.work.conversation
         duration = (exchange.ended or exchange.started) - exchange.started
@@ -142,7 +144,7 @@ class ChatLog:
         if exchange.queued:
             record["queued_ms"] = round(exchange.queued * 1000, 1)
         if len(exchange.attempts) > 1 or any(attempt.cause for attempt in exchange.attempts):
-            record["attempts"] = [attempt.told() for attempt in exchange.attempts]
+            record["attempts"] = [attempt.summary() for attempt in exchange.attempts]
         if work.answer.malformed:
             record["malformed"] = work.answer.malformed
         if work.answer.unread:
@@ -160,8 +162,8 @@ class ChatLog:
             "model": model_of(exchange),
         }
 
-    def _add(self, exchange: Exchange, conversation: str, record: dict[str, Any]) -> None:
-        data = textjson.line(record)
+    def _add(self, exchange: Exchange, conversation: str, record: dict[str, Any], *, large: bool = False) -> None:
+        data = textjson.line(record, large=large)
         self.held += len(data)
         key = (model_of(exchange), conversation)
         lines = self._lines.get(key)
@@ -171,7 +173,7 @@ class ChatLog:
             lines.append(data)
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Write what was collected."""
         if not self._lines:
             return
         gathered, self._lines = self._lines, {}
@@ -185,17 +187,17 @@ class ChatLog:
         if name is None:
             if len(self._names) > 2000:
                 self._names.clear()
-            # A client may call its session by its key: what is scrubbed in the line is scrubbed in the name.
+            # A client may use its key as a session name: what is scrubbed in the line is scrubbed in the file name.
             model, conversation = (self._scrubber.text(part) for part in key)
             name = self._names[key] = file_name(model, conversation)
         return name
 
     def close(self) -> None:
-        """Write what was gathered and close the files."""
+        """Write what was collected and close the files."""
         self.flush()
         self.files.close()
 
 
 def model_of(exchange: Exchange) -> str:
-    """The model a file is named after."""
+    """The model that a file is named after."""
     return exchange.model or exchange.upstream_model or exchange.connection or "unknown"

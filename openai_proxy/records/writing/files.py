@@ -1,8 +1,8 @@
-"""Append-only files of lines in one directory, whatever happens to the disk under them.
+"""Append-only files of lines in one directory, whatever happens to the disk.
 
-One `os.write` for the lines at hand; a short write is taken back to the last whole line; a full, read-only or
-broken disk costs lines (counted), never an exception, and is tried again after REST seconds; a file or directory
-that was renamed or deleted is opened anew. Used by one thread at a time.
+One `os.write` for the collected lines; after a short write the file is cut back to the last whole line; a full,
+read-only or broken disk costs lines (counted), never an exception, and is retried after RETRY_AFTER seconds; a renamed
+or deleted file or directory is opened anew. Used by one thread at a time.
 
 Measured (Linux 6, RLIMIT_FSIZE): the first write past the limit is short, the second is EFBIG.
 """
@@ -18,10 +18,10 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-REST = 30.0  # seconds until a disk that refused is asked again
+RETRY_AFTER = 30.0  # seconds until a failed disk is retried
 MAX_OPEN = 64  # file descriptors
-LET_GO = 0.8  # seconds after its last line that a file is kept open
-RECHECK = 0.05  # seconds between two looks whether an open file still has its name
+IDLE = 0.8  # seconds after its last line that a file is kept open
+RECHECK = 0.05  # seconds between two checks whether an open file still has its name
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _WHOLE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
@@ -34,7 +34,7 @@ class _Open:
     def __init__(self, fd: int, identity: tuple[int, int], torn: bool, checked: float) -> None:
         self.fd = fd
         self.identity = identity
-        self.torn = torn  # it does not end in a newline: a crash, or a write that could not be taken back
+        self.torn = torn  # it does not end in a newline after a crash, or a write that could not be cut back
         self.checked = self.used = checked
 
 
@@ -50,12 +50,12 @@ class LineFiles:
         self._directory_fd: int | None = None
         self._directory_checked = 0.0
         self._open: OrderedDict[str, _Open] = OrderedDict()
-        self._resting: dict[str, float] = {}  # file name, or "" for all of them -> asked again at
+        self._retry_at: dict[str, float] = {}  # file name, or "" for all of them -> time of the next attempt
 
     def append(self, name: str, data: bytes, count: int = 1) -> bool:
         """Append `data`, which is `count` whole lines, to `name`; False if any of them was lost."""
         now = self._clock()
-        if self._resting and (self._rests("", now) or self._rests(name, now)):
+        if self._retry_at and (self._must_wait("", now) or self._must_wait(name, now)):
             self.lost += count
             return False
         try:
@@ -65,9 +65,9 @@ class LineFiles:
             done = 0
         else:
             if done < count:
-                self._tell(OSError(errno.ENOSPC, ""))
-                self._resting[name] = now + REST
-            elif not self._resting and self.degraded is not None:
+                self._report(OSError(errno.ENOSPC, ""))
+                self._retry_at[name] = now + RETRY_AFTER
+            elif not self._retry_at and self.degraded is not None:
                 self.degraded = None
                 log.info("logs are written to %s again", self.directory)
         self.written += done
@@ -75,13 +75,15 @@ class LineFiles:
         return done == count
 
     def try_directory(self) -> None:
-        """Look whether the directory can be written to; what is in the way is told now, and not at the first line."""
+        """Check whether the directory is writable, so that problems are reported now rather than with the first
+        line.
+        """
         try:
             self._check_directory(self._clock())
             if not os.access(self.directory, os.W_OK | os.X_OK):
                 raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
-            self._tell(error)
+            self._report(error)
 
     def close(self) -> None:
         """Close every descriptor. The files may be appended to again afterwards."""
@@ -91,15 +93,15 @@ class LineFiles:
             os.close(self._directory_fd)
             self._directory_fd = None
 
-    def let_go(self, now: bool) -> float | None:
-        """Close what has not been written to for a while (all of it if `now`): a deleted file takes room while open.
+    def close_idle(self, now: bool) -> float | None:
+        """Close what has not been written to for a while (all if `now`): a deleted file takes space while open.
 
-        Seconds until there may be more to close, None if nothing is open.
+        Returns seconds until there may be more to close, None if nothing is open.
         """
         at = self._clock()
         while self._open:
-            name, file = next(iter(self._open.items()))  # the one that has waited longest
-            if not now and (wait := file.used + LET_GO - at) > 0:
+            name, file = next(iter(self._open.items()))  # the one that has been idle longest
+            if not now and (wait := file.used + IDLE - at) > 0:
                 return wait
             self._drop(name)
         return None
@@ -129,31 +131,31 @@ class LineFiles:
                 if gone or number % 50 == 49:
                     yield gone
 
-    def _rests(self, name: str, now: float) -> bool:
-        until = self._resting.get(name)
+    def _must_wait(self, name: str, now: float) -> bool:
+        until = self._retry_at.get(name)
         if until is None:
             return False
         if now < until:
             return True
-        del self._resting[name]
+        del self._retry_at[name]
         return False
 
     def _fault(self, name: str, error: OSError, now: float) -> None:
         code = error.errno or 0
-        self._tell(error)
+        self._report(error)
         self._drop(name)
         if code in _WHOLE_DISK:
-            self._resting[""] = now + REST
+            self._retry_at[""] = now + RETRY_AFTER
         else:
-            if len(self._resting) > 1000:
-                self._resting.clear()
-            self._resting[name] = now + REST
+            if len(self._retry_at) > 1000:
+                self._retry_at.clear()
+            self._retry_at[name] = now + RETRY_AFTER
 
-    def _tell(self, error: OSError) -> None:
-        said = os.strerror(error.errno or 0)
-        if self.degraded != said:
-            log.warning("logs cannot be written to %s: %s; requests go on without", self.directory, said.lower())
-        self.degraded = said
+    def _report(self, error: OSError) -> None:
+        reason = os.strerror(error.errno or 0)
+        if self.degraded != reason:
+            log.warning("logs cannot be written to %s: %s; requests continue without", self.directory, reason.lower())
+        self.degraded = reason
 
     def _file(self, name: str, now: float) -> _Open:
         if self._directory_fd is None or now - self._directory_checked > RECHECK:
@@ -213,14 +215,14 @@ class LineFiles:
             os.close(file.fd)
 
     def _write(self, file: _Open, data: bytes, count: int) -> int:
-        """Write `data` in one call; the number of its lines that are whole in the file afterwards."""
+        """Write `data` in one call; returns how many of its lines are complete in the file afterwards."""
         if file.torn:
             data = b"\n" + data
         wrote = os.write(file.fd, data)
         if wrote == len(data):
             file.torn = False
             return count
-        # Short: the lines that came whole stay, the torn one is taken back.
+        # Short: complete lines stay, the partial one is cut off.
         whole = data.rfind(b"\n", 0, wrote) + 1
         os.ftruncate(file.fd, os.fstat(file.fd).st_size - (wrote - whole))
         done = data.count(b"\n", 0, whole) - (1 if file.torn and whole else 0)

@@ -1,7 +1,7 @@
-"""Chat logs read back as conversations: the files of one session put together, each message told once.
+"""Chat logs read back as conversations: the files of one session combined, each message shown once.
 
-Every request repeats its whole history, so what a person wants to read is what each request added. A last line cut
-off by a crash, and lines that are no record, are passed over.
+Every request repeats its whole history, so people want to read what each request added. A truncated last line after a
+crash, and lines that are not records, are skipped.
 """
 
 import os
@@ -15,7 +15,7 @@ import orjson
 
 Record = dict[str, Any]
 LAST = "last"
-"""Instead of an id: the conversation that spoke last."""
+"""Instead of an id: the most recent conversation."""
 
 
 def records(path: Path) -> Iterator[Record]:
@@ -69,7 +69,7 @@ class Summary:
 
 
 def token_counts(record: Record) -> tuple[int, int]:
-    """Tokens in and out of a response record, whatever API it came from."""
+    """Tokens in and out of a response record, in whatever API."""
     from openai_proxy.records.reading.tokens import read_usage
 
     usage = record.get("usage")
@@ -81,7 +81,7 @@ def token_counts(record: Record) -> tuple[int, int]:
 
 
 def files_by_age(directory: Path) -> list[Path]:
-    """The log files, the one written last first."""
+    """The log files, the last written one first."""
     found: list[tuple[float, str]] = []
     try:
         with os.scandir(directory) as entries:
@@ -96,7 +96,7 @@ def files_by_age(directory: Path) -> list[Path]:
 
 
 def summaries(directory: Path, limit: int) -> list[Summary]:
-    """The `limit` conversations that spoke last, newest first."""
+    """The `limit` most recent conversations, newest first."""
     found: dict[str, Summary] = {}
     for path in files_by_age(directory):
         for number, record in enumerate(records(path)):
@@ -112,9 +112,9 @@ def summaries(directory: Path, limit: int) -> list[Summary]:
 
 
 def find(directory: Path, wanted: str) -> tuple[list[str], list[Record]]:
-    """The ids that `wanted` may mean, and if it is one, all its records.
+    """The ids that `wanted` may mean, and if there is only one, all its records.
 
-    That is itself, else those that begin with it, else those it is a part of; `last` is the one that spoke last.
+    That is an exact match, else those that begin with it, else those that contain it; `last` is the most recent one.
     """
     if wanted == LAST:
         newest = summaries(directory, 1)
@@ -141,7 +141,7 @@ def _messages(record: Record) -> list[dict[str, Any]]:
 
 
 def text_of(message: dict[str, Any]) -> str:
-    """The text of a message; parts that are no text by their kind."""
+    """The text of a message; other parts as their kind."""
     content = message.get("content")
     if isinstance(content, str):
         return content
@@ -156,26 +156,26 @@ def _mark(role: Any, text: str, calls: Any) -> tuple[str, str, int]:
     return str(role), text.strip(), len(calls) if isinstance(calls, list) else 0
 
 
-class Told:
-    """What has been told of a conversation so far, so that nothing is told twice."""
+class ShownMessages:
+    """The part of a conversation that has already been shown, so that nothing is shown twice."""
 
     def __init__(self) -> None:
-        self._told: Counter[tuple[str, str, int]] = Counter()
+        self._shown: Counter[tuple[str, str, int]] = Counter()
 
-    def news(self, request: Record) -> list[dict[str, Any]]:
-        """The messages of `request` that are new; at least its last one, which somebody must have said."""
+    def new_messages(self, request: Record) -> list[dict[str, Any]]:
+        """The new messages of `request`; at least its last one."""
         messages = _messages(request)
         seen: Counter[tuple[str, str, int]] = Counter()
         new: list[dict[str, Any]] = []
         for message in messages:
             mark = _mark(message.get("role"), text_of(message), message.get("tool_calls"))
             seen[mark] += 1
-            if seen[mark] > self._told[mark]:
+            if seen[mark] > self._shown[mark]:
                 new.append(message)
         for mark, count in seen.items():
-            self._told[mark] = max(self._told[mark], count)
+            self._shown[mark] = max(self._shown[mark], count)
         return new or messages[-1:]
 
     def answered(self, response: Record) -> None:
-        """An answer was told: the next request will quote it."""
-        self._told[_mark("assistant", str(response.get("content") or ""), response.get("tool_calls"))] += 1
+        """An answer was shown: the next request will contain it."""
+        self._shown[_mark("assistant", str(response.get("content") or ""), response.get("tool_calls"))] += 1

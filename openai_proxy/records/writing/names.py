@@ -1,11 +1,11 @@
-"""File names out of names that strangers choose.
+"""File names made from names that clients choose.
 
-A model's name and a session's id come from requests. What becomes of them in a directory must stay inside it, must
-be one file for one name, and must still be readable by a person:
+A model's name and a session's id come from requests. Their file names must not leave the directory, must be unique per
+name, and should be readable:
 
 - only `[A-Za-z0-9._-]`, at most 80 bytes, never beginning with `.` or `-`;
-- where that changed anything, or two names could meet (`A` and `a` on a disk that knows no case, `a_b` + `c` and
-  `a` + `b_c` around our own `_`), 16 hex digits of the SHA-256 of the true value are added.
+- if that changed anything, or two names could collide (`A` and `a` on a case-insensitive disk, `a_b` + `c` and `a` +
+  `b_c` around our own `_`), 16 hex digits of the SHA-256 of the true value are added.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ _LOOKS_HASHED = re.compile(r"-[0-9a-f]{16}$")
 
 
 def slug(raw: str, *, apart: str = "") -> str:
-    """`raw` as a piece of a file name. A piece that holds one of the characters `apart` gets the hash too."""
+    """`raw` as a part of a file name. A part with one of the characters `apart` gets the hash, too."""
     safe = _UNSAFE.sub("-", raw).lstrip(".-")[:MAX_BYTES]
     if (
         safe

@@ -1,4 +1,4 @@
-"""Old chat logs are deleted, a few between other work, so that a directory of 100,000 files delays no line."""
+"""Deletes old chat logs, a few at a time, so that a directory of 100,000 files delays no line."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ STEP = 0.02  # seconds between two steps of one round
 
 
 class Retention:
-    """A chore of the recorder's thread. `days` None keeps everything; `keep` are names that are nobody's chat log."""
+    """A chore of the recorder's thread. `days` None keeps everything; files named in `keep` are not chat logs."""
 
     def __init__(self, files: LineFiles, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.days: float | None = None
@@ -22,11 +22,11 @@ class Retention:
         self._next = 0.0
 
     def soon(self) -> None:
-        """Begin a round at the next opportunity: the configuration has changed."""
+        """Start a round at the next opportunity: the configuration has changed."""
         self._next = 0.0
 
     def step(self, now: bool) -> float | None:
-        """One step; seconds until the next."""
+        """One step; returns seconds until the next."""
         if self.days is None:
             return None
         if self._round is None:

@@ -1,7 +1,7 @@
-"""No secret goes into a line: the last thing that happens to it before it is written.
+"""Removes secrets from lines, as the last step before they are written.
 
-The vault's own pattern costs 8 ns a byte with fifty secrets; nearly no line holds any. So lines are first searched
-for the first six bytes of each secret (`in` on bytes, 0.1-0.5 ns a byte), and only a hit is worth the pattern.
+The vault's own pattern costs 8 ns a byte with fifty secrets, but hardly any line has one. So lines are first searched
+for the first six bytes of each secret (`in` on bytes, 0.1-0.5 ns a byte), and only a hit needs the pattern.
 """
 
 from collections.abc import Callable
@@ -11,13 +11,13 @@ import orjson
 from openai_proxy.secrets import MARK, MIN_LENGTH, Vault
 
 _MARK = MARK.encode()
-_FEW = 16  # heads up to which searching one by one is cheaper than the pattern
+_FEW = 16  # beginnings up to which searching one by one is cheaper than the pattern
 
 
 class Scrubber:
-    """Takes secrets out of lines.
+    """Removes secrets from lines.
 
-    `replace` is somebody else's rule for it: whatever it finds need not look like our secrets, so it is always asked.
+    `replace` is a custom removal. What it finds need not look like our secrets, so it is always called.
     """
 
     def __init__(self, vault: Vault, replace: Callable[[bytes], bytes] | None = None) -> None:
@@ -28,7 +28,7 @@ class Scrubber:
         self._escaped: list[bytes] = []
 
     def data(self, data: bytes) -> bytes:
-        """`data`, text or lines of JSON, without secrets, plain or as they stand in JSON; itself if it holds none."""
+        """`data`, text or lines of JSON, without secrets, plain or in JSON encoding; itself if it has none."""
         if not self._suspect(data):
             return data
         clean = self._replace(data) if self._replace is not None else self._without_known(data)
@@ -38,7 +38,7 @@ class Scrubber:
         return clean
 
     def text(self, text: str) -> str:
-        """The same for what is no bytes."""
+        """The same for strings."""
         return self.data(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
     def _without_known(self, data: bytes) -> bytes:

@@ -1,7 +1,7 @@
-"""JSON that never fails a record: strict and fast first, then as tolerant as it takes.
+"""JSON that never fails a record: strict and fast first, then as tolerant as necessary.
 
 orjson refuses invalid UTF-8, lone surrogates and integers past 64 bits (https://github.com/ijl/orjson#deserialize);
-all three come from real upstreams. Here they are kept, escaped, and counted by the caller.
+real upstreams send all three. Here they are kept, escaped, and counted by the caller.
 """
 
 import codecs
@@ -10,8 +10,13 @@ from typing import Any, Final
 
 import orjson
 
+from openai_proxy.dialects import json_text
+from openai_proxy.steps import pieces
+
+MAX_STRING: Final = 256 * 1024  # characters of one string of a message
+
 NOTHING: Final = object()
-"""What `tolerant` gives for text that is no JSON at all (None is a JSON value)."""
+"""The result of `tolerant` for text that is not JSON at all (None is a JSON value)."""
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
@@ -28,7 +33,7 @@ def _no_number(name: str) -> None:
 
 
 def tolerant(data: bytes) -> Any:
-    """`data` parsed, invalid UTF-8 in strings escaped; NOTHING if it is no JSON even so."""
+    """`data` parsed, with invalid UTF-8 in strings escaped; NOTHING if it is still not JSON."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -40,17 +45,17 @@ def tolerant(data: bytes) -> Any:
 
 
 def readable(data: bytes, limit: int) -> str:
-    """The first `limit` bytes as text, what is no UTF-8 escaped."""
+    """The first `limit` bytes as text, with invalid UTF-8 escaped."""
     return data[:limit].decode("utf-8", "backslashreplace")
 
 
 def _joined(text: str) -> str:
-    """Surrogate halves that meet made one character; those without a partner stay."""
+    """Surrogate pairs joined into one character; lone ones stay."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def whole_text(text: str) -> str:
-    """`text` with surrogate halves joined, and those without a partner escaped, so that it can be written as UTF-8."""
+    """`text` with surrogate pairs joined, and lone ones escaped, so that it can be written as UTF-8."""
     if text.isascii():
         return text
     try:
@@ -60,11 +65,28 @@ def whole_text(text: str) -> str:
     return text
 
 
-def line(record: dict[str, Any]) -> bytes:
-    """`record` as one line of JSON, with its newline. Never raises for what `tolerant` can give."""
+def bounded(value: Any, depth: int = 0) -> Any:
+    """`value` with strings past MAX_STRING cut; for bodies large enough to contain one."""
+    if isinstance(value, str):
+        return value if len(value) <= MAX_STRING else f"{value[:1000]}… [{len(value) - 1000} characters left out]"
+    if depth > 20:
+        return value
+    if isinstance(value, list):
+        return [bounded(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {key: bounded(item, depth + 1) for key, item in value.items()}
+    return value
+
+
+def line(record: dict[str, Any], *, large: bool = False) -> bytes:
+    """`record` as one line of JSON, with its newline; a `large` one is written in small steps. Never raises for what
+    `tolerant` returns.
+    """
+    if large:
+        return b"".join([*pieces(json_text.dumps(record, large=True)), b"\n"])
     try:
         return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:
-        # Lone surrogates, keys that are no strings, or integers past 64 bits: the standard library writes them.
+        # Lone surrogates, keys that are not strings, or integers past 64 bits: the standard library writes them.
         text = json.dumps(record, default=str, ensure_ascii=False)
         return _joined(text).encode("utf-8", "replace") + b"\n"

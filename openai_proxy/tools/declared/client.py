@@ -1,14 +1,15 @@
-"""Sending the request of a tool: bounded in size and time, to the host its owner named and to no other.
+"""Sends the request of a tool: bounded in size and time, and only to the host that the owner named.
 
-A redirect is followed on the same host only. A host whose name does not say that it stands in the house is asked only
-at public addresses, so that whoever owns its DNS entry cannot make us ask what stands behind the firewall: the
-addresses that were looked up and checked are the ones that are connected to.
+Redirects are followed on the same host only. A host whose name does not mark it as local is only contacted at public
+addresses, so that the owner of its DNS entry cannot make us reach hosts behind the firewall: we connect only to the
+addresses that were looked up and checked.
 
-Imports aiohttp's client, 7 MB: loaded in a thread when the first such tool is called.
+Imports aiohttp's client, 7 MB: loaded in a thread on the first such call.
 """
 
 import asyncio
 import logging
+import os
 import socket
 from typing import Final
 from urllib.parse import urlsplit
@@ -37,7 +38,7 @@ class PrivateAddress(OSError):
 
 
 class PublicResolver(AbstractResolver):
-    """Looks names up, and gives only public addresses."""
+    """Resolves names to public addresses only."""
 
     def __init__(self) -> None:
         self._inner = aiohttp.ThreadedResolver()
@@ -53,7 +54,7 @@ class PublicResolver(AbstractResolver):
         return public
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: there is nothing to release."""
         await self._inner.close()
 
 
@@ -70,14 +71,14 @@ async def send(request: ToolRequest, timeout: float, limit: int = MAX_ANSWER) ->
     except TimeoutError:
         raise ToolFailure(f"There was no answer within {timeout:g} seconds.") from None
     except aiohttp.ClientError as error:
-        raise ToolFailure(_words(error)) from None
+        raise ToolFailure(_words(error, request.url)) from None
 
 
 async def _follow(request: ToolRequest, limit: int) -> Answer:
     url, method, body = request.url, request.method, request.body
     if not request.private and is_private_host(urlsplit(url).hostname or ""):
-        raise ToolFailure("Its host is not one that may be asked.")
-    # One connection a call: tools are called seldom, and nothing is left open when the configuration changes.
+        raise ToolFailure("Its host is not allowed.")
+    # One connection per call: tools are called rarely, and nothing stays open when the configuration changes.
     resolver = None if request.private or _has_proxy(url) else PublicResolver()
     connector = aiohttp.TCPConnector(resolver=resolver, force_close=True, limit=1, use_dns_cache=False)
     headers = {"User-Agent": f"openai-proxy/{__version__}", "Accept": "*/*", **request.headers}
@@ -105,7 +106,7 @@ async def _follow(request: ToolRequest, limit: int) -> Answer:
 
 
 def _has_proxy(url: str) -> bool:
-    """True where the environment names a proxy for `url`: then that one looks the name up, in a network of its own."""
+    """True if the environment names a proxy for `url`: the proxy then resolves the name, in its own network."""
     from urllib.request import getproxies, proxy_bypass
 
     parts = urlsplit(url)
@@ -113,7 +114,7 @@ def _has_proxy(url: str) -> bool:
 
 
 def _redirected(url: str, location: str) -> str:
-    """Where a redirect leads, on the same host. Raises ToolFailure for another."""
+    """The target of a redirect, on the same host. Raises ToolFailure for another host."""
     before, target = urlsplit(url), URL(url, encoded=True).join(URL(location, encoded=True))
     after = urlsplit(str(target))
     same = (after.scheme, after.hostname, after.port) == (before.scheme, before.hostname, before.port)
@@ -134,12 +135,21 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def _words(error: aiohttp.ClientError) -> str:
-    """What went wrong, without the address; the owner finds it in the log."""
-    log.warning("the request of a tool failed: %s", vault.scrub(f"{type(error).__name__}: {error}"))
+def _words(error: aiohttp.ClientError, url: str) -> str:
+    """What went wrong, without the address, which is only logged."""
+    parts, message = urlsplit(url), _message_of(error)
+    where = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    cause = getattr(error, "os_error", None) or error.__cause__
+    number = 0 if isinstance(error, aiohttp.ClientConnectorDNSError) else getattr(cause, "errno", None) or 0
+    why = os.strerror(number).lower() if number > 0 else message.lower().rstrip(".")
+    log.warning("the request of a tool failed: %s", vault.scrub(f"{where}: {why}"))
+    return message
+
+
+def _message_of(error: aiohttp.ClientError) -> str:
     cause = getattr(error, "os_error", None) or error.__cause__
     if isinstance(cause, PrivateAddress) or isinstance(error.__cause__, PrivateAddress):
-        return "Its host has a private address, which is asked only where the tool says private: true."
+        return "Its host has a private address, which is allowed only if the tool sets private: true."
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "Its host name is not known."
     if isinstance(error, aiohttp.ClientSSLError):
@@ -147,5 +157,5 @@ def _words(error: aiohttp.ClientError) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         return "It cannot be reached."
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | aiohttp.ClientPayloadError):
-        return "It broke the connection off."
-    return "Its answer is not HTTP that can be read."
+        return "It dropped the connection."
+    return "Its answer is not valid HTTP."

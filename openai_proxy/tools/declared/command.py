@@ -1,4 +1,4 @@
-"""A command as a tool: a program with its arguments, never through a shell, ended with all that it started."""
+"""A command as a tool: a program with its arguments, never run through a shell, and killed with its descendants."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
+from openai_proxy.children import Child, StderrTail
 from openai_proxy.config.tool_file import CommandAction
 from openai_proxy.secrets import vault
 from openai_proxy.tasks import spawn
@@ -17,20 +18,19 @@ from openai_proxy.tools.declared.filling import MISSING, Arguments
 from openai_proxy.tools.handler import ToolFailure
 from openai_proxy.tools.mcp.process import kill_marked
 from openai_proxy.tools.mcp.settings import MARK, child_environment
-from openai_proxy.tools.mcp.spawn import Child, StderrTail
 
 MAX_OUTPUT: Final = 1 << 20
-"""Bytes of its output after which a program is ended: what a model gets of it is far less."""
+"""Bytes of output after which a program is killed: a model gets far less."""
 
 _TERM_GRACE: Final = 0.5  # seconds a program has after SIGTERM, before SIGKILL
-_DRAIN: Final = 0.2  # seconds for output that is still on its way when the program has ended
-_SHOWN: Final = 500  # characters of what a failed program said
+_DRAIN: Final = 0.2  # seconds for output still in the pipe when the program has ended
+_SHOWN: Final = 500  # characters of a failed program's output
 
 
 async def run(action: CommandAction, parameters: Mapping[str, Any], given: Mapping[str, Any]) -> str:
-    """What the program writes to stdout. Raises ToolFailure where it fails, takes too long or writes too much.
+    """The program's output. Raises ToolFailure if it fails, takes too long or writes too much.
 
-    Cancelled, it ends the program and all that it started first.
+    When cancelled, it first kills the program and its descendants.
     """
     arguments = Arguments(given, parameters)
     words = [word for text in action.command if (word := filling.command_word(text, arguments)) is not None]
@@ -46,7 +46,7 @@ async def run(action: CommandAction, parameters: Mapping[str, Any], given: Mappi
     except TimeoutError:
         if not scope.expired():
             raise
-        raise ToolFailure(f"It gave no answer within {action.timeout:g} seconds and was ended.") from None
+        raise ToolFailure(f"It did not answer within {action.timeout:g} seconds and was stopped.") from None
 
 
 class _Program:
@@ -56,10 +56,10 @@ class _Program:
         self._words = words
         self._output = bytearray()
         self._mark = secrets.token_hex(8)
-        self._stderr = StderrTail(words[0])
+        self._stderr = StderrTail(f"tool {words[0]}")
         self._open = 2  # stdout and stderr
         self._ended = asyncio.Event()
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     async def run(self, stdin: bytes) -> str:
         environment = {**child_environment(os.environ, {}), MARK: self._mark}
@@ -72,17 +72,17 @@ class _Program:
             reason = (getattr(error, "strerror", None) or str(error)).lower()
             raise ToolFailure(f"The program cannot be run: {reason}") from None
         waiting = spawn(child.exited.wait(), name=f"wait for {self._words[0][:64]}")
-        waiting.add_done_callback(lambda _: self._news.set())
+        waiting.add_done_callback(lambda _: self._changed.set())
         try:
-            if child.stdin is not None and not child.stdin.is_closing():  # closed: the program has ended already
+            if child.stdin is not None and not child.stdin.is_closing():  # closed if the program has already ended
                 if stdin:
                     child.stdin.write(stdin)
                 child.stdin.close()
             while not child.exited.is_set():
-                self._news.clear()
+                self._changed.clear()
                 if self._too_much:
-                    raise ToolFailure(f"It wrote more than {MAX_OUTPUT >> 20} MiB and was ended.")
-                await self._news.wait()
+                    raise ToolFailure(f"It wrote more than {MAX_OUTPUT >> 20} MiB and was stopped.")
+                await self._changed.wait()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DRAIN):
                     await self._ended.wait()
@@ -96,9 +96,9 @@ class _Program:
     def _result(self, status: int) -> str:
         text = self._output.decode("utf-8", "replace")
         if status:
-            said = vault.scrub((self._stderr.text().strip() or text.strip())[-_SHOWN:])
+            output = vault.scrub((self._stderr.text().strip() or text.strip())[-_SHOWN:])
             how = f"signal {-status}" if status < 0 else f"exit status {status}"
-            raise ToolFailure(f"It failed with {how}" + (f": {said}" if said else "."))
+            raise ToolFailure(f"It failed with {how}" + (f": {output}" if output else "."))
         return text.rstrip("\n")
 
     @property
@@ -109,7 +109,7 @@ class _Program:
         if not self._too_much:
             self._output += data
         if self._too_much:
-            self._news.set()
+            self._changed.set()
 
     def _end(self) -> None:
         self._open -= 1
@@ -118,9 +118,9 @@ class _Program:
             self._ended.set()
 
     async def _stop(self, child: Child) -> None:
-        """End the group, and what has left it."""
+        """Kill the group, and descendants that have left it."""
         if child.stdin is not None and not child.exited.is_set():
-            child.stdin.abort()  # what was not read by now will not be
+            child.stdin.abort()  # what has not been read by now never will be
         try:
             if not child.exited.is_set():
                 _signal(child, signal.SIGTERM)

@@ -1,7 +1,7 @@
-"""OpenAPI documents behind a URL: fetched without making anybody wait, and kept, so that a restart needs no network.
+"""OpenAPI documents behind a URL: fetched in the background, and cached, so that a restart needs no network.
 
-What was fetched lies in the state directory, one file a URL; `load.py` reads it from there. A document that cannot be
-fetched any more keeps its last good form, and is asked for again later.
+They are cached in the state directory, one file per URL, where `load.py` reads them. A document that can no longer be
+fetched keeps its last good form, and is retried later.
 """
 
 import asyncio
@@ -27,29 +27,29 @@ log = logging.getLogger(__name__)
 
 VERSION: Final = 1
 FOLDER: Final = "openapi"
-"""Of the state directory."""
+"""Name in the state directory."""
 
 _FETCH: Final = 60.0  # seconds for one document
-_AGAIN: Final = (5.0, 30.0, 120.0, 600.0)  # seconds until a failed one is asked for again
-_FRESH: Final = 600.0  # seconds a document is not asked for again, however often the configuration is read
+_AGAIN: Final = (5.0, 30.0, 120.0, 600.0)  # seconds until a failed one is retried
+_FRESH: Final = 600.0  # seconds for which a document is not fetched again, however often the configuration is read
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedDocument:
-    """What is known of a URL: its last good document, and what was wrong with the last attempt."""
+    """The state of a URL: its last good document, and the error of the last attempt."""
 
     body: bytes | None = None
     error: str | None = None
 
 
 class DocumentStore:
-    """What was fetched, on disk. Without a directory nothing is known."""
+    """The cache on disk. Without a directory it is empty."""
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
 
     def get(self, url: str) -> FetchedDocument:
-        """What is known of `url`. Reads the disk."""
+        """The state of `url`. Reads the disk."""
         if self._directory is None:
             return FetchedDocument()
         saved = statefile.load(self._path(url), VERSION)
@@ -59,7 +59,7 @@ class DocumentStore:
         )
 
     def put(self, url: str, found: FetchedDocument) -> None:
-        """Keep it. Writes the disk; raises OSError."""
+        """Store it. Writes the disk; raises OSError."""
         if self._directory is None:
             return
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ async def fetch(source: OpenApiSource) -> bytes:
     """The document of `source`. Raises ToolFailure or DocumentError with what is wrong."""
     client: Any = await asyncio.to_thread(importlib.import_module, "openai_proxy.tools.declared.client")
     origin = urlsplit(source.source)
-    # The owner's headers are for the API: they go to the document only where both are the same server.
+    # The owner's headers are for the API: they are sent to the document's server only if it is the same.
     api = urlsplit(source.base) if source.base is not None else origin
     headers = dict(source.headers) if (api.scheme, api.netloc) == (origin.scheme, origin.netloc) else {}
     private = source.private or is_private_host(origin.hostname or "")
@@ -88,17 +88,17 @@ async def fetch(source: OpenApiSource) -> bytes:
 
 
 class DocumentFetcher:
-    """Asks for the documents of the configuration in force. Belongs to the event loop."""
+    """Fetches the documents of the present configuration. Belongs to the event loop."""
 
     def __init__(self, store: DocumentStore, changed: Callable[[], Awaitable[object]]) -> None:
-        """`changed` is awaited when a document is another than the one that is kept."""
+        """`changed` is awaited when a document differs from the cached one."""
         self._store = store
         self._changed = changed
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._fetched: dict[str, float] = {}  # by loop.time()
 
     def follow(self, sources: Iterable[OpenApiSource]) -> None:
-        """From now on these documents count. Returns at once."""
+        """Fetch these documents from now on. Returns at once."""
         wanted = {source.source: source for source in sources}
         for url in [url for url in self._tasks if url not in wanted]:
             self._tasks.pop(url).cancel()
@@ -108,14 +108,14 @@ class DocumentFetcher:
                 self._tasks[url] = spawn(self._fetch(source), name="fetch an OpenAPI document")
 
     async def aclose(self) -> None:
-        """Ask no more."""
+        """Stop fetching."""
         await cancel(*self._tasks.values())
 
     def _is_old(self, url: str) -> bool:
         return asyncio.get_running_loop().time() - self._fetched.get(url, float("-inf")) > _FRESH
 
     async def _fetch(self, source: OpenApiSource) -> None:
-        """Until it was fetched once; what is told of it changes with each attempt."""
+        """Retry until it was fetched once; its problem changes with each attempt."""
         url, attempt = source.source, 0
         while True:
             before = await asyncio.to_thread(self._store.get, url)
@@ -135,9 +135,9 @@ class DocumentFetcher:
         try:
             await asyncio.to_thread(self._store.put, url, found)
         except OSError as error:
-            log.warning("an OpenAPI document cannot be kept: %s", error.strerror)
+            log.warning("an OpenAPI document cannot be cached: %s", error.strerror)
             return
-        # A task of its own: the reload may end this one, if the document is no longer wanted.
+        # In a separate task: the reload may cancel this one, if the document is no longer wanted.
         spawn(_awaited(self._changed()), name="reload for an OpenAPI document")
 
 

@@ -1,7 +1,7 @@
-"""Arguments into the places of a tool without code, so that none can leave its place.
+"""Fills arguments into the placeholders of a tool without code, so that none can escape its place.
 
-An argument never becomes another path segment, another header, another option or another host: what could is refused,
-with words a model can act on.
+An argument never becomes another path segment, header, option or host: one that could is refused, in words that a model
+can act on.
 """
 
 import json
@@ -14,7 +14,7 @@ from openai_proxy.config.tool_places import ArgumentPlace, PlacedText
 from openai_proxy.tools.handler import ToolFailure
 
 MISSING: Final = object()
-"""A value whose argument was not given."""
+"""A value whose argument is missing."""
 
 _LINE_BREAK: Final = re.compile("[\r\n\x00\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _RESERVED: Final = ":/?#[]@!$&'()*+,;=%"
@@ -22,7 +22,7 @@ _SEPARATORS: Final = re.compile(r"[/\\]")
 
 
 class Arguments:
-    """The arguments of one call: what was given, else the default of the tool's schema."""
+    """The arguments of one call: the given ones, else the defaults of the tool's schema."""
 
     def __init__(self, given: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
         properties = parameters.get("properties")
@@ -39,7 +39,7 @@ class Arguments:
         return self._values.get(name, MISSING)
 
     def may_be_option(self, name: str) -> bool:
-        """True where the owner's schema itself says what values there are, or that they are numbers."""
+        """True if the owner's schema lists the allowed values, or requires numbers."""
         schema = self._schemas.get(name)
         if not isinstance(schema, Mapping):
             return False
@@ -47,12 +47,12 @@ class Arguments:
 
 
 def as_text(value: Any) -> str:
-    """An argument as text: strings as they are, true and false as in JSON, the rest as JSON."""
+    """An argument as text: strings unchanged, booleans as in JSON, the rest as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def fill(text: PlacedText, arguments: Arguments, encode: Callable[[str, str], str]) -> str | None:
-    """`text` with its places filled, each through `encode` (name, text of the argument). None if one is missing."""
+    """`text` with its placeholders filled, each through `encode` (name, argument as text). None if one is missing."""
     pieces: list[str] = []
     for part in text.parts:
         if isinstance(part, str):
@@ -66,9 +66,9 @@ def fill(text: PlacedText, arguments: Arguments, encode: Callable[[str, str], st
 
 
 def fill_value(value: Any, arguments: Arguments) -> Any:
-    """A JSON value with its places filled: a place that is the whole text keeps the argument's type.
+    """A JSON value with its placeholders filled: a placeholder that is the whole text keeps the argument's type.
 
-    Members whose argument is missing are left out; in a longer text the place is empty then. MISSING if the whole is.
+    Members with a missing argument are omitted; inside a longer text it becomes empty. MISSING if the whole value is.
     """
     if isinstance(value, PlacedText):
         if (name := value.whole) is not None:
@@ -90,7 +90,7 @@ def _text_or_nothing(value: Any) -> str:
 
 
 def url_of(url: PlacedText, arguments: Arguments) -> str:
-    """The URL with arguments percent-encoded. Raises ToolFailure for one that is missing or would leave its segment."""
+    """The URL with arguments percent-encoded. Raises ToolFailure if one is missing or would leave its segment."""
     pieces: list[str] = []
     in_query = False
     for part in url.parts:
@@ -98,11 +98,11 @@ def url_of(url: PlacedText, arguments: Arguments) -> str:
             pieces.append(_in_url(part.name, arguments, in_query=in_query))
         else:
             in_query = in_query or "?" in part
-            pieces.append(quote(part, safe=_RESERVED))  # only what is not ASCII changes, or would break a line
+            pieces.append(quote(part, safe=_RESERVED))  # only non-ASCII characters and line breaks are changed
     filled = "".join(pieces)
     path = filled.partition("://")[2].partition("?")[0]
     if any(unquote(segment) in (".", "..") for segment in path.split("/")[1:]):
-        raise ToolFailure("An argument may not be . or .. in a path.")
+        raise ToolFailure("An argument must not be . or .. in a path.")
     return filled
 
 
@@ -113,29 +113,29 @@ def _in_url(name: str, arguments: Arguments, *, in_query: bool) -> str:
     text = refuse_line_breaks(name, as_text(value))
     if not in_query:
         if not text.strip():
-            raise ToolFailure(f"The argument {name} may not be empty.")
+            raise ToolFailure(f"The argument {name} must not be empty.")
         refuse_dots(name, text)
     return quote_value(text)
 
 
 def quote_value(text: str) -> str:
-    """`text` percent-encoded for any place in a URL: `/`, `?`, `#`, `&`, `@` and `%` too."""
+    """`text` percent-encoded for any place in a URL, including `/`, `?`, `#`, `&`, `@` and `%`."""
     return quote(text.encode("utf-8", "replace"), safe="")
 
 
 def refuse_line_breaks(name: str, text: str) -> str:
-    """`text` as it is. Raises ToolFailure if it holds a line break or NUL."""
+    """`text` unchanged. Raises ToolFailure if it contains a line break or NUL."""
     if _LINE_BREAK.search(text):
-        raise ToolFailure(f"The argument {name} may not hold line breaks.")
+        raise ToolFailure(f"The argument {name} must not contain line breaks.")
     return text
 
 
 def refuse_dots(name: str, text: str) -> str:
-    """`text` as it is. Raises ToolFailure for `..` as a path segment, percent-encoded (also twice) or not."""
+    """`text` unchanged. Raises ToolFailure for `..` as a path segment, percent-encoded (even twice) or not."""
     seen = text
     for _ in range(3):
         if ".." in _SEPARATORS.split(seen):
-            raise ToolFailure(f"The argument {name} may not hold .. as part of a path.")
+            raise ToolFailure(f"The argument {name} must not contain .. as part of a path.")
         seen = unquote(seen)
     return text
 
@@ -146,10 +146,10 @@ def header_text(text: PlacedText, arguments: Arguments) -> str | None:
 
 
 def command_word(text: PlacedText, arguments: Arguments) -> str | None:
-    """One argument of a program; None if an argument of ours is missing, and the word with it.
+    """One argument of a program; None, omitting the word, if an argument of ours is missing.
 
-    Raises ToolFailure for line breaks, `..` in a path, and a value that would be read as an option: it may begin
-    with `-` only behind other text of the owner's, or where the schema lists its values or asks for a number.
+    Raises ToolFailure for line breaks, `..` in a path, and a value that would be read as an option: it may begin with
+    `-` only after other text of the owner's, or if the schema lists its values or requires a number.
     """
 
     def encode(name: str, value: str) -> str:
@@ -159,5 +159,5 @@ def command_word(text: PlacedText, arguments: Arguments) -> str | None:
     if word is not None and word.startswith("-") and not text.beginning and text.places:
         name = text.places[0]
         if not arguments.may_be_option(name):
-            raise ToolFailure(f"The argument {name} may not begin with -.")
+            raise ToolFailure(f"The argument {name} must not begin with -.")
     return word

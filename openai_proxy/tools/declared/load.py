@@ -1,4 +1,4 @@
-"""Tools without code as handlers, beside those of conf/tools/*.py."""
+"""Tools without code as handlers, in addition to those of conf/tools/*.py."""
 
 import asyncio
 import hashlib
@@ -21,21 +21,21 @@ from openai_proxy.tools.handler import Handler
 from openai_proxy.tools.schema import definition_fault
 
 _CLIENT: Final = "openai_proxy.tools.declared.client"
-_TOLD: Final = 5  # operations that are named one by one where they cannot be used
+_NAMED: Final = 5  # maximum unusable operations that are named one by one
 
 Place = Callable[[Path, tuple[str | int, ...]], tuple[str, int, int]]
-"""File, line and column of what stands at a path in a file."""
+"""File, line and column of the value at a path in a file."""
 
 
 @dataclass(frozen=True, slots=True)
-class MadeTools:
-    """What became of one entry: kept, so that an unchanged one stays the same handlers."""
+class BuiltTools:
+    """The result of one entry, kept so that an unchanged one keeps its handlers."""
 
     entry: DeclaredTool | OpenApiSource
     digest: str  # of a document
     handlers: tuple[Handler, ...] = ()
     faults: tuple[str, ...] = ()
-    waiting: bool = False  # its document is still to be fetched
+    waiting: bool = False  # its document has not been fetched yet
 
 
 def with_declared(
@@ -43,7 +43,7 @@ def with_declared(
 ) -> CustomTools:
     """`custom` with the tools of `files`. Reads documents from the disk and may parse 16 MiB: not for the loop."""
     before = previous.declared if previous is not None else {}
-    declared: dict[Path, tuple[MadeTools, ...]] = {}
+    declared: dict[Path, tuple[BuiltTools, ...]] = {}
     handlers, problems = dict(custom.handlers), list(custom.problems)
     for file in files:
         known = before.get(file.path, ())
@@ -64,8 +64,8 @@ def with_declared(
 
 
 def _made(
-    entry: DeclaredTool | OpenApiSource, origin: str, known: tuple[MadeTools, ...], documents: DocumentStore
-) -> MadeTools:
+    entry: DeclaredTool | OpenApiSource, origin: str, known: tuple[BuiltTools, ...], documents: DocumentStore
+) -> BuiltTools:
     if isinstance(entry, DeclaredTool):
         same = next((made for made in known if made.entry == entry), None)
         return replace(same, entry=entry) if same is not None else _of_tools(entry, origin, "", (entry,))
@@ -73,7 +73,7 @@ def _made(
     digest = hashlib.sha256(body).hexdigest() if body is not None else ""
     faults = (f"{entry.source} cannot be fetched: {error}",) if error is not None else ()
     if body is None:
-        return MadeTools(entry, "", faults=faults, waiting=entry.is_url)
+        return BuiltTools(entry, "", faults=faults, waiting=entry.is_url)
     same = next((made for made in known if made.entry == entry and made.digest == digest and made.handlers), None)
     if same is not None and same.faults == faults:
         return replace(same, entry=entry)
@@ -81,12 +81,12 @@ def _made(
     try:
         found = operations(parse_document(body, name), entry, name)
     except DocumentError as wrong:
-        # A document that is broken now keeps its last good form.
+        # A document that is now broken keeps its last good form.
         last = next((m for m in known if isinstance(m.entry, OpenApiSource) and m.entry.source == entry.source), None)
-        return MadeTools(entry, digest, last.handlers if last is not None else (), (*faults, str(wrong)))
-    left_out = found.left_out[:_TOLD]
-    if len(found.left_out) > _TOLD:
-        left_out = (*left_out, f"{len(found.left_out) - _TOLD} more operations of {name} are left out")
+        return BuiltTools(entry, digest, last.handlers if last is not None else (), (*faults, str(wrong)))
+    left_out = found.left_out[:_NAMED]
+    if len(found.left_out) > _NAMED:
+        left_out = (*left_out, f"{len(found.left_out) - _NAMED} more operations of {name} are left out")
     return _of_tools(entry, origin, digest, found.tools, (*faults, *left_out))
 
 
@@ -107,7 +107,7 @@ def _of_tools(
     digest: str,
     tools: Iterable[DeclaredTool],
     faults: tuple[str, ...] = (),
-) -> MadeTools:
+) -> BuiltTools:
     handlers: list[Handler] = []
     found = list(faults)
     for tool in tools:
@@ -117,7 +117,7 @@ def _of_tools(
         else:
             run = partial(run_declared, tool.action, tool.parameters)
             handlers.append(Handler(tool.name, definition, run, is_async=True, origin=origin))
-    return MadeTools(entry, digest, tuple(handlers), tuple(found))
+    return BuiltTools(entry, digest, tuple(handlers), tuple(found))
 
 
 def _definition(tool: DeclaredTool) -> dict[str, Any]:
@@ -144,6 +144,6 @@ async def run_declared(
 
 
 def sources(files: Iterable[ToolFile]) -> Iterator[OpenApiSource]:
-    """The documents that have to be fetched."""
+    """The documents to fetch."""
     for file in files:
         yield from (tool for tool in file.tools if isinstance(tool, OpenApiSource) and tool.is_url)

@@ -1,8 +1,8 @@
 """The operations of an OpenAPI document (3.0, 3.1) as tools without code.
 
-Specification: https://spec.openapis.org/oas/v3.1.1. Parameters of path, query and header and the members of a JSON body
-become the tool's arguments. A document may come from somebody else's server, so it may choose neither a host other than
-its own nor a header of the owner's, and cycles, depth and size are bounded.
+Specification: https://spec.openapis.org/oas/v3.1.1. Path, query and header parameters and the members of a JSON body
+become the tool's arguments. A document may come from a foreign server, so it can choose neither another host nor one of
+the owner's headers, and cycles, depth and size are bounded.
 """
 
 import json
@@ -19,10 +19,10 @@ from openai_proxy.dialects.tool_schema import NAME_LENGTH, resolve_local, writte
 from openai_proxy.hosts import is_private_host
 
 MAX_TOOLS: Final = 1000
-"""Operations of one document that become tools; beyond, `operations` has to choose."""
+"""Maximum number of operations of one document; above it, `operations` must choose."""
 
 MAX_YAML: Final = 4 << 20
-"""Bytes of a document in YAML, which takes seconds per MiB to read; JSON takes a hundredth."""
+"""Maximum bytes of a YAML document, which takes seconds per MiB to read; JSON takes a hundredth."""
 
 _METHODS: Final = ("get", "post", "put", "patch", "delete", "head")
 _FOREIGN: Final = re.compile(r"[^a-zA-Z0-9_-]+")
@@ -31,10 +31,10 @@ _OWN_HEADERS: Final = frozenset(
     {"accept", "authorization", "connection", "content-length", "content-type", "cookie", "host", "transfer-encoding"}
 )
 MAX_SCHEMA: Final = 128 * 1024
-"""Bytes of one tool's schema; one that is larger is left out."""
+"""Maximum bytes of one tool's schema; a larger one is left out."""
 
 MAX_SCHEMAS: Final = 16 << 20
-"""Bytes of all schemas of one document."""
+"""Maximum bytes of all schemas of one document."""
 
 _NO_SCHEMA: Final = ("example", "examples", "xml", "discriminator", "externalDocs", "readOnly", "writeOnly")
 _DESCRIPTION: Final = 1500
@@ -47,7 +47,7 @@ class DocumentError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """What became of a document: its tools, and in words what was left out."""
+    """The result of a document: its tools, and a description of what was left out."""
 
     tools: tuple[DeclaredTool, ...]
     left_out: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ def parse_document(data: bytes, name: str) -> dict[str, Any]:
         raise DocumentError(f"{name} is not an OpenAPI document")
     version = document.get("openapi")
     if not isinstance(version, str) or not version.startswith("3."):
-        old = f" (it says swagger: {str(document['swagger'])[:8]})" if "swagger" in document else ""
+        old = f" (its version is swagger: {str(document['swagger'])[:8]})" if "swagger" in document else ""
         raise DocumentError(f"{name} is not an OpenAPI 3 document{old}")
     if not isinstance(document.get("paths"), dict):
         raise DocumentError(f"{name} has no paths")
@@ -94,7 +94,7 @@ def _yaml(text: str, name: str) -> Any:
 
 
 def operations(document: Mapping[str, Any], source: OpenApiSource, name: str) -> Operations:
-    """The tools of `document`. Raises DocumentError where it does not say, or may not say, where it is served."""
+    """The tools of `document`. Raises DocumentError if its server is missing or not allowed."""
     base, private = _base(document, source, name)
     tools: dict[str, DeclaredTool] = {}
     left_out: list[str] = []
@@ -116,9 +116,9 @@ def operations(document: Mapping[str, Any], source: OpenApiSource, name: str) ->
         else:
             tools[tool.name] = tool
     if count > MAX_TOOLS:
-        left_out.append(f"{count} operations match, and {MAX_TOOLS} are the most: choose with `operations`")
+        left_out.append(f"{count} operations match, but at most {MAX_TOOLS} are allowed: choose with `operations`")
     if size > MAX_SCHEMAS:
-        left_out.append("its schemas are too large to take all of it: choose with `operations`")
+        left_out.append("its schemas are too large in total: choose with `operations`")
     if source.operations is not None and not count:
         left_out.append("`operations` matches none of its operations")
     return Operations(tuple(tools.values()), tuple(left_out))
@@ -144,7 +144,7 @@ def _operation_name(operation: Mapping[str, Any], method: str, path: str) -> str
 
 
 def _resolved(document: Mapping[str, Any], value: Any) -> Any:
-    """`value`, or what its reference leads to, ten steps at most."""
+    """`value`, or the target of its reference, after at most ten steps."""
     for _ in range(10):
         if not isinstance(value, Mapping) or "$ref" not in value:
             return value
@@ -153,7 +153,7 @@ def _resolved(document: Mapping[str, Any], value: Any) -> Any:
 
 
 def _base(document: Mapping[str, Any], source: OpenApiSource, name: str) -> tuple[str, bool]:
-    """Where the operations are, and whether that host may have a private address."""
+    """The base URL of the operations, and whether that host may have a private address."""
     if source.base is not None:
         return source.base, source.private
     servers = document.get("servers")
@@ -172,14 +172,14 @@ def _base(document: Mapping[str, Any], source: OpenApiSource, name: str) -> tupl
     except ValueError:
         host, foreign = None, False
     if parts.scheme not in ("http", "https") or not host or re.search(r"[\s{}@\\?#]", url):
-        raise DocumentError(f"{name} does not say where it is served: set base")
-    if foreign:  # whoever serves the document would choose where our headers go
-        raise DocumentError(f"{name} says that it is served at {host[:100]}, another host: if that is right, set base")
+        raise DocumentError(f"{name} does not name its server: set base")
+    if foreign:  # the document's server could otherwise choose where our headers go
+        raise DocumentError(f"{name} says that its server is {host[:100]}, another host: if that is right, set base")
     return url.rstrip("/"), source.private or is_private_host(host)
 
 
 class _Operation:
-    """One operation, being made a tool."""
+    """One operation being converted to a tool."""
 
     def __init__(self, document: Mapping[str, Any], source: OpenApiSource, base: str, private: bool) -> None:
         self._document = document
@@ -204,15 +204,15 @@ class _Operation:
             has_json=has_body, timeout=self._source.timeout, private=self._private,
         )  # fmt: skip
         name = _FOREIGN.sub("_", _operation_name(operation, method, path)).strip("_")[:NAME_LENGTH]
-        said = [operation.get("summary"), operation.get("description")]
-        description = "\n".join(dict.fromkeys(text.strip() for text in said if isinstance(text, str) and text.strip()))
+        texts = [operation.get("summary"), operation.get("description")]
+        description = "\n".join(dict.fromkeys(text.strip() for text in texts if isinstance(text, str) and text.strip()))
         return DeclaredTool(
             name or f"{method}_operation", description[:_DESCRIPTION] or f"{method.upper()} {path}", parameters, action,
             self._source.path,
         )  # fmt: skip
 
     def _parameters(self, item: Mapping[str, Any], operation: Mapping[str, Any]) -> dict[str, str]:
-        """Take the parameters in; the names in the path with the arguments that fill them."""
+        """Add the parameters; returns the names in the path with the arguments that fill them."""
         found: dict[tuple[str, str], Mapping[str, Any]] = {}
         for holder in (item, operation):
             listed = holder.get("parameters")
@@ -247,7 +247,7 @@ class _Operation:
         return media.get("schema") if isinstance(media, Mapping) else None
 
     def _argument(self, name: str, schema: Any, required: bool, description: Any = None) -> str:
-        """Add an argument; the name it got."""
+        """Add an argument; returns its name."""
         argument = wished = _FOREIGN.sub("_", name)[:NAME_LENGTH] or "value"
         number = 2
         while argument in self._properties:
@@ -261,7 +261,7 @@ class _Operation:
         return argument
 
     def _written(self, schema: Any) -> dict[str, Any]:
-        """A schema of the document by itself, in words of JSON Schema."""
+        """A self-contained schema of the document, as JSON Schema."""
         if not isinstance(schema, Mapping):
             return {}
         written = written_out({**self._document, "properties": {"value": schema}})["properties"]["value"]
@@ -283,7 +283,7 @@ class _Operation:
         return PlacedText((first, *rest))
 
     def _body(self, body: Any) -> tuple[Any, bool]:
-        """The JSON body with places, and whether there is one. Raises DocumentError for a body of another kind."""
+        """The JSON body with placeholders, and whether there is one. Raises DocumentError for other kinds of bodies."""
         content = body.get("content") if isinstance(body, Mapping) else None
         if not isinstance(content, Mapping) or not content:
             return None, False
@@ -309,7 +309,7 @@ class _Operation:
 
 
 def _plain(schema: Any) -> Any:
-    """OpenAPI 3.0's own keywords as JSON Schema's; members that only a server sets are left out."""
+    """OpenAPI 3.0's own keywords as JSON Schema's; read-only members are left out."""
     if isinstance(schema, list):
         return [_plain(member) for member in schema]
     if not isinstance(schema, dict):

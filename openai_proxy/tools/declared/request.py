@@ -14,9 +14,9 @@ from openai_proxy.tools.declared.filling import MISSING, Arguments
 from openai_proxy.tools.handler import ToolFailure
 
 MAX_ANSWER: Final = 2 << 20
-"""Bytes of an answer that are read: what a model gets of it is far less."""
+"""Bytes of an answer that are read: a model gets far less."""
 
-_SHOWN: Final = 300  # characters of an error's body that the model sees
+_SHOWN: Final = 300  # characters of an error's body shown to the model
 _TEXTUAL: Final = re.compile(
     r"text/|application/(?:.*\+)?(?:json|xml|yaml|x-yaml|javascript|x-ndjson|x-www-form-urlencoded)\b"
 )
@@ -25,7 +25,7 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 @dataclass(frozen=True, slots=True)
 class ToolRequest:
-    """What is sent. `private`: the host may have a private address."""
+    """The request to send. `private`: the host may have a private address."""
 
     method: str
     url: str
@@ -35,7 +35,7 @@ class ToolRequest:
 
 
 def make_request(action: HttpAction, parameters: Mapping[str, Any], given: Mapping[str, Any]) -> ToolRequest:
-    """The request of `action` with the arguments `given`. Raises ToolFailure for those that do not fit their place."""
+    """The request of `action` with the arguments `given`. Raises ToolFailure for those that do not fit."""
     arguments = Arguments(given, parameters)
     url = filling.url_of(action.url, arguments)
     if query := _query(action, arguments):
@@ -75,9 +75,9 @@ def _misses(text: PlacedText, arguments: Arguments) -> bool:
 
 
 def _body(body: PlacedText, arguments: Arguments, kind: str) -> str:
-    """A body of text; where it is a form or JSON, arguments are written so that they stay one value of it."""
+    """A text body; in a form or JSON, arguments are escaped so that each stays a single value."""
 
-    def encode(name: str, text: str) -> str:
+    def encode(text: str) -> str:
         if kind.startswith(_FORM):
             return quote_plus(text.encode("utf-8", "replace"))
         return json.dumps(text, ensure_ascii=False)[1:-1] if "json" in kind else text
@@ -87,14 +87,14 @@ def _body(body: PlacedText, arguments: Arguments, kind: str) -> str:
         if isinstance(part, str):
             pieces.append(part)
         elif (value := arguments.value(part.name)) is not MISSING:
-            pieces.append(encode(part.name, filling.as_text(value)))
+            pieces.append(encode(filling.as_text(value)))
     return "".join(pieces)
 
 
 def read_answer(status: int, reason: str, kind: str, body: bytes, result: tuple[str, ...]) -> Any:
-    """What the model reads of an answer: its text, or what stands at the path `result` of its JSON.
+    """The answer for the model: its text, or the value at the path `result` of its JSON.
 
-    Raises ToolFailure for an error's status, and where there is no such thing.
+    Raises ToolFailure for an error status, and if there is no such value.
     """
     if status >= 400:
         shown = " ".join(_text(body, kind).split())[:_SHOWN] if _textual(kind) else ""

@@ -1,7 +1,7 @@
-"""Requests to one server, each in a task of its own and abandoned at its deadline, and what became of them.
+"""Requests to one server, each in a separate task that is abandoned at its deadline, and their outcomes.
 
-The SDK's own limit starts only after a request was written and then waits up to 5 s to say so (measured on 2.3.0), and
-what ended a call may have ended its connection too.
+The SDK's own timeout starts only after a request was written and then waits up to 5 s to report it (measured on 2.3.0),
+and what ended a call may have ended its connection, too.
 
 Imports the SDK: reached only through `sdk.py`.
 """
@@ -36,15 +36,16 @@ from openai_proxy.tools.result import failure as failed
 T = TypeVar("T")
 
 PARALLEL_CALLS = 64
-"""Calls of one server that run at once; more wait within their own deadline."""
+"""Concurrent calls of one server; more wait within their own deadline."""
 
-_SUSPICIOUS = 10.0  # seconds after which a call given up by its caller is reason to ask whether the server lives
+_TRACE_FIELDS = frozenset({"traceparent", "tracestate"})
+_SUSPICIOUS = 10.0  # seconds after which a call that its caller gave up makes us check the server
 
 
 class McpCalls:
     """The requests of one connection.
 
-    `doubt` asks whether the server lives, `relist` what it offers now; `lose` gives the connection up.
+    `doubt` checks whether the server is alive, `relist` reads its tools again; `lose` gives up the connection.
     """
 
     def __init__(
@@ -67,21 +68,21 @@ class McpCalls:
 
     @property
     def busy(self) -> int:
-        """Requests under way."""
+        """Running requests."""
         return len(self._running)
 
     async def drained(self, seconds: float) -> None:
-        """Wait until no request is under way, at most `seconds`."""
+        """Wait until no request is running, at most `seconds`."""
         if running := set(self._running):
             await asyncio.wait(running, timeout=seconds)
 
     async def aclose(self) -> None:
-        """The connection is over: end what is under way."""
+        """End running requests: the connection is gone."""
         self.over = True
         await cancel(*self._running)
 
     async def request(self, request: Coroutine[Any, Any, T], seconds: float, trace: CallTrace | None = None) -> T:
-        """Make one request of our own in a task of its own. Raises TimeoutError, or what the SDK raised."""
+        """Make a request of our own in a separate task. Raises TimeoutError, or what the SDK raised."""
         outcome = await self._bounded(request, seconds, trace or CallTrace())
         if outcome is None:
             raise TimeoutError("no answer")
@@ -94,14 +95,14 @@ class McpCalls:
     async def _bounded(
         self, request: Coroutine[Any, Any, T], seconds: float, trace: CallTrace
     ) -> tuple[T | None, Exception | None] | None:
-        """What `request` gives or raises; None once `seconds` have passed: it is cancelled and not waited for."""
+        """The result of `request`; None after `seconds`: it is then cancelled and not waited for."""
         task = spawn(traced(request, trace), name=f"mcp-request-{self._server}")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         try:
             done, _ = await asyncio.wait({task}, timeout=seconds)
         except asyncio.CancelledError:
-            task.cancel()  # the SDK tells the server
+            task.cancel()  # the SDK informs the server
             raise
         if not done:
             task.cancel()
@@ -111,8 +112,9 @@ class McpCalls:
     async def call_tool(
         self, client: Client, name: str, arguments: dict[str, Any], context: CallContext, seconds: float
     ) -> ToolResult:
-        """Call a tool. Raises NotDelivered where it surely was not executed, everything else is a result."""
-        trace, began = CallTrace(), time.monotonic()
+        """Call a tool. Raises NotDelivered if it was certainly not executed; everything else is a result."""
+        propagated = {name: str(value) for name, value in context.meta.items() if name in _TRACE_FIELDS}
+        trace, began = CallTrace(propagated=propagated), time.monotonic()
         try:
             outcome = await self._bounded(self._invoke(client, name, arguments, context), seconds, trace)
         except asyncio.CancelledError:
@@ -128,7 +130,7 @@ class McpCalls:
         return self._failed(problem, trace)
 
     async def text_of(self, request: Coroutine[Any, Any, T], as_text: Callable[[T], str], seconds: float) -> ToolResult:
-        """What a request that changes nothing gives, as text. Raises NotDelivered as `call_tool` does."""
+        """The result of a read-only request, as text. Raises NotDelivered as `call_tool` does."""
         trace = CallTrace(started=True)
         outcome = await self._bounded(request, seconds, trace)
         if outcome is None:
@@ -156,20 +158,22 @@ class McpCalls:
         if not trace.started:
             return failed(f"The tool server '{name}' is busy: {PARALLEL_CALLS} calls are running. Try again later.")
         if not trace.sent:
-            # It did not read its input all that time; nothing later in the pipe will be read either.
+            # It has not read its input all that time, so later messages in the pipe will not be read either.
             self._lose(Failure(FailureKind.BROKEN, "it stopped reading its input"))
-            return failed(f"The tool server '{name}' did not take the call within {seconds:g} s; it is restarted.")
+            return failed(
+                f"The tool server '{name}' did not accept the call within {seconds:g} s; it is being restarted."
+            )
         self._doubt()
         return failed(f"No answer within {seconds:g} s: the call was cancelled, but it may have taken effect.")
 
     def _failed(self, problem: Exception, trace: CallTrace) -> ToolResult:
         name = self._server
-        if trace.asked_for_more:
-            self._relist()  # is it this tool, or everything?
-            return failed(f"The tool server '{name}' wants a permission for this that its owner has not given yet.")
+        if trace.more_access_required:
+            self._relist()  # find out whether it is this tool or everything
+            return failed(f"The tool server '{name}' needs a permission for this that its owner has not granted yet.")
         if trace.status in (401, 403):
             self._lose(Failure(FailureKind.AUTH, auth_hint(trace.status)))
-            return failed(f"The tool server '{name}' refuses our credentials; its owner has to renew them.")
+            return failed(f"The tool server '{name}' refuses our credentials; its owner must renew them.")
         if session_lost(problem, trace):
             self._lose(Failure(FailureKind.SESSION, f"it forgot the session (HTTP {trace.status})"))
             raise NotDelivered("the server forgot the session")
@@ -181,11 +185,11 @@ class McpCalls:
         if cut or trace.broken or self._wire.closed or self.over:
             if cut or trace.broken:
                 self._doubt()
-            return failed(f"The tool server '{name}' broke off during the call; whether it took effect is unknown.")
+            return failed(f"The tool server '{name}' failed during the call; whether it took effect is unknown.")
         if isinstance(problem, MCPError):
             if trace.status is not None and (
                 (trace.status >= 400 and problem.code == -32603) or 300 <= trace.status < 400
             ):
                 return failed(f"The tool server '{name}' answered with HTTP status {trace.status}.")
             return failed(str(problem) or "The tool server reported an error.")
-        return failed(f"The tool server '{name}' sent an answer that makes no sense ({type(problem).__name__}).")
+        return failed(f"The tool server '{name}' sent an invalid answer ({type(problem).__name__}).")

@@ -1,6 +1,6 @@
 """`{{mcp_resource(server="…", uri="…")}}` and `{{mcp_prompt(server="…", name="…")}}`: for prompts, not for models.
 
-Two tools that only templates have: a model that could call them would read whatever a server holds.
+Only templates have these two tools: a model could use them to read anything that a server holds.
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,11 +13,11 @@ from openai_proxy.tools.result import failure
 RESOURCE: Final = "mcp_resource"
 PROMPT: Final = "mcp_prompt"
 MEMBERS: Final = {RESOURCE: "uri", PROMPT: "name"}
-"""Template -> what says which of the server's things it is."""
+"""Template -> the argument that identifies the server's item."""
 
 
 class ContextTool:
-    """One of them: `read` gets the server, the thing's name there, what else was given as text, and the satellite."""
+    """One of the two: `read` gets the server, the item's name there, the other arguments as text, and the satellite."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class ContextTool:
 
     @property
     def definition(self) -> dict[str, Any]:
-        """As any tool's; its arguments are checked against it."""
+        """Like any tool's; its arguments are checked against it."""
         # A prompt's name may be "": the server's first.
         properties = {"server": {"type": "string", "minLength": 1}, self._member: {"type": "string"}}
         parameters = {
@@ -45,7 +45,7 @@ class ContextTool:
         return {"type": "function", "function": {"name": self.name, "description": "", "parameters": parameters}}
 
     async def call(self, arguments: dict[str, Any], context: CallContext) -> ToolResult:
-        """Read it. What is given besides goes to the server as text."""
+        """Read it. Other arguments are sent to the server as text."""
         given = dict(arguments)
         server, name = given.pop("server", None), given.pop(self._member, None)
         if not isinstance(server, str) or not isinstance(name, str):
@@ -55,7 +55,7 @@ class ContextTool:
 
 
 def context_tools(supervisor: Supervisor) -> tuple[ContextTool, ...]:
-    """Both of them."""
+    """Both tools."""
 
     async def resource(server: str, uri: str, more: dict[str, str], device: str) -> ToolResult:
         return await supervisor.read_resource(server, uri)

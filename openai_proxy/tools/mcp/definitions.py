@@ -1,9 +1,9 @@
-"""What a server says its tools are: immutable definitions, hashed, so that a change is seen, and held back if pinned.
+"""A server's tools: immutable, hashed definitions, so that changes are noticed, and withheld if pinned.
 
-A server that changes a description after it was trusted ("rug pull") is a known attack, and Notion's server broke
-every request overnight by changing a schema (https://github.com/langchain-ai/langchain/issues/39271). What was accepted
-of pinned servers is kept over restarts of the daemon, or a server that waits for the next restart could redefine its
-tools unnoticed; it is kept whole, not as digests, so that a redefined tool keeps its old definition after a restart.
+A server that changes a description after it was trusted ("rug pull") is a known attack, and Notion's server broke every
+request overnight by changing a schema (https://github.com/langchain-ai/langchain/issues/39271). Accepted definitions of
+pinned servers survive a restart of the daemon, because a server could otherwise wait for one and redefine its tools
+unnoticed; they are stored in full, not as digests, so that a redefined tool keeps its old definition after a restart.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from openai_proxy.tools.result import clean
 log = logging.getLogger(__name__)
 
 DESCRIPTION_CAP = 8_000
-"""Characters of one description: the longest of the reference servers has 2,000."""
+"""Maximum characters of one description: the longest of the reference servers has 2,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class ToolDefinition:
     description: str
     schema: Mapping[str, Any] = field(compare=False)
     digest: str
-    size: int = field(default=0, compare=False)  # bytes of it as JSON
+    size: int = field(default=0, compare=False)  # its bytes as JSON
 
     @classmethod
     def of(cls, name: str, description: str | None, schema: Mapping[str, Any]) -> "ToolDefinition":
-        """From what the server sent; the description is cleaned and cut, the schema is kept verbatim."""
+        """From the server's answer; the description is cleaned and cut, the schema is kept unchanged."""
         text = clean(description or "").strip()
         if len(text) > DESCRIPTION_CAP:
             text = text[: DESCRIPTION_CAP - 1] + "…"
@@ -56,7 +56,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How a new listing differs from the last."""
+    """How a new list differs from the last one."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ def compare(old: Mapping[str, ToolDefinition], new: Mapping[str, ToolDefinition]
 def hold_back(
     accepted: Mapping[str, ToolDefinition], new: Mapping[str, ToolDefinition]
 ) -> tuple[dict[str, ToolDefinition], tuple[str, ...]]:
-    """`new`, but with the accepted definition of every tool that was redefined; and the names of those."""
+    """`new`, but with the accepted definition of every redefined tool; and the names of those."""
     held = compare(accepted, new).changed
     return {name: accepted[name] if name in held else tool for name, tool in new.items()}, held
 
@@ -88,7 +88,7 @@ def _sorted(names: Iterable[str]) -> tuple[str, ...]:
 
 
 VERSION: Final = 1
-_KEPT: Final = 256  # identities; each edit of a server's command makes a new one, the oldest go
+_KEPT: Final = 256  # identities; each edit of a server's command makes a new one, and the oldest are dropped
 
 
 class Pins:
@@ -101,11 +101,11 @@ class Pins:
         self._writing: asyncio.Task[None] | None = None
 
     def of(self, identity: str) -> Mapping[str, ToolDefinition] | None:
-        """What was accepted of this server, by the tools' own names; None if it was never pinned."""
+        """The accepted tools of this server, by the server's own names; None if it was never pinned."""
         return self._accepted.get(identity)
 
     def keep(self, identity: str, tools: Mapping[str, ToolDefinition] | None) -> None:
-        """Remember `tools` as accepted, or with None forget the server. Written behind the caller's back."""
+        """Remember `tools` as accepted, or with None forget the server. Written in the background."""
         before = self._accepted.pop(identity, None)
         if tools is not None:
             self._accepted[identity] = dict(tools)
@@ -136,7 +136,7 @@ def _store(path: Path, document: dict[str, Any]) -> None:
     try:
         statefile.save(path, VERSION, {"servers": document})
     except OSError as error:
-        log.warning("pinned definitions of MCP servers are not saved: %s", error.strerror)
+        log.warning("pinned definitions of MCP servers cannot be saved: %s", error.strerror)
 
 
 def _read(path: Path) -> dict[str, dict[str, ToolDefinition]]:
@@ -149,13 +149,13 @@ def _read(path: Path) -> dict[str, dict[str, ToolDefinition]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        # Said aloud: what the servers offer now is taken for the truth once more.
+        # Logged, because what the servers offer now will be accepted without comparison.
         log.warning("pinned definitions of MCP servers cannot be read: %s", type(error).__name__)
         return {}
 
 
 class KnownTools:
-    """The tools on offer. `version` counts changes; `held` names those whose new definition is held back."""
+    """The tools on offer. `version` counts changes; `held` names those whose new definition is withheld."""
 
     def __init__(self, server: str, pins: Pins) -> None:
         self._server = server
@@ -168,22 +168,22 @@ class KnownTools:
 
     @property
     def listed(self) -> bool:
-        """True once the server has told its tools."""
+        """True once the server has listed its tools."""
         return self._tools is not None
 
     @property
     def tools(self) -> Mapping[str, ToolDefinition]:
-        """By the server's own names; empty before the first listing."""
+        """By the server's own names; empty before the first list."""
         return self._tools or {}
 
     def accept(self) -> None:
-        """Take the next listing as the truth, also where definitions are pinned."""
+        """Accept the next list without comparison, even if definitions are pinned."""
         self._accept = True
 
     def take(self, listing: Listing, *, identity: str, pin: bool) -> None:
-        """Make `listing` the known one. A redefined tool is told, and with `pin` keeps its old definition.
+        """Make `listing` the current one. A redefined tool is logged, and with `pin` keeps its old definition.
 
-        The first listing of a pinned server is compared with what was accepted of that `identity` before a restart.
+        The first list of a pinned server is compared with what was accepted for that `identity` before a restart.
         """
         new = dict(listing.tools)
         self.left_out, self.held = listing.left_out, ()

@@ -1,4 +1,4 @@
-"""Why a connection or a call failed, told from what the transport saw and what the SDK raised.
+"""Why a connection or a call failed, from what the transport reported and the SDK raised.
 
 Imports the SDK: reached only through `sdk.py`.
 """
@@ -20,8 +20,8 @@ def diagnose(
 ) -> Failure:
     """Why a connection over the transport `link` ended.
 
-    `at_probe`: the server had not answered anything, and what it had been asked was the modern probe. `closed`: its
-    stream has ended.
+    `at_probe`: the server had not answered anything, and had only been sent the modern probe. `closed`: its stream has
+    ended.
     """
     status = getattr(link, "status", None)
     if status in (401, 403) and (refused := getattr(link, "refused", None)) is not None:
@@ -46,7 +46,7 @@ def diagnose(
 
 
 def session_lost(problem: Exception, trace: CallTrace) -> bool:
-    """404 is the rule; server-everything answers 400. A 400 of another cause has another JSON-RPC code."""
+    """404 is the rule; server-everything answers 400. A 400 with another cause has another JSON-RPC code."""
     if not trace.session or not isinstance(problem, MCPError):
         return False
     return trace.status == 404 or (trace.status == 400 and problem.code in (-32000, -32603, -32600))
@@ -55,43 +55,43 @@ def session_lost(problem: Exception, trace: CallTrace) -> bool:
 def in_short(problem: BaseException) -> str:
     """An exception in one line for the owner, without secrets."""
     if isinstance(problem, ValidationError):
-        return "an answer that makes no sense"
+        return "an invalid answer"
     text = vault.scrub(str(problem)).split("\n", 1)[0][:300]
     return text or type(problem).__name__
 
 
 _GENERIC: Final = ("Server returned an error response", "Session terminated")
-"""What the SDK says of an answer without words."""
+"""The SDK's text for an answer without one."""
 
 
 def _of_status(status: int, leaf: BaseException | None, config: ServerSettings) -> str:
-    """What stands behind the status: the server's own words, or what to look at."""
-    said = in_short(leaf) if isinstance(leaf, MCPError) else ""
-    words = f": {said}" if said and not said.startswith(_GENERIC) else ""
+    """What explains the status: the server's own words, or a hint."""
+    message = in_short(leaf) if isinstance(leaf, MCPError) else ""
+    words = f": {message}" if message and not message.startswith(_GENERIC) else ""
     if status < 400:
         return f"{words}: is the url right?"
     return words + type_hint(status, config.type)
 
 
 _PROGRAMS: Final = {
-    "uvx": "uvx is a part of uv: https://docs.astral.sh/uv/getting-started/installation/, or pipx install uv",
-    "uv": "uv is to be had at https://docs.astral.sh/uv/getting-started/installation/, or by pipx install uv",
-    "npx": "npx is a part of Node.js: apt install npm, or https://nodejs.org",
-    "npm": "npm is a part of Node.js: apt install npm, or https://nodejs.org",
-    "node": "Node.js is to be had by apt install nodejs, or at https://nodejs.org",
-    "bunx": "bunx is a part of Bun: https://bun.sh",
-    "docker": "Docker is to be had at https://docs.docker.com/engine/install/",
-    "deno": "Deno is to be had at https://deno.com",
+    "uvx": "uvx is part of uv: https://docs.astral.sh/uv/getting-started/installation/, or pipx install uv",
+    "uv": "uv is available at https://docs.astral.sh/uv/getting-started/installation/, or by pipx install uv",
+    "npx": "npx is part of Node.js: apt install npm, or https://nodejs.org",
+    "npm": "npm is part of Node.js: apt install npm, or https://nodejs.org",
+    "node": "for Node.js: apt install nodejs, or https://nodejs.org",
+    "bunx": "bunx is part of Bun: https://bun.sh",
+    "docker": "for Docker see https://docs.docker.com/engine/install/",
+    "deno": "for Deno see https://deno.com",
 }
 
 
 def not_found(command: str, cwd: Path | str | None) -> str:
-    """Why a program cannot be started, and how to get those that MCP servers need most."""
+    """Why a program cannot be started, and how to get those that MCP servers commonly need."""
     if cwd is not None and not Path(cwd).expanduser().is_dir():
-        return f"its working directory is not there: {cwd}"
+        return f"its working directory does not exist: {cwd}"
     hint = _PROGRAMS.get(command)
     if hint is None and "/" not in command:
-        hint = "it is looked for on the PATH of the daemon, which may be shorter than yours; give the whole path"
+        hint = "it is searched on the daemon's PATH, which may be shorter than yours; give the full path"
     return f"not found: {command}{f' ({hint})' if hint else ''}"
 
 

@@ -1,4 +1,4 @@
-"""What stands between the wire and the SDK: repairs single messages, drops noise, and knows when the wire is dead.
+"""Between the wire and the SDK: repairs single messages, drops noise, and knows when the connection is dead.
 
 Imports the SDK: reached only through `sdk.py`.
 """
@@ -20,17 +20,17 @@ from openai_proxy.tools.mcp.sdk_internals import MessageStream, ReadStream, Tran
 log = logging.getLogger(__name__)
 
 _SLICE = 25  # tools repaired between two yields to the loop: 25 of 2 KB take about 1 ms
-_REMEMBERED = 4096  # requests whose method is remembered; an unanswered one is forgotten in the end
-_PROGRESS_INTERVAL = 0.1  # seconds between two progress notes of one call that are passed on
+_REMEMBERED = 4096  # requests whose method is remembered; unanswered ones are forgotten eventually
+_PROGRESS_INTERVAL = 0.1  # seconds between two forwarded progress notifications of one call
 _WANTED = frozenset({"notifications/cancelled", "notifications/subscriptions/acknowledged"})
 _LIST_CHANGED = "notifications/tools/list_changed"
 
 
 class Wire:
-    """One connection's messages, in both directions, and what they told besides.
+    """One connection's messages, in both directions, and what was learnt from them.
 
-    `closed` is set at the end of the server's stream: the SDK has no such event, and a server may itself send the
-    error code the SDK uses for it. `left_out` counts tools beyond the cap in the pages since it was reset.
+    `closed` is set at the end of the server's stream: the SDK has no such event, and a server may itself send the error
+    code that the SDK uses for it. `left_out` counts tools beyond the limit in the pages since it was reset.
     """
 
     def __init__(self, server: str, on_tools_changed: Callable[[], None], on_closed: Callable[[], None]) -> None:
@@ -41,13 +41,13 @@ class Wire:
         self._progress: dict[int | str, float] = {}
         self._notes: set[str] = set()
         self.closed = False
-        self.heard = 0.0  # time.monotonic() of the last message
+        self.last_message_at = 0.0  # time.monotonic() of the last message
         self.replies = 0
         self.dropped = 0
         self.left_out = 0
 
     def note(self, text: str) -> None:
-        """Log what was repaired, once per connection and text."""
+        """Log a repair, once per connection and text."""
         if text not in self._notes and len(self._notes) < 200:
             self._notes.add(text)
             log.warning("mcp server %s: %s", self._server, text)
@@ -59,15 +59,15 @@ class Wire:
             self._on_closed()
 
     def sent(self, message: Any) -> None:
-        """Remember what a request asked, to know what its answer should look like."""
+        """Remember what a request is, to know what its answer should look like."""
         if isinstance(message, JSONRPCRequest):
             if len(self._methods) >= _REMEMBERED:
                 del self._methods[next(iter(self._methods))]
             self._methods[message.id] = message.method
 
     async def received(self, item: SessionMessage | Exception) -> SessionMessage | Exception | None:
-        """The item for the SDK, repaired; None where the SDK has no business with it."""
-        self.heard = time.monotonic()
+        """The item for the SDK, repaired; None if the SDK does not need it."""
+        self.last_message_at = time.monotonic()
         if isinstance(item, Exception):
             self.note(f"unreadable message: {type(item).__name__}")
             return None
@@ -83,7 +83,7 @@ class Wire:
         return item
 
     def _wants(self, message: JSONRPCNotification) -> bool:
-        """True for what the SDK needs. A flood of the rest costs one counter each instead of one task each."""
+        """True for what the SDK needs. Flooding it with the rest costs one counter each instead of one task each."""
         if message.method == _LIST_CHANGED:
             self._on_tools_changed()
             return False
@@ -127,7 +127,7 @@ class Wire:
 
 
 def error_reply(request_id: int | str, message: str, code: int = -32603) -> SessionMessage:
-    """An error of ours in the place of an answer that cannot come."""
+    """An error of ours in place of an answer that cannot arrive."""
     return SessionMessage(JSONRPCError(jsonrpc="2.0", id=request_id, error=ErrorData(code=code, message=message)))
 
 

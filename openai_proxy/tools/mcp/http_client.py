@@ -1,12 +1,12 @@
-"""The HTTP client of one remote server: its failures cost one call each, and its answers are bounded.
+"""The HTTP client of one remote server: its failures affect one call each, and its answers are bounded.
 
-In the SDK (2.3.0) any exception of httpx2 in one POST cancels the task that owns the transport, and with it every
-call on that server (https://github.com/modelcontextprotocol/python-sdk/issues/3522); its error codes hide the HTTP
-status; a JSON answer has no size limit and is parsed on the loop. So its client gets a transport of ours, in which
+In the SDK (2.3.0) any exception of httpx2 in one POST cancels the task that owns the transport, and with it every call
+on that server (https://github.com/modelcontextprotocol/python-sdk/issues/3522); its error codes hide the HTTP status; a
+JSON answer has no size limit and is parsed on the loop. So the SDK's client gets a transport of ours, in which
 
-* an exception becomes an answered 502, and a break in the body an error the SDK handles as the call's own,
+* an exception becomes a 502 response, and an interrupted body an error that the SDK assigns to the call,
 * each request carries the token of the server's sign-in, and is sent once more with a new one if that is refused,
-* the status of each call is noted in its trace, and a refused credential or connection ends the connection,
+* the status of each call is noted in its trace, and refused credentials or a refused connection end the connection,
 * large answers are cut down in a thread before the SDK sees them.
 
 Imports the SDK's HTTP library: reached only through `sdk.py`.
@@ -23,9 +23,11 @@ from typing import Any
 import httpx2
 import orjson
 
+from openai_proxy.dialects import json_text
+from openai_proxy.dialects.sse import EventSplitter, RawEvents, encode
 from openai_proxy.tools.mcp.failures import TRACE, CallTrace, Failure, FailureKind, auth_hint, sign_in_hint
 from openai_proxy.tools.mcp.filter import Wire
-from openai_proxy.tools.mcp.lines import LINE_CAP, LineSplitter, Oversized, parse
+from openai_proxy.tools.mcp.lines import LINE_CAP, Oversized, parse
 from openai_proxy.tools.mcp.oauth.account import OAuthAccount, SignInNeeded, SignInUnavailable
 from openai_proxy.tools.mcp.repair import slim_message
 from openai_proxy.tools.mcp.settings import ServerSettings, call_timeout
@@ -38,14 +40,14 @@ _SESSION = "mcp-session-id"
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
-    """What stands between the SDK and the network. `failure` and `status` are what the last request met."""
+    """Between the SDK and the network. `failure` and `status` are those of the last request."""
 
     def __init__(
         self, config: ServerSettings, wire: Wire, lose: Callable[[Failure], None], account: OAuthAccount | None = None
     ) -> None:
         keepalive = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
         if hasattr(socket, "TCP_KEEPIDLE"):
-            # A peer that vanished without a word is noticed after two minutes, on streams that may idle for days.
+            # A peer that vanished silently is noticed after two minutes, on streams that may idle for days.
             keepalive += [(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60), (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 20)]
         self._inner = httpx2.AsyncHTTPTransport(
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=16),
@@ -56,15 +58,16 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._wire = wire
         self._lose = lose
         self._account = account
-        self._patience = call_timeout(config) + 30.0  # an answer later than its call's deadline helps nobody
+        self._patience = call_timeout(config) + 30.0  # an answer after its call's deadline is useless
         self.failure: str | None = None
         self.status: int | None = None
         self.refused: Failure | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send it with the token of the server's sign-in, if there is one; never raises what the network does."""
+        """Send it with the token of the server's sign-in, if any; never raises network errors."""
         trace = TRACE.get() or CallTrace()
         request.headers["accept-encoding"] = "identity"
+        request.headers.update(trace.propagated)
         try:
             token = await self._account.token() if self._account is not None else None
             response = await self._send(request, trace, token)
@@ -87,14 +90,14 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     async def _again(
         self, request: httpx2.Request, refused: httpx2.Response, trace: CallTrace, token: str | None
     ) -> httpx2.Response:
-        """Send a request that was refused with another token; where there is none, it stays refused."""
+        """Send a refused request again with another token; without one, it stays refused."""
         if token is None:
             return refused
         await refused.aclose()
         return await self._send(request, trace, token)
 
     async def _send(self, request: httpx2.Request, trace: CallTrace, token: str | None) -> httpx2.Response:
-        """One exchange; a failure of the network is an answered 502, with `trace.broken`."""
+        """One exchange; a network failure becomes a 502 response, with `trace.broken`."""
         if token is not None:
             request.headers["authorization"] = f"Bearer {token}"
         sent_before, trace.sent, trace.broken = trace.sent, True, False
@@ -105,7 +108,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             unsent = isinstance(problem, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
             trace.sent = sent_before if unsent else True
             trace.broken = True
-            self.failure = network_words(problem)
+            self.failure = network_error_text(problem)
             if unsent:
                 self._lose(Failure(FailureKind.BROKEN, self.failure))
             return httpx2.Response(502, request=request)
@@ -131,17 +134,17 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             self._lose(Failure(FailureKind.SESSION, "it forgot the session (HTTP 404)"))
 
     def _refused(self, status: int, challenge: str, trace: CallTrace) -> None:
-        """Credentials that are missing, wrong, or (that alone leaves the connection in service) not enough."""
+        """Credentials that are missing, wrong, or insufficient (only the latter leaves the connection in service)."""
         account = self._account
         if account is None:
             self._refuse(Failure(FailureKind.AUTH, auth_hint(status)))
             return
         account.challenged(status, challenge)
-        asked_for_more = account.challenge is not None and account.challenge.asks_for_more
-        hint = sign_in_hint(self._name, more=asked_for_more) if account.offers_sign_in else auth_hint(status)
+        more_access_required = account.challenge is not None and account.challenge.requires_more_access
+        hint = sign_in_hint(self._name, more=more_access_required) if account.offers_sign_in else auth_hint(status)
         self.refused = Failure(FailureKind.AUTH, hint)
-        if asked_for_more and account.signed_in:
-            trace.asked_for_more = True
+        if more_access_required and account.signed_in:
+            trace.more_access_required = True
         else:
             self._refuse(self.refused)
 
@@ -169,7 +172,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 
 
 class _Body(httpx2.AsyncByteStream):
-    """A whole body: read to its end within the cap, large JSON cut down in a thread."""
+    """A whole body: read to its end within the limit, large JSON cut down in a thread."""
 
     def __init__(self, inner: httpx2.AsyncByteStream, wire: Wire, *, is_json: bool) -> None:
         self._inner = inner
@@ -186,8 +189,8 @@ class _Body(httpx2.AsyncByteStream):
                 if size > LINE_CAP:
                     raise httpx2.StreamError(f"the answer is larger than {LINE_CAP >> 20} MiB")
         except httpx2.TransportError as problem:
-            # Of the errors reading can raise, the SDK handles StreamError alone as the call's own.
-            raise httpx2.StreamError(network_words(problem)) from None
+            # Of the errors that reading can raise, the SDK assigns only StreamError to the call.
+            raise httpx2.StreamError(network_error_text(problem)) from None
         body = b"".join(chunks)
         if self._is_json and size >= _OFF_LOOP:
             body = await asyncio.to_thread(_slim, body, self._wire)
@@ -198,56 +201,51 @@ class _Body(httpx2.AsyncByteStream):
 
 
 class _Events(httpx2.AsyncByteStream):
-    """A stream of events, passed on event by event; large ones cut down, too large ones replaced by an error."""
+    """A stream of events, passed on one by one; large ones cut down, too large ones replaced by an error."""
 
     def __init__(self, inner: httpx2.AsyncByteStream, wire: Wire) -> None:
         self._inner = inner
         self._wire = wire
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        splitter = LineSplitter()
-        event: list[bytes] = []
+        events = RawEvents(LINE_CAP, self._too_large)
         async for chunk in self._inner:
-            for line in splitter.feed(chunk):
-                if isinstance(line, Oversized):
-                    self._wire.note(f"dropped an event of more than {LINE_CAP >> 20} MiB")
-                    event.append(b"data: " + _too_large(line))
-                elif stripped := line.rstrip(b"\r"):
-                    event.append(stripped)
-                else:
-                    yield await self._event(event)
-                    event = []
+            for event in events.feed(chunk):
+                yield await self._slim(event) if len(event) >= _OFF_LOOP else event
 
-    async def _event(self, event: list[bytes]) -> bytes:
-        if sum(map(len, event)) >= _OFF_LOOP:
-            data = b"\n".join(line[5:].removeprefix(b" ") for line in event if line.startswith(b"data:"))
-            rest = [line for line in event if not line.startswith(b"data:")]
-            event = [*rest, b"data: " + await asyncio.to_thread(_slim, data, self._wire)]
-        return b"\n".join([*event, b"", b""])
+    async def _slim(self, raw: bytes) -> bytes:
+        for event in EventSplitter().feed(raw):
+            fields = {b"event": event.name.encode(), b"id": event.id.encode()}
+            data = await asyncio.to_thread(_slim, event.data, self._wire)
+            return b"".join([*(b"%b: %b\n" % field for field in fields.items() if field[1]), encode(data)])
+        return raw  # a comment
+
+    def _too_large(self, head: bytes, size: int, tail: bytes) -> bytes:
+        """An error in place of an answer beyond the limit; in a call's own stream the SDK sets the right id."""
+        self._wire.note(f"dropped an event of more than {LINE_CAP >> 20} MiB")
+        fields, _, data = head.partition(b"data:")
+        text = f"The result was too large ({size >> 20} MiB) and was dropped."
+        error = {"code": -32603, "message": text}
+        return fields + encode(
+            orjson.dumps({"jsonrpc": "2.0", "id": Oversized(data, size, tail).answers() or 0, "error": error})
+        )
 
     async def aclose(self) -> None:
         await self._inner.aclose()
 
 
 def _slim(body: bytes, wire: Wire) -> bytes:
-    """Less of the same message, still JSON; `body` itself where it is none. Runs in a thread."""
+    """A smaller version of the same message, still JSON; `body` itself if it is not JSON. Runs in a thread."""
     try:
         message = parse(body)
         wire.left_out += slim_message(message)
-        return orjson.dumps(message)
+        return json_text.dumps(message)
     except (ValueError, TypeError):
         return body
 
 
-def _too_large(line: Oversized) -> bytes:
-    """An error in the place of an answer beyond the cap; the SDK puts the right id in where the stream is a call's."""
-    line.head = line.head.removeprefix(b"data:")
-    text = f"The result was too large ({line.size >> 20} MiB) and was dropped."
-    return orjson.dumps({"jsonrpc": "2.0", "id": line.answers() or 0, "error": {"code": -32603, "message": text}})
-
-
-def network_words(problem: httpx2.TransportError) -> str:
-    """What the network did, without an address."""
+def network_error_text(problem: httpx2.TransportError) -> str:
+    """What went wrong in the network, without an address."""
     cause: BaseException | None = problem
     while cause is not None:
         if isinstance(cause, ssl.SSLError):
@@ -269,7 +267,7 @@ def network_words(problem: httpx2.TransportError) -> str:
 
 
 def environment_proxy(url: str) -> str | None:
-    """The proxy the environment names for `url`: a client with a transport of its own does not look."""
+    """The proxy that the environment names for `url`: a client with a custom transport does not look for it."""
     parsed = httpx2.URL(url)
     if urllib.request.proxy_bypass(parsed.host):
         return None
@@ -277,5 +275,5 @@ def environment_proxy(url: str) -> str | None:
 
 
 def new_client(config: ServerSettings, gate: GuardedTransport) -> Any:
-    """A client for one connection generation, with the server's headers and no cookie or setting of another."""
+    """A client for one connection generation, with the server's headers and no cookies or settings of another."""
     return httpx2.AsyncClient(transport=gate, headers=dict(config.headers), trust_env=False)

@@ -1,4 +1,4 @@
-"""From a transport of ours to the SDK: parsed JSON in, validated and filtered messages out, in order and bounded.
+"""From our transports to the SDK: parsed JSON in, validated and filtered messages out, in order and bounded.
 
 Imports the SDK: reached only through `sdk.py`.
 """
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from openai_proxy.tools.mcp.filter import Wire, error_reply
 from openai_proxy.tools.mcp.sdk_internals import MessageStream
 
-_ROOM = 64  # messages between the transport and the SDK: bounds what one turn of the loop can do
+_ROOM = 64  # messages between the transport and the SDK: bounds the work of one turn of the loop
 
 
 class Inbox:
@@ -25,7 +25,7 @@ class Inbox:
         self._queue: asyncio.Queue[SessionMessage | None] = asyncio.Queue(_ROOM)
 
     async def take(self, parsed: Any) -> None:
-        """Deliver one parsed JSON value. A malformed answer becomes an error of the call it was meant for."""
+        """Deliver one parsed JSON value. A malformed answer becomes an error of its call."""
         if not isinstance(parsed, dict):
             self._wire.note("sent something other than JSON-RPC; ignored")
             return
@@ -41,7 +41,7 @@ class Inbox:
         await self.put(message)
 
     async def put(self, message: SessionMessage) -> None:
-        """Deliver one message, if the SDK wants it; waits for room."""
+        """Deliver one message, if the SDK needs it; waits for space."""
         wanted = await self._wire.received(message)
         if isinstance(wanted, SessionMessage):
             await self._queue.put(wanted)
@@ -52,9 +52,9 @@ class Inbox:
             self._queue.put_nowait(message)
 
     def end(self) -> None:
-        """There is no more to come."""
+        """Signal the end."""
         self._wire.close()
-        # The end must arrive even where nobody makes room: what the SDK did not take yet, it no longer needs.
+        # The end must arrive even if nobody makes space: what the SDK has not taken yet, it no longer needs.
         if self._queue.full():
             self._queue.get_nowait()
         self._queue.put_nowait(None)
@@ -64,13 +64,13 @@ class Inbox:
         return await self._queue.get()
 
     def clear(self) -> None:
-        """Let a transport that waits for room go on; nothing is read any more."""
+        """Release a transport that waits for space; nothing is read any more."""
         while not self._queue.empty():
             self._queue.get_nowait()
 
 
 class Reader(MessageStream):
-    """An inbox as the stream the SDK reads."""
+    """An inbox as the stream that the SDK reads."""
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox

@@ -1,7 +1,8 @@
-"""Newline-delimited JSON from a server's stdout: cut into lines without ever copying twice, and read leniently.
+"""Newline-delimited JSON from a server's stdout: split without repeated copying, and read leniently.
 
-The SDK's reader is quadratic (a 50 MB line stalls the loop for 30 s, measured) and has no limit. Here chunks wait in
-a list, a line beyond the cap is dropped as it comes, and only its ends are kept, to find whose answer it was.
+The SDK's reader is quadratic (a 50 MB line stalls the loop for 30 s, measured) and has no limit. Here chunks are kept
+in a list, a line beyond the limit is dropped as it arrives, and only its ends are kept, to find out whose answer it
+was.
 """
 
 import json
@@ -10,11 +11,13 @@ from typing import Any
 
 import orjson
 
+from openai_proxy.dialects.json_text import holds_long_number
+
 LINE_CAP = 16 * 1024 * 1024
-"""Bytes of one line: a screenshot of 10 MB as base64 fits."""
+"""Maximum bytes of one line: a screenshot of 10 MB as base64 fits."""
 
 ENDLESS = 16 * LINE_CAP
-"""Bytes after which a line without an end is taken for a server gone wild."""
+"""Bytes without a line end after which a server is considered out of control."""
 
 _ENDS = 4096
 _HEAD_ID = re.compile(rb'^\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d{1,15}|"[^"\\]{1,100}")\s*[,}]')
@@ -25,7 +28,7 @@ _LONE_SURROGATE = re.compile(
 
 
 class Oversized:
-    """What is left of a line beyond the cap: its size so far, and its two ends."""
+    """What is left of a line beyond the limit: its size so far, and its two ends."""
 
     __slots__ = ("head", "size", "tail")
 
@@ -35,7 +38,7 @@ class Oversized:
         self.tail = tail
 
     def answers(self) -> int | str | None:
-        """The request id the line was an answer to, where it can be told from its ends."""
+        """The id of the request that the line answered, if its ends show it."""
         found = _HEAD_ID.search(self.head) or _TAIL_ID.search(self.tail)
         if found is None:
             return None
@@ -44,13 +47,13 @@ class Oversized:
 
 
 class LineSplitter:
-    """Bytes in, whole lines out (without their newline); `Oversized` in the place of a line beyond `cap`."""
+    """Bytes in, whole lines out (without their newline); `Oversized` in place of a line beyond `cap`."""
 
     def __init__(self, cap: int = LINE_CAP) -> None:
         self._cap = cap
         self._chunks: list[bytes] = []
         self._size = 0
-        self._head: bytes | None = None  # set while a line beyond the cap is being dropped
+        self._head: bytes | None = None  # set while a line beyond the limit is being dropped
 
     @property
     def pending(self) -> int:
@@ -58,7 +61,7 @@ class LineSplitter:
         return self._size
 
     def feed(self, data: bytes) -> list[bytes | Oversized]:
-        """The lines that `data` completes."""
+        """The lines completed by `data`."""
         lines: list[bytes | Oversized] = []
         start = 0
         while (end := data.find(b"\n", start)) >= 0:
@@ -70,7 +73,7 @@ class LineSplitter:
         return lines
 
     def flush(self) -> list[bytes | Oversized]:
-        """What stands after the last newline, once there is no more to come."""
+        """What follows the last newline, at the end of the stream."""
         return [self._take()] if self._size else []
 
     def _add(self, piece: bytes) -> None:
@@ -90,17 +93,21 @@ class LineSplitter:
 
 
 def parse(line: bytes) -> Any:
-    """The JSON of one line, read as leniently as servers write it. Raises ValueError where it is none.
+    """The JSON of one line, read as leniently as servers write it. Raises ValueError if it is not JSON.
 
-    Invalid UTF-8 is replaced, lone surrogates too, and NaN or Infinity (Python's own `json.dumps` writes them) become
-    null: one bad character should cost that character, not the connection.
+    Invalid UTF-8 and lone surrogates are replaced, and NaN or Infinity (which Python's own `json.dumps` writes) become
+    null: one bad character should cost that character, not the connection. Integers keep their digits.
     """
     try:
-        return orjson.loads(line)
+        value = orjson.loads(line)
     except orjson.JSONDecodeError:
-        text = line.decode("utf-8", "replace").removeprefix("\ufeff")
-        text = _LONE_SURROGATE.sub(r"\\ufffd", text)
-        try:
-            return json.loads(text, parse_constant=lambda _: None)
-        except RecursionError:
-            raise ValueError("nested too deep") from None
+        pass
+    else:
+        if not holds_long_number(line):
+            return value
+    text = line.decode("utf-8", "replace").removeprefix("\ufeff")
+    text = _LONE_SURROGATE.sub(r"\\ufffd", text)
+    try:
+        return json.loads(text, parse_constant=lambda _: None)
+    except RecursionError:
+        raise ValueError("nested too deep") from None

@@ -1,8 +1,8 @@
-"""One server process and everything it starts: spawned in a session of its own, ended to the last descendant.
+"""One server process and its descendants: started in a session of its own, and ended completely.
 
-The SDK's transport has neither pid nor exit status, and leaves grandchildren when a server exits by itself
-(measured on mcp 2.3.0). Liveness here is the end of stdout, not of the process: killing an `npx` wrapper leaves a
-server that still answers.
+The SDK's transport exposes neither pid nor exit status, and leaves grandchildren when a server exits by itself
+(measured on mcp 2.3.0). The end of stdout counts as the server's end, not that of the process: killing an `npx` wrapper
+leaves a server that still answers.
 """
 
 import asyncio
@@ -16,24 +16,24 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from openai_proxy.children import Child, StderrTail
 from openai_proxy.tasks import spawn
 from openai_proxy.tools.mcp.settings import MARK
-from openai_proxy.tools.mcp.spawn import Child, StderrTail
 
 log = logging.getLogger(__name__)
 
 EOF_GRACE = 2.0
-"""Seconds a server has to leave after its stdin was closed, before SIGTERM."""
+"""Seconds that a server has to exit after its stdin was closed, before SIGTERM."""
 
 TERM_GRACE = 2.0
-"""Seconds it has after SIGTERM, before SIGKILL."""
+"""Seconds that it has after SIGTERM, before SIGKILL."""
 
-_READ_AHEAD = 1024 * 1024  # bytes of stdout held before the pipe is paused
+_READ_AHEAD = 1024 * 1024  # bytes of stdout buffered before the pipe is paused
 _LEFTOVER_GRACE = 0.2
 
 
 class ServerProcess:
-    """The process, its stdout as bytes, its stdin, its stderr in a ring."""
+    """The process, its stdout as bytes, its stdin, and its latest stderr."""
 
     def __init__(self, server: str, mark: str) -> None:
         self._child: Child | None = None
@@ -42,10 +42,10 @@ class ServerProcess:
         self._held = 0
         self._reading_paused = False
         self._eof = False
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._write_lock = asyncio.Lock()
         self._stopping: asyncio.Task[None] | None = None
-        self.stderr = StderrTail(server)
+        self.stderr = StderrTail(f"mcp server {server}")
         self.pid = 0
 
     @classmethod
@@ -57,9 +57,9 @@ class ServerProcess:
         env: Mapping[str, str],
         cwd: str | Path | None,
     ) -> "ServerProcess":
-        """Run `command` (found on the child's own PATH, never through a shell). Raises OSError where it cannot run.
+        """Run `command` (found on the child's own PATH, never through a shell). Raises OSError if it cannot run.
 
-        Cancelled while it starts, the process is stopped before the cancellation goes on.
+        If cancelled while it starts, the process is stopped before the cancellation is passed on.
         """
         process = cls(server, secrets.token_hex(8))
         starting = spawn(process._start(command, args, env, cwd), name=f"mcp-spawn-{server}")
@@ -93,7 +93,7 @@ class ServerProcess:
     def _take(self, data: bytes) -> None:
         self._chunks.append(data)
         self._held += len(data)
-        self._news.set()
+        self._changed.set()
         if self._held > _READ_AHEAD and not self._reading_paused and self._child is not None:
             pipe = self._child.stdout
             if pipe is not None and not pipe.is_closing():
@@ -102,7 +102,7 @@ class ServerProcess:
 
     def _end(self) -> None:
         self._eof = True
-        self._news.set()
+        self._changed.set()
 
     @property
     def returncode(self) -> int | None:
@@ -110,17 +110,17 @@ class ServerProcess:
         return self._child.returncode if self._child is not None else None
 
     async def exited(self) -> None:
-        """Wait for the end of the process itself; what it started may hold its pipes, and even answer."""
+        """Wait for the end of the process itself; its children may hold its pipes, and even answer."""
         if self._child is not None:
             await self._child.exited.wait()
 
     async def read(self) -> bytes:
-        """The next bytes of stdout, b"" once there can be no more."""
+        """The next bytes of stdout, b"" at the end."""
         while not self._chunks:
             if self._eof:
                 return b""
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
         data = self._chunks.popleft()
         self._held -= len(data)
         if self._reading_paused and self._held < _READ_AHEAD // 2:
@@ -131,9 +131,9 @@ class ServerProcess:
         return data
 
     async def write(self, data: bytes) -> None:
-        """Queue `data` for stdin once what was written before has gone. Raises ConnectionError if it is closed.
+        """Queue `data` for stdin once earlier data was written. Raises ConnectionError if it is closed.
 
-        It waits before it writes, not after: a call cancelled in that wait was never delivered.
+        It waits before it writes, not after, so a call cancelled in that wait was never delivered.
         """
         child = self._child
         assert child is not None
@@ -144,7 +144,7 @@ class ServerProcess:
             child.stdin.write(data)
 
     async def stop(self) -> None:
-        """End the process and all it started. Idempotent; runs to its end even if the caller is cancelled."""
+        """End the process and its descendants. Idempotent; completes even if the caller is cancelled."""
         if self._stopping is None:
             self._stopping = spawn(self._stop(), name=f"mcp-stop-{self.pid}")
         cancelled = False
@@ -162,7 +162,7 @@ class ServerProcess:
             return
         pipe = child.stdin
         if pipe is not None and not pipe.is_closing():
-            # What a server did not read by now it will not read: without abort the pipe would stay open for it.
+            # What a server has not read by now it never will: without abort the pipe would stay open for it.
             pipe.abort() if pipe.get_write_buffer_size() else pipe.close()
         if not await _set(child.exited, EOF_GRACE):
             self._signal(signal.SIGTERM)
@@ -170,7 +170,7 @@ class ServerProcess:
                 self._signal(signal.SIGKILL)
                 await child.exited.wait()
         elif self._signal(signal.SIGTERM):
-            # The server left and some of its own children did not. A short while, then no more asking.
+            # The server has exited but some of its own children have not: after a short wait they are killed.
             await self._group_gone(_LEFTOVER_GRACE)
         if self._signal(signal.SIGKILL):
             await self._group_gone(_LEFTOVER_GRACE)  # until the kernel has done it
@@ -186,7 +186,7 @@ class ServerProcess:
             await asyncio.sleep(0.02)
 
     def _signal(self, number: int) -> bool:
-        """Signal the whole group; False if there is none any more."""
+        """Signal the whole group; False if it no longer exists."""
         try:
             os.killpg(self.pid, number)
         except (ProcessLookupError, PermissionError):
@@ -205,10 +205,10 @@ async def _set(event: asyncio.Event, seconds: float) -> bool:
 
 
 def kill_marked(mark: str) -> None:
-    """Kill whatever still carries our mark in its environment: daemons that left the group by a session of their own.
+    """Kill whatever still has our mark in its environment: daemons that left the group with a session of their own.
 
-    The way Jenkins finds runaway children (https://www.jenkins.io/doc/book/using/spawning-processes-from-build/).
-    Looks again until nothing is found: a kill takes its time, and what is killed may just have forked.
+    Jenkins finds runaway children the same way (https://www.jenkins.io/doc/book/using/spawning-processes-from-build/).
+    Repeated until nothing is found: a kill takes time, and the process may just have forked.
     """
     needle = f"{MARK}={mark}".encode()
     for _ in range(50):
@@ -233,4 +233,4 @@ def _carries(pid: int, needle: bytes) -> bool:
         with open(f"/proc/{pid}/environ", "rb") as environ:  # noqa: PTH123  # as above
             return needle in environ.read().split(b"\0")
     except OSError:
-        return False  # not ours to read, or gone
+        return False  # not readable for us, or gone

@@ -1,9 +1,9 @@
-"""Make what a server sends fit what the SDK accepts: one bad tool or content block must not cost the others.
+"""Adapts what a server sends to what the SDK accepts: one bad tool or content block must not cost the others.
 
 The SDK (2.3.0) validates strictly: one tool with `inputSchema: {}` fails the whole `tools/list`, one malformed block
-the whole `tools/call`, and a result that misses its `outputSchema` is lost. Real servers send all of these
+the whole `tools/call`, and a result that does not match its `outputSchema` is lost. Real servers send all of these
 (https://github.com/cognizant-ai-lab/neuro-san/issues/1341, https://github.com/MervinPraison/PraisonAI/issues/3111).
-Everything here works in place on parsed JSON and says what it did.
+Everything here changes parsed JSON in place and reports what it did.
 """
 
 from collections.abc import Callable
@@ -11,33 +11,34 @@ from typing import Any
 
 import orjson
 
+from openai_proxy.dialects import json_text
 from openai_proxy.tools.mcp.results import MEDIA_CAP, omitted
 from openai_proxy.tools.result import MAX_RESULT_BYTES, bound
 
 TOOL_CAP = 500
-"""Tools kept of one server: validating 5,000 of 2 KB stalls the loop for 4 s, and no model reads them."""
+"""Maximum tools per server: validating 5,000 of 2 KB stalls the loop for 4 s, and no model reads them."""
 
 SCHEMA_CAP = 128 * 1024
-"""Bytes of one input schema as JSON."""
+"""Maximum bytes of one input schema as JSON."""
 
 SCHEMA_DEPTH = 48
-"""Levels of nesting of one input schema: schema tools recurse."""
+"""Maximum nesting of one input schema: schema tools recurse."""
 
 OLDEST_PROTOCOL = "2024-11-05"
-"""What a server speaks that does not say."""
+"""The protocol of a server that does not name one."""
 
 Note = Callable[[str], None]
-"""Told, for the log and the status, what was repaired or dropped."""
+"""Called with what was repaired or dropped, for the log and the status."""
 
 
 def repair_tool(tool: Any, note: Note) -> dict[str, Any] | None:
-    """The tool as `{name, description, inputSchema}`, or None where it cannot be used.
+    """The tool as `{name, description, inputSchema}`, or None if it cannot be used.
 
-    Nothing else is kept: `outputSchema` would make the SDK throw results away, annotations are untrusted hints
-    (https://modelcontextprotocol.io/specification/2026-07-28/server/tools), icons and titles reach no model.
+    Nothing else is kept: `outputSchema` would make the SDK discard results, annotations are untrusted hints
+    (https://modelcontextprotocol.io/specification/2026-07-28/server/tools), and models do not see icons and titles.
     """
     if not isinstance(tool, dict):
-        note("dropped a tool that is no object")
+        note("dropped a tool that is not an object")
         return None
     name = tool.get("name")
     if not isinstance(name, str) or not 0 < len(name) <= 128:
@@ -54,10 +55,10 @@ def repair_tool(tool: Any, note: Note) -> dict[str, Any] | None:
 
 
 def repair_initialize(result: dict[str, Any], note: Note) -> None:
-    """The answer to `initialize` with the shapes the SDK insists on: what it says of itself decides nothing here."""
+    """The answer to `initialize` in the shape that the SDK requires: the server's self-description has no effect."""
     info = result.get("serverInfo")
     if not (isinstance(info, dict) and isinstance(info.get("name"), str) and isinstance(info.get("version"), str)):
-        note("says odd things about itself in serverInfo; repaired")
+        note("sent a malformed serverInfo; repaired")
     known = info if isinstance(info, dict) else {}
     result["serverInfo"] = {
         "name": str(known.get("name") or "unknown")[:200],
@@ -67,14 +68,14 @@ def repair_initialize(result: dict[str, Any], note: Note) -> None:
     if not isinstance(abilities, dict):
         note("answered initialize without capabilities; repaired")
         abilities = {"tools": {}}
-    # `"tools": true` and the like are what an empty object means.
+    # `"tools": true` and the like mean what an empty object means.
     result["capabilities"] = {
         name: value if isinstance(value, dict) else {}
         for name, value in abilities.items()
         if value is not None and value is not False
     }
     if not isinstance(result.get("protocolVersion"), str):
-        note(f"answered initialize without a protocolVersion; taken for {OLDEST_PROTOCOL}")
+        note(f"answered initialize without a protocolVersion; assuming {OLDEST_PROTOCOL}")
         result["protocolVersion"] = OLDEST_PROTOCOL
     for name, kind in (("instructions", str), ("_meta", dict)):
         if not isinstance(result.get(name, kind()), kind):
@@ -82,17 +83,17 @@ def repair_initialize(result: dict[str, Any], note: Note) -> None:
 
 
 def _repair_schema(schema: Any, name: str, note: Note) -> dict[str, Any] | None:
-    """A schema with `type: object` at its root, as the protocol demands; None where it means something else."""
+    """A schema with `type: object` at its root, as the protocol requires; None if it means something else."""
     if schema is None or schema is True:
         note(f"gave tool {name!r} an empty input schema: it had none")
         return {"type": "object", "properties": {}}
     if not isinstance(schema, dict):
-        note(f"dropped tool {name!r}: its input schema is no object")
+        note(f"dropped tool {name!r}: its input schema is not an object")
         return None
     kind = schema.get("type")
     if kind != "object":
         if kind is not None and not (isinstance(kind, list) and "object" in kind):
-            note(f"dropped tool {name!r}: its input schema is no object schema")
+            note(f"dropped tool {name!r}: its input schema is not that of an object")
             return None
         note(f"added the missing type to the input schema of tool {name!r}")
         schema = {**schema, "type": "object"}
@@ -108,7 +109,7 @@ def _repair_members(schema: dict[str, Any], name: str, note: Note) -> dict[str, 
         note(f"dropped malformed properties from the input schema of tool {name!r}")
         schema = {**schema, "properties": {}}
     elif properties is not None and not all(isinstance(value, dict | bool) for value in properties.values()):
-        note(f"opened malformed properties in the input schema of tool {name!r}")
+        note(f"replaced malformed properties in the input schema of tool {name!r}: anything is allowed")
         schema = {**schema, "properties": {k: v if isinstance(v, dict | bool) else {} for k, v in properties.items()}}
     required = schema.get("required")
     if "required" in schema and not (isinstance(required, list) and all(isinstance(item, str) for item in required)):
@@ -135,16 +136,16 @@ def _fits(schema: dict[str, Any]) -> bool:
         return False
     try:
         return len(orjson.dumps(schema)) <= SCHEMA_CAP
-    except TypeError:  # an integer beyond 64 bits, or a lone surrogate: no provider would take it either
+    except TypeError:  # an integer beyond 64 bits, or a lone surrogate, which no provider would accept either
         return False
 
 
 def repair_call_result(result: dict[str, Any], note: Note) -> None:
-    """Make a `tools/call` result acceptable: whatever is malformed in it becomes text, so that nothing is lost."""
+    """Make a `tools/call` result acceptable: malformed parts become text, so that nothing is lost."""
     content = result.get("content")
     if not isinstance(content, list):
         if content is not None:
-            note("took malformed content for text")
+            note("treated malformed content as text")
         content = [] if content is None else [content]
     result["content"] = blocks = [block if _is_block(block) else _as_text(block, note) for block in content]
     if "structuredContent" in result and not isinstance(result["structuredContent"], dict):
@@ -166,7 +167,7 @@ _MEMBERS: dict[str, tuple[str, ...]] = {
 
 
 def _is_block(block: Any) -> bool:
-    """True for a content block the SDK accepts; optional members it might trip over are taken away."""
+    """True for a content block that the SDK accepts; optional members that it might reject are removed."""
     if not isinstance(block, dict):
         return False
     kind = block.get("type")
@@ -196,7 +197,7 @@ def _is_block(block: Any) -> bool:
 def _as_text(block: Any, note: Note) -> dict[str, Any]:
     if isinstance(block, str):
         return {"type": "text", "text": block}
-    note("took a malformed content block for text")
+    note("treated a malformed content block as text")
     if isinstance(block, dict) and block.get("type") == "text" and block.get("text") is None:
         return {"type": "text", "text": ""}
     return {"type": "text", "text": _dump(block)}
@@ -204,16 +205,16 @@ def _as_text(block: Any, note: Note) -> dict[str, Any]:
 
 def _dump(value: Any) -> str:
     try:
-        return orjson.dumps(value).decode()
+        return json_text.text(value)
     except TypeError:
         return str(value)
 
 
 def slim_message(message: Any) -> int:
-    """Cut a large parsed message down to what will be kept, before anything validates it.
+    """Cut a large parsed message down to what will be kept, before it is validated.
 
-    Of a page only the first TOOL_CAP tools stay, of a result only as much text as a model may get. Meant to run in
-    a thread, right after parsing. Returns how many tools were left out.
+    A page keeps only the first TOOL_CAP tools, a result only as much text as a model may get. Meant to run in a thread,
+    right after parsing. Returns how many tools were left out.
     """
     result = message.get("result") if isinstance(message, dict) else None
     if not isinstance(result, dict):

@@ -1,4 +1,4 @@
-"""What a tool gave, as text a model can read: every content kind. `tools/result.py` bounds, cleans and scrubs it.
+"""A tool's result as text for a model, for every kind of content. `tools/result.py` bounds, cleans and scrubs it.
 
     text                 joined
     structuredContent    only where there is no text (the specification says that text SHOULD repeat it)
@@ -7,27 +7,29 @@
     resource link        "name (mime) uri"
     nothing              "(no output)"
 
-For a client that takes more than text the blocks are kept as they are besides, cleaned, scrubbed and bounded alike.
+For clients that accept more than text the blocks themselves are kept, too, cleaned, scrubbed and bounded likewise.
 
-Home Assistant's `{"success": true, "result": "…"}` around a YAML text is taken off: it doubles the tokens.
+Home Assistant's `{"success": true, "result": "…"}` around a YAML text is removed, as it doubles the tokens.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
+from openai_proxy.dialects import json_text
 from openai_proxy.secrets import vault
 from openai_proxy.tools.base import ToolResult
 from openai_proxy.tools.result import MAX_RESULT_BYTES, clean, failure, success
 
 MEDIA_CAP = 4 * 1024 * 1024
-"""Bytes of base64 that images, audio and blobs of one result may have together: a screenshot of 3 MB."""
+"""Maximum total bytes of base64 in images, audio and blobs of one result: a screenshot of 3 MB."""
 
 
 def to_result(content: Iterable[Any], structured: Any, is_error: bool, *, rich: bool = False) -> ToolResult:
-    """One tool result from the SDK's content blocks and structured content; `rich`: with those themselves."""
+    """One tool result from the SDK's content blocks and structured content; `rich`: including these themselves."""
     blocks = list(content)
     parts = [part for block in blocks if (part := _block_text(block))]
     if not parts and structured is not None:
@@ -42,7 +44,7 @@ def to_result(content: Iterable[Any], structured: Any, is_error: bool, *, rich: 
 
 
 def resource_text(result: Any) -> str:
-    """What a `resources/read` gave, as text."""
+    """The result of a `resources/read`, as text."""
     parts = [
         content.text
         if getattr(content, "text", None) is not None
@@ -53,17 +55,17 @@ def resource_text(result: Any) -> str:
 
 
 def prompt_text(result: Any) -> str:
-    """What a `prompts/get` gave, as text: its messages one after another, whoever is to have said them."""
+    """The result of a `prompts/get`, as text: its messages one after another, without their roles."""
     return "\n\n".join(part for message in result.messages if (part := _block_text(message.content)))
 
 
 def omitted(kind: str, what: str, data: str) -> str:
-    """The note in the place of base64 `data`, four characters of which are three bytes."""
+    """The note in place of base64 `data`, four characters of which are three bytes."""
     return f"[{kind} omitted: {what}, {_size(len(data) * 3 // 4)}]"
 
 
 def _fit_blocks(blocks: Iterable[Any]) -> tuple[dict[str, Any], ...]:
-    """The blocks as MCP has them, their texts as fit as a model's, their media within MEDIA_CAP."""
+    """The blocks in MCP's form, their texts cleaned as for a model, their media within MEDIA_CAP."""
     room = MEDIA_CAP
     fit: list[dict[str, Any]] = []
     for block in blocks:
@@ -87,12 +89,12 @@ def _fit_structured(structured: Any) -> dict[str, Any] | None:
     if not isinstance(structured, dict):
         return None
     try:
-        text = orjson.dumps(structured).decode()
+        text = json_text.text(structured)
     except TypeError:
         return None
     if len(text) > MAX_RESULT_BYTES:
         return None
-    return structured if not vault.found_in(text) else dict(orjson.loads(vault.scrub(text)))
+    return structured if not vault.found_in(text) else dict(json_text.loads(vault.scrub(text)))
 
 
 def _block_text(block: Any) -> str:
@@ -116,7 +118,10 @@ def _block_text(block: Any) -> str:
 def _structured_text(value: Any) -> str:
     if isinstance(value, dict) and value.keys() == {"result"} and isinstance(value["result"], str):
         return value["result"]
-    return orjson.dumps(value, default=str).decode()
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # for example integers beyond 64 bits
+        return json.dumps(value, default=str, ensure_ascii=False, separators=(",", ":"))
 
 
 def _unwrapped(text: str) -> str:

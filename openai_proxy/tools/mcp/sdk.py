@@ -1,6 +1,6 @@
-"""The one way to the MCP SDK: imported when the first server is configured, in a thread, off the critical path.
+"""The only way to the MCP SDK, which is imported when the first server is configured, in a thread.
 
-Importing mcp 2.3.0 takes 0.5 s (1.7 s the first time) and 55 MB; a house without MCP servers pays nothing.
+Importing mcp 2.3.0 takes 0.5 s (1.7 s the first time) and 55 MB; without MCP servers none of that is spent.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ _NOISY = ("mcp", "client", "httpx2", "httpcore2")
 
 def _import() -> types.ModuleType:
     module = importlib.import_module("openai_proxy.tools.mcp.connection")
-    importlib.import_module("jsonschema")  # arguments are checked on the loop: its 0.1 s belongs here
+    importlib.import_module("jsonschema")  # arguments are checked on the loop: its import of 0.1 s belongs here
     for name in _NOISY:
-        # The SDK logs a traceback per garbage line and httpx2 a line per request, addresses included; what matters
-        # of it is said by us, once.
+        # The SDK logs a traceback per invalid line and httpx2 a line per request, including addresses; we log what
+        # matters of it ourselves, once.
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return module
 

@@ -1,10 +1,10 @@
-"""Everything this package uses of the MCP SDK that the SDK does not promise to keep, in one place.
+"""Every private part of the MCP SDK that this package uses, in one place.
 
-Read against mcp 2.3.0; `tests/mcp/test_sdk_internals.py` fails on any other version until these were looked at again:
+Checked with mcp 2.3.0; `tests/mcp/test_sdk_internals.py` fails with any other version until they have been reviewed:
 
     mcp.client._transport         the pair of streams a transport yields, as types
     mcp.shared._httpx_utils       requests that follow redirects within the origin only
-    OAuthClientProvider.context   what a flow knows, told and asked from outside (a documented attribute of no promise)
+    OAuthClientProvider.context   what a flow knows, set and read from outside (documented, but not promised)
     ClientSession._elicitation_callback     set after connecting, so that the capability is not declared
 
 Imports the SDK: reached only through `sdk.py`.
@@ -42,13 +42,13 @@ __all__ = [
 Json = dict[str, Any]
 
 READ_AGAINST = "2.3.0"
-"""The version of mcp whose source these were read in."""
+"""The version of mcp with which these were reviewed."""
 
 
 def decline_elicitations(client: Client) -> None:
-    """Let a connected client answer every question to a person with a polite no.
+    """Let a connected client decline every elicitation politely.
 
-    A server that asks although the capability is not declared can then finish its call, where the SDK would fail it.
+    A server that asks although the capability is not declared can then finish its call, which the SDK would fail.
     """
     client.session._elicitation_callback = _decline
 
@@ -58,7 +58,7 @@ async def _decline(context: ClientRequestContext, params: ElicitRequestParams) -
 
 
 class MessageStream(ReadStream[SessionMessage | Exception]):
-    """A stream for the SDK to read, whatever it reads from.
+    """A stream for the SDK to read, whatever its source.
 
     Subclasses have `receive`, which raises anyio.EndOfStream at the end, and `aclose`.
     """
@@ -69,7 +69,7 @@ class MessageStream(ReadStream[SessionMessage | Exception]):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Read no more."""
+        """Stop reading."""
 
     def __aiter__(self) -> "MessageStream":
         return self
@@ -90,7 +90,7 @@ class MessageStream(ReadStream[SessionMessage | Exception]):
 def remind(
     provider: "OAuthClientProvider", issuer: Json | None, resource: Json | None, authorization_server: str | None
 ) -> None:
-    """Tell an OAuth client what was learnt before a restart: the SDK stores tokens and registrations, and no more."""
+    """Give an OAuth client what was known before a restart: the SDK stores only tokens and registrations."""
     context = provider.context
     context.oauth_metadata = OAuthMetadata.model_validate(issuer) if issuer is not None else None
     context.protected_resource_metadata = (

@@ -1,14 +1,14 @@
-"""One configured server: an actor that keeps a connection to it, whatever happens to it.
+"""One configured server: an actor that keeps up a connection to it, whatever happens.
 
     starting ── connected and listed ──> ready
        │  ^                                │ died, session lost, edited
        │  └──────── delay, or wanted ──────┤
        ├── failed ──────────────────> backoff
-       ├── 401, 403 ────────────────> needs-auth      (tried again, seldom)
+       ├── 401, 403 ────────────────> needs-auth      (retried, rarely)
        └── removed or shut down ────> stopped         disabled: configured not to run
 
-The tool list outlives the connection: while a server is replaced or restarted its tools stay, and their calls wait.
-There is no permanent error (https://github.com/metatool-ai/metamcp/issues/264).
+The tool list outlives the connection: while a server restarts, its tools stay and their calls wait. After an edit the
+old connection serves until the new one is ready. There is no permanent error (https://github.com/metatool-ai/metamcp/issues/264).
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from openai_proxy.secrets import vault
-from openai_proxy.tasks import cancel, spawn
+from openai_proxy.tasks import spawn
 from openai_proxy.tools.base import CallContext, ToolResult
 from openai_proxy.tools.mcp.definitions import KnownTools, Pins, ToolDefinition
 from openai_proxy.tools.mcp.failures import (
@@ -33,6 +33,7 @@ from openai_proxy.tools.mcp.failures import (
     excuse,
     retry_delay,
     sign_in_hint,
+    still_serves,
 )
 from openai_proxy.tools.mcp.news import News
 from openai_proxy.tools.mcp.oauth.account import OAuthAccount
@@ -45,17 +46,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DRAIN = 30.0
-"""Seconds calls may take to end before the connection they run on is closed."""
+"""Seconds that calls have to end before their connection is closed."""
 
-_KICK_REMOTE = 0.25  # seconds between two attempts that requests start early: a refused connection costs nothing, …
-_KICK_STDIO = 2.0  # … a process does
-_TOLERATED = 2  # failed attempts a waiting call sits through before it is told
+_KICK_REMOTE, _KICK_STDIO = 0.25, 2.0  # seconds between early attempts triggered by requests: a process costs more
+_TOLERATED = 2  # failed attempts that a waiting call tolerates before it gets an error
 
 
 class Server:
-    """The actor. `sdk` loads the connection module; `eras` remembers, by identity, who only speaks the old protocol.
+    """The actor. `sdk` loads the connection module; `eras` remembers, by identity, servers with only the old protocol.
 
-    `account` gives the sign-in of a remote server, which outlives its connections.
+    `account` is the sign-in of a remote server, which outlives its connections.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Server:
         self._retiring: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._news = News()
-        self._ending = False
+        self.ending = False  # True once it cannot be revoked
         self._restart = False
         self._kicked = False
         self._failures = 0
@@ -92,20 +92,15 @@ class Server:
         self.state = ServerState.STARTING
         self._task = spawn(self._live(), name=f"mcp-actor-{config.name}")
 
-    # What the supervisor asks.
+    # Read by the supervisor.
 
     @property
     def settled(self) -> bool:
-        """True if waiting for its tools would be of no use: they are there, or will not come soon."""
+        """True if waiting for its tools is useless: they are there, or will not come soon."""
         return self.known.listed or self.state != ServerState.STARTING
 
-    @property
-    def ending(self) -> bool:
-        """True once there is no way back."""
-        return self._ending
-
     def apply(self, config: ServerSettings) -> None:
-        """Take an edited configuration: another identity means another connection, anything else just holds."""
+        """Apply an edit: another identity needs another connection, anything else takes effect at once."""
         replaced = config.identity() != self.config.identity()
         self.config = config
         if replaced:
@@ -115,14 +110,14 @@ class Server:
             self._take_listing(self._current)
 
     def restart(self) -> None:
-        """Replace the connection now, and take what the server then offers as the truth (also when pinned)."""
+        """Replace the connection now, and accept the tools that the server then offers (even if pinned)."""
         self._restart = True
         self.known.accept()
         self._failures = 0
         self._wake.set()
 
     def signed_in(self) -> None:
-        """A person has signed in: try now. A connection that is in service has the new token with its next request."""
+        """A person has signed in: connect now. An existing connection uses the new token for its next request."""
         if self.state in (ServerState.NEEDS_AUTH, ServerState.BACKOFF):
             self._failures = 0
             self.last_error = None
@@ -130,14 +125,14 @@ class Server:
             self._wake.set()
 
     def signed_out(self) -> None:
-        """The tokens are gone: what was reached with them ends."""
+        """The tokens are gone: connections that use them end."""
         if self._current is not None:
             self._current.lose(Failure(FailureKind.AUTH, sign_in_hint(self.config.name)))
 
     def kick(self) -> float | None:
-        """Somebody wants it: try now rather than at the end of the delay.
+        """A request needs it: retry now rather than at the end of the delay.
 
-        Returns in how many seconds that is possible, where it is too soon after the last attempt; else None.
+        If it is too soon after the last attempt, returns the seconds until that is possible; else None.
         """
         if self.state is not ServerState.BACKOFF or self._kicked:
             return None
@@ -155,22 +150,24 @@ class Server:
             await self._news.wait()
 
     async def stop(self, drain: float = 0.0) -> None:
-        """End it: calls under way get `drain` seconds, then everything is closed."""
+        """End it: running calls get `drain` seconds, then everything is closed."""
         if drain and self._current is not None:
             await self._current.drained(drain)
-        self._ending = True
+        self.ending = True
         self._wake.set()
         await asyncio.wait({self._task})
-        await cancel(*self._retiring)
+        await asyncio.wait({self._task, *self._retiring})  # not cancelled, so that they finish closing
         self._enter(ServerState.STOPPED)
 
     def status(self) -> dict[str, Any]:
-        """What `/admin/status` shows of it (names of tools are the server's own, those the globs are about)."""
+        """Its part of `/admin/status` (with the server's own tool names, which the globs match)."""
         connection = self._current or self._candidate
         text = connection.stderr if connection is not None else ""
         gone = self.state is ServerState.READY and not (connection is not None and connection.ready)
         return {
-            "state": str(ServerState.STARTING if gone else self.state),  # its end is seen before the actor has its turn
+            "state": str(
+                ServerState.STARTING if gone else self.state
+            ),  # its end is seen before the actor gets its turn
             "pid": connection.pid if connection is not None else None,
             "protocol": self.protocol,
             "restarts": self.restarts,
@@ -188,7 +185,7 @@ class Server:
         return await self.deliver(lambda c: c.call(tool.name, arguments, context, call_timeout(self.config)))
 
     async def deliver(self, request: "Callable[[Connection], Awaitable[ToolResult]]") -> ToolResult:
-        """Make a request once it can be made: a server that is starting is waited for, at most its `start_timeout`."""
+        """Make a request as soon as possible: waits for a starting server, at most its `start_timeout`."""
         reason = ""
         for _ in range(2):
             found = await self._usable()
@@ -201,19 +198,19 @@ class Server:
         return failed(f"The tool server '{self.config.name}' could not be reached ({reason}). Try again later.")
 
     async def _usable(self) -> "Connection | ToolResult":
-        """A connection that takes calls, or what to tell the model instead."""
+        """A connection that accepts calls, or what to tell the model instead."""
         deadline = time.monotonic() + self.config.start_timeout
         limit = self._failures + (_TOLERATED if self._failures <= SLOW_AFTER else 1)
         while True:
             if self._current is not None and self._current.ready:
                 return self._current
-            hopeless = self._ending or self.state is ServerState.NEEDS_AUTH or self._failures >= limit
+            hopeless = self.ending or self.state is ServerState.NEEDS_AUTH or self._failures >= limit
             too_soon = None if hopeless else self.kick()
             left = deadline - time.monotonic()
             if hopeless or left <= 0:
                 account = self._account(self.config)
                 may_sign_in = account is not None and account.offers_sign_in
-                state = ServerState.STOPPED if self._ending else self.state
+                state = ServerState.STOPPED if self.ending else self.state
                 return failed(excuse(self.config.name, state, may_sign_in))
             try:
                 async with asyncio.timeout(left if too_soon is None else min(left, too_soon)):
@@ -225,11 +222,11 @@ class Server:
 
     async def _live(self) -> None:
         try:
-            while not self._ending:
+            while not self.ending:
                 try:
                     await self._generation()
                 except Exception as problem:
-                    log.exception("mcp server %s: defect of its supervisor", self.config.name)
+                    log.exception("mcp server %s: internal error in its supervisor", self.config.name)
                     await self._pause(
                         self.config, Failure(FailureKind.BROKEN, f"internal error: {type(problem).__name__}")
                     )
@@ -242,10 +239,14 @@ class Server:
 
     async def _generation(self) -> None:
         """One attempt to connect, and if it succeeds, the life of that connection."""
-        config, self._restart, self._kicked = self.config, False, False
+        config, restart, self._restart, self._kicked = self.config, self._restart, False, False
         old = self._current
-        if old is not None and old.config.type == "stdio" and config.type == "stdio":
-            # Two processes of one server may fight over a port or a database: the old one ends first.
+        if old is not None and old.ready and not restart and old.config.identity() == config.identity():
+            self._enter(ServerState.READY)  # an edit was reverted before its server had started
+            await self._stand_by(config, old)
+            return
+        if old is not None and restart and old.config.type == "stdio":
+            # A person asked, perhaps because two processes would compete for a port or a database.
             self._current = None
             self._enter(ServerState.STARTING)
             await self._retire(old)
@@ -262,7 +263,7 @@ class Server:
         await self._pause(config, failure)
 
     async def _connect(self, config: ServerSettings) -> Failure | None:
-        """Make a new connection the current one. None also if it was overtaken by an edit or the end."""
+        """Make a new connection the current one. Also returns None if an edit or the end came first."""
         self._last_attempt = time.monotonic()
         try:
             module = await self._sdk()
@@ -283,8 +284,7 @@ class Server:
         if connection.ready and not self._overtaken(config):
             self._publish(connection)
             return None
-        failure = connection.failure
-        overtaken = self._overtaken(config)
+        failure, overtaken = connection.failure, self._overtaken(config)
         await connection.close()
         self._stderr = connection.stderr
         if overtaken:
@@ -304,7 +304,7 @@ class Server:
         self._enter(ServerState.READY)
 
     async def _stand_by(self, config: ServerSettings, connection: "Connection") -> None:
-        """Until the connection is gone, an edit replaces it, or all ends."""
+        """Wait until the connection is gone, an edit replaces it, or everything ends."""
         seen = connection.listing
         while connection.failure is None and connection.ready and not self._overtaken(config):
             stable_at = self._ready_since + STABLE_AFTER
@@ -327,11 +327,10 @@ class Server:
         )
 
     async def _pause(self, config: ServerSettings, failure: Failure, ready: bool = False) -> None:
-        """After a failure: say it, and wait until it is time to try again."""
+        """After a failure: log it, and wait until it is time to retry."""
         self._failures += 1
-        if failure.kind is FailureKind.AUTH:
-            wait = AUTH_RETRY
-        else:
+        wait = AUTH_RETRY
+        if failure.kind is not FailureKind.AUTH:
             wait = retry_delay(self._failures, remote=config.type != "stdio", was_ready=ready)
         self._complain(failure, wait)
         if wait:
@@ -342,26 +341,28 @@ class Server:
                 self._retire_later(self._current)
                 self._current = None
         if not ready and failure.kind is not FailureKind.AUTH and not self._overtaken(config):
-            self.restarts += 1  # so that a server that dies at every start is seen to do so
+            self.restarts += 1  # so that a server that dies at every start is recognised
 
     def _complain(self, failure: Failure, wait: float) -> None:
-        """Log it the first times and when it changes; a crash loop is visible in the status, not in the journal."""
+        """Log it the first times and when it changes; a crash loop is visible in the status rather than the journal."""
         text, name = vault.scrub(failure.text), self.config.name
+        if self._current is not None and self._current.ready:
+            text += still_serves(name)
         new = text != self.last_error
         self.last_error = text
         if new or self._failures in (1, 2, 4, 8) or self._failures % 50 == 0:
             log.warning("mcp server %s: %s (failure %d, next try in %.1f s)", name, text, self._failures, wait)
             if self._stderr:
-                log.info("mcp server %s: its last words: %s", name, " | ".join(self._stderr.splitlines()[-10:]))
+                log.info("mcp server %s: its last output: %s", name, " | ".join(self._stderr.splitlines()[-10:]))
 
     def _take_listing(self, connection: "Connection") -> None:
         if connection.listing is not None:
             self.known.take(connection.listing, identity=self.config.identity(), pin=self.config.pin)
 
-    # Waiting, retiring, telling.
+    # Waiting, closing, reporting.
 
     def _overtaken(self, config: ServerSettings) -> bool:
-        return self._ending or self._restart or config.identity() != self.config.identity()
+        return self.ending or self._restart or config.identity() != self.config.identity()
 
     async def _woken(self, deadline: float | None) -> bool:
         """Wait for anything to happen; False once `deadline` (monotonic) has passed."""
@@ -382,11 +383,11 @@ class Server:
         task.add_done_callback(self._retiring.discard)
 
     async def _retire(self, connection: "Connection") -> None:
-        """Let the calls on it end, then close it; closed in every case."""
+        """Let its calls end, then close it; it is closed in any case."""
         try:
             deadline = time.monotonic() + DRAIN
-            while connection.busy and not self._ending and time.monotonic() < deadline:
-                await connection.drained(0.1)  # in steps, because the end of all does not wait for a drain
+            while connection.busy and not self.ending and time.monotonic() < deadline:
+                await connection.drained(0.1)  # in steps, because the final shutdown does not wait for a drain
         finally:
             await connection.close()
 

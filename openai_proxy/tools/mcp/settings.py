@@ -1,8 +1,8 @@
-"""What this room reads of a server's configuration (`config/servers.py: ServerConfig`), and the environment of a child.
+"""What this package reads of a server's configuration (`config/servers.py: ServerConfig`), and a child's environment.
 
-A stdio server starts with an environment clean of our keys, yet complete enough for npx and uvx behind a proxy: the
-SDK passes HOME, LOGNAME, PATH, SHELL, TERM and USER only, and behind a private CA that breaks `uvx` ("invalid peer
-certificate"), so what tells a child about language, time, certificates, proxies and caches passes as well.
+A stdio server's environment contains none of our keys, but enough for npx and uvx behind a proxy: the SDK passes only
+HOME, LOGNAME, PATH, SHELL, TERM and USER, and behind a private CA that breaks `uvx` ("invalid peer certificate"), so
+variables about language, time, certificates, proxies and caches are passed, too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ from typing import Protocol
 from openai_proxy.children import inherited
 
 CALL_TIMEOUT = 60.0
-"""Seconds a call may take unless the server's `timeout` says otherwise: Home Assistant gives up after 60 as well."""
+"""Seconds that a call may take by default: Home Assistant gives up after 60 as well."""
 
 
 class OAuthSettings(Protocol):
-    """How to sign in to a server: a client registered by hand, if any, and what to ask for."""
+    """How to sign in to a server: a manually registered client, if any, and the scopes to request."""
 
     @property
     def client_id(self) -> str | None: ...
@@ -63,7 +63,7 @@ class ServerSettings(Protocol):
     def pin(self) -> bool: ...
 
     def identity(self) -> str:
-        """A stable digest of what makes another server: type, command, args, env, cwd, url, headers, client."""
+        """A stable digest of what identifies a server: type, command, args, env, cwd, url, headers, client."""
         ...
 
 
@@ -73,7 +73,7 @@ def call_timeout(config: ServerSettings) -> float:
 
 
 MARK = "OPENAI_PROXY_MCP_CHILD"
-"""Set to a value of its own for each child, so that descendants which left the process group are still found."""
+"""Set to a unique value for each child, so that descendants which left the process group are still found."""
 
 _NAMES = frozenset(
     {"NODE_EXTRA_CA_CERTS", "PIP_CERT", "PIP_INDEX_URL", "PIP_CACHE_DIR", "DOCKER_HOST", "DOCKER_CONFIG"}
@@ -82,5 +82,5 @@ _PREFIXES = ("UV_", "npm_config_", "NPM_CONFIG_")
 
 
 def child_environment(environ: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
-    """The environment for a child: what is safe of `environ`, then `own` (the server's `env:`), which wins."""
+    """A child's environment: what is safe of `environ`, then `own` (the server's `env:`), which wins."""
     return inherited(environ, _NAMES, _PREFIXES) | dict(own)

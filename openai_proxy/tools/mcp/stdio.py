@@ -1,4 +1,4 @@
-"""The stdio transport: a server process as the pair of streams the SDK's client wants.
+"""The stdio transport: a server process as the pair of streams that the SDK's client expects.
 
 Imports the SDK: reached only through `sdk.py`.
 """
@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import Any
 
 import anyio
-import orjson
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCRequest
 
+from openai_proxy.dialects import json_text
 from openai_proxy.tasks import cancel, spawn
 from openai_proxy.tools.mcp.failures import TRACE
 from openai_proxy.tools.mcp.filter import Wire, error_reply
@@ -27,15 +27,15 @@ from openai_proxy.tools.mcp.settings import ServerSettings
 log = logging.getLogger(__name__)
 
 PROBE_TIMEOUT = 5.0
-"""Seconds for `server/discover` before the older handshake is tried; the SDK's own limit is a constant of 10."""
+"""Seconds for `server/discover` before the older handshake is tried; the SDK's own timeout is a constant of 10."""
 
-_OFF_LOOP = 64 * 1024  # bytes from which a line is parsed in a thread: below, the hand-over costs more than it saves
+_OFF_LOOP = 64 * 1024  # bytes from which a line is parsed in a thread: below that, the overhead exceeds the gain
 
 
 class StdioTransport(AbstractAsyncContextManager[TransportStreams]):
     """Starts the server on entry; on exit nothing of it is left, whatever it did."""
 
-    foreign = False  # it consults the wire itself
+    foreign = False  # it asks the wire itself
 
     def __init__(self, config: ServerSettings, env: dict[str, str], wire: Wire) -> None:
         self._config = config
@@ -109,7 +109,7 @@ class _Writer(WriteStream[SessionMessage]):
     async def send(self, item: SessionMessage, /) -> None:
         message = item.message
         self._wire.sent(message)
-        line = orjson.dumps(message.model_dump(by_alias=True, mode="json", exclude_unset=True)) + b"\n"
+        line = json_text.dumps(message.model_dump(by_alias=True, mode="json", exclude_unset=True)) + b"\n"
         try:
             await self._process.write(line)
         except ConnectionError:
@@ -120,7 +120,7 @@ class _Writer(WriteStream[SessionMessage]):
             asyncio.get_running_loop().call_later(PROBE_TIMEOUT, self._give_up_probe, message.id)
 
     def _give_up_probe(self, request_id: int | str) -> None:
-        """Answer a mute server's probe ourselves; the SDK drops it if the server did answer."""
+        """Answer the probe in place of a silent server; the SDK drops it if the server did answer."""
         self._inbox.inject(error_reply(request_id, "No answer to server/discover.", code=-32001))
 
     async def aclose(self) -> None:

@@ -1,7 +1,7 @@
-"""The public face of MCP: give it the configured servers, get tools. Lives as long as the process.
+"""The public interface of MCP: apply the configured servers, get tools. Lives as long as the process.
 
-Nothing here waits for a server except `wait_ready` and `aclose`, and nothing imports the SDK until a server is
-configured: the daemon is ready before its servers are.
+Only `wait_ready` and `aclose` wait for servers, and the SDK is not imported until a server is configured: the daemon is
+ready before its servers are.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from openai_proxy.errors import NotFound
 from openai_proxy.tasks import spawn
 from openai_proxy.tools.base import Tool, ToolResult
 from openai_proxy.tools.mcp import sdk
-from openai_proxy.tools.mcp.definitions import Pins
+from openai_proxy.tools.mcp.definitions import Pins, ToolDefinition
 from openai_proxy.tools.mcp.failures import ServerState
 from openai_proxy.tools.mcp.oauth.sign_ins import SignIns
 from openai_proxy.tools.mcp.server import DRAIN, Server
@@ -35,13 +35,13 @@ PINS, SIGN_INS = "mcp-pins.json", "mcp-sign-ins.json"
 """Names of the files in the state directory."""
 
 CHARACTERS_PER_TOKEN = 4
-"""In English text and JSON, about."""
+"""Approximate, for English text and JSON."""
 
 _HOLD_LIMIT = 600.0  # seconds a removed server is kept for requests that began with it
 
 
 class Supervisor:
-    """All MCP servers of the house. Pinned tools and sign-ins are kept in the files `pins` and `sign_ins`, if given."""
+    """All MCP servers. Pinned tools and sign-ins are stored in the files `pins` and `sign_ins`, if given."""
 
     def __init__(self, on_event: OnEvent | None = None, pins: Path | None = None, sign_ins: Path | None = None) -> None:
         self._pins = Pins(pins)
@@ -59,13 +59,13 @@ class Supervisor:
         self._closing = False
 
     def reconcile(self, servers: Mapping[str, ServerSettings]) -> None:
-        """Make `servers` the configured ones. Returns at once; starts, replaces and stops happen behind it.
+        """Make `servers` the configured ones. Returns at once; starts, replacements and stops happen in the background.
 
-        The same identity keeps its process, whatever else changed (filters, timeouts). A removed or disabled server
-        ends once its calls and the requests that hold it have.
+        A server with the same identity keeps its process, whatever else changed (filters, timeouts). A removed or
+        disabled server ends once its calls and the requests that hold it have ended.
         """
         before, self._configs = self._configs, dict(servers)
-        self._tell_listeners()
+        self._notify_listeners()
         self.sign_ins.retain(servers.keys())
         if before.keys() != servers.keys():
             self._offered.clear()  # exposed names depend on the names of all servers
@@ -76,7 +76,7 @@ class Supervisor:
         for name, config in servers.items():
             if not config.enabled:
                 if name not in before or before[name].enabled:
-                    self._tell(name)
+                    self._notify(name)
             elif (running := self._servers.get(name)) is not None:
                 running.apply(config)
             elif (back := self._come_back(name)) is not None:
@@ -95,30 +95,64 @@ class Supervisor:
         blacklist: Sequence[str] | None = None,
         appearance: Appearance = AS_IT_IS,
     ) -> list[Tool]:
-        """The tools of `server` as known now, by exposed name; empty for one that is unknown or never listed any.
+        """The current tools of `server`, by exposed name; empty if it is unknown or never listed any.
 
-        The globs and the appearance are a model's; the server's own globs apply as well. The list is a snapshot: who
-        took it may call its tools even after an edit.
+        The globs and the appearance are a model's; the server's own globs apply as well. The list is a snapshot: its
+        tools can be called even after an edit.
         """
         running = self._servers.get(server)
         if running is None:
             return []
         globs = Globs.of(whitelist, blacklist)
-        house = Globs.of(running.config.whitelist, running.config.blacklist)
-        key, state = (server, globs, appearance), (running, running.known.version, house)
+        server_globs = Globs.of(running.config.whitelist, running.config.blacklist)
+        key, state = (server, globs, appearance), (running, running.known.version, server_globs)
         cached = self._offered.get(key)
         if cached is None or cached[0] != state:
-            cached = self._offered[key] = (state, self._build(server, running, house, globs, appearance))
+            tools = self._build(running, running.known.tools, (server_globs, globs), appearance)
+            cached = self._offered[key] = (state, tools)
         return list(cached[1])
 
-    def _build(self, name: str, running: Server, house: Globs, globs: Globs, appearance: Appearance) -> list[Tool]:
-        known, described = running.known.tools, dict(appearance.described)
-        # The exposed names are those of all its tools, so that a filter does not change them.
-        names = exposed_names(name, known, self._configs.keys(), dict(appearance.renamed))
+    async def device_tools(
+        self,
+        server: str,
+        device: str,
+        whitelist: Sequence[str] | None = None,
+        blacklist: Sequence[str] | None = None,
+        appearance: Appearance = AS_IT_IS,
+    ) -> list[Tool]:
+        """What `server` offers besides `tools` for the satellite `device`: Home Assistant's timers. Waits up to a
+        second.
+
+        Nothing for a server with pinned definitions: those for a device were never accepted.
+        """
+        running = self._servers.get(server)
+        if running is None or running.state is not ServerState.READY or running.config.pin:
+            return []
+        found: dict[str, ToolDefinition] = {}
+
+        async def look(connection: "Connection") -> ToolResult:
+            found.update(await connection.device_tools(device))
+            return ToolResult("")
+
+        await running.deliver(look)
+        globs = Globs.of(running.config.whitelist, running.config.blacklist), Globs.of(whitelist, blacklist)
+        return self._build(running, found, globs, appearance, beside=running.known.tools) if found else []
+
+    def _build(
+        self,
+        running: Server,
+        tools: Mapping[str, ToolDefinition],
+        globs: tuple[Globs, Globs],
+        appearance: Appearance,
+        beside: Iterable[str] = (),
+    ) -> list[Tool]:
+        name, described = running.config.name, dict(appearance.described)
+        # The exposed names take all its tools into account, so that a filter does not change them.
+        names = exposed_names(name, (*beside, *tools), self._configs.keys(), dict(appearance.renamed))
         return [
-            McpTool(exposed, name, known[tool], (house, globs), running.call, described.get(tool))
+            McpTool(exposed, name, tools[tool], globs, running.call, described.get(tool))
             for exposed, tool in names.items()
-            if house.allows(tool) and globs.allows(tool)
+            if tool in tools and all(g.allows(tool) for g in globs)
         ]
 
     async def read_resource(self, server: str, uri: str) -> ToolResult:
@@ -126,7 +160,7 @@ class Supervisor:
         return await self._deliver(server, lambda connection, seconds: connection.read_resource(uri, seconds))
 
     async def get_prompt(self, server: str, name: str, arguments: dict[str, str], device: str = "") -> ToolResult:
-        """The text of the prompt `name` of `server`, of its first where that is "". Failures are results.
+        """The text of the prompt `name` of `server`, of its first if that is "". Failures are results.
 
         `device` is as in `CallContext`.
         """
@@ -141,10 +175,10 @@ class Supervisor:
         return await server.deliver(lambda connection: request(connection, call_timeout(server.config)))
 
     async def wait_ready(self, servers: Iterable[str], timeout: float) -> list[str]:
-        """Wait until each of `servers` has told its tools or failed to, at most `timeout` seconds in all.
+        """Wait until each of `servers` has listed its tools or failed to, at most `timeout` seconds in total.
 
-        Returns the names of those that have no tools to offer: still starting, failing, disabled or unknown. A
-        server that failed is not waited for (its next attempt is hastened instead).
+        Returns the names of those without tools: still starting, failing, disabled or unknown. A failed server is not
+        waited for (its next attempt is brought forward instead).
         """
         names = list(dict.fromkeys(servers))
         running = [server for name in names if (server := self._servers.get(name)) is not None]
@@ -159,14 +193,14 @@ class Supervisor:
                         await server.settle()
             except TimeoutError:
                 log.info(
-                    "a request goes on without: %s", ", ".join(s.config.name for s in pending if not s.known.listed)
+                    "a request continues without: %s", ", ".join(s.config.name for s in pending if not s.known.listed)
                 )
         return [name for name in names if name not in self._servers or not self._servers[name].known.listed]
 
     def hold(self, servers: Iterable[str]) -> Callable[[], None]:
         """Keep `servers` running, even if they are removed meanwhile, until the returned function is called.
 
-        For a configuration generation: what began under it may call its tools to its end (at most 10 minutes more).
+        For a configuration generation: its requests can call its tools until they end (at most 10 minutes more).
         """
         names = set(servers)
         for name in names:
@@ -185,7 +219,7 @@ class Supervisor:
     def watch(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` whenever a server's state or tools, or the configuration, may have changed.
 
-        Until the returned function is called. It must not block or raise; it is called before the change holds.
+        Until the returned function is called. It must not block or raise; it is called before the change takes effect.
         """
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
@@ -195,11 +229,11 @@ class Supervisor:
         return [self._status(name) for name in sorted(self._configs)]
 
     def restart(self, name: str) -> None:
-        """Replace the connection of server `name`, pinned definitions included. Raises NotFound."""
+        """Replace the connection of server `name`, including pinned definitions. Raises NotFound."""
         self._running(name).restart()
 
     async def sign_in(self, name: str, redirect_uri: str) -> dict[str, Any]:
-        """Begin to sign in to server `name`; see `SignIns.begin`. Raises ProxyError."""
+        """Start to sign in to server `name`; see `SignIns.begin`. Raises ProxyError."""
         return await self.sign_ins.begin(self._running(name).config, redirect_uri)
 
     async def sign_out(self, name: str) -> bool:
@@ -229,7 +263,7 @@ class Supervisor:
             server.signed_in()
 
     async def aclose(self) -> None:
-        """End every server and everything they started. Nothing is left when this returns."""
+        """End every server and its descendants. Nothing is left when this returns."""
         self._closing = True
         servers, self._servers = list(self._servers.values()), {}
         self._released.set()
@@ -250,7 +284,7 @@ class Supervisor:
         self._leaving[name] = (server, spawn(self._end(name, server), name=f"mcp-leave-{name}"))
 
     def _come_back(self, name: str) -> Server | None:
-        """A server that was removed and is configured again before it has ended: it stays."""
+        """Keep a server that was removed, and configured again before it has ended."""
         server, task = self._leaving.get(name, (None, None))
         if server is None or task is None or server.ending:
             return None
@@ -271,19 +305,19 @@ class Supervisor:
                     self._released.clear()
                     await self._released.wait()
         except TimeoutError:
-            log.warning("mcp server %s is stopped although requests still hold it", name)
+            log.warning("mcp server %s is stopped although requests are still using it", name)
         await server.stop(0.0 if self._closing else DRAIN)
 
     def _server_changed(self, server: Server) -> None:
         if self._servers.get(server.config.name) is server:
-            self._tell(server.config.name)
+            self._notify(server.config.name)
 
-    def _tell_listeners(self) -> None:
+    def _notify_listeners(self) -> None:
         for listener in self._listeners:
             listener()
 
-    def _tell(self, name: str) -> None:
-        self._tell_listeners()
+    def _notify(self, name: str) -> None:
+        self._notify_listeners()
         if self._on_event is None:
             return
         try:
@@ -293,15 +327,15 @@ class Supervisor:
 
     def _status(self, name: str) -> dict[str, Any]:
         config, server = self._configs[name], self._servers.get(name)
-        house = Globs.of(config.whitelist, config.blacklist)
+        server_globs = Globs.of(config.whitelist, config.blacklist)
         own = server.known.tools if server is not None else {}
         more = server.status() if server is not None else {"pid": None, "protocol": None, "restarts": 0}
         return {
             "name": name,
             "type": config.type,
             "state": str(server.state if server is not None else ServerState.DISABLED),
-            "tools": sorted(tool for tool in own if house.allows(tool)),
-            "tokens": sum(tool.size for name, tool in own.items() if house.allows(name)) // CHARACTERS_PER_TOKEN,
+            "tools": sorted(tool for tool in own if server_globs.allows(tool)),
+            "tokens": sum(tool.size for name, tool in own.items() if server_globs.allows(name)) // CHARACTERS_PER_TOKEN,
             "last_error": None,
             "stderr": "",
             **more,

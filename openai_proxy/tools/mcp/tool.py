@@ -1,9 +1,9 @@
-"""One tool of one server as the agent sees it: which tools may be used, under which name, and how one is called.
+"""One tool of one server as the agent sees it: whether it may be used, under which name, and how it is called.
 
 Tools are offered as `mcp_{server}_{tool}`, within what every provider accepts: OpenAI and Anthropic allow
-`^[a-zA-Z0-9_-]{1,64}$`, and one bad name fails the whole request (https://github.com/langchain-ai/deepagents/pull/5953);
-MCP itself allows 128 characters and dots. A name is never taken apart again: `mcp_a_b_c` may be tool `c` of server
-`a_b` or tool `b_c` of `a`, so everything is looked up.
+`^[a-zA-Z0-9_-]{1,64}$`, and one bad name fails the whole request
+(https://github.com/langchain-ai/deepagents/pull/5953); MCP itself allows 128 characters and dots. A name is never
+parsed: `mcp_a_b_c` may be tool `c` of server `a_b` or tool `b_c` of `a`, so it is always looked up as a whole.
 """
 
 import hashlib
@@ -27,11 +27,11 @@ class Globs:
 
     @classmethod
     def of(cls, whitelist: Sequence[str] | None, blacklist: Sequence[str] | None) -> "Globs":
-        """From configuration, where a list may be missing."""
+        """From the configuration, where a list may be missing."""
         return cls(tuple(whitelist or ()), tuple(blacklist or ()))
 
     def allows(self, tool: str) -> bool:
-        """True if `tool` (the server's own name, case and all) may be used."""
+        """True if `tool` (the server's own name, case-sensitive) may be used."""
         if any(fnmatchcase(tool, glob) for glob in self.blacklist):
             return False
         return not self.whitelist or any(fnmatchcase(tool, glob) for glob in self.whitelist)
@@ -39,14 +39,14 @@ class Globs:
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """How a model sees the tools of a server: new names and descriptions, each by the server's own name."""
+    """How a model sees the tools of a server: new names and descriptions, by the server's own names."""
 
     renamed: tuple[tuple[str, str], ...] = ()
     described: tuple[tuple[str, str], ...] = ()
 
 
 AS_IT_IS = Appearance()
-"""As the server describes them."""
+"""Everything as the server describes it."""
 
 LIMIT = 64
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
@@ -54,10 +54,11 @@ _DIGEST = 8  # hex digits: with 500 tools a collision has odds of 1 in 34,000
 
 
 def exposed_name(server: str, tool: str, *, hashed: bool = False, new: str | None = None) -> str:
-    """The name `tool` of `server` is offered under; `new` stands in the place of the tool's own name.
+    """The name under which `tool` of `server` is offered; `new` replaces the tool's own name.
 
-    It changes as little as possible: only a tool with other characters, an over-long or (`hashed`) an ambiguous one
-    gets a digest of its true name as its tail. Too long a name is cut in its middle, for tails tell tools apart.
+    It changes as little as possible: only one with invalid characters, an overlong or (`hashed`) an ambiguous one gets
+    a digest of its true name as a suffix. Overlong names are cut in the middle, because their ends distinguish
+    tools.
     """
     plain = f"mcp_{server}_{new or tool}"
     clean = _FOREIGN.sub("_", plain)
@@ -76,11 +77,11 @@ def exposed_names(
 ) -> dict[str, str]:
     """Exposed name -> the server's own name for all `tools` of `server`, in the stable order of the exposed names.
 
-    `renamed` gives some of them another name; one that another tool has already gets a digest.
+    `renamed` gives some of them another name; one that collides with another tool's gets a digest.
 
-    `servers` are all configured names: where another server's name begins with this one's (`a` and `a_b`), a tool
-    that could be read as the other's gets a digest. That depends on the configuration alone, so a name does not
-    change with what other servers happen to offer.
+    `servers` are all configured names: if another server's name begins with this one's (`a` and `a_b`), a tool that
+    could be mistaken for the other's gets a digest. That depends only on the configuration, so a name does not change
+    with what other servers happen to offer.
     """
     rivals = [other[len(server) + 1 :] + "_" for other in servers if other.startswith(server + "_")]
     names: dict[str, str] = {}
@@ -99,18 +100,18 @@ Runner = Callable[[ToolDefinition, dict[str, Any], CallContext], Awaitable[ToolR
 
 @dataclass(frozen=True, slots=True)
 class McpTool:
-    """A tool under its exposed name. It is looked up whole, its name is never taken apart again."""
+    """A tool under its exposed name. It is looked up as a whole; its name is never parsed."""
 
     name: str
     server: str
     source: ToolDefinition
     globs: tuple[Globs, ...] = field(repr=False)
     run: Runner = field(repr=False, compare=False)
-    described: str | None = None  # in the place of the server's own description
+    described: str | None = None  # replaces the server's own description
 
     @property
     def definition(self) -> dict[str, Any]:
-        """The OpenAI function tool, with the server's schema as it came (a provider's dialect works on a copy)."""
+        """The OpenAI function tool, with the server's schema unchanged (a provider's dialect works on a copy)."""
         return {
             "type": "function",
             "function": {
@@ -121,7 +122,7 @@ class McpTool:
         }
 
     async def call(self, arguments: dict[str, Any], context: CallContext) -> ToolResult:
-        """Run it on its server. The globs it was offered under hold here again."""
+        """Run it on its server. The globs under which it was offered are checked again."""
         if not all(globs.allows(self.source.name) for globs in self.globs):
             return ToolResult(f"The tool {self.name} may not be used here.", is_error=True)
         return await self.run(self.source, arguments, context)

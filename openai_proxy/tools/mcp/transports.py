@@ -1,8 +1,8 @@
-"""Which transport a server gets, and the two over HTTP: Streamable HTTP, and HTTP+SSE of 2024-11-05.
+"""Selects a server's transport, and implements the two over HTTP: Streamable HTTP, and HTTP+SSE of 2024-11-05.
 
-Streamable HTTP is the SDK's own on a client of ours. HTTP+SSE (one endless stream of answers, and a POST for each
-message) is ours: in the SDK a POST answered 4xx leaves its call hanging, one event over 1 MiB ends the connection, and
-so do 300 s of silence (all measured on 2.3.0).
+Streamable HTTP is the SDK's own with our HTTP client. HTTP+SSE (one endless stream of answers, and a POST for each
+message) is ours: in the SDK a POST answered with 4xx leaves its call hanging, and one event over 1 MiB or 300 s of
+silence end the connection (all measured on 2.3.0).
 
 Imports the SDK: reached only through `sdk.py`.
 """
@@ -33,27 +33,20 @@ from openai_proxy.tools.mcp.settings import ServerSettings, child_environment
 from openai_proxy.tools.mcp.stdio import StdioTransport
 
 
-class SseTransport(AbstractAsyncContextManager[TransportStreams]):
-    """One connection to an SSE endpoint; entering waits until the server has named where to post."""
-
-    foreign = False  # it consults the wire itself
+class _HttpTransport(AbstractAsyncContextManager[TransportStreams]):
+    """Common parts: the HTTP client, and what it has observed."""
 
     def __init__(
         self, config: ServerSettings, wire: Wire, lose: Callable[[Failure], None], account: OAuthAccount | None = None
     ) -> None:
         self._config = config
-        self._url = config.url or ""
         self._gate = GuardedTransport(config, wire, lose, account)
-        self._wire = wire
-        self._inbox = Inbox(wire)
         self._stack = AsyncExitStack()
-        self._pump: asyncio.Task[None] | None = None
-        self._problem: str | None = None
 
     @property
     def failure(self) -> str | None:
-        """What went wrong beneath the protocol."""
-        return self._problem or self._gate.failure
+        """The last network failure."""
+        return self._gate.failure
 
     @property
     def status(self) -> int | None:
@@ -62,8 +55,29 @@ class SseTransport(AbstractAsyncContextManager[TransportStreams]):
 
     @property
     def refused(self) -> Failure | None:
-        """That credentials were refused."""
+        """Refused credentials."""
         return self._gate.refused
+
+
+class SseTransport(_HttpTransport):
+    """One connection to an SSE endpoint; entering waits until the server has named the address to post to."""
+
+    foreign = False  # it asks the wire itself
+
+    def __init__(
+        self, config: ServerSettings, wire: Wire, lose: Callable[[Failure], None], account: OAuthAccount | None = None
+    ) -> None:
+        super().__init__(config, wire, lose, account)
+        self._url = config.url or ""
+        self._wire = wire
+        self._inbox = Inbox(wire)
+        self._pump: asyncio.Task[None] | None = None
+        self._problem: str | None = None
+
+    @property
+    def failure(self) -> str | None:
+        """What went wrong below the protocol."""
+        return self._problem or self._gate.failure
 
     async def __aenter__(self) -> TransportStreams:
         client = await self._stack.enter_async_context(new_client(self._config, self._gate))
@@ -111,7 +125,7 @@ class SseTransport(AbstractAsyncContextManager[TransportStreams]):
     def _name_endpoint(self, data: str, endpoint: asyncio.Future[str]) -> bool:
         url = urljoin(self._url, data)
         if urlsplit(url)[:2] != urlsplit(self._url)[:2]:
-            # The credentials on every POST are for the configured host and nobody else.
+            # The credentials on every POST are for the configured host only.
             self._problem = "named an endpoint on another host"
             return False
         if not endpoint.done():
@@ -141,7 +155,7 @@ class _Poster(WriteStream[SessionMessage]):
         try:
             response = await request_within_origin(self._client, "POST", self._endpoint, json=body)
         except httpx2.StreamError:
-            return  # the answer comes on the stream; what the POST itself says is of no interest
+            return  # the answer comes on the stream; the POST's own response does not matter
         if response.status_code >= 300 and isinstance(message, JSONRPCRequest):
             self._inbox.inject(error_reply(message.id, "Server returned an error response"))
 
@@ -155,37 +169,15 @@ class _Poster(WriteStream[SessionMessage]):
         await self.aclose()
 
 
-class StreamableTransport(AbstractAsyncContextManager[TransportStreams]):
+class StreamableTransport(_HttpTransport):
     """One connection, or with a stateless server (Home Assistant, every 2026 one) a series of requests."""
 
-    foreign = True  # the SDK reads it, so the wire stands in front
-
-    def __init__(
-        self, config: ServerSettings, wire: Wire, lose: Callable[[Failure], None], account: OAuthAccount | None = None
-    ) -> None:
-        self._config = config
-        self._gate = GuardedTransport(config, wire, lose, account)
-        self._stack = AsyncExitStack()
-
-    @property
-    def failure(self) -> str | None:
-        """What the network last did wrong."""
-        return self._gate.failure
-
-    @property
-    def status(self) -> int | None:
-        """The last HTTP status."""
-        return self._gate.status
-
-    @property
-    def refused(self) -> Failure | None:
-        """That credentials were refused."""
-        return self._gate.refused
+    foreign = True  # the SDK reads it, so the wire is in front of it
 
     async def __aenter__(self) -> TransportStreams:
         client = await self._stack.enter_async_context(new_client(self._config, self._gate))
         return await self._stack.enter_async_context(
-            # The gate has bounded each event already; this limit only must not be the tighter one.
+            # The HTTP client has bounded each event already; this limit only must not be stricter.
             streamable_http_client(self._config.url or "", http_client=client, max_sse_event_size=2 * LINE_CAP)
         )
 
@@ -201,7 +193,7 @@ Link = StdioTransport | SseTransport | StreamableTransport
 def link_to(
     config: ServerSettings, wire: Wire, lose: Callable[[Failure], None], account: OAuthAccount | None = None
 ) -> Link:
-    """A transport, not yet entered; `lose` is for what it learns that ends the connection."""
+    """A transport, not yet entered; `lose` is called with what ends the connection."""
     match config.type:
         case "stdio":
             return StdioTransport(config, child_environment(os.environ, config.env), wire)

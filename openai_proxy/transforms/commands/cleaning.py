@@ -1,8 +1,8 @@
-"""What a request says once the commands are taken out: those to be obeyed, and the changes to its body.
+"""A request without its commands: those to run, and the changes to its body.
 
-Only the newest user message is obeyed, and only if no assistant has spoken since: a client that comes back with the
-results of its tools sends the same words again. Older messages are cleaned in the same way, and a message that held
-nothing but commands goes together with the answer the proxy gave it.
+Only the newest user message is obeyed, and only if the assistant has not answered since: a client that returns tool
+results sends the same message again. Older messages are cleaned in the same way, and a message that consists of
+commands only is removed together with the proxy's answer to it.
 """
 
 from bisect import bisect_right
@@ -11,21 +11,23 @@ from dataclasses import dataclass, field
 from string import whitespace
 from typing import Any
 
+from openai_proxy import steps
+from openai_proxy.dialects import json_text
 from openai_proxy.transforms.commands.dialogue import DialogueTurn, dialogue
 from openai_proxy.transforms.commands.parser import CommandCall, SearchBudget, find, without
-from openai_proxy.transforms.commands.protected import Span, protected
+from openai_proxy.transforms.commands.protected import protected
+from openai_proxy.transforms.spans import Span
 from openai_proxy.transforms.splicing import Path, splice
-from openai_proxy.transforms.strings import dump
 
 _SAYS_NOTHING = whitespace + ".,;:!?…"
-"""What is left of a message of commands alone where it was dictated, or typed as a sentence."""
+"""Punctuation left over from a message of commands alone if it was dictated, or typed as a sentence."""
 
 
 @dataclass(slots=True)
 class Cleaned:
-    """`calls` are to be obeyed; `alone` is True if the newest message holds nothing but commands, known or not.
+    """`calls` are to be run; `alone` is True if the newest message contains nothing but commands, known or not.
 
-    `unknown` are the names of commands nobody knows (told only where they stand alone).
+    `unknown` are the names of unknown commands (reported only if they stand alone).
     """
 
     turns: list[DialogueTurn]
@@ -52,10 +54,10 @@ def clean(path: str, document: Mapping[str, Any], prefix: str, known: Collection
             continue
         found = _found(turn, prefix, budget)
         if path == "/completions" and not turn.text.startswith(prefix):
-            continue  # code to be completed may hold anything
+            continue  # code to be completed may contain anything
         if not any(calls for _, _, calls in found):
             continue
-        only = not turn.more and not any(without(text, calls).strip(_SAYS_NOTHING) for _, text, calls in found)
+        only = not turn.more and all(steps.blank(without(text, calls), signs=_SAYS_NOTHING) for _, text, calls in found)
         if index == newest and index > spoken:
             calls = [call for _, _, several in found for call in several]
             result.calls = [call for call in calls if call.name in known]
@@ -74,9 +76,9 @@ def clean(path: str, document: Mapping[str, Any], prefix: str, known: Collection
 
 def _found(turn: DialogueTurn, prefix: str, budget: SearchBudget) -> list[tuple[Path, str, list[CommandCall]]]:
     """The commands in each text of a message. Code that begins in one part may end in a later one."""
-    if not any(prefix in text for _, text in turn.texts):
+    if all(steps.find(text, prefix) < 0 for _, text in turn.texts):
         return [(where, text, []) for where, text in turn.texts]
-    spans = protected("\n".join(text for _, text in turn.texts), prefix)
+    spans = protected(steps.join((text for _, text in turn.texts), "\n"), prefix)
     found: list[tuple[Path, str, list[CommandCall]]] = []
     offset = 0
     for where, text in turn.texts:
@@ -86,7 +88,7 @@ def _found(turn: DialogueTurn, prefix: str, budget: SearchBudget) -> list[tuple[
 
 
 def _part(spans: list[Span], offset: int, length: int) -> list[Span]:
-    """What of `spans` lies in the `length` characters from `offset` on, counted from there."""
+    """The part of `spans` within the `length` characters from `offset` on, relative to it."""
     first = max(bisect_right(spans, (offset, 0)) - 1, 0)
     last = bisect_right(spans, (offset + length, 0))
     return [(max(start - offset, 0), end - offset) for start, end in spans[first:last] if end > offset]
@@ -95,15 +97,15 @@ def _part(spans: list[Span], offset: int, length: int) -> list[Span]:
 def _take_out(
     result: Cleaned, turn: DialogueTurn, found: list[tuple[Path, str, list[CommandCall]]], known: Collection[str]
 ) -> None:
-    """Take the known commands out of a message that says something besides; parts that are empty then go."""
+    """Remove the known commands from a message with other content; parts that become empty are removed."""
     emptied: list[Path] = []
     for where, text, calls in found:
         ours = [call for call in calls if call.name in known]
         if not ours:
             continue
         rest = without(text, ours)
-        if rest.strip() or where[-1] != "text":
-            result.replace[where] = dump(rest)
+        if not steps.blank(rest) or where[-1] != "text":
+            result.replace[where] = json_text.dumps(rest)
         else:
             emptied.append(where[:-1])
     if len(emptied) < len(found) or turn.more:

@@ -1,4 +1,4 @@
-"""What a command may see and change. What it changes is taken over only when all commands of a message went well."""
+"""What a command may see and change. Changes take effect only when all commands of a message have succeeded."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,20 +14,20 @@ Keys = tuple[str, ...]
 
 MAX_MODEL_NAME = 256
 _ODD = frozenset(" \"'\\${}<>`")
-"""Characters no provider has in the id of a model."""
+"""Characters that no provider uses in model ids."""
 
 
 class CommandError(Exception):
-    """A command that cannot be obeyed; the text is for the person who typed it."""
+    """A command that cannot be run; the text is for the person who typed it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommandHost:
-    """What a command knows of the configuration, as far as its caller may know it.
+    """The configuration as a command sees it, limited to what its caller may know.
 
-    `connections` are those the caller may use; `serves` tells if a model name leads anywhere for them; `models` are
-    the ids each connection lists, as far as they are known; `overridden` names the variable or flag that stands above
-    a setting; `in_file` tells if a setting stands in proxy.yaml.
+    `connections` are those the caller may use; `serves` says whether a model name has a target for them; `models` are
+    the ids that each connection lists, as far as known; `overridden` names the variable or flag that overrides a
+    setting; `in_file` says whether a setting is in proxy.yaml.
     """
 
     version: str
@@ -42,7 +42,7 @@ class CommandHost:
 
 @dataclass(slots=True)
 class CommandEdits:
-    """Changes to conf/proxy.yaml. A value of None takes the member out."""
+    """Changes to conf/proxy.yaml. A value of None removes the member."""
 
     members: dict[Keys, Any] = field(default_factory=dict)
 
@@ -52,12 +52,12 @@ class CommandEdits:
 
 @dataclass(slots=True)
 class CommandContext:
-    """One message's commands. `may_change_house`: the caller may use `scope=global`; `alone`: it says nothing else."""
+    """One message's commands. `may_change_globally`: the caller may use `scope=global`; `alone`: without other text."""
 
     host: CommandHost
     session: Session
     prefix: str
-    may_change_house: bool
+    may_change_globally: bool
     alone: bool
     drafts: Mapping[str, str]
     edits: CommandEdits = field(default_factory=CommandEdits)
@@ -66,32 +66,32 @@ class CommandContext:
     notes: list[str] = field(default_factory=list)
 
     def is_global(self, call: CommandCall) -> bool:
-        """True if `call` is about the house, not the session. Raises CommandError where the caller may not."""
+        """True if `call` applies globally, not to the session. Raises CommandError if the caller is not allowed."""
         scope = (call.get("scope") or "session").lower()
         if scope not in ("session", "global"):
             raise CommandError(f'The scope is session or global, not "{scope[:40]}".')
         if scope == "global":
-            if not self.may_change_house:
+            if not self.may_change_globally:
                 raise CommandRefused("Only an administrator may change settings for everyone.")
             self.require_alone("A setting for everyone")
         return scope == "global"
 
     def require_alone(self, what: str) -> None:
-        """Raise CommandError if the message says anything besides: it may be a text that was pasted."""
+        """Raise CommandError if the message has other content: it may be pasted text."""
         if not self.alone:
-            raise CommandError(f"{what} is changed by a message of nothing but commands.")
+            raise CommandError(f"{what} can only be changed by a message with nothing but commands.")
 
-    def change_house(self, keys: Keys, value: Any) -> None:
-        """Set (or with None take out) a member of conf/proxy.yaml, and say so if it will not count.
+    def change_globally(self, keys: Keys, value: Any) -> None:
+        """Set (or with None remove) a member of conf/proxy.yaml, and mention if it will have no effect.
 
-        What is written is data: nothing in it is read as a variable. Raises CommandError where that cannot be said.
+        What is written is data: nothing in it is expanded as a variable. Raises CommandError if it cannot be escaped.
         """
         try:
             self.edits.members[keys] = literal(value)
         except ValueError:
             raise CommandError(f'"{str(value)[:80]}" cannot be written to the configuration.') from None
         if (name := self.host.overridden(keys)) is not None:
-            self.notes.append(f"It will not count while {name} is set.")
+            self.notes.append(f"It has no effect while {name} is set.")
 
     def connection(self, name: str) -> str:
         """The connection called `name`. Raises CommandError."""
@@ -100,7 +100,7 @@ class CommandContext:
         raise CommandError(f'There is no backend "{name[:80]}".{did_you_mean(name, self.host.connections)}')
 
     def model(self, name: str) -> str:
-        """The model called `name`, if it leads anywhere. Raises CommandError."""
+        """The model called `name`, if it has a target. Raises CommandError."""
         if not name:
             raise CommandError("Which model? Write model=NAME.")
         if name in self.session.routes or self.host.serves(name):
@@ -114,12 +114,12 @@ class CommandContext:
             if text.startswith(connection) and rest[:1] in (".", ":") and len(rest) > 1:
                 return f"{connection}.{self._model_of(connection, rest[1:])}"
         known = ", ".join(self.host.connections)
-        raise CommandError(f'"{text[:80]}" is no target. Write connection.model; the connections are: {known}.')
+        raise CommandError(f'"{text[:80]}" is not a target. Write connection.model; the connections are: {known}.')
 
     def _model_of(self, connection: str, name: str) -> str:
-        """`name` as the model of a target; a note is made if `connection` has a list of models without it."""
+        """`name` as the model of a target; adds a note if `connection` does not list it."""
         if len(name) > MAX_MODEL_NAME or not _ODD.isdisjoint(name) or not name.isprintable():
-            raise CommandError(f'"{name[:80]}" is no name of a model.')
+            raise CommandError(f'"{name[:80]}" is not the name of a model.')
         listed = self.host.models().get(connection)
         if listed and "*" not in name and name not in listed:
             self.notes.append(f'{connection} does not list "{name[:80]}".{nearest(name, listed)}')
@@ -127,11 +127,11 @@ class CommandContext:
 
 
 class CommandRefused(CommandError):
-    """A command this caller may not give."""
+    """This caller may not use the command."""
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """ " Did you mean …?", or nothing."""
+    """ " Did you mean …?", or ""."""
     found = nearest(name, names)
     return f' Did you mean "{found[0]}"?' if found else ""
 
@@ -141,7 +141,7 @@ FALSE = frozenset({"false", "off", "no", "0"})
 
 
 def flag(name: str, text: str) -> bool:
-    """A switch. Raises CommandError."""
+    """Read a switch. Raises CommandError."""
     if text.lower() in TRUE:
         return True
     if text.lower() in FALSE:

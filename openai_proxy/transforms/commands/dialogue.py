@@ -1,18 +1,20 @@
-"""Whose turn is which in a request, whatever API it came by.
+"""The turns of a request, whatever API it uses.
 
 /chat/completions   messages, content a text or parts
-/messages           messages; what a tool gave stands in a user message, as parts of another type
+/messages           messages; tool results are in user messages, as parts of another type
 /responses          input, a text or items
 /completions        prompt, where it begins with a command
 /api/chat           messages, as /chat/completions
 /api/generate       prompt
-Gemini's            contents, each with its parts; the model's are another role
+Gemini's            contents, each with its parts; the model and functions have other roles
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from openai_proxy.dialects.chat.conversation_id import call_names
+from openai_proxy.steps import join
 from openai_proxy.transforms.splicing import Path
 
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
@@ -20,7 +22,7 @@ _TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 
 @dataclass(frozen=True, slots=True)
 class DialogueTurn:
-    """One message. `texts` are its texts and where they stand; `more` is True if it holds anything else."""
+    """One message. `texts` are its texts and their places; `more` is True if it has other content."""
 
     path: Path
     role: str
@@ -31,7 +33,7 @@ class DialogueTurn:
     @property
     def text(self) -> str:
         """All of its text."""
-        return "".join(text for _, text in self.texts)
+        return join(text for _, text in self.texts)
 
 
 def dialogue(path: str, document: Mapping[str, Any]) -> list[DialogueTurn]:
@@ -68,7 +70,7 @@ def _turn(path: Path, message: Mapping[str, Any]) -> DialogueTurn:
                 more = True
     elif content is not None:
         more = True
-    return DialogueTurn(path, role, tuple(texts), more, _names(message.get("tool_calls")))
+    return DialogueTurn(path, role, tuple(texts), more, call_names(message.get("tool_calls")))
 
 
 def _contents(contents: Any) -> list[DialogueTurn]:
@@ -84,18 +86,10 @@ def _contents(contents: Any) -> list[DialogueTurn]:
         for place, part in enumerate(parts):
             if isinstance(part, dict) and isinstance(part.get("text"), str) and not part.get("thought"):
                 texts.append(((*path, "parts", place, "text"), part["text"]))
-        role = "assistant" if content.get("role") == "model" else "user"
+        said_by = content.get("role")
+        role = "assistant" if said_by == "model" else "tool" if said_by == "function" else "user"
         answers = [part for part in parts if isinstance(part, dict) and "functionResponse" in part]
         turns.append(
             DialogueTurn(path, "tool" if answers and not texts else role, tuple(texts), len(texts) < len(parts))
         )
     return turns
-
-
-def _names(calls: Any) -> str:
-    names: list[str] = []
-    for call in calls if isinstance(calls, list) else ():
-        function = call.get("function") if isinstance(call, dict) else None
-        if isinstance(function, dict):
-            names.append(str(function.get("name")))
-    return "\x1f".join(names)

@@ -1,21 +1,18 @@
-"""May a body hold a command? Asked of every chat request, so it costs one search."""
+"""Whether a body may contain a command. Checked for every chat request, so it costs one search."""
 
 import json
-from typing import Final
 
+from openai_proxy.steps import STEP, any_piece
 from openai_proxy.transforms.flat import flatten
-
-_PART: Final = 1 << 20
-"""Bytes that are looked through at a stretch."""
 
 
 class CommandMark:
-    """The prefix of commands, however JSON may write it."""
+    """The prefix of commands, in all the ways that JSON can write it."""
 
     def __init__(self, prefix: str, *, enabled: bool) -> None:
         self.enabled = enabled
         self._plain = prefix.encode()
-        # As a number: looking for bytes in bytes first makes an error of what is no number, and forgets it: 0.15 µs.
+        # As a number: for other types `in` first raises and discards an error, which costs 0.15 µs.
         self._first = self._plain[0] if prefix[0].isascii() and prefix[0] not in '"\\' else -1
         escaped = json.dumps(prefix)[1:-1]
         raw = json.dumps(prefix, ensure_ascii=False)[1:-1]
@@ -31,11 +28,12 @@ class CommandMark:
         return self._plain in body or any(form in body for form in self._others)
 
     def in_body(self, body: bytes) -> bool:
-        """True if a command may stand in `body`; False if none does."""
+        """True if `body` may contain a command; False if it has none."""
         if not self.enabled:
             return False
-        if len(body) > _PART:  # others get the interpreter lock between two parts
-            return any(self.in_body(body[at : at + _PART]) for at in range(0, len(body), _PART - self._overlap))
+        return self._in_piece(body) if len(body) <= STEP else any_piece(self._in_piece, body, self._overlap)
+
+    def _in_piece(self, body: bytes) -> bool:
         if self._plain in body or any(form in body for form in self._others):
             return True
         if b"\\/" in body or b"\\u00" in body:

@@ -1,10 +1,11 @@
-"""Commands in a text: where they stand, what they are called and what they are given.
+"""Finds the commands in a text: positions, names and arguments.
 
-    !/name                          a word of its own: `#!/bin/sh` and `x!/set` are none; right behind another is fine
-    !/name(value, key=value, …)     values to the next comma or bracket, or in quotes; \\ takes any character as it is
+    !/name                          must be a separate word, unlike `#!/bin/sh` and `x!/set`, or directly follow another
+    command
+    !/name(value, key=value, …)     values end at the next comma or bracket, or are quoted; \\ escapes any character
 
-Only the person's own words count: what stands in code or in a quoted line (protected.py) is left alone, and so is
-whatever does not come to a proper end.
+Only the person's own words count: code and quoted lines (protected.py) are ignored, and so is anything without a proper
+end.
 """
 
 import re
@@ -13,10 +14,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from openai_proxy.transforms.commands.protected import Span, protected
+from openai_proxy import steps
+from openai_proxy.protocols.call_arguments import Grammar, read_arguments, words
+from openai_proxy.transforms.commands.protected import protected
+from openai_proxy.transforms.spans import Span
 
 MAX_LENGTH = 4000  # characters of one command
-MAX_CALLS = 100  # looked at in one text; what follows is text
+MAX_CALLS = 100  # characters searched in one text; the rest is treated as text
 
 Argument = tuple[str | None, str]
 
@@ -35,7 +39,7 @@ class CommandCall(NamedTuple):
 
 
 class SearchBudget:
-    """How many beginnings of commands may still be looked at in a request, whose messages may be many."""
+    """How many more possible commands may be examined in a request, which may have many messages."""
 
     __slots__ = ("left",)
 
@@ -43,19 +47,13 @@ class SearchBudget:
         self.left = left
 
     def spend(self) -> bool:
-        """True if one more may be looked at."""
+        """True if one more may be examined."""
         self.left -= 1
         return self.left >= 0
 
 
-_KEY = re.compile(r"\s*([A-Za-z][A-Za-z0-9_-]{0,63})\s*=")
 _AFTER = re.compile(r"\s|$|[.,;:!?)\]}'\"…](?:\s|$)")
-_VALUE = re.compile(r"\s*((?:[^\\,)]|\\.)*+)(?=[,)])", re.DOTALL)
-_QUOTED = {
-    quote: re.compile(rf"\s*{quote}((?:[^\\{quote}]|\\.)*+){quote}\s*(?=[,)])", re.DOTALL) for quote in ('"', "'")
-}
-_SPACE = re.compile(r"\s*")
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_ARGUMENTS = Grammar(re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,63})\s*="), words, positional=True, space=re.compile(r"\s*"))
 
 
 @lru_cache(maxsize=32)
@@ -64,16 +62,25 @@ def _opening(prefix: str, before: str) -> re.Pattern[str]:
 
 
 def _next(text: str, prefix: str, position: int, calls: list[CommandCall]) -> re.Match[str] | None:
-    """The next that may be a command: right behind the last one, or a word of its own."""
+    """The next possible command: directly after the last one, or a separate word."""
     behind = _opening(prefix, "").match(text, position) if calls and calls[-1].end == position else None
-    return behind or _opening(prefix, r"(?<!\S)").search(text, position)
+    if behind is not None:
+        return behind
+    word = _opening(prefix, r"(?<!\S)")
+    for at in range(position, len(text), steps.STEP):  # other threads get the interpreter lock between two steps
+        found = word.search(text, at, at + steps.STEP + len(prefix))
+        if found is not None:
+            return word.match(text, found.start())  # the whole name, which a step may have cut
+    return None
 
 
 def find(
     text: str, prefix: str, *, spans: Sequence[Span] | None = None, budget: SearchBudget | None = None
 ) -> list[CommandCall]:
-    """Every command in `text`, in order. `spans`: where none counts, if the caller knows; else that is found out."""
-    if prefix not in text:
+    """Every command in `text`, in order. `spans`: where commands are ignored, if the caller knows; else determined
+    here.
+    """
+    if steps.find(text, prefix) < 0:
         return []
     calls: list[CommandCall] = []
     spans = protected(text, prefix) if spans is None else spans
@@ -90,10 +97,12 @@ def find(
             continue
         name = _normal(match[1])
         if text.startswith("(", position):
-            parsed = _arguments(text, position + 1, min(len(text), match.start() + MAX_LENGTH))
-            if parsed is None:
+            limit = min(len(text), match.start() + MAX_LENGTH)
+            pairs, closed = read_arguments(_ARGUMENTS, text, position + 1, limit)
+            if closed is None:
                 continue
-            arguments, end = parsed
+            arguments = tuple((_normal(key) if key is not None else None, value or "") for key, value in pairs)
+            end = closed
         elif _AFTER.match(text, position) or text.startswith(prefix, position):
             arguments, end = (), position
         else:
@@ -107,45 +116,13 @@ def _normal(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-def _arguments(text: str, position: int, length: int) -> tuple[tuple[Argument, ...], int] | None:
-    """The arguments from behind the bracket, and where the command ends; None where it has no proper end."""
-    arguments: list[Argument] = []
-    while True:
-        key = _KEY.match(text, position, length)
-        if key is not None:
-            position = key.end()
-        parsed = _value(text, position, length)
-        if parsed is None:
-            return None
-        value, position, quoted = parsed
-        closed = text[position] == ")"
-        position += 1
-        if value or quoted or key is not None:
-            arguments.append((_normal(key[1]) if key is not None else None, value))
-        if closed:
-            return tuple(arguments), position
-
-
-def _value(text: str, position: int, length: int) -> tuple[str, int, bool] | None:
-    """A value, the position of the comma or bracket behind it, and if it was quoted; None without one of these."""
-    space = _SPACE.match(text, position, length)
-    begin = space.end() if space is not None else position
-    quote = text[begin : begin + 1] if begin < length else ""
-    quoted = _QUOTED.get(quote)
-    match = (quoted or _VALUE).match(text, position, length)
-    if match is None:
-        return None
-    value = _ESCAPED.sub(r"\1", match[1]) if "\\" in match[1] else match[1]
-    return (value if quoted is not None else value.strip()), match.end(), quoted is not None
-
-
 def without(text: str, calls: list[CommandCall]) -> str:
-    """`text` without `calls`, and without the space that only they needed."""
+    """`text` without `calls`, and without the spaces that only separated them."""
     pieces: list[str] = []
     position = 0
     for call in calls:
         start, end = call.start, call.end
-        line_start = start == 0 or text[start - 1] == "\n" or not text[position:start].strip(" \t")
+        line_start = start == 0 or text[start - 1] == "\n" or steps.blank(text, position, start, " \t")
         if line_start:
             while end < len(text) and text[end] in " \t":
                 end += 1
@@ -154,7 +131,7 @@ def without(text: str, calls: list[CommandCall]) -> str:
         else:
             while start > position and text[start - 1] in " \t":
                 start -= 1
-        pieces.append(text[position:start])
+        pieces += steps.pieces(text, position, start)
         position = end
-    pieces.append(text[position:])
-    return "".join(pieces)
+    pieces += steps.pieces(text, position)
+    return steps.join(pieces)

@@ -1,45 +1,40 @@
-"""Where in a text no command counts: in a code fence, in inline code, and in a quoted line.
+"""The parts of a text in which commands are ignored: code fences, inline code, and quoted lines.
 
-People paste logs, READMEs and other people's messages; what stands in those is not what they say. The rules are those
-of CommonMark (https://spec.commonmark.org/0.31.2/, 4.5, 5.1 and 6.1), as far as a chat has them.
+People paste logs, READMEs and other people's messages, whose contents are not their own words. The rules are
+CommonMark's (https://spec.commonmark.org/0.31.2/, 4.5, 5.1 and 6.1), as far as they matter in chats.
 """
 
 import re
 from bisect import bisect_right
 from itertools import pairwise
 
-Span = tuple[int, int]
+from openai_proxy.steps import blank, find, finditer
+from openai_proxy.transforms.spans import Span, merged
 
-_FENCE = re.compile(r"^[ ]{0,3}(?:(`{3,})([^`\n]*)|(~{3,})(.*))$", re.MULTILINE)
-_QUOTED = re.compile(r"^[ ]{0,3}>.*$", re.MULTILINE)
+_LONGEST = 4096
+"""Characters by which a fence, or a line of only whitespace, is recognised in a text that is searched in steps."""
+
+_ITEMS = r"(?:[ ]{0,3}(?:[-*+]|\d{1,9}[.)])[ \t]{1,4}){0,9}"  # a quote or a fence may begin in an item of a list
+_FENCE = re.compile(rf"^(?:{_ITEMS}[ ]{{0,3}}|[ \t]*)(`{{3,}}|~{{3,}})", re.MULTILINE)
+_QUOTED = re.compile(rf"^{_ITEMS}[ ]{{0,3}}>", re.MULTILINE)
 _TICKS = re.compile(r"`+")
 _BLANK = re.compile(r"\n[ \t]*(?=\n)")
 
 
 def protected(text: str, prefix: str) -> list[Span]:
-    """The spans in which nothing is a command, in order, none touching another. Time is linear.
+    """The spans in which nothing is a command, in order and disjoint. Time is linear.
 
-    Where commands themselves begin with such a mark (`prefix`), nothing is protected.
+    If commands themselves begin with such a mark (`prefix`), nothing is protected.
     """
     if "`" in prefix or prefix.startswith(("~", ">")):
         return []
-    if "`" not in text and "~" not in text and ">" not in text:
+    if all(find(text, mark) < 0 for mark in "`~>"):
         return []
     fenced = _fences(text)
-    lines = [match.span() for match in _QUOTED.finditer(text) if not _within(fenced, match.start())]
+    quoted = finditer(_QUOTED, text, 0, len(text), _LONGEST)
+    lines = [(match.start(), _line_end(text, match.end())) for match in quoted if not _within(fenced, match.start())]
     outside = merged([*fenced, *lines])
     return merged([*outside, *_inline(text, outside)])
-
-
-def merged(spans: list[Span]) -> list[Span]:
-    """`spans` in order, those that overlap made one."""
-    found: list[Span] = []
-    for start, end in sorted(spans):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], end))
-        else:
-            found.append((start, end))
-    return found
 
 
 def _within(spans: list[Span], place: int) -> bool:
@@ -48,19 +43,26 @@ def _within(spans: list[Span], place: int) -> bool:
 
 
 def _fences(text: str) -> list[Span]:
-    """The spans of fenced code; an open fence reaches to the end."""
+    """The spans of fenced code; an unclosed fence extends to the end."""
     spans: list[Span] = []
     opened: re.Match[str] | None = None
-    for match in _FENCE.finditer(text):
-        marks, info = match[1] or match[3], match[2] or match[4] or ""
+    for match in finditer(_FENCE, text, 0, len(text), _LONGEST):
+        marks, end = match[1], _line_end(text, match.end())
+        if marks[0] == "`" and text.find("`", match.end(), end) >= 0:
+            continue
         if opened is None:
             opened = match
-        elif marks.startswith(opened[1] or opened[3]) and not info.strip():
-            spans.append((opened.start(), match.end()))
+        elif marks.startswith(opened[1]) and blank(text, match.end(), end):
+            spans.append((opened.start(), end))
             opened = None
     if opened is not None:
         spans.append((opened.start(), len(text)))
     return spans
+
+
+def _line_end(text: str, start: int) -> int:
+    end = text.find("\n", start)
+    return len(text) if end < 0 else end
 
 
 def _inline(text: str, outside: list[Span]) -> list[Span]:
@@ -75,12 +77,12 @@ def _inline(text: str, outside: list[Span]) -> list[Span]:
 
 
 def _paragraphs(text: str, start: int, stop: int) -> list[Span]:
-    edges = [start, *(match.start() for match in _BLANK.finditer(text, start, stop)), stop]
+    edges = [start, *(match.start() for match in finditer(_BLANK, text, start, stop, _LONGEST)), stop]
     return list(pairwise(edges))
 
 
 def _code_spans(text: str, start: int, stop: int) -> list[Span]:
-    runs = [match.span() for match in _TICKS.finditer(text, start, stop)]
+    runs = merged([match.span() for match in finditer(_TICKS, text, start, stop, 0)])
     later: dict[int, int] = {}  # length of a run -> the next run of that length, seen from the end
     closes = [-1] * len(runs)
     for index in range(len(runs) - 1, -1, -1):

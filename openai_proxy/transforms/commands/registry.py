@@ -1,10 +1,10 @@
-"""The commands there are. Each is a function in a module of `builtin`, found there by itself:
+"""The available commands. Each is a function in a module of `builtin`, where it is found automatically:
 
     @command("hello", "Say hello.")
     def hello(call: Call, context: CommandContext) -> str:
         return "Hello."
 
-It returns what it did, in a sentence, or raises CommandError. `!/help` is made from the decorators.
+It returns a sentence about what it did, or raises CommandError. `!/help` is generated from the decorators.
 """
 
 import importlib
@@ -19,7 +19,7 @@ Run = Callable[[CommandCall, CommandContext], str]
 
 
 class Command(NamedTuple):
-    """One command: what it is called, what it takes (as a person writes it) and what it does."""
+    """One command: its name, an example of its arguments, and what it does."""
 
     name: str
     takes: str
@@ -43,7 +43,7 @@ def command(name: str, does: str, takes: str = "") -> Callable[[Run], Run]:
 
 
 def commands() -> Mapping[str, Command]:
-    """All commands by name. The first call imports `builtin`: a house where nobody uses commands never needs it."""
+    """All commands by name. The first call imports `builtin`, so without commands it is never loaded."""
     if not _found:
         from openai_proxy.transforms.commands import builtin
 

@@ -1,29 +1,29 @@
-"""Which string of a JSON body a place lies in, without walking through all that stands before it.
+"""Finds the string of a JSON body that contains a position, without scanning everything before it.
 
-A quote no backslash belongs to begins or ends a string. Which of the two, its neighbours nearly always tell: what
-follows the end of a string is one of `,:}]`, what precedes its begin one of `{[,:`. Where a text looks like that too
-(`"a,", ",b"`), the quotes are counted from the last place known to lie outside any string.
+A quote without a backslash begins or ends a string. Its neighbours nearly always show which: the end of a string is
+followed by one of `,:}]`, its beginning preceded by one of `{[,:`. If a text looks like that, too (`"a,", ",b"`), the
+quotes are counted from the last position known to be outside any string.
 """
 
 import re
 
 _SPACE = b" \t\r\n"
-_FEW = 64  # quotes with backslashes that are passed one by one
+_FEW = 64  # quotes with backslashes that are skipped one by one
 _REST = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 def enclosing(body: bytes, outside: int, place: int) -> tuple[int, int] | None:
-    """Where the string begins and ends, quotes included, in which the byte at `place` lies; None if in none.
+    """Start and end, including quotes, of the string that contains the byte at `place`; None if there is none.
 
-    `body` must be valid JSON, and `outside` a place before `place` that lies in no string. A string's first quote
-    lies outside of it, its last one inside.
+    `body` must be valid JSON, and `outside` a position before `place` that is in no string. A string's first quote is
+    outside of it, its last one inside.
     """
     start = _opening(body, outside, place)
     return None if start < 0 else (start, _closing(body, place))
 
 
 def _is_escaped(body: bytes, place: int) -> bool:
-    """True if an odd number of backslashes stands before `place`."""
+    """True if an odd number of backslashes precedes `place`."""
     first = place
     while first > 0 and body[first - 1] == 0x5C:
         first -= 1
@@ -47,7 +47,7 @@ def _opening(body: bytes, outside: int, place: int) -> int:
 
 
 def _opens(body: bytes, quote: int) -> bool | None:
-    """True if the string's begin, False if its end is at `quote`; None if its neighbours do not tell."""
+    """True if a string begins, False if it ends at `quote`; None if its neighbours do not show it."""
     after = body[quote + 1 : quote + 9].lstrip(_SPACE)
     if after and after[0] not in b",:}]":
         return True
@@ -58,7 +58,7 @@ def _opens(body: bytes, quote: int) -> bool | None:
 
 
 def _counted(body: bytes, outside: int, place: int) -> int:
-    """`_opening` by counting: escaped backslashes and quotes are blotted out, so that every quote left counts."""
+    """`_opening` by counting: escaped backslashes and quotes are blanked out, so that every remaining quote counts."""
     text = body[outside:place].replace(b"\\\\", b"__").replace(b'\\"', b"__")
     return outside + text.rfind(b'"') if text.count(b'"') % 2 else -1
 

@@ -1,8 +1,8 @@
-"""Every secret, in every disguise: is there any, and where.
+"""Finds every secret in every encoding: whether there is one, and where.
 
-Two automatons (automaton.py) know them. `_any` looks at text as a reader sees it, after JSON's escapes are undone.
-`_loud` looks at raw JSON: it knows each form as JSON writes it, and stops at escapes that could hide anything else. So
-what it finds nothing in needs no decoding: every string of it, decoded, would hold nothing for `_any` either.
+Two automatons (automaton.py) are used. `_any` examines text as a reader sees it, after JSON's escapes are undone.
+`_loud` examines raw JSON: it knows each form as JSON writes it, and stops at escapes that could hide anything else. So
+a body in which it finds nothing needs no decoding: `_any` would find nothing in the decoded strings either.
 """
 
 import json
@@ -11,35 +11,36 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from openai_proxy.secrets import MARK
+from openai_proxy.steps import STEP, any_piece
+from openai_proxy.steps import pieces as pieces_of
 from openai_proxy.transforms.flat import BACKSLASHED, PERCENT, flatten, mapped, undone
 from openai_proxy.transforms.redaction import hint
 from openai_proxy.transforms.redaction.automaton import Automaton
 from openai_proxy.transforms.redaction.forms import PLAIN, Form, forms
 from openai_proxy.transforms.redaction.shapes import BEGIN, PATTERNS, PRIVATE_KEY, begin, plausible
+from openai_proxy.transforms.spans import Span, merged
 
-Span = tuple[int, int]
+SLICE = STEP
+"""Bytes searched at a time: without RE2 the interpreter lock is held, and other threads get a turn in between."""
 
-SLICE = 1 << 20
-"""Bytes that are searched at a stretch: without RE2 the interpreter lock is kept, and others get a turn between two."""
-
-MAX_SHAPE = 8192  # bytes in which what looks like a key must show that it does
+MAX_SHAPE = 8192  # bytes within which a possible key must turn out to be one
 
 HINTED = 4096
-"""Bytes of a body up to which hint.py looks first: in a longer one there is always something to look up."""
+"""Bytes of a body up to which hint.py is tried first: a longer one always has something to look up."""
 
 _MARK = MARK.encode()
 _BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
 
 
 class Hit(NamedTuple):
-    """Where raw JSON becomes suspicious, and whether by an escape: what that hides may begin further ahead."""
+    """Where raw JSON becomes suspicious, and whether by an escape, whose hidden text may begin earlier."""
 
     start: int
     escape: bool
 
 
 def _in_json(literals: list[bytes]) -> list[bytes]:
-    """`literals` and how JSON writes them, where that differs."""
+    """`literals`, and how JSON writes them if that differs."""
     known = set(literals)
     known.update(
         json.dumps(_text(literal), ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass") for literal in literals
@@ -48,7 +49,7 @@ def _in_json(literals: list[bytes]) -> list[bytes]:
 
 
 def _backslashed(literals: list[bytes]) -> bytes:
-    """What after a backslash could hide one of `literals`: printable ASCII, and what only some secrets have."""
+    """What may follow a backslash that hides one of `literals`: printable ASCII, and what only some secrets contain."""
     letters = frozenset().union(*literals)
     escapes = [BACKSLASHED]
     if any(letter < 0x20 for letter in letters):
@@ -63,7 +64,7 @@ def _text(literal: bytes) -> str:
 
 
 class SecretFinder:
-    """Finds `secrets` and, with `shapes`, whatever looks like a key. Immutable; used from any thread."""
+    """Finds `secrets` and, with `shapes`, whatever looks like a key. Immutable; thread-safe."""
 
     def __init__(self, secrets: Iterable[str], *, shapes: bool = True) -> None:
         self.secrets = frozenset(secrets)
@@ -88,10 +89,10 @@ class SecretFinder:
         self._known = Automaton(literals, []) if literals else None
         self._loud = Automaton(self._written, [*patterns, escapes])
         self.look: hint.Look = self._first_look
-        """True of a body up to HINTED bytes that is surely `quiet`."""
+        """True for a body up to HINTED bytes that is certainly `quiet`."""
 
     def quiet(self, data: bytes) -> bool:
-        """True if raw JSON holds no secret, and no escape that could hide one or anything else: one pass, no more."""
+        """True if raw JSON has no secret, and no escape that could hide one: a single pass."""
         return (len(data) <= HINTED and self.look(data)) or self.first(data) is None
 
     def _first_look(self, data: bytes) -> bool:
@@ -100,16 +101,16 @@ class SecretFinder:
 
     @property
     def reach(self) -> int:
-        """Bytes of raw JSON that something found may reach back from where it was noticed; runs of letters apart."""
+        """Bytes of raw JSON that a match may extend back from where it was noticed, not counting runs of letters."""
         return 6 * self._longest + 128  # \\u00e9 is six bytes for two
 
     @property
     def seam(self) -> int:
-        """Bytes of a text without escapes that something over its end may reach back; runs of letters apart."""
+        """Bytes of a text without escapes that a match across its end may extend back, not counting runs of letters."""
         return self._longest + 128
 
     def first(self, data: bytes, position: int = 0) -> Hit | None:
-        """The first suspicious place of `data`, text or raw JSON, from `position` on; None says there is none."""
+        """The first suspicious position of `data`, text or raw JSON, from `position` on; None if there is none."""
         overlap = self._longest + MAX_SHAPE
         for begin_ in range(position, len(data), SLICE):
             match = self._loud.search(data, begin_, begin_ + SLICE + overlap)
@@ -117,19 +118,23 @@ class SecretFinder:
                 return Hit(start, self._escape.fullmatch(data, start, match.end()) is not None)
         return None
 
-    def suspects(self, data: bytes) -> bool:
-        """True if `data`, text or raw JSON, may hold a secret; False if it surely holds none."""
-        hit = self.first(data)
-        return hit is not None and self.confirms(data, hit)
+    def suspects(self, data: bytes, position: int = 0) -> bool:
+        """True if `data`, text or raw JSON, may contain a secret from `position` on; False if it certainly contains
+        none."""
+        hit = self.first(data, position)
+        return hit is not None and self.confirms(data, hit, position)
 
-    def confirms(self, data: bytes, hit: Hit) -> bool:
-        """False if the `first` suspicious place of `data` is an escape, and none in it hides a secret."""
+    def confirms(self, data: bytes, hit: Hit, position: int = 0) -> bool:
+        """False if `hit`, the `first` from `position` on, is an escape, and no escape in `data` hides a secret."""
         if self._raw is None:
             return False
         if not hit.escape or self._odd or self._stands_in(data, hit.start):
             return True
-        flat = flatten(data)
-        return flat is not data and self._stands_in(flat, 0)
+        return any_piece(self._hidden_in, data, self._longest * 6 + MAX_SHAPE, position)
+
+    def _hidden_in(self, piece: bytes) -> bool:
+        flat = flatten(piece)
+        return flat is not piece and self._stands_in(flat, 0)
 
     def _stands_in(self, data: bytes, position: int) -> bool:
         assert self._raw is not None
@@ -140,9 +145,9 @@ class SecretFinder:
         )
 
     def spans(self, text: bytes, start: int = 0) -> list[Span]:
-        """Where secrets stand in `text` from `start` on, in order, none touching another."""
+        """Where secrets are in `text` from `start` on, in order and disjoint."""
         if self._same and 0x5C not in text and 0x25 not in text:
-            return _merged(self._direct(text, start, self._loud))  # warm from the search that led here
+            return merged(self._direct(text, start, self._loud))  # still cached from the search that led here
         if self._any is None:
             return []
         spans = self._direct(text, start, self._any)
@@ -151,10 +156,10 @@ class SecretFinder:
             view = mapped(text)
             assert view is not None
             spans += [(view[1][first], view[1][last]) for first, last in self._direct(flat, start, self._any)]
-        return _merged(spans)
+        return merged(spans)
 
     def clean(self, text: bytes) -> bytes:
-        """`text` with every secret replaced by a mark; the same object where there is none."""
+        """`text` with every secret replaced by a mark; the same object if there is none."""
         spans = self.spans(text)
         return replaced(text, spans) if spans else text
 
@@ -175,7 +180,7 @@ class SecretFinder:
         return spans
 
     def _known_inside(self, text: bytes, start: int, end: int) -> list[Span]:
-        """Known secrets that begin between `start` and `end`, inside what only looks like a key."""
+        """Known secrets that begin between `start` and `end`, inside something that only looks like a key."""
         spans: list[Span] = []
         until = end + self._longest
         while self._known is not None and start < end:
@@ -198,25 +203,15 @@ def _taken_along(text: bytes, start: int, end: int, form: Form) -> Span:
     return first, last
 
 
-def _merged(spans: list[Span]) -> list[Span]:
-    merged: list[Span] = []
-    for start, end in sorted(spans):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
-        else:
-            merged.append((start, end))
-    return merged
-
-
 def replaced(text: bytes, spans: list[Span]) -> bytes:
-    """`text` with the mark in place of each span. A backslash whose letter would be lost goes with it (JSON)."""
+    """`text` with the mark in place of each span. A backslash that would lose its letter is removed with it (JSON)."""
     pieces: list[bytes] = []
     position = 0
     for start, end in spans:
         before = start
         while before > position and text[before - 1] == 0x5C:
             before -= 1
-        pieces += (text[position : start - (start - before) % 2], _MARK)
+        pieces += (*pieces_of(text, position, start - (start - before) % 2), _MARK)
         position = end
-    pieces.append(text[position:])
+    pieces += pieces_of(text, position)
     return b"".join(pieces)

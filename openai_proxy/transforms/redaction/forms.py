@@ -1,8 +1,8 @@
-"""The disguises a secret may wear in a text, each a plain string to search for.
+"""The encodings in which a secret may appear in a text, each a plain string to search for.
 
-Base64 is found at any place inside a longer encoded text: three bytes become four characters, so there are three
-alignments, and at each the characters at the seams are mixed with what stands beside the secret. Those are not
-searched for but taken along (`Form`) when the rest is found.
+Base64 is found at any position of a longer encoded text: three bytes become four characters, so there are three
+alignments, and in each the characters at both ends are mixed with the secret's neighbours. Those are not searched for
+but included (`Form`) when the rest is found.
 """
 
 import json
@@ -10,7 +10,7 @@ from base64 import b64encode, urlsafe_b64encode
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus
 
-MIN_LENGTH = 8  # bytes of an encoded form; a shorter one would be met by chance
+MIN_LENGTH = 8  # minimum bytes of an encoded form; a shorter one would match by chance
 
 
 class Form(NamedTuple):
@@ -24,7 +24,7 @@ PLAIN = Form()
 
 
 def forms(secret: str) -> dict[bytes, Form]:
-    """What to search for, and what to take along around it."""
+    """What to search for, and what to include around it."""
     raw = secret.encode("utf-8", "surrogatepass")
     found: dict[bytes, Form] = {raw: PLAIN}
     encoded = [

@@ -1,7 +1,7 @@
-"""What the keys of common services look like: for secrets nobody has told us of.
+"""The formats of common services' keys, to find secrets that are not in the configuration.
 
-Every pattern begins with literal text and has no nested repetition, so that searching stays linear in any engine.
-Sources: the services' own documentation, and GitHub's list of secret-scanning partners
+Every pattern begins with literal text and has no nested repetition, so searching stays linear in any engine. Sources:
+the services' own documentation, and GitHub's list of secret-scanning partners
 (https://docs.github.com/en/code-security/secret-scanning/introduction/supported-secret-scanning-patterns).
 """
 
@@ -36,12 +36,12 @@ PREFIXES = (
     rb"sk-|[srp]k_(?:live|test)_|gh[pousr]_|github_pat_|glpat-|AIza|GOCSPX-|A[KS]IA|xox[abeprs]-|hf_|gsk_|xai-|pplx-"
     rb"|r8_|nvapi-|npm_|pypi-|dop_v1_|SG\.|eyJ"
 )
-"""How the keys of PATTERNS begin, for a quick look."""
+"""How the keys of PATTERNS begin, for a quick check."""
 
 PRIVATE_KEY = rb"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[A-Za-z0-9+/=\s\\]*(?:-----END [A-Z ]{0,40}PRIVATE KEY-----)?"
 
 BEGIN = rb"(?:\b|\\[nrtbf]|\\u[0-9a-fA-F]{4})"
-"""A key begins a word: no part of `risk-free-…`. In JSON a new line is a backslash and a letter."""
+"""A key begins a word, unlike part of `risk-free-…`. In JSON a line end is a backslash and a letter."""
 
 _DIGIT = re.compile(rb"[0-9]")
 _ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
@@ -54,5 +54,5 @@ def begin(text: bytes, start: int) -> int:
 
 
 def plausible(text: bytes, start: int, end: int) -> bool:
-    """True if `text[start:end]`, the match of a pattern, is a key and no chain of words: `sk-learn-…`."""
+    """True if `text[start:end]`, the match of a pattern, is a key rather than a chain of words: `sk-learn-…`."""
     return text.startswith(b"-----", start) or _DIGIT.search(text, start, end) is not None

@@ -1,4 +1,4 @@
-"""What may be spoken of an answer: `SpeechFilter` for text that streams, `speakable` for a whole one."""
+"""The speakable part of an answer: `SpeechFilter` for streamed text, `speakable` for a whole one."""
 
 from openai_proxy.transforms.speech.filter import SpeechFilter, speakable
 

@@ -1,9 +1,9 @@
-"""An answer's text as it may be read aloud: no Markdown, emoji, addresses, tables, code blocks or citations.
+"""An answer's text for reading aloud: no Markdown, emoji, addresses, tables, code blocks or citations.
 
-Text goes through as soon as it is certain how it is to be spoken. Most of it is certain at once; a mark waits for the
-next character or two, an opening bracket for its partner, at most to the end of its sentence. Cutting the text
-differently changes nothing in the whole, and text that is fit to be spoken comes out as it went in: numbers,
-formulas, identifiers and quotations of any language are not touched.
+Text is passed on as soon as it is certain how it will be spoken. Most of it is at once; a mark waits for the next
+character or two, an opening bracket for its partner, at most to the end of its sentence. The result does not depend on
+how the text is cut, and speakable text is unchanged: numbers, formulas, identifiers and quotations of any language are
+not touched.
 """
 
 import re
@@ -17,23 +17,23 @@ from openai_proxy.transforms.speech.inline import MORE, Inline
 from openai_proxy.transforms.speech.lines import NO_MARK, SpeechLines
 from openai_proxy.transforms.speech.writer import SpeechWriter
 
-_SPECIAL: Final = re.compile(rf"[\n*_`~\[\]<\\(:!hH【\ue200{STYLES}{EMOJI}]")
-"""Characters at which the scanner has to look closer, at an h and an exclamation mark only sometimes."""
+_SPECIAL: Final = re.compile(rf"[\n*_`~\[\]<\\(:!&hH【\ue200{STYLES}{EMOJI}]")
+"""Characters that the scanner must examine, an h and an exclamation mark only sometimes."""
 
 _SOMETIMES: Final = re.compile(r"!(?=\[|\Z)|(?<![A-Za-z0-9_])[hH](?:t(?:t(?:ps?(?::(?:/(?:/|\Z)|\Z)|\Z)|\Z)|\Z)|\Z)")
 """The "!" of an image, and the beginning of an address; or what may become one of these at the end of the text."""
 
 _BEGINNINGS: Final = frozenset("https"[:size] for size in range(1, 6)) | {"H", "Ht", "Htt", "Http", "Https"}
-"""Words that may be the beginning of an address."""
+"""Words that may begin an address."""
 
 _POINTS: Final = frozenset(".,;?-–—'’\"/%")
-"""Of the pieces that text comes in, those that are most common besides words."""
+"""The most common pieces of streamed text, besides words."""
 
 Handler = Callable[[Inline, str, int, bool], int]
 
 
 def _image(inline: Inline, text: str, at: int, final: bool) -> int:
-    """The "!" before an image goes; only one at the start of a word can be that."""
+    """The "!" before an image is removed; only one at the start of a word can be that."""
     if inline.writer.before.isspace() or inline.writer.before in "(\0":
         if at + 1 == len(text) and not final:
             return MORE
@@ -53,6 +53,7 @@ _HANDLERS: Final[dict[str, Handler]] = {
     "[": links.bracket,
     "]": links.left_over,
     "<": links.angle,
+    "&": marks.entity,
     "【": links.mark,
     "\ue200": links.mark,
     ":": links.colon,
@@ -64,25 +65,25 @@ _HANDLERS: Final[dict[str, Handler]] = {
 
 
 HELD: Final = 1000
-"""Characters that wait for a decision at most. No mark is as long, and each piece looks at all that waits once more."""
+"""Maximum characters that wait for a decision. No mark is as long, and each piece examines all of them again."""
 
 
 class SpeechFilter:
-    """Filters one text that comes in pieces. `feed` it, then `end` it once."""
+    """Filters one text that arrives in pieces. Call `feed` for each, then `end` once."""
 
-    __slots__ = ("_buffer", "_flowing", "_inline", "_lines", "_marked", "_writer")
+    __slots__ = ("_buffer", "_flowing", "_line", "_lines", "_marked", "_writer")
 
     def __init__(self, *, lines: bool = True) -> None:
         """Without `lines` the text is the inside of one line: nothing at its start is a mark."""
         self._buffer = ""  # what cannot be decided yet
         self._marked = lines
-        self._flowing = False  # in the midst of a line, where nothing is held: most text is let through by one look
+        self._flowing = False  # inside a line with nothing held back, most text passes after one check
         self._writer = SpeechWriter()
-        self._inline = Inline(self._writer, _plain)
-        self._lines = SpeechLines(self._inline)
+        self._line = Inline(self._writer, _plain)
+        self._lines = SpeechLines(self._line)
 
     def feed(self, text: str) -> str:
-        """What may be spoken now that `text` has come."""
+        """What may be spoken now that `text` has arrived."""
         writer = self._writer
         if self._flowing:
             word = text[1:] if text[:1] == " " else text
@@ -97,14 +98,14 @@ class SpeechFilter:
         return writer.take()
 
     def end(self) -> str:
-        """What is left now that nothing more comes."""
+        """The rest, at the end of the text."""
         self._scan(True)
         self._lines.end()
         self._writer.finish()
         return self._writer.take()
 
     def _scan(self, final: bool) -> None:
-        text, lines, inline, writer = self._buffer, self._lines, self._inline, self._writer
+        text, lines, inline, writer = self._buffer, self._lines, self._line, self._writer
         at = 0
         while at < len(text):
             following = NO_MARK
@@ -135,11 +136,11 @@ class SpeechFilter:
             self._lines.newline()
             return at + 1
         handler = _HANDLERS.get(character)
-        return (handler or marks.picture)(self._inline, text, at, final)
+        return (handler or marks.picture)(self._line, text, at, final)
 
 
 def _next_special(text: str, at: int) -> int:
-    """Where the next character stands that needs a closer look; the end of `text` if there is none."""
+    """The position of the next character to examine; the end of `text` if there is none."""
     while (found := _SPECIAL.search(text, at)) is not None:
         at = found.start()
         if text[at] not in "hH!" or _SOMETIMES.match(text, at) is not None:
@@ -149,7 +150,7 @@ def _next_special(text: str, at: int) -> int:
 
 
 def _within(inline: Inline, text: str, at: int, final: bool) -> int:
-    """Go on within something that is not spoken."""
+    """Continue within something that is not spoken."""
     if inline.in_address:
         return links.address(inline, text, at, final)
     if inline.in_target:
@@ -162,11 +163,13 @@ def _within(inline: Inline, text: str, at: int, final: bool) -> int:
 
 
 def _plain(text: str) -> str:
+    if _next_special(text, 0) == len(text):
+        return text
     inside = SpeechFilter(lines=False)
     return inside.feed(text) + inside.end()
 
 
 def speakable(text: str) -> str:
-    """The whole of `text` as it may be spoken."""
+    """The speakable part of the whole `text`."""
     whole = SpeechFilter()
     return whole.feed(text) + whole.end()

@@ -1,8 +1,8 @@
 """Marks within a line: emphasis, code, escapes, pictures.
 
-Each function looks at the text from `at` on and returns where to go on, or `MORE` while what follows could still
-change the decision. Given the same text it decides the same, however the text is cut into pieces: this is what makes
-the filter exact. With `final` nothing follows any more.
+Each function examines the text from `at` on and returns where to continue, or `MORE` while what follows could still
+change the decision. The decision does not depend on how the text is cut into pieces: this makes the filter exact. With
+`final` there is no more text.
 """
 
 import re
@@ -13,20 +13,24 @@ from openai_proxy.transforms.speech.characters import EMOJI, JOINERS
 from openai_proxy.transforms.speech.writer import PICTURE, SpeechWriter
 
 MORE: Final = -1
-MAX_HELD: Final = 300  # characters that are waited for, where no sentence ends before
+MAX_HELD: Final = 300  # maximum characters to wait for, if no sentence ends before
 
 SENTENCE_END: Final = re.compile(r"[!?…](?=\s)|\w{3}\.(?=\s)|[。！？\n]")
-"""The end of a sentence, as far as it limits how long text is held: "Dr. No" does not end one, nor does "3. May"."""
+"""The end of a sentence, for limiting how long text is held: neither "Dr. No" nor "3. May" ends one."""
 
 _PICTURES: Final = re.compile(f"[{EMOJI}{JOINERS}]+")
 _ESCAPED: Final = frozenset("*_`~#|>.+-\n")
+_ENTITIES: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'", "#39": "'", "nbsp": " ", "#160": " "}
+_ENTITY: Final = re.compile(f"&({'|'.join(_ENTITIES)});")
+_ENTITY_SO_FAR: Final = re.compile(r"&(?:[a-z]{0,4}|#\d{0,3})\Z")
 _IDENTIFIER: Final = re.compile(r"[a-z0-9_]+(?!\w)")
 _DUNDER: Final = re.compile(r"__[a-z0-9]+(?:_[a-z0-9]+)*__(?!\w)")
+_WORD: Final = re.compile(r"\w*")
 _UNDERSCORED: Final = re.compile(r"(?<=[^\s_])_+(?!\w)")
 
 
 class Inline:
-    """What is known within a paragraph."""
+    """The state within a paragraph."""
 
     __slots__ = (
         "depth",
@@ -44,21 +48,21 @@ class Inline:
         """`plain` is the filter for the text of a link: a whole text, without rules for lines."""
         self.writer = writer
         self.plain = plain
-        self.stars: set[int] = set()  # emphasis that is open, by the length of its mark
+        self.stars: set[int] = set()  # open emphasis, by the length of its mark
         self.underscores: set[int] = set()
         self.in_address = False  # within a bare address
         self.in_target = False  # within the target of a link
         self.depth = 0  # parentheses open in either
-        self.in_picture = False  # the last thing seen was a picture: what joins it to the next goes, too
+        self.in_picture = False  # the last thing was a picture: what joins it to the next is removed, too
         self.skipping = False  # the rest of the line is not spoken
 
     @property
     def busy(self) -> bool:
-        """True within something that is not spoken."""
+        """True inside something that is not spoken."""
         return self.in_address or self.in_target or self.in_picture or self.skipping
 
     def end_paragraph(self) -> None:
-        """Emphasis does not reach beyond an empty line."""
+        """End emphasis, which does not extend beyond an empty line."""
         self.stars.clear()
         self.underscores.clear()
 
@@ -72,19 +76,25 @@ def run_end(text: str, at: int) -> int:
 
 
 def star(inline: Inline, text: str, at: int, final: bool) -> int:
-    """`*`, `**`, `***`: emphasis goes, multiplication stays ("2*3", "2 * 3", "x**2")."""
+    """`*`, `**`, `***`: emphasis is removed, multiplication stays ("2*3", "2 * 3", "x**2")."""
     end = run_end(text, at)
     if end == len(text) and not final:
         return MORE
     size = end - at
     before = inline.writer.before
     after = text[end] if end < len(text) else "\n"
-    if before.isspace() and after.isspace():
-        inline.writer.write(text[at:end])
-        return end
     is_open = size in inline.stars
+    if before.isspace() and after.isspace():
+        _apart(inline, text[at:end], is_open=is_open)
+        return end
     if _is_operand(before, ")]") and _is_operand(after, "(") and not (is_open and not before.isdigit()):
-        inline.writer.write(text[at:end])
+        within = size > 1 and _ends_a_word(text, end, size, final)
+        if within == MORE:
+            return MORE
+        if within:
+            inline.stars.add(size)
+        else:
+            inline.writer.write(text[at:end])
     elif is_open and not before.isspace():
         inline.stars.discard(size)
     elif not after.isspace():
@@ -92,12 +102,43 @@ def star(inline: Inline, text: str, at: int, final: bool) -> int:
     return end
 
 
+def _ends_a_word(text: str, at: int, size: int, final: bool) -> int:
+    """1 if the word at `at` ends in a run of `size` stars not followed by an operand, 0 if not, or MORE.
+
+    "Living**room** light" is emphasis, "x**y" and "x**y**2" are powers.
+    """
+    end = _WORD.match(text, at, at + MAX_HELD).end()  # type: ignore[union-attr]  # it also matches nothing
+    if end < len(text) and text[end] != "*":
+        return 0
+    closed = run_end(text, end) if end < len(text) else end
+    if closed < len(text):
+        return int(closed - end == size and not _is_operand(text[closed], "("))
+    return int(closed - end == size) if final or len(text) >= at + MAX_HELD else MORE
+
+
+def _apart(inline: Inline, run: str, *, is_open: bool) -> None:
+    """Stars between spaces: one multiplies, two after a number are its power; "** important **" is emphasis."""
+    writer = inline.writer
+    if len(run) == 1 or (len(run) == 2 and not is_open and _is_number(writer.last[-1:])):
+        writer.write(run)
+    elif is_open:
+        inline.stars.discard(len(run))
+        writer.remove()
+    else:
+        inline.stars.add(len(run))
+        writer.remove()
+
+
+def _is_number(character: str) -> bool:
+    return character.isdigit() or character == ")"
+
+
 def _is_operand(character: str, brackets: str) -> bool:
     return character.isascii() and (character.isalnum() or character in brackets)
 
 
 def underscore(inline: Inline, text: str, at: int, final: bool) -> int:
-    """`_emphasis_` goes; snake_case, __init__ and _private stay."""
+    """`_emphasis_` is removed; snake_case, __init__ and _private stay."""
     end = run_end(text, at)
     if end == len(text) and not final:
         return MORE
@@ -144,8 +185,19 @@ def _opening(inline: Inline, text: str, at: int, end: int, final: bool) -> int:
 
 
 def backtick(inline: Inline, text: str, at: int, final: bool) -> int:
-    """The marks of inline code go; what stands between them is ordinary text."""
+    """The marks of inline code are removed; the text between them is ordinary text."""
     return run_end(text, at)
+
+
+def entity(inline: Inline, text: str, at: int, final: bool) -> int:
+    """`&amp;` is "&", `&nbsp;` a space; other ampersands stay."""
+    if (found := _ENTITY.match(text, at)) is not None:
+        inline.writer.write(_ENTITIES[found.group(1)])
+        return found.end()
+    if not final and _ENTITY_SO_FAR.match(text, at) is not None:
+        return MORE
+    inline.writer.write("&")
+    return at + 1
 
 
 def tilde(inline: Inline, text: str, at: int, final: bool) -> int:
@@ -154,13 +206,15 @@ def tilde(inline: Inline, text: str, at: int, final: bool) -> int:
     if end == len(text) and not final:
         return MORE
     after = text[end] if end < len(text) else "\n"
-    if end - at != 2 or (inline.writer.before.isspace() and after.isspace()):
+    if end - at != 2:
         inline.writer.write(text[at:end])
+    elif inline.writer.before.isspace() and after.isspace():
+        inline.writer.remove()
     return end
 
 
 def backslash(inline: Inline, text: str, at: int, final: bool) -> int:
-    """A backslash before a character of Markdown goes; LaTeX and paths keep theirs."""
+    """A backslash before a Markdown character is removed; LaTeX and paths keep theirs."""
     end = run_end(text, at)
     if end == len(text) and not final:
         return MORE
@@ -187,11 +241,11 @@ def after_picture(inline: Inline, text: str, at: int) -> int:
 
 
 def style(inline: Inline, text: str, at: int, final: bool) -> int:
-    """A variation selector behind a character that stays."""
+    """A variation selector after a character that stays."""
     return at + 1
 
 
 def parenthesis(inline: Inline, text: str, at: int, final: bool) -> int:
-    """ "(" goes if all that follows up to ")" does."""
+    """ "(" is removed if everything up to ")" is."""
     inline.writer.wait("(")
     return at + 1

@@ -1,7 +1,7 @@
-"""Which language a message is in, as far as a few words tell: enough to answer with a sentence of our own.
+"""Guesses the language of a message from a few words, well enough to answer with a sentence of our own.
 
-Scripts that one language owns decide at once; the rest is told by common words, those of a house among them, and by
-letters that others do not have. A guess that is not clear is none.
+Scripts that only one language uses decide at once; otherwise common words, including those of a smart home, and letters
+that other languages lack do. An unclear guess counts as none.
 """
 
 import re
@@ -21,7 +21,7 @@ _SCRIPTS: Final = (
 )
 
 _NEIGHBOURS: Final = {"ru": ("uk", re.compile("[іїєґ]")), "ar": ("fa", re.compile("[پچژگ]"))}
-"""Of two languages with one script, the one that has letters of its own."""
+"""Of two languages with one script, the one with letters of its own."""
 
 _LETTERS: Final = {
     "cs": "ěřů",
@@ -88,7 +88,7 @@ _MAX_TEXT: Final = 2000
 
 
 def guess_language(text: str) -> str | None:
-    """The ISO 639-1 code of the language of `text`, or None where that is not clear."""
+    """The ISO 639-1 code of the language of `text`, or None if unclear."""
     text = text[:_MAX_TEXT].lower()
     if not text.isascii():
         letters = len(_A_WORD.findall(text))

@@ -1,6 +1,6 @@
-"""What a line is, told from its beginning: heading, item of a list, quotation, row of a table, fence, rule.
+"""The kind of a line, determined by its beginning: heading, list item, quotation, table row, fence, rule.
 
-The conventions of `inline` hold here, too; `NO_MARK` says that the line goes on as ordinary text.
+The conventions of `inline` apply here, too; `NO_MARK` means that the line continues as ordinary text.
 """
 
 import re
@@ -18,7 +18,7 @@ NUMBERED: Final = 3
 ROW: Final = 4
 
 _MAX_ROW: Final = 2000
-_MAX_INFO: Final = 100  # characters behind the opening of a code fence
+_MAX_INFO: Final = 100  # characters after the opening of a code fence
 _MARKS: Final = frozenset(" \t\r\n#>-*+•◦‣▪●○■_=`~|0123456789")
 
 _BLANKS: Final = re.compile(r"[ \t\r]*")
@@ -35,7 +35,7 @@ _ALIGNMENT: Final = re.compile(r"[ \t]*:?-+:?[ \t]*")
 
 
 class SpeechLines:
-    """Where in its lines a text is."""
+    """The position of a text within its lines."""
 
     __slots__ = ("_fence_start", "_items", "_table", "fence", "inline", "kind")
 
@@ -44,7 +44,7 @@ class SpeechLines:
         self.kind = TEXT  # of the line we are in
         self.fence = ""  # the mark that opened the code block we are in
         self._fence_start = False  # at the start of a line of it
-        self._items = 0  # numbered lines in a row: one alone may be a date ("3. Oktober 1990")
+        self._items = 0  # numbered lines in a row: a single one may be a date ("3. Oktober 1990")
         self._table = False  # the line before was a row
 
     @property
@@ -53,14 +53,14 @@ class SpeechLines:
         return self.inline.writer
 
     def newline(self) -> None:
-        """The end of a line whose content has been written."""
+        """End a line whose content has been written."""
         self._end_line()
         self.inline.skipping = False
         self.writer.newline()
         self.kind = TEXT
 
     def end(self) -> None:
-        """The end of the whole text."""
+        """End the whole text."""
         self._end_line()
         self._settle(TEXT)
 
@@ -78,7 +78,7 @@ class SpeechLines:
             self._table = False
 
     def _settle(self, kind: int) -> None:
-        """The line before has ended, and this one, of `kind`, does not continue it."""
+        """The previous line has ended, and this one, of `kind`, does not continue it."""
         owed = self.writer.owed
         if owed == ITEM or (owed == NUMBERED and (kind == NUMBERED or self._items > 1)):
             self.writer.end_sentence()
@@ -166,7 +166,7 @@ class SpeechLines:
         return bullet.end()
 
     def _leave_out(self, end: int) -> int:
-        """A line that is all marks; its line break is at `end`."""
+        """A line that consists only of marks; its line break is at `end`."""
         self._settle(HEADING)
         self.writer.remove_mark()
         self.kind, self._items = TEXT, 0
@@ -188,7 +188,7 @@ class SpeechLines:
         return self._leave_out(line if line >= 0 else len(text))
 
     def in_fence(self, text: str, at: int, final: bool) -> int:
-        """Within a code block: nothing of it is spoken."""
+        """Inside a code block: nothing is spoken."""
         if self._fence_start:
             if not final and _FENCE_END_SO_FAR.match(text, at) is not None:
                 return MORE
@@ -204,7 +204,7 @@ class SpeechLines:
         return line + 1
 
     def _row(self, text: str, at: int, final: bool) -> int:
-        """`| a | b |` becomes "a, b."; the line below the head of a table goes."""
+        """`| a | b |` becomes "a, b."; the line below a table's header is removed."""
         line = text.find("\n", at, at + _MAX_ROW)
         if line < 0 and not final and len(text) < at + _MAX_ROW:
             return MORE

@@ -1,4 +1,4 @@
-"""Links, citations, addresses and tags within a line. The rules of `inline` hold here, too."""
+"""Links, citations, addresses and tags within a line. The rules of `inline` apply here, too."""
 
 import re
 from typing import Final
@@ -77,7 +77,7 @@ def bracket(inline: Inline, text: str, at: int, final: bool) -> int:
     if following == "(":
         if (end := _link(inline, text, after, inner, final)) != 0:
             return end
-    elif following == "[" and not _CITED.fullmatch(inner):
+    elif following == "[" and not _CITED.fullmatch(inner) and not _is_index(writer.before):
         if (name := _REFERENCE.match(text, after)) is not None:
             _speak(inline, inner)
             return name.end()
@@ -93,7 +93,9 @@ def bracket(inline: Inline, text: str, at: int, final: bool) -> int:
 
 
 def _closing(text: str, at: int, final: bool) -> int:
-    """Where the bracket at `at` closes; 0 if it does not within its sentence, MORE while that cannot be told."""
+    """Where the bracket at `at` closes; 0 if it does not within its sentence, MORE while that is unknown."""
+    if text.find("]", at, at + MAX_HELD) < 0 and (final or len(text) >= at + MAX_HELD):
+        return 0  # so that a text of opening brackets only is not scanned again from each of them
     sentence = SENTENCE_END.search(text, at + 1, at + MAX_HELD)
     limit = sentence.end() if sentence is not None else min(len(text), at + MAX_HELD)
     depth = parentheses = 0
@@ -130,7 +132,7 @@ def _link(inline: Inline, text: str, at: int, inner: str, final: bool) -> int:
 
 
 def target(inline: Inline, text: str, at: int) -> int:
-    """Within the target of a link: all of it goes."""
+    """Inside the target of a link, which is removed entirely."""
     while at < len(text):
         at = _IN_TARGET.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
         character = text[at : at + 1]
@@ -165,8 +167,13 @@ def _in_formula(writer: SpeechWriter) -> bool:
     return last in _OPERATORS if last else False
 
 
+def _is_index(before: str) -> bool:
+    """True if a bracket after `before` is an index, "a[i][j]", not a link."""
+    return before.isascii() and (before.isalnum() or before == "_")
+
+
 def _speak(inline: Inline, inner: str) -> None:
-    """The text of a link; nothing if it is a number that cites, or an address itself."""
+    """The text of a link; nothing if it is a citation number, or itself an address."""
     spoken = "" if _CITED.fullmatch(inner) else inline.plain(inner).strip()
     if spoken:
         inline.writer.write(spoken)
@@ -175,7 +182,7 @@ def _speak(inline: Inline, inner: str) -> None:
 
 
 def _definition(inline: Inline, text: str, at: int, colon: int, final: bool) -> int:
-    """`[name]: address` at the start of a line goes to its end; `[^1]: a note` keeps the note."""
+    """`[name]: address` at the start of a line is removed; `[^1]: a note` keeps the note."""
     if _CITED.fullmatch(text, at + 1, colon - 1):
         inline.writer.remove()
         return colon + 1
@@ -191,7 +198,7 @@ def _definition(inline: Inline, text: str, at: int, colon: int, final: bool) -> 
 
 
 def mark(inline: Inline, text: str, at: int, final: bool) -> int:
-    """The citations of some providers: 【4:0†source】, and those in characters for private use."""
+    """Some providers' citations: 【4:0†source】, and those in private-use characters."""
     whole, so_far = (_DAGGER, _DAGGER_SO_FAR) if text[at] == "【" else (_CITE_MARK, _CITE_MARK_SO_FAR)
     if (found := whole.match(text, at)) is not None:
         inline.writer.remove()
@@ -204,7 +211,7 @@ def mark(inline: Inline, text: str, at: int, final: bool) -> int:
 
 
 def angle(inline: Inline, text: str, at: int, final: bool) -> int:
-    """HTML tags and `<https://…>` go; "x < y" stays."""
+    """HTML tags and `<https://…>` are removed; "x < y" stays."""
     writer = inline.writer
     if (tag := _TAG.match(text, at)) is not None and tag.end() <= at + MAX_HELD:
         if _BREAKS.fullmatch(tag.group("name")):
@@ -225,7 +232,7 @@ def angle(inline: Inline, text: str, at: int, final: bool) -> int:
 
 
 def address(inline: Inline, text: str, at: int, final: bool) -> int:
-    """Within a bare address: it goes, but not the punctuation of the sentence that it ends."""
+    """Inside a bare address: it is removed, but not the punctuation of the sentence that it ends."""
     end = at
     while True:
         if (found := _ADDRESS.match(text, end)) is not None:
@@ -262,7 +269,7 @@ def web_address(inline: Inline, text: str, at: int, final: bool) -> int:
 
 
 def colon(inline: Inline, text: str, at: int, final: bool) -> int:
-    """A colon, which waits for what it announces; "://" makes an address of the word before it."""
+    """A colon, which waits for what follows; "://" turns the word before it into an address."""
     if text.startswith("://", at):
         _begin_address(inline)
         return at + 3

@@ -1,4 +1,4 @@
-"""What the proxy itself says to a person, in the language they speak."""
+"""The proxy's own sentences to a person, in their language."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -11,7 +11,7 @@ class Sentences:
     """Our sentences in one language."""
 
     too_long: str  # the time for an answer is over
-    nothing: str  # the model gave an answer without a word
+    nothing: str  # the model's answer was empty
     done: str  # the same, after it had done something
 
 
@@ -49,5 +49,5 @@ _SENTENCES: Final = {
 
 
 def sentences_for(text: str) -> Sentences:
-    """Our sentences in the language of `text`; in English where that is not known."""
+    """Our sentences in the language of `text`; in English if it is unknown."""
     return _SENTENCES.get(guess_language(text) or "en", _ENGLISH)

@@ -1,4 +1,4 @@
-"""What the speech filter lets through, put together again so that nothing shows where something was taken out.
+"""Writes what the speech filter lets through so that removals leave no trace.
 
 White space, an opening bracket and a colon wait in `gap` for the next visible character, since what follows may be
 removed: "See (https://x.example)." becomes "See.", "Done 🎉!" becomes "Done!".
@@ -17,24 +17,24 @@ from openai_proxy.transforms.speech.characters import (
 )
 
 NOTHING: Final = 0
-TAKEN: Final = 1  # something was taken out of the gap
-PICTURE: Final = 2  # the same, and it also separated the words on both sides of it
+TAKEN: Final = 1  # something was removed from the gap
+PICTURE: Final = 2  # the same, and it also separated the words on both sides
 
 
 class SpeechWriter:
-    """Collects the text that may be spoken. `take` hands over what has been certain since the last time."""
+    """Collects the text to be spoken. `take` returns what has become certain since the last call."""
 
     __slots__ = ("_parts", "empty", "gap", "last", "owed", "removed", "spaced", "trimming")
 
     def __init__(self) -> None:
         self._parts: list[str] = []
         self.gap = ""  # white space, "(" and ":" before the next visible character
-        self.removed = NOTHING  # whether something was taken out of the gap
-        self.spaced = False  # white space stands behind what was taken out
+        self.removed = NOTHING  # whether something was removed from the gap
+        self.spaced = False  # there is white space after what was removed
         self.last = ""  # the last two visible characters, without white space between them
-        self.empty = True  # nothing visible stands on this line yet
-        self.trimming = False  # a whole line was taken out: line breaks around it are no more than two
-        self.owed = 0  # the line before may need a full stop; more text of it, on this line, says it does not
+        self.empty = True  # nothing visible is on this line yet
+        self.trimming = False  # a whole line was removed: at most two line breaks surround it
+        self.owed = 0  # the previous line may need a full stop, unless more of it follows on this line
 
     def take(self) -> str:
         """The text since the last call."""
@@ -44,12 +44,12 @@ class SpeechWriter:
 
     @property
     def fresh(self) -> bool:
-        """True while nothing of this line is visible, so that what comes may be the mark of a list or heading."""
+        """True while nothing of this line is visible, so that the mark of a list or heading may follow."""
         return self.empty and not self.gap.rpartition("\n")[2].strip()
 
     @property
     def before(self) -> str:
-        """The character before the place where the scanner is; a line break at the start of a line."""
+        """The character before the scanner's position; a line break at the start of a line."""
         if self.gap:
             return self.gap[-1]
         if self.empty:
@@ -57,7 +57,7 @@ class SpeechWriter:
         return "\0" if self.removed else self.last[-1]
 
     def write(self, text: str) -> None:
-        """Text without line breaks, as it stands; after `close_up`, where something was taken out."""
+        """Write text without line breaks; after `close_up`, if something was removed."""
         if self.removed and not text[0].isspace():
             self._join(text[0])
         body = text.rstrip()
@@ -74,7 +74,7 @@ class SpeechWriter:
             self.gap += text
 
     def pass_on(self, text: str) -> str:
-        """`write` and `take` in one, where this line has begun and nothing was taken out."""
+        """`write` and `take` in one, if this line has begun and nothing was removed."""
         body = text.rstrip()
         if not body:
             self.gap += text
@@ -108,12 +108,12 @@ class SpeechWriter:
         self.last = last
 
     def remove(self, kind: int = TAKEN) -> None:
-        """Something stood here that is not spoken."""
+        """Something that is not spoken was here."""
         self.removed = max(self.removed, kind)
         self.spaced = False
 
     def remove_mark(self) -> None:
-        """The mark at the start of a line, and what indents it."""
+        """The mark at the start of a line, and its indentation."""
         self.gap = self.gap.rstrip(" \t\r")
         self.remove()
 
@@ -126,15 +126,15 @@ class SpeechWriter:
             self.gap += "\n"
             self.removed = NOTHING
         elif not self.last:
-            self.gap = ""  # nothing has been said yet
+            self.gap = ""  # nothing has been written yet
         elif not self.trimming:
-            self.trimming = True  # the line itself goes with what stood on it
+            self.trimming = True  # the line disappears with its content
         elif self.gap.count("\n") < 2:
             self.gap += "\n"
         self.empty = True
 
     def end_sentence(self) -> None:
-        """See that what has been written ends like a sentence."""
+        """Make what has been written end like a sentence."""
         last = self.last[-1:]
         if last in QUOTES and len(self.last) > 1:
             last = self.last[0]
@@ -144,7 +144,7 @@ class SpeechWriter:
         self.last = self.last[-1:] + full_stop(last)
 
     def finish(self) -> None:
-        """The end of the text: what waits is written, unless it led to something that was taken out."""
+        """End the text: write what is waiting, unless it introduced something that was removed."""
         if self.removed:
             self._tidy()
             self.gap = ""
@@ -153,7 +153,9 @@ class SpeechWriter:
             self.gap = ""
 
     def _tidy(self) -> None:
-        """What led to something that was taken out, at the end of a line: "More: https://…" becomes "More."."""
+        """Drop the introduction of something that was removed, at the end of a line: "More: https://…" becomes
+        "More.".
+        """
         lead = self.gap.rstrip()
         while lead.endswith(("(", ":")):
             if lead.endswith(":") and self.last:
@@ -163,7 +165,7 @@ class SpeechWriter:
         self.gap = lead
 
     def close_up(self, text: str, at: int) -> int:
-        """After something was taken out: go past white space and a ")" that are not needed any more."""
+        """After a removal: skip white space and a ")" that are no longer needed."""
         character = text[at]
         if character == ")" and self.gap.rstrip().endswith("("):
             self.gap = self.gap.rstrip()[:-1]
@@ -177,7 +179,7 @@ class SpeechWriter:
         return at
 
     def _join(self, first: str) -> None:
-        """Make the gap fit, in which something was taken out, for the character `first` that follows."""
+        """Adapt the gap, from which something was removed, to the character `first` that follows."""
         if first in CLOSERS:
             if not self.spaced:  # else it is French: "Paris ☀ !"
                 self.gap = self.gap.rstrip(" \t")
@@ -191,7 +193,7 @@ class SpeechWriter:
 
 
 def _apart(before: str, after: str) -> bool:
-    """True if a space is needed between two characters that a picture stood between."""
+    """True if a space is needed between two characters that had a picture between them."""
     if not after.isalnum() or is_cjk(before) or is_cjk(after):
         return False
     return not before.isspace() and before not in OPENERS

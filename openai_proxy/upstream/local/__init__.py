@@ -1,4 +1,4 @@
-"""Models that run on this machine, each in a child process of its own; torch never enters the daemon.
+"""Models that run on this machine, each in its own child process, so that the daemon never loads torch.
 
 `provider.py`, `job.py` and `process.py` are the daemon's side; `worker.py`, `model.py` and `function.py` run in
 the child. They talk in JSON lines over pipes:

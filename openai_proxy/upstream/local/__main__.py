@@ -1,4 +1,4 @@
-"""Starts the worker. A file of its own, so that worker.py is one module and not two."""
+"""Starts the worker. A separate file, so that worker.py is loaded as one module and not two."""
 
 from openai_proxy.upstream.local.worker import main
 

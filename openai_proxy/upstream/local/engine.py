@@ -1,4 +1,4 @@
-"""What the worker and the two kinds of local model share: how an answer is asked for, given and refused."""
+"""The interface between the worker and the two kinds of local model: request, answer, refusal."""
 
 import threading
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 
 class EngineRefused(Exception):
-    """A request the model cannot serve: what the caller is told."""
+    """A request that the model cannot serve, with the text for the caller."""
 
     def __init__(self, message: str, *, status: int = 400, code: str = "invalid_request") -> None:
         super().__init__(message)
@@ -15,7 +15,7 @@ class EngineRefused(Exception):
 
 
 class Run(Protocol):
-    """One answer under way. The numbers are valid after its last piece."""
+    """One running answer. The numbers are valid after its last piece."""
 
     @property
     def finish_reason(self) -> str:
@@ -38,8 +38,8 @@ class Run(Protocol):
 
 
 class Engine(Protocol):
-    """What answers: model.Model or function.Function."""
+    """Answers requests: model.Model or function.Function."""
 
     def run(self, body: dict[str, Any], cancelled: threading.Event) -> Run:
-        """Begin to answer `body`; ends soon after `cancelled` is set."""
+        """Start to answer `body`; ends soon after `cancelled` is set."""
         ...

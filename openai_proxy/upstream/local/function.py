@@ -1,8 +1,8 @@
 """A user's own inference function, in the child: called with `messages` and the parameters.
 
-It may be a plain function that returns the text, a generator of pieces, or either of them async; a piece is text or
-the delta of a chat chunk (`{"tool_calls": […]}`, `{"reasoning_content": …}`). It takes the parameters it names, or all
-of them with `**parameters`.
+It may be a plain function that returns the text, a generator of pieces, or async versions of either; a piece is text or
+the delta of a chat chunk (`{"tool_calls": […]}`, `{"reasoning_content": …}`). It gets the parameters that it names, or
+all of them with `**parameters`.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ class _FunctionRun:
 
     @property
     def completion_tokens(self) -> int:
-        """About how many tokens were said."""
+        """The approximate number of tokens."""
         return -(-self._characters // 4)
 
     def __iter__(self) -> Iterator[str | dict[str, Any]]:
@@ -83,7 +83,7 @@ class _FunctionRun:
             yield from _several(result)
 
     def _driven(self, source: AsyncIterator[Any]) -> Iterator[Any]:
-        """An async generator's pieces, as they come."""
+        """An async generator's pieces, as they arrive."""
         with asyncio.Runner() as runner:
             try:
                 while True:
@@ -107,7 +107,7 @@ async def _awaited(result: Any) -> Any:
 
 
 def _several(result: Any) -> Iterator[Any]:
-    """A text is one piece; a list or generator gives its own."""
+    """A text is one piece; a list or generator yields its own."""
     if isinstance(result, (str, dict)):
         yield result
     elif hasattr(result, "__iter__"):

@@ -1,4 +1,4 @@
-"""One request to the child, from its turn in the queue to the moment the next may have its turn."""
+"""One request to the child, from its turn in the queue until the next one's turn."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,30 +9,30 @@ from openai_proxy.tasks import spawn
 from openai_proxy.upstream.local.process import WorkerProcess
 
 CANCEL_GRACE: Final = 3.0
-"""Seconds a child has to stop after a cancel: one token takes far less. A function that does not yield is killed."""
+"""Seconds that a child has to stop after a cancel; a token takes far less. A function that does not yield is killed."""
 
 
 class Job:
-    """Owns the child until it is `finished`, and gives it back exactly once through `release`."""
+    """Owns the child until it is `finished`, and returns it exactly once through `release`."""
 
     def __init__(self, number: int, release: Callable[[], None], start: Callable[[], Awaitable[WorkerProcess]]) -> None:
         self._number = number
         self._release: Callable[[], None] | None = release
         self._start = start
         self._process: WorkerProcess | None = None
-        self._asked = False
+        self._is_sent = False
 
     async def begin(self, body: dict[str, Any], limit: float | None) -> dict[str, Any]:
-        """Ask, and the first event of the answer: within `limit` seconds, else UpstreamTimeout.
+        """Send the request; returns the first event within `limit` seconds, else raises UpstreamTimeout.
 
-        A child that dies before it has said anything is started anew, once: it may have died of the last request.
+        A child that dies before its first event is restarted, once: the previous request may have killed it.
         """
         try:
             async with asyncio.timeout(limit):
                 for again in (True, False):
                     try:
                         self._process = await self._start()
-                        self._asked = True
+                        self._is_sent = True
                         await self._process.send({"op": "generate", "id": self._number, "body": body})
                         if (event := await self._next()) is not None:
                             return event
@@ -59,21 +59,21 @@ class Job:
         while True:
             event = await self._process.events.get()
             if event is None:
-                self._asked = False
+                self._is_sent = False
                 self._process.kill()
                 return None
             if event.get("id") == self._number or event.get("event") == "failed":
                 if event["event"] != "delta":
-                    self._asked = False
+                    self._is_sent = False
                     self._give_back()
                 return event
 
     def close(self) -> None:
-        """The answer is not wanted any more (or was read to its end). Idempotent."""
+        """The answer is no longer wanted (or was read to its end). Idempotent."""
         if self._release is None:
             return
-        if self._asked and self._process is not None:
-            self._asked = False
+        if self._is_sent and self._process is not None:
+            self._is_sent = False
             spawn(self._stop(self._process), name="cancel a local answer")
         else:
             self._give_back()

@@ -11,11 +11,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, StoppingCriteria, 
 
 from openai_proxy.upstream.local.engine import EngineRefused, Run
 
-_DEFAULT_NEW_TOKENS = 2048  # where the request says nothing: a model that never ends must end some time
+_DEFAULT_NEW_TOKENS = 2048  # if the request sets none: some models never stop on their own
 
 
 class Model:
-    """Tokenizer and weights from `path`; on the GPU where there is one. No code from the directory is run."""
+    """Tokenizer and weights from `path`; on the GPU if there is one. No code from the directory is run."""
 
     def __init__(self, path: str) -> None:
         if not Path(path).is_dir():
@@ -39,7 +39,7 @@ class Model:
         return _ModelRun(self, inputs, length, limit, self._sampling(body), cancelled)
 
     def start(self, inputs: Any, limit: int, sampling: dict[str, Any], counter: "_Counter") -> "_Generation":
-        """Begin to generate in a thread; the pieces come out of its streamer."""
+        """Start to generate in a thread; the pieces come from its streamer."""
         return _Generation(self._model, self._tokenizer, inputs, limit, sampling, counter)
 
     def _inputs(self, body: dict[str, Any]) -> Any:
@@ -66,7 +66,7 @@ class Model:
             made["do_sample"] = temperature > 0
             if temperature > 0:
                 made["temperature"] = float(temperature)
-            else:  # what a model's own generation_config says of sampling has no meaning now
+            else:  # the sampling settings of the model's generation_config do not apply
                 made.update(temperature=None, top_p=None, top_k=None)
         if made.get("do_sample") is not False:
             for name in ("top_p", "top_k"):
@@ -81,7 +81,7 @@ class Model:
 
 
 class _Counter(StoppingCriteria):  # type: ignore[misc]  # transformers is an optional extra without types
-    """Asked after every token: counts them, and ends the answer when nobody wants it."""
+    """Called after every token: counts them, and ends the answer once nobody needs it any more."""
 
     def __init__(self, prompt: int, cancelled: threading.Event) -> None:
         self.prompt = prompt
@@ -96,7 +96,7 @@ class _Counter(StoppingCriteria):  # type: ignore[misc]  # transformers is an op
 
 
 class _Generation:
-    """`generate` in a thread of its own, so that its text can be read while it comes."""
+    """`generate` in a separate thread, so that its text can be read while it is generated."""
 
     def __init__(
         self, model: Any, tokenizer: Any, inputs: Any, limit: int, sampling: dict[str, Any], counter: _Counter
@@ -134,7 +134,7 @@ class _ModelRun:
 
     @property
     def completion_tokens(self) -> int:
-        """Tokens generated, special ones included; counted by id, since a piece of text may be several or none."""
+        """Generated tokens, including special ones; counted by id, since a piece of text may be several or none."""
         return self._counter.count
 
     @property
@@ -155,7 +155,7 @@ class _ModelRun:
 
 
 def _plain(message: dict[str, Any]) -> dict[str, Any]:
-    """A message as chat templates know it: content a text, arguments of calls an object."""
+    """A message as chat templates expect it: content a text, arguments of calls an object."""
     content = message.get("content")
     if isinstance(content, list):
         texts = [part for part in content if isinstance(part, dict) and part.get("type") == "text"]

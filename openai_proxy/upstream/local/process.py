@@ -1,8 +1,10 @@
-"""One child process, seen from the daemon: lines in, events out, and an end that is certain."""
+"""One child process, seen from the daemon: lines in, events out, and a guaranteed end."""
 
 import asyncio
+import contextlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,16 +12,15 @@ from typing import Any, Final
 
 import orjson
 
-from openai_proxy.children import inherited
+from openai_proxy.children import Child, StderrTail, inherited
 from openai_proxy.errors import UpstreamDisconnected
-from openai_proxy.secrets import vault
 from openai_proxy.tasks import cancel, spawn
 
 log = logging.getLogger(__name__)
 
-_LINE: Final = 16 << 20  # bytes one event may have
-_AHEAD: Final = 64  # events read before anybody wants them; then the pipe holds the child back
-_GRACE: Final = 2.0  # seconds between a polite end and the other kind
+_LINE: Final = 16 << 20  # maximum bytes of one event
+_AHEAD: Final = 64  # events read ahead; then the pipe blocks the child
+_GRACE: Final = 2.0  # seconds to exit in before it is killed
 
 _NAMES: Final = frozenset({"LD_LIBRARY_PATH", "VIRTUAL_ENV"})
 _PREFIXES: Final = (
@@ -35,113 +36,96 @@ def worker_command(*arguments: str) -> list[str]:
 
 
 def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a worker inherits of `environ`: what Python, accelerators and model libraries ask for, and no key of ours.
+    """The part of `environ` that a worker inherits: for Python, accelerators and model libraries, but no keys of ours.
 
-    A model directory may bring code, and a callable may be anybody's.
+    A model directory may contain code, and a callable may come from anyone.
     """
     paths = [str(Path(__file__).parents[3]), *filter(None, [environ.get("PYTHONPATH")])]
     return {
         **inherited(environ, _NAMES, _PREFIXES),
         "PYTHONPATH": os.pathsep.join(paths),
-        "HF_HUB_OFFLINE": "1",  # a model directory is all there is; a missing file must not become a download
+        "HF_HUB_OFFLINE": "1",  # the model directory must be complete; a missing file must not become a download
         "TOKENIZERS_PARALLELISM": "false",
     }
 
 
 class WorkerProcess:
-    """A running child. `events` gives what it says; None stands for its end."""
+    """A running child. `events` yields its events; None is its end."""
 
-    def __init__(self, process: asyncio.subprocess.Process, name: str) -> None:
-        self._process = process
+    def __init__(self, child: Child, output: asyncio.StreamReader, name: str) -> None:
+        self._child = child
+        self._output = output
         self._name = name
         self._over = False
         self.events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(_AHEAD)
-        self._tasks = [
-            spawn(self._read(), name=f"events of {name}"),
-            spawn(self._listen(), name=f"stderr of {name}"),
-        ]
+        self._reading = spawn(self._read(), name=f"events of {name}")
 
     @classmethod
     async def start(cls, command: Sequence[str], name: str) -> "WorkerProcess":
-        """Start `command`. Raises UpstreamDisconnected if that cannot be done."""
+        """Start `command`. Raises UpstreamDisconnected if that fails."""
+        output = asyncio.StreamReader(_LINE)
+        stderr = StderrTail(f"local model {name}")
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=worker_environment(os.environ),
-                limit=_LINE,
-                start_new_session=True,  # Ctrl-C at the terminal is the daemon's to handle
-            )
+            child = await Child.start(
+                command[0], command[1:], worker_environment(os.environ), None,
+                stdout=(output.feed_data, output.feed_eof), stderr=(stderr.feed, stderr.flush),
+            )  # fmt: skip
         except OSError as error:
             log.error("local model %s: the worker did not start: %s", name, error.strerror)
             raise UpstreamDisconnected("The local model could not be started.") from None
-        return cls(process, name)
+        assert child.stdout is not None
+        output.set_transport(child.stdout)  # it pauses a child that sends more than is being read
+        return cls(child, output, name)
 
     @property
     def pid(self) -> int:
         """The child's process id."""
-        return self._process.pid
+        return self._child.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it can still be asked."""
-        return self._process.returncode is None and not self._over
+        """Whether it still accepts requests."""
+        return not self._child.exited.is_set() and not self._over
 
     async def send(self, message: dict[str, Any]) -> None:
         """Write one line. Raises UpstreamDisconnected if the child has ended."""
-        stdin = self._process.stdin
-        assert stdin is not None
-        try:
-            stdin.write(orjson.dumps(message) + b"\n")
-            await stdin.drain()
-        except (OSError, RuntimeError):
-            raise UpstreamDisconnected("The local model ended unexpectedly.") from None
+        stdin = self._child.stdin
+        if stdin is None or stdin.is_closing():
+            raise UpstreamDisconnected("The local model ended unexpectedly.")
+        stdin.write(orjson.dumps(message) + b"\n")
+        await self._child.writable.wait()
 
     async def end(self) -> None:
-        """Make it end: close its stdin, then kill it. Idempotent."""
-        stdin = self._process.stdin
-        if stdin is not None:
+        """End it and its descendants: close its stdin, then kill it. Idempotent."""
+        stdin = self._child.stdin
+        if stdin is not None and not stdin.is_closing():
             stdin.close()
-        tasks, self._tasks = self._tasks, []
-        await cancel(*tasks)
+        await cancel(self._reading)
         try:
-            await asyncio.wait_for(self._process.wait(), _GRACE)
+            async with asyncio.timeout(_GRACE):
+                await self._child.exited.wait()
         except TimeoutError:
-            self.kill()
-            await self._process.wait()
+            pass
+        self.kill()
+        await self._child.exited.wait()
+        self._child.close()
 
     def kill(self) -> None:
-        """End it now."""
+        """Kill it now."""
         self._over = True
-        if self._process.returncode is None:
-            try:
-                self._process.kill()
-            except ProcessLookupError:
-                return  # it was faster
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._child.pid, signal.SIGKILL)
 
     async def _read(self) -> None:
-        stdout = self._process.stdout
-        assert stdout is not None
         try:
-            while line := await stdout.readline():
+            while line := await self._output.readline():
                 event = orjson.loads(line)
                 if isinstance(event, dict):
                     await self.events.put(event)
-        except (ValueError, OSError) as error:  # a line too long, or no JSON: it cannot be trusted any more
-            log.error("local model %s: the worker speaks nonsense: %s", self._name, type(error).__name__)
+        except ValueError as error:  # an overlong line, or invalid JSON: it can no longer be trusted
+            log.error(
+                "local model %s: the worker sent something that cannot be read: %s", self._name, type(error).__name__
+            )
             self.kill()
         self._over = True
         await self.events.put(None)
-
-    async def _listen(self) -> None:
-        """What libraries print goes to the log, scrubbed."""
-        stderr = self._process.stderr
-        assert stderr is not None
-        try:
-            while line := await stderr.readline():
-                text = vault.scrub(line.decode(errors="replace").rstrip()[:2000])
-                log.debug("local model %s: %s", self._name, text)
-        except (ValueError, OSError):
-            return  # a line without end: nobody reads on, and the child's stderr is closed with it

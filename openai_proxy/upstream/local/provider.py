@@ -1,4 +1,4 @@
-"""A connection to a model on this machine: one request at a time, in the order they came."""
+"""A connection to a model on this machine: one request at a time, in order of arrival."""
 
 import asyncio
 import itertools
@@ -8,36 +8,35 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
-from openai_proxy.dialects.chat.chunks import DONE, ChunkWriter, error_event
+from openai_proxy.dialects.chat.chunks import DONE, ChunkWriter, error_event, usage_of
+from openai_proxy.dialects.chat.dialect import asks_for_usage
 from openai_proxy.dialects.chat.fold import MessageFold
 from openai_proxy.dialects.sse import EventSplitter
+from openai_proxy.endpoints import CHAT_PATH
 from openai_proxy.errors import (
     BadRequest,
     NotFound,
-    ProxyError,
     UpstreamDisconnected,
     UpstreamError,
     UpstreamTimeout,
-    unknown_model,
 )
 from openai_proxy.exchange import UpstreamRequest, UpstreamResponse
-from openai_proxy.protocols.json_members import parse_object
-from openai_proxy.tasks import cancel, spawn
+from openai_proxy.tasks import spawn
 from openai_proxy.upstream.inprocess import (
     SSE_HEADERS,
     StreamResponse,
-    collect,
     error_response,
     json_response,
+    models_answer,
+    refusal_as_answer,
 )
 from openai_proxy.upstream.local.job import Job
 from openai_proxy.upstream.local.process import WorkerProcess, worker_command
 from openai_proxy.upstream.local.tool_text import ToolCallText
-from openai_proxy.upstream.translating import dropped_header
+from openai_proxy.upstream.translating import chat_of, dropped_header
 
 QUEUE: Final = 16  # requests that may wait behind the running one
-IDLE_UNLOAD: Final = 900.0  # seconds without a request until the memory is given back
-_MAX_BODY: Final = 1 << 30  # the door's own limit is far below
+IDLE_UNLOAD: Final = 900.0  # idle seconds until the memory is released
 _UNDERSTOOD: Final = frozenset(
     {"model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "temperature", "top_p",
      "top_k", "stop", "seed", "tools", "tool_choice", "n", "user", "store", "metadata", "repetition_penalty",
@@ -49,8 +48,8 @@ class LocalProvider:
     """See provider.Provider. Needs no key.
 
     Either `path`, a transformers model directory, or `function`, the dotted name of an inference function that is
-    looked up in `search` (conf/) and on sys.path. `model` is the id it is listed under; by default the directory's or
-    function's name. `first_byte` and `idle` are seconds, waiting and loading included in the first.
+    searched in `search` (conf/) and on sys.path. `model` is the id under which it is listed; by default the directory's
+    or function's name. `first_byte` and `idle` are seconds; the former includes waiting and loading.
     """
 
     api_type: ClassVar[str] = "local"
@@ -71,7 +70,7 @@ class LocalProvider:
     ) -> None:
         self.name = name
         self.model = model or (Path(path).name if path else function or name)
-        self._all_parameters = function is not None  # a function takes what it likes; a model only what it knows
+        self._all_parameters = function is not None  # a function accepts any parameter; a model only those it knows
         self._first_byte = first_byte
         self._idle = idle
         self._limit = queue
@@ -92,17 +91,11 @@ class LocalProvider:
         return self._process.pid if self._process is not None and self._process.alive else None
 
     def speaks(self, dialect: str) -> bool:
-        """See Provider."""
         return False
 
     async def send(self, request: UpstreamRequest, key: str | None = None) -> UpstreamResponse:
-        """Wait for a turn and ask; returns with the first token. Raises the UpstreamError family."""
-        try:
-            return await self._send(request)
-        except UpstreamError:
-            raise
-        except ProxyError as error:
-            return error_response(error)
+        """Wait for a turn and send the request; returns with the first token. Raises the UpstreamError family."""
+        return await refusal_as_answer(self._send(request))
 
     async def list_models(self) -> list[dict[str, Any]]:
         """The one model, without starting it."""
@@ -112,21 +105,18 @@ class LocalProvider:
         """End the child."""
         if self._unload is not None:
             self._unload.cancel()
-        await cancel(self._unloading)
+        if self._unloading is not None:
+            await asyncio.wait([self._unloading])  # until it has ended: nothing else knows the child it is stopping
         await self._end()
 
     async def _send(self, request: UpstreamRequest) -> UpstreamResponse:
         path = request.path.rstrip("/")
-        if path == "/models" or path.startswith("/models/"):
-            models = await self.list_models()
-            if path == "/models":
-                return json_response({"object": "list", "data": models})
-            if (wanted := path.removeprefix("/models/")) != self.model:
-                raise unknown_model(wanted)
-            return json_response(models[0])
-        if path != "/chat/completions" or request.method != "POST":
+        (model,) = await self.list_models()
+        if (answer := models_answer(path, model)) is not None:
+            return answer
+        if path != CHAT_PATH or request.method != "POST":
             raise NotFound("A local model offers chat completions only.")
-        body = parse_object(await collect(request.body, _MAX_BODY))
+        body = await chat_of(request)
         if not isinstance(body.get("messages"), list) or not body["messages"]:
             raise BadRequest("'messages' must be a list with at least one message.", param="messages")
         if not all(isinstance(message, dict) for message in body["messages"]):
@@ -136,7 +126,7 @@ class LocalProvider:
         if body.get("n") not in (None, 1):
             raise BadRequest("A local model gives one choice per request.", param="n", code="unsupported_parameter")
         if self._waiting >= self._limit:
-            # As an answer, not an exception: like any provider's 503 it may be retried or go to the next target.
+            # An answer, not an exception: like any provider's 503 it may be retried or passed to the next target.
             busy = UpstreamError(
                 "The local model is busy.", code="overloaded", status=503, headers={"Retry-After": "5"}
             )
@@ -163,21 +153,20 @@ class LocalProvider:
             raise
         if first["event"] in ("error", "failed"):
             return error_response(_error(first))
-        told = [] if self._all_parameters else dropped_header(
+        dropped = [] if self._all_parameters else dropped_header(
             name for name, value in body.items() if name not in _UNDERSTOOD and value is not None
         )  # fmt: skip
         pieces = self._pieces(job, first, body)
         if body.get("stream"):
-            return StreamResponse(pieces, headers=[*SSE_HEADERS, *told], on_close=job.close)
+            return StreamResponse(pieces, headers=[*SSE_HEADERS, *dropped], on_close=job.close)
         try:
-            return await _whole(pieces, told)
+            return await _whole(pieces, dropped)
         finally:
             job.close()
 
     async def _pieces(self, job: Job, event: dict[str, Any], body: dict[str, Any]) -> AsyncIterator[bytes]:
-        options = body.get("stream_options")
         whole = not body.get("stream")
-        wants_usage = whole or (isinstance(options, dict) and bool(options.get("include_usage")))
+        wants_usage = whole or asks_for_usage(body)
         chunks = ChunkWriter(str(body.get("model") or self.model), usage_null=wants_usage and not whole)
         names = _tool_names(body)
         text = ToolCallText(names)
@@ -185,9 +174,9 @@ class LocalProvider:
         yield chunks.role()
         while event["event"] == "delta":
             delta = event["delta"]
-            said = delta.pop("content", None)
-            if isinstance(said, str) and said:
-                for piece in text.feed(said) if names else ({"content": said},):
+            content = delta.pop("content", None)
+            if isinstance(content, str) and content:
+                for piece in text.feed(content) if names else ({"content": content},):
                     yield chunks.delta(piece)
             if delta:
                 called = called or "tool_calls" in delta
@@ -202,13 +191,11 @@ class LocalProvider:
         finish = event.get("finish_reason") or "stop"
         yield chunks.finish("tool_calls" if (called or text.calls) and finish == "stop" else finish)
         if wants_usage:
-            prompt, spoken = event.get("prompt_tokens") or 0, event.get("completion_tokens") or 0
-            counts = {"prompt_tokens": prompt, "completion_tokens": spoken, "total_tokens": prompt + spoken}
-            yield chunks.usage(counts)
+            yield chunks.usage(usage_of(event.get("prompt_tokens") or 0, event.get("completion_tokens") or 0))
         yield DONE
 
     async def _running(self) -> WorkerProcess:
-        """The child, started and ready if it was not."""
+        """The child, started and ready."""
         if self._unload is not None:
             self._unload.cancel()
         if self._unloading is not None:
@@ -249,8 +236,8 @@ class LocalProvider:
             await process.end()
 
 
-async def _whole(pieces: AsyncIterator[bytes], told: list[tuple[bytes, bytes]]) -> UpstreamResponse:
-    """The answer put together as one completion, or its error."""
+async def _whole(pieces: AsyncIterator[bytes], dropped: list[tuple[bytes, bytes]]) -> UpstreamResponse:
+    """The answer assembled into one completion, or its error."""
     fold = MessageFold()
     events = EventSplitter()
     async for piece in pieces:
@@ -261,7 +248,7 @@ async def _whole(pieces: AsyncIterator[bytes], told: list[tuple[bytes, bytes]]) 
             if "error" in chunk:
                 return error_response(_error(chunk["error"]))
             fold.feed(chunk)
-    return json_response(fold.completion(), headers=told)
+    return json_response(fold.completion(), headers=dropped)
 
 
 def _error(event: dict[str, Any]) -> UpstreamError:

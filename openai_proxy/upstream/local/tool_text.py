@@ -1,7 +1,7 @@
-"""Tool calls in the text of a local model, taken out as they stream by.
+"""Extracts tool calls from the text of a local model while it streams.
 
-Templates teach models to write `<tool_call>{"name": …, "arguments": {…}}</tool_call>` (Hermes, Qwen and their kin:
-https://huggingface.co/docs/transformers/chat_extras). What does not parse stays text: nothing is lost.
+Templates teach models to write `<tool_call>{"name": …, "arguments": {…}}</tool_call>` (Hermes, Qwen and similar:
+https://huggingface.co/docs/transformers/chat_extras). What cannot be parsed remains text: nothing is lost.
 """
 
 from typing import Any, Final
@@ -14,7 +14,7 @@ _CLOSE: Final = "</tool_call>"
 
 
 class ToolCallText:
-    """`feed` pieces of text; gives deltas: `{"content": …}` and `{"tool_calls": […]}`."""
+    """Call `feed` with pieces of text; it returns deltas: `{"content": …}` and `{"tool_calls": […]}`."""
 
     def __init__(self, names: frozenset[str]) -> None:
         self._names = names
@@ -23,7 +23,7 @@ class ToolCallText:
         self.calls = 0
 
     def feed(self, text: str) -> list[dict[str, Any]]:
-        """The deltas that `text` completes; what may be the start of a call is held back."""
+        """The deltas completed by `text`; a possible start of a call is held back."""
         made: list[dict[str, Any]] = []
         held = self._held + text
         while held:
@@ -63,8 +63,8 @@ class ToolCallText:
 
     def _call(self, whole: str) -> dict[str, Any] | None:
         try:
-            said = json_text.loads(whole[len(_OPEN) : -len(_CLOSE)].strip())
-            name, arguments = said["name"], said.get("arguments", said.get("parameters")) or {}
+            call = json_text.loads(whole[len(_OPEN) : -len(_CLOSE)].strip())
+            name, arguments = call["name"], call.get("arguments", call.get("parameters")) or {}
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
         if name not in self._names:

@@ -1,8 +1,8 @@
 """The child's side: `python -m openai_proxy.upstream.local --path DIR | --callable module.function`.
 
-Reads requests from stdin and writes events to stdout (see the package's own words). What libraries print goes to
-stderr: descriptor 1 is moved away before anything else is imported. One request at a time; a cancel is seen between
-two tokens, because stdin is read in a thread of its own. When stdin ends, so does the process, at once.
+Reads requests from stdin and writes events to stdout (see the package's docstring). Output of libraries goes to stderr:
+descriptor 1 is moved away before anything else is imported. One request at a time; a cancellation takes effect between
+two tokens, because stdin is read in a separate thread. When stdin ends, so does the process, at once.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from typing import Any
 from openai_proxy.upstream.local.engine import Engine, EngineRefused
 
 
-class Outlet:
-    """The way to the daemon: one JSON object a line."""
+class EventOutput:
+    """The connection to the daemon: one JSON object per line."""
 
     def __init__(self, descriptor: int) -> None:
         self._file = os.fdopen(descriptor, "wb", buffering=0)
@@ -28,8 +28,8 @@ class Outlet:
         self._file.write(json.dumps({"event": event, **members}).encode() + b"\n")
 
 
-class Inlet:
-    """Requests in order; `cancelled` of the running one is set from the reading thread."""
+class RequestInput:
+    """Requests in order; `cancelled` of the running one is set by the reading thread."""
 
     def __init__(self) -> None:
         self._jobs: queue.Queue[tuple[int, dict[str, Any], threading.Event]] = queue.Queue()
@@ -52,11 +52,11 @@ class Inlet:
                 self._jobs.put((message["id"], message["body"], event))
             elif (running := self._events.get(message["id"])) is not None:
                 running.set()
-        os._exit(0)  # the daemon is gone; whatever runs, runs for nobody
+        os._exit(0)  # the daemon is gone, so nobody needs a running answer
 
 
 class StopText:
-    """Text up to the first stop sequence; what may be the start of one is held back."""
+    """Text up to the first stop sequence; a possible start of one is held back."""
 
     def __init__(self, stops: list[str]) -> None:
         self._stops = stops
@@ -64,7 +64,7 @@ class StopText:
         self.found = False
 
     def feed(self, text: str) -> str:
-        """What of the text so far can be said."""
+        """The part of the text so far that can be sent."""
         if self.found:
             return ""
         if not self._stops:
@@ -93,8 +93,8 @@ def _overlap(text: str, stop: str) -> int:
     return 0
 
 
-def answer(engine: Engine, outlet: Outlet, number: int, body: dict[str, Any], cancelled: threading.Event) -> None:
-    """Answer one request with deltas and one last event."""
+def answer(engine: Engine, outlet: EventOutput, number: int, body: dict[str, Any], cancelled: threading.Event) -> None:
+    """Answer one request with deltas and one final event."""
     given = body.get("stop")
     stops = [given] if isinstance(given, str) else [stop for stop in given or () if isinstance(stop, str)]
     stop = StopText([text for text in stops if text])
@@ -107,7 +107,7 @@ def answer(engine: Engine, outlet: Outlet, number: int, body: dict[str, Any], ca
             if delta != {"content": ""}:
                 outlet.emit("delta", id=number, delta=delta)
             if stop.found:
-                cancelled.set()  # the rest is not wanted
+                cancelled.set()  # the rest is not needed
                 break
         if not stop.found and (rest := stop.end()):
             outlet.emit("delta", id=number, delta={"content": rest})
@@ -128,7 +128,7 @@ def answer(engine: Engine, outlet: Outlet, number: int, body: dict[str, Any], ca
 
 
 def load(arguments: argparse.Namespace) -> Engine:
-    """The engine that was asked for. Raises Refused with words for the owner."""
+    """The requested engine. Raises Refused with words for the owner."""
     for place in arguments.search:
         sys.path.insert(0, place)
     if arguments.callable:
@@ -140,7 +140,7 @@ def load(arguments: argparse.Namespace) -> Engine:
         import transformers
     except ImportError:
         raise EngineRefused(
-            "Local models need the optional extra: pip install 'openai_proxy[local]'.",
+            "Local models need the optional extra: in a clone, pip install '.[local]'.",
             status=503,
             code="local_extra_missing",
         ) from None
@@ -157,9 +157,9 @@ def main() -> None:
     parser.add_argument("--callable")
     parser.add_argument("--search", action="append", default=[])
     arguments = parser.parse_args()
-    outlet = Outlet(os.dup(1))
+    outlet = EventOutput(os.dup(1))
     os.dup2(2, 1)
-    inlet = Inlet()
+    inlet = RequestInput()
     try:
         engine = load(arguments)
     except EngineRefused as error:

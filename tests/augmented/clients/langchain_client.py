@@ -1,7 +1,7 @@
 """LangChain's ChatOpenAI on an augmented model: a tool conversation, a mixed turn, a streamed status, a broken stream.
 
-Run by an interpreter that has LangChain. Arguments: base URL, and the names of the scripts in that order. Prints one
-JSON object.
+Run by an interpreter with LangChain. Arguments: base URL, and the names of the scripts in this order. Prints one JSON
+object.
 """
 
 import json
@@ -19,7 +19,7 @@ def theirs(x: int) -> str:
 
 
 def client(url: str, play: str) -> ChatOpenAI:
-    """A model that asks under the script `play`."""
+    """A model that uses the script `play`."""
     return ChatOpenAI(
         model="augmented/tools",
         base_url=url,
@@ -32,31 +32,31 @@ def client(url: str, play: str) -> ChatOpenAI:
 
 
 def main() -> None:
-    """Talk, and tell."""
+    """Run all conversations, and print the results."""
     url, conversation, mixed, streamed, helped, broken = sys.argv[1:]
-    told: dict[str, object] = {}
+    checked: dict[str, object] = {}
     question = HumanMessage("Hi")
-    told["conversation"] = client(url, conversation).invoke([question]).content
+    checked["conversation"] = client(url, conversation).invoke([question]).content
 
     model = client(url, mixed).bind_tools([theirs])
     first = model.invoke([question])
-    told["call"] = [[call["name"], call["args"]] for call in first.tool_calls]
+    checked["call"] = [[call["name"], call["args"]] for call in first.tool_calls]
     results = [ToolMessage(theirs.invoke(call["args"]), tool_call_id=call["id"]) for call in first.tool_calls]
-    told["mixed"] = model.invoke([question, first, *results]).content
+    checked["mixed"] = model.invoke([question, first, *results]).content
 
-    told["streamed"] = "".join(str(chunk.content) for chunk in client(url, streamed).stream([question]))
+    checked["streamed"] = "".join(str(chunk.content) for chunk in client(url, streamed).stream([question]))
 
     whole = None
     for chunk in client(url, helped).bind_tools([theirs]).stream([question]):
         whole = chunk if whole is None else whole + chunk
-    told["helped"] = [whole.content, json.dumps(whole.tool_calls[0]["args"]), whole.usage_metadata["total_tokens"]]
+    checked["helped"] = [whole.content, json.dumps(whole.tool_calls[0]["args"]), whole.usage_metadata["total_tokens"]]
 
     try:
         list(client(url, broken).stream([question]))
-        told["broken"] = "no error"
+        checked["broken"] = "no error"
     except Exception as error:
-        told["broken"] = type(error).__name__
-    print(json.dumps(told))
+        checked["broken"] = type(error).__name__
+    print(json.dumps(checked))
 
 
 main()

@@ -1,9 +1,9 @@
-"""One measurement a file. Each has NAME, HELP and `async run(lab, subjects) -> list[Row]`."""
+"""One measurement per file, each with NAME, HELP and `async run(lab, subjects) -> list[Row]`."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, cast
 
-from tests.bench.cases import agent, gone, growth, held, reload, speech, start, streams, throughput, translation
+from tests.bench.cases import agent, gone, growth, held, lists, reload, speech, start, streams, throughput, translation
 from tests.bench.lab import Lab
 from tests.bench.subjects import Subject
 from tests.bench.table import Row
@@ -17,5 +17,5 @@ class Case(Protocol):
 
 CASES: dict[str, Case] = {
     module.NAME: cast("Case", module)
-    for module in (start, throughput, streams, held, gone, agent, translation, speech, reload, growth)
+    for module in (start, throughput, streams, held, gone, agent, translation, speech, lists, reload, growth)
 }

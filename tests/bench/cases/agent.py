@@ -1,4 +1,4 @@
-"""What an augmented model costs: a round with a tool of ours, and the first token of a stream.
+"""The cost of an augmented model: a round with a tool of ours, and the first token of a stream.
 
 The provider answers at once with a call of `calculator`, then with a sentence. The time of a turn, less the provider's
 two answers, is two rounds of ours. Measured with 50 conversations at 30 % of what saturates us.
@@ -14,15 +14,15 @@ from tests.bench.subjects import Ours, Subject
 from tests.bench.table import Goal, Row
 
 NAME = "agent"
-HELP = "augmented models: overhead of a round with a tool, delay of the first token"
+HELP = "augmented models: overhead of a round with a tool, delay of the first token with `speech` on"
 CONVERSATIONS = 50
-SHARE = 0.3  # of the saturating rate
+SHARE = 0.3  # share of the saturating rate
 MODELS = {
     "tool": (
         "name: augmented/tool\nupstream_model: bench-tool\ntools: [calculator]\n"
         'system_prompt: "It is {{get_current_time()}}."\n'
     ),
-    "stream": "name: augmented/stream\nupstream_model: bench-50\nsystem_prompt: You control the house.\n",
+    "stream": "name: augmented/stream\nupstream_model: bench-50\nspeech: true\nsystem_prompt: You control the house.\n",
 }
 
 

@@ -1,4 +1,4 @@
-"""A client that leaves: how long the provider goes on generating for nobody."""
+"""A client that disconnects: how long the provider continues to generate for nobody."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from tests.bench.table import Goal, Row
 
 NAME = "gone"
 HELP = "client gone before the first byte and in mid-stream: time until the upstream request is closed"
-PATIENCE = 5.0  # seconds; longer counts as this
+PATIENCE = 5.0  # maximum seconds
 
 
 async def run(lab: Lab, subjects: Sequence[Subject]) -> list[Row]:

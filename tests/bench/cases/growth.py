@@ -1,4 +1,4 @@
-"""Whether memory grows with requests: after a warm-up, what a great number of them leaves behind."""
+"""Whether memory grows with the number of requests, after a warm-up."""
 
 import asyncio
 import time
@@ -14,10 +14,10 @@ HELP = "RSS before and after many requests (300,000; --long: 1,000,000), after a
 CONNECTIONS = 32
 
 WARM = 15.0
-"""Seconds a warm-up takes at least: sums go to disk for the first time after ten, and sqlite is imported for it."""
+"""Minimum seconds of the warm-up: sums are first written to disk after ten, which imports sqlite."""
 
 REST = 10.0
-"""Seconds of silence before descriptors are counted: idle connections to the upstream are closed within nine."""
+"""Idle seconds before descriptors are counted: idle connections to the upstream are closed within nine."""
 
 
 async def run(lab: Lab, subjects: Sequence[Subject]) -> list[Row]:
@@ -46,7 +46,7 @@ async def run(lab: Lab, subjects: Sequence[Subject]) -> list[Row]:
 
 
 async def pour(subject: Subject, wanted: int) -> int:
-    """At least `wanted` requests, in spells of some seconds."""
+    """Send at least `wanted` requests, in bursts of some seconds."""
     made = 0
     while made < wanted:
         rate = await closed_loop(subject.port, subject.headers, CONNECTIONS, 5 if wanted - made > 50_000 else 1)

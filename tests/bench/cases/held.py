@@ -1,4 +1,4 @@
-"""1,000 and 5,000 streams held open at one event a second: memory of each, and whether all of them live."""
+"""1,000 and 5,000 streams held open at one event per second: memory per stream, and whether all of them survive."""
 
 import asyncio
 import time

@@ -1,8 +1,8 @@
-"""Reloads under load: keep-alive connections that never rest and streams that run, while the configuration changes.
+"""Reloads under load: busy keep-alive connections and running streams, while the configuration changes.
 
-Beside us nginx, with as many `nginx -s reload` (a HUP to its master). What counts is failures: requests that got no
-answer, connections that broke, streams that ended without their end. We are not told of the edits: saving the file is
-all, in a house of 200 models and 20 MCP servers, and the time from there to the new configuration is measured.
+Compared to nginx, with as many `nginx -s reload` (a HUP to its master). Only failures count: requests without an
+answer, broken connections, truncated streams. The daemon gets no notice of the edits: a file is saved, in a
+configuration with 200 models and 20 MCP servers, and the time until the new configuration is in service is measured.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ NAME = "reload"
 HELP = "100 reloads (--long: 10,000) under 32 busy keep-alive connections and 200 streams: failures, save to live"
 STREAMS, RATE = 200, 5
 MODELS, SERVERS = 200, 20
-EVERY = 0.3  # seconds between two reloads: a file must rest for 0.15 before it is read
+EVERY = 0.3  # seconds between two reloads: a file must be stable for 0.15 before it is read
 PATIENCE = 10.0
-FAULT = ROOT / "tests" / "mcp" / "fault_server.py"  # without a fault: a small MCP server of no dependencies
+FAULT = ROOT / "tests" / "mcp" / "fault_server.py"  # without a fault mode: a small MCP server without dependencies
 
 
 async def run(lab: Lab, subjects: Sequence[Subject]) -> list[Row]:
@@ -37,8 +37,8 @@ async def run(lab: Lab, subjects: Sequence[Subject]) -> list[Row]:
     for subject in subjects:
         if subject.name in ("nginx", "ours", "interpreted", "reference", "before"):
             subject.start()
-            # The load never rests: without a core of its own, a subject's wait for one would be measured.
-            with lab.apart(subject.usage):
+            # The load never pauses: without a core of its own, a subject's wait for one would be measured.
+            with lab.placed(subject.usage, 0, 1):
                 found[subject.name] = await under_load(subject, reloads)
             subject.stop()
 
@@ -60,7 +60,7 @@ async def run(lab: Lab, subjects: Sequence[Subject]) -> list[Row]:
 
 
 async def under_load(subject: Subject, reloads: int) -> dict[str, float]:
-    """So many reloads while requests and streams run; what went wrong, and how long each took."""
+    """Reload repeatedly while requests and streams run; returns the failures, and how long each reload took."""
     house = House(subject) if hasattr(subject, "root") else None
     if house is not None:
         await asyncio.to_thread(house.furnish)
@@ -73,7 +73,7 @@ async def under_load(subject: Subject, reloads: int) -> dict[str, float]:
     live: list[float] = []
     for number in range(reloads):
         began = time.monotonic()
-        if number == reloads // 5:  # what a first reload loads for good has been loaded
+        if number == reloads // 5:  # the first reload has already imported its modules
             before = own_rss(subject), subject.usage.fds()
         if house is not None:
             live.append(await asyncio.to_thread(house.edit, number))
@@ -102,7 +102,7 @@ async def under_load(subject: Subject, reloads: int) -> dict[str, float]:
 
 
 def own_rss(subject: Subject) -> float:
-    """Resident bytes of the daemon itself: what its MCP servers use is theirs."""
+    """Resident bytes of the daemon itself, without its MCP servers."""
     pages = int(Path(f"/proc/{subject.usage.pid}/statm").read_text().split()[1])
     return float(pages * resource.getpagesize())
 
@@ -145,7 +145,7 @@ class House:
         (self.conf / "models" / f"m{number}.yaml").write_text(text)
 
     def edit(self, number: int) -> float:
-        """Save one file, now and then proxy.yaml itself; seconds until another configuration is in force."""
+        """Save one file, sometimes proxy.yaml itself; seconds until a new configuration is in service."""
         generation = self.generation()
         if number % 10 == 9:
             path = self.conf / "proxy.yaml"
@@ -161,7 +161,7 @@ class House:
         return time.monotonic() - saved
 
     def restarted(self) -> int:
-        """How many servers have not the process they had at first."""
+        """How many servers have another process than at first."""
         now = {server["name"]: server["pid"] for server in self.ask("/admin/status")["mcp_servers"]}
         return sum(now.get(name) != pid for name, pid in self.pids.items())
 

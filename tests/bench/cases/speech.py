@@ -1,4 +1,4 @@
-"""What the filter for spoken answers costs for each piece of text a model sends, without I/O.
+"""The cost of the filter for spoken answers, per piece of text that a model sends, without I/O.
 
 The best of many rounds, in CPU time of this process: other work on the machine shall not count.
 """

@@ -1,4 +1,4 @@
-"""From exec to ready (ours: READY=1 to the service manager; others: the port answers), and memory at rest."""
+"""From exec to ready (ours: READY=1 to the service manager; others: the port answers), and idle memory."""
 
 import asyncio
 import statistics

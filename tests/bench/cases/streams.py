@@ -1,4 +1,4 @@
-"""200 streams of 50 tokens a second: when the first token comes, how long each chunk is under way, and its CPU."""
+"""200 streams of 50 tokens per second: time to the first token, latency of each chunk, and its CPU time."""
 
 import asyncio
 import gc
@@ -13,7 +13,7 @@ from tests.bench.table import Goal, Row
 NAME = "streams"
 HELP = "200 streams of 50 tokens/s: first token, transit of each chunk, CPU per chunk"
 STREAMS, RATE = 200, 50
-SHORT = 100  # events of a short stream, whose start and end weigh
+SHORT = 100  # events of a short stream, whose start and end matter
 
 
 async def run(lab: Lab, subjects: Sequence[Subject]) -> list[Row]:
@@ -71,7 +71,7 @@ async def run(lab: Lab, subjects: Sequence[Subject]) -> list[Row]:
 
 
 async def short_streams(subject: Subject, times: int) -> float:
-    """Microseconds of CPU an event costs, from before the first stream opens to the last one's end."""
+    """Microseconds of CPU time per event, from before the first stream opens to the end of the last one."""
     events, cpu = 0, subject.usage.cpu()
     for _ in range(times):
         crowd = Crowd(subject.port, subject.headers)

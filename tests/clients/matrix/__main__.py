@@ -9,20 +9,20 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tests.augmented.house import TOOLS
+from tests.augmented.configurations import TOOLS
 from tests.clients.matrix import model
 from tests.clients.matrix.clients import CLIENTS, Asked, Client, install, node
-from tests.front.house import connection
+from tests.front.configurations import connection
 from tests.harness.daemon import Daemon
 from tests.harness.upstream import Upstream
 
 PATIENCE: Final = 90  # seconds for one run
 KEPT: Final = Path("build") / "clients"
 NOWHERE: Final = "http://127.0.0.1:9"
-"""A proxy that is not there: whatever a client would say to anybody but the daemon fails at once."""
+"""An unreachable proxy: anything that a client sends elsewhere than to the daemon fails at once."""
 
 Column = tuple[str, str, str, str]
-"""Heading, model, question, and what must be among the last words."""
+"""Heading, model, question, and what the last words must contain."""
 
 COLUMNS: Final[tuple[Column, ...]] = (
     ("plain OpenAI", "gpt-house", "THEIRTOOL: run your tool, please.", model.DONE_TEXT),
@@ -33,14 +33,14 @@ COLUMNS: Final[tuple[Column, ...]] = (
 
 
 def main() -> int:
-    """Run what is asked for on the command line."""
+    """Run what the command line selects."""
     parser = argparse.ArgumentParser(prog="make clients", description=sys.modules["tests.clients.matrix"].__doc__)
     parser.add_argument("names", nargs="*", help="parts of clients' names; without any, all")
     parser.add_argument("--install", action="store_true", help="install what is missing")
     parser.add_argument("--keep", action="store_true", help=f"keep what the clients print in {KEPT}")
     chosen = parser.parse_args()
     names = [name.lower() for name in chosen.names]
-    # A short name means itself: "pi" stands in "anthropic", too.
+    # A short name must match exactly: "pi" also occurs in "anthropic".
     clients = [
         c
         for c in CLIENTS

@@ -1,4 +1,4 @@
-"""The clients: where each is found, how it is installed, and how it is asked one question without a person."""
+"""The clients: where each is found, how it is installed, and how it is asked one question non-interactively."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ _SDKS: Final = ["node@22", "openai", "@anthropic-ai/sdk", "ollama", "ai", "@ai-s
 
 @dataclass(frozen=True)
 class Asked:
-    """One question: the daemon's root address, the model, the words, and a home directory of its own."""
+    """One question: the daemon's root address, the model, the text, and the client's own home directory."""
 
     root: str
     model: str
@@ -36,7 +36,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Run:
-    """How a client is started: its command, and what its environment has beside the common variables."""
+    """How a client is started: its command, and its environment besides the common variables."""
 
     command: list[str]
     environ: dict[str, str] = field(default_factory=dict)
@@ -44,12 +44,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Client:
-    """One client. `find` tells its program or interpreter, None where it is not installed."""
+    """One client. `find` returns its program or interpreter, None if it is not installed."""
 
     name: str
     find: Callable[[], str | None]
     start: Callable[[str, Asked], Run]
-    packages: list[str]  # of npm, or of PyPI for a Python program
+    packages: list[str]  # from npm, or from PyPI for a Python program
     folder: str  # below the cache, where they are installed
     tools: bool = True  # it has tools of its own
 
@@ -85,12 +85,19 @@ def _home_assistant(domain: str, library: str) -> Client:
         "anthropic==0.47.2",
         "openai==1.68.2",
         "pycares<5",
+        "mcp==1.5.0",
+        "aiohttp_sse==2.2.0",
     ]
     return Client(f"Home Assistant, {library}", _python("homeassistant", "py-ha"), start, packages, "py-ha")
 
 
+def home_assistant() -> str | None:
+    """A Python with Home Assistant."""
+    return _python("homeassistant", "py-ha")()
+
+
 def node() -> str | None:
-    """A Node that is new enough for every client: the cache's own, else the system's."""
+    """A Node that is new enough for every client: from the cache, else the system's."""
     own = CACHE / "npm" / "node_modules" / ".bin" / "node"
     return str(own) if own.exists() else shutil.which("node")
 
@@ -100,7 +107,7 @@ def _node_library(name: str, package: str, program: str) -> Client:
         return node() if (CACHE / "npm" / "node_modules" / package).is_dir() else None
 
     def start(program_of_node: str, asked: Asked) -> Run:
-        # Modules are looked for beside the program, so it is put where they are.
+        # Node searches modules beside the program, so it is copied to them.
         copied = shutil.copy(PROGRAMS / program, CACHE / "npm" / program)
         return Run([program_of_node, str(copied), asked.root, asked.model, asked.question])
 
@@ -134,6 +141,19 @@ def _claude(program: str, asked: Asked) -> Run:
                "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "ANTHROPIC_SMALL_FAST_MODEL": asked.model,
                "CLAUDE_CODE_MAX_RETRIES": "0"}  # fmt: skip
     return Run([program, "-p", asked.question, "--model", asked.model, "--allowedTools", "Bash"], environ)
+
+
+def _claude_sub_agent(program: str, asked: Asked) -> Run:
+    run = _claude(program, replace(asked, question=f"SUBAGENT {asked.question}"))
+    return Run([*run.command, "Task", "Agent"], {**run.environ, "CLAUDE_CODE_SUBAGENT_MODEL": asked.model})
+
+
+def _claude_tool_search(program: str, asked: Asked) -> Run:
+    run = _claude(program, replace(asked, question=f"TOOLSEARCH {asked.question}"))
+    desk = {"type": "stdio", "command": sys.executable, "args": [str(PROGRAMS / "desk_server.py")]}
+    servers = asked.write("desk.json", {"mcpServers": {"desk": desk}})
+    allowed = ["ToolSearch", "mcp__desk__theirs", "--mcp-config", str(servers)]
+    return Run([*run.command, *allowed], {**run.environ, "ENABLE_TOOL_SEARCH": "true"})
 
 
 def _gemini(program: str, asked: Asked) -> Run:
@@ -204,6 +224,7 @@ CLIENTS: Final = (
     _library("openai py, responses", "openai", "openai_responses.py", ["openai"]),
     _library("anthropic py", "anthropic", "anthropic_stream.py", ["anthropic"]),
     _library("anthropic py, tool_runner", "anthropic", "anthropic_tool_runner.py", ["anthropic"]),
+    _library("anthropic py, thread", "anthropic", "anthropic_thread.py", ["anthropic"]),
     _library("ollama py", "ollama", "ollama_chat.py", ["ollama"]),
     _library("google-genai py", "google.genai", "google_genai.py", ["google-genai"]),
     _library("OpenAI Agents SDK", "agents", "agents_sdk.py", ["openai-agents"]),
@@ -217,12 +238,15 @@ CLIENTS: Final = (
     _home_assistant("anthropic", "anthropic"),
     _node_library("openai node", "openai", "openai_chat.mjs"),
     _node_library("anthropic node, tool_runner", "@anthropic-ai/sdk", "anthropic_tool_runner.mjs"),
+    _node_library("anthropic node, thread", "@anthropic-ai/sdk", "anthropic_thread.mjs"),
     _node_library("ollama node", "ollama", "ollama_chat.mjs"),
     _node_library("google-genai node", "@google/genai", "google_genai.mjs"),
     _node_library("Vercel ai, responses", "@ai-sdk/openai", "vercel_ai.mjs"),
     _node_library("Vercel ai, compatible", "@ai-sdk/openai-compatible", "vercel_ai_compatible.mjs"),
     _cli("Codex", "@openai/codex", "codex", _codex),
     _cli("Claude Code", "@anthropic-ai/claude-code", "claude", _claude),
+    _cli("Claude Code, sub-agents", "@anthropic-ai/claude-code", "claude", _claude_sub_agent),
+    _cli("Claude Code, ToolSearch", "@anthropic-ai/claude-code", "claude", _claude_tool_search),
     _cli("Gemini CLI", "@google/gemini-cli", "gemini", _gemini),
     _cli("Qwen Code", "@qwen-code/qwen-code", "qwen", _qwen),
     _cli("OpenCode", "opencode-ai", "opencode", _opencode),
@@ -239,7 +263,8 @@ def install(client: Client) -> None:
     folder = CACHE / client.folder
     if client.folder.startswith("py"):
         if not (folder / "bin" / "python").exists():
-            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=600)
+            newer = shutil.which("python3.13") if client.folder == "py-ha" else None  # Home Assistant needs it
+            subprocess.run([newer or sys.executable, "-m", "venv", str(folder)], check=True, timeout=600)
         pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--prefer-binary"]
         subprocess.run([*pip, *client.packages], check=True, timeout=600)
         return

@@ -1,14 +1,17 @@
-"""The model behind the daemon: what it says depends on a word in the question, and on what has come back of its calls.
+"""The model behind the daemon: its answer depends on a word in the question, and on the results of its calls.
 
     TEXTONLY    a sentence
     THEIRTOOL   calls a tool of the client's, then says that it is done
-    OURTOOL     calls `double`, a tool of the house, then tells the result
-    BOTHTOOLS   calls both in one turn; says that all is well only if both results have come back
+    OURTOOL     calls `double`, a tool of ours, then states the result
+    BOTHTOOLS   calls both in one turn; reports success only if both results were returned
+    SUBAGENT    has a sub-agent asked what follows that word, and repeats what it has found
+    TOOLSEARCH  lets the client look for its tool first
 
-It speaks chat completions and Messages, streamed and whole; of the Responses API it knows nothing.
+It supports chat completions and Messages, streamed and whole, but not the Responses API.
 """
 
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.harness.plays import DONE, event, plain, stream
@@ -22,18 +25,24 @@ BOTH_TEXT: Final = "All done, both results are here."
 TEXT: Final = "Hello from the model."
 MISSING: Final = "A result is missing."
 
+_AGENTS: Final = ("Task", "Agent")
+_SEARCH: Final = "ToolSearch"
+_SEARCHED: Final = "mcp__desk__theirs"
+_SEARCH_ID: Final = "call_search"
+
 _THEIRS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("theirs", {"x": 1}),
     ("HassTurnOn", {"name": "Lamp"}),
     ("exec_command", {"cmd": "echo hi"}),
     ("shell", {"command": ["echo", "hi"]}),
+    (_SEARCHED, {"x": 1}),
     ("Bash", {"command": "echo hi", "description": "says hi"}),
     ("bash", {"command": "echo hi", "description": "says hi"}),
     ("run_shell_command", {"command": "echo hi", "description": "says hi", "is_background": False}),
     ("run_commands", {"commands": ["echo hi"]}),
     ("execute_command", {"command": "echo hi", "requires_approval": False}),
 )
-"""Tools that clients bring, with arguments that do no harm."""
+"""Tools of clients, with harmless arguments."""
 
 _NO_THREAD: Final = {"type": "error", "error": {"type": "not_found_error", "message": "The thread is not known.",
                                                 "details": {"error_code": "thread_not_found"}}}  # fmt: skip
@@ -43,15 +52,18 @@ Call = tuple[str, str, str]
 
 
 def answer(seen: "Seen") -> bytes:
-    """What the model answers to one request."""
+    """The model's answer to one request."""
     path = seen.target.partition("?")[0].removeprefix("/v1")
     if seen.method == "POST" and path in ("/chat/completions", "/messages"):
         body = seen.json()
-        if (body.get("thread") or {}).get("type") == "continue":  # it keeps nothing: the SDK then sends all of it
+        if (body.get("thread") or {}).get("type") == "continue":  # it stores nothing: the SDK then sends everything
             return plain(json.dumps(_NO_THREAD).encode(), "404 Not Found")
         text, calls = _decide(body)
         number = len(json.dumps(body.get("messages")))
-        made = [(f"call_{number:06d}{at:018d}", name, arguments) for at, (name, arguments) in enumerate(calls)]
+        made = [
+            (f"{_SEARCH_ID if name == _SEARCH else 'call'}_{number:06d}{at:012d}", name, arguments)
+            for at, (name, arguments) in enumerate(calls)
+        ]
         return _chat(body, text, made) if path == "/chat/completions" else _messages(body, text, made)
     if path == "/messages/count_tokens":
         return plain(b'{"input_tokens": 9}')
@@ -61,7 +73,19 @@ def answer(seen: "Seen") -> bytes:
 def _decide(body: dict[str, Any]) -> tuple[str, list[tuple[str, str]]]:
     messages = body["messages"]
     asked = " ".join(_text(m) for m in messages if m["role"] in ("user", "system", "developer"))
-    offered = {(t.get("function") or t).get("name") for t in body.get("tools") or ()}
+    found = set(_found(messages))
+    offered = {
+        name
+        for tool in body.get("tools") or ()
+        if (name := (tool.get("function") or tool).get("name")) and (not tool.get("defer_loading") or name in found)
+    }
+    if "SUBAGENT" in asked:
+        return _of_sub_agent(messages, asked, next((name for name in _AGENTS if name in offered), None))
+    searched = f"{_SEARCH_ID}_" in json.dumps([m for m in messages if m["role"] == "assistant"])
+    if "TOOLSEARCH" in asked and "OURTOOL" not in asked and not searched:
+        if _SEARCH not in offered or _SEARCHED in offered:
+            return MISSING, []
+        return "", [(_SEARCH, json.dumps({"query": f"select:{_SEARCHED}", "max_results": 5}))]
     theirs = next(((name, json.dumps(args)) for name, args in _THEIRS if name in offered), None)
     ours = ("double", '{"number":21}') if "double" in offered else None
     results = _results(messages)
@@ -76,14 +100,34 @@ def _decide(body: dict[str, Any]) -> tuple[str, list[tuple[str, str]]]:
     return TEXT, []
 
 
+def _of_sub_agent(messages: list[dict[str, Any]], asked: str, agent: str | None) -> tuple[str, list[tuple[str, str]]]:
+    told = " ".join(_results(messages))
+    if told or agent is None:
+        return next((said for said in (DONE_TEXT, OURS_TEXT, BOTH_TEXT, TEXT) if said in told), MISSING), []
+    prompt = asked.rpartition("SUBAGENT ")[2].partition(".")[0]
+    task = {"description": "Ask another", "prompt": prompt, "subagent_type": "general-purpose"}
+    return "", [(agent, json.dumps(task))]
+
+
+def _found(messages: list[dict[str, Any]]) -> Iterator[str]:
+    """The tools that a search of the client has found, in Messages form."""
+    for message in messages:
+        for block in message["content"] if isinstance(message.get("content"), list) else ():
+            inner = block.get("content") if block.get("type") == "tool_result" else None
+            for piece in inner if isinstance(inner, list) else ():
+                if piece.get("type") == "tool_reference":
+                    yield piece["tool_name"]
+
+
 def _results(messages: list[dict[str, Any]]) -> list[str]:
     found: list[str] = []
     for message in messages:
         content = message.get("content")
-        if message["role"] == "tool":
+        if message["role"] == "tool" and not message["tool_call_id"].startswith(_SEARCH_ID):
             found.append(_text(message).strip())
         elif message["role"] == "user" and isinstance(content, list):
-            found += [_text(block).strip() for block in content if block.get("type") == "tool_result"]
+            results = [block for block in content if block.get("type") == "tool_result"]
+            found += [_text(b).strip() for b in results if not b["tool_use_id"].startswith(_SEARCH_ID)]
     return found
 
 

@@ -1,4 +1,4 @@
-"""A finish is one of the known words, whatever word a provider has for it, and nothing else is a finish."""
+"""A finish reason is one of the known ones, whatever a provider calls it, and nothing else counts as one."""
 
 from typing import Any
 
@@ -14,6 +14,11 @@ from openai_proxy.dialects.chat.finish import finish_of, unknown_word
         ({"finish_reason": "MAX_TOKENS"}, "length", False), ({"finish_reason": "tool_use"}, "tool_calls", False),
         ({"finish_reason": "function_call"}, "tool_calls", False), ({"finish_reason": "eos_token"}, "stop", False),
         ({"finish_reason": "SAFETY"}, "content_filter", False), ({"finish_reason": "abort"}, "error", False),
+        ({"finish_reason": " stop\n"}, "stop", False), ({"finish_reason": "RECITATION"}, "content_filter", False),
+        ({"finish_reason": "cancelled"}, "error", False), ({"finish_reason": "server_error"}, "error", False),
+        ({"finish_reason": "in_progress"}, None, False),
+        ({"finish_reason": "stop", "native_finish_reason": "UNEXPECTED_TOOL_CALL"}, "error", False),
+        ({"finish_reason": "stop", "native_finish_reason": "failed"}, "error", False),
         ({"finish_reason": None}, None, False), ({}, None, False), ({"finish_reason": ""}, None, False),
         ({"finish_reason": " "}, None, False), ({"finish_reason": "null"}, None, False),
         ({"finish_reason": 5}, None, False), ({"finish_reason": ["stop"]}, None, False),
@@ -24,6 +29,6 @@ from openai_proxy.dialects.chat.finish import finish_of, unknown_word
         ({"finish_reason": "stop", "native_finish_reason": "STOP"}, "stop", False),
     ],
 )  # fmt: skip
-def test_words(choice: dict[str, Any], finish: str | None, odd: bool):
+def test_finish_reasons(choice: dict[str, Any], finish: str | None, odd: bool):
     assert finish_of(choice) == finish
     assert unknown_word(choice) is odd

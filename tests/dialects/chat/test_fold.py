@@ -1,4 +1,4 @@
-"""The message fold: every oddity counted in recorded streams comes out as one clean message."""
+"""The message fold: every oddity found in recorded streams becomes one clean message."""
 
 import itertools
 import json
@@ -38,7 +38,7 @@ def calls(*deltas: dict[str, Any]) -> list[tuple[str, str]]:
     return [(e["function"]["name"], e["function"]["arguments"]) for e in entries]
 
 
-def test_text_adds_up_and_null_content_is_kept_out() -> None:
+def test_text_is_joined_and_null_content_is_ignored() -> None:
     result = fold({"role": "assistant", "content": ""}, {"content": "Pa"}, {"content": None}, {"content": "ris"})
     assert result.message() == {"role": "assistant", "content": "Paris"}
     assert result.finish_reason == "stop"
@@ -59,7 +59,7 @@ def test_a_repeated_finish_changes_nothing() -> None:
     assert result.finish_reason == "stop"
 
 
-def test_an_error_in_band_is_seen_whatever_else_the_chunk_holds() -> None:
+def test_an_error_in_band_is_noticed_whatever_else_the_chunk_contains() -> None:
     result = fold({"content": "a"}, finish=None)
     result.feed({**chunk("c1", "m", {}), "error": {"message": "boom"}})
     assert result.error["message"] == "boom"
@@ -223,7 +223,7 @@ THOUGHTS = {
 
 
 @pytest.mark.parametrize("text", THOUGHTS)
-def test_thoughts_are_told_apart_under_every_cut(text: str) -> None:
+def test_reasoning_is_separated_at_every_cut(text: str) -> None:
     assert split_think(text) == THOUGHTS[text]
     for cut in range(len(text)):
         assert _pieces(text[:cut], text[cut:]) == THOUGHTS[text]
@@ -252,7 +252,7 @@ LONE = {
 
 
 @pytest.mark.parametrize("text", LONE)
-def test_an_answer_whose_thoughts_were_opened_by_the_prompt(text: str) -> None:
+def test_an_answer_whose_reasoning_has_no_opening_tag(text: str) -> None:
     assert split_think(text) == LONE[text]
     if text[0] == "`":
         return
@@ -263,7 +263,7 @@ def test_an_answer_whose_thoughts_were_opened_by_the_prompt(text: str) -> None:
     assert splitter.lone
 
 
-def test_thoughts_that_were_expected_and_did_not_come() -> None:
+def test_expected_reasoning_that_is_missing() -> None:
     splitter = ThinkSplitter(inside=True)
     assert [splitter.feed("Par"), splitter.feed("is</thi")] == [("", "Par"), ("", "is")]
     assert splitter.flush() == ("Paris</thi", "")
@@ -277,7 +277,7 @@ def test_plain_text_is_never_held_back() -> None:
     assert splitter.feed("b") == ("<b", "")
 
 
-def test_the_fold_moves_thoughts_for_clients_only() -> None:
+def test_the_fold_moves_reasoning_for_clients_only() -> None:
     result = fold({"content": "<thi"}, {"content": "nk>hm</think>"}, {"content": "Paris"})
     assert result.message() == {"role": "assistant", "content": "Paris", "reasoning_content": "hm"}
     assert result.turn()["content"] == "<think>hm</think>Paris"

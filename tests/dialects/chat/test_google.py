@@ -1,4 +1,4 @@
-"""The repairs of Google's dialect. No recorded stream of that endpoint is known: the chunks follow the reports."""
+"""The repairs of Google's answers. No recorded stream of that endpoint is available: the chunks follow bug reports."""
 
 from typing import Any
 
@@ -61,12 +61,12 @@ def test_a_stream_without_calls_keeps_every_byte():
 
 
 @given(st.binary(max_size=300), st.integers(0, 300))
-def test_what_is_no_stream_keeps_every_byte_too(data: bytes, cut: int):
+def test_a_body_that_is_not_a_stream_keeps_every_byte(data: bytes, cut: int):
     repair = StreamRepair(Signatures())
     assert repair.feed(data[:cut]) + repair.feed(data[cut:]) + repair.end() == data
 
 
-def test_a_sound_stream_with_calls_keeps_every_byte():
+def test_a_correct_stream_with_calls_keeps_every_byte():
     sound = (
         chunk(call("", "f", index=0, id="a", type="function")) + chunk(call("{}", index=0)) + chunk({}, "tool_calls")
     )
@@ -85,7 +85,7 @@ def test_a_sound_stream_with_calls_keeps_every_byte():
         # two calls that share one index
         ([call('{"a":1}', "f", id="i1", index=0), call('{"b":2}', "g", id="i2", index=0)],
          [("f", {"a": 1}), ("g", {"b": 2})]),
-        # two calls in one delta, index from one
+        # two calls in one delta, indices from 1
         ([{"tool_calls": [{"index": 1, "id": "p", "function": {"name": "f", "arguments": "{}"}},
                           {"index": 2, "id": "q", "function": {"name": "g", "arguments": "{}"}}]}],
          [("f", {}), ("g", {})]),
@@ -105,7 +105,7 @@ def test_calls_get_index_id_and_finish(stream: list[Any], expected: list[Any]):
             assert b"".join(map(repair.feed, pieces)) + repair.end() == made
 
 
-def test_signatures_are_remembered_wherever_they_come():
+def test_signatures_are_remembered_wherever_they_are():
     signatures = Signatures()
     repaired(
         chunk(call("{}", "f", id="a", extra_content=SIGNED)) + chunk(call("{}", "g", id="b"))
@@ -117,7 +117,7 @@ def test_signatures_are_remembered_wherever_they_come():
     assert signatures.get("c") is None
 
 
-def test_an_error_in_mid_stream_has_openais_shape():
+def test_an_error_in_mid_stream_has_openais_format():
     error = {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}
     for shape in ([{"error": error}], {"error": error}):
         made = repaired(chunk({"content": "a"}) + b"data: " + orjson.dumps(shape) + b"\n\n")
@@ -128,7 +128,7 @@ def test_an_error_in_mid_stream_has_openais_shape():
     assert repaired(sound) == sound
 
 
-def test_a_whole_answer_is_repaired_only_where_it_must_be():
+def test_a_whole_answer_is_repaired_only_where_necessary():
     signatures = Signatures()
     entry = {"id": "", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": SIGNED}
     message = {"role": "assistant", "tool_calls": [entry]}
@@ -155,7 +155,7 @@ def test_errors_are_unwrapped_and_their_delay_is_found():
         assert unwrap_error(other) == (other, None)
 
 
-def test_requests_lose_the_prefix_and_what_is_refused():
+def test_requests_lose_the_prefix_and_refused_members():
     chat = {"model": "models/gemini-2.5-pro", "messages": [USER], "frequency_penalty": 0.5, "store": False, "seed": 3}
     edits = adapt(chat, Lesson(), Signatures())
     assert edits.replace == {"model": "gemini-2.5-pro"}
@@ -165,7 +165,7 @@ def test_requests_lose_the_prefix_and_what_is_refused():
     assert (plain.replace, plain.remove) == ({}, [])
 
 
-def test_what_a_refusal_names_is_left_out_next_time():
+def test_a_refused_member_is_omitted_next_time():
     learnt = Lesson(frozenset({"seed", "messages[].content[].cache_control"}))
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b", "cache_control": {}}]
     chat = {"model": "g", "messages": [{"role": "user", "content": parts}, USER], "seed": 1}
@@ -180,7 +180,7 @@ def history(*calls: dict[str, Any]) -> list[Any]:
     return [USER, {"role": "assistant", "tool_calls": list(calls)}, {"role": "tool", "content": "r"}]
 
 
-def test_signatures_are_put_back():
+def test_signatures_are_restored():
     signatures = Signatures()
     signatures.put("a", SIGNED)
     first, second = {"id": "a", "function": {}}, {"id": "b", "function": {}}
@@ -192,7 +192,7 @@ def test_signatures_are_put_back():
     assert kept.replace == {}
 
 
-def test_an_unknown_signature_of_the_current_turn_is_the_sentinel():
+def test_an_unknown_signature_of_the_current_turn_becomes_the_sentinel():
     turns = history({"id": "zz", "function": {}})
     made = adapt({"model": "gemini-3-pro", "messages": turns}, Lesson(), Signatures()).replace["messages"]
     assert made[1]["tool_calls"][0]["extra_content"] == {"google": {"thought_signature": SENTINEL}}

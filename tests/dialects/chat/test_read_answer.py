@@ -1,4 +1,4 @@
-"""The one reader of chat answers: the same chunks however the bytes are cut, and tidy ones whatever is sent."""
+"""The reader of chat answers: the same chunks however the bytes are cut, and tidy ones whatever is sent."""
 
 import gzip
 from pathlib import Path
@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openai_proxy.dialects.chat.errors import error_in
 from openai_proxy.dialects.chat.fold import MessageFold
-from openai_proxy.dialects.chat.read_answer import ChatReader, ChunkReader, error_in
+from openai_proxy.dialects.chat.read_answer import ChatReader, ChunkReader
 from openai_proxy.errors import UpstreamError, UpstreamInvalid, UpstreamTruncated
-from tests.dialects.messages.test_odd_input import ANY
+from tests.dialects.test_odd_input_fuzz import ANY
 from tests.upstream.scripted import cuts, recorded
 
 FINISHES = {None, "stop", "length", "tool_calls", "content_filter", "error"}
@@ -25,7 +26,7 @@ def read(pieces: list[bytes]) -> list[dict[str, Any]]:
 
 
 def without_ids(chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Chunks without what is made up anew each time: ids, times."""
+    """Chunks without the parts that are generated each time: ids, times."""
     text = orjson.dumps([{k: v for k, v in c.items() if k not in ("id", "created")} for c in chunks]).decode()
     for choice in (choice for c in chunks for choice in c.get("choices", ())):
         for call in choice["delta"].get("tool_calls", ()):
@@ -35,7 +36,7 @@ def without_ids(chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def check_tidy(chunks: list[dict[str, Any]]) -> None:
-    """What `base.Chunk` promises."""
+    """Check the promises of `base.Chunk`."""
     calls: dict[int, int] = {}
     for at, chunk in enumerate(chunks):
         if "error" in chunk:
@@ -108,7 +109,7 @@ def test_recorded_streams_are_tidy_at_every_cut(file: Path):
     try:
         whole = without_ids(read([stream]))
     except UpstreamTruncated:
-        return  # one of those that were cut off when they were recorded
+        return  # one of those that were truncated when recorded
     check_tidy(read([stream]))
     for pieces in cuts(stream, seed=12):
         assert without_ids(read(pieces)) == whole
@@ -133,7 +134,7 @@ def test_whatever_is_sent_is_tidy_or_an_error_of_ours(events: list[Any], done: b
 
 
 @given(st.binary(max_size=200), st.integers(0, 200))
-def test_whatever_bytes_come_are_read_or_refused(data: bytes, cut: int):
+def test_any_bytes_are_read_or_refused(data: bytes, cut: int):
     for reader in (ChatReader(), ChunkReader()):
         try:
             reader.feed(data[:cut])
@@ -149,7 +150,7 @@ WHOLE = {"id": "w", "choices": [{"index": 0, "finish_reason": "stop", "message":
 
 
 @pytest.mark.parametrize("space", [b"", b"\n ", b"\xef\xbb\xbf"])
-def test_a_whole_answer_in_place_of_a_stream_is_one_chunk(space: bytes):
+def test_a_whole_answer_instead_of_a_stream_is_one_chunk(space: bytes):
     body = space + orjson.dumps(WHOLE)
     for pieces in cuts(body, seed=13):
         (chunk,) = read(pieces)
@@ -159,7 +160,7 @@ def test_a_whole_answer_in_place_of_a_stream_is_one_chunk(space: bytes):
         assert chunk["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"] == '{"n":1}'
 
 
-def test_a_stream_in_place_of_a_whole_answer_is_a_completion():
+def test_a_stream_instead_of_a_whole_answer_is_a_completion():
     made = ChatReader().whole(ODD)
     assert made["object"] == "chat.completion"
     assert made["choices"][0]["message"]["content"] == "a 😀 b!"
@@ -171,7 +172,7 @@ def test_a_stream_in_place_of_a_whole_answer_is_a_completion():
         ChatReader().whole(b"")
 
 
-def test_digits_are_kept_where_arguments_come_as_an_object():
+def test_digits_are_kept_in_arguments_sent_as_an_object():
     number = b"184467440737095516170"
     raw = b'data: {"choices":[{"delta":{"tool_calls":[{"function":{"name":"f","arguments":{"n":%b}}}]}}]}\n\n' % number
     reader = ChatReader()
@@ -183,7 +184,7 @@ def test_digits_are_kept_where_arguments_come_as_an_object():
     assert made["function"]["arguments"].encode() == b'{"n":%b}' % number
 
 
-def test_what_the_agent_reads_stays_as_it_was_sent():
+def test_the_agent_reads_chunks_as_they_were_sent():
     parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]
     sent = delta({"content": parts, "extra": 1}, "eos_token")
     assert ChunkReader().feed(event(sent)) == [sent]
@@ -206,7 +207,7 @@ def test_errors_of_every_shape(body: bytes, message: str, code: Any):
     assert set(error) == {"message", "type", "param", "code"}
 
 
-def test_a_whole_answer_that_is_none_is_refused():
+def test_an_invalid_whole_answer_is_refused():
     for body in (b"{}", b"[]", b'{"choices":[]}', b'{"choices":[null]}', b"{", gzip.compress(b"{}")):
         with pytest.raises((UpstreamInvalid, UpstreamTruncated)):
             ChatReader().whole(body)

@@ -210,7 +210,7 @@ def test_media() -> None:
     assert made[1]["input_audio"] == {"data": "/+8=", "format": "wav"}
 
 
-def test_what_cannot_be_said_is_named() -> None:
+def test_members_without_an_equivalent_are_named() -> None:
     made = read(
         safetySettings=[], labels={}, generationConfig={"speechConfig": {}, "responseModalities": ["TEXT", "IMAGE"]}
     )
@@ -244,7 +244,7 @@ def test_what_cannot_be_said_is_named() -> None:
         ({"cachedContent": "cachedContents/x"}, "cachedContent"),
     ],
 )
-def test_a_wrong_shape_is_refused_by_its_name(members: dict[str, Any], param: str) -> None:
+def test_a_member_of_a_wrong_type_is_named(members: dict[str, Any], param: str) -> None:
     with pytest.raises(BadRequest) as caught:
         read(**members)
     assert caught.value.param == param
@@ -253,7 +253,7 @@ def test_a_wrong_shape_is_refused_by_its_name(members: dict[str, Any], param: st
     assert error["details"][-1]["fieldViolations"][0]["field"] == param
 
 
-def test_tokens_are_counted_without_asking_anybody() -> None:
+def test_tokens_are_estimated_without_a_provider() -> None:
     small = orjson.loads(read("countTokens").answer or b"")["totalTokens"]
     text = orjson.loads(read("countTokens", contents="x" * 4000).answer or b"")["totalTokens"]
     assert 0 < small < 20
@@ -284,7 +284,7 @@ def test_embeddings() -> None:
 @given(
     documents("contents", "tools", "toolConfig", "generationConfig", "systemInstruction", "content", "requests"),
 )
-def test_no_document_is_anything_but_read_or_refused(document: dict[str, Any]) -> None:
+def test_any_document_is_read_or_refused(document: dict[str, Any]) -> None:
     for verb in ("generateContent", "countTokens", "embedContent", "batchEmbedContents"):
         try:
             made = DIALECT.read_request(f"/models/m:{verb}", document)

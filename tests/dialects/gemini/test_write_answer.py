@@ -1,4 +1,4 @@
-"""Chat answers as Gemini gives them."""
+"""Chat answers written as Gemini's."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ from openai_proxy.errors import UpstreamInvalid
 CLAUDE = [{"type": "reasoning.text", "index": 0, "text": "hm", "signature": "s", "format": "anthropic-claude-v1"}]
 
 
-def asked(path: str = "streamGenerateContent?alt=sse", **members: Any) -> IncomingRequest:
+def incoming(path: str = "streamGenerateContent?alt=sse", **members: Any) -> IncomingRequest:
     return DIALECT.read_request(f"/models/m:{path}", {"contents": "hi", **members})
 
 
 def writer(path: str = "streamGenerateContent?alt=sse", **members: Any) -> AnswerWriter:
-    return DIALECT.write_answer(asked(path, **members), "asked")
+    return DIALECT.write_answer(incoming(path, **members), "asked")
 
 
 def chunk(delta: dict[str, Any], finish: str | None = None, index: int = 0, **more: Any) -> Chunk:
@@ -74,7 +74,7 @@ def test_without_sse_the_stream_is_one_array() -> None:
     assert [e["candidates"][0]["finishReason"] for e in orjson.loads(writer("streamGenerateContent").end())] == ["STOP"]
 
 
-def test_calls_come_whole_under_the_clients_own_names() -> None:
+def test_calls_are_complete_and_have_the_clients_own_names() -> None:
     tools = [{"functionDeclarations": [{"name": "h.i"}, {"name": "g"}]}]
     out = writer(tools=tools)
     signed = {"google": {"thought_signature": "c2ln"}}
@@ -90,7 +90,7 @@ def test_calls_come_whole_under_the_clients_own_names() -> None:
     assert last["candidates"][0]["finishReason"] == "STOP"
 
 
-def test_thoughts_only_where_they_are_wanted() -> None:
+def test_thoughts_only_if_requested() -> None:
     delta = {"reasoning_content": "hm"}
     assert writer().chunk(chunk(delta)) == b""
     shown = writer(generationConfig={"thinkingConfig": {"includeThoughts": True}})
@@ -100,19 +100,19 @@ def test_thoughts_only_where_they_are_wanted() -> None:
     assert len(parts(orjson.loads(shown.whole(whole)))) == 2
 
 
-def test_thoughts_of_other_makers_travel_on_the_first_call_and_back() -> None:
+def test_reasoning_of_other_providers_is_carried_by_the_first_call() -> None:
     out = writer()
     out.chunk(chunk({"reasoning_details": [{**CLAUDE[0], "text": "h", "signature": None}]}))
     out.chunk(chunk({"reasoning_details": [{"type": "reasoning.text", "index": 0, "text": "m", "signature": "s"}]}))
     data = out.chunk(chunk(call(0, "f", "{}", id="a"))) + out.chunk(chunk(call(1, "g", "{}", id="b")))
     streamed = [part for event in events(data) for part in parts(event)]
     assert ["thoughtSignature" in part for part in streamed] == [True, False]
-    back = asked(contents=[{"role": "model", "parts": streamed}, {"parts": [{"text": "x"}]}])
+    back = incoming(contents=[{"role": "model", "parts": streamed}, {"parts": [{"text": "x"}]}])
     assert back.chat["messages"][0]["reasoning_details"] == CLAUDE
     assert "extra_content" not in back.chat["messages"][0]["tool_calls"][0]
 
 
-def test_several_answers_keep_their_numbers() -> None:
+def test_several_answers_keep_their_indices() -> None:
     out = writer(generationConfig={"candidateCount": 2})
     data = out.chunk(chunk({"content": "a"})) + out.chunk(chunk({"content": "b"}, index=1))
     data += out.chunk(chunk({}, "stop")) + out.chunk(chunk({}, "length", index=1)) + out.end()

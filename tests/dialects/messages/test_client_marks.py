@@ -1,10 +1,11 @@
-"""A client's `cache_control` on its way to Claude through a chat request, and taken out for everyone else."""
+"""A client's `cache_control` reaches Claude through a chat request, and is removed for everyone else."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from openai_proxy.dialects.fitting import for_connection
-from openai_proxy.dialects.messages.client_marks import fit_marks
+from openai_proxy.dialects.messages.client_marks import fit_marks, last_mark
 from openai_proxy.dialects.messages.read_request import to_chat
 from openai_proxy.dialects.messages.write_request import to_messages
 
@@ -28,15 +29,15 @@ ASKED: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_the_marks_reach_claude_where_they_were() -> None:
+def test_the_marks_reach_claude_in_their_places() -> None:
     body = to_messages(to_chat(ASKED).chat).body
     assert body["system"] == [{"type": "text", "text": "fixed\n\nmore", "cache_control": HOUR}]
     assert [tool.get("cache_control") for tool in body["tools"]] == [None, HOUR]
     assert body["messages"][-1]["content"] == ASKED["messages"][-1]["content"]
-    assert json.dumps(body).count("cache_control") == 4  # the most that the API takes, and as many as there were
+    assert json.dumps(body).count("cache_control") == 4  # the maximum of the API, and as many as there were
 
 
-def test_calls_and_answers_of_the_assistant_may_be_marked_too() -> None:
+def test_calls_and_answers_of_the_assistant_may_be_marked() -> None:
     content = [
         {"type": "text", "text": "one", "cache_control": SHORT},
         {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}, "cache_control": SHORT},
@@ -46,29 +47,38 @@ def test_calls_and_answers_of_the_assistant_may_be_marked_too() -> None:
     assert to_messages(to_chat({**ASKED, "messages": turns}).chat).body["messages"][1]["content"] == content
 
 
-def test_automatic_caching_is_asked_for_as_the_client_did() -> None:
+def test_automatic_caching_is_passed_on() -> None:
     asked = {**ASKED, "cache_control": SHORT}
     assert to_messages(to_chat(asked).chat).body["cache_control"] == SHORT
     assert "cache_control" not in for_connection(to_chat(asked).chat | {"model": "gpt"}, "openai")
 
 
-def test_other_providers_see_none() -> None:
+def test_other_providers_get_none() -> None:
     chat = {**to_chat(ASKED).chat, "model": "gpt"}
     for api_type in ("openai", "ollama", "google"):
         fitted = for_connection(chat, api_type)
         assert "cache_control" not in json.dumps(fitted)
         assert fitted["messages"][0] == {"role": "system", "content": "fixed\n\nmore"}
         assert fitted["messages"][-1] == {"role": "user", "content": "and"}
-    assert "cache_control" in json.dumps(chat)  # the request itself stays as it is
+    assert "cache_control" in json.dumps(chat)  # the request itself is not modified
 
 
-def test_a_gateway_that_has_claude_keeps_those_of_texts() -> None:
+def test_a_gateway_with_claude_keeps_those_of_texts() -> None:
     chat = {**to_chat(ASKED).chat, "model": "anthropic/claude-x"}
     fitted = for_connection(chat, "openai")
     assert fitted["messages"][0]["content"][0]["cache_control"] == HOUR
     assert json.dumps(fitted).count("cache_control") == 2
 
 
-def test_what_has_no_marks_is_not_touched() -> None:
+def test_a_request_without_marks_is_not_changed() -> None:
     chat = to_chat({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "q"}]}).chat
     assert fit_marks(chat, "openai") is chat
+
+
+def test_a_text_is_not_scanned_character_by_character() -> None:
+    class Text(str):
+        def __iter__(self) -> Iterator[str]:
+            raise AssertionError("10 kB of instructions would take a millisecond")
+
+    assert last_mark(Text("You control the house.")) is None
+    assert last_mark([{"type": "text", "cache_control": SHORT}, {"type": "text", "cache_control": HOUR}, "x"]) == HOUR

@@ -1,4 +1,4 @@
-"""Messages streams as chunks: the `openai` client must read what the vendor's SDK reads, however the bytes are cut."""
+"""Messages streams as chunks: the `openai` client must read what Anthropic's SDK reads, however the bytes are cut."""
 
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def test_tool_indices_count_from_zero_and_empty_arguments_are_an_object():
     assert [call["id"] for call in calls if "id" in call] == ["toolu_1", "toolu_2"]
 
 
-def test_the_signature_and_the_hidden_thinking_can_be_put_back_as_they_were():
+def test_the_signature_and_the_hidden_thinking_can_be_restored():
     from openai_proxy.dialects.messages.content import thinking_blocks
 
     message = client_reads(translate([TOOLS_STREAM]))[3].choices[0].message.model_dump()
@@ -78,7 +78,7 @@ def test_the_signature_and_the_hidden_thinking_can_be_put_back_as_they_were():
     ]
 
 
-def test_a_tool_loop_sends_back_what_was_signed():
+def test_a_tool_loop_returns_signed_thinking():
     from openai_proxy.dialects.chat.fold import MessageFold
     from openai_proxy.dialects.messages.write_request import to_messages
 
@@ -93,7 +93,7 @@ def test_a_tool_loop_sends_back_what_was_signed():
     assert blocks[3]["input"] == {"room": "Küche", "on": True}
 
 
-def test_every_delta_goes_on_at_once():
+def test_every_delta_is_passed_on_at_once():
     stream = ChunkStream("m")
     assert b'"role":"assistant"' in stream.feed(sse(START))
     for word in ("a", "b"):
@@ -117,7 +117,7 @@ def test_stop_reasons(reason: str, finish: str):
     assert made[-1]["choices"] == []
 
 
-def test_usage_is_only_told_if_asked_for():
+def test_usage_is_reported_only_if_requested():
     made = translate([sse(START, text("x"), STOP)], include_usage=False)
     assert b"usage" not in made
 
@@ -130,7 +130,7 @@ def test_a_second_message_start_is_not_a_second_answer():
     assert made[-1]["usage"]["prompt_tokens"] == 5
 
 
-def test_text_that_stands_in_the_start_is_not_lost():
+def test_text_in_a_start_event_is_not_lost():
     start = {
         "type": "message_start",
         "message": {"id": "m", "model": "c", "content": [{"type": "text", "text": "pre"}]},
@@ -151,7 +151,7 @@ def test_an_error_in_mid_stream_is_an_error_without_choices_and_without_done():
     }
 
 
-def test_a_stream_that_stops_early_is_never_a_whole_answer():
+def test_a_truncated_stream_is_never_a_whole_answer():
     stream = ChunkStream("m")
     stream.feed(sse(START, text("a")))
     with pytest.raises(UpstreamTruncated):
@@ -159,6 +159,6 @@ def test_a_stream_that_stops_early_is_never_a_whole_answer():
 
 
 @pytest.mark.parametrize("junk", [b"data: {nope\n\n", b"data: []\n\n", b'data: {"type":"content_block_delta"}\n\n'])
-def test_what_is_no_messages_stream_is_an_error(junk: bytes):
+def test_an_invalid_stream_is_an_error(junk: bytes):
     with pytest.raises(UpstreamInvalid):
         ChunkStream("m").feed(junk)

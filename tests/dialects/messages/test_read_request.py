@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from openai_proxy.dialects.messages.read_request import estimate_tokens, to_chat
+from openai_proxy.dialects.estimate import estimate_tokens
+from openai_proxy.dialects.messages.read_request import to_chat
 from openai_proxy.dialects.messages.write_request import to_messages
 from openai_proxy.errors import BadRequest, NotFound
 
@@ -49,7 +50,7 @@ def test_a_request_with_everything():
     assert made["stream_options"] == {"include_usage": True}
 
 
-def test_there_and_back_again_thinking_stays_as_it_was_signed():
+def test_signed_thinking_survives_a_round_trip():
     blocks = [{"type": "thinking", "thinking": "t", "signature": "s"}, {"type": "redacted_thinking", "data": "d"},
               {"type": "text", "text": "x"}, {"type": "tool_use", "id": "1", "name": "f", "input": {}}]  # fmt: skip
     turns = [USER, {"role": "assistant", "content": blocks},
@@ -65,18 +66,18 @@ def test_there_and_back_again_thinking_stays_as_it_was_signed():
      {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "file"}}]}]},
      {"tools": [{"name": "f"}], "tool_choice": {"type": "maybe"}}, {"system": 5}],
 )  # fmt: skip
-def test_what_cannot_be_said_is_a_400(bad: Any):
+def test_members_without_an_equivalent_are_a_400(bad: Any):
     with pytest.raises(BadRequest):
         to_chat({"model": "m", "messages": [USER], **bad})
 
 
-def test_what_is_left_out_is_told_and_tokens_are_estimated():
-    request = {"model": "m", "messages": [USER], "top_k": 4, "service_tier": "auto", "a\r\nX: b": 1}
+def test_omitted_members_are_reported_and_tokens_are_estimated():
+    request = {"model": "m", "messages": [USER], "top_k": 4, "service_tier": "auto"}
     assert to_chat(request).dropped == ("top_k", "service_tier")
     assert 1 < estimate_tokens(request) < 40
 
 
-def test_pictures_count_as_pictures_and_pages_as_pages():
+def test_images_and_pages_have_fixed_estimates():
     def picture(size: int) -> list[Any]:
         source = {"type": "base64", "media_type": "image/png", "data": "A" * size}
         return [{"role": "user", "content": [{"type": "image", "source": source}]}]
@@ -92,7 +93,7 @@ def test_pictures_count_as_pictures_and_pages_as_pages():
     assert estimate_tokens({"messages": [{"role": "user", "content": [text]}]}) > 4000
 
 
-def test_whole_numbers_and_digits_stay():
+def test_integers_keep_their_digits():
     assert chat(max_tokens=150.0)["max_tokens"] == 150
     assert isinstance(chat(max_tokens=150.0)["max_tokens"], int)
     block = {"type": "tool_use", "id": "1", "name": "f", "input": {"n": 2**64 + 1}}
@@ -104,7 +105,7 @@ def test_whole_numbers_and_digits_stay():
     assert chat([{"role": "assistant", "content": ""}, USER])["messages"][0]["content"] == ""
 
 
-def test_a_template_that_takes_one_system_message_gets_one_at_the_beginning():
+def test_system_messages_are_merged_at_the_beginning():
     inner = [{"role": "user", "content": "Hi"}, {"role": "system", "content": "s2"}, {"role": "user", "content": "Go"}]
     assert chat(inner, system="s1")["messages"] == [
         {"role": "system", "content": "s1\n\ns2"},
@@ -113,13 +114,13 @@ def test_a_template_that_takes_one_system_message_gets_one_at_the_beginning():
     ]
 
 
-def test_the_block_by_which_claude_code_names_itself_stays_out_of_the_prompt():
+def test_claude_codes_attribution_block_is_removed_from_the_prompt():
     blocks = [{"type": "text", "text": "x-anthropic-billing-header: cc_version=2; cch=1f;"}]
     assert [m["role"] for m in chat(system=blocks)["messages"]] == ["user"]
     assert chat(system=[*blocks, {"type": "text", "text": "Code."}])["messages"][0]["content"] == "Code."
 
 
-def test_a_conversation_kept_elsewhere_is_answered_as_one_that_is_not_known():
+def test_a_conversation_stored_elsewhere_is_not_found():
     with pytest.raises(NotFound) as caught:
         chat(thread={"type": "continue", "id": "t1"})
     assert caught.value.code == "thread_not_found"
@@ -146,8 +147,21 @@ def test_a_deferred_tool_is_offered_once_a_search_has_found_it():
     assert "tools" not in chat(tools=tools[1:])
 
 
-def test_unsigned_thinking_goes_along_as_text():
+def test_unsigned_thinking_is_sent_as_text():
     content = [{"type": "thinking", "thinking": "Hm.", "signature": ""}, {"type": "text", "text": "Hi"}]
     made = chat([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": content}])["messages"][1]
     assert made["reasoning_content"] == "Hm."
     assert "reasoning_details" not in made
+
+
+def test_omitted_parts_of_an_earlier_answer_are_named() -> None:
+    answer = [
+        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}},
+        {"type": "web_search_tool_result", "tool_use_id": "s", "content": []},
+        {"type": "text", "text": "It rains."},
+        {"type": "redacted_thinking", "data": "x"},
+    ]
+    messages = [USER, {"role": "assistant", "content": answer}, USER]
+    read = to_chat({"model": "m", "max_tokens": 9, "messages": messages})
+    assert read.chat["messages"][1]["content"] == "It rains."
+    assert read.dropped == ("messages.server_tool_use", "messages.web_search_tool_result")

@@ -1,4 +1,4 @@
-"""Chat answers as Messages events, read by the vendor's own SDK."""
+"""Chat answers as Messages events, read by Anthropic's own SDK."""
 
 import random
 from pathlib import Path
@@ -32,7 +32,7 @@ def call(index: int | None, arguments: str | None = None, **more: Any) -> dict[s
 
 
 def vendor_reads(events: bytes) -> Any:
-    """What the `anthropic` SDK makes of `events`; it raises where they hold an error."""
+    """What the `anthropic` SDK reads from `events`; raises if they contain an error."""
     answer = httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=events)
     with (
         anthropic.DefaultHttpxClient(transport=httpx2.MockTransport(lambda request: answer)) as http,
@@ -73,7 +73,7 @@ def events_of(pieces: list[bytes]) -> bytes:
 
 
 def grammar(events: bytes) -> None:
-    """One open block at a time, indices without gaps, every event named as its type."""
+    """Check the grammar: one open block at a time, indices without gaps, every event named after its type."""
     parsed = [(event.name, orjson.loads(event.data)) for event in EventSplitter().feed(events)]
     assert all(name == payload["type"] for name, payload in parsed)
     names = [name for name, _ in parsed if name != "ping"]
@@ -108,7 +108,7 @@ def test_recorded_chat_streams_read_the_same_for_both_sdks(file: Path):
             for choice in payload["choices"]:
                 if isinstance(choice["delta"].get("content"), list):
                     pytest.skip("content in parts is not what the openai SDK reads")
-                # What the openai SDK itself cannot read (no index, a tier of a vendor's own) says nothing about us.
+                # Streams that the openai SDK itself cannot read (no index, a provider's own tier) prove nothing here.
                 choice["delta"].pop("annotations", None)
             payload.pop("service_tier", None)
             state.handle_chunk(ChatCompletionChunk.model_validate(payload))
@@ -160,7 +160,7 @@ def test_thinking_text_and_calls_become_blocks_in_order():
     assert message.usage.output_tokens == 4
 
 
-def test_calls_that_come_in_turns_lose_nothing():
+def test_interleaved_calls_lose_nothing():
     made = events_of([
         chunk(call(0, '{"a":', id="a", name="f")), chunk(call(1, '{"b":', id="b", name="g")), chunk(call(0, "1}")),
         chunk(call(1, "2}")), chunk({}, "stop"), b"data: [DONE]\n\n",
@@ -171,17 +171,17 @@ def test_calls_that_come_in_turns_lose_nothing():
     assert message.stop_reason == "tool_use"
 
 
-def test_calls_without_index_or_id_are_whole():
+def test_calls_without_index_or_id_are_complete():
     made = events_of([chunk(call(None, '{"a":1}', name="f")), chunk({}, "stop"), b"data: [DONE]\n\n"])
     (block,) = vendor_reads(made).content
     assert (block.name, block.input) == ("f", {"a": 1})
     assert block.id
 
 
-def test_work_behind_the_scenes_is_a_ping_and_an_empty_answer_is_whole():
+def test_hidden_work_is_a_ping_and_an_empty_answer_is_complete():
     stream = MessageStream("m")
     stream.feed(chunk({"role": "assistant"}))
-    assert stream.feed(chunk({}, proxy_status={"type": "tool_execution"})) == b""  # the carrier sends a heartbeat
+    assert stream.feed(chunk({}, proxy_status={"type": "tool_execution"})) == b""  # this causes a heartbeat
     grammar(events_of([b"data: [DONE]\n\n"]))
 
 
@@ -195,7 +195,7 @@ def test_an_error_in_mid_stream_is_an_error_event():
         vendor_reads(made)
 
 
-def test_a_stream_that_stops_early_is_never_a_whole_answer():
+def test_a_truncated_stream_is_never_a_whole_answer():
     with pytest.raises(UpstreamTruncated):
         events_of([chunk({"content": "a"})])
     with pytest.raises(UpstreamInvalid):
@@ -233,7 +233,7 @@ def test_errors():
     assert messages_usage(None)["input_tokens"] == 0
 
 
-def test_thoughts_that_are_to_be_omitted_stay_out_and_their_signature_stays_in():
+def test_omitted_thinking_keeps_its_signature():
     asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
     request = DIALECT.read_request("/messages", {**asked, "thinking": {"type": "adaptive", "display": "omitted"}})
     detail = {"type": "reasoning.text", "text": "Hm.", "signature": "s", "index": 0, "format": "anthropic-claude-v1"}

@@ -32,7 +32,7 @@ def content(*parts: Any) -> Any:
     return body([{"role": "user", "content": list(parts)}])["messages"][0]["content"]
 
 
-def test_the_plainest_request():
+def test_a_minimal_request():
     assert body() == {
         "model": "m",
         "max_tokens": 8192,
@@ -82,7 +82,7 @@ def test_images_and_documents():
      {"type": "image_url", "image_url": {"url": "data:image/tiff;base64,AA=="}}, {"type": "image_url"},
      {"type": "file", "file": {}}, {"type": "file", "file": {"file_data": "data:text/plain;base64,!!"}}],
 )  # fmt: skip
-def test_content_it_cannot_say_is_a_400_that_names_the_part(part: Any):
+def test_unsupported_content_is_a_400_that_names_the_part(part: Any):
     with pytest.raises(BadRequest) as caught:
         content(part)
     assert caught.value.param == "messages[0].content[0]"
@@ -116,13 +116,13 @@ def test_a_round_of_parallel_tools():
 
 
 @pytest.mark.parametrize("arguments", ["[1]", "{", "5"])
-def test_arguments_that_are_no_object_are_a_400(arguments: str):
+def test_arguments_must_be_an_object(arguments: str):
     call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": arguments}}
     with pytest.raises(BadRequest, match="JSON object"):
         body([USER, {"role": "assistant", "tool_calls": [call]}])
 
 
-def test_thinking_comes_first_as_it_was_signed():
+def test_signed_thinking_comes_first_and_unchanged():
     details = [
         {"type": "reasoning.text", "index": 0, "format": "anthropic-claude-v1", "text": "a"},
         {"type": "reasoning.text", "index": 0, "format": "anthropic-claude-v1", "text": "b", "signature": "s"},
@@ -165,12 +165,12 @@ def test_limits_sampling_and_stops():
     "bad", [{"n": 2}, {"max_tokens": 0}, {"tool_choice": "maybe", "tools": [{"type": "function", "function": {}}]},
             {"functions": [{}]}, {"messages": "x"}, {"messages": [{"role": "judge"}]}, {"model": None}],
 )  # fmt: skip
-def test_what_cannot_be_asked_is_a_400(bad: Any):
+def test_requests_without_an_equivalent_are_a_400(bad: Any):
     with pytest.raises(BadRequest):
         to_messages({"model": "m", "messages": [USER], **bad})
 
 
-def test_what_is_left_out_is_told():
+def test_omitted_members_are_reported():
     chat = {"model": "m", "messages": [USER], "seed": 1,
             "logit_bias": {}, "store": True, "top_logprobs": None,
             "response_format": {"type": "json_object"},
@@ -178,7 +178,7 @@ def test_what_is_left_out_is_told():
     assert set(to_messages(chat).dropped) == {"seed", "logit_bias", "response_format", "service_tier", "metadata"}
 
 
-def test_the_user_becomes_metadata_and_their_own_members_go_over():
+def test_the_user_becomes_metadata_and_anthropics_members_are_copied():
     made = body(user="u", cache_control={"type": "ephemeral"}, thinking={"type": "enabled", "budget_tokens": 2000},
                 reasoning_effort="high", service_tier="default")  # fmt: skip
     assert made["metadata"] == {"user_id": "u"}
@@ -187,7 +187,7 @@ def test_the_user_becomes_metadata_and_their_own_members_go_over():
     assert made["service_tier"] == "standard_only"
 
 
-def test_effort_for_models_that_decide_themselves_and_for_models_with_budgets():
+def test_effort_for_adaptive_models_and_for_models_with_budgets():
     adaptive = Capabilities(adaptive=True, efforts=frozenset({"low", "medium", "high"}))
     made = body(reasoning_effort="xhigh", capabilities=adaptive)
     assert made["thinking"] == {"type": "adaptive", "display": "summarized"}
@@ -242,7 +242,7 @@ def test_what_a_refusal_teaches(message: str, learnt: set[str]):
     assert learn_refused(message, sent) == learnt
 
 
-def test_what_was_refused_is_not_sent_again():
+def test_refused_members_are_not_sent_again():
     made = body(temperature=0.5, top_p=0.5, reasoning_effort="low", refused={"top_p", "adaptive"})
     assert "top_p" not in made
     assert made["thinking"]["type"] == "enabled"

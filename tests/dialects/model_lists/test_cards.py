@@ -1,4 +1,4 @@
-"""What providers say of their models, each in its own words."""
+"""What providers report about their models, each in its own fields."""
 
 from typing import Any
 
@@ -72,7 +72,7 @@ CASES: list[tuple[dict[str, Any], int | None, int | None, set[str] | None]] = [
 @pytest.mark.parametrize(
     ("entry", "context", "output", "capabilities"), CASES, ids=[str(case[0])[:40] for case in CASES]
 )
-def test_limits_and_abilities(entry: dict[str, Any], context: Any, output: Any, capabilities: Any) -> None:
+def test_limits_and_capabilities(entry: dict[str, Any], context: Any, output: Any, capabilities: Any) -> None:
     card = card_of(entry)
     assert (card.context_length, card.max_output_tokens) == (context, output)
     assert card.capabilities == (None if capabilities is None else frozenset(capabilities))
@@ -88,7 +88,7 @@ def test_an_augmented_model_has_its_upstreams_limits_and_tools_of_its_own() -> N
 
 
 @given(values())
-def test_no_entry_breaks_a_list(value: Any) -> None:
+def test_no_entry_breaks_the_list(value: Any) -> None:
     names = (
         "context_length",
         "capabilities",

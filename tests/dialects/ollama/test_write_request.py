@@ -24,7 +24,7 @@ def test_a_plain_request() -> None:
     assert write(stream=True).body["stream"] is True
 
 
-def test_parameters_become_options_over_those_given() -> None:
+def test_parameters_override_the_given_options() -> None:
     made = write(
         temperature=0.2, max_tokens=5, max_completion_tokens=6, stop="x", top_k=3, seed=1,
         options={"num_ctx": 4096, "temperature": 9}, keep_alive="1h",
@@ -57,7 +57,7 @@ def test_efforts(members: dict[str, Any], think: Any) -> None:
     assert write(**members).body.get("think") == think
 
 
-def test_a_model_that_cannot_think_is_not_asked_to() -> None:
+def test_thinking_is_not_requested_of_a_model_without_it() -> None:
     for lessons in (Lessons(entry={"capabilities": ["completion"]}), Lessons(refused=frozenset({"think"}))):
         made = write(lessons, reasoning_effort="high")
         assert "think" not in made.body
@@ -113,7 +113,7 @@ def test_formats() -> None:
     assert "format" not in write(response_format={"type": "text"}).body
 
 
-def test_what_cannot_be_said_is_named_or_refused() -> None:
+def test_members_without_an_equivalent_are_named_or_refused() -> None:
     assert write(logit_bias={}, user="u", service_tier="auto").dropped == ("logit_bias", "service_tier")
     link = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
     for members, param in (
@@ -129,7 +129,7 @@ def test_what_cannot_be_said_is_named_or_refused() -> None:
 
 
 @given(documents("messages", "tools", "options", "response_format", "tool_choice", "reasoning_effort", "stop"))
-def test_no_request_is_anything_but_written_or_refused(document: dict[str, Any]) -> None:
+def test_any_request_is_written_or_refused(document: dict[str, Any]) -> None:
     try:
         made = DIALECT.write_request(document, Lessons())
     except BadRequest:

@@ -1,4 +1,4 @@
-"""Chunks for the tests of this folder, and a reader of Responses events that checks their grammar."""
+"""Chunks for these tests, and a reader of Responses events that checks their grammar."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -62,7 +62,7 @@ def written(chunks: Sequence[dict[str, Any]], **request: Any) -> list[dict[str, 
 
 
 def check(found: list[dict[str, Any]]) -> None:
-    """One item open at a time; every piece between its own `added` and `done`; the end repeats what was said."""
+    """Check the grammar: one open item at a time, pieces between `added` and `done`, everything repeated at the end."""
     assert [event["sequence_number"] for event in found] == list(range(len(found)))
     assert [event["type"] for event in found[:2]] == ["response.created", "response.in_progress"]
     done: list[dict[str, Any]] = []

@@ -46,7 +46,7 @@ def test_a_text_and_instructions() -> None:
     assert chat("hi", instructions="be kind")["messages"] == [{"role": "system", "content": "be kind"}, HI]
 
 
-def test_members_of_the_same_meaning_have_their_chat_names() -> None:
+def test_equivalent_members_get_their_chat_names() -> None:
     made = chat(
         max_output_tokens=50, temperature=0.5, top_p=0.9, parallel_tool_calls=False, user="u", metadata={"a": "b"},
         reasoning={"effort": "low", "summary": "auto"}, prompt_cache_key="k", service_tier="flex", stream=True,
@@ -64,12 +64,12 @@ def test_members_of_the_same_meaning_have_their_chat_names() -> None:
     }  # fmt: skip
 
 
-def test_a_strict_that_is_not_said_is_not_said() -> None:
+def test_an_unset_strict_stays_unset() -> None:
     assert "strict" not in chat(tools=[F])["tools"][0]["function"]
     assert chat(tools=[{**F, "strict": True}])["tools"][0]["function"]["strict"] is True
 
 
-def test_what_has_no_chat_word_is_named() -> None:
+def test_members_without_an_equivalent_are_named() -> None:
     made = read(
         [HI, {"type": "web_search_call", "id": "ws_1"}], truncation="auto", max_tool_calls=3, client_metadata={"a": 1},
         tools=[F, {"type": "web_search"}, {"type": "mcp", "server_url": "http://10.0.0.1/"}], store=True,
@@ -113,16 +113,16 @@ def test_a_message_between_a_call_and_its_output_stays_with_the_call() -> None:
     assert roles == ["user", "assistant", "tool", "assistant"]
 
 
-def test_an_output_that_comes_after_the_next_question_is_put_right() -> None:
+def test_an_output_after_the_next_question_is_moved_to_its_call() -> None:
     roles = [message["role"] for message in messages(HI, call(), HI, output())]
     assert roles == ["user", "assistant", "tool", "user"]
 
 
-def test_a_call_without_its_output_gets_a_neutral_one() -> None:
+def test_a_call_without_an_output_gets_a_neutral_one() -> None:
     assert messages(HI, call(), HI)[2] == {"role": "tool", "tool_call_id": "c1", "content": NO_RESULT}
 
 
-def test_a_call_id_that_comes_again_in_a_later_answer_is_made_unique() -> None:
+def test_a_repeated_call_id_is_made_unique() -> None:
     found = messages(HI, call("x"), output("x", "1"), call("x"), output("x", "2"))
     ids = [entry["tool_calls"][0]["id"] for entry in found if entry["role"] == "assistant"]
     assert len(set(ids)) == 2
@@ -137,7 +137,7 @@ def test_an_image_in_an_output_follows_the_results() -> None:
     assert found[4]["content"][1] == {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
 
 
-def test_system_messages_at_the_start_are_one_and_later_ones_are_the_users() -> None:
+def test_leading_system_messages_are_merged_and_later_ones_become_user_messages() -> None:
     items = [{"role": "developer", "content": "a"}, {"role": "system", "content": "b"}, HI,
              {"role": "developer", "content": "c"}]  # fmt: skip
     assert chat(items, instructions="first")["messages"] == [
@@ -146,7 +146,7 @@ def test_system_messages_at_the_start_are_one_and_later_ones_are_the_users() -> 
     ]  # fmt: skip
 
 
-def test_tools_come_from_additional_tools_too() -> None:
+def test_tools_are_also_read_from_additional_tools() -> None:
     assert names(chat([{"type": "additional_tools", "role": "developer", "tools": [F]}, HI])) == ["f"]
 
 
@@ -161,7 +161,7 @@ def test_a_namespace_is_flattened_and_remembered() -> None:
     assert made.chat["messages"][1]["tool_calls"][0]["function"]["name"] == "ns__f"
 
 
-def test_a_long_name_is_cut_to_what_providers_take_and_stays_its_own() -> None:
+def test_a_long_name_is_shortened_and_stays_unique() -> None:
     tools = [{"type": "namespace", "name": "n" * 40, "tools": [{**F, "name": "f" * 40}, {**F, "name": "f" * 41}]}]
     first, second = names(chat(tools=tools))
     assert first != second
@@ -196,11 +196,11 @@ def test_a_search_for_tools_that_the_client_runs() -> None:
     assert [entry["role"] for entry in found["messages"]] == ["user", "assistant", "tool"]
 
 
-def test_deferred_tools_are_offered_at_once_where_the_search_would_be_openais() -> None:
+def test_deferred_tools_are_offered_at_once_if_openai_would_search() -> None:
     assert names(chat(tools=[{"type": "tool_search"}, {**F, "defer_loading": True}])) == ["f"]
 
 
-def test_calls_of_a_shell_are_kept_as_calls() -> None:
+def test_shell_calls_are_kept_as_calls() -> None:
     found = messages(
         HI,
         {"type": "local_shell_call", "call_id": "s", "action": {"type": "exec", "command": ["ls"]}},
@@ -217,12 +217,12 @@ def test_only_the_allowed_tools_are_offered() -> None:
     assert made["tool_choice"] == "required"
 
 
-def test_a_demanded_function() -> None:
+def test_a_forced_function() -> None:
     wanted = {"type": "function", "name": "f"}
     assert chat(tools=[F], tool_choice=wanted)["tool_choice"] == {"type": "function", "function": {"name": "f"}}
 
 
-def test_a_keyword_of_openais_own_validator_is_left_out_of_a_schema() -> None:
+def test_a_keyword_of_openais_own_validator_is_removed_from_schemas() -> None:
     schema = {"type": "object", "properties": {"encrypted": {"type": "string", "encrypted": True}}}
     function = chat(tools=[{**F, "parameters": schema, "output_schema": {}, "async": True}])["tools"][0]["function"]
     assert function == {
@@ -231,7 +231,7 @@ def test_a_keyword_of_openais_own_validator_is_left_out_of_a_schema() -> None:
     }
 
 
-def test_what_we_packed_comes_back_as_it_was() -> None:
+def test_packed_reasoning_is_restored() -> None:
     details = [{"type": "reasoning.text", "text": "t", "signature": "s", "index": 0, "format": "anthropic-claude-v1"}]
     item = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "t"}],
             "encrypted_content": pack(details)}  # fmt: skip
@@ -240,7 +240,7 @@ def test_what_we_packed_comes_back_as_it_was() -> None:
     assert found[1]["reasoning_content"] == "t"
 
 
-def test_a_providers_own_item_is_kept_whole_and_its_text_is_not_shown_to_others() -> None:
+def test_a_providers_own_reasoning_item_is_kept_complete() -> None:
     item = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "t"}],
             "encrypted_content": "gAAAA"}  # fmt: skip
     turn = messages(HI, call("a"), item, call("b"), output("a"), output("b"))[1]
@@ -252,7 +252,7 @@ def test_a_providers_own_item_is_kept_whole_and_its_text_is_not_shown_to_others(
 
 
 @pytest.mark.parametrize("data", ["oap1.", "oap1.!!!", "oap1.AAAA", "oap1." + "A" * 400])
-def test_damaged_packing_is_left_out(data: str) -> None:
+def test_damaged_packed_reasoning_is_omitted(data: str) -> None:
     found = messages(HI, {"type": "reasoning", "summary": [], "encrypted_content": data}, call(), output())
     assert "reasoning_details" not in found[1]
 
@@ -305,13 +305,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("document", "param"), REFUSED, ids=[param for _, param in REFUSED])
-def test_what_is_refused_names_its_member(document: dict[str, Any], param: str) -> None:
+def test_refusals_name_the_member(document: dict[str, Any], param: str) -> None:
     with pytest.raises(BadRequest) as caught:
         DIALECT.read_request("/responses", {"model": "m", "input": "hi", **document})
     assert caught.value.param == param
 
 
-def test_a_reference_that_nobody_resolved_is_not_found() -> None:
+def test_an_unresolved_reference_is_not_found() -> None:
     with pytest.raises(NotFound) as caught:
         read([{"type": "item_reference", "id": "msg_1"}])
     assert caught.value.message == "Item with id 'msg_1' not found."
@@ -325,7 +325,7 @@ def test_ten_thousand_items_are_read_in_one_pass() -> None:
     assert len(messages(*items)) == 10_000
 
 
-def test_a_schema_too_deep_for_anyone_is_a_bad_request() -> None:
+def test_a_schema_that_is_too_deep_is_a_bad_request() -> None:
     schema: dict[str, Any] = {}
     for _ in range(5000):
         schema = {"items": schema}

@@ -40,11 +40,11 @@ def test_a_text() -> None:
     assert len({event["response"]["id"] for event in found if "response" in event}) == 1
 
 
-def test_without_usage_there_is_none() -> None:
+def test_without_usage_it_is_null() -> None:
     assert written([text("x"), STOP])[-1]["response"]["usage"] is None
 
 
-def test_thoughts_are_a_summary_and_their_signatures_are_packed() -> None:
+def test_reasoning_becomes_a_summary_with_packed_signatures() -> None:
     details = [
         chunk({"reasoning_content": "h", "reasoning_details": [{"type": "reasoning.text", "text": "h", "index": 0,
                                                                 "format": "anthropic-claude-v1"}]}),
@@ -62,13 +62,13 @@ def test_thoughts_are_a_summary_and_their_signatures_are_packed() -> None:
     ]
 
 
-def test_plain_thoughts_can_be_sent_back_where_that_was_asked_for() -> None:
+def test_plain_reasoning_can_be_sent_back_if_requested() -> None:
     chunks = [chunk({"reasoning_content": "hm"}), text("x"), STOP]
     assert "encrypted_content" not in items(written(chunks))[0]
     assert items(written(chunks, include=["reasoning.encrypted_content"]))[0]["encrypted_content"]
 
 
-def test_calls_come_one_after_another_even_where_their_pieces_do_not() -> None:
+def test_interleaved_calls_are_written_one_after_another() -> None:
     found = written([text("look"), call(0, '{"a"', "c0"), call(1, '{"b"', "c1", "g"), text("!"), call(1, ":2}"),
                      call(0, ":1}"), CALLED])  # fmt: skip
     assert [(item["type"], item.get("arguments")) for item in items(found)] == [
@@ -87,7 +87,7 @@ def test_a_call_without_arguments_has_an_empty_object_and_its_delta() -> None:
 
 
 @pytest.mark.parametrize("finish", ["length", "content_filter"])
-def test_a_call_that_was_cut_is_left_open_and_not_repeated(finish: str) -> None:
+def test_a_truncated_call_is_left_open_and_not_repeated(finish: str) -> None:
     found = written([text("a"), call(0, "{}", "c0"), call(1, '{"b', "c1"), chunk({}, finish)])
     assert kinds(found)[-2:] == ["function_call_arguments.delta", "incomplete"]
     assert [item["type"] for item in items(found)] == ["message", "function_call"]
@@ -96,7 +96,7 @@ def test_a_call_that_was_cut_is_left_open_and_not_repeated(finish: str) -> None:
     assert found[-1]["response"]["completed_at"] is None
 
 
-def test_a_text_that_was_cut_is_incomplete() -> None:
+def test_a_truncated_text_is_incomplete() -> None:
     assert items(written([text("a"), chunk({}, "length")]))[0]["status"] == "incomplete"
 
 
@@ -114,7 +114,7 @@ def test_a_refusal() -> None:
     assert found[-1]["type"] == "response.completed"
 
 
-def test_tools_come_back_as_they_were_declared() -> None:
+def test_calls_have_the_form_in_which_tools_were_declared() -> None:
     f = {"type": "function", "name": "f"}
     tools = [{"type": "custom", "name": "patch"}, {"type": "namespace", "name": "ns", "tools": [f]},
              {"type": "tool_search", "execution": "client"}]  # fmt: skip
@@ -137,7 +137,7 @@ def test_tools_come_back_as_they_were_declared() -> None:
     [('{"input":"X"}', "X"), ('{"patch":"X"}', "X"), ('{"other":"X"}', "X"), ('"X"', "X"), ("X", "X"),
      ("```\nX\n```", "X"), ("{}", ""), ('{"a":1,"b":2}', '{"a":1,"b":2}'), ("[1]", "[1]")],
 )  # fmt: skip
-def test_the_text_of_a_custom_tool_in_whatever_form_models_give_it(arguments: str, expected: str) -> None:
+def test_the_text_of_a_custom_tool_in_every_form_of_models(arguments: str, expected: str) -> None:
     found = written([call(0, arguments, "c0", "patch"), CALLED], tools=[{"type": "custom", "name": "patch"}])
     assert items(found)[0]["input"] == expected
 
@@ -155,7 +155,7 @@ def test_annotations_and_logprobs() -> None:
     assert part["logprobs"] == [token]
 
 
-def test_a_heartbeat_repeats_all_that_has_come() -> None:
+def test_a_heartbeat_repeats_everything_so_far() -> None:
     made = writer()
     assert kinds(events(made.heartbeat())) == ["created", "in_progress"]
     data = (
@@ -166,7 +166,7 @@ def test_a_heartbeat_repeats_all_that_has_come() -> None:
     assert kinds(events(made.chunk(STOP) + made.end()))[-1] == "completed"
 
 
-def test_a_failure_is_told_in_both_ways_and_never_completed() -> None:
+def test_a_failure_is_reported_by_both_events_and_never_completed() -> None:
     made = writer()
     data = made.chunk(text("x")) + made.error({"message": "Too many.", "type": "rate_limit_error", "code": 429})
     found = events(data)
@@ -177,7 +177,7 @@ def test_a_failure_is_told_in_both_ways_and_never_completed() -> None:
     assert made.end() == made.heartbeat() == made.chunk(text("y")) == b""
 
 
-def test_a_failure_before_anything_was_said() -> None:
+def test_a_failure_before_any_output() -> None:
     assert kinds(events(writer().error({"message": "No."}))) == ["created", "in_progress", "failed", "error"]
 
 
@@ -192,7 +192,7 @@ def test_an_answer_without_its_end_has_failed() -> None:
     assert kinds(found)[-2:] == ["failed", "error"]
 
 
-def test_more_of_a_call_that_had_ended_is_not_understood() -> None:
+def test_continuing_an_ended_call_is_an_error() -> None:
     made = writer()
     made.chunk(call(0, "{}", "c0"))
     made.chunk(text("x"))
@@ -201,7 +201,7 @@ def test_more_of_a_call_that_had_ended_is_not_understood() -> None:
         made.chunk(call(0, '{"a":1}'))
 
 
-def test_a_whole_answer_is_what_the_stream_ends_with() -> None:
+def test_a_whole_answer_equals_the_end_of_the_stream() -> None:
     message = {"role": "assistant", "content": "x", "reasoning_content": "hm", "refusal": None, "tool_calls": [
         {"id": "c0", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}},
         {"id": "c1", "type": "function", "function": {"name": "g", "arguments": ""}}]}  # fmt: skip
@@ -273,7 +273,7 @@ def specification() -> dict[str, Any]:
     return found
 
 
-def test_every_event_keeps_to_the_published_schema() -> None:
+def test_every_event_follows_the_published_schema() -> None:
     models = specification()
     generator = random.Random(7)
     pieces = [text("x"), chunk({"reasoning_content": "hm"}), call(0, '{"a":1}', "c0"), call(1, "{}", "c1", "g"),

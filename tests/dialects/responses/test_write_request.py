@@ -37,7 +37,7 @@ def result(call_id: str, content: Any = "done") -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": call_id, "content": content}
 
 
-def test_the_least() -> None:
+def test_a_minimal_request() -> None:
     made = write()
     assert made.path == "/responses"
     assert made.body == {
@@ -49,7 +49,7 @@ def test_the_least() -> None:
     assert made.dropped == ()
 
 
-def test_members_of_the_same_meaning() -> None:
+def test_equivalent_members() -> None:
     schema = {"name": "n", "schema": {"type": "object"}, "strict": True}
     made = body(
         max_completion_tokens=50, temperature=0.5, reasoning_effort="low", verbosity="low", prompt_cache_key="k",
@@ -76,12 +76,12 @@ def test_a_tool_without_strict_is_not_strict_and_an_answer_neither() -> None:
     assert made["text"]["format"]["strict"] is False
 
 
-def test_a_probe_asks_for_as_little_as_the_api_gives() -> None:
+def test_a_small_token_limit_is_raised_to_the_minimum() -> None:
     assert body(max_tokens=1)["max_output_tokens"] == 16
     assert body(Lessons(max_output_tokens=100), max_tokens=1000)["max_output_tokens"] == 100
 
 
-def test_what_has_no_equal_is_named() -> None:
+def test_members_without_an_equivalent_are_named() -> None:
     made = write(stop=["x"], seed=1, presence_penalty=0.5, frequency_penalty=0, logit_bias={})
     assert made.dropped == ("presence_penalty", "seed", "stop")
     assert not {"stop", "seed", "presence_penalty", "frequency_penalty", "logit_bias"} & made.body.keys()
@@ -110,7 +110,7 @@ def test_messages_become_items_without_ids() -> None:
     ]  # fmt: skip
 
 
-def test_reasoning_goes_back_as_it_came_before_what_it_led_to() -> None:
+def test_reasoning_is_returned_unchanged_before_its_output() -> None:
     first = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "A", "status": None}
     second = {"type": "reasoning", "id": "rs_2", "summary": [{"type": "summary_text", "text": "t"}],
               "encrypted_content": "B"}  # fmt: skip
@@ -123,7 +123,7 @@ def test_reasoning_goes_back_as_it_came_before_what_it_led_to() -> None:
                      "function_call", "function_call_output", "function_call_output"]  # fmt: skip
 
 
-def test_raw_thoughts_go_back_too_and_other_vendors_do_not() -> None:
+def test_raw_reasoning_is_returned_but_not_that_of_other_vendors() -> None:
     raw = {"type": "reasoning", "id": "r", "summary": [], "content": [{"type": "reasoning_text", "text": "t"}]}
     claude = {"type": "reasoning.text", "text": "t", "signature": "s", "index": 1, "format": "anthropic-claude-v1"}
     bare = {"type": "reasoning.encrypted", "id": "rs_9", "index": 2, "format": FORMAT}
@@ -132,7 +132,7 @@ def test_raw_thoughts_go_back_too_and_other_vendors_do_not() -> None:
     assert made[2]["type"] == "function_call"
 
 
-def test_a_format_that_a_client_joined_is_still_known() -> None:
+def test_a_format_repeated_by_a_client_is_still_recognised() -> None:
     detail = {**detail_of({"type": "reasoning", "id": "r", "encrypted_content": "A"}, 0, 0), "format": FORMAT * 2}
     assert items(calling("c", reasoning_details=[detail]), result("c"))[0]["encrypted_content"] == "A"
 
@@ -153,7 +153,7 @@ def test_custom_tools_keep_their_kind() -> None:
     assert [item["type"] for item in made["input"]] == ["custom_tool_call", "custom_tool_call_output"]
 
 
-def test_functions_of_2023() -> None:
+def test_legacy_functions() -> None:
     made = body(
         functions=[{"name": "f"}], function_call={"name": "f"},
         messages=[{"role": "assistant", "function_call": {"name": "f", "arguments": ""}},
@@ -166,13 +166,13 @@ def test_functions_of_2023() -> None:
     assert answer["call_id"] == call["call_id"]
 
 
-def test_a_call_id_too_long_for_the_api_is_shortened_alike_for_call_and_result() -> None:
+def test_a_long_call_id_is_shortened_the_same_way_for_call_and_result() -> None:
     call, answer = items(calling("c" * 70), result("c" * 70))
     assert call["call_id"] == answer["call_id"]
     assert len(call["call_id"]) <= 64
 
 
-def test_a_model_without_encrypted_reasoning_is_not_asked_for_it() -> None:
+def test_encrypted_reasoning_is_not_requested_of_a_model_without_it() -> None:
     assert "include" not in body(Lessons(refused=frozenset({"include"})))
 
 
@@ -194,7 +194,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("chat", "param"), REFUSED, ids=[param for _, param in REFUSED])
-def test_what_cannot_be_said_names_its_member(chat: dict[str, Any], param: str) -> None:
+def test_refusals_name_the_member(chat: dict[str, Any], param: str) -> None:
     with pytest.raises(BadRequest) as caught:
         write(**chat)
     assert caught.value.param == param

@@ -1,4 +1,4 @@
-"""A dialect of a dozen lines each way, to show what one takes: this folder, and a row in `DIALECTS`.
+"""A dialect of a dozen lines per direction, to show what one needs: this folder, and a row in `DIALECTS`.
 
 A request is `{"model", "ask", "stream"}`, an answer `{"say", "tokens"}`, a stream lines of `+text` that end in `.`.
 """

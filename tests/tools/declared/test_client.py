@@ -1,5 +1,6 @@
-"""Which hosts a tool's request reaches, and which it does not."""
+"""Which hosts the request of a tool may reach."""
 
+import logging
 import socket
 from typing import Any
 
@@ -18,12 +19,12 @@ from openai_proxy.tools.handler import ToolFailure
     ["localhost", "nas", "ha.local", "HA.LOCAL.", "x.lan", "x.home.arpa", "10.0.0.1", "127.0.0.1", "169.254.169.254",
      "[::1]", "fe80::1", "100.64.1.1", "::ffff:192.168.1.1"],
 )  # fmt: skip
-def test_a_host_of_the_house(host: str) -> None:
+def test_hosts_in_the_local_network(host: str) -> None:
     assert is_private_host(host)
 
 
 @pytest.mark.parametrize("host", ["example.com", "local.example.com", "8.8.8.8", "2606:4700::1111"])
-def test_a_host_of_the_internet(host: str) -> None:
+def test_hosts_on_the_internet(host: str) -> None:
     assert not is_private_host(host)
 
 
@@ -38,12 +39,12 @@ def answers(*addresses: str) -> Any:
             ]
 
         async def close(self) -> None:
-            """Nothing is held."""
+            """There is nothing to close."""
 
     return Fake
 
 
-async def test_a_name_of_the_internet_leads_to_public_addresses_only(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_public_names_lead_to_public_addresses_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aiohttp, "ThreadedResolver", answers("10.0.0.1", "93.184.215.14", "::1"))
     assert [found["host"] for found in await PublicResolver().resolve("example.com", 80)] == ["93.184.215.14"]
     monkeypatch.setattr(aiohttp, "ThreadedResolver", answers("127.0.0.1", "169.254.169.254"))
@@ -53,8 +54,8 @@ async def test_a_name_of_the_internet_leads_to_public_addresses_only(monkeypatch
         await send(ToolRequest("GET", "http://rebound.example.com/", {}), 5)
 
 
-async def test_an_address_of_the_house_needs_the_owners_word() -> None:
-    with pytest.raises(ToolFailure, match="not one that may be asked"):
+async def test_local_addresses_need_the_owners_permission() -> None:
+    with pytest.raises(ToolFailure, match="host is not allowed"):
         await send(ToolRequest("GET", "http://127.0.0.1:9/", {}), 5)
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
@@ -88,3 +89,12 @@ def test_a_redirect_stays_on_its_host(location: str, leads: str | None) -> None:
 def test_a_redirect_does_not_leave_tls() -> None:
     with pytest.raises(ToolFailure, match="another host"):
         client._redirected("https://a.lan/", "http://a.lan/")
+
+
+async def test_the_log_names_the_host_and_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # where nobody listens
+        port = held.getsockname()[1]
+        with caplog.at_level(logging.WARNING), pytest.raises(ToolFailure, match="It cannot be reached"):
+            await send(ToolRequest("GET", f"http://127.0.0.1:{port}/", {}, private=True), 5)
+    assert caplog.messages == [f"the request of a tool failed: 127.0.0.1:{port}: connection refused"]

@@ -1,4 +1,4 @@
-"""OpenAPI documents as tools: names, places, references, and documents that mean harm."""
+"""OpenAPI documents as tools: names, places, references, and malicious documents."""
 
 import json
 from typing import Any
@@ -68,7 +68,7 @@ def request(tool: DeclaredTool, **arguments: Any) -> ToolRequest:
     return make_request(tool.action, tool.parameters, arguments)
 
 
-def test_an_operation_is_a_tool_with_its_name_and_everything_in_its_place() -> None:
+def test_an_operation_becomes_a_tool_with_everything_in_its_place() -> None:
     found = tools(document(), headers=(("Authorization", "Bearer owner"),))
     assert list(found) == ["get_light", "set-light", "get_all"]
     assert found["get_light"].description == "One light."
@@ -88,7 +88,7 @@ def test_lists_in_a_query_repeat() -> None:
     assert request(tools(document())["get_all"], tag=["a", "b"]).url == "http://hub.lan/api/all?tag=a&tag=b"
 
 
-def test_a_body_of_another_kind_is_left_out_and_told() -> None:
+def test_a_body_of_another_kind_is_left_out_and_reported() -> None:
     found = operations(document(), source(), "api.json")
     assert found.left_out == ("DELETE /lights/{id}: its body is application/xml, not JSON",)
 
@@ -106,7 +106,7 @@ def test_a_cycle_ends() -> None:
     assert group == {"properties": {"parent": {}, "name": {"type": "string"}}}
 
 
-def test_a_schema_that_multiplies_is_bounded() -> None:
+def test_an_exponential_schema_is_bounded() -> None:
     schemas: dict[str, Any] = {f"S{n}": {"properties": {c: {"$ref": f"#/components/schemas/S{n + 1}"} for c in "abcdefgh"}} for n in range(20)}  # fmt: skip  # noqa: E501
     body = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/S0"}}}}
     doc = document(paths={"/x": {"post": {"operationId": "x", "requestBody": body}}}, components={"schemas": schemas})
@@ -118,7 +118,7 @@ def test_five_thousand_operations_are_too_many_without_a_choice() -> None:
     paths = {f"/p{n}": {"get": {"operationId": f"op{n}"}} for n in range(5000)}
     found = operations(document(paths=paths), source(), "api.json")
     assert len(found.tools) == 1000
-    assert found.left_out == ("5000 operations match, and 1000 are the most: choose with `operations`",)
+    assert found.left_out == ("5000 operations match, but at most 1000 are allowed: choose with `operations`",)
     assert list(tools(document(paths=paths), operations=("op49*",))) == ["op49", *[f"op{n}" for n in range(490, 500)], *[f"op{n}" for n in range(4900, 5000)]]  # fmt: skip  # noqa: E501
 
 
@@ -126,24 +126,24 @@ def test_five_thousand_operations_are_too_many_without_a_choice() -> None:
     ("more", "own", "said"),
     [
         ({"servers": [{"url": "http://evil.example"}]}, {"is_url": True, "source": "https://a.example"}, "another"),
-        ({"servers": []}, {}, "does not say where it is served"),
-        ({"servers": [{"url": "http://x@evil/"}]}, {}, "does not say where it is served"),
+        ({"servers": []}, {}, "does not name its server"),
+        ({"servers": [{"url": "http://x@evil/"}]}, {}, "does not name its server"),
         ({"openapi": "2.0"}, {}, "not an OpenAPI 3 document"),
         ({"paths": None}, {}, "has no paths"),
     ],
 )  # fmt: skip
-def test_a_document_that_cannot_be_used(more: dict[str, Any], own: dict[str, Any], said: str) -> None:
+def test_documents_that_cannot_be_used(more: dict[str, Any], own: dict[str, Any], said: str) -> None:
     with pytest.raises(DocumentError, match=said):
         tools(document(**more), **own)
 
 
-def test_a_document_behind_a_url_is_served_where_it_came_from() -> None:
+def test_the_url_of_a_document_is_its_server() -> None:
     found = tools(document(servers=[{"url": "/v2"}]), is_url=True, source="https://good.example/doc/api.json")
     made = request(found["get_light"], id="1")
     assert (made.url, made.private) == ("https://good.example/v2/lights/1", False)
 
 
-def test_yaml_is_read_too_and_neither_is_told() -> None:
+def test_yaml_is_read_and_garbage_is_reported() -> None:
     text = b"openapi: 3.1.0\nservers: [{url: 'http://h.lan'}]\npaths: {/a: {get: {operationId: a}}}\n"
     assert [tool.name for tool in operations(parse_document(text, "x"), source(), "x").tools] == ["a"]
     for broken in (b"{a: [", b"[1]", b"\xff\xfe", b"- " * 3000):

@@ -1,4 +1,4 @@
-"""An action and its arguments as a request, an answer as a result."""
+"""A request made of an action and its arguments, and a result made of the answer."""
 
 import json
 from typing import Any
@@ -25,7 +25,7 @@ def test_a_query_member_without_its_argument_is_left_out_and_lists_repeat() -> N
     assert made.url == "http://h/x?k=1&a=&b=xy&fixed=1"
 
 
-def test_a_json_body_has_its_type() -> None:
+def test_a_json_body_has_its_content_type() -> None:
     made = make_request(action(json=read_value({"on": "{a}"}), has_json=True), PARAMETERS, {"a": False})
     assert json.loads(made.body or b"") == {"on": False}
     assert made.headers == {"Content-Type": "application/json"}
@@ -41,7 +41,7 @@ def test_a_json_body_has_its_type() -> None:
         ("text/plain", b'v=a&x=1"'),
     ],
 )
-def test_a_body_of_text_keeps_the_argument_one_value(kind: str, sent: bytes) -> None:
+def test_an_argument_in_a_text_body_stays_one_value(kind: str, sent: bytes) -> None:
     headers = (("content-type", read_text(kind)),)
     made = make_request(action(body=read_text("v={a}"), headers=headers), PARAMETERS, {"a": 'a&x=1"'})
     assert made.body == sent
@@ -52,7 +52,7 @@ def test_a_header_without_its_argument_is_left_out() -> None:
     assert make_request(action(headers=headers), PARAMETERS, {}).headers == {"X-B": "b"}
 
 
-def test_a_result_is_a_path_into_the_answer() -> None:
+def test_a_result_is_a_path_in_the_answer() -> None:
     body = b'{"a": [{"b": "text"}, {"b": 2}]}'
     assert read_answer(200, "OK", "application/json", body, ("a", "0", "b")) == "text"
     assert read_answer(200, "OK", "application/json", body, ("a", "-1")) == {"b": 2}
@@ -62,7 +62,7 @@ def test_a_result_is_a_path_into_the_answer() -> None:
         read_answer(200, "OK", "text/html", b"<p>", ("a",))
 
 
-def test_an_error_says_its_status_and_bytes_are_named() -> None:
+def test_errors_have_their_status_and_binary_answers_are_named() -> None:
     with pytest.raises(ToolFailure, match="HTTP 404 Not Found: no such city"):
         read_answer(404, "Not Found", "text/plain", b"no such  city\n", ())
     with pytest.raises(ToolFailure, match=r"^HTTP 500 Oops$"):

@@ -1,4 +1,4 @@
-/** Asking the daemon. Every address is relative to the page, so that it works behind any proxy. */
+/** Requests to the daemon. Every address is relative to the page, so that it works behind any proxy. */
 import { signal } from "@preact/signals";
 
 /** "unknown" until the first answer; "out" shows the login. */

@@ -1,4 +1,4 @@
-/** The frame: who is signed in, the rail of sections, and the section that is open. */
+/** The frame: sign-in state, navigation, and the open section. */
 import type { ComponentType } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { get, send, signedIn } from "./api";
@@ -20,7 +20,7 @@ interface Entry {
   load: () => Promise<Section>;
 }
 
-/** Each with the strokes of its sign; what is not open is not even loaded. */
+/** Each with the strokes of its icon; a section is loaded when it is first opened. */
 const SECTIONS: readonly Entry[] = [
   { id: "overview", title: "Overview", path: "M2 9l6-6 6 6M4 8v6h8V8", load: async () => Overview },
   { id: "requests", title: "Requests", path: "M2 4h12M2 8h12M2 12h8", load: async () => (await import("./sections/requests")).Requests },

@@ -38,7 +38,7 @@ export function bytes(value: number): string {
   return `${(value / 1024 ** 2).toFixed(1)} MB`;
 }
 
-/** A cost in `currency`; an unknown one is told as unknown, never as 0. */
+/** A cost in `currency`; an unknown one is shown as unknown, never as 0. */
 export function money(value: number | null | undefined, currency = "USD"): string {
   if (value === null || value === undefined) return "unknown";
   const digits = value !== 0 && Math.abs(value) < 1 ? 4 : 2;
@@ -63,7 +63,7 @@ export function date(moment: Moment): Date | null {
   return Number.isNaN(found.getTime()) ? null : found;
 }
 
-/** The time of day, with the day where that is not today. */
+/** The time of day, with the day if that is not today. */
 export function time(moment: Moment): string {
   const at = date(moment);
   if (at === null) return "–";

@@ -1,4 +1,4 @@
-/** What the daemon tells as it happens: its status, running requests, those that ended lately. */
+/** Live data from the daemon: its status, running requests, those that ended recently. */
 import { batch, computed, signal } from "@preact/signals";
 import { get, signedIn } from "./api";
 import type { LiveEvent, McpServer, Row, Running, Status } from "./types";
@@ -6,14 +6,14 @@ import type { LiveEvent, McpServer, Row, Running, Status } from "./types";
 const KEPT_ENDED = 500;
 const KEPT_EVENTS = 500;
 const RETRY = 2000;
-/** Milliseconds between two repaints: nobody reads faster, and sixty events a second must not cost sixty of them. */
+/** Milliseconds between two repaints: nobody reads faster, and sixty events a second must not cause sixty repaints. */
 const PACE = 150;
 
 export const status = signal<Status | null>(null);
 export const running = signal<ReadonlyMap<string, Running>>(new Map());
 export const ended = signal<readonly Row[]>([]);
 export const events = signal<readonly LiveEvent[]>([]);
-/** Since when the daemon has not been heard, null while it is. */
+/** Since when the daemon has been unreachable, null while it is reachable. */
 export const lostSince = signal<number | null>(null);
 export const connected = signal(false);
 
@@ -33,7 +33,7 @@ let timer = 0;
 let applied = 0;
 let retry = 0;
 
-/** Listen until `stop`; after a break it listens again by itself. */
+/** Listen until `stop`; reconnects by itself. */
 export function listen(): void {
   stop();
   source = new EventSource("admin/events");
@@ -80,7 +80,7 @@ function again(): void {
   }, RETRY);
 }
 
-/** All that came since the last time, at once. */
+/** Everything since the last time, at once. */
 function apply(): void {
   clearTimeout(timer);
   timer = 0;
@@ -157,7 +157,7 @@ function endedRow(event: LiveEvent, began: Running | undefined): Row {
   };
 }
 
-/** Ask for the status now: after a reload, or to see what running requests are doing. */
+/** Request the status now: after a reload, or to see what running requests are doing. */
 export async function refresh(): Promise<void> {
   const found = await get<Status>("admin/status");
   batch(() => {

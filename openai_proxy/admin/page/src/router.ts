@@ -1,9 +1,9 @@
-/** The section that is open, kept behind the `#` of the address: so the page works below any path prefix. */
+/** The open section, kept after the `#` of the address so that the page works below any path prefix. */
 import { signal } from "@preact/signals";
 
 export interface Place {
   section: string;
-  /** What is open in the section: a request's id, a file's path, "" for nothing. */
+  /** The open item of the section: a request's id, a file's path, "" for nothing. */
   item: string;
   query: URLSearchParams;
 }
@@ -16,7 +16,7 @@ function read(): Place {
   try {
     item = decodeURIComponent(item);
   } catch {
-    // An address somebody mistyped: shown as it is.
+    // A mistyped address: shown as it is.
   }
   return { section: section || "overview", item, query: new URLSearchParams(query) };
 }

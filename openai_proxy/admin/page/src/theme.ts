@@ -1,4 +1,4 @@
-/** Light or dark: as the system has it, until the owner chooses. */
+/** Light or dark: the system's choice, until the owner changes it. */
 import { effect, signal } from "@preact/signals";
 
 type Choice = "system" | "light" | "dark";
@@ -32,6 +32,6 @@ export function choose(choice: Choice): void {
   try {
     localStorage.setItem(KEY, choice);
   } catch {
-    // A browser that keeps nothing: the choice lasts as long as the page.
+    // Without browser storage the choice lasts as long as the page.
   }
 }

@@ -1,4 +1,4 @@
-"""A custom tool: name it in a model's `tools:` and the model can call it. A saved file is loaded again."""
+"""A custom tool: list it in a model's `tools:` and the model can call it. Saving the file reloads it."""
 
 import secrets
 

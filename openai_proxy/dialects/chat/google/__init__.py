@@ -1,4 +1,4 @@
-"""What Google's OpenAI-compatible endpoint does differently, and its repair. Pure functions and state, no I/O.
+"""The peculiarities of Google's OpenAI-compatible endpoint, and their repair. Pure functions and state, no I/O.
 
 Endpoint: https://ai.google.dev/gemini-api/docs/openai
 """

@@ -1,13 +1,12 @@
-"""Answers of Google's endpoint made whole: tool calls get index and id, the finish its reason, errors their shape.
+"""Repairs answers of Google's endpoint: index and id of tool calls, finish reasons, the shape of errors.
 
-Bytes that need no repair go on as they came; of a stream only the touched events are written anew.
+Bytes that need no repair are passed on unchanged; of a stream only the affected events are rewritten.
 """
 
 import re
 from typing import Any, Final
 
-import orjson
-
+from openai_proxy.dialects import json_text
 from openai_proxy.dialects.chat.calls import CallFold, new_call_id
 from openai_proxy.dialects.chat.errors import error_of
 from openai_proxy.dialects.chat.google.signatures import Signatures, signature_of
@@ -19,23 +18,18 @@ _DELAY: Final = re.compile(r"(\d+(?:\.\d+)?)s")
 def unwrap_error(body: bytes) -> tuple[bytes, float | None]:
     """(body in OpenAI's shape, seconds to wait) of an error answer, which may be an array around Google's object.
 
-    A body of any other shape comes back as it is.
+    A body of any other shape is returned unchanged.
     """
     try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        document = json_text.loads(body)
+    except ValueError:
         return body, None
     error = _error_in(document)
     if error is None:
         return body, None
     if isinstance(document, dict) and "type" in error:
         return body, _delay(error)
-    return orjson.dumps({"error": _openai_error(error)}), _delay(error)
-
-
-def is_bad_key(body: bytes) -> bool:
-    """True for the 400 with which Google refuses a key (reason `API_KEY_INVALID`)."""
-    return b"API_KEY_INVALID" in body or b"API key not valid" in body
+    return json_text.dumps({"error": _openai_error(error)}), _delay(error)
 
 
 def _error_in(document: Any) -> dict[str, Any] | None:
@@ -52,7 +46,7 @@ def _openai_error(error: dict[str, Any]) -> dict[str, Any]:
 
 
 def _delay(error: dict[str, Any]) -> float | None:
-    """The delay of a `google.rpc.RetryInfo`, which Google writes into the body and not into a header."""
+    """The delay of a `google.rpc.RetryInfo`, which Google puts into the body rather than a header."""
     for detail in error.get("details") or ():
         if isinstance(detail, dict) and str(detail.get("@type", "")).endswith("RetryInfo"):
             found = _DELAY.fullmatch(str(detail.get("retryDelay", "")))
@@ -61,11 +55,11 @@ def _delay(error: dict[str, Any]) -> float | None:
 
 
 def repair_completion(body: bytes, signatures: Signatures) -> bytes:
-    """A whole answer with ids for its calls and the right finish; the same bytes if it is sound or no JSON."""
+    """A whole answer with ids for its calls and the right finish; the same bytes if it is fine or not JSON."""
     if b'"tool_calls"' not in body:
         return body
     try:
-        document = orjson.loads(body)
+        document = json_text.loads(body)
         touched = False
         for choice in document["choices"]:
             calls = choice["message"].get("tool_calls") or ()
@@ -80,15 +74,18 @@ def repair_completion(body: bytes, signatures: Signatures) -> bytes:
             if calls and choice.get("finish_reason") == "stop":
                 choice["finish_reason"] = "tool_calls"
                 touched = True
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return body
-    return orjson.dumps(document) if touched else body
+    return json_text.dumps(document) if touched else body
+
+
+_MAX_CHOICES: Final = 128  # choices with repaired calls; the chat API's limit for `n`
 
 
 class StreamRepair:
-    """The state of one stream. `feed` bytes as they come, `end` when they have ended.
+    """The state of one stream. `feed` bytes as they arrive, `end` when they have ended.
 
-    What has come is passed on event by event; the start of an event waits for its end.
+    Complete events are passed on at once; an incomplete one is held back.
     """
 
     def __init__(self, signatures: Signatures) -> None:
@@ -97,7 +94,7 @@ class StreamRepair:
         self._choices: dict[int, CallFold] = {}
 
     def feed(self, data: bytes) -> bytes:
-        """The events that `data` completes, repaired."""
+        """The events completed by `data`, repaired."""
         return b"".join([self._event(raw) for raw in self._events.feed(data)])
 
     def end(self) -> bytes:
@@ -114,13 +111,13 @@ class StreamRepair:
             return raw
         data = b"\n".join(lines)
         try:
-            document = orjson.loads(data)
+            document = json_text.loads(data)
             error = _error_in(document)
             if error is not None:
                 sound = isinstance(document, dict) and "type" in error
                 return raw if sound else _written({"error": _openai_error(error)})
             touched = [self._choice(choice) for choice in document.get("choices") or ()]
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return raw
         return _written(document) if any(touched) else raw
 
@@ -129,7 +126,7 @@ class StreamRepair:
         index = choice.get("index") or 0
         entries = delta.get("tool_calls") or ()
         calls = self._choices.get(index)
-        if calls is None and not entries:
+        if calls is None and (not entries or len(self._choices) >= _MAX_CHOICES):
             return False
         if calls is None:
             calls = self._choices[index] = CallFold()
@@ -138,7 +135,7 @@ class StreamRepair:
             touched = _repair(calls, entry) or touched
             self._signatures.put(calls.id(entry["index"]), entry.get("extra_content"))
         if not entries and signature_of(delta.get("extra_content")) is not None:
-            self._signatures.put(calls.id(len(calls) - 1), delta["extra_content"])  # it came in a delta of its own
+            self._signatures.put(calls.id(len(calls) - 1), delta["extra_content"])  # it was in a separate delta
         if choice.get("finish_reason") == "stop":
             choice["finish_reason"] = "tool_calls"
             touched = True
@@ -162,4 +159,4 @@ def _repair(calls: CallFold, entry: dict[str, Any]) -> bool:
 
 
 def _written(document: Any) -> bytes:
-    return b"data: " + orjson.dumps(document) + b"\n\n"
+    return b"data: " + json_text.dumps(document) + b"\n\n"

@@ -1,4 +1,4 @@
-"""A chat request as Google's endpoint takes it: only the members that must change are new objects."""
+"""A chat request as Google's endpoint accepts it: only members that must change are new objects."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -9,20 +9,20 @@ from openai_proxy.dialects.chat.write_request import learnt
 from openai_proxy.dialects.edits import BodyEdits
 
 DROPPED: Final = ("frequency_penalty", "presence_penalty", "logit_bias", "store")
-"""Members the endpoint refuses or that 2.5 and later models refuse (github.com/google-gemini/cookbook/issues/1290)."""
+"""Members refused by the endpoint, or by 2.5 and later models (github.com/google-gemini/cookbook/issues/1290)."""
 
-_QUIET: Final = frozenset({"store"})  # its absence changes nothing the caller can notice
+_QUIET: Final = frozenset({"store"})  # omitting it changes nothing the caller can notice
 PREFIX: Final = "models/"
 
 
 def adapt(
     chat: dict[str, Any], lessons: Lesson, signatures: Signatures, *, fresh_signatures: bool = False
 ) -> BodyEdits:
-    """What has to change in `chat`, for a model of which `lessons` are known.
+    """The members to change in `chat` for a model with these `lessons`.
 
-    Thought signatures a client left out are put back; where none is known, the first call of a message of the current
-    turn gets the documented sentinel. With `fresh_signatures` all are replaced by it: after a change of key or model
-    the old ones are worth nothing. Schemas of tools are put into the subset of JSON Schema that Gemini takes.
+    Thought signatures that a client left out are restored; for unknown ones, the first call of a message of the current
+    turn gets the documented sentinel. With `fresh_signatures` it replaces all of them, as old ones are worthless after
+    a change of key or model. Tool schemas are reduced to the subset of JSON Schema that Gemini accepts.
     """
     edits = learnt(chat, replace(lessons, schema="gemini"))
     model = chat.get("model")
@@ -41,7 +41,7 @@ def adapt(
 
 
 def _signed(chat: dict[str, Any], model: str, signatures: Signatures, fresh: bool) -> list[Any] | None:
-    """The messages with thought signatures where they belong; None if nothing changes."""
+    """The messages with their thought signatures; None if nothing changes."""
     messages = chat.get("messages")
     if not isinstance(messages, list):
         return None

@@ -1,11 +1,11 @@
-"""The sign-in to one remote server, as its connections use it: a token for each request, refreshed before it ends.
+"""The sign-in to one remote server, as its connections use it: a token for each request, refreshed before it expires.
 
-    token()      for a request; tokens are refreshed in the background well before they end, else here
+    token()      for a request; tokens are refreshed in the background well before they expire, else here
     renewed()    after the server refused one: another process's newer token, or a refresh; else a person must sign in
-    challenged() what the server said it wants, for the next sign-in
+    challenged() what the server requires, for the next sign-in
 
-Lives as long as the process, shared by the connections of a server one after another. Does not import the SDK; what
-speaks OAuth (`provider.py`, `sign_in.py`) is loaded when there is something to do.
+Lives as long as the process, shared by a server's successive connections. Does not import the SDK; the OAuth code
+(`provider.py`, `sign_in.py`) is loaded when needed.
 """
 
 import asyncio
@@ -24,43 +24,43 @@ from openai_proxy.tools.mcp.settings import OAuthSettings
 
 log = logging.getLogger(__name__)
 
-_LAST_MOMENT = 30.0  # seconds before its end from which a token is no longer sent: clocks differ, calls take time
-_EARLY = 300.0  # seconds before its end at which a refresh is begun
-_RETRY = 10.0  # seconds between two tries to refresh in the background
+_LAST_MOMENT = 30.0  # seconds before its expiry from which a token is no longer sent: clocks differ, calls take time
+_EARLY = 300.0  # seconds before its expiry at which a refresh starts
+_RETRY = 10.0  # seconds between two attempts to refresh in the background
 _SHORTEST = 0.5  # seconds between two refreshes, however short-lived the tokens are
 _FIELD = re.compile(r'\b(resource_metadata|error|scope)\s*=\s*(?:"([^"]*)"|([^\s,"]+))', re.IGNORECASE)
 
 
 class SignInNeeded(Exception):
-    """There was a sign-in and it is over: only a person can help."""
+    """The sign-in has ended: a person must sign in again."""
 
 
 class SignInUnavailable(Exception):
-    """A token cannot be refreshed just now; the text says why. Trying again later may help."""
+    """A token cannot be refreshed at the moment; the text says why. Trying again later may help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """What a server answered to a request it refused (RFC 6750 section 3, RFC 9728 section 5.1)."""
+    """A server's answer to a refused request (RFC 6750 section 3, RFC 9728 section 5.1)."""
 
     status: int
     header: str
 
     @property
     def fields(self) -> dict[str, str]:
-        """`resource_metadata`, `error` and `scope`, as far as they are there."""
+        """`resource_metadata`, `error` and `scope`, if present."""
         return {name.lower(): quoted or bare for name, quoted, bare in _FIELD.findall(self.header)}
 
     @property
-    def asks_for_more(self) -> bool:
-        """True if the sign-in is good and does not reach far enough."""
+    def requires_more_access(self) -> bool:
+        """True if the sign-in is valid but lacks permissions."""
         return self.status == 403 and self.fields.get("error") == "insufficient_scope"
 
 
 class OAuthAccount:
-    """One server's sign-in. `challenge` is what the server last asked for, None since it was given.
+    """One server's sign-in. `challenge` is what the server last required, None once that is met.
 
-    `over` is called when a refresh was refused: nobody is signed in any more.
+    `over` is called when a refresh is refused: nobody is signed in any more.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class OAuthAccount:
 
     @property
     def credentials(self) -> Credentials | None:
-        """What is known of the sign-in, as last read."""
+        """The state of the sign-in, as last read."""
         return self._credentials
 
     @property
@@ -100,11 +100,11 @@ class OAuthAccount:
     @property
     def offers_sign_in(self) -> bool:
         """True if a person could sign in: the configuration or the server says so, or somebody did before."""
-        asked = self.challenge is not None and "resource_metadata" in self.challenge.fields
-        return self.settings is not None or asked or self._credentials is not None
+        was_challenged = self.challenge is not None and "resource_metadata" in self.challenge.fields
+        return self.settings is not None or was_challenged or self._credentials is not None
 
     def status(self) -> dict[str, Any] | None:
-        """For the status and the page; None where there is nothing to sign in to."""
+        """For the status and the page; None if there is nothing to sign in to."""
         if not self.offers_sign_in:
             return None
         found = self._credentials
@@ -117,9 +117,9 @@ class OAuthAccount:
         }
 
     async def token(self) -> str | None:
-        """The token for a request that is made now, None if nobody has signed in.
+        """The token for a request made now, None if nobody has signed in.
 
-        Raises SignInNeeded where the sign-in has ended, SignInUnavailable where a refresh failed for now.
+        Raises SignInNeeded if the sign-in has ended, SignInUnavailable if a refresh failed temporarily.
         """
         if not self._loaded:
             await self.load()
@@ -143,33 +143,33 @@ class OAuthAccount:
         return self._credentials.access_token if self._credentials is not None else None
 
     def challenged(self, status: int, header: str) -> None:
-        """The server refused a request, finally."""
+        """Note that the server has finally refused a request."""
         self.challenge = Challenge(status, header)
 
     async def load(self) -> None:
-        """Read what is kept, if it belongs to this server and this client."""
+        """Read the stored sign-in, if it belongs to this server and this client."""
         found = await asyncio.to_thread(self.store.get, self.name)
         fits = found is not None and found.url == self.url and found.client_id == self.configured_client
         self._take(found if fits else None)
 
     async def keep(self, credentials: Credentials) -> None:
-        """Take what a sign-in or a refresh gave."""
+        """Store the result of a sign-in or a refresh."""
         await asyncio.to_thread(self.store.put, self.name, credentials)
         self._take(credentials)
 
     async def forget(self) -> None:
-        """Sign out: the tokens and the registration are gone."""
+        """Sign out: remove the tokens and the registration."""
         await asyncio.to_thread(self.store.put, self.name, None)
         self._take(None)
         self.challenge = None
 
     def close(self) -> None:
-        """Refresh no more; what is under way goes on."""
+        """Start no more refreshes; running ones continue."""
         if self._timer is not None:
             self._timer.cancel()
 
     async def aclose(self) -> None:
-        """End what is under way."""
+        """Cancel what is running."""
         self.close()
         await cancel(self._refreshing)
 
@@ -189,14 +189,14 @@ class OAuthAccount:
             self._refresh_soon(self._credentials.access_token)
 
     async def _refresh(self, old: str) -> None:
-        """Have another token than `old`, or raise. However many ask, one request is made."""
+        """Get another token than `old`, or raise. Concurrent callers share one request."""
         task = self._refresh_soon(old)
         try:
             problem = await asyncio.shield(task)
         except asyncio.CancelledError:
             if not task.cancelled():
                 raise
-            problem = SignInUnavailable("the refresh of its token was cut off")
+            problem = SignInUnavailable("the refresh of its token was interrupted")
         if problem is not None:
             raise problem
 
@@ -206,7 +206,7 @@ class OAuthAccount:
         return self._refreshing
 
     async def _refreshed(self, old: str) -> SignInNeeded | SignInUnavailable | None:
-        """Replace the token `old`. What went wrong is the value: a refresh ahead of time may fail unnoticed."""
+        """Replace the token `old`. An error is returned, not raised: a refresh ahead of time may fail unnoticed."""
         async with self.store.locked():
             await self.load()
             found = self._credentials
@@ -232,5 +232,5 @@ class OAuthAccount:
 
 
 async def load_module(name: str) -> ModuleType:
-    """The file `name` of this room, which imports the SDK, loaded without stalling the loop."""
+    """The file `name` of this package, which imports the SDK, loaded without stalling the loop."""
     return await asyncio.to_thread(importlib.import_module, f"openai_proxy.tools.mcp.oauth.{name}")

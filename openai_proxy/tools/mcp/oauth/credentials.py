@@ -1,7 +1,7 @@
-"""What signing in to remote MCP servers left us: tokens and registrations, in one file that only its owner can read.
+"""Tokens and registrations from signing in to remote MCP servers, in one file that only its owner can read.
 
-The daemon and `openai-proxy mcp …` share the file. A refresh token may be good for one use only, and a second use of
-it may end the whole grant (RFC 9700 section 4.14.2), so whoever refreshes holds the file's lock and reads it again.
+The daemon and `openai-proxy mcp …` share the file. A refresh token may be valid for one use only, and a second use may
+revoke the whole grant (RFC 9700 section 4.14.2), so a process that refreshes holds the file's lock and reads it again.
 """
 
 import asyncio
@@ -22,16 +22,16 @@ log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 VERSION = 1
-_LOCK_INTERVAL = 0.05  # seconds between two tries; another process holds the file for one request
+_LOCK_INTERVAL = 0.05  # seconds between two attempts; another process holds the lock for one request
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What is kept of one server. `expires_at` is in seconds since the epoch, None where the server does not say.
+    """What is stored about one server. `expires_at` is in seconds since the epoch, None if the server does not say.
 
     `client`, `issuer` and `resource` are the documents of RFC 7591, RFC 8414 and RFC 9728 as the SDK writes them;
-    `authorization_server` is the one that the resource's metadata name. `url` and `client_id` are those of the
-    configuration under which they were got: for another one they are not used.
+    `authorization_server` is the one named in the resource's metadata. `url` and `client_id` are those of the
+    configuration with which they were obtained: for others they are not used.
     """
 
     url: str
@@ -46,7 +46,7 @@ class Credentials:
 
     @property
     def access_token(self) -> str | None:
-        """The token that goes with each request."""
+        """The token sent with each request."""
         return self.tokens.get("access_token") if self.tokens else None
 
     @property
@@ -60,11 +60,11 @@ class Credentials:
         return tuple(str((self.tokens or {}).get("scope") or "").split())
 
     def without_tokens(self, *, forget_client: bool = False) -> "Credentials":
-        """The same, signed out; the registration may be used again unless the server no longer knows it."""
+        """The same, signed out; the registration can be reused unless the server no longer knows it."""
         return replace(self, tokens=None, expires_at=None, lifetime=None, client=None if forget_client else self.client)
 
     def secrets(self) -> Iterator[str]:
-        """What of it is to be written nowhere else."""
+        """Its secrets, which must not be written anywhere else."""
         for document, members in ((self.tokens, ("access_token", "refresh_token")), (self.client, ("client_secret",))):
             for member in members:
                 if isinstance(value := (document or {}).get(member), str):
@@ -72,21 +72,21 @@ class Credentials:
 
 
 class CredentialStore:
-    """The file, by server name. Blocks on the disk: called in a thread. Without a path it is memory only."""
+    """The file, by server name. Blocks on the disk: called in a thread. Without a path it is only in memory."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._known: dict[str, Credentials] = {}
 
     def get(self, name: str) -> Credentials | None:
-        """What is kept for server `name` now, also if another process wrote it."""
+        """What is stored for server `name` now, even if another process wrote it."""
         self._read()
         return self._known.get(name)
 
     def put(self, name: str, credentials: Credentials | None) -> None:
-        """Keep `credentials`, or with None forget them; written to the disk before this returns.
+        """Store `credentials`, or with None forget them; on disk before this returns.
 
-        Where that cannot be, it is said, and from then on everything is kept for the life of the process alone.
+        If that fails, it is logged, and from then on everything is only kept in memory.
         """
         self._read()
         if credentials is None:
@@ -103,14 +103,14 @@ class CredentialStore:
 
     @contextlib.asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
-        """Hold the file against other processes; waits for them."""
+        """Lock the file against other processes; waits for them."""
         if self._path is None:
             yield
             return
         descriptor = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            # Asked for again and again rather than waited for in a thread, which could not be cancelled.
-            while not _taken(descriptor):  # noqa: ASYNC110  # another process's lock is no event of ours
+            # Polled rather than waited for in a thread, which could not be cancelled.
+            while not _taken(descriptor):  # noqa: ASYNC110  # another process's lock is not an event of ours
                 await asyncio.sleep(_LOCK_INTERVAL)
             yield
         finally:

@@ -1,10 +1,10 @@
-"""The HTTP client for what a server's OAuth metadata name: addresses that somebody else chose, so they are checked.
+"""The HTTP client for addresses from a server's OAuth metadata: someone else chose them, so they are checked.
 
-A server, or whoever answers in its place, names the URLs of its metadata, its authorization server and that one's
-endpoints. None of them may make the daemon ask what stands behind the firewall: a private address is asked only where
-the MCP server has one itself, this machine only where it runs on this machine, a link-local one (cloud metadata) only
-where it is link-local (https://modelcontextprotocol.io/specification/2026-07-28/basic/security_best_practices). The
-name is looked up once and the address that was checked is the one that is asked, so a second look-up cannot differ.
+A server, or an impostor, chooses the URLs of its metadata, its authorization server and the latter's endpoints. None of
+them may make the daemon reach hosts behind the firewall: a private address is allowed only if the MCP server has one
+itself, this machine only if the server runs on it, a link-local one (cloud metadata) only if the server is link-local
+(https://modelcontextprotocol.io/specification/2026-07-28/basic/security_best_practices). The name is resolved once and
+the connection goes to the checked address, so a second look-up cannot differ.
 
 Imports the SDK's HTTP library: reached only through `account.load_module`.
 """
@@ -17,22 +17,22 @@ from contextlib import asynccontextmanager
 import httpx2
 
 from openai_proxy.hosts import kind_of
-from openai_proxy.tools.mcp.http_client import CONNECT_TIMEOUT, environment_proxy, network_words
+from openai_proxy.tools.mcp.http_client import CONNECT_TIMEOUT, environment_proxy, network_error_text
 from openai_proxy.tools.mcp.oauth.account import SignInUnavailable
 
 BODY_CAP = 1024 * 1024
-"""Bytes of one answer: metadata, registrations and tokens are a few KB."""
+"""Maximum bytes of one answer: metadata, registrations and tokens are a few KB."""
 
 _TIMEOUT = httpx2.Timeout(15.0, connect=CONNECT_TIMEOUT)
-_TOTAL = 30.0  # seconds for one exchange, however it trickles
+_TOTAL = 30.0  # seconds for one exchange, however slow
 
 
 class ForbiddenAddress(Exception):
-    """An address that may not be asked. The text says why, without the address."""
+    """An address that is not allowed. The text says why, without the address."""
 
 
 async def addresses(host: str, port: int | None) -> list[str]:
-    """The addresses of `host`. Raises SignInUnavailable where it has none."""
+    """The addresses of `host`. Raises SignInUnavailable if it has none."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
@@ -41,14 +41,14 @@ async def addresses(host: str, port: int | None) -> list[str]:
 
 
 async def allowed_kinds(server_url: str) -> frozenset[str]:
-    """The kinds of address that what the server at `server_url` names may have."""
+    """The kinds of address allowed in metadata of the server at `server_url`."""
     url = httpx2.URL(server_url)
     own = {kind_of(address) for address in await addresses(url.host, url.port)}
     return frozenset({"public", *own, *(["private"] if "this machine" in own else [])})
 
 
 class CheckedTransport(httpx2.AsyncBaseTransport):
-    """Sends a request only to an address of an allowed kind, and reads no more than BODY_CAP of what comes back."""
+    """Sends requests only to addresses of an allowed kind, and reads at most BODY_CAP of the answer."""
 
     def __init__(self, kinds: frozenset[str]) -> None:
         self._kinds = kinds
@@ -56,7 +56,7 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
         self._proxied: dict[str, httpx2.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Raises Forbidden, and what the network raises."""
+        """Raises Forbidden, and network errors."""
         proxy = environment_proxy(str(request.url))
         if proxy is not None:
             self._check_literal(request.url)
@@ -80,7 +80,7 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
         found = await addresses(url.host, url.port)
         good = [address for address in found if kind_of(address) in self._kinds]
         if not good:
-            raise ForbiddenAddress(f"it names {_article(kind_of(found[0]))} address, which a server elsewhere may not")
+            raise ForbiddenAddress(f"it names {_article(kind_of(found[0]))} address, which a server elsewhere must not")
         if url.scheme != "https" and kind_of(good[0]) == "public":
             raise ForbiddenAddress("it names an address on the internet without https")
         pinned = httpx2.Request(
@@ -91,13 +91,13 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
         return pinned
 
     def _check_literal(self, url: httpx2.URL) -> None:
-        """Behind a proxy only what is written as an address can be checked: names are looked up by the proxy."""
+        """Behind a proxy only literal addresses can be checked: names are resolved by the proxy."""
         try:
             kind = kind_of(url.host)
         except ValueError:
             kind = "this machine" if url.host == "localhost" else "public"
         if kind not in self._kinds:
-            raise ForbiddenAddress(f"it names {_article(kind)} address, which a server elsewhere may not")
+            raise ForbiddenAddress(f"it names {_article(kind)} address, which a server elsewhere must not")
 
 
 class _Capped(httpx2.AsyncByteStream):
@@ -117,14 +117,14 @@ class _Capped(httpx2.AsyncByteStream):
 
 
 class CheckedClient:
-    """What the SDK's flow is driven with: request in, whole response out."""
+    """Runs the SDK's flow: request in, whole response out."""
 
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
 
     async def send(self, request: httpx2.Request) -> httpx2.Response:
-        """Never follows a redirect. Raises Forbidden, or SignInUnavailable where no answer came."""
-        # A request that was not built by a client has no limits of its own, and would wait for ever.
+        """Never follows a redirect. Raises Forbidden, or SignInUnavailable if no answer arrived."""
+        # A request that was not built by a client has no timeouts, and would wait forever.
         request.extensions = {**request.extensions, "timeout": _TIMEOUT.as_dict()}
         try:
             async with asyncio.timeout(_TOTAL):
@@ -132,7 +132,7 @@ class CheckedClient:
         except TimeoutError:
             raise SignInUnavailable("its authorization server did not answer in time") from None
         except httpx2.TransportError as problem:
-            raise SignInUnavailable(f"its authorization server: {network_words(problem)}") from None
+            raise SignInUnavailable(f"its authorization server: {network_error_text(problem)}") from None
         except httpx2.StreamError as problem:
             raise SignInUnavailable(f"its authorization server: {problem}") from None
 
@@ -142,7 +142,7 @@ class CheckedClient:
         try:
             response = await self._client.send(request, stream=True)
         except httpx2.TransportError as problem:
-            raise SignInUnavailable(network_words(problem)) from None
+            raise SignInUnavailable(network_error_text(problem)) from None
         await response.aclose()
         return response
 

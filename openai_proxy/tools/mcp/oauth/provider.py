@@ -1,10 +1,10 @@
-"""Signing in to a remote MCP server and refreshing what that gave: the SDK's OAuth client, driven by us.
+"""Signing in to a remote MCP server and refreshing its tokens, by driving the SDK's OAuth client.
 
-The SDK's flow lives inside an HTTP request, serialises every request of its server, and forgets over a restart where
-its tokens came from (2.3.0: a stored token counts as valid for ever, and is refreshed at the resource server). So it
-is not put into the transport. It is run alone when a person signs in or a token has to be refreshed, told before what
-is known and asked afterwards what it learnt; discovery, registration, PKCE, step-up and the checks of issuers, states
-and redirects are its own.
+The SDK's flow runs inside an HTTP request, serialises all requests of its server, and after a restart forgets where its
+tokens came from (2.3.0: a stored token counts as valid forever, and is refreshed at the resource server). So it is not
+part of the transport: it runs on its own when a person signs in or a token must be refreshed, with what is already
+known, and its results are read afterwards. Discovery, registration, PKCE, step-up and the checks of issuers, states and
+redirects are the SDK's own.
 
 Imports the SDK: reached only through `account.load_module`.
 """
@@ -34,17 +34,17 @@ from openai_proxy.tools.mcp.sdk_internals import learnt, remind
 
 log = logging.getLogger(__name__)
 
-_EXPIRED: Final = 1.0  # a time long past, and not 0, which the SDK takes for "never"
+_EXPIRED: Final = 1.0  # a time long past, but not 0, which means "never" to the SDK
 _REFUSALS: Final = frozenset(
     {"invalid_grant", "invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope"}
 )
-"""Errors of RFC 6749 section 5.2 that asking again cannot change."""
+"""Errors of RFC 6749 section 5.2 that a retry cannot change."""
 
 Flow = AsyncGenerator[httpx2.Request, httpx2.Response]
 
 
 class SignInRefused(Exception):
-    """The authorization server will not refresh the tokens. `client_is_unknown`: nor does it know us any more."""
+    """The authorization server refuses to refresh the tokens. `client_is_unknown`: it no longer knows us, either."""
 
     def __init__(self, text: str, *, client_is_unknown: bool) -> None:
         super().__init__(text)
@@ -52,7 +52,7 @@ class SignInRefused(Exception):
 
 
 class _Storage:
-    """What the SDK's flow reads and writes; what it wrote is read off its context afterwards."""
+    """What the SDK's flow reads and writes; its results are read from its context afterwards."""
 
     def __init__(self, tokens: OAuthToken | None, client: OAuthClientInformationFull | None) -> None:
         self._tokens = tokens
@@ -72,7 +72,7 @@ class _Storage:
 
 
 async def refresh(account: OAuthAccount, found: Credentials) -> Credentials:
-    """Exchange the refresh token of `found`. Raises Refused, or SignInUnavailable where trying later may help."""
+    """Exchange the refresh token of `found`. Raises Refused, or SignInUnavailable if trying later may help."""
     provider = oauth_client(account, found, redirect_uri=_any_redirect(found))
     provider.context.token_expiry_time = _EXPIRED
     request = refused_message(account.url)
@@ -91,11 +91,11 @@ async def refresh(account: OAuthAccount, found: Credentials) -> Credentials:
             except ForbiddenAddress as problem:
                 raise SignInRefused(str(problem), client_is_unknown=False) from None
             except (OAuthFlowError, ValidationError):
-                raise SignInUnavailable("its authorization server sent an answer that makes no sense") from None
+                raise SignInUnavailable("its authorization server sent an invalid answer") from None
     if response.status_code == 200:
         if "authorization" in request.headers:
             return credentials_of(account, provider)
-        raise SignInUnavailable("its authorization server sent an answer that makes no sense")
+        raise SignInUnavailable("its authorization server sent an invalid answer")
     error = _error_of(response)
     if response.status_code in (400, 401) and error in _REFUSALS:
         unknown = error in ("invalid_client", "unauthorized_client")
@@ -104,7 +104,7 @@ async def refresh(account: OAuthAccount, found: Credentials) -> Credentials:
 
 
 async def revoke(account: OAuthAccount, found: Credentials) -> None:
-    """Tell the authorization server that the tokens are no longer wanted (RFC 7009), if it wants to be told."""
+    """Revoke the tokens at the authorization server (RFC 7009), if it supports that."""
     provider = oauth_client(account, found, redirect_uri=_any_redirect(found))
     metadata, tokens = provider.context.oauth_metadata, found.tokens or {}
     token = tokens.get("refresh_token") or found.access_token
@@ -127,7 +127,7 @@ def oauth_client(
     opened: Callable[[str], Awaitable[None]] | None = None,
     answered: Callable[[], Awaitable[AuthorizationCodeResult]] | None = None,
 ) -> OAuthClientProvider:
-    """The SDK's client, told what is known."""
+    """The SDK's client, with what is already known."""
     local = urlsplit(redirect_uri).hostname in ("127.0.0.1", "::1", "localhost")
     metadata = OAuthClientMetadata(
         client_name="openai-proxy",
@@ -153,7 +153,7 @@ def oauth_client(
 
 
 def _client(account: OAuthAccount, found: Credentials | None, redirect_uri: str) -> OAuthClientInformationFull | None:
-    """The registration to use: the configured one, or an earlier one that is good for this redirect address."""
+    """The registration to use: the configured one, or an earlier one that is valid for this redirect address."""
     stored = OAuthClientInformationFull.model_validate(found.client) if found is not None and found.client else None
     settings = account.settings
     if settings is not None and settings.client_id is not None:
@@ -171,18 +171,18 @@ def _client(account: OAuthAccount, found: Credentials | None, redirect_uri: str)
 
 
 def _choose_method(provider: OAuthClientProvider) -> None:
-    """How a client that was registered by hand proves itself: as the server's metadata say."""
+    """How a manually registered client authenticates: according to the server's metadata."""
     client, metadata = provider.context.client_info, provider.context.oauth_metadata
     if client is None or client.client_secret is None:
         return
     offered = metadata.token_endpoint_auth_methods_supported if metadata is not None else None
-    # RFC 8414 section 2: omitted, it is client_secret_basic.
+    # RFC 8414 section 2: if omitted, it is client_secret_basic.
     basic = offered is None or "client_secret_basic" in offered
     client.token_endpoint_auth_method = "client_secret_basic" if basic else "client_secret_post"
 
 
 def credentials_of(account: OAuthAccount, provider: OAuthClientProvider) -> Credentials:
-    """What a flow that succeeded leaves us."""
+    """The results of a successful flow."""
     tokens = provider.context.current_tokens
     assert tokens is not None
     lifetime = float(tokens.expires_in) if tokens.expires_in else None
@@ -201,13 +201,13 @@ def credentials_of(account: OAuthAccount, provider: OAuthClientProvider) -> Cred
 
 
 def _any_redirect(found: Credentials) -> str:
-    """A refresh redirects nobody, but the SDK wants an address."""
+    """A refresh redirects nobody, but the SDK requires an address."""
     uris = (found.client or {}).get("redirect_uris") or ["http://127.0.0.1/oauth/callback"]
     return str(uris[0])
 
 
 def refused_message(url: str) -> httpx2.Request:
-    """A request to the MCP server that would be refused: what the SDK's flow is about. It is rarely sent."""
+    """A request to the MCP server that would be refused: the SDK's flow starts from it. It is rarely sent."""
     headers = {"mcp-protocol-version": LATEST_PROTOCOL_VERSION, "accept": "application/json, text/event-stream"}
     return httpx2.Request("POST", url, headers=headers, json={"jsonrpc": "2.0", "id": 0, "method": "ping"})
 

@@ -1,4 +1,4 @@
-"""One sign-in of a person to a remote MCP server, from what the server wants to the tokens.
+"""One person's sign-in to a remote MCP server, from the server's requirements to the tokens.
 
 Imports the SDK: reached only through `account.load_module`.
 """
@@ -31,7 +31,7 @@ from openai_proxy.tools.mcp.oauth.provider import Flow, credentials_of, oauth_cl
 log = logging.getLogger(__name__)
 
 PATIENCE: Final = 600.0
-"""Seconds a person has to finish a sign-in."""
+"""Seconds that a person has to finish a sign-in."""
 
 
 class SignInFailed(Exception):
@@ -39,10 +39,10 @@ class SignInFailed(Exception):
 
 
 class SignIn:
-    """One sign-in, from asking what the server wants to the tokens.
+    """One sign-in, from the server's requirements to the tokens.
 
-    `address` gives the page a person has to open, or raises SignInFailed; `outcome` is None while it is under way,
-    then "" or the reason why it failed. `state` is how its callback is known.
+    `address` returns the page that a person must open, or raises SignInFailed; `outcome` is None while it is pending,
+    then "" or the reason for its failure. `state` identifies its callback.
     """
 
     def __init__(self, account: OAuthAccount, redirect_uri: str, done: Callable[["SignIn"], None]) -> None:
@@ -63,10 +63,10 @@ class SignIn:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if self._address.done():
             return self._address.result()
-        raise SignInFailed(self.outcome or "it was cut off")
+        raise SignInFailed(self.outcome or "it was interrupted")
 
     def answer(self, parameters: dict[str, str]) -> None:
-        """The person came back with `parameters` in the redirected address. A second answer changes nothing."""
+        """Handle the person's return with `parameters` in the redirected address. A second return has no effect."""
         if self._answer.done():
             return
         if "code" in parameters:
@@ -80,7 +80,7 @@ class SignIn:
             self._answer.set_exception(SignInFailed(_refusal(error, more)))
 
     async def finished(self, seconds: float) -> str | None:
-        """The outcome, waited for at most so long."""
+        """The outcome, waited for at most that long."""
         await asyncio.wait({self._task}, timeout=seconds)
         return self.outcome
 
@@ -94,14 +94,14 @@ class SignIn:
             self.outcome = ""
             log.info("mcp server %s: signed in", self.account.name)
         except asyncio.CancelledError:
-            self.outcome = "it was given up"
+            self.outcome = "it was cancelled"
             raise
         except Exception as problem:
             self.outcome = _words(problem)
             log.warning("mcp server %s: sign-in failed: %s", self.account.name, self.outcome)
         finally:
             if self._answer.done() and not self._answer.cancelled():
-                self._answer.exception()  # looked at, also where nobody waits any more
+                self._answer.exception()  # retrieved, even if nobody is waiting any more
             self._done(self)
 
     async def _sign_in(self) -> None:
@@ -140,26 +140,26 @@ class SignIn:
 
 
 async def _ask_for_challenge(account: OAuthAccount, client: CheckedClient) -> Challenge:
-    """What the server wants, asked now. Raises SignInFailed where it wants nothing."""
+    """The server's current requirements. Raises SignInFailed if it requires nothing."""
     response = await client.status_of(refused_message(account.url))
     if response.status_code == 401 or account.settings is not None:
         return Challenge(401, response.headers.get("www-authenticate", ""))
-    raise SignInFailed("the server does not ask for a sign-in")
+    raise SignInFailed("the server does not require signing in")
 
 
 def _reaches(found: Credentials, challenge: Challenge) -> bool:
-    """False if our registration was for fewer scopes than are wanted now: servers refuse it then."""
+    """False if our registration was for fewer scopes than are now required: servers refuse it then."""
     registered = (found.client or {}).get("scope")
     wanted = challenge.fields.get("scope", "").split() or (found.resource or {}).get("scopes_supported") or ()
     return registered is None or set(wanted) <= set(registered.split())
 
 
 def _refusal_for(request: httpx2.Request, challenge: Challenge, account: OAuthAccount) -> httpx2.Response:
-    """The refusal the flow answers to; the owner's scopes stand in the place of those the server named.
+    """The refusal that the flow answers; the owner's scopes replace those that the server named.
 
-    The SDK lets the challenge decide alone, and forgets what the client was configured with.
+    The SDK lets only the challenge decide, and ignores the client's configuration.
     """
-    step_up = challenge.asks_for_more and account.signed_in
+    step_up = challenge.requires_more_access and account.signed_in
     fields = challenge.fields
     if account.settings is not None and account.settings.scopes and not step_up:
         fields["scope"] = " ".join(account.settings.scopes)
@@ -181,13 +181,13 @@ def _words(problem: Exception) -> str:
         case SignInFailed() | SignInUnavailable() | ForbiddenAddress():
             text = str(problem)
         case OAuthRegistrationError():
-            text = f"it does not register clients by itself; give a client_id under auth ({problem})"
+            text = f"it does not register clients; set a client_id under auth ({problem})"
         case OAuthTokenError():
-            text = f"the authorization server gave no token ({problem})"
+            text = f"the authorization server issued no token ({problem})"
         case OAuthFlowError():
             text = str(problem)
         case ValidationError():
-            text = "the authorization server sent an answer that makes no sense"
+            text = "the authorization server sent an invalid answer"
         case _:
             text = f"internal error: {type(problem).__name__}"
     return vault.scrub(" ".join(text.split())[:400])

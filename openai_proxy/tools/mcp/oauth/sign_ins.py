@@ -1,7 +1,7 @@
-"""All accounts, and the sign-ins under way: begun by a person, ended by the callback, by time, or by a later one.
+"""All accounts, and pending sign-ins: started by a person, ended by the callback, a timeout, or a later one.
 
-A callback is known by its `state`, which only the authorization server and the person's browser have seen; one that
-is not known changes nothing.
+A callback is identified by its `state`, which only the authorization server and the person's browser have seen; an
+unknown one has no effect.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _EXCHANGE: Final = 60.0  # seconds from the callback to the tokens
 
 
 class SignIns:
-    """`signed_in` and `signed_out` are called with the name of a server whose sign-in came about or ended."""
+    """`signed_in` and `signed_out` are called with the name of the server."""
 
     def __init__(self, path: Path | None, signed_in: Callable[[str], None], signed_out: Callable[[str], None]) -> None:
         self._store = CredentialStore(path)
@@ -34,7 +34,7 @@ class SignIns:
         self._latest: dict[str, SignIn] = {}
 
     def account(self, config: ServerSettings) -> OAuthAccount | None:
-        """The account of a server, the same for all its connections; None for one that is not remote."""
+        """The account of a server, the same for all its connections; None if it is not remote."""
         if config.url is None:
             return None
         account = self._accounts.get(config.name)
@@ -49,14 +49,14 @@ class SignIns:
         return account
 
     def retain(self, names: Collection[str]) -> None:
-        """Only the servers of these names are configured: the tokens of others are kept, and no longer refreshed."""
+        """Only these servers are configured: the tokens of others are kept, but no longer refreshed."""
         for name in self._accounts.keys() - names:
             self._accounts.pop(name).close()
 
     async def begin(self, config: ServerSettings, redirect_uri: str) -> dict[str, Any]:
-        """Begin to sign in; the address a person has to open. One that is under way already is joined.
+        """Start to sign in; returns the address that a person must open. A pending sign-in is joined.
 
-        Raises BadRequest where there is nothing to sign in to, UpstreamError where the server cannot be asked.
+        Raises BadRequest if there is nothing to sign in to, UpstreamError if the server cannot be reached.
         """
         account = self.account(config)
         if account is None:
@@ -87,7 +87,7 @@ class SignIns:
         return self.status(name)
 
     async def callback(self, parameters: Mapping[str, str]) -> tuple[str, str]:
-        """The browser came back: the server's name, and "" or why it failed. Raises NotFound for an unknown one."""
+        """The browser has returned: the server's name, and "" or why it failed. Raises NotFound for an unknown one."""
         state = parameters.get("state", "")
         found = [
             sign_in
@@ -95,29 +95,29 @@ class SignIns:
             if sign_in.outcome is None and state and secrets.compare_digest(sign_in.state.encode(), state.encode())
         ]
         if not found:
-            raise NotFound("This sign-in is not known, or it is over. Begin it again.", code="unknown_sign_in")
+            raise NotFound("This sign-in is unknown or has expired. Please start again.", code="unknown_sign_in")
         sign_in = found[0]
         sign_in.answer(dict(parameters))
         outcome = await sign_in.finished(_EXCHANGE)
         return sign_in.account.name, outcome if outcome is not None else "the authorization server does not answer"
 
     async def pasted(self, address: str) -> tuple[str, str]:
-        """The same with the address the browser was sent to, where it could not reach us. Raises BadRequest too."""
+        """The same with the address that the browser could not open. Also raises BadRequest."""
         try:
             parameters = dict(parse_qsl(urlsplit(address.strip()).query, keep_blank_values=True))
         except ValueError:
             parameters = {}
         if "state" not in parameters:
-            raise BadRequest("This is not the address the browser was sent to: it has no state in it.")
+            raise BadRequest("This is not the address that the browser was sent to: it contains no state.")
         return await self.callback(parameters)
 
     async def cancel(self, name: str) -> None:
-        """Give up the sign-in that is under way, if there is one."""
+        """Cancel the pending sign-in, if there is one."""
         if (sign_in := self._latest.get(name)) is not None:
             await sign_in.aclose()
 
     async def sign_out(self, config: ServerSettings) -> bool:
-        """Forget the tokens, here and (where it can be asked) at the authorization server; False if there were none."""
+        """Forget the tokens, here and (if possible) at the authorization server; False if there were none."""
         account = self.account(config)
         if account is None:
             raise BadRequest(f"'{config.name}' is a local server: there is nothing to sign out of.")
@@ -130,11 +130,11 @@ class SignIns:
             try:
                 await module.revoke(account, found)
             except SignInUnavailable:
-                pass  # the tokens are gone here, and end there by themselves
+                pass  # the tokens are gone here, and will expire there
         return found is not None
 
     async def aclose(self) -> None:
-        """End everything that is under way."""
+        """Cancel everything that is pending."""
         await asyncio.gather(
             *(sign_in.aclose() for sign_in in self._latest.values()),
             *(account.aclose() for account in self._accounts.values()),

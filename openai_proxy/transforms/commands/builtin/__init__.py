@@ -1,1 +1,1 @@
-"""The commands, a small file each (or each family). Whatever module lies here is found by the registry."""
+"""The commands, one small file per command or family. The registry finds every module here."""

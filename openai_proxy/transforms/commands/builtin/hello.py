@@ -1,11 +1,11 @@
-"""`!/hello`: who is speaking. The banner of interactive mode is the same text."""
+"""`!/hello`: information about the proxy. The banner of interactive mode is the same text."""
 
 from openai_proxy.transforms.commands.context import CommandContext, CommandHost
 from openai_proxy.transforms.commands.parser import CommandCall
 from openai_proxy.transforms.commands.registry import command
 
 
-@command("hello", "Say what this proxy is and which backends it has.")
+@command("hello", "Show what this proxy is and which backends it has.")
 def hello(call: CommandCall, context: CommandContext) -> str:
     """The banner."""
     return banner(context.host, context.prefix)

@@ -1,4 +1,4 @@
-"""`!/help`: made from the registry."""
+"""`!/help`: generated from the registry."""
 
 from openai_proxy.transforms.commands.context import CommandContext, CommandError, did_you_mean
 from openai_proxy.transforms.commands.parser import CommandCall
@@ -7,7 +7,7 @@ from openai_proxy.transforms.commands.registry import command, commands
 
 @command("help", "Show the commands, or one of them.", "COMMAND")
 def show_help(call: CommandCall, context: CommandContext) -> str:
-    """One line a command."""
+    """One line per command."""
     known = commands()
     wanted = next((value for _, value in call.arguments), None)
     if wanted is not None:

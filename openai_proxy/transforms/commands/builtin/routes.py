@@ -1,4 +1,4 @@
-"""Failover routes: a name of one's own for several targets, tried in order or in turn."""
+"""Failover routes: a name for several targets, tried in order or in turn."""
 
 from openai_proxy.globs import is_glob
 from openai_proxy.transforms.commands.context import CommandContext, CommandError, did_you_mean
@@ -6,14 +6,14 @@ from openai_proxy.transforms.commands.parser import CommandCall
 from openai_proxy.transforms.commands.registry import command
 from openai_proxy.transforms.sessions import SessionRoute
 
-MAX_ROUTES = 50  # of one session
+MAX_ROUTES = 50  # per session
 MAX_TARGETS = 20
 _ODD = frozenset("\"'\\${}<>`")
 
 
-@command("create-failover-route", "Make a route, a model name of your own.", "name=N, policy=ordered|round_robin")
+@command("create-failover-route", "Create a route, a model name of your own.", "name=N, policy=ordered|round_robin")
 def create(call: CommandCall, context: CommandContext) -> str:
-    """A route that is there already keeps its targets; its policy may change."""
+    """An existing route keeps its targets; its policy may change."""
     routes = _Routes(context, call)
     name = _name(call)
     policy = (call.get("policy") or "ordered").lower().replace("-", "_")
@@ -29,7 +29,7 @@ def create(call: CommandCall, context: CommandContext) -> str:
     for target in _targets(call, context):
         _place(route, target, len(route.targets))
     routes.keep(name, route)
-    done = f"Route {name} is {'changed' if existed else 'made'}"
+    done = f"Route {name} is {'changed' if existed else 'created'}"
     return f"{done}." if route.targets else f"{done}; give it targets with {context.prefix}route-append."
 
 
@@ -49,10 +49,10 @@ def prepend(call: CommandCall, context: CommandContext) -> str:
 def list_targets(call: CommandCall, context: CommandContext) -> str:
     """In order."""
     name = _name(call)
-    return _told(name, _Routes(context, call).existing(name))
+    return _described(name, _Routes(context, call).existing(name))
 
 
-@command("route-clear", "Take all targets out of a route.", "name=N")
+@command("route-clear", "Remove all targets from a route.", "name=N")
 def clear(call: CommandCall, context: CommandContext) -> str:
     """The name stays."""
     name = _name(call)
@@ -65,7 +65,7 @@ def clear(call: CommandCall, context: CommandContext) -> str:
 
 @command("delete-failover-route", "Delete a route.", "name=N")
 def delete(call: CommandCall, context: CommandContext) -> str:
-    """Name and targets."""
+    """Delete name and targets."""
     name = _name(call)
     routes = _Routes(context, call)
     routes.existing(name)
@@ -76,9 +76,9 @@ def delete(call: CommandCall, context: CommandContext) -> str:
 @command("list-failover-routes", "Show all routes.")
 def list_routes(call: CommandCall, context: CommandContext) -> str:
     """Those of the session, then those of everyone."""
-    own = [_told(name, route) for name, route in sorted(context.session.routes.items())]
+    own = [_described(name, route) for name, route in sorted(context.session.routes.items())]
     shared = [
-        f"{_told(name, SessionRoute(rule.policy, list(rule.targets)))} (for everyone)"
+        f"{_described(name, SessionRoute(rule.policy, list(rule.targets)))} (for everyone)"
         for name, rule in context.host.config.routing.items()
         if not is_glob(name) and name not in context.session.routes
     ]
@@ -86,7 +86,7 @@ def list_routes(call: CommandCall, context: CommandContext) -> str:
 
 
 class _Routes:
-    """The routes a command is about: the session's, or the house's."""
+    """The routes a command applies to: the session's, or the global ones."""
 
     def __init__(self, context: CommandContext, call: CommandCall) -> None:
         self._context = context
@@ -125,9 +125,9 @@ class _Routes:
         if route is not None and route.targets:
             plain = route.policy == "ordered"
             value = list(route.targets) if plain else {"targets": list(route.targets), "policy": route.policy}
-            context.change_house(("routing", name), value)
+            context.change_globally(("routing", name), value)
         elif name in context.host.config.routing:
-            context.change_house(("routing", name), None)
+            context.change_globally(("routing", name), None)
         else:
             context.edits.members.pop(("routing", name), None)
 
@@ -142,11 +142,11 @@ def _add(call: CommandCall, context: CommandContext, *, last: bool) -> str:
     for target in targets:
         _place(route, target, len(route.targets) if last else 0)
     routes.keep(name, route)
-    return _told(name, route)
+    return _described(name, route)
 
 
 def _place(route: SessionRoute, target: str, position: int) -> None:
-    """Put `target` there; one that is in the route already moves, so that a repeated request changes nothing."""
+    """Put `target` there; a target already in the route is moved, so that repeating the request changes nothing."""
     if target in route.targets:
         index = route.targets.index(target)
         del route.targets[index]
@@ -175,5 +175,5 @@ def _name(call: CommandCall) -> str:
     return name
 
 
-def _told(name: str, route: SessionRoute) -> str:
+def _described(name: str, route: SessionRoute) -> str:
     return f"Route {name} ({route.policy}): {', '.join(route.targets) or 'no targets yet'}."

@@ -1,4 +1,4 @@
-"""`!/set` and `!/unset`: the settings of a session, or with scope=global the defaults of the house."""
+"""`!/set` and `!/unset`: the settings of a session, or with scope=global everyone's defaults."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ REDACT = "redact-api-keys-in-prompts"
 
 
 class Setting(NamedTuple):
-    """`read` checks a value; `keys` is where the house's own stands in proxy.yaml (None: not a plain member)."""
+    """`read` checks a value; `keys` is the place of the global one in proxy.yaml (None: not a plain member)."""
 
     attribute: str
     read: Callable[[CommandContext, str], Any]
@@ -52,48 +52,43 @@ def _named(call: CommandCall) -> list[tuple[str, str]]:
 def set_(call: CommandCall, context: CommandContext) -> str:
     """Every argument is a setting."""
     everywhere = context.is_global(call)
-    told: list[str] = []
+    results: list[str] = []
     for key, text in _named(call):
         name, setting = _setting(key)
         if not text and not setting.switch:
             raise CommandError(f"Which {name}? Write {name}=NAME.")
         value = setting.read(context, text)
         if name == REDACT and value is False:
-            context.require_alone("Taking secrets out of messages")
+            context.require_alone("Removing secrets from messages")
         words = ("on" if value else "off") if setting.switch else value
-        if not everywhere:
-            setattr(context.session, setting.attribute, value)
-            told.append(f"{name} is now {words}")
-            continue
-        if setting.keys is None:
-            _default_model(context, value)
-        else:
-            context.change_house(setting.keys, value)
-        told.append(f"{name} is now {words} for everyone")
-    return _sentence(told)
+        _change(context, setting, value, everywhere)
+        results.append(f"{name} is now {words}{' for everyone' if everywhere else ''}")
+    return _sentence(results)
 
 
 @command("unset", "Forget a setting of this session.", "model, backend, interactive, " + REDACT)
 def unset(call: CommandCall, context: CommandContext) -> str:
     """Every argument is the name of a setting."""
     everywhere = context.is_global(call)
-    told: list[str] = []
+    results: list[str] = []
     for key, _ in _named(call):
         name, setting = _setting(key)
-        if not everywhere:
-            setattr(context.session, setting.attribute, None)
-            told.append(f"{name} is as configured again")
-            continue
-        if setting.keys is None:
-            _default_model(context, None)
-        else:
-            context.change_house(setting.keys, None)
-        told.append(f"{name} is no longer set for everyone")
-    return _sentence(told)
+        _change(context, setting, None, everywhere)
+        results.append(f"{name} is no longer set for everyone" if everywhere else f"{name} is as configured again")
+    return _sentence(results)
+
+
+def _change(context: CommandContext, setting: Setting, value: Any, everywhere: bool) -> None:
+    if not everywhere:
+        setattr(context.session, setting.attribute, value)
+    elif setting.keys is None:
+        _default_model(context, value)
+    else:
+        context.change_globally(setting.keys, value)
 
 
 def _default_model(context: CommandContext, name: str | None) -> None:
-    """The house's default model is its default connection's `model`, which stands for every request there."""
+    """The global default model is its default connection's `model`, which applies to every request there."""
     config = context.host.config
     connection = config.default_connection or (next(iter(config.connections)) if len(config.connections) == 1 else None)
     if name is not None:
@@ -102,23 +97,23 @@ def _default_model(context: CommandContext, name: str | None) -> None:
         if colon and rest and head in context.host.connections:
             name = rest
             if head != connection:
-                context.change_house(("default_connection",), head)
+                context.change_globally(("default_connection",), head)
                 connection = head
     if connection is None or connection not in context.host.connections:
         raise CommandError("There is no default backend to set a model for. Set the backend first.")
     if not context.host.in_file(("connections", connection)):
-        raise CommandError(f'The backend "{connection}" comes from the environment; no model can be written for it.')
-    context.change_house(("connections", connection, "model"), name)
+        raise CommandError(f'The backend "{connection}" comes from the environment; its model cannot be changed here.')
+    context.change_globally(("connections", connection, "model"), name)
 
 
 def _must_be_a_model(context: CommandContext, name: str) -> None:
-    """What a connection asks for is a model of the provider's. Raises CommandError for a name only this house knows."""
+    """Check a connection's model, which must be the provider's. Raises CommandError for a name only known here."""
     if name in context.session.routes or name in context.host.config.routing:
         raise CommandError(f'"{name[:80]}" is a route. A default for everyone must be a model of a backend.')
     if name in context.host.augmented:
         raise CommandError(f'"{name[:80]}" is a model with tools. A default for everyone must be a model of a backend.')
 
 
-def _sentence(told: list[str]) -> str:
-    text = ", ".join(told)
+def _sentence(results: list[str]) -> str:
+    text = ", ".join(results)
     return f"{text[:1].upper()}{text[1:]}."

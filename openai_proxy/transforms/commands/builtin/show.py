@@ -7,11 +7,11 @@ from openai_proxy.transforms.commands.registry import command
 
 @command("show", "Show the settings of this session.")
 def show(call: CommandCall, context: CommandContext) -> str:
-    """One line a setting."""
+    """One line per setting."""
     session, config = context.session, context.host.config
     default = config.default_connection or (context.host.connections[0] if len(config.connections) == 1 else None)
     rows = [
-        ("model", session.model, "as asked for"),
+        ("model", session.model, "as requested"),
         ("backend", session.backend, f"by the routes, else {default}" if default else "by the routes"),
         ("interactive", _switch(session.interactive), _switch(config.commands.interactive)),
         ("redact-api-keys-in-prompts", _switch(session.redact), _switch(config.redact_api_keys_in_prompts)),

@@ -1,4 +1,4 @@
-"""Small programs, each of one library: they ask a question, run their tool `theirs`, and print the last word.
+"""Small programs, one per library: they ask a question, run their tool `theirs`, and print the final text.
 
-Run by an interpreter that has the library, with root address, model and question as arguments.
+Run by an interpreter with the library; the arguments are root address, model and question.
 """

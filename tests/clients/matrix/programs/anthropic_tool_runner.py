@@ -1,4 +1,4 @@
-"""Anthropic's library for Python: its tool runner, which runs the loop by itself."""
+"""Anthropic's library for Python: its tool runner, which runs the loop itself."""
 
 import sys
 

@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 root, model, question = sys.argv[1:4]
@@ -40,15 +41,15 @@ def free_port() -> int:
         return int(place.getsockname()[1])
 
 
-async def house(folder: str) -> HomeAssistant:
-    """Home Assistant with Assist and an exposed lamp."""
+async def house(folder: str, lamps: Sequence[str] = ("lamp",)) -> HomeAssistant:
+    """Home Assistant with Assist and exposed lamps."""
     hass = HomeAssistant(folder)
     hass.config.skip_pip = True
     loader.async_setup(hass)
     conf = {
         "homeassistant": {"auth_providers": [{"type": "homeassistant"}]},
         "http": {"server_host": "127.0.0.1", "server_port": free_port()},
-        "input_boolean": {"lamp": {"name": "Lamp"}},
+        "input_boolean": {lamp: {"name": lamp.replace("_", " ").title()} for lamp in lamps},
         "conversation": {}, "intent": {},
     }  # fmt: skip
     hass.config_entries = ConfigEntries(hass, conf)
@@ -57,26 +58,28 @@ async def house(folder: str) -> HomeAssistant:
     for name in ("input_boolean", "conversation", "intent"):
         if not await async_setup_component(hass, name, conf):
             sys.exit(f"{name} does not start.")
-    async_expose_entity(hass, "conversation", "input_boolean.lamp", True)
+    for lamp in lamps:
+        async_expose_entity(hass, "conversation", f"input_boolean.{lamp}", True)
     await hass.async_start()
     await hass.async_block_till_done()
     return hass
 
 
-async def entry(hass: HomeAssistant) -> str:
-    """The agent's entity, made by the integration's config flow, with our options."""
+async def entry(hass: HomeAssistant, model: str = model, **options: Any) -> str:
+    """The agent's entity, created by the integration's config flow, with our options; None removes one."""
     flow = await hass.config_entries.flow.async_init(domain, context={"source": "user"})
     for _ in range(3):
         if flow["type"] != "form" or flow.get("errors"):
             break
         fields = {str(key) for key in flow["data_schema"].schema}
-        said = {key: value for key, value in ANSWERS.items() if key in fields}
+        said = {key: value for key, value in {**ANSWERS, "model": model}.items() if key in fields}
         flow = await hass.config_entries.flow.async_configure(flow["flow_id"], said)
     if flow["type"] != "create_entry":
         sys.exit(f"The form of {domain}: {flow.get('errors') or flow.get('reason') or flow['type']}")
     made = flow["result"]
     await hass.async_block_till_done()
-    hass.config_entries.async_update_entry(made, options=OPTIONS[domain])
+    chosen = {name: value for name, value in {**OPTIONS[domain], **options}.items() if value is not None}
+    hass.config_entries.async_update_entry(made, options=chosen)
     await hass.config_entries.async_reload(made.entry_id)
     await hass.async_block_till_done()
     entities = entity_registry.async_entries_for_config_entry(entity_registry.async_get(hass), made.entry_id)
@@ -84,7 +87,7 @@ async def entry(hass: HomeAssistant) -> str:
 
 
 async def main() -> None:
-    """Ask, print the answer, and say what became of the lamp."""
+    """Ask, print the answer, and print the state of the lamp."""
     with tempfile.TemporaryDirectory() as folder:
         hass = await house(folder)
         try:
@@ -98,4 +101,5 @@ async def main() -> None:
             await hass.async_stop(force=True)
 
 
-asyncio.run(asyncio.wait_for(main(), 60))
+if __name__ == "__main__":
+    asyncio.run(asyncio.wait_for(main(), 60))

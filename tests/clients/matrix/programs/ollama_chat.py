@@ -1,4 +1,4 @@
-"""Ollama's library for Python, streamed, with a tool loop; Home Assistant's integration stands on it."""
+"""Ollama's library for Python, streamed, with a tool loop; Home Assistant's integration uses it."""
 
 import sys
 

@@ -1,4 +1,4 @@
-/** Completion of keys and values by the JSON Schema the daemon ships for each kind of file. */
+/** Completion of keys and values from the JSON Schema that the daemon ships for each kind of file. */
 import type { Completion, CompletionContext, CompletionResult } from "@codemirror/autocomplete";
 
 export interface Schema {
@@ -36,7 +36,7 @@ export function completion(schema: () => Schema | null): (context: CompletionCon
   };
 }
 
-/** The keys that lead to a line, read from the indentation above it. */
+/** The path of keys to a line, read from the indentation above it. */
 function path(context: CompletionContext, number: number, indent: number): string[] {
   const keys: string[] = [];
   let depth = indent;
@@ -51,7 +51,7 @@ function path(context: CompletionContext, number: number, indent: number): strin
   return keys;
 }
 
-/** Every form a schema may have, references followed. */
+/** All alternatives of a schema, with references followed. */
 function forms(schema: Schema | undefined, root: Schema): Schema[] {
   if (schema === undefined) return [];
   if (schema.$ref) return forms(root.$defs?.[schema.$ref.replace("#/$defs/", "")], root);

@@ -1,4 +1,4 @@
-/** CodeMirror in a shadow root of its own: its styles are adopted there, so the page's policy needs no inline style. */
+/** CodeMirror in its own shadow root: its styles are adopted there, so the page's policy need not allow inline styles. */
 import { autocompletion, closeBrackets, completionKeymap } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirror/commands";
 import { bracketMatching, HighlightStyle, indentOnInput, StreamLanguage, syntaxHighlighting } from "@codemirror/language";

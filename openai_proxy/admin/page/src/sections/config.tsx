@@ -1,4 +1,4 @@
-/** The configuration: files, an editor that completes and checks, the difference before saving, undo. */
+/** The configuration: files, an editor with completion and validation, a diff before saving, undo. */
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, get, send } from "../api";
 import type { Editor } from "../editor/editor";
@@ -87,7 +87,7 @@ function Sheet({ path, fresh, line, onSaved }: { path: string; fresh: boolean; l
   const [diff, setDiff] = useState<{ before: string; conflict: boolean } | null>(null);
   const host = useRef<HTMLDivElement>(null);
   const editor = useRef<Editor | null>(null);
-  // What has been typed: it outlives the editor, which is opened anew in other colours and for another base.
+  // The typed text outlives the editor, which is recreated for other colours and for another base.
   const typed = useRef<string | null>(null);
 
   useEffect(() => {
@@ -200,8 +200,8 @@ function Sheet({ path, fresh, line, onSaved }: { path: string; fresh: boolean; l
         </ul>
       ) : null}
       {diff === null ? null : (
-        <Dialog title={diff.conflict ? "The file was changed meanwhile" : `Save ${path}?`} wide onClose={() => setDiff(null)}>
-          {diff.conflict ? <p class="warn-text">Left is the file as it is now, right is your text. Saving replaces the one by the other.</p> : null}
+        <Dialog title={diff.conflict ? "The file has changed meanwhile" : `Save ${path}?`} wide onClose={() => setDiff(null)}>
+          {diff.conflict ? <p class="warn-text">The left side is the file as it is now, the right side is your text. Saving replaces the file.</p> : null}
           <Difference before={diff.before} after={text} path={path} />
           <div class="actions end">
             <button type="button" class="button" onClick={() => setDiff(null)}>
@@ -232,7 +232,7 @@ function Difference({ before, after, path }: { before: string; after: string; pa
       close();
     };
   }, [before, after]);
-  if (before === after) return <Empty title="Nothing is different." />;
+  if (before === after) return <Empty title="There is no difference." />;
   return <div ref={host} class="editor" style={{ maxHeight: "60vh" }} role="group" aria-label="Difference" />;
 }
 

@@ -1,11 +1,11 @@
-/** A conversation as a chat. Everything a model or a tool said is text: nothing of it is ever markup. */
+/** A conversation as a chat. Output of models and tools is shown as text, never as markup. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { count, duration, plural, time } from "../format";
 import type { Conversation, Item } from "../types";
 import { useEvery, useGet } from "../ui/load";
 import { Failure, State } from "../ui/parts";
 
-/** Characters of one text that are shown at first: a browser takes long to lay out megabytes of them. */
+/** Characters of a text that are shown initially: a browser takes long to lay out megabytes. */
 const SHORT = 4000;
 const LONG = 500_000;
 

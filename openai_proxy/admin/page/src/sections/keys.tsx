@@ -1,4 +1,4 @@
-/** Keys, what they may do and what they used; and the browsers that are signed in. */
+/** Keys, their permissions and usage; and the browsers that are signed in. */
 import { useState } from "preact/hooks";
 import { send } from "../api";
 import { ago, count, money } from "../format";
@@ -117,7 +117,7 @@ const PERIODS: Record<string, ["today" | "month", keyof Sums | "tokens"]> = {
 };
 
 function used(key: Key, limit: string): number | null {
-  // A budget has its own book: by the calendar, in the daemon's time zone, and shared between daemons.
+  // Budgets are counted separately: by the calendar, in the daemon's time zone, and shared between daemons.
   const budget = key.budgets?.[limit];
   if (budget !== undefined) return budget.spent;
   const found = PERIODS[limit];
@@ -213,7 +213,7 @@ function NewKey({ groups, onClose }: { groups: Groups; onClose: () => void }) {
     <Dialog title="New key" onClose={onClose}>
       {made !== null ? (
         <>
-          <p>Enter it in the client now: it is written nowhere and cannot be shown again. Only its hash is in proxy.yaml.</p>
+          <p>Enter it in the client now: it is not stored and cannot be shown again. Only its hash is in proxy.yaml.</p>
           <Code text={made} label="The new key" />
         </>
       ) : (

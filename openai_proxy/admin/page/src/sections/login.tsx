@@ -1,4 +1,4 @@
-/** The way in, and nothing else. */
+/** The sign-in form, and nothing else. */
 import { useEffect, useState } from "preact/hooks";
 import { get, send, signedIn } from "../api";
 import { Code, Failure } from "../ui/parts";
@@ -35,7 +35,7 @@ export function Login() {
             This address was used before, or is older than ten minutes.
           </p>
         )}
-        <p>On the machine of the proxy, this prints an address that signs you in:</p>
+        <p>On the proxy's machine, this prints an address that signs you in:</p>
         <Code text="openai-proxy ui" label="Command" />
         <div class="field">
           <label for="key">{keys ? "Admin key" : "Code of that address (no admin key is configured)"}</label>

@@ -1,4 +1,4 @@
-/** Events as they happen; the requests of the chat logs are under Requests. */
+/** Live events; the requests in the chat logs are under Requests. */
 import { useState } from "preact/hooks";
 import { count, time } from "../format";
 import { events, status } from "../live";
@@ -44,7 +44,7 @@ export function Logs() {
               ))}
             </tbody>
           </table>
-          {shown.length > 300 ? <p class="faint">The last 300 of {count(shown.length)}.</p> : null}
+          {shown.length > 300 ? <p class="faint">Showing the last 300 of {count(shown.length)}.</p> : null}
         </div>
       )}
     </>

@@ -1,4 +1,4 @@
-/** MCP servers and the tools of the house: state, what they take, trying one, restart, sign-in, what they say. */
+/** MCP servers and all tools: state, parameters, trying one, restart, sign-in, stderr. */
 import { useEffect, useState } from "preact/hooks";
 import { get, send } from "../api";
 import { duration } from "../format";
@@ -101,7 +101,7 @@ function Server({ server, tools, onTry }: { server: McpServer; tools: Tool[]; on
         </button>
       </div>
       {server.last_error ? <p class="bad-text">{server.last_error}</p> : null}
-      {server.held_back && server.held_back.length > 0 ? <p class="warn-text">Changed definitions held back until a restart: {server.held_back.join(", ")}</p> : null}
+      {server.held_back && server.held_back.length > 0 ? <p class="warn-text">Changed definitions withheld until a restart: {server.held_back.join(", ")}</p> : null}
       {address === null ? null : <SignIn path={path} address={address} onDone={() => setAddress(null)} />}
       {tools.length > 0 ? <Tools tools={tools} onTry={onTry} /> : null}
       {server.stderr ? (
@@ -195,7 +195,7 @@ function kind(schema: Schema): string {
   return types.find((type) => type !== "null") ?? "any";
 }
 
-/** A text of the form as the schema wants it; what is not simple is entered as JSON. */
+/** A form field's text in the schema's type; complex values are entered as JSON. */
 function value(text: string, schema: Schema): unknown {
   const type = kind(schema);
   if (type === "string") return text;

@@ -1,8 +1,9 @@
 /** Models: where a request for each goes and why, and what to enter in a client. */
 import { useState } from "preact/hooks";
+import { send } from "../api";
 import { link, place } from "../router";
 import { useGet } from "../ui/load";
-import { Code, Dialog, Empty, Failure, Head, State } from "../ui/parts";
+import { Code, Dialog, Empty, Failure, Head, State, tell, tellError } from "../ui/parts";
 
 interface Model {
   id: string;
@@ -60,7 +61,7 @@ export function Models() {
             </tbody>
           </table>
         </div>
-        {shown.length > 500 ? <p class="faint">The first 500 of {shown.length}; filter to see others.</p> : null}
+        {shown.length > 500 ? <p class="faint">Showing the first 500 of {shown.length}; filter to see others.</p> : null}
       </section>
       {using === null ? null : <UseIn model={using} onClose={() => setUsing(null)} />}
     </>
@@ -78,6 +79,7 @@ function Explanation({ model, use }: { model: string; use: () => void }) {
         <a class="button small" href={link("playground", "", { model })}>
           Try it
         </a>
+        {found.data?.served ? <WarmUp key={model} model={model} /> : null}
         <button type="button" class="button small" onClick={use}>
           Use it in …
         </button>
@@ -89,6 +91,42 @@ function Explanation({ model, use }: { model: string; use: () => void }) {
       {found.data ? <Code text={found.data.lines.join("\n")} label="Explanation" /> : null}
     </section>
   );
+}
+
+interface Warmed {
+  warm: boolean;
+  seconds?: number;
+  prompt_tokens?: number;
+  cached_tokens?: number;
+  error?: string;
+}
+
+/** Makes the provider load the model and the fixed part of its prompt. */
+function WarmUp({ model }: { model: string }) {
+  const [busy, setBusy] = useState(false);
+  const warm = async () => {
+    setBusy(true);
+    try {
+      const { models } = await send<{ models: Warmed[] }>("POST", "admin/warm", { models: [model] });
+      const done = models[0];
+      if (done?.warm) tell(`${model} is warm${read(done)}, after ${(done.seconds ?? 0).toFixed(1)} s.`);
+      else tell(`${model} is not warm: ${done?.error ?? "it was not asked."}`, true);
+    } catch (error) {
+      tellError(error);
+    } finally {
+      setBusy(false);
+    }
+  };
+  return (
+    <button type="button" class="button small" disabled={busy} title="Load the model and the fixed part of its prompt" onClick={() => void warm()}>
+      {busy ? "Warming up …" : "Warm up"}
+    </button>
+  );
+}
+
+function read({ prompt_tokens: tokens, cached_tokens: cached }: Warmed): string {
+  if (tokens === undefined) return "";
+  return `: ${tokens.toLocaleString()} tokens read${cached ? `, ${cached.toLocaleString()} of them from the cache` : ""}`;
 }
 
 function UseIn({ model, onClose }: { model: string; onClose: () => void }) {

@@ -1,4 +1,4 @@
-/** How the house is: what needs attention, what it does, what it costs. */
+/** The overview: what needs attention, activity, costs. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { count, duration, money, time } from "../format";
 import { running, status } from "../live";
@@ -138,7 +138,7 @@ function Figures() {
   );
 }
 
-/** The last `days` days, those on which nothing was asked too. */
+/** The last `days` days, including those without requests. */
 function everyDay(rows: UsageRow[], days: number): [string, number, number][] {
   const known = new Map(rows.map((row) => [String(row.day), row]));
   return Array.from({ length: days }, (_, index) => {
@@ -182,7 +182,7 @@ function Tokens({ rows }: { rows: [string, number, number][] }) {
 
 const LATENCY_SPANS = [["1d", "Day"], ["7d", "Week"], ["31d", "Month"]] as const;
 
-/** How long people wait: hour by hour, or day by day where that would be too many. */
+/** Latency by hour, or by day for longer spans. */
 function Waiting() {
   const [since, setSince] = useState<(typeof LATENCY_SPANS)[number][0]>("1d");
   const by = since === "31d" ? "day" : "hour";
@@ -240,7 +240,7 @@ function Chart({ data, words }: { data: ChartData; words: string }) {
     let gone = false;
     void import("../ui/chart").then(({ draw }) => {
       if (!gone) end = draw(element, data);
-    }, () => undefined); // the daemon went away meanwhile; the next figures try again
+    }, () => undefined); // the daemon went away meanwhile; the next update tries again
     return () => {
       gone = true;
       end();

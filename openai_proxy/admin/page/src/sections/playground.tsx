@@ -1,4 +1,4 @@
-/** Try any model: streamed, with the tools it calls, as a client would. */
+/** Try any model: streamed, with its tool calls, as a client would. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { get, request, words } from "../api";
 import { count, duration } from "../format";
@@ -26,7 +26,7 @@ interface Chunk {
 
 export function Playground() {
   const models = useGet<{ models: { id: string }[] }>("admin/models");
-  const [model, setModel] = useState(place.value.query.get("model") ?? "");
+  const [typed, setTyped] = useState(place.value.query.get("model") ?? "");
   const [system, setSystem] = useState("");
   const [params, setParams] = useState("");
   const [turns, setTurns] = useState<Turn[]>([]);
@@ -35,9 +35,9 @@ export function Playground() {
   const [busy, setBusy] = useState(false);
   const end = useRef<HTMLDivElement>(null);
 
-  useEffect(() => {
-    if (!model && models.data?.models[0]) setModel(models.data.models[0].id);
-  }, [models.data]);
+  // A placeholder rather than a value: the list may arrive while somebody starts to type.
+  const first = models.data?.models[0]?.id ?? "";
+  const model = typed || first;
   useEffect(() => end.current?.scrollIntoView({ block: "nearest" }), [turns]);
   useEffect(() => () => abort.current?.abort(), []);
   useEffect(() => {
@@ -49,7 +49,7 @@ export function Playground() {
     try {
       const found = await get<{ model: string; messages: Turn[]; params?: Params }>(`admin/requests/${encodeURIComponent(id)}${conversation ? `?conversation=${encodeURIComponent(conversation)}` : ""}`);
       const asked = found.params ?? {};
-      setModel(found.model);
+      setTyped(found.model);
       setTurns(found.messages);
       setParams(Object.keys(asked).length > 0 ? JSON.stringify(asked, null, 2) : "");
       await run(found.model, found.messages, asked);
@@ -106,7 +106,7 @@ export function Playground() {
     const asked = read(params);
     if (asked !== null && questions.length > 0) void run(model, questions, asked);
   };
-  // Everything up to the last question: what is to be answered again.
+  // Everything up to the last question, to be answered again.
   const questions = turns.slice(0, turns.findLastIndex((turn) => turn.role === "user" || turn.role === "tool") + 1);
   const wrong = read(params) === null;
   return (
@@ -123,13 +123,13 @@ export function Playground() {
         <div class="settings">
           <div class="field">
             <label for="model">Model</label>
-            <input id="model" class="input" list="models" value={model} onInput={(event) => setModel(event.currentTarget.value)} />
+            <input id="model" class="input" list="models" placeholder={first} value={typed} onInput={(event) => setTyped(event.currentTarget.value)} />
             <datalist id="models">
               {models.data?.models.map((one) => (
                 <option key={one.id} value={one.id} />
               ))}
             </datalist>
-            <a href={link("models", model)}>Why it goes where it goes</a>
+            <a href={link("models", model)}>Why requests go there</a>
           </div>
           <div class="field">
             <label for="system">System prompt</label>
@@ -190,7 +190,7 @@ export function Playground() {
   );
 }
 
-/** Parameters as they were typed; null for what is no JSON object. */
+/** The typed parameters; null if they are not a JSON object. */
 function read(text: string): Params | null {
   if (!text.trim()) return {};
   try {

@@ -1,4 +1,4 @@
-/** Requests as they run and as they were; a click opens the conversation. */
+/** Running and past requests; a click opens the conversation. */
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { get, send } from "../api";
 import { count, duration, time } from "../format";
@@ -58,7 +58,7 @@ export function Requests() {
   useEffect(() => void load(null), [load]);
 
   useEvery(2, () => void refresh().catch(() => undefined), running.value.size > 0);
-  // Groups that are configured, and those that the logs still know.
+  // Configured groups, and those that still occur in the logs.
   const configured = useGet<{ groups: { name: string }[] }>("admin/groups").data?.groups ?? [];
   const groups = [...new Set([...configured.map((one) => one.name), ...old.map((row) => row.group ?? "")])].filter(Boolean).sort();
   const rows = useMemo(() => merged(old, asked), [old, asked, running.value, ended.value]);
@@ -111,7 +111,7 @@ function Choice({ label, value, names, onChange }: { label: string; value: strin
   );
 }
 
-/** Running ones, those that ended while the page was open, and those of the logs, each once, newest first. */
+/** Running requests, those that ended while the page was open, and those in the logs, each once, newest first. */
 function merged(old: Row[], asked: Asked): Row[] {
   const known = new Map(old.map((row) => [row.id, row]));
   const fresh: Row[] = [];
@@ -136,7 +136,7 @@ function Outcome({ row }: { row: Row }) {
   return row.outcome === "done" || row.outcome === null ? <State tone="good">answered</State> : <State tone="warn">{row.outcome.replace("_", " ")}</State>;
 }
 
-/** Only the rows in sight are in the document, so ten thousand cost no more than thirty. */
+/** Only visible rows are in the document, so ten thousand cost no more than thirty. */
 function Rows({ rows, open, more }: { rows: Row[]; open: string; more: (() => void) | null }) {
   const box = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 800, row: 36 });

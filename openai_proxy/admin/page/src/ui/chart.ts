@@ -1,4 +1,4 @@
-/** Charts over time; uPlot is loaded only where there is something to draw. */
+/** Charts over time; uPlot is loaded only if there is something to draw. */
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 
@@ -15,15 +15,15 @@ export interface ChartData {
   at: number[];
   series: Series[];
   kind: "bars" | "lines";
-  /** A value as it is shown. */
+  /** Formats a value. */
   show: (value: number) => string;
-  /** A moment as the legend shows it. */
+  /** Formats a moment for the legend. */
   moment: (at: Date) => string;
-  /** The least that the vertical axis shows. */
+  /** The minimum range of the vertical axis. */
   least: number;
 }
 
-/** Draw into `element`; what is returned takes it away again. */
+/** Draw into `element`; returns a function that removes the chart. */
 export function draw(element: HTMLElement, data: ChartData): () => void {
   const style = getComputedStyle(document.documentElement);
   const colour = (name: string) => style.getPropertyValue(name).trim();

@@ -1,4 +1,4 @@
-/** Asking for something a section shows, and asking again when it may have changed. */
+/** Loads data for a section, and reloads them when they may have changed. */
 import { useCallback, useEffect, useState } from "preact/hooks";
 import { get } from "../api";
 
@@ -9,7 +9,7 @@ export interface Loaded<T> {
   again: () => void;
 }
 
-/** GET `path` as JSON; `null` asks nothing. What was there stays in sight while a newer answer is awaited. */
+/** GET `path` as JSON; `null` loads nothing. The old data stay visible while newer ones are loading. */
 export function useGet<T>(path: string | null): Loaded<T> {
   const [round, setRound] = useState(0);
   const [state, setState] = useState<{ path: string | null; data: T | null; error: unknown; loading: boolean }>({
@@ -38,7 +38,7 @@ export function useGet<T>(path: string | null): Loaded<T> {
   return { data: current ? state.data : null, error: current ? state.error : null, loading: state.loading, again };
 }
 
-/** Call `look` every `seconds` while the page is in sight and `active`. */
+/** Call `look` every `seconds` while the page is visible and `active`. */
 export function useEvery(seconds: number, look: () => void, active = true): void {
   useEffect(() => {
     if (!active) return undefined;

@@ -1,4 +1,4 @@
-/** The small parts sections are made of. */
+/** Small components shared by the sections. */
 import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
@@ -57,7 +57,7 @@ interface ChoiceProps<T extends string> {
   onChange: (value: T) => void;
 }
 
-/** One of a few, all of them in sight. */
+/** A choice among a few visible options. */
 export function Segments<T extends string>({ label, value, options, onChange }: ChoiceProps<T>) {
   return (
     <fieldset class="segments" style={{ margin: 0, padding: 0 }}>
@@ -90,7 +90,7 @@ async function copyText(text: string): Promise<void> {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // Browsers give the clipboard only to https and localhost; a proxy at home mostly has neither.
+    // Browsers allow the clipboard only for https and localhost; a proxy at home usually has neither.
     const area = document.createElement("textarea");
     area.value = text;
     area.style.position = "fixed";

@@ -1,0 +1,1 @@
+"""Feeds the loggers of `loggers:`, each from its own thread."""

@@ -1,1 +1,0 @@
-"""Feeds the loggers of `loggers:`, each from a thread of its own."""

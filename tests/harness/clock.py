@@ -1,0 +1,11 @@
+"""A clock that the test sets."""
+
+
+class Clock:
+    """Called, it gives `now`, in seconds."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now

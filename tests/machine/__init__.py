@@ -1,0 +1,1 @@
+"""A Debian with systemd, for testing the service: `make test-systemd` boots one in a container, which runs guest.py."""

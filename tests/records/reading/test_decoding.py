@@ -1,0 +1,32 @@
+"""Content codings are removed from a copy, without ever raising."""
+
+import gzip
+
+from openai_proxy.records.reading.decoding import MAX_INFLATED, decoder
+
+
+def test_a_decompression_bomb_ends_the_reading() -> None:
+    inflating = decoder("gzip")
+    assert inflating is not None
+    assert len(inflating.feed(gzip.compress(b"\0" * (MAX_INFLATED + 1000)))) <= MAX_INFLATED
+    assert inflating.broken
+    assert inflating.feed(b"more") == b""
+
+
+def test_invalid_data_is_reported_not_raised() -> None:
+    inflating = decoder("gzip")
+    assert inflating is not None
+    assert inflating.feed(b"\x1f\x8bthis is not gzip") == b""
+    assert inflating.broken
+
+
+def test_an_unknown_coding_gives_nothing() -> None:
+    opaque = decoder("br")
+    assert opaque is not None
+    assert opaque.feed(b"anything") == b""
+    assert opaque.broken
+
+
+def test_no_coding_needs_no_decoder() -> None:
+    assert decoder("") is None
+    assert decoder("identity") is None
