@@ -1,8 +1,8 @@
 """How steadily a test wrote: only files written without a pause count as one edit.
 
-The daemon considers files finished if they have not changed for SETTLE seconds. On a busy machine a writer may pause
-longer than that between two writes, and then the daemon is right to read them: such an attempt is meaningless, and the
-test makes another one.
+The daemon considers files finished if they have not changed for SETTLE seconds, and reads them as they are after
+MAX_SETTLE. On a busy machine a writer may pause or take longer than that, and then the daemon is right to read them:
+such an attempt is meaningless, and the test makes another one.
 """
 
 import time
@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from openai_proxy.runtime.prepare import SETTLE
+from openai_proxy.runtime.reload import MAX_SETTLE
 
 ATTEMPTS = 20
 
@@ -19,7 +20,7 @@ class Pace:
     """The longest pause between two steps of a writer since its creation, in seconds."""
 
     def __init__(self) -> None:
-        self._last = time.monotonic()
+        self._began = self._last = time.monotonic()
         self.longest = 0.0
 
     def step(self) -> None:
@@ -29,8 +30,8 @@ class Pace:
 
     @property
     def steady(self) -> bool:
-        """True if no pause was so long that the files counted as finished."""
-        return self.longest < SETTLE
+        """True if the writer neither paused nor took so long that the files were read before it was done."""
+        return self.longest < SETTLE and self._last - self._began < MAX_SETTLE
 
 
 def attempts() -> Iterator[int]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from psutil import Process
 
 from openai_proxy.runtime import reload as reload_module
 from openai_proxy.runtime.tree import look
@@ -181,15 +182,20 @@ def shell(daemon: Daemon) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False)
 
 
+def connections(daemon: Daemon) -> int:
+    """How many clients are connected to the control socket of `daemon`."""
+    sockets = Process(daemon.process.pid).net_connections("unix")
+    return sum(str(one.laddr).endswith("control.sock") for one in sockets) - 1  # without the listener
+
+
 def test_the_command_line_reloads_and_reports_what_changed(house_of_shell: Daemon) -> None:
-    control = str(house_of_shell.state_dir / "control.sock")
     path: Path = house_of_shell.conf_dir / "models" / "n.yaml"
 
     def write_until_requested(requested: threading.Event, pace: Pace) -> None:
         """So that the watcher, which notices it too, is still waiting for a stable file when the command runs."""
         while not requested.is_set():
             path.write_text(model("n", "me"))
-            if Path("/proc/net/unix").read_text().count(control) > 1:  # the listener, and a connection
+            if connections(house_of_shell):
                 requested.set()
             pace.step()
             time.sleep(0.03)
