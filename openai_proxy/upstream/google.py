@@ -1,17 +1,19 @@
 """A connection to Google's OpenAI-compatible endpoint, with the few repairs that it needs."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 import orjson
 
+from openai_proxy.dialects.base import Lesson, Lessons
 from openai_proxy.dialects.chat.errors import error_in
 from openai_proxy.dialects.chat.google.repair import StreamRepair, repair_completion, unwrap_error
 from openai_proxy.dialects.chat.google.request import PREFIX, adapt
 from openai_proxy.dialects.chat.google.signatures import Signatures
+from openai_proxy.dialects.edits import BodyEdits
 from openai_proxy.dialects.lessons import lesson_from
 from openai_proxy.endpoints import CHAT_PATH
 from openai_proxy.errors import ProxyError
@@ -20,8 +22,9 @@ from openai_proxy.protocols.json_members import LARGE, edit, parse_object
 from openai_proxy.tasks import beside
 from openai_proxy.upstream.answer_body import body_of, error_text, inflater
 from openai_proxy.upstream.inprocess import BytesResponse, ConvertedResponse, collect, refusal_as_answer
-from openai_proxy.upstream.lessons import MAX_LESSONS, ConnectionLessons, LessonTable, with_lesson
+from openai_proxy.upstream.lessons import ConnectionLessons, LessonTable, with_lesson
 from openai_proxy.upstream.model_list import entries_of, listing
+from openai_proxy.upstream.reconsidering import Tried, reconsidered
 from openai_proxy.upstream.refusals import is_bad_key
 from openai_proxy.upstream.translating import (
     MAX_BODY,
@@ -80,31 +83,19 @@ class GoogleProvider:
         data = await collect(request.body, MAX_BODY)
         chat = await parsed(data)
         model = str(chat.get("model")).removeprefix(PREFIX)
-        known = tried = self._lessons.of(model)
-        fresh_signatures = False
-        left = MAX_LESSONS
-        while True:
-            shaped = partial(adapt, chat, tried, self._signatures, fresh_signatures=fresh_signatures)
-            edits = await beside(len(data) >= LARGE, shaped)
-            body = await beside(len(data) >= LARGE, edits.edited, data)
-            response = await self._attempt(request, key, body)
-            if response.status != 400 or left == 0:
-                break
-            left -= 1
-            refusal = await error_text(response)
-            lesson = lesson_from(response.status, unwrap_error(refusal)[0], edits.applied(chat))
-            if lesson is not None and (more := with_lesson(tried, lesson)) != tried:
-                tried = more
-                continue
-            if fresh_signatures or "messages" not in chat or _BAD_SIGNATURE.search(_message_of(refusal)) is None:
-                return self._error(response, refusal, edits.dropped)
-            fresh_signatures = True
-        if response.status >= 400:
-            return await self._failed(response, edits.dropped)
-        if tried is not known:
-            self._lessons.learn(model, tried)
-        self._dropped.note(edits.dropped)
-        return await self._repaired(response, dropped_header(edits.dropped))
+        known = self._lessons.of(model)
+
+        async def send(body: bytes) -> UpstreamResponse:
+            headers: Headers = [*without(request.headers, {b"accept-encoding"}), _IDENTITY]
+            return await self._ask(replace(request, headers=headers, body=body, length=None), key)
+
+        first = await _TriedAtGoogle.sent(_Question(data, chat, self._signatures, send), known)
+        last = await reconsidered(first, self._lessons, model, known)
+        dropped = last.edits.dropped
+        if last.response.status >= 400:
+            return self._error(last.response, await last.refusal(), dropped)
+        self._dropped.note(dropped)
+        return await self._repaired(last.response, dropped_header(dropped))
 
     async def _repaired(self, response: UpstreamResponse, dropped: Headers) -> UpstreamResponse:
         kind = header(response.headers, b"content-type") or b""
@@ -121,10 +112,6 @@ class GoogleProvider:
         headers = [*body_headers(response.headers, kind or b"application/json"), *dropped]
         return BytesResponse(body, status=response.status, headers=headers)
 
-    async def _attempt(self, request: UpstreamRequest, key: str | None, body: bytes) -> UpstreamResponse:
-        headers: Headers = [*without(request.headers, {b"accept-encoding"}), _IDENTITY]
-        return await self._ask(replace(request, headers=headers, body=body, length=None), key)
-
     async def _failed(self, response: UpstreamResponse, dropped: Sequence[str]) -> UpstreamResponse:
         return self._error(response, await error_text(response), dropped)
 
@@ -136,6 +123,60 @@ class GoogleProvider:
             headers.append((b"Retry-After", b"%d" % -(-delay // 1)))  # whole seconds, rounded up
         status = 401 if response.status == 400 and is_bad_key(body) else response.status
         return BytesResponse(unwrapped, status=status, headers=headers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What stays the same however often a request is repeated: its body, and how to send another one instead."""
+
+    data: bytes
+    chat: dict[str, Any]
+    signatures: Signatures
+    send: Callable[[bytes], Awaitable[UpstreamResponse]]
+
+
+class _TriedAtGoogle(Tried):
+    """A chat request with Google's repairs. `fresh`: without the signatures that we have kept."""
+
+    def __init__(
+        self, question: _Question, known: Lessons, edits: BodyEdits, response: UpstreamResponse, *, fresh: bool
+    ) -> None:
+        self._question = question
+        self._known = known
+        self._fresh = fresh
+        self._refusal: bytes | None = None
+        self.edits = edits
+        self.response = response
+
+    @classmethod
+    async def sent(cls, question: _Question, known: Lessons, *, fresh: bool = False) -> Self:
+        """The request as sent without what is `known` to be refused."""
+        large = len(question.data) >= LARGE
+        shaped = partial(adapt, question.chat, known, question.signatures, fresh_signatures=fresh)
+        edits = await beside(large, shaped)
+        response = await question.send(await beside(large, edits.edited, question.data))
+        return cls(question, known, edits, response, fresh=fresh)
+
+    async def refusal(self) -> bytes:
+        """The body of an error, whose answer is closed."""
+        if self._refusal is None:
+            self._refusal = await error_text(self.response)
+        return self._refusal
+
+    async def lesson(self) -> Lesson | None:
+        if self.response.status != 400:
+            return None
+        refusal = await self.refusal()
+        lesson = lesson_from(400, unwrap_error(refusal)[0], self.edits.applied(self._question.chat))
+        if lesson is not None and with_lesson(self._known, lesson) != self._known:
+            return lesson
+        if self._fresh or "messages" not in self._question.chat or not _BAD_SIGNATURE.search(_message_of(refusal)):
+            return None
+        self._fresh = True
+        return Lesson()  # about these signatures, not about the model
+
+    async def again(self, known: Lessons) -> Self | None:
+        return await self.sent(self._question, known, fresh=self._fresh)
 
 
 def _message_of(body: bytes) -> str:

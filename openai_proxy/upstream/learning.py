@@ -8,13 +8,14 @@ body change. The retry happens before any byte of an answer has been sent to the
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, Self, runtime_checkable
 
 from openai_proxy.dialects.base import Lesson, Lessons
 from openai_proxy.errors import ProxyError
 from openai_proxy.exchange import UpstreamRequest, UpstreamResponse
 from openai_proxy.tasks import beside
-from openai_proxy.upstream.lessons import MAX_LESSONS, ConnectionLessons, with_lesson
+from openai_proxy.upstream.lessons import ConnectionLessons
+from openai_proxy.upstream.reconsidering import Tried, reconsidered
 
 REFUSALS: Final = frozenset({400, 404, 422})
 """Statuses of answers that may name a parameter."""
@@ -84,36 +85,57 @@ class Learning:
         self, request: UpstreamRequest, response: UpstreamResponse, key: str | None, dropped: list[str] | None = None
     ) -> UpstreamResponse:
         """See LearnsFromRefusals."""
+        document = await _document(request)
+        if document is None:
+            return _with_dropped(response, dropped or [])
+        first = _TriedChat(self._send, self._alternative, request, key, response, dropped or [])
+        last = await reconsidered(first, self._lessons, _model(document), Lessons())
+        return _with_dropped(last.response, last.dropped)
+
+
+class _TriedChat(Tried):
+    """A chat request sent as it is, but for the members that were refused."""
+
+    def __init__(
+        self,
+        send: Send,
+        alternative: Alternative | None,
+        request: UpstreamRequest,
+        key: str | None,
+        response: UpstreamResponse,
+        dropped: list[str],
+    ) -> None:
+        self._send = send
+        self._alternative = alternative
+        self._request = request
+        self._key = key
+        self.response = response
+        self.dropped = dropped
+
+    async def lesson(self) -> Lesson | None:
         from openai_proxy.dialects.lessons import lesson_from
         from openai_proxy.upstream.refusals import PeekedResponse
 
-        dropped = dropped or []
-        tried = Lessons()
-        for _ in range(MAX_LESSONS):
-            document = await _document(request)
-            if response.status not in REFUSALS or document is None:
-                break
-            peeked = PeekedResponse(response)
-            response = peeked
-            lesson = lesson_from(peeked.status, await peeked.peek(), document)
-            if lesson is None:
-                break
-            if lesson.api is not None or lesson.tools_api is not None:
-                if self._alternative is not None:  # retrying by this API is pointless
-                    response = await self._alternative.instead(peeked, request, key, document, lesson)
-                    if response.status < 300 and tried != Lessons():
-                        self._lessons.learn(_model(document), tried)
-                break
-            tried = with_lesson(tried, lesson)
-            again, more = await beside(request.large, _shaped, request, document, tried)
-            if again is request:
-                break
-            peeked.close()
-            request, dropped = again, [*dropped, *more]
-            response = await self._send(request, key)
-            if response.status < 300:
-                self._lessons.learn(_model(document), tried)
-        return _with_dropped(response, dropped)
+        document = await _document(self._request)
+        if self.response.status not in REFUSALS or document is None:
+            return None
+        self.response = peeked = PeekedResponse(self.response)
+        lesson = lesson_from(peeked.status, await peeked.peek(), document)
+        if lesson is None or (lesson.api is None and lesson.tools_api is None):
+            return lesson
+        if self._alternative is not None:  # retrying by this API is pointless
+            self.response = await self._alternative.instead(peeked, self._request, self._key, document, lesson)
+        return None
+
+    async def again(self, known: Lessons) -> Self | None:
+        document = await _document(self._request)
+        assert document is not None  # it taught a lesson
+        request, dropped = await beside(self._request.large, _shaped, self._request, document, known)
+        if request is self._request:
+            return None
+        self.response.close()
+        response = await self._send(request, self._key)
+        return type(self)(self._send, self._alternative, request, self._key, response, [*self.dropped, *dropped])
 
 
 def _model(document: dict[str, Any]) -> str:

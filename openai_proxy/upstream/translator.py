@@ -5,8 +5,8 @@ is left out; a new refusal is learnt, and the request repeated before anything h
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
 
 from openai_proxy.dialects import json_text
 from openai_proxy.dialects.base import Chunk, LearningDialect, Lesson, Lessons, OutgoingRequest, ProviderDialect
@@ -22,7 +22,8 @@ from openai_proxy.upstream.answer_body import error_text
 from openai_proxy.upstream.answers import whole
 from openai_proxy.upstream.client_dialect import WrittenStream
 from openai_proxy.upstream.inprocess import SSE_HEADERS, BytesResponse
-from openai_proxy.upstream.lessons import MAX_LESSONS, ConnectionLessons, with_lesson
+from openai_proxy.upstream.lessons import ConnectionLessons
+from openai_proxy.upstream.reconsidering import Tried, reconsidered
 from openai_proxy.upstream.translating import (
     OF_THE_BODY,
     DroppedLog,
@@ -55,38 +56,13 @@ class Translator:
         Raises BadRequest for what has no equivalent, and the UpstreamError family.
         """
         model = str(chat.get("model"))
-        known = tried = self._lessons.of(model)
-        left, large = MAX_LESSONS, request.large
-        while True:
-            question = await beside(large, self._question, chat, tried, entry)
-            response = await send(await beside(large, _as_request, request, question, large))
-            if response.status < 300:
-                break
-            body = await error_text(response)
-            error = self._dialect.read_answer(question).error(response.status, body)
-            left -= 1
-            lesson = self._lesson(question, response.status, body, error)
-            more = with_lesson(tried, lesson) if lesson is not None else tried
-            if left < 0 or more == tried:
-                return self._refused(response, error, question)
-            tried = more
-        if tried is not known:
-            self._lessons.learn(model, tried)
-        self._dropped.note(question.dropped)
-        return await self._answer(response, question, chat)
-
-    def _question(self, chat: dict[str, Any], known: Lessons, entry: dict[str, Any] | None) -> OutgoingRequest:
-        question = self._dialect.write_request(chat, replace(known, entry=entry) if entry is not None else known)
-        edits = learnt(question.body, known)  # values derived by the dialect may be refused, too
-        if edits:
-            dropped = (*question.dropped, *(name for name in edits.dropped if name not in question.dropped))
-            question = replace(question, body=edits.applied(question.body), dropped=dropped)
-        return question
-
-    def _lesson(self, question: OutgoingRequest, status: int, body: bytes, error: dict[str, Any]) -> Lesson | None:
-        """What the refusal teaches, if a retry makes sense."""
-        lesson = self._dialect.lesson(question, status, error) if isinstance(self._dialect, LearningDialect) else None
-        return lesson or lesson_from(status, body, question.body)
+        known = self._lessons.of(model)
+        first = await _TriedTranslation.sent(_Asking(self._dialect, request, chat, send, entry), known)
+        last = await reconsidered(first, self._lessons, model, known)
+        if last.response.status >= 300:
+            return self._refused(last.response, await last.error(), last.question)
+        self._dropped.note(last.question.dropped)
+        return await self._answer(last.response, last.question, chat)
 
     def _refused(self, response: UpstreamResponse, error: dict[str, Any], question: OutgoingRequest) -> BytesResponse:
         headers = [*body_headers(response.headers, _JSON), *dropped_header(question.dropped)]
@@ -113,6 +89,59 @@ class Translator:
             return BytesResponse(json_text.dumps(completion), status=status, headers=headers)
         body = await beside(size_of(completion) >= LARGE, json_text.dumps, completion)
         return BytesResponse(body, headers=headers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """What stays the same however often a request is repeated; see Translator.ask."""
+
+    dialect: ProviderDialect
+    request: UpstreamRequest
+    chat: dict[str, Any]
+    send: Send
+    entry: dict[str, Any] | None
+
+    def question(self, known: Lessons) -> OutgoingRequest:
+        entry = self.entry
+        question = self.dialect.write_request(self.chat, replace(known, entry=entry) if entry is not None else known)
+        edits = learnt(question.body, known)  # values derived by the dialect may be refused, too
+        if edits:
+            dropped = (*question.dropped, *(name for name in edits.dropped if name not in question.dropped))
+            question = replace(question, body=edits.applied(question.body), dropped=dropped)
+        return question
+
+
+class _TriedTranslation(Tried):
+    """A chat request in the provider's own form."""
+
+    def __init__(self, asking: _Asking, known: Lessons, question: OutgoingRequest, response: UpstreamResponse) -> None:
+        self._asking = asking
+        self._known = known
+        self.question = question
+        self.response = response
+        self._body: bytes | None = None
+
+    @classmethod
+    async def sent(cls, asking: _Asking, known: Lessons) -> Self:
+        """The request as sent without what is `known` to be refused."""
+        large = asking.request.large
+        question = await beside(large, asking.question, known)
+        response = await asking.send(await beside(large, _as_request, asking.request, question, large))
+        return cls(asking, known, question, response)
+
+    async def error(self) -> dict[str, Any]:
+        """The error object of an answer that is none, which is closed."""
+        if self._body is None:
+            self._body = await error_text(self.response)
+        return self._asking.dialect.read_answer(self.question).error(self.response.status, self._body)
+
+    async def lesson(self) -> Lesson | None:
+        status, dialect, error = self.response.status, self._asking.dialect, await self.error()
+        lesson = dialect.lesson(self.question, status, error) if isinstance(dialect, LearningDialect) else None
+        return lesson or lesson_from(status, self._body or b"", self.question.body)
+
+    async def again(self, known: Lessons) -> Self | None:
+        return None if known == self._known else await self.sent(self._asking, known)
 
 
 class TranslatedStream(WrittenStream):
