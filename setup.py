@@ -13,6 +13,7 @@ from setuptools.command.build_py import build_py
 sys.path.insert(0, str(Path(__file__).parent))  # a build does not search here on its own
 
 from openai_proxy.compiled.build import obstacle
+from openai_proxy.import_path import import_path
 
 ASKED = os.environ.get("OPENAI_PROXY_COMPILE", "0") not in ("", "0")
 """Off by default: an installation takes seconds, but a minute with mypyc and a compiler."""
@@ -25,10 +26,9 @@ class BuildPy(build_py):
         subprocess.run([sys.executable, str(Path("openai_proxy", "admin", "page_build.py"))], check=False)  # noqa: S603
         super().run()
         if ASKED and not self.editable_mode:  # in a checkout `make compiled` does this
-            built = str(Path(self.build_lib).absolute())
-            path = os.pathsep.join([built, *filter(None, [os.environ.get("PYTHONPATH")])])
+            built = Path(self.build_lib).absolute()
             compiler = [sys.executable, "-m", "openai_proxy.compiled"]
-            subprocess.run(compiler, cwd=built, env=os.environ | {"PYTHONPATH": path}, check=False)  # noqa: S603
+            subprocess.run(compiler, cwd=built, env=os.environ | import_path(os.environ, built), check=False)  # noqa: S603
 
 
 class MaybeCompiled(Distribution):

@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from openai_proxy.import_path import import_path
 from openai_proxy.secrets import SECRET_NAME, vault
 from openai_proxy.tasks import spawn
 
@@ -39,6 +40,7 @@ _NAMES = frozenset(
     }
 )
 _PREFIXES = ("LC_", "XDG_")
+_PYTHON = frozenset({"LD_LIBRARY_PATH", "VIRTUAL_ENV"})
 
 
 def inherited(
@@ -54,6 +56,11 @@ def inherited(
         and not value.startswith("()")
         and not vault.found_in(value)
     }
+
+
+def python_environment(environ: Mapping[str, str], prefixes: tuple[str, ...] = ()) -> dict[str, str]:
+    """The environment of a child that runs this package with this interpreter; otherwise like `inherited`."""
+    return {**inherited(environ, _PYTHON, ("PYTHON", *prefixes)), **import_path(environ)}
 
 
 class _Output(asyncio.Protocol):

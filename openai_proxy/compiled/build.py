@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from openai_proxy.compiled import GROUP, MODULES, PACKAGE, library, sources, use
+from openai_proxy.import_path import import_path
 
 OPTIONS = ("--config-file=", "--follow-imports=skip", "--ignore-missing-imports", "--cache-dir=/dev/null")
 """Types are checked elsewhere (`make check`). Modules that are not compiled are plain objects to compiled code, so they
@@ -84,8 +85,7 @@ def _in_a_child(directory: str) -> str | None:
     """Compile in a separate process: mypyc and compilers print much, and need memory. Returns why it failed, else
     None.
     """
-    paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environ = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "LC_ALL": "C"}
+    environ = os.environ | import_path(os.environ) | {"LC_ALL": "C"}  # all of it: compilers have variables of their own
     environ.pop("MYPYPATH", None)
     done = subprocess.run(  # noqa: S603 - ourselves
         [sys.executable, "-u", "-m", __spec__.name, directory],  # unbuffered: the last line is really the last

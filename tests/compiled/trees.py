@@ -52,6 +52,7 @@ def small(root: Path) -> Path:
         text = (PACKAGE / "compiled" / name).read_text()
         text = re.sub(r"^MODULES = \(.*?^\)", 'MODULES = ("api.greeting",)', text, flags=re.MULTILINE | re.DOTALL)
         (root / "openai_proxy/compiled" / name).write_text(text)
+    shutil.copy(PACKAGE / "import_path.py", root / "openai_proxy")
     (root / "openai_proxy/__init__.py").write_text("from openai_proxy import compiled\n\ncompiled.use()\n")
     (root / "openai_proxy/api").mkdir()
     (root / "openai_proxy/api/__init__.py").touch()

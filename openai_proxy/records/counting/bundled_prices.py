@@ -12,12 +12,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import orjson
 
-from openai_proxy.children import inherited
+from openai_proxy.children import python_environment
 from openai_proxy.records.counting.rates import ModelPrice, Rates
 from openai_proxy.records.reading.tokens import CHARACTERS_A_TOKEN
 
@@ -101,13 +100,12 @@ class BundledPrices:
 
 def ask_child(questions: list[PriceQuestion]) -> list[Any]:
     """The answers of a child process. Raises what `Ask` may raise."""
-    paths = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
     child = subprocess.run(  # noqa: S603 - ourselves, with nothing of a client's on the command line
         [sys.executable, "-m", __name__],
         input=b"\n".join(orjson.dumps(tuple(question)) for question in questions),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**inherited(os.environ, {"VIRTUAL_ENV"}, ("PYTHON",)), "PYTHONPATH": os.pathsep.join(paths)},
+        env=python_environment(os.environ),
         timeout=PATIENCE,
         check=True,
     )

@@ -7,12 +7,11 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
-from openai_proxy.children import Child, StderrTail, inherited
+from openai_proxy.children import Child, StderrTail, python_environment
 from openai_proxy.errors import UpstreamDisconnected
 from openai_proxy.tasks import cancel, spawn
 
@@ -22,9 +21,8 @@ _LINE: Final = 16 << 20  # maximum bytes of one event
 _AHEAD: Final = 64  # events read ahead; then the pipe blocks the child
 _GRACE: Final = 2.0  # seconds to exit in before it is killed
 
-_NAMES: Final = frozenset({"LD_LIBRARY_PATH", "VIRTUAL_ENV"})
 _PREFIXES: Final = (
-    *("HF_", "TRANSFORMERS_", "SAFETENSORS_", "TORCH", "PYTORCH_", "PYTHON"),
+    *("HF_", "TRANSFORMERS_", "SAFETENSORS_", "TORCH", "PYTORCH_"),
     *("CUDA", "NVIDIA_", "NCCL_", "ROCM_", "ROCR_", "HIP_", "HSA_"),
     *("OMP_", "MKL_", "OPENBLAS_", "KMP_"),
 )
@@ -40,10 +38,8 @@ def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
     A model directory may contain code, and a callable may come from anyone.
     """
-    paths = [str(Path(__file__).parents[3]), *filter(None, [environ.get("PYTHONPATH")])]
     return {
-        **inherited(environ, _NAMES, _PREFIXES),
-        "PYTHONPATH": os.pathsep.join(paths),
+        **python_environment(environ, _PREFIXES),
         "HF_HUB_OFFLINE": "1",  # the model directory must be complete; a missing file must not become a download
         "TOKENIZERS_PARALLELISM": "false",
     }
