@@ -212,6 +212,11 @@ class UpstreamIncomplete(UpstreamError):
     default_code = "upstream_incomplete"
 
 
+def answered_with(connection: str, status: int) -> str:
+    """The sentence about an answer that gives no reason of its own."""
+    return f"The connection '{connection}' answered with status {status}."
+
+
 def unknown_model(model: str) -> NotFound:
     """The 404 for a model that does not exist or that this caller may not use: both look the same."""
     return NotFound(

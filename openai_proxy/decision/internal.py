@@ -1,13 +1,13 @@
-"""An internal request to one of the models: decided, limited, sent and recorded like a client's."""
+"""Requests of our own to the models, recorded like a client's; those for a person are also decided and limited so."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from openai_proxy.decision.begin import begin
 from openai_proxy.decision.decide import decide, decided
 from openai_proxy.endpoints import Endpoint
-from openai_proxy.errors import Overloaded, ProxyError, UpstreamAuthError, UpstreamError, writable
+from openai_proxy.errors import Overloaded, ProxyError, UpstreamAuthError, UpstreamError, answered_with, writable
 from openai_proxy.exchange import (
     Caller,
     Exchange,
@@ -64,18 +64,16 @@ def sendable(state: ProxyState, text: str) -> str:
 async def answer_of(
     state: ProxyState, caller: Caller, endpoint: Endpoint, model: str, make: MakeBody
 ) -> AsyncIterator[InternalAnswer]:
-    """The 2xx answer to a POST to `endpoint` for `model`, sent with failover; closed and recorded at the end.
+    """The 2xx answer to a POST to `endpoint` for `model`, sent with failover; otherwise like `asked`.
 
-    Raises ProxyError, also if the provider answers with an error or an admin cancels the request.
+    It counts as one of the requests being served: limits apply, and an admin can cancel it.
     """
     generation = state.generation
     exchange = Exchange(new_request_id(), caller, "POST", endpoint, model=model)
-    entry = state.recorder.open(exchange)
     task = asyncio.current_task()
     assert task is not None
-    exchange.outcome = Outcome.ERROR
-    response: UpstreamResponse | None = None
-    try:
+
+    async def send(_: Entry) -> Opened:
         if state.draining:
             raise Overloaded("The proxy is shutting down.", code="draining")
         if len(state.running) >= generation.config.limits.max_concurrent_requests:
@@ -91,7 +89,29 @@ async def answer_of(
             headers, body = make(target.model or model)
             return UpstreamRequest("POST", endpoint.path, headers=headers, body=body)
 
-        opened = await open_first(begin(decision, generation.upstreams), request, generation.upstreams, exchange)
+        return await open_first(begin(decision, generation.upstreams), request, generation.upstreams, exchange)
+
+    async with asked(state, exchange, send) as answer:
+        yield answer
+
+
+@asynccontextmanager
+async def asked(
+    state: ProxyState,
+    exchange: Exchange,
+    send: Callable[[Entry], Awaitable[Opened]],
+    interrupted: Outcome = Outcome.CLIENT_CLOSED,
+) -> AsyncIterator[InternalAnswer]:
+    """The 2xx answer to the request that `send` sends, closed and recorded at the end.
+
+    `interrupted` is the outcome if this task is cancelled. Raises ProxyError, also if the provider answers with an
+    error or an admin cancels the request.
+    """
+    entry = state.recorder.open(exchange)
+    exchange.outcome = Outcome.ERROR
+    response: UpstreamResponse | None = None
+    try:
+        opened = await send(entry)
         response = opened.response
         exchange.status = response.status
         if not 200 <= response.status < 300:
@@ -101,9 +121,11 @@ async def answer_of(
         yield InternalAnswer(response, entry)
         exchange.outcome = Outcome.DONE
     except asyncio.CancelledError:
-        exchange.outcome = Outcome.CLIENT_CLOSED
+        exchange.outcome = interrupted
         if exchange.cut is None:
             raise
+        task = asyncio.current_task()
+        assert task is not None
         task.uncancel()
         exchange.outcome, exchange.error_code = Outcome.CANCELLED, exchange.cut.code
         raise exchange.cut from None
@@ -121,8 +143,8 @@ async def answer_of(
 
 async def _refusal(opened: Opened) -> UpstreamError:
     """The error for an unsuccessful answer, in words that may be read aloud."""
-    who, status = f"The connection '{opened.provider.name}'", opened.response.status
+    status = opened.response.status
     if status == 401 and opened.key is not None:
-        return UpstreamAuthError(f"{who} refused its API key.")
+        return UpstreamAuthError(f"The connection '{opened.provider.name}' refused its API key.")
     body = await opened.response.read(MAX_ERROR)
-    return UpstreamError(f"{who} answered {status}.", cause=message_in(body))
+    return UpstreamError(answered_with(opened.provider.name, status), cause=message_in(body))

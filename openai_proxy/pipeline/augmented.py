@@ -17,7 +17,7 @@ from openai_proxy.decision.decide import Decision, DecisionKind
 from openai_proxy.dialects import json_text
 from openai_proxy.dialects.chat.chunks import size_of
 from openai_proxy.dialects.chat.conversation_id import chosen_id
-from openai_proxy.errors import BadRequest, ProxyError, UpstreamError
+from openai_proxy.errors import BadRequest, ProxyError, UpstreamError, answered_with
 from openai_proxy.exchange import Headers, Outcome, Target, UpstreamRequest, UpstreamResponse, header
 from openai_proxy.fastpath.stream_end import error_event
 from openai_proxy.pipeline.command_notice import into_completion, into_stream
@@ -232,7 +232,7 @@ async def _refused(context: RequestContext, refused: UpstreamRefused) -> None:
         kept = {name: value for name in ("Retry-After",) if (value := _field(refused.headers, name))}
         who = context.exchange.attempts[-1].target.connection
         raise UpstreamError(
-            f"The connection '{who}' answered with status {refused.status}.",
+            answered_with(who, refused.status),
             status=refused.status,
             headers=kept | refused.extra,
         )

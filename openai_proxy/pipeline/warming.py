@@ -11,16 +11,17 @@ from typing import Any, Final
 from openai_proxy.agent.plan import Plan
 from openai_proxy.agent.turn import Turn
 from openai_proxy.decision.decide import Decision, DecisionKind, decide, decided
+from openai_proxy.decision.internal import asked
 from openai_proxy.decision.visible import CHAT
 from openai_proxy.dialects import json_text
 from openai_proxy.endpoints import CHAT_PATH
-from openai_proxy.errors import ProxyError
 from openai_proxy.exchange import PRIORITIES, Caller, Exchange, Outcome, Target, UpstreamRequest, new_request_id
 from openai_proxy.pipeline.round_request import round_document
+from openai_proxy.records.recording.entry import Entry
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import ProxyState
 from openai_proxy.tools.base import CallContext, ToolResult
-from openai_proxy.upstream.failover import open_first
+from openai_proxy.upstream.failover import Opened, open_first
 
 SERVER_WAIT: Final = 60.0
 """Seconds to wait for MCP servers that are starting: their tools are at the beginning of every turn."""
@@ -50,37 +51,22 @@ async def warm(state: ProxyState, model: str, *, wakes: bool = True) -> dict[str
     exchange = Exchange(new_request_id(), _OWNER, "POST", CHAT, model)
     exchange.priority = PRIORITIES["low"]
     exchange.notes.append(NOTE)
-    entry = state.recorder.open(exchange)
-    code: str | None = None
-    generation.lease.take()
-    try:
+
+    async def send(entry: Entry) -> Opened:
         body, tail = await _first_round(state, generation, decision)
         sent = _document(generation, decision, target, body, tail)
         written = json_text.dumps(sent)
         if generation.config.redact_api_keys_in_prompts:
             written = state.redactor.body(written, sent, None)
         entry.request(written)
-        opened = await open_first((target,), lambda _: _request(written), generation.upstreams, exchange)
-        try:
-            entry.response(opened.response.status, opened.response.headers)
-            data = await opened.response.read(_MAX_ANSWER)
-        finally:
-            opened.response.close()
-        entry.data(data)
-        exchange.status = opened.response.status
-        if opened.response.status >= 300:
-            raise ProxyError(
-                f"The connection '{target.connection}' answered with status {opened.response.status}.",
-                code="upstream_refused", status=502,
-            )  # fmt: skip
-        exchange.outcome = Outcome.DONE
-    except ProxyError as error:
-        exchange.outcome, code = Outcome.ERROR, error.code
-        raise
+        return await open_first((target,), lambda _: _request(written), generation.upstreams, exchange)
+
+    generation.lease.take()
+    try:
+        async with asked(state, exchange, send, interrupted=Outcome.CANCELLED) as answer:
+            data = await answer.read(_MAX_ANSWER)
     finally:
-        exchange.outcome = exchange.outcome or Outcome.CANCELLED
         generation.lease.give_back()
-        entry.close(exchange.outcome, code)
     seconds = round(time.monotonic() - exchange.started, 3)
     return {**result, "warm": True, "seconds": seconds, **_prompt_tokens(data)}
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
+from openai_proxy.errors import answered_with
 from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse
 from openai_proxy.protocols.json_members import LARGE, parse_object
 from openai_proxy.protocols.large_json import read_object
@@ -104,7 +105,7 @@ MAX_MESSAGE: Final = 500  # characters of a provider's own words
 def speakable(error: Mapping[str, Any], connection: str, status: int) -> dict[str, Any]:
     """`error` with a message that can be read aloud: the provider's own, without secrets, or one of ours."""
     message = vault.scrub(error["message"])[:MAX_MESSAGE] if error.get("message") else ""
-    return {**error, "message": message or f"The connection '{connection}' answered with status {status}."}
+    return {**error, "message": message or answered_with(connection, status)}
 
 
 class ResponseWithHeaders:

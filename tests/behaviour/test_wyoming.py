@@ -284,8 +284,11 @@ async def test_an_admin_can_cancel_speech(upstream: Upstream, make_daemon: Any) 
 
 
 FAILURES: dict[str, tuple[Any, str]] = {
-    "an error": ((plain(b'{"error":{"message":"no such voice"}}', "400 Bad Request"),), "answered 400"),
-    "a page": ((plain(b"<html><title>Bad gateway</title>", "502 Bad Gateway", "text/html"),), "answered 502"),
+    "an error": ((plain(b'{"error":{"message":"no such voice"}}', "400 Bad Request"),), "answered with status 400"),
+    "a page": (
+        (plain(b"<html><title>Bad gateway</title>", "502 Bad Gateway", "text/html"),),
+        "answered with status 502",
+    ),
     "another format": ((plain(b"ID3" + bytes(500), content_type="audio/mpeg"),), "a format that cannot be used"),
     "nothing": ((plain(b"", content_type="audio/wav"),), "no audio"),
     "a break": (
@@ -326,7 +329,7 @@ async def test_a_failing_transcription_model_gives_an_error(upstream: Upstream, 
     async with satellite(port) as one:
         answer = await one.speak(UTTERANCE)
         assert isinstance(answer, Error)
-        assert answer.text == "The connection 'main' answered 422."
+        assert answer.text == "The connection 'main' answered with status 422."
         assert await one.next() is None
 
 
