@@ -193,17 +193,22 @@ def _finished(document: dict[str, Any], calls: int) -> dict[str, Any]:
 
 def _metrics(document: dict[str, Any]) -> dict[str, Any]:
     """`usage` and `timings` of the last line. A missing count is 0: the prompt was in the server's cache."""
-    prompt, answer = document.get("prompt_eval_count") or 0, document.get("eval_count") or 0
+    prompt, answer = _number(document.get("prompt_eval_count")), _number(document.get("eval_count"))
     made: dict[str, Any] = {"usage": usage_of(prompt, answer)}
     timings: dict[str, Any] = {}
     for member, duration in _DURATIONS.items():
-        if document.get(duration):
-            timings[member] = document[duration] / 1_000_000
+        if nanoseconds := _number(document.get(duration)):
+            timings[member] = nanoseconds / 1_000_000
     for count, milliseconds, rate in (("prompt", "prompt_ms", prompt), ("predicted", "predicted_ms", answer)):
         if milliseconds in timings:
             timings[f"{count}_n"] = rate
             timings[f"{count}_per_second"] = rate * 1000 / timings[milliseconds]
     return {**made, "timings": timings} if timings else made
+
+
+def _number(value: Any) -> int:
+    # A strange count must not cost the answer.
+    return int(value) if type(value) in (int, float) and 0 < value < 1 << 63 else 0
 
 
 _DURATIONS: Final = {

@@ -130,3 +130,11 @@ def test_an_aborted_answer_is_kept_as_far_as_it_came() -> None:
     answer = read(at("/responses"), "text/event-stream", stream)
     assert (answer.content, answer.id, answer.finish_reason) == ("Pa", "resp_1", None)
     assert answer.tool_calls[0]["function"] == {"name": "f", "arguments": '{"x":'}
+
+
+@pytest.mark.parametrize("count", ["7", {"n": 7}, [7], -7, True], ids=str)
+@pytest.mark.parametrize("endpoint", [CHAT, EMBED], ids=["chat", "embed"])
+def test_counts_that_are_not_numbers_are_ignored(endpoint: Endpoint, count: Any) -> None:
+    odd = {**LINES[-1], "prompt_eval_count": count, "total_duration": count, "prompt_eval_duration": count}
+    answer = read(endpoint, "application/json", json.dumps(odd).encode())
+    assert answer.usage == {"prompt_tokens": 0, "completion_tokens": 3, "total_tokens": 3}
