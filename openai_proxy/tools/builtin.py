@@ -82,7 +82,7 @@ def _suggestion(name: str) -> str:
 def _run_time(arguments: dict[str, Any]) -> str | Awaitable[str]:
     """Run without a thread if the zone is known: most templates need the time, and a thread costs ten times as much.
 
-    Similar names for an unknown zone are searched off the loop, because that reads the whole zone directory.
+    The names most similar to an unknown zone are looked up off the loop, because that reads the whole zone directory.
     """
     zone = arguments.get("timezone")
     if zone is not None and not isinstance(zone, str):

@@ -59,7 +59,7 @@ class Workers:
         """Run `function` in another thread; returns or raises what it does (including SystemExit and the like).
 
         `timeout` in seconds includes the wait for a free slot. Raises DeadlinePassed after it, WorkersExhausted if too
-        many earlier calls hang. Cancelling returns at once; the thread continues without a listener.
+        many earlier calls hang. Cancelling returns at once; the thread runs on, and its result is discarded.
         """
         scope = asyncio.timeout(timeout)
         try:

@@ -140,7 +140,9 @@ def _words(error: aiohttp.ClientError, url: str) -> str:
     parts, message = urlsplit(url), _message_of(error)
     where = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
     cause = getattr(error, "os_error", None) or error.__cause__
-    number = 0 if isinstance(error, aiohttp.ClientConnectorDNSError) else getattr(cause, "errno", None) or 0
+    # The numbers of look-ups and of TLS are not those of the operating system.
+    other = isinstance(error, aiohttp.ClientConnectorDNSError | aiohttp.ClientSSLError)
+    number = 0 if other else getattr(cause, "errno", None) or 0
     why = os.strerror(number).lower() if number > 0 else message.lower().rstrip(".")
     log.warning("the request of a tool failed: %s", vault.scrub(f"{where}: {why}"))
     return message
@@ -152,8 +154,10 @@ def _message_of(error: aiohttp.ClientError) -> str:
         return "Its host has a private address, which is allowed only if the tool sets private: true."
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "Its host name is not known."
-    if isinstance(error, aiohttp.ClientSSLError):
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return "Its certificate is not accepted."
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "A TLS connection to it cannot be established."
     if isinstance(error, aiohttp.ClientConnectorError):
         return "It cannot be reached."
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | aiohttp.ClientPayloadError):

@@ -21,7 +21,7 @@ from openai_proxy.tools.handler import Handler
 from openai_proxy.tools.schema import definition_fault
 
 _CLIENT: Final = "openai_proxy.tools.declared.client"
-_NAMED: Final = 5  # maximum unusable operations that are named one by one
+_NAMED: Final = 5  # at most so many unusable operations are named one by one
 
 Place = Callable[[Path, tuple[str | int, ...]], tuple[str, int, int]]
 """File, line and column of the value at a path in a file."""

@@ -62,9 +62,7 @@ DEVICE_META = "io.home-assistant/device_id"
 _HOME_ASSISTANT = frozenset({"home-assistant", "home assistant"})
 _ASSISTANT_PATH = re.compile(r"/api/mcp(?:/|$)")  # also behind the Supervisor's /core
 _PROBE_TIMEOUT = 15.0  # a slow server is not dead: ContextForge had to raise its health limit from 5 to 30 s (#4785)
-_EXIT_PATIENCE = (
-    2.0  # the same if its process has exited but something still holds the pipe, perhaps a wrapper's server
-)
+_EXIT_PATIENCE = 2.0  # the same once its process has exited: something that still holds the pipe may be the real server
 _CLOSE_PATIENCE = 10.0
 
 

@@ -91,7 +91,7 @@ def not_found(command: str, cwd: Path | str | None) -> str:
         return f"its working directory does not exist: {cwd}"
     hint = _PROGRAMS.get(command)
     if hint is None and "/" not in command:
-        hint = "it is searched on the daemon's PATH, which may be shorter than yours; give the full path"
+        hint = "it is looked up on the daemon's PATH, which may be shorter than yours; give the full path"
     return f"not found: {command}{f' ({hint})' if hint else ''}"
 
 

@@ -4,7 +4,7 @@ A call that may have run is never repeated. Only the transport knows whether it 
 context of the task that makes the call (the SDK passes that context down to its HTTP requests).
 
 There is no permanent error. A server that worked and dies is restarted at once, the second time too. One that keeps
-failing is retried after 0.5, 1, 2 … 60 s; after eight failures in a row every five minutes are enough, since an edit,
+failing is retried after 0.5, 1, 2 … 60 s; after eight failures in a row, every five minutes is enough, since an edit,
 `mcp restart` or a request that needs it starts an attempt anyway. A failed attempt at an HTTP server costs only one
 refused connection, so it is retried every 15 s: Home Assistant restarts in two minutes and should be found soon.
 """

@@ -83,7 +83,7 @@ class Wire:
         return item
 
     def _wants(self, message: JSONRPCNotification) -> bool:
-        """True for what the SDK needs. Flooding it with the rest costs one counter each instead of one task each."""
+        """True for what the SDK needs. A flood of the rest costs one counter each instead of one task each."""
         if message.method == _LIST_CHANGED:
             self._on_tools_changed()
             return False

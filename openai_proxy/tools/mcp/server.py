@@ -165,9 +165,8 @@ class Server:
         text = connection.stderr if connection is not None else ""
         gone = self.state is ServerState.READY and not (connection is not None and connection.ready)
         return {
-            "state": str(
-                ServerState.STARTING if gone else self.state
-            ),  # its end is seen before the actor gets its turn
+            # The end of a connection is known before the actor gets its turn.
+            "state": str(ServerState.STARTING if gone else self.state),
             "pid": connection.pid if connection is not None else None,
             "protocol": self.protocol,
             "restarts": self.restarts,

@@ -120,10 +120,10 @@ class Supervisor:
         blacklist: Sequence[str] | None = None,
         appearance: Appearance = AS_IT_IS,
     ) -> list[Tool]:
-        """What `server` offers besides `tools` for the satellite `device`: Home Assistant's timers. Waits up to a
-        second.
+        """What `server` additionally offers for the satellite `device`: Home Assistant's timers.
 
-        Nothing for a server with pinned definitions: those for a device were never accepted.
+        Only a satellite's first request waits for the server, up to a second. Returns nothing for a server with pinned
+        definitions: those for a device were never accepted.
         """
         running = self._servers.get(server)
         if running is None or running.state is not ServerState.READY or running.config.pin:

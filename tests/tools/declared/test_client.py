@@ -1,7 +1,9 @@
 """Which hosts the request of a tool may reach."""
 
+import asyncio
 import logging
 import socket
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -12,6 +14,7 @@ from openai_proxy.tools.declared import client
 from openai_proxy.tools.declared.client import PrivateAddress, PublicResolver, send
 from openai_proxy.tools.declared.request import ToolRequest
 from openai_proxy.tools.handler import ToolFailure
+from tests.harness.certificates import make_authority
 
 
 @pytest.mark.parametrize(
@@ -98,3 +101,16 @@ async def test_the_log_names_the_host_and_the_reason(caplog: pytest.LogCaptureFi
         with caplog.at_level(logging.WARNING), pytest.raises(ToolFailure, match="It cannot be reached"):
             await send(ToolRequest("GET", f"http://127.0.0.1:{port}/", {}, private=True), 5)
     assert caplog.messages == [f"the request of a tool failed: 127.0.0.1:{port}: connection refused"]
+
+
+async def test_the_log_says_that_a_certificate_is_not_accepted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = await asyncio.start_server(
+        lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=make_authority(tmp_path).server
+    )
+    port = server.sockets[0].getsockname()[1]
+    with caplog.at_level(logging.WARNING), pytest.raises(ToolFailure, match="certificate is not accepted"):
+        await send(ToolRequest("GET", f"https://127.0.0.1:{port}/", {}, private=True), 5)
+    server.close()
+    assert caplog.messages == [f"the request of a tool failed: 127.0.0.1:{port}: its certificate is not accepted"]

@@ -56,7 +56,7 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
         self._proxied: dict[str, httpx2.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Raises Forbidden, and network errors."""
+        """Raises ForbiddenAddress, and network errors."""
         proxy = environment_proxy(str(request.url))
         if proxy is not None:
             self._check_literal(request.url)
@@ -80,7 +80,7 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
         found = await addresses(url.host, url.port)
         good = [address for address in found if kind_of(address) in self._kinds]
         if not good:
-            raise ForbiddenAddress(f"it names {_article(kind_of(found[0]))} address, which a server elsewhere must not")
+            raise ForbiddenAddress(f"it names {_article(kind_of(found[0]))} address, but runs elsewhere")
         if url.scheme != "https" and kind_of(good[0]) == "public":
             raise ForbiddenAddress("it names an address on the internet without https")
         pinned = httpx2.Request(
@@ -97,7 +97,7 @@ class CheckedTransport(httpx2.AsyncBaseTransport):
         except ValueError:
             kind = "this machine" if url.host == "localhost" else "public"
         if kind not in self._kinds:
-            raise ForbiddenAddress(f"it names {_article(kind)} address, which a server elsewhere must not")
+            raise ForbiddenAddress(f"it names {_article(kind)} address, but runs elsewhere")
 
 
 class _Capped(httpx2.AsyncByteStream):
@@ -123,7 +123,7 @@ class CheckedClient:
         self._client = client
 
     async def send(self, request: httpx2.Request) -> httpx2.Response:
-        """Never follows a redirect. Raises Forbidden, or SignInUnavailable if no answer arrived."""
+        """Never follows a redirect. Raises ForbiddenAddress, or SignInUnavailable if no answer arrived."""
         # A request that was not built by a client has no timeouts, and would wait forever.
         request.extensions = {**request.extensions, "timeout": _TIMEOUT.as_dict()}
         try:

@@ -72,7 +72,7 @@ class _Storage:
 
 
 async def refresh(account: OAuthAccount, found: Credentials) -> Credentials:
-    """Exchange the refresh token of `found`. Raises Refused, or SignInUnavailable if trying later may help."""
+    """Exchange the refresh token of `found`. Raises SignInRefused, or SignInUnavailable if trying later may help."""
     provider = oauth_client(account, found, redirect_uri=_any_redirect(found))
     provider.context.token_expiry_time = _EXPIRED
     request = refused_message(account.url)
