@@ -15,7 +15,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, Final
 
-from openai_proxy.dialects.chat.conversation_id import answer_mark, call_names, chosen_id, comparable, mark
+from openai_proxy.dialects.chat.conversation_id import answer_mark, call_names, chosen_id, comparable, mark, short
 from openai_proxy.exchange import Exchange
 
 LIMIT: Final = 20_000  # openings remembered, about 200 bytes each
@@ -65,7 +65,7 @@ class Conversations:
             elif role == "assistant":
                 answer = answer_mark(message)
                 break
-        opening = f"{identity}\x1e{first or ''}"
+        opening = f"{identity}\x1e{short(first) if first else ''}"  # kept until the answer has ended
         if answer is None:
             return self._new(exchange, identity), opening
         key = mark(opening, answer)

@@ -87,6 +87,18 @@ def test_memory_is_bounded() -> None:
     assert len(known._known) == 10
 
 
+def test_the_beginning_of_a_conversation_is_remembered_by_its_digest() -> None:
+    """A copy of a hundred megabytes would be made in one step, and kept until the answer has ended."""
+    known, text = Conversations(), "word " * 30_000
+    conversation, opening = known.identify(exchange(), {}, [{"role": "user", "content": text}])
+    assert opening is not None and len(opening) < 1000
+    known.answered(opening, conversation, "hello", [], None)
+    follow = [{"role": "user", "content": [{"type": "text", "text": text}]}, answer("hello"), HI]
+    assert known.identify(exchange(), {}, follow)[0] == conversation
+    follow[0] = {"role": "user", "content": text[:-1] + "s"}
+    assert known.identify(exchange(), {}, follow)[0] != conversation
+
+
 def test_long_ids_that_begin_alike_stay_apart() -> None:
     ids = {Conversations().identify(exchange(session_id="x" * 300 + end), {}, [])[0] for end in "ab"}
     assert len(ids) == 2
