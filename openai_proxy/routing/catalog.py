@@ -74,6 +74,8 @@ class Catalog:
                 listing.models = self._remembered.get(name, [])
             elif name in changed:
                 listing.due = 0.0
+                if listing.task is not None:
+                    listing.task.cancel()  # its answer would be the old server's, and count for the next five minutes
             listing.fetch = fetch
             listing.base = (bases or {}).get(name) or ""
         self.version += 1

@@ -153,6 +153,18 @@ async def test_an_edit_fetches_only_what_it_changed(catalog: Catalog) -> None:
     assert (one.asked, two.asked, new.asked) == (1, 1, 1)
 
 
+async def test_an_edit_ends_a_request_to_the_server_before_it(catalog: Catalog) -> None:
+    old, new = Upstream(A, held=True), Upstream(B, held=True)
+    catalog.follow({"one": old})
+    await until(lambda: old.asked)
+    catalog.follow({"one": new}, frozenset({"one"}))
+    old.free.set()
+    await until(lambda: new.asked)
+    assert catalog.known() == {"one": []}, "the old server's models are not the new one's"
+    new.free.set()
+    await until(lambda: catalog.known() == {"one": B})
+
+
 async def test_a_removed_connection_is_forgotten_with_its_request(catalog: Catalog) -> None:
     gone = Upstream(A, held=True)
     catalog.follow({"gone": gone})
