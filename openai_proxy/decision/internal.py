@@ -21,8 +21,9 @@ from openai_proxy.exchange import (
 from openai_proxy.records.recording.entry import Entry
 from openai_proxy.runtime.state import ProxyState, Running
 from openai_proxy.upstream.answer_body import MAX_ERROR
+from openai_proxy.upstream.credentials import credentials
 from openai_proxy.upstream.failover import Opened, open_first
-from openai_proxy.upstream.refusals import message_in
+from openai_proxy.upstream.refusals import is_moderation, message_in
 
 MakeBody = Callable[[str], tuple[Headers, bytes]]
 """From a model's name at its provider to header fields and body."""
@@ -143,8 +144,8 @@ async def asked(
 
 async def _refusal(opened: Opened) -> UpstreamError:
     """The error for an unsuccessful answer, in words that may be read aloud."""
-    status = opened.response.status
-    if status == 401 and opened.key is not None:
-        return UpstreamAuthError(f"The connection '{opened.provider.name}' refused its API key.")
+    who, status = opened.provider.name, opened.response.status
     body = await opened.response.read(MAX_ERROR)
-    return UpstreamError(answered_with(opened.provider.name, status), cause=message_in(body))
+    if credentials(opened) and (status == 401 or (status == 403 and not is_moderation(body))):
+        return UpstreamAuthError(f"The connection '{who}' refused its API key.", cause=message_in(body))
+    return UpstreamError(answered_with(who, status), cause=message_in(body))

@@ -285,6 +285,7 @@ async def test_an_admin_can_cancel_speech(upstream: Upstream, make_daemon: Any) 
 
 FAILURES: dict[str, tuple[Any, str]] = {
     "an error": ((plain(b'{"error":{"message":"no such voice"}}', "400 Bad Request"),), "answered with status 400"),
+    "a refused key": ((plain(b'{"error":{"message":"no access"}}', "403 Forbidden"),), "refused its API key"),
     "a page": (
         (plain(b"<html><title>Bad gateway</title>", "502 Bad Gateway", "text/html"),),
         "answered with status 502",
