@@ -9,6 +9,7 @@ and is not sent upstream.
 
 import asyncio
 import json
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
@@ -51,6 +52,8 @@ _WRITE_WAIT = 10.0  # seconds for which a side that does not read may delay the 
 _STEP = 16 * 1024
 """Bytes that are read in one turn of the event loop: they may be some thousand frames."""
 _CUT = 16  # characters at the end of a text that a cut may have made invalid
+_BEFORE_OBJECT = re.compile(rb"[\xef\xbb\xbf\xfe\xff\0 \t\r\n]*+(?:\{|\Z)")
+"""What may come before an object, in any encoding of Unicode, and its brace; `_is_object` looks closer."""
 _ACCEPTED = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
 
 
@@ -155,7 +158,7 @@ async def _to_client(context: RequestContext, response: StreamedResponse) -> Non
 
 
 def _count(context: RequestContext, message: bytes) -> None:
-    """Charges a response's tokens, and adds them up for the record of the conversation."""
+    """Charge a response's tokens, and add them to those of the whole conversation for its record."""
     try:
         event = parse_object(message)
     except BadRequest:
@@ -251,16 +254,16 @@ def _is_object(data: bytes) -> bool:
 
     Some readers accept UTF-16, a byte order mark, NaN or broken text, or read only to the end of the object.
     """
-    if b"{" not in data[:64]:
-        return False
     beginning = data[:LARGE]
+    if _BEFORE_OBJECT.match(beginning) is None:
+        return False
     text = beginning.decode(json.detect_encoding(beginning), "replace").lstrip("\ufeff \t\r\n\0")
     try:
         return isinstance(json.JSONDecoder(strict=False).raw_decode(text)[0], dict)
     except RecursionError:
         return True
     except json.JSONDecodeError as error:
-        # A large message is no object if its beginning is not the beginning of one.
+        # A large message is an object only if its beginning is the beginning of one.
         rest = len(text) - error.pos
         return len(data) > LARGE and (rest < _CUT or error.msg.startswith("Unterminated string"))
     except ValueError:

@@ -243,6 +243,10 @@ SPELT: dict[str, list[bytes]] = {
     "in UTF-16": [frame(BINARY, (UPDATE + b"}").decode().encode("utf-16"), masked=True)],
     "behind a byte order mark": [frame(TEXT, b"\xef\xbb\xbf" + UPDATE + b"}", masked=True)],
     "beside what is not a number": [frame(TEXT, UPDATE + b',"x":NaN}', masked=True)],
+    "behind many spaces, beside what is not a number": [frame(TEXT, b" " * 100 + UPDATE + b',"x":NaN}', masked=True)],
+    "in UTF-16 behind many spaces": [
+        frame(BINARY, (b" " * 100 + UPDATE + b"}").decode().encode("utf-16"), masked=True)
+    ],
     "beside broken text": [frame(TEXT, UPDATE + b',"x":"\xff"}', masked=True)],
     "with something behind it": [frame(TEXT, UPDATE + b"}\n{}", masked=True)],
     "too deep": [frame(TEXT, UPDATE + b',"x":' + b"[" * 1500 + b"]" * 1500 + b"}", masked=True)],
