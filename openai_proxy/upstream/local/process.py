@@ -53,6 +53,7 @@ class WorkerProcess:
         self._output = output
         self._name = name
         self._over = False
+        self._killed = False
         self.events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(_AHEAD)
         self._reading = spawn(self._read(), name=f"events of {name}")
 
@@ -107,10 +108,12 @@ class WorkerProcess:
         self._child.close()
 
     def kill(self) -> None:
-        """Kill it now."""
+        """Kill it and its descendants now. Only once: later its id may be that of another process."""
         self._over = True
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._child.pid, signal.SIGKILL)
+        if not self._killed:
+            self._killed = True
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._child.pid, signal.SIGKILL)
 
     async def _read(self) -> None:
         try:
@@ -122,6 +125,5 @@ class WorkerProcess:
             log.error(
                 "local model %s: the worker sent something that cannot be read: %s", self._name, type(error).__name__
             )
-            self.kill()
-        self._over = True
+        self.kill()
         await self.events.put(None)

@@ -10,6 +10,7 @@ import pytest
 import uvloop
 
 from openai_proxy.secrets import vault
+from openai_proxy.upstream.local import process
 from openai_proxy.upstream.local.process import WorkerProcess, worker_environment
 from tests.harness.waiting import turning_until
 
@@ -58,6 +59,17 @@ async def test_a_running_worker_has_no_key(monkeypatch: pytest.MonkeyPatch) -> N
         assert await worker.events.get() == {"HF_HOME": "/models", "HF_HUB_OFFLINE": "1"}
     finally:
         await worker.end()
+
+
+async def test_a_worker_that_has_ended_is_killed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its descendants; a moment later its id may be that of another process."""
+    killed: list[int] = []
+    monkeypatch.setattr(process.os, "killpg", lambda group, signal: killed.append(group))
+    worker = await WorkerProcess.start([sys.executable, "-c", ""], "m")
+    assert await worker.events.get() is None
+    assert killed == [worker.pid]
+    await worker.end()
+    assert killed == [worker.pid]
 
 
 def test_a_worker_inherits_no_descriptor_of_ours() -> None:
