@@ -33,8 +33,8 @@ def canonical(arguments: Any) -> str:
         return "{}"
     try:
         return orjson.dumps(_plain(arguments), option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
-    except (TypeError, ValueError):
-        return repr(arguments)  # there are integers beyond 64 bits
+    except (TypeError, ValueError, RecursionError):  # integers beyond 64 bits, or nested deeply
+        return _unrolled(arguments)
 
 
 def recognisable(arguments: Any) -> str:
@@ -66,6 +66,24 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(member) for member in value]
     return value
+
+
+def _unrolled(value: Any) -> str:
+    """`value` as text, whatever its depth: equal values give equal texts, and others do not."""
+    written: list[str] = []
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            written.append(f"{{{len(one)}")
+            for name in sorted(one, reverse=True):
+                waiting += (one[name], name)
+        elif isinstance(one, list):
+            written.append(f"[{len(one)}")
+            waiting += reversed(one)
+        else:
+            written.append(repr(one))
+    return " ".join(written)
 
 
 def named_calls(message: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -124,7 +142,7 @@ def _media(part: Any) -> str:
         return part
     try:
         written = json_text.dumps(_sorted(part)) if is_beside() else orjson.dumps(part, option=orjson.OPT_SORT_KEYS)
-    except TypeError:
+    except (TypeError, RecursionError):
         return ""
     return blake2b(written, digest_size=_SIZE).hexdigest()
 
