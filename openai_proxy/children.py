@@ -191,8 +191,8 @@ class Child:
 def _handed_over(pipe: IO[bytes] | None) -> IO[bytes]:
     """`pipe` in the form that the event loop needs.
 
-    uvloop (0.23) closes a pipe's descriptor and then the object it was given, which closes the descriptor again: by
-        then a thread may have reused the number. So its object closes nothing.
+    uvloop (0.23) closes a pipe's descriptor and then the object that it was given, which closes the descriptor again,
+    when a thread may already have reused the number. So it gets an object that closes nothing.
     """
     assert pipe is not None
     if type(asyncio.get_running_loop()).__module__ != "uvloop":

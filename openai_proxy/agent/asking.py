@@ -119,7 +119,7 @@ async def opened(opening: "asyncio.Task[UpstreamResponse | Failed]") -> Chunks:
 
 
 async def raised(error: Failed) -> Chunks:
-    """Check `opened` for an error status."""
+    """Raise `error`: like `opened`, for an opening that has already failed."""
     raise error
 
 

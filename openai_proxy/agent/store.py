@@ -55,7 +55,7 @@ class PendingEntry:
 
     @classmethod
     def of(cls, hidden: Mapping[str, Any], keys: Iterable[str], born: float, *name: str) -> "PendingEntry":
-        """An entry from the members of a Hidden. Raises for anything else."""
+        """An entry from the members of HiddenRounds. Raises KeyError, TypeError or AttributeError for anything else."""
         calls = {call_id: tuple(call) for call_id, call in hidden["calls"].items()}
         data = json_text.dumps({member: hidden[member] for member in _MEMBERS})
         question, conversation = hidden["question"], hidden["conversation"]

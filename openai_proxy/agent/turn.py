@@ -157,9 +157,8 @@ class Turn:
     meta: dict[str, Any] = field(default_factory=dict)  # for MCP servers, as `_meta`
     device: str = ""  # Home Assistant's id of the satellite being spoken to
     turns: TurnStore | None = None
-    published: Callable[[], Awaitable[None]] | None = (
-        None  # waits until other daemons have received what `turns` stores
-    )
+    published: Callable[[], Awaitable[None]] | None = None
+    """Waits until other daemons have received what `turns` stores."""
     observer: Observer = field(default_factory=NullObserver)
     offered_only: bool = False
     newest: str = ""  # the person's newest message, which determines the language of our own sentences

@@ -96,10 +96,8 @@ class Finder:
         if fullname not in self._names:
             return None
         if fullname != GROUP:
-            try:
-                importlib.import_module(
-                    GROUP
-                )  # the first time it loads the library; once loaded, its file may be deleted
+            try:  # the first time this loads the library; once loaded, its file may be deleted
+                importlib.import_module(GROUP)
             except ImportError:
                 self._names = frozenset()
                 return None

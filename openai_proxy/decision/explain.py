@@ -21,7 +21,7 @@ def lines(
     lessons: LessonTable | None = None,
     usage: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
-    """Describes what was `found` for a chat request of `caller` for `model`, including what the targets refuse.
+    """Describe what was `found` for a chat request of `caller` for `model`, including what the targets refuse.
 
     `usage` is a report of usage by model since USAGE_SINCE, which says how much of its prompts came from a cache.
     """

@@ -32,12 +32,12 @@ _SCHEMAS: Final = frozenset(
 )  # fmt: skip
 _MODELS: Final = re.compile(r"(?:(?:.*_)?(?i:models?|fallbacks)|.*Models?)(?:_?(?i:id|name)s?)?")
 """Members that name models, wherever they stand: OpenRouter's, LiteLLM's and Vercel's fallbacks, tools and plugins with
-their own model, Groq's `compound_custom.models` (https://openrouter.ai/docs/features/model-routing). In any case, since
-Go's encoding/json ignores case."""
+their own model, Groq's `compound_custom.models` (https://openrouter.ai/docs/features/model-routing). Case is
+ignored, as by Go's encoding/json."""
 
 _ROUTES: Final = frozenset({"route", "preset"})
 _OF_THE_ACCOUNT: Final = frozenset({"call_id"})
-"""Query members of a socket that join a session somebody else has started
+"""Query members with which a WebSocket joins a session that somebody else has started
 (https://platform.openai.com/docs/guides/realtime-server-controls)."""
 
 _MAX_DEPTH: Final = 12
@@ -92,7 +92,7 @@ def _is_clients(tool: Any) -> bool:
 
 
 def _named_in(value: Any, but: str = "", depth: int = 0) -> Iterator[str]:
-    """What members of `value` name as models, at any depth; `but` is one that is a schema."""
+    """The models that members of `value` name, at any depth; the member `but` is a schema, and left out."""
     if depth > _MAX_DEPTH:
         yield ""
     elif isinstance(value, list):

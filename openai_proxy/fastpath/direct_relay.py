@@ -197,7 +197,7 @@ class DirectRelay(Sink):
         self._finish(Outcome.DONE)
 
     def _opening(self, head: ResponseHead, body: bytes) -> bytes:
-        """Send the client's head, followed by `body`: from here on the answer has begun, and there is no retry."""
+        """The client's head, followed by `body`. The answer begins with it, so there is no retry afterwards."""
         exchange, state, known = self.exchange, self._client.state, self.known
         health = self.generation.upstreams.health
         if not health.all_healthy:

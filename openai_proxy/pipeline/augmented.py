@@ -58,7 +58,7 @@ async def serve(context: RequestContext, decision: Decision, document: dict[str,
 
 
 async def turn_for(context: RequestContext, decision: Decision, document: dict[str, Any]) -> Turn:
-    """The agent's turn for a chat request, with the prompt filled in and the tools available."""
+    """The agent's turn for a chat request, with its prompt and tools."""
     await beside(context.large, check_request, document)
     await caught_up(context, document)
     model = context.augmented.models[str(decision.model)]
@@ -176,7 +176,7 @@ async def _answer(context: RequestContext, turn: Turn, document: Mapping[str, An
     if context.notice:
         into_completion(completion, context.notice)
     body = await beside(size_of(completion) >= LARGE, json_text.dumps, completion)
-    del completion  # nothing twice while the client does not read
+    del completion  # it must not stay beside its JSON while the client does not read
     context.entry.response(200, ((b"content-type", b"application/json"),))
     context.entry.data(body)
     await context.reply.send_as_is(200, body)
@@ -354,7 +354,8 @@ class _Watcher:
         exchange.state = state
         if state == "streaming" and exchange.stream and not self._streaming:
             self._streaming = True
-            exchange.first_byte = time.monotonic()  # the head may have gone out long before, with tools or a wake ahead
+            # The head may have been sent long before, ahead of tools or a wake-up.
+            exchange.first_byte = time.monotonic()
 
     def usage(self, total: dict[str, Any] | None, rounds: int) -> None:
         """The usage of the rounds so far."""

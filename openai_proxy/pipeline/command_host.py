@@ -46,7 +46,7 @@ def command_host(context: RequestContext) -> CommandHost:
 
 
 async def write_down(context: RequestContext, members: dict[Keys, Any]) -> list[str]:
-    """Change conf/proxy.yaml and reload. This request continues with the new configuration; returns further replies."""
+    """Change conf/proxy.yaml and reload; this request continues with the new configuration. Returns what went wrong."""
     state = context.state
     try:
         await write_members(state, members)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-"""Methods that are never forwarded: TRACE would reveal our key, CONNECT asks for another kind of proxy."""
+"""The methods that are served. TRACE would reveal our key, CONNECT asks for another kind of proxy."""
 
 
 class Dispatcher:

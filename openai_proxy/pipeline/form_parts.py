@@ -180,7 +180,7 @@ class FormSplitter:
             self._doubtful = MAX_PART_HEAD
             self._odd += 1
             if self._odd > _MOST_ODD:
-                raise ambiguous("its boundary stands in many places where no part ends")
+                raise ambiguous("its boundary occurs in many places where no part ends")
             return after, True
         if self.complete:
             raise ambiguous("it continues after its end")
@@ -198,7 +198,7 @@ class FormSplitter:
         if self._doubtful:
             seen = self._seen + content[: self._doubtful]
             if _NAIVE_MODEL.search(seen) is not None:
-                raise ambiguous("its boundary stands where no part ends")
+                raise ambiguous("its boundary occurs where no part ends")
             self._seen = seen[-_NAIVE_LENGTH:]
             self._doubtful = max(self._doubtful - len(content), 0)
         last = last and self._part is not None

@@ -8,7 +8,7 @@ from typing import Final
 from openai_proxy.prompt.templates import MAX_CALL, Template
 
 _OPENING: Final = re.compile(r"\{\{\s*([A-Za-z0-9_-]{1,128})\s*(\()?|\{%-?\s*(?:if|for|set|macro)\b[^\n%]*%?\}?")
-_JINJA: Final = "Home Assistant's templates do not work here: its states come through its MCP server"
+_JINJA: Final = "Home Assistant's templates do not work here; its states are available through its MCP server"
 _UNQUOTED: Final = re.compile(r"=\s*(?!true\b|false\b|null\b)([A-Za-z_]\w*)")
 _PYTHON_WORDS: Final = {"True": "true", "False": "false", "None": "null"}
 
@@ -30,7 +30,7 @@ def suspects(template: Template, known: Callable[[str], bool]) -> Iterator[Suspe
         if isinstance(part, str):
             for found in _OPENING.finditer(text, at, at + len(part)):
                 if found[1] is None:
-                    yield Suspect(found.start(), found[0], f"is Jinja, its text stays: {_JINJA}")
+                    yield Suspect(found.start(), found[0], f"is Jinja and stays as text: {_JINJA}")
                 elif found[2] or known(found[1]):
                     yield _suspect(text, found, known(found[1]))
             at += len(part)
@@ -49,10 +49,10 @@ def _suspect(text: str, found: re.Match[str], known: bool) -> Suspect:
         )
     source = text[start : end + 2].split("\n")[0]
     if not known:
-        return Suspect(start, source, f"is not a template, its text stays: there is no tool {name}, and {_JINJA}")
+        return Suspect(start, source, f"is not a template and stays as text: there is no tool {name}, and {_JINJA}")
     if not found[2]:
-        return Suspect(start, source, f"is not a template and stays text: write {{{{{name}()}}}} or {example}")
-    return Suspect(start, source, f"is not a template and stays text: {_fault(text[found.end() : end], example)}")
+        return Suspect(start, source, f"is not a template and stays as text: write {{{{{name}()}}}} or {example}")
+    return Suspect(start, source, f"is not a template and stays as text: {_fault(text[found.end() : end], example)}")
 
 
 def _fault(arguments: str, example: str) -> str:
@@ -64,4 +64,4 @@ def _fault(arguments: str, example: str) -> str:
         return f"nothing may follow the closing parenthesis of {example}"
     if "=" not in arguments:
         return f"every argument needs its name, as in {example}"
-    return f"it is written {example}, with commas between arguments, and values are texts, numbers, true, false or null"
+    return f"it is written {example}, with commas between arguments; values are strings, numbers, true, false or null"

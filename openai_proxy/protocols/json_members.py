@@ -18,7 +18,7 @@ from openai_proxy.errors import BadRequest
 from openai_proxy.steps import STEP
 from openai_proxy.steps import pieces as pieces_of
 
-_loads: Final = orjson.loads  # kept in a local name: a module's attribute is looked up at every call
+_loads: Final = orjson.loads  # a name of this module, since a module's attribute is looked up at every call
 _dumps: Final = orjson.dumps
 
 CONTROL: Final = frozenset(
@@ -43,7 +43,7 @@ _AS_NAME: Final = {name: re.compile(re.escape(quoted) + rb"[ \t\r\n]*:") for nam
 STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 """Possessive: a match is never retried differently, so a text full of escapes needs no memory for it."""
 TOKEN: Final = re.compile(STRING.pattern + rb"|[{}\[\],:]", re.DOTALL)
-"""JSON's structural characters; numbers and words are between them."""
+"""Strings and JSON's structural characters; numbers and words are between them."""
 
 
 class Member(NamedTuple):

@@ -61,7 +61,7 @@ def read_value(text: bytes) -> Any:
     try:
         return _DocumentReader(text).read()
     except IndexError:
-        raise ValueError("it ends too early") from None
+        raise ValueError("unexpected end") from None
 
 
 def write(value: Any) -> bytes:

@@ -119,7 +119,7 @@ class ClientFrames:
             if kind > PONG or size > MAX_CONTROL or not final:
                 raise WebSocketError(PROTOCOL_ERROR, "A control frame is malformed.")
         elif kind > BINARY or (kind == CONTINUATION) != (self._kind != CONTINUATION):
-            raise WebSocketError(PROTOCOL_ERROR, "A frame does not belong to the message that is open.")
+            raise WebSocketError(PROTOCOL_ERROR, "A frame has an unknown opcode, or is out of sequence.")
         elif len(self._raw) + size > MAX_MESSAGE or len(self._starts) >= MAX_FRAMES:
             raise WebSocketError(MESSAGE_TOO_BIG, "The message is too large, or in too many frames.")
 

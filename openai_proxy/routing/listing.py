@@ -1,4 +1,4 @@
-"""The ids that a client sees: routing rules applied backwards to the connections' offers."""
+"""The ids that a client sees: the routing rules applied in reverse to the models that the connections offer."""
 
 import datetime
 from collections.abc import Mapping, Sequence

@@ -165,9 +165,8 @@ class RelayingConnection(ClientConnection):
     def __init__(self, manager: Any, make_fast: "Callable[[RelayingConnection], FastPath]", **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
         self._held: Any = None  # the message taken off aiohttp's queue, and its payload
-        self._fed = self._needed = (
-            0  # bytes of the present message that the parser got and expects: equal between messages
-        )
+        # Bytes of the present message that the parser has got and expects: equal between messages.
+        self._fed = self._needed = 0
         self._first = b""  # its first segment, if its head is complete
         self._handover: ReturnedRequest | None = None
         self._body_timer: asyncio.TimerHandle | None = None
@@ -237,9 +236,7 @@ class RelayingConnection(ClientConnection):
     # -- for the fast path ------------------------------------------------------------------------------------------
 
     def begin_unparsed(self) -> bool:
-        """Start a request that the parser has not seen; False if that is impossible: one is queued, held or the
-        last.
-        """
+        """Start a request that the parser has not seen; False if one is queued or held, or the connection closes."""
         if (self._waiter is None and self._request_count) or self._held is not None or self._messages or self._close:
             return False
         self._request_count += 1

@@ -72,7 +72,7 @@ class Reply:
     # -- whole answers ----------------------------------------------------------------------------------------------
 
     async def send(self, status: int, body: bytes, content_type: str = JSON, *fields: tuple[str, str]) -> None:
-        """Answer with a text of our own, without the secrets in it."""
+        """Answer with a text of our own, after removing any secrets from it."""
         await self.send_as_is(status, vault.scrub_body(body), content_type, *fields)
 
     async def send_as_is(self, status: int, body: bytes, content_type: str = JSON, *fields: tuple[str, str]) -> None:

@@ -66,7 +66,7 @@ class ByResponses:
                     from openai_proxy.dialects.responses.memory import without_reasoning
 
                     answer.close()
-                    memory.forget(chat)  # was encrypted for another key, or another model
+                    memory.forget(chat)  # it was encrypted for another key, or another model
                     answer = await translator.ask(request, without_reasoning(chat), send)
             return answer
 

@@ -35,10 +35,10 @@ async def as_dialect(
     """`response` to a chat request, as the answer to the client's own `request`, from which it was made.
 
     `model` is the requested name, `connection` the name for messages of ours; `on_usage` is called with the chat
-    answer's usage, which may have more detail than the dialect's. What repeats a `large` request is written off the
-    event loop. A stream stays a stream and a whole answer whole,
-    whatever the provider sent; an error keeps its status and gets the API's own shape. Raises the UpstreamError family;
-    `response` is closed unless it is part of the result.
+    answer's usage, which may have more detail than the dialect's. An answer that repeats a `large` request is written
+    off the event loop. A stream stays a stream and a whole answer whole, whatever the provider sent; an error keeps its
+    status and gets the API's own shape. Raises the UpstreamError family; `response` is closed unless it is part of the
+    result.
     """
     writer = dialect.write_answer(request, model)
     reader = ChatReader()
@@ -142,7 +142,7 @@ class WrittenStream(OwnResponse):
         return speakable(error, self._connection, status_of(error))
 
     def _broken_off(self, chunk: Chunk) -> tuple[bytes, bytes]:
-        """The content of the last `chunk`, and that it was the last."""
+        """The content of `chunk`, and an error in place of its finish reason."""
         choices = [{**choice, "finish_reason": None} for choice in chunk["choices"]]
         error = UpstreamError(_BROKEN_OFF).payload()["error"]
         return self._writer.chunk({**chunk, "choices": choices}), self._writer.error(error)
@@ -159,7 +159,7 @@ class WrittenStream(OwnResponse):
 
 
 def _broken_off(answer: Mapping[str, Any]) -> bool:
-    """True if the provider says that it broke off: no API has a finish reason for that."""
+    """True if the provider says that it broke off its answer."""
     return any(choice.get("finish_reason") == "error" for choice in answer.get("choices") or ())
 
 

@@ -11,8 +11,8 @@ import socket
 from typing import Any, Final
 
 _SEGMENT: Final = 16 * 1024
-"""Maximum bytes of a TCP segment that a provider may send. Only on the loopback are there longer ones, of 64 KB. The
-receive buffer of a stream (`receive_buffer.py`) does not have room for one, and for want of it a sender waits 0.2 s."""
+"""Maximum bytes of a TCP segment that a provider may send. Only the loopback has longer ones, of 64 KB, for
+which a stream's receive buffer (`receive_buffer.py`) has no room; a sender would then wait 0.2 s."""
 
 
 class Dialler:

@@ -59,7 +59,7 @@ class ConnectionLessons:
         self.base = base
         self._clock = clock
         self._changed = changed
-        self.version = 0  # replaced whenever the knowledge changes: derived results must then be recomputed
+        self.version = 0  # increases whenever the knowledge changes: derived results must then be recomputed
         self._models: dict[str, tuple[float, Lessons]] = {}
         self._lacking: dict[str, float] = {}
         self._thinking: dict[str, float] = {}

@@ -10,14 +10,14 @@ import sys
 from typing import Final
 
 UNREAD: Final = 32 * 1024
-"""Bytes of a stream, and as many for the kernel's bookkeeping. A provider 100 ms away can still send 300 KB per second,
-twenty times as fast as the fastest models."""
+"""Bytes of a stream; the kernel adds as many for its bookkeeping. A provider 100 ms away can still send 300 KB per
+second, twenty times as fast as the fastest models."""
 
 WIDE: Final = 1 << 20
-"""The same for other answers on a connection that has carried a stream, where the kernel cannot be asked to decide."""
+"""The same for other answers on a connection that has carried a stream, if the kernel cannot be asked to decide."""
 
 SO_BUF_LOCK: Final = 72
-"""Linux 5.15's option with the sizes that the kernel must not adapt; Python has no name for it."""
+"""Linux 5.15's option for which sizes the kernel must not adapt; Python has no name for it."""
 
 
 def receive_ahead(transport: asyncio.Transport | None, *, little: bool) -> None:

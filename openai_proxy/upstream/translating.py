@@ -40,7 +40,7 @@ def body_headers(source: Headers, content_type: bytes) -> list[tuple[bytes, byte
 
 
 def dropped_names(names: Iterable[str]) -> str:
-    """`names` of members of a request, for a header field: they come from the caller, so only safe ones are told."""
+    """`names` of members of a request, for a header field: they come from the caller, so only safe ones are listed."""
     return ", ".join(dict.fromkeys(name for name in names if _SAFE.fullmatch(name)))
 
 

@@ -91,7 +91,7 @@ CASES = [
     ("a template of Home Assistant", {"proxy.yaml": ONE, "models/m.yaml": prompt("{{ states('sun.sun') | title }}")},
      "models/m.yaml:4:3", "there is no tool states, and Home Assistant's templates do not work here"),
     ("Jinja", {"proxy.yaml": ONE, "models/m.yaml": prompt("{% if is_state('a.b', 'on') %}x{% endif %}")},
-     "models/m.yaml:4:3", "is Jinja, its text stays"),
+     "models/m.yaml:4:3", "is Jinja and stays as text"),
 ]  # fmt: skip
 
 

@@ -106,7 +106,7 @@ class LocalProvider:
         if self._unload is not None:
             self._unload.cancel()
         if self._unloading is not None:
-            await asyncio.wait([self._unloading])  # until it has ended: nothing else knows the child it is stopping
+            await asyncio.wait([self._unloading])  # not cancelled: nothing else knows the child that it is ending
         await self._end()
 
     async def _send(self, request: UpstreamRequest) -> UpstreamResponse:

@@ -128,7 +128,7 @@ def answer(engine: Engine, outlet: EventOutput, number: int, body: dict[str, Any
 
 
 def load(arguments: argparse.Namespace) -> Engine:
-    """The requested engine. Raises Refused with words for the owner."""
+    """The requested engine. Raises EngineRefused with words for the owner."""
     for place in arguments.search:
         sys.path.insert(0, place)
     if arguments.callable:
