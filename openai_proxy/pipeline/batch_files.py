@@ -4,24 +4,23 @@ The file has one JSON object per line, the request in `body` (https://platform.o
 is checked while it streams by, in a multipart upload with `purpose` `batch`, before or after the file.
 """
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import Collection
 from typing import Final
 
 import orjson
 
 from openai_proxy.decision.decide import not_in_batches
 from openai_proxy.errors import BadRequest
-from openai_proxy.pipeline.form_parts import Chunk, FormSplitter
+from openai_proxy.pipeline.form_parts import Chunk
 
 MAX_LINE: Final = 16 * 1024 * 1024  # bytes of one request
 _MAX_PURPOSE: Final = 64
 
 
 class BatchFile:
-    """Checks an upload. `names`: the augmented models."""
+    """Checks an upload. `names`: the augmented models. See form_parts.FormStep."""
 
-    def __init__(self, boundary: bytes, names: Collection[str]) -> None:
-        self._splitter = FormSplitter(boundary)
+    def __init__(self, names: Collection[str]) -> None:
         self._names = names
         self._line: list[bytes] = []
         self._length = 0
@@ -29,14 +28,13 @@ class BatchFile:
         self._named: str | None = None  # the first augmented model found in the file
         self._unread = False  # a line was too long to be checked
 
-    async def through(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """`pieces`, unchanged. Raises BadRequest once it turns out to be a batch that names an augmented model."""
-        async for piece in pieces:
-            for chunk in self._splitter.feed(piece):
-                if chunk.part is not None:
-                    self._look(chunk)
-            self._judge()
-            yield piece
+    def take(self, chunks: list[Chunk], *, last: bool) -> list[Chunk]:
+        """`chunks`, unchanged. Raises BadRequest once it turns out to be a batch that names an augmented model."""
+        for chunk in chunks:
+            if chunk.part is not None:
+                self._look(chunk)
+        self._judge()
+        return chunks
 
     def _look(self, chunk: Chunk) -> None:
         assert chunk.part is not None

@@ -6,7 +6,8 @@ otherwise it could see a model that we did not check, or a secret that we did no
 """
 
 import re
-from typing import Final, NamedTuple
+from collections.abc import AsyncIterator, Sequence
+from typing import Final, NamedTuple, Protocol
 from urllib.parse import unquote
 
 from openai_proxy.errors import BadRequest
@@ -220,3 +221,38 @@ class FormSplitter:
         chunks.append(Chunk(data[position:stop]))
         self._in_head = False
         return stop, True
+
+
+class FormStep(Protocol):
+    """Something that looks at the parts of a form, and may change them."""
+
+    def take(self, chunks: list[Chunk], *, last: bool) -> list[Chunk]:
+        """What to pass on for `chunks`; `last`: nothing follows. Raises ProxyError for a form that must not pass."""
+        ...
+
+
+class Form:
+    """A multipart body as it streams by: split once, for all `steps` that look at its parts, in this order."""
+
+    def __init__(self, boundary: bytes, pieces: AsyncIterator[bytes], steps: Sequence[FormStep] = ()) -> None:
+        self._splitter = FormSplitter(boundary)
+        self._pieces = pieces
+        self._steps = steps
+
+    @property
+    def complete(self) -> bool:
+        """True after the last delimiter."""
+        return self._splitter.complete
+
+    async def chunks(self) -> AsyncIterator[list[Chunk]]:
+        """The body as the steps have left it. Raises ProxyError."""
+        async for piece in self._pieces:
+            if chunks := self._stepped(self._splitter.feed(piece), last=False):
+                yield chunks
+        if chunks := self._stepped(self._splitter.rest(), last=True):
+            yield chunks
+
+    def _stepped(self, chunks: list[Chunk], *, last: bool) -> list[Chunk]:
+        for step in self._steps:
+            chunks = step.take(chunks, last=last)
+        return chunks

@@ -5,9 +5,9 @@ Content-Length was sent before the field is seen: the mark, which is shorter tha
 the field's end.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
-from openai_proxy.pipeline.form_parts import MODEL, Chunk, FormSplitter
+from openai_proxy.pipeline.form_parts import MODEL, Chunk, Part, ambiguous
 from openai_proxy.secrets import MARK
 
 HELD = 256 * 1024
@@ -19,57 +19,50 @@ _SHORT = "***"
 
 
 class TextFields:
-    """Takes the body in pieces and returns it in pieces, with text fields cleaned by `clean`."""
+    """Cleans text fields by `clean`. See form_parts.FormStep."""
 
     def __init__(self, boundary: bytes, clean: Callable[[str], str]) -> None:
-        self._splitter = FormSplitter(boundary)
+        self._delimiter = b"--" + boundary
         self._clean = clean
         self._held = b""  # the beginning of a text field
+        self._part: Part | None = None  # which that is
+        self._changed = False  # by us
 
-    async def through(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The whole body. Raises BadRequest if it is ambiguous."""
-        async for piece in pieces:
-            if data := self.feed(piece):
-                yield data
-        if rest := self.rest():
-            yield rest
-
-    def feed(self, piece: bytes) -> bytes:
-        """The part of the body that can be passed on after `piece`."""
-        out: list[bytes] = []
-        for chunk in self._splitter.feed(piece):
+    def take(self, chunks: list[Chunk], *, last: bool) -> list[Chunk]:
+        """Raises BadRequest if a field without its secret could be read as several."""
+        out: list[Chunk] = []
+        for chunk in chunks:
             self._take(chunk, out)
-        return b"".join(out)
+        if last and self._held:
+            out.append(Chunk(self._cleaned(self._held), self._part))
+            self._held = b""
+        return out
 
-    def rest(self) -> bytes:
-        """What is still held at the body's end, which came too early if that is much."""
-        out: list[bytes] = []
-        for chunk in self._splitter.rest():
-            self._take(chunk, out)
-        out.append(self._cleaned(self._held))
-        self._held = b""
-        return b"".join(out)
-
-    def _take(self, chunk: Chunk, out: list[bytes]) -> None:
+    def _take(self, chunk: Chunk, out: list[Chunk]) -> None:
         part = chunk.part
         if part is None or part.file or part.name is None or part.name == MODEL:
-            out.append(chunk.data)
+            out.append(chunk)
             return
         self._held += chunk.data
+        self._part = part
         if chunk.last:
-            out.append(self._cleaned(self._held))
+            out.append(Chunk(self._cleaned(self._held), part, last=True))
             self._held = b""
+            self._changed = False
         elif len(self._held) > HELD:
             cleaned = self._cleaned(self._held)
-            out.append(cleaned[:-OVERLAP])
+            out.append(Chunk(cleaned[:-OVERLAP], part))
             self._held = cleaned[-OVERLAP:]
 
     def _cleaned(self, data: bytes) -> bytes:
         text = data.decode("utf-8", "surrogateescape")
         clean = self._clean(text)
-        if clean == text:
-            return data
-        new = clean.encode("utf-8", "surrogateescape")
-        if len(new) > len(data):  # a secret shorter than the mark
-            new = clean.replace(MARK, _SHORT).encode("utf-8", "surrogateescape")
-        return new + b" " * (len(data) - len(new))
+        if clean != text:
+            self._changed = True
+            new = clean.encode("utf-8", "surrogateescape")
+            if len(new) > len(data):  # a secret shorter than the mark
+                new = clean.replace(MARK, _SHORT).encode("utf-8", "surrogateescape")
+            data = new + b" " * (len(data) - len(new))
+        if self._changed and self._delimiter in data:  # perhaps only since the mark: a boundary may be `[REDACTED]`
+            raise ambiguous("its boundary is in a field with a secret")
+        return data

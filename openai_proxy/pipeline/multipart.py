@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import IO
 
 from openai_proxy.errors import BadRequest
-from openai_proxy.pipeline.form_parts import MODEL, Chunk, FormSplitter
+from openai_proxy.pipeline.form_parts import MODEL, Chunk, Form
 
 IN_MEMORY = 1024 * 1024
 MAX_FIELD = 4096
@@ -20,10 +20,10 @@ _PIECE = 256 * 1024
 class ModelField:
     """Reads a multipart body until its `model` field is known; then replays the buffer and streams the rest."""
 
-    def __init__(self, boundary: bytes, pieces: AsyncIterator[bytes]) -> None:
-        self._pieces = pieces
+    def __init__(self, form: Form) -> None:
+        self._form = form
+        self._chunks = form.chunks()
         self._store: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed in close()
-        self._splitter = FormSplitter(boundary)
         self._passed = 0  # bytes of the body in the chunks so far
         self._field = b""  # of a model field whose end has not come
         self._value: tuple[int, int] | None = None  # the position of the field's value
@@ -34,19 +34,19 @@ class ModelField:
 
         Raises BadRequest for a body that has it twice or not in UTF-8, that ends too early, or is ambiguous.
         """
-        async for piece in self._pieces:
-            self._store.write(piece)
-            self._look(piece)
+        async for chunks in self._chunks:
+            self._store.write(self._looked_at(chunks))
             if self.model is not None:
                 return self.model
         self._check_end()
         return None
 
-    def _look(self, piece: bytes) -> None:
-        for chunk in self._splitter.feed(piece):
+    def _looked_at(self, chunks: list[Chunk]) -> bytes:
+        for chunk in chunks:
             if chunk.part is not None and chunk.part.name == MODEL:
                 self._model(chunk)
             self._passed += len(chunk.data)
+        return b"".join([chunk.data for chunk in chunks])
 
     def _model(self, chunk: Chunk) -> None:
         self._field += chunk.data
@@ -65,7 +65,7 @@ class ModelField:
         self._field = b""
 
     def _check_end(self) -> None:
-        if not self._splitter.complete:
+        if not self._form.complete:
             raise BadRequest("The multipart body ends too early.", code="invalid_multipart")
 
     def growth(self, replacement: str | None) -> int:
@@ -89,9 +89,9 @@ class ModelField:
         while piece := self._store.read(_PIECE):
             yield piece
         self.close()
-        async for piece in self._pieces:
-            self._look(piece)
-            yield piece
+        async for chunks in self._chunks:
+            if piece := self._looked_at(chunks):
+                yield piece
         self._check_end()
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 from openai_proxy.errors import BadRequest
 from openai_proxy.pipeline import batch_files
 from openai_proxy.pipeline.batch_files import BatchFile
+from openai_proxy.pipeline.form_parts import Form
 
 NAMES = {"augmented/house"}
 
@@ -30,7 +31,8 @@ async def passed(body: bytes, size: int) -> bytes:
         for start in range(0, len(body), size):
             yield body[start : start + size]
 
-    return b"".join([piece async for piece in BatchFile(b"xyz", NAMES).through(pieces())])
+    form = Form(b"xyz", pieces(), [BatchFile(NAMES)])
+    return b"".join([chunk.data async for chunks in form.chunks() for chunk in chunks])
 
 
 PURPOSE = ("purpose", b"batch")

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openai_proxy.errors import BadRequest
+from openai_proxy.pipeline.form_parts import Form
 from openai_proxy.pipeline.form_text import HELD, TextFields
 
 SECRET = "sk-secret-0123456789abcdef"
@@ -22,11 +24,15 @@ def part(value: bytes, head: str) -> bytes:
     return b"--b0\r\nContent-Disposition: form-data; " + head.encode() + b"\r\n\r\n" + value + b"\r\n"
 
 
-def through(body: bytes, *cuts: int) -> bytes:
-    fields = TextFields(b"b0", clean)
+async def through(body: bytes, *cuts: int, boundary: bytes = b"b0") -> bytes:
     edges = [0, *sorted(cuts), len(body)]
-    out = b"".join(fields.feed(body[a:b]) for a, b in itertools.pairwise(edges))
-    return out + fields.rest()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start, stop in itertools.pairwise(edges):
+            yield body[start:stop]
+
+    form = Form(boundary, pieces(), [TextFields(boundary, clean)])
+    return b"".join([chunk.data async for chunks in form.chunks() for chunk in chunks])
 
 
 def form(prompt: bytes, file: bytes = b"RIFF\r\n--b\0") -> bytes:
@@ -49,44 +55,48 @@ def form(prompt: bytes, file: bytes = b"RIFF\r\n--b\0") -> bytes:
         ("two\r\nlines\r\n", "two\r\nlines\r\n"),
     ],
 )
-def test_fields_keep_their_length_at_any_cut(said: str, sent: str) -> None:
+async def test_fields_keep_their_length_at_any_cut(said: str, sent: str) -> None:
     body, expected = form(said.encode()), form(sent.encode())
     assert len(body) == len(expected)
     for cut in range(len(body)):
-        assert through(body, cut) == expected
+        assert await through(body, cut) == expected
 
 
-def test_binary_bytes_stay() -> None:
+async def test_binary_bytes_stay() -> None:
     said = b"\xff\xfe\x80 \xed\xa0\x80"
-    assert through(form(said)) == form(said)
-    assert through(form(said + SECRET.encode())).startswith(form(said)[: form(said).index(said) + len(said)])
+    assert await through(form(said)) == form(said)
+    assert (await through(form(said + SECRET.encode()))).startswith(form(said)[: form(said).index(said) + len(said)])
 
 
-def test_fields_too_large_to_hold_are_cleaned_in_passing() -> None:
+async def test_fields_too_large_to_hold_are_cleaned_in_passing() -> None:
     for before in (0, HELD - 10, HELD, 2 * HELD + 100):
         body = form(b"x" * before + SECRET.encode() + b"y" * HELD)
-        fields = TextFields(b"b0", clean)
-        out = b"".join(fields.feed(body[n : n + 50_000]) for n in range(0, len(body), 50_000)) + fields.rest()
+        out = await through(body, *range(50_000, len(body), 50_000))
         assert len(out) == len(body)
         assert out.count(SECRET.encode()) == 2, "the file's and the model's"
 
 
 @given(st.binary(max_size=300), st.integers(0, 2**32))
-def test_bodies_that_are_not_forms_pass_unchanged(body: bytes, seed: int) -> None:
+async def test_bodies_that_are_not_forms_pass_unchanged(body: bytes, seed: int) -> None:
     cuts = [random.Random(seed).randrange(len(body) + 1) for _ in range(5)]
-    assert through(body, *cuts) == body
+    assert await through(body, *cuts) == body
 
 
-def test_forms_without_an_end_are_passed_on_whole() -> None:
+async def test_forms_without_an_end_are_passed_on_whole() -> None:
     body = form(b"hello")[:-20]
-    assert through(body, 40) == body
+    assert await through(body, 40) == body
 
 
 async def test_held_bytes_come_at_the_end() -> None:
     body = form(SECRET.encode())[:-30]
+    assert len(await through(body)) == len(body)
 
-    async def pieces() -> AsyncIterator[bytes]:
-        yield body
 
-    out = b"".join([piece async for piece in TextFields(b"b0", clean).through(pieces())])
-    assert len(out) == len(body)
+@pytest.mark.parametrize("before", [0, HELD + 100])
+async def test_a_mark_never_becomes_a_boundary(before: int) -> None:
+    """Whoever chooses the boundary could otherwise have a part that nobody has checked."""
+    said = b"x" * before + b"\r\n--" + SECRET.encode() + b'\r\nContent-Disposition: form-data; name="model"\r\n\r\ndear'
+    body = form(said).replace(b"--b0", b"--" + MARK.encode())
+    for cut in (body.index(SECRET.encode()), body.index(b"dear"), len(body) - 1):
+        with pytest.raises(BadRequest, match="field with a secret"):
+            await through(body, cut, boundary=MARK.encode())
