@@ -39,9 +39,7 @@ Someone who saves and immediately reloads should see the save reported, even if 
 """
 
 SWITCH = 0.001
-"""Seconds for which a reload's thread may hold the interpreter lock: the most that a stream waits for its next
-chunk.
-"""
+"""Seconds for which a reload's thread may hold the interpreter lock, and a stream's next chunk waits at most."""
 
 T = TypeVar("T")
 
@@ -252,7 +250,7 @@ class Reloads:
         except ProxyError as error:
             return Problem(*place, f"{key}: {error}; the address stays {self._address[0]} port {self._address[1]}")
         self._address = wanted
-        log.info("now serving on %s port %s", ", ".join(f"{url}/v1" for url in self._state.addresses()))
+        log.info("now serving on %s", ", ".join(f"{url}/v1" for url in self._state.addresses()))
         return None
 
     # -- reporting --------------------------------------------------------------------------------------------------
@@ -285,9 +283,7 @@ async def reload(state: ProxyState) -> dict[str, Any]:
 
 
 async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """Run `function` while the loop keeps running: the interpreter switches threads every millisecond instead of
-    five.
-    """
+    """Run `function` while the loop keeps running: threads are switched every millisecond instead of every five."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(min(before, SWITCH))
     try:
@@ -301,9 +297,7 @@ def _address(generation: Generation) -> tuple[str, int]:
 
 
 def _as_before(present: Generation, config_dir: Path, tree: Tree) -> Prepared:
-    """The present configuration, as conf/ itself is gone: it is being replaced, or was unmounted. Nobody deletes it
-    like that on purpose.
-    """
+    """The present configuration, for when conf/ itself is gone: being replaced or unmounted, hardly ever deleted."""
     problem = Problem(str(config_dir), 1, 1, "the directory is gone; its last content is used until it is back")
     problems = tuple(known for known in present.snapshot.problems if known != problem)
     snapshot = replace(present.snapshot, problems=(*problems, problem))

@@ -60,6 +60,7 @@ def test_a_new_port_opens_before_the_old_one_closes(daemon: AsConfigured, upstre
         daemon.write("proxy.yaml", conf(upstream, "127.0.0.1", new))
         eventually(lambda: listens(new), "the new port is open")
         eventually(lambda: not listens(old), "the old port is closed")
+        eventually(lambda: f"now serving on http://127.0.0.1:{new}/v1\n" in daemon.stderr, "the log names the new one")
         gate.open()
         answer = wire.read_rest()
         assert (answer.complete, answer.body) == (True, delta("end") + DONE)
