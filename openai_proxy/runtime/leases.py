@@ -19,9 +19,7 @@ LIMIT: Final = 3600.0
 """Seconds after which a generation out of service is released even if requests still use it."""
 
 GRACE: Final = 1.0
-"""Seconds between the last lease's end and the release: a request that changes hands returns its lease and takes
-another.
-"""
+"""Seconds from the last lease's end to the release: a request that moves on returns its lease before taking another."""
 
 
 class Lease:

@@ -153,9 +153,8 @@ class ProxyState:
         self.telemetry: Telemetry | None = None
         self.running: dict[str, Served] = {}
         self.draining = False
-        self.succeeded = (
-            False  # True: the service manager owns the socket, and the next process gets the clients waiting there
-        )
+        self.succeeded = False
+        """True if the service manager owns the socket, and the next process gets the clients waiting there."""
         self.events = self.records.events
         self.publish = self.events.publish
         self.lines = ConnectionQueues(self.publish)

@@ -79,9 +79,7 @@ class ServiceManager:
         return True
 
     def ready(self, status: str) -> bool:
-        """The listener is open (or, after `reloading`, the reload is over, successful or not). `status` is for
-        people.
-        """
+        """The listener is open, or a reload is over, successful or not. `status` is for people."""
         return self.notify(READY=1, STATUS=status)
 
     def reloading(self) -> bool:

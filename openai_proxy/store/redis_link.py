@@ -1,5 +1,4 @@
-"""The link between this daemon's tables and a Redis: written in the background, announced at once, merged after
-outages.
+"""Links this daemon's tables to a Redis: written in the background, announced at once, merged after outages.
 
 connect → subscribe → get what is newer there → write what is newer here → write and get changes as they happen. If
 anything fails, this daemon continues alone with what it has, logs that once, and retries. If Redis loses everything, no

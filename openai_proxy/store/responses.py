@@ -125,8 +125,7 @@ class ResponseStore:
     def keeping(
         self, caller: str, items: Iterable[dict[str, Any]] | EncodedItems, response: dict[str, Any]
     ) -> Callable[[], None]:
-        """A function that does the same on the event loop; creating it is most of the work, and any thread may do
-        it."""
+        """A function that does the same on the event loop; creating it is most of the work, and is thread-safe."""
         if _heavier(response["output"], self._responses.max_bytes // 2):
             return lambda: None  # avoids encoding megabytes in vain
         given = items if isinstance(items, EncodedItems) else encoded(items)

@@ -44,7 +44,7 @@ class ModelPrice:
         return found
 
     def estimate(self, read: int, written: int) -> float:
-        """The cost of a request with so many tokens, none of them of a special kind."""
+        """The cost of a request with that many tokens, none of them of a special kind."""
         tiers = self.tiers
         rates = tiers[0][1] if len(tiers) == 1 else self.rates(read)
         return read * rates.input + written * rates.output + self.request

@@ -28,9 +28,7 @@ from openai_proxy.secrets import vault
 log = logging.getLogger(__name__)
 
 SETTLE: Final = 0.6  # seconds; with the time until an exchange is counted, a kill loses less than a second
-LOOK_UP: Final = (
-    3.0  # seconds after which prices are looked up, unless someone asks before: one look-up covers many new models
-)
+LOOK_UP: Final = 3.0  # seconds until prices are looked up, unless someone asks before: one look-up covers many models
 RETRY_AFTER: Final = 30.0  # seconds until a failed database is retried
 MAX_PENDING: Final = 50_000  # rows kept in memory while it fails
 MAX_NAMES: Final = 2000  # users, sessions and agents per day; their names come from clients

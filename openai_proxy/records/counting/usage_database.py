@@ -48,9 +48,7 @@ class UsageDatabase:
         return self._path.exists()
 
     def add(self, rows: Iterable[UsageRow], pending: Iterable[tuple[str, str, str]] = (), settled: int = 0) -> None:
-        """Add `rows` of KEYS and SUMS and the `pending` in one transaction; pending ones up to id `settled` are
-        done.
-        """
+        """Add `rows` of KEYS and SUMS and the `pending` in one transaction; delete pending ones up to id `settled`."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._path.exists():
             os.close(os.open(self._path, os.O_CREAT | os.O_CLOEXEC, 0o600))

@@ -222,8 +222,8 @@ class RequestLines:
         self._last_report = clock()
         self._held: list[tuple[Exchange, int, Tokens]] = []  # exchanges that went well, and their status
         self._beginnings: dict[tuple[Any, ...], tuple[tuple[str, str], str]] = {}
-        """The subjects and beginnings of recent lines, …"""
-        self._known_for: tuple[Any, ...] = ()  # … and the terminal, labels and secrets they were made for
+        """The subjects and beginnings of recent lines."""
+        self._known_for: tuple[Any, ...] = ()  # the terminal, labels and secrets for which they were made
 
     def room(self) -> int:
         """How many lines of successful requests may be written now. Thread-safe."""

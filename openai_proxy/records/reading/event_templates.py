@@ -62,9 +62,8 @@ class VaryingTemplate(EventTemplate):
     """Events that are `prefix + word + left + text + right + word + suffix`: 0.5 µs each; or only half of that.
 
     `left` does not start and `right` does not end with a character of a word, so both are always found; and `right`
-        contains at least two quotes, so no text contains it. If nothing differs before the texts, `left` is empty and
-    part
-        of `prefix`; if nothing differs after them, `right` is empty and part of `suffix`.
+    contains at least two quotes, so no text contains it. If nothing differs before the texts, `left` is empty and part
+    of `prefix`; if nothing differs after them, `right` is empty and part of `suffix`.
     """
 
     __slots__ = ("left", "right")

@@ -5,8 +5,7 @@ one. So a block of whole events is tried in this order (per event of 200 bytes, 
 
 - by template (`event_templates.py`), 0.2 µs: if an event is `P + text + S` with P and S equal in all of them, the bare
   texts together parse as one JSON string. S ends with a blank line, which no JSON string can contain, so it ends an
-    event; and with anything else in a text the string would not parse. If a time or padding differs in each event, 0.5
-  µs.
+  event; and with anything else in a text the string would not parse. If times or padding vary, 0.5 µs.
 - as one JSON array, 1.2 µs: the frames between events replaced by commas.
 - event by event, whatever the stream looks like (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 """

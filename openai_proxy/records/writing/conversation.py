@@ -3,9 +3,9 @@
 The rule is that of `dialects.chat.conversation_id`. A request without an assistant message starts a new conversation;
 its answer is remembered, and a later request that contains that answer belongs to the same conversation.
 
-A caller that starts more than BULK conversations within a minute, or MANY on a day, is a batch job, not a person: for
-the rest of that minute they all share one, whatever ids it uses, so that it fills a file and not a directory; it is not
-tracked further.
+A caller that starts more than BULK conversations within a minute, or MANY within a day, is a batch job, not a person:
+for the rest of that minute or day all new ones share one, whatever ids it uses, so that it fills a file and not a
+directory; they are not tracked further.
 """
 
 import random
@@ -115,7 +115,7 @@ class Conversations:
                 known.popitem(last=False)
 
     def _shared(self, identity: str) -> str | None:
-        """The conversation that a batch job's requests share for the rest of the minute; None for all others."""
+        """The conversation that a batch job's requests share for the rest of the minute or day; None for all others."""
         minute = self._minutes.get(identity)
         if minute is None:
             return None

@@ -75,9 +75,7 @@ class LineFiles:
         return done == count
 
     def try_directory(self) -> None:
-        """Check whether the directory is writable, so that problems are reported now rather than with the first
-        line.
-        """
+        """Check whether the directory is writable, to report problems now rather than with the first line."""
         try:
             self._check_directory(self._clock())
             if not os.access(self.directory, os.W_OK | os.X_OK):

@@ -79,8 +79,9 @@ def bounded(value: Any, depth: int = 0) -> Any:
 
 
 def line(record: dict[str, Any], *, large: bool = False) -> bytes:
-    """`record` as one line of JSON, with its newline; a `large` one is written in small steps. Never raises for what
-    `tolerant` returns.
+    """`record` as one line of JSON, with its newline; never raises for what `tolerant` returns.
+
+    A `large` one is written in small steps.
     """
     if large:
         return b"".join([*pieces(json_text.dumps(record, large=True)), b"\n"])
