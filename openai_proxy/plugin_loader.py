@@ -55,7 +55,7 @@ def file_of(dotted: str, config_dir: Path | None) -> Path | None:
 def find(dotted: str, config_dir: Path | None) -> Any:
     """The object called `dotted`. A file under conf/ is run anew on every call.
 
-    Blocks: not for the event loop. Raises ImportError, NotThere and whatever the module itself raises.
+    Blocks: not for the event loop. Raises ImportError, NameMissing and whatever the module itself raises.
     """
     name, _, attribute = dotted.rpartition(".")
     if not name:

@@ -15,7 +15,7 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 async def one_time(call: AdminCall) -> AdminAnswer:
-    """`GET /admin/login?code=…`: the address printed by `openai-proxy ui`. Opens a session and redirects there."""
+    """`GET /admin/login?code=…`: the address that `openai-proxy ui` prints. Opens a session, redirects to the page."""
     headers = call.request.headers
     fetched_ahead = "prefetch" in headers.get("Sec-Purpose", "") + headers.get("Purpose", "")
     if call.request.method != "GET" or fetched_ahead:  # a link preview must not use it up

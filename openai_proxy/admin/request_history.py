@@ -21,9 +21,7 @@ import orjson
 from openai_proxy.records.writing.log_reader import files_by_age, text_of, token_counts
 
 BLOCK: Final = 256 * 1024  # bytes read at once, from the end of a file
-WHOLE_LINE: Final = (
-    512 * 1024
-)  # bytes of a request line that is still parsed in full; of longer ones only both ends are
+WHOLE_LINE: Final = 512 * 1024  # bytes of a request line that is parsed in full; of longer ones only both ends are
 SLACK: Final = 600.0  # seconds that a request may have begun before the first line of its file was written
 BUDGET: Final = 2.0  # seconds a list may take; then what was found so far is returned
 _STREAM: Final = re.compile(rb'"stream":(true|false)')

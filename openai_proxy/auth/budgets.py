@@ -43,7 +43,7 @@ class Calendar:
         self.day = self.month = ""
 
     def now(self) -> float:
-        """The time, and the `day` and `month` it belongs to."""
+        """The time; `day` and `month` are then those that it belongs to."""
         now = self.clock()
         if not self.begins <= now < self.day_ends:
             self._turn(now)
@@ -238,7 +238,7 @@ class Budgets:
             for name, amounts in saved.get("keys", {}).items():
                 self.of(bytes.fromhex(name)).own = {str(p): float(a) for p, a in amounts.items() if float(a) >= 0}
         except (ValueError, TypeError, AttributeError):
-            log.warning("the saved budgets cannot be read; %s starts from zero", FILE)
+            log.warning("the saved spending (%s) cannot be read; it starts from zero", FILE)
 
 
 def _forget(amounts: dict[str, float], calendar: Calendar) -> None:

@@ -80,7 +80,7 @@ class Gate:
     def admit(self, peer: str, headers: Mapping[str, str]) -> Caller:
         """The caller of an API request. Raises Unauthorized, Forbidden or Misdirected, saying what would help.
 
-        Raises NotAsked if a validator must check the key first: see `admitted`.
+        Raises NotValidated if a validator must check the key first: see `admitted`.
         """
         remote = self.remote(peer, headers)
         if self.keys_required:

@@ -270,7 +270,7 @@ class Book:
                     window.begun, window.count = float(begun), int(count)
                 self._accounts[bytes.fromhex(name)] = account
         except (ValueError, TypeError, AttributeError):
-            log.warning("the saved limits cannot be read; %s starts from zero", FILE)
+            log.warning("the saved limits (%s) cannot be read; counting starts from zero", FILE)
 
 
 def _to_nobody(_: bytes | str) -> None:

@@ -29,9 +29,7 @@ _NAME: Final = "openai_proxy_page"
 
 @dataclass(slots=True)
 class PageSession:
-    """One signed-in browser. Times are seconds since the epoch; `key` is the SHA-256 of the admin key that opened
-    it.
-    """
+    """One signed-in browser. Times are seconds since the epoch; `key` is the SHA-256 of its admin key, if any."""
 
     id: str
     token: str  # SHA-256 of the cookie's value, in hex

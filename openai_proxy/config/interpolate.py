@@ -23,7 +23,7 @@ class MissingVariable(Exception):
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:
-    """`text` with its variables filled in; raises Missing for the first one that is not set and has no default.
+    """`text` with its variables filled in; raises MissingVariable for the first one that is not set and has no default.
 
     As in a shell, the default of `:-` also replaces an empty variable.
     """

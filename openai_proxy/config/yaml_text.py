@@ -202,7 +202,7 @@ class _Composer:
         self.root = Node(1 + offset, 1)
 
     def document(self) -> None:
-        """Read the one document into `root`, and problems into `faults`. Raises Refused."""
+        """Read the one document into `root`, and problems into `faults`. Raises YamlRefused."""
         next(self.events)  # stream start
         event = next(self.events)
         if type(event).__name__ == "StreamEndEvent":

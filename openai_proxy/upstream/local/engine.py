@@ -33,7 +33,7 @@ class Run(Protocol):
         ...
 
     def __iter__(self) -> Iterator[str | dict[str, Any]]:
-        """Pieces of text, or deltas of a chat chunk. May raise Refused."""
+        """Pieces of text, or deltas of a chat chunk. May raise EngineRefused."""
         ...
 
 

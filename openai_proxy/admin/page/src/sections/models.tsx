@@ -110,7 +110,7 @@ function WarmUp({ model }: { model: string }) {
       const { models } = await send<{ models: Warmed[] }>("POST", "admin/warm", { models: [model] });
       const done = models[0];
       if (done?.warm) tell(`${model} is warm${read(done)}, after ${(done.seconds ?? 0).toFixed(1)} s.`);
-      else tell(`${model} is not warm: ${done?.error ?? "it was not asked."}`, true);
+      else tell(`${model} is not warm: ${done?.error ?? "no request was sent."}`, true);
     } catch (error) {
       tellError(error);
     } finally {
