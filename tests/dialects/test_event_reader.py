@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from openai_proxy.dialects.chat.collect import chat_event
 from openai_proxy.dialects.chat.google.repair import _MAX_CHOICES, StreamRepair
 from openai_proxy.dialects.chat.google.signatures import Signatures
 from openai_proxy.dialects.event_reader import MAX_PARTS, EventReader
@@ -14,7 +15,6 @@ from openai_proxy.dialects.responses.memory import ReasoningMemory
 from openai_proxy.dialects.responses.read_answer import ResponsesReader
 from openai_proxy.errors import UpstreamInvalid
 from openai_proxy.records.reading.answer import MAX_CALLS, RecordedAnswer
-from openai_proxy.records.reading.answer_formats import chat_event
 
 
 def blocks(kind: str) -> Iterable[dict[str, Any]]:

@@ -1,8 +1,7 @@
 """Reads each API's answers, one event of a stream or a whole body, into a `RecordedAnswer`.
 
-Nothing is required: an event of another shape adds nothing. Chat answers are read here, since a stream's events are
-folded in bulk and the text that is kept is bounded; those of other APIs become chat answers by the readers of their
-dialects. https://platform.openai.com/docs/api-reference/chat/streaming, …/completions
+Nothing is required: an event of another shape adds nothing. Chat answers are collected without becoming chunks; those
+of other APIs become chat answers by the readers of their dialects.
 """
 
 from collections.abc import Callable
@@ -12,8 +11,7 @@ from typing import Any, Final
 
 from openai_proxy.dialects import CLIENT_DIALECTS, client_dialect
 from openai_proxy.dialects.base import Chunk, JsonReader, OutgoingRequest, ReportedValues
-from openai_proxy.dialects.chat.call_places import argument_text
-from openai_proxy.dialects.chat.content import text_of
+from openai_proxy.dialects.chat.collect import chat_event, chat_whole, collect_common, completion_event
 from openai_proxy.endpoints import Endpoint
 from openai_proxy.errors import UpstreamError, UpstreamInvalid
 from openai_proxy.records.reading.answer import RecordedAnswer
@@ -29,120 +27,7 @@ class AnswerFormat:
     bulk: bool = False  # events of the chat shape, which the stream reader may fold by template
 
 
-def _common(answer: RecordedAnswer, event: dict[str, Any]) -> None:
-    usage = event.get("usage")
-    if not usage and isinstance(event.get("x_groq"), dict):
-        usage = event["x_groq"].get("usage")  # Groq's streams: https://console.groq.com/docs/text-chat
-    if usage and isinstance(usage, dict):
-        answer.usage = usage
-    error = event.get("error")
-    if error:
-        answer.error = error
-    model = event.get("model")
-    if model and answer.model is None and isinstance(model, str):
-        answer.model = model
-        if isinstance(event.get("id"), str):
-            answer.id = event["id"]
-
-
-# --- /chat/completions ------------------------------------------------------------------------------------------
-
-
-def chat_event(answer: RecordedAnswer, event: Any) -> None:
-    """One chat.completion.chunk. Any of them may carry usage (null or not), and a finish may come twice."""
-    try:
-        choices = event["choices"]
-        if event.get("usage") or answer.model is None or not choices:
-            _common(answer, event)
-        for choice in choices:
-            delta = choice.get("delta")
-            if delta:
-                text = delta.get("content")
-                if text:
-                    _add_content(answer, text)
-                if len(delta) > 1 or not text:
-                    _rest_of_delta(answer, choice.get("index") or 0, delta)
-            finish = choice.get("finish_reason")
-            if finish:
-                answer.finish_reason = str(finish)
-                _common(answer, event)
-    except (KeyError, TypeError, AttributeError):
-        # Not a chunk: an error event, or something unknown.
-        if isinstance(event, dict):
-            _common(answer, event)
-
-
-def _add_content(answer: RecordedAnswer, content: Any) -> None:
-    if isinstance(content, str):
-        answer.add_text(content)
-    else:
-        text, thought = text_of(content)  # a list of parts, as Mistral's thinking models send it
-        answer.add_text(text)
-        answer.add_reasoning(thought)
-
-
-def _rest_of_delta(answer: RecordedAnswer, choice: int, delta: dict[str, Any]) -> None:
-    thought = delta.get("reasoning_content") or delta.get("reasoning")
-    if thought and isinstance(thought, str):
-        answer.add_reasoning(thought)
-    refusal = delta.get("refusal")
-    if refusal and isinstance(refusal, str):
-        answer.add_text(refusal)
-    for call in delta.get("tool_calls") or ():
-        _call_delta(answer, choice, call)
-    legacy = delta.get("function_call")
-    if legacy:
-        _call_delta(answer, choice, {"index": 0, "function": legacy})
-
-
-def _call_delta(answer: RecordedAnswer, choice: int, call: dict[str, Any]) -> None:
-    known = answer.chat_call(choice, call)
-    function = call.get("function") or call.get("custom") or {}
-    text = argument_text(function.get("arguments") or function.get("input"))
-    if text and (text != "null" or known["arguments"]):
-        answer.add_arguments(known, text)
-
-
-def chat_whole(answer: RecordedAnswer, body: Any) -> None:
-    """A chat.completion, whose messages are treated as deltas."""
-    if not isinstance(body, dict):
-        return
-    _common(answer, body)
-    choices = body.get("choices")
-    for place, choice in enumerate(choices if isinstance(choices, list) else ()):
-        try:
-            message = choice["message"]
-            text = message.get("content")
-            if text:
-                _add_content(answer, text)
-            calls = message.get("tool_calls")
-            if calls:
-                message = {**message, "tool_calls": [{**call, "index": n} for n, call in enumerate(calls)]}
-            _rest_of_delta(answer, place, message)
-            if choice.get("finish_reason"):
-                answer.finish_reason = str(choice["finish_reason"])
-        except (KeyError, TypeError, AttributeError):
-            answer.malformed += 1
-
-
-# --- /completions -----------------------------------------------------------------------------------------------
-
-
-def completion_event(answer: RecordedAnswer, event: Any) -> None:
-    """One text_completion, whole or partial: both have the text in the same place."""
-    if not isinstance(event, dict):
-        return
-    _common(answer, event)
-    choices = event.get("choices")
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict):
-            if isinstance(choice.get("text"), str):
-                answer.add_text(choice["text"])
-            if choice.get("finish_reason"):
-                answer.finish_reason = str(choice["finish_reason"])
-
-
-# --- every other API, by its dialect ----------------------------------------------------------------------------
+# --- APIs other than chat, by their dialect ---------------------------------------------------------------------------
 
 
 def dialect_event(name: str, answer: RecordedAnswer, event: Any) -> None:
@@ -213,7 +98,7 @@ def ollama_usage(answer: RecordedAnswer, body: Any) -> None:
 def usage_only(answer: RecordedAnswer, body: Any) -> None:
     """Embeddings, images, transcriptions: only their usage is read."""
     if isinstance(body, dict):
-        _common(answer, body)
+        collect_common(answer, body)
 
 
 CHAT: Final = AnswerFormat(chat_event, chat_whole, bulk=True)

@@ -4,11 +4,11 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+from openai_proxy.dialects.chat.collect import only_text
 from openai_proxy.records.reading.answer import RecordedAnswer
 from openai_proxy.records.writing import textjson
 
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
-_TEXTS: Final = ("content", "reasoning_content", "reasoning", "refusal")
 _BLANK_LINE: Final = b"\n\n"
 _events: Final = re.compile(_BLANK_LINE).split  # bytes.split takes twice as long
 _WORD: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:+"
@@ -122,37 +122,16 @@ def _alike(one: bytes, other: bytes) -> int:
 
 def _single(raw: bytes, event: Any, answer: RecordedAnswer) -> EventTemplate | None:
     """One event's frame, if it contains one text and nothing else."""
-    into: object
-    try:
-        (choice,) = event["choices"]
-        delta = choice["delta"]
-        if choice.get("finish_reason") or event.get("usage") or choice.get("index"):
-            return None
-        texts = [key for key in _TEXTS if delta.get(key)]
-        calls = delta.get("tool_calls")
-        if calls:
-            (call,) = calls
-            if texts or call.get("id") or call["function"].get("name"):
-                return None
-            key, value = "arguments", call["function"]["arguments"]
-            into = index = call["index"]
-
-            def add(text: str) -> None:
-                answer.add_arguments(answer.chat_call(0, {"index": index}), text)
-        else:
-            (key,) = texts
-            value = delta[key]
-            into = key
-            add = answer.add_text if key in ("content", "refusal") else answer.add_reasoning
-    except (KeyError, TypeError, ValueError, AttributeError):
+    only = only_text(answer, event)
+    if only is None:
         return None
-    name = b'"%s":' % key.encode()
+    name = b'"%s":' % only.member.encode()
     if raw.count(name) != 1 or not raw.startswith(b"data: "):
         return None
     start = raw.index(name) + len(name)
     while raw[start : start + 1] == b" ":
         start += 1
     string = _STRING.match(raw, start)
-    if string is None or textjson.tolerant(string[0]) != value:
+    if string is None or textjson.tolerant(string[0]) != only.text:
         return None
-    return EventTemplate(raw[: start + 1], raw[string.end() - 1 :] + b"\n\n", add, into)
+    return EventTemplate(raw[: start + 1], raw[string.end() - 1 :] + b"\n\n", only.add, only.into)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import orjson
 
+from openai_proxy.dialects.chat.collect import BESIDE_CONTENT
 from openai_proxy.endpoints import CHAT_PATH
 from openai_proxy.exchange import Exchange, Outcome
 from openai_proxy.records.reading.tokens import Tokens, read_usage
@@ -27,7 +28,7 @@ from openai_proxy.records.writing.request_contents import params_of, tool_names
 
 _loads: Final = orjson.loads  # kept in a local name: a module's attribute is looked up at every call
 _dumps: Final = orjson.dumps
-_UNUSUAL_ANSWER: Final = ("tool_calls", "function_call", "reasoning_content", "reasoning", "refusal")
+_UNUSUAL_ANSWER: Final = BESIDE_CONTENT
 _REQUEST: Final = b'{"type":"request","ts":"'
 _RESPONSE: Final = b'{"type":"response","ts":"'
 _ID: Final = b'","request_id":"'
