@@ -200,7 +200,7 @@ def _host(value: str) -> str:
     if value == "*":
         raise wrong("for every address write 0.0.0.0, or :: with IPv6")
     if re.fullmatch(r"[^:\[\]]+:\d+|\[.*\]:\d+", value):
-        raise wrong("an address without its port, which belongs in `port`")
+        raise wrong("expected an address without a port, which belongs in `port`")
     if "/" in value or re.search(r"\s", value):
         raise wrong("expected an address or a host name, without http:// and without a path")
     return value

@@ -69,8 +69,7 @@ def literal(value: Any) -> Any:
 def expand_all(
     data: Any, environ: Mapping[str, str], keep: Callable[[Path], bool], path: Path = ()
 ) -> tuple[Any, list[tuple[Path, str]]]:
-    """`data` with every string expanded except at paths for which `keep` is true, and (path, name) of missing
-    variables.
+    """`data` with strings expanded, except at paths for which `keep` is true, and (path, name) of missing variables.
 
     A string with a missing variable becomes None.
     """

@@ -130,6 +130,8 @@ def _for_list(path: Path, given: Any) -> str:
         if given and all(str(key).startswith("-") for key in given):
             return ": is a space missing after the -?"
         return ": each entry has a leading dash (- …)"
+    if given == "":
+        return " (write [] for an empty one)"
     if not isinstance(given, str) or given.startswith("-"):
         return ""
     if given[:1] in "\u2013\u2014\u2022":

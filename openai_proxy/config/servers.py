@@ -157,7 +157,7 @@ class ServerConfig(StrictModel):
         )  # fmt: skip
         if (
             self.auth is not None
-        ):  # without it the digest is the one from before `auth` existed, which pinned tools are stored under
+        ):  # pinned tools are stored under the digest from before `auth` existed
             what += ("oauth", self.auth.client_id, self.auth.client_secret)
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 

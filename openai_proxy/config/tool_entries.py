@@ -207,7 +207,7 @@ class _ToolEntry:
                 continue
             read = self._text(text, at, variables=True, places=places)
             if _CONTROL.search(read.sample()):
-                self._report(at, f'the value of the header "{name}" holds a line break or control character')
+                self._report(at, f'the value of the header "{name}" contains a line break or control character')
             found.append((name, read))
         vault.learn(
             secret for secret in header_secrets({n: t.sample("") for n, t in found if not t.places}) if secret.strip()

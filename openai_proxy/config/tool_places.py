@@ -55,8 +55,8 @@ class PlacedText:
 def read_text(text: str, environ: Mapping[str, str] | None = None) -> PlacedText:
     """Parse `text` with its placeholders; doubled braces, `{{name}}`, are the literal text `{name}`.
 
-    With `environ` its variables are filled in, as everywhere in conf/; raises interpolate.Missing for one that is not
-    set. Without, `${NAME}` is literal text.
+    With `environ` its variables are filled in, as everywhere in conf/; raises interpolate.MissingVariable for one that
+    is not set. Without, `${NAME}` is literal text.
     """
     if environ is not None and _WHOLE_VARIABLE.match(text):
         return _joined([expand(text, environ)])

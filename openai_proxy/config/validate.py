@@ -204,7 +204,7 @@ def _words(model: type[BaseModel], detail: ErrorDetails, path: Path, data: Any) 
         return f"{front}{_EXPECTED[kind]}{_instead(given, kind)}{remedy}", False
     if kind in _BOUNDS:
         words, member = _BOUNDS[kind]
-        hint = ": null stands for no limit" if member in ("gt", "ge") and _may_be_null(model, path) else ""
+        hint = ": null means no limit" if member in ("gt", "ge") and _may_be_null(model, path) else ""
         return front + words.format(context.get(member)) + hint, False
     return f"{front}this value cannot be used here", False
 

@@ -178,8 +178,8 @@ def _bare_variables(snapshot: Snapshot) -> Iterator[Problem]:
             name = next(filter(None, found.groups()))
             yield warning(
                 (file, node.line, node.column),
-                f'the variable {name} is written "${{{name}}}" here: as it stands, the text itself is the value '
-                f'the variable {name} is written "${{{name}}}" here: as it stands, the text itself is the value ',
+                f'write the variable {name} as "${{{name}}}": without the braces, this text itself is the value '
+                "($$ is a literal $)",
             )
 
 

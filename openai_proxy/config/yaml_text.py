@@ -159,7 +159,7 @@ def _text(data: bytes) -> str:
 
 def _compose(text: str, offset: int) -> "_Composer":
     # Imported here: a daemon without any YAML file need not pay for it.
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLStreamError
+    from ruamel.yaml.error import MarkedYAMLError
 
     from openai_proxy.config.yaml_events import events
 
@@ -171,11 +171,9 @@ def _compose(text: str, offset: int) -> "_Composer":
         raise
     except MarkedYAMLError as error:
         raise _explained(error, text) from None
-    except (YAMLError, YAMLStreamError):
-        raise YamlRefused(1, 1, "this is not YAML that can be read") from None
     except Exception:
-        # The scanner has met unforeseen bytes; to the owner the file is invalid like any other.
-        raise YamlRefused(1, 1, "this is not YAML that can be read") from None
+        # Perhaps bytes that the scanner did not foresee; to the owner the file is invalid like any other.
+        raise YamlRefused(1, 1, "this cannot be read as YAML") from None
 
 
 def _explained(error: Any, text: str) -> YamlRefused:

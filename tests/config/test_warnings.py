@@ -50,7 +50,8 @@ CASES = [
     ("a routing target as a name", {"proxy.yaml": ONE, "models/x.yaml": "name: x\nupstream_model: home.gpt-5\n"},
      "models/x.yaml:2:17", 'write "home:gpt-5"'),
     ("a variable without braces", {"proxy.yaml": "connections:\n  a: {api_key: $OPENAI_API_KEY}\n"},
-     "proxy.yaml:2:16", 'the variable OPENAI_API_KEY is written "${OPENAI_API_KEY}"'),
+     "proxy.yaml:2:16", 'write the variable OPENAI_API_KEY as "${OPENAI_API_KEY}": without the braces, this '
+     "text itself is the value ($$ is a literal $)"),
     ("one inside a text",
      {"mcp/servers.yaml": "servers:\n  t:\n    url: http://x/\n    headers: {A: Bearer $HA_TOKEN}\n"},
      "mcp/servers.yaml:4:18", '"${HA_TOKEN}"'),
