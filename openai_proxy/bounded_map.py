@@ -55,19 +55,19 @@ class BoundedMap(Generic[Value]):
         self.size += size
         while len(self._entries) > self._max_entries or self.size > self.max_bytes:
             self.pop(next(iter(self._entries)))
-        self._expire()
+        self.expire()
         return True
 
     def entries(self) -> Iterator[tuple[Any, Value, float]]:
         """(key, value, seconds since it was last used) of all entries, oldest first."""
-        self._expire()
+        self.expire()
         now = self._clock()
         for key, entry in self._entries.items():
             yield key, entry.value, now - entry.used
 
     def get(self, key: Hashable) -> Value | None:
         """The value of `key`, marked as just used."""
-        self._expire()
+        self.expire()
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -75,6 +75,12 @@ class BoundedMap(Generic[Value]):
         self._entries.move_to_end(key)
         value: Value = entry.value
         return value
+
+    def peek(self, key: Hashable) -> Value | None:
+        """The value of `key`, not marked as used."""
+        self.expire()
+        entry = self._entries.get(key)
+        return entry.value if entry is not None else None
 
     def pop(self, key: Hashable) -> Value | None:
         """Remove `key`; returns its value."""
@@ -87,7 +93,8 @@ class BoundedMap(Generic[Value]):
         value: Value = entry.value
         return value
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """Drop what has not been used for `ttl` seconds."""
         limit = self._clock() - self.ttl
         while self._entries:
             key, entry = next(iter(self._entries.items()))

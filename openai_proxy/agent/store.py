@@ -7,13 +7,13 @@ caller's identity only as part of a hash, so a dump does not reveal the callers.
 import logging
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
+from openai_proxy.bounded_map import BoundedMap
 from openai_proxy.dialects import json_text
 from openai_proxy.store.shared import Shared, SharedTable
 
@@ -83,36 +83,32 @@ class TurnStore:
         ttl: float = TTL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._max_entries = max_entries
-        self._max_bytes = max_bytes
-        self._ttl = ttl
         self._clock = clock
-        self._entries: OrderedDict[int, PendingEntry] = OrderedDict()  # oldest first
-        self._keys: dict[str, list[int]] = {}
-        self._next = 0
-        self._bytes = 0
-        self._ids: dict[str, PendingEntry] = {}
+        self._kept: BoundedMap[PendingEntry] = BoundedMap(
+            max_entries=max_entries, max_bytes=max_bytes, ttl=ttl, clock=clock, removed=self._forget_keys
+        )
+        self._keys: dict[str, list[PendingEntry]] = {}
         self._shared: SharedTable | None = None
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._kept)
 
     @property
     def size(self) -> int:
         """Bytes kept."""
-        return self._bytes
+        return self._kept.size
 
     def keep(self, keys: Iterable[str], hidden: HiddenRounds) -> None:
         """Store `hidden` under `keys`; the oldest entries make room. One that alone is too large is not stored."""
         entry = PendingEntry.of({name: getattr(hidden, name) for name in _MEMBERS}, keys, self._clock())
         self._insert(entry)
-        if self._shared is not None and entry.id in self._ids:
+        if self._shared is not None and self._kept.peek(entry.id) is not None:
             self._shared.changed(entry.id)
 
     def entries(self, key: str) -> list[PendingEntry]:
         """What is stored under `key`, newest first, unparsed: thousands of conversations may share a call's id."""
-        self._expire()
-        return [self._entries[number] for number in reversed(self._keys.get(key, ()))]
+        self._kept.expire()
+        return self._keys.get(key, [])[::-1]
 
     def find(self, key: str) -> list[HiddenRounds]:
         """The same, parsed."""
@@ -125,31 +121,30 @@ class TurnStore:
         self._shared = shared.table("turns", read=self._read, take=self._take, names=self._names)
 
     def _read(self, name: str) -> tuple[Any, float] | None:
-        entry = self._ids.get(name)
+        entry = self._kept.peek(name)
         if entry is None:
             return None
         age = self._clock() - entry.born
         value = {"keys": entry.keys, "born": time.time() - age, "hidden": orjson.Fragment(entry.data)}
-        return value, self._ttl - age
+        return value, self._kept.ttl - age
 
     def _take(self, name: str, value: Any) -> None:
-        if value is not None and name not in self._ids:
+        if value is not None and self._kept.peek(name) is None:
             born = self._clock() - max(time.time() - float(value["born"]), 0.0)
             self._insert(PendingEntry.of(value["hidden"], map(str, value["keys"]), born, name))
 
     def _names(self) -> list[tuple[str, float]]:
         now, wall = self._clock(), time.time()
-        return [(name, wall - now + entry.born) for name, entry in self._ids.items()]
+        return [(entry.id, wall - now + entry.born) for _, entry, _ in self._kept.entries()]
 
     # -- over a restart ---------------------------------------------------------------------------------------------
 
     def dump(self) -> dict[str, Any]:
         """The whole state as plain JSON values, to be written to a file of mode 0600: it holds conversations."""
-        self._expire()
         now = self._clock()
         entries = [
             {"id": e.id, "age": now - e.born, "keys": list(e.keys), "hidden": json_text.loads(e.data)}
-            for e in self._entries.values()
+            for _, e, _ in self._kept.entries()
         ]
         return {"saved_at": time.time(), "entries": entries}
 
@@ -172,34 +167,18 @@ class TurnStore:
             return 0
         for entry in entries:
             self._insert(entry)
-        self._expire()
-        return len(self._entries)
+        self._kept.expire()
+        return len(self._kept)
 
     def _insert(self, entry: PendingEntry) -> None:
-        if len(entry.data) > self._max_bytes or not entry.keys:
-            return
-        number = self._next
-        self._next += 1
-        self._entries[number] = entry
-        self._ids[entry.id] = entry
-        self._bytes += len(entry.data)
         for k in entry.keys:
-            self._keys.setdefault(k, []).append(number)
-        while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
-            self._drop_oldest()
-        self._expire()
+            self._keys.setdefault(k, []).append(entry)
+        if not entry.keys or not self._kept.put(entry.id, entry, len(entry.data), age=self._clock() - entry.born):
+            self._forget_keys(entry.id, entry)
 
-    def _expire(self) -> None:
-        limit = self._clock() - self._ttl
-        while self._entries and next(iter(self._entries.values())).born < limit:
-            self._drop_oldest()
-
-    def _drop_oldest(self) -> None:
-        number, entry = self._entries.popitem(last=False)
-        self._bytes -= len(entry.data)
-        del self._ids[entry.id]
+    def _forget_keys(self, _: str, entry: PendingEntry) -> None:
         for k in entry.keys:
-            numbers = self._keys[k]
-            numbers.remove(number)
-            if not numbers:
+            entries = self._keys[k]
+            entries.remove(entry)
+            if not entries:
                 del self._keys[k]

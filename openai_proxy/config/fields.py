@@ -5,7 +5,7 @@ numbers and booleans are not interchangeable, and text fields accept only text.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -210,6 +210,11 @@ Host = Annotated[
     str, Field(min_length=1, max_length=253, json_schema_extra={"pattern": r"^[^\s/]+$"}), AfterValidator(_host)
 ]
 """An address to listen on."""
+
+
+def without_nulls(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """`data` without those of `names` that are null: a key whose lines are all commented out counts as absent."""
+    return {key: value for key, value in data.items() if value is not None or key not in names}
 
 
 def matching(pattern: str, expected: str) -> AfterValidator:

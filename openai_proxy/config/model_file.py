@@ -16,6 +16,7 @@ from openai_proxy.config.fields import (
     Seconds,
     StrictModel,
     one_or_many,
+    without_nulls,
     wrong,
 )
 
@@ -178,11 +179,9 @@ class ModelConfig(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _nulls(cls, data: Any) -> Any:
-        """A key whose lines are all commented out counts as absent."""
         if not isinstance(data, dict):
             return data
-        empty = ("system_prompt", "tools", "skills", "params", "description", "upstream_model")
-        return {key: value for key, value in data.items() if value is not None or key not in empty}
+        return without_nulls(data, "system_prompt", "tools", "skills", "params", "description", "upstream_model")
 
     @model_validator(mode="after")
     def _whole(self) -> "ModelConfig":

@@ -21,6 +21,7 @@ from openai_proxy.config.fields import (
     TextMap,
     http_url,
     texts,
+    without_nulls,
     wrong,
 )
 from openai_proxy.config.secret_names import header_secrets
@@ -120,8 +121,7 @@ class ServerConfig(StrictModel):
     def _normalise(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        empty = ("args", "env", "headers", "description", "blacklist")
-        data = {key: value for key, value in data.items() if value is not None or key not in empty}
+        data = without_nulls(data, "args", "env", "headers", "description", "blacklist")
         kind = data.get("type")
         if isinstance(kind, str):
             data["type"] = TRANSPORT_ALIASES.get(kind, kind)
