@@ -63,11 +63,15 @@ def command(config_dir: Path, env_file: Path, connect: bool, state_dir: Path) ->
     problems = [problem for problem in problems if not is_warning(problem)]
     if problems:
         return _report(problems)
-    tool_files = len(snapshot.tool_files) + len(snapshot.declared_tools)
-    say(
-        f"{config_dir} is fine: {len(snapshot.proxy.connections)} connections, {len(snapshot.models)} models, "
-        f"{len(snapshot.servers)} MCP servers, {len(snapshot.skills)} skills, {tool_files} tool files"
-    )
+    numbers = {
+        "connection": len(snapshot.proxy.connections),
+        "model": len(snapshot.models),
+        "MCP server": len(snapshot.servers),
+        "skill": len(snapshot.skills),
+        "tool file": len(snapshot.tool_files) + len(snapshot.declared_tools),
+    }
+    found = ", ".join(f"{number} {name}{'' if number == 1 else 's'}" for name, number in numbers.items())
+    say(f"{config_dir} is fine: {found}")
     return 0
 
 

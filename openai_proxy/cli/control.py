@@ -74,6 +74,6 @@ def answer_of(state_dir: Path, method: str, path: str, body: object = None, *, t
     """The same, but of a request that succeeds. Raises NotRunning and DaemonRefused."""
     status, answer = ask(state_dir, method, path, body, timeout=timeout)
     if status != 200:
-        told = isinstance(answer, dict) and "error" in answer
-        raise DaemonRefused(answer["error"]["message"] if told else f"the daemon answered HTTP {status}")
+        explained = isinstance(answer, dict) and "error" in answer
+        raise DaemonRefused(answer["error"]["message"] if explained else f"the daemon answered HTTP {status}")
     return answer

@@ -155,9 +155,7 @@ class ServerConfig(StrictModel):
             self.type, self.command, self.args, sorted(self.env.items()), self.cwd, self.url,
             sorted(self.headers.items()),
         )  # fmt: skip
-        if (
-            self.auth is not None
-        ):  # pinned tools are stored under the digest from before `auth` existed
+        if self.auth is not None:  # pinned tools are stored under the digest from before `auth` existed
             what += ("oauth", self.auth.client_id, self.auth.client_secret)
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 

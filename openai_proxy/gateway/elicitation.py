@@ -51,9 +51,7 @@ class Elicitations:
     def answered(
         self, who: str, tool: str, arguments: Mapping[str, Any], state: object, responses: object
     ) -> bool | None:
-        """The person's answer to the question `state`, which is then used up; None if it does not belong to this
-        call.
-        """
+        """The person's answer to the question `state`, which is then used up; None if it is not about this call."""
         if not isinstance(state, str) or self._open_questions.get(state) != (who, tool, canonical(dict(arguments))):
             return None
         response = responses.get(QUESTION) if isinstance(responses, Mapping) else None

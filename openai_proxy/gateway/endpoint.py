@@ -26,9 +26,7 @@ from openai_proxy.tools.result import failure
 SESSION: Final = "Mcp-Session-Id"
 
 _MAX_BODY: Final = 4 * 1024 * 1024
-_SERVER_WAIT: Final = (
-    4.0  # seconds that a list waits for servers that are just starting; their tools are announced later
-)
+_SERVER_WAIT: Final = 4.0  # seconds that a list waits for starting servers; their tools are announced later
 _STREAM_AFTER: Final = 15.0  # seconds after which a slow answer becomes a stream, and pings
 _EVENTS: Final = "text/event-stream"
 _EVENT_HEAD: Final = lines(
@@ -127,8 +125,7 @@ class Gateway:
                 session = new_request_id()
                 self._elicitations.declared(context.who, session, message.params.get("capabilities"))
                 await self._send(context.reply, 200, rpc.initialized(message, offer.instructions), (SESSION, session))
-            # Clients of the older version request these although they are not offered; in the newer one that is an
-            # error.
+            # Clients of the older version request these although they are not offered; in the newer it is an error.
             case ("prompts/list" | "resources/list" | "resources/templates/list") as method, False:
                 await self._answer(context, rpc.nothing_of(message, method))
             case "ping", False:
@@ -208,7 +205,7 @@ class Gateway:
     async def _ask(self, context: "_McpRequest", message: Any, name: str, arguments: dict[str, Any]) -> object:
         """The person's answer to whether `name` may run: True, False, None if nobody can be asked.
 
-        _ASKED if the client must ask, and will repeat the call with the answer.
+        _ASKED_FOR_CONSENT if the client must ask, and will repeat the call with the answer.
         """
         rpc, asking, params = self._rpc, self._elicitations, message.params
         if message.modern:
@@ -244,9 +241,9 @@ class Gateway:
         rpc, reply, token = self._rpc, context.reply, message.progress_token
         takes_events = _EVENTS in context.header("accept")
         while True:
-            finished = await call.wait(_STREAM_AFTER)
+            woken = await call.wait(_STREAM_AFTER)
             progress = call.progress() if token is not None else []
-            if takes_events and (progress or not finished):
+            if takes_events and (progress or not woken):
                 if not reply.started:
                     self._begin_events(reply)
                 events = [rpc.event(rpc.progressed(token, *step)) for step in progress]

@@ -24,7 +24,7 @@ def nothing_set(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_check_of_a_valid_conf_exits_with_0(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     house.write("models/x.yaml", "name: x\n")
     assert run(["check"]) == 0
-    assert "conf is fine: 1 connections, 1 models" in capsys.readouterr().out
+    assert "conf is fine: 1 connection, 1 model, 0 MCP servers, " in capsys.readouterr().out
 
 
 def test_check_prints_a_line_per_problem_and_exits_with_1(house: House, capsys: pytest.CaptureFixture[str]) -> None:
