@@ -1,5 +1,6 @@
 """A map that drops entries unused for a while, and the least recently used ones if it grows too large."""
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
@@ -21,7 +22,10 @@ class _Entry:
 
 
 class BoundedMap(Generic[Value]):
-    """Values by key. Each has a size in bytes, given with `put`; `removed` is called with every dropped key."""
+    """Values by key. Each has a size in bytes, given with `put`; `removed` is called with every dropped key.
+
+    Thread-safe: large requests and answers are translated in threads.
+    """
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class BoundedMap(Generic[Value]):
         self.max_bytes = max_bytes
         self._clock = clock
         self._removed = removed
+        self._lock = threading.RLock()
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()  # the least recently used one first
         self.size = 0  # bytes kept
 
@@ -48,56 +53,62 @@ class BoundedMap(Generic[Value]):
 
         `age`: seconds since it was last used. Calls with ages must be in order, oldest first.
         """
-        self.pop(key)
-        if size > self.max_bytes:
-            return False
-        self._entries[key] = _Entry(value, size, self._clock() - age)
-        self.size += size
-        while len(self._entries) > self._max_entries or self.size > self.max_bytes:
-            self.pop(next(iter(self._entries)))
-        self.expire()
-        return True
+        with self._lock:
+            self.pop(key)
+            if size > self.max_bytes:
+                return False
+            self._entries[key] = _Entry(value, size, self._clock() - age)
+            self.size += size
+            while len(self._entries) > self._max_entries or self.size > self.max_bytes:
+                self.pop(next(iter(self._entries)))
+            self.expire()
+            return True
 
     def entries(self) -> Iterator[tuple[Any, Value, float]]:
         """(key, value, seconds since it was last used) of all entries, oldest first."""
-        self.expire()
-        now = self._clock()
-        for key, entry in self._entries.items():
-            yield key, entry.value, now - entry.used
+        with self._lock:
+            self.expire()
+            now = self._clock()
+            found = [(key, entry.value, now - entry.used) for key, entry in self._entries.items()]
+        yield from found
 
     def get(self, key: Hashable) -> Value | None:
         """The value of `key`, marked as just used."""
-        self.expire()
-        entry = self._entries.get(key)
-        if entry is None:
-            return None
-        entry.used = self._clock()
-        self._entries.move_to_end(key)
-        value: Value = entry.value
-        return value
+        with self._lock:
+            self.expire()
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            entry.used = self._clock()
+            self._entries.move_to_end(key)
+            value: Value = entry.value
+            return value
 
     def peek(self, key: Hashable) -> Value | None:
         """The value of `key`, not marked as used."""
-        self.expire()
-        entry = self._entries.get(key)
-        return entry.value if entry is not None else None
+        with self._lock:
+            self.expire()
+            entry = self._entries.get(key)
+            return entry.value if entry is not None else None
 
     def pop(self, key: Hashable) -> Value | None:
         """Remove `key`; returns its value."""
-        entry = self._entries.pop(key, None)
-        if entry is None:
-            return None
-        self.size -= entry.size
-        if self._removed is not None:
-            self._removed(key, entry.value)
-        value: Value = entry.value
-        return value
+        with self._lock:
+            entry = self._entries.pop(key, None)
+            if entry is None:
+                return None
+            self.size -= entry.size
+            if self._removed is not None:
+                self._removed(key, entry.value)
+            value: Value = entry.value
+            return value
 
     def expire(self) -> None:
         """Drop what has not been used for `ttl` seconds."""
-        limit = self._clock() - self.ttl
-        while self._entries:
-            key, entry = next(iter(self._entries.items()))
-            if entry.used >= limit:
-                return
-            self.pop(key)
+        with self._lock:
+            limit = self._clock() - self.ttl
+            while self._entries:
+                key, entry = next(iter(self._entries.items()))
+                if entry.used >= limit:
+                    return
+                self.pop(key)
