@@ -16,6 +16,7 @@ import orjson
 from openai_proxy.bounded_map import BoundedMap
 from openai_proxy.dialects import json_text
 from openai_proxy.store.shared import Shared, SharedTable
+from openai_proxy.tasks import is_beside
 
 log = logging.getLogger(__name__)
 
@@ -106,9 +107,14 @@ class TurnStore:
             self._shared.changed(entry.id)
 
     def entries(self, key: str) -> list[PendingEntry]:
-        """What is stored under `key`, newest first, unparsed: thousands of conversations may share a call's id."""
-        self._kept.expire()
-        return self._keys.get(key, [])[::-1]
+        """What is stored under `key`, newest first, unparsed: thousands of conversations may share a call's id.
+
+        In a thread, which a large request has, nothing is changed: the store belongs to the event loop.
+        """
+        if not is_beside():
+            self._kept.expire()
+        oldest = self._clock() - self._kept.ttl
+        return [entry for entry in self._keys.get(key, [])[::-1] if entry.born >= oldest]
 
     def find(self, key: str) -> list[HiddenRounds]:
         """The same, parsed."""

@@ -10,6 +10,7 @@ from openai_proxy.agent.fingerprint import ConversationFingerprint
 from openai_proxy.agent.fingerprint import key as key_of
 from openai_proxy.agent.mixed import _find_calls
 from openai_proxy.agent.store import HiddenRounds, PendingEntry, TurnStore
+from openai_proxy.tasks import in_thread
 
 
 def hidden(size: int = 10, mark: str = "") -> HiddenRounds:
@@ -68,6 +69,19 @@ def test_a_loaded_state_ages_on(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unreadable_state_is_ignored(state: Any) -> None:
     store = TurnStore()
     assert store.load(state) == 0
+    assert len(store) == 0
+
+
+async def test_a_thread_reads_the_store_and_changes_nothing() -> None:
+    """A large request is restored in a thread, while the event loop keeps the turns of others."""
+    now = 0.0
+    store = TurnStore(ttl=10, clock=lambda: now)
+    store.keep(["a"], hidden(mark="1"))
+    assert await in_thread(store.find, "a") == [hidden(mark="1")]
+    now = 11.0
+    assert await in_thread(store.find, "a") == []
+    assert len(store) == 1
+    assert store.find("a") == []
     assert len(store) == 0
 
 
