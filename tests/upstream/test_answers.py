@@ -57,6 +57,17 @@ def test_parts_add_up_to_the_whole(text: str, thought: str, arguments: str, memb
     assert sum(map(size_of, parts)) == size_of(whole)
 
 
+def test_calls_that_share_an_index_are_not_split() -> None:
+    """Some servers give all calls the index 0: the pieces of the first would become the second's."""
+    calls = [
+        {"index": 0, "id": name, "type": "function", "function": {"name": name, "arguments": json.dumps(name * PART)}}
+        for name in ("a", "b")
+    ]
+    chunk: Chunk = {"id": "c", "choices": [{"index": 0, "delta": {"tool_calls": calls}, "finish_reason": "tool_calls"}]}
+    left = {"id": None, "created": None}
+    assert folded(in_parts(chunk)) | left == folded([chunk]) | left
+
+
 @pytest.mark.parametrize(
     "chunk", [{}, {"error": {}}, delta_chunk({}), delta_chunk({"content": None}), {"choices": [None]}, {"choices": []}]
 )

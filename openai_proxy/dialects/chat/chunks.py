@@ -143,7 +143,7 @@ class ChunkWriter:
 
 
 PART: Final = 64 * 1024
-"""Characters of a chunk's text from which the chunk is split."""
+"""Characters of a text beyond which its chunk is split."""
 
 
 def in_parts(chunk: Chunk) -> list[Chunk]:
@@ -177,16 +177,18 @@ def in_parts(chunk: Chunk) -> list[Chunk]:
 
 
 def _calls_of(delta: dict[str, Any]) -> list[dict[str, Any]]:
-    """The calls of a delta that can be split into several."""
-    calls = delta.get("tool_calls")
-    return [
+    """The calls of a delta, if each can be split into several; a piece is assigned to its call by the index alone."""
+    given = delta.get("tool_calls")
+    calls = [
         call
-        for call in (calls if type(calls) is list else ())
+        for call in (given if type(given) is list else ())
         if type(call) is dict
         and type(call.get("index")) is int
         and type(function := call.get("function")) is dict
         and type(function.get("arguments")) is str
     ]
+    distinct = {call["index"] for call in calls}
+    return calls if type(given) is list and len(distinct) == len(given) else []
 
 
 def _begun(call: dict[str, Any]) -> dict[str, Any]:
@@ -220,7 +222,7 @@ def event(document: Any) -> bytes:
 
 
 def usage_of(prompt: int, spoken: int) -> dict[str, int]:
-    """The `usage` of an answer of `spoken` tokens to a prompt of so many."""
+    """The `usage` of an answer of `spoken` tokens to a prompt of `prompt` tokens."""
     return {"prompt_tokens": prompt, "completion_tokens": spoken, "total_tokens": prompt + spoken}
 
 
@@ -230,5 +232,5 @@ def error_event(error: Mapping[str, Any]) -> bytes:
 
 
 def events(chunks: Iterable[Chunk]) -> bytes:
-    """`chunks` as events of a stream; one with `error` as that."""
+    """`chunks` as events of a stream; one with `error` becomes an error event."""
     return b"".join([error_event(chunk["error"]) if "error" in chunk else event(chunk) for chunk in chunks])
