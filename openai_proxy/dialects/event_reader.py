@@ -39,7 +39,7 @@ def folded(chunks: list[Chunk]) -> dict[str, Any]:
     return made
 
 
-_loads: Final = orjson.loads  # kept in a local name: a module's attribute is looked up at every call
+_loads: Final = orjson.loads  # a name of this module, since a module's attribute is looked up at every call
 _SPACE: Final = b"\xef\xbb\xbf \t\r\n"
 """What may precede a whole answer, including a byte order mark."""
 

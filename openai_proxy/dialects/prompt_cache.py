@@ -73,14 +73,14 @@ def _responses(document: Mapping[str, Any]) -> dict[str, Any]:
             whole = left_parts[0]["text"] if found and isinstance(content, str) else left_parts
             kept.append({**item, "content": whole} if found else item)
     if lines:
-        reordered = _said_last(kept if isinstance(items, list) else items, "\n".join(lines))
+        reordered = _with_text(kept if isinstance(items, list) else items, "\n".join(lines))
         changed = {**changed, "input": reordered} if reordered is not None else {}
     if (tools := sorted_tools(document.get("tools"))) != document.get("tools"):
         changed["tools"] = tools
     return changed
 
 
-def _said_last(items: Any, text: str) -> Any:
+def _with_text(items: Any, text: str) -> Any:
     """`items` with `text` appended to the newest user message; None if there is none."""
     if isinstance(items, str):
         return f"{items}\n\n{text}"

@@ -75,8 +75,8 @@ def _translated(request: dict[str, Any], names: ToolNames) -> IncomingRequest:
     if request.get("stream"):
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
-    reported = _CONSUMED.union(_IMPOSSIBLE)
-    dropped = [name for name, value in request.items() if name not in reported and value is not None]
+    handled = _CONSUMED.union(_IMPOSSIBLE)
+    dropped = [name for name, value in request.items() if name not in handled and value is not None]
     dropped += _left_out(messages)
     return IncomingRequest(body, tuple(dropped))
 

@@ -104,7 +104,7 @@ class ResponsesReader(EventReader):
 
     def completion(self, document: Any) -> dict[str, Any]:
         try:
-            self._call_it(document)
+            self._note_reported(document)
             if document["status"] not in ("completed", "incomplete"):
                 return {"error": _error_object(document.get("error"))}
             self._made = []
@@ -296,8 +296,8 @@ class ResponsesReader(EventReader):
 
     # --- the end
 
-    def _call_it(self, response: dict[str, Any]) -> None:
-        """Keep the response's own finish reason."""
+    def _note_reported(self, response: dict[str, Any]) -> None:
+        """Note the id, finish reason and usage that the response itself has."""
         details = response.get("incomplete_details")
         self.own.id = response.get("id") or self.own.id
         self.own.finish = details.get("reason") if isinstance(details, dict) else response.get("status")
@@ -308,7 +308,7 @@ class ResponsesReader(EventReader):
         if response.get("status") in _NOT_DONE:
             self._failed(event)
             return
-        self._call_it(response)
+        self._note_reported(response)
         if not self._items:
             # A whole answer, or a stream that consisted only of its end.
             for index, item in enumerate(response.get("output") or ()):
@@ -340,7 +340,7 @@ class ResponsesReader(EventReader):
 
     def _failed(self, event: dict[str, Any]) -> None:
         response = event.get("response") or {}
-        self._call_it(response)
+        self._note_reported(response)
         self._fail(response.get("error"))
 
     def _error(self, event: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ _NOT_UNDERSTOOD: Final = "The provider sent an answer that is not understood."
 
 
 def error_event(error: Mapping[str, Any]) -> bytes:
-    """The event that ends a failed stream begun by someone else: it has no number, as we have not counted."""
+    """The event that ends a failed stream begun by a provider. It has no number, because those events were not counted."""
     return b"event: error\ndata: %b\n\n" % json_text.dumps({"type": "error", **error_members(error)})
 
 
