@@ -53,9 +53,8 @@ def serve(settings: Settings) -> int:
 
 def _serve(settings: Settings) -> int:
     raise_file_limit()
-    manager = ServiceManager.take(
-        os.environ
-    )  # before anything is read: files written by this do not count as edits later
+    # Before the configuration is read: variables that vanish from the environment afterwards would count as an edit.
+    manager = ServiceManager.take(os.environ)
     prepared = prepare_first(settings)
     loop = _new_loop()
     try:
@@ -184,9 +183,8 @@ class _Daemon:
         try:
             await control.open_unix(self._settings.state_dir / CONTROL)
         except OSError as error:
-            why = (
-                error.strerror or "its path is too long, so use a shorter --state-dir"
-            )  # a path that is too long has no errno
+            # A path that is too long raises an error without an errno.
+            why = error.strerror or "its path is too long, so use a shorter --state-dir"
             log.warning("no control socket: %s; status and reload from the shell will not work", why)
         return bool(sockets)
 

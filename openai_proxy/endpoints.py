@@ -47,9 +47,7 @@ class Endpoint:
     fast: bool = False  # plain requests may take the fast path
     method: str = ""  # its only method, besides HEAD for GET; "": any
     lists: bool = False  # it lists models: answered here, from the catalog
-    restricted: str = (
-        NEVER  # what keys restricted to some models may do here: nothing, use an allowed model, or anything
-    )
+    restricted: str = NEVER  # what keys limited to some models may do: nothing, use an allowed model, or anything
     elsewhere: bool = False  # part of the API, but impossible for a proxy to serve
     only: str = ""  # the `api_type` of the connections that have it, if others have no equivalent
 
@@ -229,7 +227,7 @@ def at(path: str) -> Endpoint:
 
 
 def _not_posted(row: Endpoint) -> Endpoint:
-    """The endpoint at `row` for other methods than POST: where POST generates, they concern stored answers."""
+    """The endpoint at `row` for methods other than POST: where POST generates, they concern stored answers."""
     if row.generates:
         restricted = NAMED if row.name == "realtime" else NEVER
         return Endpoint(f"stored {row.name}", row.path, only=row.only, restricted=restricted)

@@ -120,8 +120,8 @@ def _copied(texts: list[str], size: int) -> str:
 
     Nothing in Python can do that: `str.join` copies all at once, and `+=` copies what is there so far whenever its
     memory must move, or a character needs more bytes than those before it (0.2 s for 100 MB). The C API can:
-    https://docs.python.org/3/c-api/unicode.html#c.PyUnicode_CopyCharacters. It wants a text that nobody else refers to,
-    hence the plain pointers.
+    https://docs.python.org/3/c-api/unicode.html#c.PyUnicode_CopyCharacters. It requires that nothing else
+    refers to the string, hence the plain pointers.
     """
     import ctypes  # 1 MB, which only large requests need
 

@@ -28,7 +28,7 @@ _NOT_UNDERSTOOD: Final = "The provider sent an answer that is not understood."
 
 
 def error_event(error: Mapping[str, Any]) -> bytes:
-    """The event that ends a failed stream begun by a provider. It has no number, because those events were not counted."""
+    """The end of a failed stream that a provider began; without a number, because its events were not counted."""
     return b"event: error\ndata: %b\n\n" % json_text.dumps({"type": "error", **error_members(error)})
 
 
