@@ -7,7 +7,8 @@ from tests.agent import support
 from tests.agent.grammar import Seen, check
 from tests.harness.daemon import Daemon
 from tests.harness.plays import LAST, SSE_HEAD, chunk, plain
-from tests.harness.upstream import Play, Rounds, Upstream
+from tests.harness.scripts import Play, Rounds
+from tests.harness.upstream import Upstream
 from tests.harness.wire import Answer, Wire
 
 Call = tuple[str, str, str]

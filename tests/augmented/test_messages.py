@@ -9,7 +9,8 @@ import pytest
 from tests.augmented.talk import conversation
 from tests.harness.daemon import Daemon
 from tests.harness.plays import FIN, HOLD, SSE_HEAD, chunk, delta, plain
-from tests.harness.upstream import Play, Upstream
+from tests.harness.scripts import Play
+from tests.harness.upstream import Upstream
 
 MODEL = "augmented/tools"
 THEIRS: Any = {"name": "theirs", "description": "theirs", "input_schema": {"type": "object"}}

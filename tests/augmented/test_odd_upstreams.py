@@ -13,7 +13,8 @@ import pytest
 from tests.agent import support
 from tests.harness.daemon import Daemon
 from tests.harness.plays import DONE, LAST, SSE_HEAD, chunk, event, head, plain
-from tests.harness.upstream import Play, Upstream
+from tests.harness.scripts import Play
+from tests.harness.upstream import Upstream
 
 AUGMENTED = "augmented/tools"
 THEIRS: Any = {"name": "theirs", "description": "theirs", "input_schema": {"type": "object"}}

@@ -9,7 +9,8 @@ import pytest
 from tests.augmented.talk import CLIENT_TOOL, conversation
 from tests.harness.daemon import Daemon
 from tests.harness.plays import FIN, SSE_HEAD, chunk, delta
-from tests.harness.upstream import Play, Upstream
+from tests.harness.scripts import Play
+from tests.harness.upstream import Upstream
 
 MODEL = "augmented/tools"
 MESSAGES: Any = [{"role": "user", "content": "Hi"}]

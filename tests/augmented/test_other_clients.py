@@ -12,7 +12,8 @@ import pytest
 from tests.augmented.talk import conversation
 from tests.harness.daemon import Daemon
 from tests.harness.plays import FIN, SSE_HEAD, chunk, delta
-from tests.harness.upstream import Rounds, Upstream
+from tests.harness.scripts import Rounds
+from tests.harness.upstream import Upstream
 from tests.mcp.npm import installed
 from tests.venvs import interpreter
 

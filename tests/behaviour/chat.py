@@ -7,6 +7,8 @@ import openai
 
 from openai_proxy.cli.control import CONTROL
 from tests.harness.daemon import Daemon
+from tests.harness.scripts import Seen
+from tests.harness.upstream import Upstream
 
 
 class Chat:
@@ -53,3 +55,29 @@ class Chat:
             self.answered_model = chunk.model
             pieces += [choice.delta.content or "" for choice in chunk.choices]
         return "".join(pieces)
+
+
+class Sent:
+    """The questions that reached the upstream, newest last, without the daemon's own requests for model lists."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._all = upstream.unclaimed
+
+    @property
+    def _questions(self) -> list[Seen]:
+        return [seen for seen in self._all if seen.method == "POST"]
+
+    def __getitem__(self, index: int) -> Seen:
+        return self._questions[index]
+
+    def __len__(self) -> int:
+        return len(self._questions)
+
+
+def where(request: Seen) -> tuple[str | None, str]:
+    """Connection and model."""
+    return request.header("x-connection"), request.json()["model"]
+
+
+def texts(request: Seen) -> list[str]:
+    return [message["content"] for message in request.json()["messages"]]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.behaviour.chat import Chat
+from tests.behaviour.chat import Chat, Sent
 from tests.front.configurations import front_conf, serving
 from tests.harness.daemon import Daemon
 from tests.harness.upstream import Upstream
@@ -32,3 +32,10 @@ def somebody_new(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for client in Chat.clients:
         client.close()
+
+
+@pytest.fixture
+def seen(upstream: Upstream) -> Sent:
+    """The questions that reached the upstream in this test."""
+    upstream.unclaimed.clear()
+    return Sent(upstream)

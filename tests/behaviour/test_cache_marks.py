@@ -10,7 +10,8 @@ from tests.augmented.configurations import TOOLS
 from tests.front.configurations import connection, serving
 from tests.harness.daemon import Daemon
 from tests.harness.plays import completion, plain
-from tests.harness.upstream import Seen, Upstream
+from tests.harness.scripts import Seen
+from tests.harness.upstream import Upstream
 
 MARK = {"type": "ephemeral", "ttl": "1h"}
 MESSAGE = {"id": "msg_1", "type": "message", "role": "assistant", "model": "c", "stop_sequence": None,

@@ -9,7 +9,8 @@ import pytest
 from tests.front.configurations import connection
 from tests.harness.daemon import Daemon
 from tests.harness.plays import HOLD, SSE_HEAD, Step, chunk, completion, delta, head, plain
-from tests.harness.upstream import Play, Upstream
+from tests.harness.scripts import Play
+from tests.harness.upstream import Upstream
 
 LATE = "Das hat leider zu lange gedauert."
 QUESTION = "Wie spät ist es jetzt bitte?"

@@ -10,7 +10,8 @@ from tests.augmented.configurations import TOOLS
 from tests.front.configurations import connection, serving
 from tests.harness.daemon import Daemon
 from tests.harness.plays import DONE, completion, delta, event, plain, stream
-from tests.harness.upstream import Seen, Upstream
+from tests.harness.scripts import Seen
+from tests.harness.upstream import Upstream
 
 NUMBER: Final = {"type": "object", "properties": {"number": {"type": "integer"}}}
 CALL: Final = {"index": 0, "id": "call_1", "type": "function",

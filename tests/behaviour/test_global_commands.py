@@ -6,9 +6,8 @@ from typing import Any
 import openai
 import pytest
 
-from tests.behaviour.chat import Chat
+from tests.behaviour.chat import Chat, Sent, where
 from tests.behaviour.configurations import conf
-from tests.behaviour.test_commands import Sent, where
 from tests.conftest import DaemonFactory
 from tests.harness.daemon import CANARY, Daemon
 from tests.harness.upstream import Upstream
@@ -39,12 +38,6 @@ routing:
 @pytest.fixture
 def daemon(reuse_daemon: DaemonFactory, upstream: Upstream) -> Daemon:
     return reuse_daemon(FILE.format(url=upstream.url, key=CANARY))
-
-
-@pytest.fixture
-def seen(upstream: Upstream) -> Sent:
-    upstream.unclaimed.clear()
-    return Sent(upstream)
 
 
 def text(daemon: Daemon) -> str:

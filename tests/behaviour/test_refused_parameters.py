@@ -9,7 +9,8 @@ import pytest
 from tests.front.configurations import WAYS, front_conf, serving
 from tests.harness.daemon import Daemon
 from tests.harness.plays import DONE, LAST, SSE_HEAD, chunk, completion, delta, plain
-from tests.harness.upstream import Seen, Upstream
+from tests.harness.scripts import Seen
+from tests.harness.upstream import Upstream
 
 REFUSED = json.dumps({
     "error": {

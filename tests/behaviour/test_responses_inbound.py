@@ -15,7 +15,8 @@ from tests.dialects.responses.chunks import check, events
 from tests.front.configurations import connection, serving
 from tests.harness.daemon import Daemon
 from tests.harness.plays import DONE, FIN, HOLD, SSE_HEAD, chunk, completion, delta, plain, stream
-from tests.harness.upstream import Play, Seen, Upstream
+from tests.harness.scripts import Play, Seen
+from tests.harness.upstream import Upstream
 
 PLAIN = "chatty:m"
 AUGMENTED = "augmented/house"

@@ -19,7 +19,8 @@ from tests.front.configurations import connection, serving
 from tests.harness import strict_openai
 from tests.harness.daemon import Daemon
 from tests.harness.plays import plain
-from tests.harness.upstream import Acting, Seen, Upstream
+from tests.harness.scripts import Acting, Seen
+from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
 
 TOOL: Any = {"type": "function", "function": {"name": "theirs", "parameters": {"type": "object", "properties": {}}}}

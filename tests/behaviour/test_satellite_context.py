@@ -10,7 +10,8 @@ from tests.augmented.talk import ask, conversation, names
 from tests.front.configurations import connection
 from tests.harness.daemon import Daemon
 from tests.harness.plays import head, plain
-from tests.harness.upstream import Acting, Seen, Upstream
+from tests.harness.scripts import Acting, Seen
+from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
 
 DEVICE = "io.home-assistant/device_id"

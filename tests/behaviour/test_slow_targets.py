@@ -9,7 +9,8 @@ import pytest
 from tests.agent.support import says
 from tests.harness.daemon import CANARY, Daemon
 from tests.harness.plays import HOLD, LAST, SSE_HEAD, Step, chunk, completion, plain
-from tests.harness.upstream import Play, Upstream
+from tests.harness.scripts import Play
+from tests.harness.upstream import Upstream
 
 
 @pytest.fixture(scope="module")

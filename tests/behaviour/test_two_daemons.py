@@ -14,7 +14,8 @@ from tests.front.configurations import connection
 from tests.harness.daemon import CANARY, Daemon
 from tests.harness.plays import completion, plain
 from tests.harness.redis_server import RedisServer, needs_redis
-from tests.harness.upstream import Play, Seen, Upstream
+from tests.harness.scripts import Play, Seen
+from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
 from tests.harness.wire import Answer
 

@@ -17,7 +17,8 @@ from openai_proxy.wyoming.wav import SampleFormat, wav_file
 from tests.agent.support import asks, says
 from tests.harness.daemon import CANARY, Daemon, free_port
 from tests.harness.plays import FIN, HOLD, LAST, RST, SSE_HEAD, Step, chunk, delta, event, plain, stream
-from tests.harness.upstream import Acting, Seen, Upstream
+from tests.harness.scripts import Acting, Seen
+from tests.harness.upstream import Upstream
 from tests.harness.waiting import PATIENCE, turning_until
 from tests.wyoming.satellite import satellite
 

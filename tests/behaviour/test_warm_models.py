@@ -14,7 +14,8 @@ from tests.conftest import DaemonFactory
 from tests.front.configurations import connection
 from tests.harness.daemon import Daemon
 from tests.harness.plays import completion, plain
-from tests.harness.upstream import Play, Upstream
+from tests.harness.scripts import Play
+from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
 
 USAGE = {"prompt_tokens": 1200, "completion_tokens": 1, "total_tokens": 1201,

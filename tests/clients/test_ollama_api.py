@@ -10,7 +10,8 @@ import pytest
 from tests.clients.conftest import FRIEND, KEY
 from tests.harness.daemon import Daemon
 from tests.harness.plays import DONE, FIN, HOLD, chunk, completion, delta, event, head, plain, stream
-from tests.harness.upstream import Play, Upstream
+from tests.harness.scripts import Play
+from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
 from tests.harness.wire import Answer
 

@@ -11,7 +11,8 @@ import pytest
 from tests.harness import plays
 from tests.harness.daemon import Daemon
 from tests.harness.plays import HOLD, LAST, SSE_HEAD, TWO, chunk, delta, head, plain
-from tests.harness.upstream import Play, Upstream
+from tests.harness.scripts import Play
+from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
 from tests.harness.wire import Wire
 

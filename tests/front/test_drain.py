@@ -11,7 +11,8 @@ from tests.front.configurations import WAYS, front_conf
 from tests.harness.answers import check_stream_error
 from tests.harness.daemon import Daemon
 from tests.harness.plays import DONE, HOLD, LAST, SSE_HEAD, TWO, chunk, delta, plain
-from tests.harness.upstream import Play, Upstream
+from tests.harness.scripts import Play
+from tests.harness.upstream import Upstream
 from tests.harness.waiting import PATIENCE, eventually
 from tests.harness.wire import Wire
 

@@ -7,7 +7,8 @@ import pytest
 from tests.front.configurations import WAYS, connection
 from tests.harness.daemon import Daemon
 from tests.harness.plays import completion, plain
-from tests.harness.upstream import Play, Upstream
+from tests.harness.scripts import Play
+from tests.harness.upstream import Upstream
 
 
 @pytest.fixture(scope="module")

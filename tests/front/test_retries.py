@@ -9,7 +9,8 @@ from tests.harness import plays
 from tests.harness.answers import check_error
 from tests.harness.daemon import Daemon
 from tests.harness.plays import DONE, FIN, HOLD, TWO, plain, stream
-from tests.harness.upstream import Play, Upstream
+from tests.harness.scripts import Play
+from tests.harness.upstream import Upstream
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from tests.harness import plays
 from tests.harness.answers import check_error
 from tests.harness.daemon import CANARY, Daemon
 from tests.harness.plays import HOLD, plain
-from tests.harness.upstream import Play, Upstream
+from tests.harness.scripts import Play
+from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
 from tests.harness.websocket import BINARY, CLOSE, PING, PONG, TEXT, accept, echo, frame, new_key, take
 from tests.harness.wire import Wire

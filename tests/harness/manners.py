@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from tests.harness.plays import DONE, completion, delta, plain, stream
 
 if TYPE_CHECKING:
-    from tests.harness.upstream import Seen
+    from tests.harness.scripts import Seen
 
 MODELS: Final = ("m-small", "vendor/m-large", "vendor/deep/name:free")
 SPEECH: Final = bytes(range(256)) * 300

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from tests.harness.plays import DONE, completion, delta, plain, stream
 
 if TYPE_CHECKING:
-    from tests.harness.upstream import Seen
+    from tests.harness.scripts import Seen
 
 CHAT_MEMBERS: Final = frozenset(
     {"model", "messages", "stream", "stream_options", "tools", "tool_choice", "parallel_tool_calls", "store",

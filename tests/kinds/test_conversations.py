@@ -12,7 +12,8 @@ from tests.conftest import DaemonFactory
 from tests.front.configurations import connection
 from tests.harness.daemon import CANARY, Daemon
 from tests.harness.plays import HOLD
-from tests.harness.upstream import Play, Upstream
+from tests.harness.scripts import Play
+from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
 from tests.kinds.conftest import MINE, kinds_conf
 from tests.kinds.vendors import CALL, TEXT, VENDORS

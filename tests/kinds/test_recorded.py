@@ -10,7 +10,8 @@ import pytest
 from tests.agent.grammar import check
 from tests.harness.daemon import Daemon
 from tests.harness.plays import LAST, SSE_HEAD, chunk
-from tests.harness.upstream import Play, Upstream
+from tests.harness.scripts import Play
+from tests.harness.upstream import Upstream
 from tests.upstream.anthropic_oracle import vendor_reads
 from tests.upstream.scripted import RECORDED
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.harness.plays import DONE, event, plain, stream
 
 if TYPE_CHECKING:
-    from tests.harness.upstream import Seen
+    from tests.harness.scripts import Seen
 
 DONE_TEXT: Final = "The tool has run and all is done."
 OURS_TEXT: Final = "It is 42."
