@@ -39,8 +39,7 @@ def obstacle() -> str | None:
 
 
 def build() -> str | None:
-    """Build the library of the present sources, unless it exists; returns why there is none, in one sentence, else
-    None.
+    """Build the library of the present sources, unless it exists. Returns None, or why there is none, in one sentence.
 
     It is built in a temporary directory and moved in one step: a daemon that starts meanwhile sees a whole library, or
     none.
@@ -73,7 +72,7 @@ def build() -> str | None:
 
 
 def _load() -> str | None:
-    """Load the library, as the finder would; returns why it cannot be, else None."""
+    """Load the library, as the finder would. Returns None, or why it cannot be loaded."""
     try:
         importlib.import_module(GROUP)
     except ImportError as error:
@@ -82,9 +81,7 @@ def _load() -> str | None:
 
 
 def _in_a_child(directory: str) -> str | None:
-    """Compile in a separate process: mypyc and compilers print much, and need memory. Returns why it failed, else
-    None.
-    """
+    """Compile in a separate process: mypyc and compilers need memory and print much. Returns None, or why it failed."""
     environ = os.environ | import_path(os.environ) | {"LC_ALL": "C"}  # all of it: compilers have variables of their own
     environ.pop("MYPYPATH", None)
     done = subprocess.run(  # noqa: S603 - ourselves
@@ -123,8 +120,9 @@ def _put(built: Path, target: Path) -> None:
 
 
 def _compile(directory: str) -> None:
-    """Build the library of the present sources in the current directory, under its final name. Raises and prints
-    freely.
+    """Build the library of the present sources in `directory`, the current one, under its final name.
+
+    Raises whatever mypyc and setuptools raise, and prints what they print.
     """
     from mypyc.build import mypycify
     from setuptools import Distribution, Extension

@@ -23,9 +23,8 @@ _UNICODE = re.compile(_RUN + rb"u00([2-7][0-9a-fA-F])")
 _SLASH = re.compile(_RUN + rb"/")
 _PERCENT = re.compile(rb"%([2-7][0-9a-fA-F])")
 _ANY = re.compile(_RUN + rb"(?:u00([2-7][0-9a-fA-F])|(?=/))|%([2-7][0-9a-fA-F])")
-_BACKSLASHED = re.compile(
-    rb"\\(?:" + BACKSLASHED + rb")"
-)  # searching for the one letter first takes 0.4 ms for 1 MB, two `in` take 1.4
+# Searching for the one letter first takes 0.4 ms for 1 MB, two `in` take 1.4.
+_BACKSLASHED = re.compile(rb"\\(?:" + BACKSLASHED + rb")")
 
 
 def _character(match: re.Match[bytes]) -> bytes:

@@ -46,9 +46,7 @@ class WyomingListener:
         state.idle_closers.append(self._server.close_idle)
 
     async def follow(self, generation: Generation) -> Problem | None:
-        """Listen where `generation` says, or not at all. On an obstacle returns a problem, and everything stays as it
-        was.
-        """
+        """Listen where `generation` says, or not at all. Returns the problem if it cannot; then nothing changes."""
         config = generation.config.wyoming
         wanted = _Address(generation.config.host, config.port) if config is not None else None
         if wanted == self._address:

@@ -1,7 +1,6 @@
 """Finds the commands in a text: positions, names and arguments.
 
-    !/name                          must be a separate word, unlike `#!/bin/sh` and `x!/set`, or directly follow another
-    command
+    !/name                          a separate word, unlike `#!/bin/sh` and `x!/set`, or directly after another command
     !/name(value, key=value, …)     values end at the next comma or bracket, or are quoted; \\ escapes any character
 
 Only the person's own words count: code and quoted lines (protected.py) are ignored, and so is anything without a proper
@@ -20,7 +19,7 @@ from openai_proxy.transforms.commands.protected import protected
 from openai_proxy.transforms.spans import Span
 
 MAX_LENGTH = 4000  # characters of one command
-MAX_CALLS = 100  # characters searched in one text; the rest is treated as text
+MAX_CALLS = 100  # possible commands examined in one text; the others are treated as text
 
 Argument = tuple[str | None, str]
 
@@ -77,9 +76,7 @@ def _next(text: str, prefix: str, position: int, calls: list[CommandCall]) -> re
 def find(
     text: str, prefix: str, *, spans: Sequence[Span] | None = None, budget: SearchBudget | None = None
 ) -> list[CommandCall]:
-    """Every command in `text`, in order. `spans`: where commands are ignored, if the caller knows; else determined
-    here.
-    """
+    """Every command in `text`, in order. `spans`: where commands are ignored; by default this finds out itself."""
     if steps.find(text, prefix) < 0:
         return []
     calls: list[CommandCall] = []

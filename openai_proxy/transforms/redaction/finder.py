@@ -119,8 +119,7 @@ class SecretFinder:
         return None
 
     def suspects(self, data: bytes, position: int = 0) -> bool:
-        """True if `data`, text or raw JSON, may contain a secret from `position` on; False if it certainly contains
-        none."""
+        """True if `data`, text or raw JSON, may contain a secret from `position` on; False is certain."""
         hit = self.first(data, position)
         return hit is not None and self.confirms(data, hit, position)
 

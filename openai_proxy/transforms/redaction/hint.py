@@ -57,9 +57,8 @@ def build(literals: Iterable[bytes], backslashed: bytes, *, shapes: bool) -> Loo
 
     Escapes are matches of PERCENT, and a backslash followed by `backslashed`.
     """
-    hiding = re.compile(
-        rb"\\(?:" + backslashed + rb")"
-    ).search  # two patterns with one first letter each: 0.3 ns a byte
+    # Two patterns with one first letter each take 0.3 ns a byte.
+    hiding = re.compile(rb"\\(?:" + backslashed + rb")").search
     percent = re.compile(PERCENT).search
     whole = [literal for literal in literals if hiding(literal) is None and percent(literal) is None]
     parts = [max(_RUNS.findall(literal), key=len, default=b"") for literal in whole]
@@ -122,8 +121,10 @@ def _ia_stands_in(data: bytes) -> bool:
 
 
 def next_run(runs: bytes, start: int, length: int) -> tuple[int, int]:
-    """Start and end of the first run of at least `length` letters from `start` on, or (-1, -1), in data that was mapped
-    by `translate` with the table. No run may extend before `start`. Both take 1.0 µs for 0.8 KB of English.
+    """Start and end of the first run of at least `length` letters from `start` on, or (-1, -1).
+
+    `runs` is a body mapped by _TABLE; no run may begin before `start` and end after it. Mapping and searching together
+    take 1.0 µs for 0.8 KB of English.
     """
     first = runs.find(b"a" * length, start)
     if first < 0:

@@ -153,9 +153,7 @@ class SpeechWriter:
             self.gap = ""
 
     def _tidy(self) -> None:
-        """Drop the introduction of something that was removed, at the end of a line: "More: https://…" becomes
-        "More.".
-        """
+        """Drop what introduced something removed at the end of a line: "More: https://…" becomes "More."."""
         lead = self.gap.rstrip()
         while lead.endswith(("(", ":")):
             if lead.endswith(":") and self.last:
