@@ -50,8 +50,8 @@ async def url(upstream: Upstream, tmp_path: Path, rows: list[dict[str, Any]]) ->
     async def page(request: web.Request) -> web.Response:
         return web.Response(text="own")
 
-    house = web.Application()
-    house.router.add_get("/", page)
+    application = web.Application()
+    application.router.add_get("/", page)
     proxy = build_app(
         conf,
         env_file=None,
@@ -62,8 +62,8 @@ async def url(upstream: Upstream, tmp_path: Path, rows: list[dict[str, Any]]) ->
         validator=lambda key: "family" if key == "sk-ann" else None,
         loggers=[rows.append],
     )
-    house.add_subapp("/llm", proxy)
-    runner = web.AppRunner(house, handler_cancellation=True)
+    application.add_subapp("/llm", proxy)
+    runner = web.AppRunner(application, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

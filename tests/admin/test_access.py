@@ -17,14 +17,14 @@ AT_HOME = [route for route in ROUTES if route.who is Audience.AT_HOME]
 
 
 @pytest.fixture(scope="module")
-def open_house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def open_daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """No keys at all."""
     with serving(tmp_path_factory.mktemp("open"), front_conf(upstream), "spliced") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def locked_house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def locked_daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """An admin key, and a client's."""
     conf = front_conf(upstream, admin_api_keys=[ADMIN], groups={"family": {"api_keys": ["key-of-the-family"]}})
     with serving(tmp_path_factory.mktemp("locked"), conf, "spliced") as running:
@@ -49,8 +49,8 @@ def test_exactly_three_routes_answer_a_local_program() -> None:
 
 
 @pytest.mark.parametrize("route", GUARDED, ids=lambda route: f"{route.method} {route.path}")
-def test_other_routes_require_authentication(open_house: Daemon, locked_house: Daemon, route: AdminRoute) -> None:
-    for daemon in (open_house, locked_house):
+def test_other_routes_require_authentication(open_daemon: Daemon, locked_daemon: Daemon, route: AdminRoute) -> None:
+    for daemon in (open_daemon, locked_daemon):
         for path in (target(route), target(route) + "/"):
             assert ask(daemon, route.method, path) == 401
         assert ask(daemon, route.method, target(route), headers=[("x-api-key", "guessed")]) == 401
@@ -58,25 +58,25 @@ def test_other_routes_require_authentication(open_house: Daemon, locked_house: D
 
 
 @pytest.mark.parametrize("path", ["/admin/v1/chat/completions", "/admin/v1/models", "/admin/v1/files"])
-def test_the_api_below_admin_requires_authentication(open_house: Daemon, locked_house: Daemon, path: str) -> None:
-    for daemon in (open_house, locked_house):
+def test_the_api_below_admin_requires_authentication(open_daemon: Daemon, locked_daemon: Daemon, path: str) -> None:
+    for daemon in (open_daemon, locked_daemon):
         assert ask(daemon, "POST", path) == 401
 
 
 @pytest.mark.parametrize("route", AT_HOME, ids=lambda route: route.path)
-def test_those_three_answer_local_programs_only(open_house: Daemon, locked_house: Daemon, route: AdminRoute) -> None:
-    assert ask(open_house, route.method, route.path) == 200
-    assert ask(locked_house, route.method, route.path) == 401
-    assert ask(locked_house, route.method, route.path, key=ADMIN) == 200
+def test_those_three_answer_local_programs_only(open_daemon: Daemon, locked_daemon: Daemon, route: AdminRoute) -> None:
+    assert ask(open_daemon, route.method, route.path) == 200
+    assert ask(locked_daemon, route.method, route.path) == 401
+    assert ask(locked_daemon, route.method, route.path, key=ADMIN) == 200
     for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via", "X-Forwarded-Proto", "x-forwarded-anything"):
-        assert ask(open_house, route.method, route.path, headers=[(name, "127.0.0.1")]) in {401, 403}
-    assert ask(open_house, route.method, route.path, host="pi.local") in {401, 403}
-    assert ask(open_house, route.method, route.path, headers=[("Origin", "http://evil.example")]) == 403
-    assert ask(open_house, route.method, route.path, headers=[("Origin", "http://127.0.0.1:1")]) == 403
+        assert ask(open_daemon, route.method, route.path, headers=[(name, "127.0.0.1")]) in {401, 403}
+    assert ask(open_daemon, route.method, route.path, host="pi.local") in {401, 403}
+    assert ask(open_daemon, route.method, route.path, headers=[("Origin", "http://evil.example")]) == 403
+    assert ask(open_daemon, route.method, route.path, headers=[("Origin", "http://127.0.0.1:1")]) == 403
 
 
-def test_health_shows_no_texts_without_authentication(open_house: Daemon, locked_house: Daemon) -> None:
-    for daemon in (open_house, locked_house):
+def test_health_shows_no_texts_without_authentication(open_daemon: Daemon, locked_daemon: Daemon) -> None:
+    for daemon in (open_daemon, locked_daemon):
         assert daemon.get("/health").json()["config"]["problems"] == 0
-    shown = locked_house.get("/health", key=ADMIN).json()["config"]["problems"]
+    shown = locked_daemon.get("/health", key=ADMIN).json()["config"]["problems"]
     assert shown == []

@@ -110,10 +110,10 @@ def test_a_session_survives_a_restart(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize("path", FACTS)
 def test_callers_without_a_session_see_nothing(daemon: Daemon, with_key: Daemon, path: str) -> None:
-    for house in (daemon, with_key):
-        check_error(house.get(path), 401, "admin_key_required")
-        check_error(house.get(path, key="sk-wrong"), 401)
-        check_error(house.get(path, headers=[("Cookie", "openai_proxy_page_00000000=x")]), 401)
+    for asked in (daemon, with_key):
+        check_error(asked.get(path), 401, "admin_key_required")
+        check_error(asked.get(path, key="sk-wrong"), 401)
+        check_error(asked.get(path, headers=[("Cookie", "openai_proxy_page_00000000=x")]), 401)
     assert with_key.get("/admin/requests", key=ADMIN).status == 200
 
 

@@ -13,7 +13,7 @@ from tests.harness.answers import check_error
 from tests.harness.daemon import REPOSITORY, Daemon
 from tests.harness.waiting import eventually
 
-HOUSE: dict[str, Any] = {
+CONFIGURATION: dict[str, Any] = {
     "connections": {"offline": {"api_type": "echo"}},
     "routing": {"fast": "offline.echo"},
     "groups": {"guests": {"api_keys": ["sk-guests-0123456789"], "allowed_models": ["fast"]}},
@@ -27,7 +27,7 @@ FILES = {
 
 @pytest.fixture
 def browser(reuse_daemon: DaemonFactory) -> Browser:
-    return Browser(reuse_daemon(HOUSE, files=FILES)).sign_in()
+    return Browser(reuse_daemon(CONFIGURATION, files=FILES)).sign_in()
 
 
 def test_every_route_has_its_handler() -> None:

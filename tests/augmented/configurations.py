@@ -149,11 +149,11 @@ def model_file(name: str, text: str) -> tuple[str, str]:
     return f"models/{name}.yaml", f"name: augmented/{name}\n{upstream}{skills}{text}\n"
 
 
-def house_files() -> dict[str, str]:
+def augmented_files() -> dict[str, str]:
     """Every file below `conf/` except proxy.yaml."""
     return dict(model_file(name, text) for name, text in MODELS.items()) | TOOLS | SKILLS
 
 
-def house_conf(upstream: Upstream, **more: Any) -> dict[str, Any]:
+def augmented_conf(upstream: Upstream, **more: Any) -> dict[str, Any]:
     """Its proxy.yaml."""
     return front_conf(upstream, connections={"echo": {"api_type": "echo"}} | more.pop("connections", {}), **more)

@@ -4,16 +4,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.augmented.configurations import house_conf, house_files
+from tests.augmented.configurations import augmented_conf, augmented_files
 from tests.harness.daemon import Daemon
 from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
 
 
 @pytest.fixture(scope="session")
-def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def augmented_daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """The daemon. Afterwards nothing may be left: no client, no child, no complaint."""
-    daemon = Daemon(tmp_path_factory.mktemp("augmented"), house_conf(upstream), files=house_files()).start()
+    daemon = Daemon(tmp_path_factory.mktemp("augmented"), augmented_conf(upstream), files=augmented_files()).start()
     try:
         yield daemon
         daemon.assert_nothing_leaked()
@@ -27,5 +27,5 @@ def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def no_client_outlives_its_test(request: pytest.FixtureRequest) -> Iterator[None]:
     """Connections a test left open are closed after it."""
     yield
-    if "house" in request.fixturenames:
-        request.getfixturevalue("house").close_wires()
+    if "augmented_daemon" in request.fixturenames:
+        request.getfixturevalue("augmented_daemon").close_wires()

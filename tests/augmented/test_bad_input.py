@@ -67,7 +67,7 @@ def numbered(number: int, text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def bad_house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def faulty_daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A configuration with every mistake at once."""
     files = {"models/good.yaml": GOOD}
     for number, (mistakes, _, _) in enumerate(BAD.values()):
@@ -77,9 +77,9 @@ def bad_house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture(scope="module")
-def checked(bad_house: Daemon) -> list[str]:
+def checked(faulty_daemon: Daemon) -> list[str]:
     """The output of `check`, line by line."""
-    done = check(bad_house)
+    done = check(faulty_daemon)
     assert (done.returncode, done.stderr) == (1, "")
     return done.stdout.splitlines()
 
@@ -95,12 +95,12 @@ def check(daemon: Daemon) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.parametrize("name", BAD)
 def test_reported_with_its_place_while_the_others_serve(
-    bad_house: Daemon, checked: list[str], upstream: Upstream, name: str
+    faulty_daemon: Daemon, checked: list[str], upstream: Upstream, name: str
 ) -> None:
     files, place, words = BAD[name]
     number = list(BAD).index(name)
     ours = [numbered(number, file) for file in files]
-    problems = bad_house.get("/admin/status").json()["config"]["problems"]
+    problems = faulty_daemon.get("/admin/status").json()["config"]["problems"]
     assert len(problems) == len(checked) == len(BAD) + 1, "the loop has no valid name, either"
     problem = next(problem for problem in problems if any(problem["file"].endswith(file) for file in ours))
     where = f"{Path(problem['file'])}:{problem['line']}:{problem['column']}"
@@ -109,7 +109,7 @@ def test_reported_with_its_place_while_the_others_serve(
     line = next(line for line in checked if any(f"{file}:" in line for file in ours))
     assert line.endswith(f":{problem['line']}:{problem['column']}: {problem['message']}")
     play = conversation(upstream, [("c1", "calculator", '{"expression":"6*7"}')], "42.", stream=True)
-    assert chat(bad_house, "good", play, stream=True).content == "42."
+    assert chat(faulty_daemon, "good", play, stream=True).content == "42."
 
 
 def test_the_rest_of_a_bad_model_serves(make_daemon: DaemonFactory, upstream: Upstream) -> None:
@@ -124,10 +124,10 @@ def test_the_rest_of_a_bad_model_serves(make_daemon: DaemonFactory, upstream: Up
     assert body["messages"][0]["content"] == "Say {{nobody()}}."
 
 
-def test_a_valid_configuration_has_no_problems(house: Daemon) -> None:
-    (problem,) = house.get("/admin/status").json()["config"]["problems"]
+def test_a_valid_configuration_has_no_problems(augmented_daemon: Daemon) -> None:
+    (problem,) = augmented_daemon.get("/admin/status").json()["config"]["problems"]
     assert "nobody_has_this" in problem["message"], "the one the house has on purpose"
-    done = check(house)
+    done = check(augmented_daemon)
     assert done.returncode == 1
     (line,) = [line for line in done.stdout.splitlines() if ": warning: " not in line]
     assert "nobody_has_this" in line

@@ -10,7 +10,7 @@ import pytest
 
 from tests.agent.grammar import check
 from tests.agent.support import chunk, events
-from tests.augmented.configurations import house_conf, house_files
+from tests.augmented.configurations import augmented_conf, augmented_files
 from tests.augmented.talk import MODE_IDS, MODES, asks, chat, checked, conversation, request
 from tests.conftest import DaemonFactory
 from tests.harness import plays
@@ -28,18 +28,18 @@ every_way = pytest.mark.parametrize("how", LEAVING)
 
 @every_way
 @both_modes
-def test_while_waiting_for_the_model(house: Daemon, upstream: Upstream, how: str, stream: bool) -> None:
+def test_while_waiting_for_the_model(augmented_daemon: Daemon, upstream: Upstream, how: str, stream: bool) -> None:
     play = upstream.play(HOLD)
-    wire = request(house.wire(), "augmented/tools", play, stream=stream)
+    wire = request(augmented_daemon.wire(), "augmented/tools", play, stream=stream)
     seen = play.wait()
     LEAVING[how](wire)
     assert seen.gone(), "the provider still works for a client that has gone"
 
 
 @every_way
-def test_while_the_model_streams(house: Daemon, upstream: Upstream, how: str) -> None:
+def test_while_the_model_streams(augmented_daemon: Daemon, upstream: Upstream, how: str) -> None:
     play = upstream.play(SSE_HEAD, plays.chunk(events(chunk({"content": "word"}), done=False)), HOLD)
-    wire = request(house.wire(), "augmented/tools", play, stream=True)
+    wire = request(augmented_daemon.wire(), "augmented/tools", play, stream=True)
     wire.read_head()
     wire.read_until(b"word")
     seen = play.begun()
@@ -49,51 +49,54 @@ def test_while_the_model_streams(house: Daemon, upstream: Upstream, how: str) ->
 
 @every_way
 @both_modes
-def test_while_a_tool_runs(house: Daemon, upstream: Upstream, how: str, stream: bool, tmp_path: Path) -> None:
+def test_while_a_tool_runs(
+    augmented_daemon: Daemon, upstream: Upstream, how: str, stream: bool, tmp_path: Path
+) -> None:
     play = conversation(upstream, [("c1", "gate", json.dumps({"folder": str(tmp_path)}))], "late", stream=stream)
-    wire = request(house.wire(), "augmented/tools", play, stream=stream)
+    wire = request(augmented_daemon.wire(), "augmented/tools", play, stream=stream)
     eventually((tmp_path / "started").exists, "the tool runs")
     LEAVING[how](wire)
     eventually((tmp_path / "cancelled").exists, "the tool was cancelled")
     wire.close()
-    eventually(lambda: house.clients() == 0, "the connection is gone")
+    eventually(lambda: augmented_daemon.clients() == 0, "the connection is gone")
     assert len(play.requests) == 1, "nobody is asked for an answer that nobody reads"
 
 
 @every_way
 @both_modes
-def test_while_waiting_for_the_next_round(house: Daemon, upstream: Upstream, how: str, stream: bool) -> None:
+def test_while_waiting_for_the_next_round(augmented_daemon: Daemon, upstream: Upstream, how: str, stream: bool) -> None:
     play = upstream.rounds(asks(("c1", "double", '{"number":1}'), stream=stream), HOLD)
-    wire = request(house.wire(), "augmented/tools", play, stream=stream)
+    wire = request(augmented_daemon.wire(), "augmented/tools", play, stream=stream)
     seen = play.wait(2)
     LEAVING[how](wire)
     assert seen.gone()
 
 
-def test_the_daemon_still_serves(house: Daemon, upstream: Upstream) -> None:
-    sockets = house.open_sockets()
+def test_the_daemon_still_serves(augmented_daemon: Daemon, upstream: Upstream) -> None:
+    sockets = augmented_daemon.open_sockets()
     for number in range(30):
         play = upstream.rounds(asks(("c1", "double", '{"number":1}'), stream=True), HOLD)
-        wire = request(house.wire(), "augmented/tools", play, stream=True)
+        wire = request(augmented_daemon.wire(), "augmented/tools", play, stream=True)
         seen = play.wait(2)
         list(LEAVING.values())[number % 3](wire)
         assert seen.gone()
-    house.close_wires()
-    eventually(lambda: house.clients() == 0, "every client connection is gone")
-    eventually(lambda: house.open_sockets() <= sockets + 2, f"sockets are back at {sockets}")
+    augmented_daemon.close_wires()
+    eventually(lambda: augmented_daemon.clients() == 0, "every client connection is gone")
+    eventually(lambda: augmented_daemon.open_sockets() <= sockets + 2, f"sockets are back at {sockets}")
     assert (
-        chat(house, "tools", conversation(upstream, "Still here.", stream=True), stream=True).content == "Still here."
+        chat(augmented_daemon, "tools", conversation(upstream, "Still here.", stream=True), stream=True).content
+        == "Still here."
     )
 
 
-def running(house: Daemon, model: str) -> list[dict[str, Any]]:
-    requests = house.get("/admin/status").json()["requests"]
+def running(augmented_daemon: Daemon, model: str) -> list[dict[str, Any]]:
+    requests = augmented_daemon.get("/admin/status").json()["requests"]
     return [one for one in requests if one["model"] == model]
 
 
-def only_running(house: Daemon, model: str, state: str) -> dict[str, Any]:
+def only_running(augmented_daemon: Daemon, model: str, state: str) -> dict[str, Any]:
     def found() -> dict[str, Any] | None:
-        ours = running(house, model)
+        ours = running(augmented_daemon, model)
         return ours[0] if len(ours) == 1 and ours[0]["state"] == state else None
 
     return eventually(found, f"one request of {model} is in state {state}")
@@ -101,13 +104,13 @@ def only_running(house: Daemon, model: str, state: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("stream", MODES, ids=MODE_IDS)
 def test_the_owner_cancels_a_turn_while_its_tool_runs(
-    house: Daemon, upstream: Upstream, stream: bool, tmp_path: Path
+    augmented_daemon: Daemon, upstream: Upstream, stream: bool, tmp_path: Path
 ) -> None:
     play = conversation(upstream, [("c1", "gate", json.dumps({"folder": str(tmp_path)}))], "late", stream=stream)
-    wire = request(house.wire(), "augmented/tools", play, stream=stream)
+    wire = request(augmented_daemon.wire(), "augmented/tools", play, stream=stream)
     eventually((tmp_path / "started").exists, "the tool runs")
-    one = only_running(house, "augmented/tools", "tools")
-    assert house.control("POST", f"/admin/requests/{one['id']}/cancel").status == 200
+    one = only_running(augmented_daemon, "augmented/tools", "tools")
+    assert augmented_daemon.control("POST", f"/admin/requests/{one['id']}/cancel").status == 200
     eventually((tmp_path / "cancelled").exists, "the tool was cancelled")
     answer = wire.answer()
     if stream:
@@ -118,16 +121,18 @@ def test_the_owner_cancels_a_turn_while_its_tool_runs(
     else:
         assert (answer.status, answer.header("x-proxy-error")) == (503, "cancelled")
         assert answer.header("x-should-retry") == "false", "a tool has acted"
-    eventually(lambda: not running(house, "augmented/tools"), "nothing of it runs any more")
+    eventually(lambda: not running(augmented_daemon, "augmented/tools"), "nothing of it runs any more")
 
 
 @pytest.mark.parametrize("stream", MODES, ids=MODE_IDS)
-def test_the_owner_cancels_a_turn_that_waits_for_the_model(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_the_owner_cancels_a_turn_that_waits_for_the_model(
+    augmented_daemon: Daemon, upstream: Upstream, stream: bool
+) -> None:
     play = upstream.play(HOLD)
-    wire = request(house.wire(), "augmented/tools", play, stream=stream)
+    wire = request(augmented_daemon.wire(), "augmented/tools", play, stream=stream)
     seen = play.wait()
-    one = only_running(house, "augmented/tools", "waiting")
-    assert house.control("POST", f"/admin/requests/{one['id']}/cancel").status == 200
+    one = only_running(augmented_daemon, "augmented/tools", "waiting")
+    assert augmented_daemon.control("POST", f"/admin/requests/{one['id']}/cancel").status == 200
     assert seen.gone()
     check_error(wire.answer(), 503, "cancelled")
 
@@ -137,7 +142,7 @@ def test_a_stop_waits_for_the_turn(
     make_daemon: DaemonFactory, upstream: Upstream, stream: bool, tmp_path: Path
 ) -> None:
     """SIGTERM while a tool runs: the answer is completed first, including the next round."""
-    daemon = make_daemon(house_conf(upstream), files=house_files())
+    daemon = make_daemon(augmented_conf(upstream), files=augmented_files())
     play = conversation(upstream, [("c1", "gate", json.dumps({"folder": str(tmp_path)}))], "Done.", stream=stream)
     wire = request(daemon.wire(), "augmented/tools", play, stream=stream)
     eventually((tmp_path / "started").exists, "the tool runs")

@@ -67,7 +67,7 @@ ANSWERS = {
 
 
 @pytest.fixture(scope="module")
-def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Daemon:
+def augmented_daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Daemon:
     model = {"models/a.yaml": "name: augmented/a\nupstream_model: main.any\n"}
     daemon = Daemon(tmp_path_factory.mktemp("endless"), front_conf(upstream), files=model).start()
     try:
@@ -79,22 +79,22 @@ def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Daemo
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
 @pytest.mark.parametrize("name", ANSWERS)
-def test_it_is_a_clear_error(house: Daemon, upstream: Upstream, name: str, streamed: bool) -> None:
+def test_it_is_a_clear_error(augmented_daemon: Daemon, upstream: Upstream, name: str, streamed: bool) -> None:
     answer, code = ANSWERS[name]
     play = upstream.play(answer)
-    got = house.chat("augmented/a", stream=streamed, headers=[("X-Play", play.model)])
+    got = augmented_daemon.chat("augmented/a", stream=streamed, headers=[("X-Play", play.model)])
     assert code.encode() in got.body
     assert b"[DONE]" not in got.body
     assert got.status == (200 if streamed else 502)
-    assert "RecursionError" not in house.stderr
+    assert "RecursionError" not in augmented_daemon.stderr
     good = upstream.play(stream(delta("fine"), *END))
-    assert house.chat("augmented/a", headers=[("X-Play", good.model)]).status == 200
+    assert augmented_daemon.chat("augmented/a", headers=[("X-Play", good.model)]).status == 200
 
 
-def test_an_endless_stream_is_cut_off_at_a_limit(house: Daemon, upstream: Upstream) -> None:
+def test_an_endless_stream_is_cut_off_at_a_limit(augmented_daemon: Daemon, upstream: Upstream) -> None:
     piece = delta("x" * 1_000_000)
     play = upstream.play(SSE_HEAD, *[b"%x\r\n%b\r\n" % (len(piece), piece)] * 80)
-    got = house.chat("augmented/a", headers=[("X-Play", play.model)])
+    got = augmented_daemon.chat("augmented/a", headers=[("X-Play", play.model)])
     assert (got.status, got.json()["error"]["code"]) == (502, "upstream_too_large")
 
 

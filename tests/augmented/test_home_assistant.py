@@ -83,10 +83,10 @@ BODIES: dict[str, dict[str, Any]] = {
 @both_modes
 @pytest.mark.parametrize("client", BODIES)
 def test_their_requests_are_answered_with_a_tool_of_ours(
-    house: Daemon, upstream: Upstream, client: str, stream: bool
+    augmented_daemon: Daemon, upstream: Upstream, client: str, stream: bool
 ) -> None:
     play = conversation(upstream, [("c1", "calculator", '{"expression":"6*7"}')], "It is 42.", stream=stream)
-    seen = chat(house, "tools", play, stream=stream, headers=SDK_HEADERS, **BODIES[client])
+    seen = chat(augmented_daemon, "tools", play, stream=stream, headers=SDK_HEADERS, **BODIES[client])
     assert (seen.content, seen.finish) == ("It is 42.", "stop")
     first, second = play.bodies()
     for name, value in BODIES[client].items():
@@ -98,10 +98,10 @@ def test_their_requests_are_answered_with_a_tool_of_ours(
 
 
 @pytest.mark.parametrize("client", BODIES)
-def test_the_time_is_moved_after_the_constant_part(house: Daemon, upstream: Upstream, client: str) -> None:
+def test_the_time_is_moved_after_the_constant_part(augmented_daemon: Daemon, upstream: Upstream, client: str) -> None:
     """So that the provider's prompt cache can be used: the line changes in every turn."""
     play = conversation(upstream, "Hello.", stream=True)
-    chat(house, "bare", play, stream=True, **BODIES[client])
+    chat(augmented_daemon, "bare", play, stream=True, **BODIES[client])
     messages = play.bodies()[0]["messages"]
     assert TIME not in json.dumps(messages[:-1])
     assert TIME in json.dumps(messages[-1])
@@ -109,7 +109,7 @@ def test_the_time_is_moved_after_the_constant_part(house: Daemon, upstream: Upst
 
 
 @both_modes
-def test_legacy_functions_pass_unchanged(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_legacy_functions_pass_unchanged(augmented_daemon: Daemon, upstream: Upstream, stream: bool) -> None:
     """extended_openai_conversation may send `functions` and `role: function` messages."""
     history = [
         {"role": "user", "content": "Lights on"},
@@ -118,7 +118,7 @@ def test_legacy_functions_pass_unchanged(house: Daemon, upstream: Upstream, stre
     ]
     play = conversation(upstream, "They are on.", stream=stream)
     given = {"functions": [LEGACY], "function_call": "auto"}
-    seen = chat(house, "bare", play, stream=stream, messages=history, **given)
+    seen = chat(augmented_daemon, "bare", play, stream=stream, messages=history, **given)
     assert seen.content == "They are on."
     (body,) = play.bodies()
     assert body["functions"] == [LEGACY]
@@ -139,7 +139,7 @@ PROBE = {
 @pytest.mark.parametrize("model", ["tools", "templates"])
 @pytest.mark.parametrize("limit", ["max_tokens", "max_completion_tokens"])
 def test_the_set_up_probe_runs_no_tool_and_does_not_wait(
-    house: Daemon, upstream: Upstream, model: str, limit: str, stream: bool
+    augmented_daemon: Daemon, upstream: Upstream, model: str, limit: str, stream: bool
 ) -> None:
     """If the streamed one fails, the integration never streams again. It must not wait for a slow template."""
     ours: list[Call] = [("c1", "calculator", '{"expression":"6*7"}')]
@@ -147,7 +147,7 @@ def test_the_set_up_probe_runs_no_tool_and_does_not_wait(
     body = {**PROBE, limit: PROBE["max_tokens"]}
     if limit != "max_tokens":
         body["max_tokens"] = None if model == "templates" else 5000  # either of the two is enough
-    seen = chat(house, model, play, stream=stream, headers=SDK_HEADERS, **body)
+    seen = chat(augmented_daemon, model, play, stream=stream, headers=SDK_HEADERS, **body)
     (sent,) = play.bodies()
     assert names(sent) == ["test_function"]
     assert sent[limit] == 3
@@ -155,21 +155,23 @@ def test_the_set_up_probe_runs_no_tool_and_does_not_wait(
 
 
 @both_modes
-def test_a_probe_cut_off_by_its_own_limit_is_successful(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_a_probe_cut_off_by_its_own_limit_is_successful(
+    augmented_daemon: Daemon, upstream: Upstream, stream: bool
+) -> None:
     data = sse(support.says("The", "length")) if stream else plain(support.completion({"content": "The"}, "length"))
-    seen = chat(house, "tools", upstream.rounds(data), stream=stream, **PROBE)
+    seen = chat(augmented_daemon, "tools", upstream.rounds(data), stream=stream, **PROBE)
     assert (seen.content, seen.finish) == ("The", "length")
 
 
 @pytest.mark.parametrize("path", ["/models", "/v1/models"])
-def test_models_are_listed_while_every_provider_is_silent(house: Daemon, path: str) -> None:
-    answer = house.get(path, headers=SDK_HEADERS)
+def test_models_are_listed_while_every_provider_is_silent(augmented_daemon: Daemon, path: str) -> None:
+    answer = augmented_daemon.get(path, headers=SDK_HEADERS)
     assert answer.status == 200
     assert "augmented/tools" in {model["id"] for model in answer.json()["data"]}
 
 
-def test_a_path_without_v1_is_answered(house: Daemon, upstream: Upstream) -> None:
+def test_a_path_without_v1_is_answered(augmented_daemon: Daemon, upstream: Upstream) -> None:
     play = conversation(upstream, "Hello.", stream=True)
-    answer = ask(house, "augmented/tools", play, stream=True, path="/chat/completions", headers=SDK_HEADERS)
+    answer = ask(augmented_daemon, "augmented/tools", play, stream=True, path="/chat/completions", headers=SDK_HEADERS)
     assert checked(answer, "augmented/tools", stream=True).content == "Hello."
     assert answer.header("content-encoding") is None, "never compress a stream"

@@ -19,8 +19,8 @@ CALL = ("call_theirs_000000000000000001", "theirs", '{"x":1}')
 
 
 @pytest.fixture
-def sdk(house: Daemon) -> Iterator[anthropic.Anthropic]:
-    url = house.url.removesuffix("/v1")
+def sdk(augmented_daemon: Daemon) -> Iterator[anthropic.Anthropic]:
+    url = augmented_daemon.url.removesuffix("/v1")
     with anthropic.Anthropic(base_url=url, api_key="any", max_retries=0, timeout=30) as sdk:
         yield sdk
 
@@ -122,7 +122,9 @@ def test_a_broken_stream_is_an_error(sdk: anthropic.Anthropic, upstream: Upstrea
 
 
 @pytest.mark.parametrize("model", [MODEL, ""], ids=["augmented", "plain"])
-def test_a_client_that_disconnects(house: Daemon, sdk: anthropic.Anthropic, upstream: Upstream, model: str) -> None:
+def test_a_client_that_disconnects(
+    augmented_daemon: Daemon, sdk: anthropic.Anthropic, upstream: Upstream, model: str
+) -> None:
     play = upstream.play(SSE_HEAD, chunk(delta("half")), HOLD)
     with sdk.messages.stream(**request(play, model or play.model)) as stream:
         assert next(iter(stream.text_stream)) == "half"

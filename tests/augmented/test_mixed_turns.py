@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.augmented.configurations import house_conf, house_files
+from tests.augmented.configurations import augmented_conf, augmented_files
 from tests.augmented.talk import CLIENT_TOOL, MODE_IDS, MODES, Call, chat, conversation, roles
 from tests.conftest import DaemonFactory
 from tests.harness.daemon import Daemon
@@ -50,15 +50,15 @@ def true_turn(body: dict[str, Any]) -> list[tuple[str, Any]]:
 
 @both_modes
 def test_ours_run_at_once_and_are_restored_with_the_clients_results(
-    house: Daemon, upstream: Upstream, stream: bool
+    augmented_daemon: Daemon, upstream: Upstream, stream: bool
 ) -> None:
     play = conversation(upstream, ("One moment.", [OURS, THEIRS]), "All done.", stream=stream)
-    first = chat(house, "tools", play, stream=stream, messages=[QUESTION], tools=[CLIENT_TOOL])
+    first = chat(augmented_daemon, "tools", play, stream=stream, messages=[QUESTION], tools=[CLIENT_TOOL])
     assert first.content == "One moment."
     assert [call["id"] for call in first.calls] == [THEIRS[0]]
     assert json.loads(first.calls[0]["function"]["arguments"]) == {"room": "kitchen"}
     history = [QUESTION, assistant(first.calls, "One moment."), result(THEIRS[0], "on")]
-    last = chat(house, "tools", play, stream=stream, messages=history, tools=[CLIENT_TOOL])
+    last = chat(augmented_daemon, "tools", play, stream=stream, messages=history, tools=[CLIENT_TOOL])
     assert last.content == "All done."
     body = play.bodies()[1]
     assert roles(body) == ["system", "user", "assistant", "tool", "tool"]
@@ -68,11 +68,11 @@ def test_ours_run_at_once_and_are_restored_with_the_clients_results(
 
 
 @both_modes
-def test_hidden_rounds_are_restored(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_hidden_rounds_are_restored(augmented_daemon: Daemon, upstream: Upstream, stream: bool) -> None:
     play = conversation(upstream, [OURS], [THEIRS], "Done.", stream=stream)
-    first = chat(house, "tools", play, stream=stream, messages=[QUESTION], tools=[CLIENT_TOOL])
+    first = chat(augmented_daemon, "tools", play, stream=stream, messages=[QUESTION], tools=[CLIENT_TOOL])
     history = [QUESTION, assistant(first.calls), result(THEIRS[0], "on")]
-    chat(house, "tools", play, stream=stream, messages=history, tools=[CLIENT_TOOL])
+    chat(augmented_daemon, "tools", play, stream=stream, messages=history, tools=[CLIENT_TOOL])
     assert true_turn(play.bodies()[2]) == [
         ("assistant", [OURS[0]]),
         (OURS[0], "42"),
@@ -102,16 +102,16 @@ RESULTS: dict[str, tuple[Callable[[list[Message]], list[Message]], str]] = {
 
 @both_modes
 @pytest.mark.parametrize("how", RESULTS)
-def test_several_client_calls(house: Daemon, upstream: Upstream, how: str, stream: bool) -> None:
+def test_several_client_calls(augmented_daemon: Daemon, upstream: Upstream, how: str, stream: bool) -> None:
     """In whatever order their results arrive, if at all, the upstream sees every call answered, in call order."""
     play = conversation(upstream, [THEIRS, OURS, SECOND], "Done.", stream=stream)
     tools = [CLIENT_TOOL, OTHER_TOOL]
     question = {"role": "user", "content": f"Several calls, {how}, {stream}"}
-    first = chat(house, "tools", play, stream=stream, messages=[question], tools=tools)
+    first = chat(augmented_daemon, "tools", play, stream=stream, messages=[question], tools=tools)
     assert [call["id"] for call in first.calls] == [THEIRS[0], SECOND[0]]
     results, second = RESULTS[how]
     history = [question, assistant(first.calls), *results(first.calls)]
-    chat(house, "tools", play, stream=stream, messages=history, tools=tools)
+    chat(augmented_daemon, "tools", play, stream=stream, messages=history, tools=tools)
     assert true_turn(play.bodies()[1]) == [
         ("assistant", [THEIRS[0], OURS[0], SECOND[0]]),
         (THEIRS[0], "first"),
@@ -121,10 +121,12 @@ def test_several_client_calls(house: Daemon, upstream: Upstream, how: str, strea
 
 
 @both_modes
-def test_clients_that_replace_ids_and_reformat_arguments(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_clients_that_replace_ids_and_reformat_arguments(
+    augmented_daemon: Daemon, upstream: Upstream, stream: bool
+) -> None:
     play = conversation(upstream, [OURS, THEIRS], "Done.", stream=stream)
     question = {"role": "user", "content": f"Ids are replaced, {stream}"}
-    first = chat(house, "tools", play, stream=stream, messages=[question], tools=[CLIENT_TOOL])
+    first = chat(augmented_daemon, "tools", play, stream=stream, messages=[question], tools=[CLIENT_TOOL])
     (call,) = first.calls
     mine = {
         "id": "chatcmpl-tool-1",
@@ -133,12 +135,12 @@ def test_clients_that_replace_ids_and_reformat_arguments(house: Daemon, upstream
     }
     assert call["id"] != mine["id"]
     history = [question, assistant([mine]), result("chatcmpl-tool-1", "on")]
-    chat(house, "tools", play, stream=stream, messages=history, tools=[CLIENT_TOOL])
+    chat(augmented_daemon, "tools", play, stream=stream, messages=history, tools=[CLIENT_TOOL])
     assert true_turn(play.bodies()[1]) == [("assistant", [OURS[0], THEIRS[0]]), (OURS[0], "42"), (THEIRS[0], "on")]
 
 
 @both_modes
-def test_several_mixed_rounds_in_one_conversation(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_several_mixed_rounds_in_one_conversation(augmented_daemon: Daemon, upstream: Upstream, stream: bool) -> None:
     """The conversation continues; every mixed turn is reassembled, wherever it is in the history."""
     question = {"role": "user", "content": f"Several rounds, {stream}"}
     rounds = [
@@ -147,12 +149,12 @@ def test_several_mixed_rounds_in_one_conversation(house: Daemon, upstream: Upstr
     play = conversation(upstream, *rounds, "Done.", "And more.", stream=stream)
     history: list[Message] = [question]
     for number in (1, 2):
-        seen = chat(house, "tools", play, stream=stream, messages=history, tools=[CLIENT_TOOL])
+        seen = chat(augmented_daemon, "tools", play, stream=stream, messages=history, tools=[CLIENT_TOOL])
         assert [call["id"] for call in seen.calls] == [f"t{number}"]
         history += [assistant(seen.calls), result(f"t{number}", f"result {number}")]
-    seen = chat(house, "tools", play, stream=stream, messages=history, tools=[CLIENT_TOOL])
+    seen = chat(augmented_daemon, "tools", play, stream=stream, messages=history, tools=[CLIENT_TOOL])
     history += [{"role": "assistant", "content": seen.content}, {"role": "user", "content": "More?"}]
-    chat(house, "tools", play, stream=stream, messages=history, tools=[CLIENT_TOOL])
+    chat(augmented_daemon, "tools", play, stream=stream, messages=history, tools=[CLIENT_TOOL])
     whole = [
         ("assistant", ["o1", "t1"]), ("o1", "2"), ("t1", "result 1"),
         ("assistant", ["o2", "t2"]), ("o2", "4"), ("t2", "result 2"),
@@ -166,7 +168,7 @@ def test_several_mixed_rounds_in_one_conversation(house: Daemon, upstream: Upstr
 def test_a_hidden_turn_belongs_to_its_caller(upstream: Upstream, make_daemon: DaemonFactory) -> None:
     keys = {"anna": "sk-anna-000000000001", "ben": "sk-ben-0000000000002"}
     groups = {name: {"api_keys": [key]} for name, key in keys.items()}
-    daemon = make_daemon(house_conf(upstream, groups=groups), files=house_files())
+    daemon = make_daemon(augmented_conf(upstream, groups=groups), files=augmented_files())
     play = conversation(upstream, [OURS, THEIRS], "To Ben.", "To Anna.", stream=False)
 
     def ask(key: str, messages: list[Message]) -> Any:
@@ -181,7 +183,7 @@ def test_a_hidden_turn_belongs_to_its_caller(upstream: Upstream, make_daemon: Da
 
 
 def test_a_hidden_turn_survives_a_restart(upstream: Upstream, make_daemon: DaemonFactory) -> None:
-    daemon = make_daemon(house_conf(upstream), files=house_files())
+    daemon = make_daemon(augmented_conf(upstream), files=augmented_files())
     play = conversation(upstream, [OURS, THEIRS], "Done.", stream=True)
     first = chat(daemon, "tools", play, stream=True, messages=[QUESTION], tools=[CLIENT_TOOL])
     daemon.stop()
@@ -195,12 +197,12 @@ def test_a_hidden_turn_survives_a_restart(upstream: Upstream, make_daemon: Daemo
 @both_modes
 @pytest.mark.parametrize("model", ["remember", "tools"])
 def test_finished_hidden_rounds_are_restored_only_if_configured(
-    house: Daemon, upstream: Upstream, model: str, stream: bool
+    augmented_daemon: Daemon, upstream: Upstream, model: str, stream: bool
 ) -> None:
     play = conversation(upstream, [OURS], "It is 42.", "Gladly.", stream=stream)
     question = {"role": "user", "content": f"Remember this, {stream}"}
-    seen = chat(house, model, play, stream=stream, messages=[question])
+    seen = chat(augmented_daemon, model, play, stream=stream, messages=[question])
     history = [question, {"role": "assistant", "content": seen.content}, {"role": "user", "content": "Thanks"}]
-    chat(house, model, play, stream=stream, messages=history)
+    chat(augmented_daemon, model, play, stream=stream, messages=history)
     hidden = [("assistant", [OURS[0]]), (OURS[0], "42")] if model == "remember" else []
     assert true_turn(play.bodies()[2]) == [*hidden, ("assistant", "It is 42.")]

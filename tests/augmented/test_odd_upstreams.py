@@ -76,15 +76,15 @@ TEXTS: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.fixture
-def sdk(house: Daemon) -> Iterator[anthropic.Anthropic]:
-    url = house.url.removesuffix("/v1")
+def sdk(augmented_daemon: Daemon) -> Iterator[anthropic.Anthropic]:
+    url = augmented_daemon.url.removesuffix("/v1")
     with anthropic.Anthropic(base_url=url, api_key="any", max_retries=0, timeout=30) as client:
         yield client
 
 
 @pytest.fixture
-def chat(house: Daemon) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=house.url, api_key="any", max_retries=0, timeout=30) as client:
+def chat(augmented_daemon: Daemon) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=augmented_daemon.url, api_key="any", max_retries=0, timeout=30) as client:
         yield client
 
 

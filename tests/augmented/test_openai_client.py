@@ -20,14 +20,14 @@ THEIRS = ("call_theirs_000000000000000001", "theirs", '{"x":1}')
 
 
 @pytest.fixture
-def client(house: Daemon) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=house.url, api_key="any", max_retries=0, timeout=30) as client:
+def client(augmented_daemon: Daemon) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=augmented_daemon.url, api_key="any", max_retries=0, timeout=30) as client:
         yield client
 
 
 @pytest.fixture
-async def aclient(house: Daemon) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=house.url, api_key="any", max_retries=0, timeout=30) as client:
+async def aclient(augmented_daemon: Daemon) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(base_url=augmented_daemon.url, api_key="any", max_retries=0, timeout=30) as client:
         yield client
 
 
@@ -129,11 +129,11 @@ def test_a_broken_stream_raises(client: openai.OpenAI, upstream: Upstream) -> No
         list(parts)
 
 
-def test_after_a_tool_has_acted_the_client_does_not_retry(house: Daemon, upstream: Upstream) -> None:
+def test_after_a_tool_has_acted_the_client_does_not_retry(augmented_daemon: Daemon, upstream: Upstream) -> None:
     """Two retries would toggle the light twice more."""
     play = conversation(upstream, [OURS], stream=False)  # the second request is answered with 500
     with (
-        openai.OpenAI(base_url=house.url, api_key="any", max_retries=2, timeout=30) as client,
+        openai.OpenAI(base_url=augmented_daemon.url, api_key="any", max_retries=2, timeout=30) as client,
         pytest.raises(openai.InternalServerError),
     ):
         client.chat.completions.create(**request(play))

@@ -56,23 +56,23 @@ def check(checked: dict[str, Any], mixed: Rounds) -> None:
 
 
 @pytest.mark.slow
-def test_openai_for_node(house: Daemon, upstream: Upstream) -> None:
+def test_openai_for_node(augmented_daemon: Daemon, upstream: Upstream) -> None:
     modules, node = installed("openai"), shutil.which("node")
     if modules is None or node is None:
         pytest.skip("the openai package for Node cannot be installed here")
     names, mixed = scripts(upstream)
-    checked = run([node, str(CLIENTS / "node.cjs"), house.url, *names], NODE_PATH=str(modules))
+    checked = run([node, str(CLIENTS / "node.cjs"), augmented_daemon.url, *names], NODE_PATH=str(modules))
     check(checked, mixed)
     assert "executing_tool" in checked["states"]
     assert checked["broken"] == "APIError"
 
 
 @pytest.mark.slow
-def test_langchain(house: Daemon, upstream: Upstream) -> None:
+def test_langchain(augmented_daemon: Daemon, upstream: Upstream) -> None:
     python = interpreter(CLIENTS / "langchain.lock")
     if python is None:
         pytest.skip("LangChain cannot be installed here")
     names, mixed = scripts(upstream)
-    checked = run([str(python), str(CLIENTS / "langchain_client.py"), house.url, *names])
+    checked = run([str(python), str(CLIENTS / "langchain_client.py"), augmented_daemon.url, *names])
     check(checked, mixed)
     assert checked["broken"] != "no error"

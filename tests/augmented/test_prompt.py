@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.augmented.configurations import house_conf, house_files
+from tests.augmented.configurations import augmented_conf, augmented_files
 from tests.augmented.talk import MODE_IDS, MODES, chat, conversation, names, roles
 from tests.conftest import DaemonFactory
 from tests.harness.daemon import CANARY, Daemon
@@ -13,18 +13,18 @@ from tests.harness.upstream import Upstream
 both_modes = pytest.mark.parametrize("stream", MODES, ids=MODE_IDS)
 
 
-def system(house: Daemon, upstream: Upstream, model: str, **members: object) -> str:
+def system(augmented_daemon: Daemon, upstream: Upstream, model: str, **members: object) -> str:
     """The system message of a request for `model`."""
     play = conversation(upstream, "Hello.", stream=True)
-    chat(house, model, play, stream=True, **members)
+    chat(augmented_daemon, model, play, stream=True, **members)
     message = play.bodies()[0]["messages"][0]
     assert message["role"] == "system"
     return str(message["content"])
 
 
-def test_templates_are_filled_in_and_failures_are_notes(house: Daemon, upstream: Upstream) -> None:
+def test_templates_are_filled_in_and_failures_are_notes(augmented_daemon: Daemon, upstream: Upstream) -> None:
     play = conversation(upstream, "Hello.", stream=True)
-    chat(house, "templates", play, stream=True)
+    chat(augmented_daemon, "templates", play, stream=True)
     prompt, newest = (message["content"] for message in play.bodies()[0]["messages"])
     assert prompt.startswith("Bad: [calculator is not available now: "), "what cannot change stays where it is"
     values = newest.split("\n")[2:]
@@ -36,34 +36,34 @@ def test_templates_are_filled_in_and_failures_are_notes(house: Daemon, upstream:
     assert "/etc/secret" not in newest
 
 
-def test_ours_then_skills_then_the_clients_in_one_message(house: Daemon, upstream: Upstream) -> None:
+def test_ours_then_skills_then_the_clients_in_one_message(augmented_daemon: Daemon, upstream: Upstream) -> None:
     messages = [
         {"role": "system", "content": "The client's."},
         {"role": "developer", "content": "The developer's."},
         {"role": "user", "content": "Hi"},
     ]
-    text = system(house, upstream, "injected", messages=messages)
+    text = system(augmented_daemon, upstream, "injected", messages=messages)
     places = [text.index(part) for part in ("Prompt.", "Use type hints.", "The client's.", "The developer's.")]
     assert places == sorted(places)
     assert "Salt the water." not in text, "only the skills it names"
 
 
-def test_all_global_skills_and_no_other_models(house: Daemon, upstream: Upstream) -> None:
-    text = system(house, upstream, "all-skills")
+def test_all_global_skills_and_no_other_models(augmented_daemon: Daemon, upstream: Upstream) -> None:
+    text = system(augmented_daemon, upstream, "all-skills")
     for part in ("Use type hints.", "Salt the water.", "Water at dawn."):
         assert part in text
     assert "Only for demand." not in text
 
 
 @both_modes
-def test_skills_on_demand(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_skills_on_demand(augmented_daemon: Daemon, upstream: Upstream, stream: bool) -> None:
     rounds = [
         [("c1", "load_skill", '{"name":"garden"}')],
         [("c2", "read_skill_file", '{"skill":"garden","path":"notes.txt"}')],
         [("c3", "read_skill_file", '{"skill":"garden","path":"../python-expert.md"}')],
     ]
     play = conversation(upstream, *rounds, "Roses.", stream=stream)
-    assert chat(house, "demand", play, stream=stream).content == "Roses."
+    assert chat(augmented_daemon, "demand", play, stream=stream).content == "Roses."
     bodies = play.bodies()
     prompt = bodies[0]["messages"][0]["content"]
     assert "Water at dawn." not in prompt
@@ -79,7 +79,7 @@ def test_skills_on_demand(house: Daemon, upstream: Upstream, stream: bool) -> No
 
 
 def test_execute_tools_runs_what_the_client_offers_and_we_have(upstream: Upstream, make_daemon: DaemonFactory) -> None:
-    daemon = make_daemon(house_conf(upstream, execute_tools=True), files=house_files())
+    daemon = make_daemon(augmented_conf(upstream, execute_tools=True), files=augmented_files())
 
     def tool(name: str) -> dict[str, object]:
         return {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
@@ -101,12 +101,12 @@ def test_execute_tools_runs_what_the_client_offers_and_we_have(upstream: Upstrea
 
 
 @both_modes
-def test_the_models_params_apply_to_every_round(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_the_models_params_apply_to_every_round(augmented_daemon: Daemon, upstream: Upstream, stream: bool) -> None:
     """First drops, then defaults, then overrides; a caller's own value beats a default."""
     play = conversation(upstream, [("c1", "double", '{"number":1}')], "2.", stream=stream)
-    chat(house, "params", play, stream=stream, user="me", top_p=0.9)
+    chat(augmented_daemon, "params", play, stream=stream, user="me", top_p=0.9)
     for body in play.bodies():
         assert (body.get("temperature"), body.get("top_p"), "user" in body) == (0.3, 0.5, False)
     play = conversation(upstream, "Hi.", stream=stream)
-    chat(house, "params", play, stream=stream, temperature=1)
+    chat(augmented_daemon, "params", play, stream=stream, temperature=1)
     assert play.bodies()[0]["temperature"] == 1

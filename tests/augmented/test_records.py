@@ -16,11 +16,11 @@ from tests.harness.upstream import Upstream
 from tests.harness.waiting import eventually
 
 
-def lines_of(house: Daemon, question: str, *kinds: str) -> list[dict[str, Any]]:
+def lines_of(augmented_daemon: Daemon, question: str, *kinds: str) -> list[dict[str, Any]]:
     """The chat log's lines of the request with `question`, once there is one of each of `kinds`."""
 
     def found() -> list[dict[str, Any]]:
-        lines = list(house.log_lines())
+        lines = list(augmented_daemon.log_lines())
         ids = {
             x["request_id"]
             for x in lines
@@ -32,13 +32,13 @@ def lines_of(house: Daemon, question: str, *kinds: str) -> list[dict[str, Any]]:
     return eventually(found, f"{kinds} are written")
 
 
-def test_the_chat_log_has_the_calls_with_their_results(house: Daemon, upstream: Upstream) -> None:
+def test_the_chat_log_has_the_calls_with_their_results(augmented_daemon: Daemon, upstream: Upstream) -> None:
     for stream in (True, False):
         question = f"Log this, {stream}"
         calls = [("c1", "double", '{"number":21}'), ("c2", "boom", "{}")]
         play = conversation(upstream, calls, "It is 42.", stream=stream)
-        chat(house, "tools", play, stream=stream, messages=[{"role": "user", "content": question}])
-        lines = lines_of(house, question, "request", "tool_call", "response")
+        chat(augmented_daemon, "tools", play, stream=stream, messages=[{"role": "user", "content": question}])
+        lines = lines_of(augmented_daemon, question, "request", "tool_call", "response")
         assert {line["model"] for line in lines} == {"augmented/tools"}
         assert len({line["conversation_id"] for line in lines}) == 1
         double, boom = sorted((x for x in lines if x["type"] == "tool_call"), key=lambda x: x["tool"], reverse=True)
@@ -55,59 +55,75 @@ def test_the_chat_log_has_the_calls_with_their_results(house: Daemon, upstream: 
         assert 0 <= (response["ttft_ms"] or 0) <= response["duration_ms"]
 
 
-def test_a_broken_turn_is_logged_as_an_error(house: Daemon, upstream: Upstream) -> None:
+def test_a_broken_turn_is_logged_as_an_error(augmented_daemon: Daemon, upstream: Upstream) -> None:
     question = "Break this"
     play = upstream.rounds(
         asks(("c1", "double", '{"number":1}'), stream=True), *[FIN] * 6
     )  # idle connections may have closed: retried
-    with house.wire() as wire:
+    with augmented_daemon.wire() as wire:
         messages = [{"role": "user", "content": question}]
         request(wire, "augmented/tools", play, stream=True, messages=messages).answer()
-    lines = lines_of(house, question, "request", "tool_call", "error")
+    lines = lines_of(augmented_daemon, question, "request", "tool_call", "error")
     (error,) = [x for x in lines if x["type"] == "error"]
     assert "upstream_disconnected" in json.dumps(error)
 
 
-def test_live_events_report_tool_calls(house: Daemon, upstream: Upstream) -> None:
-    with house.control_wire() as events:
+def test_live_events_report_tool_calls(augmented_daemon: Daemon, upstream: Upstream) -> None:
+    with augmented_daemon.control_wire() as events:
         events.request("GET", "/admin/events").read_head(method="GET")
         play = conversation(upstream, [("c1", "double", '{"number":21}')], "42.", stream=True)
-        chat(house, "tools", play, stream=True)
+        chat(augmented_daemon, "tools", play, stream=True)
         checked = events.read_until(b'"double"')
     assert b"tool_call" in checked
 
 
-def run(house: Daemon, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "HOME": str(house.root)}
+def run(augmented_daemon: Daemon, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "HOME": str(augmented_daemon.root)}
     command = [sys.executable, "-m", "openai_proxy", *arguments]
     return subprocess.run(command, env=environ, input=stdin, capture_output=True, text=True, timeout=30, check=False)
 
 
-def test_chat_from_the_shell(house: Daemon) -> None:
+def test_chat_from_the_shell(augmented_daemon: Daemon) -> None:
     asked = 'call double {"number": 21}'
-    done = run(house, "chat", "augmented/on-echo", asked, "--port", str(house.port))
+    done = run(augmented_daemon, "chat", "augmented/on-echo", asked, "--port", str(augmented_daemon.port))
     assert (done.returncode, done.stdout) == (0, "double: 42\n")
     assert done.stderr == "double …\ndouble done\n"
 
 
-def test_a_conversation_from_the_shell(house: Daemon) -> None:
-    done = run(house, "chat", "augmented/on-echo", "--port", str(house.port), stdin="one\ntwo\n")
+def test_a_conversation_from_the_shell(augmented_daemon: Daemon) -> None:
+    done = run(augmented_daemon, "chat", "augmented/on-echo", "--port", str(augmented_daemon.port), stdin="one\ntwo\n")
     assert (done.returncode, done.stdout) == (0, "one\ntwo\n")
 
 
-def test_explain_describes_what_a_request_would_get(house: Daemon) -> None:
-    done = run(house, "explain", "augmented/injected", "--config-dir", str(house.conf_dir), "--env-file", "/nowhere")
+def test_explain_describes_what_a_request_would_get(augmented_daemon: Daemon) -> None:
+    done = run(
+        augmented_daemon,
+        "explain",
+        "augmented/injected",
+        "--config-dir",
+        str(augmented_daemon.conf_dir),
+        "--env-file",
+        "/nowhere",
+    )
     assert (done.returncode, done.stderr) == (0, "")
     for part in ("m-injected", "'main'", "| Prompt.", "python-expert", "injected.yaml:1"):
         assert part in done.stdout
     assert "cook" not in done.stdout
-    tools = run(house, "explain", "augmented/tools", "--config-dir", str(house.conf_dir), "--env-file", "/nowhere")
+    tools = run(
+        augmented_daemon,
+        "explain",
+        "augmented/tools",
+        "--config-dir",
+        str(augmented_daemon.conf_dir),
+        "--env-file",
+        "/nowhere",
+    )
     assert "calculator, upper, double, area" in tools.stdout
     assert CANARY not in done.stdout + tools.stdout
 
 
-def test_chat_with_an_unknown_model_is_one_line(house: Daemon, upstream: Upstream) -> None:
-    done = run(house, "chat", "augmented/boom:echo", "Hi", "--port", "1")
+def test_chat_with_an_unknown_model_is_one_line(augmented_daemon: Daemon, upstream: Upstream) -> None:
+    done = run(augmented_daemon, "chat", "augmented/boom:echo", "Hi", "--port", "1")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
 

@@ -18,33 +18,36 @@ HEARD = "Six lights are on:\n\nHall.\nkitchen.\n\na, b.\n1, 2."
 
 
 @both_modes
-def test_no_markdown_reaches_the_client(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_no_markdown_reaches_the_client(augmented_daemon: Daemon, upstream: Upstream, stream: bool) -> None:
     play = conversation(upstream, ("**One** moment.", [("c1", "double", '{"number":3}')]), MARKED, stream=stream)
-    assert chat(house, "spoken", play, stream=stream).content == f"One moment.\n\n{HEARD}"
+    assert chat(augmented_daemon, "spoken", play, stream=stream).content == f"One moment.\n\n{HEARD}"
 
 
 @both_modes
-def test_structured_output_is_unchanged(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_structured_output_is_unchanged(augmented_daemon: Daemon, upstream: Upstream, stream: bool) -> None:
     play = conversation(upstream, '{"a":"**b**"}', stream=stream)
     kind = {"response_format": {"type": "json_object"}}
-    assert chat(house, "spoken", play, stream=stream, **kind).content == '{"a":"**b**"}'
+    assert chat(augmented_daemon, "spoken", play, stream=stream, **kind).content == '{"a":"**b**"}'
 
 
 @both_modes
 def test_an_empty_answer_becomes_a_sentence_in_the_language_of_the_question(
-    house: Daemon, upstream: Upstream, stream: bool
+    augmented_daemon: Daemon, upstream: Upstream, stream: bool
 ) -> None:
     asked: Any = [{"role": "user", "content": "Mach bitte das Licht an"}]
     play = conversation(upstream, "", stream=stream)
-    assert chat(house, "spoken", play, stream=stream, messages=asked).content == "Darauf habe ich keine Antwort."
-    seen = chat(house, "spoken", upstream.play(HOLD), stream=stream, messages=asked)
+    assert (
+        chat(augmented_daemon, "spoken", play, stream=stream, messages=asked).content
+        == "Darauf habe ich keine Antwort."
+    )
+    seen = chat(augmented_daemon, "spoken", upstream.play(HOLD), stream=stream, messages=asked)
     assert seen.content == "Das hat leider zu lange gedauert."
 
 
-def test_other_apis_get_the_same_text(house: Daemon, upstream: Upstream) -> None:
+def test_other_apis_get_the_same_text(augmented_daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.rounds(says(MARKED, stream=False))
     body: dict[str, Any] = {"max_tokens": 99, "messages": [{"role": "user", "content": "Hi"}]}
-    answer = ask(house, "augmented/spoken", play, stream=False, path="/v1/messages", **body)
+    answer = ask(augmented_daemon, "augmented/spoken", play, stream=False, path="/v1/messages", **body)
     assert answer.json()["content"] == [{"type": "text", "text": HEARD}]
 
 

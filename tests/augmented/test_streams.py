@@ -33,10 +33,12 @@ def on_the_wire(events_: bytes, size: int) -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def a_good_word_after_each_test(house: Daemon, upstream: Upstream) -> Iterator[None]:
+def a_good_word_after_each_test(augmented_daemon: Daemon, upstream: Upstream) -> Iterator[None]:
     """Five consecutive failures of a model open its breaker; a good answer in between resets the count."""
     yield
-    assert ask(house, "augmented/tools", conversation(upstream, "ok", stream=True), stream=True).status == 200
+    assert (
+        ask(augmented_daemon, "augmented/tools", conversation(upstream, "ok", stream=True), stream=True).status == 200
+    )
 
 
 USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
@@ -74,27 +76,29 @@ ODDITIES: dict[str, tuple[bytes, str, int]] = {
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 @pytest.mark.parametrize("name", ODDITIES)
-def test_whatever_providers_send_the_grammar_is_kept(house: Daemon, upstream: Upstream, name: str, size: int) -> None:
+def test_whatever_providers_send_the_grammar_is_kept(
+    augmented_daemon: Daemon, upstream: Upstream, name: str, size: int
+) -> None:
     data, content, calls = ODDITIES[name]
     play = upstream.rounds(on_the_wire(data, size))
-    seen = chat(house, "tools", play, stream=True, tools=[CLIENT_TOOL])
+    seen = chat(augmented_daemon, "tools", play, stream=True, tools=[CLIENT_TOOL])
     assert (seen.content, len(seen.calls)) == (content, calls)
     assert seen.finish == ("tool_calls" if calls else "stop")
     assert seen.usage is None, "nobody asked"
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_usage_is_sent_only_on_request(house: Daemon, upstream: Upstream, asked: bool) -> None:
+def test_usage_is_sent_only_on_request(augmented_daemon: Daemon, upstream: Upstream, asked: bool) -> None:
     play = conversation(upstream, "Hello", stream=True)
-    seen = chat(house, "tools", play, stream=True, usage_asked=asked)
+    seen = chat(augmented_daemon, "tools", play, stream=True, usage_asked=asked)
     assert (seen.usage is not None) == asked
     assert play.bodies()[0]["stream_options"] == {"include_usage": True}, "limits and records need it"
 
 
-def test_reasoning_in_the_text_is_moved(house: Daemon, upstream: Upstream) -> None:
+def test_reasoning_in_the_text_is_moved(augmented_daemon: Daemon, upstream: Upstream) -> None:
     for model, reasoning in (("tools", "Hm"), ("strip", "")):
         play = conversation(upstream, "<think>Hm</think>Hello", stream=True)
-        seen = chat(house, model, play, stream=True)
+        seen = chat(augmented_daemon, model, play, stream=True)
         assert (seen.content.strip(), seen.reasoning.strip()) == ("Hello", reasoning)
 
 
@@ -102,9 +106,9 @@ STATES = ["calling_llm", "executing_tool", "tool_completed", "processing_results
 
 
 @pytest.mark.parametrize("model", ["tools", "off", "reasoning"])
-def test_status_in_its_three_styles(house: Daemon, upstream: Upstream, model: str) -> None:
+def test_status_in_its_three_styles(augmented_daemon: Daemon, upstream: Upstream, model: str) -> None:
     play = conversation(upstream, [CALL], "42.", stream=True)
-    seen = chat(house, model, play, stream=True)
+    seen = chat(augmented_daemon, model, play, stream=True)
     assert seen.content == "42."
     told_ = [(status["status"], status.get("tool_name")) for status in seen.statuses]
     if model == "tools":
@@ -116,10 +120,10 @@ def test_status_in_its_three_styles(house: Daemon, upstream: Upstream, model: st
         assert ("double" in seen.reasoning) == (model == "reasoning")
 
 
-def test_status_is_sent_while_the_tool_runs(house: Daemon, upstream: Upstream, tmp_path: Path) -> None:
+def test_status_is_sent_while_the_tool_runs(augmented_daemon: Daemon, upstream: Upstream, tmp_path: Path) -> None:
     """The tool may only continue once the client has read that it is running."""
     play = conversation(upstream, [("c1", "gate", json.dumps({"folder": str(tmp_path)}))], "Open.", stream=True)
-    with house.wire() as wire:
+    with augmented_daemon.wire() as wire:
         request(wire, "augmented/tools", play, stream=True).read_head()
         before = wire.read_until(b'"executing_tool"')
         assert not (tmp_path / "go").exists()
@@ -129,13 +133,13 @@ def test_status_is_sent_while_the_tool_runs(house: Daemon, upstream: Upstream, t
     assert seen.content == "Open."
 
 
-def test_text_is_streamed_as_it_arrives(house: Daemon, upstream: Upstream) -> None:
+def test_text_is_streamed_as_it_arrives(augmented_daemon: Daemon, upstream: Upstream) -> None:
     gates = [upstream.gate() for _ in range(3)]
     steps: list[plays.Step] = [SSE_HEAD, plays.chunk(events(ROLE, done=False))]
     for number, gate in enumerate(gates):
         steps += [plays.chunk(events(text(f"word{number} "), done=False)), gate]
     play = upstream.play(*steps, plays.chunk(events(END)), LAST)
-    with house.wire() as wire:
+    with augmented_daemon.wire() as wire:
         request(wire, "augmented/tools", play, stream=True).read_head()
         for number, gate in enumerate(gates):
             wire.read_until(f"word{number} ".encode())
@@ -143,11 +147,11 @@ def test_text_is_streamed_as_it_arrives(house: Daemon, upstream: Upstream) -> No
         assert wire.read_rest().complete
 
 
-def test_nothing_is_sent_before_the_provider_has_answered(house: Daemon, upstream: Upstream) -> None:
+def test_nothing_is_sent_before_the_provider_has_answered(augmented_daemon: Daemon, upstream: Upstream) -> None:
     """Before that, errors are HTTP errors."""
     gate = upstream.gate()
     play = upstream.play(gate, plain(b'{"error":{"message":"no such model","code":"x"}}', "404 Not Found"))
-    with house.wire() as wire:
+    with augmented_daemon.wire() as wire:
         request(wire, "augmented/tools", play, stream=True)
         play.wait()
         gate.open()
@@ -158,10 +162,12 @@ def test_nothing_is_sent_before_the_provider_has_answered(house: Daemon, upstrea
 
 @both_modes
 @pytest.mark.parametrize("status", ["400 Bad Request", "429 Too Many Requests", "500 Oops", "503 Busy"])
-def test_the_providers_errors_pass_unchanged(house: Daemon, upstream: Upstream, status: str, stream: bool) -> None:
+def test_the_providers_errors_pass_unchanged(
+    augmented_daemon: Daemon, upstream: Upstream, status: str, stream: bool
+) -> None:
     body = b'{"error":{"message":"boom","type":"t","param":null,"code":"c"},"extra":1}'
     play = upstream.rounds(plain(body, status, Retry_After="7", X_Request_Id="up-7"))
-    answer = ask(house, "augmented/tools", play, stream=stream)
+    answer = ask(augmented_daemon, "augmented/tools", play, stream=stream)
     assert (answer.status, answer.body) == (int(status[:3]), body)
     assert answer.header("retry-after") == "7"
     assert answer.header("x-request-id") == "up-7"
@@ -179,15 +185,17 @@ BEFORE = {
 
 @both_modes
 @pytest.mark.parametrize("name", BEFORE)
-def test_failures_before_the_start_are_http_errors(house: Daemon, upstream: Upstream, name: str, stream: bool) -> None:
+def test_failures_before_the_start_are_http_errors(
+    augmented_daemon: Daemon, upstream: Upstream, name: str, stream: bool
+) -> None:
     steps, status, code = BEFORE[name]
-    error = check_error(ask(house, "augmented/tools", upstream.play(*steps), stream=stream), status, code)
+    error = check_error(ask(augmented_daemon, "augmented/tools", upstream.play(*steps), stream=stream), status, code)
     assert "main" in error["message"], "the connection is named"
 
 
 @both_modes
-def test_a_provider_too_slow_to_answer(house: Daemon, upstream: Upstream, stream: bool) -> None:
-    check_error(ask(house, "augmented/brisk", upstream.play(HOLD), stream=stream), 504, "upstream_timeout")
+def test_a_provider_too_slow_to_answer(augmented_daemon: Daemon, upstream: Upstream, stream: bool) -> None:
+    check_error(ask(augmented_daemon, "augmented/brisk", upstream.play(HOLD), stream=stream), 504, "upstream_timeout")
 
 
 HALF = plays.chunk(events(ROLE, text("Hello"), done=False))
@@ -210,8 +218,10 @@ MIDDLE: dict[str, tuple[plays.Step, ...]] = {
 
 
 @pytest.mark.parametrize("name", MIDDLE)
-def test_a_broken_stream_ends_with_one_error_and_no_done(house: Daemon, upstream: Upstream, name: str) -> None:
-    answer = ask(house, "augmented/tools", upstream.play(*MIDDLE[name]), stream=True)
+def test_a_broken_stream_ends_with_one_error_and_no_done(
+    augmented_daemon: Daemon, upstream: Upstream, name: str
+) -> None:
+    answer = ask(augmented_daemon, "augmented/tools", upstream.play(*MIDDLE[name]), stream=True)
     seen = checked(answer, "augmented/tools", stream=True)
     assert seen.error is not None
     assert seen.content in ("Hello", "")
@@ -219,8 +229,8 @@ def test_a_broken_stream_ends_with_one_error_and_no_done(house: Daemon, upstream
     assert "127.0.0.1" not in seen.error["message"]
 
 
-def test_a_stalled_stream_ends_with_an_error(house: Daemon, upstream: Upstream) -> None:
-    answer = ask(house, "augmented/idle", upstream.play(SSE_HEAD + HALF, HOLD), stream=True)
+def test_a_stalled_stream_ends_with_an_error(augmented_daemon: Daemon, upstream: Upstream) -> None:
+    answer = ask(augmented_daemon, "augmented/idle", upstream.play(SSE_HEAD + HALF, HOLD), stream=True)
     error = checked(answer, "augmented/idle", stream=True).error
     assert error is not None
     assert error["code"] == "upstream_idle_timeout"
@@ -236,8 +246,8 @@ BROKEN_BODIES: dict[str, tuple[plays.Step, ...]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN_BODIES)
-def test_a_broken_completion_is_an_error(house: Daemon, upstream: Upstream, name: str) -> None:
-    answer = ask(house, "augmented/tools", upstream.play(*BROKEN_BODIES[name]), stream=False)
+def test_a_broken_completion_is_an_error(augmented_daemon: Daemon, upstream: Upstream, name: str) -> None:
+    answer = ask(augmented_daemon, "augmented/tools", upstream.play(*BROKEN_BODIES[name]), stream=False)
     assert answer.status == 502
     check_error(answer, 502)
 
@@ -252,10 +262,10 @@ LATER = {
 @both_modes
 @pytest.mark.parametrize("name", LATER)
 def test_after_a_tool_has_acted_a_retry_is_discouraged(
-    house: Daemon, upstream: Upstream, name: str, stream: bool
+    augmented_daemon: Daemon, upstream: Upstream, name: str, stream: bool
 ) -> None:
     play = upstream.rounds(asks(CALL, stream=stream), LATER[name], LATER[name])  # a closed idle connection is replaced
-    answer = ask(house, "augmented/tools", play, stream=stream)
+    answer = ask(augmented_daemon, "augmented/tools", play, stream=stream)
     if stream:
         assert checked(answer, "augmented/tools", stream=True).error is not None
     else:
@@ -271,23 +281,23 @@ def test_after_a_tool_has_acted_a_retry_is_discouraged(
     "body", [b"<html><title>Bad gateway</title></html>", b"", b"{}", b'{"error": {}}'], ids=["html", "none", "{}", "no"]
 )
 def test_an_error_without_a_message_becomes_a_sentence(
-    house: Daemon, upstream: Upstream, path: str, body: bytes, stream: bool
+    augmented_daemon: Daemon, upstream: Upstream, path: str, body: bytes, stream: bool
 ) -> None:
     play = upstream.play(plain(body, "418 Odd", "text/html"))
-    with house.wire() as wire:
+    with augmented_daemon.wire() as wire:
         answer = request(wire, "augmented/tools", play, stream=stream, path=path, max_tokens=50).answer()
     assert answer.status == 418
     assert answer.json()["error"]["message"] == "The connection 'main' answered with status 418."
 
 
-def test_a_provider_that_answers_a_stream_request_with_json(house: Daemon, upstream: Upstream) -> None:
+def test_a_provider_that_answers_a_stream_request_with_json(augmented_daemon: Daemon, upstream: Upstream) -> None:
     body = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}]}
     play = upstream.play(plain(json.dumps(body).encode()))
-    assert chat(house, "tools", play, stream=True).content == "Hello"
+    assert chat(augmented_daemon, "tools", play, stream=True).content == "Hello"
 
 
-def test_a_provider_that_streams_although_not_requested(house: Daemon, upstream: Upstream) -> None:
-    assert chat(house, "tools", upstream.play(sse(says("Hello"))), stream=False).content == "Hello"
+def test_a_provider_that_streams_although_not_requested(augmented_daemon: Daemon, upstream: Upstream) -> None:
+    assert chat(augmented_daemon, "tools", upstream.play(sse(says("Hello"))), stream=False).content == "Hello"
 
 
 @pytest.mark.parametrize(
@@ -302,7 +312,7 @@ def test_a_provider_that_streams_although_not_requested(house: Daemon, upstream:
     ids=str,
 )
 def test_invalid_requests_are_400_or_left_to_the_provider(
-    house: Daemon, upstream: Upstream, body: dict[str, Any]
+    augmented_daemon: Daemon, upstream: Upstream, body: dict[str, Any]
 ) -> None:
     play = upstream.play(plain(b'{"error":{"message":"what?"}}', "400 Bad Request"))
-    assert ask(house, "augmented/tools", play, stream=True, **body).status == 400
+    assert ask(augmented_daemon, "augmented/tools", play, stream=True, **body).status == 400

@@ -21,9 +21,9 @@ def listed(daemon: Daemon, key: str) -> set[str]:
 
 
 def test_everyone_sees_the_models_that_they_may_use(upstream: Upstream, make_daemon: DaemonFactory) -> None:
-    house = conf(upstream, groups=GROUPS, routing={"vendor/*": "other.*"}, default_connection="main")
-    house["connections"]["other"] = connection(upstream.url)
-    daemon = make_daemon(house, files={"models/helper.yaml": HELPER})
+    configuration = conf(upstream, groups=GROUPS, routing={"vendor/*": "other.*"}, default_connection="main")
+    configuration["connections"]["other"] = connection(upstream.url)
+    daemon = make_daemon(configuration, files={"models/helper.yaml": HELPER})
     everything = {"helper", "m-small", "vendor/m-large", "vendor/deep/name:free"}
     eventually(lambda: listed(daemon, "sk-all") == everything, "the upstreams' models are listed")
     assert listed(daemon, "sk-small") == {"helper", "m-small"}
@@ -45,8 +45,10 @@ def test_ids_may_include_their_connection(upstream: Upstream, make_daemon: Daemo
 
 
 def test_other_listing_modes(upstream: Upstream, make_daemon: DaemonFactory) -> None:
-    house = conf(upstream, routing={"fast": "main.m-small", "gpt-*": "main.*"}, groups={"a": {"api_keys": ["sk-all"]}})
-    daemon = make_daemon({**house, "model_listing_mode": "as_is"})
+    configuration = conf(
+        upstream, routing={"fast": "main.m-small", "gpt-*": "main.*"}, groups={"a": {"api_keys": ["sk-all"]}}
+    )
+    daemon = make_daemon({**configuration, "model_listing_mode": "as_is"})
     assert listed(daemon, "sk-all") == {"fast", "gpt-*", "*"}
-    daemon = make_daemon({**house, "model_listing_mode": "ignore_wildcards"})
+    daemon = make_daemon({**configuration, "model_listing_mode": "ignore_wildcards"})
     assert listed(daemon, "sk-all") == {"fast"}

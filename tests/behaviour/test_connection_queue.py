@@ -17,7 +17,7 @@ GROUPS = ("high", "normal", "low")
 
 
 @pytest.fixture(scope="module")
-def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def configured_daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     conf = {
         "connections": {
             "gpu": {"api_base": upstream.url, "api_key": CANARY, "concurrency": 1, "max_retries": 1},
@@ -35,16 +35,16 @@ def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield daemon
 
 
-def ask(house: Daemon, play: str, who: str, text: str, model: str | None = None, **members: Any) -> Wire:
+def ask(configured_daemon: Daemon, play: str, who: str, text: str, model: str | None = None, **members: Any) -> Wire:
     body = {"model": model or play, "messages": [{"role": "user", "content": text}], **members}
     headers = [("X-Play", play)]
-    return house.wire().request(
+    return configured_daemon.wire().request(
         "POST", "/v1/chat/completions", body=json.dumps(body).encode(), headers=headers, key=f"sk-{who}-key"
     )
 
 
-def queued(house: Daemon) -> list[dict[str, Any]]:
-    requests = house.control("GET", "/admin/status").json()["requests"]
+def queued(configured_daemon: Daemon) -> list[dict[str, Any]]:
+    requests = configured_daemon.control("GET", "/admin/status").json()["requests"]
     return [request for request in requests if request["state"] == "queued"]
 
 
@@ -52,20 +52,21 @@ def text_of(body: dict[str, Any]) -> str:
     return str(body["messages"][-1]["content"])
 
 
-def test_twenty_wait_and_are_served_by_priority(house: Daemon, upstream: Upstream) -> None:
+def test_twenty_wait_and_are_served_by_priority(configured_daemon: Daemon, upstream: Upstream) -> None:
     gate = upstream.gate()
     ok = plain(completion("ok"))
     play = upstream.rounds((gate, ok), *[ok] * 20)
-    first = ask(house, play.model, "low", "now")
+    first = ask(configured_daemon, play.model, "low", "now")
     play.begun()
     names = [GROUPS[n % 3] for n in range(20)]
     random.Random(7).shuffle(names)
     waiting = []
     for number, name in enumerate(names):
-        waiting.append(ask(house, play.model, name, f"{name} {number}"))
-        eventually(lambda n=number: len(queued(house)) == n + 1, "it stands in line")  # type: ignore[misc]
+        waiting.append(ask(configured_daemon, play.model, name, f"{name} {number}"))
+        eventually(lambda n=number: len(queued(configured_daemon)) == n + 1, "it stands in line")  # type: ignore[misc]
     eventually(
-        lambda: max(row["seconds"] for row in queued(house)) > 0.1, "the first has waited long enough to be logged"
+        lambda: max(row["seconds"] for row in queued(configured_daemon)) > 0.1,
+        "the first has waited long enough to be logged",
     )
     gate.open()
     answers = [wire.answer() for wire in (first, *waiting)]
@@ -75,48 +76,48 @@ def test_twenty_wait_and_are_served_by_priority(house: Daemon, upstream: Upstrea
     assert order == ["now", *expected]
     assert answers[0].header("x-proxy-queued") is None
     assert all(float(answer.header("x-proxy-queued") or 0) > 0 for answer in answers[1:])
-    eventually(lambda: sum("queued_ms" in line for line in house.log_lines()) >= 20, "the log says so")
-    eventually(lambda: " s in the queue]" in house.stderr, "and so does what the owner sees")
+    eventually(lambda: sum("queued_ms" in line for line in configured_daemon.log_lines()) >= 20, "the log says so")
+    eventually(lambda: " s in the queue]" in configured_daemon.stderr, "and so does what the owner sees")
 
 
-def test_a_models_priority_may_exceed_its_callers(house: Daemon, upstream: Upstream) -> None:
+def test_a_models_priority_may_exceed_its_callers(configured_daemon: Daemon, upstream: Upstream) -> None:
     gate = upstream.gate()
     ok = plain(completion("ok"))
     play = upstream.rounds((gate, ok), ok, ok)
-    wires = [ask(house, play.model, "low", "first")]
+    wires = [ask(configured_daemon, play.model, "low", "first")]
     play.begun()
-    wires.append(ask(house, play.model, "normal", "second"))
-    eventually(lambda: len(queued(house)) == 1, "it stands in line")
-    wires.append(ask(house, play.model, "low", "urgent", model="urgent"))
-    eventually(lambda: len(queued(house)) == 2, "it stands in line")
+    wires.append(ask(configured_daemon, play.model, "normal", "second"))
+    eventually(lambda: len(queued(configured_daemon)) == 1, "it stands in line")
+    wires.append(ask(configured_daemon, play.model, "low", "urgent", model="urgent"))
+    eventually(lambda: len(queued(configured_daemon)) == 2, "it stands in line")
     gate.open()
     answers = [wire.answer() for wire in wires]
     assert [text_of(body) for body in play.bodies()] == ["first", "urgent", "second"]
     assert float(answers[2].header("x-proxy-queued") or 0) > 0, "augmented models say so, too"
 
 
-def test_a_request_that_leaves_the_queue_is_skipped(house: Daemon, upstream: Upstream) -> None:
+def test_a_request_that_leaves_the_queue_is_skipped(configured_daemon: Daemon, upstream: Upstream) -> None:
     gate = upstream.gate()
     ok = plain(completion("ok"))
     play = upstream.rounds((gate, ok), ok)
-    first = ask(house, play.model, "normal", "first")
+    first = ask(configured_daemon, play.model, "normal", "first")
     play.begun()
-    leaver = ask(house, play.model, "normal", "leaver")
-    eventually(lambda: len(queued(house)) == 1, "it stands in line")
+    leaver = ask(configured_daemon, play.model, "normal", "leaver")
+    eventually(lambda: len(queued(configured_daemon)) == 1, "it stands in line")
     leaver.close()
-    eventually(lambda: queued(house) == [], "it has left")
-    second = ask(house, play.model, "normal", "second")
-    eventually(lambda: len(queued(house)) == 1, "it stands in line")
+    eventually(lambda: queued(configured_daemon) == [], "it has left")
+    second = ask(configured_daemon, play.model, "normal", "second")
+    eventually(lambda: len(queued(configured_daemon)) == 1, "it stands in line")
     gate.open()
     assert (first.answer().status, second.answer().status) == (200, 200)
     assert [text_of(body) for body in play.bodies()] == ["first", "second"]
 
 
-def test_time_in_the_queue_counts_towards_the_deadline(house: Daemon, upstream: Upstream) -> None:
+def test_time_in_the_queue_counts_towards_the_deadline(configured_daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(HOLD)
-    first = ask(house, play.model, "normal", "first")
+    first = ask(configured_daemon, play.model, "normal", "first")
     play.begun()
-    answer = ask(house, play.model, "high", "Wie spät ist es?", model="timed").answer()
+    answer = ask(configured_daemon, play.model, "high", "Wie spät ist es?", model="timed").answer()
     assert answer.status == 200
     assert answer.json()["choices"][0]["message"]["content"] == "Das hat leider zu lange gedauert."
     assert float(answer.header("x-proxy-queued") or 0) > 0
@@ -124,19 +125,19 @@ def test_time_in_the_queue_counts_towards_the_deadline(house: Daemon, upstream: 
     assert play.begun().gone()
 
 
-def test_a_retry_does_not_wait_for_the_refusal_it_retries(house: Daemon, upstream: Upstream) -> None:
+def test_a_retry_does_not_wait_for_the_refusal_it_retries(configured_daemon: Daemon, upstream: Upstream) -> None:
     unended = head("503 Busy", {"Content-Length": "9", "Retry-After": "0"}) + b"busy"
     play = upstream.rounds((unended, HOLD), plain(completion("ok")))
-    answer = ask(house, play.model, "normal", "hi").answer()
+    answer = ask(configured_daemon, play.model, "normal", "hi").answer()
     assert (answer.status, answer.header("x-proxy-attempts")) == (200, "2")
 
 
-def test_requests_that_generate_nothing_do_not_wait(house: Daemon, upstream: Upstream) -> None:
+def test_requests_that_generate_nothing_do_not_wait(configured_daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(HOLD)
-    first = ask(house, play.model, "normal", "first")
+    first = ask(configured_daemon, play.model, "normal", "first")
     play.begun()
     embedding = upstream.play(plain(b'{"data":[]}'))
     body = json.dumps({"model": embedding.model, "input": "x"}).encode()
-    assert house.post("/v1/embeddings", body, key="sk-low-key").status == 200
+    assert configured_daemon.post("/v1/embeddings", body, key="sk-low-key").status == 200
     first.close()
     assert play.begun().gone()

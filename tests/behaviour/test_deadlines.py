@@ -39,7 +39,7 @@ WAITS: dict[str, tuple[Step, ...]] = {
 
 
 @pytest.fixture(scope="module")
-def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def configured_daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     conf = {
         "connections": {"main": connection(upstream.url, max_retries=9)},
         "default_connection": "main",
@@ -49,16 +49,18 @@ def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield daemon
 
 
-def ask(house: Daemon, play: Play, door: str, **more: Any) -> Any:
+def ask(configured_daemon: Daemon, play: Play, door: str, **more: Any) -> Any:
     body = json.dumps({"model": "timed", **DOORS[door], **more}).encode()
-    return house.post(door, body, headers=[("X-Play", play.model)])
+    return configured_daemon.post(door, body, headers=[("X-Play", play.model)])
 
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("wait", WAITS)
-def test_the_deadline_ends_whatever_is_awaited(house: Daemon, upstream: Upstream, door: str, wait: str) -> None:
+def test_the_deadline_ends_whatever_is_awaited(
+    configured_daemon: Daemon, upstream: Upstream, door: str, wait: str
+) -> None:
     play = upstream.play(*WAITS[wait])
-    answer = ask(house, play, door)
+    answer = ask(configured_daemon, play, door)
     assert (answer.status, answer.complete) == (200, True)
     assert LATE in json.dumps(answer.json(), ensure_ascii=False)
     assert len(play.requests) < 9, "the pauses grow"
@@ -66,10 +68,10 @@ def test_the_deadline_ends_whatever_is_awaited(house: Daemon, upstream: Upstream
 
 @pytest.mark.parametrize("door", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
 def test_a_stream_that_stalls_after_its_first_word_ends_in_an_error(
-    house: Daemon, upstream: Upstream, door: str
+    configured_daemon: Daemon, upstream: Upstream, door: str
 ) -> None:
     play = upstream.play(SSE_HEAD, chunk(delta("Es ist")), HOLD)
-    answer = ask(house, play, door, stream=True)
+    answer = ask(configured_daemon, play, door, stream=True)
     assert (answer.status, answer.complete) == (200, True)
     assert b"Es ist" in answer.body
     assert b'"error"' in answer.body
@@ -77,6 +79,6 @@ def test_a_stream_that_stalls_after_its_first_word_ends_in_an_error(
     assert play.begun().gone()
 
 
-def test_the_next_request_has_its_full_time(house: Daemon, upstream: Upstream) -> None:
+def test_the_next_request_has_its_full_time(configured_daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(completion("Zehn.")))
-    assert "Zehn." in json.dumps(ask(house, play, "/v1/chat/completions").json())
+    assert "Zehn." in json.dumps(ask(configured_daemon, play, "/v1/chat/completions").json())

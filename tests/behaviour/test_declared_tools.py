@@ -118,7 +118,7 @@ def tools(device: Device, folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def house(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def configured_daemon(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     root = tmp_path_factory.mktemp("tools")
     model = {"name": "augmented/m", "upstream_model": "echo", "tools": ["say", "light"], "system_prompt": "{{say(text='in a prompt')}}"}  # fmt: skip  # noqa: E501
     with Daemon(
@@ -130,26 +130,26 @@ def house(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield daemon
 
 
-def call(house: Daemon, name: str, text: str | None = None, **arguments: Any) -> tuple[str, bool]:
+def call(configured_daemon: Daemon, name: str, text: str | None = None, **arguments: Any) -> tuple[str, bool]:
     """A tool's result over /mcp, and whether it is an error."""
     given = {"text": text, **arguments} if text is not None else arguments
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": given}}
-    result = post(house, body).json()["result"]
+    result = post(configured_daemon, body).json()["result"]
     return str(result["content"][0]["text"]), bool(result["isError"])
 
 
-def post(house: Daemon, body: dict[str, Any]) -> Answer:
+def post(configured_daemon: Daemon, body: dict[str, Any]) -> Answer:
     headers = [("accept", "application/json, text/event-stream"), ("mcp-protocol-version", "2025-11-25")]
-    return house.post("/mcp", json.dumps(body).encode(), headers=headers)
+    return configured_daemon.post("/mcp", json.dumps(body).encode(), headers=headers)
 
 
-def names(house: Daemon) -> list[str]:
-    listed = post(house, {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).json()["result"]["tools"]
+def names(configured_daemon: Daemon) -> list[str]:
+    listed = post(configured_daemon, {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).json()["result"]["tools"]
     return [tool["name"] for tool in listed]
 
 
-def test_a_request_is_sent_as_written_and_its_result_is_read(house: Daemon, device: Device) -> None:
-    assert call(house, "light", "a/b ?&=é") == ("[1,2]", False)
+def test_a_request_is_sent_as_written_and_its_result_is_read(configured_daemon: Daemon, device: Device) -> None:
+    assert call(configured_daemon, "light", "a/b ?&=é") == ("[1,2]", False)
     method, path, headers, body = device.seen[-1]
     assert (method, path) == ("PUT", "/lights/a%2Fb%20%3F%26%3D%C3%A9?q=a%2Fb%20%3F%26%3D%C3%A9")
     assert headers["Authorization"] == f"Bearer {SECRET}"
@@ -157,35 +157,37 @@ def test_a_request_is_sent_as_written_and_its_result_is_read(house: Daemon, devi
 
 
 @pytest.mark.parametrize("text", ["../admin", "..", "a\r\nX-Evil: 1", "", "%2e%2e/x"])
-def test_an_argument_that_would_escape_its_place_is_not_sent(house: Daemon, device: Device, text: str) -> None:
-    told, is_error = call(house, "light", text)
+def test_an_argument_that_would_escape_its_place_is_not_sent(
+    configured_daemon: Daemon, device: Device, text: str
+) -> None:
+    told, is_error = call(configured_daemon, "light", text)
     assert is_error
     assert "text must not" in told
     assert device.seen == []
 
 
-def test_failures_are_sentences_without_secrets_or_addresses(house: Daemon, device: Device) -> None:
-    told, is_error = call(house, "error")
+def test_failures_are_sentences_without_secrets_or_addresses(configured_daemon: Daemon, device: Device) -> None:
+    told, is_error = call(configured_daemon, "error")
     assert is_error
     assert told.startswith("HTTP 500")
     assert SECRET not in told
     assert device.url not in told
-    assert call(house, "away") == ("It redirected to another host, which is not followed.", True)
-    assert call(house, "here")[1] is False
+    assert call(configured_daemon, "away") == ("It redirected to another host, which is not followed.", True)
+    assert call(configured_daemon, "here")[1] is False
     assert device.seen[-1][1] == "/lights/moved"
-    assert call(house, "large") == ("The answer is larger than 2 MiB.", True)
-    assert call(house, "slow") == ("There was no answer within 0.3 seconds.", True)
-    assert call(house, "rebound", "x") == ("Its host name is not known.", True)
+    assert call(configured_daemon, "large") == ("The answer is larger than 2 MiB.", True)
+    assert call(configured_daemon, "slow") == ("There was no answer within 0.3 seconds.", True)
+    assert call(configured_daemon, "rebound", "x") == ("Its host name is not known.", True)
 
 
-def test_a_command_gets_each_argument_as_one_word(house: Daemon) -> None:
+def test_a_command_gets_each_argument_as_one_word(configured_daemon: Daemon) -> None:
     evil = "a; echo b $(id) `id` | cat"
-    assert call(house, "say", evil) == (f"{evil}|--opt={evil}|", False)
-    assert call(house, "say", "-n") == ("The argument text must not begin with -.", True)
-    assert call(house, "read", "line one\nline two") == ("read: line one\nline two", False)
-    assert call(house, "fail") == ("It failed with exit status 3: it went wrong", True)
-    assert call(house, "nowhere") == ("The program cannot be run: no such file or directory", True)
-    assert SECRET not in call(house, "variables")[0]
+    assert call(configured_daemon, "say", evil) == (f"{evil}|--opt={evil}|", False)
+    assert call(configured_daemon, "say", "-n") == ("The argument text must not begin with -.", True)
+    assert call(configured_daemon, "read", "line one\nline two") == ("read: line one\nline two", False)
+    assert call(configured_daemon, "fail") == ("It failed with exit status 3: it went wrong", True)
+    assert call(configured_daemon, "nowhere") == ("The program cannot be run: no such file or directory", True)
+    assert SECRET not in call(configured_daemon, "variables")[0]
 
 
 @pytest.mark.parametrize(
@@ -195,62 +197,71 @@ def test_a_command_gets_each_argument_as_one_word(house: Daemon) -> None:
         ("hang", "It did not answer within 0.5 seconds and was stopped."),
     ],
 )  # fmt: skip
-def test_a_command_that_never_ends_is_killed_with_its_children(house: Daemon, name: str, said: str) -> None:
-    assert call(house, name) == (said, True)
-    pid = int((house.root / name).read_text())
+def test_a_command_that_never_ends_is_killed_with_its_children(configured_daemon: Daemon, name: str, said: str) -> None:
+    assert call(configured_daemon, name) == (said, True)
+    pid = int((configured_daemon.root / name).read_text())
     eventually(lambda: not psutil.pid_exists(pid), "the process is gone")
 
 
-def test_children_that_a_command_leaves_behind_are_killed(house: Daemon) -> None:
-    assert call(house, "leaves")[1] is False
-    eventually(lambda: (house.root / "leaves").exists(), "it wrote its pid")
-    pid = int((house.root / "leaves").read_text())
+def test_children_that_a_command_leaves_behind_are_killed(configured_daemon: Daemon) -> None:
+    assert call(configured_daemon, "leaves")[1] is False
+    eventually(lambda: (configured_daemon.root / "leaves").exists(), "it wrote its pid")
+    pid = int((configured_daemon.root / "leaves").read_text())
     eventually(lambda: not psutil.pid_exists(pid), "the process is gone")
 
 
-def test_a_disconnect_kills_the_command(house: Daemon) -> None:
-    house.write("tools/long.yaml", json.dumps({"name": "long", "command": ["sh", "-c", f"echo $$$$ > {house.root}/long; exec sleep 1000"]}))  # fmt: skip  # noqa: E501
-    eventually(lambda: "long" in names(house), "the tool is there")
+def test_a_disconnect_kills_the_command(configured_daemon: Daemon) -> None:
+    configured_daemon.write("tools/long.yaml", json.dumps({"name": "long", "command": ["sh", "-c", f"echo $$$$ > {configured_daemon.root}/long; exec sleep 1000"]}))  # fmt: skip  # noqa: E501
+    eventually(lambda: "long" in names(configured_daemon), "the tool is there")
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "long"}}
-    with house.wire() as wire:
+    with configured_daemon.wire() as wire:
         wire.request("POST", "/mcp", body=json.dumps(body).encode(), headers=[("accept", "application/json, text/event-stream"), ("mcp-protocol-version", "2025-11-25")])  # fmt: skip  # noqa: E501
-        eventually(lambda: (house.root / "long").exists() and (house.root / "long").read_text().strip(), "it runs")
-    pid = int((house.root / "long").read_text())
+        eventually(
+            lambda: (
+                (configured_daemon.root / "long").exists() and (configured_daemon.root / "long").read_text().strip()
+            ),
+            "it runs",
+        )
+    pid = int((configured_daemon.root / "long").read_text())
     eventually(lambda: not psutil.pid_exists(pid), "the process is gone")
 
 
-def test_a_model_and_its_prompt_use_them(house: Daemon) -> None:
+def test_a_model_and_its_prompt_use_them(configured_daemon: Daemon) -> None:
     body = {"model": "augmented/m", "messages": [{"role": "user", "content": 'say {"text": "from a turn"}'}]}
-    answer = house.post("/v1/chat/completions", json.dumps(body).encode()).json()
+    answer = configured_daemon.post("/v1/chat/completions", json.dumps(body).encode()).json()
     assert "from a turn|" in answer["choices"][0]["message"]["content"]
-    records = eventually(lambda: list(house.log_lines()), "the turn is in the log")
+    records = eventually(lambda: list(configured_daemon.log_lines()), "the turn is in the log")
     assert SECRET not in json.dumps(records)
 
 
-def test_an_edit_takes_effect_and_a_broken_one_keeps_the_last_good_form(house: Daemon, device: Device) -> None:
-    house.write("tools/more.yaml", "{name: more, command: [echo, one]}")
-    eventually(lambda: "more" in names(house), "the tool is there")
-    house.write("tools/more.yaml", "{name: more, command: [")
-    eventually(lambda: house.get("/admin/status").json()["config"]["problems"], "the problem is reported")
-    assert call(house, "more") == ("one", False)
-    house.write("tools/more.yaml", "{name: more, command: [echo, two]}")
-    eventually(lambda: call(house, "more") == ("two", False), "the edit is in effect")
-    (house.conf_dir / "tools/more.yaml").unlink()
-    eventually(lambda: "more" not in names(house), "it is gone")
+def test_an_edit_takes_effect_and_a_broken_one_keeps_the_last_good_form(
+    configured_daemon: Daemon, device: Device
+) -> None:
+    configured_daemon.write("tools/more.yaml", "{name: more, command: [echo, one]}")
+    eventually(lambda: "more" in names(configured_daemon), "the tool is there")
+    configured_daemon.write("tools/more.yaml", "{name: more, command: [")
+    eventually(lambda: configured_daemon.get("/admin/status").json()["config"]["problems"], "the problem is reported")
+    assert call(configured_daemon, "more") == ("one", False)
+    configured_daemon.write("tools/more.yaml", "{name: more, command: [echo, two]}")
+    eventually(lambda: call(configured_daemon, "more") == ("two", False), "the edit is in effect")
+    (configured_daemon.conf_dir / "tools/more.yaml").unlink()
+    eventually(lambda: "more" not in names(configured_daemon), "it is gone")
 
 
-def test_mistakes_are_reported_at_their_line(house: Daemon) -> None:
+def test_mistakes_are_reported_at_their_line(configured_daemon: Daemon) -> None:
     text = "- name: bad\n  parameters:\n    properties: {a: {type: strange}}\n  command: [echo]\n"
     text += "- {name: say, command: [x]}\n"
-    house.write("tools/wrong.yaml", text)
-    told = eventually(lambda: house.get("/admin/status").json()["config"]["problems"], "the problems are reported")
+    configured_daemon.write("tools/wrong.yaml", text)
+    told = eventually(
+        lambda: configured_daemon.get("/admin/status").json()["config"]["problems"], "the problems are reported"
+    )
     found = {(p["line"], p["message"].split(":")[0].split(";")[0]) for p in told if p["file"].endswith("wrong.yaml")}
     assert found == {
         (3, "the parameters of bad are not a valid JSON Schema"),
         (5, "the tool 'say' is already defined in house.yaml"),
     }
-    (house.conf_dir / "tools/wrong.yaml").unlink()
-    eventually(lambda: not house.get("/admin/status").json()["config"]["problems"], "the problems are gone")
+    (configured_daemon.conf_dir / "tools/wrong.yaml").unlink()
+    eventually(lambda: not configured_daemon.get("/admin/status").json()["config"]["problems"], "the problems are gone")
 
 
 def openapi(*ids: str) -> bytes:
@@ -258,36 +269,38 @@ def openapi(*ids: str) -> bytes:
     return json.dumps({"openapi": "3.1.0", "servers": [{"url": "/"}], "paths": paths}).encode()
 
 
-def test_a_document_is_fetched_cached_and_reported_if_broken(house: Daemon, device: Device) -> None:
+def test_a_document_is_fetched_cached_and_reported_if_broken(configured_daemon: Daemon, device: Device) -> None:
     device.document = openapi("first")
-    house.write("tools/api.yaml", json.dumps({"openapi": f"{device.url}/openapi.json", "headers": {"X-Key": "k"}}))
-    eventually(lambda: "first" in names(house), "the operation is a tool")
-    assert call(house, "first")[1] is False
+    configured_daemon.write(
+        "tools/api.yaml", json.dumps({"openapi": f"{device.url}/openapi.json", "headers": {"X-Key": "k"}})
+    )
+    eventually(lambda: "first" in names(configured_daemon), "the operation is a tool")
+    assert call(configured_daemon, "first")[1] is False
     assert device.seen[-1][2]["X-Key"] == "k"
-    house.stop()
+    configured_daemon.stop()
     device.document = b"no document"
-    house.start()
-    assert "first" in names(house)
-    problems = lambda: house.get("/admin/status").json()["config"]["problems"]  # noqa: E731
+    configured_daemon.start()
+    assert "first" in names(configured_daemon)
+    problems = lambda: configured_daemon.get("/admin/status").json()["config"]["problems"]  # noqa: E731
     eventually(lambda: any("cannot be fetched" in p["message"] for p in problems()), "the failed download is reported")
-    assert "first" in names(house)
+    assert "first" in names(configured_daemon)
 
 
-def test_a_local_document_is_read_and_its_edits_are_noticed(house: Daemon, device: Device) -> None:
-    (house.conf_dir / "hub.json").write_bytes(openapi("one"))
-    house.write("tools/api.yaml", json.dumps({"openapi": "hub.json", "base": device.url}))
-    eventually(lambda: "one" in names(house), "the operation is a tool")
-    (house.conf_dir / "hub.json").write_bytes(openapi("two"))
-    eventually(lambda: {"one", "two"} & set(names(house)) == {"two"}, "the edit is in effect")
+def test_a_local_document_is_read_and_its_edits_are_noticed(configured_daemon: Daemon, device: Device) -> None:
+    (configured_daemon.conf_dir / "hub.json").write_bytes(openapi("one"))
+    configured_daemon.write("tools/api.yaml", json.dumps({"openapi": "hub.json", "base": device.url}))
+    eventually(lambda: "one" in names(configured_daemon), "the operation is a tool")
+    (configured_daemon.conf_dir / "hub.json").write_bytes(openapi("two"))
+    eventually(lambda: {"one", "two"} & set(names(configured_daemon)) == {"two"}, "the edit is in effect")
 
 
-def test_the_secret_is_written_nowhere(house: Daemon, device: Device) -> None:
-    call(house, "light", "x")
-    status = json.dumps(house.get("/admin/status").json())
-    house.stop()
-    assert SECRET not in house.stderr
+def test_the_secret_is_written_nowhere(configured_daemon: Daemon, device: Device) -> None:
+    call(configured_daemon, "light", "x")
+    status = json.dumps(configured_daemon.get("/admin/status").json())
+    configured_daemon.stop()
+    assert SECRET not in configured_daemon.stderr
     assert SECRET not in status
-    for folder, _, found in os.walk(house.logs_dir):
+    for folder, _, found in os.walk(configured_daemon.logs_dir):
         for name in found:
             assert SECRET not in (Path(folder) / name).read_text()
-    house.start()
+    configured_daemon.start()

@@ -37,7 +37,7 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def configured_daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     root = tmp_path_factory.mktemp("numbers")
     (root / "server.py").write_text(SERVER)
     files = {
@@ -67,19 +67,21 @@ DOORS = {
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_to_a_tool_and_back(house: Daemon, upstream: Upstream, door: str) -> None:
+def test_to_a_tool_and_back(configured_daemon: Daemon, upstream: Upstream, door: str) -> None:
     play = upstream.rounds(plain(calls(json.dumps({"number": NUMBER}))), plain(completion("ok")))
     body = json.dumps({"model": "counting", **DOORS[door]}).encode()
-    assert house.post(door, body, headers=[("X-Play", play.model)]).status == 200
+    assert configured_daemon.post(door, body, headers=[("X-Play", play.model)]).status == 200
     result = json.loads(play.bodies()[1]["messages"][-1]["content"])
     assert result == {"got": str(NUMBER), "next": NUMBER + 1}
 
 
-def test_through_the_gateway(house: Daemon) -> None:
+def test_through_the_gateway(configured_daemon: Daemon) -> None:
     def ask(method: str, params: dict[str, Any], session: str | None = None) -> Any:
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
         accept = [("Accept", "application/json, text/event-stream"), ("MCP-Protocol-Version", "2025-06-18")]
-        return house.post("/mcp", body, headers=[*accept, *([("Mcp-Session-Id", session)] if session else [])])
+        return configured_daemon.post(
+            "/mcp", body, headers=[*accept, *([("Mcp-Session-Id", session)] if session else [])]
+        )
 
     hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
     session = ask("initialize", hello).header("mcp-session-id")

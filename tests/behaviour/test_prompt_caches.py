@@ -43,7 +43,7 @@ MARK = {"type": "ephemeral"}
 
 
 @pytest.fixture(scope="module")
-def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def configured_daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     claude = connection(upstream.url.removesuffix("/v1"), api_type="anthropic")
     conf = {
         "connections": {
@@ -89,11 +89,11 @@ def as_read(body: dict[str, Any]) -> str:
     return json.dumps(body.get("tools")) + "".join(f"<{m['role']}>{m['content']}" for m in body["messages"])
 
 
-def test_the_beginning_stays_the_same(house: Daemon, upstream: Upstream) -> None:
+def test_the_beginning_stays_the_same(configured_daemon: Daemon, upstream: Upstream) -> None:
     """At least 95 % of the first turn's prompt, with Home Assistant's instructions, the time and a skill of 10 kB."""
     play = conversation(upstream, "It is on.", "It is off.", stream=True)
     for members in (FIRST, SECOND):
-        assert ask(house, "augmented/home", play, stream=True, **members).status == 200
+        assert ask(configured_daemon, "augmented/home", play, stream=True, **members).status == 200
     first, second = map(as_read, play.bodies())
     assert len(first) > 10_000
     common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
@@ -107,19 +107,21 @@ def test_the_beginning_stays_the_same(house: Daemon, upstream: Upstream) -> None
     ]  # fmt: skip
 
 
-def test_home_assistants_errors_are_removed_from_the_history(house: Daemon, upstream: Upstream) -> None:
+def test_home_assistants_errors_are_removed_from_the_history(configured_daemon: Daemon, upstream: Upstream) -> None:
     play = conversation(upstream, "Yes.", stream=False)
     said = ("on", "Error: API error: boom", "off", "(no response)", "well?")
-    ask(house, "augmented/home", play, stream=False, **turn("14:30:59", "Kitchen", "a", *said))
+    ask(configured_daemon, "augmented/home", play, stream=False, **turn("14:30:59", "Kitchen", "a", *said))
     messages = play.bodies()[0]["messages"]
     assert [m["role"] for m in messages] == ["system", "user"]
     assert messages[1]["content"].startswith("on\n\noff\n\nwell?\n\n")
 
 
-def test_an_augmented_model_has_one_cache_key_unless_the_client_sets_one(house: Daemon, upstream: Upstream) -> None:
+def test_an_augmented_model_has_one_cache_key_unless_the_client_sets_one(
+    configured_daemon: Daemon, upstream: Upstream
+) -> None:
     play = conversation(upstream, "a", "b", "c", stream=False)
     for members in ({}, {"user": "another"}, {"prompt_cache_key": "theirs"}):
-        ask(house, "augmented/home", play, stream=False, **members)
+        ask(configured_daemon, "augmented/home", play, stream=False, **members)
     first, second, third = (body["prompt_cache_key"] for body in play.bodies())
     assert first == second
     assert 0 < len(first) <= 64
@@ -142,12 +144,12 @@ def test_a_server_that_refuses_the_cache_key_gets_requests_without_it(
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
-def test_requests_to_claude_have_cache_marks(house: Daemon, upstream: Upstream, stream: bool) -> None:
+def test_requests_to_claude_have_cache_marks(configured_daemon: Daemon, upstream: Upstream, stream: bool) -> None:
     vendor = Anthropic()
     play = upstream.rounds(
         vendor.calls(("toolu_1", "calculator", '{"expression":"6*7"}'), stream=stream), vendor.says("42", stream=stream)
     )
-    assert ask(house, "augmented/claude", play, stream=stream, max_tokens=99, **FIRST).status == 200
+    assert ask(configured_daemon, "augmented/claude", play, stream=stream, max_tokens=99, **FIRST).status == 200
     first, second = play.bodies()
     assert first["system"][-1]["cache_control"] == MARK
     said, tail = first["messages"][0]["content"]
@@ -160,12 +162,12 @@ def test_requests_to_claude_have_cache_marks(house: Daemon, upstream: Upstream, 
     assert json.dumps(second).count("cache_control") == 3
 
 
-def test_a_plain_models_requests_change_only_with_prompt_cache(house: Daemon, upstream: Upstream) -> None:
+def test_a_plain_models_requests_change_only_with_prompt_cache(configured_daemon: Daemon, upstream: Upstream) -> None:
     answers = [OpenAI().says("fine", stream=False)] * 2
     play = upstream.rounds(*answers)
     for name in (f"main:{play.model}", f"kept:{play.model}"):
         body = json.dumps({"model": name, **FIRST}, indent=1).encode()
-        assert house.post("/v1/chat/completions", body, headers=[("X-Play", play.model)]).status == 200
+        assert configured_daemon.post("/v1/chat/completions", body, headers=[("X-Play", play.model)]).status == 200
     bare, kept = play.requests
     model = json.dumps(play.model).encode()
     assert bare.body == json.dumps({"model": "X", **FIRST}, indent=1).encode().replace(b'"X"', model)
@@ -188,7 +190,7 @@ def test_with_and_without_the_fast_path_it_is_moved(make_daemon: DaemonFactory, 
     assert {body["messages"][0]["content"] for body in play.bodies()} == {INSTRUCTIONS}
 
 
-def test_responses_passed_through_and_translated(house: Daemon, upstream: Upstream) -> None:
+def test_responses_passed_through_and_translated(configured_daemon: Daemon, upstream: Upstream) -> None:
     document = {
         "input": [
             {"role": "developer", "content": f"{INSTRUCTIONS}\n{CLOCK.format('14:30:59')}"},
@@ -198,19 +200,19 @@ def test_responses_passed_through_and_translated(house: Daemon, upstream: Upstre
     answer = {"id": "resp_1", "object": "response", "status": "completed", "output": []}
     native = upstream.rounds(plain(json.dumps(answer).encode()))
     body = json.dumps({"model": f"kept:{native.model}", **document}).encode()
-    assert house.post("/v1/responses", body, headers=[("X-Play", native.model)]).status == 200
+    assert configured_daemon.post("/v1/responses", body, headers=[("X-Play", native.model)]).status == 200
     items = native.bodies()[0]["input"]
     assert items[0]["content"] == INSTRUCTIONS
     assert items[1]["content"] == f"on\n\n{CLOCK.format('14:30:59')}"
     translated = upstream.rounds(Anthropic().says("fine", stream=False))
     body = json.dumps({"model": f"kept-claude:{translated.model}", **document}).encode()
-    assert house.post("/v1/responses", body, headers=[("X-Play", translated.model)]).status == 200
+    assert configured_daemon.post("/v1/responses", body, headers=[("X-Play", translated.model)]).status == 200
     (sent,) = translated.bodies()
     assert sent["system"] == [{"type": "text", "text": INSTRUCTIONS, "cache_control": MARK}]
     assert sent["messages"][0]["content"][0] == {"type": "text", "text": "on", "cache_control": MARK}
 
 
-def test_claude_codes_requests_begin_the_same_on_a_local_server(house: Daemon, upstream: Upstream) -> None:
+def test_claude_codes_requests_begin_the_same_on_a_local_server(configured_daemon: Daemon, upstream: Upstream) -> None:
     attribution = {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1.295; cch=1f2e3;"}
     document = {
         "max_tokens": 99,
@@ -220,23 +222,23 @@ def test_claude_codes_requests_begin_the_same_on_a_local_server(house: Daemon, u
     play = upstream.rounds(*[Anthropic().says("done", stream=False)] * 2)
     for name in (f"claude:{play.model}", f"kept-claude:{play.model}"):
         body = json.dumps({"model": name, **document}).encode()
-        assert house.post("/v1/messages", body, headers=[("X-Play", play.model)]).status == 200
+        assert configured_daemon.post("/v1/messages", body, headers=[("X-Play", play.model)]).status == 200
     untouched, kept = play.bodies()
     assert {**untouched, "model": ""} == {"model": "", **document}
     assert kept["system"] == document["system"][1:]  # type: ignore[index]
     assert kept["messages"] == [{"role": "user", "content": [{"type": "text", "text": "fix it"}, attribution]}]
 
 
-def test_explain_reports_how_much_came_from_the_cache(house: Daemon, upstream: Upstream) -> None:
+def test_explain_reports_how_much_came_from_the_cache(configured_daemon: Daemon, upstream: Upstream) -> None:
     usage = {"prompt_tokens": 200, "completion_tokens": 3, "total_tokens": 203,
              "prompt_tokens_details": {"cached_tokens": 150}}  # fmt: skip
     play = upstream.play(plain(json.dumps({**json.loads(completion("fine")), "usage": usage}).encode()))
     name = f"kept:{play.model}"
     body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hi"}]}).encode()
-    assert house.post("/v1/chat/completions", body, headers=[("X-Play", play.model)]).status == 200
+    assert configured_daemon.post("/v1/chat/completions", body, headers=[("X-Play", play.model)]).status == 200
 
     def lines() -> list[str]:
-        explained = house.control("GET", f"/admin/explain?model={name}").json()["lines"]
+        explained = configured_daemon.control("GET", f"/admin/explain?model={name}").json()["lines"]
         return [line.strip() for line in explained if "prompt cache" in line]
 
     told = "prompt cache: 150 of 200 prompt tokens (75%) came from it in the last seven days"

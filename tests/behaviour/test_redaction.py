@@ -38,7 +38,7 @@ ENCODINGS = {
 }
 
 
-def house(upstream: Upstream, **more: Any) -> dict[str, Any]:
+def configuration(upstream: Upstream, **more: Any) -> dict[str, Any]:
     """Secrets wherever an installation has them: connection keys, client keys, header values, the environment."""
     made = conf(upstream, **more)
     made["connections"]["one"]["api_keys"] = [SECRETS[n] for n in range(10)]
@@ -64,7 +64,7 @@ def hidden_in(data: bytes) -> list[tuple[int, str]]:
 
 
 def test_canaries_reach_neither_the_provider_nor_the_logs(make_daemon: DaemonFactory, upstream: Upstream) -> None:
-    daemon = make_daemon(house(upstream), env=ENVIRONMENT)
+    daemon = make_daemon(configuration(upstream), env=ENVIRONMENT)
     play = upstream.play(plain(completion("ok")))
     said: list[dict[str, Any]] = []
     for number, secret in SECRETS.items():
@@ -240,7 +240,7 @@ def test_compressed_bodies_are_read_too(daemon: Daemon, upstream: Upstream) -> N
 def test_a_forms_text_loses_secrets_and_its_file_stays_unchanged(
     make_daemon: DaemonFactory, upstream: Upstream, *, own_key: bool
 ) -> None:
-    daemon = make_daemon(house(upstream))
+    daemon = make_daemon(configuration(upstream))
     play = upstream.play(plain(b"{}"))
     secret = SECRETS[12] if own_key else SECRETS[30]
 

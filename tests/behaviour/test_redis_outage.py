@@ -35,7 +35,7 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
     server.close()
 
 
-def house(upstream: Upstream, url: str, **limits: int) -> dict[str, Any]:
+def configuration(upstream: Upstream, url: str, **limits: int) -> dict[str, Any]:
     return conf(upstream, groups={"counted": group(KEY, **limits)}, storage=url)
 
 
@@ -59,7 +59,7 @@ def counted(redis: RedisServer) -> dict[str, int]:
 def test_counts_made_during_an_outage_are_added_up(
     upstream: Upstream, make_daemon: DaemonFactory, redis: RedisServer
 ) -> None:
-    first, second = (make_daemon(house(upstream, redis.url, requests_per_day=5)) for _ in range(2))
+    first, second = (make_daemon(configuration(upstream, redis.url, requests_per_day=5)) for _ in range(2))
     assert [ask(first, KEY).status for _ in range(3)] == [200] * 3
     assert [ask(second, KEY).status for _ in range(2)] == [200] * 2
     for daemon in (first, second):
@@ -112,7 +112,7 @@ def test_a_store_killed_under_load_that_forgets_everything(
     upstream: Upstream, make_daemon: DaemonFactory, redis: RedisServer
 ) -> None:
     redis.start()
-    first, second = (make_daemon(house(upstream, redis.url, requests_per_day=1_000_000)) for _ in range(2))
+    first, second = (make_daemon(configuration(upstream, redis.url, requests_per_day=1_000_000)) for _ in range(2))
     with Load(first, second) as load:
         load.more(first, 20)
         redis.kill()
@@ -135,7 +135,7 @@ def test_a_daemon_that_is_killed_loses_no_count(
     upstream: Upstream, make_daemon: DaemonFactory, redis: RedisServer
 ) -> None:
     redis.start()
-    first, second = (make_daemon(house(upstream, redis.url, requests_per_day=1_000_000)) for _ in range(2))
+    first, second = (make_daemon(configuration(upstream, redis.url, requests_per_day=1_000_000)) for _ in range(2))
     mine, theirs = (f"openai-proxy:limits:{sha256(KEY.encode()).hexdigest()}@{origin(d)}" for d in (first, second))
     with Load(first, second) as load:
         load.more(first, 30)
@@ -172,7 +172,7 @@ def test_a_store_that_refuses(
     redis.start(*options)
     secret = "a-wrong-password-77"
     url = redis.url.replace("//", f"//:{secret}@") if "--requirepass" in options else redis.url
-    daemon = make_daemon(house(upstream, url, requests_per_minute=2))
+    daemon = make_daemon(configuration(upstream, url, requests_per_minute=2))
     assert [ask(daemon, KEY).status for _ in range(3)] == [200, 200, 429]
     eventually(lambda: storage(daemon)["cause"] == words, "the cause is known")
     assert f"storage: redis cannot be used ({words}); this daemon counts for itself until it can" in daemon.stderr
@@ -181,7 +181,7 @@ def test_a_store_that_refuses(
 
 def test_a_store_that_hangs_blocks_nobody(upstream: Upstream, make_daemon: DaemonFactory, redis: RedisServer) -> None:
     redis.start()
-    daemon = make_daemon(house(upstream, redis.url, requests_per_minute=3))
+    daemon = make_daemon(configuration(upstream, redis.url, requests_per_minute=3))
     assert ask(daemon, KEY).status == 200
     redis.freeze()
     assert [ask(daemon, KEY).status for _ in range(3)] == [200, 200, 429]
@@ -223,7 +223,7 @@ class OldRedis:
 
 def test_an_old_redis_is_recognised_by_its_version(upstream: Upstream, make_daemon: DaemonFactory) -> None:
     with OldRedis() as old:
-        daemon = make_daemon(house(upstream, old.url, requests_per_minute=1))
+        daemon = make_daemon(configuration(upstream, old.url, requests_per_minute=1))
         assert [ask(daemon, KEY).status for _ in range(2)] == [200, 429]
         words = "version 3.2.12 is too old: 5.0 or newer is needed"
         eventually(lambda: storage(daemon)["cause"] == words, "the cause is known")
@@ -235,7 +235,7 @@ def test_storage_can_be_edited_while_it_runs(
     upstream: Upstream, make_daemon: DaemonFactory, redis: RedisServer
 ) -> None:
     redis.start()
-    daemon = make_daemon(house(upstream, "memory", requests_per_day=1000))
+    daemon = make_daemon(configuration(upstream, "memory", requests_per_day=1000))
     assert storage(daemon)["state"] == "memory"
     assert ask(daemon, KEY).status == 200
     daemon.edit_conf(lambda document: document.update(storage=redis.url))
@@ -246,7 +246,7 @@ def test_storage_can_be_edited_while_it_runs(
 
 
 def test_the_shell_reports_the_store(upstream: Upstream, make_daemon: DaemonFactory, redis: RedisServer) -> None:
-    daemon = make_daemon(house(upstream, redis.url))
+    daemon = make_daemon(configuration(upstream, redis.url))
     assert "storage: redis cannot be used (connection refused)" in shell(daemon, "status").stdout
     checked = shell(daemon, "check", "--connect")
     assert "storage: redis cannot be used (connection refused)" in checked.stdout

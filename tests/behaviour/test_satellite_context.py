@@ -77,7 +77,7 @@ def other(upstream: Upstream) -> Server:
 
 
 @pytest.fixture(scope="module")
-def house(
+def configured_daemon(
     upstream: Upstream, assistant: Server, other: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Daemon]:
     root = upstream.url.removesuffix("/v1")
@@ -123,11 +123,11 @@ def instructions(device: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 def test_the_satellite_is_sent_only_to_home_assistant(
-    house: Daemon, upstream: Upstream, assistant: Server, other: Server, stream: bool
+    configured_daemon: Daemon, upstream: Upstream, assistant: Server, other: Server, stream: bool
 ) -> None:
     calls = [("c1", "mcp_ha_intent__HassTurnOn", "{}"), ("c2", "mcp_other_intent__HassTurnOn", "{}")]
     play = conversation(upstream, calls, "It is on.", stream=stream)
-    assert ask(house, "augmented/home", play, stream=stream, messages=instructions("abc123")).status == 200
+    assert ask(configured_daemon, "augmented/home", play, stream=stream, messages=instructions("abc123")).status == 200
     first, second = play.bodies()
     assert "abc123" not in json.dumps(first)
     assert "[[ha" not in json.dumps(first)
@@ -136,22 +136,22 @@ def test_the_satellite_is_sent_only_to_home_assistant(
     assert DEVICE not in json.dumps(other.params_of("tools/call"))
 
 
-def test_execute_tools_of_a_plain_model_sends_the_satellite_too(house: Daemon, upstream: Upstream) -> None:
+def test_execute_tools_of_a_plain_model_sends_the_satellite_too(configured_daemon: Daemon, upstream: Upstream) -> None:
     name = "mcp_ha_intent__HassTurnOn"
     play = conversation(upstream, [("c1", name, "{}")], "It is on.", stream=False)
     params_of = {"messages": instructions("abc123"), "tools": [client_tool(name)]}
-    assert ask(house, play.model, play, stream=False, **params_of).status == 200
+    assert ask(configured_daemon, play.model, play, stream=False, **params_of).status == 200
     first, second = play.bodies()
     assert second["messages"][-1]["content"] == "done for abc123"
     assert first["messages"] == params_of["messages"], "a plain model's messages are the client's"
 
 
 def test_its_own_prompt_is_added_with_changing_values_at_the_end(
-    house: Daemon, upstream: Upstream, assistant: Server
+    configured_daemon: Daemon, upstream: Upstream, assistant: Server
 ) -> None:
     play = conversation(upstream, "Yes.", "Yes.", "Yes.", stream=False)
     for _ in range(2):
-        ask(house, "augmented/home", play, stream=False, messages=instructions("kitchen-satellite"))
+        ask(configured_daemon, "augmented/home", play, stream=False, messages=instructions("kitchen-satellite"))
     params_of = [
         params for params in assistant.params_of("prompts/get") if params["_meta"].get(DEVICE) == "kitchen-satellite"
     ]
@@ -162,25 +162,25 @@ def test_its_own_prompt_is_added_with_changing_values_at_the_end(
         assert places == sorted(places)
         assert "area" not in system["content"]
         assert newest["content"] == f"turn on the light\n\n{AREA.format('Kitchen')}"
-    ask(house, "augmented/named", play, stream=False)
+    ask(configured_daemon, "augmented/named", play, stream=False)
     assert assistant.params_of("prompts/get")[-1]["name"] == "Other"
 
 
-def test_an_unknown_satellite_is_ignored(house: Daemon, upstream: Upstream, assistant: Server) -> None:
+def test_an_unknown_satellite_is_ignored(configured_daemon: Daemon, upstream: Upstream, assistant: Server) -> None:
     play = conversation(upstream, [("c1", "mcp_ha_intent__HassTurnOn", "{}")], "Yes.", stream=False)
-    ask(house, "augmented/pass", play, stream=False, messages=instructions("None"))
+    ask(configured_daemon, "augmented/pass", play, stream=False, messages=instructions("None"))
     assert play.bodies()[1]["messages"][-1]["content"] == "done for None"
     assert "[[ha" not in json.dumps(play.bodies()[0])
 
 
 def test_only_a_satellite_with_timers_gets_their_tools(
-    house: Daemon, upstream: Upstream, assistant: Server, other: Server
+    configured_daemon: Daemon, upstream: Upstream, assistant: Server, other: Server
 ) -> None:
     timer, lamp = f"mcp_ha_{TIMER}", f"mcp_ha_{TOOLS[0]}"
     play = conversation(upstream, [("c1", timer, "{}")], "It is set.", "No.", "No.", "No.", "No.", stream=False)
 
     def offered(model: str, device: str) -> list[str]:
-        ask(house, model, play, stream=False, messages=instructions(device))
+        ask(configured_daemon, model, play, stream=False, messages=instructions(device))
         return names(play.bodies()[-1])
 
     assert offered("augmented/home", "timed-1") == sorted([*OURS, timer, *(f"mcp_other_{name}" for name in TOOLS)])
@@ -211,11 +211,13 @@ OURS = [f"mcp_ha_{name}" for name in sorted(TOOLS)]
     ],
 )
 def test_tools_that_both_sides_have_are_offered_once(
-    house: Daemon, upstream: Upstream, model: str, offered: list[str]
+    configured_daemon: Daemon, upstream: Upstream, model: str, offered: list[str]
 ) -> None:
     calls = [("c1", "mcp_ha_intent__HassTurnOn", "{}")]
     play = conversation(upstream, calls, "Yes.", stream=False)
-    answer = ask(house, f"augmented/{model}", play, stream=False, tools=list(map(client_tool, THEIRS))).json()
+    answer = ask(
+        configured_daemon, f"augmented/{model}", play, stream=False, tools=list(map(client_tool, THEIRS))
+    ).json()
     first, second = play.bodies()
     assert names(first) == offered
     assert answer["choices"][0]["message"]["content"] == "Yes."
@@ -223,9 +225,9 @@ def test_tools_that_both_sides_have_are_offered_once(
     assert ran == (model != "prefer"), "what was not offered does not run"
 
 
-def test_forcing_an_omitted_tool_forces_ours(house: Daemon, upstream: Upstream) -> None:
+def test_forcing_an_omitted_tool_forces_ours(configured_daemon: Daemon, upstream: Upstream) -> None:
     play = conversation(upstream, "Yes.", stream=False)
     forced = {"type": "function", "function": {"name": "HassTurnOn"}}
-    ask(house, "augmented/drop", play, stream=False, tools=[client_tool("HassTurnOn")], tool_choice=forced)
+    ask(configured_daemon, "augmented/drop", play, stream=False, tools=[client_tool("HassTurnOn")], tool_choice=forced)
     (body,) = play.bodies()
     assert body["tool_choice"]["function"]["name"] == "mcp_ha_intent__HassTurnOn"

@@ -57,7 +57,7 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def configured_daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     with held_port() as port:
         gone = connection(f"http://127.0.0.1:{port}/v1")
         slow = connection(upstream.url, timeout={"connect": 30, "first_byte": 0.3, "idle": 0.3})
@@ -77,25 +77,27 @@ def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
             yield daemon
 
 
-def ask(house: Daemon, door: str, model: str, play: str, key: str | None) -> Any:
+def ask(configured_daemon: Daemon, door: str, model: str, play: str, key: str | None) -> Any:
     model = model.replace(":", f"{next(NUMBERS)}:")
     body = {**DOORS[door], **({} if "{}" in door else {"model": model})}
-    return house.post(door.format(model), json.dumps(body).encode(), headers=[("X-Play", play)], key=key)
+    return configured_daemon.post(door.format(model), json.dumps(body).encode(), headers=[("X-Play", play)], key=key)
 
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("name", CASES)
-def test_it_is_sent_where_a_retry_is_useless(house: Daemon, upstream: Upstream, door: str, name: str) -> None:
+def test_it_is_sent_where_a_retry_is_useless(
+    configured_daemon: Daemon, upstream: Upstream, door: str, name: str
+) -> None:
     case = CASES[name]
     play = upstream.play(*case.steps)
-    answer = ask(house, door, case.model, play.model, case.key)
+    answer = ask(configured_daemon, door, case.model, play.model, case.key)
     assert answer.status == case.status
     assert answer.all("x-should-retry") == (["false"] if case.final else [])
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_too_large_is_final(house: Daemon, door: str) -> None:
-    with house.wire() as wire:
+def test_too_large_is_final(configured_daemon: Daemon, door: str) -> None:
+    with configured_daemon.wire() as wire:
         wire.send(
             f"POST {door.format('m')} HTTP/1.1\r\nHost: {wire.host}\r\nAuthorization: Bearer {KEY}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {10**9}\r\n\r\n".encode()
@@ -105,27 +107,31 @@ def test_too_large_is_final(house: Daemon, door: str) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_invalid_json_is_final(house: Daemon, door: str) -> None:
-    answer = house.post(door.format("m"), b'{"model":', key=KEY)
+def test_invalid_json_is_final(configured_daemon: Daemon, door: str) -> None:
+    answer = configured_daemon.post(door.format("m"), b'{"model":', key=KEY)
     assert (answer.status, answer.all("x-should-retry")) == (400, ["false"])
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_limit_of_ours_is_not_final(house: Daemon, upstream: Upstream, door: str) -> None:
+def test_a_limit_of_ours_is_not_final(configured_daemon: Daemon, upstream: Upstream, door: str) -> None:
     play = upstream.play(plain(b"{}"))
-    answers = [ask(house, door, "main:m", play.model, "sk-often-key-of-a-client") for _ in range(2)]
+    answers = [ask(configured_daemon, door, "main:m", play.model, "sk-often-key-of-a-client") for _ in range(2)]
     assert (answers[-1].status, answers[-1].all("x-should-retry")) == (429, [])
 
 
 @pytest.mark.parametrize("door", NATIVE)
 @pytest.mark.parametrize("status", ["400 Bad", "404 Not Found", "429 Too Many", "500 Oh", "503 Busy"])
-def test_a_providers_error_passes_unchanged(house: Daemon, upstream: Upstream, door: str, status: str) -> None:
-    answer = ask(house, door, "main:m", upstream.play(upstream_error(status)).model, KEY)
+def test_a_providers_error_passes_unchanged(
+    configured_daemon: Daemon, upstream: Upstream, door: str, status: str
+) -> None:
+    answer = ask(configured_daemon, door, "main:m", upstream.play(upstream_error(status)).model, KEY)
     assert (answer.status, answer.all("x-should-retry")) == (int(status[:3]), [])
 
 
 @pytest.mark.parametrize("door", [door for door in DOORS if door not in NATIVE])
-def test_a_translated_failure_came_after_our_own_attempts(house: Daemon, upstream: Upstream, door: str) -> None:
+def test_a_translated_failure_came_after_our_own_attempts(
+    configured_daemon: Daemon, upstream: Upstream, door: str
+) -> None:
     for status, final in (("500 Oh", ["false"]), ("503 Busy", ["false"]), ("429 Too Many", [])):
-        answer = ask(house, door, "main:m", upstream.play(upstream_error(status)).model, KEY)
+        answer = ask(configured_daemon, door, "main:m", upstream.play(upstream_error(status)).model, KEY)
         assert (answer.status, answer.all("x-should-retry")) == (int(status[:3]), final)

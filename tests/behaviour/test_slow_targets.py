@@ -14,7 +14,9 @@ from tests.harness.upstream import Upstream
 
 
 @pytest.fixture(scope="module")
-def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, dict[str, Play]]]:
+def daemon_and_plays(
+    upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Daemon, dict[str, Play]]]:
     connection = {"api_base": upstream.url, "api_key": CANARY, "max_retries": 0}
     slow: dict[str, tuple[Step, ...]] = {"silent": (HOLD,), "thinking": (SSE_HEAD, HOLD)}
     plays = {name: upstream.play(*steps) for name, steps in slow.items()}
@@ -40,8 +42,8 @@ def house(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.mark.parametrize("model", ["silent", "thinking", "help"])
-def test_the_next_target_answers_if_the_first_is_too_slow(house: Any, model: str) -> None:
-    daemon, plays = house
+def test_the_next_target_answers_if_the_first_is_too_slow(daemon_and_plays: Any, model: str) -> None:
+    daemon, plays = daemon_and_plays
     answer = daemon.chat(model)
     assert answer.json()["choices"][0]["message"]["content"] == "the other one"
     assert answer.header("x-proxy-attempts") == "2"
@@ -49,19 +51,19 @@ def test_the_next_target_answers_if_the_first_is_too_slow(house: Any, model: str
     assert slow.requests[-1].gone(), "and the slow one is let go of"
 
 
-def test_a_target_that_begins_in_time_is_kept(house: Any) -> None:
-    daemon, _ = house
+def test_a_target_that_begins_in_time_is_kept(daemon_and_plays: Any) -> None:
+    daemon, _ = daemon_and_plays
     assert daemon.chat("quick").json()["choices"][0]["message"]["content"] == "the local one"
 
 
-def test_without_another_target_the_request_times_out(house: Any) -> None:
-    daemon, _ = house
+def test_without_another_target_the_request_times_out(daemon_and_plays: Any) -> None:
+    daemon, _ = daemon_and_plays
     answer = daemon.chat("alone")
     assert (answer.status, answer.header("x-proxy-error")) == (504, "upstream_timeout")
 
 
-def test_a_stream_that_has_begun_is_complete(house: Any, upstream: Upstream) -> None:
-    daemon, plays = house
+def test_a_stream_that_has_begun_is_complete(daemon_and_plays: Any, upstream: Upstream) -> None:
+    daemon, plays = daemon_and_plays
     plays["quick"].steps = (SSE_HEAD + chunk(says("A whole answer.")) + LAST,)
     body = json.dumps({"model": "quick", "messages": [], "stream": True}).encode()
     assert daemon.post("/v1/chat/completions", body).body == says("A whole answer.")

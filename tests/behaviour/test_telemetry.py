@@ -102,10 +102,10 @@ def test_a_stream_and_content_on_demand(upstream: Upstream, collector: Collector
 def test_each_failed_attempt_is_a_span(upstream: Upstream, collector: Collector, make_daemon: DaemonFactory) -> None:
     broken = upstream.play(plain(b'{"error": {"message": "busy"}}', "503 Service Unavailable"))
     sound = upstream.play(completion({"content": "fine"}))
-    house = conf(upstream, collector)
-    house["connections"]["main"]["max_retries"] = 0
-    house["routing"] = {"fast": [f"main.{broken.model}", f"main.{sound.model}"]}
-    daemon = make_daemon(house, env=SOON)
+    configuration = conf(upstream, collector)
+    configuration["connections"]["main"]["max_retries"] = 0
+    configuration["routing"] = {"fast": [f"main.{broken.model}", f"main.{sound.model}"]}
+    daemon = make_daemon(configuration, env=SOON)
     assert chat(daemon, "fast").status == 200
     server, first, second = collector.wait(3)
     assert (first.failed, first.attributes["error.type"]) == (True, "503")
@@ -149,10 +149,10 @@ def test_spans_of_our_tools(upstream: Upstream, collector: Collector, make_daemo
 def test_an_error_of_ours_and_a_client_that_disconnects(
     upstream: Upstream, collector: Collector, make_daemon: DaemonFactory
 ) -> None:
-    house = conf(upstream, collector)
-    house["groups"] = {"few": {"api_keys": ["sk-few-0123456789"], "allowed_models": ["nothing"]}}
+    configuration = conf(upstream, collector)
+    configuration["groups"] = {"few": {"api_keys": ["sk-few-0123456789"], "allowed_models": ["nothing"]}}
     never = upstream.play(upstream.gate())
-    daemon = make_daemon(house, env=SOON)
+    daemon = make_daemon(configuration, env=SOON)
     key = ("Authorization", "Bearer sk-few-0123456789")
     assert chat(daemon, "x", key).status == 404
     (refused,) = collector.wait(1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.augmented.configurations import house_conf, house_files
+from tests.augmented.configurations import augmented_conf, augmented_files
 from tests.augmented.talk import CLIENT_TOOL, Call, chat, conversation
 from tests.behaviour.test_refused_parameters import REFUSED
 from tests.conftest import DaemonFactory, finish
@@ -39,7 +39,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 @pytest.fixture(scope="module")
 def pair(upstream: Upstream, redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Two daemons with the same configuration."""
-    conf = house_conf(
+    conf = augmented_conf(
         upstream,
         storage=redis.url,
         connections={
@@ -53,7 +53,7 @@ def pair(upstream: Upstream, redis: RedisServer, tmp_path_factory: pytest.TempPa
         },
     )
     careful = "name: augmented/careful\nupstream_model: m-careful\ntools: [double]\nconfirm: [double]\n"
-    files = {**house_files(), "models/careful.yaml": careful}
+    files = {**augmented_files(), "models/careful.yaml": careful}
     daemons = [Daemon(tmp_path_factory.mktemp("daemon"), conf, files=files) for _ in range(2)]
     try:
         first, second = (daemon.start() for daemon in daemons)

@@ -59,7 +59,7 @@ def sleeper(upstream: Upstream) -> Iterator[Sleeper]:
 
 
 @pytest.fixture
-def house(upstream: Upstream, sleeper: Sleeper, tmp_path: Any) -> Iterator[Daemon]:
+def configured_daemon(upstream: Upstream, sleeper: Sleeper, tmp_path: Any) -> Iterator[Daemon]:
     conf = {
         "connections": {
             "gpu": sleeper.connection(),
@@ -80,31 +80,35 @@ def house(upstream: Upstream, sleeper: Sleeper, tmp_path: Any) -> Iterator[Daemo
         yield daemon
 
 
-def ask(house: Daemon, play: str, model: str = "m", key: str = "sk-rest-key", **members: Any) -> Any:
+def ask(configured_daemon: Daemon, play: str, model: str = "m", key: str = "sk-rest-key", **members: Any) -> Any:
     body = {"model": model, "messages": [{"role": "user", "content": "Licht an"}], **members}
-    return house.wire(timeout=30).request(
+    return configured_daemon.wire(timeout=30).request(
         "POST", "/v1/chat/completions", body=json.dumps(body).encode(), headers=[("X-Play", play)], key=key
     )
 
 
-def states(house: Daemon) -> list[str]:
-    return [request["state"] for request in house.control("GET", "/admin/status").json()["requests"]]
+def states(configured_daemon: Daemon) -> list[str]:
+    return [request["state"] for request in configured_daemon.control("GET", "/admin/status").json()["requests"]]
 
 
-def test_a_request_wakes_the_machine_and_waits_for_it(house: Daemon, upstream: Upstream, sleeper: Sleeper) -> None:
+def test_a_request_wakes_the_machine_and_waits_for_it(
+    configured_daemon: Daemon, upstream: Upstream, sleeper: Sleeper
+) -> None:
     play = upstream.play(plain(completion("up")))
-    wire = ask(house, play.model)
+    wire = ask(configured_daemon, play.model)
     assert sleeper.ear.recv(200) == PACKET
-    eventually(lambda: states(house) == ["waking"], "the owner sees what it waits for")
+    eventually(lambda: states(configured_daemon) == ["waking"], "the owner sees what it waits for")
     with sleeper.awake():
         answer = wire.answer()
     assert (answer.status, answer.json()["choices"][0]["message"]["content"]) == (200, "up")
     assert answer.header("x-proxy-attempts") is None, "one attempt"
 
 
-def test_a_stream_of_an_augmented_model_gets_heartbeats(house: Daemon, upstream: Upstream, sleeper: Sleeper) -> None:
+def test_a_stream_of_an_augmented_model_gets_heartbeats(
+    configured_daemon: Daemon, upstream: Upstream, sleeper: Sleeper
+) -> None:
     play = upstream.play(SSE_HEAD + chunk(says("Good morning.")) + LAST)
-    wire = ask(house, play.model, "help", stream=True)
+    wire = ask(configured_daemon, play.model, "help", stream=True)
     assert sleeper.ear.recv(200) == PACKET
     assert wire.read_head().status == 200, "its head is out before the machine is up"
     begun = wire.read_until(b'"role":"assistant"')
@@ -112,34 +116,38 @@ def test_a_stream_of_an_augmented_model_gets_heartbeats(house: Daemon, upstream:
         answer = wire.read_rest(before=begun)
     seen = check(answer.body, model="help")
     assert seen.content == "Good morning."
-    answered = eventually(lambda: [line for line in house.log_lines() if line["type"] == "response"], "it is logged")
+    answered = eventually(
+        lambda: [line for line in configured_daemon.log_lines() if line["type"] == "response"], "it is logged"
+    )
     assert answered[0]["ttft_ms"] > wake.AGAIN * 1000, "the first word, not the head"
 
 
-def test_a_request_that_cannot_wait_uses_the_next_target(house: Daemon, upstream: Upstream, sleeper: Sleeper) -> None:
+def test_a_request_that_cannot_wait_uses_the_next_target(
+    configured_daemon: Daemon, upstream: Upstream, sleeper: Sleeper
+) -> None:
     play = upstream.play(plain(completion("from the cloud")))
-    answer = ask(house, play.model, "both", key="sk-voice-key").answer()
+    answer = ask(configured_daemon, play.model, "both", key="sk-voice-key").answer()
     assert answer.json()["choices"][0]["message"]["content"] == "from the cloud"
     assert sleeper.ear.recv(200) == PACKET, "the machine is woken for the next one"
-    assert ask(house, play.model, "dead").answer().status == 200, "the others, when waiting is over"
+    assert ask(configured_daemon, play.model, "dead").answer().status == 200, "the others, when waiting is over"
 
 
-def test_a_machine_that_does_not_wake_up(house: Daemon, upstream: Upstream, sleeper: Sleeper) -> None:
+def test_a_machine_that_does_not_wake_up(configured_daemon: Daemon, upstream: Upstream, sleeper: Sleeper) -> None:
     play = upstream.play(plain(completion("never")))
     for _ in range(7):
-        answer = ask(house, play.model, "lost").answer()
+        answer = ask(configured_daemon, play.model, "lost").answer()
         assert (answer.status, answer.header("x-proxy-error")) == (502, "upstream_unreachable")
         assert answer.header("x-should-retry") == "false"
-    broken = ask(house, play.model, "lost-help", stream=True).answer()
+    broken = ask(configured_daemon, play.model, "lost-help", stream=True).answer()
     assert b'"error"' in broken.body
     assert b"[DONE]" not in broken.body
 
 
-def test_waking_counts_towards_the_deadline(house: Daemon, upstream: Upstream, sleeper: Sleeper) -> None:
+def test_waking_counts_towards_the_deadline(configured_daemon: Daemon, upstream: Upstream, sleeper: Sleeper) -> None:
     play = upstream.play(plain(completion("never")))
-    answer = ask(house, play.model, "timed").answer()
+    answer = ask(configured_daemon, play.model, "timed").answer()
     assert answer.json()["choices"][0]["message"]["content"] == "Das hat leider zu lange gedauert."
-    streamed = ask(house, play.model, "timed", stream=True).answer()
+    streamed = ask(configured_daemon, play.model, "timed", stream=True).answer()
     assert "Das hat leider zu lange gedauert." in streamed.body.decode()
     assert streamed.body.endswith(b"data: [DONE]\n\n")
 
@@ -157,8 +165,8 @@ def test_a_silent_machine_is_woken_even_by_a_request_that_cannot_wait(
     assert sleeper.ear.recv(200) == PACKET, "for the next one"
 
 
-def test_lists_wake_nobody(house: Daemon, sleeper: Sleeper) -> None:
-    assert house.get("/v1/models", key="sk-rest-key").status == 200
+def test_lists_wake_nobody(configured_daemon: Daemon, sleeper: Sleeper) -> None:
+    assert configured_daemon.get("/v1/models", key="sk-rest-key").status == 200
     sleeper.ear.settimeout(0.3)
     with pytest.raises(TimeoutError):
         sleeper.ear.recv(200)

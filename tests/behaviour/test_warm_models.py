@@ -40,14 +40,14 @@ def last_request(play: Play, count: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def house(upstream: Upstream, make_daemon: DaemonFactory) -> tuple[Daemon, Play]:
+def daemon_and_play(upstream: Upstream, make_daemon: DaemonFactory) -> tuple[Daemon, Play]:
     play = upstream.rounds(*[ANSWER] * 9, name="warm")
     files = {"models/home.yaml": model(play, params={"override": {"temperature": 0.5}})}
     return make_daemon(conf(upstream), files=files), play
 
 
-def test_at_start_with_the_beginning_of_a_turn(house: tuple[Daemon, Play]) -> None:
-    daemon, play = house
+def test_at_start_with_the_beginning_of_a_turn(daemon_and_play: tuple[Daemon, Play]) -> None:
+    daemon, play = daemon_and_play
     first = last_request(play, 1)
     assert first["max_tokens"] == 1
     assert "stream" not in first
@@ -60,8 +60,8 @@ def test_at_start_with_the_beginning_of_a_turn(house: tuple[Daemon, Play]) -> No
     eventually(lambda: "augmented/home is warm on main" in daemon.stderr, "the warm-up is logged")
 
 
-def test_after_an_edit_of_the_model_and_no_other(house: tuple[Daemon, Play], upstream: Upstream) -> None:
-    daemon, play = house
+def test_after_an_edit_of_the_model_and_no_other(daemon_and_play: tuple[Daemon, Play], upstream: Upstream) -> None:
+    daemon, play = daemon_and_play
     last_request(play, 1)
     path: Path = daemon.conf_dir / "models" / "home.yaml"
     (daemon.conf_dir / "models" / "other.yaml").write_text(f"name: augmented/other\nupstream_model: {play.model}\n")
@@ -71,8 +71,8 @@ def test_after_an_edit_of_the_model_and_no_other(house: tuple[Daemon, Play], ups
     assert last_request(play, 2)["messages"][0]["content"] == "You are another house."
 
 
-def test_on_request(house: tuple[Daemon, Play], upstream: Upstream) -> None:
-    daemon, play = house
+def test_on_request(daemon_and_play: tuple[Daemon, Play], upstream: Upstream) -> None:
+    daemon, play = daemon_and_play
     last_request(play, 1)
     broken = upstream.play(plain(b'{"error":{"message":"no"}}', "400 Bad Request"), name="broken")
     names = ["augmented/home", f"main:{play.model}", f"main:{broken.model}"]
@@ -94,8 +94,8 @@ def test_on_request(house: tuple[Daemon, Play], upstream: Upstream) -> None:
         assert daemon.control("POST", "/admin/warm", wrong).status == 400
 
 
-def test_the_command(house: tuple[Daemon, Play], upstream: Upstream) -> None:
-    daemon, play = house
+def test_the_command(daemon_and_play: tuple[Daemon, Play], upstream: Upstream) -> None:
+    daemon, play = daemon_and_play
     last_request(play, 1)
 
     def run(name: str) -> tuple[int, str]:
@@ -117,8 +117,8 @@ def test_after_idle_time(upstream: Upstream, make_daemon: DaemonFactory) -> None
     """The model would be unloaded after two seconds, so it gets a request a little earlier."""
     play = upstream.rounds(*[plain(OLLAMA)] * 50, name="silent")
     root = upstream.url.removesuffix("/v1")
-    house = {"connections": {"box": connection(root, api_type="ollama", keep_alive="2s")}}
-    make_daemon(house, files={"models/home.yaml": model(play)})
+    configuration = {"connections": {"box": connection(root, api_type="ollama", keep_alive="2s")}}
+    make_daemon(configuration, files={"models/home.yaml": model(play)})
     for count in (1, 2):
         sent = last_request(play, count)
         assert sent["options"]["num_predict"] == 1

@@ -1,5 +1,5 @@
 """The configuration directory that the tests of the configuration write to."""
 
-from tests.config.conftest import house
+from tests.config.conftest import config_directory
 
-__all__ = ["house"]
+__all__ = ["config_directory"]

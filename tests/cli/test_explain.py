@@ -25,7 +25,7 @@ params: {default: {temperature: 0.5}}
 SKILL = "---\nname: tidy\ndescription: Tidy up.\n---\nBe tidy.\n"
 
 
-def house(upstream: Upstream) -> dict[str, Any]:
+def configuration(upstream: Upstream) -> dict[str, Any]:
     found = conf(
         upstream,
         routing={"gpt*": ["main.*", "spare.fixed"], "gpt-late": "spare.*"},
@@ -42,7 +42,9 @@ def house(upstream: Upstream) -> dict[str, Any]:
 
 @pytest.fixture
 def made(upstream: Upstream, make_daemon: DaemonFactory) -> Any:
-    return make_daemon(house(upstream), files={"models/helper.yaml": HELPER, "skills/tidy.md": SKILL}, start=False)
+    return make_daemon(
+        configuration(upstream), files={"models/helper.yaml": HELPER, "skills/tidy.md": SKILL}, start=False
+    )
 
 
 def run_command(command: Any, made: Any, *arguments: str) -> tuple[int, str]:

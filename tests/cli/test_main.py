@@ -8,28 +8,32 @@ from pathlib import Path
 import pytest
 
 from openai_proxy.cli.main import run
-from tests.config.conftest import House
+from tests.config.conftest import ConfigDirectory
 
 
 @pytest.fixture(autouse=True)
-def nothing_set(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_set(config_directory: ConfigDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     """The configuration's directory as the working directory, and none of our variables in the environment."""
     from openai_proxy.config.environment import VARIABLES
 
     for row in VARIABLES:
         monkeypatch.delenv(row.name, raising=False)
-    monkeypatch.chdir(house.root)
+    monkeypatch.chdir(config_directory.root)
 
 
-def test_check_of_a_valid_conf_exits_with_0(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    house.write("models/x.yaml", "name: x\n")
+def test_check_of_a_valid_conf_exits_with_0(
+    config_directory: ConfigDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config_directory.write("models/x.yaml", "name: x\n")
     assert run(["check"]) == 0
     assert "conf is fine: 1 connection, 1 model, 0 MCP servers, " in capsys.readouterr().out
 
 
-def test_check_prints_a_line_per_problem_and_exits_with_1(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    house.write("models/x.yaml", "name: x\ntool: [a]\n")
-    house.write("models/y.yaml", "name: y\nmcp_servers: [nobody]\n")
+def test_check_prints_a_line_per_problem_and_exits_with_1(
+    config_directory: ConfigDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config_directory.write("models/x.yaml", "name: x\ntool: [a]\n")
+    config_directory.write("models/y.yaml", "name: y\nmcp_servers: [nobody]\n")
     assert run(["check", "--config-dir", "conf"]) == 1
     assert capsys.readouterr().out.splitlines() == [
         'conf/models/x.yaml:2:1: unknown key "tool" (did you mean "tools"?)',
@@ -37,29 +41,35 @@ def test_check_prints_a_line_per_problem_and_exits_with_1(house: House, capsys: 
     ]
 
 
-def test_check_of_a_broken_proxy_yaml_exits_with_1(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    house.write("proxy.yaml", "port: no\n")
+def test_check_of_a_broken_proxy_yaml_exits_with_1(
+    config_directory: ConfigDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config_directory.write("proxy.yaml", "port: no\n")
     assert run(["check"]) == 1
     assert capsys.readouterr().out.startswith("conf/proxy.yaml:1:7: `no` is false to some YAML readers")
 
 
-def test_check_reads_the_env_file_it_is_given(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    house.write("proxy.yaml", "connections: {a: {api_key: '${MY_KEY}'}}\n")
+def test_check_reads_the_env_file_it_is_given(
+    config_directory: ConfigDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config_directory.write("proxy.yaml", "connections: {a: {api_key: '${MY_KEY}'}}\n")
     assert run(["check"]) == 1
     assert "MY_KEY is not set" in capsys.readouterr().out
-    (house.root / "other.env").write_text("MY_KEY=value-of-it\n")
+    (config_directory.root / "other.env").write_text("MY_KEY=value-of-it\n")
     assert run(["check", "--env-file", "other.env"]) == 0
 
 
-def test_a_new_key_comes_with_its_hash_and_lines_that_work(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_key_comes_with_its_hash_and_lines_that_work(
+    config_directory: ConfigDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["keys", "new", "--group", "kids"]) == 0
     out = capsys.readouterr().out
     key = re.search(r"(?m)^key: +(sk-[\w-]{32,})$", out)
     assert key is not None
     digest = "sha256:" + hashlib.sha256(key[1].encode()).hexdigest()
     assert f"hash: {digest}" in out
-    house.write("proxy.yaml", out[out.index("groups:") :])
-    assert house.load().proxy.groups["kids"].api_keys == (digest,)
+    config_directory.write("proxy.yaml", out[out.index("groups:") :])
+    assert config_directory.load().proxy.groups["kids"].api_keys == (digest,)
 
 
 def test_keys_hash_takes_an_argument_or_a_line(
@@ -95,7 +105,9 @@ def test_bad_usage_is_one_line_and_exit_code_2(
     assert error.count("\n") == 1
 
 
-def test_init_writes_a_conf_that_checks_and_never_overwrites(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_writes_a_conf_that_checks_and_never_overwrites(
+    config_directory: ConfigDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["init", "new/conf"]) == 0
     assert run(["check", "--config-dir", "new/conf"]) == 0
     proxy = Path("new/conf/proxy.yaml")
@@ -106,39 +118,43 @@ def test_init_writes_a_conf_that_checks_and_never_overwrites(house: House, capsy
     assert proxy.read_text() == "port: 1\n"
 
 
-def test_check_connect_reports_unreachable_connections(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_connect_reports_unreachable_connections(
+    config_directory: ConfigDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
     # Port 9 on loopback: nobody listens there.
-    house.write("proxy.yaml", "connections:\n  a: {api_base: 'http://127.0.0.1:9', api_key: k-of-a}\n")
+    config_directory.write("proxy.yaml", "connections:\n  a: {api_base: 'http://127.0.0.1:9', api_key: k-of-a}\n")
     assert run(["check", "--connect"]) == 1
     assert capsys.readouterr().out.startswith("conf/proxy.yaml:2:6: connection a: connection refused by 127.0.0.1:9")
 
 
 def test_models_config_dir_is_the_default_of_config_dir(
-    house: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    config_directory: ConfigDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (house.root / "other/models").mkdir(parents=True)
-    (house.root / "other/models/bad.yaml").write_text("nam: x\n")
-    monkeypatch.setenv("MODELS_CONFIG_DIR", str(house.root / "other"))
+    (config_directory.root / "other/models").mkdir(parents=True)
+    (config_directory.root / "other/models/bad.yaml").write_text("nam: x\n")
+    monkeypatch.setenv("MODELS_CONFIG_DIR", str(config_directory.root / "other"))
     assert run(["check"]) == 1
     assert "other/models/bad.yaml:1:1" in capsys.readouterr().out
-    house.write("mcp/servers.yaml", "servers: {}\n")
+    config_directory.write("mcp/servers.yaml", "servers: {}\n")
     assert run(["check", "--config-dir", "conf"]) == 0
-    monkeypatch.setenv("MODELS_CONFIG_DIR", str(house.root / "other/models"))
-    house.write("proxy.yaml", "connections: {a: {api_key: k}, b: {api_key: k}}\n")
+    monkeypatch.setenv("MODELS_CONFIG_DIR", str(config_directory.root / "other/models"))
+    config_directory.write("proxy.yaml", "connections: {a: {api_key: k}, b: {api_key: k}}\n")
     assert run(["check"]) == 1
     assert "models/bad.yaml" in capsys.readouterr().out
     assert run(["init", "--config-dir", "third"]) == 0
-    assert (house.root / "third/proxy.yaml").is_file()
+    assert (config_directory.root / "third/proxy.yaml").is_file()
 
 
-def test_a_reverse_proxy_without_keys_is_a_warning(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_reverse_proxy_without_keys_is_a_warning(
+    config_directory: ConfigDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It works, so the exit code is 0."""
-    house.write("proxy.yaml", "connections: {a: {api_type: echo}}\ntrusted_proxies: [127.0.0.1]\n")
+    config_directory.write("proxy.yaml", "connections: {a: {api_type: echo}}\ntrusted_proxies: [127.0.0.1]\n")
     assert run(["check"]) == 0
     out = capsys.readouterr().out
     assert "conf/proxy.yaml:2:18: warning: behind a reverse proxy keys are needed" in out
     assert "conf is fine" in out
-    house.write(
+    config_directory.write(
         "proxy.yaml",
         "connections: {a: {api_type: echo}}\ntrusted_proxies: [127.0.0.1]\ngroups: {all: {api_keys: [a-long-key]}}\n",
     )

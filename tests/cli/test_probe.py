@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 
 from openai_proxy.cli import probe
 from openai_proxy.cli.probe import connections, servers
-from tests.config.conftest import House
+from tests.config.conftest import ConfigDirectory
 
 
 @pytest.fixture
@@ -43,9 +43,11 @@ async def upstream() -> AsyncIterator[TestServer]:
     await server.close()
 
 
-async def test_each_connection_is_tried_with_each_of_its_keys(house: House, upstream: TestServer) -> None:
+async def test_each_connection_is_tried_with_each_of_its_keys(
+    config_directory: ConfigDirectory, upstream: TestServer
+) -> None:
     base = f"http://127.0.0.1:{upstream.port}"
-    house.write(
+    config_directory.write(
         "proxy.yaml",
         "connections:\n"
         f"  good: {{api_base: '{base}/ok', api_key: right}}\n"
@@ -56,7 +58,7 @@ async def test_each_connection_is_tried_with_each_of_its_keys(house: House, upst
         f"  broken: {{api_base: '{base}/500'}}\n"
         "  offline: {api_type: echo}\n",
     )
-    results = await connections(house.load())
+    results = await connections(config_directory.load())
     assert {label: problem and problem.message for label, problem in results} == {
         "connection good": None,
         "connection claude": None,
@@ -78,36 +80,36 @@ async def test_each_connection_is_tried_with_each_of_its_keys(house: House, upst
 
 
 async def test_if_the_list_needs_no_key_the_key_is_tried_elsewhere(
-    house: House, upstream: TestServer, monkeypatch: pytest.MonkeyPatch
+    config_directory: ConfigDirectory, upstream: TestServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe, "OPEN_LISTS", {"127.0.0.1": "/key"})
     base = f"http://127.0.0.1:{upstream.port}/open"
-    house.write("proxy.yaml", f"connections:\n  a: {{api_base: '{base}', api_keys: [right, wrong]}}\n")
-    first, second = await connections(house.load())
+    config_directory.write("proxy.yaml", f"connections:\n  a: {{api_base: '{base}', api_keys: [right, wrong]}}\n")
+    first, second = await connections(config_directory.load())
     assert first[1] is None
     assert second[1] is not None
     assert second[1].message.endswith("refused its key (HTTP 401)")
 
 
-async def test_without_servers_nothing_is_imported(house: House) -> None:
-    house.write("mcp/servers.yaml", "servers: {a: {command: x, enabled: false}}\n")
-    assert await servers(house.load()) == []
+async def test_without_servers_nothing_is_imported(config_directory: ConfigDirectory) -> None:
+    config_directory.write("mcp/servers.yaml", "servers: {a: {command: x, enabled: false}}\n")
+    assert await servers(config_directory.load()) == []
 
 
-async def test_a_server_that_dies_is_reported(house: House) -> None:
-    house.write(
+async def test_a_server_that_dies_is_reported(config_directory: ConfigDirectory) -> None:
+    config_directory.write(
         "mcp/servers.yaml",
         f"servers:\n  a:\n    command: '{sys.executable}'\n    args: [-c, 'exit(3)']\n    start_timeout: 1\n",
     )
-    [(label, problem)] = await servers(house.load())
+    [(label, problem)] = await servers(config_directory.load())
     assert label == "MCP server a"
     assert problem is not None
     assert (problem.line, problem.message.partition(":")[0]) == (3, "MCP server a is not ready")
 
 
-async def test_a_failed_start_is_not_retried(house: House) -> None:
-    house.write("mcp/servers.yaml", "servers:\n  a: {command: /nowhere/at/all, start_timeout: 600}\n")
+async def test_a_failed_start_is_not_retried(config_directory: ConfigDirectory) -> None:
+    config_directory.write("mcp/servers.yaml", "servers:\n  a: {command: /nowhere/at/all, start_timeout: 600}\n")
     async with asyncio.timeout(20):
-        [(_, problem)] = await servers(house.load())
+        [(_, problem)] = await servers(config_directory.load())
     assert problem is not None
     assert "not found" in problem.message

@@ -14,7 +14,7 @@ KEY = "sk-family-0123456789"
 FRIEND = "sk-friend-0123456789"
 
 
-def house(upstream: Upstream) -> dict[str, Any]:
+def configuration(upstream: Upstream) -> dict[str, Any]:
     """Its proxy.yaml."""
     root = upstream.url.removesuffix("/v1")
     return {
@@ -38,5 +38,5 @@ def daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """The daemon."""
     root: Path = tmp_path_factory.mktemp("clients")
     files = {"models/home.yaml": "name: augmented/home\nupstream_model: echo\ntools: [calculator]\n"}
-    with Daemon(root, house(upstream), files=files).serving(leaks=False) as running:
+    with Daemon(root, configuration(upstream), files=files).serving(leaks=False) as running:
         yield running

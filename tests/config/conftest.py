@@ -9,7 +9,7 @@ from openai_proxy.config.load import load
 from openai_proxy.config.snapshot import Snapshot
 
 
-class House:
+class ConfigDirectory:
     """conf/ in a temporary directory. `write` puts files into it, `load` reads it as the daemon does."""
 
     def __init__(self, root: Path) -> None:
@@ -33,6 +33,6 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
+def config_directory(tmp_path: Path) -> ConfigDirectory:
     """An empty configuration."""
-    return House(tmp_path)
+    return ConfigDirectory(tmp_path)

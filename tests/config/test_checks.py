@@ -7,7 +7,7 @@ import pytest
 from openai_proxy.config.problems import ConfigError
 from openai_proxy.config.proxy import RouteRule
 from openai_proxy.config.snapshot import Snapshot
-from tests.config.conftest import House
+from tests.config.conftest import ConfigDirectory
 
 TWO = "connections:\n  a: {api_key: k-of-a}\n  b: {api_key: k-of-b}\n"
 
@@ -16,9 +16,9 @@ def problems_of(snapshot: Snapshot) -> list[str]:
     return [f"{Path(p.file).name}:{p.line}:{p.column}: {p.message}" for p in snapshot.problems]
 
 
-def test_only_a_dangling_target_is_removed_from_a_route(house: House) -> None:
-    house.write("proxy.yaml", TWO + "routing:\n  x: [c.m, a.m]\n  y: aa.*\n  z: {targets: [b.*, q.*]}\n")
-    snapshot = house.load()
+def test_only_a_dangling_target_is_removed_from_a_route(config_directory: ConfigDirectory) -> None:
+    config_directory.write("proxy.yaml", TWO + "routing:\n  x: [c.m, a.m]\n  y: aa.*\n  z: {targets: [b.*, q.*]}\n")
+    snapshot = config_directory.load()
     assert snapshot.proxy.routing == {"x": RouteRule(("a.m",)), "z": RouteRule(("b.*",))}
     assert problems_of(snapshot) == [
         'proxy.yaml:5:7: there is no connection "c"',
@@ -27,30 +27,32 @@ def test_only_a_dangling_target_is_removed_from_a_route(house: House) -> None:
     ]
 
 
-def test_a_dangling_default_is_dropped_not_replaced(house: House) -> None:
-    house.write("proxy.yaml", "connections: {a: {api_key: k}}\ndefault_connection: ab\n")
-    snapshot = house.load()
+def test_a_dangling_default_is_dropped_not_replaced(config_directory: ConfigDirectory) -> None:
+    config_directory.write("proxy.yaml", "connections: {a: {api_key: k}}\ndefault_connection: ab\n")
+    snapshot = config_directory.load()
     assert snapshot.proxy.default_connection is None
     assert problems_of(snapshot) == ['proxy.yaml:2:21: there is no connection "ab" (did you mean "a"?)']
 
 
-def test_the_only_connection_is_the_default_and_of_two_none(house: House) -> None:
-    house.write("proxy.yaml", "connections: {a: {api_key: k}}\n")
-    assert house.load().proxy.default_connection == "a"
-    house.write("proxy.yaml", TWO)
-    assert house.load().proxy.default_connection is None
-    house.write("proxy.yaml", TWO.replace("k-of-b", "'${NOT_THERE}'"))
-    assert house.load().proxy.default_connection is None  # one remaining of two was not chosen by the owner
+def test_the_only_connection_is_the_default_and_of_two_none(config_directory: ConfigDirectory) -> None:
+    config_directory.write("proxy.yaml", "connections: {a: {api_key: k}}\n")
+    assert config_directory.load().proxy.default_connection == "a"
+    config_directory.write("proxy.yaml", TWO)
+    assert config_directory.load().proxy.default_connection is None
+    config_directory.write("proxy.yaml", TWO.replace("k-of-b", "'${NOT_THERE}'"))
+    assert config_directory.load().proxy.default_connection is None  # one remaining of two was not chosen by the owner
 
 
-def test_an_entry_left_out_for_another_reason_is_reported_once(house: House) -> None:
-    house.write("proxy.yaml", "connections: {a: {api_key: '${NO}'}}\nrouting: {x: a.*}\ndefault_connection: a\n")
-    assert len(problems_of(house.load())) == 1
+def test_an_entry_left_out_for_another_reason_is_reported_once(config_directory: ConfigDirectory) -> None:
+    config_directory.write(
+        "proxy.yaml", "connections: {a: {api_key: '${NO}'}}\nrouting: {x: a.*}\ndefault_connection: a\n"
+    )
+    assert len(problems_of(config_directory.load())) == 1
 
 
-def test_groups_lose_the_connections_that_do_not_exist(house: House) -> None:
-    house.write("proxy.yaml", TWO + "groups:\n  g: {api_keys: [k-1], allowed_connections: 'a, c'}\n")
-    snapshot = house.load()
+def test_groups_lose_the_connections_that_do_not_exist(config_directory: ConfigDirectory) -> None:
+    config_directory.write("proxy.yaml", TWO + "groups:\n  g: {api_keys: [k-1], allowed_connections: 'a, c'}\n")
+    snapshot = config_directory.load()
     assert snapshot.proxy.groups["g"].allowed_connections == ("a",)
     assert problems_of(snapshot) == ['proxy.yaml:5:45: there is no connection "c"']
 
@@ -70,39 +72,43 @@ def test_groups_lose_the_connections_that_do_not_exist(house: House) -> None:
         ("[ab]*", "a*", True),
     ],
 )
-def test_a_rule_that_can_never_match_is_reported(house: House, first: str, second: str, reached: bool) -> None:
-    house.write("proxy.yaml", TWO + f"routing:\n  '{first}': a.*\n  '{second}': b.*\n")
+def test_a_rule_that_can_never_match_is_reported(
+    config_directory: ConfigDirectory, first: str, second: str, reached: bool
+) -> None:
+    config_directory.write("proxy.yaml", TWO + f"routing:\n  '{first}': a.*\n  '{second}': b.*\n")
     expected = [] if reached else [f'proxy.yaml:6:3: "{second}" is never reached: "{first}" in line 5 matches first']
-    assert problems_of(house.load()) == expected
+    assert problems_of(config_directory.load()) == expected
 
 
-def test_a_key_in_two_groups_is_reported_plain_or_hashed(house: House) -> None:
-    house.write(
+def test_a_key_in_two_groups_is_reported_plain_or_hashed(config_directory: ConfigDirectory) -> None:
+    config_directory.write(
         "proxy.yaml",
         "groups:\n  g: {api_keys: [abc]}\n"
         "  h:\n    api_keys:\n"
         "      - sha256:BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD\n"
         "      - other\n",
     )
-    assert problems_of(house.load()) == [
+    assert problems_of(config_directory.load()) == [
         'proxy.yaml:5:9: this key also belongs to the group "g", which comes first and wins'
     ]
 
 
-def test_prices_of_unreachable_names(house: House) -> None:
+def test_prices_of_unreachable_names(config_directory: ConfigDirectory) -> None:
     prices = "prices:\n  gpt-4o: {input: 1}\n  gtp-4o: {input: 1}\n"
-    house.write("proxy.yaml", TWO + "routing: {gpt-4o: a.*}\n" + prices)
-    assert problems_of(house.load()) == ['proxy.yaml:7:3: no route or model leads to "gtp-4o" (did you mean "gpt-4o"?)']
-    house.write("proxy.yaml", TWO + "routing: {'*': a.*}\n" + prices)
-    assert problems_of(house.load()) == []  # any name is possible
+    config_directory.write("proxy.yaml", TWO + "routing: {gpt-4o: a.*}\n" + prices)
+    assert problems_of(config_directory.load()) == [
+        'proxy.yaml:7:3: no route or model leads to "gtp-4o" (did you mean "gpt-4o"?)'
+    ]
+    config_directory.write("proxy.yaml", TWO + "routing: {'*': a.*}\n" + prices)
+    assert problems_of(config_directory.load()) == []  # any name is possible
 
 
-def test_a_model_keeps_working_without_its_dangling_names(house: House) -> None:
-    house.write("mcp/servers.yaml", "servers: {home: {command: x}}\n")
-    house.write("skills/python.md", "Write Python.")
-    house.write("models/m.yaml", "name: m\nmcp_servers: {home: {}, hoem: {}}\nskills: [python, pyhton]\n")
-    house.write("models/n.yaml", "name: n\nmcp_servers:\n- home\n- nobody\n")
-    snapshot = house.load()
+def test_a_model_keeps_working_without_its_dangling_names(config_directory: ConfigDirectory) -> None:
+    config_directory.write("mcp/servers.yaml", "servers: {home: {command: x}}\n")
+    config_directory.write("skills/python.md", "Write Python.")
+    config_directory.write("models/m.yaml", "name: m\nmcp_servers: {home: {}, hoem: {}}\nskills: [python, pyhton]\n")
+    config_directory.write("models/n.yaml", "name: n\nmcp_servers:\n- home\n- nobody\n")
+    snapshot = config_directory.load()
     assert list(snapshot.models["m"].mcp_servers) == ["home"]
     assert snapshot.models["m"].skills == ("python",)
     assert list(snapshot.models["n"].mcp_servers) == ["home"]
@@ -157,22 +163,26 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "words"), WRONG, ids=[row[0] for row in WRONG])
-def test_a_wrong_value_is_reported_in_words_at_its_place(house: House, text: str, words: str) -> None:
-    house.write("proxy.yaml", text + "\n")
+def test_a_wrong_value_is_reported_in_words_at_its_place(
+    config_directory: ConfigDirectory, text: str, words: str
+) -> None:
+    config_directory.write("proxy.yaml", text + "\n")
     with pytest.raises(ConfigError) as error:
-        house.load()
+        config_directory.load()
     assert str(error.value).partition("proxy.yaml:")[2].startswith(words)
     assert len(error.value.problems) == 1
 
 
-def test_no_message_contains_a_key(house: House) -> None:
+def test_no_message_contains_a_key(config_directory: ConfigDirectory) -> None:
     canary = "sk-canary-0123456789"
-    house.write(
+    config_directory.write(
         "proxy.yaml",
         f"connections: {{a: {{api_key: [{canary}], api_type: {canary}, api_base: 'http://{canary}@h'}}}}\n",
     )
     with pytest.raises(ConfigError) as error:
-        house.load(SOME_KEY=canary)
+        config_directory.load(SOME_KEY=canary)
     assert canary not in str(error.value)
-    house.write("proxy.yaml", "connections: {a: {api_key: '${SOME_KEY}', headers: {X-Key: 'env:SOME_KEY'}}}\n")
-    assert canary not in repr(house.load(SOME_KEY=canary))
+    config_directory.write(
+        "proxy.yaml", "connections: {a: {api_key: '${SOME_KEY}', headers: {X-Key: 'env:SOME_KEY'}}}\n"
+    )
+    assert canary not in repr(config_directory.load(SOME_KEY=canary))

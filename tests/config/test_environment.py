@@ -9,7 +9,7 @@ from openai_proxy.config.environment import NUMBERED, VARIABLES
 from openai_proxy.config.problems import ConfigError
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.secrets import vault
-from tests.config.conftest import House
+from tests.config.conftest import ConfigDirectory
 
 OPENROUTER = "https://openrouter.ai/api/v1"
 GOOGLE = "https://generativelanguage.googleapis.com/v1beta/openai"
@@ -74,8 +74,10 @@ ROWS: list[tuple[dict[str, str], Read, object]] = [
 
 
 @pytest.mark.parametrize(("environ", "read", "expected"), ROWS, ids=[",".join(row[0]) for row in ROWS])
-def test_a_variable_is_a_setting(house: House, environ: dict[str, str], read: Read, expected: object) -> None:
-    snapshot = house.load(**environ)
+def test_a_variable_is_a_setting(
+    config_directory: ConfigDirectory, environ: dict[str, str], read: Read, expected: object
+) -> None:
+    snapshot = config_directory.load(**environ)
     assert snapshot.problems == ()
     assert read(snapshot.proxy) == expected
 
@@ -85,20 +87,20 @@ def test_every_row_of_the_table_is_tested() -> None:
     assert {row.name for row in VARIABLES} == tested
 
 
-def test_models_config_dir_sets_the_models_directory(house: House, tmp_path: Path) -> None:
+def test_models_config_dir_sets_the_models_directory(config_directory: ConfigDirectory, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "m.yaml").write_text("name: m\n")
-    house.write("models/n.yaml", "name: n\n")
-    snapshot = house.load(MODELS_CONFIG_DIR=str(tmp_path / "elsewhere"))
+    config_directory.write("models/n.yaml", "name: n\n")
+    snapshot = config_directory.load(MODELS_CONFIG_DIR=str(tmp_path / "elsewhere"))
     assert list(snapshot.models) == ["m"]
     assert tmp_path / "elsewhere" in snapshot.watched
-    assert list(house.load(MODELS_CONFIG_DIR=str(house.conf)).models) == ["n"]
+    assert list(config_directory.load(MODELS_CONFIG_DIR=str(config_directory.conf)).models) == ["n"]
     # As a conf/ it is the default of --config-dir; an explicit --config-dir overrides it.
     (tmp_path / "other/models").mkdir(parents=True)
     (tmp_path / "other/models/o.yaml").write_text("name: o\n")
-    assert list(house.load(MODELS_CONFIG_DIR=str(tmp_path / "other")).models) == ["n"]
-    house.write(".env", f"MODELS_CONFIG_DIR={tmp_path / 'other'}\n")
-    assert list(house.load().models) == ["o"]
+    assert list(config_directory.load(MODELS_CONFIG_DIR=str(tmp_path / "other")).models) == ["n"]
+    config_directory.write(".env", f"MODELS_CONFIG_DIR={tmp_path / 'other'}\n")
+    assert list(config_directory.load().models) == ["o"]
 
 
 BROKEN = [
@@ -118,59 +120,63 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("name", "text", "words"), BROKEN, ids=[f"{row[0]}={row[1]}" for row in BROKEN])
-def test_an_invalid_setting_at_start_is_a_clear_error(house: House, name: str, text: str, words: str) -> None:
+def test_an_invalid_setting_at_start_is_a_clear_error(
+    config_directory: ConfigDirectory, name: str, text: str, words: str
+) -> None:
     with pytest.raises(ConfigError) as error:
-        house.load(**{name: text})
+        config_directory.load(**{name: text})
     assert str(error.value) == f"environment:1:1: {name}: {words}"
 
 
-def test_later_an_invalid_setting_keeps_its_value(house: House) -> None:
-    house.write(".env", "PORT=9000\nHOST=127.0.0.1\n")
-    first = house.load()
-    house.write(".env", "# x\n\nPORT=no\nHOST=::1\n")
-    second = house.load(first)
+def test_later_an_invalid_setting_keeps_its_value(config_directory: ConfigDirectory) -> None:
+    config_directory.write(".env", "PORT=9000\nHOST=127.0.0.1\n")
+    first = config_directory.load()
+    config_directory.write(".env", "# x\n\nPORT=no\nHOST=::1\n")
+    second = config_directory.load(first)
     assert (second.proxy.port, second.proxy.host) == (9000, "::1")
     [problem] = second.problems
     assert (Path(problem.file).name, problem.line) == (".env", 3)
 
 
-def test_single_and_numbered_keys_together_are_a_problem(house: House) -> None:
-    snapshot = house.load(GEMINI_API_KEY="a", GEMINI_API_KEY_2="b", ANTHROPIC_API_KEY="c")
+def test_single_and_numbered_keys_together_are_a_problem(config_directory: ConfigDirectory) -> None:
+    snapshot = config_directory.load(GEMINI_API_KEY="a", GEMINI_API_KEY_2="b", ANTHROPIC_API_KEY="c")
     assert list(snapshot.proxy.connections) == ["anthropic"]
     assert [p.message for p in snapshot.problems] == [
         "GEMINI_API_KEY and GEMINI_API_KEY_2 are both set: set one, or number all (1 to 20)"
     ]
-    assert house.load(GEMINI_API_KEY="a", GEMINI_API_KEY_2="b").proxy.connections == {}
+    assert config_directory.load(GEMINI_API_KEY="a", GEMINI_API_KEY_2="b").proxy.connections == {}
 
 
-def test_the_environment_wins_over_the_file_and_a_flag_over_both(house: House) -> None:
-    house.write("proxy.yaml", "port: 1\nhost: one\nsession_ttl: 5\ncommands: {prefix: '?/'}\n")
-    house.flags = {"port": 3, "host": None, "interactive": True}
-    proxy = house.load(PORT="2", HOST="two").proxy
+def test_the_environment_wins_over_the_file_and_a_flag_over_both(config_directory: ConfigDirectory) -> None:
+    config_directory.write("proxy.yaml", "port: 1\nhost: one\nsession_ttl: 5\ncommands: {prefix: '?/'}\n")
+    config_directory.flags = {"port": 3, "host": None, "interactive": True}
+    proxy = config_directory.load(PORT="2", HOST="two").proxy
     assert (proxy.port, proxy.host, proxy.session_ttl) == (3, "two", 5)
     assert (proxy.commands.prefix, proxy.commands.interactive) == ("?/", True)
 
 
-def test_the_process_wins_over_dotenv(house: House) -> None:
-    house.write(".env", "export HOST=one # the first\nPORT='2'\nUNSET\n")
-    proxy = house.load(HOST="two").proxy
+def test_the_process_wins_over_dotenv(config_directory: ConfigDirectory) -> None:
+    config_directory.write(".env", "export HOST=one # the first\nPORT='2'\nUNSET\n")
+    proxy = config_directory.load(HOST="two").proxy
     assert (proxy.host, proxy.port) == ("two", 2)
 
 
-def test_values_are_not_expanded_again(house: House) -> None:
-    house.write(".env", "A='${B}'\nB=secret\nC=x${B}\n")
-    house.write("proxy.yaml", "connections: {a: {api_keys: ['${A}', '${C}', 'env:A$$']}}\n")
-    assert house.load().proxy.connections["a"].api_keys == ("${B}", "x${B}", "env:A$")
+def test_values_are_not_expanded_again(config_directory: ConfigDirectory) -> None:
+    config_directory.write(".env", "A='${B}'\nB=secret\nC=x${B}\n")
+    config_directory.write("proxy.yaml", "connections: {a: {api_keys: ['${A}', '${C}', 'env:A$$']}}\n")
+    assert config_directory.load().proxy.connections["a"].api_keys == ("${B}", "x${B}", "env:A$")
 
 
-def test_with_connections_in_the_file_variables_override_key_and_base_only(house: House) -> None:
-    house.write(
+def test_with_connections_in_the_file_variables_override_key_and_base_only(config_directory: ConfigDirectory) -> None:
+    config_directory.write(
         "proxy.yaml",
         "connections:\n"
         "  openrouter: {api_key: '${OPENROUTER_API_KEY}', headers: {X: y}}\n"
         "  openai: {api_keys: [a, b], timeout: {connect: 3, idle: 4}}\n",
     )
-    snapshot = house.load(OPENROUTER_API_KEY_1="k1", OPENROUTER_API_KEY_2="k2", OPENAI_API_KEY="c", API_KEY="ignored")
+    snapshot = config_directory.load(
+        OPENROUTER_API_KEY_1="k1", OPENROUTER_API_KEY_2="k2", OPENAI_API_KEY="c", API_KEY="ignored"
+    )
     assert snapshot.problems == ()
     connections = snapshot.proxy.connections
     assert list(connections) == ["openrouter", "openai"]
@@ -178,90 +184,94 @@ def test_with_connections_in_the_file_variables_override_key_and_base_only(house
     assert connections["openrouter"].headers == {"X": "y"}
     assert connections["openai"].api_keys == ("c",)
     assert (connections["openai"].timeout.connect, connections["openai"].timeout.idle) == (3, 4)
-    nearer = house.load(OPENROUTER_API_KEY="k", OPENAI_TIMEOUT="5", REQUEST_TIMEOUT="77").proxy.connections
+    nearer = config_directory.load(OPENROUTER_API_KEY="k", OPENAI_TIMEOUT="5", REQUEST_TIMEOUT="77").proxy.connections
     assert (nearer["openai"].timeout.connect, nearer["openai"].timeout.idle) == (3, 5)
     assert nearer["openrouter"].timeout.idle == 77
-    slow = house.load(OPENROUTER_API_KEY="k", REQUEST_TIMEOUT="77").proxy.connections
+    slow = config_directory.load(OPENROUTER_API_KEY="k", REQUEST_TIMEOUT="77").proxy.connections
     assert [c.timeout.idle for c in slow.values()] == [77, 77]
     assert slow["openai"].timeout.connect == 3
 
 
-def test_an_invalid_line_of_dotenv_is_reported_and_the_rest_applies(house: House) -> None:
-    house.write(".env", "PORT=9\n= what\nHOST=h\n")
-    snapshot = house.load()
+def test_an_invalid_line_of_dotenv_is_reported_and_the_rest_applies(config_directory: ConfigDirectory) -> None:
+    config_directory.write(".env", "PORT=9\n= what\nHOST=h\n")
+    snapshot = config_directory.load()
     assert (snapshot.proxy.port, snapshot.proxy.host) == (9, "h")
     [problem] = snapshot.problems
     assert (problem.line, problem.message) == (2, "expected NAME=value")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"A=" + b"x" * (1 << 20)])
-def test_a_binary_dotenv_is_reported(house: House, content: bytes) -> None:
-    house.write(".env", content)
-    assert len(house.load().problems) == 1
+def test_a_binary_dotenv_is_reported(config_directory: ConfigDirectory, content: bytes) -> None:
+    config_directory.write(".env", content)
+    assert len(config_directory.load().problems) == 1
 
 
-def test_an_unknown_backend_is_reported_with_the_nearest_name(house: House) -> None:
-    snapshot = house.load(LLM_BACKEND="gemni", GEMINI_API_KEY="k", ANTHROPIC_API_KEY="k")
+def test_an_unknown_backend_is_reported_with_the_nearest_name(config_directory: ConfigDirectory) -> None:
+    snapshot = config_directory.load(LLM_BACKEND="gemni", GEMINI_API_KEY="k", ANTHROPIC_API_KEY="k")
     assert snapshot.proxy.default_connection is None
     assert [str(p) for p in snapshot.problems] == [
         'environment:1:1: LLM_BACKEND or --backend: there is no connection "gemni" (did you mean "gemini"?)'
     ]
 
 
-def test_variables_named_like_secrets_are_known_to_the_vault(house: House) -> None:
-    house.write(".env", "SOME_TOKEN=tok-1234567\nPROXY_REQUIRE_API_KEY=false\nSSH_KEY_FILE=/home/me/.ssh/id\n")
-    house.load(DB_PASSWORD="pass-1234567", PROXY_API_KEYS="sk-first-one,sk-second-one", HOME="/home/somebody")
+def test_variables_named_like_secrets_are_known_to_the_vault(config_directory: ConfigDirectory) -> None:
+    config_directory.write(
+        ".env", "SOME_TOKEN=tok-1234567\nPROXY_REQUIRE_API_KEY=false\nSSH_KEY_FILE=/home/me/.ssh/id\n"
+    )
+    config_directory.load(
+        DB_PASSWORD="pass-1234567", PROXY_API_KEYS="sk-first-one,sk-second-one", HOME="/home/somebody"
+    )
     known = vault.known()
     assert {"tok-1234567", "pass-1234567", "sk-first-one", "sk-second-one"} <= known
     assert not {"false", "/home/me/.ssh/id", "/home/somebody", "sk-first-one,sk-second-one"} & known
 
 
-def test_a_dotenv_that_breaks_keeps_its_last_good_form(house: House) -> None:
-    house.write(".env", "PORT=9\nHOST=h\n")
-    first = house.load()
+def test_a_dotenv_that_breaks_keeps_its_last_good_form(config_directory: ConfigDirectory) -> None:
+    config_directory.write(".env", "PORT=9\nHOST=h\n")
+    first = config_directory.load()
     for content in (b"PORT=10\n= what\n", b"PORT=10\n\xff"):
-        house.write(".env", content)
-        second = house.load(first)
+        config_directory.write(".env", content)
+        second = config_directory.load(first)
         assert (second.proxy.port, second.proxy.host) == (9, "h")
         assert len(second.problems) == 1
-    (house.root / ".env").unlink()
-    (house.root / ".env").mkdir()
-    assert house.load(second).proxy.port == 9
-    (house.root / ".env").rmdir()
-    assert house.load(second).proxy.port == 8000  # a deleted file is not remembered
+    (config_directory.root / ".env").unlink()
+    (config_directory.root / ".env").mkdir()
+    assert config_directory.load(second).proxy.port == 9
+    (config_directory.root / ".env").rmdir()
+    assert config_directory.load(second).proxy.port == 8000  # a deleted file is not remembered
 
 
-def test_the_backend_flag_is_the_default_connection(house: House) -> None:
-    house.flags = {"backend": "gemini"}
-    assert house.load(GEMINI_API_KEY="g", API_KEY="k").proxy.default_connection == "gemini"
+def test_the_backend_flag_is_the_default_connection(config_directory: ConfigDirectory) -> None:
+    config_directory.flags = {"backend": "gemini"}
+    assert config_directory.load(GEMINI_API_KEY="g", API_KEY="k").proxy.default_connection == "gemini"
 
 
 @pytest.mark.parametrize("text", ["port: eighty\n", "port: yes\n", "port: 70000\n"])
-def test_overridden_values_are_still_checked(house: House, text: str) -> None:
-    house.write("proxy.yaml", text)
+def test_overridden_values_are_still_checked(config_directory: ConfigDirectory, text: str) -> None:
+    config_directory.write("proxy.yaml", text)
     for flags, environ in (({"port": 3}, {}), ({}, {"PORT": "3"})):
-        house.flags = dict(flags)
+        config_directory.flags = dict(flags)
         with pytest.raises(ConfigError) as refused:
-            house.load(**environ)
+            config_directory.load(**environ)
         (problem,) = refused.value.problems
         assert (Path(problem.file).name, problem.line, problem.column) == ("proxy.yaml", 1, 7)
 
 
-def test_an_overridden_value_may_use_an_unset_variable(house: House) -> None:
-    house.write(
+def test_an_overridden_value_may_use_an_unset_variable(config_directory: ConfigDirectory) -> None:
+    config_directory.write(
         "proxy.yaml", "connections: {openai: {api_key: '${NOT_SET}'}}\ngroups: {default: {api_keys: ['${NO}']}}\n"
     )
-    snapshot = house.load(OPENAI_API_KEY="k", PROXY_API_KEYS="c")
+    snapshot = config_directory.load(OPENAI_API_KEY="k", PROXY_API_KEYS="c")
     assert snapshot.problems == ()
     assert snapshot.proxy.connections["openai"].api_keys == ("k",)
 
 
-def test_an_unknown_backend_is_not_hidden_by_echo(house: House) -> None:
-    house.flags = {"backend": "opneai"}
+def test_an_unknown_backend_is_not_hidden_by_echo(config_directory: ConfigDirectory) -> None:
+    config_directory.flags = {"backend": "opneai"}
     for environ in ({}, {"OPENAI_API_KEY": "k"}):
-        snapshot = house.load(**environ)
+        snapshot = config_directory.load(**environ)
         assert snapshot.proxy.default_connection is None
         assert snapshot.problems[0].message.startswith('LLM_BACKEND or --backend: there is no connection "opneai"')
         assert "echo" not in snapshot.proxy.connections
-    house.flags = {"backend": "echo"}
-    assert house.load().proxy.default_connection == "echo"
+    config_directory.flags = {"backend": "echo"}
+    assert config_directory.load().proxy.default_connection == "echo"

@@ -13,7 +13,7 @@ from openai_proxy.config.model_file import McpFilter, ModelConfig
 from openai_proxy.config.problems import ConfigError
 from openai_proxy.config.proxy import CorsConfig, GroupConfig, LimitsConfig, LoggerConfig, ProxyConfig
 from openai_proxy.config.servers import ServerConfig
-from tests.config.conftest import House
+from tests.config.conftest import ConfigDirectory
 
 MODELS: list[type[BaseModel]] = [
     ConnectionConfig,
@@ -58,17 +58,17 @@ VALUES = st.recursive(
 )
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_content_is_a_snapshot_or_problems(
-    house: House, proxy: dict[str, object], model: dict[str, object], server: dict[str, object]
+    config_directory: ConfigDirectory, proxy: dict[str, object], model: dict[str, object], server: dict[str, object]
 ) -> None:
-    house.write("proxy.yaml", "")
-    house.write("models/m.yaml", json.dumps({"name": "m", **model}))
-    house.write("mcp/servers.yaml", json.dumps({"servers": {"s": server}}))
-    first = house.load()
-    house.write("proxy.yaml", json.dumps(proxy))
-    second = house.load(first)
+    config_directory.write("proxy.yaml", "")
+    config_directory.write("models/m.yaml", json.dumps({"name": "m", **model}))
+    config_directory.write("mcp/servers.yaml", json.dumps({"servers": {"s": server}}))
+    first = config_directory.load()
+    config_directory.write("proxy.yaml", json.dumps(proxy))
+    second = config_directory.load(first)
     assert all(p.line >= 1 and p.column >= 1 and "\n" not in p.message for p in second.problems)
     try:
-        third = house.load()
+        third = config_directory.load()
     except ConfigError:
         assert second.proxy == first.proxy
         assert second.problems
@@ -81,8 +81,8 @@ def test_any_content_is_a_snapshot_or_problems(
 )
 @given(content=st.binary(max_size=60))
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-def test_any_bytes_are_a_snapshot_or_problems(house: House, name: str, content: bytes) -> None:
-    house.write(name, b"")
-    first = house.load()
-    house.write(name, content)
-    house.load(first)
+def test_any_bytes_are_a_snapshot_or_problems(config_directory: ConfigDirectory, name: str, content: bytes) -> None:
+    config_directory.write(name, b"")
+    first = config_directory.load()
+    config_directory.write(name, content)
+    config_directory.load(first)

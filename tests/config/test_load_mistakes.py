@@ -3,7 +3,7 @@
 import pytest
 
 from openai_proxy.config.problems import ConfigError, Problem
-from tests.config.conftest import House
+from tests.config.conftest import ConfigDirectory
 
 ONE = "connections:\n  a: {api_key: k}\n"
 
@@ -79,17 +79,17 @@ IN_PROXY = [
 ]  # fmt: skip
 
 
-def problems(house: House) -> list[Problem]:
+def problems(config_directory: ConfigDirectory) -> list[Problem]:
     try:
-        return list(house.load().problems)
+        return list(config_directory.load().problems)
     except ConfigError as error:
         return list(error.problems)
 
 
 @pytest.mark.parametrize(("text", "line", "words"), [case[1:] for case in IN_PROXY], ids=[case[0] for case in IN_PROXY])
-def test_a_mistake_in_proxy_yaml(house: House, text: str, line: int, words: str) -> None:
-    house.write("proxy.yaml", text)
-    told = problems(house)
+def test_a_mistake_in_proxy_yaml(config_directory: ConfigDirectory, text: str, line: int, words: str) -> None:
+    config_directory.write("proxy.yaml", text)
+    told = problems(config_directory)
     assert told
     assert (told[0].line, words in told[0].message) == (line, True), told[0]
     for problem in told:
@@ -116,9 +116,9 @@ SERVERS = [
 
 
 @pytest.mark.parametrize(("text", "line", "words"), [case[1:] for case in SERVERS], ids=[case[0] for case in SERVERS])
-def test_a_mistake_in_servers_yaml(house: House, text: str, line: int, words: str) -> None:
-    house.write("mcp/servers.yaml", text)
-    told = problems(house)
+def test_a_mistake_in_servers_yaml(config_directory: ConfigDirectory, text: str, line: int, words: str) -> None:
+    config_directory.write("mcp/servers.yaml", text)
+    told = problems(config_directory)
     assert told
     assert (told[0].line, words in told[0].message) == (line, True), told[0]
 
@@ -138,9 +138,9 @@ def test_a_mistake_in_servers_yaml(house: House, text: str, line: int, words: st
         (".env", "OPENROUTER_API_KEY sk-1\n", "expected NAME=value"),
     ],
 )
-def test_a_mistake_elsewhere(house: House, name: str, text: str, told: str) -> None:
-    house.write(name, text)
-    assert any(told in problem.message for problem in problems(house)), problems(house)
+def test_a_mistake_elsewhere(config_directory: ConfigDirectory, name: str, text: str, told: str) -> None:
+    config_directory.write(name, text)
+    assert any(told in problem.message for problem in problems(config_directory)), problems(config_directory)
 
 
 @pytest.mark.parametrize(
@@ -156,27 +156,29 @@ def test_a_mistake_elsewhere(house: House, name: str, text: str, told: str) -> N
         ("a: [1\nb: {x: 1\nport: 3\n", [(1, "not closed"), (2, "not closed")]),
     ],
 )  # fmt: skip
-def test_two_mistakes_are_reported_together(house: House, text: str, both: list[tuple[int, str]]) -> None:
-    house.write("proxy.yaml", text)
-    told = sorted(problems(house), key=lambda problem: problem.line)
+def test_two_mistakes_are_reported_together(
+    config_directory: ConfigDirectory, text: str, both: list[tuple[int, str]]
+) -> None:
+    config_directory.write("proxy.yaml", text)
+    told = sorted(problems(config_directory), key=lambda problem: problem.line)
     assert [line for line, _ in both] == [
         problem.line for problem in told if any(w in problem.message for _, w in both)
     ]
 
 
-def test_mistakes_in_a_model_and_in_proxy_yaml_are_reported_together(house: House) -> None:
-    house.write("proxy.yaml", "port: x\n")
-    house.write("models/m.yaml", "name: m\ntols: []\nmcp_servers: [home]\n")
-    told = [problem.message for problem in problems(house)]
+def test_mistakes_in_a_model_and_in_proxy_yaml_are_reported_together(config_directory: ConfigDirectory) -> None:
+    config_directory.write("proxy.yaml", "port: x\n")
+    config_directory.write("models/m.yaml", "name: m\ntols: []\nmcp_servers: [home]\n")
+    told = [problem.message for problem in problems(config_directory)]
     assert len(told) == 3
     assert any("expected a whole number" in text for text in told)
     assert any('unknown key "tols"' in text for text in told)
     assert any('no MCP server "home"' in text for text in told)
 
 
-def test_a_mistake_causes_no_further_problems(house: House) -> None:
+def test_a_mistake_causes_no_further_problems(config_directory: ConfigDirectory) -> None:
     """What is missing because of a lost line is not reported."""
-    house.write(
+    config_directory.write(
         "proxy.yaml", "connections:\n  a: {api_key: k\n  b: {api_key: k}\ndefault_connection: b\nrouting: {x: a.y}\n"
     )
-    assert [problem.line for problem in problems(house)] == [2]
+    assert [problem.line for problem in problems(config_directory)] == [2]

@@ -7,7 +7,7 @@ import pytest
 from openai_proxy.config.problems import Problem
 from openai_proxy.config.warnings import warnings
 from openai_proxy.runtime import checking
-from tests.config.conftest import House
+from tests.config.conftest import ConfigDirectory
 from tests.config.test_load_mistakes import ONE, problems
 
 PROXY, SERVERS, MODEL, TOOL = "proxy.yaml", "mcp/servers.yaml", "models/x.yaml", "tools/t.yaml"
@@ -100,12 +100,12 @@ WRONG = [
 ]  # fmt: skip
 
 
-def check(house: House) -> list[Problem]:
+def check(config_directory: ConfigDirectory) -> list[Problem]:
     """The output of `openai-proxy check`, without its warnings."""
-    found = problems(house)
+    found = problems(config_directory)
     if found:
         return found
-    snapshot = house.load()
+    snapshot = config_directory.load()
     return [*checking.models(snapshot), *checking.loggers(snapshot), *checking.validator(snapshot)]
 
 
@@ -113,10 +113,10 @@ def check(house: House) -> list[Problem]:
     ("name", "text", "line", "words"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG]
 )
 def test_a_mistake_is_reported_once_at_its_line_with_a_remedy(
-    house: House, name: str, text: str, line: int, words: str
+    config_directory: ConfigDirectory, name: str, text: str, line: int, words: str
 ) -> None:
-    house.write(name, text)
-    found = check(house)
+    config_directory.write(name, text)
+    found = check(config_directory)
     assert len(found) == 1, found
     assert (found[0].file.endswith(name), found[0].line) == (True, line), found
     assert words in found[0].message
@@ -138,10 +138,10 @@ UNLIKELY = [
 
 
 @pytest.mark.parametrize(("text", "words"), [case[1:] for case in UNLIKELY], ids=[case[0] for case in UNLIKELY])
-def test_probable_mistakes_are_warnings(house: House, text: str, words: str) -> None:
-    house.write("proxy.yaml", text)
-    assert problems(house) == []
-    (found,) = warnings(house.load())
+def test_probable_mistakes_are_warnings(config_directory: ConfigDirectory, text: str, words: str) -> None:
+    config_directory.write("proxy.yaml", text)
+    assert problems(config_directory) == []
+    (found,) = warnings(config_directory.load())
     assert words in found.message
 
 
@@ -153,23 +153,25 @@ def test_probable_mistakes_are_warnings(house: House, text: str, words: str) -> 
         ("skills/x.md", "---\nname: x\nBe kind.\n", "that no second --- closes"),
     ],
 )
-def test_probable_mistakes_in_other_files_are_warnings(house: House, name: str, text: str, words: str) -> None:
-    house.write(name, text)
-    (found,) = warnings(house.load())
+def test_probable_mistakes_in_other_files_are_warnings(
+    config_directory: ConfigDirectory, name: str, text: str, words: str
+) -> None:
+    config_directory.write(name, text)
+    (found,) = warnings(config_directory.load())
     assert found.file.endswith(name)
     assert words in found.message
 
 
-def test_members_indented_too_little_are_reported(house: House) -> None:
-    house.write("proxy.yaml", "connections:\n  a:\n  api_key: k\n")
-    empty, flat = problems(house)
+def test_members_indented_too_little_are_reported(config_directory: ConfigDirectory) -> None:
+    config_directory.write("proxy.yaml", "connections:\n  a:\n  api_key: k\n")
+    empty, flat = problems(config_directory)
     assert (empty.line, flat.line) == (2, 3)
     assert "if it belongs to a, indent it further" in flat.message
 
 
-def test_an_unindented_second_connection_is_reported(house: House) -> None:
-    house.write("proxy.yaml", ONE + "b:\n  api_key: j\n")
-    (found,) = problems(house)
+def test_an_unindented_second_connection_is_reported(config_directory: ConfigDirectory) -> None:
+    config_directory.write("proxy.yaml", ONE + "b:\n  api_key: j\n")
+    (found,) = problems(config_directory)
     assert (found.line, found.message) == (3, 'unknown key "b": if it belongs to connections, indent it')
 
 
@@ -183,9 +185,9 @@ def test_an_unindented_second_connection_is_reported(house: House) -> None:
         ONE + "wyoming: {tts: a:t, languages: [de, en-GB, yue]}\n",
     ],
 )
-def test_plausible_values_are_no_warnings(house: House, text: str) -> None:
-    house.write("proxy.yaml", text)
-    assert list(warnings(house.load())) == []
+def test_plausible_values_are_no_warnings(config_directory: ConfigDirectory, text: str) -> None:
+    config_directory.write("proxy.yaml", text)
+    assert list(warnings(config_directory.load())) == []
 
 
 @pytest.mark.parametrize(
@@ -197,6 +199,6 @@ def test_plausible_values_are_no_warnings(house: House, text: str) -> None:
         "connections:\n  a:\n    api_key: {{ KEY }}\n",
     ],
 )
-def test_consequences_of_a_lost_line_are_not_reported(house: House, text: str) -> None:
-    house.write("proxy.yaml", text)
-    assert len(problems(house)) == 1
+def test_consequences_of_a_lost_line_are_not_reported(config_directory: ConfigDirectory, text: str) -> None:
+    config_directory.write("proxy.yaml", text)
+    assert len(problems(config_directory)) == 1

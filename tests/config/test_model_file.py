@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from openai_proxy.config.model_file import McpFilter
-from tests.config.conftest import House
+from tests.config.conftest import ConfigDirectory
 
 
-def test_only_the_name_is_needed(house: House) -> None:
-    house.write("models/m.yml", "name: augmented/m\n")
-    model = house.load().models["augmented/m"]
+def test_only_the_name_is_needed(config_directory: ConfigDirectory) -> None:
+    config_directory.write("models/m.yml", "name: augmented/m\n")
+    model = config_directory.load().models["augmented/m"]
     assert model.upstream_model == "augmented/m"
     assert (model.tools, model.mcp_servers, model.skills) == ((), {}, ())
     assert (model.skills_mode, model.include_global_skills, model.tool_status) == ("inject", True, "chunk")
@@ -27,28 +27,30 @@ def test_only_the_name_is_needed(house: House) -> None:
         ("", {}),
     ],
 )
-def test_servers_are_named_or_filtered(house: House, written: str, filters: dict[str, McpFilter]) -> None:
-    house.write("mcp/servers.yaml", "servers: {a: {command: x}, b: {command: x}}\n")
-    house.write("models/m.yaml", f"name: m\nmcp_servers: {written}\n")
-    snapshot = house.load()
+def test_servers_are_named_or_filtered(
+    config_directory: ConfigDirectory, written: str, filters: dict[str, McpFilter]
+) -> None:
+    config_directory.write("mcp/servers.yaml", "servers: {a: {command: x}, b: {command: x}}\n")
+    config_directory.write("models/m.yaml", f"name: m\nmcp_servers: {written}\n")
+    snapshot = config_directory.load()
     assert snapshot.problems == ()
     assert snapshot.models["m"].mcp_servers == filters
 
 
-def test_off_is_text_where_it_is_an_allowed_value(house: House) -> None:
-    house.write("models/m.yaml", "name: m\ntool_status: off\n")
-    snapshot = house.load()
+def test_off_is_text_where_it_is_an_allowed_value(config_directory: ConfigDirectory) -> None:
+    config_directory.write("models/m.yaml", "name: m\ntool_status: off\n")
+    snapshot = config_directory.load()
     assert snapshot.problems == ()
     assert snapshot.models["m"].tool_status == "off"
 
 
-def test_the_owners_text_is_not_expanded(house: House) -> None:
-    house.write(
+def test_the_owners_text_is_not_expanded(config_directory: ConfigDirectory) -> None:
+    config_directory.write(
         "models/m.yaml",
         "name: m\ndescription: ${A}\nsystem_prompt: env:A\nupstream_model: ${A}\n"
         "tools: [{type: function, function: {name: t, description: '$$ ${A}'}}]\n",
     )
-    model = house.load(A="a").models["m"]
+    model = config_directory.load(A="a").models["m"]
     assert (model.description, model.system_prompt, model.upstream_model) == ("${A}", "env:A", "a")
     assert model.tools == ({"type": "function", "function": {"name": "t", "description": "$$ ${A}"}},)
 
@@ -74,9 +76,11 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "words"), WRONG, ids=[row[0] for row in WRONG])
-def test_a_wrong_model_is_reported_in_words_at_its_place(house: House, text: str, words: str) -> None:
-    house.write("models/m.yaml", text + "\n")
-    snapshot = house.load()
+def test_a_wrong_model_is_reported_in_words_at_its_place(
+    config_directory: ConfigDirectory, text: str, words: str
+) -> None:
+    config_directory.write("models/m.yaml", text + "\n")
+    snapshot = config_directory.load()
     assert snapshot.models == {}
     problem, *_ = snapshot.problems
     assert str(problem).partition("m.yaml:")[2].startswith(words)
@@ -92,25 +96,27 @@ def test_a_wrong_model_is_reported_in_words_at_its_place(house: House, text: str
         (b"name: m\n" * 2, "duplicate key"),
     ],
 )
-def test_a_hostile_file_is_a_problem_and_the_rest_serves(house: House, content: bytes, words: str) -> None:
-    house.write("models/good.yaml", "name: good\n")
-    first = house.load()
-    house.write("models/bad.yaml", content)
-    second = house.load(first)
+def test_a_hostile_file_is_a_problem_and_the_rest_serves(
+    config_directory: ConfigDirectory, content: bytes, words: str
+) -> None:
+    config_directory.write("models/good.yaml", "name: good\n")
+    first = config_directory.load()
+    config_directory.write("models/bad.yaml", content)
+    second = config_directory.load(first)
     assert list(second.models) == ["good"]
     problem, *_ = second.problems
     assert words in problem.message
 
 
-def test_the_place_of_a_tool_is_known(house: House) -> None:
-    path = house.write("models/m.yaml", "name: m\ntools:\n  - calculator\n  - nobody\n")
-    snapshot = house.load()
+def test_the_place_of_a_tool_is_known(config_directory: ConfigDirectory) -> None:
+    path = config_directory.write("models/m.yaml", "name: m\ntools:\n  - calculator\n  - nobody\n")
+    snapshot = config_directory.load()
     assert snapshot.place("model", "m", ("tools", 1)) == (str(path), 4, 5)
     assert snapshot.place("model", "m", ("no", "such")) == (str(path), 1, 1)
     assert snapshot.place("model", "stranger") == ("environment", 1, 1)
 
 
-def test_two_hundred_models_are_read_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_hundred_models_are_read_once(config_directory: ConfigDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     """An edit must be live within 400 ms with 200 models, and parsing takes 1.4 each: only the edited one is parsed."""
     from openai_proxy.config import reading
 
@@ -123,10 +129,10 @@ def test_two_hundred_models_are_read_once(house: House, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(reading, "parse", counted)
     for n in range(20):
-        house.write(f"models/m{n}.yaml", f"name: m{n}\n")
-    first = house.load()
+        config_directory.write(f"models/m{n}.yaml", f"name: m{n}\n")
+    first = config_directory.load()
     assert len(parsed) == 22  # including proxy.yaml and servers.yaml, which do not exist
     parsed.clear()
-    house.write("models/m7.yaml", "name: m7\ndescription: x\n")
-    house.load(first)
+    config_directory.write("models/m7.yaml", "name: m7\ndescription: x\n")
+    config_directory.load(first)
     assert parsed == ["m7.yaml"]

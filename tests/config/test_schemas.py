@@ -9,7 +9,7 @@ import pytest
 
 from openai_proxy.config import schemas
 from openai_proxy.config.yaml_text import Node, parse
-from tests.config.conftest import House
+from tests.config.conftest import ConfigDirectory
 
 STARTER = Path(schemas.__file__).parent / "starter"
 
@@ -59,7 +59,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kind", "text", "good"), CASES, ids=[f"{kind}: {text}" for kind, text, _ in CASES])
-def test_the_schemas_and_the_models_agree(kind: str, text: str, good: bool, house: House) -> None:
+def test_the_schemas_and_the_models_agree(kind: str, text: str, good: bool, config_directory: ConfigDirectory) -> None:
     validator = jsonschema.Draft202012Validator(schemas.schema(kind))
     assert validator.is_valid(content(text)) is good, list(validator.iter_errors(content(text)))
     node = parse(text.encode(), "x")

@@ -6,27 +6,27 @@ import pytest
 
 from openai_proxy.config.servers import ServerConfig
 from openai_proxy.secrets import vault
-from tests.config.conftest import House
+from tests.config.conftest import ConfigDirectory
 
 
-def test_the_type_follows_from_the_members_and_has_aliases(house: House) -> None:
-    house.write(
+def test_the_type_follows_from_the_members_and_has_aliases(config_directory: ConfigDirectory) -> None:
+    config_directory.write(
         "mcp/servers.yaml",
         "servers:\n  a: {command: x}\n  b: {url: 'http://h/mcp'}\n  c: {type: http, url: 'https://h'}\n"
         "  d: {type: streamable-http, url: 'https://h'}\n  e: {type: sse, url: 'https://h/sse'}\n",
     )
-    servers = house.load().servers
+    servers = config_directory.load().servers
     assert [s.type for s in servers.values()] == ["stdio", "streamablehttp", "streamablehttp", "streamablehttp", "sse"]
     assert [s.name for s in servers.values()] == list("abcde")
 
 
-def test_numbers_in_args_env_and_headers_are_the_text_that_was_written(house: House) -> None:
-    house.write(
+def test_numbers_in_args_env_and_headers_are_the_text_that_was_written(config_directory: ConfigDirectory) -> None:
+    config_directory.write(
         "mcp/servers.yaml",
         "servers:\n  a: {command: x, args: [-p, 8080, 1.10, true], env: {V: 1.0, T: true}}\n"
         "  b: {url: 'http://h', headers: {X-Version: 2.0}}\n",
     )
-    servers = house.load().servers
+    servers = config_directory.load().servers
     assert servers["a"].args == ("-p", "8080", "1.10", "true")
     assert servers["a"].env == {"V": "1.0", "T": "true"}
     assert servers["b"].headers == {"X-Version": "2.0"}
@@ -55,9 +55,11 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("entry", "words"), WRONG, ids=[row[0] for row in WRONG])
-def test_a_wrong_server_is_reported_and_the_others_work(house: House, entry: str, words: str) -> None:
-    house.write("mcp/servers.yaml", f"servers: {{{entry}, good: {{command: y}}}}\n")
-    snapshot = house.load()
+def test_a_wrong_server_is_reported_and_the_others_work(
+    config_directory: ConfigDirectory, entry: str, words: str
+) -> None:
+    config_directory.write("mcp/servers.yaml", f"servers: {{{entry}, good: {{command: y}}}}\n")
+    snapshot = config_directory.load()
     assert list(snapshot.servers) == ["good"]
     [problem] = snapshot.problems
     assert str(problem).partition("servers.yaml:")[2].startswith(words)
@@ -71,9 +73,9 @@ def test_a_wrong_server_is_reported_and_the_others_work(house: House, entry: str
         ("servers: [a]\n", "1:10: servers: expected a mapping of names to servers"),
     ],
 )
-def test_a_wrong_file_is_reported(house: House, text: str, words: str) -> None:
-    house.write("mcp/servers.yaml", text)
-    [problem] = house.load().problems
+def test_a_wrong_file_is_reported(config_directory: ConfigDirectory, text: str, words: str) -> None:
+    config_directory.write("mcp/servers.yaml", text)
+    [problem] = config_directory.load().problems
     assert str(problem).partition("servers.yaml:")[2].startswith(words)
 
 
@@ -88,37 +90,37 @@ def test_identity_covers_what_needs_a_new_process() -> None:
     assert len(identities | {base.identity()}) == 5
 
 
-def test_values_that_look_like_secrets_are_known_to_the_vault(house: House) -> None:
-    house.write(
+def test_values_that_look_like_secrets_are_known_to_the_vault(config_directory: ConfigDirectory) -> None:
+    config_directory.write(
         "mcp/servers.yaml",
         "servers:\n"
         "  a: {command: x, args: [--api-key, arg-secret-1, --token=arg-secret-2, --verbose, plain-word], "
         "env: {HA_TOKEN: env-secret-1, MODE: plain-mode}}\n"
         "  b: {url: 'http://h/mcp?token=url-secret-1', headers: {Authorization: Bearer head-secret-1}}\n",
     )
-    snapshot = house.load()
+    snapshot = config_directory.load()
     secrets = {"arg-secret-1", "arg-secret-2", "env-secret-1", "url-secret-1", "head-secret-1", "Bearer head-secret-1"}
     assert secrets <= vault.known()
     assert not {"plain-word", "plain-mode"} & vault.known()
     assert not any(secret in repr(snapshot) for secret in secrets)
 
 
-def test_servers_yml_is_read(house: House) -> None:
-    house.write("mcp/servers.yml", "servers: {a: {command: x}}\n")
-    snapshot = house.load()
+def test_servers_yml_is_read(config_directory: ConfigDirectory) -> None:
+    config_directory.write("mcp/servers.yml", "servers: {a: {command: x}}\n")
+    snapshot = config_directory.load()
     assert list(snapshot.servers) == ["a"]
     assert Path(snapshot.place("server", "a", ("command",))[0]).name == "servers.yml"
     assert snapshot.place("server", "a", ("command",))[1:] == (1, 24)
 
 
-def test_oauth_has_a_short_form_and_its_secret_is_known(house: House) -> None:
-    house.write(
+def test_oauth_has_a_short_form_and_its_secret_is_known(config_directory: ConfigDirectory) -> None:
+    config_directory.write(
         "mcp/servers.yaml",
         "servers:\n  a: {url: 'http://h', auth: oauth}\n"
         "  b: {url: 'http://h', auth: {type: oauth, client_id: c, client_secret: the-clients-secret, scopes: [x, y]}}\n"
         "  c: {url: 'http://h'}\n",
     )
-    servers = house.load().servers
+    servers = config_directory.load().servers
     assert servers["a"].auth is not None
     assert servers["a"].auth.client_id is None
     assert servers["b"].auth is not None

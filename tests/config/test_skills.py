@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from openai_proxy.config.diff import ConfigChanges, diff
 from openai_proxy.config.skills import SkillFile, read_skill
-from tests.config.conftest import House
+from tests.config.conftest import ConfigDirectory
 
 
 def skill(text: str, file: str = "conf/skills/s.md", folder: Path | None = None) -> SkillFile:
@@ -66,18 +66,18 @@ def test_yaml_is_strict() -> None:
     ]
 
 
-def test_a_skills_folder_determines_its_model(house: House) -> None:
-    house.write("models/m.yaml", "name: augmented/m\n")
-    house.write("skills/one.md", "One")
-    house.write("skills/README.md", "About this directory")
-    house.write("skills/.hidden.md", "No")
-    house.write("skills/two/SKILL.md", "---\ndescription: Two\n---\n2")
-    house.write("skills/two/references/more.md", "not a skill")
-    house.write("skills/augmented/m/own.yaml", "content: Own")
-    house.write("skills/augmented/m/folder/SKILL.md", "Folder")
-    snapshot = house.load()
+def test_a_skills_folder_determines_its_model(config_directory: ConfigDirectory) -> None:
+    config_directory.write("models/m.yaml", "name: augmented/m\n")
+    config_directory.write("skills/one.md", "One")
+    config_directory.write("skills/README.md", "About this directory")
+    config_directory.write("skills/.hidden.md", "No")
+    config_directory.write("skills/two/SKILL.md", "---\ndescription: Two\n---\n2")
+    config_directory.write("skills/two/references/more.md", "not a skill")
+    config_directory.write("skills/augmented/m/own.yaml", "content: Own")
+    config_directory.write("skills/augmented/m/folder/SKILL.md", "Folder")
+    snapshot = config_directory.load()
     assert snapshot.problems == ()
-    root = house.conf / "skills"
+    root = config_directory.conf / "skills"
     assert [(s.model, s.id, s.path) for s in snapshot.skills] == [
         (None, "one", None),
         (None, "two", root / "two"),
@@ -87,12 +87,12 @@ def test_a_skills_folder_determines_its_model(house: House) -> None:
     assert snapshot.place("skill", "augmented/m/own") == (str(root / "augmented/m/own.yaml"), 1, 1)
 
 
-def test_duplicate_ids_and_folders_of_unknown_models_are_reported(house: House) -> None:
-    house.write("models/m.yaml", "name: augmented/m\n")
-    house.write("skills/one.md", "One")
-    house.write("skills/one/SKILL.md", "Another")
-    house.write("skills/augmented/n/x.md", "X")
-    snapshot = house.load()
+def test_duplicate_ids_and_folders_of_unknown_models_are_reported(config_directory: ConfigDirectory) -> None:
+    config_directory.write("models/m.yaml", "name: augmented/m\n")
+    config_directory.write("skills/one.md", "One")
+    config_directory.write("skills/one/SKILL.md", "Another")
+    config_directory.write("skills/augmented/n/x.md", "X")
+    snapshot = config_directory.load()
     assert [(Path(p.file).name, p.message.partition(":")[0].partition("also")[0]) for p in snapshot.problems] == [
         ("one.md", 'duplicate skill "one"'),
         ("x.md", 'this folder belongs to the model "augmented/n", which does not exist (did you mean "augmented/m"?)'),
@@ -100,15 +100,15 @@ def test_duplicate_ids_and_folders_of_unknown_models_are_reported(house: House) 
     assert [s.content for s in snapshot.skills if s.id == "one"] == ["Another"]
 
 
-def test_a_skill_is_added_changed_and_removed(house: House) -> None:
-    house.write("skills/a.md", "A")
-    first = house.load()
-    house.write("skills/a.md", "B")
-    house.write("skills/b.md", "B")
-    second = house.load(first)
+def test_a_skill_is_added_changed_and_removed(config_directory: ConfigDirectory) -> None:
+    config_directory.write("skills/a.md", "A")
+    first = config_directory.load()
+    config_directory.write("skills/a.md", "B")
+    config_directory.write("skills/b.md", "B")
+    second = config_directory.load(first)
     assert diff(first, second) == ConfigChanges(added=("skill b",), updated=("skill a",))
-    (house.conf / "skills/a.md").unlink()
-    assert diff(second, house.load(second)) == ConfigChanges(removed=("skill a",))
+    (config_directory.conf / "skills/a.md").unlink()
+    assert diff(second, config_directory.load(second)) == ConfigChanges(removed=("skill a",))
 
 
 @given(st.one_of(st.binary(max_size=60), st.text("-\n: ab[]{}'\"", max_size=60).map(lambda t: b"---\n" + t.encode())))

@@ -11,7 +11,7 @@ from openai_proxy.config.load import load
 from openai_proxy.config.model_file import ModelConfig
 from openai_proxy.config.proxy import ProxyConfig
 from openai_proxy.config.servers import ServerConfig
-from tests.config.conftest import House
+from tests.config.conftest import ConfigDirectory
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +24,7 @@ def test_the_conf_of_the_repository_is_what_init_writes() -> None:
     assert {name for name in there if "__pycache__" not in name} == set(wanted)
 
 
-def test_the_starter_is_valid_and_serves_offline(house: House) -> None:
+def test_the_starter_is_valid_and_serves_offline(config_directory: ConfigDirectory) -> None:
     snapshot = load(STARTER, None, {})
     assert snapshot.problems == ()
     assert list(snapshot.proxy.connections) == ["echo"]
@@ -34,7 +34,7 @@ def test_the_starter_is_valid_and_serves_offline(house: House) -> None:
     assert [f.path.name for f in snapshot.tool_files] == ["dice.py"]
 
 
-def test_commented_out_settings_are_valid(house: House) -> None:
+def test_commented_out_settings_are_valid(config_directory: ConfigDirectory) -> None:
     text = (STARTER / "proxy.yaml").read_text(encoding="utf-8")
     lines = [re.sub(r"^# ?", "", line) for line in text.splitlines()]
     kept = [
@@ -43,8 +43,8 @@ def test_commented_out_settings_are_valid(house: House) -> None:
         if re.match(r'(?: *[\w"][^ ]*: ?| *- class: | *#)', line) and "api_type local" not in line
     ]
     start = next(i for i, line in enumerate(kept) if line.startswith("host:"))
-    house.write("proxy.yaml", "\n".join(kept[start:]) + "\n")
-    snapshot = house.load(OPENROUTER_API_KEY="k-one", ANTHROPIC_API_KEY="k-two")
+    config_directory.write("proxy.yaml", "\n".join(kept[start:]) + "\n")
+    snapshot = config_directory.load(OPENROUTER_API_KEY="k-one", ANTHROPIC_API_KEY="k-two")
     assert snapshot.problems == ()
     assert set(snapshot.proxy.connections) == {"openrouter", "anthropic", "ollama"}
     assert set(snapshot.proxy.routing) == {"claude*", "fast", "quick", "smart", "*"}
@@ -68,9 +68,9 @@ def test_the_example_environment_lists_every_variable() -> None:
     assert shown == unnumbered
 
 
-def test_the_unchanged_example_environment_sets_nothing(house: House) -> None:
-    house.write(".env", (ROOT / ".env.example").read_bytes())
-    snapshot = house.load()
+def test_the_unchanged_example_environment_sets_nothing(config_directory: ConfigDirectory) -> None:
+    config_directory.write(".env", (ROOT / ".env.example").read_bytes())
+    snapshot = config_directory.load()
     assert snapshot.problems == ()
     assert list(snapshot.proxy.connections) == ["echo"]
 

@@ -4,26 +4,28 @@ import pytest
 
 from openai_proxy.config.tool_file import CommandAction, DeclaredTool, HttpAction, OpenApiSource
 from openai_proxy.secrets import vault
-from tests.config.conftest import House
+from tests.config.conftest import ConfigDirectory
 
 PARAMETERS = "parameters: {type: object, properties: {city: {type: string}, n: {type: integer}}}"
 
 
-def problems(house: House, text: str, **environ: str) -> list[str]:
+def problems(config_directory: ConfigDirectory, text: str, **environ: str) -> list[str]:
     """The problems of a file with this text, without its name."""
-    house.write("tools/t.yaml", text)
-    return [str(problem).rpartition("t.yaml:")[2] for problem in house.load(**environ).problems]
+    config_directory.write("tools/t.yaml", text)
+    return [str(problem).rpartition("t.yaml:")[2] for problem in config_directory.load(**environ).problems]
 
 
-def test_one_tool_or_a_list_of_all_kinds(house: House) -> None:
-    house.write("tools/one.yaml", f"name: one\n{PARAMETERS}\nhttp: {{url: 'http://ha.local/x/{{city}}?n={{n}}'}}\n")
-    house.write("api.json", '{"openapi": "3.1.0", "paths": {}}')
-    house.write(
+def test_one_tool_or_a_list_of_all_kinds(config_directory: ConfigDirectory) -> None:
+    config_directory.write(
+        "tools/one.yaml", f"name: one\n{PARAMETERS}\nhttp: {{url: 'http://ha.local/x/{{city}}?n={{n}}'}}\n"
+    )
+    config_directory.write("api.json", '{"openapi": "3.1.0", "paths": {}}')
+    config_directory.write(
         "tools/two.yml",
         "- name: two\n  command: [echo, 1.10, --x]\n"
         "- {name: three, http: {url: 'https://example.com', json: {a: 1}}}\n- openapi: api.json\n",
     )
-    snapshot = house.load()
+    snapshot = config_directory.load()
     assert snapshot.problems == ()
     one, two = snapshot.declared_tools
     (tool,) = one.tools
@@ -38,7 +40,7 @@ def test_one_tool_or_a_list_of_all_kinds(house: House) -> None:
     assert isinstance(post.action, HttpAction)
     assert (post.action.method, post.action.private) == ("POST", False)
     assert isinstance(api, OpenApiSource)
-    assert api.source == str(house.conf / "api.json")
+    assert api.source == str(config_directory.conf / "api.json")
 
 
 @pytest.mark.parametrize(
@@ -69,19 +71,19 @@ def test_one_tool_or_a_list_of_all_kinds(house: House) -> None:
         ("name: a\nhttp: {url: '${NOPE}/x'}\n", "the environment variable NOPE is not set, so this tool is left out"),
     ],
 )  # fmt: skip
-def test_mistakes_are_reported_at_their_line(house: House, text: str, said: str) -> None:
-    told = problems(house, text)
+def test_mistakes_are_reported_at_their_line(config_directory: ConfigDirectory, text: str, said: str) -> None:
+    told = problems(config_directory, text)
     assert len(told) == 1
     assert said in told[0]
 
 
-def test_variables_work_in_url_headers_and_command_and_nowhere_else(house: House) -> None:
-    house.write(
+def test_variables_work_in_url_headers_and_command_and_nowhere_else(config_directory: ConfigDirectory) -> None:
+    config_directory.write(
         "tools/t.yaml",
         "- {name: a, http: {url: '${BASE}/x', headers: {Authorization: 'Bearer ${MY_TOKEN}'}, body: '${BASE}'}}\n"
         "- {name: b, command: [echo, '${BASE}'], stdin: '${BASE}'}\n",
     )
-    (file,) = house.load(BASE="http://h.lan", MY_TOKEN="tok{en}-123456").declared_tools
+    (file,) = config_directory.load(BASE="http://h.lan", MY_TOKEN="tok{en}-123456").declared_tools
     a, b = (tool.action for tool in file.tools if isinstance(tool, DeclaredTool))
     assert isinstance(a, HttpAction)
     assert a.url.sample() == "http://h.lan/x"
@@ -93,21 +95,21 @@ def test_variables_work_in_url_headers_and_command_and_nowhere_else(house: House
     assert "tok{en}-123456" in vault.known()
 
 
-def test_a_broken_entry_keeps_its_last_good_form_and_the_others_change(house: House) -> None:
-    house.write("tools/t.yaml", "- {name: a, command: [one]}\n- {name: b, command: [one]}\n")
-    first = house.load()
-    house.write("tools/t.yaml", "- {name: a, command: []}\n- {name: b, command: [two]}\n")
-    second = house.load(first)
+def test_a_broken_entry_keeps_its_last_good_form_and_the_others_change(config_directory: ConfigDirectory) -> None:
+    config_directory.write("tools/t.yaml", "- {name: a, command: [one]}\n- {name: b, command: [one]}\n")
+    first = config_directory.load()
+    config_directory.write("tools/t.yaml", "- {name: a, command: []}\n- {name: b, command: [two]}\n")
+    second = config_directory.load(first)
     assert len(second.problems) == 1
     actions = [tool.action for tool in second.declared_tools[0].tools if isinstance(tool, DeclaredTool)]
     assert [a.command[0].sample() for a in actions if isinstance(a, CommandAction)] == ["one", "two"]
-    house.write("tools/t.yaml", "- {name: a, command: [")
-    assert house.load(second).declared_tools[0].tools == second.declared_tools[0].tools
+    config_directory.write("tools/t.yaml", "- {name: a, command: [")
+    assert config_directory.load(second).declared_tools[0].tools == second.declared_tools[0].tools
 
 
-def test_a_local_document_is_part_of_the_digest(house: House) -> None:
-    house.write("api.json", "{}")
-    house.write("tools/t.yaml", "openapi: api.json\n")
-    first = house.load()
-    house.write("api.json", '{"a": 1}')
-    assert house.load(first).digest != first.digest
+def test_a_local_document_is_part_of_the_digest(config_directory: ConfigDirectory) -> None:
+    config_directory.write("api.json", "{}")
+    config_directory.write("tools/t.yaml", "openapi: api.json\n")
+    first = config_directory.load()
+    config_directory.write("api.json", '{"a": 1}')
+    assert config_directory.load(first).digest != first.digest

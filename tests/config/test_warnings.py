@@ -3,7 +3,7 @@
 import pytest
 
 from openai_proxy.cli.main import run
-from tests.config.conftest import House
+from tests.config.conftest import ConfigDirectory
 
 TWO = "connections:\n  a: {api_key: k-of-a}\n  b: {api_key: k-of-b}\n"
 ONE = "connections:\n  home: {api_key: k-of-a}\n"
@@ -11,13 +11,13 @@ KIDS = "groups:\n  kids: {limits: {cost_per_day: 1}}\n"
 
 
 @pytest.fixture(autouse=True)
-def nothing_set(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_set(config_directory: ConfigDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     """The configuration's directory as the working directory, and none of our variables in the environment."""
     from openai_proxy.config.environment import VARIABLES
 
     for row in VARIABLES:
         monkeypatch.delenv(row.name, raising=False)
-    monkeypatch.chdir(house.root)
+    monkeypatch.chdir(config_directory.root)
 
 
 def warned(capsys: pytest.CaptureFixture[str], code: int = 0) -> list[str]:
@@ -98,21 +98,27 @@ CASES = [
 
 @pytest.mark.parametrize(("written", "place", "words"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_a_warning_at_its_place(
-    house: House, written: dict[str, str], place: str, words: str, capsys: pytest.CaptureFixture[str]
+    config_directory: ConfigDirectory,
+    written: dict[str, str],
+    place: str,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name, text in written.items():
-        house.write(name, text)
+        config_directory.write(name, text)
     if not {"proxy.yaml"} & written.keys():
-        house.write("proxy.yaml", ONE)
+        config_directory.write("proxy.yaml", ONE)
     (line,) = warned(capsys)
     assert line.startswith(f"{place}: warning: ")
     assert words in line
 
 
-def test_templates_are_reported_at_their_own_places(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    house.write("proxy.yaml", ONE)
+def test_templates_are_reported_at_their_own_places(
+    config_directory: ConfigDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config_directory.write("proxy.yaml", ONE)
     call = '{{get_current_time(timezon="x")}}'
-    house.write("models/m.yaml", prompt(f"{call} {{{{get_current_time( {call}\n{{{{get_current_time(1)}}}}"))
+    config_directory.write("models/m.yaml", prompt(f"{call} {{{{get_current_time( {call}\n{{{{get_current_time(1)}}}}"))
     assert [line.split(" ")[0] for line in warned(capsys)] == [
         "models/m.yaml:4:3:", "models/m.yaml:4:37:", "models/m.yaml:4:57:", "models/m.yaml:5:3:",
     ]  # fmt: skip
@@ -134,22 +140,24 @@ FINE = [
 
 @pytest.mark.parametrize("written", FINE)
 def test_a_good_configuration_has_no_warnings(
-    house: House, written: dict[str, str], capsys: pytest.CaptureFixture[str]
+    config_directory: ConfigDirectory, written: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, text in written.items():
-        house.write(name, text)
+        config_directory.write(name, text)
     assert warned(capsys) == []
 
 
-def test_a_warning_beside_a_problem_exits_with_1(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    house.write("proxy.yaml", TWO + "default_connection: c\n")
+def test_a_warning_beside_a_problem_exits_with_1(
+    config_directory: ConfigDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config_directory.write("proxy.yaml", TWO + "default_connection: c\n")
     assert warned(capsys, 1) == []  # reported once, as a problem
-    house.write("models/x.json", "{}")
+    config_directory.write("models/x.json", "{}")
     assert len(warned(capsys, 1)) == 1
 
 
-def test_a_key_is_never_in_a_warning(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    house.write("proxy.yaml", "connections:\n  a: {api_key: secret-$OPENAI_API_KEY-tail}\n")
+def test_a_key_is_never_in_a_warning(config_directory: ConfigDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    config_directory.write("proxy.yaml", "connections:\n  a: {api_key: secret-$OPENAI_API_KEY-tail}\n")
     (line,) = warned(capsys)
     assert "secret" not in line
     assert "tail" not in line

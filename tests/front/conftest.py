@@ -35,7 +35,7 @@ def no_client_outlives_its_test(request: pytest.FixtureRequest) -> Iterator[None
 
 
 @pytest.fixture(scope="session")
-def houses(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Daemon]]:
+def daemons(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Daemon]]:
     """The daemons with `front_conf`, one with and one without the fast path, each started when first needed."""
     with contextlib.ExitStack() as stack:
         begun: dict[str, Daemon] = {}
@@ -49,8 +49,8 @@ def houses(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def daemon(way: str, houses: Callable[[str], Daemon]) -> Iterator[Daemon]:
+def daemon(way: str, daemons: Callable[[str], Daemon]) -> Iterator[Daemon]:
     """The daemon with `front_conf`. After each module nothing may be left: no client, no busy request, no child."""
-    house = houses(way)
-    yield house
-    check_nothing_left(house)
+    daemon_of_way = daemons(way)
+    yield daemon_of_way
+    check_nothing_left(daemon_of_way)

@@ -141,10 +141,10 @@ def test_without_keys_any_key_or_none_is_accepted(
     reuse_daemon: DaemonFactory, upstream: Upstream, value: str | None
 ) -> None:
     """It never reaches the upstream."""
-    open_house = reuse_daemon(front_conf(upstream))
+    open_daemon = reuse_daemon(front_conf(upstream))
     play = upstream.play(plain(b"{}"))
     headers = [("Authorization", value), ("x-api-key", "xyz")] if value is not None else []
-    assert open_house.chat(play.model, headers=headers).status == 200
+    assert open_daemon.chat(play.model, headers=headers).status == 200
     seen = play.wait()
     assert seen.header("authorization") == f"Bearer {CANARY}"
     assert seen.header("x-api-key") is None

@@ -58,8 +58,8 @@ def test_an_idle_daemon_has_imported_only_what_its_configuration_needs(
 
 
 def test_the_code_of_a_turn_is_preloaded(make_daemon: DaemonFactory, upstream: Upstream) -> None:
-    house = {"models/house.yaml": "name: augmented/house\nupstream_model: fast\n"}
-    daemon = make_daemon(CONF.format(url=upstream.url), files=house, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    model_file = {"models/house.yaml": "name: augmented/house\nupstream_model: fast\n"}
+    daemon = make_daemon(CONF.format(url=upstream.url), files=model_file, env={"PYTHONPROFILEIMPORTTIME": "1"})
     eventually(lambda: "openai_proxy.pipeline.augmented" in imported(daemon), "it was imported without a request")
 
 

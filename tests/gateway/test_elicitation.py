@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from mcp_types import ElicitResult
 
-from .conftest import House
+from .conftest import GatewayDaemon
 
 MODE = pytest.mark.parametrize("mode", ["legacy", "auto"], ids=["handshake", "stateless"])
 MODEL = {"name": "augmented/careful", "upstream_model": "echo", "tools": ["double"], "confirm": ["double"]}
@@ -15,8 +15,8 @@ CAPABLE = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}}
 
 
 @pytest.fixture(scope="module")
-def careful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    found = House(tmp_path_factory.mktemp("careful"))
+def careful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayDaemon]:
+    found = GatewayDaemon(tmp_path_factory.mktemp("careful"))
     found.daemon.write("models/careful.yaml", json.dumps(MODEL))
     with found.serving():
         yield found
@@ -36,7 +36,7 @@ class Person:
 
 @MODE
 @pytest.mark.parametrize("path", ["", "augmented/careful"])
-async def test_the_person_is_asked_and_agrees(careful: House, mode: str, path: str) -> None:
+async def test_the_person_is_asked_and_agrees(careful: GatewayDaemon, mode: str, path: str) -> None:
     person = Person("accept")
     async with careful.client(path, mode=mode, elicitation_callback=person) as client:
         result = await client.call_tool("double", {"number": 21})
@@ -45,7 +45,7 @@ async def test_the_person_is_asked_and_agrees(careful: House, mode: str, path: s
 
 
 @MODE
-async def test_a_refusal_is_respected(careful: House, mode: str) -> None:
+async def test_a_refusal_is_respected(careful: GatewayDaemon, mode: str) -> None:
     async with careful.client(mode=mode, elicitation_callback=Person("decline")) as client:
         result = await client.call_tool("double", {"number": 21})
     assert result.is_error
@@ -53,19 +53,19 @@ async def test_a_refusal_is_respected(careful: House, mode: str) -> None:
 
 
 @MODE
-async def test_a_client_that_cannot_ask_gets_an_explanation(careful: House, mode: str) -> None:
+async def test_a_client_that_cannot_ask_gets_an_explanation(careful: GatewayDaemon, mode: str) -> None:
     async with careful.client(mode=mode) as client:
         result = await client.call_tool("double", {"number": 21})
     assert result.is_error
     assert "needs a person's consent" in result.content[0].text
 
 
-def ask(careful: House, **members: Any) -> dict[str, Any]:
+def ask(careful: GatewayDaemon, **members: Any) -> dict[str, Any]:
     params = {"name": "double", "arguments": {"number": 21}, "_meta": CAPABLE, **members}
     return dict(careful.post("tools/call", params, modern=True).json()["result"])
 
 
-def test_an_answer_is_valid_once_for_its_question(careful: House) -> None:
+def test_an_answer_is_valid_once_for_its_question(careful: GatewayDaemon) -> None:
     asked = ask(careful)
     assert asked["resultType"] == "input_required"
     state, yes = asked["requestState"], {"confirm": {"action": "accept", "content": {}}}
@@ -81,6 +81,6 @@ def test_an_answer_is_valid_once_for_its_question(careful: House) -> None:
     assert ask(careful, requestState=state, inputResponses=yes)["resultType"] == "input_required"
 
 
-def test_an_answer_without_a_question_is_accepted_without_effect(careful: House) -> None:
+def test_an_answer_without_a_question_is_accepted_without_effect(careful: GatewayDaemon) -> None:
     body = json.dumps({"jsonrpc": "2.0", "id": "confirm-x", "result": {"action": "accept"}}).encode()
     assert careful.daemon.post("/mcp", body, headers=[("mcp-protocol-version", "2025-11-25")]).status == 202

@@ -11,7 +11,7 @@ from mcp import Client
 from tests.harness.waiting import PATIENCE, eventually
 from tests.harness.wire import Answer
 
-from .conftest import LEGACY, MODERN, House
+from .conftest import LEGACY, MODERN, GatewayDaemon
 
 pytestmark = pytest.mark.slow
 
@@ -25,44 +25,47 @@ def text_of(answer: Answer) -> str:
 
 
 @BOTH
-def test_our_tools_are_offered_and_run(house: House, modern: bool) -> None:
-    house.until_ready()
-    names = house.names(modern=modern)
+def test_our_tools_are_offered_and_run(gateway_daemon: GatewayDaemon, modern: bool) -> None:
+    gateway_daemon.until_ready()
+    names = gateway_daemon.names(modern=modern)
     assert {"mcp_old_echo", "mcp_new_echo", "double", "calculator"} <= set(names)
     assert "mcp_old_die" not in names
     assert names == sorted(names)
-    answer = house.post("tools/call", {"name": "mcp_old_echo", "arguments": {"text": "hello"}}, modern=modern)
+    answer = gateway_daemon.post("tools/call", {"name": "mcp_old_echo", "arguments": {"text": "hello"}}, modern=modern)
     assert answer.json()["result"]["isError"] is False
     assert text_of(answer) == "hello"
-    assert text_of(house.post("tools/call", {"name": "double", "arguments": {"number": 21}}, modern=modern)) == "42"
+    assert (
+        text_of(gateway_daemon.post("tools/call", {"name": "double", "arguments": {"number": 21}}, modern=modern))
+        == "42"
+    )
 
 
 @BOTH
-def test_wrong_arguments_are_a_result_and_an_unknown_tool_an_error(house: House, modern: bool) -> None:
-    house.until_ready()
-    answer = house.post("tools/call", {"name": "mcp_old_echo", "arguments": {"text": 7}}, modern=modern).json()
+def test_wrong_arguments_are_a_result_and_an_unknown_tool_an_error(gateway_daemon: GatewayDaemon, modern: bool) -> None:
+    gateway_daemon.until_ready()
+    answer = gateway_daemon.post("tools/call", {"name": "mcp_old_echo", "arguments": {"text": 7}}, modern=modern).json()
     assert answer["result"]["isError"] is True
     assert "text" in answer["result"]["content"][0]["text"]
     for name in ("mcp_old_die", "nothing"):
-        refused = house.post("tools/call", {"name": name}, modern=modern)
+        refused = gateway_daemon.post("tools/call", {"name": name}, modern=modern)
         assert refused.json()["error"]["code"] == -32602
         assert refused.status == (400 if modern else 200)
 
 
-def test_the_handshake_selects_a_version_and_issues_a_session(house: House) -> None:
+def test_the_handshake_selects_a_version_and_issues_a_session(gateway_daemon: GatewayDaemon) -> None:
     for asked, given in (("2025-06-18", "2025-06-18"), ("2024-11-05", "2024-11-05"), ("1999-01-01", LEGACY)):
-        answer = house.post("initialize", {"protocolVersion": asked, "capabilities": {}, "clientInfo": {}})
+        answer = gateway_daemon.post("initialize", {"protocolVersion": asked, "capabilities": {}, "clientInfo": {}})
         result = answer.json()["result"]
         assert result["protocolVersion"] == given
         assert result["capabilities"] == {"tools": {"listChanged": True}}
         assert result["serverInfo"]["name"] == "openai-proxy"
         assert answer.header("mcp-session-id")
-    assert house.post("notifications/initialized", request_id=None).status == 202
-    assert house.post("ping").json()["result"] == {}
+    assert gateway_daemon.post("notifications/initialized", request_id=None).status == 202
+    assert gateway_daemon.post("ping").json()["result"] == {}
 
 
-def test_the_stateless_version_is_discovered_and_checked(house: House) -> None:
-    result = house.post("server/discover", modern=True).json()["result"]
+def test_the_stateless_version_is_discovered_and_checked(gateway_daemon: GatewayDaemon) -> None:
+    result = gateway_daemon.post("server/discover", modern=True).json()["result"]
     assert result["supportedVersions"] == [MODERN]
     assert result["resultType"] == "complete"
     assert result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "openai-proxy"
@@ -70,9 +73,9 @@ def test_the_stateless_version_is_discovered_and_checked(house: House) -> None:
         ({"mcp-method": "tools/call"}, -32020),
         ({"mcp-protocol-version": "2030-01-01"}, -32020),
     ):
-        answer = house.post("tools/list", modern=True, headers=headers)
+        answer = gateway_daemon.post("tools/list", modern=True, headers=headers)
         assert (answer.status, answer.json()["error"]["code"]) == (400, code)
-    unsupported = house.post(
+    unsupported = gateway_daemon.post(
         "tools/list", {"_meta": {"io.modelcontextprotocol/protocolVersion": "2030-01-01"}}, modern=True,
         headers={"mcp-protocol-version": "2030-01-01"},
     )  # fmt: skip
@@ -81,17 +84,17 @@ def test_the_stateless_version_is_discovered_and_checked(house: House) -> None:
 
 
 @BOTH
-def test_unsupported_methods_are_protocol_errors(house: House, modern: bool) -> None:
+def test_unsupported_methods_are_protocol_errors(gateway_daemon: GatewayDaemon, modern: bool) -> None:
     refused = ["resources/read", "nonsense"]
     if modern:
         refused += ["resources/list", "prompts/list", "resources/templates/list"]
     else:  # clients of that version request it although it is not offered
-        assert house.post("resources/list").json()["result"]["resources"] == []
+        assert gateway_daemon.post("resources/list").json()["result"]["resources"] == []
     for method in refused:
-        answer = house.post(method, modern=modern)
+        answer = gateway_daemon.post(method, modern=modern)
         assert answer.json()["error"]["code"] == -32601
         assert answer.status == (404 if modern else 200)
-    assert house.post("tools/list", {"cursor": "x"}, modern=modern).json()["error"]["code"] == -32602
+    assert gateway_daemon.post("tools/list", {"cursor": "x"}, modern=modern).json()["error"]["code"] == -32602
 
 
 @pytest.mark.parametrize(
@@ -106,38 +109,38 @@ def test_unsupported_methods_are_protocol_errors(house: House, modern: bool) -> 
         (b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": []}', -32600),
     ],
 )
-def test_an_invalid_body_is_reported(house: House, body: bytes, code: int) -> None:
-    answer = house.daemon.post("/mcp", body)
+def test_an_invalid_body_is_reported(gateway_daemon: GatewayDaemon, body: bytes, code: int) -> None:
+    answer = gateway_daemon.daemon.post("/mcp", body)
     assert (answer.status, answer.json()["error"]["code"]) == (400, code)
 
 
-def test_other_methods_and_unrequested_answers(house: House) -> None:
-    assert house.daemon.get("/mcp").status == 405
-    with house.daemon.wire() as wire:
+def test_other_methods_and_unrequested_answers(gateway_daemon: GatewayDaemon) -> None:
+    assert gateway_daemon.daemon.get("/mcp").status == 405
+    with gateway_daemon.daemon.wire() as wire:
         answer = wire.request("PUT", "/mcp", body=b"{}").answer()
     assert (answer.status, answer.header("allow")) == (405, "GET, POST, DELETE")
     assert answer.json()["jsonrpc"] == "2.0"
-    assert house.daemon.post("/mcp", b'{"jsonrpc": "2.0", "id": 1, "result": {}}').status == 202
+    assert gateway_daemon.daemon.post("/mcp", b'{"jsonrpc": "2.0", "id": 1, "result": {}}').status == 202
     session = {"mcp-session-id": "s"}
     assert (
-        house.post("ping", headers=session).status == 200
+        gateway_daemon.post("ping", headers=session).status == 200
     )  # nothing is stored about sessions, so any daemon accepts it
-    with house.daemon.wire() as wire:
+    with gateway_daemon.daemon.wire() as wire:
         assert wire.request("DELETE", "/mcp", headers=list(session.items())).answer().status == 200
-    assert house.post("ping", headers=session).status == 404
+    assert gateway_daemon.post("ping", headers=session).status == 404
 
 
-def test_a_models_endpoint_offers_exactly_its_tools(house: House) -> None:
-    house.until_ready()
-    assert house.names(path="/mcp/augmented/small") == ["double", "mcp_old_echo"]
-    about = house.post("initialize", {"protocolVersion": LEGACY}, path="/mcp/augmented/small").json()["result"]
+def test_a_models_endpoint_offers_exactly_its_tools(gateway_daemon: GatewayDaemon) -> None:
+    gateway_daemon.until_ready()
+    assert gateway_daemon.names(path="/mcp/augmented/small") == ["double", "mcp_old_echo"]
+    about = gateway_daemon.post("initialize", {"protocolVersion": LEGACY}, path="/mcp/augmented/small").json()["result"]
     assert about["instructions"] == "The small one."
-    refused = house.post(
+    refused = gateway_daemon.post(
         "tools/call", {"name": "mcp_new_echo", "arguments": {"text": "a"}}, path="/mcp/augmented/small"
     )
     assert refused.json()["error"]["code"] == -32602
     for model in ("augmented/none", "echo", "augmented"):
-        answer = house.post("tools/list", path=f"/mcp/{model}")
+        answer = gateway_daemon.post("tools/list", path=f"/mcp/{model}")
         assert (answer.status, answer.header("x-proxy-error")) == (404, "model_not_found")
 
 
@@ -152,11 +155,11 @@ GROUPS = {
 
 
 def test_a_group_sees_the_servers_named_by_its_globs(tmp_path: Path) -> None:
-    with House(tmp_path, GROUPS).serving() as house:
-        house.until_ready()
+    with GatewayDaemon(tmp_path, GROUPS).serving() as gateway_daemon:
+        gateway_daemon.until_ready()
 
         def seen(key: str, **options: Any) -> set[str]:
-            return set(house.names(headers={"authorization": f"Bearer {key}"}, **options))
+            return set(gateway_daemon.names(headers={"authorization": f"Bearer {key}"}, **options))
 
         assert {"mcp_old_echo", "mcp_new_echo", "double"} <= seen("sk-all")
         assert seen("sk-some") == {"mcp_new_echo", "mcp_new_grow", "mcp_new_slow"}
@@ -165,25 +168,27 @@ def test_a_group_sees_the_servers_named_by_its_globs(tmp_path: Path) -> None:
         assert seen("sk-none") == set()
         assert seen("sk-none", path="/mcp/augmented/small") == {"double", "mcp_old_echo"}
         headers = {"x-api-key": "sk-some"}
-        outside = house.post("tools/call", {"name": "mcp_old_echo", "arguments": {"text": "a"}}, headers=headers)
+        outside = gateway_daemon.post(
+            "tools/call", {"name": "mcp_old_echo", "arguments": {"text": "a"}}, headers=headers
+        )
         assert outside.json()["error"]["message"] == "Unknown tool: mcp_old_echo"
-        assert house.post("tools/list", path="/mcp/augmented/small", headers=headers).status == 404
+        assert gateway_daemon.post("tools/list", path="/mcp/augmented/small", headers=headers).status == 404
         for headers in ({}, {"authorization": "Bearer sk-wrong"}):
-            answer = house.post("tools/list", headers=headers)
+            answer = gateway_daemon.post("tools/list", headers=headers)
             assert answer.status == 401
             assert answer.header("www-authenticate") == "Bearer"
             assert answer.json()["error"]["code"] == -32600
 
 
-def test_foreign_web_pages_are_not_served(house: House) -> None:
-    answer = house.post("tools/list", headers={"origin": "https://evil.example"})
+def test_foreign_web_pages_are_not_served(gateway_daemon: GatewayDaemon) -> None:
+    answer = gateway_daemon.post("tools/list", headers={"origin": "https://evil.example"})
     assert (answer.status, answer.json()["jsonrpc"]) == (403, "2.0")
 
 
-async def test_the_sdks_client_with_both_versions(house: House) -> None:
-    house.until_ready()
+async def test_the_sdks_client_with_both_versions(gateway_daemon: GatewayDaemon) -> None:
+    gateway_daemon.until_ready()
     for mode, version in (("auto", MODERN), ("legacy", LEGACY)):
-        async with house.client(mode=mode) as client:
+        async with gateway_daemon.client(mode=mode) as client:
             assert client.protocol_version == version
             names = [tool.name for tool in (await client.list_tools()).tools]
             assert "mcp_new_slow" in names
@@ -199,15 +204,18 @@ async def test_the_sdks_client_with_both_versions(house: House) -> None:
             assert told == [(1.0, 2.0, "half way")]
 
 
-async def test_list_changes_are_announced_to_listeners_of_both_versions(own_house: House) -> None:
-    own_house.until_ready()
+async def test_list_changes_are_announced_to_listeners_of_both_versions(own_gateway_daemon: GatewayDaemon) -> None:
+    own_gateway_daemon.until_ready()
     heard = asyncio.Event()
 
     async def hear(message: Any) -> None:
         if getattr(message, "method", "") == "notifications/tools/list_changed":
             heard.set()
 
-    async with own_house.client(mode="legacy", message_handler=hear) as old, own_house.client() as new:
+    async with (
+        own_gateway_daemon.client(mode="legacy", message_handler=hear) as old,
+        own_gateway_daemon.client() as new,
+    ):
         assert "mcp_new_grown" not in [tool.name for tool in (await old.list_tools()).tools]
         async with asyncio.timeout(PATIENCE), new.listen(tools_list_changed=True) as events:
             await new.call_tool("mcp_new_grow", {})
@@ -216,21 +224,23 @@ async def test_list_changes_are_announced_to_listeners_of_both_versions(own_hous
         async with asyncio.timeout(PATIENCE):
             await heard.wait()
             heard.clear()
-            own_house.configure(old={**own_house.servers["old"], "whitelist": ["echo"]})  # also an edit
+            own_gateway_daemon.configure(
+                old={**own_gateway_daemon.servers["old"], "whitelist": ["echo"]}
+            )  # also an edit
             await heard.wait()
         assert "mcp_old_sleep" not in [tool.name for tool in (await old.list_tools()).tools]
 
 
-async def test_a_disconnect_or_cancellation_ends_the_call(house: House) -> None:
-    house.until_ready()
+async def test_a_disconnect_or_cancellation_ends_the_call(gateway_daemon: GatewayDaemon) -> None:
+    gateway_daemon.until_ready()
     for mode in ("legacy", "auto"):
-        async with house.client(mode=mode) as client:
+        async with gateway_daemon.client(mode=mode) as client:
             before = await _cancelled(client)
             call = asyncio.ensure_future(client.call_tool("mcp_old_sleep", {"seconds": 30}))
-            await asyncio.to_thread(eventually, lambda: _running(house), "the call runs")
+            await asyncio.to_thread(eventually, lambda: _running(gateway_daemon), "the call runs")
             call.cancel()
             await asyncio.wait({call}, timeout=PATIENCE)
-            await asyncio.to_thread(eventually, lambda: not _running(house), "the call has ended")
+            await asyncio.to_thread(eventually, lambda: not _running(gateway_daemon), "the call has ended")
             assert await _cancelled(client) == before + 1
 
 
@@ -240,71 +250,71 @@ async def _cancelled(client: Client) -> int:
     return int(counted.content[0].text)  # type: ignore[union-attr]
 
 
-def _running(house: House) -> list[dict[str, Any]]:
-    requests = house.daemon.get("/admin/status").json()["requests"]
+def _running(gateway_daemon: GatewayDaemon) -> list[dict[str, Any]]:
+    requests = gateway_daemon.daemon.get("/admin/status").json()["requests"]
     return [request for request in requests if request["model"] == "mcp"]
 
 
-def test_an_admin_can_cancel_a_call(house: House) -> None:
+def test_an_admin_can_cancel_a_call(gateway_daemon: GatewayDaemon) -> None:
     from openai_proxy.cli.control import ask
 
-    house.until_ready()
-    with house.daemon.wire() as wire:
+    gateway_daemon.until_ready()
+    with gateway_daemon.daemon.wire() as wire:
         body = {"jsonrpc": "2.0", "id": 5, "method": "tools/call",
                 "params": {"name": "mcp_old_sleep", "arguments": {"seconds": 30}}}  # fmt: skip
         wire.request("POST", "/mcp", body=json.dumps(body).encode())
-        [running] = eventually(lambda: _running(house), "the call runs")
-        assert ask(house.daemon.state_dir, "POST", f"/admin/requests/{running['id']}/cancel")[0] == 200
+        [running] = eventually(lambda: _running(gateway_daemon), "the call runs")
+        assert ask(gateway_daemon.daemon.state_dir, "POST", f"/admin/requests/{running['id']}/cancel")[0] == 200
         answer = wire.answer().json()
     assert answer["id"] == 5
     assert answer["error"]["message"] == "The request was cancelled."
 
 
-def test_calls_are_logged_and_results_are_bounded(own_house: House) -> None:
-    own_house.until_ready()
-    own_house.post("tools/call", {"name": "double", "arguments": {"number": 4}})
-    huge = own_house.post("tools/call", {"name": "mcp_old_echo", "arguments": {"text": "x" * 300_000}})
+def test_calls_are_logged_and_results_are_bounded(own_gateway_daemon: GatewayDaemon) -> None:
+    own_gateway_daemon.until_ready()
+    own_gateway_daemon.post("tools/call", {"name": "double", "arguments": {"number": 4}})
+    huge = own_gateway_daemon.post("tools/call", {"name": "mcp_old_echo", "arguments": {"text": "x" * 300_000}})
     assert len(text_of(huge)) < 110_000
 
     def lines() -> list[dict[str, Any]]:
-        return [line for line in own_house.daemon.log_lines() if line["type"] == "tool_call"]
+        return [line for line in own_gateway_daemon.daemon.log_lines() if line["type"] == "tool_call"]
 
     eventually(lambda: len(lines()) == 2, "both calls are in the log")
     first = lines()[0]
     assert (first["tool"], first["arguments"], first["result"], first["status"]) == ("double", {"number": 4}, "8", "ok")
-    assert {line["type"] for line in own_house.daemon.log_lines()} == {"tool_call"}
+    assert {line["type"] for line in own_gateway_daemon.daemon.log_lines()} == {"tool_call"}
     assert first["model"] == "mcp"
 
 
-def test_a_second_client_starts_no_second_process(house: House) -> None:
-    house.until_ready()
-    before = {child.pid for child in house.daemon.children()}
+def test_a_second_client_starts_no_second_process(gateway_daemon: GatewayDaemon) -> None:
+    gateway_daemon.until_ready()
+    before = {child.pid for child in gateway_daemon.daemon.children()}
     for _ in range(3):
-        assert text_of(house.post("tools/call", {"name": "mcp_old_echo", "arguments": {"text": "a"}})) == "a"
-    assert {child.pid for child in house.daemon.children()} == before
+        assert text_of(gateway_daemon.post("tools/call", {"name": "mcp_old_echo", "arguments": {"text": "a"}})) == "a"
+    assert {child.pid for child in gateway_daemon.daemon.children()} == before
 
 
-def test_open_streams_lease_no_configuration_and_end_with_their_clients(house: House) -> None:
-    with house.daemon.wire() as wire:
+def test_open_streams_lease_no_configuration_and_end_with_their_clients(gateway_daemon: GatewayDaemon) -> None:
+    with gateway_daemon.daemon.wire() as wire:
         wire.request("GET", "/mcp", headers=STREAM, content_type=None)
         assert wire.read_head(method="GET").header("content-type") == "text/event-stream"
         wire.read_until(b": open")
-        requests = house.daemon.get("/admin/status").json()["requests"]
+        requests = gateway_daemon.daemon.get("/admin/status").json()["requests"]
         assert [request["path"] for request in requests] == []
-    eventually(lambda: house.daemon.clients() == 0, "the stream is let go")
+    eventually(lambda: gateway_daemon.daemon.clients() == 0, "the stream is let go")
 
 
-def test_a_client_of_http_sse_is_refused_at_once(house: House) -> None:
+def test_a_client_of_http_sse_is_refused_at_once(gateway_daemon: GatewayDaemon) -> None:
     """Home Assistant before it supported Streamable HTTP: it would wait for the event `endpoint` forever."""
-    with house.daemon.wire() as wire:
+    with gateway_daemon.daemon.wire() as wire:
         wire.request("GET", "/mcp", headers=STREAM[:1], content_type=None)
         assert wire.answer(method="GET").status == 405
 
 
-def test_open_streams_end_with_the_daemon(own_house: House) -> None:
-    with own_house.daemon.wire() as wire:
+def test_open_streams_end_with_the_daemon(own_gateway_daemon: GatewayDaemon) -> None:
+    with own_gateway_daemon.daemon.wire() as wire:
         wire.request("GET", "/mcp", headers=STREAM, content_type=None)
-        own_house.until_ready()
-        own_house.daemon.stop()
-        own_house.daemon.start()
-    assert "double" in own_house.names()
+        own_gateway_daemon.until_ready()
+        own_gateway_daemon.daemon.stop()
+        own_gateway_daemon.daemon.start()
+    assert "double" in own_gateway_daemon.names()

@@ -140,11 +140,11 @@ def runs_tools_of_python_in_its_sandbox() -> None:
         "servers:\n  python: {command: python3, args: [/opt/fault_server.py]}\n"
         "  node: {command: node, args: [/opt/server.mjs], start_timeout: 10}\n"
     )
-    _house("python", "node")
+    _write_model("python", "node")
     until("the tool", lambda: _called("python"))
 
 
-def _house(*servers: str) -> None:
+def _write_model(*servers: str) -> None:
     names = ", ".join(servers)
     (CONF / "models/house.yaml").write_text(f"name: augmented/house\nupstream_model: echo\nmcp_servers: [{names}]\n")
 
@@ -307,7 +307,7 @@ def make_install_as_well() -> None:
     assert shown("DynamicUser") == "yes"
     assert Path(f"/proc/{shown('MainPID')}").stat().st_uid not in (0, os.getuid())
     (CONF / "mcp/servers.yaml").write_text("servers:\n  python: {command: python3, args: [/opt/fault_server.py]}\n")
-    _house("python")
+    _write_model("python")
     until("a tool under DynamicUser", lambda: _called("python"))
 
 

@@ -85,7 +85,7 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], a
     return factories
 
 
-class House:
+class Supervised:
     """A supervisor with shorthands."""
 
     def __init__(self) -> None:
@@ -134,10 +134,10 @@ def _fake(task: "asyncio.Task[Any]") -> bool:
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
+async def supervised() -> AsyncIterator[Supervised]:
     """A supervisor; afterwards neither a process nor a task of it is left."""
     before = asyncio.all_tasks()
-    built = House()
+    built = Supervised()
     yield built
     async with asyncio.timeout(20):
         await built.supervisor.aclose()

@@ -15,7 +15,7 @@ import uvloop
 
 from openai_proxy.tools.base import CallContext
 
-from .conftest import FAULT_SERVER, House, children, eventually, fault
+from .conftest import FAULT_SERVER, Supervised, children, eventually, fault
 
 
 class Stalls:
@@ -44,9 +44,9 @@ async def stalls() -> AsyncIterator[Stalls]:
 
 
 @asynccontextmanager
-async def house() -> AsyncIterator[House]:
+async def supervised() -> AsyncIterator[Supervised]:
     """A supervisor."""
-    built = House()
+    built = Supervised()
     try:
         yield built
     finally:
@@ -62,7 +62,7 @@ async def overhead() -> None:
     """Serial calls through a Tool against the same calls through the bare SDK."""
     from mcp import Client, StdioServerParameters
 
-    async with house() as h:
+    async with supervised() as h:
         await h.start(fault())
         tool = h.tool("echo")
         ours = await _serial(lambda: tool.call({"text": "x"}, CallContext()))
@@ -87,7 +87,7 @@ async def killed() -> None:
     """kill -9 with five calls in flight."""
     errors, ready = [], []
     for _ in range(5):
-        async with house() as h:
+        async with supervised() as h:
             await h.start(fault())
             tasks = [asyncio.ensure_future(h.call("sleep", {"seconds": 60})) for _ in range(5)]
             await asyncio.sleep(0.3)
@@ -104,7 +104,7 @@ async def killed() -> None:
 
 async def parallel() -> None:
     """Fifty concurrent calls of half a second."""
-    async with house() as h:
+    async with supervised() as h:
         await h.start(fault())
         await h.echo("warm")
         began = time.monotonic()
@@ -114,7 +114,7 @@ async def parallel() -> None:
 
 async def twenty() -> None:
     """Start and stop twenty small servers; with the SDK loaded, and in a process without it."""
-    async with house() as h:
+    async with supervised() as h:
         began = time.monotonic()
         await h.start(*(fault(name=f"s{number}") for number in range(20)))
         say("20 small servers ready", time.monotonic() - began, 3)
@@ -126,7 +126,7 @@ async def twenty() -> None:
 
 async def loop_stalls() -> None:
     """How long other tasks wait while a server misbehaves."""
-    async with house() as h:
+    async with supervised() as h:
         await h.start(fault())
         await h.echo("warm")
         for what, work in {
@@ -140,7 +140,7 @@ async def loop_stalls() -> None:
                 await work()
                 took = time.monotonic() - began
             say(f"{what}, {took:.2f} s in all", measured.longest * 1e3, 50, "ms")
-    async with house() as h:
+    async with supervised() as h:
         async with stalls() as measured:
             began = time.monotonic()
             await h.start(fault("many=5000"))

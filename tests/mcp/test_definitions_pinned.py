@@ -9,7 +9,7 @@ import pytest
 
 from openai_proxy.tools.mcp.definitions import KnownTools, Listing, Pins, ToolDefinition
 from openai_proxy.tools.mcp.supervisor import Supervisor
-from tests.mcp.conftest import House, eventually
+from tests.mcp.conftest import Supervised, eventually
 from tests.mcp.test_supervisor import description, fault
 
 
@@ -99,20 +99,20 @@ async def test_an_unwritable_directory_harms_nothing(tmp_path: Path, caplog: pyt
     assert "cannot be saved" in caplog.text
 
 
-async def test_a_real_server_is_pinned_across_a_restart(house: House, tmp_path: Path) -> None:
+async def test_a_real_server_is_pinned_across_a_restart(supervised: Supervised, tmp_path: Path) -> None:
     path = tmp_path / "pins.json"
-    house.supervisor = Supervisor(pins=path)
-    await house.start(fault("changes", pin=True))
-    assert description(house, "shifty") == "good"
-    await house.supervisor.aclose()
+    supervised.supervisor = Supervisor(pins=path)
+    await supervised.start(fault("changes", pin=True))
+    assert description(supervised, "shifty") == "good"
+    await supervised.supervisor.aclose()
     path.write_bytes(path.read_bytes().replace(b'"good"', b'"better"'))  # as if it had offered that before the restart
-    house.supervisor = Supervisor(pins=path)
-    await house.start(fault("changes", pin=True))
-    assert description(house, "shifty") == "better"
-    assert house.status()["held_back"] == ["shifty"]
-    house.supervisor.restart("fault")
-    await eventually(lambda: house.status()["held_back"] == [] and house.status()["state"] == "ready")
-    assert description(house, "shifty") == "good"
-    await house.supervisor.aclose()
+    supervised.supervisor = Supervisor(pins=path)
+    await supervised.start(fault("changes", pin=True))
+    assert description(supervised, "shifty") == "better"
+    assert supervised.status()["held_back"] == ["shifty"]
+    supervised.supervisor.restart("fault")
+    await eventually(lambda: supervised.status()["held_back"] == [] and supervised.status()["state"] == "ready")
+    assert description(supervised, "shifty") == "good"
+    await supervised.supervisor.aclose()
     assert b'"good"' in path.read_bytes()
     assert orjson.loads(path.read_bytes())

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 SERVER = "notes"
 
 
-class House:
+class OAuthDaemon:
     """A daemon with one remote server, and shorthands for its owner."""
 
     def __init__(self, root: Path, server: OAuthServer, **settings: Any) -> None:
@@ -108,8 +108,8 @@ def server() -> Iterator[OAuthServer]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, server: OAuthServer) -> Iterator[House]:
-    found = House(tmp_path, server, auth="oauth")
+def oauth_daemon(tmp_path: Path, server: OAuthServer) -> Iterator[OAuthDaemon]:
+    found = OAuthDaemon(tmp_path, server, auth="oauth")
     yield found
     found.daemon.stop()
     secrets = [*server.provider.access, *server.provider.refresh]
@@ -119,131 +119,131 @@ def house(tmp_path: Path, server: OAuthServer) -> Iterator[House]:
             assert not [secret for secret in secrets if secret in content], f"a token stands in {path}"
 
 
-def test_a_server_waits_for_a_sign_in_and_then_serves(house: House) -> None:
-    status = house.state("needs-auth")
+def test_a_server_waits_for_a_sign_in_and_then_serves(oauth_daemon: OAuthDaemon) -> None:
+    status = oauth_daemon.state("needs-auth")
     assert "mcp login notes" in status["last_error"]
     assert status["auth"] == {"signed_in": False, "scopes": [], "wanted_scopes": [], "expires_at": None}
-    opened = parameters(house.sign_in())
+    opened = parameters(oauth_daemon.sign_in())
     assert opened["code_challenge_method"] == "S256"
-    assert opened["resource"] == house.server.url
-    assert stat.S_IMODE(house.kept.stat().st_mode) == 0o600
-    status = house.status()
+    assert opened["resource"] == oauth_daemon.server.url
+    assert stat.S_IMODE(oauth_daemon.kept.stat().st_mode) == 0o600
+    status = oauth_daemon.status()
     assert status["last_error"] is None or "login" not in status["last_error"]
     assert status["auth"]["signed_in"] is True
     assert status["auth"]["scopes"] == ["basic"]
     assert status["tools"] == ["whoami"]
-    assert house.ask("GET", f"/admin/mcp/{SERVER}/login")[1]["state"] == "done"
+    assert oauth_daemon.ask("GET", f"/admin/mcp/{SERVER}/login")[1]["state"] == "done"
 
 
-def test_a_sign_in_survives_restarts_and_reloads_and_is_shared_with_the_shell(house: House) -> None:
-    house.state("needs-auth")
-    house.sign_in()
-    house.restart()
-    house.state("ready")
-    assert house.call() == "basic"
-    house.configure(auth="oauth", description="edited", timeout=20)
-    eventually(lambda: house.daemon.generation() > 1, "the edit is in effect")
-    house.state("ready")
-    assert len(house.server.provider.asked) == 1
-    assert "ready" in house.shell("list").stdout
+def test_a_sign_in_survives_restarts_and_reloads_and_is_shared_with_the_shell(oauth_daemon: OAuthDaemon) -> None:
+    oauth_daemon.state("needs-auth")
+    oauth_daemon.sign_in()
+    oauth_daemon.restart()
+    oauth_daemon.state("ready")
+    assert oauth_daemon.call() == "basic"
+    oauth_daemon.configure(auth="oauth", description="edited", timeout=20)
+    eventually(lambda: oauth_daemon.daemon.generation() > 1, "the edit is in effect")
+    oauth_daemon.state("ready")
+    assert len(oauth_daemon.server.provider.asked) == 1
+    assert "ready" in oauth_daemon.shell("list").stdout
 
 
 def test_a_server_that_names_its_metadata_needs_no_configuration(tmp_path: Path, server: OAuthServer) -> None:
-    house = House(tmp_path, server)
+    oauth_daemon = OAuthDaemon(tmp_path, server)
     try:
-        assert "mcp login" in house.state("needs-auth")["last_error"]
-        house.sign_in()
+        assert "mcp login" in oauth_daemon.state("needs-auth")["last_error"]
+        oauth_daemon.sign_in()
     finally:
-        house.daemon.stop()
+        oauth_daemon.daemon.stop()
 
 
-def test_a_token_is_refreshed_before_it_expires_and_after_a_restart(house: House) -> None:
-    house.state("needs-auth")
-    house.server.provider.lifetime = 2
-    house.sign_in()
-    first = house.tokens()["tokens"]
-    eventually(lambda: house.server.provider.refreshes > 0, "a token was refreshed ahead of time")
-    assert house.call() == "basic"
-    assert house.tokens()["tokens"]["refresh_token"] != first["refresh_token"]
-    house.restart()
-    house.state("ready")
-    assert house.call() == "basic"
-    assert len(house.server.provider.asked) == 1
-    assert not any("register" in request for request in house.server.requests[-3:])
+def test_a_token_is_refreshed_before_it_expires_and_after_a_restart(oauth_daemon: OAuthDaemon) -> None:
+    oauth_daemon.state("needs-auth")
+    oauth_daemon.server.provider.lifetime = 2
+    oauth_daemon.sign_in()
+    first = oauth_daemon.tokens()["tokens"]
+    eventually(lambda: oauth_daemon.server.provider.refreshes > 0, "a token was refreshed ahead of time")
+    assert oauth_daemon.call() == "basic"
+    assert oauth_daemon.tokens()["tokens"]["refresh_token"] != first["refresh_token"]
+    oauth_daemon.restart()
+    oauth_daemon.state("ready")
+    assert oauth_daemon.call() == "basic"
+    assert len(oauth_daemon.server.provider.asked) == 1
+    assert not any("register" in request for request in oauth_daemon.server.requests[-3:])
 
 
-def test_a_revoked_grant_needs_a_new_sign_in_and_is_not_retried(house: House) -> None:
-    house.state("needs-auth")
-    house.sign_in()
-    house.server.provider.revoke_everything()
-    house.ask("POST", f"/admin/mcp/{SERVER}/restart")
-    house.state("needs-auth")
-    assert house.tokens()["tokens"] is None
-    before = len(house.server.requests)
-    assert "needs-auth" in house.shell("list").stdout
-    assert len(house.server.requests) - before <= 4
-    house.sign_in()
-    assert house.call() == "basic"
+def test_a_revoked_grant_needs_a_new_sign_in_and_is_not_retried(oauth_daemon: OAuthDaemon) -> None:
+    oauth_daemon.state("needs-auth")
+    oauth_daemon.sign_in()
+    oauth_daemon.server.provider.revoke_everything()
+    oauth_daemon.ask("POST", f"/admin/mcp/{SERVER}/restart")
+    oauth_daemon.state("needs-auth")
+    assert oauth_daemon.tokens()["tokens"] is None
+    before = len(oauth_daemon.server.requests)
+    assert "needs-auth" in oauth_daemon.shell("list").stdout
+    assert len(oauth_daemon.server.requests) - before <= 4
+    oauth_daemon.sign_in()
+    assert oauth_daemon.call() == "basic"
 
 
-def test_a_refused_refresh_needs_a_new_sign_in_and_a_failed_one_a_retry(house: House) -> None:
-    house.state("needs-auth")
-    provider = house.server.provider
+def test_a_refused_refresh_needs_a_new_sign_in_and_a_failed_one_a_retry(oauth_daemon: OAuthDaemon) -> None:
+    oauth_daemon.state("needs-auth")
+    provider = oauth_daemon.server.provider
     provider.lifetime, provider.break_refresh = 1, True
-    house.sign_in()
+    oauth_daemon.sign_in()
     eventually(lambda: provider.refreshes > 0, "a refresh was tried ahead of time")
     provider.access.clear()
-    house.ask("POST", f"/admin/mcp/{SERVER}/restart")
-    status = house.state("backoff")
+    oauth_daemon.ask("POST", f"/admin/mcp/{SERVER}/restart")
+    status = oauth_daemon.state("backoff")
     assert "authorization server" in status["last_error"]
     assert status["auth"]["signed_in"] is True
     provider.break_refresh = False
-    house.ask("POST", f"/admin/mcp/{SERVER}/restart")
-    house.state("ready")
+    oauth_daemon.ask("POST", f"/admin/mcp/{SERVER}/restart")
+    oauth_daemon.state("ready")
     provider.refuse_refresh = "invalid_grant"
-    house.state("needs-auth")  # without any request: the tokens live for one second
-    assert house.tokens()["tokens"] is None
+    oauth_daemon.state("needs-auth")  # without any request: the tokens live for one second
+    assert oauth_daemon.tokens()["tokens"] is None
 
 
-def test_more_permissions_are_requested_in_addition_to_the_old_ones(house: House) -> None:
-    house.state("needs-auth")
-    house.sign_in()
-    house.server.required = ["basic", "admin"]
-    house.ask("POST", f"/admin/mcp/{SERVER}/restart")
-    status = house.state("needs-auth")
+def test_more_permissions_are_requested_in_addition_to_the_old_ones(oauth_daemon: OAuthDaemon) -> None:
+    oauth_daemon.state("needs-auth")
+    oauth_daemon.sign_in()
+    oauth_daemon.server.required = ["basic", "admin"]
+    oauth_daemon.ask("POST", f"/admin/mcp/{SERVER}/restart")
+    status = oauth_daemon.state("needs-auth")
     assert "more permissions" in status["last_error"]
     assert status["auth"]["wanted_scopes"] == ["admin"]
-    assert parameters(house.sign_in())["scope"] == "basic admin"
-    assert house.call() == "basic admin"
+    assert parameters(oauth_daemon.sign_in())["scope"] == "basic admin"
+    assert oauth_daemon.call() == "basic admin"
 
 
 def test_configured_scopes_are_requested(tmp_path: Path, server: OAuthServer) -> None:
-    house = House(tmp_path, server, auth={"type": "oauth", "scopes": ["basic", "extra"]})
+    oauth_daemon = OAuthDaemon(tmp_path, server, auth={"type": "oauth", "scopes": ["basic", "extra"]})
     try:
-        house.state("needs-auth")
-        assert parameters(house.sign_in())["scope"] == "basic extra"
+        oauth_daemon.state("needs-auth")
+        assert parameters(oauth_daemon.sign_in())["scope"] == "basic extra"
     finally:
-        house.daemon.stop()
+        oauth_daemon.daemon.stop()
 
 
-def test_the_shell_prints_the_address_and_ends_after_the_sign_in(house: House) -> None:
-    house.state("needs-auth")
+def test_the_shell_prints_the_address_and_ends_after_the_sign_in(oauth_daemon: OAuthDaemon) -> None:
+    oauth_daemon.state("needs-auth")
     command = [sys.executable, "-u", "-m", "openai_proxy", "mcp", "login", SERVER]
-    command += ["--config-dir", str(house.daemon.conf_dir), "--state-dir", str(house.daemon.state_dir)]
+    command += ["--config-dir", str(oauth_daemon.daemon.conf_dir), "--state-dir", str(oauth_daemon.daemon.state_dir)]
     environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ) as shell:
         assert shell.stdout is not None
         address = next(line.strip() for line in shell.stdout if line.startswith("http"))
-        assert house.come_back(agree(address))[0] == 200
+        assert oauth_daemon.come_back(agree(address))[0] == 200
         rest, _ = shell.communicate(timeout=PATIENCE)
     assert "Signed in to notes." in rest
     assert shell.returncode == 0
 
 
-def test_the_redirected_address_can_be_pasted(house: House) -> None:
-    house.state("needs-auth")
+def test_the_redirected_address_can_be_pasted(oauth_daemon: OAuthDaemon) -> None:
+    oauth_daemon.state("needs-auth")
     command = [sys.executable, "-u", "-m", "openai_proxy", "mcp", "login", SERVER]
-    command += ["--config-dir", str(house.daemon.conf_dir), "--state-dir", str(house.daemon.state_dir)]
+    command += ["--config-dir", str(oauth_daemon.daemon.conf_dir), "--state-dir", str(oauth_daemon.daemon.state_dir)]
     environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen(command, text=True, env=environ, **pipes) as shell:
@@ -253,59 +253,59 @@ def test_the_redirected_address_can_be_pasted(house: House) -> None:
     assert "no state" in err
     assert "Signed in to notes." in out
     assert shell.returncode == 0
-    house.state("ready")
+    oauth_daemon.state("ready")
 
 
-def test_logout_forgets_and_revokes_the_tokens(house: House) -> None:
-    house.state("needs-auth")
-    house.sign_in()
-    done = house.shell("logout", SERVER)
+def test_logout_forgets_and_revokes_the_tokens(oauth_daemon: OAuthDaemon) -> None:
+    oauth_daemon.state("needs-auth")
+    oauth_daemon.sign_in()
+    done = oauth_daemon.shell("logout", SERVER)
     assert (done.returncode, done.stdout) == (0, "Signed out of notes.\n")
-    house.state("needs-auth")
-    assert json.loads(house.kept.read_bytes())["servers"] == {}
-    assert house.server.provider.revoked == 1
-    assert house.shell("logout", SERVER).stdout == "Nobody was signed in to notes.\n"
-    house.sign_in()
+    oauth_daemon.state("needs-auth")
+    assert json.loads(oauth_daemon.kept.read_bytes())["servers"] == {}
+    assert oauth_daemon.server.provider.revoked == 1
+    assert oauth_daemon.shell("logout", SERVER).stdout == "Nobody was signed in to notes.\n"
+    oauth_daemon.sign_in()
 
 
-def test_an_unknown_callback_does_not_disturb_a_sign_in(house: House) -> None:
-    house.state("needs-auth")
+def test_an_unknown_callback_does_not_disturb_a_sign_in(oauth_daemon: OAuthDaemon) -> None:
+    oauth_daemon.state("needs-auth")
     for query in ("", "?code=a", "?code=a&state=b", "?state=", "?error=access_denied&state=x"):
-        assert house.daemon.get(f"/oauth/callback{query}").status == 404
-    opened = house.begin()
-    assert house.daemon.get("/oauth/callback?code=a&state=wrong").status == 404
+        assert oauth_daemon.daemon.get(f"/oauth/callback{query}").status == 404
+    opened = oauth_daemon.begin()
+    assert oauth_daemon.daemon.get("/oauth/callback?code=a&state=wrong").status == 404
     redirected = agree(opened)
-    code, page = house.come_back(redirected)
+    code, page = oauth_daemon.come_back(redirected)
     assert (code, "Signed in to notes" in page) == (200, True)
-    assert house.come_back(redirected)[0] == 404  # once
-    house.state("ready")
+    assert oauth_daemon.come_back(redirected)[0] == 404  # once
+    oauth_daemon.state("ready")
 
 
-def test_a_declined_sign_in_is_reported(house: House) -> None:
-    house.state("needs-auth")
-    state = parameters(house.begin())["state"]
+def test_a_declined_sign_in_is_reported(oauth_daemon: OAuthDaemon) -> None:
+    oauth_daemon.state("needs-auth")
+    state = parameters(oauth_daemon.begin())["state"]
     query = urlencode({"error": "access_denied", "state": state, "error_description": "<b>no</b>"})
-    code, page = house.come_back(f"http://127.0.0.1:{house.daemon.port}/oauth/callback?{query}")
+    code, page = oauth_daemon.come_back(f"http://127.0.0.1:{oauth_daemon.daemon.port}/oauth/callback?{query}")
     assert code == 502
     assert "Access was denied." in page
-    assert house.ask("GET", f"/admin/mcp/{SERVER}/login")[1]["error"] == "access was denied"
-    house.sign_in()
+    assert oauth_daemon.ask("GET", f"/admin/mcp/{SERVER}/login")[1]["error"] == "access was denied"
+    oauth_daemon.sign_in()
 
 
-def test_a_second_sign_in_joins_the_first_and_can_be_cancelled(house: House) -> None:
-    house.state("needs-auth")
-    assert house.begin() == house.begin()
-    assert house.ask("DELETE", f"/admin/mcp/{SERVER}/login")[1]["state"] == "failed"
-    assert house.ask("POST", "/admin/mcp/nobody/login")[0] == 404
+def test_a_second_sign_in_joins_the_first_and_can_be_cancelled(oauth_daemon: OAuthDaemon) -> None:
+    oauth_daemon.state("needs-auth")
+    assert oauth_daemon.begin() == oauth_daemon.begin()
+    assert oauth_daemon.ask("DELETE", f"/admin/mcp/{SERVER}/login")[1]["state"] == "failed"
+    assert oauth_daemon.ask("POST", "/admin/mcp/nobody/login")[0] == 404
 
 
-def test_the_page_may_set_the_redirect_address(house: House) -> None:
-    house.state("needs-auth")
+def test_the_page_may_set_the_redirect_address(oauth_daemon: OAuthDaemon) -> None:
+    oauth_daemon.state("needs-auth")
     for base, redirect in (
         ("https://house.example/proxy/", "https://house.example/proxy/oauth/callback"),
         ("http://localhost:1234/", "http://localhost:1234/oauth/callback"),
-        ("http://192.168.1.4:8000/", f"http://127.0.0.1:{house.daemon.port}/oauth/callback"),
+        ("http://192.168.1.4:8000/", f"http://127.0.0.1:{oauth_daemon.daemon.port}/oauth/callback"),
     ):
-        code, answer = house.ask("POST", f"/admin/mcp/{SERVER}/login", {"base": base})
+        code, answer = oauth_daemon.ask("POST", f"/admin/mcp/{SERVER}/login", {"base": base})
         assert (code, answer["redirect_uri"]) == (200, redirect)
         assert parameters(answer["authorization_url"])["redirect_uri"] == redirect

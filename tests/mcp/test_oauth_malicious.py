@@ -28,7 +28,7 @@ async def server() -> AsyncIterator[LyingServer]:
         yield found
 
 
-class House:
+class SignInClient:
     """Sign-ins alone, without a supervisor."""
 
     def __init__(self, path: Path, server: LyingServer, **more: Any) -> None:
@@ -57,43 +57,43 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path, server: LyingServer) -> AsyncIterator[House]:
-    found = House(tmp_path, server)
+async def sign_in_client(tmp_path: Path, server: LyingServer) -> AsyncIterator[SignInClient]:
+    found = SignInClient(tmp_path, server)
     yield found
     await found.sign_ins.aclose()
 
 
-async def test_an_honest_server_is_accepted(house: House, server: LyingServer) -> None:
-    assert await house.outcome(iss=server.origin) == ""
-    assert house.signed_in == ["liar"]
+async def test_an_honest_server_is_accepted(sign_in_client: SignInClient, server: LyingServer) -> None:
+    assert await sign_in_client.outcome(iss=server.origin) == ""
+    assert sign_in_client.signed_in == ["liar"]
     assert "access-of-a-liar" not in vault.scrub("Bearer access-of-a-liar")
 
 
-async def test_metadata_of_another_issuer(house: House, server: LyingServer) -> None:
+async def test_metadata_of_another_issuer(sign_in_client: SignInClient, server: LyingServer) -> None:
     server.lies[METADATA] = {"issuer": "http://127.0.0.1:9"}
-    assert "issuer mismatch" in await house.refused()
+    assert "issuer mismatch" in await sign_in_client.refused()
     assert "POST /register" not in server.seen
 
 
-async def test_an_answer_of_another_issuer_or_of_none(house: House, server: LyingServer) -> None:
-    assert "iss mismatch" in await house.outcome(iss="https://evil.example")
-    assert "missing iss" in await house.outcome()
+async def test_an_answer_of_another_issuer_or_of_none(sign_in_client: SignInClient, server: LyingServer) -> None:
+    assert "iss mismatch" in await sign_in_client.outcome(iss="https://evil.example")
+    assert "missing iss" in await sign_in_client.outcome()
     assert "POST /token" not in server.seen
-    assert not house.path.exists()
+    assert not sign_in_client.path.exists()
 
 
-async def test_a_token_endpoint_that_redirects_elsewhere(house: House, server: LyingServer) -> None:
+async def test_a_token_endpoint_that_redirects_elsewhere(sign_in_client: SignInClient, server: LyingServer) -> None:
     async with lying_server() as elsewhere:
         server.lies["/token"] = {"status": 307, "headers": {"Location": f"{elsewhere.origin}/token?with=code"}}
-        outcome = await house.outcome(iss=server.origin)
+        outcome = await sign_in_client.outcome(iss=server.origin)
         assert "issued no token" in outcome
         assert "not followed" in outcome
         assert elsewhere.seen == []
 
 
-async def test_a_redirect_within_the_origin_is_followed(house: House, server: LyingServer) -> None:
+async def test_a_redirect_within_the_origin_is_followed(sign_in_client: SignInClient, server: LyingServer) -> None:
     server.lies["/token"] = {"status": 307, "headers": {"Location": "/token/"}}
-    outcome = await house.outcome(iss=server.origin)
+    outcome = await sign_in_client.outcome(iss=server.origin)
     assert "POST /token/" in server.seen
     assert "issued no token" in outcome
 
@@ -109,53 +109,57 @@ async def test_a_redirect_within_the_origin_is_followed(house: House, server: Ly
         ("endless", "too large"),
     ],
 )
-async def test_a_token_endpoint_with_an_invalid_answer(house: House, server: LyingServer, lie: Any, words: str) -> None:
+async def test_a_token_endpoint_with_an_invalid_answer(
+    sign_in_client: SignInClient, server: LyingServer, lie: Any, words: str
+) -> None:
     server.lies["/token"] = lie
-    assert words in await house.outcome(iss=server.origin)
-    assert not house.path.exists()
-    assert house.signed_in == []
+    assert words in await sign_in_client.outcome(iss=server.origin)
+    assert not sign_in_client.path.exists()
+    assert sign_in_client.signed_in == []
 
 
-async def test_a_resource_that_is_another_server(house: House, server: LyingServer) -> None:
+async def test_a_resource_that_is_another_server(sign_in_client: SignInClient, server: LyingServer) -> None:
     server.lies[RESOURCE] = {"resource": "https://elsewhere.example/mcp"}
-    assert "does not match" in await house.refused()
+    assert "does not match" in await sign_in_client.refused()
 
 
-async def test_a_server_without_registration(house: House, server: LyingServer) -> None:
+async def test_a_server_without_registration(sign_in_client: SignInClient, server: LyingServer) -> None:
     server.lies["/register"] = {"status": 403, "text": "no"}
-    assert "set a client_id under auth" in await house.refused()
+    assert "set a client_id under auth" in await sign_in_client.refused()
 
 
-async def test_a_registration_for_an_unknown_method(house: House, server: LyingServer) -> None:
+async def test_a_registration_for_an_unknown_method(sign_in_client: SignInClient, server: LyingServer) -> None:
     server.lies["/register"] = {"token_endpoint_auth_method": "tls_client_auth"}
-    assert "unsupported" in await house.refused()
+    assert "unsupported" in await sign_in_client.refused()
 
 
-async def test_metadata_at_an_address_it_may_not_name(house: House, server: LyingServer) -> None:
+async def test_metadata_at_an_address_it_may_not_name(sign_in_client: SignInClient, server: LyingServer) -> None:
     server.lies[RESOURCE] = {"authorization_servers": ["http://169.254.169.254/latest"]}
-    assert "a link-local address" in await house.refused()
+    assert "a link-local address" in await sign_in_client.refused()
     server.lies["/mcp"] = 'Bearer resource_metadata="http://169.254.169.254/latest/meta-data"'
-    assert "a link-local address" in await house.refused()
+    assert "a link-local address" in await sign_in_client.refused()
 
 
-async def test_a_silent_server_times_out(house: House, server: LyingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_server_times_out(
+    sign_in_client: SignInClient, server: LyingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(http, "_TOTAL", 0.2)
     server.lies[METADATA] = "silence"
-    assert "did not answer in time" in await house.refused()
+    assert "did not answer in time" in await sign_in_client.refused()
 
 
-async def test_an_unfinished_sign_in_times_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unfinished_sign_in_times_out(sign_in_client: SignInClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sign_in, "PATIENCE", 0.1)
-    await house.begin()
+    await sign_in_client.begin()
     async with asyncio.timeout(20):
-        status = await house.sign_ins.ended("liar", 20)
+        status = await sign_in_client.sign_ins.ended("liar", 20)
     assert status["state"] == "failed"
     assert status["error"].startswith("nobody finished it within")
 
 
-async def test_a_server_that_requires_no_sign_in(house: House, server: LyingServer) -> None:
+async def test_a_server_that_requires_no_sign_in(sign_in_client: SignInClient, server: LyingServer) -> None:
     server.lies["/mcp"] = {"status": 200, "text": "hello"}
-    assert "does not require signing in" in await house.refused()
+    assert "does not require signing in" in await sign_in_client.refused()
 
 
 async def test_a_configured_client_authenticates_as_the_server_requires(tmp_path: Path, server: LyingServer) -> None:
@@ -165,17 +169,19 @@ async def test_a_configured_client_authenticates_as_the_server_requires(tmp_path
 
     for methods, place in ((["client_secret_basic"], "basic"), (["client_secret_post"], "post"), (None, "basic")):
         server.lies[METADATA] = {"token_endpoint_auth_methods_supported": methods} if methods else {}
-        house = House(tmp_path, server, auth=Given())
-        opened = await house.begin()
+        sign_in_client = SignInClient(tmp_path, server, auth=Given())
+        opened = await sign_in_client.begin()
         assert (opened["client_id"], opened["scope"]) == ("given", "a b")
         assert opened["redirect_uri"] == Given.redirect_uri
-        name, outcome = await house.sign_ins.callback({"code": "c", "state": opened["state"], "iss": server.origin})
+        name, outcome = await sign_in_client.sign_ins.callback(
+            {"code": "c", "state": opened["state"], "iss": server.origin}
+        )
         assert (name, outcome) == ("liar", "")
-        kept = CredentialStore(house.path).get("liar")
+        kept = CredentialStore(sign_in_client.path).get("liar")
         assert kept is not None
         assert kept.client is not None
         assert kept.client["token_endpoint_auth_method"] == f"client_secret_{place}"
-        await house.sign_ins.aclose()
+        await sign_in_client.sign_ins.aclose()
     assert "POST /register" not in server.seen
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from .conftest import Config, House, eventually
+from .conftest import Config, Supervised, eventually
 
 
 class SseServer:
@@ -88,51 +88,51 @@ def remote(server: SseServer) -> Config:
     return Config(type="sse", url=f"http://127.0.0.1:{server.port}/sse", timeout=20)
 
 
-async def test_a_server_is_listed_and_called(house: House, server: SseServer) -> None:
-    await house.start(remote(server))
-    assert (await house.echo("grüß")).text == "grüß"
-    assert house.status()["protocol"] == "2024-11-05"
+async def test_a_server_is_listed_and_called(supervised: Supervised, server: SseServer) -> None:
+    await supervised.start(remote(server))
+    assert (await supervised.echo("grüß")).text == "grüß"
+    assert supervised.status()["protocol"] == "2024-11-05"
 
 
-async def test_a_refused_post_fails_its_call_at_once_and_no_other(house: House, server: SseServer) -> None:
-    await house.start(remote(server))
+async def test_a_refused_post_fails_its_call_at_once_and_no_other(supervised: Supervised, server: SseServer) -> None:
+    await supervised.start(remote(server))
     server.fault = "status-500"
-    result = await house.echo("x")
+    result = await supervised.echo("x")
     assert result.is_error
     assert "500" in result.text
     server.fault = ""
-    assert (await house.echo("hi")).text == "hi"
-    assert house.status()["restarts"] == 0
+    assert (await supervised.echo("hi")).text == "hi"
+    assert supervised.status()["restarts"] == 0
 
 
 @pytest.mark.parametrize(("size", "failed"), [(3 << 20, False), (17 << 20, True)])
 async def test_large_events_are_reduced_and_huge_ones_fail_their_call(
-    house: House, server: SseServer, size: int, failed: bool
+    supervised: Supervised, server: SseServer, size: int, failed: bool
 ) -> None:
-    await house.start(remote(server))
+    await supervised.start(remote(server))
     server.fault = f"size={size}"
-    result = await house.echo("x")
+    result = await supervised.echo("x")
     assert result.is_error == failed
     server.fault = ""
-    assert (await house.echo("hi")).text == "hi"
+    assert (await supervised.echo("hi")).text == "hi"
 
 
-async def test_a_broken_stream_is_reopened(house: House, server: SseServer) -> None:
-    await house.start(remote(server))
+async def test_a_broken_stream_is_reopened(supervised: Supervised, server: SseServer) -> None:
+    await supervised.start(remote(server))
     await server.stop()
-    await house.state("backoff")
+    await supervised.state("backoff")
     await server.start()
-    await house.state("ready")
-    assert (await house.echo("hi")).text == "hi"
+    await supervised.state("ready")
+    assert (await supervised.echo("hi")).text == "hi"
 
 
-async def test_an_endpoint_on_another_host_is_refused(house: House, server: SseServer) -> None:
+async def test_an_endpoint_on_another_host_is_refused(supervised: Supervised, server: SseServer) -> None:
     server.endpoint = "http://127.0.0.2:1/message"
-    house.configure(remote(server))
-    await eventually(lambda: "another host" in (house.status()["last_error"] or ""))
+    supervised.configure(remote(server))
+    await eventually(lambda: "another host" in (supervised.status()["last_error"] or ""))
 
 
-async def test_refused_credentials_say_what_to_do(house: House, server: SseServer) -> None:
+async def test_refused_credentials_say_what_to_do(supervised: Supervised, server: SseServer) -> None:
     server.fault = "status-401"
-    house.configure(remote(server))
-    assert "headers" in (await house.state("needs-auth"))["last_error"]
+    supervised.configure(remote(server))
+    assert "headers" in (await supervised.state("needs-auth"))["last_error"]

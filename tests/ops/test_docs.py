@@ -40,7 +40,7 @@ def files(page: str) -> list[tuple[str, str]]:
     return [(place[1], text) for _, text in blocks(page) if (place := _PLACE.match(text)) is not None]
 
 
-def houses() -> Iterator[tuple[str, int]]:
+def configurations() -> Iterator[tuple[str, int]]:
     """Every page with files, once for each of its proxy.yaml (the last of any other name wins)."""
     for page in PAGES:
         number = sum(path == "conf/proxy.yaml" for path, _ in files(page))
@@ -53,7 +53,7 @@ def test_every_yaml_block_names_its_file(page: str) -> None:
     assert [text for language, text in blocks(page) if language == "yaml" and not _PLACE.match(text)] == []
 
 
-@pytest.mark.parametrize(("page", "number"), list(houses()))
+@pytest.mark.parametrize(("page", "number"), list(configurations()))
 def test_the_files_of_a_page_work_as_pasted(page: str, number: int, tmp_path: Path) -> None:
     settings = [text for path, text in files(page) if path == "conf/proxy.yaml"]
     for path, text in files(page):
@@ -130,7 +130,7 @@ SHOWN = sorted(
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def configured_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon with the starter configuration, and files where the commands expect them by default."""
     root = tmp_path_factory.mktemp("docs")
     shutil.copytree(ROOT / "openai_proxy/config/starter", root / "conf", ignore=shutil.ignore_patterns("__pycache__"))
@@ -142,22 +142,28 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     daemon.stop()
 
 
-def run(house: Daemon, line: str, folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    line = line.replace("http://localhost:8000", f"http://127.0.0.1:{house.port}")
+def run(configured_daemon: Daemon, line: str, folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    line = line.replace("http://localhost:8000", f"http://127.0.0.1:{configured_daemon.port}")
     words = shlex.split(line)
     if words[0] == "openai-proxy":
         words[:1] = [sys.executable, "-m", "openai_proxy"]
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "HOME": str(house.root)}
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "HOME": str(configured_daemon.root)}
     return subprocess.run(
-        words, cwd=folder or house.root, env=environ, capture_output=True, text=True, timeout=60, check=False
+        words,
+        cwd=folder or configured_daemon.root,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
 @pytest.mark.parametrize(("line", "page"), COMMANDS)
-def test_every_command_of_the_docs_runs(house: Daemon, line: str, page: str, tmp_path: Path) -> None:
+def test_every_command_of_the_docs_runs(configured_daemon: Daemon, line: str, page: str, tmp_path: Path) -> None:
     if line.startswith("curl ") and shutil.which("curl") is None:
         pytest.skip("curl is not installed")
-    done = run(house, line, tmp_path if " init" in line else None)
+    done = run(configured_daemon, line, tmp_path if " init" in line else None)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip()
     assert '"error"' not in done.stdout

@@ -19,7 +19,7 @@ import psutil
 from openai_proxy.admin.page_build import DIST
 from tests.harness.daemon import Daemon
 from tests.mcp.npm import installed
-from tests.page.test_page import HOUSE, browser, login_of, missing
+from tests.page.test_page import CONFIGURATION, browser, login_of, missing
 
 SECONDS = 10
 
@@ -88,7 +88,7 @@ def main() -> int:
         return 1
     print(f"the whole page, compressed: {compressed() / 1000:.0f} KB")
     with tempfile.TemporaryDirectory() as folder:
-        daemon = Daemon(Path(folder), HOUSE, flags=["--no-request-log"]).start()
+        daemon = Daemon(Path(folder), CONFIGURATION, flags=["--no-request-log"]).start()
         try:
             walk = Walk(modules, f"http://127.0.0.1:{daemon.port}", login_of(daemon))
             print(walk.next())

@@ -29,7 +29,7 @@ COMPLETIONS = [
     ("tools/weather.yaml", "stdi", "stdin"),
 ]
 """File, what is typed, and what is offered."""
-HOUSE = {"connections": {"offline": {"api_type": "echo"}}, "routing": {"fast": "offline.echo"}}
+CONFIGURATION = {"connections": {"offline": {"api_type": "echo"}}, "routing": {"fast": "offline.echo"}}
 MODEL = "name: augmented/home\nupstream_model: echo\ntools: [calculator]\n"
 
 
@@ -53,7 +53,7 @@ def browser() -> str | None:
 @pytest.mark.timeout(400)
 def test_a_walk_through_the_page(make_daemon: DaemonFactory) -> None:
     modules = modules_or_skip()
-    daemon = make_daemon(HOUSE, files={"models/home.yaml": MODEL})
+    daemon = make_daemon(CONFIGURATION, files={"models/home.yaml": MODEL})
     more = [folder] if (folder := os.environ.get("PAGE_SHOTS")) is not None else []
     assert len(walk("walk.mjs", modules, f"http://127.0.0.1:{daemon.port}", login_of(daemon), *more)) >= 20
 

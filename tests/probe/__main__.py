@@ -28,7 +28,7 @@ PATIENCE = 120.0  # seconds for one request
 
 LIMITS = {"requests_per_day": 10**6, "tokens_per_day": 10**12, "cost_per_day": 10**6, "concurrent_requests": 9}
 MODELS = ["main:*", "house", "plain"]
-HOUSE = "name: house\nupstream_model: plain\nsystem_prompt: You keep the house.\n"
+AUGMENTED = "name: house\nupstream_model: plain\nsystem_prompt: You keep the house.\n"
 
 
 def serve(daemon: Daemon, upstream: Upstream, case: Case | Conversation) -> int:
@@ -98,7 +98,7 @@ def main() -> int:
     form = "compiled" if library().exists() else "interpreted"
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, openai_proxy {form}\n")
     with tempfile.TemporaryDirectory() as root:
-        daemon = Daemon(Path(root), conf, files={"models/house.yaml": HOUSE}).start()
+        daemon = Daemon(Path(root), conf, files={"models/house.yaml": AUGMENTED}).start()
         try:
             if chosen:
                 print("   longest      alone")

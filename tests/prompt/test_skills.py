@@ -10,7 +10,7 @@ def skill(skill_id, content="Body.", *, model=None, description="What for.", **f
     return SkillFile(skill_id, skill_id, description, content, model=model, frontmatter=frontmatter)
 
 
-HOUSE = [
+SKILLS = [
     skill("zebra"),
     skill("python-expert"),
     skill("mine", model="augmented/homeassistant"),
@@ -23,14 +23,14 @@ def ids(skills):
 
 
 def test_a_model_has_all_global_skills_and_its_own_in_one_stable_order():
-    assert ids(choose(HOUSE, "augmented/homeassistant")) == ["mine", "python-expert", "zebra"]
-    assert ids(choose(reversed(HOUSE), "augmented/homeassistant")) == ["mine", "python-expert", "zebra"]
+    assert ids(choose(SKILLS, "augmented/homeassistant")) == ["mine", "python-expert", "zebra"]
+    assert ids(choose(reversed(SKILLS), "augmented/homeassistant")) == ["mine", "python-expert", "zebra"]
 
 
 def test_without_global_skills_it_has_its_own_and_those_it_names():
-    assert ids(choose(HOUSE, "augmented/homeassistant", include_global=False)) == ["mine"]
-    assert ids(choose(HOUSE, "m", named=("zebra",), include_global=False)) == ["zebra"]
-    assert choose(HOUSE, "m", include_global=False) == ()
+    assert ids(choose(SKILLS, "augmented/homeassistant", include_global=False)) == ["mine"]
+    assert ids(choose(SKILLS, "m", named=("zebra",), include_global=False)) == ["zebra"]
+    assert choose(SKILLS, "m", include_global=False) == ()
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -41,10 +41,10 @@ def test_a_models_own_skill_hides_a_global_one_of_the_same_id(order):
 
 @pytest.mark.parametrize("value", [True, "true", "Yes"])
 def test_a_skill_models_may_not_call_is_left_out_unless_it_is_named(value):
-    house = [skill("deploy", **{"disable-model-invocation": value}), skill("other")]
-    assert ids(choose(house, "m")) == ["other"]
-    assert ids(choose(house, "m", named=("deploy",))) == ["deploy", "other"]
-    assert "deploy" not in catalogue(choose(house, "m", named=("deploy",)))
+    hidden_one = [skill("deploy", **{"disable-model-invocation": value}), skill("other")]
+    assert ids(choose(hidden_one, "m")) == ["other"]
+    assert ids(choose(hidden_one, "m", named=("deploy",))) == ["deploy", "other"]
+    assert "deploy" not in catalogue(choose(hidden_one, "m", named=("deploy",)))
     assert not hidden(skill("x", **{"disable-model-invocation": False}))
 
 

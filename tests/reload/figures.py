@@ -16,7 +16,7 @@ from pathlib import Path
 import uvloop
 
 from openai_proxy.runtime import leases, prepare, reload
-from tests.reload.process import lag, reloading, write_house, write_model
+from tests.reload.process import lag, reloading, write_configuration, write_model
 
 
 def rss() -> float:
@@ -43,7 +43,7 @@ async def main(models: int, reloads: int) -> None:
     leases.GRACE = 0.05
     with tempfile.TemporaryDirectory() as folder:
         root, conf = Path(folder), Path(folder) / "conf"
-        write_house(conf, models)
+        write_configuration(conf, models)
         async with reloading(root) as (_, reloads_of):
             gc.collect()
             gc.freeze()

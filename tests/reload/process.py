@@ -30,7 +30,7 @@ def write_model(conf: Path, number: int, owner: str, server: str = "") -> None:
     (conf / "models" / f"m{number}.yaml").write_text(text)
 
 
-def write_house(conf: Path, models: int, servers: list[str] | None = None, command: str = "[x]") -> None:
+def write_configuration(conf: Path, models: int, servers: list[str] | None = None, command: str = "[x]") -> None:
     """A conf/ with this many models, skills, and (if named) MCP servers started by `command`."""
     names = servers or []
     for folder in ("models", "mcp", "skills"):

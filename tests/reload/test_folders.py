@@ -16,18 +16,18 @@ from tests.reload.conftest import ECHO
 from tests.reload.looking import model, models, problems, reload, status, until_owner
 
 
-def test_a_replaced_directory_is_still_watched(house: Daemon) -> None:
-    folder = house.conf_dir / "models"
+def test_a_replaced_directory_is_still_watched(configured_daemon: Daemon) -> None:
+    folder = configured_daemon.conf_dir / "models"
     for owner in ("one", "two"):
-        new = house.root / f"models.{owner}"
+        new = configured_daemon.root / f"models.{owner}"
         shutil.copytree(folder, new)
         (new / "replaced.yaml").write_text(model("replaced", owner))
-        folder.rename(house.root / f"old.{owner}")
+        folder.rename(configured_daemon.root / f"old.{owner}")
         new.rename(folder)
-        until_owner(house, "replaced", owner)
+        until_owner(configured_daemon, "replaced", owner)
         (folder / "replaced.yaml").write_text(model("replaced", f"{owner} edited"))
-        until_owner(house, "replaced", f"{owner} edited")
-    assert "first" in models(house)
+        until_owner(configured_daemon, "replaced", f"{owner} edited")
+    assert "first" in models(configured_daemon)
 
 
 def test_a_directory_that_appears_later_is_watched(make_daemon: DaemonFactory) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from openai_proxy.runtime import reload
 from tests.harness.waiting import turning_until
-from tests.reload.process import lag, reloading, write_house, write_model
+from tests.reload.process import lag, reloading, write_configuration, write_model
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ def held() -> dict[str, int]:
 
 
 async def test_hundreds_of_reloads_leave_nothing_behind(tmp_path: Path) -> None:
-    write_house(tmp_path / "conf", 5)
+    write_configuration(tmp_path / "conf", 5)
     async with reloading(tmp_path) as (state, reloads):
 
         async def edit(count: int) -> None:
@@ -56,7 +56,7 @@ async def test_hundreds_of_reloads_leave_nothing_behind(tmp_path: Path) -> None:
 
 async def test_a_reload_of_two_hundred_models_leaves_the_loop_free(tmp_path: Path) -> None:
     """Everything slow is done in a thread: of 250 ms of work the loop has 5 to 10 ms at a time."""
-    write_house(tmp_path / "conf", 200)
+    write_configuration(tmp_path / "conf", 200)
     async with reloading(tmp_path) as (state, reloads):
         async with lag() as late:
             for number in range(200):
@@ -68,7 +68,7 @@ async def test_a_reload_of_two_hundred_models_leaves_the_loop_free(tmp_path: Pat
 
 
 async def test_unchanged_models_are_the_same_objects(tmp_path: Path) -> None:
-    write_house(tmp_path / "conf", 20)
+    write_configuration(tmp_path / "conf", 20)
     async with reloading(tmp_path) as (state, reloads):
         before = state.generation
         write_model(tmp_path / "conf", 7, "second")
@@ -88,7 +88,7 @@ async def test_unchanged_models_are_the_same_objects(tmp_path: Path) -> None:
 
 
 async def test_a_hundred_concurrent_requests_are_one_reload(tmp_path: Path) -> None:
-    write_house(tmp_path / "conf", 1)
+    write_configuration(tmp_path / "conf", 1)
     async with reloading(tmp_path) as (state, reloads):
         write_model(tmp_path / "conf", 0, "second")
         answers = await asyncio.gather(*(reloads.ask() for _ in range(100)))
@@ -99,7 +99,7 @@ async def test_a_hundred_concurrent_requests_are_one_reload(tmp_path: Path) -> N
 async def test_files_saved_during_a_reload_are_read_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_house(tmp_path / "conf", 1)
+    write_configuration(tmp_path / "conf", 1)
     async with reloading(tmp_path) as (state, reloads):
         loop, reading, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
         prepare = reload.prepare
@@ -124,7 +124,7 @@ async def test_files_saved_during_a_reload_are_read_by_the_next(
 async def test_a_reload_that_crashes_changes_nothing_and_the_next_one_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write_house(tmp_path / "conf", 1)
+    write_configuration(tmp_path / "conf", 1)
     async with reloading(tmp_path) as (state, reloads):
         write_model(tmp_path / "conf", 0, "second")
         with monkeypatch.context() as broken:

@@ -18,7 +18,7 @@ from tests.harness.waiting import PATIENCE, eventually, turning_until
 from tests.reload.conftest import ECHO
 from tests.reload.looking import model, models, problems, reload, until_owner
 from tests.reload.pace import Pace, attempts
-from tests.reload.process import reloading, write_house, write_model
+from tests.reload.process import reloading, write_configuration, write_model
 
 PROXY = "connections:\n  offline: {api_type: echo}\n"
 TOOL = """\
@@ -140,7 +140,7 @@ async def test_a_reload_request_reports_a_save_that_the_watcher_saw_first(
 ) -> None:
     """Contract §3: `POST /admin/reload` reports what changed, even if the watcher was faster."""
     monkeypatch.setattr(reload_module, "TOLD", PATIENCE)
-    write_house(tmp_path / "conf", 1)
+    write_configuration(tmp_path / "conf", 1)
     async with reloading(tmp_path) as (state, reloads):
         for number in (1, 0):
             write_model(tmp_path / "conf", number, "two")
@@ -170,7 +170,7 @@ def test_a_broken_file_is_not_reported_as_a_change(whole: Daemon, file: str, bro
 
 
 @pytest.fixture(scope="module")
-def house_of_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def shell_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     with Daemon(tmp_path_factory.mktemp("shell"), ECHO, files={"models/m.yaml": model("m", "me")}).serving(
         leaks=False
     ) as daemon:
@@ -188,14 +188,14 @@ def connections(daemon: Daemon) -> int:
     return sum(str(one.laddr).endswith("control.sock") for one in sockets) - 1  # without the listener
 
 
-def test_the_command_line_reloads_and_reports_what_changed(house_of_shell: Daemon) -> None:
-    path: Path = house_of_shell.conf_dir / "models" / "n.yaml"
+def test_the_command_line_reloads_and_reports_what_changed(shell_daemon: Daemon) -> None:
+    path: Path = shell_daemon.conf_dir / "models" / "n.yaml"
 
     def write_until_requested(requested: threading.Event, pace: Pace) -> None:
         """So that the watcher, which notices it too, is still waiting for a stable file when the command runs."""
         while not requested.is_set():
             path.write_text(model("n", "me"))
-            if connections(house_of_shell):
+            if connections(shell_daemon):
                 requested.set()
             pace.step()
             time.sleep(0.03)
@@ -205,28 +205,28 @@ def test_the_command_line_reloads_and_reports_what_changed(house_of_shell: Daemo
         writing = threading.Thread(target=write_until_requested, args=(requested, pace))
         writing.start()
         try:
-            done = shell(house_of_shell)
+            done = shell(shell_daemon)
         finally:
             requested.set()
             writing.join()
         if pace.steady:
             break
         path.unlink()
-        reload(house_of_shell)
+        reload(shell_daemon)
     assert (done.returncode, done.stderr) == (0, "")
     assert "added model n" in done.stdout
-    assert shell(house_of_shell).stdout.startswith("nothing changed")
+    assert shell(shell_daemon).stdout.startswith("nothing changed")
 
 
-def test_the_command_line_fails_while_anything_is_wrong(house_of_shell: Daemon) -> None:
-    path: Path = house_of_shell.conf_dir / "models" / "wrong.yaml"
+def test_the_command_line_fails_while_anything_is_wrong(shell_daemon: Daemon) -> None:
+    path: Path = shell_daemon.conf_dir / "models" / "wrong.yaml"
     path.write_text("name: wrong\nowend_by: me\n")
     for _ in range(2):
-        done = shell(house_of_shell)
+        done = shell(shell_daemon)
         assert done.returncode == 1
         assert done.stderr.splitlines() == [f'{path}:2:1: unknown key "owend_by" (did you mean "owned_by"?)']
     path.unlink()
-    assert shell(house_of_shell).returncode == 0
+    assert shell(shell_daemon).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -240,15 +240,17 @@ def test_the_command_line_fails_while_anything_is_wrong(house_of_shell: Daemon) 
     ],
     ids=["folder", "device", "circle", "100 MB", "aliases"],
 )
-def test_an_unreadable_file_is_reported_and_harms_nothing(house: Daemon, make: object, tmp_path: Path) -> None:
-    path = house.conf_dir / "models" / "odd.yaml"
+def test_an_unreadable_file_is_reported_and_harms_nothing(
+    configured_daemon: Daemon, make: object, tmp_path: Path
+) -> None:
+    path = configured_daemon.conf_dir / "models" / "odd.yaml"
     assert callable(make)
     make(path)
     try:
-        code, answer = reload(house)
+        code, answer = reload(configured_daemon)
         told = [problem for problem in answer.get("problems", ()) if problem["file"].endswith("odd.yaml")]
         assert (code, len(told)) == (422, 1)
-        assert "first" in models(house)
+        assert "first" in models(configured_daemon)
     finally:
         path.rename(tmp_path / "odd")
-    assert reload(house)[0] == 200
+    assert reload(configured_daemon)[0] == 200

@@ -13,7 +13,7 @@ from tests.conftest import DaemonFactory
 from tests.reload.conftest import ECHO
 from tests.reload.looking import model, models, problems, until_owner
 from tests.reload.pace import Pace, attempts
-from tests.reload.process import reloading, write_house, write_model
+from tests.reload.process import reloading, write_configuration, write_model
 
 pytestmark = pytest.mark.slow
 
@@ -71,7 +71,7 @@ async def test_a_clock_set_back_does_not_delay_a_reload_further(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every file seems to be from the future: then what counts is how long it has been seen unchanged."""
-    write_house(tmp_path / "conf", 1)
+    write_configuration(tmp_path / "conf", 1)
     async with reloading(tmp_path) as (state, reloads):
         monkeypatch.setattr(tree.Tree, "quiet_for", lambda self: -86400.0)
         write_model(tmp_path / "conf", 0, "second")
@@ -83,7 +83,7 @@ async def test_a_clock_set_back_does_not_delay_a_reload_further(
 
 async def test_the_clock_of_another_machine_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a network file system times may be old although the file is being written."""
-    write_house(tmp_path / "conf", 1)
+    write_configuration(tmp_path / "conf", 1)
     async with reloading(tmp_path) as (_, reloads):
         reloads.remote = True
         monkeypatch.setattr(tree.Tree, "quiet_for", lambda self: 86400.0)
@@ -96,7 +96,7 @@ async def test_the_clock_of_another_machine_is_not_trusted(tmp_path: Path, monke
 async def test_files_that_never_become_stable_are_read_eventually(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write_house(tmp_path / "conf", 1)
+    write_configuration(tmp_path / "conf", 1)
     monkeypatch.setattr(reload, "SETTLE", 10.0)  # longer than any pause of the scribbler
     monkeypatch.setattr(reload, "MAX_SETTLE", 0.3)
     stop = threading.Event()
@@ -125,7 +125,7 @@ async def test_files_that_never_become_stable_are_read_eventually(
 async def test_a_file_that_changes_while_it_is_read_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_house(tmp_path / "conf", 1)
+    write_configuration(tmp_path / "conf", 1)
     seen: list[str | None] = []
     read = reload.prepare
 

@@ -99,57 +99,57 @@ SAVES = [
 
 
 @pytest.mark.parametrize("save", SAVES, ids=lambda save: save.__name__)
-def test_each_way_to_save_is_noticed_as_one_edit(house: Daemon, save: Save) -> None:
+def test_each_way_to_save_is_noticed_as_one_edit(configured_daemon: Daemon, save: Save) -> None:
     name = save.__name__
-    path = house.conf_dir / "models" / f"{name}.yaml"
+    path = configured_daemon.conf_dir / "models" / f"{name}.yaml"
     for owner in ("one", "two", "six"):
         former = path.read_text() if path.exists() else None
         for _ in attempts():
-            before, pace = settled(house), Pace()
+            before, pace = settled(configured_daemon), Pace()
             told = save(path, model(name, owner))
             pace.step()
-            until_owner(house, name, owner)
-            after = settled(house)
+            until_owner(configured_daemon, name, owner)
+            after = settled(configured_daemon)
             if (told or pace).steady:
                 break
             path.unlink() if former is None else rename_over(path, former)
         assert after == before + 1
-    assert "first" in models(house)
+    assert "first" in models(configured_daemon)
 
 
-def test_touching_a_file_changes_nothing(house: Daemon) -> None:
-    path = house.conf_dir / "models" / "touched.yaml"
+def test_touching_a_file_changes_nothing(configured_daemon: Daemon) -> None:
+    path = configured_daemon.conf_dir / "models" / "touched.yaml"
     path.write_text(model("touched", "me"))
-    before = settled(house)
-    reload(house)  # which shows the file itself
+    before = settled(configured_daemon)
+    reload(configured_daemon)  # which shows the file itself
     path.touch()
     os.utime(path, (1_500_000_000, 1_500_000_000))
     path.chmod(0o640)
-    code, answer = reload(house)
+    code, answer = reload(configured_daemon)
     assert (code, answer["changed"], answer["generation"]) == (200, False, before)
     rename_over(path, model("touched", "me"))
-    assert settled(house) == before
+    assert settled(configured_daemon) == before
 
 
-def test_removing_a_file_removes_its_model(house: Daemon) -> None:
-    path = house.conf_dir / "models" / "leaving.yaml"
+def test_removing_a_file_removes_its_model(configured_daemon: Daemon) -> None:
+    path = configured_daemon.conf_dir / "models" / "leaving.yaml"
     path.write_text(model("leaving", "me"))
-    until_owner(house, "leaving", "me")
+    until_owner(configured_daemon, "leaving", "me")
     path.unlink()
-    code, answer = reload(house)
+    code, answer = reload(configured_daemon)
     assert (code, answer["removed"]) == (200, ["model leaving"])
-    assert "leaving" not in models(house)
+    assert "leaving" not in models(configured_daemon)
 
 
 @pytest.mark.parametrize("gap", [0.02, 0.06, 0.1])
-def test_the_first_half_of_a_file_is_never_applied(house: Daemon, gap: float) -> None:
+def test_the_first_half_of_a_file_is_never_applied(configured_daemon: Daemon, gap: float) -> None:
     """Both halves are valid YAML, and somebody requests a reload between them."""
-    path = house.conf_dir / "models" / "halved.yaml"
+    path = configured_daemon.conf_dir / "models" / "halved.yaml"
     for _ in attempts():
         rename_over(path, model("halved", "before"))
-        until_owner(house, "halved", "before")
-        before, pace, seen = settled(house), Pace(), set()
-        asking = threading.Thread(target=reload, args=(house,))
+        until_owner(configured_daemon, "halved", "before")
+        before, pace, seen = settled(configured_daemon), Pace(), set()
+        asking = threading.Thread(target=reload, args=(configured_daemon,))
         with path.open("w") as out:
             out.write("name: halved\n")
             out.flush()
@@ -157,39 +157,42 @@ def test_the_first_half_of_a_file_is_never_applied(house: Daemon, gap: float) ->
             time.sleep(gap)
             out.write("owned_by: after\n")
         pace.step()
-        eventually(lambda seen=seen: seen.add(models(house).get("halved")) or "after" in seen, "the whole is applied")
+        eventually(
+            lambda seen=seen: seen.add(models(configured_daemon).get("halved")) or "after" in seen,
+            "the whole is applied",
+        )
         asking.join()
-        after = settled(house)
+        after = settled(configured_daemon)
         if pace.steady:
             break
     assert seen <= {"before", "after"}
     assert after == before + 1
 
 
-def test_a_file_overwritten_repeatedly_is_read_once_stable(house: Daemon) -> None:
-    path = house.conf_dir / "models" / "busy.yaml"
+def test_a_file_overwritten_repeatedly_is_read_once_stable(configured_daemon: Daemon) -> None:
+    path = configured_daemon.conf_dir / "models" / "busy.yaml"
     for attempt in attempts():
-        before, pace = settled(house), Pace()
+        before, pace = settled(configured_daemon), Pace()
         for number in range(15):
             path.write_text(model("busy", f"draft{number}"))
             pace.step()
             time.sleep(0.03)
         path.write_text(model("busy", f"final{attempt}"))
         pace.step()
-        until_owner(house, "busy", f"final{attempt}")
-        after = settled(house)
+        until_owner(configured_daemon, "busy", f"final{attempt}")
+        after = settled(configured_daemon)
         if pace.steady:
             break
     assert after == before + 1
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_a_checkout_of_fifty_files_is_one_edit(house: Daemon) -> None:
+def test_a_checkout_of_fifty_files_is_one_edit(configured_daemon: Daemon) -> None:
     def git(*words: str) -> None:
         author = ("-c", "user.name=owner", "-c", "user.email=owner@home")
-        subprocess.run(["git", *author, *words], cwd=house.conf_dir, check=True, capture_output=True)
+        subprocess.run(["git", *author, *words], cwd=configured_daemon.conf_dir, check=True, capture_output=True)
 
-    folder = house.conf_dir / "models"
+    folder = configured_daemon.conf_dir / "models"
     for number in range(50):
         (folder / f"git{number}.yaml").write_text(model(f"git{number}", "first"))
     git("init", "-q", "-b", "first")
@@ -200,11 +203,11 @@ def test_a_checkout_of_fifty_files_is_one_edit(house: Daemon) -> None:
         (folder / f"git{number}.yaml").write_text(model(f"git{number}", "second"))
     git("commit", "-q", "-a", "-m", "second")
     for attempt in attempts():
-        before, branch = settled(house), ("first", "second")[attempt % 2]
+        before, branch = settled(configured_daemon), ("first", "second")[attempt % 2]
         git("checkout", "-q", branch)
-        until_owner(house, "git49", branch)
-        assert settled(house) > before
-        assert {owner for name, owner in models(house).items() if name.startswith("git")} == {branch}
+        until_owner(configured_daemon, "git49", branch)
+        assert settled(configured_daemon) > before
+        assert {owner for name, owner in models(configured_daemon).items() if name.startswith("git")} == {branch}
         if written_in_one_go(folder.glob("git*.yaml")):
             break
-    assert settled(house) == before + 1
+    assert settled(configured_daemon) == before + 1

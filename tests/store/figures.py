@@ -168,10 +168,10 @@ def compare(alone: Load, both: Load) -> None:
     On two cores that daemons, balancer, Redis, load and provider share, even one daemon leaves no core idle.
     """
     one, each = alone.costs["daemon"], both.costs["daemons"]
-    house = each + both.costs["HAProxy"] + both.costs["Redis"]
+    both_cores = each + both.costs["HAProxy"] + both.costs["Redis"]
     print(f"two beside one, everything on this machine:              {both.per_second / alone.per_second:.2f}")
     print(f"by CPU, a core for each daemon and others for the rest:  {2 * one / each:.2f}")
-    print(f"by CPU, daemons, HAProxy and Redis on two cores:         {2 * one / house:.2f}")
+    print(f"by CPU, daemons, HAProxy and Redis on two cores:         {2 * one / both_cores:.2f}")
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ async def test_a_bad_search_is_an_error_and_an_empty_one_says_where_to_look(argu
     assert "big" in nothing.text
 
 
-HOUSE = [
+TOOLS = [
     Listed("mcp_ha_HassLightSet", "ha", "Sets the brightness or color of a light", ("brightness", "area")),
     Listed("mcp_ha_HassTurnOff", "ha", "Turns off a device", ("name",)),
     Listed("mcp_ha_GetLiveContext", "ha", "Provides real-time information about the state of devices"),
@@ -122,12 +122,12 @@ HOUSE = [
     ],
 )
 def test_tools_are_found_by_name_description_and_argument(query: str, first: str) -> None:
-    assert ToolIndex(HOUSE).search(query)[0] == first
+    assert ToolIndex(TOOLS).search(query)[0] == first
 
 
 @given(st.text(max_size=60))
 def test_no_query_breaks_the_search(query: str) -> None:
-    ToolIndex(HOUSE).search(query)
+    ToolIndex(TOOLS).search(query)
 
 
 def test_a_thousand_tools_are_searched_in_milliseconds() -> None:

@@ -55,12 +55,12 @@ def test_first_drop_then_default_then_override_then_rename(
 
 
 def test_more_specific_rules_refine_general_ones() -> None:
-    house = {"default": {"temperature": 0.1, "seed": 1}, "drop": ["user"]}
+    ours = {"default": {"temperature": 0.1, "seed": 1}, "drop": ["user"]}
     connection = {"default": {"temperature": 0.2}, "override": {"top_p": 0.5}, "drop": ["seed"]}
     model = {"default": {"temperature": 0.3}, "override": {"top_p": 0.9}}
     asked = {"user": "me", "seed": 9}
-    assert shaped(asked, house, connection, model) == {"temperature": 0.3, "seed": 1, "top_p": 0.9}
-    assert shaped(asked, house) == {"temperature": 0.1, "seed": 9}
+    assert shaped(asked, ours, connection, model) == {"temperature": 0.3, "seed": 1, "top_p": 0.9}
+    assert shaped(asked, ours) == {"temperature": 0.1, "seed": 9}
 
 
 def test_only_chat_requests_are_changed() -> None:

@@ -90,7 +90,7 @@ ROWS = [
 ]  # fmt: skip
 
 
-class House:
+class RoutedDaemon:
     """A daemon whose routes `row-N` lead from connection `one` to connection `two`, each with its own script."""
 
     def __init__(self, upstream: Upstream, root: Any, flags: list[str]) -> None:
@@ -135,10 +135,12 @@ class House:
 
 
 @pytest.fixture(scope="module", params=["spliced", "plain"])
-def house(
+def routed_daemon(
     request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[House]:
-    made = House(upstream, tmp_path_factory.mktemp("failover"), [] if request.param == "spliced" else ["--no-splice"])
+) -> Iterator[RoutedDaemon]:
+    made = RoutedDaemon(
+        upstream, tmp_path_factory.mktemp("failover"), [] if request.param == "spliced" else ["--no-splice"]
+    )
     try:
         yield made
         made.daemon.stop()
@@ -147,9 +149,9 @@ def house(
 
 
 @pytest.mark.parametrize("number", range(len(ROWS)), ids=[row.name for row in ROWS])
-def test_row(house: House, number: int) -> None:
-    row, (first, second) = ROWS[number], house.plays[number]
-    answer = house.daemon.post(row.path, b'{"model":"row-%d","messages":[]}' % number)
+def test_row(routed_daemon: RoutedDaemon, number: int) -> None:
+    row, (first, second) = ROWS[number], routed_daemon.plays[number]
+    answer = routed_daemon.daemon.post(row.path, b'{"model":"row-%d","messages":[]}' % number)
     assert answer.status == row.status
     hits = len(first.requests), len(second.requests)
     if row.first[0] in (RST, FIN):  # a stale connection: the pool has sent the request once more
@@ -160,35 +162,37 @@ def test_row(house: House, number: int) -> None:
     assert answer.header("x-proxy-error") == row.code
 
 
-def test_the_same_target_is_retried_up_to_max_retries(house: House) -> None:
-    answer = house.daemon.chat("retried")
+def test_the_same_target_is_retried_up_to_max_retries(routed_daemon: RoutedDaemon) -> None:
+    answer = routed_daemon.daemon.chat("retried")
     assert answer.status == 200
     assert answer.header("x-proxy-attempts") == "3"
     assert answer.header("x-should-retry") is None
-    assert len(house.retried.requests) == 3
+    assert len(routed_daemon.retried.requests) == 3
 
 
-def test_a_lone_target_is_retried_after_its_retry_after(house: House) -> None:
-    assert house.daemon.chat("asked").status == 200
-    assert len(house.asked.requests) == 2
+def test_a_lone_target_is_retried_after_its_retry_after(routed_daemon: RoutedDaemon) -> None:
+    assert routed_daemon.daemon.chat("asked").status == 200
+    assert len(routed_daemon.asked.requests) == 2
 
 
-def test_a_long_retry_after_is_passed_to_the_client(house: House) -> None:
-    answer = house.daemon.chat("late")
+def test_a_long_retry_after_is_passed_to_the_client(routed_daemon: RoutedDaemon) -> None:
+    answer = routed_daemon.daemon.chat("late")
     assert (answer.status, answer.header("retry-after")) == (429, "99")
-    assert len(house.late.requests) == 1
+    assert len(routed_daemon.late.requests) == 1
 
 
 @pytest.mark.parametrize("name", ["429", "401", "403", "quota"])
-def test_a_refused_key_rests_and_the_other_one_is_used(house: House, name: str) -> None:
-    answers = [house.daemon.chat(f"keys-{name}") for _ in range(4)]
+def test_a_refused_key_rests_and_the_other_one_is_used(routed_daemon: RoutedDaemon, name: str) -> None:
+    answers = [routed_daemon.daemon.chat(f"keys-{name}") for _ in range(4)]
     assert [answer.status for answer in answers] == [200] * 4
-    assert house.by_key[name].keys == ["first", "second", "second", "second", "second"]
+    assert routed_daemon.by_key[name].keys == ["first", "second", "second", "second", "second"]
     assert answers[0].header("x-proxy-attempts") == "2"
     lines: list[Any] = []
 
     def logged() -> bool:
-        lines[:] = [x["attempts"] for x in house.daemon.log_lines() if x["model"] == f"keys-{name}" and "attempts" in x]
+        lines[:] = [
+            x["attempts"] for x in routed_daemon.daemon.log_lines() if x["model"] == f"keys-{name}" and "attempts" in x
+        ]
         return bool(lines)
 
     eventually(logged, "the record of what was tried is written")
@@ -197,31 +201,31 @@ def test_a_refused_key_rests_and_the_other_one_is_used(house: House, name: str) 
     assert tried[0].get("key_id") != tried[1]["key_id"]
 
 
-def test_after_max_retries_the_next_key_is_tried(house: House) -> None:
-    assert [house.daemon.chat("keys-503").status for _ in range(2)] == [200, 200]
-    assert house.by_key["503"].keys == ["first", "second", "second"]
+def test_after_max_retries_the_next_key_is_tried(routed_daemon: RoutedDaemon) -> None:
+    assert [routed_daemon.daemon.chat("keys-503").status for _ in range(2)] == [200, 200]
+    assert routed_daemon.by_key["503"].keys == ["first", "second", "second"]
 
 
-def test_an_augmented_model_fails_over_before_its_answer_begins(house: House) -> None:
-    answer = house.daemon.chat("helped")
+def test_an_augmented_model_fails_over_before_its_answer_begins(routed_daemon: RoutedDaemon) -> None:
+    answer = routed_daemon.daemon.chat("helped")
     assert (answer.status, answer.json()["model"]) == (200, "helped")
     assert answer.header("x-proxy-attempts") == "2"
-    assert [len(play.requests) for play in house.helped] == [1, 1]
-    answer = house.daemon.chat("lost")
+    assert [len(play.requests) for play in routed_daemon.helped] == [1, 1]
+    answer = routed_daemon.daemon.chat("lost")
     assert (answer.status, answer.header("x-proxy-attempts")) == (502, "2")
     assert answer.header("x-should-retry") is None, "the provider's own error passes as it is"
 
 
-def test_round_robin_begins_with_the_next_target_each_time(house: House) -> None:
-    before = [len(play.requests) for play in house.turns]
+def test_round_robin_begins_with_the_next_target_each_time(routed_daemon: RoutedDaemon) -> None:
+    before = [len(play.requests) for play in routed_daemon.turns]
     for _ in range(4):
-        assert house.daemon.chat("turns").status == 200
-    assert [len(play.requests) - n for play, n in zip(house.turns, before, strict=True)] == [2, 2]
+        assert routed_daemon.daemon.chat("turns").status == 200
+    assert [len(play.requests) - n for play, n in zip(routed_daemon.turns, before, strict=True)] == [2, 2]
 
 
-def test_a_failing_lone_target_is_skipped_for_a_while(house: House) -> None:
-    answers = [house.daemon.chat("sick") for _ in range(8)]
+def test_a_failing_lone_target_is_skipped_for_a_while(routed_daemon: RoutedDaemon) -> None:
+    answers = [routed_daemon.daemon.chat("sick") for _ in range(8)]
     assert [answer.status for answer in answers] == [503] * 8
-    assert 5 <= len(house.sick.requests) <= 6
+    assert 5 <= len(routed_daemon.sick.requests) <= 6
     assert answers[-1].header("x-proxy-error") == "upstream_resting"
     assert answers[-1].header("retry-after") is not None

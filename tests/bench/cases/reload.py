@@ -61,9 +61,9 @@ async def run(lab: Lab, subjects: Sequence[Subject]) -> list[Row]:
 
 async def under_load(subject: Subject, reloads: int) -> dict[str, float]:
     """Reload repeatedly while requests and streams run; returns the failures, and how long each reload took."""
-    house = House(subject) if hasattr(subject, "root") else None
-    if house is not None:
-        await asyncio.to_thread(house.furnish)
+    configuration = LiveConfiguration(subject) if hasattr(subject, "root") else None
+    if configuration is not None:
+        await asyncio.to_thread(configuration.furnish)
     seconds = reloads * EVERY + 2
     crowd = Crowd(subject.port, subject.headers)
     await crowd.open(STREAMS, RATE, int(RATE * (seconds + 2)), over=0.5)
@@ -75,21 +75,21 @@ async def under_load(subject: Subject, reloads: int) -> dict[str, float]:
         began = time.monotonic()
         if number == reloads // 5:  # the first reload has already imported its modules
             before = own_rss(subject), subject.usage.fds()
-        if house is not None:
-            live.append(await asyncio.to_thread(house.edit, number))
+        if configuration is not None:
+            live.append(await asyncio.to_thread(configuration.edit, number))
         else:
             assert subject.process is not None
             subject.process.send_signal(signal.SIGHUP)
         await asyncio.sleep(max(0.0, began + EVERY - time.monotonic()))
     await asyncio.sleep(1)
     figures: dict[str, float] = {}
-    if house is not None:
+    if configuration is not None:
         live.sort()
         figures = {
             "p50": quantile(live, 0.5) * 1e3,
             "p99": quantile(live, 0.99) * 1e3,
             "unseen": float(sum(value >= PATIENCE for value in live)),
-            "restarted": float(await asyncio.to_thread(house.restarted)),
+            "restarted": float(await asyncio.to_thread(configuration.restarted)),
             "growth": (own_rss(subject) - before[0]) / 1024,
             "fds": float(subject.usage.fds() - before[1]),
         }
@@ -107,7 +107,7 @@ def own_rss(subject: Subject) -> float:
     return float(pages * resource.getpagesize())
 
 
-class House:
+class LiveConfiguration:
     """The configuration of one running subject of ours, as its owner edits it."""
 
     def __init__(self, subject: Subject) -> None:

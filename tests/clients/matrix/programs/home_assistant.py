@@ -41,7 +41,7 @@ def free_port() -> int:
         return int(place.getsockname()[1])
 
 
-async def house(folder: str, lamps: Sequence[str] = ("lamp",)) -> HomeAssistant:
+async def start_hass(folder: str, lamps: Sequence[str] = ("lamp",)) -> HomeAssistant:
     """Home Assistant with Assist and exposed lamps."""
     hass = HomeAssistant(folder)
     hass.config.skip_pip = True
@@ -89,7 +89,7 @@ async def entry(hass: HomeAssistant, model: str = model, **options: Any) -> str:
 async def main() -> None:
     """Ask, print the answer, and print the state of the lamp."""
     with tempfile.TemporaryDirectory() as folder:
-        hass = await house(folder)
+        hass = await start_hass(folder)
         try:
             asked = {"text": question, "agent_id": await entry(hass)}
             answer = await hass.services.async_call(

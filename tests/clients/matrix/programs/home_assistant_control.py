@@ -13,7 +13,7 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
-from home_assistant import entry, house, question, root
+from home_assistant import entry, question, root, start_hass
 from homeassistant.auth.models import TOKEN_TYPE_LONG_LIVED_ACCESS_TOKEN
 from homeassistant.core import Context, HomeAssistant
 from homeassistant.helpers import area_registry, entity_registry
@@ -66,7 +66,7 @@ async def main() -> None:
     """Ask each agent, and print what it said."""
     servers, *asked = sys.argv[5:]
     with tempfile.TemporaryDirectory() as folder:
-        hass = await house(folder, LAMPS)
+        hass = await start_hass(folder, LAMPS)
         try:
             furnish(hass)
             described = {"servers": {"homeassistant": await mcp_server(hass)}}
