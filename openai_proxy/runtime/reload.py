@@ -262,7 +262,8 @@ class Reloads:
             if names
         ]
         problems = self._state.generation.problems
-        mistaken = not {p for p in problems if not p.message.startswith(WARNING)} <= set(present.problems)
+        edited = {problem.file for problem in {*problems} ^ {*present.problems}}
+        mistaken = any(p.file in edited and not p.message.startswith(WARNING) for p in problems)
         nothing = "what was edited has a mistake and is not in effect" if mistaken else "no difference in effect"
         log.info("configuration %d: %s", self._state.generation.number, "; ".join(words) or nothing)
         self._log_problems(present.problems, problems)
