@@ -29,7 +29,7 @@ from openai_proxy.config.yaml_text import Node, parse
 from openai_proxy.secrets import vault
 
 if TYPE_CHECKING:
-    from openai_proxy.config.tool_entries import ToolFile
+    from openai_proxy.config.tool_file import ToolFile
 
 
 def load(

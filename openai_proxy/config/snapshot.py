@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # imported if there is such a file
     from openai_proxy.config.model_file import ModelConfig
     from openai_proxy.config.servers import ServerConfig
     from openai_proxy.config.skills import SkillFile
-    from openai_proxy.config.tool_entries import ToolFile
+    from openai_proxy.config.tool_file import ToolFile
 
 Key = tuple[str, str | None]
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
@@ -28,6 +27,8 @@ from openai_proxy.config.tool_file import (
     HttpToolConfig,
     OpenApiSource,
     OpenApiToolsConfig,
+    Tool,
+    ToolFile,
 )
 from openai_proxy.config.tool_places import PlacedText, read_text, read_value
 from openai_proxy.config.validate import validate
@@ -53,18 +54,6 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 NO_SCHEMA: Final = (
     "parameters is a JSON Schema: {type: object, properties: {NAME: {type: string}}}; names alone are not enough"
 )
-
-Tool = DeclaredTool | OpenApiSource
-
-
-@dataclass(frozen=True, slots=True)
-class ToolFile:
-    """One file: its valid tools, in order."""
-
-    path: Path
-    digest: str
-    tools: tuple[Tool, ...] = ()
-    origin: SourceOrigin | None = field(default=None, compare=False)
 
 
 def load_tool_files(reading: LoadState, directory: Path) -> tuple[ToolFile, ...]:

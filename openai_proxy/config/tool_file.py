@@ -1,12 +1,14 @@
 """conf/tools/*.yaml: tools without code, each an HTTP request, a command, or the operations of an OpenAPI document."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, RootModel, WithJsonSchema, model_validator
 
 from openai_proxy.config.fields import Flag, Globs, Headers, Seconds, StrictModel, source_text, texts, wrong
 from openai_proxy.config.model_file import TOOL_NAME
+from openai_proxy.config.sources import SourceOrigin
 from openai_proxy.config.tool_places import PlacedText
 
 TIMEOUT = 30.0
@@ -160,3 +162,16 @@ class OpenApiSource:
     private: bool = False
     digest: str = ""  # of the file's bytes; empty for a URL
     path: tuple[str | int, ...] = field(default=(), compare=False)
+
+
+Tool = DeclaredTool | OpenApiSource
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFile:
+    """One file: its valid tools, in order."""
+
+    path: Path
+    digest: str
+    tools: tuple[Tool, ...] = ()
+    origin: SourceOrigin | None = field(default=None, compare=False)

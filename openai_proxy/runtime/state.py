@@ -39,7 +39,7 @@ from openai_proxy.upstream.queue import ConnectionQueues
 
 if TYPE_CHECKING:  # each is imported when the first model or MCP server is configured
     from openai_proxy.agent.store import TurnStore
-    from openai_proxy.config.tool_entries import ToolFile
+    from openai_proxy.config.tool_file import ToolFile
     from openai_proxy.runtime.augmented_models import SharedResources
     from openai_proxy.store.responses import ResponseStore
     from openai_proxy.telemetry.service import Telemetry

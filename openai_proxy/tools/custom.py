@@ -36,7 +36,7 @@ from openai_proxy.tools.registry import collecting, make_handler
 from openai_proxy.tools.toolbox import normalised
 
 if TYPE_CHECKING:
-    from openai_proxy.tools.declared.load import BuiltTools
+    from openai_proxy.tools.declared.built import BuiltTools
 
 log = logging.getLogger(__name__)
 

@@ -5,15 +5,16 @@ import hashlib
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from openai_proxy.config.problems import Problem
-from openai_proxy.config.tool_entries import MAX_DOCUMENT, ToolFile
-from openai_proxy.config.tool_file import CommandAction, DeclaredTool, HttpAction, OpenApiSource
+from openai_proxy.config.tool_entries import MAX_DOCUMENT
+from openai_proxy.config.tool_file import CommandAction, DeclaredTool, HttpAction, OpenApiSource, Tool, ToolFile
 from openai_proxy.tools.custom import CustomTools
+from openai_proxy.tools.declared.built import BuiltTools
 from openai_proxy.tools.declared.documents import DocumentStore
 from openai_proxy.tools.declared.openapi import DocumentError, operations, parse_document
 from openai_proxy.tools.declared.request import make_request, read_answer
@@ -25,17 +26,6 @@ _NAMED: Final = 5  # at most so many unusable operations are named one by one
 
 Place = Callable[[Path, tuple[str | int, ...]], tuple[str, int, int]]
 """File, line and column of the value at a path in a file."""
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltTools:
-    """The result of one entry, kept so that an unchanged one keeps its handlers."""
-
-    entry: DeclaredTool | OpenApiSource
-    digest: str  # of a document
-    handlers: tuple[Handler, ...] = ()
-    faults: tuple[str, ...] = ()
-    waiting: bool = False  # its document has not been fetched yet
 
 
 def with_declared(
@@ -63,9 +53,7 @@ def with_declared(
     return replace(custom, handlers=handlers, problems=tuple(problems), declared=declared)
 
 
-def _made(
-    entry: DeclaredTool | OpenApiSource, origin: str, known: tuple[BuiltTools, ...], documents: DocumentStore
-) -> BuiltTools:
+def _made(entry: Tool, origin: str, known: tuple[BuiltTools, ...], documents: DocumentStore) -> BuiltTools:
     if isinstance(entry, DeclaredTool):
         same = next((made for made in known if made.entry == entry), None)
         return replace(same, entry=entry) if same is not None else _of_tools(entry, origin, "", (entry,))
