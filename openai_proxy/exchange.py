@@ -214,7 +214,7 @@ class Exchange:
         self.outcome: Outcome | None = None
         self.error_code: str | None = None
         self.cause: str | None = None  # why it failed, in words for the owner, unless an attempt has a cause
-        self.notes: list[str] = []  # additional members of the record
+        self.notes: list[str] = []  # short remarks for its line in the log
         self.tries = 0  # attempts until the first answer; an agent's later rounds add attempts, not tries
         self.rounds = 1  # number of model calls, each with its own input
         self.usage: dict[str, Any] | None = None  # as the chat API reports it, if the answer's own dialect reports less
