@@ -26,7 +26,7 @@ CONFDIR := /etc/openai-proxy
 	deb test-deb test-systemd image homeassistant-app
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The page is built while the daemon is already serving; see `page`.
 run: $(VENV)/.run  ## serve on http://localhost:8000 (ARGS="--port 9000" adds flags)

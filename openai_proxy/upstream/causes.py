@@ -24,7 +24,7 @@ def of_connecting(error: Exception, host: str, port: int, *, ca_file: bool) -> s
     if isinstance(error, ssl.SSLCertVerificationError):
         return _certificate(error, host, ca_file=ca_file)
     if isinstance(error, ssl.SSLError):
-        return f"{where} supports no TLS version of ours ({_reason(error)}); is it http:// rather than https://?"
+        return f"the TLS handshake with {where} failed ({_reason(error)}); is it http:// rather than https://?"
     if isinstance(error, socket.gaierror):
         if error.errno == socket.EAI_AGAIN:
             return f"the name {host} could not be looked up: the name server (DNS) does not answer"

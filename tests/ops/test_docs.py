@@ -96,6 +96,14 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_every_quoted_message_is_one_of_the_program() -> None:
+    sources = "\n".join(path.read_text() for path in (ROOT / "openai_proxy").rglob("*.py"))
+    messages = re.findall(r"^\| `([^`]+ [^`]+)` \|", PAGES["docs/troubleshooting.md"], re.MULTILINE)
+    assert len(messages) >= 6
+    parts = [part.strip() for message in messages for part in re.split(r"…|\d+", message) if part.strip()]
+    assert [part for part in parts if part not in sources] == []
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_every_make_target_exists() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, timeout=30, env=dict(os.environ))
