@@ -4,7 +4,9 @@ Supports several gzip members (RFC 1952 §2.2), and deflate with and without its
 (https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1.2).
 """
 
+import sys
 import zlib
+from collections.abc import Iterator
 from typing import Final
 
 CODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
@@ -41,30 +43,38 @@ class Inflater:
 
     def feed(self, data: bytes) -> bytes:
         """The unpacked `data`. Raises DamagedError and TooLongError."""
-        out: list[bytes] = []
+        out = [*self.pieces(data, sys.maxsize)]
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def pieces(self, data: bytes, size: int) -> Iterator[bytes]:
+        """The unpacked `data` in pieces of at most `size` bytes, each unpacked when it is asked for.
+
+        Raises DamagedError and TooLongError.
+        """
         try:
             if data and not self._started:
                 self._started = True
                 if data[0] != 0x1F and data[0] & 0x0F != 8:
                     self._engine = zlib.decompressobj(_BARE)
             for start in range(0, len(data), _STEP):
-                self._unpack(data[start : start + _STEP], out)
+                yield from self._unpacked(data[start : start + _STEP], size)
         except zlib.error:
             raise DamagedError("damaged") from None
-        return out[0] if len(out) == 1 else b"".join(out)
 
-    def _unpack(self, data: bytes, out: list[bytes]) -> None:
-        if self._engine.eof and data:
-            self._engine = zlib.decompressobj(_EITHER_HEADER)
-        while data:
-            piece = self._engine.decompress(data, self._left + 1)
+    def _unpacked(self, data: bytes, size: int) -> Iterator[bytes]:
+        more = False  # to come, although all of `data` was read
+        while data or more:
+            if self._engine.eof:
+                self._engine = zlib.decompressobj(_EITHER_HEADER)
+            engine, most = self._engine, min(size, self._left + 1)
+            piece = engine.decompress(data, most)
             self._left -= len(piece)
             if self._left < 0:
                 raise TooLongError("unpacks to too much")
-            out.append(piece)
-            data = self._engine.unused_data if self._engine.eof else b""
-            if data:
-                self._engine = zlib.decompressobj(_EITHER_HEADER)
+            data = engine.unused_data if engine.eof else engine.unconsumed_tail
+            more = len(piece) == most and not engine.eof
+            if piece:
+                yield piece
 
 
 def readable_part(data: bytes, limit: int) -> bytes:

@@ -13,7 +13,7 @@ from openai_proxy.exchange import UpstreamResponse
 from openai_proxy.protocols.json_members import LARGE
 from openai_proxy.steps import pieces
 from openai_proxy.tasks import beside
-from openai_proxy.upstream.answer_body import body_of, inflater
+from openai_proxy.upstream.answer_body import body_of, inflated
 from openai_proxy.upstream.answer_bounds import MAX_NESTING, AnswerBounds, check_nesting
 
 _DRAIN: Final = 0.5  # seconds
@@ -50,11 +50,10 @@ class ChunkSource:
     """The chunks of one answer."""
 
     def __init__(self, response: UpstreamResponse, reader: StreamReader) -> None:
-        self._response = response
-        self._reader = reader
         # By its name: `isinstance` with a protocol checks all its members each time, in 20 µs.
         self._direct = cast("HasChunks", response) if hasattr(response, "chunks") else None
-        self._inflate = None if self._direct is not None else inflater(response.headers)
+        self._response = response if self._direct is not None else inflated(response)
+        self._reader = reader
         self._bounds = AnswerBounds()
         self._unread: Iterator[bytes] = iter(())  # of the last bytes received
         self._parts: deque[Chunk] = deque()  # of large chunks already read
@@ -89,10 +88,6 @@ class ChunkSource:
         data = next(self._unread, b"")
         if not data:
             data = await self._response.chunk()
-            if data and self._inflate is not None:
-                data = self._inflate.feed(data)
-                if not data:
-                    return []
             if len(data) > _AT_ONCE and self._bounds.waiting < LARGE:
                 self._unread = pieces(data, step=_AT_ONCE)
                 data = next(self._unread)

@@ -20,7 +20,7 @@ from openai_proxy.errors import ProxyError
 from openai_proxy.exchange import Headers, UpstreamRequest, UpstreamResponse, header
 from openai_proxy.protocols.json_members import LARGE, edit, parse_object
 from openai_proxy.tasks import beside
-from openai_proxy.upstream.answer_body import body_of, error_text, inflater
+from openai_proxy.upstream.answer_body import body_of, error_text, inflated
 from openai_proxy.upstream.inprocess import BytesResponse, ConvertedResponse, collect, refusal_as_answer
 from openai_proxy.upstream.lessons import ConnectionLessons, LessonTable, with_lesson
 from openai_proxy.upstream.model_list import entries_of, listing
@@ -100,13 +100,12 @@ class GoogleProvider:
     async def _repaired(self, response: UpstreamResponse, dropped: Headers) -> UpstreamResponse:
         kind = header(response.headers, b"content-type") or b""
         if b"text/event-stream" in kind.lower():
-            inflate = inflater(response.headers)
             repair = StreamRepair(self._signatures)
-            feed = repair.feed if inflate is None else lambda data: repair.feed(inflate.feed(data))
             headers = [*without(response.headers, {b"content-length", b"content-encoding"}), *dropped]
-            return ConvertedResponse(response, feed, repair.end, headers=headers)
+            return ConvertedResponse(inflated(response), repair.feed, repair.end, headers=headers)
         try:
-            body = repair_completion(await body_of(response), self._signatures)
+            body = await body_of(response)
+            body = await beside(len(body) >= LARGE, repair_completion, body, self._signatures)
         finally:
             response.close()
         headers = [*body_headers(response.headers, kind or b"application/json"), *dropped]

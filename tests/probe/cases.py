@@ -117,10 +117,16 @@ ANSWERS: Final[dict[str, Callable[[int], bytes]]] = {
         + chunk(event(call('"}', new=False)) + delta("", finish="tool_calls") + DONE)
         + LAST
     ),
+    "many events, compressed": lambda size: plain(
+        gzip.compress(delta("word " * 20) * (size // 250) + delta("", finish="stop") + DONE),
+        content_type="text/event-stream",
+        Content_Encoding="gzip",
+    ),
     "whole": lambda size: plain(completion("x" * size)),
+    "whole, compressed": lambda size: plain(gzip.compress(completion("x" * size)), Content_Encoding="gzip"),
     "whole, of escapes": lambda size: plain(completion("\n" * (size // 2))),
 }
-"""Answers of the provider; all but the last two are streams."""
+"""Answers of the provider; all but those named "whole" are streams."""
 
 
 def call(arguments: str, *, new: bool = True) -> dict[str, Any]:

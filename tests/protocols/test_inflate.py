@@ -41,6 +41,21 @@ def test_any_bytes_are_restored(data: bytes, step: int) -> None:
     assert b"".join(inflater.feed(form[at : at + step]) for at in range(0, len(form), step)) == data
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("size", [1, 100, 4096, len(TEXT)])
+def test_no_piece_is_larger_than_requested(form: bytes, size: int) -> None:
+    pieces = list(Inflater(len(TEXT)).pieces(form, size))
+    assert b"".join(pieces) == TEXT
+    assert max(map(len, pieces)) <= size
+
+
+def test_a_piece_is_unpacked_only_when_it_is_asked_for() -> None:
+    pieces = Inflater(len(TEXT)).pieces(gzip.compress(TEXT) + b"this is not gzip", len(TEXT))
+    assert next(pieces) == TEXT
+    with pytest.raises(DamagedError):
+        next(pieces)
+
+
 def test_a_truncated_stream_has_not_ended() -> None:
     inflater = Inflater(len(TEXT))
     inflater.feed(FORMS[0][:-9])

@@ -1,5 +1,7 @@
 """A provider's answer as chunks: large pieces are processed in parts."""
 
+import asyncio
+import gzip
 import json
 import threading
 from typing import Any
@@ -73,6 +75,28 @@ def test_calls_that_share_an_index_are_not_split() -> None:
 )
 def test_chunks_without_long_texts_are_unchanged(chunk: Chunk) -> None:
     assert in_parts(chunk) == [chunk]
+
+
+async def test_other_tasks_run_while_a_compressed_stream_is_unpacked() -> None:
+    """64 KB on the wire may be 32 MB of events."""
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    stream = event(delta_chunk({"content": "x" * 1000})) * 4000 + DONE
+    headers = [(b"content-type", b"text/event-stream"), (b"content-encoding", b"gzip")]
+    source = ChunkSource(Scripted(200, [gzip.compress(stream)], headers), ChatReader())
+    task = asyncio.ensure_future(others())
+    try:
+        chunks = [chunk for some in await read(source) for chunk in some]
+    finally:
+        task.cancel()
+    assert folded(chunks)["choices"][0]["message"]["content"] == "x" * 4_000_000
+    assert turns > 50
 
 
 async def read(source: ChunkSource) -> list[list[Chunk]]:
