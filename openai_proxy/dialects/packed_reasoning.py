@@ -18,12 +18,19 @@ _OLD: Final = "oap1."
 PREFIXES: Final = (binascii.b2a_base64(_MARK[:12], newline=False).decode(), _OLD)
 """What a packed text begins with."""
 
-_MAX_PACKED: Final = 8 << 20  # bytes of JSON in one packed text; a limit against zip bombs
+_MAX_PACKED: Final = 8 << 20  # bytes of JSON in one packed text
+_MAX_RATIO: Final = 32
+"""Bytes of JSON per packed byte: a request may hold thousands of packed texts, which a client may also have forged."""
+_ALWAYS: Final = 4096  # bytes of JSON in even the shortest packed text
 
 
 def pack(details: list[dict[str, Any]]) -> str:
     """`reasoning_details` as a text for a client to keep."""
-    return binascii.b2a_base64(_MARK + zlib.compress(json_text.dumps(details), 1), newline=False).decode()
+    data = json_text.dumps(details)
+    packed = zlib.compress(data, 1)
+    if len(data) > _most(packed):
+        packed = zlib.compress(data, 0)
+    return binascii.b2a_base64(_MARK + packed, newline=False).decode()
 
 
 def is_packed(text: object) -> TypeGuard[str]:
@@ -37,7 +44,7 @@ def unpack(text: str) -> list[dict[str, Any]] | None:
     engine = zlib.decompressobj()
     try:
         packed = binascii.a2b_base64(encoded + "=" * (-len(encoded) % 4)).removeprefix(_MARK)
-        details = json_text.loads(engine.decompress(packed, _MAX_PACKED))
+        details = json_text.loads(engine.decompress(packed, _most(packed)))
     except (ValueError, zlib.error):
         return None
     if not engine.eof:
@@ -45,3 +52,8 @@ def unpack(text: str) -> list[dict[str, Any]] | None:
     if isinstance(details, dict):
         details = details.get("details")  # after the old prefix
     return [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else None
+
+
+def _most(packed: bytes) -> int:
+    """The most bytes of JSON that `packed` may hold."""
+    return min(_MAX_PACKED, _ALWAYS + _MAX_RATIO * len(packed))

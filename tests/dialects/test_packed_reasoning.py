@@ -54,3 +54,14 @@ OLD = {
 def test_the_old_format_in_clients_histories_is_read(text: str) -> None:
     assert is_packed(text)
     assert unpack(text) == DETAILS
+
+
+def test_reasoning_that_repeats_itself_is_unpacked() -> None:
+    details = [{"type": "reasoning.text", "text": "again and " * 100_000}]
+    assert unpack(pack(details)) == details
+
+
+def test_a_decompression_bomb_is_ignored() -> None:
+    """A request below the size from which requests are read off the event loop has room for fifty of them."""
+    bomb = zlib.compress(orjson.dumps([{"text": "x" * 4_000_000}]))
+    assert unpack(base64.b64encode(b"openai-proxy:" + bomb).decode()) is None
