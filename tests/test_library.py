@@ -92,7 +92,7 @@ async def test_the_proxy_serves_beside_the_programs_own_pages(url: str, rows: li
             assert answer.status == 401
         async with client.get(f"{url}/llm/nothing", headers=ANN) as answer:
             assert answer.status == 404
-    await turning_until(lambda: len(rows) >= 3, "every answer has its row")
+    await turning_until(lambda: len(rows) >= 3, "each answer has a row in the log")
     assert {row["group"] for row in rows if row["status"] == 200} == {"family"}
 
 
@@ -105,7 +105,9 @@ async def test_the_tools_of_the_program_are_used(url: str) -> None:
         async with client.get(f"{url}/llm/v1/models", headers=ANN) as answer:
             assert "helper" in json.dumps(await answer.json())
         async with client.get(f"{url}/llm/health") as answer:
-            assert (await answer.json())["config"]["problems"] == 0, "a number for those who are not the owner"
+            assert (await answer.json())["config"]["problems"] == 0, (
+                "callers other than the owner must get only the number of problems"
+            )
 
 
 def test_importing_the_package_stays_cheap() -> None:

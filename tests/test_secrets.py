@@ -25,7 +25,7 @@ def test_rotating_secrets_are_known_until_the_rotation_after_the_next() -> None:
     assert vault.known() == {"token-two", "token-three", "token-of-another"}
     version = vault.version
     vault.rotate("other", ["token-of-another"])
-    assert vault.version == version, "nothing new, so nothing is compiled anew"
+    assert vault.version == version, "rotating to the same token must not change the version"
     vault.rotate("server", [])
     vault.rotate("server", ["token-four"])
     assert vault.scrub("token-two token-three token-four") == "token-two token-three [REDACTED]"

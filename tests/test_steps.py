@@ -160,7 +160,7 @@ def test_others_run_in_between(name: str) -> None:
         over.set()
         sys.setswitchinterval(before)
         other.join(30)
-    assert found > 5, "the interpreter was kept to the end"
+    assert found > 5, "the work kept the interpreter lock to its end"
 
 
 def test_a_text_cut_within_a_character_is_whole() -> None:

@@ -17,7 +17,7 @@ def augmented_daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactor
     try:
         yield daemon
         daemon.assert_nothing_leaked()
-        eventually(lambda: upstream.busy() == 0, "no request of the house is still being answered upstream")
+        eventually(lambda: upstream.busy() == 0, "no request is still running upstream")
         daemon.stop()
     finally:
         daemon.kill()

@@ -101,7 +101,7 @@ def test_reported_with_its_place_while_the_others_serve(
     number = list(BAD).index(name)
     ours = [numbered(number, file) for file in files]
     problems = faulty_daemon.get("/admin/status").json()["config"]["problems"]
-    assert len(problems) == len(checked) == len(BAD) + 1, "the loop has no valid name, either"
+    assert len(problems) == len(checked) == len(BAD) + 1, "one problem each, and one more for the loop"
     problem = next(problem for problem in problems if any(problem["file"].endswith(file) for file in ours))
     where = f"{Path(problem['file'])}:{problem['line']}:{problem['column']}"
     assert f"/{numbered(number, place)}" in f"/{where}:"
@@ -126,7 +126,7 @@ def test_the_rest_of_a_bad_model_serves(make_daemon: DaemonFactory, upstream: Up
 
 def test_a_valid_configuration_has_no_problems(augmented_daemon: Daemon) -> None:
     (problem,) = augmented_daemon.get("/admin/status").json()["config"]["problems"]
-    assert "nobody_has_this" in problem["message"], "the one the house has on purpose"
+    assert "nobody_has_this" in problem["message"], "only the intended problem is expected"
     done = check(augmented_daemon)
     assert done.returncode == 1
     (line,) = [line for line in done.stdout.splitlines() if ": warning: " not in line]

@@ -55,7 +55,9 @@ MODES = pytest.mark.parametrize("stream", [True, False], ids=["stream", "json"])
 def doors(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     daemon = Daemon(tmp_path_factory.mktemp("doors"), front_conf(upstream, execute_tools=True), files=MODELS).start()
     try:
-        eventually(lambda: daemon.get("/admin/status").json()["mcp_servers"][0]["state"] == "ready", "it is ready")
+        eventually(
+            lambda: daemon.get("/admin/status").json()["mcp_servers"][0]["state"] == "ready", "the MCP server is ready"
+        )
         yield daemon
         daemon.stop()
     finally:

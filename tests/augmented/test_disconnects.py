@@ -56,10 +56,10 @@ def test_while_a_tool_runs(
     wire = request(augmented_daemon.wire(), "augmented/tools", play, stream=stream)
     eventually((tmp_path / "started").exists, "the tool runs")
     LEAVING[how](wire)
-    eventually((tmp_path / "cancelled").exists, "the tool was cancelled")
+    eventually((tmp_path / "cancelled").exists, "the tool is cancelled")
     wire.close()
-    eventually(lambda: augmented_daemon.clients() == 0, "the connection is gone")
-    assert len(play.requests) == 1, "nobody is asked for an answer that nobody reads"
+    eventually(lambda: augmented_daemon.clients() == 0, "the client's connection is closed")
+    assert len(play.requests) == 1, "the provider was asked again after the client had disconnected"
 
 
 @every_way
@@ -81,7 +81,7 @@ def test_the_daemon_still_serves(augmented_daemon: Daemon, upstream: Upstream) -
         list(LEAVING.values())[number % 3](wire)
         assert seen.gone()
     augmented_daemon.close_wires()
-    eventually(lambda: augmented_daemon.clients() == 0, "every client connection is gone")
+    eventually(lambda: augmented_daemon.clients() == 0, "every client connection is closed")
     eventually(lambda: augmented_daemon.open_sockets() <= sockets + 2, f"sockets are back at {sockets}")
     assert (
         chat(augmented_daemon, "tools", conversation(upstream, "Still here.", stream=True), stream=True).content
@@ -111,7 +111,7 @@ def test_the_owner_cancels_a_turn_while_its_tool_runs(
     eventually((tmp_path / "started").exists, "the tool runs")
     one = only_running(augmented_daemon, "augmented/tools", "tools")
     assert augmented_daemon.control("POST", f"/admin/requests/{one['id']}/cancel").status == 200
-    eventually((tmp_path / "cancelled").exists, "the tool was cancelled")
+    eventually((tmp_path / "cancelled").exists, "the tool is cancelled")
     answer = wire.answer()
     if stream:
         assert answer.complete
@@ -120,8 +120,8 @@ def test_the_owner_cancels_a_turn_while_its_tool_runs(
         assert error["code"] == "cancelled"
     else:
         assert (answer.status, answer.header("x-proxy-error")) == (503, "cancelled")
-        assert answer.header("x-should-retry") == "false", "a tool has acted"
-    eventually(lambda: not running(augmented_daemon, "augmented/tools"), "nothing of it runs any more")
+        assert answer.header("x-should-retry") == "false", "a retry must be discouraged once a tool has run"
+    eventually(lambda: not running(augmented_daemon, "augmented/tools"), "the cancelled request has ended")
 
 
 @pytest.mark.parametrize("stream", MODES, ids=MODE_IDS)
@@ -147,7 +147,7 @@ def test_a_stop_waits_for_the_turn(
     wire = request(daemon.wire(), "augmented/tools", play, stream=stream)
     eventually((tmp_path / "started").exists, "the tool runs")
     daemon.signal(signal.SIGTERM)
-    eventually(lambda: _refuses(daemon), "it takes no more")
+    eventually(lambda: _refuses(daemon), "the daemon refuses new connections")
     (tmp_path / "go").touch()
     assert checked(wire.answer(), "augmented/tools", stream=stream).content == "Done."
     assert daemon.process.wait(PATIENCE) == 0

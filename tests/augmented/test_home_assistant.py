@@ -174,4 +174,4 @@ def test_a_path_without_v1_is_answered(augmented_daemon: Daemon, upstream: Upstr
     play = conversation(upstream, "Hello.", stream=True)
     answer = ask(augmented_daemon, "augmented/tools", play, stream=True, path="/chat/completions", headers=SDK_HEADERS)
     assert checked(answer, "augmented/tools", stream=True).content == "Hello."
-    assert answer.header("content-encoding") is None, "never compress a stream"
+    assert answer.header("content-encoding") is None, "a stream must not be compressed"

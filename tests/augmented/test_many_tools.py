@@ -36,7 +36,9 @@ FILES = {
 def many(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     daemon = Daemon(tmp_path_factory.mktemp("many"), front_conf(upstream), files=FILES).start()
     try:
-        eventually(lambda: daemon.get("/admin/status").json()["mcp_servers"][0]["state"] == "ready", "it is ready")
+        eventually(
+            lambda: daemon.get("/admin/status").json()["mcp_servers"][0]["state"] == "ready", "the MCP server is ready"
+        )
         yield daemon
         daemon.stop()
     finally:

@@ -62,7 +62,7 @@ def test_filters_and_templates(daemon: Daemon, upstream: Upstream) -> None:
     assert names(first) == ["mcp_time_get_current_time"]
     assert "\n\nNow: " in first["messages"][-1]["content"]
     assert "UTC" in first["messages"][-1]["content"]
-    assert second["messages"][-1]["role"] == "tool", "what it was not offered does not run"
+    assert second["messages"][-1]["role"] == "tool", "the call of a tool that was not offered must get an error result"
     assert "21:00" not in second["messages"][-1]["content"]
 
 
@@ -77,7 +77,9 @@ def test_a_server_that_dies_comes_back(daemon: Daemon, upstream: Upstream) -> No
     pid = _server(daemon)["pid"]
     (child,) = [child for child in daemon.children() if child.pid == pid]
     child.kill()
-    eventually(lambda: _server(daemon)["pid"] != pid and _server(daemon)["state"] == "ready", "it is back")
+    eventually(
+        lambda: _server(daemon)["pid"] != pid and _server(daemon)["state"] == "ready", "the server has restarted"
+    )
     call = ("c1", "mcp_time_get_current_time", '{"timezone":"UTC"}')
     play = conversation(upstream, [call], "Noon.", stream=True)
     assert chat(daemon, "all", play, stream=True).content == "Noon."

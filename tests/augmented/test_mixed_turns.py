@@ -187,7 +187,9 @@ def test_a_hidden_turn_survives_a_restart(upstream: Upstream, make_daemon: Daemo
     play = conversation(upstream, [OURS, THEIRS], "Done.", stream=True)
     first = chat(daemon, "tools", play, stream=True, messages=[QUESTION], tools=[CLIENT_TOOL])
     daemon.stop()
-    assert stat.S_IMODE((daemon.state_dir / "turns.json").stat().st_mode) == 0o600, "it holds what people said"
+    assert stat.S_IMODE((daemon.state_dir / "turns.json").stat().st_mode) == 0o600, (
+        "the file contains conversations and must be private"
+    )
     daemon.start()
     history = [QUESTION, assistant(first.calls), result(THEIRS[0], "on")]
     chat(daemon, "tools", play, stream=True, messages=history, tools=[CLIENT_TOOL])

@@ -26,7 +26,9 @@ def test_templates_are_filled_in_and_failures_are_notes(augmented_daemon: Daemon
     play = conversation(upstream, "Hello.", stream=True)
     chat(augmented_daemon, "templates", play, stream=True)
     prompt, newest = (message["content"] for message in play.bodies()[0]["messages"])
-    assert prompt.startswith("Bad: [calculator is not available now: "), "what cannot change stays where it is"
+    assert prompt.startswith("Bad: [calculator is not available now: "), (
+        "a constant note must stay in the system prompt"
+    )
     values = newest.split("\n")[2:]
     assert values[0] == "Six times seven is 42, twice 42."
     assert values[1].startswith("Broken: [boom is not available now: ")
@@ -45,7 +47,7 @@ def test_ours_then_skills_then_the_clients_in_one_message(augmented_daemon: Daem
     text = system(augmented_daemon, upstream, "injected", messages=messages)
     places = [text.index(part) for part in ("Prompt.", "Use type hints.", "The client's.", "The developer's.")]
     assert places == sorted(places)
-    assert "Salt the water." not in text, "only the skills it names"
+    assert "Salt the water." not in text, "a skill the model does not name is in its prompt"
 
 
 def test_all_global_skills_and_no_other_models(augmented_daemon: Daemon, upstream: Upstream) -> None:
@@ -75,7 +77,7 @@ def test_skills_on_demand(augmented_daemon: Daemon, upstream: Upstream, stream: 
     results = [message["content"] for message in bodies[3]["messages"] if message["role"] == "tool"]
     assert "Water at dawn." in results[0]
     assert "Roses need sun." in results[1]
-    assert "type hints" not in results[2], "jailed to its own folder"
+    assert "type hints" not in results[2], "a file outside the skill's folder was read"
 
 
 def test_execute_tools_runs_what_the_client_offers_and_we_have(upstream: Upstream, make_daemon: DaemonFactory) -> None:
@@ -92,7 +94,7 @@ def test_execute_tools_runs_what_the_client_offers_and_we_have(upstream: Upstrea
         assert answer.status == 200
         assert b"42." in answer.body
         first, second = play.bodies()
-        assert names(first) == ["double", "theirs"], "nothing is added to a plain model"
+        assert names(first) == ["double", "theirs"], "a plain model must get exactly the client's tools"
         assert roles(second) == ["user", "assistant", "tool"]
         assert second["messages"][-1]["content"] == "42"
     play = conversation(upstream, "Hello.", stream=True)

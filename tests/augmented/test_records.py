@@ -29,7 +29,7 @@ def lines_of(augmented_daemon: Daemon, question: str, *kinds: str) -> list[dict[
         ours = [line for line in lines if line["request_id"] in ids]
         return ours if set(kinds) <= {line["type"] for line in ours} else []
 
-    return eventually(found, f"{kinds} are written")
+    return eventually(found, f"the chat log has a line of each kind: {kinds}")
 
 
 def test_the_chat_log_has_the_calls_with_their_results(augmented_daemon: Daemon, upstream: Upstream) -> None:
@@ -50,7 +50,7 @@ def test_the_chat_log_has_the_calls_with_their_results(augmented_daemon: Daemon,
         assert double["duration_ms"] >= 0
         (response,) = [x for x in lines if x["type"] == "response"]
         assert (response["content"], response["finish_reason"]) == ("It is 42.", "stop")
-        assert not response["tool_calls"], "ours are records of their own"
+        assert not response["tool_calls"], "calls of our tools have their own records"
         assert response["usage"]["total_tokens"] == 30
         assert 0 <= (response["ttft_ms"] or 0) <= response["duration_ms"]
 

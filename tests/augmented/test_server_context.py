@@ -51,7 +51,7 @@ def test_templates_are_filled_in_and_failures_are_notes(daemon: Daemon, upstream
     assert manners == "Manners: Speak in a warm tone."
     assert missing.startswith("Missing: [mcp_resource is not available now: ")
     assert old.startswith("Old: [mcp_prompt is not available now: ")
-    assert names(body) == [], "a model cannot call them"
+    assert names(body) == [], "the model must not be offered mcp_resource or mcp_prompt"
 
 
 def test_invalid_templates_are_problems_at_their_place(daemon: Daemon) -> None:

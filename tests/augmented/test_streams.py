@@ -84,7 +84,7 @@ def test_whatever_providers_send_the_grammar_is_kept(
     seen = chat(augmented_daemon, "tools", play, stream=True, tools=[CLIENT_TOOL])
     assert (seen.content, len(seen.calls)) == (content, calls)
     assert seen.finish == ("tool_calls" if calls else "stop")
-    assert seen.usage is None, "nobody asked"
+    assert seen.usage is None, "usage was sent although the client did not ask for it"
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -92,7 +92,9 @@ def test_usage_is_sent_only_on_request(augmented_daemon: Daemon, upstream: Upstr
     play = conversation(upstream, "Hello", stream=True)
     seen = chat(augmented_daemon, "tools", play, stream=True, usage_asked=asked)
     assert (seen.usage is not None) == asked
-    assert play.bodies()[0]["stream_options"] == {"include_usage": True}, "limits and records need it"
+    assert play.bodies()[0]["stream_options"] == {"include_usage": True}, (
+        "the proxy always needs usage for limits and records"
+    )
 
 
 def test_reasoning_in_the_text_is_moved(augmented_daemon: Daemon, upstream: Upstream) -> None:
@@ -171,7 +173,7 @@ def test_the_providers_errors_pass_unchanged(
     assert (answer.status, answer.body) == (int(status[:3]), body)
     assert answer.header("retry-after") == "7"
     assert answer.header("x-request-id") == "up-7"
-    assert answer.header("x-should-retry") is None, "nothing has been done yet"
+    assert answer.header("x-should-retry") is None, "no tool has run, so a retry must not be discouraged"
 
 
 BEFORE = {
@@ -190,7 +192,7 @@ def test_failures_before_the_start_are_http_errors(
 ) -> None:
     steps, status, code = BEFORE[name]
     error = check_error(ask(augmented_daemon, "augmented/tools", upstream.play(*steps), stream=stream), status, code)
-    assert "main" in error["message"], "the connection is named"
+    assert "main" in error["message"], "the message must name the connection"
 
 
 @both_modes
@@ -271,7 +273,7 @@ def test_after_a_tool_has_acted_a_retry_is_discouraged(
     else:
         assert answer.status >= 400
         assert answer.header("x-should-retry") == "false"
-        assert answer.header("x-proxy-attempts") is None, "rounds are no attempts"
+        assert answer.header("x-proxy-attempts") is None, "rounds must not be counted as attempts"
         assert answer.json()["error"]["message"]
 
 

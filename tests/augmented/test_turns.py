@@ -44,7 +44,7 @@ def test_a_tool_of_ours_runs_and_the_client_sees_the_answer(
     assert roles(second) == ["system", "user", "assistant", "tool"]
     assert second["messages"][2]["tool_calls"][0]["id"] == "c1"
     assert second["messages"][3] == {"role": "tool", "tool_call_id": "c1", "content": "42"}
-    assert names(first) == sorted(names(first)), "a stable order"
+    assert names(first) == sorted(names(first)), "tools must be listed in a stable order"
     assert json.dumps(first["tools"]) == json.dumps(second["tools"])
 
 
@@ -116,7 +116,7 @@ def test_after_max_tool_rounds_the_model_must_answer(
     assert chat(augmented_daemon, "two-rounds", play, stream=stream).content == "Enough."
     bodies = play.bodies()
     assert [body.get("tool_choice") for body in bodies] == [None, None, "none"]
-    assert names(bodies[2]) == names(bodies[0]), "a transcript with calls needs its tools listed"
+    assert names(bodies[2]) == names(bodies[0]), "tools must stay listed because the transcript has calls of them"
 
 
 @both_modes
@@ -142,7 +142,7 @@ def test_a_deadline_withdraws_the_tools_and_still_answers(
 def test_a_provider_that_exceeds_the_deadline(augmented_daemon: Daemon, upstream: Upstream, stream: bool) -> None:
     play = upstream.play(HOLD)
     assert chat(augmented_daemon, "deadline", play, stream=stream).content == "Sorry, that took too long."
-    assert play.begun().gone(), "and is let go of"
+    assert play.begun().gone(), "the request to the provider must be closed"
 
 
 @both_modes
@@ -195,7 +195,7 @@ def test_a_call_of_the_clients_tool_goes_to_the_client(
     assert (call["id"], call["type"], call["function"]) == (
         "call_1", "function", {"name": "theirs", "arguments": "{}"},
     )  # fmt: skip
-    assert names(play.bodies()[0])[-1] == "theirs", "ours first: they are the stable prefix"
+    assert names(play.bodies()[0])[-1] == "theirs", "our tools come first because they are the stable prefix"
 
 
 def test_all_models_are_listed_with_their_owner_and_description(augmented_daemon: Daemon) -> None:

@@ -34,13 +34,13 @@ class Terminal:
         """Read until `text` is on the screen; returns what was printed since the last time."""
         begin, end = len(self.screen), time.monotonic() + PATIENCE
         while text not in self.screen[begin:]:
-            assert time.monotonic() < end, f"never said {text!r}: {self.screen}"
+            assert time.monotonic() < end, f"{text!r} did not appear: {self.screen}"
             if select.select([self._fd], [], [], 0.1)[0]:
                 try:
                     data = os.read(self._fd, 65536)
                 except OSError:  # the child has ended
                     data = b""
-                assert data, f"ended without {text!r}: {self.screen}"
+                assert data, f"the command ended before {text!r} appeared: {self.screen}"
                 self.screen += data.decode().replace("\r\n", "\n")
         return self.screen[begin:]
 

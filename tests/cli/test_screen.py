@@ -41,7 +41,7 @@ def _direct_writes(source: str) -> list[int]:
 )
 def test_no_command_bypasses_say(file: Path) -> None:
     lines = _direct_writes(file.read_text())
-    assert bool(lines) == (file.name == "screen.py"), f"{file.name} writes to the terminal itself in lines {lines}"
+    assert bool(lines) == (file.name == "screen.py"), f"{file.name} bypasses say in lines {lines}"
 
 
 def test_the_scan_finds_direct_writes() -> None:
@@ -69,7 +69,7 @@ def test_foreign_names_and_answers_in_every_command(make_daemon: DaemonFactory, 
     name = play.model
     body = {"model": name, "stream": True, "messages": [{"role": "user", "content": EVIL}]}
     assert daemon.post("/v1/chat/completions", json.dumps(body).encode()).status == 200
-    eventually(lambda: len(list(daemon.log_lines())) >= 2, "it is logged")
+    eventually(lambda: len(list(daemon.log_lines())) >= 2, "the requests are in the chat log")
     place = ["--config-dir", str(daemon.conf_dir), "--state-dir", str(daemon.state_dir)]
     logs = ["--logs-dir", str(daemon.logs_dir)]
     for words in (

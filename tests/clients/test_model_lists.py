@@ -27,7 +27,7 @@ def ids(daemon: Daemon, key: str = KEY) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _listed(daemon: Daemon) -> None:
-    eventually(lambda: "m-small" in ids(daemon), "the upstream's list is there")
+    eventually(lambda: "m-small" in ids(daemon), "the upstream's models are listed")
 
 
 def test_every_format_has_the_same_models(daemon: Daemon) -> None:
@@ -89,7 +89,7 @@ def test_the_libraries_read_it(daemon: Daemon) -> None:
 def test_the_last_good_list_stays(make_daemon: DaemonFactory, upstream: Any) -> None:
     conf = {"connections": {"main": {"api_base": upstream.url, "api_key": "sk-1"}}}
     daemon = make_daemon(conf)
-    eventually(lambda: "m-small" in ids(daemon, ""), "the upstream's list is there")
+    eventually(lambda: "m-small" in ids(daemon, ""), "the upstream's models are listed")
     daemon.edit_conf(lambda c: c["connections"]["main"].update(api_base="http://127.0.0.1:9/v1"))
     assert "m-small" in ids(daemon, "")
     assert "m-small" in [model["name"] for model in get(daemon, "/api/tags", key=None)["models"]]

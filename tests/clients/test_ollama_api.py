@@ -139,7 +139,10 @@ def test_bytes_pass_unchanged_to_an_ollama_server(daemon: Daemon, upstream: Upst
     seen = play.wait()
     assert (seen.target, seen.body) == ("/api/chat", body)
     assert seen.header("authorization") == "Bearer sk-canary-7f3e9a1c5b8d2046upstream"
-    log = eventually(lambda: [t for p in daemon.logs_dir.glob("box*") if "Hello" in (t := p.read_text())], "its log")
+    log = eventually(
+        lambda: [t for p in daemon.logs_dir.glob("box*") if "Hello" in (t := p.read_text())],
+        "the answer is in the chat log",
+    )
     assert '"prompt_tokens":9' in log[0]
 
 

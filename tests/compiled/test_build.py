@@ -173,7 +173,7 @@ def test_aborting_the_build_leaves_nothing_behind(tree: Path, tmp_path_factory: 
     compiler = script(outside / "cc", f"touch {begun}; while ! [ -e {over} ]; do sleep 0.05; done; exit 1")
     command = [sys.executable, "-m", "openai_proxy.compiled"]
     with subprocess.Popen(command, cwd=tree, env=trees.environ(tree, CC=compiler), stderr=subprocess.PIPE) as process:
-        eventually(begun.exists, "it compiles")
+        eventually(begun.exists, "the compiler is running")
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 130
         over.touch()

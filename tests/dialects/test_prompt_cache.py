@@ -44,7 +44,7 @@ def test_a_chat_request_keeps_a_constant_beginning():
         "messages": [{"role": "system", "content": FIXED}, user(f"on\n\n{LINE}")],
         "tools": [tool("a"), tool("b")],
     }
-    assert kept_cacheable({**chat, **changed}, "chat", CHAT) == {}, "once is enough"
+    assert kept_cacheable({**chat, **changed}, "chat", CHAT) == {}, "a second pass must change nothing"
 
 
 @pytest.mark.parametrize(

@@ -301,7 +301,7 @@ def test_open_streams_lease_no_configuration_and_end_with_their_clients(gateway_
         wire.read_until(b": open")
         requests = gateway_daemon.daemon.get("/admin/status").json()["requests"]
         assert [request["path"] for request in requests] == []
-    eventually(lambda: gateway_daemon.daemon.clients() == 0, "the stream is let go")
+    eventually(lambda: gateway_daemon.daemon.clients() == 0, "the stream's connection is closed")
 
 
 def test_a_client_of_http_sse_is_refused_at_once(gateway_daemon: GatewayDaemon) -> None:

@@ -131,7 +131,7 @@ def test_the_owners_own_function(client: openai.OpenAI, stream: bool) -> None:
     with pytest.raises(openai.APIError):
         say("fail")
     ours = say("call double", "augmented/local")
-    assert ours.choices[0].message.content == "42 ", "the result is the last message of the next round"
+    assert ours.choices[0].message.content == "42 ", "the echo function must see the tool's result as the last message"
 
 
 @both_modes
@@ -181,5 +181,5 @@ def test_unused_kinds_use_almost_no_memory(upstream: Upstream, make_daemon: Daem
     every = make_daemon(kinds_conf(upstream), files={"mine.py": MINE})
     for daemon in (plain, every):
         eventually(lambda daemon=daemon: daemon.get("/v1/models").json()["data"], "the models are listed")  # type: ignore[misc]
-    assert every.children() == [], "no child before the first question"
+    assert every.children() == [], "no child may run before the first question"
     assert every.rss() - plain.rss() < 6 * 2**20

@@ -72,7 +72,7 @@ def journal() -> list[dict[str, str]]:
 
 @trial
 def boots_with_the_machine() -> None:
-    until("active", lambda: shown("ActiveState") == "active")
+    until("the service is active", lambda: shown("ActiveState") == "active")
     assert shown("Type") == "notify"
     assert "serving" in shown("StatusText") or "model" in shown("StatusText"), shown("StatusText")
     assert shown("User") == "openai-proxy"
@@ -82,7 +82,7 @@ def boots_with_the_machine() -> None:
 
 
 @trial
-def is_as_tight_as_the_unit_says() -> None:
+def is_sandboxed_as_the_unit_says() -> None:
     told = run("systemd-analyze", "security", UNIT, "--no-pager").stdout.splitlines()[-1]
     print("  ", told)
     assert float(told.split(": ")[1].split()[0]) <= 1.6
@@ -96,7 +96,7 @@ def is_as_tight_as_the_unit_says() -> None:
 @trial
 def logs_with_priorities() -> None:
     (CONF / "models/broken.yaml").write_text("name: [\n")
-    until("a warning", lambda: any("broken.yaml" in line["MESSAGE"] for line in journal()))
+    until("the warning is in the journal", lambda: any("broken.yaml" in line["MESSAGE"] for line in journal()))
     lines = journal()
     told = [line for line in lines if "broken.yaml" in line["MESSAGE"]]
     assert min(int(line["PRIORITY"]) for line in told) <= 4, told
@@ -110,7 +110,7 @@ def logs_with_priorities() -> None:
 
 
 @trial
-def reloads_and_says_when_it_cannot() -> None:
+def reloads_and_reports_a_failed_reload() -> None:
     proxy = CONF / "proxy.yaml"
     good = proxy.read_text()
     run("systemctl", "reload", UNIT)
@@ -134,14 +134,14 @@ def is_started_by_the_first_request() -> None:
 
 
 @trial
-def runs_tools_of_python_in_its_sandbox() -> None:
+def runs_python_tools_in_its_sandbox() -> None:
     shutil.copy(HERE / "fault_server.py", "/opt/fault_server.py")
     (CONF / "mcp/servers.yaml").write_text(
         "servers:\n  python: {command: python3, args: [/opt/fault_server.py]}\n"
         "  node: {command: node, args: [/opt/server.mjs], start_timeout: 10}\n"
     )
     _write_model("python", "node")
-    until("the tool", lambda: _called("python"))
+    until("the Python tool runs", lambda: _called("python"))
 
 
 def _write_model(*servers: str) -> None:
@@ -155,18 +155,21 @@ def _called(server: str) -> bool:
 
 
 @trial
-def node_needs_what_the_drop_in_gives_and_no_more() -> None:
+def node_runs_only_with_the_drop_in() -> None:
     (HERE / "server.mjs").replace("/opt/server.mjs")
     run("systemctl", "restart", UNIT)
-    until("active", lambda: shown("ActiveState") == "active")
-    until("a server that fails", lambda: any("mcp server node: " in line["MESSAGE"] for line in journal()))
-    assert not _called("node"), "the drop-in is not needed"
+    until("the service is active", lambda: shown("ActiveState") == "active")
+    until(
+        "the failure of server node is in the journal",
+        lambda: any("mcp server node: " in line["MESSAGE"] for line in journal()),
+    )
+    assert not _called("node"), "the server runs without the drop-in, which is therefore not needed"
     drop_in = Path("/etc/systemd/system/openai-proxy.service.d")
     drop_in.mkdir(exist_ok=True)
     shutil.copy("/usr/share/doc/openai-proxy/examples/mcp-node.conf", drop_in)
     run("systemctl", "daemon-reload")
     run("systemctl", "restart", UNIT)
-    until("the tool of node", lambda: _called("node"))
+    until("the Node tool runs", lambda: _called("node"))
     assert _called("python")
 
 
@@ -174,9 +177,9 @@ def node_needs_what_the_drop_in_gives_and_no_more() -> None:
 def comes_back_after_a_crash() -> None:
     before = int(shown("NRestarts"))
     os.kill(int(shown("MainPID")), signal.SIGSEGV)
-    until("a restart", lambda: int(shown("NRestarts")) > before and answers())
+    until("the daemon has restarted", lambda: int(shown("NRestarts")) > before and answers())
     os.kill(int(shown("MainPID")), signal.SIGKILL)
-    until("another", lambda: int(shown("NRestarts")) > before + 1 and answers())
+    until("the daemon has restarted again", lambda: int(shown("NRestarts")) > before + 1 and answers())
 
 
 @trial
@@ -188,7 +191,10 @@ def a_daemon_that_hangs_is_ended_and_started_again() -> None:
     run("systemctl", "restart", UNIT)
     before, pid = int(shown("NRestarts")), shown("MainPID")
     os.kill(int(pid), signal.SIGSTOP)
-    until("a restart by the watchdog", lambda: int(shown("NRestarts")) > before and shown("MainPID") not in ("0", pid))
+    until(
+        "the watchdog has restarted the daemon",
+        lambda: int(shown("NRestarts")) > before and shown("MainPID") not in ("0", pid),
+    )
     assert answers()
     (drop_in / "hurry.conf").unlink()
     run("systemctl", "daemon-reload")
@@ -241,7 +247,7 @@ def an_upgrade_refuses_no_request() -> None:
     with Traffic() as traffic:
         time.sleep(2)
         run("dpkg", "-i", "/opt/two.deb")
-        until("the new one", lambda: shown("ActiveState") == "active")
+        until("the new version is active", lambda: shown("ActiveState") == "active")
     assert shown("MainPID") != pid
     print(f"   {traffic.answered} requests during the upgrade, {len(traffic.failed)} failed")
     assert traffic.failed == [], traffic.failed
@@ -258,7 +264,7 @@ def a_restart_refuses_no_request() -> None:
 
 
 @trial
-def a_wrong_configuration_is_told_and_the_last_one_serves() -> None:
+def a_wrong_configuration_is_reported_and_the_last_one_serves() -> None:
     proxy = CONF / "proxy.yaml"
     good = proxy.read_text()
     proxy.write_text("port: [\n")
@@ -279,13 +285,15 @@ def several_daemons_by_the_template() -> None:
         assert shown("User", f"openai-proxy@{port}") == "openai-proxy"
     pids = {shown("MainPID", f"openai-proxy@{port}") for port in (8001, 8002)}
     run("dpkg", "-i", "/opt/two.deb")
-    assert pids.isdisjoint(shown("MainPID", f"openai-proxy@{port}") for port in (8001, 8002)), "not upgraded"
-    until("both", lambda: answers(port=8001) and answers(port=8002))
+    assert pids.isdisjoint(shown("MainPID", f"openai-proxy@{port}") for port in (8001, 8002)), (
+        "an instance was not restarted by the upgrade"
+    )
+    until("both instances answer", lambda: answers(port=8001) and answers(port=8002))
     run("systemctl", "reload", "openai-proxy@8001")
 
 
 @trial
-def the_package_goes_without_a_trace() -> None:
+def removing_the_package_leaves_nothing_behind() -> None:
     run("dpkg", "--purge", "openai-proxy")
     for left in ("/etc/openai-proxy", "/usr/lib/openai-proxy", "/lib/systemd/system/openai-proxy.service",
                  *Path("/var/lib").glob("openai-proxy*"), *Path("/var/log").glob("openai-proxy*")):  # fmt: skip
@@ -296,7 +304,7 @@ def the_package_goes_without_a_trace() -> None:
 
 
 @trial
-def make_install_as_well() -> None:
+def make_install_works() -> None:
     """Do what `make install` does after it has put the new version beside the old one: packaging/switch.sh."""
     shutil.copytree("/opt/stage/etc/openai-proxy", CONF)
     done = _switch()
@@ -308,7 +316,7 @@ def make_install_as_well() -> None:
     assert Path(f"/proc/{shown('MainPID')}").stat().st_uid not in (0, os.getuid())
     (CONF / "mcp/servers.yaml").write_text("servers:\n  python: {command: python3, args: [/opt/fault_server.py]}\n")
     _write_model("python")
-    until("a tool under DynamicUser", lambda: _called("python"))
+    until("the Python tool runs under DynamicUser", lambda: _called("python"))
 
 
 def _switch(check: bool = True) -> "subprocess.CompletedProcess[str]":
@@ -324,7 +332,7 @@ def _switch(check: bool = True) -> "subprocess.CompletedProcess[str]":
 
 
 @trial
-def make_install_again_refuses_no_request_and_goes_back_if_it_must() -> None:
+def a_second_make_install_refuses_no_request_and_rolls_back_a_broken_version() -> None:
     _with_a_slow_provider()
     run("systemctl", "start", "openai-proxy@8001")
     pids = [shown("MainPID"), shown("MainPID", "openai-proxy@8001")]
@@ -339,7 +347,7 @@ def make_install_again_refuses_no_request_and_goes_back_if_it_must() -> None:
     assert failed.returncode == 1
     assert "serves again" in failed.stderr
     print("  ", failed.stderr.strip().splitlines()[0])
-    until("the old one", answers)
+    until("the old version answers", answers)
 
 
 def main() -> int:

@@ -28,7 +28,7 @@ class LyingServer:
         self.origin = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[union-attr,attr-defined]
 
     async def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -83,7 +83,7 @@ class LyingServer:
 
 @asynccontextmanager
 async def lying_server() -> AsyncIterator[LyingServer]:
-    """A listening one."""
+    """A listening server."""
     server = LyingServer()
     await server.start()
     try:

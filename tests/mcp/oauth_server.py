@@ -89,7 +89,7 @@ class Provider:
         if self.break_refresh:
             raise RuntimeError("the authorization server is broken")
         if self.refuse_refresh is not None:
-            raise TokenError(self.refuse_refresh)  # type: ignore[arg-type]  # whatever a test wants to hear
+            raise TokenError(self.refuse_refresh)  # type: ignore[arg-type]  # any error that a test sets
         del self.refresh[refresh_token.token]  # rotated: a second use is refused
         return self._tokens(client.client_id, scopes, refresh_token.resource)
 

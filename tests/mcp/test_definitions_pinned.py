@@ -40,7 +40,7 @@ async def test_definitions_changed_between_two_runs_are_withheld(tmp_path: Path)
     assert known.held == ("a",)
     assert texts(known.tools) == {"a": "good", "b": "b", "c": "new"}
     known = await taken(path, listing(a="evil", b="b", c="newer"))
-    assert known.held == ("a", "c"), "what was new has been accepted since"
+    assert known.held == ("a", "c"), "c was accepted in the second run, so its change must be withheld"
     assert not (await taken(path, listing(a="good", b="b", c="new"))).held
 
 
@@ -50,7 +50,7 @@ async def test_definitions_accepted_by_the_owner_are_valid_from_then_on(tmp_path
     assert not (await taken(path, listing(a="better"), accept=True)).held
     assert not (await taken(path, listing(a="better"))).held
     await taken(path, listing(a="other"), pin=False)
-    assert not (await taken(path, listing(a="another"))).held, "without pin nothing is remembered"
+    assert not (await taken(path, listing(a="another"))).held, "definitions must not be remembered without pin"
 
 
 async def test_another_server_is_not_affected(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ async def test_the_file_is_private_and_has_the_last_of_many_changes(tmp_path: Pa
     assert path.stat().st_mode & 0o777 == 0o600
     read = Pins(path)
     assert texts(read.of("i599")) == {"a": "599"}
-    assert read.of("i0") is None, "old identities go"
+    assert read.of("i0") is None, "the oldest identities must be dropped"
 
 
 async def test_unchanged_definitions_are_not_written_again(tmp_path: Path) -> None:

@@ -78,4 +78,4 @@ async def test_the_number_of_devices_is_bounded(assistant: Assistant, monkeypatc
     monkeypatch.setattr(device_tools, "MAX_DEVICES", 2)
     for device in ("a", "b", "a", "c", "a", "b"):
         await assistant.lists.of(device)
-    assert assistant.asked == ["a", "b", "c", "b"], "the one that was not asked for longest goes"
+    assert assistant.asked == ["a", "b", "c", "b"], "the least recently used device must be dropped"

@@ -116,7 +116,7 @@ def oauth_daemon(tmp_path: Path, server: OAuthServer) -> Iterator[OAuthDaemon]:
     for path in tmp_path.rglob("*"):
         if path.is_file() and path != found.kept:
             content = path.read_text(errors="replace")
-            assert not [secret for secret in secrets if secret in content], f"a token stands in {path}"
+            assert not [secret for secret in secrets if secret in content], f"{path} contains a token"
 
 
 def test_a_server_waits_for_a_sign_in_and_then_serves(oauth_daemon: OAuthDaemon) -> None:
@@ -162,7 +162,7 @@ def test_a_token_is_refreshed_before_it_expires_and_after_a_restart(oauth_daemon
     oauth_daemon.server.provider.lifetime = 2
     oauth_daemon.sign_in()
     first = oauth_daemon.tokens()["tokens"]
-    eventually(lambda: oauth_daemon.server.provider.refreshes > 0, "a token was refreshed ahead of time")
+    eventually(lambda: oauth_daemon.server.provider.refreshes > 0, "a token is refreshed before it expires")
     assert oauth_daemon.call() == "basic"
     assert oauth_daemon.tokens()["tokens"]["refresh_token"] != first["refresh_token"]
     oauth_daemon.restart()
@@ -191,7 +191,7 @@ def test_a_refused_refresh_needs_a_new_sign_in_and_a_failed_one_a_retry(oauth_da
     provider = oauth_daemon.server.provider
     provider.lifetime, provider.break_refresh = 1, True
     oauth_daemon.sign_in()
-    eventually(lambda: provider.refreshes > 0, "a refresh was tried ahead of time")
+    eventually(lambda: provider.refreshes > 0, "a refresh is attempted before the token expires")
     provider.access.clear()
     oauth_daemon.ask("POST", f"/admin/mcp/{SERVER}/restart")
     status = oauth_daemon.state("backoff")
@@ -277,7 +277,7 @@ def test_an_unknown_callback_does_not_disturb_a_sign_in(oauth_daemon: OAuthDaemo
     redirected = agree(opened)
     code, page = oauth_daemon.come_back(redirected)
     assert (code, "Signed in to notes" in page) == (200, True)
-    assert oauth_daemon.come_back(redirected)[0] == 404  # once
+    assert oauth_daemon.come_back(redirected)[0] == 404  # it is valid only once
     oauth_daemon.state("ready")
 
 

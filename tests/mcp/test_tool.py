@@ -74,6 +74,6 @@ def test_globs(whitelist: list[str] | None, blacklist: list[str] | None, tool: s
 def test_a_new_name_replaces_the_tools_part() -> None:
     names = exposed_names("ha", ["HassLightSet", "b", "c"], ["ha"], {"HassLightSet": "light", "c": "b"})
     assert names["mcp_ha_light"] == "HassLightSet"
-    assert names["mcp_ha_b"] == "b", "a tool that keeps its name has the right to it"
+    assert names["mcp_ha_b"] == "b", "a renamed tool must not take the name of another tool"
     (taken,) = [name for name, tool in names.items() if tool == "c"]
     assert taken.startswith("mcp_ha_b_")

@@ -96,7 +96,7 @@ def test_the_units_command_line_works(staged: Path, make_daemon: DaemonFactory) 
         daemon._process = subprocess.Popen(
             [str(staged) + words[0], *words[1:]], cwd="/", env=environ, stdout=stderr, stderr=stderr
         )
-    eventually(lambda: "serving on" in daemon.stderr, "it serves")
+    eventually(lambda: "serving on" in daemon.stderr, "the daemon serves")
     assert daemon.chat("echo").status == 200
     (reload,) = re.findall(r"^ExecReload=\S+ (.*)$", unit, re.MULTILINE)
     asked = [environ["STATE_DIRECTORY"] if word == "${STATE_DIRECTORY}" else word for word in reload.split()[2:]]

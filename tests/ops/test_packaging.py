@@ -57,7 +57,7 @@ def test_the_container_runs_unprivileged_with_one_volume() -> None:
     assert last["VOLUME"] == last["WORKDIR"] == ["/data"]
     assert "CMD [" in last["HEALTHCHECK"][0]
     for name in ("ENTRYPOINT", "CMD"):
-        assert json.loads(last[name][-1]), "exec form, so that signals arrive"
+        assert json.loads(last[name][-1]), f"{name} must have the exec form so that signals reach the daemon"
     assert last["STOPSIGNAL"] == ["SIGTERM"]
 
 
@@ -233,8 +233,8 @@ def test_an_upgrade_restarts_a_running_service_and_reports_it(machine: Machine) 
     assert done.returncode == 0, done.stderr
     assert machine.in_service() == "2.0.0"
     restarted = [line for line in machine.calls.read_text().splitlines() if line.startswith("restart")]
-    assert restarted == [f"restart {unit}" for unit in RUNNING], "one after the other"
-    assert "socket" not in machine.calls.read_text(), "the address stays open"
+    assert restarted == [f"restart {unit}" for unit in RUNNING], "each unit must be restarted once, in this order"
+    assert "socket" not in machine.calls.read_text(), "the socket must not be restarted"
     assert done.stdout.startswith("openai_proxy 1.0.0 is now 2.0.0. What changed:\n## 2.0.0\n- new")
     assert "old" not in done.stdout
     assert [path.name for path in machine.lib.parent.iterdir()] == ["openai-proxy"]

@@ -128,14 +128,14 @@ def test_requests_are_balanced_and_one_daemon_may_stop(pair: Pair, upstream: Ups
     def served(daemon: Daemon) -> int:
         return daemon.stderr.count(f"{play.model} → main  200")
 
-    eventually(lambda: answered(2) == {200} and all(map(served, pair)), "both have served")
+    eventually(lambda: answered(2) == {200} and all(map(served, pair)), "both daemons have served a request")
     stopped = threading.Thread(target=pair[0].stop)
     stopped.start()
     try:
-        assert answered(30) == {200}, "while one of them stops"
+        assert answered(30) == {200}, "a request failed while one daemon was stopping"
     finally:
         stopped.join(PATIENCE)
-    assert answered(10) == {200}, "while it is gone"
+    assert answered(10) == {200}, "a request failed while one daemon was down"
     pair[0].start()
 
 
@@ -172,7 +172,7 @@ def test_streams_are_not_buffered_and_disconnects_are_noticed(pair: Pair, upstre
         assert wire.read_head().status == 200
         wire.read_until(b"Once upon a time")
         wire.close()
-        assert play.requests[0].hung_up.wait(PATIENCE), "the provider is let go"
+        assert play.requests[0].hung_up.wait(PATIENCE), "the connection to the provider stayed open"
     whole = upstream.play(SSE_HEAD + chunk(delta("fine") + DONE) + b"0\r\n\r\n", FIN)
     with ask(balancer, whole.model, stream=True) as wire:
         assert b"[DONE]" in wire.answer().body

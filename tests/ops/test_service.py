@@ -53,7 +53,7 @@ def test_systemd_itself_passes_the_socket(make_daemon: DaemonFactory) -> None:
     tool = ["systemd-socket-activate", f"--listen=127.0.0.1:{daemon.port}", *passed, *serve]
     with (daemon.root / "stderr").open("ab") as stderr:
         daemon._process = subprocess.Popen(tool, cwd=daemon.root, stdout=stderr, stderr=stderr)
-    eventually(lambda: "Listening on" in daemon.stderr, "systemd listens")
+    eventually(lambda: "Listening on" in daemon.stderr, "systemd-socket-activate listens")
     assert daemon.get("/health").status == 200
     assert daemon.chat("echo").status == 200
     daemon.stop()
@@ -70,9 +70,9 @@ def test_a_client_of_a_socket_for_both_families_is_named_by_its_ipv4_address(mak
     with (daemon.root / "stderr").open("ab") as stderr:
         tool = ["systemd-socket-activate", f"--listen=[::]:{daemon.port}", *passed, *serve]
         daemon._process = subprocess.Popen(tool, cwd=daemon.root, stdout=stderr, stderr=stderr)
-    eventually(lambda: "Listening on" in daemon.stderr, "systemd listens")
+    eventually(lambda: "Listening on" in daemon.stderr, "systemd-socket-activate listens")
     assert daemon.chat("echo").status == 200
-    eventually(lambda: "echo → " in daemon.stderr, f"the line of the request in {daemon.stderr}")
+    eventually(lambda: "echo → " in daemon.stderr, f"the request is logged in {daemon.stderr}")
     assert "  127.0.0.1  echo" in daemon.stderr or " 127.0.0.1 " in daemon.stderr
     assert "::ffff:" not in daemon.stderr
     daemon.stop()
@@ -84,7 +84,7 @@ def test_the_service_starts_with_an_empty_environment(make_daemon: DaemonFactory
     command = ["env", "-i", f"PYTHONPATH={REPOSITORY}", f"HOME={daemon.root}", *daemon.command()]
     with (daemon.root / "stderr").open("ab") as stderr:
         daemon._process = subprocess.Popen(command, cwd="/", stdout=stderr, stderr=stderr)
-    eventually(lambda: "serving on" in daemon.stderr, "it serves")
+    eventually(lambda: "serving on" in daemon.stderr, "the daemon serves")
     assert daemon.get("/v1/models").status == 200
     daemon.stop()
     assert sys.executable in command

@@ -112,7 +112,10 @@ def test_an_upgrade_fails_no_request(tmp_path: Path, make_daemon: DaemonFactory)
         try:
             for number in range(UPGRADES):
                 asked = clients.answered
-                eventually(lambda asked=asked: clients.answered > asked + 20, f"requests before upgrade {number}")
+                eventually(
+                    lambda asked=asked: clients.answered > asked + 20,
+                    f"20 more requests are answered before upgrade {number}",
+                )
                 version(lib.with_name("openai-proxy.new"))
                 done = subprocess.run(
                     ["sh", SWITCH, lib, tmp_path / "units", tmp_path / "bin"],

@@ -73,7 +73,7 @@ async def test_fields_too_large_to_hold_are_cleaned_in_passing() -> None:
         body = form(b"x" * before + SECRET.encode() + b"y" * HELD)
         out = await through(body, *range(50_000, len(body), 50_000))
         assert len(out) == len(body)
-        assert out.count(SECRET.encode()) == 2, "the file's and the model's"
+        assert out.count(SECRET.encode()) == 2, "the secret may remain only in the file and in the model field"
 
 
 @given(st.binary(max_size=300), st.integers(0, 2**32))

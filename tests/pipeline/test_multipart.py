@@ -125,7 +125,7 @@ async def test_a_late_second_model_breaks_the_upload_before_it_is_sent() -> None
             await pass_on()
         gone = b"".join(passed)
         assert body.startswith(gone)
-        assert not gone.endswith(b"dear\r\n--XbX\r\n"), "the delimiter that ends the second field has not gone on"
+        assert not gone.endswith(b"dear\r\n--XbX\r\n"), "the delimiter after the second field must not be sent"
 
 
 async def test_a_model_hidden_in_a_file_name_is_not_the_model() -> None:

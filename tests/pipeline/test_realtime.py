@@ -60,7 +60,7 @@ async def test_many_small_messages_are_read_over_many_turns_of_the_event_loop() 
     turns = 0
     while True:
         before = len(connection.written)
-        assert transport.reading is (before == len(said)), "no more is read than is written"
+        assert transport.reading is (before == len(said)), "reading must pause while earlier data waits to be written"
         if transport.reading:
             break
         await asyncio.sleep(0)

@@ -104,7 +104,7 @@ def test_the_satellite_is_removed_from_a_system_message(prompt, left, device):
     found = assembly.assemble([{"role": "system", "content": prompt}, user("[[ha device_id=mine]]")])
     assert found.messages[0]["content"] == left
     assert found.device == device
-    assert found.messages[1] == user("[[ha device_id=mine]]"), "what a person says is theirs"
+    assert found.messages[1] == user("[[ha device_id=mine]]"), "text of the user must not be changed"
 
 
 HA = {"role": "system", "content": "You are a voice assistant for Home Assistant."}

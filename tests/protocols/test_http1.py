@@ -263,7 +263,7 @@ def test_a_malformed_size_breaks_the_body_between_two_chunks(line: bytes) -> Non
     for cut in range(len(good), len(good) + len(line)):
         framing, passed, payload = fed(good + line + b"0\r\n\r\n", [cut])
         assert (framing.state, passed, payload) == (ParserState.BROKEN, good, b"data: 1\n\n")
-        assert framing.at_event_boundary(), "an error event can still be put behind it"
+        assert framing.at_event_boundary(), "an error event can still follow the last whole chunk"
 
 
 def test_a_size_line_without_an_end_breaks_the_body() -> None:
@@ -312,7 +312,7 @@ def test_the_end_of_an_event_is_detected_however_its_bytes_are_chunked(end: byte
             wire = encoded([text[:cut], text[cut:]])[:-5]
             framing = fed(wire, range(len(wire)), decode=decode)[0]
             assert framing.at_event_boundary()
-            assert not fed(wire[:-1], [], decode=decode)[0].at_event_boundary(), "a chunk is still open"
+            assert not fed(wire[:-1], [], decode=decode)[0].at_event_boundary(), "the last chunk is incomplete"
 
 
 def test_the_middle_of_an_event_is_no_boundary() -> None:
@@ -321,13 +321,15 @@ def test_the_middle_of_an_event_is_no_boundary() -> None:
             framing = ChunkedFraming()
             framing.feed(encoded([text])[:-5])
             assert not framing.at_event_boundary()
-    assert ChunkedFraming().at_event_boundary(), "nothing has come"
+    assert ChunkedFraming().at_event_boundary(), "an empty body is at an event boundary"
 
 
 def test_the_shortcut_for_one_known_chunk_is_not_fooled() -> None:
     ChunkedFraming().feed(b"6\r\nabcdef\r\n")  # now "6" is known
     framing = ChunkedFraming()
-    assert framing.feed(b"6\r\nabcd\r\n") == b"6\r\nabcd\r\n", "six bytes: its own line end is still to come"
+    assert framing.feed(b"6\r\nabcd\r\n") == b"6\r\nabcd\r\n", (
+        "CRLF is the end of the six bytes of payload, not of the chunk"
+    )
     assert not framing.at_event_boundary()
     assert framing.feed(b"\r\n") == b"\r\n"
     assert framing.feed(b"6\r\nabcdef\r\n5\r\nab") == b"6\r\nabcdef\r\n5\r\nab"

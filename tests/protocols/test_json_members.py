@@ -62,7 +62,9 @@ def test_an_edit_is_a_dict_update(
     edited = edit(body, {name: orjson.dumps(item) for name, item in replace.items()}, remove)
     expected = {name: item for name, item in (value | replace).items() if name not in remove}
     assert orjson.loads(edited) == expected
-    assert [member.name for member in scan(edited)] == list(expected), "the order stays, what is new stands last"
+    assert [member.name for member in scan(edited)] == list(expected), (
+        "old members must keep their order, and new ones must follow them"
+    )
 
 
 @given(bodies(), st.data())
@@ -99,7 +101,7 @@ def test_whitespace_between_members_stays() -> None:
 def test_members_inside_other_members_are_not_touched() -> None:
     body = b'{"messages":[{"model":"inner"}],"model":"outer"}'
     assert edit(body, {"model": b'"new"'}) == b'{"messages":[{"model":"inner"}],"model":"new"}'
-    assert parse_object(body)["model"] == "outer", "a name that stands again further inside is no duplicate"
+    assert parse_object(body)["model"] == "outer", "the same name in a nested object is no duplicate"
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def settled(daemon: Daemon) -> int:
 
 def until_owner(daemon: Daemon, model: str, owner: str) -> None:
     """Wait until `model` is served in its form with `owned_by: owner`."""
-    eventually(lambda: models(daemon).get(model) == owner, f"{model} is the one of {owner}")
+    eventually(lambda: models(daemon).get(model) == owner, f"{model} is owned by {owner}")
 
 
 def model(name: str, owner: str) -> str:

@@ -29,7 +29,7 @@ class AsConfigured(Daemon):
         self.port = conf["port"]
         self.write("proxy.yaml", conf)
         self.launch()
-        eventually(lambda: listens(conf["port"]), "it listens")
+        eventually(lambda: listens(conf["port"]), "the daemon listens")
         return self
 
 
@@ -60,7 +60,9 @@ def test_a_new_port_opens_before_the_old_one_closes(daemon: AsConfigured, upstre
         daemon.write("proxy.yaml", conf(upstream, "127.0.0.1", new))
         eventually(lambda: listens(new), "the new port is open")
         eventually(lambda: not listens(old), "the old port is closed")
-        eventually(lambda: f"now serving on http://127.0.0.1:{new}/v1\n" in daemon.stderr, "the log names the new one")
+        eventually(
+            lambda: f"now serving on http://127.0.0.1:{new}/v1\n" in daemon.stderr, "the log names the new address"
+        )
         gate.open()
         answer = wire.read_rest()
         assert (answer.complete, answer.body) == (True, delta("end") + DONE)
@@ -74,7 +76,7 @@ def test_all_addresses_take_over_from_one_on_the_same_port(daemon: AsConfigured,
     daemon.begin(conf(upstream, "127.0.0.1", port))
     for host, other in (("0.0.0.0", True), ("127.0.0.1", False), ("127.0.0.2", True)):
         daemon.write("proxy.yaml", conf(upstream, host, port))
-        eventually(lambda other=other: listens(port, "127.0.0.2") is other, f"it listens on {host}")
+        eventually(lambda other=other: listens(port, "127.0.0.2") is other, f"the daemon listens on {host}")
         assert problems_none(daemon, host)
     with socket.socket() as second:
         second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -102,7 +104,7 @@ def test_a_port_in_use_is_a_problem_with_its_place_until_it_is_free(daemon: AsCo
         assert reload(daemon)[0] == 422
     code, answer = reload_where(daemon, port)
     assert (code, answer.get("problems")) == (200, None)
-    eventually(lambda: listens(wanted), "it listens where it was asked to")
+    eventually(lambda: listens(wanted), "the daemon listens on the configured port")
 
 
 def reload_where(daemon: Daemon, port: int) -> tuple[int, Any]:

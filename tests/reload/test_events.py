@@ -106,8 +106,8 @@ def test_a_watcher_that_disconnects_is_forgotten(daemon: Daemon) -> None:
         Watching(wire).next("status")
     for wire in wires:
         wire.close()
-    eventually(lambda: daemon.open_sockets() <= sockets, "their connections are closed")
-    for _ in range(32):  # the maximum number: none of the five still counts
+    eventually(lambda: daemon.open_sockets() <= sockets, "the watchers' connections are closed")
+    for _ in range(32):  # the maximum number: the five closed watchers must not count
         Watching(daemon.control_wire()).next("status")
     daemon.write("models/n.yaml", model("n", "me"))
     reload(daemon)

@@ -101,7 +101,7 @@ def test_a_vanished_conf_keeps_the_configuration(make_daemon: DaemonFactory) -> 
     code, answer = reload(daemon)
     assert (code, answer["changed"]) == (422, False)
     away.rename(daemon.conf_dir)
-    eventually(lambda: not problems(daemon), "all is well again")
+    eventually(lambda: not problems(daemon), "the problem is gone")
     assert models(daemon)["m"] == "me"
     daemon.write("models/m.yaml", model("m", "you"))
     until_owner(daemon, "m", "you")

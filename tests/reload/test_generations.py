@@ -53,7 +53,10 @@ class Closing(EchoProvider):
 
 
 async def rest(leases: Leases) -> None:
-    await turning_until(lambda: not leases._retiring and not leases._closing, "everything is let go of")
+    await turning_until(
+        lambda: not leases._retiring and not leases._closing,
+        "retired generations are released and their providers closed",
+    )
 
 
 async def test_a_provider_is_closed_with_the_last_generation_that_uses_it() -> None:
@@ -165,7 +168,7 @@ def test_a_tool_runs_to_its_end_on_a_server_that_was_removed(make_daemon: Daemon
     awake.touch()
     asking.join(PATIENCE)
     assert b"slept" in answers[0]
-    eventually(lambda: not child.is_running(), "the server has gone after its last request")
+    eventually(lambda: not child.is_running(), "the server stopped after its last request")
 
 
 def test_unchanged_servers_keep_their_process(make_daemon: DaemonFactory) -> None:
@@ -182,7 +185,7 @@ def test_unchanged_servers_keep_their_process(make_daemon: DaemonFactory) -> Non
     tools = {found["name"]: found["tools"] for found in status(daemon)["mcp_servers"]}
     assert tools["a"] == ["echo"]
     with_servers(daemon, a=server("banner"), b=server())
-    eventually(lambda: ready(daemon, "a", "b")["a"] != before["a"], "another command line is another process")
+    eventually(lambda: ready(daemon, "a", "b")["a"] != before["a"], "the server runs in a new process")
     assert pids(daemon)["b"] == before["b"]
 
 
@@ -193,7 +196,7 @@ def test_a_server_broken_by_an_edit_keeps_its_tools_until_it_is_fixed(make_daemo
     ready(daemon, "s")
     with_servers(daemon, s=server("die"))
     (found,) = eventually(
-        lambda: [s for s in status(daemon)["mcp_servers"] if s["state"] == "backoff"], "the new one fails"
+        lambda: [s for s in status(daemon)["mcp_servers"] if s["state"] == "backoff"], "the edited server fails"
     )
     assert "echo" in found["tools"]
     assert daemon.chat("m").status == 200
@@ -219,7 +222,7 @@ def test_tools_templates_and_skills_change_with_their_files(make_daemon: DaemonF
 
     assert b"formone" in answer()
     daemon.write("tools/forms.py", 'FORM = "formtwo"\n')
-    eventually(lambda: b"formtwo" in answer(), "the sibling is read again")
+    eventually(lambda: b"formtwo" in answer(), "the edited sibling is in use")
     daemon.write("tools/which.py", "import gone_with_the_wind\n")
     eventually(lambda: reload(daemon)[0] == 422, "the module cannot be imported")
     assert b"formtwo" in answer()

@@ -37,20 +37,22 @@ async def test_hundreds_of_reloads_leave_nothing_behind(tmp_path: Path) -> None:
                 if number % 10 == 0:
                     (tmp_path / "conf" / "models" / "m5.yaml").write_text("name: [\n" if number % 20 else "name: m5\n")
                 await reloads.ask()
-            await turning_until(lambda: not len(state.leases), "every configuration but the last is let go of")
+            await turning_until(lambda: not len(state.leases), "every configuration but the last is released")
 
         state.leases._grace = 0.01
         barrier = threading.Barrier(min(32, (os.cpu_count() or 1) + 4))
         await asyncio.gather(
             *(asyncio.to_thread(barrier.wait, 10) for _ in range(barrier.parties))
-        )  # all of its threads
+        )  # start all threads of the executor
         await edit(60)
         before, objects = held(), len(gc.get_objects())
         number = state.generation.number
         await edit(300)
         assert state.generation.number >= number + 290
         # Fewer are fine: leftovers of earlier tests may have been closed.
-        await turning_until(lambda: all(n <= before[what] for what, n in held().items()), f"no more than {before}")
+        await turning_until(
+            lambda: all(n <= before[what] for what, n in held().items()), f"counts are back at {before} or below"
+        )
         assert len(gc.get_objects()) - objects < 300  # not one per reload
 
 
@@ -63,7 +65,7 @@ async def test_a_reload_of_two_hundred_models_leaves_the_loop_free(tmp_path: Pat
                 write_model(tmp_path / "conf", number, "second")
             late.clear()
             assert (await reloads.ask())["changed"]
-        assert len(late) > 10, "the loop turned while the reload went on"
+        assert len(late) > 10, "the event loop was blocked during the reload"
         assert state.generation.snapshot.models["house/m199"].owned_by == "second"
 
 

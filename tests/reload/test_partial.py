@@ -85,7 +85,7 @@ def test_a_broken_file_keeps_its_last_good_form_and_the_rest_applies(
     assert code == 422
     assert [set(problem) for problem in answer["problems"]] == [{"file", "line", "column", "message"}]
     assert whole.get("/health").json()["config"]["problems"]
-    assert whole.stderr[logged:].count(told.split(": ", 1)[1][:40]) == 1, "each problem is logged once"
+    assert whole.stderr[logged:].count(told.split(": ", 1)[1][:40]) == 1, "each problem must be logged exactly once"
     path.write_text(sound)
     eventually(lambda: not problems(whole), "the problem is gone")
     whole.write("models/b.yaml", model("b", "one"))
@@ -146,10 +146,10 @@ async def test_a_reload_request_reports_a_save_that_the_watcher_saw_first(
             write_model(tmp_path / "conf", number, "two")
             before = state.generation
             reloads.noticed(look(reloads.roots))
-            await turning_until(lambda before=before: state.generation is not before, "it is read")  # type: ignore[misc]
+            await turning_until(lambda before=before: state.generation is not before, "the edit is in effect")  # type: ignore[misc]
         told = await reloads.ask()
         assert (told["changed"], told["added"], told["updated"]) == (True, ["model house/m1"], ["model house/m0"])
-        assert (await reloads.ask())["changed"] is False, "it is reported once"
+        assert (await reloads.ask())["changed"] is False, "a change must be reported only once"
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_the_first_half_of_a_file_is_never_applied(configured_daemon: Daemon, ga
         pace.step()
         eventually(
             lambda seen=seen: seen.add(models(configured_daemon).get("halved")) or "after" in seen,
-            "the whole is applied",
+            "the complete file is in effect",
         )
         asking.join()
         after = settled(configured_daemon)

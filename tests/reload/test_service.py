@@ -75,7 +75,7 @@ def test_the_watchdog_is_fed_while_a_tool_blocks_its_thread(make_daemon: DaemonF
             manager.sock.settimeout(PATIENCE)
         for _ in range(3):
             assert manager.next_of("WATCHDOG")
-        assert daemon.get("/admin/status").json()["requests"], "and runs still"
+        assert daemon.get("/admin/status").json()["requests"], "the tool ended too early"
         (daemon.root / "alarm").touch()
         assert b"rested" in wire.answer().body
 
@@ -87,4 +87,4 @@ def test_a_sighup_during_the_start_does_not_end_the_daemon(make_daemon: DaemonFa
         daemon.signal(signal.SIGHUP)
     manager.next_of("READY")
     daemon.write("models/m.yaml", model("m", "me"))
-    eventually(lambda: models(daemon).get("m") == "me", "it lives and watches")
+    eventually(lambda: models(daemon).get("m") == "me", "the daemon serves the new model")

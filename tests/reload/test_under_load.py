@@ -27,7 +27,7 @@ def request(daemon: Daemon, name: str, *, stream: bool = False) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-async def knock(daemon: Daemon, name: str, stop: asyncio.Event, answered: list[int], number: int) -> None:
+async def ask_repeatedly(daemon: Daemon, name: str, stop: asyncio.Event, answered: list[int], number: int) -> None:
     """One kept-alive connection, one request after another; `answered` counts them. Raises if one was not answered."""
     reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
     while not stop.is_set():
@@ -89,7 +89,7 @@ async def test_reloads_under_load_fail_nobody(make_daemon: DaemonFactory, upstre
             await asyncio.wait_for(begun.get(), PATIENCE)
         answered = [0] * CONNECTIONS
         for number in range(CONNECTIONS):
-            group.create_task(knock(daemon, names[number % 2], stop, answered, number))
+            group.create_task(ask_repeatedly(daemon, names[number % 2], stop, answered, number))
         generation = await asyncio.to_thread(daemon.generation)
         for number in range(1, RELOADS + 1):
             await asyncio.to_thread(daemon.write, "proxy.yaml", conf(number))
@@ -102,9 +102,9 @@ async def test_reloads_under_load_fail_nobody(make_daemon: DaemonFactory, upstre
             so_far = answered.copy()
             await turning_until(
                 lambda so_far=so_far: all(now > then for now, then in zip(answered, so_far, strict=True)),
-                "every connection is answered under every configuration",
+                "every client got an answer under this configuration",
             )
-        await turning_until(lambda: min(ticks.values()) > RELOADS, "every stream has gone on all the while")
+        await turning_until(lambda: min(ticks.values()) > RELOADS, f"every stream sent more than {RELOADS} pieces")
         stop.set()
         await asyncio.to_thread(upstream.ask, stop_streams.set)
     assert min(answered) >= RELOADS

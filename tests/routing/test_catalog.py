@@ -40,7 +40,7 @@ class Upstream:
 
 async def until(true: Callable[[], object]) -> None:
     """Yield to other tasks until the condition holds."""
-    await turning_until(true, "what the test is about")
+    await turning_until(true, "the condition of the test holds")
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ async def test_an_edit_ends_a_request_to_the_server_before_it(catalog: Catalog) 
     catalog.follow({"one": new}, frozenset({"one"}))
     old.free.set()
     await until(lambda: new.asked)
-    assert catalog.known() == {"one": []}, "the old server's models are not the new one's"
+    assert catalog.known() == {"one": []}, "models of the old server must not be listed for the new one"
     new.free.set()
     await until(lambda: catalog.known() == {"one": B})
 
@@ -215,9 +215,9 @@ async def test_daemons_share_their_lists(tmp_path: Path) -> None:
     for name in ("one", "two", "three"):
         told = one.tables["models"].read(name)
         two.tables["models"].receive(name, 1.0, told[0] if told is not None else None)
-    assert second.known() == {"one": A, "two": []}, "another server's models are none of ours"
+    assert second.known() == {"one": A, "two": []}, "models of another server must not be taken over"
     await until((tmp_path / "models.json").exists)
     two.tables["models"].receive("one", 2.0, {"base": bases["one"], "models": ["a"]})
-    assert second.known() == {"one": A, "two": []}, "what is no list is not taken"
+    assert second.known() == {"one": A, "two": []}, "a malformed model list must be ignored"
     await first.aclose()
     await second.aclose()

@@ -70,7 +70,7 @@ def test_the_model_of_a_connection_overrides_the_name() -> None:
     assert where(found, "a") == [("fixed", "always"), ("one", "y")]
     assert where(found, "anything") == [("fixed", "always")]
     assert where(found, None) == [("fixed", "always")]
-    assert where(found, "always") == [("fixed", None)], "the body need not change"
+    assert where(found, "always") == [("fixed", None)], "the name is the same, so the body must stay unchanged"
 
 
 def test_a_rule_without_a_usable_connection_is_skipped() -> None:

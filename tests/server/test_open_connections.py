@@ -23,7 +23,7 @@ def test_each_client_has_its_own_number() -> None:
     assert [counts.admit("10.0.0.1") for _ in range(3)] == [True, True, False]
     assert counts.admit("10.0.0.2")
     counts.ended("10.0.0.1")
-    assert not counts.admit("10.0.0.1"), "one was refused, two are open, this is the third"
+    assert not counts.admit("10.0.0.1"), "two connections are still open, so a third must be refused"
     for _ in range(3):
         counts.ended("10.0.0.1")
     assert counts.admit("10.0.0.1")

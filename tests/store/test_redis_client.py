@@ -57,7 +57,7 @@ async def test_the_newer_record_stays_and_is_published(redis: RedisServer) -> No
             ("a", "me", 2.0, {"n": 1}), ("b", "me", 1.0, None),
         ]  # fmt: skip
         assert heard[2] is not None
-        assert heard[2].name == "after all", "the answer to a ping comes behind all news"
+        assert heard[2].name == "after all", "the answer to a ping must come after all earlier notifications"
         assert sorted(await client.names("things")) == ["a", "b"]
 
 

@@ -16,7 +16,7 @@ async def test_the_most_urgent_change_decides_when_all_are_written() -> None:
         assert link._timer is not None
         late = link._timer.when()
         link.wake(within=90)
-        assert link._timer.when() == late, "what may come later comes along"
+        assert link._timer.when() == late, "a less urgent change must not postpone the write"
         link.wake(within=30)
         assert link._timer.when() < late
         assert not link._awake.is_set()

@@ -64,8 +64,8 @@ async def test_the_newer_change_wins() -> None:
     assert station.values == {"a": "mine"}
     assert station.table.receive(name, at + 1, "newer")
     assert station.values == {"a": "newer"}
-    assert station.table.dirty == {}, "what lost need not be written"
-    assert station.put("a", "again")[1] > at + 1, "a clock that is behind does not lose"
+    assert station.table.dirty == {}, "a change that was superseded must not be written"
+    assert station.put("a", "again")[1] > at + 1, "a local change must be newer even if the local clock is behind"
 
 
 CHANGES = st.lists(
@@ -114,7 +114,7 @@ async def test_a_single_daemon_keeps_nothing() -> None:
     await station.table.exchange("a", "a")
     assert await station.table.gather(lambda _: True) is None
     station.table.begin()
-    assert station.table.dirty == {"a": None}, "what was there before is news to a store"
+    assert station.table.dirty == {"a": None}, "values from before the store was connected must be written to it"
 
 
 async def test_names_from_clients_are_bounded() -> None:

@@ -80,7 +80,7 @@ async def test_found_tools_are_appended_and_stay() -> None:
     found = Found()
     offered = ModelTools(Toolset(tools), {"big": "auto"}).offered(found)
     assert names(offered) == ["aaa", "find_tools", "zzz"]
-    assert offered.get("mcp_big_t001") is not None, "a tool that is not listed may be remembered"
+    assert offered.get("mcp_big_t001") is not None, "a tool that is not listed must be callable all the same"
     result = await offered.run("find_tools", '{"query": "dim a lamp"}')
     assert "mcp_big_dim_light: Dims one lamp." in result.text
     assert names(offered) == ["aaa", "find_tools", "zzz", "mcp_big_dim_light"]
@@ -141,7 +141,7 @@ def test_a_thousand_tools_are_searched_in_milliseconds() -> None:
     began = time.process_time()
     for word in words:
         assert index.search(f"turn on the {word} in the kitchen")
-    assert time.process_time() - began < 10 * 0.05, "ten searches; each takes about 1 ms"
+    assert time.process_time() - began < 10 * 0.05, "ten searches took over 500 ms of CPU time; one takes about 1 ms"
 
 
 def test_counts_are_written_as_text() -> None:

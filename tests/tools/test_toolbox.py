@@ -189,7 +189,7 @@ async def test_null_is_accepted_nowhere_else(given):
     tool = Fake("t", parameters=OPTIONAL)
     result = await Toolbox([tool]).run("t", given)
     assert result.is_error
-    assert "level" not in result.text, "what was left out is not complained about"
+    assert "level" not in result.text, "an optional property set to null must not be reported"
     assert tool.calls == []
 
 
@@ -222,7 +222,7 @@ async def test_a_tool_that_needs_consent_runs_only_with_it(glob):
     assert not (await box.run("unlock", '{"door": 1}', CallContext(consent=person))).is_error
     assert tool.calls == [{"door": 1}]
     await box.run("unlock", "{}", CallContext(consent=person))
-    assert len(person.asked) == 1, "nobody is asked about a call that could not run"
+    assert len(person.asked) == 1, "no consent must be requested for a call with invalid arguments"
 
 
 async def test_tools_without_a_matching_glob_run_and_a_changed_list_keeps_the_rule():

@@ -94,7 +94,7 @@ async def test_idle_threads_are_reused_and_abandoned_ones_once_they_have_ended()
     with pytest.raises(DeadlinePassed):
         await workers.run(release.wait, timeout=0.02)
     other = await workers.run(threading.get_ident, timeout=PATIENCE)
-    assert other != first, "the first still hangs"
+    assert other != first, "the abandoned thread is still busy and must not be reused"
     release.set()
     await all_ended(workers)
     assert await workers.run(threading.get_ident, timeout=PATIENCE) == first
@@ -113,4 +113,4 @@ async def test_unneeded_threads_end():
 
 
 async def few(threads: int) -> None:
-    await turning_until(lambda: threading.active_count() <= threads, f"no more than {threads} threads are left")
+    await turning_until(lambda: threading.active_count() <= threads, f"at most {threads} threads are left")

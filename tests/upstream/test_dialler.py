@@ -75,4 +75,4 @@ async def test_a_cancelled_connect_leaves_nothing_behind() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await Dialler(loop).sock_connect(sock, listener.getsockname())
-        assert not loop.remove_writer(sock.fileno()), "it is watched no more"
+        assert not loop.remove_writer(sock.fileno()), "the event loop still watches the socket"

@@ -195,7 +195,7 @@ def test_a_refused_key_rests_and_the_other_one_is_used(routed_daemon: RoutedDaem
         ]
         return bool(lines)
 
-    eventually(logged, "the record of what was tried is written")
+    eventually(logged, "the log has a record with the attempts")
     tried = lines[0]
     assert [t["connection"] for t in tried] == [f"keys-{name}"] * 2
     assert tried[0].get("key_id") != tried[1]["key_id"]
@@ -213,7 +213,7 @@ def test_an_augmented_model_fails_over_before_its_answer_begins(routed_daemon: R
     assert [len(play.requests) for play in routed_daemon.helped] == [1, 1]
     answer = routed_daemon.daemon.chat("lost")
     assert (answer.status, answer.header("x-proxy-attempts")) == (502, "2")
-    assert answer.header("x-should-retry") is None, "the provider's own error passes as it is"
+    assert answer.header("x-should-retry") is None, "the provider's own error must pass unchanged"
 
 
 def test_round_robin_begins_with_the_next_target_each_time(routed_daemon: RoutedDaemon) -> None:

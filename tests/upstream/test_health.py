@@ -91,7 +91,7 @@ def test_a_broken_target_is_skipped_and_then_tried_once(clock: Clock) -> None:
     clock.now += FIRST_PAUSE
     assert health.ordered((A, B), "asked", {}) == (A, B)
     health.record_attempt(A, "asked")
-    assert health.ordered((A, B), "asked", {}) == (B, A), "only one may try"
+    assert health.ordered((A, B), "asked", {}) == (B, A), "a second request must not try the broken target"
     strike(health, 1)
     assert health.cooldown_left(A, "asked", ()) == 2 * FIRST_PAUSE
     clock.now += 2 * FIRST_PAUSE

@@ -219,7 +219,7 @@ async def test_an_error_of_the_function_does_not_reveal_details():
 async def test_idle_memory_is_released():
     async with local("plain", idle_unload=0.05) as provider:
         await whole(provider)
-        await turning_until(lambda: provider.pid is None, "the child goes")
+        await turning_until(lambda: provider.pid is None, "the idle child is unloaded")
         assert (await whole(provider))["choices"][0]["message"]["content"] == "you said hi"
 
 
@@ -232,7 +232,7 @@ async def test_the_shutdown_waits_for_a_running_unload(monkeypatch: pytest.Monke
         response.close()
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)  # so that it takes some time to exit
-        await turning_until(lambda: provider.pid is None, "the child is being ended")
+        await turning_until(lambda: provider.pid is None, "the unload of the child has begun")
     assert ended(pid)
 
 

@@ -137,7 +137,7 @@ async def test_a_place_is_held_until_the_last_byte() -> None:
     assert await response.chunk() == b""
     assert line.running == 0
     response.close()
-    assert line.running == 0, "given back once"
+    assert line.running == 0, "a place must be released only once"
     response = await held(UpstreamTruncated("broke"))
     with pytest.raises(UpstreamTruncated):
         await response.chunk()

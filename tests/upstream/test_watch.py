@@ -55,7 +55,7 @@ def test_the_timer_does_not_run_without_members() -> None:
     member = Member(watch)
     watch.add(member)
     watch.add(Member(watch))
-    assert len(clock.timers) == 1, "one timer for all"
+    assert len(clock.timers) == 1, "all members must share one timer"
     clock.tick()
     assert member.seen == [100.0 + TICK]
     watch.close()

@@ -66,7 +66,7 @@ class Satellite:
             await self.send(AudioChunk(rate=RATE, width=WIDTH, channels=CHANNELS, audio=piece).event())
         await self.send(AudioStop().event())
         event = await self.next()
-        assert event is not None, "the connection was lost without a word"
+        assert event is not None, "the connection ended without a transcript or an error"
         if Error.is_type(event.type):
             return Error.from_event(event)
         assert Transcript.is_type(event.type), event

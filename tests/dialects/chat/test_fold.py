@@ -257,7 +257,9 @@ def test_an_answer_whose_reasoning_has_no_opening_tag(text: str) -> None:
     if text[0] == "`":
         return
     for cut in range(len(text)):
-        assert _pieces(text[:cut], text[cut:], inside=True) == LONE[text], "where that is known before"
+        assert _pieces(text[:cut], text[cut:], inside=True) == LONE[text], (
+            "with inside=True, text before a lone </think> is reasoning"
+        )
     splitter = ThinkSplitter()
     assert "</think>" not in "".join(splitter.feed(letter)[0] for letter in text)
     assert splitter.lone

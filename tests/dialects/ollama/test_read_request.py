@@ -157,7 +157,7 @@ def test_a_member_of_a_wrong_type_is_named(members: dict[str, Any], param: str) 
     assert caught.value.param == param
     told = orjson.loads(DIALECT.error_body(400, caught.value.payload()["error"]))["error"]
     assert told.endswith(caught.value.message)
-    assert param in told, "Ollama's errors are a text only: the member is named in it"
+    assert param in told, "an error of Ollama is only a text, which must name the member"
 
 
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])

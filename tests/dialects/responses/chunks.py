@@ -72,7 +72,7 @@ def check(found: list[dict[str, Any]]) -> None:
     for event in found[2:]:
         kind = event["type"]
         if kind == "response.output_item.added":
-            assert open_at is None, "one item is open at a time"
+            assert open_at is None, "an item was added while another one was open"
             open_at = event["output_index"]
             assert open_at == len(done)
             opened = event["item"]["id"]

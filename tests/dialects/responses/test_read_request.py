@@ -357,6 +357,6 @@ def test_any_document_is_read_or_refused(document: dict[str, Any]) -> None:
         if message["role"] == "tool":
             waiting.remove(message["tool_call_id"])
         else:
-            assert not waiting, "every call is answered before anyone speaks"
+            assert not waiting, "a message must not come between a call and its result"
             waiting = [call["id"] for call in message.get("tool_calls", ())]
     assert not waiting

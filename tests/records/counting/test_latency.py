@@ -41,7 +41,7 @@ def test_each_hour_has_its_own_times(tmp_path: Path) -> None:
     assert kept.report()["rows"] == []
     for _ in range(3):
         answered(metrics, 0.2, 2.0)
-    answered(metrics, 0.2, 2.0, model=None)  # no client waited for it
+    answered(metrics, 0.2, 2.0, model=None)  # requests without a model do not count
     clock.at += HOUR - 1
     kept.settle(False)
     answered(metrics, 20.0, 100.0)
@@ -60,12 +60,12 @@ def test_each_hour_has_its_own_times(tmp_path: Path) -> None:
 def test_times_are_collected_once_a_minute(tmp_path: Path) -> None:
     metrics, clock = Metrics(), Clock()
     kept = history(tmp_path, metrics, clock)
-    assert kept.settle(False) is None, "nothing has come"
+    assert kept.settle(False) is None, "nothing was measured, so nothing is due"
     answered(metrics, 1, 1)
     clock.at += 10
     assert kept.settle(False) == LOOK - 10
     clock.at += LOOK - 10
-    assert kept.settle(False) == SAVE - LOOK, "what is to be written"
+    assert kept.settle(False) == SAVE - LOOK, "the next write of the file must be due"
     clock.at += SAVE
     assert kept.settle(False) is None
 
@@ -78,7 +78,7 @@ def test_queries_include_the_current_minute(tmp_path: Path) -> None:
         assert kept.report()["rows"][0]["requests"] == number
     clock.at += LOOK
     kept.settle(False)
-    assert kept.report()["rows"][0]["requests"] == 2, "counted once"
+    assert kept.report()["rows"][0]["requests"] == 2, "collected requests must not be counted twice"
 
 
 def test_times_survive_a_restart_and_are_dropped_after_a_month(tmp_path: Path) -> None:

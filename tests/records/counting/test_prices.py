@@ -45,13 +45,17 @@ def test_the_price_that_the_upstream_reports_comes_first() -> None:
 def test_bundled_prices_fill_the_gaps() -> None:
     data = bundled({"gpt-4o": 9.0, "new": 2.0})
     prices = Prices(TABLE, CONNECTIONS, data)
-    assert prices.charge(exchange(), Tokens(1000, 0)) == pytest.approx(0.0025), "what is listed is not asked for"
+    assert prices.charge(exchange(), Tokens(1000, 0)) == pytest.approx(0.0025), (
+        "a configured price must be used instead of the bundled one"
+    )
     assert isinstance(prices.charge(exchange(model="new"), Tokens(10, 0)), Pending)
     assert prices.known_charge(exchange(model="new"), Tokens(10, 0)) == pytest.approx(20e-6)
     assert prices.charge(exchange(model="new"), Tokens(10, 0)) == pytest.approx(20e-6)
     assert prices.known_charge(exchange(model="nobody's"), Tokens(10, 0)) is None
     assert prices.charge(exchange(model="nobody's"), Tokens(10, 0)) is None
-    assert prices.known_charge(exchange(model="new", connection="box"), Tokens(10, 0)) is None, "it runs in the house"
+    assert prices.known_charge(exchange(model="new", connection="box"), Tokens(10, 0)) is None, (
+        "a local model must have no bundled price"
+    )
     assert [question.model for question in data.asked] == ["new", "nobody's"]  # type: ignore[attr-defined]
     assert Prices(TABLE, CONNECTIONS).charge(exchange(model="new"), Tokens(10, 0)) is None
 
@@ -95,7 +99,7 @@ def test_kinds_of_tokens_have_their_own_prices() -> None:
     hour = price.cost(Tokens(10, 10, other=OtherTokens(cache_write=5, cache_hour=3)))
     assert hour == pytest.approx(5 * 1 + 2 * 2 + 3 * 5 + 10 * 10 + 7)
     lying = Tokens(1, 1, cached=5, reasoning=5, other=OtherTokens(9, 9, 9, 9, 9, cache_hour=9))
-    assert price.cost(lying) == pytest.approx(0.1 + 20 + 7), "parts are never more than the whole"
+    assert price.cost(lying) == pytest.approx(0.1 + 20 + 7), "parts must not be charged beyond the total of the tokens"
 
 
 def test_usage_details() -> None:
@@ -169,5 +173,7 @@ def test_the_price_process_knows_public_models() -> None:
     assert long["tiers"][1][1][0] > long["tiers"][0][1][0]
     assert llama is not None
     assert embedding is not None
-    assert speech["tiers"][0][1][0] == pytest.approx(15e-6 * 4), "a million characters cost 15 dollars"
+    assert speech["tiers"][0][1][0] == pytest.approx(15e-6 * 4), (
+        "15 dollars per million characters, at four characters per token"
+    )
     assert unknown is None

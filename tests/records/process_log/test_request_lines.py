@@ -227,7 +227,7 @@ def test_lines_written_together_are_those_written_one_by_one(
         text = re.sub(r"\d\d:\d\d:\d\d", "TIME", stream.getvalue())
         written.append(text.splitlines())
     assert written[0] == written[1]
-    assert len(written[0]) == len(ended), "the second failure is counted, and reported when its model recovers"
+    assert len(written[0]) == len(ended), "the repeated failure must be reported with a count when its model recovers"
     assert sum("family (PHONE_KEY)" in line for line in written[0]) == 7
 
 

@@ -66,7 +66,7 @@ def test_idle_files_are_closed(lines: LineFiles, clock: Clock) -> None:
     lines.append("c_d.jsonl", b"1\n")
     assert lines.close_idle(False) == pytest.approx(0.3)
     clock.now += 0.4
-    assert lines.close_idle(False) == pytest.approx(0.4), "one was closed, the other has time left"
+    assert lines.close_idle(False) == pytest.approx(0.4), "a_b.jsonl is closed, and c_d.jsonl is due in 0.4 s"
     assert list(lines._open) == ["c_d.jsonl"]
     assert lines.close_idle(True) is None
     assert lines.append("a_b.jsonl", b"2\n")

@@ -109,7 +109,7 @@ async def test_children_of_a_worker_end_with_it() -> None:
     event = await asyncio.wait_for(worker.events.get(), 10)
     await worker.end()
     assert event is not None
-    await turning_until(lambda: has_ended(event["pid"]), "the end of the worker's own child")
+    await turning_until(lambda: has_ended(event["pid"]), "the worker's own child has ended")
 
 
 def has_ended(pid: int) -> bool:
