@@ -18,7 +18,7 @@ place() { # a version's files in other directories
     install -m 755 "$dest$lib/share/openai-proxy.sh" "$dest$bin/openai-proxy"
 }
 
-# What to restart, one after the other, so that a load balancer always finds one running.
+# Restart what is running, one after the other, so that a load balancer always finds one; stop at the first that fails.
 restart() { for unit in $running; do "$systemctl" restart "$unit" || return 1; done; }
 
 new=$(version_of "$lib.new")
@@ -42,12 +42,12 @@ if [ -z "$dest" ] && command -v "$systemctl" >/dev/null; then
             mv "$lib.old" "$lib"
             place
             "$systemctl" daemon-reload
-            restart || true
+            for unit in $running; do "$systemctl" restart "$unit" || true; done
             echo "openai_proxy $new did not start, so $old serves again; the new one is in $lib.failed." >&2
         else
             echo "openai_proxy $new did not start." >&2
         fi
-        echo "Why: journalctl -u openai-proxy -n 50" >&2
+        echo "Why: journalctl -u 'openai-proxy*' -n 50" >&2
         exit 1
     fi
 fi

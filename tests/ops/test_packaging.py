@@ -189,7 +189,6 @@ class Machine:
         self.lib, self.units, self.bin = root / "lib/openai-proxy", root / "units", root / "bin"
         self.calls = root / "calls"
         self.systemctl = root / "systemctl"
-        self.restart_fails_for = ""
 
     def version(self, name: str, where: Path) -> None:
         """Add a version, as `make install` leaves it beside the one in service."""
@@ -202,12 +201,12 @@ class Machine:
             (where / "share" / file).write_text(f"{file} of {name}\n")
         (where / "share/CHANGELOG.md").write_text("# Changelog\n\n## 2.0.0\n- new\n\n## 1.0.0\n- old\n")
 
-    def switch(self, *, active: bool = True, fails: bool = False) -> "subprocess.CompletedProcess[str]":
-        restart = f'grep -q "of 2.0.0" {self.units}/openai-proxy.service && exit 1' if fails else "exit 0"
+    def switch(self, *, active: bool = True, refused: str = "") -> "subprocess.CompletedProcess[str]":
+        """Run it; `restart UNIT of VERSION` fails where that line matches the extended regular expression `refused`."""
         units = "".join(rf"{unit} loaded active running a proxy\n" for unit in RUNNING) if active else ""
         self.systemctl.write_text(
             f'#!/bin/sh\necho "$@" >> {self.calls}\ncase "$*" in\nlist-units*) printf \'{units}\';;\n'
-            f"restart*) {restart};;\nesac\n"
+            f'restart*) sed "s/.* of/$* of/" {self.units}/openai-proxy.service | grep -qvE "{refused or "^$"}";;\nesac\n'
         )
         self.systemctl.chmod(0o755)
         command = ["sh", PACKAGING / "switch.sh", self.lib, self.units, self.bin]
@@ -241,7 +240,7 @@ def test_an_upgrade_restarts_a_running_service_and_reports_it(machine: Machine) 
 
 
 def test_a_version_that_does_not_start_is_rolled_back(machine: Machine) -> None:
-    done = machine.switch(fails=True)
+    done = machine.switch(refused="of 2.0.0")
     assert done.returncode == 1
     assert machine.in_service() == "1.0.0"
     assert (machine.bin / "openai-proxy").read_text() == "openai-proxy.sh of 1.0.0\n"
@@ -251,6 +250,14 @@ def test_a_version_that_does_not_start_is_rolled_back(machine: Machine) -> None:
     machine.version("2.0.0", machine.lib.with_name("openai-proxy.new"))
     assert machine.switch().returncode == 0  # the next one works
     assert [path.name for path in machine.lib.parent.iterdir()] == ["openai-proxy"]
+
+
+def test_every_unit_goes_back_even_if_one_of_them_fails_again(machine: Machine) -> None:
+    done = machine.switch(refused="@8001.service of 2.0.0|proxy.service of 1.0.0")
+    assert done.returncode == 1
+    restarted = [line for line in machine.calls.read_text().splitlines() if line.startswith("restart")]
+    assert restarted == 2 * [f"restart {unit}" for unit in RUNNING]
+    assert "journalctl -u 'openai-proxy*'" in done.stderr, "the instance that failed has a log of its own"
 
 
 def test_a_stopped_service_is_not_started(machine: Machine) -> None:
