@@ -206,7 +206,8 @@ class Machine:
         units = "".join(rf"{unit} loaded active running a proxy\n" for unit in RUNNING) if active else ""
         self.systemctl.write_text(
             f'#!/bin/sh\necho "$@" >> {self.calls}\ncase "$*" in\nlist-units*) printf \'{units}\';;\n'
-            f'restart*) sed "s/.* of/$* of/" {self.units}/openai-proxy.service | grep -qvE "{refused or "^$"}";;\nesac\n'
+            f'restart*) sed "s/.* of/$* of/" {self.units}/openai-proxy.service | '
+            f'grep -qvE "{refused or "^$"}";;\nesac\n'
         )
         self.systemctl.chmod(0o755)
         command = ["sh", PACKAGING / "switch.sh", self.lib, self.units, self.bin]
