@@ -63,8 +63,8 @@ def test_steps_give_the_result_of_a_single_step(text: str, part: str, start: int
 
 
 @given(st.lists(st.text(max_size=20)), st.sampled_from(["", "-", "😀"]))
-def test_a_text_put_together_is_as_any_other(texts: list[str], between: str) -> None:
-    """Also in memory: one in wider characters than it needs would be equal to none."""
+def test_a_text_joined_in_steps_is_an_ordinary_string(texts: list[str], between: str) -> None:
+    """A string stored in wider characters than it needs would not be equal to any other."""
     joined, expected = steps.join(iter(texts), between), between.join(texts)
     assert (joined, hash(joined)) == (expected, hash(expected))
     assert joined.__sizeof__() == "".join([expected[:1], expected[1:]]).__sizeof__()

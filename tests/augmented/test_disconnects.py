@@ -33,7 +33,7 @@ def test_while_waiting_for_the_model(augmented_daemon: Daemon, upstream: Upstrea
     wire = request(augmented_daemon.wire(), "augmented/tools", play, stream=stream)
     seen = play.wait()
     LEAVING[how](wire)
-    assert seen.gone(), "the provider still works for a client that has gone"
+    assert seen.gone(), "the provider still works for a client that has disconnected"
 
 
 @every_way

@@ -129,7 +129,7 @@ def test_a_client_that_disconnects(
     with sdk.messages.stream(**request(play, model or play.model)) as stream:
         assert next(iter(stream.text_stream)) == "half"
         seen = play.begun()
-    assert seen.gone(), "the provider still works for a client that has gone"
+    assert seen.gone(), "the provider still works for a client that has disconnected"
 
 
 def test_counting_tokens(sdk: anthropic.Anthropic) -> None:

@@ -130,7 +130,7 @@ def test_a_broken_stream_raises(client: openai.OpenAI, upstream: Upstream) -> No
 
 
 def test_after_a_tool_has_acted_the_client_does_not_retry(augmented_daemon: Daemon, upstream: Upstream) -> None:
-    """Two retries would toggle the light twice more."""
+    """Each retry would toggle the light again."""
     play = conversation(upstream, [OURS], stream=False)  # the second request is answered with 500
     with (
         openai.OpenAI(base_url=augmented_daemon.url, api_key="any", max_retries=2, timeout=30) as client,

@@ -80,7 +80,7 @@ def test_skills_on_demand(augmented_daemon: Daemon, upstream: Upstream, stream: 
     assert "type hints" not in results[2], "a file outside the skill's folder was read"
 
 
-def test_execute_tools_runs_what_the_client_offers_and_we_have(upstream: Upstream, make_daemon: DaemonFactory) -> None:
+def test_execute_tools_runs_our_tools_that_the_client_offers(upstream: Upstream, make_daemon: DaemonFactory) -> None:
     daemon = make_daemon(augmented_conf(upstream, execute_tools=True), files=augmented_files())
 
     def tool(name: str) -> dict[str, object]:

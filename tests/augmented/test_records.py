@@ -1,4 +1,4 @@
-"""What the owner sees of augmented turns: the chat log and live events; and the command line."""
+"""Augmented turns in the chat log, in live events and on the command line."""
 
 import json
 import os

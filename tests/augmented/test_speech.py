@@ -52,7 +52,7 @@ def test_other_apis_get_the_same_text(augmented_daemon: Daemon, upstream: Upstre
 
 
 def test_unmarked_reasoning_is_recognised_after_a_restart(make_daemon: DaemonFactory, upstream: Upstream) -> None:
-    """What an answer has shown by a lone `</think>` is stored with the model's other lessons."""
+    """A lone `</think>` shows that a model has no opening tag, which is stored with its other lessons."""
     play = upstream.rounds(*[says("The user wants it.</think>It is on.", stream=True)] * 2, name="thinker")
     conf = {"connections": {"main": connection(upstream.url)}, "default_connection": "main"}
     model = f"name: augmented/voice\nupstream_model: {play.model}\nspeech: true\n"

@@ -83,7 +83,7 @@ class Subject:
         self.ready_after = time.monotonic() - began
 
     def launch(self) -> subprocess.Popen[bytes]:
-        raise AssertionError("each subject has its own")
+        raise AssertionError("each subject overrides this method")
 
     def stop(self) -> None:
         if self.process is not None:

@@ -42,7 +42,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
-        """Nobody reads it."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_text_from_stdin_and_a_truncated_answer(daemon: Scripted) -> None:
 
 
 def test_no_daemon() -> None:
-    with socket.socket() as publish_nothing:  # bound, so that nobody else takes the port, but not listening
+    with socket.socket() as publish_nothing:  # bound, so that no other program takes the port, but not listening
         publish_nothing.bind(("127.0.0.1", 0))
         result = CliRunner().invoke(command, ["m", "Hi", "--port", str(publish_nothing.getsockname()[1])])
     assert result.exit_code == 1

@@ -121,7 +121,7 @@ def test_init_writes_a_conf_that_checks_and_never_overwrites(
 def test_check_connect_reports_unreachable_connections(
     config_directory: ConfigDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Port 9 on loopback: nobody listens there.
+    # Nothing listens on port 9 of the loopback.
     config_directory.write("proxy.yaml", "connections:\n  a: {api_base: 'http://127.0.0.1:9', api_key: k-of-a}\n")
     assert run(["check", "--connect"]) == 1
     assert capsys.readouterr().out.startswith("conf/proxy.yaml:2:6: connection a: connection refused by 127.0.0.1:9")

@@ -90,7 +90,7 @@ async def test_chunks_are_passed_directly_if_both_sides_are_translated(tiny: Dia
     from openai_proxy.upstream import translator
 
     def never(*_: object) -> bytes:
-        raise AssertionError("chunks were made bytes")
+        raise AssertionError("chunks were serialised")
 
     monkeypatch.setattr(translator.ChatWriter, "chunk", never)
     request = tiny.read_request("/tiny", {"model": "m", "ask": "hello", "stream": True})

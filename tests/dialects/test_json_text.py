@@ -31,7 +31,7 @@ def test_integers_of_any_size(number: int):
     assert json_text.with_exact_numbers({"n": [float(number)]}, text) == {"n": [number]}
 
 
-def test_what_is_nearly_json():
+def test_text_that_is_nearly_json_is_read():
     assert json_text.loads(b'"\\ud83d"') == "\ud83d"
     assert json_text.dumps("\ud83d") == b'"\\ud83d"'
     assert json_text.loads(b'"\xff"') == "�"
@@ -41,7 +41,7 @@ def test_what_is_nearly_json():
 
 
 @pytest.mark.parametrize("text", ["", "{", "nope", "[" * 100_000, '{"a":1} x'])
-def test_what_is_not_json(text: str):
+def test_text_that_is_not_json_is_refused(text: str):
     for given_text in (text, text.encode()):
         with pytest.raises(ValueError, match=r"."):
             json_text.loads(given_text)

@@ -151,7 +151,7 @@ def test_lessons_change_the_next_request(status: int, body: bytes, asked: dict[s
         return
     again = edits.applied(asked)
     assert again != asked
-    assert lesson_from(status, body, again) is None  # in this form it is not refused for the same reason
+    assert lesson_from(status, body, again) is None  # in this form the request is not refused for the same reason
 
 
 def test_a_renamed_member_keeps_its_value_and_a_callers_own_one_wins():

@@ -62,6 +62,6 @@ def test_reasoning_that_repeats_itself_is_unpacked() -> None:
 
 
 def test_a_decompression_bomb_is_ignored() -> None:
-    """A request below the size from which requests are read off the event loop has room for fifty of them."""
+    """A request small enough to be read on the event loop could contain fifty of them."""
     bomb = zlib.compress(orjson.dumps([{"text": "x" * 4_000_000}]))
     assert unpack(base64.b64encode(b"openai-proxy:" + bomb).decode()) is None

@@ -154,7 +154,7 @@ def test_a_client_that_leaves(kinds: Daemon, upstream: Upstream, kind: str, mode
         wire.chat(name, stream=True, headers=[("X-Play", play.model)]).read_head()
         wire.read_until(b"word")
         seen = play.begun()
-    assert seen.gone(), "the vendor still works for a client that has gone"
+    assert seen.gone(), "the vendor still works for a client that has disconnected"
 
 
 def test_a_client_that_leaves_the_owners_function(kinds: Daemon) -> None:

@@ -18,7 +18,7 @@ from tests.upstream.scripted import RECORDED
 CHAT = sorted((RECORDED / "openai-chat").glob("*.sse"))
 MESSAGES = sorted((RECORDED / "anthropic-messages").glob("*.sse"))
 
-needs_recordings = pytest.mark.skipif(not RECORDED.is_dir(), reason="the recorded streams are not here")
+needs_recordings = pytest.mark.skipif(not RECORDED.is_dir(), reason="the recorded streams are not in this checkout")
 SIZES = (13, 1024)
 
 

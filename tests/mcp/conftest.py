@@ -54,7 +54,7 @@ def fault(*modes: str, **more: Any) -> Config:
 
 
 def children() -> list[psutil.Process]:
-    """Every living process that descends from a server of ours, also one that left its group."""
+    """Every living descendant of a supervised server, including those that left its process group."""
     found = []
     for process in psutil.process_iter():
         try:

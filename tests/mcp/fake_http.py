@@ -49,7 +49,7 @@ class FakeServer:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The address of its endpoint."""
         return f"http://127.0.0.1:{self.port}/mcp"
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:

@@ -23,7 +23,7 @@ def texts(tools: Mapping[str, ToolDefinition] | None) -> dict[str, str]:
 
 
 async def taken(path: Path, offered: Listing, *, pin: bool = True, accept: bool = False) -> KnownTools:
-    """What one run of the daemon knows of a server that offers `offered`."""
+    """The tools of a server that offers `offered`, as one run of the daemon knows them."""
     pins = Pins(path)
     known = KnownTools("s", pins)
     if accept:

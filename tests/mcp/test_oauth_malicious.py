@@ -1,4 +1,4 @@
-"""Servers that lie during a sign-in: a clear reason each time, nothing is stored, nobody else is contacted."""
+"""Servers that lie during a sign-in: each gets a clear reason, nothing is stored, no other host is contacted."""
 
 import asyncio
 from collections.abc import AsyncIterator

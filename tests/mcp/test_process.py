@@ -48,7 +48,7 @@ async def test_the_environment_has_no_secrets_and_no_descriptor_leaks(
     assert env["SSL_CERT_FILE"] == "/etc/ca.pem"
     assert not {"OPENROUTER_API_KEY", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "UV_PUBLISH_TOKEN"} & env.keys()
     assert sorted(map(int, descriptors))[:3] == [0, 1, 2]
-    assert len(descriptors) == 4  # the fourth is the listing's own
+    assert len(descriptors) == 4  # the fourth one is used to list them
 
 
 async def test_large_arguments_and_answers_pass(supervised: Supervised) -> None:

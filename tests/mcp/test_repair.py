@@ -1,4 +1,4 @@
-"""What is repaired, becomes text or is dropped, checked by the SDK's own validation."""
+"""Invalid tools and results are repaired, turned into text or dropped, as the SDK's own validation confirms."""
 
 from typing import Any
 

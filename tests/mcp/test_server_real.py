@@ -32,7 +32,7 @@ EVERYTHING = [
 def npm() -> Path:
     modules = installed("servers")
     if modules is None:
-        pytest.skip("npm, or its registry, is not there: the reference servers of npm are not tried")
+        pytest.skip("npm or its registry is not available")
     return modules / ".bin"
 
 
@@ -70,7 +70,7 @@ async def test_the_time_server(supervised: Supervised) -> None:
 def repository(tmp_path: Path) -> Path:
     git = shutil.which("git")
     if git is None:
-        pytest.skip("git is not there")
+        pytest.skip("git is not installed")
     subprocess.run([git, "init", "-q", str(tmp_path)], check=True)
     return tmp_path
 

@@ -1,4 +1,4 @@
-"""Many servers, edits while they run, and what a request can rely on."""
+"""Many servers, edits while they run, and the guarantees for a running request."""
 
 import asyncio
 import dataclasses
@@ -150,7 +150,7 @@ async def test_a_disabled_server_does_not_run(supervised: Supervised) -> None:
     await eventually(lambda: not children())
 
 
-async def test_one_dead_server_delays_nobody(supervised: Supervised) -> None:
+async def test_one_dead_server_delays_no_request(supervised: Supervised) -> None:
     supervised.configure(fault(), fault("die", name="dead"))
     assert await supervised.supervisor.wait_ready(["fault", "dead", "unknown"], 10) == ["dead", "unknown"]
     assert (await supervised.echo("x")).text == "x"

@@ -86,7 +86,7 @@ class Clients:
             thread.join(PATIENCE)
 
 
-@pytest.mark.skipif(shutil.which("install") is None, reason="there is no install(1) here")
+@pytest.mark.skipif(shutil.which("install") is None, reason="install(1) is not installed")
 def test_an_upgrade_fails_no_request(tmp_path: Path, make_daemon: DaemonFactory) -> None:
     daemon = make_daemon("connections: {offline: {api_type: echo}}\n", start=False)
     lib = tmp_path / "lib/openai-proxy"

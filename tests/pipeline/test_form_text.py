@@ -94,7 +94,7 @@ async def test_held_bytes_come_at_the_end() -> None:
 
 @pytest.mark.parametrize("before", [0, HELD + 100])
 async def test_a_mark_never_becomes_a_boundary(before: int) -> None:
-    """Whoever chooses the boundary could otherwise have a part that nobody has checked."""
+    """Otherwise a client could choose its boundary so that one part goes unchecked."""
     said = b"x" * before + b"\r\n--" + SECRET.encode() + b'\r\nContent-Disposition: form-data; name="model"\r\n\r\ndear'
     body = form(said).replace(b"--b0", b"--" + MARK.encode())
     for cut in (body.index(SECRET.encode()), body.index(b"dear"), len(body) - 1):

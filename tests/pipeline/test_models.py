@@ -1,4 +1,4 @@
-"""Lists of models are kept ready; nobody waits when the upstreams' offers change."""
+"""Model lists are kept ready: no request waits when the upstreams' models change."""
 
 import asyncio
 from types import SimpleNamespace
@@ -49,14 +49,14 @@ async def test_the_old_list_is_served_while_the_new_one_is_built(monkeypatch: py
     assert await ids() == ["one"]
     catalog.version, catalog.offered = 2, {"main": [{"id": f"m{at}"} for at in range(500)]}
     asked.clear()
-    assert await ids() == ["one"]  # at once: it needs no decisions
+    assert await ids() == ["one"]  # available at once, since it needs no decisions
     assert asked == []
     assert await ids() == ["one"]
     making = lists._making
     assert making is not None
     async with asyncio.timeout(PATIENCE):
         await making
-    assert len(asked) == 500  # built once, however many requests there were
+    assert len(asked) == 500  # built only once for all the requests
     assert len(await ids()) == 500
     assert len(await ids(2)) == 500  # a new configuration has its own list, from its first request
     assert len(asked) == 1000

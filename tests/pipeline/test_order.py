@@ -16,7 +16,7 @@ from openai_proxy.pipeline.document import Document
 async def test_a_large_request_of_a_restricted_key_is_decided_off_the_event_loop(
     monkeypatch: pytest.MonkeyPatch, large: bool, restricted: bool
 ) -> None:
-    """All of it is searched for names of models: a million values take half a second."""
+    """The whole request is searched for model names, which takes half a second for a million values."""
     deciders: list[int] = []
     read = Document(b"{}", {"model": "m"}, b"{}")
 

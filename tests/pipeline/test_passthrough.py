@@ -15,7 +15,7 @@ TARGET = Target("up")
 
 @pytest.mark.parametrize("large", [False, True])
 async def test_only_a_large_request_is_built_off_the_event_loop(monkeypatch: pytest.MonkeyPatch, large: bool) -> None:
-    """For every endpoint: the Responses API used to build large requests on the loop."""
+    """Checked for every endpoint because the Responses API once built large requests on the loop."""
     builders: list[int] = []
 
     def make(_: Target) -> UpstreamRequest:

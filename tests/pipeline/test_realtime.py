@@ -50,7 +50,7 @@ class _Transport:
 
 
 async def test_many_small_messages_are_read_over_many_turns_of_the_event_loop() -> None:
-    """A second of it went by in one, while nobody else was served."""
+    """A single turn once took a second, during which no other client was served."""
     connection, transport = _Connection(), _Transport()
     inbound = realtime._ClientBytes(
         cast(realtime._Watch, _Watch()), cast(HttpConnection, connection), cast(asyncio.Transport, transport)

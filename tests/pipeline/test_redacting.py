@@ -13,7 +13,7 @@ from openai_proxy.tasks import is_beside
 
 @pytest.mark.parametrize("large", [False, True])
 async def test_a_large_body_is_cleaned_in_a_thread_that_works_in_steps(large: bool) -> None:
-    """Strings with a secret are decoded and written again: 100 MB in one call hold the interpreter for a second."""
+    """Strings with a secret are rewritten; in one call, 100 MB would hold the interpreter lock for a second."""
     stepped: list[bool] = []
 
     def clean(body: bytes, *_: Any) -> bytes:

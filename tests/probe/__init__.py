@@ -1,1 +1,1 @@
-"""How long everyone else waits while one large request is served, and what a client that does not read costs."""
+"""How long other clients wait while one large request is served, and the cost of a client that does not read."""

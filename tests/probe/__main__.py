@@ -32,14 +32,14 @@ AUGMENTED = "name: house\nupstream_model: plain\nsystem_prompt: You keep the hou
 
 
 def serve(daemon: Daemon, upstream: Upstream, case: Case | Conversation) -> int:
-    """Do it and wait until the daemon has finished with it; the status of its answer."""
+    """Send the request and wait until the daemon has finished with it; returns the status of its answer."""
     status = talk(daemon, upstream, case) if isinstance(case, Conversation) else ask(daemon, upstream, case)
     settle(daemon)
     return status
 
 
 def ask(daemon: Daemon, upstream: Upstream, case: Case) -> int:
-    """Send the request; the status of its answer."""
+    """Send the request; returns the status of its answer."""
     play = upstream.play(case.answer())
     body = case.body()
     with daemon.wire(timeout=PATIENCE) as wire:
@@ -49,13 +49,13 @@ def ask(daemon: Daemon, upstream: Upstream, case: Case) -> int:
 
 
 def settle(daemon: Daemon) -> None:
-    """Wait until the daemon takes no more processor time to speak of."""
+    """Wait until the daemon uses hardly any processor time."""
     end = time.monotonic() + PATIENCE
     before = processor_time(daemon.process.pid)
     while time.monotonic() < end:
         time.sleep(REST)
         now = processor_time(daemon.process.pid)
-        if now - before < REST / 4:  # polling alone takes a tenth
+        if now - before < REST / 4:  # polling alone takes a tenth of that
             break
         before = now
 

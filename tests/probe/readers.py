@@ -1,4 +1,4 @@
-"""What a client costs that requests an endless answer and never reads it."""
+"""The cost of a client that requests an endless answer and never reads it."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ SETTLED = 5.0  # seconds without anything written to or read for any of them
 
 
 def cost_of_readers(daemon: Daemon, upstream: Upstream) -> int:
-    """Print what each of READERS costs in the daemon and in the kernel; how many kinds of model exceed the goal."""
+    """Print the cost of each of READERS in daemon and kernel; returns how many kinds of model exceed the goal."""
 
     async def talk(peer: Peer) -> None:
         while True:

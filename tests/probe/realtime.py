@@ -78,7 +78,7 @@ def talk(daemon: Daemon, upstream: Upstream, conversation: Conversation) -> int:
             for at in range(0, len(said), PIECE):
                 wire.send(said[at : at + PIECE])
             wire.read_exactly(len(answer))
-        except (OSError, EOFError, AssertionError):  # it was refused
+        except (OSError, EOFError, AssertionError):  # the socket was refused
             return 0
     return 101
 

@@ -54,7 +54,7 @@ async def test_on_demand_skills_are_a_catalogue_in_the_prompt_and_tools(box):
 
 async def test_a_probe_waits_for_no_template():
     async def call(name, arguments):
-        raise AssertionError("no tool is to run")
+        raise AssertionError("a tool was run")
 
     prompt = Prompt.of(model(system_prompt="{{calculator(expression='1')}}"), [])
     (system, _) = (await prompt.messages([USER], call, known=lambda name: True, probe=True)).messages

@@ -126,7 +126,7 @@ def test_an_overlong_call_is_literal():
 
 
 async def no_tool(name, arguments):
-    raise AssertionError("nothing is to be called")
+    raise AssertionError("a tool was called")
 
 
 async def run(text, call, **options):

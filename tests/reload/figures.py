@@ -25,7 +25,7 @@ def rss() -> float:
 
 
 def held() -> dict[str, int]:
-    """Counts of what may leak."""
+    """Counts of objects that may leak."""
     gc.collect()
     tasks, fds = len(asyncio.all_tasks()), sum(1 for _ in Path("/proc/self/fd").iterdir())
     return {"fds": fds, "tasks": tasks, "threads": threading.active_count(), "objects": len(gc.get_objects())}

@@ -179,7 +179,7 @@ def test_without_mountinfo_a_file_system_counts_as_local() -> None:
 
 
 def test_the_core_of_watchfiles_is_unchanged() -> None:
-    """It is imported without its package; this fails loudly if a new version moves it."""
+    """The core is imported without its package, so a new version that moves it must fail here."""
     core = notifier()
     from watchfiles._rust_notify import RustNotify
 

@@ -70,7 +70,7 @@ def test_a_start_leaves_broken_files_out_and_lists_them(make_daemon: DaemonFacto
 async def test_a_clock_set_back_does_not_delay_a_reload_further(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every file seems to be from the future: then what counts is how long it has been seen unchanged."""
+    """Every file seems to be from the future, so only the time for which it stayed unchanged counts."""
     write_configuration(tmp_path / "conf", 1)
     async with reloading(tmp_path) as (state, reloads):
         monkeypatch.setattr(tree.Tree, "quiet_for", lambda self: -86400.0)

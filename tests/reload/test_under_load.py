@@ -53,7 +53,7 @@ async def listen(daemon: Daemon, name: str, begun: "asyncio.Queue[str]") -> byte
     return body
 
 
-async def test_reloads_under_load_fail_nobody(make_daemon: DaemonFactory, upstream: Upstream) -> None:
+async def test_reloads_under_load_fail_no_request(make_daemon: DaemonFactory, upstream: Upstream) -> None:
     stop_streams = asyncio.Event()
 
     ticks: Counter[Peer] = Counter()

@@ -58,7 +58,7 @@ async def test_a_first_list_is_waited_for(catalog: Catalog) -> None:
     assert catalog.find("nobody", "a") is None
 
 
-async def test_nobody_waits_long_for_a_slow_upstream(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_wait_for_a_slow_upstream_is_short(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog_module, "FIRST_WAIT", 0.2)
     slow = Upstream(B, held=True)
     catalog.follow({"one": Upstream(A), "slow": slow})
@@ -76,7 +76,7 @@ async def test_a_late_list_is_not_waited_for_again(catalog: Catalog, monkeypatch
         assert await catalog.models() == {"slow": []}
 
 
-async def test_nobody_waits_for_a_failing_upstream_and_the_cause_is_known(catalog: Catalog) -> None:
+async def test_a_failing_upstream_is_not_waited_for_and_its_error_is_reported(catalog: Catalog) -> None:
     catalog.follow({"one": Upstream(A), "dead": Upstream(UpstreamUnreachable("It cannot be reached."))})
     assert await catalog.models() == {"one": A, "dead": []}
     assert catalog.error("dead") == "It cannot be reached."

@@ -1,4 +1,4 @@
-"""What a model name means."""
+"""The connections to which a model name leads."""
 
 from fnmatch import fnmatchcase
 from typing import Any

@@ -33,7 +33,7 @@ class Nobody(asyncio.Protocol):
             transport.close()
 
 
-@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="this system has no such option")
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="this system has no TCP_NOTSENT_LOWAT")
 @pytest.mark.parametrize("adopted", [False, True])
 async def test_little_data_waits_in_the_kernel_for_a_client_that_does_not_read(adopted: bool) -> None:
     server = Nobody()

@@ -157,7 +157,7 @@ def test_answers_and_conversations_survive_a_restart() -> None:
     assert again is not None
     assert (again.document(), again.all_items()) == (begun.document(), begun.all_items())
     assert other.size == store.size
-    clock.now = 195  # the age goes on: one last used at 90 is gone, one used just now is not
+    clock.now = 195  # ages survive the restart: an answer last used at 90 is removed, one used just now is not
     third = restored(store, ttl=100, clock=clock)
     assert third.response("me", "resp_2") is None
     assert third.response("me", "resp_1") is not None

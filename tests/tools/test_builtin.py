@@ -46,7 +46,7 @@ async def test_both_tools_answer_through_the_toolbox(toolbox):
     assert (await toolbox.run("calculator", {})).is_error
 
 
-async def test_the_loop_goes_on_while_hard_expressions_are_refused(toolbox):
+async def test_the_event_loop_keeps_running_while_hard_expressions_are_refused(toolbox):
     ticks = 0
 
     async def tick() -> None:

@@ -98,5 +98,5 @@ def recorded(folder: str) -> list[Any]:
     """The recorded streams of one folder as test parameters; one skipped parameter where there are none."""
     files = sorted((RECORDED / folder).glob("*.sse"))
     if not files:
-        return [pytest.param(None, marks=pytest.mark.skip(reason="no recorded streams beside this repository"))]
+        return [pytest.param(None, marks=pytest.mark.skip(reason="the recorded streams are not in this checkout"))]
     return [pytest.param(file, id=file.stem) for file in files]

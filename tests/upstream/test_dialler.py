@@ -56,7 +56,7 @@ async def test_a_successful_connection() -> None:
 
 
 async def test_segments_are_short_enough_for_the_receive_buffer_of_a_stream() -> None:
-    """Those of the loopback would otherwise not be, and a provider there would send 0.3 MB per second."""
+    """Loopback segments are longer by default, which would slow a local provider to 0.3 MB per second."""
     with socket.create_server(("127.0.0.1", 0)) as listener, unconnected() as sock:
         await Dialler(asyncio.get_running_loop()).sock_connect(sock, listener.getsockname())
         provider, _ = listener.accept()

@@ -69,7 +69,7 @@ def make_pool(base: str = "http://127.0.0.1:9") -> tuple[Pool, Time]:
 
 def idle(pool: Pool, time: Time, keep_alive: float | None = None) -> HttpConnection:
     """One more connection whose exchange has ended."""
-    connection = HttpConnection(time, pool)  # type: ignore[arg-type]  # all it asks the loop is the time
+    connection = HttpConnection(time, pool)  # type: ignore[arg-type]  # only the loop's time is used
     connection.connection_made(Transport())
     connection.keep_alive_for = keep_alive
     pool.give_back(connection)
@@ -325,7 +325,7 @@ class Real(Transport):
 async def test_the_kernel_buffers_little_of_a_stream() -> None:
     """Of a stream; for other answers on the same connection the kernel chooses the size again."""
     pool, time = make_pool()
-    connection = HttpConnection(time, pool)  # type: ignore[arg-type]  # all it asks the loop is the time
+    connection = HttpConnection(time, pool)  # type: ignore[arg-type]  # only the loop's time is used
     locked = []
     here, there = socket.socketpair()
     with here, there:
@@ -342,13 +342,13 @@ async def test_the_kernel_buffers_little_of_a_stream() -> None:
 
 
 async def test_a_new_connection_has_the_small_buffer_before_its_first_stream() -> None:
-    """What a fast provider sends together with its head is already too much; after a whole answer it is not asked."""
+    """A fast provider would fill a larger one at once. After a whole answer the kernel chooses the size again."""
     pool, time = make_pool()
     sizes = []
     for kind in (b"text/event-stream", b"application/json", b"text/event-stream"):
         here, there = socket.socketpair()
         with here, there:
-            connection = HttpConnection(time, pool)  # type: ignore[arg-type]  # all it asks the loop is the time
+            connection = HttpConnection(time, pool)  # type: ignore[arg-type]  # only the loop's time is used
             connection.connection_made(Real(here))
             connection.begin(StreamedResponse(asyncio.get_running_loop(), connection), "POST", TimeoutConfig())
             sizes.append(here.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF))
@@ -358,9 +358,9 @@ async def test_a_new_connection_has_the_small_buffer_before_its_first_stream() -
 
 
 async def test_a_slow_reader_pauses_the_provider_until_it_comes_back() -> None:
-    """A piece that the reader still has counts, since the next one would be held beside it."""
+    """The piece that the reader is still using counts, since the next one is held in addition to it."""
     pool, time = make_pool()
-    connection = HttpConnection(time, pool)  # type: ignore[arg-type]  # all it asks the loop is the time
+    connection = HttpConnection(time, pool)  # type: ignore[arg-type]  # only the loop's time is used
     connection.connection_made(Transport())
     response = StreamedResponse(asyncio.get_running_loop(), connection)
     connection.begin(response, "POST", TimeoutConfig())

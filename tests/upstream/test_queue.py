@@ -59,7 +59,7 @@ async def test_by_priority_and_then_first_come_first_served() -> None:
     assert [event for event in events.seen if event[0] == "h2"] == [("h2", "waiting", 5), ("h2", "left", 4)]
 
 
-async def test_a_cancelled_request_delays_nobody() -> None:
+async def test_a_cancelled_request_delays_no_other() -> None:
     line = Line("gpu", 1, lambda kind, members: None)
     first = await line.enter(exchange("first"))
     gives_up = asyncio.create_task(line.enter(exchange("second")))

@@ -1,4 +1,4 @@
-"""A client that disconnects: how long the provider continues to generate for nobody."""
+"""A client that disconnects: how long the provider continues to generate afterwards."""
 
 import asyncio
 import time

@@ -51,7 +51,7 @@ class Client:
     start: Callable[[str, Asked], Run]
     packages: list[str]  # from npm, or from PyPI for a Python program
     folder: str  # below the cache, where they are installed
-    tools: bool = True  # it has tools of its own
+    tools: bool = True  # it brings its own tools
 
 
 def _python(module: str, folder: str) -> Callable[[], str | None]:

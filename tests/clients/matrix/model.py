@@ -56,7 +56,9 @@ def answer(seen: "Seen") -> bytes:
     path = seen.target.partition("?")[0].removeprefix("/v1")
     if seen.method == "POST" and path in ("/chat/completions", "/messages"):
         body = seen.json()
-        if (body.get("thread") or {}).get("type") == "continue":  # it stores nothing: the SDK then sends everything
+        if (body.get("thread") or {}).get(
+            "type"
+        ) == "continue":  # conversations are not stored here, so the SDK sends the whole history
             return plain(json.dumps(_NO_THREAD).encode(), "404 Not Found")
         text, calls = _decide(body)
         number = len(json.dumps(body.get("messages")))

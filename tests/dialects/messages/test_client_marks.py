@@ -34,7 +34,7 @@ def test_the_marks_reach_claude_in_their_places() -> None:
     assert body["system"] == [{"type": "text", "text": "fixed\n\nmore", "cache_control": HOUR}]
     assert [tool.get("cache_control") for tool in body["tools"]] == [None, HOUR]
     assert body["messages"][-1]["content"] == ASKED["messages"][-1]["content"]
-    assert json.dumps(body).count("cache_control") == 4  # the maximum of the API, and as many as there were
+    assert json.dumps(body).count("cache_control") == 4  # the API's maximum, which is also the number in the request
 
 
 def test_calls_and_answers_of_the_assistant_may_be_marked() -> None:
@@ -53,7 +53,7 @@ def test_automatic_caching_is_passed_on() -> None:
     assert "cache_control" not in for_connection(to_chat(asked).chat | {"model": "gpt"}, "openai")
 
 
-def test_other_providers_get_none() -> None:
+def test_other_providers_get_no_marks() -> None:
     chat = {**to_chat(ASKED).chat, "model": "gpt"}
     for api_type in ("openai", "ollama", "google"):
         fitted = for_connection(chat, api_type)
@@ -63,7 +63,7 @@ def test_other_providers_get_none() -> None:
     assert "cache_control" in json.dumps(chat)  # the request itself is not modified
 
 
-def test_a_gateway_with_claude_keeps_those_of_texts() -> None:
+def test_a_gateway_with_claude_keeps_the_marks_of_texts() -> None:
     chat = {**to_chat(ASKED).chat, "model": "anthropic/claude-x"}
     fitted = for_connection(chat, "openai")
     assert fitted["messages"][0]["content"][0]["cache_control"] == HOUR
@@ -78,7 +78,7 @@ def test_a_request_without_marks_is_not_changed() -> None:
 def test_a_text_is_not_scanned_character_by_character() -> None:
     class Text(str):
         def __iter__(self) -> Iterator[str]:
-            raise AssertionError("10 kB of instructions would take a millisecond")
+            raise AssertionError("the text was scanned by character, which takes a millisecond for 10 kB")
 
     assert last_mark(Text("You control the house.")) is None
     assert last_mark([{"type": "text", "cache_control": SHORT}, {"type": "text", "cache_control": HOUR}, "x"]) == HOUR

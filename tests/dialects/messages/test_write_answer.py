@@ -108,7 +108,7 @@ def test_recorded_chat_streams_read_the_same_for_both_sdks(file: Path):
             for choice in payload["choices"]:
                 if isinstance(choice["delta"].get("content"), list):
                     pytest.skip("content in parts is not what the openai SDK reads")
-                # Streams that the openai SDK itself cannot read (no index, a provider's own tier) prove nothing here.
+                # Streams that the openai SDK itself cannot read (no index, a provider's own tier) cannot be compared.
                 choice["delta"].pop("annotations", None)
             payload.pop("service_tier", None)
             state.handle_chunk(ChatCompletionChunk.model_validate(payload))

@@ -237,7 +237,7 @@ def test_capabilities_are_read_from_the_models_own_entry():
      ("thinking: Input tag 'x' found using 'type' does not match", {"adaptive"}),
      ("messages: roles must alternate", set()), ("top_k is odd", set())],
 )  # fmt: skip
-def test_what_a_refusal_teaches(message: str, learnt: set[str]):
+def test_lessons_are_learnt_from_refusals(message: str, learnt: set[str]):
     sent = {"temperature": 1, "thinking": {"type": "adaptive"}, "output_config": {"effort": "xhigh"}}
     assert learn_refused(message, sent) == learnt
 

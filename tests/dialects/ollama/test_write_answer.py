@@ -111,8 +111,8 @@ def test_generate_writes_response() -> None:
     assert last.context
 
 
-def test_a_conversation_that_would_not_be_read_again_is_not_returned() -> None:
-    """It would be three times its size in numbers, and ignored when it comes back."""
+def test_a_context_too_large_to_be_read_back_is_omitted() -> None:
+    """As numbers it would be three times as large, and ignored when the client sends it back."""
     for text in ("x" * (8 << 20), "é" * (5 << 20)):
         whole = orjson.loads(writer("/api/generate", prompt=text).whole({"choices": [{"message": {"content": "x"}}]}))
         assert (whole["response"], "context" in whole) == ("x", False)

@@ -335,11 +335,11 @@ def test_any_order_of_events_gives_tidy_chunks(found: list[dict[str, Any]]) -> N
     try:
         written = b"".join(made.chunk(chunk) for chunk in chunks) + made.end()
     except UpstreamInvalid:
-        return  # the arguments of a call went on after they had been complete, and after another call had begun
+        return  # the arguments of a call continued after they were complete, or after another call had begun
     check(events(written))
 
 
-@pytest.mark.skipif(not STREAMS, reason="the recorded streams are not here")
+@pytest.mark.skipif(not STREAMS, reason="the recorded streams are not in this checkout")
 @pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.stem[:50])
 def test_recorded_streams_are_read_and_written_back(path: Path) -> None:
     data = path.read_bytes()
@@ -358,7 +358,7 @@ def test_recorded_streams_are_read_and_written_back(path: Path) -> None:
     assert {**back, "reasoning_details": 0} == {**made, "reasoning_details": 0}
 
 
-@pytest.mark.skipif(not STREAMS, reason="the recorded requests are not here")
+@pytest.mark.skipif(not STREAMS, reason="the recorded requests are not in this checkout")
 def test_recorded_requests_are_understood() -> None:
     read = 0
     for path in RECORDED.glob("*.request.json"):

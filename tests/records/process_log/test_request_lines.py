@@ -153,7 +153,7 @@ class Watched(logging.Handler):
 
 @pytest.fixture
 def watched() -> Iterator[Watched]:
-    """What the logger of requests gets."""
+    """The messages that the logger of requests gets."""
     logger = logging.getLogger("openai_proxy.request")
     handler = Watched()
     logger.addHandler(handler)

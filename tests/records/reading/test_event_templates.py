@@ -50,7 +50,10 @@ def learnt(first: bytes, second: bytes) -> EventTemplate | None:
         ({"times": True}, VaryingTemplate),
         ({"padding": True}, VaryingTemplate),
         ({"times": True, "padding": True}, VaryingTemplate),
-        ({"ids": True, "times": True}, type(None)),  # two places vary before the text: left to the JSON parser
+        (
+            {"ids": True, "times": True},
+            type(None),
+        ),  # two places vary before the text, so the JSON parser reads the events
         ({"usage": True}, type(None)),
         ({"finish": "stop"}, type(None)),
         ({"index": 1}, type(None)),
@@ -67,7 +70,7 @@ def test_texts_are_cut_out_whatever_a_block_begins_and_ends_with() -> None:
     assert template.cut(block) == (b"", b"w0 w1 w2 w3 ", b"")
     assert template.cut(b": hello\n\n" + block + DONE) == (b": hello\n\n", b"w0 w1 w2 w3 ", DONE)
     assert template.cut(block.replace(b'"index": 0', b'"index": 1', 1)) is None
-    assert template.cut(block + b": hello\n\n" + block) is None  # shorter than what is around a text
+    assert template.cut(block + b": hello\n\n" + block) is None  # shorter than the bytes around a text
 
 
 @settings(

@@ -220,7 +220,7 @@ def _recorded() -> list[Path]:
     return sorted(RECORDED.glob("openai-chat/*.sse"))
 
 
-@pytest.mark.skipif(not RECORDED.is_dir(), reason="recorded streams are not here")
+@pytest.mark.skipif(not RECORDED.is_dir(), reason="the recorded streams are not in this checkout")
 @pytest.mark.parametrize("path", _recorded(), ids=lambda p: p.stem[:60])
 def test_recorded_streams_fold_alike_in_any_cut(path: Path) -> None:
     data = path.read_bytes()

@@ -24,7 +24,7 @@ async def test_all_watchers_see_all_events() -> None:
             assert event["ts"] > 0
 
 
-async def test_a_slow_watcher_loses_the_oldest_events_and_learns_it() -> None:
+async def test_a_slow_watcher_is_told_that_it_lost_the_oldest_events() -> None:
     bus = EventBus()
     with bus.subscribe() as slow:
         for n in range(MAX_WAITING + 10):
@@ -33,7 +33,7 @@ async def test_a_slow_watcher_loses_the_oldest_events_and_learns_it() -> None:
         bus.close()
         events = await rest(slow)
     assert events[0]["kind"] == "dropped"
-    assert events[0]["events"] == 11  # the end of the stream took a place, too
+    assert events[0]["events"] == 11  # the end of the stream also takes a place
     assert events[-1]["n"] == MAX_WAITING + 9
 
 

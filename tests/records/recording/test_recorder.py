@@ -149,8 +149,8 @@ def test_a_full_backlog_loses_lines_and_counts_them(tmp_path: Path) -> None:
     assert stopped.active() == 0
 
 
-def test_chores_are_done_when_they_are_due_however_busy_the_thread_is(tmp_path: Path) -> None:
-    """Not after a number of rounds: usage was written up to two seconds late, and a kill lost as much."""
+def test_chores_run_when_they_are_due_even_if_the_thread_is_busy(tmp_path: Path) -> None:
+    """When chores ran after a number of rounds, a kill could lose two seconds of usage."""
     writer = RecordWriter(tmp_path / "logs")
     recorder = Recorder(writer)
     recorder.close()
@@ -235,7 +235,7 @@ def test_compressed_answers_are_read_if_possible(desk: Desk) -> None:
 
 
 def test_plain_exchanges_take_the_short_way_while_the_thread_is_behind(tmp_path: Path) -> None:
-    """The general way keeps whole requests and is slower: taken too early, it would increase the backlog."""
+    """The general way is slower and keeps whole requests, so it would make the backlog grow."""
     records = Records(tmp_path / "logs", tmp_path / "state")
     recorder = records.recorder
     busy, gate = threading.Event(), threading.Event()
@@ -269,7 +269,7 @@ def test_plain_exchanges_take_the_short_way_while_the_thread_is_behind(tmp_path:
 
 
 def test_a_short_exchange_does_not_overtake_the_one_that_it_continues(desk: Desk) -> None:
-    """The first is recorded by the thread, as it reports no usage; the second could be recorded at once."""
+    """The thread records the first because it has no usage; the second could be recorded at once."""
     first = json.loads(ANSWER)
     del first["usage"]
     opening = {"role": "user", "content": "hi"}
@@ -295,4 +295,4 @@ def test_the_thread_survives_a_line_that_cannot_be_written(desk: Desk, monkeypat
     monkeypatch.undo()
     assert desk.recorder.flush()
     assert desk.writer.failed > 0
-    desk.writer.failed = 0  # the fixture wants no others
+    desk.writer.failed = 0  # the fixture expects no failures

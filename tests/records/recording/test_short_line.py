@@ -1,4 +1,4 @@
-"""The short way writes what the general way would have written."""
+"""The short way writes the same lines as the general way."""
 
 import json
 from pathlib import Path

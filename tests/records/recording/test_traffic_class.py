@@ -1,4 +1,4 @@
-"""Exchanges counted as sums give the numbers that each of them alone would have given."""
+"""Counting exchanges as sums gives the same numbers as counting each one."""
 
 import tempfile
 from pathlib import Path
@@ -20,7 +20,7 @@ PRICES = Prices({"gpt": {"input": 2.0, "cached_input": 0.5, "output": 8.0}})
 
 
 class Counted:
-    """What counts exchanges, and everything it has counted."""
+    """The counters of exchanges, and everything they have counted."""
 
     def __init__(self, folder: Path) -> None:
         self.metrics = Metrics()
@@ -83,7 +83,7 @@ def test_sums_count_what_each_would(pairs: list[tuple[Exchange, Tokens]]) -> Non
         assert summed.numbers() == single.numbers()
 
 
-def test_what_has_a_price_of_its_own_is_not_summed() -> None:
+def test_exchanges_priced_individually_are_not_summed() -> None:
     plain = exchange()
     assert summable(plain, Tokens(10, 20))
     assert not summable(plain, Tokens())

@@ -88,7 +88,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_the_beginning_of_a_conversation_is_remembered_by_its_digest() -> None:
-    """A copy of a hundred megabytes would be made in one step, and kept until the answer has ended."""
+    """A copy could have a hundred megabytes, made in one step and kept until the answer ends."""
     known, text = Conversations(), "word " * 30_000
     conversation, opening = known.identify(exchange(), {}, [{"role": "user", "content": text}])
     assert opening is not None
@@ -130,7 +130,7 @@ def test_a_client_cannot_fill_the_directory_by_naming_its_conversations() -> Non
     ids = {known.identify(exchange(), {"user": f"u{n}"}, [HI])[0] for n in range(BULK * 5)}
     quoting = {known.identify(exchange(), {}, [HI, answer(f"answer {n}")])[0] for n in range(BULK * 5)}
     assert len(ids | quoting) == BULK
-    assert known.identify(exchange(), own, [HI])[0] == "mine"  # known conversations go on
+    assert known.identify(exchange(), own, [HI])[0] == "mine"  # known conversations continue
     now[0] += 60
     assert known.identify(exchange(), {"user": "another"}, [HI])[0] == "another"
 

@@ -1,4 +1,4 @@
-"""What is kept of a request, and what would only fill the disk."""
+"""Which parts of a request are recorded, and which are left out to save disk space."""
 
 import json
 from typing import Any

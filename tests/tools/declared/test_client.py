@@ -96,7 +96,7 @@ def test_a_redirect_does_not_leave_tls() -> None:
 
 async def test_the_log_names_the_host_and_the_reason(caplog: pytest.LogCaptureFixture) -> None:
     with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))  # where nobody listens
+        held.bind(("127.0.0.1", 0))  # nothing listens there
         port = held.getsockname()[1]
         with caplog.at_level(logging.WARNING), pytest.raises(ToolFailure, match="It cannot be reached"):
             await send(ToolRequest("GET", f"http://127.0.0.1:{port}/", {}, private=True), 5)

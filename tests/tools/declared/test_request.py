@@ -1,4 +1,4 @@
-"""A request made of an action and its arguments, and a result made of the answer."""
+"""Requests built from an action and its arguments, and results built from the answers."""
 
 import json
 from typing import Any

@@ -135,7 +135,7 @@ def test_quoted_values_are_restored(arguments: dict[str, str]) -> None:
 
 
 def test_parsing_takes_linear_time() -> None:
-    """Each would take minutes if unterminated commands were searched for again and again."""
+    """Each text would take minutes if every unterminated command were searched to the end."""
     fenced = "```\n!/x\n```\n" * 50_000
     odd = "".join("`" * (n % 400 + 1) + " !/x " for n in range(3000))
     for text in (odd, "` !/x `` " * 50_000, "> !/x\n" * 50_000, "`\n\n" * 50_000 + " !/x"):

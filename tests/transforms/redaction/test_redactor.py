@@ -95,7 +95,7 @@ def test_every_kind_of_message_is_searched(where: str) -> None:
 
 
 def test_duplicate_members_are_both_cleaned() -> None:
-    """One parser takes the last, another may take the first."""
+    """Some parsers use the first of two equal names, others the last."""
     body = b'{"messages":[{"role":"user","content":"' + OPENAI.encode() + b'","content":"x"}]}'
     assert OPENAI.encode() not in through(body)
 
@@ -268,7 +268,7 @@ def test_the_same_is_found_without_re2(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_searching_nasty_texts_takes_linear_time() -> None:
-    """Each of these can make some pattern quadratic; a megabyte of it would then take minutes."""
+    """Each of these texts could make a pattern take quadratic time, which is minutes for a megabyte."""
     made = redactor(*("".join(random.Random(i).choices(string.ascii_letters, k=32)) for i in range(50)))
     for text in ("ask-1", "sk-1-", "sk-a ", "-----BEGIN ", "eyJaaaaaaaaaaaa.", "%73", "\\u0073", "AKIAAAAA"):
         made.text(text * (1_000_000 // len(text)))
@@ -291,7 +291,7 @@ def test_many_keys_over_many_parts_take_linear_time() -> None:
 
 @given(st.text(), st.sampled_from([*sorted(DISGUISES), "none"]), st.booleans(), st.booleans())
 def test_a_quiet_body_is_never_suspect(around: str, disguise: str, ascii_only: bool, slashes: bool) -> None:
-    """The fast path uses the one check, the ordinary path the other: they must not differ."""
+    """The fast path and the ordinary path use different checks, which must agree."""
     secret = DISGUISES.get(disguise, lambda _: "")("07-Known-Secret-55433")
     body = json.dumps({"messages": [{"content": around + secret}]}, ensure_ascii=ascii_only).encode(
         "utf-8", "surrogatepass"
