@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from aiohttp.web_request import BaseRequest
 
 from openai_proxy.errors import Overloaded, ProxyError, TooLarge
+from openai_proxy.heap import heap
 from openai_proxy.server.reply import Reply
 from openai_proxy.tasks import in_thread
 
@@ -35,9 +36,13 @@ class BodyMemory:
                 "The proxy is busy with large requests. Try again in a moment.", headers={"Retry-After": "1"}
             )
         self._held += size
+        if self._held >= _LARGE:
+            heap.large_request_begins()
 
     def give_back(self, size: int) -> None:
         """Release them."""
+        if self._held >= _LARGE:  # a single one, or several at the same time
+            heap.large_request_ended()
         self._held -= size
 
 

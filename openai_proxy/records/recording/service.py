@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openai_proxy.exchange import Exchange
+from openai_proxy.heap import heap
 from openai_proxy.records.counting.latency import FILE as LATENCY_FILE
 from openai_proxy.records.counting.latency import LatencyHistory
 from openai_proxy.records.counting.prices import Prices
@@ -74,6 +75,7 @@ class Records:
             files.close_idle,
             self._writer.lines.settle,
             settle_repeats,
+            heap.settle,
         )
         self._writer.detailed = self._detailed
         self.recorder = Recorder(self._writer, loop)
