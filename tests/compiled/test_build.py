@@ -113,7 +113,7 @@ def test_no_compiler_on_the_path(tree: Path) -> None:
 
 
 def test_no_headers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CC", sys.executable)  # exists
+    monkeypatch.setenv("CC", sys.executable)  # any existing program
     assert build.obstacle() is None or "headers" in str(build.obstacle())
     monkeypatch.setattr(build.sysconfig, "get_path", lambda name: "/nonexistent")
     assert "apt install python3-dev" in str(build.obstacle())

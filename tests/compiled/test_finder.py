@@ -53,6 +53,6 @@ def test_a_library_removed_while_in_use_still_works(tmp_path: Path) -> None:
     removing = trees.ORIGINS + "    openai_proxy.compiled.library().unlink(missing_ok=True)\n"
     done = trees.python(
         tree, "-c", "import openai_proxy.compiled\n" + removing, "protocols.http1", *MODULES
-    )  # one of them first
+    )  # one module is imported before the library is removed
     assert {Path(line).suffix for line in done.stdout.splitlines()} == {".so"}, done.stderr
     assert not list(tree.rglob("hot-*"))

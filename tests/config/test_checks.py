@@ -40,7 +40,7 @@ def test_the_only_connection_is_the_default_and_of_two_none(config_directory: Co
     config_directory.write("proxy.yaml", TWO)
     assert config_directory.load().proxy.default_connection is None
     config_directory.write("proxy.yaml", TWO.replace("k-of-b", "'${NOT_THERE}'"))
-    assert config_directory.load().proxy.default_connection is None  # one remaining of two was not chosen by the owner
+    assert config_directory.load().proxy.default_connection is None  # the owner did not choose the one that remains
 
 
 def test_an_entry_left_out_for_another_reason_is_reported_once(config_directory: ConfigDirectory) -> None:
@@ -100,7 +100,7 @@ def test_prices_of_unreachable_names(config_directory: ConfigDirectory) -> None:
         'proxy.yaml:7:3: no route or model leads to "gtp-4o" (did you mean "gpt-4o"?)'
     ]
     config_directory.write("proxy.yaml", TWO + "routing: {'*': a.*}\n" + prices)
-    assert problems_of(config_directory.load()) == []  # any name is possible
+    assert problems_of(config_directory.load()) == []  # the route "*" allows any name
 
 
 def test_a_model_keeps_working_without_its_dangling_names(config_directory: ConfigDirectory) -> None:

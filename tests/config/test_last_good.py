@@ -141,7 +141,7 @@ def test_of_two_models_with_one_name_the_earlier_owner_keeps_it(config_directory
     [problem] = second.problems
     assert (Path(problem.file).name, problem.line, problem.column) == ("a.yaml", 1, 7)
     assert "b.yaml:1" in problem.message
-    assert config_directory.load().models["x"].description == "a"  # at start: the first file
+    assert config_directory.load().models["x"].description == "a"  # at a start, the first file wins
 
 
 def test_without_its_keys_a_group_stays_closed(config_directory: ConfigDirectory) -> None:

@@ -128,7 +128,7 @@ def test_every_key_and_value_knows_its_place() -> None:
     assert node.find(("a", 1, "z")) == (4, 9)
     assert node.find(("a", 1, "z"), key=True) == (4, 6)
     assert node.find(("a", 0)) == (2, 5)
-    assert node.find(("a", 1, "nothing", "here")) == (3, 5)  # the nearest that exists
+    assert node.find(("a", 1, "nothing", "here")) == (3, 5)  # the place of the nearest existing parent
     assert node.find(()) == (1, 1)
 
 

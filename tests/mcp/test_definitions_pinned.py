@@ -105,7 +105,9 @@ async def test_a_real_server_is_pinned_across_a_restart(supervised: Supervised, 
     await supervised.start(fault("changes", pin=True))
     assert description(supervised, "shifty") == "good"
     await supervised.supervisor.aclose()
-    path.write_bytes(path.read_bytes().replace(b'"good"', b'"better"'))  # as if it had offered that before the restart
+    path.write_bytes(
+        path.read_bytes().replace(b'"good"', b'"better"')
+    )  # as if the server had offered "better" before the restart
     supervised.supervisor = Supervisor(pins=path)
     await supervised.start(fault("changes", pin=True))
     assert description(supervised, "shifty") == "better"

@@ -58,7 +58,7 @@ async def test_an_old_list_serves_while_it_is_read_again(assistant: Assistant) -
     assert await assistant.lists.of("kitchen") == {TIMER.name: TIMER}
     await asyncio.sleep(0)
     assert len(assistant.asked) == 2
-    assistant.tools = None  # it does not answer: the last answer stays valid
+    assistant.tools = None  # the server does not answer, so its last answer stays valid
     assistant.answers.set()
     await asyncio.sleep(0)
     assert await assistant.lists.of("kitchen") == {TIMER.name: TIMER}

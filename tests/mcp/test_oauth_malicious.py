@@ -194,7 +194,7 @@ def test_credentials_are_private_and_bound_to_their_url(tmp_path: Path) -> None:
     assert store.get("a") is None
     blocked = CredentialStore(tmp_path / "missing" / "file")
     blocked.put("a", Credentials(url="http://one/mcp"))
-    assert blocked.get("a") is not None  # as long as the process lives
+    assert blocked.get("a") is not None  # kept in memory although it cannot be written
 
 
 async def test_tokens_of_one_url_are_not_sent_to_another(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ async def test_grandchildren_of_an_exited_server_are_ended(supervised: Supervise
 async def test_a_server_is_ended_while_it_is_still_connecting(supervised: Supervised) -> None:
     supervised.configure(fault("hang-initialize"))
     await eventually(children)
-    async with asyncio.timeout(15):  # its own timeout is 20
+    async with asyncio.timeout(15):  # the server's own start timeout is 20
         await supervised.supervisor.aclose()
     assert children() == []
 

@@ -94,7 +94,7 @@ async def test_a_fault_affects_only_one_call(
     await eventually(lambda: server.calls == 1)
     server.fault = fault
     if fault == "stall":
-        supervised.configure(remote(server, timeout=0.7))  # for calls from now on
+        supervised.configure(remote(server, timeout=0.7))  # applies to calls from now on
     result = await supervised.echo("x")
     supervised.configure(remote(server))
     assert result.is_error, result

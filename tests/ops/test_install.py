@@ -143,7 +143,7 @@ def test_a_wheel_contains_no_library(staged: Path, tmp_path: Path) -> None:
     (tmp_path / "openai_proxy/compiled/hot-0.cpython-311-x86_64-linux-gnu.so").touch()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
-    python = f"{staged}/{LIB}/bin/python"  # has the locked setuptools
+    python = f"{staged}/{LIB}/bin/python"  # this Python has the locked setuptools
     command = [python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "."]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -249,7 +249,7 @@ def test_a_version_that_does_not_start_is_rolled_back(machine: Machine) -> None:
     assert machine.calls.read_text().count("restart openai-proxy.service") == 2
     assert sorted(path.name for path in machine.lib.parent.iterdir()) == ["openai-proxy", "openai-proxy.failed"]
     machine.version("2.0.0", machine.lib.with_name("openai-proxy.new"))
-    assert machine.switch().returncode == 0  # the next one works
+    assert machine.switch().returncode == 0  # the next version works
     assert [path.name for path in machine.lib.parent.iterdir()] == ["openai-proxy"]
 
 

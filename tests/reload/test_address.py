@@ -66,7 +66,9 @@ def test_a_new_port_opens_before_the_old_one_closes(daemon: AsConfigured, upstre
         gate.open()
         answer = wire.read_rest()
         assert (answer.complete, answer.body) == (True, delta("end") + DONE)
-        assert wire.request("GET", "/health").answer(method="GET").status == 200  # kept-alive, at the old address
+        assert (
+            wire.request("GET", "/health").answer(method="GET").status == 200
+        )  # a kept-alive connection to the old address
     daemon.port = new
     assert daemon.get("/health").status == 200
 

@@ -124,7 +124,9 @@ def test_polling_notices_edits(make_daemon: DaemonFactory) -> None:
     before = daemon.generation()
     daemon.write("models/m.yaml", model("m", "you"))
     until_owner(daemon, "m", "you")
-    with (daemon.conf_dir / "models" / "m.yaml").open("r+") as file:  # in place, in one write: never half of it
+    with (daemon.conf_dir / "models" / "m.yaml").open(
+        "r+"
+    ) as file:  # changed in place by a single write, so it is never half written
         file.write(model("m", "her"))
     until_owner(daemon, "m", "her")
     assert status(daemon)["config"]["generation"] == before + 2

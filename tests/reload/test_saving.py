@@ -121,7 +121,7 @@ def test_touching_a_file_changes_nothing(configured_daemon: Daemon) -> None:
     path = configured_daemon.conf_dir / "models" / "touched.yaml"
     path.write_text(model("touched", "me"))
     before = settled(configured_daemon)
-    reload(configured_daemon)  # which shows the file itself
+    reload(configured_daemon)
     path.touch()
     os.utime(path, (1_500_000_000, 1_500_000_000))
     path.chmod(0o640)

@@ -101,7 +101,7 @@ def test_answers_are_removed_by_age_and_size() -> None:
     store = ResponseStore(ttl=10, max_bytes=4000, clock=clock)
     store.keep("me", [HI], answer(1))
     clock.now = 9
-    assert store.response("me", "resp_1") is not None  # using it makes it young again
+    assert store.response("me", "resp_1") is not None  # using an answer resets its age
     clock.now = 18
     assert store.response("me", "resp_1") is not None
     clock.now = 30
@@ -145,7 +145,9 @@ def test_answers_and_conversations_survive_a_restart() -> None:
     begun = store.begin("me", [HI], {"room": "kitchen"})
     clock.now = 120
     dumped = store.dump()
-    assert len(dumped["texts"]) < sum(len(entry.get("input", ())) + 1 for entry in dumped["entries"]) + 2  # shared
+    assert (
+        len(dumped["texts"]) < sum(len(entry.get("input", ())) + 1 for entry in dumped["entries"]) + 2
+    )  # texts are stored once and shared
     assert b"me" not in {entry["owner"].encode() for entry in dumped["entries"]}
     other = restored(store, ttl=100, clock=clock)
     first = other.response("me", "resp_1")

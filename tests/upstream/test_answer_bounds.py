@@ -29,7 +29,7 @@ def test_deeper_nesting_is_refused_without_recursion(levels: int) -> None:
         check_nesting(chunk)
     assert caught.value.code == "upstream_too_deep"
     bounds = AnswerBounds()
-    for byte in json.dumps(chunk).encode():  # at every cut
+    for byte in json.dumps(chunk).encode():  # fed byte by byte
         bounds.received(bytes((byte,)))
     with pytest.raises(UpstreamInvalid):
         bounds.read([chunk])

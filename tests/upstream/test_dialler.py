@@ -18,7 +18,7 @@ from openai_proxy.upstream.watch import Watch
 
 async def main():
     loop = asyncio.get_running_loop()
-    listener = socket.create_server(("127.0.0.1", 0))  # not by the loop, which would ask its threads for this as well
+    listener = socket.create_server(("127.0.0.1", 0))  # the loop's own method would use a thread for this, too
     before = len(os.listdir("/proc/self/task"))
     port = listener.getsockname()[1]
     connection = await Pool("main", Origin.parse(f"http://127.0.0.1:{port}"), Watch(loop), loop).connect(5)

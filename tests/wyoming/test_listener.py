@@ -63,7 +63,7 @@ def refused(server: Any, peer: str) -> bool:
 async def test_local_devices_may_connect(peer: str) -> None:
     assert not refused(connections(), peer)
     assert served[0].caller.group == "voice"
-    assert served[0].caller.remote == peer.removeprefix("::ffff:")  # as people write it
+    assert served[0].caller.remote == peer.removeprefix("::ffff:")  # in plain IPv4 notation
 
 
 @pytest.mark.parametrize("peer", ["8.8.8.8", "2001:db8::1", "", "::ffff:8.8.8.8"])

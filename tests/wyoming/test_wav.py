@@ -51,7 +51,7 @@ def test_half_a_frame_waits_for_the_rest_and_is_dropped_at_the_end() -> None:
         b"ID3\x03" + bytes(200),
         b"\xff\xf3\x44\xc4" + bytes(100),
         b"RIFF\0\0\0\0AVI " + bytes(50),
-        b"RIFF\0\0\0\0WAVEdata\x10\0\0\0" + bytes(16),  # no format
+        b"RIFF\0\0\0\0WAVEdata\x10\0\0\0" + bytes(16),  # no format chunk
         b"RIFF\0\0\0\0WAVEfmt \x04\0\0\0" + bytes(4) + b"data\x10\0\0\0",
         b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + struct.pack("<HHIIHH", 3, 1, 24_000, 96_000, 4, 32) + b"data\0\0\0\0",
         b"RIFF\0\0\0\0WAVEjunk\xff\xff\xff\x7f" + bytes(50),
