@@ -15,7 +15,7 @@ class Chat:
     """A conversation as a client keeps it: each question is sent with everything said before."""
 
     address = "127.0.0.1"
-    """The person's address. Sessions are bound to it, so another address is another person."""
+    """The person's address. Sessions are bound to an address, so another address means another person."""
     clients: ClassVar[list[openai.OpenAI]] = []
 
     def __init__(self, daemon: Daemon, model: str, *, stream: bool = False, **options: Any) -> None:
@@ -58,7 +58,7 @@ class Chat:
 
 
 class Sent:
-    """The questions that reached the upstream, newest last, without the daemon's own requests for model lists."""
+    """The chat requests that reached the upstream, newest last, without the daemon's own requests for model lists."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._all = upstream.unclaimed
@@ -75,7 +75,7 @@ class Sent:
 
 
 def where(request: Seen) -> tuple[str | None, str]:
-    """Connection and model."""
+    """The connection and the model of a request."""
     return request.header("x-connection"), request.json()["model"]
 
 

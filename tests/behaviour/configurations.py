@@ -1,4 +1,4 @@
-"""The configuration of these tests: two connections to the scripted upstream, and one that reaches nobody."""
+"""The configuration of these tests: two connections to the scripted upstream, and one that reaches no server."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from tests.harness.upstream import Upstream
 
 
 def conf(upstream: Upstream, **more: Any) -> dict[str, Any]:
-    """`one` and `two` reach the upstream and are distinguished by a header; `dead` reaches nobody."""
+    """`one` and `two` reach the upstream and are distinguished by a header; `dead` reaches no server."""
 
     def connection(name: str, url: str = upstream.url) -> dict[str, Any]:
         return {

@@ -89,11 +89,13 @@ def test_a_spent_budget_is_refused_with_a_reason(
     assert error["message"] == "The budget of 0.3 USD for today is spent. It starts again tomorrow."
     assert 1 <= int(refused.header("retry-after") or 0) <= 90_000
     assert refused.header("x-proxy-budget-remaining") == "0"
-    assert ask(daemon, model, key="sk-ben-0123456789", max_tokens=10).status == 200, "each key for itself"
-    assert daemon.get("/v1/models", headers=[BEARER]).status == 200, "what costs nothing is still answered"
+    assert ask(daemon, model, key="sk-ben-0123456789", max_tokens=10).status == 200, "each key has its own budget"
+    assert daemon.get("/v1/models", headers=[BEARER]).status == 200, (
+        "a request that costs nothing is answered although the budget is spent"
+    )
     daemon.stop()
     daemon.start()
-    assert ask(daemon, model, max_tokens=10).status == 402, "a restart forgives nobody"
+    assert ask(daemon, model, max_tokens=10).status == 402, "the budget is still spent after a restart"
 
 
 def test_the_rest_is_reported_once_four_fifths_are_spent(
@@ -102,7 +104,7 @@ def test_the_rest_is_reported_once_four_fifths_are_spent(
     model = upstream.play(chat(cost=0.85), name="told").model
     daemon = make_daemon(conf(upstream, cost_per_month=1), flags=flags)
     assert ask(daemon, model).header("x-proxy-budget-remaining") is None
-    eventually(lambda: spent(daemon, "cost_per_month")["spent"] == 0.85, "it is counted")
+    eventually(lambda: spent(daemon, "cost_per_month")["spent"] == 0.85, "the cost is counted")
     assert ask(daemon, model).header("x-proxy-budget-remaining") == "0.15"
 
 
@@ -121,7 +123,7 @@ def test_concurrent_requests_do_not_spend_the_same_money(
         assert "is reserved" in refused.json()["error"]["message"]
         assert refused.header("retry-after") == "2"
         gate.open()
-        assert first.answer().status == 200, "what has begun is ended"
+        assert first.answer().status == 200, "a request that has begun is completed"
     settled(daemon, 0.11)
 
 
@@ -137,7 +139,7 @@ def test_failures_and_disconnects_release_their_reservation(
         body = json.dumps({"model": never.model, "messages": MESSAGES, "max_tokens": 10}).encode()
         gone.request("POST", "/v1/chat/completions", body=body, headers=[BEARER])
         never.begun()
-        eventually(lambda: spent(daemon)["reserved"] > 0, "it is reserved")
+        eventually(lambda: spent(daemon)["reserved"] > 0, "the cost is reserved")
     settled(daemon, 0)
 
 
@@ -277,8 +279,8 @@ def test_each_answer_of_a_realtime_conversation_counts_when_it_is_complete(
         assert (row["cost"], row["unpriced_requests"]) == (pytest.approx(0.06 * answers), 0)
     for limit, status in (("cost_per_day", 402), ("tokens_per_day", 429)):
         daemon.write("proxy.yaml", conf(upstream, **{limit: 0.1 if status == 402 else 30}))
-        eventually(lambda: ask(daemon, "priced", max_tokens=5).status == status, f"{limit} knows of it")  # noqa: B023
-    eventually(lambda: b"0.12" in _read(daemon, "budgets.json"), "it is on disk while the conversation goes on")
+        eventually(lambda: ask(daemon, "priced", max_tokens=5).status == status, f"{limit} counts the conversation")  # noqa: B023
+    eventually(lambda: b"0.12" in _read(daemon, "budgets.json"), "the cost is on disk while the conversation goes on")
     wire.close()
     eventually(lambda: daemon.clients() == 0, "the conversation is over")
     assert daemon.control("GET", "/admin/usage?by=model").json()["rows"] == [row]
@@ -286,7 +288,7 @@ def test_each_answer_of_a_realtime_conversation_counts_when_it_is_complete(
     assert [line.rsplit(" ", 1)[1] for line in counted if "_tokens_total" in line] == ["20.0", "10.0"]
 
 
-def test_a_kill_forgives_no_answer_of_an_open_realtime_conversation(
+def test_answers_of_an_open_realtime_conversation_stay_charged_after_a_kill(
     upstream: Upstream, make_daemon: DaemonFactory
 ) -> None:
     daemon = make_daemon(conf(upstream, cost_per_day=0.1))
@@ -295,8 +297,8 @@ def test_a_kill_forgives_no_answer_of_an_open_realtime_conversation(
     assert wire.read_head(method="GET").status == 101
     wire.send(frame(TEXT, json.dumps({"type": "response.done", "response": {"usage": usage}}).encode(), masked=True))
     take(wire.read_exactly)
-    eventually(lambda: b"0.12" in _read(daemon, "budgets.json"), "it is on disk by itself")
-    eventually(lambda: _stored_tokens(daemon) == 20, "so is the usage")
+    eventually(lambda: b"0.12" in _read(daemon, "budgets.json"), "the cost is on disk without a stop")
+    eventually(lambda: _stored_tokens(daemon) == 20, "the usage is on disk, too")
     daemon.close_wires()
     daemon.signal(signal.SIGKILL)
     daemon.exit_code()
@@ -319,7 +321,7 @@ def test_an_answer_without_usage_passes_and_is_logged(upstream: Upstream, make_d
     daemon = make_daemon(conf(upstream, cost_per_day=1))
     body = json.dumps({"model": drawn, "prompt": "hi"}).encode()
     assert {daemon.post("/v1/images/generations", body, headers=[BEARER]).status for _ in range(2)} == {200}
-    eventually(lambda: drawn in daemon.stderr.partition("reports no tokens")[0], "it is named")
+    eventually(lambda: drawn in daemon.stderr.partition("reports no tokens")[0], "the model is named in the log")
     settled(daemon, 0)
     assert daemon.stderr.count("reports no tokens") == 1
     assert daemon.control("GET", "/admin/usage?by=model").json()["rows"][0]["cost"] is None
@@ -334,7 +336,7 @@ def test_a_spent_key_may_still_read_stored_answers(upstream: Upstream, make_daem
     assert daemon.get("/v1/batches/batch_1", headers=[BEARER]).status == 200
     assert daemon.post("/v1/videos", b'{"model": "sora-2", "prompt": "hi"}', headers=[BEARER]).status == 402
     rows = daemon.control("GET", "/admin/usage?by=model").json()["rows"]
-    assert all(row["cost"] is not None for row in rows), "looking is free, not of unknown cost"
+    assert all(row["cost"] is not None for row in rows), "reading a stored answer has a cost of 0, not an unknown one"
 
 
 def test_a_model_without_a_price_costs_nothing_and_is_logged_once(
@@ -343,7 +345,7 @@ def test_a_model_without_a_price_costs_nothing_and_is_logged_once(
     model = upstream.play(chat(), name="nobodys").model
     daemon = make_daemon(conf(upstream, cost_per_day=0.0001), flags=flags)
     assert {ask(daemon, model).status for _ in range(4)} == {200}
-    eventually(lambda: model in daemon.stderr.partition("no price is known")[2], "it is named")
+    eventually(lambda: model in daemon.stderr.partition("no price is known")[2], "the model is named in the log")
     settled(daemon, 0)
     assert daemon.stderr.count("no price is known") == 1
 
@@ -362,8 +364,8 @@ def test_spending_survives_a_kill(upstream: Upstream, make_daemon: DaemonFactory
     daemon = make_daemon(conf(upstream, cost_per_day=0.1, requests_per_day=50))
     assert ask(daemon, model, max_tokens=5).status == 200
     settled(daemon, 0.11)
-    eventually(lambda: b"0.1" in _read(daemon, "budgets.json"), "it is on disk by itself")
-    eventually(lambda: b'"version":1' in _read(daemon, "limits.json"), "so are the other limits")
+    eventually(lambda: b"0.1" in _read(daemon, "budgets.json"), "the cost is on disk without a stop")
+    eventually(lambda: b'"version":1' in _read(daemon, "limits.json"), "the other limits are on disk, too")
     daemon.close_wires()
     daemon.signal(signal.SIGKILL)
     daemon.exit_code()
@@ -383,4 +385,4 @@ def test_an_edited_budget_applies_from_the_next_request(upstream: Upstream, make
     settled(daemon, 0.11)
     assert ask(daemon, model, max_tokens=5).status == 402
     daemon.write("proxy.yaml", conf(upstream, cost_per_day=10))
-    eventually(lambda: ask(daemon, model, max_tokens=5).status == 200, "there is money again")
+    eventually(lambda: ask(daemon, model, max_tokens=5).status == 200, "the larger budget is in effect")

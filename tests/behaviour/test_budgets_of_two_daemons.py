@@ -16,7 +16,7 @@ pytestmark = needs_redis
 
 @pytest.fixture
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis of its own, without a disk."""
+    """A Redis for these tests only, without persistence."""
     server = RedisServer(tmp_path_factory.mktemp("redis")).start()
     yield server
     server.close()
@@ -31,7 +31,7 @@ def test_a_budget_is_shared_by_all_daemons(upstream: Upstream, make_daemon: Daem
     settled(second, 0.6)
     assert ask(second, model).status == 200
     settled(first, 1.2)
-    eventually(lambda: ask(first, model).status == 402, "the budget is spent on the first, too")
+    eventually(lambda: ask(first, model).status == 402, "the first daemon knows that the budget is spent")
     refused = ask(second, model)
     assert (refused.status, refused.header("x-proxy-error")) == (402, "budget_exceeded")
     redis.kill()
@@ -75,4 +75,4 @@ def test_reservations_of_a_killed_daemon_are_released(
         never.begun()
         assert ask(second, fine).status == 402
         first.kill()
-    eventually(lambda: ask(second, fine).status == 200, "nobody waits for requests that ended with their daemon")
+    eventually(lambda: ask(second, fine).status == 200, "the reservation of the killed daemon is released")

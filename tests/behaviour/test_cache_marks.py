@@ -49,7 +49,7 @@ def answer(seen: Seen) -> bytes:
 
 
 @pytest.mark.parametrize("model", ["claude", "gpt"])
-def test_marks_reach_claude_and_nobody_else(daemon: Daemon, upstream: Upstream, model: str) -> None:
+def test_marks_reach_claude_and_no_other_model(daemon: Daemon, upstream: Upstream, model: str) -> None:
     play = upstream.acting(answer)
     body = json.dumps({**ASKED, "model": f"augmented/{model}"}).encode()
     answered = daemon.post("/v1/messages", body, headers=[("X-Play", play.model)])

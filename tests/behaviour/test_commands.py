@@ -190,7 +190,7 @@ def test_every_inbound_api_answers_commands(daemon: Daemon, seen: Sent, stream: 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_hosted_tools_and_stored_items_may_accompany_a_command(daemon: Daemon, seen: Sent, stream: bool) -> None:
-    """Translating them would be refused, but nothing is translated here."""
+    """Translating them would be refused, but a message that consists of a command is not translated."""
     client = openai.OpenAI(base_url=daemon.url, api_key="none", max_retries=0)
     beside: Any = {"tools": [{"type": "web_search"}], "background": True, "prompt": {"id": "pmpt_1"}}
     before = {"type": "item_reference", "id": "msg_1"}
@@ -249,7 +249,7 @@ def test_interactive_mode_greets_once_and_confirms(daemon: Daemon, seen: Sent, s
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_interactive_mode_confirms_to_anthropics_clients_too(daemon: Daemon, seen: Sent, stream: bool) -> None:
+def test_interactive_mode_confirms_to_anthropic_clients_too(daemon: Daemon, seen: Sent, stream: bool) -> None:
     def say(text: str) -> str:
         message = {"role": "user", "content": text}
         body = {"model": "m-small", "max_tokens": 99, "stream": stream, "messages": [message]}

@@ -80,7 +80,7 @@ def test_commands_can_be_switched_off(make_daemon: DaemonFactory, upstream: Upst
 def test_a_request_outside_the_fast_path_gets_its_own_target(
     make_daemon: DaemonFactory, upstream: Upstream, seen: Sent
 ) -> None:
-    """Both on one client connection: the first takes the fast path, the second does not and has another model."""
+    """Two requests on one client connection: the second names another model and does not take the fast path."""
     daemon = make_daemon(conf(upstream, routing={"other": "two.elsewhere"}))
     with daemon.wire() as wire:
         assert wire.chat("m-small").answer().status == 200

@@ -57,7 +57,7 @@ def test_variables_in_a_target_are_never_expanded(daemon: Daemon, upstream: Upst
     upstream.unclaimed.clear()
     daemon.chat("leak", key="key-of-the-family", headers=[session])
     assert all(CANARY.encode() not in seen.body for seen in upstream.unclaimed)
-    assert "${UP_KEY}" in written(daemon)  # the connection's own
+    assert "${UP_KEY}" in written(daemon)  # the connection's own variable
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_variables_in_a_target_are_never_expanded(daemon: Daemon, upstream: Upst
     ["!/set(model=KEY)", "!/set(model=xKEYx)", "!/create-failover-route(name=r, target=up.KEY)", "!/help(KEY)"],
 )
 def test_a_key_cannot_be_a_session_name(daemon: Daemon, upstream: Upstream, command: str) -> None:
-    """Sessions are stored in a file."""
+    """A key as a session name would be written to disk, since sessions are stored in a file."""
     upstream.unclaimed.clear()
     session = ("X-Session-ID", "s2")
     assert "key" in say(daemon, command.replace("KEY", CANARY), session).json()["choices"][0]["message"]["content"]
@@ -96,7 +96,7 @@ def test_a_route_name_must_be_a_plain_word(daemon: Daemon, name: str) -> None:
 
 
 def test_a_route_or_an_augmented_model_cannot_be_a_default(make_daemon: DaemonFactory, upstream: Upstream) -> None:
-    """Every request would ask the provider for it."""
+    """Otherwise every request would ask the provider for a model of that name."""
     daemon = make_daemon(
         {
             "connections": {"up": {"api_base": upstream.url, "api_key": CANARY}},
@@ -141,7 +141,7 @@ def test_no_answer_of_ours_contains_a_known_secret(daemon: Daemon, command: str,
 
 
 def test_no_page_of_ours_contains_a_known_secret(make_daemon: DaemonFactory, upstream: Upstream) -> None:
-    """A key that got into a name is shown as a mark."""
+    """A key that is part of a name is shown as [REDACTED]."""
     key = "key-of-the-house-123456"
     daemon = make_daemon(
         {"connections": {"up": {"api_base": upstream.url, "api_key": key}}, "routing": {f"m-{key}": "up.m-small"},
@@ -173,7 +173,7 @@ def test_a_secret_is_found_in_every_spelling(secret: str) -> None:
 
 
 def test_a_placeholder_key_is_not_a_secret() -> None:
-    """Local servers get some word as their key; it may be part of model names, which must stay unchanged."""
+    """Local servers often get an arbitrary word as their key; model names that contain it must stay unchanged."""
     vault = Vault()
     vault.learn(["ollama", "LM-Studio", "sk-no-key-required"])
     assert vault.known() == frozenset()

@@ -63,6 +63,6 @@ def check_log(daemon: Daemon, model: str, text: str) -> None:
     def kinds() -> list[str]:
         return sorted(line["type"] for line in daemon.log_lines() if line["model"] == model)
 
-    eventually(lambda: kinds() == ["request", "response"], "both lines are written")
+    eventually(lambda: kinds() == ["request", "response"], "the request and its response are in the log")
     (response,) = [line for line in daemon.log_lines() if line["model"] == model and line["type"] == "response"]
     assert text in str(response)

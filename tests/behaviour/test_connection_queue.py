@@ -63,10 +63,10 @@ def test_twenty_wait_and_are_served_by_priority(configured_daemon: Daemon, upstr
     waiting = []
     for number, name in enumerate(names):
         waiting.append(ask(configured_daemon, play.model, name, f"{name} {number}"))
-        eventually(lambda n=number: len(queued(configured_daemon)) == n + 1, "it stands in line")  # type: ignore[misc]
+        eventually(lambda n=number: len(queued(configured_daemon)) == n + 1, "the request is in the queue")  # type: ignore[misc]
     eventually(
         lambda: max(row["seconds"] for row in queued(configured_daemon)) > 0.1,
-        "the first has waited long enough to be logged",
+        "the first request has waited long enough to be logged",
     )
     gate.open()
     answers = [wire.answer() for wire in (first, *waiting)]
@@ -76,8 +76,11 @@ def test_twenty_wait_and_are_served_by_priority(configured_daemon: Daemon, upstr
     assert order == ["now", *expected]
     assert answers[0].header("x-proxy-queued") is None
     assert all(float(answer.header("x-proxy-queued") or 0) > 0 for answer in answers[1:])
-    eventually(lambda: sum("queued_ms" in line for line in configured_daemon.log_lines()) >= 20, "the log says so")
-    eventually(lambda: " s in the queue]" in configured_daemon.stderr, "and so does what the owner sees")
+    eventually(
+        lambda: sum("queued_ms" in line for line in configured_daemon.log_lines()) >= 20,
+        "the chat log has the time in the queue",
+    )
+    eventually(lambda: " s in the queue]" in configured_daemon.stderr, "the console log shows the time in the queue")
 
 
 def test_a_models_priority_may_exceed_its_callers(configured_daemon: Daemon, upstream: Upstream) -> None:
@@ -87,13 +90,13 @@ def test_a_models_priority_may_exceed_its_callers(configured_daemon: Daemon, ups
     wires = [ask(configured_daemon, play.model, "low", "first")]
     play.begun()
     wires.append(ask(configured_daemon, play.model, "normal", "second"))
-    eventually(lambda: len(queued(configured_daemon)) == 1, "it stands in line")
+    eventually(lambda: len(queued(configured_daemon)) == 1, "the request is in the queue")
     wires.append(ask(configured_daemon, play.model, "low", "urgent", model="urgent"))
-    eventually(lambda: len(queued(configured_daemon)) == 2, "it stands in line")
+    eventually(lambda: len(queued(configured_daemon)) == 2, "both requests are in the queue")
     gate.open()
     answers = [wire.answer() for wire in wires]
     assert [text_of(body) for body in play.bodies()] == ["first", "urgent", "second"]
-    assert float(answers[2].header("x-proxy-queued") or 0) > 0, "augmented models say so, too"
+    assert float(answers[2].header("x-proxy-queued") or 0) > 0, "an answer of an augmented model has the header, too"
 
 
 def test_a_request_that_leaves_the_queue_is_skipped(configured_daemon: Daemon, upstream: Upstream) -> None:
@@ -103,11 +106,11 @@ def test_a_request_that_leaves_the_queue_is_skipped(configured_daemon: Daemon, u
     first = ask(configured_daemon, play.model, "normal", "first")
     play.begun()
     leaver = ask(configured_daemon, play.model, "normal", "leaver")
-    eventually(lambda: len(queued(configured_daemon)) == 1, "it stands in line")
+    eventually(lambda: len(queued(configured_daemon)) == 1, "the request that will leave is in the queue")
     leaver.close()
-    eventually(lambda: queued(configured_daemon) == [], "it has left")
+    eventually(lambda: queued(configured_daemon) == [], "the request has left the queue")
     second = ask(configured_daemon, play.model, "normal", "second")
-    eventually(lambda: len(queued(configured_daemon)) == 1, "it stands in line")
+    eventually(lambda: len(queued(configured_daemon)) == 1, "the second request is in the queue")
     gate.open()
     assert (first.answer().status, second.answer().status) == (200, 200)
     assert [text_of(body) for body in play.bodies()] == ["first", "second"]

@@ -48,7 +48,7 @@ def test_the_banner_shows_addresses_and_what_is_served(make_daemon: DaemonFactor
         {"connections": {"up": {"api_base": upstream.url}}},
         files={"models/house.yaml": "name: augmented/house\nupstream_model: echo\n"},
     )
-    banner = eventually(lambda: daemon.stderr if "clients" in daemon.stderr else "", "the banner is whole")
+    banner = eventually(lambda: daemon.stderr if "clients" in daemon.stderr else "", "the banner is complete")
     assert f"serving on http://127.0.0.1:{daemon.port}/v1" in banner
     assert re.search(r"page +http://127\.0\.0\.1:\d+/admin/login\?code=[\w-]{32}$", banner, re.MULTILINE)
     assert re.search(r"models +augmented/house$", banner, re.MULTILINE)

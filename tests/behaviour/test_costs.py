@@ -54,11 +54,11 @@ def test_reported_listed_bundled_and_unknown_costs(daemon: Daemon, upstream: Ups
     unknown = upstream.play(plain(usage_answer(10, 10)), name="nobodys").model
     for model in (reported, listed, "gpt-4o", unknown):
         assert ask(daemon, model).status == 200
-    eventually(lambda: len(rows(daemon, "model")) == 4, "all are counted")
+    eventually(lambda: len(rows(daemon, "model")) == 4, "all models are counted")
     costs = {row["model"]: row["cost"] for row in rows(daemon, "model")}
     assert costs[reported] == 0.75
     assert costs[listed] == 4.0
-    assert costs["gpt-4o"] == pytest.approx(3 * 2.5e-6 + 2 * 10e-6), "the bundled price"
+    assert costs["gpt-4o"] == pytest.approx(3 * 2.5e-6 + 2 * 10e-6), "gpt-4o has its bundled price"
     assert costs[unknown] is None
     (total,) = rows(daemon, "group")
     assert total["cost"] == pytest.approx(4.75 + costs["gpt-4o"])
@@ -77,7 +77,7 @@ def test_without_bundled_prices_and_in_another_currency(make_daemon: DaemonFacto
             "prices": {"listed*": {"input": 2}}}  # fmt: skip
     daemon = make_daemon(conf)
     assert [daemon.chat(model).status for model in (listed, "gpt-4o")] == [200, 200]
-    eventually(lambda: len(rows(daemon, "model")) == 2, "both are counted")
+    eventually(lambda: len(rows(daemon, "model")) == 2, "both models are counted")
     report = daemon.control("GET", "/admin/usage?by=model").json()
     assert report["currency"] == "EUR"
     assert {row["model"]: row["cost"] for row in report["rows"]} == {listed: 2.0, "gpt-4o": None}
@@ -88,7 +88,7 @@ def test_costs_by_caller(daemon: Daemon, upstream: Upstream) -> None:
     assert ask(daemon, "x", ("X-OpenWebUI-User-Email", "ben@example.org")).status == 200
     claude = (("X-Claude-Code-Session-Id", "s-1"), ("X-Claude-Code-Agent-Id", "a-1"))
     assert ask(daemon, "x", *claude, metadata={"user_id": "carl"}).status == 200
-    eventually(lambda: sum(row["requests"] for row in rows(daemon, "month")) == 3, "all are counted")
+    eventually(lambda: sum(row["requests"] for row in rows(daemon, "month")) == 3, "all requests are counted")
     found = {(row["user"], row["session"], row["agent"]) for row in rows(daemon, "user,session,agent")}
     assert found == {("anna", "", ""), ("ben@example.org", "", ""), ("carl", "s-1", "a-1")}
     (month,) = rows(daemon, "key,month")
@@ -100,7 +100,9 @@ def test_a_translated_answer_keeps_the_cost_reported_by_the_provider(daemon: Dae
     body = {"model": model, "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
     answer = daemon.post("/v1/messages", json.dumps(body).encode(), headers=[("x-api-key", KEY)])
     assert answer.status == 200
-    eventually(lambda: [row["cost"] for row in rows(daemon, "model")] == [0.5], "the provider's own figure counts")
+    eventually(
+        lambda: [row["cost"] for row in rows(daemon, "model")] == [0.5], "the cost is the one reported by the provider"
+    )
 
 
 def test_a_kill_loses_at_most_a_second(daemon: Daemon, upstream: Upstream) -> None:
@@ -118,7 +120,7 @@ def test_a_kill_loses_at_most_a_second(daemon: Daemon, upstream: Upstream) -> No
             book.close()
 
     path = daemon.state_dir / "usage.sqlite3"
-    eventually(lambda: path.exists() and written() == 5, "the usage is on disk by itself")
+    eventually(lambda: path.exists() and written() == 5, "the usage is on disk without a stop")
     daemon.close_wires()
     daemon.signal(signal.SIGKILL)
     daemon.exit_code()

@@ -63,7 +63,7 @@ def test_the_deadline_ends_whatever_is_awaited(
     answer = ask(configured_daemon, play, door)
     assert (answer.status, answer.complete) == (200, True)
     assert LATE in json.dumps(answer.json(), ensure_ascii=False)
-    assert len(play.requests) < 9, "the pauses grow"
+    assert len(play.requests) < 9, "the pauses between attempts do not grow"
 
 
 @pytest.mark.parametrize("door", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])

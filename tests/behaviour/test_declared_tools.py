@@ -20,7 +20,7 @@ TEXT = {"type": "object", "properties": {"text": {"type": "string"}}}
 
 
 class Device(http.server.ThreadingHTTPServer):
-    """A device with an HTTP API: records its requests, and answers by path."""
+    """A device with an HTTP API: it records its requests; the path determines the answer."""
 
     daemon_threads = True
 
@@ -48,7 +48,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: Device
 
     def log_message(self, *_: Any) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
     def _answer(self) -> None:
         device = self.server
@@ -75,7 +75,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815  # as the base class has it
+    do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815  # the base class looks these names up
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def device() -> Iterator[Device]:
 
 @pytest.fixture(autouse=True)
 def nothing_seen(device: Device) -> None:
-    """Each test looks at its own requests."""
+    """Forget the requests of earlier tests."""
     device.seen.clear()
 
 
@@ -205,14 +205,14 @@ def test_a_command_that_never_ends_is_killed_with_its_children(configured_daemon
 
 def test_children_that_a_command_leaves_behind_are_killed(configured_daemon: Daemon) -> None:
     assert call(configured_daemon, "leaves")[1] is False
-    eventually(lambda: (configured_daemon.root / "leaves").exists(), "it wrote its pid")
+    eventually(lambda: (configured_daemon.root / "leaves").exists(), "the child's pid is written")
     pid = int((configured_daemon.root / "leaves").read_text())
     eventually(lambda: not psutil.pid_exists(pid), "the process is gone")
 
 
 def test_a_disconnect_kills_the_command(configured_daemon: Daemon) -> None:
     configured_daemon.write("tools/long.yaml", json.dumps({"name": "long", "command": ["sh", "-c", f"echo $$$$ > {configured_daemon.root}/long; exec sleep 1000"]}))  # fmt: skip  # noqa: E501
-    eventually(lambda: "long" in names(configured_daemon), "the tool is there")
+    eventually(lambda: "long" in names(configured_daemon), "the new tool is listed")
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "long"}}
     with configured_daemon.wire() as wire:
         wire.request("POST", "/mcp", body=json.dumps(body).encode(), headers=[("accept", "application/json, text/event-stream"), ("mcp-protocol-version", "2025-11-25")])  # fmt: skip  # noqa: E501
@@ -226,7 +226,7 @@ def test_a_disconnect_kills_the_command(configured_daemon: Daemon) -> None:
     eventually(lambda: not psutil.pid_exists(pid), "the process is gone")
 
 
-def test_a_model_and_its_prompt_use_them(configured_daemon: Daemon) -> None:
+def test_a_model_and_its_prompt_use_declared_tools(configured_daemon: Daemon) -> None:
     body = {"model": "augmented/m", "messages": [{"role": "user", "content": 'say {"text": "from a turn"}'}]}
     answer = configured_daemon.post("/v1/chat/completions", json.dumps(body).encode()).json()
     assert "from a turn|" in answer["choices"][0]["message"]["content"]
@@ -238,14 +238,14 @@ def test_an_edit_takes_effect_and_a_broken_one_keeps_the_last_good_form(
     configured_daemon: Daemon, device: Device
 ) -> None:
     configured_daemon.write("tools/more.yaml", "{name: more, command: [echo, one]}")
-    eventually(lambda: "more" in names(configured_daemon), "the tool is there")
+    eventually(lambda: "more" in names(configured_daemon), "the new tool is listed")
     configured_daemon.write("tools/more.yaml", "{name: more, command: [")
     eventually(lambda: configured_daemon.get("/admin/status").json()["config"]["problems"], "the problem is reported")
     assert call(configured_daemon, "more") == ("one", False)
     configured_daemon.write("tools/more.yaml", "{name: more, command: [echo, two]}")
     eventually(lambda: call(configured_daemon, "more") == ("two", False), "the edit is in effect")
     (configured_daemon.conf_dir / "tools/more.yaml").unlink()
-    eventually(lambda: "more" not in names(configured_daemon), "it is gone")
+    eventually(lambda: "more" not in names(configured_daemon), "the deleted tool is no longer listed")
 
 
 def test_mistakes_are_reported_at_their_line(configured_daemon: Daemon) -> None:

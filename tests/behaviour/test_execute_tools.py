@@ -87,7 +87,7 @@ def test_our_tool_runs_and_the_client_gets_the_answer(
         del asked["model"], asked["stream"]
     answer = daemon.post(path.format(play.model), json.dumps(asked).encode())
     assert answer.status == 200
-    assert b"It is 42." in answer.body or b"42" in answer.body  # a stream may cut the sentence
+    assert b"It is 42." in answer.body or b"42" in answer.body  # a stream may split the sentence
     assert b"tool_use" not in answer.body
     assert b"function_call_arguments" not in answer.body
     assert play.paths() == ["/chat/completions"] * 2
@@ -103,10 +103,10 @@ def test_our_tool_runs_and_the_client_gets_the_answer(
         ("ollama", "box:{}", [{"type": "function", "function": {"name": "theirs", "parameters": NUMBER}}]),
     ],
 )
-def test_tools_that_we_do_not_have_change_nothing(
+def test_tools_of_the_client_alone_change_nothing(
     daemon: Daemon, upstream: Upstream, api: str, model: str, tools: list[dict[str, Any]]
 ) -> None:
-    """The provider has the client's API: it gets the client's document, and its bytes are returned."""
+    """The provider has the client's API: it gets the client's document, and the client gets its bytes."""
     said = b'{"untouched": true}'
     play = upstream.acting(lambda seen: plain(said))
     path, body = ASKS[api]
@@ -115,7 +115,7 @@ def test_tools_that_we_do_not_have_change_nothing(
     assert play.bodies()[0]["tools"] == tools
 
 
-def test_a_conversation_that_the_provider_keeps_stays_with_it(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_conversation_stored_by_the_provider_is_left_to_it(daemon: Daemon, upstream: Upstream) -> None:
     said = b'{"untouched": true}'
     play = upstream.acting(lambda seen: plain(said))
     path, body = ASKS["responses"]

@@ -10,7 +10,7 @@ from tests.harness.plays import head, plain
 from tests.harness.upstream import Upstream
 
 ENOUGH = 3.0
-"""Seconds of processor time, including recording; a pattern that searched again from every tag took 30 and 120."""
+"""Seconds of processor time, including recording; a pattern that restarted at every tag took 30 and 120."""
 
 HARD = {
     "one text": "<think>" * 37_000,

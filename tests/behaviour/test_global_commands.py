@@ -44,7 +44,7 @@ def text(daemon: Daemon) -> str:
     return (daemon.conf_dir / "proxy.yaml").read_text()
 
 
-def test_a_route_for_everyone_is_written_and_serves(daemon: Daemon, upstream: Upstream, seen: Sent) -> None:
+def test_a_global_route_is_written_and_serves(daemon: Daemon, upstream: Upstream, seen: Sent) -> None:
     before = text(daemon)
     chat = Chat(daemon, "m-small", owner=True)
     assert "created" in chat.say("!/create-failover-route(name=smart, policy=ordered, scope=global)")
@@ -65,7 +65,7 @@ def test_a_route_for_everyone_is_written_and_serves(daemon: Daemon, upstream: Up
     assert where(seen[-1]) == ("one", "smart")
 
 
-def test_defaults_for_everyone(daemon: Daemon, seen: Sent) -> None:
+def test_global_defaults_are_written_and_applied(daemon: Daemon, seen: Sent) -> None:
     before = text(daemon)
     chat = Chat(daemon, "m-small", owner=True)
     assert chat.say("!/set(redact-api-keys-in-prompts=off, interactive=on, scope=global)").endswith("for everyone.")
@@ -80,7 +80,7 @@ def test_defaults_for_everyone(daemon: Daemon, seen: Sent) -> None:
         assert line in text(daemon)
 
 
-def test_backend_and_model_for_everyone(daemon: Daemon, seen: Sent) -> None:
+def test_global_backend_and_model_are_written_and_applied(daemon: Daemon, seen: Sent) -> None:
     chat = Chat(daemon, "m-small", owner=True)
     chat.say("!/set(backend=two, scope=global)")
     assert "default_connection: two   # for now" in text(daemon)
@@ -90,10 +90,10 @@ def test_backend_and_model_for_everyone(daemon: Daemon, seen: Sent) -> None:
 
 
 @pytest.mark.parametrize("text", ["{} Hi", "Hi\n{}", "Look at this:\n\n{}", "{} !/unknown Hi"])
-def test_a_change_for_everyone_must_be_the_whole_message(
+def test_a_global_change_must_be_the_whole_message(
     reuse_daemon: DaemonFactory, upstream: Upstream, seen: Sent, text: str
 ) -> None:
-    """It might be part of something that the owner pasted."""
+    """A command beside other text might be part of something that the owner pasted."""
     daemon = reuse_daemon(conf(upstream))
     before = (daemon.conf_dir / "proxy.yaml").read_text()
     for command in ("!/set(backend=two, scope=global)", "!/create-failover-route(name=r, target=two.m, scope=global)"):
@@ -124,7 +124,10 @@ def test_an_admin_key_may_change_defaults(make_daemon: DaemonFactory, upstream: 
 
     family, owner = ("Authorization", "Bearer key-of-the-family"), ("Authorization", "Bearer key-of-the-owner")
     assert say(family, afar) == (403, "command_refused")
-    assert say(family) == (403, "command_refused")  # local, but so is everybody behind a reverse proxy on this machine
+    assert say(family) == (
+        403,
+        "command_refused",
+    )  # local, but so is every client behind a reverse proxy on this machine
     assert say(family, afar, ("x-api-key", "key-of-the-admin"))[0] == 200
     assert say(owner, afar)[0] == 200
     assert say(owner)[0] == 200
@@ -146,7 +149,7 @@ def test_an_admin_key_may_change_defaults(make_daemon: DaemonFactory, upstream: 
 def test_a_local_address_is_no_proof(
     reuse_daemon: DaemonFactory, upstream: Upstream, headers: list[tuple[str, str]], command: str
 ) -> None:
-    """Behind a reverse proxy on this machine every stranger has a loopback address."""
+    """Behind a reverse proxy on this machine, every client has a loopback address."""
     daemon = reuse_daemon(conf(upstream, trusted_proxies=["127.0.0.1"], routing={"kept": "one.m-small"}))
     before = text(daemon)
     answer = daemon.chat("m-small", messages=[{"role": "user", "content": command}], headers=headers)

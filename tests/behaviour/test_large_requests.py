@@ -41,7 +41,7 @@ def test_a_large_body_is_read_in_a_thread_and_a_small_one_is_not(monkeypatch: py
 
 
 def test_the_loop_runs_while_a_large_body_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between two steps the loop gets to run: it ends the reading, which would not end otherwise."""
+    """The loop runs between two steps: the reading waits for a callback of the loop and would hang without it."""
     turned = threading.Event()
     steps = 0
     reached: list[Callable[[], object]] = []
@@ -51,7 +51,7 @@ def test_the_loop_runs_while_a_large_body_is_read(monkeypatch: pytest.MonkeyPatc
         steps += 1
         if steps == 3:
             reached[0]()
-            assert turned.wait(30), "the loop stood still"
+            assert turned.wait(30), "the event loop did not run while the body was read"
         return json.loads(text)
 
     monkeypatch.setattr(large_json, "_loads", step)
@@ -102,7 +102,7 @@ DOORS = {
 def test_a_large_text_is_complete_in_every_api(
     reuse_daemon: DaemonFactory, upstream: Upstream, door: str, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Read, joined, translated and written in small steps: no character is lost, but secrets are removed."""
+    """A text read, joined, translated and written in small steps loses no character, except its secrets."""
     play = upstream.play(plain(completion("ok")))
     strange = {"strange": {"api_type": "google", "api_base": upstream.url, "api_key": "sk-strange-key"}}
     conf = front_conf(upstream, connections=strange)

@@ -187,12 +187,12 @@ ROWS = {
     "parts": Row(folded, deltas(lambda i: {"content": [{"type": "text", "text": "a"}]})),
     "thinking parts": Row(folded, deltas(lambda i: {"content": [{"type": "thinking", "thinking": [{"text": "a"}]}]})),
     "thoughts in content": Row(folded, deltas(lambda i: {"content": "<think></think>"})),
-    "is it an object yet": Row(objects, lambda n: ["{", *['"a":{},'] * (n // 7)]),
+    "pieces of an object": Row(objects, lambda n: ["{", *['"a":{},'] * (n // 7)]),
     # Requests
     "strings of escapes": Row(scan, lambda n: b'{"a":"' + b'\\"' * (n // 2) + b'"}'),
     "names of members in a text": Row(parse_object, lambda n: b'{"model":"' + b'\\"model\\":' * (n // 10) + b'"}'),
-    "members that go": Row(lambda body: edit(body, {}, ["a"]), lambda n: b'{"a":1' + b',"b":1' * (n // 6) + b"}"),
-    "messages that go": Row(lambda body: splice(body, {}, {("messages", i) for i in range(len(body) // 30)}), chat),
+    "removed members": Row(lambda body: edit(body, {}, ["a"]), lambda n: b'{"a":1' + b',"b":1' * (n // 6) + b"}"),
+    "removed messages": Row(lambda body: splice(body, {}, {("messages", i) for i in range(len(body) // 30)}), chat),
     "messages that change": Row(
         lambda body: splice(body, {("messages", i, "content"): b'"y"' for i in range(len(body) // 30)}), chat
     ),
@@ -213,7 +213,7 @@ ROWS = {
     "a content type of spaces": Row(lambda text: suppressed(boundary_of, text), lambda n: "a;" + " " * n + "x"),
     "gzip members": Row(lambda data: Inflater(1 << 30).feed(data), lambda n: gzip.compress(b"") * (n // 20), 100_000),
     # Secrets in texts
-    "keys that are none": Row(FINDER.spans, lambda n: b" sk-aaaaaaaaaaaaaaaaaaaaaaaaaa" * (n // 30)),
+    "texts that resemble keys": Row(FINDER.spans, lambda n: b" sk-aaaaaaaaaaaaaaaaaaaaaaaaaa" * (n // 30)),
     "beginnings of keys": Row(FINDER.spans, lambda n: b"sk-" * (n // 3)),
     "tokens in a row": Row(FINDER.spans, lambda n: b"eyJaaaaaaaaaa.eyJaaaaaaaaaa." * (n // 28)),
     "private keys without an end": Row(FINDER.spans, lambda n: b"-----BEGIN PRIVATE KEY-----" * (n // 27)),

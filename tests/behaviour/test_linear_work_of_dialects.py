@@ -36,7 +36,7 @@ def read_by(name: str, path: str) -> Callable[[dict[str, Any]], None]:
         try:
             language.read_request(path, document)
         except ProxyError:
-            return  # being refused is work, too
+            return  # the work before a refusal counts, too
 
     return read
 

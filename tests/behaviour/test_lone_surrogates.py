@@ -68,7 +68,7 @@ def post(daemon: Daemon, path: str, model: str, body: dict[str, Any], *, streame
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["stream", "json"])
 @pytest.mark.parametrize("path", REQUESTS)
-def test_it_passes_in_both_directions(
+def test_half_a_character_passes_in_both_directions(
     upstream: Upstream, make_daemon: DaemonFactory, path: str, streamed: bool
 ) -> None:
     play = upstream.play(streamed_answer() if streamed else whole_answer())
@@ -86,7 +86,7 @@ def test_it_passes_in_both_directions(
 
 
 @needs_redis
-def test_stored_data_may_contain_it(
+def test_stored_data_may_contain_half_a_character(
     upstream: Upstream, make_daemon: DaemonFactory, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     play = upstream.play(whole_answer())

@@ -67,7 +67,7 @@ DOORS = {
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_to_a_tool_and_back(configured_daemon: Daemon, upstream: Upstream, door: str) -> None:
+def test_a_long_number_reaches_a_tool_and_comes_back(configured_daemon: Daemon, upstream: Upstream, door: str) -> None:
     play = upstream.rounds(plain(calls(json.dumps({"number": NUMBER}))), plain(completion("ok")))
     body = json.dumps({"model": "counting", **DOORS[door]}).encode()
     assert configured_daemon.post(door, body, headers=[("X-Play", play.model)]).status == 200
@@ -75,7 +75,7 @@ def test_to_a_tool_and_back(configured_daemon: Daemon, upstream: Upstream, door:
     assert result == {"got": str(NUMBER), "next": NUMBER + 1}
 
 
-def test_through_the_gateway(configured_daemon: Daemon) -> None:
+def test_a_long_number_passes_the_gateway(configured_daemon: Daemon) -> None:
     def ask(method: str, params: dict[str, Any], session: str | None = None) -> Any:
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
         accept = [("Accept", "application/json, text/event-stream"), ("MCP-Protocol-Version", "2025-06-18")]
@@ -91,7 +91,7 @@ def test_through_the_gateway(configured_daemon: Daemon) -> None:
     assert str(NUMBER).encode() in answer.body
 
 
-def test_in_answers_of_google() -> None:
+def test_long_numbers_in_answers_of_google() -> None:
     call = {"function": {"name": "f", "arguments": "{}"}}
     event = {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}], "seed": NUMBER}
     repaired = StreamRepair(Signatures()).feed(b"data: " + json.dumps(event).encode() + b"\n\n")

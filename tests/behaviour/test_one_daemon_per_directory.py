@@ -1,4 +1,4 @@
-"""Contract §11: a second daemon on a state directory exits with 1 and a message; a killed one blocks nobody."""
+"""Contract §11: a second daemon on a state directory exits with 1 and a message; a killed one leaves no lock."""
 
 import re
 import signal
@@ -31,10 +31,10 @@ def test_the_second_daemon_exits_with_a_message(make_daemon: DaemonFactory, firs
     assert other.stderr.startswith(said)
     assert len(other.stderr.splitlines()) == 1
     assert first.chat("x").status == 200
-    assert (first.state_dir / "control.sock").exists(), "the first keeps its control socket"
+    assert (first.state_dir / "control.sock").exists(), "the first daemon lost its control socket"
 
 
-def test_a_daemon_that_was_killed_blocks_nobody(make_daemon: DaemonFactory, first: Daemon) -> None:
+def test_a_killed_daemon_leaves_no_lock(make_daemon: DaemonFactory, first: Daemon) -> None:
     first.close_wires()
     first.signal(signal.SIGKILL)
     first.exit_code()

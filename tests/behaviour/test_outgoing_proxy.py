@@ -73,7 +73,7 @@ def test_tls_goes_through_a_tunnel(
         assert daemon.chat("x", stream=stream).status == 200
     daemon.stop()
     assert set(proxy.seen) == {f"CONNECT 127.0.0.1:{secure.port} HTTP/1.1"}
-    assert len(proxy.seen) <= 2  # one for the requests, one for the list of models: tunnels are kept
+    assert len(proxy.seen) <= 2  # one for the requests, one for the model list: tunnels are reused
 
 
 def test_tls_inside_tls(make_daemon: DaemonFactory, secure: Upstream, authority: Authority, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_an_unreachable_proxy_is_named(make_daemon: DaemonFactory, secure: Upstr
 
 
 def test_the_environment_names_a_proxy(make_daemon: DaemonFactory, proxy: ForwardProxy) -> None:
-    """For a host that does not exist, since this machine itself is never reached through a proxy."""
+    """The host does not exist, since this machine itself is never reached through a proxy."""
     env = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "direct.invalid"}
     away, near = "https://away.invalid", "https://direct.invalid"
     daemon = make_daemon(

@@ -97,7 +97,7 @@ def test_the_beginning_stays_the_same(configured_daemon: Daemon, upstream: Upstr
     first, second = map(as_read, play.bodies())
     assert len(first) > 10_000
     common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
-    assert common >= 0.95 * len(first), f"{common / len(first):.1%} of the beginning"
+    assert common >= 0.95 * len(first), f"only {common / len(first):.1%} of the first prompt is unchanged"
     newest = play.bodies()[1]["messages"][-1]["content"]
     for changing in ("Time: ", ", tick ", "area Bathroom", "Current time is 14:31:59"):
         assert changing in newest
@@ -157,7 +157,7 @@ def test_requests_to_claude_have_cache_marks(configured_daemon: Daemon, upstream
     assert "Current time is" in tail["text"]
     assert "cache_control" not in tail
     assert "prompt_cache_key" not in first
-    assert second["messages"][-1]["content"][-1]["cache_control"] == MARK, "rounds of tools add to what is kept"
+    assert second["messages"][-1]["content"][-1]["cache_control"] == MARK, "each round of tools extends the cached part"
     assert second["messages"][0] == first["messages"][0]
     assert json.dumps(second).count("cache_control") == 3
 
@@ -179,11 +179,13 @@ def test_a_plain_models_requests_change_only_with_prompt_cache(configured_daemon
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_with_and_without_the_fast_path_it_is_moved(make_daemon: DaemonFactory, upstream: Upstream, way: str) -> None:
+def test_the_clock_is_moved_with_and_without_the_fast_path(
+    make_daemon: DaemonFactory, upstream: Upstream, way: str
+) -> None:
     conf = {"connections": {"kept": connection(upstream.url, prompt_cache=True)}}
     daemon = make_daemon(conf, flags=WAYS[way])
     play = upstream.rounds(*[OpenAI().says("fine", stream=False)] * 3)
-    with daemon.wire() as wire:  # the second request on a connection is the fast path's
+    with daemon.wire() as wire:  # the second request on a connection takes the fast path
         for _ in range(3):
             body = json.dumps({"model": play.model, **FIRST}).encode()
             assert wire.request("POST", "/v1/chat/completions", body=body).answer().status == 200
@@ -242,5 +244,5 @@ def test_explain_reports_how_much_came_from_the_cache(configured_daemon: Daemon,
         return [line.strip() for line in explained if "prompt cache" in line]
 
     told = "prompt cache: 150 of 200 prompt tokens (75%) came from it in the last seven days"
-    eventually(lambda: told in lines(), "the usage was counted")
+    eventually(lambda: told in lines(), "the usage is counted")
     assert "prompt cache: what changes every turn is moved to the end (prompt_cache)" in lines()

@@ -47,7 +47,7 @@ def keys_of(play: Any) -> list[str | None]:
     return [seen.header("authorization") for seen in play.requests]
 
 
-def test_a_403_about_the_content_is_passed_on_and_rests_no_key(keyed: Daemon, upstream: Upstream) -> None:
+def test_a_403_about_the_content_is_passed_on_and_every_key_stays_in_use(keyed: Daemon, upstream: Upstream) -> None:
     play = upstream.rounds(plain(FLAGGED, "403 Forbidden"), plain(completion("ok")), plain(completion("ok")))
     answer = ask(keyed, play.model)
     assert (answer.status, answer.body) == (403, FLAGGED)
@@ -65,7 +65,9 @@ NOT_THE_KEY = [
 
 @pytest.mark.parametrize("where", ["main", "gemini"])
 @pytest.mark.parametrize("message", NOT_THE_KEY)
-def test_quoting_the_caller_rests_no_key(keyed: Daemon, upstream: Upstream, where: str, message: str) -> None:
+def test_an_error_that_quotes_the_caller_rests_no_key(
+    keyed: Daemon, upstream: Upstream, where: str, message: str
+) -> None:
     body = json.dumps({"error": {"message": message, "type": "invalid_request_error"}}).encode()
     play = upstream.rounds(*[plain(body, "400 Bad Request")] * 2)
     for _ in range(2):

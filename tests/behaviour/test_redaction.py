@@ -53,7 +53,7 @@ ENVIRONMENT = {f"ROOM_{n}_{('TOKEN', 'SECRET', 'PASSWORD', 'API_KEY')[n % 4]}": 
 
 
 def hidden_in(data: bytes) -> list[tuple[int, str]]:
-    """Every secret, in any encoding, that is in `data`."""
+    """The secrets found in `data`, and the encoding of each."""
     return [
         (number, name)
         for number, secret in SECRETS.items()
@@ -106,7 +106,7 @@ def daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def sent(
     daemon: Daemon, upstream: Upstream, body: dict[str, Any], path: str = "/v1/chat/completions", **more: Any
 ) -> bytes:
-    """`body` as it reaches the provider."""
+    """The bytes of `body` as they reach the provider."""
     play = upstream.play(plain(completion("ok")))
     data = json.dumps({"model": play.model, **body}).encode()
     assert daemon.post(path, data, **more).status == 200
@@ -130,7 +130,7 @@ def test_every_json_endpoint_is_covered(daemon: Daemon, upstream: Upstream, path
     assert b"x [REDACTED]" in data
 
 
-def test_nothing_else_changes(daemon: Daemon, upstream: Upstream) -> None:
+def test_only_the_secret_is_changed(daemon: Daemon, upstream: Upstream) -> None:
     play = upstream.play(plain(completion("ok")))
     body = (
         f'{{"temperature": 1.50, "model":"{play.model}",\n "messages" :[{{"content":"k {CANARY}","role":"user"}}], '
@@ -143,7 +143,7 @@ def test_nothing_else_changes(daemon: Daemon, upstream: Upstream) -> None:
 @pytest.mark.parametrize(
     "options", [{"flags": ["--disable-redact-api-keys-in-prompts"]}, {"env": {"REDACT_API_KEYS_IN_PROMPTS": "false"}}]
 )
-def test_it_can_be_turned_off_except_for_the_logs(
+def test_redaction_can_be_turned_off_except_for_the_logs(
     make_daemon: DaemonFactory, upstream: Upstream, options: dict[str, Any]
 ) -> None:
     daemon = make_daemon(conf(upstream), **options)
@@ -159,10 +159,10 @@ def test_it_can_be_turned_off_except_for_the_logs(
     assert own.encode() not in logs
 
 
-def test_a_session_may_turn_it_off_in_a_message_of_its_own(daemon: Daemon, upstream: Upstream) -> None:
+def test_a_session_may_turn_redaction_off_in_a_separate_message(daemon: Daemon, upstream: Upstream) -> None:
     command = "!/set(redact-api-keys-in-prompts=false)"
     play = upstream.play(plain(completion("ok")))
-    mixed = [{"role": "user", "content": f"{command} it is {SECRETS[40]}"}]  # it might be pasted text
+    mixed = [{"role": "user", "content": f"{command} it is {SECRETS[40]}"}]  # the command might be pasted text
     answer = daemon.chat(play.model, messages=mixed, user="anna")
     assert (answer.status, answer.header("x-proxy-error")) == (400, "command_failed")
     assert play.requests == []
@@ -186,7 +186,10 @@ def test_a_secret_in_a_name_is_written_nowhere(make_daemon: DaemonFactory, upstr
     named = [("X-Claude-Code-Session-Id", f"s-{CANARY}"), ("X-Claude-Code-Agent-Id", CANARY)]
     for more in ({"user": f"anna-{CANARY}"}, {"metadata": {"user_id": CANARY}}):
         assert daemon.chat("m-small", headers=named, **more).status == 200
-    eventually(lambda: b"anna-[REDACTED]" in daemon.control("GET", "/admin/usage?by=user").body, "it is counted")
+    eventually(
+        lambda: b"anna-[REDACTED]" in daemon.control("GET", "/admin/usage?by=user").body,
+        "the user's requests are counted",
+    )
     daemon.stop()
 
 

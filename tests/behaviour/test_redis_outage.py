@@ -1,4 +1,4 @@
-"""A store that is away, refuses or forgets: requests are served, the cause is reported, and no count is lost."""
+"""A store that is down, refuses or loses its data: requests are served, the cause is reported, no count is lost."""
 
 import json
 import re
@@ -69,8 +69,10 @@ def test_counts_made_during_an_outage_are_added_up(
         assert "storage" in daemon.control("GET", "/health").json()["degraded"]
     redis.start()
     for daemon in (first, second):
-        eventually(lambda daemon=daemon: storage(daemon)["state"] == "shared", "it is back", timeout=MERGED)  # type: ignore[misc]
-    eventually(lambda: sum(counted(redis).values()) == 5, "both are there")
+        eventually(
+            lambda daemon=daemon: storage(daemon)["state"] == "shared", "the store is shared again", timeout=MERGED
+        )  # type: ignore[misc]
+    eventually(lambda: sum(counted(redis).values()) == 5, "the requests of both daemons are counted")
     assert [ask(daemon, KEY).status for daemon in (first, second)] == [429, 429]
     assert "redis answers again" in first.stderr
 
@@ -105,7 +107,7 @@ class Load:
     def more(self, daemon: Daemon, number: int) -> None:
         """Wait for this many more answers."""
         goal = len(self.answers[daemon]) + number
-        eventually(lambda: len(self.answers[daemon]) >= goal, "the load goes on")
+        eventually(lambda: len(self.answers[daemon]) >= goal, "further requests are answered")
 
 
 def test_a_store_killed_under_load_that_forgets_everything(
@@ -116,11 +118,15 @@ def test_a_store_killed_under_load_that_forgets_everything(
     with Load(first, second) as load:
         load.more(first, 20)
         redis.kill()
-        eventually(lambda: storage(first)["state"] == "alone", "the first noticed")
+        eventually(lambda: storage(first)["state"] == "alone", "the first daemon has noticed the outage")
         load.more(first, 20)
         load.more(second, 20)
         redis.start()
-        eventually(lambda: storage(first)["state"] == storage(second)["state"] == "shared", "back", timeout=MERGED)
+        eventually(
+            lambda: storage(first)["state"] == storage(second)["state"] == "shared",
+            "both daemons share again",
+            timeout=MERGED,
+        )
         load.more(second, 20)
     answers = [status for given in load.answers.values() for status in given]
     assert set(answers) == {200}
@@ -139,22 +145,30 @@ def test_a_daemon_that_is_killed_loses_no_count(
     mine, theirs = (f"openai-proxy:limits:{sha256(KEY.encode()).hexdigest()}@{origin(d)}" for d in (first, second))
     with Load(first, second) as load:
         load.more(first, 30)
-        eventually((first.state_dir / "limits.json").exists, "its own file is there, and soon behind")
+        eventually((first.state_dir / "limits.json").exists, "the first daemon's own file exists")
         load.more(first, 30)
         served = load.answers[first].count(200)
-        eventually(lambda: counted(redis).get(mine, 0) >= served, "they are written down")
+        eventually(lambda: counted(redis).get(mine, 0) >= served, "every served request is counted in the store")
         first.signal(signal.SIGKILL)
         first.process.wait(PATIENCE)
         load.more(second, 20)
     assert set(load.answers[second]) == {200}
     others, most = load.answers[second].count(200), len(load.answers[first])
-    eventually(lambda: others + served <= sum(counted(redis).values()) <= others + most, "nothing is lost or invented")
-    eventually(lambda: counted(redis).get(theirs, 0) == others, "the other one has written down all of its own")
+    eventually(
+        lambda: others + served <= sum(counted(redis).values()) <= others + most,
+        "the count is neither too low nor too high",
+    )
+    eventually(
+        lambda: counted(redis).get(theirs, 0) == others, "the other daemon's requests are all counted in the store"
+    )
     before = sum(counted(redis).values())
     first.start()
     assert ask(first, KEY).status == 200
-    # Its own file may have a request that it had not reported to Redis yet.
-    eventually(lambda: before < sum(counted(redis).values()) <= others + most + 1, "it goes on where it was")
+    # The killed daemon's file may contain a request that was not reported to Redis yet.
+    eventually(
+        lambda: before < sum(counted(redis).values()) <= others + most + 1,
+        "the restarted daemon continues from its earlier count",
+    )
 
 
 @pytest.mark.parametrize(
@@ -174,12 +188,14 @@ def test_a_store_that_refuses(
     url = redis.url.replace("//", f"//:{secret}@") if "--requirepass" in options else redis.url
     daemon = make_daemon(configuration(upstream, url, requests_per_minute=2))
     assert [ask(daemon, KEY).status for _ in range(3)] == [200, 200, 429]
-    eventually(lambda: storage(daemon)["cause"] == words, "the cause is known")
+    eventually(lambda: storage(daemon)["cause"] == words, "the status names the cause")
     assert f"storage: redis cannot be used ({words}); this daemon counts for itself until it can" in daemon.stderr
     assert secret not in daemon.stderr
 
 
-def test_a_store_that_hangs_blocks_nobody(upstream: Upstream, make_daemon: DaemonFactory, redis: RedisServer) -> None:
+def test_a_store_that_hangs_delays_no_request(
+    upstream: Upstream, make_daemon: DaemonFactory, redis: RedisServer
+) -> None:
     redis.start()
     daemon = make_daemon(configuration(upstream, redis.url, requests_per_minute=3))
     assert ask(daemon, KEY).status == 200
@@ -226,12 +242,12 @@ def test_an_old_redis_is_recognised_by_its_version(upstream: Upstream, make_daem
         daemon = make_daemon(configuration(upstream, old.url, requests_per_minute=1))
         assert [ask(daemon, KEY).status for _ in range(2)] == [200, 429]
         words = "version 3.2.12 is too old: 5.0 or newer is needed"
-        eventually(lambda: storage(daemon)["cause"] == words, "the cause is known")
+        eventually(lambda: storage(daemon)["cause"] == words, "the status names the cause")
         assert words in daemon.stderr
         daemon.stop()
 
 
-def test_storage_can_be_edited_while_it_runs(
+def test_storage_can_be_edited_while_the_daemon_runs(
     upstream: Upstream, make_daemon: DaemonFactory, redis: RedisServer
 ) -> None:
     redis.start()
@@ -239,8 +255,8 @@ def test_storage_can_be_edited_while_it_runs(
     assert storage(daemon)["state"] == "memory"
     assert ask(daemon, KEY).status == 200
     daemon.edit_conf(lambda document: document.update(storage=redis.url))
-    eventually(lambda: storage(daemon)["state"] == "shared", "it shares")
-    eventually(lambda: sum(counted(redis).values()) == 1, "what was counted before is there")
+    eventually(lambda: storage(daemon)["state"] == "shared", "the store is shared")
+    eventually(lambda: sum(counted(redis).values()) == 1, "the earlier request is counted in the store")
     daemon.edit_conf(lambda document: document.pop("storage"))
     assert storage(daemon)["state"] == "memory"
 
@@ -252,7 +268,7 @@ def test_the_shell_reports_the_store(upstream: Upstream, make_daemon: DaemonFact
     assert "storage: redis cannot be used (connection refused)" in checked.stdout
     assert checked.returncode == 1
     redis.start()
-    eventually(lambda: storage(daemon)["state"] == "shared", "it shares", timeout=MERGED)
+    eventually(lambda: storage(daemon)["state"] == "shared", "the store is shared", timeout=MERGED)
     assert "storage: redis, shared by 1 daemon" in shell(daemon, "status").stdout
     assert "storage" not in shell(daemon, "check", "--connect").stdout
 

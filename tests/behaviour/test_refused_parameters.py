@@ -44,7 +44,9 @@ def test_a_plain_connection_learns_within_the_request(daemon: Daemon, upstream: 
     first, second, *later = play.bodies()
     assert (first["max_tokens"], "max_completion_tokens" in first) == (9, False)
     assert (second["max_completion_tokens"], "max_tokens" in second) == (9, False)
-    assert play.requests[1].body.startswith(play.requests[0].body.partition(b',\n "max_tokens"')[0])  # the client's
+    assert play.requests[1].body.startswith(
+        play.requests[0].body.partition(b',\n "max_tokens"')[0]
+    )  # the client's own bytes
     assert all("max_completion_tokens" in body for body in later)
 
 
@@ -138,6 +140,6 @@ def test_a_refused_value_of_the_clients_own_keeps_its_400(daemon: Daemon, upstre
     play = upstream.acting(lacks_none)
     think = json.dumps({"model": play.model, "messages": [{"role": "user", "content": "Hi"}], "think": False,
                         "stream": False}).encode()  # fmt: skip
-    assert daemon.post("/api/chat", think).status == 200  # the lesson about what we derive
+    assert daemon.post("/api/chat", think).status == 200  # teaches that the derived value is refused
     answer = ask(daemon, play.model, reasoning_effort="none")
     assert (answer.status, answer.body) == (400, LACKS)

@@ -300,7 +300,7 @@ def test_a_plain_model_with_native_responses_passes_unchanged(daemon: Daemon, up
     play = upstream.play(plain(answer_body))
     body = b'{ "model":"%b", "input":"Hi","prompt":{"id":"pmpt_1"},  "background":true}' % play.model.encode()
     answer = daemon.post("/v1/responses", body.replace(b'"gpt', b'"gpt'), headers=[], key="sk-first")
-    assert answer.status == 400, "the default connection is asked by chat"
+    assert answer.status == 400, "`prompt` is refused, since the default connection is translated to chat"
     named = body.replace(play.model.encode(), b"main:" + play.model.encode())
     answer = daemon.post("/v1/responses", named, key="sk-first")
     assert (answer.status, answer.body) == (200, answer_body)

@@ -167,9 +167,9 @@ def test_a_server_without_responses_is_remembered(sdk: openai.OpenAI, upstream: 
         with pytest.raises(openai.BadRequestError, match="Function tools"):
             sdk.chat.completions.create(model=f"main:{play.model}", messages=[USER], tools=[TOOL])
     assert play.paths() == ["/chat/completions", "/responses", "/chat/completions"]
-    daemon_forgets = strict(upstream)  # learnt about the connection, not the model
+    other = strict(upstream)  # the lesson is about the connection, not the model
     with pytest.raises(openai.BadRequestError):
-        sdk.chat.completions.create(model=daemon_forgets.model, messages=[USER], tools=[TOOL])
+        sdk.chat.completions.create(model=other.model, messages=[USER], tools=[TOOL])
 
 
 def test_lessons_are_reported_and_can_be_forgotten(upstream: Upstream, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_lessons_are_reported_and_can_be_forgotten(upstream: Upstream, tmp_path:
 
         words = "supports tools only by the responses API"
         assert f"learnt: main:{play.model} {words}" in run_command("status")
-        eventually(lambda: f"learnt: this model {words}" in run_command("explain", play.model), "the lesson is written")
+        eventually(lambda: f"learnt: this model {words}" in run_command("explain", play.model), "the lesson is stored")
         assert f"connection main, model {play.model}: {words}" in run_command("check", "--connect")
         assert words not in run_command("status", "--forget", f"main:{play.model}")
         assert daemon.post("/v1/chat/completions", body).status == 200

@@ -143,10 +143,10 @@ def test_execute_tools_of_a_plain_model_sends_the_satellite_too(configured_daemo
     assert ask(configured_daemon, play.model, play, stream=False, **params_of).status == 200
     first, second = play.bodies()
     assert second["messages"][-1]["content"] == "done for abc123"
-    assert first["messages"] == params_of["messages"], "a plain model's messages are the client's"
+    assert first["messages"] == params_of["messages"], "the messages of a plain model were changed"
 
 
-def test_its_own_prompt_is_added_with_changing_values_at_the_end(
+def test_the_servers_prompt_is_added_with_changing_values_at_the_end(
     configured_daemon: Daemon, upstream: Upstream, assistant: Server
 ) -> None:
     play = conversation(upstream, "Yes.", "Yes.", "Yes.", stream=False)
@@ -155,7 +155,7 @@ def test_its_own_prompt_is_added_with_changing_values_at_the_end(
     params_of = [
         params for params in assistant.params_of("prompts/get") if params["_meta"].get(DEVICE) == "kitchen-satellite"
     ]
-    assert [params["name"] for params in params_of] == ["Device control"], "asked once a minute"
+    assert [params["name"] for params in params_of] == ["Device control"], "the prompt is fetched once a minute"
     for body in play.bodies():
         system, newest = body["messages"]
         places = [system["content"].index(t) for t in ("You are it.", "- names: Lamp", "Answer in plain text.")]
@@ -187,10 +187,10 @@ def test_only_a_satellite_with_timers_gets_their_tools(
     assert play.bodies()[-1]["messages"][-1]["content"] == "done for timed-1"
     assert offered("augmented/home", "silent-1") == sorted([*OURS, *(f"mcp_other_{name}" for name in TOOLS)])
     assert timer in offered("augmented/pass", "timed-1")
-    assert timer not in offered("augmented/lamps", "timed-1"), "the model's own filter holds"
+    assert timer not in offered("augmented/lamps", "timed-1"), "the model's filter excludes the timer"
     assert lamp in offered("augmented/lamps", "timed-1")
     looked = [params["_meta"].get(DEVICE) for params in assistant.params_of("tools/list") if "_meta" in params]
-    assert looked.count("timed-1") == 1, "asked once a minute"
+    assert looked.count("timed-1") == 1, "the tool list is fetched once a minute"
     assert DEVICE not in json.dumps(other.params_of("tools/list"))
 
 
@@ -222,7 +222,7 @@ def test_tools_that_both_sides_have_are_offered_once(
     assert names(first) == offered
     assert answer["choices"][0]["message"]["content"] == "Yes."
     ran = second["messages"][-1]["content"] == "done for None"
-    assert ran == (model != "prefer"), "what was not offered does not run"
+    assert ran == (model != "prefer"), "the tool runs only if it was offered"
 
 
 def test_forcing_an_omitted_tool_forces_ours(configured_daemon: Daemon, upstream: Upstream) -> None:

@@ -42,7 +42,7 @@ def test_a_session_with_commands_is_one_conversation(
     chat.say("!/set(model=vendor/m-large)")
     chat.say("What is for dinner?")
     chat.say("!/set(backend=two) And for breakfast?")
-    eventually(lambda: len(list(daemon.log_lines())) == 6, "three questions and their answers are written")
+    eventually(lambda: len(list(daemon.log_lines())) == 6, "three questions and their answers are in the log")
     conversations = {line["conversation_id"] for line in daemon.log_lines()}
     assert len(conversations) == 1
     if name:

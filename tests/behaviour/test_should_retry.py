@@ -46,9 +46,9 @@ class Case(NamedTuple):
 CASES = {
     "no key": Case("main:m", 401, True, key=None),
     "an unknown key": Case("main:m", 401, True, key="sk-nobody-has-this-key"),
-    "a model nobody has": Case("other", 404, True),
+    "an unknown model": Case("other", 404, True),
     "our key is refused": Case("main:m", 502, True, (upstream_error("401 Unauthorized"),)),
-    "our key may not": Case("main:m", 502, True, (upstream_error("403 Forbidden"),)),
+    "our key lacks permission": Case("main:m", 502, True, (upstream_error("403 Forbidden"),)),
     "nobody listens": Case("gone:m", 502, True),
     "no answer": Case("slow:m", 504, True, (HOLD,)),
     "the provider hangs up": Case("main:m", 502, True, (FIN,)),
@@ -85,7 +85,7 @@ def ask(configured_daemon: Daemon, door: str, model: str, play: str, key: str | 
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("name", CASES)
-def test_it_is_sent_where_a_retry_is_useless(
+def test_the_header_is_sent_where_a_retry_is_useless(
     configured_daemon: Daemon, upstream: Upstream, door: str, name: str
 ) -> None:
     case = CASES[name]
@@ -96,7 +96,7 @@ def test_it_is_sent_where_a_retry_is_useless(
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_too_large_is_final(configured_daemon: Daemon, door: str) -> None:
+def test_a_body_that_is_too_large_is_final(configured_daemon: Daemon, door: str) -> None:
     with configured_daemon.wire() as wire:
         wire.send(
             f"POST {door.format('m')} HTTP/1.1\r\nHost: {wire.host}\r\nAuthorization: Bearer {KEY}\r\n"
@@ -129,7 +129,7 @@ def test_a_providers_error_passes_unchanged(
 
 
 @pytest.mark.parametrize("door", [door for door in DOORS if door not in NATIVE])
-def test_a_translated_failure_came_after_our_own_attempts(
+def test_a_translated_failure_is_final_after_our_own_attempts(
     configured_daemon: Daemon, upstream: Upstream, door: str
 ) -> None:
     for status, final in (("500 Oh", ["false"]), ("503 Busy", ["false"]), ("429 Too Many", [])):

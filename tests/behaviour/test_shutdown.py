@@ -60,7 +60,7 @@ def test_a_tunnel_without_its_provider_does_not_wait_for_a_client_that_never_rea
     play.steps = (flood, RST)
     wire, _ = knock(daemon, play, key=None)
     assert wire.read_head(method="GET").status == 101
-    eventually(lambda: daemon.clients() == 0, "the client that does not read is let go")
+    eventually(lambda: daemon.clients() == 0, "the client that does not read is disconnected")
 
 
 def test_a_deleted_log_file_is_closed(make_daemon: DaemonFactory, upstream: Upstream) -> None:
@@ -83,5 +83,5 @@ def test_a_deleted_log_file_is_closed(make_daemon: DaemonFactory, upstream: Upst
 def _target(link: Path) -> str:
     try:
         return str(link.readlink())
-    except OSError:  # closed meanwhile
+    except OSError:  # closed in the meantime
         return ""

@@ -48,7 +48,7 @@ def test_the_next_target_answers_if_the_first_is_too_slow(daemon_and_plays: Any,
     assert answer.json()["choices"][0]["message"]["content"] == "the other one"
     assert answer.header("x-proxy-attempts") == "2"
     slow = plays["silent" if model == "help" else model]
-    assert slow.requests[-1].gone(), "and the slow one is let go of"
+    assert slow.requests[-1].gone(), "the connection to the slow target is still open"
 
 
 def test_a_target_that_begins_in_time_is_kept(daemon_and_plays: Any) -> None:

@@ -29,7 +29,7 @@ def log_line(daemon: Daemon, part: str) -> str:
 
 @pytest.fixture
 def worked(make_daemon: DaemonFactory, upstream: Upstream) -> Daemon:
-    """A daemon that has served and was stopped."""
+    """A daemon that has run with a working configuration and was stopped."""
     daemon = make_daemon({"connections": {"up": {"api_base": upstream.url, "api_key": "sk-kept-0123456789"}}})
     assert daemon.chat("x").status == 200
     daemon.stop()
@@ -48,7 +48,7 @@ def test_a_broken_proxy_yaml_is_replaced_by_the_last_working_one(worked: Daemon,
     assert "proxy.yaml:1:1" in log_line(worked, IN_USE)
     assert any(IN_USE in line for line in worked.status) or "problems" in "".join(worked.status)
     worked.write("proxy.yaml", sound)
-    eventually(lambda: problems(worked) == [], "the repair takes effect by itself")
+    eventually(lambda: problems(worked) == [], "the repair takes effect without a reload")
     assert worked.chat("x").status == 200
 
 
@@ -63,7 +63,7 @@ def test_the_copy_follows_edits(worked: Daemon, upstream: Upstream) -> None:
     conf = {"connections": {"other": {"api_base": upstream.url}}}
     worked.write("proxy.yaml", conf)
     kept = worked.state_dir / "last-good/proxy.yaml"
-    eventually(lambda: "other" in kept.read_text(), "the edit is kept")
+    eventually(lambda: "other" in kept.read_text(), "the copy contains the edit")
     worked.write("proxy.yaml", "connections: [\n")
     eventually(lambda: problems(worked) != [], "the broken edit is reported")
     worked.stop()

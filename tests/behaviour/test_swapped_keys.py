@@ -20,7 +20,7 @@ EDITS = 8
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[tuple[Upstream, Upstream]]:
-    """Two real servers."""
+    """Two separate upstreams."""
     both = Upstream().start(), Upstream().start()
     yield both
     for one in both:

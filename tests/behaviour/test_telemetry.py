@@ -70,10 +70,12 @@ def test_a_request_and_its_attempt(upstream: Upstream, collector: Collector, mak
     assert client.begins >= server.begins
     assert client.ends <= server.ends + 1_000_000
     (seen,) = play.requests
-    assert seen.header("traceparent") == f"00-{TRACE}-{client.id}-01", "the attempt's own goes up"
+    assert seen.header("traceparent") == f"00-{TRACE}-{client.id}-01", (
+        "the upstream gets the attempt's span as its parent"
+    )
     assert seen.header("tracestate") == "a=b"
     assert not any("twenty degrees" in str(span) or "how warm" in str(span) for span in collector.spans)
-    eventually(lambda: "gen_ai.client.token.usage" in collector.metrics, "metrics come by themselves")
+    eventually(lambda: "gen_ai.client.token.usage" in collector.metrics, "the metrics have arrived")
     tokens = {point["gen_ai.token.type"]: point["sum"] for point in collector.metrics["gen_ai.client.token.usage"]}
     assert tokens == {"input": 12, "output": 5}
     (duration,) = collector.metrics["gen_ai.client.operation.duration"]
@@ -114,7 +116,7 @@ def test_each_failed_attempt_is_a_span(upstream: Upstream, collector: Collector,
     assert [text.rpartition("-")[0] for text in told] == [f"00-{server.trace}-{span.id}" for span in (first, second)]
 
 
-def test_spans_of_our_tools(upstream: Upstream, collector: Collector, make_daemon: DaemonFactory) -> None:
+def test_calls_of_our_tools_are_spans(upstream: Upstream, collector: Collector, make_daemon: DaemonFactory) -> None:
     call = {"id": "t1", "type": "function", "function": {"name": "mcp_fault_meta", "arguments": "{}"}}
     sums = {"id": "t2", "type": "function", "function": {"name": "calculator", "arguments": '{"expression": "1/0"}'}}
     rounds = upstream.rounds(
@@ -159,7 +161,7 @@ def test_an_error_of_ours_and_a_client_that_disconnects(
     assert refused.attributes["error.type"] == "model_not_found"
     assert refused.attributes["openai_proxy.group"] == "few"
     daemon.write("proxy.yaml", conf(upstream, collector))
-    eventually(lambda: daemon.get("/v1/models").status == 200, "no key is needed any more")
+    eventually(lambda: daemon.get("/v1/models").status == 200, "the edit is in effect, and no key is needed")
     with daemon.wire() as gone:
         gone.chat(never.model)
         never.begun()
@@ -237,10 +239,12 @@ def test_an_unreachable_collector_and_an_edit_that_turns_it_off(
     daemon.write("proxy.yaml", conf(upstream, collector))
     eventually(lambda: chat(daemon, "x").status == 200 and collector.spans, "the edit is in effect")
     daemon.write("proxy.yaml", conf(upstream, None))
-    eventually(lambda: daemon.generation() >= 3, "it is off")
+    eventually(lambda: daemon.generation() >= 3, "telemetry is off")
     play = upstream.play(completion({"content": "fine"}))
     assert chat(daemon, play.model, TRACEPARENT).status == 200
-    assert play.requests[0].header("traceparent") == TRACEPARENT[1], "off, the client's own passes"
+    assert play.requests[0].header("traceparent") == TRACEPARENT[1], (
+        "the client's own header passes while telemetry is off"
+    )
     daemon.stop()
     assert TRACE not in {span.trace for span in collector.spans}
 
@@ -249,7 +253,7 @@ def test_nothing_is_imported_if_off(upstream: Upstream, make_daemon: DaemonFacto
     daemon = make_daemon(conf(upstream, None))
     assert chat(daemon, "x").status == 200
     maps = Path(f"/proc/{daemon.process.pid}/maps").read_text()
-    assert "google/_upb" not in maps, "protobuf is not loaded"
+    assert "google/_upb" not in maps, "protobuf is loaded"
 
 
 @pytest.mark.parametrize("endpoint", ["collector:4318", "ftp://x", "http://x?y=1", "http://"])

@@ -78,9 +78,9 @@ def test_a_setting_made_by_command_applies_on_the_other(pair: Pair, upstream: Up
         return ask(daemon, model, session="kitchen").status == 200 and len(wanted.requests) > before
 
     assert ask(first, "any", f"!/set(model={play.model})", session="kitchen").status == 200
-    eventually(lambda: goes_to(play, second, "any"), "it holds on the second")
+    eventually(lambda: goes_to(play, second, "any"), "the setting applies on the second daemon")
     assert ask(second, "any", "!/unset(model)", session="kitchen").status == 200
-    eventually(lambda: goes_to(other, first, other.model), "it holds on the first no more")
+    eventually(lambda: goes_to(other, first, other.model), "the setting no longer applies on the first daemon")
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "json"])
@@ -110,10 +110,10 @@ def test_a_persons_consent_may_arrive_at_the_other(pair: Pair, upstream: Upstrea
     yes = [*asked, {"role": "assistant", "content": "May I?"}, {"role": "user", "content": "Yes"}]
     chat(second, "careful", play, messages=yes, **options)
     results = [body["messages"][-1]["content"] for body in play.bodies()[1::2]]
-    assert results[0] != "42", "it was not run before"
+    assert results[0] != "42", "the tool ran before the consent"
     assert results[1] == "42"
     chat(first, "careful", play, messages=yes, **options)
-    assert play.bodies()[5]["messages"][-1]["content"] != "42", "a yes is good for one call, on whichever daemon"
+    assert play.bodies()[5]["messages"][-1]["content"] != "42", "one consent allowed a second call"
 
 
 def responses(daemon: Daemon, body: dict[str, Any]) -> Answer:
@@ -161,7 +161,8 @@ def test_a_stored_answer_is_available_on_the_other(chatty: Pair, upstream: Upstr
     assert of_family(second, "GET", f"/v1/responses/{made['id']}").json()["id"] == made["id"]
     assert of_family(second, "DELETE", f"/v1/responses/{made['id']}").status == 200
     eventually(
-        lambda: of_family(first, "GET", f"/v1/responses/{made['id']}").status == 404, "it is gone on the first, too"
+        lambda: of_family(first, "GET", f"/v1/responses/{made['id']}").status == 404,
+        "the deleted answer is gone on the first daemon, too",
     )
 
 
@@ -191,7 +192,7 @@ def test_a_refused_key_rests_on_both(pair: Pair, upstream: Upstream) -> None:
         status = second.control("GET", "/admin/status").json()
         return any(c["name"] == "two-keys" and c["resting_keys"] == 1 for c in status["connections"])
 
-    eventually(resting, "the other one knows")
+    eventually(resting, "the second daemon rests the key, too")
     before = _refused(play.requests)
     assert {ask(second, model).status for _ in range(6)} == {200}
     assert _refused(play.requests) == before
@@ -212,13 +213,13 @@ def test_lessons_are_shared(pair: Pair, upstream: Upstream) -> None:
         connections = second.control("GET", path).json()["connections"]
         return any(play.model in known["learnt"] for known in connections)
 
-    eventually(learnt, "the other one knows")
+    eventually(learnt, "the second daemon has the lesson")
     assert ask(second, play.model, max_tokens=20).status == 200
     assert len(play.bodies()) == 3
     assert "max_tokens" not in play.bodies()[2]
 
 
-def test_usage_covers_both(pair: Pair, upstream: Upstream) -> None:
+def test_usage_covers_both_daemons(pair: Pair, upstream: Upstream) -> None:
     first, second = pair
     play = upstream.play(plain(completion("fine")))
     assert {ask(daemon, play.model, key="sk-counted-1").status for daemon in (first, second, second)} == {200}
@@ -228,7 +229,7 @@ def test_usage_covers_both(pair: Pair, upstream: Upstream) -> None:
         return sum(row["requests"] for row in rows if row["model"] == play.model)
 
     for daemon in pair:
-        eventually(lambda daemon=daemon: counted(daemon) == 3, "every request is in the report")  # type: ignore[misc]
+        eventually(lambda daemon=daemon: counted(daemon) == 3, "the report covers every request")  # type: ignore[misc]
 
 
 def test_a_budget_is_shared(pair: Pair, upstream: Upstream) -> None:
@@ -236,11 +237,14 @@ def test_a_budget_is_shared(pair: Pair, upstream: Upstream) -> None:
     answer = {**json.loads(completion("fine")), "usage": {"prompt_tokens": 1, "completion_tokens": 1, "cost": 1.5}}
     play = upstream.play(plain(json.dumps(answer).encode()), name="dear")
     assert ask(first, play.model, key="sk-thrifty").status == 200
-    eventually(lambda: ask(second, play.model, key="sk-thrifty").status == 402, "the other knows that it is spent")
+    eventually(
+        lambda: ask(second, play.model, key="sk-thrifty").status == 402,
+        "the second daemon knows that the budget is spent",
+    )
     assert len(play.requests) <= 3
 
 
-def test_a_command_for_everyone_is_written_on_both(pair: Pair, upstream: Upstream) -> None:
+def test_a_global_command_is_written_on_both(pair: Pair, upstream: Upstream) -> None:
     first, second = pair
     play = upstream.play(plain(completion("fine")))
     answer = first.control(
@@ -252,7 +256,7 @@ def test_a_command_for_everyone_is_written_on_both(pair: Pair, upstream: Upstrea
     for daemon in pair:
         eventually(
             lambda daemon=daemon: "redact_api_keys_in_prompts: false" in (daemon.conf_dir / "proxy.yaml").read_text(),  # type: ignore[misc]
-            "it is in the file",
+            "the setting is in proxy.yaml",
         )
     assert ask(second, play.model).status == 200
 
@@ -263,7 +267,7 @@ def test_the_status_shows_the_number_of_daemons(pair: Pair) -> None:
             lambda daemon=daemon: (  # type: ignore[misc]
                 daemon.control("GET", "/admin/status").json()["storage"]["daemons"] >= 2
             ),
-            "both are there",
+            "the status counts both daemons",
         )
         assert daemon.control("GET", "/admin/status").json()["storage"]["state"] == "shared"
         assert "storage" not in daemon.control("GET", "/health").json()["degraded"]
@@ -276,8 +280,10 @@ def test_a_daemon_started_while_a_provider_is_down_has_its_model_list(
     conf = {"connections": {"sleeper": connection(provider.url)}, "storage": redis.url}
     try:
         first = make_daemon(conf)
-        listed = eventually(lambda: first.get("/v1/models").json()["data"], "the first has the list")
+        listed = eventually(lambda: first.get("/v1/models").json()["data"], "the first daemon has the model list")
     finally:
         provider.stop()
     late = make_daemon(conf)
-    eventually(lambda: late.get("/v1/models").json()["data"] == listed, "it has the list of the other")
+    eventually(
+        lambda: late.get("/v1/models").json()["data"] == listed, "the late daemon has the first one's model list"
+    )

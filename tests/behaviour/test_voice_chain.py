@@ -67,7 +67,7 @@ class Chain:
                 await mouth.send(SynthesizeChunk(text=piece).event())
             await mouth.send(SynthesizeStop().event())
             heard = await listening
-        assert heard.stopped, "the satellite waits for the end of the audio"
+        assert heard.stopped, "the audio has no end, so the satellite would wait for it"
         assert (heard.starts, heard.stops) == (1, 1)
         return " ".join(heard.audio.decode("utf-16-le").split())
 
@@ -83,7 +83,9 @@ async def _answer(daemon: Daemon, play: str, body: dict[str, Any]) -> Any:
             status = int((await reader.readline()).split()[1])
             fields = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
             if status != 200:
-                assert "x-should-retry: false" in fields or status == 429, "Home Assistant would ask again, in silence"
+                assert "x-should-retry: false" in fields or status == 429, (
+                    "Home Assistant would retry, and nothing would be heard"
+                )
                 yield json.loads(await reader.read())["error"]["message"]
                 return
             while line := await reader.readline():
@@ -151,7 +153,7 @@ FAILURES: dict[str, tuple[str, Steps, str]] = {
     "it never answers": ("augmented/brief", (HOLD,), re.escape(TOO_LONG)),
     "it stalls after a word": ("augmented/brief", (SSE_HEAD, chunk(delta("Es sind ")), HOLD), r"Es sind .*too long\."),
     "it breaks off in mid-sentence": ("augmented/voice", (SSE_HEAD, chunk(delta("Es sind ")), RST), r"Es sind .+\."),
-    "it ends without an end": (
+    "its stream ends without [DONE]": (
         "augmented/voice",
         (SSE_HEAD, chunk(delta("Es sind ")), chunk(b""), FIN),
         r"Es sind .+\.",
@@ -166,12 +168,12 @@ FAILURES: dict[str, tuple[str, Steps, str]] = {
     ),
     "it talks rubbish": ("augmented/voice", (SSE_HEAD, chunk(b"data: {rubbish\n\n"), FIN), r".+\."),
     "its tool hangs": ("augmented/brief", (stream(asks(("c1", "never", "{}"))),), re.escape(TOO_LONG)),
-    "it acts and says nothing": (
+    "it calls a tool and says nothing": (
         "augmented/voice",
         [stream(asks(("c1", "calculator", '{"expression":"1+1"}'))), stream(says(""))],
         re.escape("Erledigt."),
     ),
-    "it writes for the eye": (
+    "it answers with markup": (
         "augmented/voice",
         (stream(says("**Es sind** [21 Grad](https://a.example/x) 🌡️.\n\n| Raum | Grad |\n|---|---|\n| Bad | 23 |")),),
         r"Es sind 21 Grad\. ?Raum, Grad\. ?Bad, 23\.",
@@ -184,7 +186,7 @@ async def test_what_is_heard_in_each_case(chain: Chain, upstream: Upstream, kind
     model, steps, words = FAILURES[kind]
     play = upstream.rounds(*steps) if isinstance(steps, list) else upstream.play(*steps)
     heard = await chain.hears(play.model, model)
-    assert heard, "silence"
+    assert heard, "nothing was heard"
     assert not ODD.search(heard), heard
     assert re.fullmatch(words, heard), heard
     assert len(heard) < 200, heard
@@ -198,8 +200,10 @@ async def test_an_answer_is_heard_unchanged_and_before_it_is_complete(chain: Cha
     asking = asyncio.ensure_future(chain.hears(play.model))
     sentence = "Im Wohnzimmer sind es 21 Grad."
     try:
-        await turning_until(lambda: sentence in [body["input"] for body in chain.mouth.bodies()], "it is spoken")
-        assert not asking.done(), "the model still writes"
+        await turning_until(
+            lambda: sentence in [body["input"] for body in chain.mouth.bodies()], "the first sentence is spoken"
+        )
+        assert not asking.done(), "the answer ended before the model had finished"
     finally:
         gate.open()
     assert await asking == "Im Wohnzimmer sind es 21 Grad.EsSoll ich heizen?"

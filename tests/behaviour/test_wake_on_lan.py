@@ -97,11 +97,11 @@ def test_a_request_wakes_the_machine_and_waits_for_it(
     play = upstream.play(plain(completion("up")))
     wire = ask(configured_daemon, play.model)
     assert sleeper.ear.recv(200) == PACKET
-    eventually(lambda: states(configured_daemon) == ["waking"], "the owner sees what it waits for")
+    eventually(lambda: states(configured_daemon) == ["waking"], "the status shows the connection as waking")
     with sleeper.awake():
         answer = wire.answer()
     assert (answer.status, answer.json()["choices"][0]["message"]["content"]) == (200, "up")
-    assert answer.header("x-proxy-attempts") is None, "one attempt"
+    assert answer.header("x-proxy-attempts") is None, "there was more than one attempt"
 
 
 def test_a_stream_of_an_augmented_model_gets_heartbeats(
@@ -110,16 +110,17 @@ def test_a_stream_of_an_augmented_model_gets_heartbeats(
     play = upstream.play(SSE_HEAD + chunk(says("Good morning.")) + LAST)
     wire = ask(configured_daemon, play.model, "help", stream=True)
     assert sleeper.ear.recv(200) == PACKET
-    assert wire.read_head().status == 200, "its head is out before the machine is up"
+    assert wire.read_head().status == 200, "the head is sent before the machine is up"
     begun = wire.read_until(b'"role":"assistant"')
     with sleeper.awake():
         answer = wire.read_rest(before=begun)
     seen = check(answer.body, model="help")
     assert seen.content == "Good morning."
     answered = eventually(
-        lambda: [line for line in configured_daemon.log_lines() if line["type"] == "response"], "it is logged"
+        lambda: [line for line in configured_daemon.log_lines() if line["type"] == "response"],
+        "the answer is in the log",
     )
-    assert answered[0]["ttft_ms"] > wake.AGAIN * 1000, "the first word, not the head"
+    assert answered[0]["ttft_ms"] > wake.AGAIN * 1000, "the time counts to the first word, not to the head"
 
 
 def test_a_request_that_cannot_wait_uses_the_next_target(
@@ -128,8 +129,10 @@ def test_a_request_that_cannot_wait_uses_the_next_target(
     play = upstream.play(plain(completion("from the cloud")))
     answer = ask(configured_daemon, play.model, "both", key="sk-voice-key").answer()
     assert answer.json()["choices"][0]["message"]["content"] == "from the cloud"
-    assert sleeper.ear.recv(200) == PACKET, "the machine is woken for the next one"
-    assert ask(configured_daemon, play.model, "dead").answer().status == 200, "the others, when waiting is over"
+    assert sleeper.ear.recv(200) == PACKET, "the machine is woken for later requests"
+    assert ask(configured_daemon, play.model, "dead").answer().status == 200, (
+        "a request that may wait gets the next target in the end"
+    )
 
 
 def test_a_machine_that_does_not_wake_up(configured_daemon: Daemon, upstream: Upstream, sleeper: Sleeper) -> None:
@@ -162,10 +165,10 @@ def test_a_silent_machine_is_woken_even_by_a_request_that_cannot_wait(
         "routing": {"both": {"targets": [{"target": "gpu.m", "first_byte": 0.2}, "cloud.m"]}},
     })  # fmt: skip
     assert daemon.chat("both").status == 200
-    assert sleeper.ear.recv(200) == PACKET, "for the next one"
+    assert sleeper.ear.recv(200) == PACKET, "the machine is woken for later requests"
 
 
-def test_lists_wake_nobody(configured_daemon: Daemon, sleeper: Sleeper) -> None:
+def test_requests_for_lists_wake_no_machine(configured_daemon: Daemon, sleeper: Sleeper) -> None:
     assert configured_daemon.get("/v1/models", key="sk-rest-key").status == 200
     sleeper.ear.settimeout(0.3)
     with pytest.raises(TimeoutError):

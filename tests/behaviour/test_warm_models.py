@@ -136,7 +136,9 @@ def test_a_sleeping_machine_is_not_woken(upstream: Upstream, make_daemon: Daemon
     wake = {"mac": "aa:bb:cc:dd:ee:ff", "broadcast": "127.0.0.1", "wait": 1}
     daemon = make_daemon(conf(upstream, wake=wake), files={"models/home.yaml": model(play)})
     named = {"models": ["augmented/home"]}
-    assert daemon.control("POST", "/admin/warm", named).json()["models"][0]["warm"], "asked for, it is"
+    assert daemon.control("POST", "/admin/warm", named).json()["models"][0]["warm"], (
+        "the model is warm after a request for it"
+    )
     assert len(play.requests) == 1
 
 
