@@ -1,4 +1,4 @@
-"""The configurations of these tests, and a daemon that serves one and must leave nothing behind."""
+"""The configurations of these tests, and a daemon that must leave no connection, request or child behind."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -19,10 +19,10 @@ On a busy machine an answer may take longer than this, and a test would then see
 """
 
 IDLE = {"connect": 30, "first_byte": 60, "idle": 0.4}
-"""Waits for the answer, but not long for the rest: for answers that stall. Their beginning must arrive in one write."""
+"""For answers that stall: a long limit for their beginning (to be sent in one write), and a short one for pauses."""
 
 PACED = {"connect": 30, "first_byte": 1.5, "idle": 1.5}
-"""For answers that must not be mistaken for silent ones: longer than the limit in total, with far shorter pauses."""
+"""For answers that take longer than the limit in total but pause far shorter: they must not count as silent."""
 
 
 def connection(url: str, **more: Any) -> dict[str, Any]:
@@ -50,10 +50,10 @@ def running_requests(daemon: Daemon) -> list[Any]:
 
 
 def check_nothing_left(daemon: Daemon) -> None:
-    """Check that after its clients have left there is no connection, no running request and no child."""
+    """Check that no connection, no running request and no child is left after the clients have disconnected."""
     daemon.close_wires()
     status = daemon.get("/admin/status")
-    if status.status == 200:  # with admin keys it is not shown
+    if status.status == 200:  # with admin keys, the status is refused
         eventually(lambda: running_requests(daemon) == [], "no request is listed as running")
     daemon.assert_nothing_leaked()
 

@@ -13,7 +13,7 @@ from tests.harness.upstream import Upstream
 
 @pytest.fixture(scope="module", params=list(WAYS))
 def way(request: pytest.FixtureRequest) -> str:
-    """With and without the fast path: whatever holds for one must hold for the other."""
+    """With and without the fast path: both must behave alike."""
     return str(request.param)
 
 
@@ -27,7 +27,7 @@ def closed_port() -> Iterator[int]:
 
 @pytest.fixture(autouse=True)
 def no_client_outlives_its_test(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Connections a test left open are closed after it, so that the next one may count the daemon's."""
+    """Connections a test left open are closed after it, so that the next test may count the daemon's connections."""
     yield
     for name in ("daemon", "locked"):
         if isinstance(running := request.node.funcargs.get(name), Daemon):
@@ -50,7 +50,7 @@ def daemons(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="module")
 def daemon(way: str, daemons: Callable[[str], Daemon]) -> Iterator[Daemon]:
-    """The daemon with `front_conf`. After each module nothing may be left: no client, no busy request, no child."""
+    """The daemon with `front_conf`. After each module, no client, no busy request and no child may be left."""
     daemon_of_way = daemons(way)
     yield daemon_of_way
     check_nothing_left(daemon_of_way)

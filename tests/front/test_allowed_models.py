@@ -86,11 +86,11 @@ def test_account_endpoints_are_not_allowed(
     answer, asked = ask(daemon, upstream, method, path, body)
     assert answer.status in {403, 404}
     assert asked == 0
-    assert ask(daemon, upstream, method, path, body, key=ADULT)[1] in {0, 1}  # 0: an answer of our own
+    assert ask(daemon, upstream, method, path, body, key=ADULT)[1] in {0, 1}  # 0: the daemon answers it itself
 
 
 @pytest.mark.parametrize("path", ["/v1/files", "/v1/batches", "/v1/organization/users", "/v1/assistants"])
-def test_an_unrestricted_key_may_use_them(daemon: Daemon, upstream: Upstream, path: str) -> None:
+def test_an_unrestricted_key_may_use_account_endpoints(daemon: Daemon, upstream: Upstream, path: str) -> None:
     answer, asked = ask(daemon, upstream, "GET", path, key=ADULT)
     assert (answer.status, asked) == (200, 1)
 
@@ -122,7 +122,7 @@ def test_other_endpoints_need_no_model(daemon: Daemon, upstream: Upstream, path:
     assert ask(daemon, upstream, "POST", path, {"input": "x", "model": "gpt-5"})[0].status == 404
 
 
-def test_it_lists_its_models_only(daemon: Daemon) -> None:
+def test_a_restricted_key_sees_only_its_models(daemon: Daemon) -> None:
     assert daemon.get("/v1/models", key=CHILD).status == 200
     assert daemon.get("/v1/models/gpt-5", key=CHILD).status == 404
 
@@ -167,7 +167,7 @@ def test_other_models_in_the_body_are_checked(
     daemon: Daemon, upstream: Upstream, path: str, other: dict[str, Any]
 ) -> None:
     body = {"model": "child-1", "messages": [], "prompt": "x", "input": "x"}
-    assert ask(daemon, upstream, "POST", path, body)[1] == 1  # the fast path remembers that this may pass
+    assert ask(daemon, upstream, "POST", path, body)[1] == 1  # the fast path remembers that this was allowed
     answer, asked = ask(daemon, upstream, "POST", path, {**body, **other})
     assert (answer.status, asked) == (404, 0)
     assert ask(daemon, upstream, "POST", path, {**body, **other}, key=ADULT)[1] == 1
@@ -204,9 +204,9 @@ TWICE = [
 @pytest.mark.parametrize("twice", TWICE)
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/images/generations"])
 def test_a_duplicate_member_is_refused(daemon: Daemon, upstream: Upstream, path: str, twice: bytes) -> None:
-    """One provider uses the first, another the last."""
+    """Of two equal members, some providers use the first and others the last."""
     body = b'{"model":"child-1","messages":[],"prompt":"x","input":"x"'
-    assert ask(daemon, upstream, "POST", path, body + b"}")[1] == 1  # the fast path remembers that this may pass
+    assert ask(daemon, upstream, "POST", path, body + b"}")[1] == 1  # the fast path remembers that this was allowed
     for padding in (b"", b" " * 600_000):
         answer, asked = ask(daemon, upstream, "POST", path, body + b"," + padding + twice + b"}")
         check_error(answer, 400, "invalid_json")

@@ -40,7 +40,7 @@ PATHS = [
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("content_type", TYPES)
 def test_json_with_another_content_type(daemon: Daemon, upstream: Upstream, path: str, content_type: str) -> None:
-    """Its model is checked and its secrets are removed."""
+    """The model is checked, and secrets are removed, as with `application/json`."""
     play = upstream.play(plain(b"{}"))
     body = json.dumps({"model": "forbidden", "messages": [], "prompt": "x"}).encode()
     headers = [("X-Play", play.model), ("Content-Type", content_type)]
@@ -144,7 +144,7 @@ def test_a_form_that_can_be_misread_is_refused(daemon: Daemon, upstream: Upstrea
     answer, asked, play = upload(daemon, upstream, body)
     assert answer.status in {400, 403, 404}
     if asked:
-        assert not play.requests[0].whole.is_set(), "the whole of it went up"
+        assert not play.requests[0].whole.is_set(), "the whole form reached the upstream"
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_a_head_without_an_end(daemon: Daemon, piece: bytes) -> None:
 
 
 def test_a_second_head_without_an_end(daemon: Daemon, upstream: Upstream) -> None:
-    """After a served exchange, and after a body as large as many heads."""
+    """The limit holds after a served exchange, and after a body as large as many heads."""
     play = upstream.play(plain(b"{}"))
     with daemon.wire() as wire:
         assert wire.chat(play.model, messages=[{"role": "user", "content": "x" * 200_000}]).answer().status == 200
@@ -163,5 +163,5 @@ def test_half_a_character_in_a_user_name_does_not_block_usage(daemon: Daemon, up
     def counted() -> bool:
         return b"half-?" in daemon.control("GET", "/admin/usage?by=user").body
 
-    eventually(counted, "it is counted under a name that can be written")
+    eventually(counted, "the request is counted under a name that can be written")
     assert "chore" not in daemon.stderr

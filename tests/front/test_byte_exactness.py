@@ -49,7 +49,7 @@ def cut(body: bytes, sizes: list[int]) -> list[bytes]:
 
 
 def check_exact(answer: Answer, body: bytes) -> None:
-    """The same bytes, the same digest, nothing cut."""
+    """Check that the answer is complete and has the bytes of `body`."""
     assert answer.status == 200
     assert answer.complete
     assert answer.body == body
@@ -129,7 +129,7 @@ def test_recorded_streams(daemon: Daemon, upstream: Upstream, path: Path) -> Non
 
 
 def test_a_chunk_is_passed_on_at_once(daemon: Daemon, upstream: Upstream) -> None:
-    """Row 37 too: the upstream writes the next byte only after the client has the last one."""
+    """This is also row 37: the upstream writes the next byte only after the client has received the last one."""
     text = b'{"id":1}'
     gates = [upstream.gate() for _ in text]
     steps: list[plays.Step] = [head("200 OK", {"Content-Type": "application/json", "Content-Length": "8"})]
@@ -178,7 +178,7 @@ def test_only_the_affected_member_changes(daemon: Daemon, upstream: Upstream) ->
 
 @pytest.mark.parametrize("segments", [1, 2, 7])
 def test_a_body_in_segments_is_unchanged(daemon: Daemon, upstream: Upstream, segments: int) -> None:
-    """SDKs send head and body separately; slow links cut anywhere."""
+    """SDKs send head and body separately; slow links may split them anywhere."""
     play = upstream.play(plays.plain(b"{}"))
     body = json.dumps({"model": play.model, "messages": [], "pad": "x" * 5000}).encode()
     head_bytes = (

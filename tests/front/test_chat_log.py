@@ -157,7 +157,7 @@ NAMES = [
 def test_no_name_leads_out_of_the_directory(daemon: Daemon, upstream: Upstream, name: str) -> None:
     before = {path for path in daemon.root.rglob("*") if path.parent != daemon.logs_dir}
     answer = daemon.chat(name, key=KEY)
-    assert answer.status == 200, answer.body  # our upstream answers every model
+    assert answer.status == 200, answer.body  # the scripted upstream answers for every model
     lines = records(daemon, name, "request", "response")
     assert len(lines) >= 2
     after = {path for path in daemon.root.rglob("*") if path.parent != daemon.logs_dir}
@@ -181,7 +181,9 @@ def test_every_record_is_one_line_of_json(daemon: Daemon, upstream: Upstream) ->
     assert only(lines, "response")["content"] == evil
     for path in daemon.logs_dir.rglob("*.jsonl"):
         # Records of earlier tests may still be pending.
-        text = eventually(lambda path=path: (read := path.read_bytes()).endswith(b"\n") and read, "the line is whole")
+        text = eventually(
+            lambda path=path: (read := path.read_bytes()).endswith(b"\n") and read, "the last line is complete"
+        )
         assert b"\x1b" not in text
         assert all(json.loads(line)["type"] for line in text.splitlines())
 
@@ -200,7 +202,7 @@ def test_an_aborted_answer_is_logged_as_far_as_it_was_sent(daemon: Daemon, upstr
         lines = [line for line in daemon.log_lines() if line["model"] == play.model]
         return [line for line in lines if line["type"] in {"response", "error"}]
 
-    lines = eventually(ended, "the departure is written down")
+    lines = eventually(ended, "the disconnect is in the log")
     if phase == "mid":
         assert any(line.get("content") == "one two " for line in lines)
     assert any("client_closed" in json.dumps(line) for line in lines)
@@ -242,7 +244,7 @@ def test_invalid_bodies_do_not_stop_the_log(daemon: Daemon, upstream: Upstream) 
 
 
 def test_no_key_is_ever_written(daemon: Daemon, upstream: Upstream) -> None:
-    """In messages, answers, errors and names; the client's keys and ours."""
+    """This includes messages, answers, errors and names, and both the client's keys and ours."""
     leaky = f"my key is {KEY} and yours {CANARY}"
     for wire in (
         plain(completion(leaky)),
@@ -308,6 +310,6 @@ def test_lines_are_in_the_order_of_the_conversation(daemon: Daemon, upstream: Up
         lines = [line for line in daemon.log_lines() if line["model"] == script.model]
         return lines if len(lines) == 2 * len(order) else []
 
-    lines = eventually(written, "every line is there")
+    lines = eventually(written, "every line is written")
     answers = [line["content"] for line in lines if line["type"] == "response"]
     assert answers == ["x" if streamed else str(at) for at, streamed in enumerate(order)]

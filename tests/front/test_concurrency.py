@@ -32,7 +32,7 @@ def daemon(
         yield running
 
 
-def test_thirty_two_callers_each_get_their_own(daemon: Daemon, upstream: Upstream, second: Upstream) -> None:
+def test_thirty_two_callers_each_get_their_own_answer(daemon: Daemon, upstream: Upstream, second: Upstream) -> None:
     """Whole and streamed answers, breaks, errors and disconnects, mixed at random on kept-alive connections."""
     wrong: list[object] = []
 
@@ -89,7 +89,7 @@ def test_each_provider_sees_only_its_own_key(daemon: Daemon, upstream: Upstream,
         assert CANARY not in str(theirs.wait().headers)
 
 
-def test_a_stalled_provider_affects_nobody_else(daemon: Daemon, upstream: Upstream, second: Upstream) -> None:
+def test_a_stalled_provider_affects_no_other_requests(daemon: Daemon, upstream: Upstream, second: Upstream) -> None:
     stalled = second.play(SSE_HEAD, chunk(TWO), plays.HOLD)
     held = [daemon.wire().chat(f"second:{stalled.model}", stream=True) for _ in range(50)]
     for wire in held:

@@ -1,7 +1,7 @@
 """Fault matrix rows 43 and 44: a client that disconnects, in any phase, ends the upstream request at once.
 
-Closing, resetting and half-closing are equivalent: nobody will read the answer, so nobody should pay for it. The bench
-measures how fast that is; here it must only happen without any timeout of the connection.
+Closing, resetting and half-closing are equivalent: no client will read the answer, so it should not be paid for. The
+bench measures how fast that is; here it must only happen without any timeout of the connection.
 """
 
 import json
@@ -23,9 +23,9 @@ def leave_and_check(daemon: Daemon, wire: Wire, play: Play, how: str) -> None:
     seen = play.begun()
     assert not seen.hung_up.is_set(), "the upstream connection had ended already"
     LEAVING[how](wire)
-    assert seen.gone(), "the upstream still works for a client that has gone"
+    assert seen.gone(), "the upstream request continues after the client's disconnect"
     wire.close()
-    eventually(lambda: daemon.clients() == 0, "the client's connection is gone too")
+    eventually(lambda: daemon.clients() == 0, "the client's connection is closed, too")
 
 
 @pytest.mark.parametrize("how", LEAVING)
@@ -86,14 +86,14 @@ def test_row43_during_an_upload(daemon: Daemon, upstream: Upstream, how: str) ->
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
-def test_disconnecting_while_the_body_is_sent_reaches_nobody(daemon: Daemon, upstream: Upstream, how: str) -> None:
+def test_disconnecting_while_the_body_is_sent_reaches_no_upstream(daemon: Daemon, upstream: Upstream, how: str) -> None:
     """An incomplete JSON body must not reach the upstream as if it were complete."""
     play = upstream.play(plain(b"{}"))
     body = json.dumps({"model": play.model, "messages": []})
     wire = daemon.wire()
     wire.send(f"POST /v1/chat/completions HTTP/1.1\r\nHost: {wire.host}\r\nContent-Length: 500\r\n\r\n{body}".encode())
     LEAVING[how](wire)
-    eventually(lambda: daemon.clients() == 0, "the connection is gone")
+    eventually(lambda: daemon.clients() == 0, "the connection is closed")
     daemon.chat("something-else")
     assert play.requests == []
 
@@ -120,7 +120,7 @@ def test_the_daemon_still_serves_after_a_hundred_disconnects(daemon: Daemon, ups
     for number in range(100):
         assert play.begun(number + 1).gone()
     daemon.close_wires()
-    eventually(lambda: daemon.clients() == 0, "every client connection is gone")
-    eventually(lambda: daemon.open_sockets() <= sockets + 2, f"sockets are back at {sockets}")
+    eventually(lambda: daemon.clients() == 0, "every client connection is closed")
+    eventually(lambda: daemon.open_sockets() <= sockets + 2, f"the number of open sockets is back at {sockets}")
     eventually(lambda: upstream.busy() == 0, "no request is being answered")
     assert daemon.chat(upstream.play(plays.stream(TWO, end=LAST)).model, stream=True).body == TWO

@@ -63,7 +63,7 @@ def test_a_running_stream_is_completed(drained: Callable[[float], Daemon], upstr
     play = upstream.play(SSE_HEAD, chunk(TWO), gate, chunk(delta("end") + DONE), LAST)
     wire = hold(daemon, play)
     daemon.signal(signal.SIGTERM)
-    eventually(lambda: refuses(daemon), "no new request is taken")
+    eventually(lambda: refuses(daemon), "new requests are refused")
     gate.open()
     answer = wire.read_rest()
     assert (answer.complete, answer.body) == (True, delta("end") + DONE)
@@ -78,7 +78,7 @@ def test_a_request_that_is_still_waiting_gets_its_answer(
     wire = daemon.wire().chat(play.model)
     play.wait()
     daemon.signal(signal.SIGTERM)
-    eventually(lambda: refuses(daemon), "no new request is taken")
+    eventually(lambda: refuses(daemon), "new requests are refused")
     gate.open()
     answer = wire.answer()
     assert (answer.status, answer.body) == (200, b'{"ok":1}')
@@ -136,4 +136,4 @@ def test_the_records_of_aborted_streams_are_written(drained: Callable[[float], D
 def test_ready_and_stopping_are_reported(make_daemon: Make, upstream: Upstream) -> None:
     daemon = make_daemon(front_conf(upstream))
     assert "READY=1" in daemon.status
-    daemon.stop(timeout=25)  # nothing delays it: less than the drain's 30 s
+    daemon.stop(timeout=25)  # with no request to wait for, less than the drain's 30 s

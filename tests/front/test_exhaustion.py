@@ -31,7 +31,7 @@ def test_sixty_four_files_and_a_hundred_clients(
         try:
             wires.append(daemon.wire())
         except (ConnectionError, TimeoutError):
-            continue  # it may be refused
+            continue  # the connection may be refused
     for wire in wires:
         wire.try_send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
     answered = 0
@@ -40,11 +40,11 @@ def test_sixty_four_files_and_a_hundred_clients(
             answered += wire.answer(method="GET").status in {200, 503}
         except (Closed, OSError):
             continue
-    assert answered, "nobody at all is served"
+    assert answered, "none of the first ten clients was answered"
     daemon.close_wires()
-    eventually(lambda: alive(daemon), "it serves again once files are free")
+    eventually(lambda: alive(daemon), "the daemon serves again once descriptors are free")
     assert daemon.chat(upstream.play(plain(b"{}")).model).status == 200
-    assert len(daemon.stderr) - before < 20_000, "a storm in the log"
+    assert len(daemon.stderr) - before < 20_000, "the log was flooded"
 
 
 def test_a_port_in_use_is_one_line(make_daemon: Callable[..., Daemon], upstream: Upstream) -> None:

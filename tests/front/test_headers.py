@@ -198,7 +198,7 @@ def test_no_header_of_any_answer_contains_our_key(daemon: Daemon, upstream: Upst
     shown = {"X_Key_Used": f"Bearer {CANARY}", "x_custom": "kept"}
     streamed = head(status, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked", "X-Key": CANARY})
     for answer, body in ((plain(b"{}", status, **shown), b"{}"), (streamed + chunk(TWO) + LAST, TWO)):
-        for _ in range(2):  # the second head has been read before
+        for _ in range(2):  # the second answer has a head that was read before
             play = upstream.play(answer)
             got = daemon.chat(play.model)
             assert (got.status, got.body) == (int(status[:3]), body)

@@ -128,7 +128,7 @@ ROUTING_FIELDS = [
 
 
 def test_nothing_in_a_request_chooses_its_destination(daemon: Daemon, upstream: Upstream) -> None:
-    """CVE-2024-6587's class: fields that other gateways obey are data here, and are sent unchanged."""
+    """As in CVE-2024-6587: fields that other gateways obey are plain data here, and are sent unchanged."""
     trap = Upstream().start()
     try:
         play = upstream.play(plain(b"{}"))

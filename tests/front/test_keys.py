@@ -13,7 +13,7 @@ from tests.harness.plays import plain
 from tests.harness.upstream import Upstream
 
 PLAIN = "sk-family-0123456789abcdef0123456789abcdef-one"
-TWIN = PLAIN[:-3] + "two"  # forty leading characters in common: CVE-2026-35030's class
+TWIN = PLAIN[:-3] + "two"  # forty leading characters in common, as in CVE-2026-35030
 HASHED = "sk-hashed-fedcba9876543210"
 ADMIN = "sk-admin-0011223344556677"
 ENVIRON = "sk-environ-8899aabbccddeeff"
@@ -129,8 +129,8 @@ def test_a_key_in_a_connections_headers_is_ours(make_daemon: DaemonFactory, upst
         assert play.wait().header("api-key") == CANARY
 
 
-def test_require_api_key_without_any_key_serves_nobody(make_daemon: object, upstream: Upstream) -> None:
-    """Fail closed: a required key that nobody can have."""
+def test_require_api_key_without_any_key_refuses_everyone(make_daemon: object, upstream: Upstream) -> None:
+    """The daemon fails closed: a key is required, and none is valid."""
     closed: Daemon = make_daemon(front_conf(upstream, require_api_key=True))  # type: ignore[operator]
     check_error(closed.chat("m"), 401)
     check_error(closed.chat("m", key="anything"), 401)
@@ -140,7 +140,7 @@ def test_require_api_key_without_any_key_serves_nobody(make_daemon: object, upst
 def test_without_keys_any_key_or_none_is_accepted(
     reuse_daemon: DaemonFactory, upstream: Upstream, value: str | None
 ) -> None:
-    """It never reaches the upstream."""
+    """The client's key never reaches the upstream."""
     open_daemon = reuse_daemon(front_conf(upstream))
     play = upstream.play(plain(b"{}"))
     headers = [("Authorization", value), ("x-api-key", "xyz")] if value is not None else []

@@ -21,7 +21,7 @@ def request_bytes(body: bytes = BODY, more: bytes = b"") -> bytes:
 def test_a_known_head_may_be_cut_anywhere(daemon: Daemon, cut: int) -> None:
     wire = daemon.wire()
     whole = request_bytes()
-    for _ in range(2):  # the first time it is read, the second time it is known
+    for _ in range(2):  # the head is new the first time and known the second time
         wire.send(whole)
         assert wire.answer().json()["object"] == "chat.completion"
     if cut:
@@ -59,7 +59,7 @@ def test_pipelined_requests_may_be_cut_anywhere(daemon: Daemon, number: int, kno
             wire.send(request_bytes())
             assert wire.answer().status == 200
         wire.send(whole[:cut])
-        daemon.get("/health")  # the first part has been read
+        daemon.get("/health")  # by now, the first part has been read
         wire.send(whole[cut:])
         for _ in range(number):
             assert wire.answer().status == 200

@@ -76,7 +76,7 @@ def private_files(daemon: Daemon) -> list[int]:
         try:
             info = entry.stat()
         except OSError:
-            continue  # closed between listing and looking
+            continue  # closed after it was listed
         if info.st_size >= MiB and entry.is_file() and not str(entry.readlink()).endswith((".so", ".jsonl")):
             modes.append(info.st_mode & 0o777)
     return modes
@@ -101,7 +101,7 @@ def test_a_form_with_a_late_model_field_is_spooled_to_a_private_file(daemon: Dae
             wire.send(PIECE)
             watch.look()
             modes += private_files(daemon)
-        assert play.requests == [], "sent on before its model was known"
+        assert play.requests == [], "the form was forwarded before its model was known"
         wire.send(end)
         assert wire.answer().body == b'{"text":"hi"}'
     seen = play.wait()
@@ -111,4 +111,4 @@ def test_a_form_with_a_late_model_field_is_spooled_to_a_private_file(daemon: Dae
     assert modes, "no spool file was seen"
     assert set(modes) == {0o600}
     left = [path for path in daemon.root.rglob("*") if path.is_file() and path.stat().st_size >= MiB]
-    assert left == [], "the spool file is still there"
+    assert left == [], "the spool file is still open"

@@ -49,7 +49,8 @@ def test_an_idle_daemon_has_imported_only_what_its_configuration_needs(
     daemon = make_daemon(CONF.format(url=upstream.url), env={"PYTHONPROFILEIMPORTTIME": "1"})
     lists = daemon.state_dir / "models.json"
     eventually(
-        lambda: lists.exists() and {"one", "two"} <= set(re.findall(r"\w+", lists.read_text())), "both lists came"
+        lambda: lists.exists() and {"one", "two"} <= set(re.findall(r"\w+", lists.read_text())),
+        "both model lists are stored",
     )
     loaded = imported(daemon)
     assert "openai_proxy.daemon" in loaded
@@ -60,7 +61,9 @@ def test_an_idle_daemon_has_imported_only_what_its_configuration_needs(
 def test_the_code_of_a_turn_is_preloaded(make_daemon: DaemonFactory, upstream: Upstream) -> None:
     model_file = {"models/house.yaml": "name: augmented/house\nupstream_model: fast\n"}
     daemon = make_daemon(CONF.format(url=upstream.url), files=model_file, env={"PYTHONPROFILEIMPORTTIME": "1"})
-    eventually(lambda: "openai_proxy.pipeline.augmented" in imported(daemon), "it was imported without a request")
+    eventually(
+        lambda: "openai_proxy.pipeline.augmented" in imported(daemon), "the module is imported without a request"
+    )
 
 
 def imported(daemon: Daemon) -> set[str]:
@@ -133,7 +136,7 @@ ann 7 _UniqueDateHeader
 
 
 def test_deferred_modules_are_complete_when_used() -> None:
-    """Custom tools and loggers run in the same process."""
+    """Custom tools and loggers run in the same process and may use the complete modules."""
     done = subprocess.run([sys.executable, "-c", DEFERRED], capture_output=True, text=True, timeout=30)
     assert done.stdout == WHOLE, done.stderr
 
@@ -166,7 +169,7 @@ print(found)
 
 
 def test_two_threads_may_import_at_the_same_time(tmp_path: Path) -> None:
-    """Like two tools that a model calls in parallel."""
+    """Two tools that a model calls in parallel may do so."""
     (tmp_path / "slow.py").write_text("import sync\nsync.begun.set()\nassert sync.go.wait(10)\nvalue = 7\n")
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])}
     done = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, timeout=30, env=env)

@@ -67,7 +67,7 @@ def test_models(client: openai.OpenAI) -> None:
 
 
 def test_a_broken_stream_is_an_error_for_the_client(client: openai.OpenAI, upstream: Upstream) -> None:
-    """Finding 2: a truncation that ends cleanly would look like a complete answer."""
+    """A truncation that ends cleanly would look like a complete answer."""
     play = upstream.play(SSE_HEAD, chunk(TWO), FIN)
     parts = client.chat.completions.create(model=play.model, messages=MESSAGES, stream=True)  # type: ignore[call-overload]
     with pytest.raises(openai.APIError):

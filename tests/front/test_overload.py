@@ -1,4 +1,4 @@
-"""Too many connections, too much memory, too slow a body: refused with an error, while everybody else is served."""
+"""Too many connections, too much memory, too slow a body: refused with an error, while others are served."""
 
 import contextlib
 import socket
@@ -34,7 +34,7 @@ def health(client: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_client_with_too_many_connections_keeps_nobody_else_out(
+def test_a_client_with_too_many_connections_does_not_keep_others_out(
     make_daemon: DaemonFactory, upstream: Upstream, way: str
 ) -> None:
     daemon = make_daemon(front_conf(upstream, limits={"max_connections_per_client": 3}), flags=WAYS[way])
@@ -44,9 +44,9 @@ def test_a_client_with_too_many_connections_keeps_nobody_else_out(
         with from_elsewhere(daemon) as fourth:
             refused = health(fourth)
         assert refused == b"" or (refused.startswith(b"HTTP/1.1 503") and b'"overloaded"' in refused)
-        assert all(daemon.get("/health").status == 200 for _ in range(5)), "others are served"
+        assert all(daemon.get("/health").status == 200 for _ in range(5)), "clients at other addresses are served"
         served[0].close()
-        eventually(lambda: _is_served(daemon), "there is room for one again")
+        eventually(lambda: _is_served(daemon), "the client may open a connection again")
 
 
 def _is_served(daemon: Daemon) -> bool:
@@ -62,7 +62,7 @@ def test_at_the_connection_limit_idle_connections_are_closed(
     resting = daemon.wire()
     assert resting.request("GET", "/health").answer(method="GET").status == 200
     silent = [daemon.wire() for _ in range(3)]
-    assert daemon.get("/health").status == 200, "the one that rests is closed for it"
+    assert daemon.get("/health").status == 200, "the idle connection is closed to make room for a new one"
     resting.wait_closed()
     silent.append(daemon.wire())
     try:
@@ -74,7 +74,7 @@ def test_at_the_connection_limit_idle_connections_are_closed(
         assert answer.header("retry-after") == "1"
     for wire in silent:
         wire.close()
-    eventually(lambda: daemon.get("/health").status == 200, "there is room again")
+    eventually(lambda: daemon.get("/health").status == 200, "a new connection is accepted again")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -96,24 +96,24 @@ def test_bodies_in_memory_are_bounded_in_total(make_daemon: DaemonFactory, upstr
                 return False
         return answer.status == 503 and answer.json()["error"]["code"] == "overloaded"
 
-    eventually(refused, "a second large body does not fit beside the first")
+    eventually(refused, "a second large body is refused beside the first")
     small = upstream.play(plain(b"{}"))
-    assert daemon.chat(small.model).status == 200, "a small one does"
+    assert daemon.chat(small.model).status == 200, "a small body is accepted beside the large one"
     held.close()
     play = upstream.play(plain(b"{}"))
     body = f'{{"model":"{play.model}","messages":[]{" " * size}}}'.encode()
     eventually(
-        lambda: daemon.post("/v1/chat/completions", body).status == 200, "and a large one when the first is gone"
+        lambda: daemon.post("/v1/chat/completions", body).status == 200, "a large body is accepted after the first"
     )
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_body_that_drips_is_cut_off(make_daemon: DaemonFactory, upstream: Upstream, way: str) -> None:
-    """Each byte arrives within `body_idle_seconds`; all of them would take days."""
+    """Each byte arrives within `body_idle_seconds`, but the whole body would take days."""
     limits = {"body_idle_seconds": 1, "body_bytes_per_second": 1000}
     daemon = make_daemon(front_conf(upstream, limits=limits), flags=WAYS[way])
     wire = daemon.wire()
     wire.send(f"POST /v1/chat/completions HTTP/1.1\r\nHost: {wire.host}\r\nContent-Length: 1000000\r\n\r\n{{".encode())
-    eventually(lambda: not wire.try_send(b" "), "a body that drips is ended")
+    eventually(lambda: not wire.try_send(b" "), "the slow body is cut off")
     play = upstream.play(plain(b"{}"))
     assert daemon.chat(play.model).status == 200

@@ -38,7 +38,7 @@ def test_one_model_by_its_id_with_slashes(daemon: Daemon, root: str, model: str)
 @pytest.mark.parametrize("model", MODELS)
 def test_one_model_by_its_connections_name(daemon: Daemon, model: str) -> None:
     eventually(lambda: set(MODELS) <= listed(daemon), "the catalog has been filled")
-    eventually(lambda: daemon.get(f"/v1/models/brisk:{model}").status == 200, "the other connection has answered too")
+    eventually(lambda: daemon.get(f"/v1/models/brisk:{model}").status == 200, "the other connection has answered, too")
     shown = daemon.get(f"/v1/models/brisk:{model}").json()
     assert shown == daemon.get(f"/v1/models/{model}").json() | {"id": f"brisk:{model}"}
 
@@ -114,7 +114,7 @@ def test_every_method_on_every_v1_path(daemon: Daemon, upstream: Upstream, metho
     play = upstream.play(plain(b"{}") if method != "HEAD" else plain(b"{}")[:-2])
     body = None if method in {"GET", "HEAD", "DELETE"} else b"\x00any bytes\xff"
     with daemon.wire() as wire:
-        for count in (1, 2):  # twice: the first leaves nothing behind
+        for count in (1, 2):  # twice: the first request must not affect the second
             wire.request(method, target, body=body, headers=[("X-Play", play.model)], content_type="application/x-any")
             answer = wire.answer(method=method)
             assert (answer.status, answer.body) == (200, b"" if method == "HEAD" else b"{}")
@@ -122,7 +122,7 @@ def test_every_method_on_every_v1_path(daemon: Daemon, upstream: Upstream, metho
             assert (seen.method, seen.target, seen.body) == (method, target, body or b"")
             if method == "HEAD":
                 assert answer.header("content-length") == "2"
-                break  # our upstream's HEAD answer has no body, so both connections stay in sync
+                break  # the scripted upstream's HEAD answer has no body, so both connections stay in sync
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_model_may_be_omitted_where_providers_have_a_default(daemon: Daemon, u
 
 
 def test_get_on_chat_completions(daemon: Daemon, upstream: Upstream) -> None:
-    """Stored completions: the same path, another method."""
+    """GET lists stored completions: the same path with another method."""
     play = upstream.play(plain(b'{"object":"list"}'))
     answer = daemon.get("/v1/chat/completions?limit=3", headers=[("X-Play", play.model)])
     assert answer.body == b'{"object":"list"}'
@@ -283,7 +283,7 @@ def test_a_form_is_sent_byte_for_byte(daemon: Daemon, upstream: Upstream, order:
     play = upstream.play(plain(b'{"text":"good morning"}'))
     file, model = ("a.wav", SOUND), ("model", play.model.encode())
     form = multipart(*{"model-first": (model, file), "model-last": (file, model), "no-model": (file,)}[order])
-    headers = [("X-Play", play.model)]  # only so that our upstream can recognise it by its head
+    headers = [("X-Play", play.model)]  # lets the scripted upstream recognise the request by its head
     answer = daemon.post(path, form, headers=headers, content_type=f"multipart/form-data; boundary={BOUNDARY}")
     assert answer.body == b'{"text":"good morning"}'
     seen = play.wait()

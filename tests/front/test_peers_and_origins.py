@@ -64,7 +64,7 @@ def test_the_last_untrusted_forwarded_address_counts(daemon: Daemon, upstream: U
 
 @pytest.mark.parametrize("peer", ["unknown", "8.8.8.8:99", "[2001:db8::1]:80", "<script>", "", "1.2.3"])
 def test_a_malformed_forwarded_address_gives_no_access(locked: Daemon, upstream: Upstream, peer: str) -> None:
-    """And never a 500; with a key the caller's address does not matter."""
+    """The request never causes a 500; with a key, the caller's address does not matter."""
     assert ask(locked, upstream, ("X-Forwarded-For", peer), key=KEY)[0].status in {200, 400, 403}
     assert ask(locked, upstream, ("X-Forwarded-For", peer))[0].status in {400, 401, 403}
 
@@ -164,7 +164,7 @@ def test_row48_another_host_is_misdirected(daemon: Daemon, host: str, path: str)
 
 @pytest.mark.parametrize("host", BAD_HOSTS)
 @pytest.mark.parametrize("path", ["/admin/status", "/metrics", "/"])
-def test_row48_administration_is_no_exception(daemon: Daemon, host: str, path: str) -> None:
+def test_row48_administration_refuses_foreign_hosts_too(daemon: Daemon, host: str, path: str) -> None:
     answer = daemon.get(path, host=host)
     check_error(answer, answer.status)
     assert answer.status in {403, 421}
@@ -307,13 +307,13 @@ def test_administration_is_restricted_to_loopback(daemon: Daemon, path: str) -> 
     check_error(daemon.get(path, headers=[("X-Forwarded-For", "192.168.1.9")]), 403)
     check_error(
         daemon.get(path, headers=[("X-Forwarded-For", "127.0.0.1")]), 403
-    )  # came through a proxy, so its origin is unknown
+    )  # the request came through a proxy, so its sender is unknown
     check_error(daemon.get(path, headers=[("Forwarded", "for=127.0.0.1")]), 403)
-    assert daemon.get(path, host="homeserver").status == 403  # a loopback peer with a loopback Host
+    assert daemon.get(path, host="homeserver").status == 403  # a loopback peer needs a loopback Host
 
 
 @pytest.mark.parametrize("path", ["/admin/status", "/metrics", "/"])
-def test_with_keys_foreign_pages_still_may_not_administrate(locked: Daemon, path: str) -> None:
+def test_with_keys_foreign_pages_still_cannot_use_the_admin_api(locked: Daemon, path: str) -> None:
     check_error(locked.get(path, headers=[("Origin", "https://evil.example")]), 403)
 
 

@@ -32,7 +32,7 @@ def stopped(process: psutil.Process) -> bool:
 def test_bytes_received_while_an_answer_is_relayed_keep_their_order(
     make_daemon: Callable[..., Daemon], upstream: Upstream, way: str
 ) -> None:
-    """A process that was stopped finds the end of an answer and the next requests in the same iteration of its loop."""
+    """After SIGSTOP, a daemon finds the end of an answer and the next requests in the same iteration of its loop."""
     daemon = make_daemon(front_conf(upstream), flags=WAYS[way])
     gate = upstream.gate()
     first = upstream.play(SSE_HEAD, chunk(TWO), gate, LAST)
@@ -47,11 +47,11 @@ def test_bytes_received_while_an_answer_is_relayed_keep_their_order(
     daemon.signal(signal.SIGSTOP)
     process = psutil.Process(daemon.process.pid)
     try:
-        eventually(lambda: stopped(process), "the daemon stands still")
+        eventually(lambda: stopped(process), "the daemon is stopped")
         for play in others[3:]:
             wire.send(chat_request(daemon, play.model))
         gate.open()
     finally:
         os.kill(process.pid, signal.SIGCONT)
-    assert wire.read_rest().complete, "the first answer has ended before"
+    assert wire.read_rest().complete, "the first answer is incomplete"
     assert [wire.answer().json()["number"] for _ in others] == list(range(MANY))

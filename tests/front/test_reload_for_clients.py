@@ -90,7 +90,7 @@ def test_a_broken_edit_changes_nothing(daemon: Daemon, upstream: Upstream, annou
     def problems() -> list[dict[str, object]]:
         return list(daemon.get("/admin/status").json()["config"]["problems"])
 
-    eventually(problems, "the problem is shown")
+    eventually(problems, "the problem is reported")
     assert daemon.chat(upstream.play(plain(b"{}")).model, key=OLD).status == 200
     path.write_text(good)
     announce()
@@ -109,11 +109,11 @@ def test_no_request_fails_during_edits(daemon: Daemon, upstream: Upstream, annou
             while daemon.generation() == before:
                 assert wire.chat(play.model, key=OLD).answer().status == 200
                 asked += 1
-                assert asked < 20_000, "the edit is never taken"
+                assert asked < 20_000, "the edit did not take effect within 20,000 requests"
 
 
 def test_models_are_listed_while_their_provider_is_down(make_daemon: Callable[..., Daemon]) -> None:
-    """From the cache, in milliseconds; a provider that is back is queried again."""
+    """The list comes from the cache; a provider that is up again is queried again."""
     provider = Upstream().start()
     daemon = make_daemon(front_conf(provider))
 
@@ -132,7 +132,7 @@ def test_models_are_listed_while_their_provider_is_down(make_daemon: Callable[..
 def test_a_lost_log_directory_fails_no_request(
     make_daemon: Callable[..., Daemon], upstream: Upstream, way: str
 ) -> None:
-    """It is replaced by a file: lines are lost and counted, requests are served."""
+    """A file takes the directory's place: lines are lost and counted, and requests are served."""
     daemon = make_daemon(keyed(upstream), flags=WAYS[way])
     for path in daemon.logs_dir.iterdir():
         path.unlink()
@@ -141,5 +141,5 @@ def test_a_lost_log_directory_fails_no_request(
     play = upstream.play(plain(b"{}"))
     for _ in range(20):
         assert daemon.chat(play.model, key=OLD).status == 200
-    eventually(lambda: daemon.get("/health").json().get("degraded"), "health tells of the log")
+    eventually(lambda: daemon.get("/health").json().get("degraded"), "/health reports the log as degraded")
     daemon.logs_dir.unlink()

@@ -91,7 +91,7 @@ def test_max_retries_0_means_one_attempt(daemon: Daemon, upstream: Upstream) -> 
 def test_a_delivered_post_is_never_sent_twice_to_one_target(
     daemon: Daemon, upstream: Upstream, path: str, fault: str
 ) -> None:
-    """It may have been billed: only another target may be tried, and there is none."""
+    """The request may have been billed: only another target may be tried, and there is none."""
     upstream.restart()  # on a new connection, so that the break cannot be mistaken for a stale connection
     play = upstream.play(FIN if fault == "break" else HOLD)
     connection = "again" if fault == "break" else "brisk-again"
@@ -113,7 +113,7 @@ def test_an_unreachable_connection_is_one_error(daemon: Daemon) -> None:
 
 
 def test_a_streamed_upload_is_never_sent_twice(daemon: Daemon, upstream: Upstream) -> None:
-    """Its bytes are gone, so the failure is the answer."""
+    """The bytes of the upload are not kept, so the client gets the failure."""
     play = upstream.play(plain(b'{"error":"busy"}', "503 Busy", **SOON))
     with daemon.wire() as wire:
         wire.send(
@@ -138,7 +138,7 @@ def test_a_client_that_leaves_between_two_attempts_ends_them(daemon: Daemon, ups
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/images/generations"])
 def test_a_stale_connection_causes_one_more_attempt_at_most(daemon: Daemon, upstream: Upstream, path: str) -> None:
-    """Fault matrix row 5: it may have closed before the request arrived: one more attempt, never a third."""
+    """Fault matrix row 5: the connection may have closed before the request arrived, which allows a second attempt."""
     calm, broken = upstream.play(plain(b"{}")), upstream.play(FIN)
     with daemon.wire() as wire:
         assert wire.chat(f"again:{calm.model}").answer().status == 200

@@ -31,7 +31,7 @@ def daemon(way: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_row40_slow_headers_are_cut(daemon: Daemon) -> None:
-    """All concurrently, so that the test waits once; a good client is served meanwhile."""
+    """All slow clients run concurrently, so that the test waits once; a good client is served meanwhile."""
     wires = [daemon.wire() for _ in range(60)]
     for number, wire in enumerate(wires):
         wire.send((b"", b"POST", b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Slow: ")[number % 3])
@@ -45,11 +45,11 @@ def test_row40_dripping_headers_are_cut_too(daemon: Daemon) -> None:
     """The limit is for the whole head: sending a byte now and then does not extend it."""
     wire = daemon.wire()
     wire.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
-    eventually(lambda: not wire.try_send(b"x"), "a head that never ends is cut")
+    eventually(lambda: not wire.try_send(b"x"), "the slow head is cut off")
 
 
 def test_row41_a_slow_body_is_a_408(daemon: Daemon) -> None:
-    """All concurrently, so that the test waits once."""
+    """All slow clients run concurrently, so that the test waits once."""
     wires = []
     for path in ("/v1/chat/completions", "/v1/embeddings"):
         for sent in (b"", b'{"model"'):
@@ -62,7 +62,7 @@ def test_row41_a_slow_body_is_a_408(daemon: Daemon) -> None:
 
 
 def test_row41_a_slow_upload_is_ended(daemon: Daemon, upstream: Upstream) -> None:
-    """It is already being sent to the upstream: both sides are closed."""
+    """The upload is already being sent to the upstream, so both sides are closed."""
     play = upstream.play(plain(b"{}"))
     wire = daemon.wire()
     wire.send(
@@ -77,12 +77,12 @@ def test_row41_a_slow_upload_is_ended(daemon: Daemon, upstream: Upstream) -> Non
     else:
         check_error(answer, 408)
     wire.wait_closed()
-    eventually(lambda: upstream.busy() == 0, "the upload upstream has ended")
+    eventually(lambda: upstream.busy() == 0, "the upload to the upstream has ended")
 
 
 @pytest.mark.parametrize("readers", [1, 8])
 def test_row42_a_reader_that_never_reads_is_cut(daemon: Daemon, upstream: Upstream, readers: int) -> None:
-    """Row 28 as well: the stream is endless, and neither side buffers more than a limit."""
+    """This is also row 28: the stream is endless, and neither side buffers more than a limit."""
 
     async def talk(peer: object) -> None:
         while True:
@@ -93,16 +93,16 @@ def test_row42_a_reader_that_never_reads_is_cut(daemon: Daemon, upstream: Upstre
     before = daemon.rss()
     wires = [daemon.wire(receive_buffer=4096).chat(play.model, stream=True) for _ in range(readers)]
     for number in range(readers):
-        assert play.begun(number + 1).gone(), "the upstream still generates for somebody who does not read"
+        assert play.begun(number + 1).gone(), "the upstream still generates for a client that does not read"
     grown = daemon.rss() - before
     assert grown < 8 * MiB + readers * 2 * MiB, f"grew by {grown / MiB:.1f} MiB"
-    eventually(lambda: daemon.clients() == 0, "the readers' connections are gone")
+    eventually(lambda: daemon.clients() == 0, "the readers' connections are closed")
     for wire in wires:
         wire.close()
 
 
 def test_row42_a_slow_reader_who_reads_is_not_cut(daemon: Daemon, upstream: Upstream) -> None:
-    """16 MiB through a tiny window: it takes a while, but something is read every second."""
+    """16 MiB pass slowly through a tiny window, but the client reads something every second."""
     body = b"data: " + b"y" * (16 * MiB) + b"\n\n"
     pieces = [chunk(body[n : n + 65536]) for n in range(0, len(body), 65536)]
     play = upstream.play(SSE_HEAD, *pieces, LAST)
@@ -124,7 +124,9 @@ def test_row45_a_declared_body_over_the_limit_is_refused_unread(daemon: Daemon, 
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])
-def test_row45_an_undeclared_one_as_soon_as_it_is(daemon: Daemon, upstream: Upstream, path: str) -> None:
+def test_row45_an_undeclared_body_is_refused_once_it_exceeds_the_limit(
+    daemon: Daemon, upstream: Upstream, path: str
+) -> None:
     play = upstream.play(plain(b"{}"))
     wire = daemon.wire()
     wire.send(
@@ -160,6 +162,6 @@ def test_row51_over_the_limit_is_a_503_and_health_answers(daemon: Daemon, upstre
     quick = upstream.play(plays.stream(TWO))
     answer = eventually(
         lambda: next((a for a in [daemon.chat(quick.model, stream=True)] if a.status == 200), None),
-        "a place is free again",
+        "a request is accepted again",
     )
     assert answer.body == TWO

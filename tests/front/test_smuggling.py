@@ -79,7 +79,7 @@ def test_row47_one_refusal_and_never_a_second_answer(daemon: Daemon, upstream: U
         check_error(answer, answer.status)
         assert answer.status in {400, 413, 414, 421, 431, 501, 505}, answer
         assert answer.header("server") is None or "aiohttp" not in (answer.header("server") or "")
-    assert b"HTTP/1." not in wire.wait_closed(), "a second answer"
+    assert b"HTTP/1." not in wire.wait_closed(), "there was a second answer"
     posts = [seen for seen in upstream.unclaimed[unclaimed:] if seen.method == "POST"]
     assert posts == []
 
@@ -140,7 +140,7 @@ def test_row50_pipelined_requests_are_answered_in_order(daemon: Daemon, upstream
 
 
 def test_row50_pipelined_in_one_segment_and_mixed(daemon: Daemon, upstream: Upstream) -> None:
-    """Our own answers between passed-through ones, including an error; all in one write."""
+    """Our own answers, including an error, come between passed-through ones; all requests are sent in one write."""
     body = json.dumps({"model": upstream.play(plain(b'{"n":1}')).model, "messages": []}).encode()
     ask = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
     wrong = POST + b"Content-Length: 4\r\n\r\noops"

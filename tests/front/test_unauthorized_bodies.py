@@ -26,7 +26,7 @@ CREDENTIALS = ["", "Authorization: Bearer wrong\r\n", "x-api-key: wrong\r\n"]
 
 @pytest.mark.parametrize("expect", ["", "Expect: 100-continue\r\n"], ids=["plain", "expect"])
 def test_row46_refused_at_once(daemon: Daemon, expect: str) -> None:
-    """On every kind of path; all concurrently, so that lingering for the 60 MB is waited for once."""
+    """Every kind of path is tried concurrently, so that the test waits only once for the lingering after 60 MB."""
     wires = []
     for path in ("/v1/chat/completions", "/v1/files", "/audio/transcriptions"):
         for credential in CREDENTIALS:
@@ -37,13 +37,13 @@ def test_row46_refused_at_once(daemon: Daemon, expect: str) -> None:
             )
     for wire in wires:
         head = wire.read_head(keep_informational=True)
-        assert head.status == 401, "answered with something before the refusal"
+        assert head.status == 401, "something else was sent before the refusal"
         check_error(wire.read_rest(), 401, "invalid_api_key")
     for wire in wires:
         wire.wait_closed()
 
 
-def test_row46_a_body_sent_nevertheless_is_not_kept(daemon: Daemon) -> None:
+def test_row46_a_body_that_is_sent_anyway_is_not_kept(daemon: Daemon) -> None:
     before = daemon.rss()
     wire = daemon.wire()
     wire.send(f"POST /v1/chat/completions HTTP/1.1\r\nHost: {wire.host}\r\nContent-Length: {60 * MiB}\r\n\r\n".encode())

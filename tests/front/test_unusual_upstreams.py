@@ -71,7 +71,7 @@ def test_a_head_without_a_body(daemon: Daemon, upstream: Upstream) -> None:
 
 
 def test_done_inside_a_text_does_not_end_the_stream(daemon: Daemon, upstream: Upstream) -> None:
-    """Nor does one in the middle of a stream that continues."""
+    """A `[DONE]` event in the middle of a stream that continues does not end it, either."""
     body = delta("say data: [DONE]\n\n please") + TWO
     answer = daemon.chat(upstream.play(stream(body, DONE)).model, stream=True)
     assert (answer.complete, answer.body) == (True, body + DONE)
@@ -119,7 +119,7 @@ def test_a_slow_upload_does_not_count_as_a_slow_provider(daemon: Daemon, upstrea
         )
         for piece in pieces:
             wire.send(piece)
-            time.sleep(0.35)  # the slowness is what is tested
+            time.sleep(0.35)  # slowness is the subject of this test
         wire.send(end)
         assert wire.answer().body == b'{"text":"hi"}'
 
@@ -130,13 +130,13 @@ def test_a_slow_client_does_not_count_as_a_slow_provider(daemon: Daemon, upstrea
     play = upstream.play(SSE_HEAD, *(chunk(body[n : n + 65536]) for n in range(0, len(body), 65536)), LAST)
     with daemon.wire(receive_buffer=65536) as wire:
         wire.chat("paced:" + play.model, stream=True).read_head()
-        time.sleep(2.0)  # longer than the idle limit, while nothing can be sent
+        time.sleep(2.0)  # longer than the idle limit
         answer = wire.read_rest(keep=False)
     assert (answer.complete, answer.size) == (True, len(body))
 
 
 def test_unrequested_gzip_is_passed_unchanged(daemon: Daemon, upstream: Upstream) -> None:
-    """Without `Accept-Encoding` from the client none is sent upstream: the coding is the upstream's own decision."""
+    """Without `Accept-Encoding` from the client, none is sent upstream: the upstream chose the coding by itself."""
     play = upstream.play(plain(b"{}"))
     daemon.chat(play.model)
     assert play.wait().header("accept-encoding") is None

@@ -39,7 +39,7 @@ def test_an_early_answer_is_passed_on_during_the_upload(daemon: Daemon, upstream
     answer = wire.answer()
     assert (answer.status, answer.body) == (413, b'{"error":{"message":"too large"}}')
     wire.close()
-    assert play.begun().gone(), "the upload that nobody wants is still held"
+    assert play.begun().gone(), "the upload to the upstream is still open"
 
 
 def test_after_an_early_answer_the_connection_is_in_sync_or_closed(daemon: Daemon, upstream: Upstream) -> None:
@@ -64,12 +64,12 @@ def test_an_upstream_that_aborts_an_upload(daemon: Daemon, upstream: Upstream, e
     try:
         answer = wire.answer()
     except Closed:
-        pytest.fail("no word about the upstream's break")
+        pytest.fail("the client got no answer after the upstream's disconnect")
     check_error(answer, 502)
 
 
 def test_an_upstream_that_reads_slowly_slows_the_client(daemon: Daemon, upstream: Upstream) -> None:
-    """64 MiB are sent while the upstream reads nothing: they stay with the client, not in our memory."""
+    """64 MiB are sent while the upstream reads nothing: they stay with the client, not in the daemon's memory."""
     gate = upstream.gate()
     total = 64 * MiB
 
@@ -90,7 +90,7 @@ def test_an_upstream_that_reads_slowly_slows_the_client(daemon: Daemon, upstream
     wire = begin(daemon, play.model, total)
     sent = wire.send_what_fits(PIECE * (total // len(PIECE)))
     grown = daemon.rss() - before
-    assert sent < total, "64 MiB were taken from the client with nowhere to go"
+    assert sent < total, "the daemon took all 64 MiB while the upstream read nothing"
     assert grown < 16 * MiB, f"grew by {grown / MiB:.0f} MiB"
     gate.open()
     wire.send((PIECE * (total // len(PIECE)))[sent:])

@@ -80,7 +80,7 @@ def daemon(
 def test_no_connection(daemon: Daemon, place: str, status: int, code: str | None, stream: bool) -> None:
     error = check_error(daemon.chat(f"{place}:m", stream=stream), status, code)
     assert "timeout" in error["code"] or status == 502
-    assert place in error["message"], "the connection is not named"
+    assert place in error["message"], "the message does not name the connection"
 
 
 def test_row04_nothing_is_sent_to_an_untrusted_server(daemon: Daemon, self_signed: Upstream) -> None:
@@ -142,7 +142,7 @@ def test_no_usable_head(
     assert connection in error["message"]
     seen = play.wait()
     assert len(play.requests) == 1, "a delivered POST was sent again"
-    assert seen.gone() or steps[-1] in (FIN, RST), "the connection stays in use"
+    assert seen.gone() or steps[-1] in (FIN, RST), "the upstream connection is still open"
 
 
 def test_row11_the_next_request_gets_its_own_connection(daemon: Daemon, upstream: Upstream) -> None:
@@ -229,7 +229,7 @@ def test_row16_html_passes_unchanged(daemon: Daemon, upstream: Upstream, status:
 )
 def test_short_answers(daemon: Daemon, upstream: Upstream, wire: bytes, status: int, body: bytes) -> None:
     with daemon.wire() as client:
-        for _ in range(2):  # the second on the same connections, both of which must still be in sync
+        for _ in range(2):  # the second request checks that both connections are still in sync
             answer = client.chat(upstream.play(wire, name="little").model).answer()
             assert (answer.status, answer.body, answer.complete) == (status, body, True)
         content_type = None if b"Content-Type" not in wire else "application/json"
@@ -248,7 +248,7 @@ def test_row18_surplus_bytes_never_answer_the_next_request(daemon: Daemon, upstr
             assert (second.status, second.body) == (200, b'{"ok":2}')
 
 
-def test_row18_late_surplus_bytes_never_answer_either(daemon: Daemon, upstream: Upstream) -> None:
+def test_row18_late_surplus_bytes_never_answer_the_next_request(daemon: Daemon, upstream: Upstream) -> None:
     """The second answer arrives when the connection is already back in the pool."""
     gate = upstream.gate()
     bad = upstream.play(plain(b'{"ok":1}'), gate, plain(b"POISON"), name="late")
@@ -256,5 +256,5 @@ def test_row18_late_surplus_bytes_never_answer_either(daemon: Daemon, upstream: 
     with daemon.wire() as wire:
         assert wire.chat(bad.model).answer().body == b'{"ok":1}'
         gate.open()
-        assert bad.wait().gone(), "a connection that spoke out of turn is kept"
+        assert bad.wait().gone(), "the connection with surplus bytes is kept"
         assert wire.chat(good.model).answer().body == b'{"ok":2}'

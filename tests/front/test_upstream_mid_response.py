@@ -31,7 +31,7 @@ def broken(
     path: str = "/v1/chat/completions",
     via: str = "",
 ) -> Answer:
-    """An answer that breaks by `end`, only after the client has read `marker` of what `start` sent."""
+    """An answer that breaks off with `end` after the client has received `marker`, which `start` sent."""
     gate = upstream.gate()
     play = upstream.play(*start, gate, *end, name="broken")
     with daemon.wire() as wire:
@@ -40,7 +40,7 @@ def broken(
         gate.open()
         answer = wire.read_rest(before=got)
         seen = play.wait()
-        assert seen.gone() or end[-1] in (FIN, RST), "the upstream's connection is still held"
+        assert seen.gone() or end[-1] in (FIN, RST), "the upstream connection is still open"
         assert not wire.was_reset or not answer.complete
         return answer
 
@@ -62,7 +62,7 @@ def test_a_break_between_events_ends_in_an_error_event(daemon: Daemon, upstream:
 
 
 def test_row22_data_longer_than_its_chunk(daemon: Daemon, upstream: Upstream) -> None:
-    """If bytes of the bad chunk have been passed on, it is a cut; otherwise an error event."""
+    """The answer is cut if bytes of the bad chunk have been passed on; otherwise it ends in an error event."""
     answer = broken(daemon, upstream, [SSE_HEAD, chunk(TWO)], b"two", BREAKS["row22-no-crlf-after-chunk"])
     if answer.complete:
         check_stream_error(answer, TWO)
@@ -96,7 +96,7 @@ def test_the_error_event_has_the_endpoints_format(
     assert line == b"event: error"
     payload = json.loads(data.removeprefix(b"data: "))
     assert payload["type"] == "error"
-    # as in all errors of this dialect: Anthropic's clients do not know `upstream_error`
+    # as in all errors of this API: Anthropic's clients do not know `upstream_error`
     assert payload["error"]["type"] == ("api_error" if path == "/v1/messages" else "upstream_error")
     assert "[DONE]" not in rest.decode()
 
@@ -197,7 +197,7 @@ def test_row26_the_upstreams_own_error_event_is_the_only_one(daemon: Daemon, ups
 
 
 def test_row27_a_64_mib_event(daemon: Daemon, upstream: Upstream) -> None:
-    """Unchanged, and never buffered as a whole."""
+    """The event passes unchanged and is never buffered as a whole."""
     _large_event(daemon, upstream, 16)  # memory that the allocator keeps after the first large event is not growth
     before = daemon.rss()
     peak = _large_event(daemon, upstream, 64)
@@ -237,7 +237,7 @@ def gzipped_zeros(blocks: int) -> bytes:
 
 
 def test_row35_a_gzip_bomb_stays_compressed(daemon: Daemon, upstream: Upstream) -> None:
-    """1 GiB of zeros in 1 MiB: passed on unchanged, and never unpacked, not even for the log."""
+    """1 GiB of zeros in 1 MiB is passed on unchanged and never unpacked, not even for the log."""
     bomb = gzipped_zeros(64)
     daemon.chat("warm-up")
     before = daemon.rss()
@@ -270,7 +270,7 @@ def test_compressed_streams_are_left_alone(daemon: Daemon, upstream: Upstream) -
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_row39_a_restarted_upstream_fails_no_request(daemon: Daemon, upstream: Upstream, method: str) -> None:
-    """Its old connections all die between two requests; the daemon must have noticed."""
+    """All its old connections die between two requests, and the daemon must notice."""
     play = upstream.play(plain(b"{}"))
     body = b"{}" if method == "POST" else None
     with daemon.wire() as wire:
@@ -283,7 +283,7 @@ def test_row39_a_restarted_upstream_fails_no_request(daemon: Daemon, upstream: U
 
 
 def test_row39_a_get_survives_a_stale_connection(daemon: Daemon, upstream: Upstream) -> None:
-    """A reused connection closes without an answer when the request arrives: it is sent once more, on a new one."""
+    """A reused connection closes without an answer: the request is sent once more, on a new connection."""
     calm = upstream.play(plain(b"{}"))
     first: list[int] = []
 

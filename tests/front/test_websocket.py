@@ -88,7 +88,7 @@ def test_the_model_in_the_query_selects_the_connection(daemon: Daemon, upstream:
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
-def test_a_disconnect_ends_it_upstream(daemon: Daemon, upstream: Upstream, how: str) -> None:
+def test_a_disconnect_ends_the_upstream_socket(daemon: Daemon, upstream: Upstream, how: str) -> None:
     play = echoing(upstream, [])
     wire, _ = knock(daemon, play)
     wire.read_head(method="GET")
@@ -99,7 +99,7 @@ def test_a_disconnect_ends_it_upstream(daemon: Daemon, upstream: Upstream, how: 
     eventually(lambda: daemon.clients() == 0, "the client's side is closed")
 
 
-def test_an_upstream_disconnect_ends_it_for_the_client(daemon: Daemon, upstream: Upstream) -> None:
+def test_an_upstream_disconnect_ends_the_clients_socket(daemon: Daemon, upstream: Upstream) -> None:
     gate = upstream.gate()
     got: list[tuple[int, bytes]] = []
     play = upstream.play()
@@ -243,8 +243,8 @@ SPELT: dict[str, list[bytes]] = {
     "in a binary message": [frame(BINARY, UPDATE + b"}", masked=True)],
     "in UTF-16": [frame(BINARY, (UPDATE + b"}").decode().encode("utf-16"), masked=True)],
     "behind a byte order mark": [frame(TEXT, b"\xef\xbb\xbf" + UPDATE + b"}", masked=True)],
-    "beside what is not a number": [frame(TEXT, UPDATE + b',"x":NaN}', masked=True)],
-    "behind many spaces, beside what is not a number": [frame(TEXT, b" " * 100 + UPDATE + b',"x":NaN}', masked=True)],
+    "beside NaN": [frame(TEXT, UPDATE + b',"x":NaN}', masked=True)],
+    "behind many spaces, beside NaN": [frame(TEXT, b" " * 100 + UPDATE + b',"x":NaN}', masked=True)],
     "in UTF-16 behind many spaces": [
         frame(BINARY, (b" " * 100 + UPDATE + b"}").decode().encode("utf-16"), masked=True)
     ],
@@ -259,16 +259,16 @@ SPELT: dict[str, list[bytes]] = {
         frame(TEXT, UPDATE.replace(b"session", b"Session").replace(b"model", b"MODEL") + b"}", masked=True)
     ],
     "in an event of another type": [frame(TEXT, UPDATE.replace(b"session.", b"transcription.") + b"}", masked=True)],
-    "for what is heard": [
+    "for the transcription of input": [
         frame(TEXT, b'{"session":{"audio":{"input":{"transcription":{"model":"other-model"}}}}}', masked=True)
     ],
     "for one response": [frame(TEXT, b'{"type":"response.create","response":{"model":"other-model"}}', masked=True)],
     "beside the session": [frame(TEXT, b'{"type":"session.update","model":"other-model"}', masked=True)],
-    "in a text that begins in a text": [
+    "in a text message inside a fragmented one": [
         b"\x01" + frame(TEXT, b"x", masked=True)[1:],
         frame(TEXT, UPDATE + b"}", masked=True),
     ],
-    "in what continues nothing": [frame(0, UPDATE + b"}", masked=True)],
+    "in a continuation without a beginning": [frame(0, UPDATE + b"}", masked=True)],
 }
 
 
@@ -305,7 +305,7 @@ def test_no_query_member_joins_a_session_or_names_another_model(
     assert play.requests == []
 
 
-def test_messages_about_allowed_models_pass_unchanged(guarded: Daemon, upstream: Upstream) -> None:
+def test_messages_that_name_allowed_models_pass_unchanged(guarded: Daemon, upstream: Upstream) -> None:
     got: list[tuple[int, bytes]] = []
     play = echoing(upstream, got)
     wire = handshake(guarded, "/v1/realtime?model=gpt-realtime", ("X-Play", play.model), key=KEY)
