@@ -1,4 +1,4 @@
-"""Loopback is not the owner: behind a reverse proxy on this machine everybody has a loopback address (contract §3)."""
+"""A loopback address proves nothing: behind a reverse proxy on this machine, every client has one (contract §3)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,14 +18,14 @@ AT_HOME = [route for route in ROUTES if route.who is Audience.AT_HOME]
 
 @pytest.fixture(scope="module")
 def open_daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """No keys at all."""
+    """A daemon without any keys."""
     with serving(tmp_path_factory.mktemp("open"), front_conf(upstream), "spliced") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def locked_daemon(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """An admin key, and a client's."""
+    """A daemon with an admin key and a client key."""
     conf = front_conf(upstream, admin_api_keys=[ADMIN], groups={"family": {"api_keys": ["key-of-the-family"]}})
     with serving(tmp_path_factory.mktemp("locked"), conf, "spliced") as running:
         yield running
@@ -64,7 +64,9 @@ def test_the_api_below_admin_requires_authentication(open_daemon: Daemon, locked
 
 
 @pytest.mark.parametrize("route", AT_HOME, ids=lambda route: route.path)
-def test_those_three_answer_local_programs_only(open_daemon: Daemon, locked_daemon: Daemon, route: AdminRoute) -> None:
+def test_the_three_routes_answer_local_programs_only(
+    open_daemon: Daemon, locked_daemon: Daemon, route: AdminRoute
+) -> None:
     assert ask(open_daemon, route.method, route.path) == 200
     assert ask(locked_daemon, route.method, route.path) == 401
     assert ask(locked_daemon, route.method, route.path, key=ADMIN) == 200

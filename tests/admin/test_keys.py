@@ -58,11 +58,13 @@ def test_keys_are_listed_by_id_only(browser: Browser, daemon: Daemon) -> None:
         False,
     )
     assert (tablet["id"], tablet["label"], tablet["revocable"], tablet["variable"]) == (key_id(TABLET), "", True, True)
-    assert [key["label"] for key in found["flow"]["keys"]] == ["", ""], "a comment beside two keys is about neither"
+    assert [key["label"] for key in found["flow"]["keys"]] == ["", ""], (
+        "a comment beside two keys labels neither of them"
+    )
     (variable,) = found["default"]["keys"]
     assert (variable["revocable"], variable["variable"]) == (False, True)
     assert found["family"]["limits"] == {"requests_per_minute": 60}
-    eventually(lambda: groups(browser)["family"]["keys"][0]["today"]["requests"] == 1, "its use is counted")
+    eventually(lambda: groups(browser)["family"]["keys"][0]["today"]["requests"] == 1, "the key's request is counted")
     assert groups(browser)["family"]["keys"][0]["last_used"]
 
 
@@ -71,7 +73,7 @@ def test_a_new_key_works_at_once_and_is_not_written_in_plain_text(browser: Brows
     assert chat(daemon, made["key"]) == 200
     text = (daemon.conf_dir / "proxy.yaml").read_text()
     assert made["hash"] in text
-    assert text.startswith(PROXY.partition("      - ${")[0]), "what was there stays as it was"
+    assert text.startswith(PROXY.partition("      - ${")[0]), "the existing text has changed"
     assert groups(browser)["family"]["keys"][2]["label"].startswith("Kitchen tablet, 20")
     for path in daemon.root.rglob("*"):
         assert not path.is_file() or made["key"].encode() not in path.read_bytes(), path

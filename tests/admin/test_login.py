@@ -31,7 +31,9 @@ def test_a_one_time_address_opens_a_session_once(daemon: Daemon) -> None:
     assert browser.get("/admin/session") == {"signed_in": False, "admin_keys": False}
     answer = browser.ask("GET", address["path"])
     assert answer.status == 303
-    assert "://" not in str(answer.header("location")), "it leads below whatever prefix the browser sees"
+    assert "://" not in str(answer.header("location")), (
+        "the redirect must be relative, so that it works below any prefix"
+    )
     assert attributes(browser.set_cookie) == {"max-age=2592000", "httponly", "samesite=strict"}
     session = browser.get("/admin/session")
     assert session["signed_in"]
@@ -126,7 +128,7 @@ def test_a_program_on_this_machine_changes_nothing_without_a_key(daemon: Daemon,
     check_error(Browser(daemon).ask(method, path, {} if method == "POST" else None, origin=None), 401)
 
 
-def test_what_a_program_on_this_machine_may_read(daemon: Daemon, with_key: Daemon) -> None:
+def test_a_program_on_this_machine_may_read_the_status_unless_keys_are_set(daemon: Daemon, with_key: Daemon) -> None:
     assert daemon.get("/admin/status").status == 200
     assert daemon.get("/metrics").status == 200
     assert daemon.post("/admin/reload", b"").status == 200

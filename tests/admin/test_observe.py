@@ -20,7 +20,7 @@ def configured_daemon(make_daemon: DaemonFactory) -> Daemon:
 
 
 def ask(configured_daemon: Daemon, **more: Any) -> str:
-    """One chat; the id of its request."""
+    """Send one chat; returns the id of its request."""
     body = json.dumps({"model": "echo", "messages": ASKED, **more}).encode()
     answer = configured_daemon.post("/v1/chat/completions", body)
     assert answer.status == 200
@@ -40,7 +40,7 @@ def test_latency_is_reported_at_once_with_the_newest_span_last(configured_daemon
     configured_daemon.stop()
     configured_daemon.start()
     again = configured_daemon.control("GET", "/admin/latency?since=2d&by=day").json()["rows"]
-    assert sum(row["requests"] for row in again) == 2, "kept over a restart"
+    assert sum(row["requests"] for row in again) == 2, "the latencies were lost at the restart"
 
 
 @pytest.mark.parametrize("query", ["since=1h", "since=soon", "by=minute"])
@@ -52,7 +52,7 @@ LONG = {"messages": [*ASKED, {"role": "user", "content": "x" * 9000}]}
 
 
 def logged(configured_daemon: Daemon, name: str) -> dict[str, Any]:
-    """A request according to the logs."""
+    """A request as the logs report it."""
 
     def look() -> Any:
         answer = configured_daemon.control("GET", f"/admin/requests/{name}")

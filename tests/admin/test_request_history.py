@@ -69,7 +69,7 @@ def test_lines_are_read_backwards_wherever_a_block_ends(text: bytes, block: int,
     try:
         assert list(lines_backwards(path)) == (text.split(b"\n")[::-1] if text else [b""])
     finally:
-        request_history.BLOCK = before  # type: ignore[misc]  # and back
+        request_history.BLOCK = before  # type: ignore[misc]  # restore the real size
 
 
 def test_a_row_has_everything_that_a_list_shows(logs: Logs) -> None:
@@ -165,7 +165,7 @@ def test_lines_that_are_not_records_are_skipped(logs: Logs) -> None:
     assert ids(recent(logs.directory, 9, ALL)[0]) == ["r0"]
 
 
-def test_a_huge_request_is_listed_by_its_ends(logs: Logs) -> None:
+def test_a_huge_request_is_listed_by_its_beginning_and_end(logs: Logs) -> None:
     logs.exchange(text="x" * (request_history.WHOLE_LINE + 1))
     ((row,), _) = recent(logs.directory, 9, ALL)
     assert (row["id"], row["group"], row["stream"], row["at"]) == ("r0", "family", False, BEGIN)

@@ -99,9 +99,9 @@ def test_an_mcp_server_can_be_restarted(browser: Browser) -> None:
     def pid() -> Any:
         return browser.get("/admin/status")["mcp_servers"][0]["pid"]
 
-    before = eventually(pid, "the server runs")
+    before = eventually(pid, "the MCP server is running")
     assert browser.ask("POST", "/admin/mcp/things/restart").json() == {"restarted": "things"}
-    eventually(lambda: pid() not in (None, before), "another process runs")
+    eventually(lambda: pid() not in (None, before), "a new server process is running")
     check_error(browser.ask("POST", "/admin/mcp/nothing/restart"), 404)
 
 

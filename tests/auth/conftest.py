@@ -1,4 +1,4 @@
-"""Shared by tests of groups: with and without the fast path."""
+"""Fixtures for tests of groups: with and without the fast path."""
 
 import pytest
 

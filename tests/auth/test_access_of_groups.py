@@ -55,15 +55,17 @@ def test_requests_a_minute(upstream: Upstream, make_daemon: DaemonFactory, flags
     assert answer.header("x-ratelimit-limit-requests") == "2"
     assert answer.header("x-ratelimit-remaining-requests") == "0"
     assert answer.header("x-proxy-error") == "rate_limit_exceeded"
-    assert ask(daemon, "sk-few-2").status == 200, "each key for itself"
+    assert ask(daemon, "sk-few-2").status == 200, "each key has its own limits"
     assert {ask(daemon, "sk-free").status for _ in range(5)} == {200}
 
 
 def test_tokens_are_counted_at_the_end_of_an_answer_and_survive_a_restart(
     upstream: Upstream, make_daemon: DaemonFactory, flags: list[str]
 ) -> None:
-    whole = upstream.play(plain(completion("fine")))  # 5 tokens, its usage says
-    streamed = upstream.play(stream(delta("words " * 40), delta("", finish="stop"), DONE))  # says nothing: estimated
+    whole = upstream.play(plain(completion("fine")))  # its usage reports 5 tokens
+    streamed = upstream.play(
+        stream(delta("words " * 40), delta("", finish="stop"), DONE)
+    )  # reports no usage, so its tokens are estimated
     groups = {
         "counted": group("sk-counted", tokens_per_day=9),
         "guessed": group("sk-guessed", tokens_per_minute=40),
@@ -104,11 +106,11 @@ def test_concurrent_requests(upstream: Upstream, make_daemon: DaemonFactory, fla
         gate.open()
         assert first.answer().status == 200
     assert ask(daemon, "sk-one").status == 200
-    with daemon.wire() as gone:  # one that disconnects in the middle releases its place
+    with daemon.wire() as gone:  # a client that disconnects midway releases its place
         gone.request("POST", "/v1/chat/completions", body=json.dumps({"model": upstream.play(upstream.gate()).model,
                      "messages": []}).encode(), headers=headers)  # fmt: skip
-        eventually(lambda: ask(daemon, "sk-one").status == 429, "the slow one is being served")
-    eventually(lambda: ask(daemon, "sk-one").status == 200, "its place is free again")
+        eventually(lambda: ask(daemon, "sk-one").status == 429, "the slow request is being served")
+    eventually(lambda: ask(daemon, "sk-one").status == 200, "the place of the disconnected client is free again")
 
 
 VALIDATOR = """
@@ -150,7 +152,9 @@ def test_a_validator_is_reloaded_with_conf(upstream: Upstream, make_daemon: Daem
     assert ask(daemon, "sk-old").status == 401
     daemon.write("mine.py", "def check(key) return 'family'\n")
     eventually(lambda: bool(control(daemon, "/admin/status")[1]["config"]["problems"]), "the problem is reported")
-    assert [ask(daemon, key).status for key in ("sk-old", "sk-new")] == [401, 200], "the old one stays"
+    assert [ask(daemon, key).status for key in ("sk-old", "sk-new")] == [401, 200], (
+        "the last working validator stays in use"
+    )
 
 
 def test_metrics_and_usage_are_for_admins(upstream: Upstream, make_daemon: DaemonFactory, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def budgets(clock: Clock) -> Budgets:
 
 
 def spend(budgets: Budgets, cost: float, budget: Budget, estimate: float = 0.1) -> None:
-    """One request, from its reservation to its settlement."""
+    """Reserve and settle the cost of one request."""
     budgets.settle(KEY, budgets.reserve(KEY, budget, estimate), cost)
 
 
@@ -94,15 +94,15 @@ def test_a_month_is_a_calendar_month(budgets: Budgets, clock: Clock) -> None:
 
 def test_reserved_money_cannot_be_spent_twice(budgets: Budgets) -> None:
     assert budgets.reserve(KEY, DAILY, 0.7) == 0.7
-    assert budgets.reserve(KEY, DAILY, 0.7) == pytest.approx(0.3), "at most what is left"
+    assert budgets.reserve(KEY, DAILY, 0.7) == pytest.approx(0.3), "a reservation is limited to the remaining budget"
     with pytest.raises(BudgetExceeded, match="is reserved") as caught:
         budgets.reserve(KEY, DAILY, 0.1)
     assert caught.value.headers["Retry-After"] == "2"
     budgets.settle(KEY, 0.7, 0.0)
-    assert budgets.reserve(KEY, DAILY, 0.1) == 0.1, "what failed gives its money back"
+    assert budgets.reserve(KEY, DAILY, 0.1) == 0.1, "a failed request releases its reservation"
 
 
-def test_a_budget_smaller_than_one_request_admits_that_one(budgets: Budgets) -> None:
+def test_a_budget_smaller_than_one_request_admits_one(budgets: Budgets) -> None:
     tiny = Budget(0.001, None, "USD")
     spend(budgets, 0.5, tiny, estimate=3.0)
     with pytest.raises(BudgetExceeded):
@@ -131,7 +131,7 @@ def test_the_rest_is_reported_once_four_fifths_are_spent(budgets: Budgets) -> No
     assert status["cost_per_month"]["limit"] == 5.0
 
 
-def test_changing_the_clock_back_and_forth_resets_nothing(budgets: Budgets, clock: Clock) -> None:
+def test_changing_the_clock_back_and_forth_resets_no_budget(budgets: Budgets, clock: Clock) -> None:
     spend(budgets, 0.9, DAILY)
     clock.set("2026-11-28T12:00:00")
     spend(budgets, 0.1, DAILY)
@@ -161,7 +161,7 @@ def test_spending_survives_a_restart(budgets: Budgets, clock: Clock, tmp_path: P
     members = budgets.dump()
     assert members is not None
     statefile.save(tmp_path / FILE, VERSION, members)
-    assert budgets.dump() is None, "nothing has changed since"
+    assert budgets.dump() is None, "there is nothing to write without a change"
     after = Budgets(clock)
     after.load(tmp_path)
     assert after.left(after.spending(ANNA), DAILY) == pytest.approx(0.4)
@@ -176,7 +176,7 @@ def test_an_unreadable_file_is_ignored(text: str, tmp_path: Path, clock: Clock) 
     assert budgets.left(budgets.spending(ANNA), DAILY) == 1.0
 
 
-def test_what_other_daemons_spent_counts(budgets: Budgets) -> None:
+def test_spending_of_other_daemons_counts(budgets: Budgets) -> None:
     spending = budgets.spending(ANNA)
     budgets.calendar.now()
     spending.elsewhere["other"] = {budgets.calendar.day: 0.6}

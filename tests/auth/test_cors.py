@@ -30,7 +30,7 @@ def test_local_pages_are_allowed(origin: str) -> None:
         "http://local host", "moz-extension://x", "ftp://localhost",
     ],
 )  # fmt: skip
-def test_pages_on_the_internet_are_not(origin: str) -> None:
+def test_pages_on_the_internet_are_not_allowed(origin: str) -> None:
     assert not AUTO.allows(origin, "pi:8000")
     assert not AUTO.allows(origin, None)
 
@@ -38,8 +38,10 @@ def test_pages_on_the_internet_are_not(origin: str) -> None:
 def test_our_own_page_is_allowed_whatever_is_listed() -> None:
     listed = OriginRule(["https://ui.example"], keys_required=False)
     assert listed.allows("http://pi.local:8000", "PI.local:8000")
-    assert not listed.allows("http://pi.local:8000", "pi.local:9000"), "another port is another page"
-    assert not listed.allows("http://rebound.example:8000", "rebound.example:8000"), "rebound DNS is not our page"
+    assert not listed.allows("http://pi.local:8000", "pi.local:9000"), "a page on another port is foreign"
+    assert not listed.allows("http://rebound.example:8000", "rebound.example:8000"), (
+        "a page under an unlisted host name may come from DNS rebinding"
+    )
     assert OriginRule(["http://rebound.example"], keys_required=False).allows(
         "http://rebound.example", "rebound.example"
     )
@@ -78,7 +80,7 @@ def test_pages_from_files_are_allowed_if_listed() -> None:
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://8.8.8.8"])
 @pytest.mark.parametrize("config", [{"groups": {"family": {"api_keys": ["sk-1"]}}}, {"cors": {"origins": "*"}}])
-def test_a_foreign_page_that_may_use_the_api_cannot_administrate(config: object, origin: str) -> None:
+def test_a_foreign_page_that_may_use_the_api_cannot_use_the_admin_api(config: object, origin: str) -> None:
     gate = Gate(ProxyConfig.model_validate(config))
     local = {"Host": "localhost:8000"}
     assert gate.admit_admin("127.0.0.1", local, at_home=True).admin
@@ -112,7 +114,7 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("headers", OWN, ids=str)
-def test_the_page_itself_administrates(headers: dict[str, str]) -> None:
+def test_the_page_itself_may_use_the_admin_api(headers: dict[str, str]) -> None:
     assert is_own_page(headers)
 
 
@@ -121,7 +123,7 @@ def test_pages_on_other_ports_of_the_machine_are_foreign(headers: dict[str, str]
     assert not is_own_page(headers)
 
 
-def test_a_listed_page_cannot_administrate() -> None:
+def test_a_listed_page_cannot_use_the_admin_api() -> None:
     gate = Gate(ProxyConfig.model_validate({"cors": {"origins": ["https://ui.example"]}}))
     with pytest.raises(Forbidden):
         gate.admit_admin("127.0.0.1", {"Host": "localhost", "Origin": "https://ui.example"}, at_home=True)
@@ -132,7 +134,7 @@ def test_a_preflight_grants_the_requested_fields() -> None:
     assert fields["Access-Control-Allow-Origin"] == "http://nas"
     assert fields["Access-Control-Allow-Headers"] == "x-one, x-two"
     assert "POST" in fields["Access-Control-Allow-Methods"]
-    assert fields["Vary"] == "Origin", "a cache may not give one page's grant to another"
+    assert fields["Vary"] == "Origin", "without Vary, a cache could give one page's grant to another"
     assert "Access-Control-Allow-Credentials" not in fields
     assert "Authorization" in dict(OriginRule.preflight("http://nas", None))["Access-Control-Allow-Headers"]
     assert set(OriginRule.grant("http://nas")) <= set(OriginRule.preflight("http://nas", None))

@@ -53,7 +53,7 @@ def test_requests_a_minute(clock: Clock) -> None:
         "x-ratelimit-remaining-requests": "0",
         "x-ratelimit-reset-requests": "40s",
     }
-    book.enter(YOU, limits)  # each key separately
+    book.enter(YOU, limits)  # each key has its own count
     clock.now += 40
     book.enter(ME, limits)
 
@@ -162,7 +162,7 @@ def test_overlapping_windows_of_two_daemons_are_one() -> None:
     window.take("other", 990.0, 4, 1010.0)
     window.take("third", 1002.0, 1, 1010.0)
     assert window.now(1010.0) == 7
-    assert window.now(1050.0) == 1, "the window has ended; only the third began later"
+    assert window.now(1050.0) == 1, "after the window's end, only the third daemon's count remains"
     assert window.now(1070.0) == 0
 
 
@@ -171,7 +171,7 @@ def test_a_restarted_daemon_continues_its_window() -> None:
     window.resume(1000.0, 7, 1030.0)
     assert (window.now(1030.0), window.left(1030.0)) == (7, 30.0)
     window.resume(900.0, 99, 1031.0)
-    assert window.now(1031.0) == 7, "what has ended says nothing"
+    assert window.now(1031.0) == 7, "a window that has ended must not replace the current one"
 
 
 class Others(StoreLink):
@@ -186,7 +186,7 @@ class Others(StoreLink):
         self.woken = 0.0
 
     def wake(self, *, within: float = 0.0) -> None:
-        self.woken = within  # nothing is written
+        self.woken = within  # records when the store would be written
 
     async def exchange(self, table: str, name: str, prefix: str) -> None:
         self.asked += 1
@@ -199,7 +199,7 @@ async def test_close_to_a_limit_the_store_is_queried(clock: Clock) -> None:
     accounts = SharedAccounts(book, shared)
     others = shared.link = Others(shared, [(clock.now, 99), (0, 0), (0, 0), (0, 0)])
     account = book.account(ME)
-    assert not accounts.asks(account, limits), "far from it, what is known here decides"
+    assert not accounts.asks(account, limits), "far from the limit, the store is not queried"
     for _ in range(80):
         book.enter(ME, limits)
     assert accounts.asks(account, limits)

@@ -84,7 +84,7 @@ def test_a_session_ends_with_the_key_that_opened_it(sessions: PageSessions) -> N
     assert sessions.find(carrying(sessions, token), no_keys) is None
 
 
-def test_a_revoked_session_is_gone_from_the_file_too(sessions: PageSessions, clock: Clock, tmp_path: Path) -> None:
+def test_a_revoked_session_is_removed_from_the_file_too(sessions: PageSessions, clock: Clock, tmp_path: Path) -> None:
     token, session = sessions.open("192.168.1.2", "Firefox")
     assert sessions.close(session.id)
     assert not sessions.close(session.id)

@@ -101,7 +101,7 @@ def test_allowed_hosts() -> None:
     assert only("llm.example.com")
     assert only("a.house.example")
     assert not only("house.example")
-    assert not only("pi.local"), "a list replaces the rule"
+    assert not only("pi.local"), "a list of hosts replaces the default rule"
     assert host_rule("llm.example.com")("llm.example.com")
     assert host_rule(["*"])("anything")
 
@@ -116,18 +116,18 @@ TRUSTED = networks(["10.0.0.0/8", "192.168.1.7", "fd00::/8"])
         ("192.168.1.8", "1.1.1.1", "192.168.1.8"),
         ("10.0.0.1", "1.1.1.1", "1.1.1.1"),
         ("::ffff:10.0.0.1", "1.1.1.1", "1.1.1.1"),
-        ("10.0.0.1", "6.6.6.6, 1.1.1.1", "1.1.1.1"),  # a caller may have invented what is further left
+        ("10.0.0.1", "6.6.6.6, 1.1.1.1", "1.1.1.1"),  # addresses further left may be invented by the caller
         ("10.0.0.1", "6.6.6.6, 1.1.1.1 ,10.0.0.2", "1.1.1.1"),
         ("fd00::1", "2001:db8::5, 192.168.1.7", "2001:db8::5"),
         ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3"),
         ("10.0.0.1", "", "10.0.0.1"),
-        # What cannot be read is an unknown address: it must not turn a caller into our proxy.
+        # An unreadable address counts as unknown, since it must not make a caller pass for our proxy.
         ("10.0.0.1", "1.1.1.1, unknown", UNKNOWN),
         ("10.0.0.1", "8.8.8.8:1234", UNKNOWN),
         ("10.0.0.1", "8.8.8.8,", UNKNOWN),
         ("10.0.0.1", "[2001:db8::1]", UNKNOWN),
         ("10.0.0.1", "1.1.1.1, , 10.0.0.2", UNKNOWN),
-        ("10.0.0.1", "unknown, 1.1.1.1", "1.1.1.1"),  # further left it does not matter
+        ("10.0.0.1", "unknown, 1.1.1.1", "1.1.1.1"),  # an unreadable address further left does not matter
     ],
 )
 def test_the_address_of_a_forwarded_request(peer: str, forwarded: str, remote: str) -> None:

@@ -31,7 +31,7 @@ def test_the_other_daemons_spending_counts() -> None:
     second.settle(KEY, 0.0, 0.2)
     pass_on(one, two, "a", 1.0)
     assert second.left(second.of(KEY), DAILY) == pytest.approx(0.1)
-    assert second.reserve_at_ease(KEY, DAILY, 0.01) is None, "it is almost spent"
+    assert second.reserve_at_ease(KEY, DAILY, 0.01) is None, "an almost spent budget takes the slow way"
     first.settle(KEY, 0.0, 0.1)
     pass_on(one, two, "a", 2.0)
     with pytest.raises(BudgetExceeded):
@@ -62,7 +62,7 @@ def test_the_other_daemons_reservations_count() -> None:
     assert second.reserve(KEY, DAILY, 0.7) == pytest.approx(0.3)
     with pytest.raises(BudgetExceeded, match="is reserved"):
         second.reserve(KEY, DAILY, 0.7)
-    assert second.reserve(KEY, DAILY, 0.1, had=0.3) == 0.1, "what was set aside for the same request is given back"
+    assert second.reserve(KEY, DAILY, 0.1, had=0.3) == 0.1, "the request's earlier reservation is released"
     first.settle(KEY, 0.7, 0.0)
     first.settle(KEY, 0.0, 0.1)
     pass_on(one, two, "a", 2.0)
@@ -79,8 +79,8 @@ def test_reservations_of_a_vanished_daemon_do_not_count() -> None:
     assert second.reserve_at_ease(KEY, DAILY, 0.5) == 0.5
     again, same = daemon("a")
     pass_on(one, same, "a", 1.0)
-    assert again.reserved(again.of(KEY)) == 0.0, "its requests ended with it"
-    assert same.tables[TABLE].read(f"{KEY.hex()}@a") is None, "and nothing is left to tell"
+    assert again.reserved(again.of(KEY)) == 0.0, "a restarted daemon must not keep its old reservations"
+    assert same.tables[TABLE].read(f"{KEY.hex()}@a") is None, "the restarted daemon has no record to publish"
 
 
 def test_records_are_named_after_keys() -> None:

@@ -21,7 +21,7 @@ pytestmark = needs_redis
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis of its own, without a disk."""
+    """A Redis for these tests only, without persistence."""
     server = RedisServer(tmp_path_factory.mktemp("redis")).start()
     yield server
     server.close()
@@ -41,7 +41,7 @@ def test_two_daemons_share_their_counters(
     refused = ask(second, "sk-few")
     assert (refused.status, refused.header("x-ratelimit-limit-requests")) == (429, "3")
     assert [ask(first, "sk-counted", play.model).status for _ in range(2)] == [200, 200]
-    eventually(lambda: ask(second, "sk-counted", play.model).status == 429, "the other one knows of the tokens")
+    eventually(lambda: ask(second, "sk-counted", play.model).status == 429, "the second daemon counts the tokens")
 
 
 def test_without_redis_requests_are_still_served_and_counted(upstream: Upstream, make_daemon: DaemonFactory) -> None:
@@ -76,12 +76,12 @@ def test_a_failover_route_returns_to_its_first_provider(
     second = upstream.play(plain(_free("second")))
     document = conf(
         upstream,
-        groups={"close": group("sk-close", tokens_per_day=20)},  # so close to its limit that the store is queried
+        groups={"close": group("sk-close", tokens_per_day=20)},  # close enough to its limit for the store to be queried
         storage=redis.url.replace("/0", "/5"),
         routing={"route": [f"main.{first.model}", f"main.{second.model}"]},
     )
     (tmp_path / "sitecustomize.py").write_text("import openai_proxy.upstream.health as it\nit.FIRST_PAUSE = 0.3\n")
-    # In the compiled form the constant is built in.
+    # The compiled form does not read the constant at run time.
     interpreted = {"PYTHONPATH": f"{tmp_path}:{REPOSITORY}", "OPENAI_PROXY_INTERPRETED": "1"}
     daemon = make_daemon(document, flags=flags, env=interpreted)
 
@@ -89,7 +89,7 @@ def test_a_failover_route_returns_to_its_first_provider(
         return str(ask(daemon, "sk-close", "route").json()["choices"][0]["message"]["content"])
 
     assert {answer() for _ in range(STRIKES)} == {"second"}
-    eventually(lambda: answer() == "back", "the first one is tried again")
+    eventually(lambda: answer() == "back", "the first provider is tried again")
     assert answer() == "back"
     assert b"cmdstat_evalsha" in redis.ask("INFO", "commandstats")
 

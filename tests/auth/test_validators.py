@@ -53,7 +53,7 @@ async def test_an_exception_fails_closed_and_is_not_revealed(caplog: pytest.LogC
     assert "sk-secret-1" not in str(caught.value) + caplog.text
 
 
-async def test_a_slow_validator_fails_closed_and_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_validator_fails_closed_and_delays_no_other_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validators, "PATIENCE", 0.05)
     over = threading.Event()
     try:
@@ -109,14 +109,14 @@ async def test_concurrent_checks_of_a_key_are_one_call() -> None:
     found = Validator("v.check", "1", check)
     asking = [asyncio.ensure_future(found.ask("key", GROUPS, "10.0.0.1")) for _ in range(5)]
     await asyncio.sleep(0)
-    asking[0].cancel()  # one client that disconnects does not cancel it for the others
+    asking[0].cancel()  # a client that disconnects does not cancel the check for the others
     gate.set()
     results = await asyncio.gather(*asking, return_exceptions=True)
     assert calls == 1
     assert [getattr(r, "group", None) for r in results[1:]] == ["family"] * 4
 
 
-def test_it_is_loaded_from_conf_and_reloaded_with_it(tmp_path: Path) -> None:
+def test_a_validator_is_loaded_from_conf_and_reloaded_with_it(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("def check(key): return 'one'\n")
     first, trouble = load("mine.check", tmp_path, None)
@@ -128,7 +128,7 @@ def test_it_is_loaded_from_conf_and_reloaded_with_it(tmp_path: Path) -> None:
     assert second is not first
 
 
-def test_a_failed_import_keeps_the_previous_one(tmp_path: Path) -> None:
+def test_a_failed_import_keeps_the_previous_validator(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("def check(key): return 'one'\n")
     first, _ = load("mine.check", tmp_path, None)
