@@ -1,4 +1,4 @@
-"""An independent check of the grammar of augmented streams (contract §4). Shares no code with what it checks."""
+"""An independent check of the grammar of augmented streams (contract §4), without code of the implementation."""
 
 import json
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass
 class Seen:
-    """What a client saw."""
+    """The contents of a stream as a client sees them."""
 
     content: str = ""
     reasoning: str = ""
@@ -30,10 +30,10 @@ def check(data: bytes, *, model: str = "augmented/m", usage_asked: bool = False)
     ids, models, created = set(), set(), set()
     for number, block in enumerate(blocks):
         assert block.startswith("data: "), block
-        assert "\n" not in block, "one line an event, no event:, id:, retry: or comment"
+        assert "\n" not in block, "an event has more than its data: line"
         payload = block[len("data: ") :]
-        assert not seen.done, "nothing follows [DONE]"
-        assert seen.error is None, "nothing follows an error"
+        assert not seen.done, "there is an event after [DONE]"
+        assert seen.error is None, "there is an event after the error"
         if payload == "[DONE]":
             seen.done = True
             continue
@@ -48,9 +48,9 @@ def check(data: bytes, *, model: str = "augmented/m", usage_asked: bool = False)
         ids.add(chunk["id"])
         models.add(chunk["model"])
         created.add(chunk["created"])
-        assert seen.usage is None, "usage is the last chunk"
+        assert seen.usage is None, "there is a chunk after the usage"
         if not chunk["choices"]:
-            assert usage_asked, "usage only if asked for"
+            assert usage_asked, "usage was sent without being requested"
             assert seen.finish is not None
             seen.usage = chunk["usage"]
             assert isinstance(seen.usage, dict)
@@ -67,7 +67,7 @@ def check(data: bytes, *, model: str = "augmented/m", usage_asked: bool = False)
         assert seen.finish is not None
         assert (seen.finish == "tool_calls") == bool(seen.calls) or seen.finish in ("length", "content_filter")
     else:
-        assert seen.finish is None, "an error is never a pretended end"
+        assert seen.finish is None, "a failed stream has a finish_reason"
         assert not seen.done
     return seen
 
@@ -75,12 +75,12 @@ def check(data: bytes, *, model: str = "augmented/m", usage_asked: bool = False)
 def _choice(choice: dict[str, Any], chunk: dict[str, Any], seen: Seen, *, first: bool) -> None:
     delta = choice["delta"]
     assert isinstance(delta, dict)
-    assert seen.finish is None, "nothing but usage follows the finish"
+    assert seen.finish is None, "there is a choice after the finish_reason"
     if first:
         assert delta == {"role": "assistant", "content": ""}
         assert choice["finish_reason"] is None
         return
-    assert "role" not in delta, "the role comes once"
+    assert "role" not in delta, "the role was sent twice"
     if choice["finish_reason"] is not None:
         assert delta == {}
         seen.finish = choice["finish_reason"]
@@ -105,7 +105,7 @@ def _choice(choice: dict[str, Any], chunk: dict[str, Any], seen: Seen, *, first:
         if not choice.get("logprobs"):
             seen.heartbeats += 1
     else:
-        assert not seen.calls, "text comes before calls"
+        assert not seen.calls, "there is text after a call"
         content, reasoning = delta.get("content"), delta.get("reasoning_content")
         assert content is None or content != ""
         seen.content += content or ""

@@ -93,7 +93,7 @@ def whole_calls(*calls: tuple[str, str, str], text: str | None = None) -> bytes:
 
 
 class Response:
-    """A provider's answer from `pieces`; waits for an Event among them, raises an exception."""
+    """A provider's answer from `pieces`: an Event among them is awaited, an exception is raised."""
 
     def __init__(self, pieces: list[Any], *, status: int = 200, kind: bytes = b"text/event-stream") -> None:
         self.status = status
@@ -105,7 +105,7 @@ class Response:
 
     async def chunk(self) -> bytes:
         if self.closed:
-            raise AssertionError("read after close")
+            raise AssertionError("the answer was read after it was closed")
         while self._pieces:
             piece = self._pieces.pop(0)
             if isinstance(piece, asyncio.Event):
@@ -138,7 +138,7 @@ class Upstream:
 
     async def __call__(self, body: dict[str, Any]) -> Response:
         self.requests.append(copy.deepcopy(body))
-        assert self._answers, "asked more often than the script allows"
+        assert self._answers, "there were more requests than scripted answers"
         answer = self._answers.pop(0)
         if isinstance(answer, asyncio.Event):
             await answer.wait()

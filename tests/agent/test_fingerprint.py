@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from openai_proxy.agent import fingerprint
 from openai_proxy.tasks import in_thread
 
-DEEP = 600  # levels; Python's own recursion ends at a thousand frames
+DEEP = 600  # levels; Python's recursion limit is a thousand frames
 
 
 @given(st.text(st.sampled_from("ab \t\n\u00a0\x1c")), st.integers(1, 9))

@@ -121,7 +121,7 @@ async def test_a_call_starts_while_the_model_writes_the_next_one() -> None:
     rest = events(chunk({}, "tool_calls"), usage_event())
     upstream = Upstream(
         [*deltas[:4], began, *deltas[4:], rest], says("ok")
-    )  # waits for the first one before the second
+    )  # waits for the first call before it writes the second
     async with asyncio.timeout(PATIENCE):
         await stream(upstream, Box(early=early))
     assert results(upstream.requests[1]) == [("1", "ok"), ("2", "ok")]
@@ -165,7 +165,7 @@ async def test_errors_are_results_that_the_model_can_act_on() -> None:
     assert told["5"] == "cancels was cancelled."
     assert {r.status for r in watcher.records} == {"error"}
     sent = upstream.requests[1]["messages"][1]["tool_calls"][3]["function"]["arguments"]
-    assert sent == '{"invalid_json": "{bad"}', "some providers refuse a request whose arguments are no JSON"
+    assert sent == '{"invalid_json": "{bad"}', "some providers refuse a request with arguments that are not JSON"
 
 
 async def test_a_forced_choice_applies_to_the_first_round_only() -> None:
@@ -185,7 +185,7 @@ async def test_a_call_of_the_clients_stays_required_after_calls_of_ours() -> Non
     upstream = Upstream(asks(("1", "a", "{}")), asks(("2", "a", "{}")), asks(("3", "theirs", "{}")))
     await stream(upstream, Box(a="1"), settings={"max_tool_rounds": 2}, tool_choice="required", tools=[theirs])
     assert [r["tool_choice"] for r in upstream.requests] == ["required"] * 3
-    assert [len(r["tools"]) for r in upstream.requests] == [2, 2, 1], "the last round has no call but theirs"
+    assert [len(r["tools"]) for r in upstream.requests] == [2, 2, 1], "the last round offers only the client's tool"
 
 
 async def test_choice_none_offers_nothing_unless_the_transcript_needs_it() -> None:
@@ -225,7 +225,7 @@ async def test_reasoning_and_signatures_are_returned_to_the_provider() -> None:
         events(*map(chunk, [*first, *delta]), chunk({}, "tool_calls")), events(last, chunk({"content": "ok"}, "stop"))
     )
     data = await stream(upstream, Box(a="1"))
-    assert b'"data":"="' not in data, "it belongs to a call the client never sees"
+    assert b'"data":"="' not in data, "reasoning of a hidden call reached the client"
     assert b'"data":"+"' in data
     seen = check(data)
     message = upstream.requests[1]["messages"][1]
@@ -271,7 +271,7 @@ async def test_several_choices_pass_without_a_loop() -> None:
     assert answer["choices"][0]["message"]["content"] == "a"
 
 
-async def test_of_two_tools_with_one_name_the_clients_is_used() -> None:
+async def test_of_two_tools_with_one_name_the_clients_own_is_used() -> None:
     upstream = Upstream(asks(("1", "theirs", "{}")))
     box = Box(theirs="ours", other="x")
     seen = check(await stream(upstream, box, tools=[CLIENT_TOOL]))

@@ -52,7 +52,7 @@ async def test_the_model_gets_the_reason(arguments: str) -> None:
     (result,) = [m["content"] for m in upstream.requests[1]["messages"] if m["role"] == "tool"]
     assert CASES[arguments] in result
     sent = upstream.requests[1]["messages"][1]["tool_calls"][0]["function"]["arguments"]
-    assert isinstance(json.loads(sent), dict), "what goes back upstream is always an object"
+    assert isinstance(json.loads(sent), dict), "arguments sent back to the provider must be an object"
 
 
 async def test_a_similar_name_is_not_run() -> None:

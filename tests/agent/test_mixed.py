@@ -101,7 +101,7 @@ async def test_k1_r1_ours_and_theirs_in_one_message(streamed: bool) -> None:
     assert shape(talk.sent) == [
         QUESTION["content"], ["o1", LONG, "o2"], ("o1", "OURS"), (LONG, "CLIENT"), ("o2", "OTHER")
     ]  # fmt: skip
-    assert len(talk.box.ran) == 2, "ours are not run again"
+    assert len(talk.box.ran) == 2, "our tools ran again"
 
 
 @both
@@ -115,7 +115,7 @@ async def test_k2_client_calls_after_hidden_rounds(streamed: bool) -> None:
     assert talk.sent[2]["content"] == "Let me see."
 
 
-async def test_k3_nothing_hidden_nothing_stored() -> None:
+async def test_k3_without_hidden_rounds_nothing_is_stored() -> None:
     talk = TerminalChat()
     await talk.ask(talk.calls((LONG, "theirs", "{}")))
     assert len(talk.store) == 0
@@ -205,8 +205,11 @@ async def test_r3_arguments_reformatted(arguments: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
-        ('{"area":"","name":"Lamp","floor":null}', {"name": "Lamp"}),  # Home Assistant's Ollama client strips these
-        ('{"domain":"[\\"light\\"]","on":false}', {"domain": ["light"]}),  # and parses JSON inside a text
+        (
+            '{"area":"","name":"Lamp","floor":null}',
+            {"name": "Lamp"},
+        ),  # Home Assistant's Ollama client strips empty values
+        ('{"domain":"[\\"light\\"]","on":false}', {"domain": ["light"]}),  # and parses JSON inside strings
     ],
 )
 async def test_r3_arguments_tidied_by_the_client(given: str, kept: Any) -> None:

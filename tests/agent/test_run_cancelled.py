@@ -11,14 +11,14 @@ from openai_proxy.agent.run import start
 from tests.agent.support import Box, Response, Upstream, asks, call_deltas, chunk, collect, events, turn, whole_calls
 from tests.harness.waiting import PATIENCE
 
-BOUND = 0.2  # seconds, required by the issue; tools that do not end are the worst case
+BOUND = 0.2  # seconds; tools that do not end are the worst case
 
 _CALLS = call_deltas(("1", "slow", '{"a":1}'), ("2", "slow", '{"a":2}'))
 TWO_CALLS = events(*map(chunk, _CALLS), done=False)
 
 
 class Places:
-    """A turn that hangs at one point, and what of it is still alive."""
+    """A turn that hangs at one point, and a check of which of its parts are still alive."""
 
     def __init__(self, place: str) -> None:
         self.reached = asyncio.Event()
@@ -77,7 +77,7 @@ class Places:
 
 
 class _Reached(asyncio.Event):
-    """An event that nobody sets, and that records when it is awaited."""
+    """An event that is never set, and that records when it is awaited."""
 
     def __init__(self, reached: asyncio.Event) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ PLACES = ["first byte", "mid text", "tool", "stubborn tool", "early tool", "next
 
 
 async def within_bound(attempt: Callable[[], Awaitable[float]]) -> bool:
-    """Whether an attempt took less than the bound: the best of five, since a busy machine may delay any one."""
+    """Whether one of five attempts took less than the bound, since a busy machine may delay some of them."""
     for _ in range(5):
         if await attempt() < BOUND:
             return True

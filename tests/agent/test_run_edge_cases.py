@@ -83,7 +83,7 @@ async def test_halves_of_a_character_are_rejoined() -> None:
     halves = [json.dumps(chunk({"content": half})) for half in ("\ud83d", "\ude00")]
     upstream = Upstream(events(*halves, *map(chunk, [{"content": "!"}]), chunk({}, "stop")))
     data = await stream(upstream)
-    assert "\U0001f600".encode() in data  # complete: no client could speak half a character
+    assert "\U0001f600".encode() in data  # complete: half a character could not be spoken
     calls = map(chunk, call_deltas(("1", "a", "{}")))
     upstream = Upstream(events(*halves, *calls, chunk({}, "tool_calls")), says("ok"))
     await stream(upstream, Box(a="1"))

@@ -27,7 +27,7 @@ from tests.agent.support import (
 from tests.harness.waiting import PATIENCE
 
 
-async def test_concurrency_is_bounded_and_one_without_parallel_calls() -> None:
+async def test_concurrency_is_bounded_and_is_1_without_parallel_calls() -> None:
     for given, most in (({}, 2), ({"parallel_tool_calls": False}, 1)):
         running, peak = 0, 0
 
@@ -100,8 +100,8 @@ async def test_a_deadline_withdraws_tools_and_ends_a_hanging_one() -> None:
 TOO_LONG = "Sorry, that took too long."
 SILENT: dict[str, list[Any]] = {
     "no head": [asyncio.Event()],
-    "a head and no word": [[asyncio.Event()]],
-    "thoughts and no word": [[events(chunk({"reasoning_content": "hm"}), done=False), asyncio.Event()]],
+    "a head and no text": [[asyncio.Event()]],
+    "reasoning and no text": [[events(chunk({"reasoning_content": "hm"}), done=False), asyncio.Event()]],
 }
 
 
@@ -116,7 +116,7 @@ async def test_a_deadline_without_any_text_ends_with_a_sentence(name: str) -> No
     completion = await answer.completion()
     assert completion["choices"][0]["message"]["content"] == TOO_LONG
     assert completion["choices"][0]["finish_reason"] == "stop"
-    assert isinstance(answer.error, DeadlineExceeded), "but the record knows"
+    assert isinstance(answer.error, DeadlineExceeded), "the exceeded deadline is not recorded"
 
 
 async def test_a_deadline_ends_a_stall_after_the_first_word() -> None:
@@ -126,17 +126,17 @@ async def test_a_deadline_ends_a_stall_after_the_first_word() -> None:
     assert seen.error is not None
     assert seen.error["code"] == "deadline_exceeded"
     completion = await whole(Upstream([half, asyncio.Event()]), settings={"deadline": 0.05})
-    assert completion["choices"][0]["message"]["content"] == TOO_LONG, "half an answer is none"
+    assert completion["choices"][0]["message"]["content"] == TOO_LONG, "half an answer was returned as a whole one"
 
 
 async def test_a_deadline_counts_from_the_arrival_of_the_request() -> None:
     now = time.monotonic()
     upstream = Upstream(says("Hello."), says("Hello."))
     seen = check(await collect(await start(turn(upstream, settings={"deadline": 5}, started=now - 6))))
-    assert (seen.content, upstream.requests) == (TOO_LONG, []), "it is over: nobody is asked"
+    assert (seen.content, upstream.requests) == (TOO_LONG, []), "a request was sent upstream after the deadline"
     seen = check(await collect(await start(turn(upstream, Box(a="1"), settings={"deadline": 5}, started=now - 4))))
     assert seen.content == "Hello."
-    assert upstream.requests[0]["tool_choice"] == "none", "it is near: no tool may run"
+    assert upstream.requests[0]["tool_choice"] == "none", "a tool may run although the deadline is near"
 
 
 async def test_a_tool_that_does_not_end_does_not_outlast_the_deadline() -> None:

@@ -29,14 +29,18 @@ async def test_a_spoken_answer_has_no_markdown_streamed_or_whole() -> None:
     assert check(await stream(Upstream(says(MARKED)), settings=SPEECH)).content == HEARD
     answer = await whole(Upstream(completion({"content": MARKED})), settings=SPEECH)
     assert answer["choices"][0]["message"]["content"] == HEARD
-    assert check(await stream(Upstream(says(MARKED)))).content == MARKED, "only where it is asked for"
+    assert check(await stream(Upstream(says(MARKED)))).content == MARKED, (
+        "the text was filtered although speech is not configured"
+    )
 
 
 async def test_held_text_is_sent_before_the_tools_run() -> None:
     upstream = Upstream(asks(("1", "a", "{}"), text="One [moment"), says("**Done**"))
     seen = check(await stream(upstream, Box(a="1"), settings=SPEECH))
     assert seen.content == "One [moment\n\nDone"
-    assert upstream.requests[1]["messages"][1]["content"] == "One [moment", "the model sees its own words"
+    assert upstream.requests[1]["messages"][1]["content"] == "One [moment", (
+        "the model does not get its own text unchanged"
+    )
 
 
 @pytest.mark.parametrize("kind", ["json_object", "json_schema"])
@@ -84,7 +88,7 @@ async def test_unmarked_reasoning_is_learnt_from_one_answer() -> None:
     assert (seen.content, seen.reasoning) == ("It is on.", "Okay, the user wants it.")
     seen = check(await stream(Upstream(says("Without a thought.")), **given))
     assert seen.content == "Without a thought."
-    assert not memory.expected, "what it does now counts"
+    assert not memory.expected, "the newest answer decides what is expected"
 
 
 async def test_unmarked_reasoning_in_a_whole_answer() -> None:

@@ -70,7 +70,7 @@ ODD = {
         chunk({"content": None}, "stop", usage=None),
     ),
     "content in lists": events(chunk({"content": [{"type": "text", "text": "Hi"}]}), chunk({}, "stop")),
-    "whole completion though a stream was asked for": completion({"content": "Hi"}),
+    "whole completion although a stream was requested": completion({"content": "Hi"}),
     "finish tool_calls without a call": events(chunk({"content": "Hi"}), chunk({}, "tool_calls")),
     "no blank line at the end": events(chunk({"content": "Hi"}), chunk({}, "stop"), done=False)[:-2],
     "garbage after the finish": [events(chunk({"content": "Hi"}), chunk({}, "stop"), done=False), BROKEN],
@@ -284,7 +284,7 @@ async def test_a_client_that_does_not_stream_gets_the_same() -> None:
 
 
 async def test_chunks_are_not_kept_while_the_client_does_not_read() -> None:
-    """As objects they take ten times the memory of the bytes that wait to be sent."""
+    """As objects, chunks take ten times the memory of the bytes that wait to be sent."""
     text = "this is in no other object of the process"
     data = events(chunk({"content": text}), chunk({}, "stop"))
     async with aclosing((await start(turn(Upstream([data])))).stream()) as pieces:

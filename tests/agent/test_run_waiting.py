@@ -35,7 +35,7 @@ async def test_status_chunks_report_progress() -> None:
     assert told[0] == ("calling_llm", None, None)
     assert ("executing_tool", "works", None) in told
     assert ("executing_tool", "works", "step 0") in told
-    assert ("executing_tool", "works", "step 1") not in told, "progress is limited to one a second"
+    assert ("executing_tool", "works", "step 1") not in told, "progress was sent more often than once a second"
     assert ("tool_completed", "works", None) in told
     assert told[-1] == ("processing_results", None, None)
     assert all(s["type"] == "tool_execution" for s in seen.statuses)
@@ -138,7 +138,7 @@ async def test_the_role_is_sent_as_soon_as_the_provider_has_answered() -> None:
 
 async def test_the_role_is_sent_together_with_text_that_has_arrived() -> None:
     class Here(Response):
-        at_hand = True  # as if the head and the first event had arrived in one piece
+        at_hand = True  # as if the head and the first event had arrived together
 
     answer = await start(turn(Upstream(Here([says("Hello")]))))
     async with aclosing(answer.stream()) as pieces:

@@ -73,7 +73,7 @@ def test_an_unreadable_state_is_ignored(state: Any) -> None:
 
 
 async def test_a_thread_reads_the_store_and_changes_nothing() -> None:
-    """A large request is restored in a thread, while the event loop keeps the turns of others."""
+    """A large request is restored in a thread while the event loop stores other turns."""
     now = 0.0
     store = TurnStore(ttl=10, clock=lambda: now)
     store.keep(["a"], hidden(mark="1"))

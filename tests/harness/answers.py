@@ -7,12 +7,12 @@ from typing import Any
 from tests.harness.daemon import CANARY
 from tests.harness.wire import Answer
 
-# An address, a URL, a path of ours, a class name or a file: nothing that a caller should see or a voice should speak.
+# Addresses, URLs, paths of ours, class names and files should neither be shown to a caller nor be spoken.
 TELLTALE = re.compile(r"127\.0\.0\.1|https?://|localhost|/v1/|\.py\b|Error\(|Exception|0x[0-9a-f]{6}|:\d{4,5}\b")
 
 
 def check_error_object(error: dict[str, Any]) -> None:
-    """`message`, `type`, `param`, `code`: none missing, only `param` may be null, no internals."""
+    """Check that the four members are present, only `param` may be null, and no internals are revealed."""
     assert set(error) >= {"message", "type", "param", "code"}, error
     assert isinstance(error["message"], str)
     assert error["message"]
@@ -27,23 +27,25 @@ def check_error_object(error: dict[str, Any]) -> None:
 def check_error(answer: Answer, status: int, code: str | None = None) -> dict[str, Any]:
     """An error of the proxy's own: its status, shape and headers. Returns the error object."""
     assert answer.status == status, (answer.status, answer.body[:500])
-    assert answer.complete, "cut"
+    assert answer.complete, "the answer was cut off"
     assert (answer.header("content-type") or "").startswith("application/json"), answer.headers
     error = answer.json()["error"]
     check_error_object(error)
     assert answer.header("x-proxy-error") == error["code"]
     assert answer.header("x-request-id")
     if status in (400, 401, 403, 404, 413, 431) or error["code"] == "upstream_auth":
-        assert answer.header("x-should-retry") == "false", "trying again cannot change this"
+        assert answer.header("x-should-retry") == "false", "this error is final, so a retry is useless"
     if status in (429, 503):
-        assert answer.header("x-should-retry") is None or answer.header("x-proxy-attempts"), "later it may work"
+        assert answer.header("x-should-retry") is None or answer.header("x-proxy-attempts"), (
+            "this error is temporary, so a retry may help"
+        )
     if code is not None:
         assert error["code"] == code, error
     return dict(error)
 
 
 def check_stream_error(answer: Answer, before: bytes) -> dict[str, Any]:
-    """A stream that broke between two events: what came before, one error event, no `[DONE]`, a clean end."""
+    """Check a stream that broke between two events: `before`, one error event, no `[DONE]`, a clean end."""
     assert answer.body.startswith(before), answer.body
     rest = answer.body[len(before) :]
     assert rest.startswith(b"data: "), rest

@@ -2,7 +2,7 @@
 
 
 class Clock:
-    """Called, it gives `now`, in seconds."""
+    """Returns `now`, in seconds, when called."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now

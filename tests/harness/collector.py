@@ -1,4 +1,4 @@
-"""A collector of OpenTelemetry: takes OTLP over HTTP, and decodes it with the official protobuf package."""
+"""An OpenTelemetry collector: it takes OTLP over HTTP and decodes it with the official protobuf package."""
 
 import gzip
 import threading
@@ -61,7 +61,7 @@ class Collector:
                 self.end_headers()
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name in the base class
-                """Silent."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -70,7 +70,7 @@ class Collector:
 
     @property
     def url(self) -> str:
-        """Its base URL."""
+        """The collector's base URL."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def close(self) -> None:
@@ -81,7 +81,7 @@ class Collector:
         self._thread.join(10)
 
     def take(self, path: str, body: bytes, headers: dict[str, str]) -> None:
-        """One export."""
+        """Store the spans or metrics of one export."""
         self.headers.append({"path": path, **headers})
         if path.endswith("/v1/traces"):
             for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
@@ -101,7 +101,7 @@ class Collector:
 
     def wait(self, number: int) -> list[SpanSeen]:
         """The spans, once there are this many."""
-        eventually(lambda: len(self.spans) >= number, f"{number} spans have come")
+        eventually(lambda: len(self.spans) >= number, f"{number} spans have arrived")
         return sorted(self.spans, key=lambda span: span.begins)
 
 

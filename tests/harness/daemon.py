@@ -31,7 +31,7 @@ COMPLAINTS = ("Traceback (most recent call last)", "was never awaited", "Task wa
 
 @contextlib.contextmanager
 def held_port() -> Iterator[int]:
-    """A port of 127.0.0.1 that the kernel gives to nobody else meanwhile: it can only be bound by its number.
+    """A port of 127.0.0.1 that the kernel assigns to no other socket meanwhile: it can only be bound by its number.
 
     Bound with SO_REUSEADDR and not listening, it is no obstacle to a server that sets the same (bind(2), socket(7)).
     """
@@ -46,7 +46,7 @@ atexit.register(_HELD.close)
 
 
 def free_port() -> int:
-    """An unused port of 127.0.0.1, held until this process ends, because another test might get it otherwise."""
+    """An unused port of 127.0.0.1, held until this process ends so that no other test gets it."""
     return _HELD.enter_context(held_port())
 
 
@@ -183,7 +183,7 @@ class Daemon:
             "HOME": str(self.root),
             "TMPDIR": str(self.root / "tmp"),
             "PYTHONPATH": str(REPOSITORY),
-            "PYTHONFAULTHANDLER": "1",  # one that does not stop is ended by SIGABRT, and prints where it was
+            "PYTHONFAULTHANDLER": "1",  # a daemon that does not stop is ended by SIGABRT and prints its stack
             **self._env,
             **(more_env or {}),
         }
@@ -244,7 +244,7 @@ class Daemon:
             self.process.wait(PATIENCE)
             raise AssertionError(f"did not stop within {timeout} s: {self.stderr[-4000:]}") from None
         assert code == 0, f"exit code {code}: {self.stderr[-4000:]}"
-        eventually(lambda: not any(map(_lives, children)), f"every child is gone: {children}")
+        eventually(lambda: not any(map(_lives, children)), f"every child has ended: {children}")
         self.assert_quiet()
 
     def exit_code(self, timeout: float = PATIENCE) -> int:
@@ -265,12 +265,12 @@ class Daemon:
             self._process.wait(PATIENCE)
 
     def assert_quiet(self) -> None:
-        """Check that it wrote no traceback, no lost task and no key."""
+        """Check that the daemon wrote no traceback, no lost task and no key."""
         text = self.stderr
         for complaint in COMPLAINTS:
             assert complaint not in text, text[-6000:]
         for path in (p for p in self.root.rglob("*") if p.is_file() and p.name not in {"proxy.yaml", ".env"}):
-            assert CANARY.encode() not in path.read_bytes(), f"the upstream key stands in {path}"
+            assert CANARY.encode() not in path.read_bytes(), f"the upstream key was written to {path}"
 
     # Talking
 
@@ -337,7 +337,7 @@ class Daemon:
         """How many sockets it has open; log files are kept open on purpose and not counted."""
         count = 0
         for entry in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            with contextlib.suppress(OSError):  # closed since it was listed
+            with contextlib.suppress(OSError):  # closed after it was listed
                 count += str(entry.readlink()).startswith("socket:")
         return count
 
@@ -346,7 +346,7 @@ class Daemon:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def assert_nothing_leaked(self) -> None:
-        """Check that after every client has disconnected no connection and no child is left."""
+        """Disconnect every client, then check that no connection and no child is left."""
         self.close_wires()
         eventually(lambda: self.clients() == 0, "client connections are closed")
         eventually(lambda: self.children() == [], "no child is left")

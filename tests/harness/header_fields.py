@@ -11,7 +11,7 @@ class HeaderFields:
         return [value for key, value in self.headers if key.lower() == name.lower()]
 
     def header(self, name: str) -> str | None:
-        """The only value of header `name`, None without it; several are an error."""
+        """The value of header `name`, or None; more than one is an error."""
         values = self.all(name)
-        assert len(values) <= 1, f"{name} came {len(values)} times"
+        assert len(values) <= 1, f"{name} was sent {len(values)} times"
         return values[0] if values else None

@@ -32,12 +32,12 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """Its address for `storage`."""
+        """The server's address for `storage`."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The id of the server's process."""
         assert self._process is not None
         return self._process.pid
 

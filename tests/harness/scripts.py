@@ -77,13 +77,15 @@ class Play:
         """The first request, once at least `size` bytes of its body have arrived."""
         seen = self.begun(timeout=timeout)
         with self._news:
-            assert self._news.wait_for(lambda: seen.size >= size, timeout), f"{seen.size} of {size} bytes came up"
+            assert self._news.wait_for(lambda: seen.size >= size, timeout), (
+                f"{seen.size} of {size} bytes reached the upstream"
+            )
         return seen
 
     def wait(self, count: int = 1, *, timeout: float = PATIENCE) -> Seen:
         """The `count`-th request, including its body."""
         seen = self.begun(count, timeout=timeout)
-        assert seen.whole.wait(timeout), f"{self.model}: the body never came to its end"
+        assert seen.whole.wait(timeout), f"{self.model}: the end of the body never arrived"
         return seen
 
 

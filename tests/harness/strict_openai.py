@@ -128,7 +128,9 @@ def _check_schema(body: dict[str, Any]) -> None:
     """Check everything else against the published schema, which has no `json_object`."""
     if (body.get("text") or {}).get("format") == {"type": "json_object"}:
         body = {**body, "text": {}}
-    tools = [tool for tool in body.get("tools") or () if tool["type"] == "function"]  # nor any other kind of tool
+    tools = [
+        tool for tool in body.get("tools") or () if tool["type"] == "function"
+    ]  # the schema has no other kind of tool, either
     try:
         CreateResponseBody.model_validate({**body, "tools": tools} if tools else body)
     except ValidationError as error:

@@ -1,7 +1,7 @@
 """A provider on raw sockets. It plays scripts, can also violate HTTP, and records its requests.
 
 It runs in a thread with its own event loop, so that plain blocking tests can talk to the daemon meanwhile. A script
-(`Play`) is chosen by the `model` of a JSON body or by the header `x-play`; what no script claims is answered the way a
+(`Play`) is chosen by the `model` of a JSON body or by the header `x-play`; requests without a script are answered as a
 small well-behaved OpenAI-compatible server would (`manners.py`).
 """
 
@@ -20,7 +20,7 @@ from tests.harness.plays import FIN, HOLD, RST, Ending, Gate, Step, head
 from tests.harness.scripts import Acting, Play, Rounds, Seen
 from tests.harness.waiting import PATIENCE, eventually
 
-KEEP = 8 << 20  # bytes of a request body kept for comparison; of larger ones only size and digest
+KEEP = 8 << 20  # bytes of a request body kept for comparison; larger bodies are kept only as size and digest
 
 
 class Upstream:
@@ -117,7 +117,7 @@ class Upstream:
         """Drop every connection once none is busy, and wait until the daemon has closed them as well."""
         eventually(lambda: self.busy() == 0, "no request is being answered")
         self.drop_idle()
-        eventually(lambda: self.connections() == 0, "the daemon closed its side too")
+        eventually(lambda: self.connections() == 0, "the daemon has closed its connections, too")
 
     def connections(self) -> int:
         """How many connections are open."""
@@ -172,7 +172,7 @@ class Peer(asyncio.Protocol):
         self._task = self.upstream.loop.create_task(self._serve())
 
     def drop(self) -> None:
-        """Close our side; anything that still arrives is answered by a reset, as by a server that has gone."""
+        """Close our side; anything that still arrives is answered by a reset, as by a server that has stopped."""
         self._dropped = True
         self.transport.write_eof()
 

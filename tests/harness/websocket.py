@@ -1,4 +1,4 @@
-"""The frames of RFC 6455, both ways, without extensions: enough to check that a socket passes through unchanged."""
+"""RFC 6455 frames in both directions, without extensions: enough to check that a socket passes unchanged."""
 
 import base64
 import hashlib

@@ -175,7 +175,7 @@ class Wire:
         assert version in {"HTTP/1.1", "HTTP/1.0"}, line
         headers = []
         while (field_line := self._line()) != b"":
-            assert field_line is not None, "closed inside a head"
+            assert field_line is not None, "the connection was closed inside a head"
             name, colon, value = field_line.decode("latin-1").partition(":")
             assert colon, field_line
             headers.append((name, value.strip(" \t")))
@@ -187,7 +187,7 @@ class Wire:
         if method == "HEAD" or answer.status in {204, 304} or answer.status < 200:
             answer.framing, answer.complete = "none", True
         elif (answer.header("transfer-encoding") or "").lower() == "chunked":
-            assert length is None, "both framings at once"
+            assert length is None, "the head has both Content-Length and Transfer-Encoding"
             answer.framing = "chunked"
         elif length is not None:
             answer.framing, self._rest = "length", int(length)
@@ -233,7 +233,7 @@ class Wire:
         del self._buffer[:size]
         self._rest -= size
         if self._rest == 0:
-            assert self._line() in {b"", None}, "a chunk longer than its size"
+            assert self._line() in {b"", None}, "a chunk is longer than its declared size"
         return data
 
     def read_until(self, marker: bytes) -> bytes:
