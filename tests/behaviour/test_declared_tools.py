@@ -220,7 +220,7 @@ def test_a_disconnect_kills_the_command(configured_daemon: Daemon) -> None:
             lambda: (
                 (configured_daemon.root / "long").exists() and (configured_daemon.root / "long").read_text().strip()
             ),
-            "it runs",
+            "the command is running",
         )
     pid = int((configured_daemon.root / "long").read_text())
     eventually(lambda: not psutil.pid_exists(pid), "the process is gone")

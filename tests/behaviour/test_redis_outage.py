@@ -201,7 +201,7 @@ def test_a_store_that_hangs_delays_no_request(
     assert ask(daemon, KEY).status == 200
     redis.freeze()
     assert [ask(daemon, KEY).status for _ in range(3)] == [200, 200, 429]
-    eventually(lambda: storage(daemon)["state"] == "alone", "it noticed")
+    eventually(lambda: storage(daemon)["state"] == "alone", "the daemon has noticed the outage")
     assert "no answer within 2 seconds" in daemon.stderr
 
 

@@ -156,7 +156,10 @@ async def test_requests_are_recorded_and_routed_like_others(voice: Voice) -> Non
         assert wyoming_of(voice.daemon) == {"port": voice.port, "stt": "ears", "tts": "mouth", "clients": 1}
     assert "Wyoming" in voice.daemon.stderr
     assert f"port {voice.port}: transcription by ears, speech by mouth" in voice.daemon.stderr
-    eventually(lambda: "mouth -> main" in voice.daemon.stderr or "mouth → main" in voice.daemon.stderr, "its line")
+    eventually(
+        lambda: "mouth -> main" in voice.daemon.stderr or "mouth → main" in voice.daemon.stderr,
+        "the log line of the speech request",
+    )
 
 
 async def test_a_recording_that_is_too_long_is_refused_in_words(voice: Voice) -> None:
@@ -251,7 +254,7 @@ async def test_the_port_follows_the_configuration(upstream: Upstream, make_daemo
         await early.send(AudioChunk(rate=16_000, width=2, channels=1, audio=UTTERANCE).event(), AudioStop().event())
         event = await early.next()
         assert event is not None
-        assert event.type == "transcript", "what had begun ends as it began"
+        assert event.type == "transcript", "an utterance begun before the edit is still transcribed"
         await asyncio.to_thread(daemon.edit_conf, lambda conf: conf.pop("wyoming"))
         assert daemon.control("GET", "/admin/status").json()["wyoming"] is None
     for port in (first, second):
