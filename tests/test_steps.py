@@ -1,5 +1,6 @@
 """Work in small steps gives the result of a single step and lets others run in between."""
 
+import base64
 import json
 import re
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from hypothesis import given
@@ -21,7 +23,7 @@ from openai_proxy.dialects import json_text
 from openai_proxy.dialects.chat.conversation_id import comparable, short
 from openai_proxy.dialects.foreign_thoughts import hinted
 from openai_proxy.dialects.gemini.contents import standard
-from openai_proxy.dialects.media import url_of
+from openai_proxy.dialects.media import data_url, text_of, url_of
 from openai_proxy.prompt.assembly import assemble
 from openai_proxy.protocols.json_members import check_unique, edit
 from openai_proxy.records.writing.request_contents import without_blobs
@@ -80,6 +82,25 @@ def test_matches_across_two_steps_are_found(text: str) -> None:
     assert steps.any_piece(lambda piece: b"ab" in piece, data, 1) is (b"ab" in data)
 
 
+@given(st.text(max_size=40), st.text("ab%41=é\ud83d", max_size=40))
+def test_media_is_decoded_as_in_a_single_step(text: str, escaped: str) -> None:
+    data = base64.b64encode(text.encode("utf-8", "replace")).decode()
+    assert text_of(data) == text.encode("utf-8", "replace").decode()
+    expected = base64.b64encode(unquote_to_bytes(escaped.encode("utf-8", "surrogatepass"))).decode()
+    assert data_url(f"data:,{escaped}") == ("text/plain", expected)
+
+
+@given(st.text("QUJD=é/", max_size=24))
+def test_what_is_not_base64_is_refused_as_in_a_single_step(data: str) -> None:
+    try:
+        expected = base64.b64decode(data, validate=True).decode()
+    except ValueError:
+        with pytest.raises(ValueError):  # noqa: PT011 - any of its kinds
+            text_of(data)
+    else:
+        assert text_of(data) == expected
+
+
 MANY = 24 << 20
 """Bytes: one second of work in twenty steps."""
 
@@ -110,6 +131,8 @@ LARGE: dict[str, Callable[[], Callable[[], Any]]] = {
     "escapes undone": lambda: _call(undone, b"100 % of it " * (MANY // 12)),
     "a line of the log": lambda: _call(partial(line, large=True), {"messages": [{"content": "word " * 1000}] * 5000}),
     "a picture's URL": lambda: _call(url_of, "image/png", "QUJD" * (MANY // 4)),
+    "a text file decoded": lambda: _call(text_of, "QUJD" * (MANY // 4)),
+    "a text file encoded": lambda: _call(data_url, "data:text/plain," + "word " * (MANY // 5)),
     "a picture in another alphabet": lambda: _call(standard, "-_JD" * (MANY // 4) + "-"),
     "a system message": lambda: _call(
         partial(assemble, ours="You keep the house."), [{"role": "system", "content": "word " * (MANY // 5)}]

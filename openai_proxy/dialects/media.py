@@ -1,7 +1,9 @@
 """Media in requests: the type of untyped data, and the content parts of chat messages that carry it."""
 
 import binascii
+import codecs
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 from openai_proxy import steps
@@ -63,7 +65,33 @@ def data_url(url: str) -> tuple[str, str] | None:
     media_type = (found[1] or "text/plain").lower()
     data = steps.part(url, found.end(), len(url))
     if "base64" not in found[2].lower():
-        from urllib.parse import unquote_to_bytes
-
-        data = binascii.b2a_base64(unquote_to_bytes(data), newline=False).decode()
+        data = steps.join(_encoded(data))
     return ("image/jpeg" if media_type == "image/jpg" else media_type), data
+
+
+def text_of(data: str) -> str:
+    """The text in base64 `data`, which may be large. Raises ValueError if it is not base64 of UTF-8."""
+    if steps.find(data, "=", 0, max(len(data) - 2, 0)) >= 0:
+        raise ValueError("padding before the end")
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    pieces = steps.pieces(data, step=max(steps.STEP & ~3, 4))  # four characters are three bytes
+    texts = [decoder.decode(binascii.a2b_base64(piece, strict_mode=True)) for piece in pieces]
+    return steps.join([*texts, decoder.decode(b"", final=True)])
+
+
+def _encoded(data: str) -> Iterator[str]:
+    """Percent-encoded `data` as base64, in pieces."""
+    from urllib.parse import unquote_to_bytes
+
+    rest = b""
+    at = 0
+    while at < len(data):
+        end = at + steps.STEP
+        cut = data.find("%", max(end - 2, at + 1), end) if end < len(data) else -1
+        piece = data[at : end if cut < 0 else cut]  # an escape has three characters, which stay together
+        at += len(piece)
+        rest += unquote_to_bytes(piece.encode("utf-8", "surrogatepass"))
+        whole = len(rest) - len(rest) % 3  # three bytes are four characters
+        yield binascii.b2a_base64(rest[:whole], newline=False).decode()
+        rest = rest[whole:]
+    yield binascii.b2a_base64(rest, newline=False).decode()

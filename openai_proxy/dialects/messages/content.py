@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from openai_proxy.dialects import json_text
-from openai_proxy.dialects.media import data_url
+from openai_proxy.dialects.media import data_url, text_of
 from openai_proxy.dialects.messages.tables import THINKING_FORMAT
 from openai_proxy.errors import BadRequest
 
@@ -99,10 +99,8 @@ def _document(file: Any, param: str) -> dict[str, Any]:
 
 
 def _decoded(data: str, param: str) -> str:
-    import base64
-
     try:
-        return base64.b64decode(data, validate=True).decode()
+        return text_of(data)
     except ValueError:
         raise BadRequest("The file's data is not base64 of UTF-8 text.", param=param) from None
 
