@@ -1,6 +1,7 @@
 """Work in small steps gives the result of a single step and lets others run in between."""
 
 import base64
+import binascii
 import json
 import re
 import sys
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from openai_proxy import steps
 from openai_proxy.agent.conversations import digests_of
 from openai_proxy.agent.fingerprint import ConversationFingerprint
-from openai_proxy.dialects import json_text
+from openai_proxy.dialects import json_text, media
 from openai_proxy.dialects.chat.conversation_id import comparable, short
 from openai_proxy.dialects.foreign_thoughts import hinted
 from openai_proxy.dialects.gemini.contents import standard
@@ -101,6 +102,21 @@ def test_what_is_not_base64_is_refused_as_in_a_single_step(data: str) -> None:
         assert text_of(data) == expected
 
 
+def test_media_is_decoded_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    expected = base64.b64encode(b"A" + b"BC" * 10).decode()
+
+    def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda data, **options: (sizes.append(len(data)), function(data, **options))[1]
+
+    for name in ("a2b_base64", "b2a_base64"):
+        monkeypatch.setattr(media.binascii, name, recorded(getattr(binascii, name)))
+    assert text_of("QUJD" * 10) == "ABC" * 10
+    assert data_url("data:,%41" + "BC" * 10) == ("text/plain", expected)
+    assert max(sizes) <= steps.STEP + 2
+    assert len(sizes) > 10
+
+
 MANY = 24 << 20
 """Bytes: one second of work in twenty steps."""
 
@@ -131,8 +147,6 @@ LARGE: dict[str, Callable[[], Callable[[], Any]]] = {
     "escapes undone": lambda: _call(undone, b"100 % of it " * (MANY // 12)),
     "a line of the log": lambda: _call(partial(line, large=True), {"messages": [{"content": "word " * 1000}] * 5000}),
     "a picture's URL": lambda: _call(url_of, "image/png", "QUJD" * (MANY // 4)),
-    "a text file decoded": lambda: _call(text_of, "QUJD" * (MANY // 4)),
-    "a text file encoded": lambda: _call(data_url, "data:text/plain," + "word " * (MANY // 5)),
     "a picture in another alphabet": lambda: _call(standard, "-_JD" * (MANY // 4) + "-"),
     "a system message": lambda: _call(
         partial(assemble, ours="You keep the house."), [{"role": "system", "content": "word " * (MANY // 5)}]
