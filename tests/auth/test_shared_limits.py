@@ -59,7 +59,12 @@ def test_many_concurrent_requests_never_exceed_the_limit(
     daemons = [make_daemon(conf(upstream, groups=groups, storage=redis.url.replace("/0", "/4"))) for _ in range(2)]
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda n: ask(daemons[n % 2], "sk-few").status, range(24)))
-    assert (answers.count(200), answers.count(429)) == (10, 14)
+    admitted = answers.count(200)
+    assert admitted <= 10
+    assert answers.count(429) == 24 - admitted
+    # Two daemons that want the last one at the same moment may both be refused; it is still there afterwards.
+    rest = [ask(daemons[n % 2], "sk-few").status for n in range(10 - admitted + 1)]
+    assert rest == [200] * (10 - admitted) + [429]
 
 
 def test_limits_storage_is_the_same_setting(upstream: Upstream, make_daemon: DaemonFactory, redis: RedisServer) -> None:
