@@ -54,8 +54,13 @@ class BodyReader:
 
     def feed(self, data: bytes) -> None:
         """More bytes of the wire."""
-        if self._decoder is not None:
-            data = self._decoder.feed(data)
+        if self._decoder is None:
+            self._take(data)
+            return
+        for piece in self._decoder.pieces(data):
+            self._take(piece)
+
+    def _take(self, data: bytes) -> None:
         if not data:
             return
         if self._stream is not None:

@@ -3,11 +3,13 @@
 If that fails, only the record loses its text: readers here never raise.
 """
 
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 from openai_proxy.protocols.inflate import CODINGS, DamagedError, Inflater, TooLongError
 
 MAX_INFLATED: Final = 32 * 1024 * 1024  # bytes; a zip bomb ends here, and any legitimate answer is far smaller
+_PIECE: Final = 64 * 1024  # bytes inflated and read at a time: the event loop runs in between
 
 
 class Decoder(Protocol):
@@ -15,8 +17,8 @@ class Decoder(Protocol):
 
     broken: bool
 
-    def feed(self, data: bytes) -> bytes:
-        """The decoded `data`; b"" once it is `broken`."""
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """The decoded `data`, in pieces; nothing once it is `broken`."""
         ...
 
 
@@ -29,15 +31,14 @@ class Inflating:
         self._inflater = Inflater(MAX_INFLATED)
         self.broken = False
 
-    def feed(self, data: bytes) -> bytes:
+    def pieces(self, data: bytes) -> Iterator[bytes]:
         """The inflated `data`; nothing once the limit is exceeded or the data is invalid."""
         if self.broken:
-            return b""
+            return
         try:
-            return self._inflater.feed(data)
+            yield from self._inflater.pieces(data, _PIECE)
         except (DamagedError, TooLongError):
             self.broken = True
-            return b""
 
 
 class UnreadableCoding:
@@ -48,9 +49,9 @@ class UnreadableCoding:
     def __init__(self) -> None:
         self.broken = True
 
-    def feed(self, data: bytes) -> bytes:
+    def pieces(self, data: bytes) -> Iterator[bytes]:
         """Nothing."""
-        return b""
+        return iter(())
 
 
 def decoder(coding: str) -> Decoder | None:
