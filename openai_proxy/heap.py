@@ -15,7 +15,6 @@ from typing import Final
 AFTER: Final = 2.0
 """Seconds after the end of a large request, in which what its record needed is freed, too."""
 
-
 KEPT: Final = 4 << 20
 """Bytes at the end of a heap that are kept. With 128 KiB, freeing 100 MB in pieces takes five times as long."""
 
