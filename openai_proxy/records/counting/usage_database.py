@@ -4,7 +4,8 @@ sqlite3 is imported when there is first something to write (1.5 MB).
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,10 +24,10 @@ CREATE TABLE IF NOT EXISTS usage (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pending (usage_key TEXT NOT NULL, question TEXT NOT NULL, tokens TEXT NOT NULL);
 """
-_ADD: Final = f"""
-INSERT INTO usage ({_COLUMNS}) VALUES ({", ".join("?" * (len(KEYS) + len(SUMS)))})
-ON CONFLICT ({", ".join(KEYS)}) DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)}
-"""  # noqa: S608, RUF100 (names of our own, no value)
+_TOGETHER: Final = 60
+"""Rows of one statement: each statement gives the interpreter lock away and has to wait for it. SQLite before 3.32
+accepts 999 values.
+"""
 _EARLIER: Final = """
 SELECT day, grp, key_id, model, connection, '', '', '', requests, input, output, cached, reasoning, cost, estimated,
     CASE WHEN cost = 0 THEN requests ELSE 0 END FROM {table}
@@ -47,7 +48,7 @@ class UsageDatabase:
         """True if anything was ever written."""
         return self._path.exists()
 
-    def add(self, rows: Iterable[UsageRow], pending: Iterable[tuple[str, str, str]] = (), settled: int = 0) -> None:
+    def add(self, rows: Sequence[UsageRow], pending: Iterable[tuple[str, str, str]] = (), settled: int = 0) -> None:
         """Add `rows` of KEYS and SUMS and the `pending` in one transaction; delete pending ones up to id `settled`."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._path.exists():
@@ -56,7 +57,9 @@ class UsageDatabase:
         try:
             with connection:
                 self._prepare(connection)
-                connection.executemany(_ADD, rows)
+                for start in range(0, len(rows), _TOGETHER):
+                    some = rows[start : start + _TOGETHER]
+                    connection.execute(_adding(len(some)), list(chain.from_iterable(some)))
                 connection.executemany("INSERT INTO pending VALUES (?, ?, ?)", pending)
                 if settled:
                     connection.execute("DELETE FROM pending WHERE rowid <= ?", (settled,))
@@ -102,6 +105,15 @@ class UsageDatabase:
         if earlier:
             connection.execute(f"INSERT INTO usage ({_COLUMNS}) {_EARLIER.format(table='earlier_usage')}")
             connection.execute("DROP TABLE earlier_usage")
+
+
+def _adding(number: int) -> str:
+    """The statement that adds `number` rows."""
+    row = f"({', '.join('?' * (len(KEYS) + len(SUMS)))})"
+    return f"""
+INSERT INTO usage ({_COLUMNS}) VALUES {", ".join([row] * number)}
+ON CONFLICT ({", ".join(KEYS)}) DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)}
+"""  # noqa: S608, RUF100 (names of our own, no value)
 
 
 def _columns(connection: "sqlite3.Connection", table: str) -> set[str]:

@@ -19,23 +19,27 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 RETRY_AFTER = 30.0  # seconds until a failed disk is retried
-MAX_OPEN = 64  # file descriptors
-IDLE = 0.8  # seconds after its last line that a file is kept open
-RECHECK = 0.05  # seconds between two checks whether an open file still has its name
+MAX_OPEN = 256  # file descriptors
+IDLE = 3.0  # seconds after its last line that a file is kept open: between two lines of a turn
+LET_GO = 0.6  # seconds until a deleted file is noticed even without new lines: it takes space while it is open
+RECHECK = 0.05  # seconds between two looks at the directory
+CALM = 3.0
+"""Seconds after which the directory's own time of change is relied upon: some file systems count it in steps of 2 s."""
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _WHOLE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
 
 class _Open:
-    """An open file: its descriptor, its identity, and when that was last compared with its name."""
+    """An open file: its descriptor, its identity, and after which change of the directory its name was checked."""
 
-    __slots__ = ("checked", "fd", "identity", "torn", "used")
+    __slots__ = ("change", "fd", "identity", "torn", "used")
 
-    def __init__(self, fd: int, identity: tuple[int, int], torn: bool, checked: float) -> None:
+    def __init__(self, fd: int, identity: tuple[int, int], torn: bool) -> None:
         self.fd = fd
         self.identity = identity
         self.torn = torn  # it does not end in a newline after a crash, or a write that could not be cut back
-        self.checked = self.used = checked
+        self.change = 0
+        self.used = 0.0
 
 
 class LineFiles:
@@ -49,6 +53,8 @@ class LineFiles:
         self._clock = clock
         self._directory_fd: int | None = None
         self._directory_checked = 0.0
+        self._directory_time = 0  # when it was last changed, in ns since the epoch
+        self._change = 0  # goes up whenever a name in the directory may have changed
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._retry_at: dict[str, float] = {}  # file name, or "" for all of them -> time of the next attempt
 
@@ -77,7 +83,9 @@ class LineFiles:
     def try_directory(self) -> None:
         """Check whether the directory is writable, to report problems now rather than with the first line."""
         try:
-            self._check_directory(self._clock())
+            self._look_at_directory(self._clock())
+            if self._directory_fd is None:
+                self._open_directory()
             if not os.access(self.directory, os.W_OK | os.X_OK):
                 raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
@@ -92,15 +100,19 @@ class LineFiles:
             self._directory_fd = None
 
     def close_idle(self, now: bool) -> float | None:
-        """Close what has not been written to for a while (all if `now`): a deleted file takes space while open.
+        """Close what was deleted or renamed, and what has not been written to for a while (all if `now`).
 
         Returns seconds until there may be more to close, None if nothing is open.
         """
         at = self._clock()
+        if self._open and not now:
+            self._look_at_directory(at)
+            for name, file in tuple(self._open.items()):
+                self._still_named(name, file)
         while self._open:
             name, file = next(iter(self._open.items()))  # the one that has been idle longest
             if not now and (wait := file.used + IDLE - at) > 0:
-                return wait
+                return min(wait, LET_GO)
             self._drop(name)
         return None
 
@@ -156,17 +168,13 @@ class LineFiles:
         self.degraded = reason
 
     def _file(self, name: str, now: float) -> _Open:
-        if self._directory_fd is None or now - self._directory_checked > RECHECK:
-            self._check_directory(now)
+        if now - self._directory_checked > RECHECK:
+            self._look_at_directory(now)
+        if self._directory_fd is None:
+            self._open_directory()
         file = self._open.get(name)
-        if file is not None and now - file.checked > RECHECK:
-            file.checked = now
-            if not self._still_there(name, file):
-                self._drop(name)
-                file = None
-        if file is None:
-            file = self._open_file(name, now)
-            self._open[name] = file
+        if file is None or not self._still_named(name, file):
+            file = self._open[name] = self._open_file(name)
             if len(self._open) > MAX_OPEN:
                 os.close(self._open.popitem(last=False)[1].fd)
         else:
@@ -174,28 +182,41 @@ class LineFiles:
         file.used = now
         return file
 
-    def _check_directory(self, now: float) -> None:
+    def _look_at_directory(self, now: float) -> None:
+        """Notice whether names in the directory may have changed; close everything if it is another one or gone."""
         self._directory_checked = now
-        if self._directory_fd is not None:
-            try:
-                named, held = self.directory.stat(), os.fstat(self._directory_fd)
-            except OSError:
-                self.close()
-            else:
-                if (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino):
-                    return
-                self.close()
+        if self._directory_fd is None:
+            return
+        try:
+            named, held = self.directory.stat(), os.fstat(self._directory_fd)
+        except OSError:
+            self.close()
+            return
+        if (named.st_dev, named.st_ino) != (held.st_dev, held.st_ino):
+            self.close()
+        # Shortly after a change, another one may leave the same time.
+        elif named.st_mtime_ns != self._directory_time or time.time() - named.st_mtime < CALM:
+            self._change += 1
+            self._directory_time = named.st_mtime_ns
+
+    def _open_directory(self) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def _still_there(self, name: str, file: _Open) -> bool:
-        try:
-            found = os.stat(name, dir_fd=self._directory_fd, follow_symlinks=False)
-        except OSError:
-            return False
-        return (found.st_dev, found.st_ino) == file.identity
+    def _still_named(self, name: str, file: _Open) -> bool:
+        """True if the open file has its name; otherwise it is closed."""
+        if file.change != self._change:
+            file.change = self._change
+            try:
+                found = os.stat(name, dir_fd=self._directory_fd, follow_symlinks=False)
+            except OSError:
+                found = None
+            if found is None or (found.st_dev, found.st_ino) != file.identity:
+                self._drop(name)
+                return False
+        return True
 
-    def _open_file(self, name: str, now: float) -> _Open:
+    def _open_file(self, name: str) -> _Open:
         fd = os.open(name, _FLAGS, 0o600, dir_fd=self._directory_fd)
         try:
             found = os.fstat(fd)
@@ -205,7 +226,9 @@ class LineFiles:
         except OSError:
             os.close(fd)
             raise
-        return _Open(fd, (found.st_dev, found.st_ino), torn, now)
+        opened = _Open(fd, (found.st_dev, found.st_ino), torn)
+        opened.change = self._change
+        return opened
 
     def _drop(self, name: str) -> None:
         file = self._open.pop(name, None)

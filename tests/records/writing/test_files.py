@@ -7,12 +7,14 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from openai_proxy.records.writing import files as files_module
-from openai_proxy.records.writing.files import MAX_OPEN, RETRY_AFTER, LineFiles
+from openai_proxy.records.writing.files import IDLE, LET_GO, MAX_OPEN, RETRY_AFTER, LineFiles
 from tests.harness.clock import Clock
 
 
@@ -60,17 +62,79 @@ def test_a_rotated_file_is_opened_anew(lines: LineFiles, clock: Clock) -> None:
     assert (lines.directory / "a_b.jsonl.1").read_bytes() == b"1\n"
 
 
+def settle(lines: LineFiles) -> None:
+    """Let the directory look as if nothing had changed in it for a minute."""
+    long_ago = time.time() - 60
+    os.utime(lines.directory, (long_ago, long_ago))
+
+
 def test_idle_files_are_closed(lines: LineFiles, clock: Clock) -> None:
     lines.append("a_b.jsonl", b"1\n")
-    clock.now += 0.5
+    clock.now += IDLE - 0.3
     lines.append("c_d.jsonl", b"1\n")
     assert lines.close_idle(False) == pytest.approx(0.3)
     clock.now += 0.4
-    assert lines.close_idle(False) == pytest.approx(0.4), "a_b.jsonl is closed, and c_d.jsonl is due in 0.4 s"
+    assert lines.close_idle(False) == LET_GO, "a_b.jsonl is closed, c_d.jsonl may be deleted meanwhile"
     assert list(lines._open) == ["c_d.jsonl"]
     assert lines.close_idle(True) is None
     assert lines.append("a_b.jsonl", b"2\n")
     assert (lines.directory / "a_b.jsonl").read_bytes() == b"1\n2\n"
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_deleted_and_renamed_files_are_closed_soon(lines: LineFiles, clock: Clock, settled: bool) -> None:
+    for name in ("a_b.jsonl", "c_d.jsonl", "e_f.jsonl"):
+        lines.append(name, b"1\n")
+    if settled:
+        settle(lines)
+    clock.now += LET_GO
+    assert lines.close_idle(False) == LET_GO
+    (lines.directory / "a_b.jsonl").unlink()
+    (lines.directory / "c_d.jsonl").rename(lines.directory / "c_d.jsonl.1")
+    clock.now += LET_GO
+    assert lines.close_idle(False) == LET_GO
+    assert list(lines._open) == ["e_f.jsonl"]
+
+
+def test_a_second_change_within_the_resolution_of_the_time_is_noticed(lines: LineFiles, clock: Clock) -> None:
+    lines.append("a_b.jsonl", b"1\n")
+    time_of_creation = lines.directory.stat().st_mtime_ns
+    clock.now += 1
+    lines.append("a_b.jsonl", b"2\n")
+    (lines.directory / "a_b.jsonl").rename(lines.directory / "a_b.jsonl.1")
+    os.utime(lines.directory, ns=(time_of_creation, time_of_creation))
+    clock.now += 1
+    lines.append("a_b.jsonl", b"3\n")
+    assert (lines.directory / "a_b.jsonl").read_bytes() == b"3\n"
+
+
+def test_names_are_checked_only_after_a_change_in_the_directory(
+    lines: LineFiles, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up = []
+    stat = os.stat
+
+    def watched(path: Any, **options: Any) -> os.stat_result:
+        looked_up.append(path)
+        return stat(path, **options)
+
+    lines.append("a_b.jsonl", b"1\n")
+    monkeypatch.setattr(os, "stat", watched)
+    clock.now += 1
+    lines.append("a_b.jsonl", b"2\n")
+    assert "a_b.jsonl" in looked_up, "the file was just created, and another change may have left the same time"
+    settle(lines)
+    clock.now += 1
+    lines.append("a_b.jsonl", b"3\n")
+    looked_up.clear()
+    clock.now += 1
+    lines.append("a_b.jsonl", b"4\n")
+    assert "a_b.jsonl" not in looked_up
+    (lines.directory / "a_b.jsonl").rename(lines.directory / "a_b.jsonl.1")
+    clock.now += 1
+    lines.append("a_b.jsonl", b"5\n")
+    assert (lines.directory / "a_b.jsonl").read_bytes() == b"5\n"
+    assert (lines.directory / "a_b.jsonl.1").read_bytes() == b"1\n2\n3\n4\n"
 
 
 def test_a_moved_or_removed_directory_is_created_again(lines: LineFiles, clock: Clock, tmp_path: Path) -> None:
@@ -140,6 +204,7 @@ def test_a_directory_that_cannot_be_created_costs_lines(tmp_path: Path, clock: C
 LIMITED = """
 import resource, sys
 from pathlib import Path
+from typing import Any
 from openai_proxy.records.writing.files import LineFiles
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 lines = LineFiles(Path(sys.argv[1]))
@@ -164,7 +229,9 @@ def test_a_short_write_is_cut_back_to_a_whole_line(tmp_path: Path, batches: str)
 
 KILLED = """
 import sys
+import time
 from pathlib import Path
+from typing import Any
 from openai_proxy.records.writing.files import LineFiles
 lines = LineFiles(Path(sys.argv[1]))
 print("ready", flush=True)
