@@ -270,28 +270,11 @@ class ChunkedFraming:
         if self._held:
             data = self._held + data
             self._held = b""
-        end = len(data)
-        position = 0
-        left = self._left
-        if not left and end > 9:  # nearly always: exactly one chunk
-            size: i64 = 0
-            at: i64 = 0
-            digit: i64
-            while at < 8 and (digit := _HEX[data[at]]) < 16:
-                size = size * 16 + digit
-                at += 1
-            if (
-                size >= 4
-                and at + size + 4 == end
-                and data[at] == 0x0D
-                and data[at + 1] == 0x0A
-                and data[end - 2] == 0x0D
-                and data[end - 1] == 0x0A
-            ):
-                self._tail = b"\n\n" if data[end - 3] == 0x0A and data[end - 4] == 0x0A else data[end - 6 : end - 2]
-                if payload is not None:
-                    payload.append(data[at + 2 : end - 2])
-                return data
+        end: i64 = len(data)
+        position: i64 = 0
+        left: i64 = self._left
+        size: i64
+        digit: i64
         while True:
             if left:
                 stop = position + left
@@ -299,7 +282,7 @@ class ChunkedFraming:
                 if stop > end:
                     if end > last and left > 1 and data[end - 1] != 0x0D:
                         return self._broken(data, position, left)
-                    self._take(data, position, min(last, end), payload)
+                    self._take(data, position, min(end, last), payload)
                     self._left = stop - end
                     return data
                 if data[stop - 1] != 0x0A or (left > 1 and data[last] != 0x0D):
@@ -309,22 +292,30 @@ class ChunkedFraming:
                 left = self._left = 0
             if position == end:
                 return data
-            match = _SIZE.match(data, position)
-            if match is None:
-                if end - position <= MAX_CHUNK_LINE and _SIZE_BEGUN.match(data, position):
-                    self._held = data[position:]
-                    return data[:position]
-                return self._broken(data, position)
-            size = int(match[1], 16)
+            start = position
+            size = 0
+            while position < end and position < start + 8 and (digit := _HEX[data[position]]) < 16:
+                size = size * 16 + digit
+                position += 1
+            if start < position < end - 1 and data[position] == 0x0D and data[position + 1] == 0x0A:
+                position += 2
+            else:  # an extension, a very long number, an incomplete line
+                match = _SIZE.match(data, start)
+                if match is None:
+                    if end - start <= MAX_CHUNK_LINE and _SIZE_BEGUN.match(data, start):
+                        self._held = data[start:]
+                        return data[:start]
+                    return self._broken(data, start)
+                size, position = int(match[1], 16), match.end()
             if size == 0:
-                return self._last_chunk(data, position, match.end())
+                return self._last_chunk(data, start, position)
             left = size + 2
-            position = match.end()
 
-    def _take(self, data: bytes, start: int, stop: int, payload: list[bytes] | None) -> None:
+    def _take(self, data: bytes, start: "i64", stop: "i64", payload: list[bytes] | None) -> None:
         size = stop - start
         if size >= 4:
-            self._tail = data[stop - 4 : stop]
+            blank = data[stop - 1] == 0x0A and data[stop - 2] == 0x0A  # as nearly every event ends: no new object
+            self._tail = b"\n\n" if blank else data[stop - 4 : stop]
         elif size > 0:
             self._tail = (self._tail + data[start:stop])[-4:]
         else:
