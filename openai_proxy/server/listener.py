@@ -47,7 +47,7 @@ def client_server(
         max_field_size=MAX_LINE,
         read_bufsize=READ_BUFFER,
         lingering_time=LINGER,
-        tcp_keepalive=True,
+        tcp_keepalive=False,  # the listening socket has it already
     )
 
 
@@ -126,7 +126,7 @@ class Listener:
         loop = asyncio.get_running_loop()
         for sock in sockets:
             sock.setblocking(False)
-            _bound_unsent(sock)
+            _set_inherited(sock)
             create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
             self._open.append(await create(self.server, sock=sock, backlog=BACKLOG))
         self._sockets = list(sockets)
@@ -183,10 +183,15 @@ def _addresses(host: str, port: int) -> list[tuple[int, Any]]:
     return [(family, address) for family, _, _, _, address in found]
 
 
-def _bound_unsent(sock: socket.socket) -> None:
-    """Limit what the kernel buffers for clients of a listening socket: they inherit it."""
-    if sock.family != socket.AF_UNIX and hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        with contextlib.suppress(OSError):
+def _set_inherited(sock: socket.socket) -> None:
+    """Options of a listening socket that its connections inherit: a limit of what the kernel buffers for a client, and
+    the detection of clients that have vanished.
+    """
+    if sock.family == socket.AF_UNIX:
+        return
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
 
 
@@ -202,7 +207,7 @@ def _listening(family: int, address: Any, shared: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _bound_unsent(sock)
+        _set_inherited(sock)
         if shared:
             _share([sock], True)
         if family == socket.AF_INET6:

@@ -35,7 +35,7 @@ class Nobody(asyncio.Protocol):
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="this system has no TCP_NOTSENT_LOWAT")
 @pytest.mark.parametrize("adopted", [False, True])
-async def test_little_data_waits_in_the_kernel_for_a_client_that_does_not_read(adopted: bool) -> None:
+async def test_connections_inherit_the_options_of_the_listening_socket(adopted: bool) -> None:
     server = Nobody()
     listener = Listener(server)
     if adopted:
@@ -48,7 +48,10 @@ async def test_little_data_waits_in_the_kernel_for_a_client_that_does_not_read(a
         async with asyncio.timeout(30):
             await server.came.wait()
         accepted = server.transports[0].get_extra_info("socket")
-        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT, (
+            "little data waits in the kernel for a client that does not read"
+        )
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1, "a vanished client is detected"
         writer.close()
     finally:
         listener.close()
