@@ -18,14 +18,12 @@ from openai_proxy.fastpath.handover import Handover
 from openai_proxy.fastpath.known_heads import CachedHead, HeadCaches, KnownHead
 from openai_proxy.runtime.generation import Generation
 from openai_proxy.runtime.state import ProxyState
+from openai_proxy.server.fast_path import BODY_WAIT
 from openai_proxy.server.headers import head_size
 from openai_proxy.upstream.failover import Opened
 
 MAX_BODY: Final = 512 * 1024
 """Maximum bytes of a body on the fast path: longer ones gain nothing from it."""
-
-BODY_WAIT: Final = 0.25
-"""Seconds for the rest of a body; then the request handler waits for it, with its own timeouts."""
 
 MAX_PIPELINED: Final = 256 * 1024
 

@@ -8,7 +8,8 @@ else, and what the fast path returns (retries, errors, redirects), stays in the 
 Undocumented parts of aiohttp 3.14 in use: RequestHandler's `_messages`, `_waiter`, `_parser`, `_close`,
 `_request_count`, `_reading_paused`, `_request_in_progress`, `_upgraded`, `_keepalive_handle`, `_keepalive_timeout`,
 `_next_keepalive_close_time`, `_process_keepalive`, `_drain_helper`, `set_parser`; Server's `_kwargs`; BaseRequest's
-`_payload`; StreamReader's `_buffer`. tests/server/test_connection.py fails if they change. Three of their rules:
+`_payload`; StreamReader's `_buffer`; BaseProtocol's `connection_made`. tests/server/test_connection.py fails if they
+change. Three of their rules:
 - a message that is taken must be reported to the parser's count (`message_consumed`), or it stops after 32;
 - reading the payload's stream re-enters `data_received` and costs 3 µs, so its buffer is read instead;
 - the first bytes may arrive before the handler task has run: idle means "it waits, or never had a request".
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, cast
 
+from aiohttp.base_protocol import BaseProtocol
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response, StreamResponse
@@ -30,7 +32,7 @@ from openai_proxy.errors import InternalError, Overloaded, ProxyError
 from openai_proxy.exchange import new_request_id
 from openai_proxy.records.process_log import refusals
 from openai_proxy.server.early_refusal import early_refusal, head_too_large, parse_error
-from openai_proxy.server.fast_path import FastPath, ReturnedRequest
+from openai_proxy.server.fast_path import BODY_WAIT, FastPath, ReturnedRequest
 from openai_proxy.server.headers import head_size
 from openai_proxy.server.open_connections import ConnectionLimits, OpenConnections
 
@@ -39,24 +41,26 @@ UNSENT = 16 * 1024
 KEEP_ALIVE: Final = 75.0
 """Seconds for which an idle connection is kept: more than Home Assistant's 15 and nginx's 60, so the client closes."""
 
-BODY_WAIT: Final = 0.25
-"""Seconds for a body on the fast path; then the request handler waits for it, with its own timeouts."""
-
 UNKNOWN: Final = -1
 
 
-def _peer(transport: asyncio.BaseTransport) -> str:
-    name = transport.get_extra_info("peername")
-    return plain(name[0]) if isinstance(name, tuple) else ""
+class _NoDelaySet(BaseProtocol):
+    """aiohttp's base class, but for TCP_NODELAY, which the event loop has set: the socket's object takes 20 µs."""
+
+    __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
 
 
-class ClientConnection(RequestHandler):
+class ClientConnection(RequestHandler, _NoDelaySet):
     """One client connection: aiohttp's own, with errors in the API's format, and a limit for incomplete heads."""
 
-    __slots__ = ("_counted", "_head_bytes", "_latest_payload")
+    __slots__ = ("_address", "_counted", "_head_bytes", "_latest_payload")
 
     def __init__(self, manager: Any, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
+        self._address = ""  # the client's
         self._head_bytes = 0  # bytes received of an incomplete head
         self._latest_payload: Any = None  # the last message's: until it ends, bytes belong to a body
         self._counted: Callable[[], None] | None = None  # called when the connection ends, if connections are counted
@@ -64,16 +68,18 @@ class ClientConnection(RequestHandler):
     @property
     def peername(self) -> str | tuple[Any, ...] | None:
         """The address that becomes a request's `remote`; IPv4 addresses always look like IPv4."""
-        return (_peer(self.transport),) if self.transport is not None else None
+        return (self._address,) if self.transport is not None else None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        name = transport.get_extra_info("peername")
+        self._address = plain(name[0]) if isinstance(name, tuple) else ""
         # The first request's head has `header_seconds`; an idle kept connection may wait longer.
         self._keepalive_timeout = KEEP_ALIVE
         cast(asyncio.WriteTransport, transport).set_write_buffer_limits(high=UNSENT)
         if counts := getattr(self._manager, "counts", None):
-            self._counted = partial(counts.ended, peer := _peer(transport))
-            if not counts.admit(peer) and self.transport is not None:
+            self._counted = partial(counts.ended, self._address)
+            if not counts.admit(self._address) and self.transport is not None:
                 busy = Overloaded("The proxy has too many connections.", headers={"Retry-After": "1"})
                 self._refuse(self.transport, busy, b"503 Service Unavailable")
 
@@ -100,7 +106,7 @@ class ClientConnection(RequestHandler):
         if self._request_in_progress:  # pipelined: an answer is being sent, and ours would end up inside it
             transport.abort()
             return
-        refusals.log_refusal(_peer(transport), "", error)
+        refusals.log_refusal(self._address, "", error)
         transport.write(early_refusal(error, status))
         self.force_close()
         transport.close()
@@ -176,7 +182,7 @@ class RelayingConnection(ClientConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.fast.connected(transport, _peer(transport))
+        self.fast.connected(transport, self._address)
 
     # -- what the parser sees ---------------------------------------------------------------------------------------
 

@@ -1,7 +1,10 @@
 """The interface of the fast path in front of aiohttp's request handler, as a connection sees it."""
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+BODY_WAIT: Final = 0.25
+"""Seconds for the rest of a body; then the request handler waits for it, with its own timeouts."""
 
 
 class FastPath(Protocol):

@@ -31,6 +31,7 @@ class OpenConnections:
     def __init__(self, limits: Callable[[], ConnectionLimits], close_resting: Callable[[], bool]) -> None:
         self._limits = limits
         self._close_resting = close_resting
+        self._files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._all = 0
         self._of: Counter[str] = Counter()
         self._search_again = 0.0
@@ -42,7 +43,7 @@ class OpenConnections:
         self._of[peer] += 1
         if self._of[peer] > limits.of_one and peer not in _HERE and not limits.is_proxy(peer):
             return False
-        return self._all <= _room(limits.in_all) or self._make_room()
+        return self._all <= self._room(limits.in_all) or self._make_room()
 
     def ended(self, peer: str) -> None:
         """A connection that was counted has ended, served or not."""
@@ -50,6 +51,10 @@ class OpenConnections:
         self._of[peer] -= 1
         if not self._of[peer]:
             del self._of[peer]
+
+    def _room(self, most: int) -> int:
+        """`most`, or what the process's file descriptors allow: each request may need another one for the provider."""
+        return most if self._files == resource.RLIM_INFINITY else min(most, max(self._files // 2, 16))
 
     def _make_room(self) -> bool:
         now = time.monotonic()
@@ -59,9 +64,3 @@ class OpenConnections:
         if not found:
             self._search_again = now + _PAUSE
         return found
-
-
-def _room(most: int) -> int:
-    """`most`, or what the process's file descriptors allow: each request may need another one for the provider."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return most if files == resource.RLIM_INFINITY else min(most, max(files // 2, 16))

@@ -57,6 +57,30 @@ async def test_a_payload_keeps_its_pieces_in_a_buffer() -> None:
     assert list(stream._buffer) == [b"one", b"two"]
 
 
+def test_connections_send_without_delay() -> None:
+    """aiohttp would set this option; we rely on the event loop."""
+
+    async def option() -> int:
+        accepted: asyncio.Future[asyncio.Transport] = asyncio.get_running_loop().create_future()
+
+        async def handler(request: Any) -> Any:
+            accepted.set_result(request.transport)
+            await asyncio.Event().wait()
+
+        server = ConnectionServer(handler, header_seconds=lambda: PATIENCE)
+        listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+        with socket.create_connection(listener.sockets[0].getsockname()) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            transport = await asyncio.wait_for(accepted, PATIENCE)
+            found = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            transport.abort()
+        listener.close()
+        return int(found)
+
+    assert asyncio.run(option()) != 0
+    assert uvloop.run(option()) != 0
+
+
 def test_the_version_is_a_checked_one_and_has_the_c_parser() -> None:
     assert tuple(map(int, aiohttp.__version__.split(".")[:2])) == (3, 14)
     # Most smuggling CVEs were in the Python parser.
