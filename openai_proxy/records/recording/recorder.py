@@ -45,13 +45,13 @@ QUIET: Final = 30  # idle rounds in a row, after which the thread sleeps until i
 CHORES: Final = 0.2  # maximum seconds between two checks of other chores, while the thread is awake
 PAUSE: Final = 0.00005  # seconds between two slices; a sleep of zero would take the lock back before the loop wakes
 SLICE: Final = 0.0002  # seconds of one slice under low load
-MANY: Final = 64  # exchanges that ended since the last round, beyond which slices are longer
+MANY: Final = 32  # items that wait, or exchanges that ended since the last round, beyond which slices are longer
 BATCH: Final = 32
 """Plain exchanges that the loop turns into lines at once. One by one they take 16 µs each, mostly for code that has
 left the processor's cache in between; in a row 7. In the thread it took 14: it cannot run while the loop does, and each
 switch of the interpreter lock costs both.
 """
-MANY_CALLERS: Final = 1000  # after which those with nothing waiting are forgotten
+MANY_CALLERS: Final = 1000  # at least, after which those with nothing waiting are forgotten
 _OVERHEAD: Final = 300  # bytes of an item besides its payload
 
 
@@ -76,6 +76,7 @@ class Recorder(EntryRecorder):
         it, the thread has none of that caller's left. A short exchange must not overtake one that is still queued,
         because it may continue the same conversation.
         """
+        self._many_callers = MANY_CALLERS
         self._bound = backlog
         self._ended_before = 0
         self._asleep = False
@@ -173,10 +174,11 @@ class Recorder(EntryRecorder):
             size = _OVERHEAD
         self._put((kind, entry, payload, size))
         if kind == CLOSE:
-            if len(self._queued_until) >= MANY_CALLERS:
+            if len(self._queued_until) >= self._many_callers:
                 self._queued_until = {
                     caller: place for caller, place in self._queued_until.items() if place > self._handled
                 }
+                self._many_callers = max(MANY_CALLERS, 2 * len(self._queued_until))
             self._queued_until[_caller(entry)] = self._offered
         if waiting > HASTE and not self._hurried:  # a large event: a tick's worth of them would be tens of megabytes
             self._hurry()
@@ -275,12 +277,12 @@ class Recorder(EntryRecorder):
         """Process the `count` waiting items in slices; later ones wait for the next round.
 
         Each switch between threads costs about 60 µs. Streams need many short slices, so that no chunk waits; if
-        requests end by the thousand, fewer, longer ones are better, because getting the lock from a busy loop takes a
-        dozen futex calls (16 µs per exchange with slices of 1 ms, 19 with 0.3).
+        requests begin and end by the thousand, fewer, longer ones are better, because getting the lock from a busy
+        loop takes a dozen futex calls (16 µs per exchange with slices of 1 ms, 19 with 0.3).
         """
         budget, pause = SLICE, PAUSE
         ended, self._ended_before = self.ended - self._ended_before, self.ended
-        if ended > MANY:
+        if max(ended, count) > MANY:
             budget, pause = 5 * SLICE, 10 * PAUSE
         if self.backlog > self._bound // 4:
             budget, pause = 25 * SLICE, PAUSE
