@@ -4,7 +4,7 @@ sqlite3 is imported when there is first something to write (1.5 MB).
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,9 +24,12 @@ CREATE TABLE IF NOT EXISTS usage (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pending (usage_key TEXT NOT NULL, question TEXT NOT NULL, tokens TEXT NOT NULL);
 """
-_TOGETHER: Final = 60
-"""Rows of one statement: each statement gives the interpreter lock away and has to wait for it. SQLite before 3.32
-accepts 999 values.
+_MAX_VALUES: Final = 999
+"""Values of one statement (SQLite before 3.32). Each statement gives the interpreter lock away and has to wait for it,
+so few with many rows are cheaper.
+"""
+_ADDED: Final = f"""
+ON CONFLICT ({", ".join(KEYS)}) DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)}
 """
 _EARLIER: Final = """
 SELECT day, grp, key_id, model, connection, '', '', '', requests, input, output, cached, reasoning, cost, estimated,
@@ -48,7 +51,7 @@ class UsageDatabase:
         """True if anything was ever written."""
         return self._path.exists()
 
-    def add(self, rows: Sequence[UsageRow], pending: Iterable[tuple[str, str, str]] = (), settled: int = 0) -> None:
+    def add(self, rows: Sequence[UsageRow], pending: Sequence[tuple[str, str, str]] = (), settled: int = 0) -> None:
         """Add `rows` of KEYS and SUMS and the `pending` in one transaction; delete pending ones up to id `settled`."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._path.exists():
@@ -57,10 +60,8 @@ class UsageDatabase:
         try:
             with connection:
                 self._prepare(connection)
-                for start in range(0, len(rows), _TOGETHER):
-                    some = rows[start : start + _TOGETHER]
-                    connection.execute(_adding(len(some)), list(chain.from_iterable(some)))
-                connection.executemany("INSERT INTO pending VALUES (?, ?, ?)", pending)
+                _insert(connection, f"usage ({_COLUMNS})", rows, _ADDED)
+                _insert(connection, "pending", pending)
                 if settled:
                     connection.execute("DELETE FROM pending WHERE rowid <= ?", (settled,))
         finally:
@@ -107,13 +108,13 @@ class UsageDatabase:
             connection.execute("DROP TABLE earlier_usage")
 
 
-def _adding(number: int) -> str:
-    """The statement that adds `number` rows."""
-    row = f"({', '.join('?' * (len(KEYS) + len(SUMS)))})"
-    return f"""
-INSERT INTO usage ({_COLUMNS}) VALUES {", ".join([row] * number)}
-ON CONFLICT ({", ".join(KEYS)}) DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)}
-"""  # noqa: S608, RUF100 (names of our own, no value)
+def _insert(connection: "sqlite3.Connection", table: str, rows: Sequence[tuple[Any, ...]], rest: str = "") -> None:
+    """Insert `rows` with as few statements as possible; `rest` follows their values."""
+    at_once = _MAX_VALUES // len(rows[0]) if rows else 1
+    for start in range(0, len(rows), at_once):
+        some = rows[start : start + at_once]
+        values = ", ".join([f"({', '.join('?' * len(some[0]))})"] * len(some))
+        connection.execute(f"INSERT INTO {table} VALUES {values} {rest}", list(chain.from_iterable(some)))  # noqa: S608, RUF100 (names of our own, no value)
 
 
 def _columns(connection: "sqlite3.Connection", table: str) -> set[str]:

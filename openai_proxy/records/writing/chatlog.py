@@ -19,6 +19,11 @@ from openai_proxy.records.writing.names import file_name
 from openai_proxy.records.writing.request_contents import params_of, tool_names
 from openai_proxy.records.writing.scrub import Scrubber
 
+SEARCHED_AT_ONCE: Final = 256 * 1024
+"""Bytes up to which all lines are searched for secrets together: hardly any has one, and each search gives the
+interpreter lock away.
+"""
+
 _stamps: Final[dict[int, bytes]] = {}
 _seconds: Final[dict[int, bytes]] = {}
 
@@ -177,10 +182,12 @@ class ChatLog:
         if not self._lines:
             return
         gathered, self._lines = self._lines, {}
-        self.held = 0
-        for key, lines in gathered.items():
-            data = self._scrubber.data(b"".join(lines))
-            self.files.append(self._name(key), data, len(lines))
+        small, self.held = self.held <= SEARCHED_AT_ONCE, 0
+        files = {key: b"".join(lines) for key, lines in gathered.items()}
+        whole = b"".join(files.values()) if small else b""
+        clean = small and self._scrubber.data(whole) is whole
+        for key, data in files.items():
+            self.files.append(self._name(key), data if clean else self._scrubber.data(data), len(gathered[key]))
 
     def _name(self, key: tuple[str, str]) -> str:
         name = self._names.get(key)
