@@ -101,7 +101,8 @@ class Reply:
         """Send the head: `head` are finished header lines; framing and connection fields are added here.
 
         `length` None means a body of unknown size: chunked, or until the connection closes for HTTP/1.0. With `hold`
-        the head is sent with the first bytes of the body, which are about to arrive: one system call less.
+        the head is sent with the first bytes of the body, which are about to arrive: one system call less. If none
+        arrive, it is sent at the end.
         """
         self.started = True
         self.status = status
@@ -151,10 +152,9 @@ class Reply:
         self.ended = True
         if self._chunked:
             self._put(b"0\r\n\r\n")
-        if self._together:
-            self._together = False
-            unsent, self._unsent = self._unsent, b""
-            self._put(unsent)
+        self._together = False
+        if self._unsent:  # a whole answer, or the head of an empty one
+            self._put(b"")
 
     def abort(self) -> None:
         """Cut the connection, so that the client sees a broken answer: a reset for HTTP/1.0, whose end is silent."""
@@ -164,6 +164,8 @@ class Reply:
             if self.http10:
                 reset(self._transport)
             else:
+                if self._unsent:  # clients may repeat a request that was not answered at all
+                    self._transport.write(self._unsent)
                 self._transport.close()
 
     def begin_upgrade(self, head: bytes) -> None:
