@@ -24,7 +24,11 @@ IDLE = 3.0  # seconds after its last line that a file is kept open: between two 
 LET_GO = 0.6  # seconds until a deleted file is noticed even without new lines: it takes space while it is open
 RECHECK = 0.05  # seconds between two looks at the directory
 CALM = 3.0
-"""Seconds after which the directory's own time of change is relied upon: some file systems count it in steps of 2 s."""
+"""Seconds after a change of the directory until its next one certainly has another time: FAT counts in steps of 2 s."""
+ANYWAY = 3.0
+"""Seconds after which names are compared even if the directory shows no change: a union of several disks (mergerfs) may
+show the time of a disk that has not changed.
+"""
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _WHOLE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
@@ -54,6 +58,8 @@ class LineFiles:
         self._directory_fd: int | None = None
         self._directory_checked = 0.0
         self._directory_time = 0  # when it was last changed, in ns since the epoch
+        self._restless = True  # that was so recently that another change may have left the same time
+        self._compared_at = 0.0
         self._change = 0  # goes up whenever a name in the directory may have changed
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._retry_at: dict[str, float] = {}  # file name, or "" for all of them -> time of the next attempt
@@ -194,14 +200,17 @@ class LineFiles:
             return
         if (named.st_dev, named.st_ino) != (held.st_dev, held.st_ino):
             self.close()
-        # Shortly after a change, another one may leave the same time.
-        elif named.st_mtime_ns != self._directory_time or time.time() - named.st_mtime < CALM:
+            return
+        if self._restless or named.st_mtime_ns != self._directory_time or now - self._compared_at > ANYWAY:
             self._change += 1
-            self._directory_time = named.st_mtime_ns
+            self._compared_at = now
+        self._directory_time = named.st_mtime_ns
+        self._restless = time.time() - named.st_mtime < CALM
 
     def _open_directory(self) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._restless = True
 
     def _still_named(self, name: str, file: _Open) -> bool:
         """True if the open file has its name; otherwise it is closed."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from openai_proxy.records.writing import files as files_module
-from openai_proxy.records.writing.files import IDLE, LET_GO, MAX_OPEN, RETRY_AFTER, LineFiles
+from openai_proxy.records.writing.files import ANYWAY, IDLE, LET_GO, MAX_OPEN, RETRY_AFTER, LineFiles
 from tests.harness.clock import Clock
 
 
@@ -96,16 +96,40 @@ def test_deleted_and_renamed_files_are_closed_soon(lines: LineFiles, clock: Cloc
     assert list(lines._open) == ["e_f.jsonl"]
 
 
-def test_a_second_change_within_the_resolution_of_the_time_is_noticed(lines: LineFiles, clock: Clock) -> None:
+def rename_unseen(lines: LineFiles) -> None:
+    """Rename a_b.jsonl, yet leave the directory's time as it was."""
+    before = lines.directory.stat().st_mtime_ns
+    (lines.directory / "a_b.jsonl").rename(lines.directory / "a_b.jsonl.1")
+    os.utime(lines.directory, ns=(before, before))
+
+
+@pytest.mark.parametrize("late", [0, 3600])
+def test_a_second_change_within_the_resolution_of_the_time_is_noticed(
+    lines: LineFiles, clock: Clock, monkeypatch: pytest.MonkeyPatch, late: int
+) -> None:
     lines.append("a_b.jsonl", b"1\n")
-    time_of_creation = lines.directory.stat().st_mtime_ns
     clock.now += 1
     lines.append("a_b.jsonl", b"2\n")
-    (lines.directory / "a_b.jsonl").rename(lines.directory / "a_b.jsonl.1")
-    os.utime(lines.directory, ns=(time_of_creation, time_of_creation))
+    rename_unseen(lines)
+    now = time.time() + late
+    monkeypatch.setattr(time, "time", lambda: now)  # after an hour of sleep the monotonic clock has hardly moved
     clock.now += 1
     lines.append("a_b.jsonl", b"3\n")
     assert (lines.directory / "a_b.jsonl").read_bytes() == b"3\n"
+
+
+def test_a_directory_that_never_shows_a_change_is_not_trusted_for_long(lines: LineFiles, clock: Clock) -> None:
+    lines.append("a_b.jsonl", b"1\n")
+    settle(lines)
+    clock.now += 1
+    lines.append("a_b.jsonl", b"2\n")
+    rename_unseen(lines)
+    clock.now += 1
+    lines.append("a_b.jsonl", b"3\n")
+    assert not (lines.directory / "a_b.jsonl").exists(), "the test hides the change from the daemon"
+    clock.now += ANYWAY
+    lines.append("a_b.jsonl", b"4\n")
+    assert (lines.directory / "a_b.jsonl").read_bytes() == b"4\n"
 
 
 def test_names_are_checked_only_after_a_change_in_the_directory(
@@ -204,7 +228,6 @@ def test_a_directory_that_cannot_be_created_costs_lines(tmp_path: Path, clock: C
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from typing import Any
 from openai_proxy.records.writing.files import LineFiles
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 lines = LineFiles(Path(sys.argv[1]))
@@ -229,9 +252,7 @@ def test_a_short_write_is_cut_back_to_a_whole_line(tmp_path: Path, batches: str)
 
 KILLED = """
 import sys
-import time
 from pathlib import Path
-from typing import Any
 from openai_proxy.records.writing.files import LineFiles
 lines = LineFiles(Path(sys.argv[1]))
 print("ready", flush=True)
