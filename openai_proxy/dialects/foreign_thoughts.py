@@ -4,21 +4,78 @@ A conversation may continue with another model. The reasoning that a client kept
 (see `packed_reasoning`) or unsigned, and neither Anthropic nor OpenAI accepts what they did not sign themselves.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from openai_proxy.dialects.packed_reasoning import PREFIXES, is_packed
-from openai_proxy.steps import find
+from openai_proxy.steps import STEP, find
 
 DIALECTS: Final = frozenset({"messages", "responses"})
 """Those in which a client returns reasoning."""
 
-_HINTS: Final = (*(b'"' + prefix.encode() for prefix in PREFIXES), b'"signature":""', b'"signature": ""')
+_PACKED: Final = tuple(b'"' + prefix.encode() for prefix in PREFIXES)
+
+_STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_THINKING: Final = rb'\s*,\s*"thinking"\s*:\s*' + _STRING
+_TYPE: Final = re.compile(rb'"type"\s*:\s*\Z')
+_SIGNED_AFTER: Final = re.compile(rb'(?:%b)?\s*,\s*"signature"\s*:\s*"[^"]' % _THINKING)
+_SIGNED_BEFORE: Final = re.compile(rb'"signature"\s*:\s*(?!"")%b(?:%b)?\s*,\s*"type"\s*:\s*' % (_STRING, _THINKING))
+"""What follows, or comes before, the type of a thinking block with a signature, in any order of its members."""
+
+_TEXT: Final = b',"thinking":"'
+_SIGNATURE: Final = b'","signature":"'
+_BLOCK_ENDS: Final = re.compile(rb'"\s*\}')
+
+_MANY: Final = 2000
+"""Occurrences of the word that are looked at: reading the document costs less than looking at more."""
 
 
 def hinted(body: bytes, dialect: str) -> bool:
-    """True if `body`, written in `dialect`, may contain such reasoning; without any of the hints it contains none."""
-    return dialect in DIALECTS and any(find(body, hint) >= 0 for hint in _HINTS)
+    """True if `body`, written in `dialect`, may contain such reasoning; otherwise it contains none."""
+    if dialect not in DIALECTS:
+        return False
+    return any(find(body, hint) >= 0 for hint in _PACKED) or (dialect == "messages" and _may_be_unsigned(body))
+
+
+def _may_be_unsigned(body: bytes) -> bool:
+    """True if `body` has a thinking block without a signature, or one that cannot be judged by its bytes."""
+    word = b'"thinking"'
+    before = 0
+    at = find(body, word)
+    for _ in range(_MANY):
+        if at < 0:
+            return False
+        end = at + len(word)
+        if _TYPE.search(body, max(at - 16, 0), at):
+            # In a large body a single expression could keep the interpreter lock for long.
+            if len(body) > STEP or not (_is_signed_after(body, end) or _is_signed_before(body, before, at)):
+                return True
+            before = end
+        at = find(body, word, end)
+    return True
+
+
+def _is_signed_after(body: bytes, start: int) -> bool:
+    """True if the members of a block that come after its type, at `start`, contain a signature."""
+    if body.startswith(_TEXT, start):
+        # Written as usual, it is found several times as fast. A bare quote, such as one after a comma, is in no string.
+        text = start + len(_TEXT)
+        end = body.find(b'","', text)
+        value = end + len(_SIGNATURE)
+        if (
+            body.startswith(_SIGNATURE, max(end, 0))
+            and body[value : value + 1] != b'"'
+            and _BLOCK_ENDS.search(body, text - 1, end + 1) is None
+        ):
+            return True
+    return _SIGNED_AFTER.match(body, start) is not None
+
+
+def _is_signed_before(body: bytes, start: int, end: int) -> bool:
+    """True if the members of a block that come before its type, which ends `body[start:end]`, contain a signature."""
+    at = body.rfind(b'"signature"', start, end)
+    return at >= 0 and _SIGNED_BEFORE.fullmatch(body, at, end) is not None
 
 
 def without_foreign(document: Mapping[str, Any], dialect: str) -> dict[str, Any]:
