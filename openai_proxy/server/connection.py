@@ -45,7 +45,7 @@ UNKNOWN: Final = -1
 
 
 class _NoDelaySet(BaseProtocol):
-    """aiohttp's base class, but for TCP_NODELAY, which the event loop has set: the socket's object takes 20 µs."""
+    """aiohttp's base class, except that it leaves TCP_NODELAY to the event loop: the socket's object takes 20 µs."""
 
     __slots__ = ()
 

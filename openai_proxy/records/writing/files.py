@@ -10,6 +10,7 @@ Measured (Linux 6, RLIMIT_FSIZE): the first write past the limit is short, the s
 import errno
 import logging
 import os
+import resource
 import stat
 import time
 from collections import OrderedDict
@@ -19,7 +20,8 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 RETRY_AFTER = 30.0  # seconds until a failed disk is retried
-MAX_OPEN = 256  # file descriptors
+MAX_OPEN = 256  # file descriptors, or …
+SHARE = 16  # … one of so many that the process may have: clients and providers need them, too
 IDLE = 3.0  # seconds after its last line that a file is kept open: between two lines of a turn
 LET_GO = 0.6  # seconds until a deleted file is noticed even without new lines: it takes space while it is open
 RECHECK = 0.05  # seconds between two looks at the directory
@@ -30,6 +32,7 @@ ANYWAY = 3.0
 show the time of a disk that has not changed.
 """
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_NONE_LEFT = {errno.EMFILE, errno.ENFILE}
 _WHOLE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
 
@@ -55,6 +58,8 @@ class LineFiles:
         self.lost = 0
         self.degraded: str | None = None
         self._clock = clock
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._most = MAX_OPEN if files == resource.RLIM_INFINITY else min(MAX_OPEN, max(files // SHARE, 1))
         self._directory_fd: int | None = None
         self._directory_checked = 0.0
         self._directory_time = 0  # when it was last changed, in ns since the epoch
@@ -181,8 +186,8 @@ class LineFiles:
         file = self._open.get(name)
         if file is None or not self._still_named(name, file):
             file = self._open[name] = self._open_file(name)
-            if len(self._open) > MAX_OPEN:
-                os.close(self._open.popitem(last=False)[1].fd)
+            if len(self._open) > self._most:
+                self._close_oldest()
         else:
             self._open.move_to_end(name)
         file.used = now
@@ -226,7 +231,14 @@ class LineFiles:
         return True
 
     def _open_file(self, name: str) -> _Open:
-        fd = os.open(name, _FLAGS, 0o600, dir_fd=self._directory_fd)
+        while True:
+            try:
+                fd = os.open(name, _FLAGS, 0o600, dir_fd=self._directory_fd)
+                break
+            except OSError as error:
+                if error.errno not in _NONE_LEFT or not self._open:
+                    raise
+                self._close_oldest()
         try:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
@@ -238,6 +250,10 @@ class LineFiles:
         opened = _Open(fd, (found.st_dev, found.st_ino), torn)
         opened.change = self._change
         return opened
+
+    def _close_oldest(self) -> None:
+        """Close the file that has been idle longest."""
+        os.close(self._open.popitem(last=False)[1].fd)
 
     def _drop(self, name: str) -> None:
         file = self._open.pop(name, None)

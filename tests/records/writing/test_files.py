@@ -185,6 +185,34 @@ def test_few_descriptors_are_used(lines: LineFiles) -> None:
     assert open_fds() < before
 
 
+def test_fewer_are_used_if_the_process_has_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (160, 160))
+    lines = LineFiles(tmp_path)
+    for n in range(100):
+        assert lines.append(f"m_{n}.jsonl", b"1\n")
+    assert list(lines._open) == [f"m_{n}.jsonl" for n in range(90, 100)]
+
+
+def test_without_a_descriptor_the_file_that_was_idle_longest_is_closed(
+    lines: LineFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def limited(*arguments: Any, **options: Any) -> int:
+        if len(lines._open) >= taken:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return opened(*arguments, **options)
+
+    taken = 3
+    monkeypatch.setattr(os, "open", limited)
+    for n in range(5):
+        assert lines.append(f"m_{n}.jsonl", b"1\n")
+    assert list(lines._open) == ["m_2.jsonl", "m_3.jsonl", "m_4.jsonl"]
+    taken = 0
+    assert not lines.append("m_5.jsonl", b"1\n"), "none is left even with every file closed"
+    assert (lines.written, lines.lost) == (5, 1)
+
+
 def test_links_and_pipes_are_not_written_through(lines: LineFiles, tmp_path: Path) -> None:
     lines.directory.mkdir()
     victim = tmp_path / "victim"
