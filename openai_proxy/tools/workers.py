@@ -14,7 +14,7 @@ import contextvars
 import queue
 import threading
 import weakref
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -41,7 +41,7 @@ class Workers:
         self._max_abandoned = abandoned
         self._running = 0
         self._abandoned = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()  # in the order in which they came
         self._idle: list[_Thread] = []
         weakref.finalize(self, _send_home, self._idle).atexit = False
 
@@ -108,17 +108,19 @@ class Workers:
             self._running += 1
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
+        self._waiting[waiter] = None
         try:
             await waiter  # _free passes its slot on without releasing it in between
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
                 self._free()
+            else:
+                self._waiting.pop(waiter, None)
             raise
 
     def _free(self) -> None:
         while self._waiting:
-            waiter = self._waiting.popleft()
+            waiter, _ = self._waiting.popitem(last=False)
             if not waiter.done():
                 waiter.set_result(None)
                 return

@@ -74,6 +74,8 @@ class Line:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.left()  # its turn came while it gave up
+            else:
+                self._forget()
             raise
         finally:
             exchange.queued += time.monotonic() - began
@@ -95,6 +97,12 @@ class Line:
             if not turn.done():
                 self.running += 1
                 turn.set_result(None)
+
+    def _forget(self) -> None:
+        """Remove those who gave up, if they are more than half: behind a long request they would stay until its end."""
+        if 2 * self.waiting < len(self._waiting):
+            self._waiting = [entry for entry in self._waiting if not entry[2].done()]
+            heapq.heapify(self._waiting)
 
     def _say(self, exchange: Exchange, what: str) -> None:
         self._publish(

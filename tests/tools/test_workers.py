@@ -78,6 +78,21 @@ async def test_a_cancelled_wait_for_a_place_leaves_no_trace():
     assert workers.running == 0
 
 
+async def test_cancelled_waits_do_not_pile_up():
+    workers, release = Workers(running=1), threading.Event()
+    first = asyncio.ensure_future(workers.run(release.wait, timeout=PATIENCE))
+    await asyncio.sleep(0)
+    for _ in range(20):
+        other = asyncio.ensure_future(workers.run(lambda: 1, timeout=PATIENCE))
+        await asyncio.sleep(0)
+        other.cancel()
+        await asyncio.wait([other])
+        assert not workers._waiting
+    release.set()
+    assert await first
+    assert workers.running == 0
+
+
 async def test_a_timeout_error_of_the_function_is_its_own():
     def late() -> None:
         raise TimeoutError("the server at the other end")

@@ -73,6 +73,32 @@ async def test_a_cancelled_request_delays_no_other() -> None:
     assert line.running == 0
 
 
+async def test_cancelled_requests_do_not_pile_up() -> None:
+    line = Line("gpu", 1, lambda kind, members: None)
+    first = await line.enter(exchange("first"))
+    order: list[str] = []
+
+    async def wait(name: str, priority: str) -> None:
+        place = await line.enter(exchange(name, priority))
+        order.append(name)
+        place.leave()
+
+    who = [("l1", "low"), ("n1", "normal"), ("h1", "high"), ("n2", "normal")]
+    stay = [asyncio.create_task(wait(*one)) for one in who]
+    for _ in range(20):
+        give_up = [asyncio.create_task(wait("gone", priority)) for priority in ("high", "normal", "low")]
+        await settle()
+        for task in give_up:
+            task.cancel()
+        await settle()
+        assert line.waiting == len(stay)
+        assert len(line._waiting) <= 2 * len(stay)
+    first.leave()
+    await asyncio.gather(*stay)
+    assert order == ["h1", "n1", "n2", "l1"]
+    assert (line.waiting, line.running) == (0, 0)
+
+
 async def test_a_request_cancelled_at_its_turn_passes_it_on() -> None:
     line = Line("gpu", 1, lambda kind, members: None)
     first = await line.enter(exchange("first"))
