@@ -113,7 +113,8 @@ class LineFiles:
     def close_idle(self, now: bool) -> float | None:
         """Close what was deleted or renamed, and what has not been written to for a while (all if `now`).
 
-        Returns seconds until there may be more to close, None if nothing is open.
+        Returns seconds until there may be more to close, None if nothing is open, not even the directory: its disk can
+        be unmounted.
         """
         at = self._clock()
         if self._open and not now:
@@ -125,6 +126,7 @@ class LineFiles:
             if not now and (wait := file.used + IDLE - at) > 0:
                 return min(wait, LET_GO)
             self._drop(name)
+        self.close()
         return None
 
     def remove_older(self, seconds: float, keep: frozenset[str] = frozenset()) -> Iterator[int]:

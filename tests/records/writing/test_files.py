@@ -185,6 +185,14 @@ def test_few_descriptors_are_used(lines: LineFiles) -> None:
     assert open_fds() < before
 
 
+def test_idle_records_hold_no_descriptor(lines: LineFiles, clock: Clock) -> None:
+    before = open_fds()
+    lines.append("a_b.jsonl", b"1\n")
+    clock.now += IDLE
+    assert lines.close_idle(False) is None
+    assert open_fds() == before, "the directory would keep its disk from being unmounted"
+
+
 def test_fewer_are_used_if_the_process_has_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (160, 160))
     lines = LineFiles(tmp_path)
