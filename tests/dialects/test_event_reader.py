@@ -66,6 +66,17 @@ def test_records_keep_a_bounded_number() -> None:
     assert len(reader.own.usage or ()) <= 64
 
 
+def test_the_calls_of_one_choice_are_kept_in_a_bounded_number() -> None:
+    answer = RecordedAnswer()
+    for n in range(4 * MAX_CALLS):
+        entry = {"index": n, "id": f"c{n}", "function": {"name": "f", "arguments": "{}"}}
+        chat_event(answer, {"choices": [{"index": 0, "delta": {"tool_calls": [entry]}}]})
+    places = (answer._places or {})[0]
+    assert len(places) == len(places.names) == MAX_CALLS + 1
+    assert len(places._by_index) == MAX_CALLS
+    assert len(places._by_id) == MAX_CALLS + 1
+
+
 def test_the_repair_of_a_relayed_stream_is_bounded() -> None:
     repair = StreamRepair(Signatures())
     for n in range(4 * _MAX_CHOICES):

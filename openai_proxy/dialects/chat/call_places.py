@@ -4,6 +4,7 @@ Recorded streams of real providers contain calls without `index` or `id`, severa
 repeated in every fragment or arriving late, and `arguments: null`.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -14,11 +15,14 @@ MAX_NAME: Final = 256
 
 
 class CallPlaces:
-    """The calls of one choice by position, from 0 in the order in which they begin."""
+    """The calls of one choice by position, from 0 in the order in which they begin. Those after the first `most` share
+    the position `most`.
+    """
 
-    __slots__ = ("_by_id", "_by_index", "_ids", "names")
+    __slots__ = ("_by_id", "_by_index", "_ids", "_most", "names")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = sys.maxsize) -> None:
+        self._most = most
         self._by_index: dict[int, int] = {}  # the provider's index -> the latest call with it
         self._by_id: dict[str, int] = {}
         self._ids: list[str | None] = []  # the first id of each call
@@ -40,10 +44,11 @@ class CallPlaces:
         index = _whole(entry.get("index"))
         at = self._find(index, call_id, name, is_whole)
         if at is None:
-            at = len(self._ids)
-            self._ids.append(None)
-            self.names.append("")
-        if index is not None:
+            at = min(len(self._ids), self._most)
+            if at == len(self._ids):
+                self._ids.append(None)
+                self.names.append("")
+        if index is not None and (at < self._most or index in self._by_index):  # an unknown one begins a call anyway
             self._by_index[index] = at
         if call_id is not None and self._ids[at] is None:
             self._ids[at] = call_id

@@ -1,6 +1,7 @@
 """A model's answer, collected from a stream or a whole body, in whatever API.
 
-One `RecordedAnswer` per exchange, bounded: text past MAX_TEXT is counted and left out, with a mark at its end.
+One `RecordedAnswer` per exchange, bounded: text past MAX_TEXT and the arguments of calls past MAX_CALLS are counted and
+left out, with a mark at its end.
 """
 
 from typing import Any, Final
@@ -13,6 +14,9 @@ from openai_proxy.records.writing.textjson import whole_text
 MAX_TEXT: Final = 1024 * 1024  # characters of content, reasoning and tool arguments together
 MAX_CALLS: Final = 256
 MAX_UNREAD: Final = 2048  # characters kept of what could not be parsed
+
+_TOO_MANY: Final[dict[str, Any]] = {"id": None, "name": "", "arguments": ()}
+"""Stands for every call after the first MAX_CALLS."""
 
 
 class RecordedAnswer:
@@ -38,7 +42,7 @@ class RecordedAnswer:
     def __init__(self) -> None:
         self._content: list[str] = []
         self._reasoning: list[str] = []
-        self._calls: dict[tuple[int, Any], dict[str, Any]] | None = None
+        self._calls: dict[tuple[int, int], dict[str, Any]] | None = None
         self._places: dict[int, CallPlaces] | None = None  # of a chat answer's calls, by choice
         self._room = MAX_TEXT
         self.finish_reason: str | None = None
@@ -47,7 +51,7 @@ class RecordedAnswer:
         self.model: str | None = None
         self.id: str | None = None
         self.malformed = 0  # events or bodies that were not valid JSON or UTF-8
-        self.left_out = 0  # characters past MAX_TEXT
+        self.left_out = 0  # characters past MAX_TEXT, or of calls past MAX_CALLS
         self.unread = ""  # the beginning of what could not be parsed
         self.reader: JsonReader | None = None  # the reader of its dialect, unless that is the chat API
 
@@ -74,36 +78,42 @@ class RecordedAnswer:
                 else:
                     parts[:] = ["".join(parts)]
 
-    def call(self, choice: int, index: Any) -> dict[str, Any]:
-        """The tool call at that position, new if there was none; at most MAX_CALLS, the rest shares the last."""
-        calls = self._calls
-        if calls is None:
-            calls = self._calls = {}
-        found = calls.get((choice, index))
-        if found is None:
-            if len(calls) >= MAX_CALLS:
-                return next(reversed(calls.values()))
-            found = calls[choice, index] = {"id": None, "name": "", "arguments": Pieces()}
-        return found
-
     def chat_call(self, choice: int, entry: dict[str, Any]) -> dict[str, Any]:
-        """The tool call that `entry` of a chat delta's `tool_calls` begins or continues."""
+        """The tool call that `entry` of a chat delta's `tool_calls` begins or continues; at most MAX_CALLS are kept."""
         if self._places is None:
             self._places = {}
         places = self._places.get(choice)
-        if places is None and len(self._places) < MAX_CALLS:
-            places = self._places[choice] = CallPlaces()
-        if places is None or len(places) >= MAX_CALLS:
-            return self.call(choice, MAX_CALLS)
-        at = places.place(entry, lambda at: self.call(choice, at)["arguments"].is_object())
-        known = self.call(choice, at)
-        known["id"] = known["id"] or entry.get("id")
-        known["name"] = places.names[at]
+        if places is None:
+            if len(self._places) >= MAX_CALLS:
+                return _TOO_MANY
+            places = self._places[choice] = CallPlaces(MAX_CALLS)
+        at = places.place(entry, lambda at: self._is_whole(choice, at))
+        known = self._call(choice, at)
+        if known is not _TOO_MANY:
+            known["id"] = known["id"] or entry.get("id")
+            known["name"] = places.names[at]
         return known
+
+    def _call(self, choice: int, at: int) -> dict[str, Any]:
+        if self._calls is None:
+            self._calls = {}
+        found = self._calls.get((choice, at))
+        if found is None:
+            if len(self._calls) >= MAX_CALLS:
+                return _TOO_MANY
+            found = self._calls[choice, at] = {"id": None, "name": "", "arguments": Pieces()}
+        return found
+
+    def _is_whole(self, choice: int, at: int) -> bool:
+        known = (self._calls or {}).get((choice, at))
+        return known is not None and known["arguments"].is_object()
 
     def add_arguments(self, call: dict[str, Any], text: str) -> None:
         """More of a call's arguments."""
-        self._add(call["arguments"], text)
+        if call is _TOO_MANY:
+            self.left_out += len(text)
+        else:
+            self._add(call["arguments"], text)
 
     def unreadable(self, text: str) -> None:
         """Count something that is not JSON, and keep its beginning."""

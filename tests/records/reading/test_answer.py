@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.dialects.chat.fold import MessageFold
-from openai_proxy.records.reading.answer import RecordedAnswer
+from openai_proxy.records.reading.answer import MAX_CALLS, RecordedAnswer
 from openai_proxy.records.reading.answer_formats import CHAT
 from openai_proxy.records.reading.stream import RecordedStreamReader
 
@@ -19,13 +19,18 @@ def chunk(entry: Entry) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": {"tool_calls": [entry]}, "finish_reason": None}]}
 
 
-def recorded(entries: list[Entry], size: int = 1 << 20) -> list[tuple[str, str]]:
+def answered(entries: list[Entry], size: int = 1 << 20) -> RecordedAnswer:
     stream = b"".join(b"data: " + orjson.dumps(chunk(entry)) + b"\n\n" for entry in entries)
     answer = RecordedAnswer()
     reader = RecordedStreamReader(answer, CHAT)
     for start in range(0, len(stream), size):
         reader.feed(stream[start : start + size])
     reader.finish()
+    return answer
+
+
+def recorded(entries: list[Entry], size: int = 1 << 20) -> list[tuple[str, str]]:
+    answer = answered(entries, size)
     return [(c["function"]["name"], c["function"]["arguments"]) for c in answer.tool_calls]
 
 
@@ -86,3 +91,29 @@ entries = st.builds(
 @given(st.lists(entries, min_size=1, max_size=30), st.integers(1, 300))
 def test_records_and_agent_read_any_stream_the_same(found: list[Entry], size: int) -> None:
     assert recorded(found, size) == run(found)
+
+
+@pytest.mark.parametrize("size", [1 << 20, 7])
+def test_calls_over_the_limit_are_left_out_and_earlier_ones_continue(size: int) -> None:
+    begun = [piece('{"n"', f"f{n}", index=n, id=f"c{n}") for n in range(MAX_CALLS)]
+    over = [piece("{", "g", index=MAX_CALLS + n, id=f"d{n}") for n in range(3)]
+    more = [piece("x", index=MAX_CALLS + n % 3) for n in range(30)]
+    more += [piece(f":{n}}}", index=n) for n in range(MAX_CALLS)]
+    again = [piece("{", "h", index=0, id="e"), *[piece("y", index=0)] * 30, piece("z")]
+    answer = answered([*begun, *over, *more, *again], size)
+    assert [(call["id"], call["function"]) for call in answer.tool_calls] == [
+        (f"c{n}", {"name": f"f{n}", "arguments": f'{{"n":{n}}}'}) for n in range(MAX_CALLS)
+    ]
+    assert answer.left_out == 3 + 30 + 32
+    assert answer.size == answer.left_out + sum(len(call["function"]["arguments"]) for call in answer.tool_calls)
+
+
+def test_the_calls_of_all_choices_are_counted_together() -> None:
+    answer = RecordedAnswer()
+    calls = [(choice, n) for choice in (0, 1) for n in range(MAX_CALLS - 9)]
+    for part in ('{"a"', ":1}"):
+        for choice, n in calls:
+            entry = piece(part, "f" if part[0] == "{" else None, index=n)
+            CHAT.event(answer, {"choices": [{"index": choice, "delta": {"tool_calls": [entry]}}]})
+    assert [call["function"]["arguments"] for call in answer.tool_calls] == ['{"a":1}'] * MAX_CALLS
+    assert answer.left_out == 7 * (len(calls) - MAX_CALLS)
