@@ -11,7 +11,7 @@ import pytest
 
 from openai_proxy.exchange import Caller, Outcome
 from openai_proxy.records.recording.entry import LINES
-from openai_proxy.records.recording.recorder import HASTE, Recorder
+from openai_proxy.records.recording.recorder import HASTE, MANY_CALLERS, Recorder
 from openai_proxy.records.recording.recorder_thread import RecordWriter
 from openai_proxy.records.recording.service import Records
 from openai_proxy.secrets import vault
@@ -266,6 +266,28 @@ def test_plain_exchanges_take_the_short_way_while_the_thread_is_behind(tmp_path:
         gate.set()
         records.close()
     assert recorder.lost == 0
+
+
+def test_callers_with_nothing_waiting_are_forgotten_now_and_then(tmp_path: Path) -> None:
+    """Searched at every end, the table of thousands of callers would cost more than the exchanges themselves."""
+    recorder = Recorder(RecordWriter(tmp_path / "logs"))
+    recorder.close()  # nothing is taken from the queue any more
+    tables = []
+
+    def end(number: int) -> None:
+        entry = recorder.open(exchange(caller=Caller(f"192.168.{number // 250}.{number % 250}")))
+        entry.response(500, JSON)
+        entry.close(Outcome.DONE)
+        if not tables or recorder._queued_until is not tables[-1]:
+            tables.append(recorder._queued_until)
+
+    for number in range(4 * MANY_CALLERS):
+        end(number)
+    assert len(recorder._queued_until) == 4 * MANY_CALLERS, "an item of each is waiting"
+    assert len(tables) == 3, "the table was searched at 1,000 and at 2,000 callers"
+    recorder._handled = recorder._offered
+    end(0)
+    assert list(recorder._queued_until) == ["192.168.0.0"]
 
 
 def test_a_short_exchange_does_not_overtake_the_one_that_it_continues(desk: Desk) -> None:
