@@ -227,7 +227,12 @@ def at(path: str) -> Endpoint:
 
 
 def _not_posted(row: Endpoint) -> Endpoint:
-    """The endpoint at `row` for methods other than POST: where POST generates, they concern stored answers."""
+    """The endpoint at `row` for methods other than POST: where POST generates, they concern stored answers.
+
+    Except where a GET begins a conversation, which costs as much as what is posted.
+    """
+    if row.path == "/realtime":
+        return row
     if row.generates:
         restricted = NAMED if row.name == "realtime" else NEVER
         return Endpoint(f"stored {row.name}", row.path, only=row.only, restricted=restricted)
