@@ -187,7 +187,7 @@ class Book:
         """Count a request of `caller` and admit it. Raises RateLimited."""
         account = self.account(caller)
         now = self._clock()
-        first, second, third, fourth = account.windows
+        first, second, third, _ = account.windows
         requests, daily, tokens, daily_tokens = allowance.numbers
         if allowance.concurrent is not None and account.running >= allowance.concurrent:
             raise too_many(allowance.concurrent)
@@ -197,14 +197,20 @@ class Book:
             raise exhausted(1, daily, second.left(now))
         if tokens is not None and third.now(now) >= tokens:
             raise exhausted(2, tokens, third.left(now))
-        if daily_tokens is not None and fourth.now(now) >= daily_tokens:
-            raise exhausted(3, daily_tokens, fourth.left(now))
+        if daily_tokens is not None:
+            self.check_day(account, allowance)
         first.count += 1
         second.count += 1
         account.running += 1
         self._dirty = True
         self.changed(caller.key_digest or caller.remote)
         return account
+
+    def check_day(self, account: LimitAccount, allowance: Allowance) -> None:
+        """Raise RateLimited if the day's tokens are used up."""
+        limit, window, now = allowance.numbers[3], account.windows[3], self._clock()
+        if limit is not None and window.now(now) >= limit:
+            raise exhausted(3, limit, window.left(now))
 
     def used(self, caller: Caller, tokens: int) -> None:
         """An answer to `caller` has ended and used this many tokens."""

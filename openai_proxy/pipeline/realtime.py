@@ -17,29 +17,31 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from openai_proxy import steps
-from openai_proxy.agent.usage import add_usage
 from openai_proxy.auth.credentials import KEY_PROTOCOL
 from openai_proxy.decision.decide import Decision, decide, decided
 from openai_proxy.decision.restricted import models_named_in, query_members
 from openai_proxy.errors import BadRequest, ProxyError, unknown_model
-from openai_proxy.exchange import Headers, Target, UpstreamRequest
+from openai_proxy.exchange import Headers, Outcome, Target, UpstreamRequest
 from openai_proxy.pipeline import redacting
 from openai_proxy.pipeline.context import RequestContext
 from openai_proxy.pipeline.passthrough import add_trace, relay
+from openai_proxy.pipeline.realtime_answers import STEP, Answers
 from openai_proxy.protocols.json_members import LARGE, ambiguous, check_unique, parse_object
 from openai_proxy.protocols.large_json import read_object
 from openai_proxy.protocols.websocket import (
+    CLOSE,
+    NORMAL_CLOSURE,
     POLICY_VIOLATION,
     TEXT,
     ClientFrames,
     ClientMessage,
-    ServerMessages,
     WebSocketError,
     client_frame,
     close_frame,
 )
 from openai_proxy.server.connection import receive_raw
 from openai_proxy.server.headers import downstream_fields, upstream_fields, wire_lines
+from openai_proxy.server.reply import ClientGone, Reply
 from openai_proxy.tasks import cancel, in_thread, spawn
 from openai_proxy.transforms.sessions import named
 from openai_proxy.upstream.connection import HttpConnection
@@ -47,10 +49,8 @@ from openai_proxy.upstream.credentials import without_keys
 from openai_proxy.upstream.failover import open_first
 from openai_proxy.upstream.response import StreamedResponse
 
-_DONE = "response.done"
 _WRITE_WAIT = 10.0  # seconds for which a side that does not read may delay the end of the other
-_STEP = 16 * 1024
-"""Bytes that are read in one turn of the event loop: they may be some thousand frames."""
+_CLOSE_WAIT = 2.0  # seconds for which a client that was sent a close frame may take to close
 _CUT = 16  # characters at the end of a text that a cut may have made invalid
 _BEFORE_OBJECT = re.compile(rb"[\xef\xbb\xbf\xfe\xff\0 \t\r\n]*+(?:\{|\Z)")
 """What may come before an object, in any encoding of Unicode, and its brace; `_is_object` looks closer."""
@@ -129,13 +129,23 @@ async def _tunnel(
     inbound = _ClientBytes(watch, connection, context.request.transport)
     receive_raw(context.request, inbound)
     reply.begin_upgrade(wire_lines(downstream_fields(fields)) + _ACCEPTED)
-    outbound = spawn(_to_client(context, response), name="websocket to client")
+    answers = Answers(context, response)
+    outbound = spawn(answers.pass_on(), name="websocket to client")
     try:
-        await asyncio.wait([outbound, inbound.ended], return_when=asyncio.FIRST_COMPLETED)
-        if inbound.refusal is not None:
+        with context.state.governor.telling(exchange, answers.booked):
+            ends: list[asyncio.Future[Any]] = [outbound, inbound.ended, answers.refused]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if answers.refused.done():
+            refused = answers.refused.result()
+            inbound.feed_eof()
             await cancel(outbound)
-            async with asyncio.timeout(_WRITE_WAIT):
-                await reply.write_raw(close_frame(inbound.refusal.code, inbound.refusal.reason))
+            connection.write(client_frame(CLOSE, NORMAL_CLOSURE.to_bytes(2)))
+            connection.abort()
+            exchange.outcome, exchange.error_code, exchange.cause = Outcome.ERROR, refused.code, refused.message
+            await _part(reply, answers.last_frames(refused))
+        elif inbound.refusal is not None:
+            await cancel(outbound)
+            await _part(reply, close_frame(inbound.refusal.code, inbound.refusal.reason))
         elif outbound.done() and (error := outbound.exception()) is not None and not isinstance(error, ProxyError):
             raise error
     finally:
@@ -145,28 +155,22 @@ async def _tunnel(
         reply.abort()
 
 
-async def _to_client(context: RequestContext, response: StreamedResponse) -> None:
-    messages, done = ServerMessages(), _DONE.encode()
-    while piece := await response.chunk():
-        await context.reply.write_raw(piece)
-        for part in steps.pieces(piece, step=_STEP):
-            for message in messages.feed(part):
-                if done in message:
-                    _count(context, message)
-            if len(piece) > _STEP:
-                await asyncio.sleep(0)
-
-
-def _count(context: RequestContext, message: bytes) -> None:
-    """Charge a response's tokens, and add them to those of the whole conversation for its record."""
+async def _part(reply: Reply, last: bytes) -> None:
+    """Send the last frames and wait for the client to close, too: a reset could take them away from it."""
+    task = asyncio.current_task()
+    assert task is not None
     try:
-        event = parse_object(message)
-    except BadRequest:
+        async with asyncio.timeout(_WRITE_WAIT):
+            await reply.write_raw(last)
+        reply.half_close()
+        async with asyncio.timeout(_CLOSE_WAIT):
+            await asyncio.Event().wait()
+    except (TimeoutError, ClientGone):
         return
-    response = event.get("response")
-    if event.get("type") == _DONE and isinstance(response, dict) and isinstance(usage := response.get("usage"), dict):
-        context.exchange.usage = add_usage(context.exchange.usage, usage)
-        context.entry.used(usage)
+    except asyncio.CancelledError:
+        if not reply.gone:
+            raise
+        task.uncancel()  # the client has closed: what was waited for
 
 
 class _Watch:
@@ -289,7 +293,7 @@ class _ClientBytes:
         """aiohttp: more bytes from the client."""
         if self.ended.done():
             return False, b""
-        self._waiting += steps.pieces(data, step=_STEP)
+        self._waiting += steps.pieces(data, step=STEP)
         if self._held is None:
             items = self._taken(self._waiting.popleft())
             if not any(map(_is_large, items)):

@@ -27,6 +27,7 @@ PONG: Final = 10
 MAX_CONTROL: Final = 125  # bytes of a control frame's payload
 _STEP: Final = 1 << 18  # bytes unmasked at a time; a multiple of the mask's length
 
+NORMAL_CLOSURE: Final = 1000
 PROTOCOL_ERROR: Final = 1002
 POLICY_VIOLATION: Final = 1008
 MESSAGE_TOO_BIG: Final = 1009
@@ -132,6 +133,12 @@ class ServerMessages:
         self._over = 0  # bytes to skip
         self._text = bytearray()  # the message so far, if one is open
         self._in_text = False
+        self._open = False  # the last frame was not its message's last
+
+    @property
+    def between(self) -> bool:
+        """True if the server could send another message of its own now: none is under way."""
+        return not (self._buffer or self._over or self._open)
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages completed by `data`."""
@@ -159,6 +166,8 @@ class ServerMessages:
             size = int.from_bytes(buffer[2:start])
         start += 4 if buffer[1] & 0x80 else 0  # servers do not mask; one that does is not supported
         kind, final = first & 0x0F, bool(first & 0x80)
+        if kind < CLOSE:
+            self._open = not final
         is_text = kind == TEXT or (kind == CONTINUATION and self._in_text)
         if not is_text or len(self._text) + size > MAX_READ:
             self._over = start + size
@@ -192,10 +201,14 @@ def client_frame(kind: int, data: bytes) -> bytes:
     return _head(kind, len(data), 0x80) + mask + unmasked(data, mask)
 
 
+def server_frame(kind: int, data: bytes) -> bytes:
+    """A server's message in one frame."""
+    return _head(kind, len(data), 0) + data
+
+
 def close_frame(code: int, reason: str) -> bytes:
     """A server's close frame."""
-    data = code.to_bytes(2) + reason.encode()[:120]
-    return _head(CLOSE, len(data), 0) + data
+    return server_frame(CLOSE, code.to_bytes(2) + reason.encode()[:120])
 
 
 def _head(kind: int, size: int, masked: int) -> bytes:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +58,7 @@ class Governor:
         self._writing = threading.Lock()
         self._listening = False
         self._changed = asyncio.Event()
+        self._conversations: dict[bytes | str, dict[Exchange, Callable[[bool], None]]] = {}  # by key
 
     @property
     def spendings(self) -> Spendings:
@@ -95,6 +98,29 @@ class Governor:
         else:
             account = self._book.enter(exchange.caller, allowance)
         self._admitted(exchange, allowance, account)
+
+    def check(self, exchange: Exchange, allowance: Allowance) -> None:
+        """Raise what a new request would get if the money or the day's tokens are spent, for an open conversation.
+
+        Tokens of the minute do not end a conversation: they are back within a minute, while one that has to be begun
+        anew needs its whole history read again, which costs more than is saved.
+        """
+        if allowance.budget is not None:
+            self.spendings.check(exchange, allowance.budget)
+        self._book.check_day(self._book.account(exchange.caller), allowance)
+
+    @contextmanager
+    def telling(self, exchange: Exchange, booked: Callable[[bool], None]) -> Iterator[None]:
+        """Meanwhile call `booked` after each answer to the same key was booked: with True if it was `exchange`'s."""
+        name = exchange.caller.key_digest or exchange.caller.remote
+        conversations = self._conversations.setdefault(name, {})
+        conversations[exchange] = booked
+        try:
+            yield
+        finally:
+            del conversations[exchange]
+            if not conversations:
+                del self._conversations[name]
 
     def _admitted(self, exchange: Exchange, allowance: Allowance, account: LimitAccount) -> None:
         exchange.permit = account
@@ -138,6 +164,10 @@ class Governor:
         self._save_soon()
         if total:
             self._book.used(exchange.caller, total)
+        if self._conversations:
+            caller = exchange.caller
+            for open_, booked in list(self._conversations.get(caller.key_digest or caller.remote, {}).items()):
+                booked(open_ is exchange)
 
     def _save_soon(self) -> None:
         """Have everything written to disk within a second."""

@@ -181,6 +181,11 @@ class Reply:
         if self._protocol.writing_paused:
             await self._drain()
 
+    def half_close(self) -> None:
+        """The other protocol is over on this side; the client may still send something, and close."""
+        if self._transport is not None and self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
+
     @property
     def gone(self) -> bool:
         """True if the client's connection is closed."""

@@ -265,7 +265,7 @@ def test_each_answer_of_a_realtime_conversation_counts_when_it_is_complete(
     upstream: Upstream, make_daemon: DaemonFactory
 ) -> None:
     """The conversation may last for hours; when it is over, nothing is counted again."""
-    daemon = make_daemon(conf(upstream, cost_per_day=0.1, tokens_per_day=30))
+    daemon = make_daemon(conf(upstream, cost_per_day=1, tokens_per_day=300))
     usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15, "input_token_details": {"audio_tokens": 4},
              "output_token_details": {"audio_tokens": 5}}  # fmt: skip
     sentence = json.dumps({"type": "response.done", "response": {"id": "r", "usage": usage}}).encode()
@@ -281,8 +281,9 @@ def test_each_answer_of_a_realtime_conversation_counts_when_it_is_complete(
         assert (row["requests"], row["input_tokens"], row["output_tokens"]) == (1, 10 * answers, 5 * answers)
         assert (row["cost"], row["unpriced_requests"]) == (pytest.approx(0.06 * answers), 0)
     for limit, status in (("cost_per_day", 402), ("tokens_per_day", 429)):
-        daemon.write("proxy.yaml", conf(upstream, **{limit: 0.1 if status == 402 else 30}))
-        eventually(lambda: ask(daemon, "priced", max_tokens=5).status == status, f"{limit} counts the conversation")  # noqa: B023
+        changed = conf(upstream, **{limit: 0.1 if status == 402 else 30})
+        daemon.edit_conf(lambda present: present.update(changed))  # noqa: B023
+        assert ask(daemon, "priced", max_tokens=5).status == status, f"{limit} counts the conversation"
     eventually(lambda: b"0.12" in _read(daemon, "budgets.json"), "the cost is on disk while the conversation goes on")
     wire.close()
     eventually(lambda: daemon.clients() == 0, "the conversation is over")
@@ -294,7 +295,7 @@ def test_each_answer_of_a_realtime_conversation_counts_when_it_is_complete(
 def test_answers_of_an_open_realtime_conversation_stay_charged_after_a_kill(
     upstream: Upstream, make_daemon: DaemonFactory
 ) -> None:
-    daemon = make_daemon(conf(upstream, cost_per_day=0.1))
+    daemon = make_daemon(conf(upstream, cost_per_day=1))
     usage = {"input_tokens": 20, "output_tokens": 10}
     wire, _ = knock(daemon, echoing(upstream, []), "/v1/realtime?model=priced-voice", key=KEY)
     assert wire.read_head(method="GET").status == 101
@@ -305,6 +306,7 @@ def test_answers_of_an_open_realtime_conversation_stay_charged_after_a_kill(
     daemon.close_wires()
     daemon.signal(signal.SIGKILL)
     daemon.exit_code()
+    daemon.write("proxy.yaml", conf(upstream, cost_per_day=0.1))
     daemon.start()
     assert ask(daemon, "priced", max_tokens=5).status == 402
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import cast
 
 from openai_proxy.pipeline import realtime
+from openai_proxy.pipeline.realtime_answers import STEP
 from openai_proxy.protocols.websocket import ClientFrames, ClientMessage
 from openai_proxy.upstream.connection import HttpConnection
 from tests.harness.websocket import TEXT, frame
@@ -65,6 +66,6 @@ async def test_many_small_messages_are_read_over_many_turns_of_the_event_loop() 
             break
         await asyncio.sleep(0)
         turns += 1
-        assert len(connection.written) - before < realtime._STEP + len(said) // 20_000
+        assert len(connection.written) - before < STEP + len(said) // 20_000
     assert connection.written == said
-    assert turns > len(said) // realtime._STEP - 1
+    assert turns > len(said) // STEP - 1
