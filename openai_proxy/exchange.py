@@ -69,6 +69,11 @@ class Caller:
     admin: bool = False
 
     @property
+    def account(self) -> bytes | str:
+        """What this caller's limits, money and records are counted under: `identity`, without building its text."""
+        return self.key_digest or self.remote
+
+    @property
     def identity(self) -> str:
         """What this caller's state (sessions, pending tool turns) is bound to: key digest, else peer address."""
         return self.key_digest.hex() if self.key_digest is not None else self.remote

@@ -98,7 +98,7 @@ class Budgets:
 
     def spending(self, caller: Caller) -> Spending:
         """What a caller's key has spent."""
-        return self.of(caller.key_digest or caller.remote)
+        return self.of(caller.account)
 
     def of(self, name: bytes | str) -> Spending:
         """The same by name: a key's digest, or an address."""

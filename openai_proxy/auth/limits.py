@@ -203,7 +203,7 @@ class Book:
         second.count += 1
         account.running += 1
         self._dirty = True
-        self.changed(caller.key_digest or caller.remote)
+        self.changed(caller.account)
         return account
 
     def check_day(self, account: LimitAccount, allowance: Allowance) -> None:
@@ -220,11 +220,11 @@ class Book:
             window.now(now)
             window.count += tokens
         self._dirty = True
-        self.changed(caller.key_digest or caller.remote)
+        self.changed(caller.account)
 
     def account(self, caller: Caller) -> LimitAccount:
         """The account of a caller's key."""
-        return self.account_of(caller.key_digest or caller.remote)
+        return self.account_of(caller.account)
 
     def find(self, name: bytes | str) -> LimitAccount | None:
         """The account of that name, if there is one."""

@@ -42,7 +42,7 @@ class SharedAccounts:
             account.turn = asyncio.Lock()
         async with account.turn:
             self._book.enter(caller, allowance)
-            name = caller.key_digest or caller.remote
+            name = caller.account
             try:
                 await self._table.exchange(key_of(name) + self._own, f"{key_of(name)}@")
                 self._check(account, allowance)

@@ -112,7 +112,7 @@ class Governor:
     @contextmanager
     def telling(self, exchange: Exchange, booked: Callable[[bool], None]) -> Iterator[None]:
         """Meanwhile call `booked` after each answer to the same key was booked: with True if it was `exchange`'s."""
-        name = exchange.caller.key_digest or exchange.caller.remote
+        name = exchange.caller.account
         conversations = self._conversations.setdefault(name, {})
         conversations[exchange] = booked
         try:
@@ -166,7 +166,7 @@ class Governor:
             self._book.used(exchange.caller, total)
         if self._conversations:
             caller = exchange.caller
-            for open_, booked in list(self._conversations.get(caller.key_digest or caller.remote, {}).items()):
+            for open_, booked in list(self._conversations.get(caller.account, {}).items()):
                 booked(open_ is exchange)
 
     def _save_soon(self) -> None:

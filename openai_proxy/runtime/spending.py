@@ -78,7 +78,7 @@ class Spendings:
             if isinstance(price, Pending):
                 await asyncio.get_running_loop().run_in_executor(None, prices.look_up, [price.question])
             estimate = self.estimate(target, exchange.model, size, document) or 0.0
-        name = _name_of(exchange)
+        name = exchange.caller.account
         exchange.reserved = self.book.reserve(name, budget, estimate)
         if not self.book.at_ease(self.book.of(name), budget) and await self._shared.exchange(name):
             had, exchange.reserved = exchange.reserved, 0.0
@@ -86,7 +86,7 @@ class Spendings:
 
     def reserve_now(self, exchange: Exchange, budget: Budget, estimate: float) -> bool:
         """Reserve `estimate` at once; False if there is something to report or wait for first."""
-        exchange.reserved = self.book.reserve_at_ease(_name_of(exchange), budget, estimate)
+        exchange.reserved = self.book.reserve_at_ease(exchange.caller.account, budget, estimate)
         return exchange.reserved is not None
 
     def cost(self, exchange: Exchange, tokens: Tokens, paid: bool) -> float:
@@ -104,7 +104,7 @@ class Spendings:
         reserved = exchange.reserved or 0.0
         freed = reserved if over else min(reserved, cost)
         exchange.reserved = None if over or exchange.reserved is None else reserved - freed
-        self.book.settle(_name_of(exchange), freed, cost)
+        self.book.settle(exchange.caller.account, freed, cost)
 
     def dump(self) -> tuple[str, int, dict[str, Any] | None]:
         """The state file: its name, its version, and its members if they have changed."""
@@ -136,11 +136,6 @@ class Spendings:
             self._outputs.clear()
         self._outputs[connection, model] = (now + _LIMITS_HOLD, limit)
         return limit
-
-
-def _name_of(exchange: Exchange) -> bytes | str:
-    """Whose budget is charged."""
-    return exchange.caller.key_digest or exchange.caller.remote
 
 
 _BOUNDS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")

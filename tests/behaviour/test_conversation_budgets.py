@@ -68,7 +68,7 @@ def test_the_answer_that_spends_the_budget_is_the_last_one(upstream: Upstream, m
     again.close()
     wire.try_send(frame(TEXT, AUDIO, masked=True))
     wire.close()
-    eventually(lambda: got[-1] == (CLOSE, (1000).to_bytes(2)), "the provider is told, too")
+    eventually(lambda: got[-1] == (CLOSE, (1000).to_bytes(2)), "the provider gets a close frame, too")
     assert [data for _, data in got[:-1]] == [DONE, AUDIO, DONE]
     eventually(lambda: daemon.clients() == 0, "the conversation is over")
     eventually(lambda: SPENT in daemon.stderr, "its line in the log tells why")

@@ -3,6 +3,8 @@
 import asyncio
 import socket
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -15,6 +17,26 @@ from aiohttp.web_server import Server
 
 from openai_proxy.server.connection import UNSENT, ConnectionServer
 from tests.harness.waiting import PATIENCE
+
+
+@asynccontextmanager
+async def handled_request() -> AsyncIterator[Any]:
+    """The server's side of a connection whose request is being handled."""
+    arrived: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    async def handler(request: Any) -> Any:
+        arrived.set_result(request.protocol)
+        await asyncio.Event().wait()
+
+    server = ConnectionServer(handler, header_seconds=lambda: PATIENCE)
+    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    with socket.create_connection(listener.sockets[0].getsockname()) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        async with asyncio.timeout(PATIENCE):
+            connection = await arrived
+        yield connection
+        connection.transport.abort()
+    listener.close()
 
 
 async def test_the_internals_of_the_request_handler_are_as_expected() -> None:
@@ -61,21 +83,9 @@ def test_connections_send_without_delay() -> None:
     """aiohttp would set this option; we rely on the event loop."""
 
     async def option() -> int:
-        accepted: asyncio.Future[asyncio.Transport] = asyncio.get_running_loop().create_future()
-
-        async def handler(request: Any) -> Any:
-            accepted.set_result(request.transport)
-            await asyncio.Event().wait()
-
-        server = ConnectionServer(handler, header_seconds=lambda: PATIENCE)
-        listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
-        with socket.create_connection(listener.sockets[0].getsockname()) as client:
-            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            transport = await asyncio.wait_for(accepted, PATIENCE)
-            found = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-            transport.abort()
-        listener.close()
-        return int(found)
+        async with handled_request() as connection:
+            accepted = connection.transport.get_extra_info("socket")
+            return int(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
     assert asyncio.run(option()) != 0
     assert uvloop.run(option()) != 0
@@ -92,24 +102,9 @@ def test_little_waits_for_a_client_that_does_not_read() -> None:
     piece = b"x" * 1000
 
     async def waiting() -> int:
-        arrived: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-        async def handler(request: Any) -> Any:
-            arrived.set_result(request.protocol)
-            await asyncio.Event().wait()
-
-        server = ConnectionServer(handler, header_seconds=lambda: PATIENCE)
-        listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
-        with socket.create_connection(listener.sockets[0].getsockname()) as client:
-            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            async with asyncio.timeout(PATIENCE):
-                connection = await arrived
-            transport = connection.transport
+        async with handled_request() as connection:
             while not connection.writing_paused:
-                transport.write(piece)
-            size = int(transport.get_write_buffer_size())
-            transport.abort()
-        listener.close()
-        return size
+                connection.transport.write(piece)
+            return int(connection.transport.get_write_buffer_size())
 
     assert uvloop.run(waiting()) <= UNSENT + len(piece)

@@ -139,7 +139,11 @@ class Recorder(EntryRecorder):
         express.wanted = self.writer.wanted_singly()
         for entry in plain:
             try:
-                if short and self._queued_until.get(_caller(entry), 0) <= self._handled and express.record(entry):
+                if (
+                    short
+                    and self._queued_until.get(entry.exchange.caller.account, 0) <= self._handled
+                    and express.record(entry)
+                ):
                     continue
             except Exception:
                 self.writer.failed += 1
@@ -179,7 +183,7 @@ class Recorder(EntryRecorder):
                     caller: place for caller, place in self._queued_until.items() if place > self._handled
                 }
                 self._many_callers = max(MANY_CALLERS, 2 * len(self._queued_until))
-            self._queued_until[_caller(entry)] = self._offered
+            self._queued_until[entry.exchange.caller.account] = self._offered
         if waiting > HASTE and not self._hurried:  # a large event: a tick's worth of them would be tens of megabytes
             self._hurry()
 
@@ -309,9 +313,3 @@ class Recorder(EntryRecorder):
             if clock() > until:
                 return done
         return count
-
-
-def _caller(entry: Entry) -> bytes | str:
-    """Whose exchange it is: the same value for all of one caller."""
-    caller = entry.exchange.caller
-    return caller.key_digest or caller.remote

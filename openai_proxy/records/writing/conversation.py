@@ -83,7 +83,7 @@ class Conversations:
     def named(self, exchange: Exchange, given: str) -> str:
         """The id of a conversation that its caller has named; a shared one if there are too many."""
         caller, name = exchange.caller, _bounded(given)
-        key = (caller.key_digest or caller.remote, name)  # `identity`, without building its text for every request
+        key = (caller.account, name)
         if key in self._named:
             if len(self._named) * 2 > self._limit:  # before that, nothing is ever dropped
                 with self._lock:
